@@ -1,0 +1,160 @@
+"""What the machine sees its input through, before the first tick.
+
+A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
+`ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to 4 stages), so
+that a published `state_dict` loads. `tokens-VxL` is ours: V symbols at up to L places, with learned positions.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ctm.config import TOKENS
+
+DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 4, 36, 3)}
+# (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
+
+
+def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.Module, nn.Module, int]:
+    """Build the modules that the published code calls `initial_rgb` and `backbone`.
+
+    Args:
+        kind: `backbone_type` of the config.
+        d_input: width of sequence embeddings.
+        in_features: channels of a picture, or features of a raw input; the published code finds it lazily.
+
+    Returns:
+        initial_rgb, backbone, and the number of channels that the backbone gives.
+    """
+    if tokens := TOKENS.fullmatch(kind):
+        return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
+    if kind == "parity_backbone":
+        return nn.Identity(), ParityBackbone(d_input), d_input
+    if in_features is None:
+        raise ValueError(f"backbone_type={kind} needs in_features: channels of a picture, or features of a raw input.")
+    if kind == "none":
+        return nn.Identity(), nn.Identity(), in_features
+    if kind == "shallow-wide":
+        return nn.Identity(), ShallowWide(in_features), 2048
+    depth, stages = kind.removeprefix("resnet").split("-")
+    backbone = ResNet(depth, int(stages))
+    return nn.Conv2d(in_features, 3, 1), backbone, backbone.channels
+
+
+class ParityBackbone(nn.Module):
+    """Embeds signs: -1 (or anything but 1) and +1."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.embedding = nn.Embedding(2, width)
+
+    def forward(self, signs: Float[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        return self.embedding((signs == 1).long()).transpose(1, 2)
+
+
+class TokensBackbone(nn.Module):
+    """Embeds symbols and their places."""
+
+    def __init__(self, symbols: int, places: int, width: int):
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, width)
+        self.positions = nn.Parameter(torch.randn(width, places) * 0.5)
+
+    def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
+
+
+class ShallowWide(nn.Module):
+    """Two wide gated convolutions."""
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 4096, 3, stride=2, padding=1),
+            nn.GLU(dim=1),
+            nn.BatchNorm2d(2048),
+            nn.Conv2d(2048, 4096, 3, padding=1, groups=32),
+            nn.GLU(dim=1),
+            nn.BatchNorm2d(2048),
+        )
+
+    def forward(self, pictures: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(pictures)
+
+
+class ResNet(nn.Module):
+    """The first stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
+
+    def __init__(self, depth: str, stages: int):
+        super().__init__()
+        block = BasicBlock if depth in ("18", "34") else Bottleneck
+        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.channels = 64
+        self.stages = stages
+        for stage in range(stages):
+            setattr(self, f"layer{stage + 1}", self._stage(block, 64 * 2**stage, DEPTHS[depth][stage], 1 + (stage > 0)))
+
+    def _stage(self, block: type, planes: int, count: int, stride: int) -> nn.Sequential:
+        blocks = [block(self.channels, planes, stride)]
+        self.channels = planes * block.expansion
+        blocks += [block(self.channels, planes) for _ in range(1, count)]
+        return nn.Sequential(*blocks)
+
+    def forward(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        features = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))
+        for stage in range(self.stages):
+            features = getattr(self, f"layer{stage + 1}")(features)
+        return features
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, planes: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = shortcut(channels, planes, stride)
+
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a shortcut; the 3x3 one carries the stride."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, planes: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * 4)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(channels, planes * 4, stride)
+
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
+    """A 1x1 convolution where the shape changes; None where it does not."""
+    if stride == 1 and channels == planes:
+        return None
+    return nn.Sequential(nn.Conv2d(channels, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))

@@ -1,0 +1,125 @@
+"""What a Continuous Thought Machine is made of: the published constructor keys, with bounds.
+
+Paper (arXiv 2505.05522) symbol -> key: T -> iterations, D -> d_model, M -> memory_length, D_out -> n_synch_out,
+D_action -> n_synch_action, d_input -> d_input. Every checkpoint of the original code speaks these keys, so `config.json`
+is this model, dumped flat.
+"""
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ctm.settings import Settings
+
+RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
+BACKBONES = (*RESNETS, "shallow-wide", "parity_backbone", "none")
+TOKENS = re.compile(r"tokens-(\d{1,5})x(\d{1,5})")
+PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
+
+
+class CTMConfig(Settings):
+    """A Continuous Thought Machine, under the published names."""
+
+    iterations: int = Field(ge=1, le=2_000, description="ticks of a thought (T in the paper)")
+    d_model: int = Field(ge=1, le=65_536, description="neurons (D)")
+    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
+    heads: int = Field(ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick")
+    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation makes the answer")
+    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation steers attention")
+    synapse_depth: int = Field(ge=1, le=64, description="1: one layer; more: a U-Net of that depth")
+    memory_length: int = Field(ge=1, le=4_096, description="ticks that a neuron remembers (M)")
+    deep_nlms: bool = Field(True, description="neuron-level models with a hidden layer")
+    memory_hidden_dims: int = Field(ge=1, le=4_096, description="hidden width of a neuron-level model")
+    do_layernorm_nlm: bool = Field(False, description="normalise each neuron's history")
+    backbone_type: str = Field(description="how the input is seen before the first tick")
+    positional_embedding_type: Literal[
+        "none", "learnable-fourier", "multi-learnable-fourier", "custom-rotational", "custom-rotational-1d"
+    ] = Field("none", description="code added to the features to say where they are")
+    out_dims: int = Field(ge=1, le=1_000_000, description="length of the answer vector")
+    prediction_reshaper: tuple[int, ...] = Field(
+        (-1,), min_length=1, max_length=4, description="shape of a structured answer, classes last; [-1] for one choice"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
+    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; as `dropout` when not given")
+    neuron_select_type: Literal["first-last", "random", "random-pairing"] = Field(
+        "random-pairing", description="which pairs of neurons are synchronised"
+    )
+    n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
+    energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
+    energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
+
+    @field_validator("backbone_type")
+    @classmethod
+    def _known_backbone(cls, value: str) -> str:
+        if value not in BACKBONES and not TOKENS.fullmatch(value):
+            raise ValueError(
+                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, parity_backbone, none, "
+                "or tokens-VxL (V symbols, at most L of them)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self):
+        """Yield a sentence for each setting that contradicts another."""
+        if self.heads and self.d_input % self.heads:
+            yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
+        if self.heads and not self.n_synch_action:
+            yield "Attention needs a query: set n_synch_action above 0, or heads to 0."
+        if not self.heads and self.backbone_type != "none":
+            yield f"heads=0 hands over the raw input: set backbone_type to none (got {self.backbone_type})."
+        if self.backbone_type == "none" and self.positional_embedding_type != "none":
+            yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
+        pictures = self.backbone_type.startswith("resnet") or self.backbone_type == "shallow-wide"
+        if self.positional_embedding_type in PICTURE_POSITIONS and not pictures:
+            yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
+        if self.positional_embedding_type == "custom-rotational-1d" and pictures:
+            yield "positional_embedding_type=custom-rotational-1d needs a backbone that sees sequences."
+        if self.neuron_select_type == "first-last" and self.d_model < self.n_synch_out + self.n_synch_action:
+            yield (
+                "first-last needs d_model of at least n_synch_out + n_synch_action: "
+                f"got {self.d_model} < {self.n_synch_out} + {self.n_synch_action}."
+            )
+        if self.neuron_select_type == "random-pairing":
+            for name in ("n_synch_out", "n_synch_action"):
+                count = getattr(self, name)
+                if count and count <= self.n_random_pairing_self:
+                    yield f"{name} must exceed n_random_pairing_self: got {count}, {self.n_random_pairing_self}."
+        elif max(self.n_synch_out, self.n_synch_action) > 4_096:
+            yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 4096 at most."
+        try:
+            self.answer_shape  # noqa: B018 -- raises when the shape does not fit
+        except ValueError as error:
+            yield str(error)
+
+    @property
+    def answer_shape(self) -> tuple[int, int]:
+        """(positions, classes): how the answer vector is read as choices."""
+        *places, classes = self.prediction_reshaper
+        known, free = 1, 0
+        for size in self.prediction_reshaper:
+            if size == 0 or size < -1:
+                raise ValueError(f"prediction_reshaper holds sizes of at least 1, or one -1: got {size}.")
+            known, free = (known, free + 1) if size == -1 else (known * size, free)
+        if free > 1 or self.out_dims % known or not free and known != self.out_dims:
+            raise ValueError(f"prediction_reshaper={list(self.prediction_reshaper)} does not fit out_dims={self.out_dims}.")
+        classes = self.out_dims // known if classes == -1 else classes
+        if classes < 2:
+            raise ValueError(f"An answer needs at least 2 classes to choose from: got {classes}.")
+        return self.out_dims // classes, classes
+
+    def synch_size(self, neurons: int) -> int:
+        """Pairs that `neurons` selected neurons make (paper section 3.4; published `calculate_synch_representation_size`)."""
+        return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
+
+    def published(self) -> dict[str, Any]:
+        """The constructor arguments of the published code; the energy keys only where there is a head."""
+        values = self.model_dump(mode="json")
+        if not self.energy_head_enabled:
+            del values["energy_head_enabled"], values["energy_hidden_dim"]
+        return values

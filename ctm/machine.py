@@ -1,0 +1,282 @@
+"""The Continuous Thought Machine (Darlow et al. 2025, arXiv 2505.05522) as three pure functions and one fold.
+
+    features = machine.encode(inputs)                 once: backbone, positions, keys and values, folded weights
+    state = machine.begin(features)                   learned start state
+    state, output = machine.tick(state, features)     one tick; output: answer logits, certainty, energy
+    thought = machine(inputs)                         the fold over all ticks
+
+A tick: action synchronisation -> attention -> synapses -> trace -> neuron-level models -> output synchronisation.
+State is an argument: nothing is stored on the module. Parameter and buffer names are the published ones.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ctm import synchronisation
+from ctm.backbones import make_backbone
+from ctm.config import CTMConfig
+from ctm.neurons import NeuronLinear, PreparedLinear, activate, make_neuron_models
+from ctm.observation import Scene, prepare_scene
+from ctm.positions import POSITIONS
+from ctm.readout import certainty_of, energy_of, make_energy_head, project
+from ctm.synapses import DroppingEntry, FoldedEntry, make_synapses, prepare_entry
+from ctm.types import Output, Sync, Thought, Trace
+
+MOST_PARAMETERS = 1_000_000_000  # 4 GB of weights
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which neurons are synchronised, and how much of a sum is kept from tick to tick."""
+
+    left: Int[Tensor, " S"]
+    right: Int[Tensor, " S"]
+    rate: Float[Tensor, "S 1"]
+
+    def products(self, z: Float[Tensor, "*T D B"]) -> Float[Tensor, "*T S B"]:
+        return z.index_select(-2, self.left) * z.index_select(-2, self.right)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What does not change in a thought: the seen input, and weights made ready for ticking."""
+
+    batch: int
+    places: tuple[int, ...]  # shape of the map that attention looks at; () without attention
+    scene: Scene | None
+    entry: FoldedEntry | DroppingEntry
+    neuron_layers: tuple[PreparedLinear, ...]
+    action: Pairing | None
+    out: Pairing
+
+    def take(self, rows: Int[Tensor, " A"]) -> "Features":
+        """The same for some batch rows only."""
+        scene = None if self.scene is None else self.scene.take(rows)
+        return replace(self, batch=len(rows), scene=scene, entry=self.entry.take(rows))
+
+
+@dataclass(frozen=True)
+class State:
+    """A thought between two ticks. Tensors are neuron-major: see `ctm.types`."""
+
+    trace: Trace
+    z: Float[Tensor, "D B"]  # post-activations
+    action: Sync | None
+    out: Sync
+    attention: Float[Tensor, "B H N"] | None  # where it just looked
+
+    def take(self, rows: Int[Tensor, " A"], room: int = 16) -> "State":
+        """The same for some batch rows only, with room for so many more ticks."""
+        return State(
+            self.trace.take(rows, room),
+            self.z.index_select(1, rows),
+            None if self.action is None else self.action.take(rows),
+            self.out.take(rows),
+            None if self.attention is None else self.attention.index_select(0, rows),
+        )
+
+    @property
+    def pre_activations(self) -> Float[Tensor, "B D"]:
+        return self.trace.newest.T
+
+    @property
+    def post_activations(self) -> Float[Tensor, "B D"]:
+        return self.z.T
+
+    @property
+    def sync_out(self) -> Float[Tensor, "B S"]:
+        return self.out.value.T
+
+    @property
+    def sync_action(self) -> Float[Tensor, "B S"] | None:
+        return None if self.action is None else self.action.value.T
+
+
+class ContinuousThoughtMachine(nn.Module):
+    """A machine built from its config.
+
+    Args:
+        config: the published constructor keys.
+        in_features: channels of a picture, or features of a raw input; not needed for sequences of symbols.
+        seed: draws start weights and neuron pairs; the global random state is left alone.
+
+    Raises:
+        ValueError: the config asks for more than 1e9 parameters (nothing is allocated then), or lacks `in_features`.
+    """
+
+    def __init__(self, config: CTMConfig, in_features: int | None = None, seed: int = 0):
+        super().__init__()
+        self.config = config
+        self.in_features = in_features
+        if torch.get_default_device().type != "meta":
+            refuse_absurd_size(config, in_features)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self._build(config, in_features, torch.Generator().manual_seed(seed))
+
+    def _build(self, config: CTMConfig, in_features: int | None, generator: torch.Generator) -> None:
+        neurons, width, attends = config.d_model, config.d_input, config.heads > 0
+        dropout_nlm = config.dropout if config.dropout_nlm is None else config.dropout_nlm
+        self.start_activated_state = nn.Parameter(uniform(1 / math.sqrt(neurons), neurons))
+        self.start_trace = nn.Parameter(
+            uniform(1 / math.sqrt(neurons + config.memory_length), neurons, config.memory_length)
+        )
+        for place, count in (("action", config.n_synch_action), ("out", config.n_synch_out)):
+            if not count or place == "action" and not attends:
+                continue
+            left, right = synchronisation.choose_neurons(
+                config.neuron_select_type, place, neurons, count, config.n_random_pairing_self, generator
+            )
+            self.register_buffer(f"{place}_neuron_indices_left", left)
+            self.register_buffer(f"{place}_neuron_indices_right", right)
+            self.register_parameter(f"decay_params_{place}", nn.Parameter(torch.zeros(config.synch_size(count))))
+
+        self.initial_rgb, self.backbone, channels = make_backbone(config.backbone_type, width, in_features)
+        positions = POSITIONS.get(config.positional_embedding_type)
+        self.positional_embedding = positions(channels) if positions else None
+        if attends:
+            self.kv_proj = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width))
+            self.q_proj = nn.Linear(config.synch_size(config.n_synch_action), width)
+            self.attention = nn.MultiheadAttention(width, config.heads, config.dropout, batch_first=True)
+        observed = width if attends else channels
+        self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
+        self.trace_processor = make_neuron_models(
+            neurons, config.memory_length, config.memory_hidden_dims,
+            deep=config.deep_nlms, normalise=config.do_layernorm_nlm, dropout=dropout_nlm,
+        )  # fmt: skip
+        self.output_projector = nn.Sequential(nn.Linear(config.synch_size(config.n_synch_out), config.out_dims))
+        if config.energy_head_enabled:
+            self.energy_proj = make_energy_head(config.synch_size(config.n_synch_out), config.energy_hidden_dim)
+
+    # --- the three functions -------------------------------------------------------------------------------------
+
+    def encode(self, inputs: Tensor) -> Features:
+        """See the input, and make ready what stays the same in a thought.
+
+        Args:
+            inputs: pictures (B, c, h, w), symbols or signs (B, N), or raw features (B, F), as the backbone has it.
+        """
+        places, scene, raw, projection = (), None, inputs, None
+        if self.config.heads:
+            seen = self.backbone(self.initial_rgb(inputs))
+            if self.positional_embedding is not None:
+                seen = seen + self.positional_embedding(seen)
+            places = tuple(seen.shape[2:])
+            dropout = self.config.dropout if self.training else 0.0
+            scene = prepare_scene(self.kv_proj(seen.flatten(2).transpose(1, 2)), self.attention, self.q_proj, dropout)
+            raw, projection = None, self.attention.out_proj
+        return Features(
+            batch=len(inputs),
+            places=places,
+            scene=scene,
+            entry=prepare_entry(self.synapses, projection, raw),
+            neuron_layers=tuple(layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)),
+            action=self._pairing("action") if self.config.heads else None,
+            out=self._pairing("out"),
+        )
+
+    def begin(self, features: Features, room: int | None = None) -> State:
+        """The learned start of a thought; the output synchronisation already counts the start state, as published.
+
+        Args:
+            features: from `encode`.
+            room: ticks to reserve memory for; the config's `iterations` when not given.
+        """
+        room = self.config.iterations if room is None else room
+        z = self.start_activated_state.unsqueeze(1).expand(-1, features.batch)
+        window = self.start_trace.unsqueeze(2).expand(-1, -1, features.batch)
+        grows = not torch.is_grad_enabled()
+        trace = Trace.of(window, room) if grows else Trace(window, window.size(1), window.size(1), [window.size(1)])
+        action = synchronisation.empty(len(features.action.left), z) if features.action is not None else None
+        out = synchronisation.empty(len(features.out.left), z).add(features.out.products(z), features.out.rate)
+        return State(trace, z, action, out, None)
+
+    def tick(self, state: State, features: Features) -> tuple[State, Output]:
+        """One tick of thought."""
+        state = self._advance(state, features)
+        state = replace(state, out=state.out.add(features.out.products(state.z), features.out.rate))
+        answer, certainty, energy = self._read(state.out.value)
+        return state, Output(answer.T, certainty.T, energy)
+
+    # --- the fold ------------------------------------------------------------------------------------------------
+
+    def forward(self, inputs: Tensor, *, energy_reaches_trunk: bool = False) -> Thought:
+        """All ticks of a thought.
+
+        What is said does not act back on what is thought, so it is worked out for all ticks at once, after the last.
+
+        Args:
+            inputs: as for `encode`.
+            energy_reaches_trunk: let gradients of the energy flow into the machine, not only into its energy head.
+        """
+        features = self.encode(inputs)
+        state = self.begin(features)
+        activations = []
+        for _ in range(self.config.iterations):
+            state = self._advance(state, features)
+            activations.append(state.z)
+        products = features.out.products(torch.stack(activations))
+        sync = synchronisation.unroll(products, state.out, features.out.rate)
+        answer, certainty, energy = self._read(sync, energy_reaches_trunk)
+        certainty = certainty.mean(1).T
+        return Thought(
+            answers=answer.permute(2, 1, 0),
+            certainties=torch.stack((1 - certainty, certainty), 1),
+            energies=None if energy is None else energy.T,
+        )
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _advance(self, state: State, features: Features) -> State:
+        """All of a tick that acts on the next tick: look, connect, remember, activate."""
+        action, seen, attention = state.action, None, None
+        if features.scene is not None:
+            action = action.add(features.action.products(state.z), features.action.rate)
+            seen, attention = features.scene.look(action.value)
+        pre_activations = self.synapses.after(features.entry(seen, state.z))
+        trace = state.trace.push(pre_activations)
+        z = activate(features.neuron_layers, trace.window).float()
+        return State(trace, z, action, state.out, attention)
+
+    def _read(
+        self, sync: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False
+    ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
+        answer = project(self.output_projector[0], sync).float()
+        certainty = certainty_of(answer, self.config.answer_shape[0])
+        if not self.config.energy_head_enabled:
+            return answer, certainty, None
+        felt = sync if energy_reaches_trunk else sync.detach()
+        return answer, certainty, energy_of(self.energy_proj, felt).float()
+
+    def _pairing(self, place: str) -> Pairing:
+        left, right = (getattr(self, f"{place}_neuron_indices_{side}") for side in ("left", "right"))
+        kind = self.config.neuron_select_type
+        if kind == "first-last":  # the published code slices, whatever the buffers hold
+            left, right = synchronisation.choose_neurons(kind, place, self.config.d_model, len(left), 0, None)
+        left, right = synchronisation.pair_up(kind, left, right)
+        rate = synchronisation.retention(getattr(self, f"decay_params_{place}"))
+        return Pairing(left.to(rate.device), right.to(rate.device), rate)
+
+
+def uniform(bound: float, *shape: int) -> Tensor:
+    return torch.empty(shape).uniform_(-bound, bound)
+
+
+def count_parameters(config: CTMConfig, in_features: int | None = None) -> int:
+    """Number of parameters and buffers of a machine, without allocating any."""
+    with torch.device("meta"):
+        machine = ContinuousThoughtMachine(config, in_features)
+    return sum(tensor.numel() for tensor in machine.state_dict().values())
+
+
+def refuse_absurd_size(config: CTMConfig, in_features: int | None) -> None:
+    count = count_parameters(config, in_features)
+    if count > MOST_PARAMETERS:
+        raise ValueError(
+            f"This config asks for {count / 1e9:.1f} billion parameters; at most {MOST_PARAMETERS / 1e9:.0f} billion "
+            "are accepted. Lower d_model, memory_length, memory_hidden_dims or n_synch_out."
+        )

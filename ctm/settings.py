@@ -1,0 +1,65 @@
+"""Settings that a person may write: frozen, bounded, strict, and helpful when something is misspelt.
+
+A field states its default, help and bounds once; the YAML reader, `--help`, the forms on screen and the error messages
+all read them from there.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of every group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Validate plain data, e.g. a YAML mapping.
+
+        Args:
+            values: setting name -> value; nested groups are mappings.
+            where: dotted prefix for messages, such as `model`.
+
+        Raises:
+            ValueError: one line a problem, each naming the setting, the value and the remedy.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where or 'settings'} must be a group of `name: value` lines, got {values!r}.")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ValueError("\n".join(cls._sentence(problem, where) for problem in error.errors())) from None
+
+    @classmethod
+    def _sentence(cls, problem: Any, where: str) -> str:
+        path = [part for part in (where, *map(str, problem["loc"])) if part]
+        name = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], cls._known_names(), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(cls.model_fields))}."
+            return f"Unknown setting `{name}`; {hint}"
+        if problem["type"] == "missing":
+            return f"Setting `{name}` is missing."
+        text = problem["msg"].removeprefix("Value error, ")
+        text = text[0].lower() + text[1:] if problem["type"] != "value_error" else text
+        if not name or problem["type"] == "value_error" and not problem["loc"]:
+            return text
+        return f"Setting `{name}`: {text} (got {_short(problem['input'])})."
+
+    @classmethod
+    def _known_names(cls) -> set[str]:
+        """Names of this group and of the groups below it, for the near miss."""
+        names = set(cls.model_fields)
+        for field in cls.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+                names |= field.annotation._known_names()
+        return names
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "..."
