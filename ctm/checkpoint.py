@@ -1,8 +1,191 @@
-def infer_in_features(config, shapes):
-    if "initial_rgb.weight" in shapes: return shapes["initial_rgb.weight"][1]
-    if "backbone.layers.0.weight" in shapes: return shapes["backbone.layers.0.weight"][1]
-    if config.backbone_type=="none":
-        if config.heads: return shapes["kv_proj.0.weight"][1]
-        e = "synapses.1.weight" if config.synapse_depth==1 else "synapses.first_projection.0.weight"
-        return shapes[e][1]-config.d_model
-    return None
+"""Checkpoint folders: weights under the published names beside plain JSON; nothing is ever unpickled.
+
+    model.safetensors  config.json  task.json  halting.json  metrics.json  README.md
+
+Loading is strict and says what does not fit. Saving is atomic: a folder either is the whole checkpoint or is not there.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ctm.config import CTMConfig
+from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+NOTES = ("task", "halting", "metrics")
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+FLOATS = {"F32", "F16", "BF16"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A machine in eval mode and what is known of it."""
+
+    machine: ContinuousThoughtMachine
+    task: dict[str, Any] = field(default_factory=dict)
+    halting: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+
+def load(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint folder.
+
+    Raises:
+        ValueError: something is missing, does not fit the config, or holds NaN or infinity; one sentence says what.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no checkpoint at {folder}.")
+    config = CTMConfig.read(read_json(folder / CONFIG), "config.json")
+    notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
+    machine = load_weights(folder / WEIGHTS, config)
+    card = folder / CARD
+    return Checkpoint(machine, **notes, card=card.read_text("utf-8") if card.is_file() else "")
+
+
+def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
+    """Write a checkpoint folder, replacing one that is there."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    draft.mkdir()
+    try:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.machine.state_dict().items()}
+        save_file(state, draft / WEIGHTS, metadata={"format": "pt"})
+        write_json(draft / CONFIG, checkpoint.machine.config.published())
+        for name in NOTES:
+            if values := getattr(checkpoint, name):
+                write_json(draft / f"{name}.json", values)
+        if checkpoint.card:
+            (draft / CARD).write_text(checkpoint.card, "utf-8")
+        for path in draft.iterdir():
+            _sync(path)
+        _swap(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def load_weights(path: Path, config: CTMConfig) -> ContinuousThoughtMachine:
+    """Build the machine of `config` and give it the weights of a safetensors file, strictly."""
+    headers = read_headers(path)
+    shapes = {name: shape for name, (shape, _) in headers.items()}
+    in_features = infer_in_features(config, shapes)
+    refuse_absurd_size(config, in_features)
+    with torch.device("meta"):
+        expected = ContinuousThoughtMachine(config, in_features).state_dict()
+    problems = list(_mismatches(expected, headers))
+    if problems:
+        raise ValueError(f"{path.name} does not fit config.json: {'; '.join(problems)}.")
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path.name} holds NaN or infinity in `{name}`.")
+        if "neuron_indices" in name and tensor.numel() and not 0 <= tensor.min() <= tensor.max() < config.d_model:
+            raise ValueError(f"{path.name} names neurons beyond d_model={config.d_model} in `{name}`.")
+    machine = ContinuousThoughtMachine(config, in_features)
+    machine.load_state_dict(tensors, strict=True)
+    return machine.eval()
+
+
+def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> (shape, dtype) of every tensor in a safetensors file, without reading any."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is missing in {path.parent}.")
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name} is not a whole safetensors file: {error}.") from None
+
+
+def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Input channels or features, which the published config leaves to its lazy layers, from the weights' shapes."""
+    if config.backbone_type.startswith("resnet"):
+        return _input_size(shapes, "initial_rgb.weight")
+    if config.backbone_type == "shallow-wide":
+        return _input_size(shapes, "backbone.layers.0.weight")
+    if config.backbone_type != "none":
+        return None
+    if config.heads:
+        return _input_size(shapes, "kv_proj.0.weight")
+    entry = "synapses.1.weight" if config.synapse_depth == 1 else "synapses.first_projection.0.weight"
+    return _input_size(shapes, entry) - config.d_model
+
+
+def read_json(path: Path, missing: Any = None) -> Any:
+    """A JSON object from a file; `missing` where there is no file and that is allowed.
+
+    Raises:
+        ValueError: no such file, or not a JSON object.
+    """
+    if not path.is_file():
+        if missing is not None:
+            return missing
+        raise ValueError(f"{path.name} is missing in {path.parent}.")
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is not JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} must hold a JSON object, got {type(values).__name__}.")
+    return values
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        draft.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+        _sync(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, tuple[tuple[int, ...], str]]):
+    """Yield what keeps these tensors from being those of the machine."""
+    for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
+        if names:
+            shown = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            yield f"{word}: {shown}"
+    for name in sorted(expected.keys() & headers.keys()):
+        shape, dtype = headers[name]
+        if shape != tuple(expected[name].shape):
+            yield f"`{name}` should be {list(expected[name].shape)}, is {list(shape)}"
+        if dtype not in FLOATS if expected[name].is_floating_point() else dtype != "I64":
+            yield f"`{name}` should be {expected[name].dtype}, is {dtype}"
+
+
+def _input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
+    if len(shapes.get(name, ())) < 2:
+        raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
+    return shapes[name][1]
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put `draft` where `folder` is; the old folder is removed only after that."""
+    if not folder.exists():
+        os.rename(draft, folder)
+        return
+    old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
+    os.rename(folder, old)
+    os.rename(draft, folder)
+    shutil.rmtree(old, ignore_errors=True)

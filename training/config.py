@@ -1,0 +1,131 @@
+"""What a run is: its task, its machine, its loss and its loop. A recipe in `configs/` lists only what differs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from ctm.config import CTMConfig
+from ctm.settings import Settings
+from training.tasks import Task, make_task, task_kinds
+
+
+class LossConfig(Settings):
+    """What the machine is trained for."""
+
+    trunk: Literal["two_tick", "mean", "mix"] = Field(
+        "two_tick", description="ticks that count: the least-loss and the most certain one, all, or from all to those two"
+    )
+    mix: float = Field(0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)")
+    lookahead: int | None = Field(
+        None, ge=1, description="structured answers: learn only this many positions past the longest right beginning"
+    )
+    energy: Literal["calibrated", "contrastive", "none"] = Field(
+        "calibrated", description="E = -logit P(right); the contrastive loss of the energy-halting fork; or no energy loss"
+    )
+    energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
+    margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
+    energy_reaches_trunk: bool = Field(False, description="let the energy's gradient into the machine, as the fork does")
+
+
+class OptimConfig(Settings):
+    """AdamW with warm-up and cosine."""
+
+    lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
+    warmup: int = Field(200, ge=0, description="steps until it is reached")
+    final_lr: float = Field(0.01, ge=0, le=1, description="share of the highest learning rate that is left at the end")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm, trunk and energy head apart; 0: no clipping")
+
+
+class TrainConfig(Settings):
+    """The loop."""
+
+    steps: int = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, le=65_536, description="samples a step and process")
+    accumulate: int = Field(1, ge=1, le=4_096, description="batches summed up before a step")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto takes the accelerator that is there")
+    log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
+    eval_every: int = Field(500, ge=1, description="steps between two evaluations on validation samples")
+    eval_samples: int = Field(512, ge=1, description="validation samples an evaluation uses")
+    save_every: int = Field(500, ge=1, description="steps between two checkpoints")
+    keep: int = Field(2, ge=1, description="newest checkpoints to keep, besides the best one")
+
+
+class FinishConfig(Settings):
+    """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
+
+    fit_samples: int = Field(4_096, ge=0, description="validation samples to fit the energy head on; 0: leave it as it is")
+    fit_steps: int = Field(600, ge=1, description="optimiser steps of that fit")
+    tolerance: float = Field(
+        0.002, ge=0, le=1, description="accuracy that halting may lose against the best fixed tick, on calibration samples"
+    )
+
+
+class RunConfig(Settings):
+    """A whole run. `model` holds published constructor keys; the task fills in what it determines."""
+
+    task: dict[str, Any] = Field(description="kind, and the task's own settings")
+    model: dict[str, Any] = Field(default_factory=dict, description="constructor keys of the machine")
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    finish: FinishConfig = FinishConfig()
+
+    @model_validator(mode="after")
+    def _parts_are_sound(self) -> Self:
+        self.machine(self.make_task())
+        return self
+
+    def make_task(self) -> Task:
+        return make_task(self.task)
+
+    def machine(self, task: Task) -> CTMConfig:
+        """The machine's config: the recipe's keys over the task's."""
+        shape = task.shape()
+        fixed = {"out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper}
+        for key in fixed.keys() & self.model.keys():
+            raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
+        defaults = {"backbone_type": shape.backbone, "energy_head_enabled": self.loss.energy != "none"}
+        return CTMConfig.read(defaults | self.model | fixed, "model")
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML recipe and `key=value` overrides such as `train.steps=500`.
+
+    Raises:
+        ValueError: what is wrong, in one sentence a problem.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"There is no recipe at {path}. Recipes are the YAML files of configs/.")
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold groups such as `task:` and `train:`.")
+    for override in overrides:
+        _apply(values, override)
+    return RunConfig.read(values)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
+    name, equals, text = override.partition("=")
+    *groups, key = name.split(".")
+    if not equals or not groups:
+        raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {override!r}.")
+    group = values
+    for part in groups:
+        group = group.setdefault(part, {})
+        if not isinstance(group, dict):
+            raise ValueError(f"`{part}` in {override!r} is a value, not a group of settings.")
+    group[key] = yaml.safe_load(text)
+
+
+__all__ = ["FinishConfig", "LossConfig", "OptimConfig", "RunConfig", "TrainConfig", "read_recipe", "task_kinds"]

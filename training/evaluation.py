@@ -1,0 +1,107 @@
+"""Measuring a machine: every tick's answers on held-out samples, once, and figures from them.
+
+`Curves` is plain data: halting rules are replayed on it without thinking again, so it is what passes from training to
+calibration.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ctm import ContinuousThoughtMachine
+from training.losses import is_right
+from training.tasks.base import TRAIN, Batch, Task, generator_for
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the machine said at every tick about n samples."""
+
+    right: Bool[Tensor, "n T"]
+    choices: Int[Tensor, "n P T"]
+    certainty: Float[Tensor, "n P T"]
+    energy: Float[Tensor, "n T"] | None
+    difficulty: Int[Tensor, " n"]
+
+
+@torch.inference_mode()
+def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Curves:
+    """Think about all samples to the last tick."""
+    training = machine.training
+    machine.eval()
+    device = machine.start_trace.device
+    parts = []
+    for batch in batches:
+        thought = machine(batch.inputs.to(device))
+        answers = thought.answers.unflatten(1, (batch.targets.size(1), -1))
+        log_p = answers.log_softmax(2)
+        certainty = 1 + (log_p.exp() * log_p).sum(2) / np.log(answers.size(2))
+        right = is_right(answers, batch.targets.to(device))
+        energy = thought.energies
+        parts.append((right.cpu(), answers.argmax(2).cpu(), certainty.cpu(), None if energy is None else energy.cpu(), batch.difficulty))
+    machine.train(training)
+    right, choices, certainty, energies, difficulty = zip(*parts, strict=True)
+    energy = None if energies[0] is None else torch.cat(energies)
+    return Curves(torch.cat(right), torch.cat(choices), torch.cat(certainty), energy, torch.cat(difficulty))
+
+
+def split_batches(task: Task, split: str, most: int, size: int = 256) -> list[Batch]:
+    """Held-out samples of a split: all of them where they are few, else `most` drawn with a fixed seed, none twice."""
+    assert split != TRAIN
+    everything = getattr(task, "all_of", None)
+    whole = everything(split) if everything else task.draw(split, most, generator_for("evaluation", split))
+    whole = without_repeats(whole)
+    return [
+        Batch(whole.inputs[i : i + size], whole.targets[i : i + size], whole.difficulty[i : i + size])
+        for i in range(0, min(most, len(whole.inputs)), size)
+    ]
+
+
+def without_repeats(batch: Batch) -> Batch:
+    """The batch with every input once, in order of appearance."""
+    keys = [row.tobytes() for row in batch.inputs.flatten(1).numpy()]
+    first = torch.tensor(sorted({key: row for row, key in reversed(list(enumerate(keys)))}.values()))
+    return Batch(batch.inputs[first], batch.targets[first], batch.difficulty[first])
+
+
+def summarise(curves: Curves) -> dict[str, Any]:
+    """Figures of a set of curves."""
+    by_tick = curves.right.float().mean(0)
+    certainty = curves.certainty.mean(1)
+    values = {
+        "accuracy_best": by_tick.max().item(),
+        "best_tick": int(by_tick.argmax()) + 1,
+        "accuracy_last": by_tick[-1].item(),
+        "accuracy_certain": curves.right.gather(1, certainty.argmax(1, keepdim=True)).float().mean().item(),
+        "certainty_auroc": tick_auroc(certainty, curves.right),
+    }
+    if curves.energy is not None:
+        values["accuracy_lowest_energy"] = (
+            curves.right.gather(1, curves.energy.argmin(1, keepdim=True)).float().mean().item()
+        )
+        values["energy_auroc"] = tick_auroc(-curves.energy, curves.right)
+    return values
+
+
+def tick_auroc(score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"]) -> float | None:
+    """Chance that a right answer scores above a wrong one at the same tick, over all such pairs.
+
+    Averaged over ticks with the number of pairs as weight: pooling ticks would flatter any score that merely rises with
+    time. None where all answers are right or all are wrong.
+    """
+    wins, pairs = 0.0, 0
+    for tick in range(score.size(1)):
+        good, bad = score[right[:, tick], tick], score[~right[:, tick], tick]
+        if len(good) and len(bad):
+            order = torch.cat((good, bad)).double()
+            unique, places = order.unique(return_inverse=True)
+            counts = torch.bincount(places, minlength=len(unique)).double()
+            ranks = (counts.cumsum(0) - (counts - 1) / 2)[places]
+            wins += (ranks[: len(good)].sum() - len(good) * (len(good) + 1) / 2).item()
+            pairs += len(good) * len(bad)
+    return wins / pairs if pairs else None

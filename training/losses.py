@@ -1,0 +1,79 @@
+"""Losses over all ticks of a thought: which ticks count for the answer, and what the energy is trained to mean.
+
+Answers are (B, P, C, T) logits, targets (B, P) classes with -100 where a position does not count.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORED = -100
+
+
+def per_tick(
+    answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"], lookahead: int | None = None
+) -> Float[Tensor, "B T"]:
+    """Cross-entropy at every tick, averaged over the positions that count.
+
+    Args:
+        answers, targets: as above.
+        lookahead: count only this many positions past the longest right beginning at any tick (the paper's curriculum
+            for mazes, section 4.2).
+    """
+    ticks = answers.size(-1)
+    counts = targets != IGNORED
+    if lookahead is not None:
+        right = (answers.detach().argmax(2) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
+        counts = counts & (torch.arange(targets.size(1), device=targets.device) < (right + lookahead).unsqueeze(1))
+    spread = targets.unsqueeze(-1).expand(-1, -1, ticks)
+    losses = F.cross_entropy(answers.transpose(1, 2), spread, ignore_index=IGNORED, reduction="none")
+    weight = counts.unsqueeze(-1).to(losses.dtype)
+    return (losses * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def two_tick(losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """Mean of the least loss and the loss at the most certain tick (paper section 3.5, equation 12)."""
+    at_certain = losses.gather(1, certainty.argmax(1, keepdim=True)).squeeze(1)
+    return (losses.amin(1) + at_certain).mean() / 2
+
+
+def trunk_loss(
+    kind: str, losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], share: float
+) -> Float[Tensor, ""]:
+    """The answer's loss: `two_tick`, `mean` over all ticks, or `mix` with that share of the mean."""
+    if kind == "mean":
+        return losses.mean()
+    if kind == "two_tick":
+        return two_tick(losses, certainty)
+    return share * losses.mean() + (1 - share) * two_tick(losses, certainty)
+
+
+def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> Bool[Tensor, "B T"]:
+    """Whether all positions that count are right, at every tick."""
+    target = targets.unsqueeze(-1)
+    return ((answers.argmax(2) == target) | (target == IGNORED)).all(1)
+
+
+def calibrated_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """E = -logit P(right): energy is low where the answer is right, and says how probable that is."""
+    return F.binary_cross_entropy_with_logits(-energies, right.to(energies.dtype))
+
+
+def contrastive_energy(
+    energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float
+) -> Float[Tensor, ""]:
+    """The energy-halting fork's loss: right answers to 0, wrong ones above the margin.
+
+    For 0 <= E <= m it is m^2 times the Brier score of 1 - E/m, so its optimum is E = m * P(wrong).
+    """
+    wrong = F.relu(margin - energies).square()
+    return torch.where(right, energies.square(), wrong).mean()
+
+
+def energy_loss(
+    kind: str, energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float
+) -> Float[Tensor, ""]:
+    if kind == "contrastive":
+        return contrastive_energy(energies, right, margin)
+    return calibrated_energy(energies, right)

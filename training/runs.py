@@ -1,0 +1,105 @@
+"""A run folder: the interface between the process that trains and whoever watches.
+
+    runs/<id>/config.yaml  status.json  metrics.jsonl  checkpoints/<step>/  trainer/<step>/  checkpoint/
+
+`checkpoints/<step>` are checkpoint folders that load without training code; `trainer/<step>` holds what a resumed run needs
+besides (optimiser, random states) and never leaves the machine. `checkpoint` is the finished one. This module alone knows
+the names.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ctm.checkpoint import Checkpoint, read_json, save, write_json
+from training.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def finished(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"{step:08d}"
+
+    def trainer(self, step: int) -> Path:
+        return self.path / "trainer" / f"{step:08d}"
+
+    def begin(self, config: RunConfig) -> None:
+        """Make the folder, or check that an existing one belongs to the same config."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        recipe = self.path / "config.yaml"
+        if recipe.is_file() and recipe.read_text("utf-8") != text:
+            raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
+        recipe.write_text(text, "utf-8")
+
+    def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
+        """Tell whoever watches what the run is doing."""
+        write_json(self.path / "status.json", {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more})
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""
+        if not self.metrics.is_file():
+            return
+        kept = []
+        for line in self.metrics.read_text("utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+        draft = self.metrics.with_suffix(".draft")
+        draft.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        os.replace(draft, self.metrics)
+
+    def save(self, step: int, checkpoint: Checkpoint, progress: dict[str, Any]) -> None:
+        """Save weights and progress of a step; the weights go last, so a step that has weights is whole."""
+        folder = self.trainer(step)
+        draft = folder.with_name(f".{folder.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        torch.save(progress, draft / "progress.pt")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(draft, folder)
+        save(checkpoint, self.checkpoint(step))
+
+    def steps(self) -> list[int]:
+        """Steps that were saved whole, oldest first."""
+        saved = (self.path / "checkpoints").glob("[0-9]*")
+        steps = sorted(int(folder.name) for folder in saved if folder.name.isdigit())
+        return [step for step in steps if (self.trainer(step) / "progress.pt").is_file()]
+
+    def progress(self, step: int) -> dict[str, Any]:
+        """What `save` was given; written by this program, and read without unpickling code all the same."""
+        return torch.load(self.trainer(step) / "progress.pt", map_location="cpu", weights_only=True)
+
+    def prune(self, keep: int, best: int | None) -> None:
+        """Remove all but the newest `keep` steps and the best one."""
+        for step in self.steps()[:-keep]:
+            if step != best:
+                shutil.rmtree(self.checkpoint(step), ignore_errors=True)
+                shutil.rmtree(self.trainer(step), ignore_errors=True)
+
+    def status(self) -> dict[str, Any]:
+        return read_json(self.path / "status.json", missing={})

@@ -1,0 +1,36 @@
+"""The tasks: one file each, found by scanning this folder."""
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any
+
+from training.tasks.base import Task
+
+
+@cache
+def registry() -> dict[str, type[Task]]:
+    """Task name -> class, from every module beside this one."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, Task) and getattr(value, "name", None):
+                found[value.name] = value
+    return dict(sorted(found.items()))
+
+
+def task_kinds() -> list[str]:
+    return list(registry())
+
+
+def make_task(values: dict[str, Any]) -> Task:
+    """A task from its kind and settings, e.g. `{"kind": "parity", "length": 16}`."""
+    settings = dict(values)
+    kind = settings.pop("kind", None)
+    if kind not in registry():
+        raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {kind!r}.")
+    task = registry()[kind]
+    return task(task.Settings.read(settings, "task"))
+
+
+__all__ = ["Task", "make_task", "task_kinds"]

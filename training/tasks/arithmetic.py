@@ -1,0 +1,109 @@
+"""Arithmetic sequences: four numbers with a constant difference are shown, digit by digit; the fifth is asked for.
+
+Three held-out splits, none inside the training set: *random* (hash of the sequence; validation, calibration and test),
+*compositional* (start + difference divisible by 5: both parts known, their combination new) and *extrapolation* (absolute
+differences larger than any trained on). Only the last two show a rule rather than a table.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from ctm.settings import Settings
+from training.tasks.base import TEST, TRAIN, CALIBRATION, VALIDATION, Batch, Given, Task, TaskShape, split_of
+
+COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
+SHOWN = 4
+
+
+class ArithmeticSettings(Settings):
+    digits: int = Field(2, ge=1, le=4, description="decimal digits of a number")
+    trained_difference: int = Field(15, ge=1, le=1_000, description="largest absolute difference trained on")
+    largest_difference: int = Field(20, ge=1, le=1_000, description="largest absolute difference of extrapolation")
+
+
+class Arithmetic(Task):
+    name = "arithmetic"
+    title = "Arithmetic sequences"
+    takes = "text"
+    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, COMPOSITIONAL, EXTRAPOLATION)
+    Settings = ArithmeticSettings
+
+    @property
+    def hint(self) -> str:
+        return f"{SHOWN} whole numbers from 0 to {10**self.settings.digits - 1} with equal steps, such as 3 7 11 15"
+
+    def shape(self) -> TaskShape:
+        digits = self.settings.digits
+        return TaskShape(f"tokens-10x{SHOWN * digits}", classes=10, positions=digits)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        sequences = sequences_of(split, self.settings)
+        picked = sequences[torch.randint(len(sequences), (count,), generator=generator)]
+        return self._batch(picked[:, 0], picked[:, 1])
+
+    def all_of(self, split: str) -> Batch:
+        """Every sequence of a split, once."""
+        sequences = sequences_of(split, self.settings)
+        return self._batch(sequences[:, 0], sequences[:, 1])
+
+    def _batch(self, start: torch.Tensor, difference: torch.Tensor) -> Batch:
+        terms = start[:, None] + difference[:, None] * torch.arange(SHOWN + 1)
+        digits = digits_of(terms, self.settings.digits)
+        return Batch(digits[:, :SHOWN].flatten(1), digits[:, SHOWN], difference.abs())
+
+    def read(self, given: Any) -> Given:
+        limit = 10**self.settings.digits
+        words = [word for word in re.split(r"[\s,;]+", str(given or "").strip()) if word]
+        if not words:
+            raise ValueError(f"Type {self.hint}.")
+        for word in words:
+            if not re.fullmatch(r"[+-]?\d{1,12}", word, re.ASCII):
+                raise ValueError(f"{word[:20]!r} is not a whole number. Type {self.hint}.")
+        numbers = [int(word) for word in words]
+        if len(numbers) != SHOWN:
+            raise ValueError(f"This checkpoint reads exactly {SHOWN} numbers, got {len(numbers)}.")
+        if outside := [number for number in numbers if not 0 <= number < limit]:
+            raise ValueError(f"Numbers go from 0 to {limit - 1} here, got {outside[0]}.")
+        inputs = digits_of(torch.tensor([numbers]), self.settings.digits).flatten(1)
+        items = [digit for number in numbers for digit in str(number).zfill(self.settings.digits)]
+        return Given(inputs, {"kind": "sequence", "items": items, "group": self.settings.digits}, self.settings.digits)
+
+    def say(self, choices: list[int]) -> str:
+        return f"next comes {int(''.join(map(str, choices)))}"
+
+    def labels(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
+    def examples(self) -> list[str]:
+        return ["3 7 11 15", "90 80 70 60", "5 18 31 44"]
+
+
+def digits_of(numbers: torch.Tensor, digits: int) -> torch.Tensor:
+    """Decimal digits, most significant first, in a new last axis."""
+    return torch.stack([numbers // 10**place % 10 for place in reversed(range(digits))], -1)
+
+
+@cache
+def sequences_of(split: str, settings: ArithmeticSettings) -> torch.Tensor:
+    """(start, difference) of every sequence of a split whose five terms fit the digits."""
+    limit, largest = 10**settings.digits, settings.largest_difference
+    found = [
+        (start, difference)
+        for difference in range(-largest, largest + 1)
+        for start in range(limit)
+        if 0 <= start + SHOWN * difference < limit and place_of(start, difference, settings) == split
+    ]
+    return torch.tensor(found).reshape(-1, 2)
+
+
+def place_of(start: int, difference: int, settings: ArithmeticSettings) -> str:
+    """The one split that a sequence belongs to."""
+    if abs(difference) > settings.trained_difference:
+        return EXTRAPOLATION
+    if (start + difference) % 5 == 0:
+        return COMPOSITIONAL
+    return split_of(f"arithmetic {start} {difference}".encode())

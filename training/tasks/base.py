@@ -1,0 +1,117 @@
+"""What a task is: where its samples come from, what the machine must look like, how a person meets it.
+
+Splits are disjoint by content: which split a sample belongs to is a hash of what it shows, so nothing that is tested on,
+calibrated on or validated on is ever trained on, whatever the seed.
+"""
+
+import hashlib
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ctm.settings import Settings
+
+TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
+SHARES = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """What the task asks of the machine."""
+
+    backbone: str
+    classes: int
+    positions: int = 1
+    in_features: int | None = None
+
+    @property
+    def reshaper(self) -> list[int]:
+        return [-1] if self.positions == 1 else [self.positions, self.classes]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples: inputs as the backbone takes them, targets with -100 where a position does not count."""
+
+    inputs: Tensor
+    targets: Int[Tensor, "B P"]
+    difficulty: Int[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person gave, read: the machine's input, and what of it is shown beside the thought."""
+
+    inputs: Tensor  # one row
+    shown: dict[str, Any]  # plain data: {"kind": "picture", "pixels": ...} or {"kind": "sequence", "items": [...]}
+    positions: int  # how many positions of the answer count
+
+
+class Task(ABC):
+    """One file of this folder holds one subclass; nothing else needs to know of it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # for people
+    takes: ClassVar[str]  # "image" or "text": what a person gives
+    hint: ClassVar[str]  # one line on what to give
+    splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
+    Settings: ClassVar[type[Settings]]
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    @abstractmethod
+    def shape(self) -> TaskShape:
+        """Backbone, positions and classes."""
+
+    @abstractmethod
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Samples of a split. For the training split repeated calls give fresh samples where the task can."""
+
+    @abstractmethod
+    def read(self, given: Any) -> Given:
+        """Read what a person gave.
+
+        Raises:
+            ValueError: one sentence: what, got, what to do.
+        """
+
+    @abstractmethod
+    def say(self, choices: list[int]) -> str:
+        """The answer in words, from the class of every position that counts."""
+
+    @abstractmethod
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+
+    def examples(self) -> list[Any]:
+        """Inputs to try, one click away: texts, or pictures as arrays."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """The contents of `task.json`."""
+        return {"task": self.name, "settings": self.settings.model_dump(mode="json"), "labels": self.labels()}
+
+    def batches(self, batch_size: int, seed: int, rank: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Training batches from step `start` on. A batch depends on (seed, rank, step) alone, so a run can resume."""
+        step = start
+        while True:
+            yield self.draw(TRAIN, batch_size, generator_for(TRAIN, seed, rank, step))
+            step += 1
+
+
+def generator_for(*parts: Any) -> torch.Generator:
+    """A source of randomness that depends on these parts only."""
+    return torch.Generator().manual_seed(zlib.crc32(repr(parts).encode()))
+
+
+def split_of(content: bytes) -> str:
+    """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
+    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % 100
+    return next(name for bound, name in SHARES if number < bound)

@@ -1,0 +1,85 @@
+"""Cumulative parity (paper section 4.3): for every bit, whether the ones so far are odd or even, at any length up to L."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ctm.settings import Settings
+from training.losses import IGNORED
+from training.tasks.base import Batch, Given, Task, TaskShape, split_of
+
+PAD = 2
+
+
+class ParitySettings(Settings):
+    length: int = Field(16, ge=1, le=20, description="longest row of bits")
+
+
+class Parity(Task):
+    name = "parity"
+    title = "Parity"
+    takes = "text"
+    Settings = ParitySettings
+
+    @property
+    def hint(self) -> str:
+        return f"1 to {self.settings.length} bits, such as 1011001"
+
+    def shape(self) -> TaskShape:
+        length = self.settings.length
+        return TaskShape(f"tokens-3x{length}", classes=2, positions=length)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Lengths are drawn evenly, then rows of that length evenly among those of the split."""
+        longest = self.settings.length
+        lengths = torch.randint(1, longest + 1, (count,), generator=generator)
+        picks = torch.rand(count, generator=generator)
+        inputs = torch.full((count, longest), PAD)
+        targets = torch.full((count, longest), IGNORED)
+        for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):
+            codes = rows_of(split, length)
+            while not len(codes):  # the shortest lengths have too few rows for every split
+                length += 1
+                codes = rows_of(split, length)
+            bits = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
+            inputs[row, :length] = bits
+            targets[row, :length] = bits.cumsum(0) % 2
+            lengths[row] = length
+        return Batch(inputs, targets, lengths)
+
+    def read(self, given: Any) -> Given:
+        text = "".join(str(given or "").replace(",", " ").split())
+        longest = self.settings.length
+        if not text:
+            raise ValueError(f"Type some bits: {self.hint}.")
+        if strange := sorted(set(text) - {"0", "1"}):
+            raise ValueError(f"Bits are 0 and 1 only, got {strange[0]!r}. Type {self.hint}.")
+        if len(text) > longest:
+            raise ValueError(f"This checkpoint reads at most {longest} bits, got {len(text)}.")
+        bits = [int(bit) for bit in text]
+        inputs = torch.tensor([bits + [PAD] * (longest - len(bits))])
+        return Given(inputs, {"kind": "sequence", "items": [str(bit) for bit in bits]}, len(bits))
+
+    def say(self, choices: list[int]) -> str:
+        return f"{' '.join(map(str, choices))}: the number of ones is {self.labels()[choices[-1]]}"
+
+    def labels(self) -> list[str]:
+        return ["even", "odd"]
+
+    def examples(self) -> list[str]:
+        return ["1011", "0110100110010110"[: self.settings.length], "1" * self.settings.length]
+
+
+def bits_of(code: int, length: int) -> np.ndarray:
+    return (int(code) >> np.arange(length)) & 1
+
+
+@cache
+def rows_of(split: str, length: int) -> np.ndarray:
+    """All rows of `length` bits that belong to a split, as numbers."""
+    codes = np.arange(2**length)
+    ours = [split_of(f"parity {length} {code}".encode()) == split for code in codes.tolist()]
+    return codes[np.array(ours)]
