@@ -1,0 +1,8 @@
+"""Thinking that stops at the right moment. Knows no task and no screen."""
+
+from inference.engine import Engine, Tick, Verdict
+from inference.history import History
+from inference.policies import Policy, parse
+from inference.recorder import Recorder
+
+__all__ = ["Engine", "History", "Policy", "Recorder", "Tick", "Verdict", "parse"]

@@ -1,0 +1,239 @@
+"""When to stop thinking: policies are frozen values that compose, print and parse.
+
+    ticks=12                  after 12 ticks
+    certainty>0.8             mean certainty over the answer's positions above 0.8 (paper section 4.1)
+    certainty.min>0.8         the least certain position above 0.8: the mean halts on half-wrong answers
+    energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
+    converged<0.01x3          energy moved by less than 0.01 three ticks in a row
+    same=4                    the same answer at 4 ticks in a row
+    a|b   a&b   (a|b)&c       any of, all of
+
+The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau
+is a confidently wrong one, so no default of ours holds it.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from inference.history import History
+
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+DEEPEST, LONGEST = 8, 500
+
+
+class Policy(ABC):
+    """A rule that ends thoughts. `str(policy)` and `parse` are inverse to each other."""
+
+    needs_energy: ClassVar[bool] = False
+
+    @abstractmethod
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        """Which rows stop at the history's last tick."""
+
+    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
+        """The rules in here that can end a thought by themselves, and the rows that each one ends now."""
+        return [(str(self), self.halted(history))]
+
+
+@dataclass(frozen=True)
+class FixedTicks(Policy):
+    """Stop after so many ticks."""
+
+    ticks: int
+
+    def __post_init__(self):
+        at_least(1, ticks=self.ticks)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return torch.full(history.certainty.shape[:1], history.ticks >= self.ticks, device=history.certainty.device)
+
+    def __str__(self) -> str:
+        return f"ticks={self.ticks}"
+
+
+@dataclass(frozen=True)
+class CertaintyAbove(Policy):
+    """Stop when the answer is certain: the mean or the minimum over its positions."""
+
+    threshold: float
+    reduction: Literal["mean", "min"] = "mean"
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        now = history.certainty[:, -1]
+        return (now.amin(1) if self.reduction == "min" else now.mean(1)) > self.threshold
+
+    def __str__(self) -> str:
+        return f"certainty{'.min' if self.reduction == 'min' else ''}>{self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class EnergyBelow(Policy):
+    """Stop when the energy is low."""
+
+    threshold: float
+    needs_energy: ClassVar[bool] = True
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return energies(history)[:, -1] < self.threshold
+
+    def __str__(self) -> str:
+        return f"energy<{self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class EnergyConverged(Policy):
+    """Stop when the energy moved by less than `tolerance` at each of the last `patience` ticks."""
+
+    tolerance: float
+    patience: int = 1
+    needs_energy: ClassVar[bool] = True
+
+    def __post_init__(self):
+        at_least(1, patience=self.patience)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        energy = energies(history)[:, -self.patience - 1 :]
+        if energy.size(1) <= self.patience:
+            return torch.zeros(len(energy), dtype=torch.bool, device=energy.device)
+        return (energy.diff(dim=1).abs() < self.tolerance).all(1)
+
+    def __str__(self) -> str:
+        return f"converged<{self.tolerance:g}x{self.patience}"
+
+
+@dataclass(frozen=True)
+class SameAnswer(Policy):
+    """Stop when the whole answer was the same at so many ticks in a row."""
+
+    ticks: int
+
+    def __post_init__(self):
+        at_least(1, ticks=self.ticks)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        choices = history.choices[:, -self.ticks :]
+        if choices.size(1) < self.ticks:
+            return torch.zeros(len(choices), dtype=torch.bool, device=choices.device)
+        return (choices == choices[:, -1:]).all(2).all(1)
+
+    def __str__(self) -> str:
+        return f"same={self.ticks}"
+
+
+@dataclass(frozen=True)
+class AnyOf(Policy):
+    """Stop when any of these would."""
+
+    policies: tuple[Policy, ...]
+
+    @property
+    def needs_energy(self) -> bool:
+        return any(policy.needs_energy for policy in self.policies)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.halted(history) for policy in self.policies]).any(0)
+
+    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
+        return [cause for policy in self.policies for cause in policy.causes(history)]
+
+    def __str__(self) -> str:
+        return "|".join(f"({policy})" if isinstance(policy, AnyOf) else str(policy) for policy in self.policies)
+
+
+@dataclass(frozen=True)
+class AllOf(Policy):
+    """Stop when all of these would, at the same tick."""
+
+    policies: tuple[Policy, ...]
+
+    @property
+    def needs_energy(self) -> bool:
+        return any(policy.needs_energy for policy in self.policies)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.halted(history) for policy in self.policies]).all(0)
+
+    def __str__(self) -> str:
+        return "&".join(
+            f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies
+        )
+
+
+def parse(text: str) -> Policy:
+    """Read a policy, as printed or as written by a person.
+
+    Raises:
+        ValueError: what could not be read, and what can.
+    """
+    text = "".join(str(text).split()).lower()
+    if not text:
+        raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
+    if len(text) > LONGEST:
+        raise ValueError(f"A policy has at most {LONGEST} characters, got {len(text)}.")
+    return _any_of(text, 0)
+
+
+def _any_of(text: str, depth: int) -> Policy:
+    if depth > DEEPEST:
+        raise ValueError(f"A policy has at most {DEEPEST} brackets inside each other.")
+    choices = [_all_of(part, depth) for part in split_outside_brackets(text, "|")]
+    return choices[0] if len(choices) == 1 else AnyOf(tuple(choices))
+
+
+def _all_of(text: str, depth: int) -> Policy:
+    parts = [_single(part, depth) for part in split_outside_brackets(text, "&")]
+    return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+
+def _single(text: str, depth: int) -> Policy:
+    if text.startswith("(") and text.endswith(")"):
+        return _any_of(text[1:-1], depth + 1)
+    for pattern, make in FORMS:
+        if match := re.fullmatch(pattern, text):
+            return make(*match.groups())
+    raise ValueError(
+        f"{text!r} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, energy<-3, "
+        "converged<0.01x3, same=4, joined by | (any) and & (all)."
+    )
+
+
+FORMS = (
+    (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
+    (rf"certainty(\.min|\.mean)?>({NUMBER})", lambda how, x: CertaintyAbove(float(x), "min" if how == ".min" else "mean")),
+    (rf"energy<({NUMBER})", lambda x: EnergyBelow(float(x))),
+    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(float(x), int(n or 1))),
+    (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
+)
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split at a separator, but not inside brackets."""
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+        if letter == separator and not depth:
+            parts.append(text[start:place])
+            start = place + 1
+    if depth:
+        raise ValueError(f"Brackets do not match in the policy {text!r}.")
+    return [*parts, text[start:]]
+
+
+def energies(history: History):
+    if history.energy is None:
+        raise ValueError("This checkpoint has no energy head: choose a certainty, same-answer or fixed-ticks policy.")
+    return history.energy
+
+
+def at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}: got {value}.")

@@ -1,0 +1,71 @@
+"""Remembering a thought for the screen, bounded in memory.
+
+A recorder is handed to `Engine.run(inputs, watch=recorder)`. It owns the conversion to NumPy; where a machine has more
+neurons, synchronised pairs or places than fit its budget, it keeps an even selection and says so.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.engine import Tick
+
+CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "attention")
+
+
+@dataclass
+class Recorder:
+    """Everything one row said and did, tick by tick.
+
+    Args:
+        row: which row of the batch.
+        ticks: most ticks that the thought can take; memory is divided by it.
+        max_bytes: memory for the wide channels (activations, synchronisation, attention), in bytes.
+    """
+
+    ticks: int
+    row: int = 0
+    max_bytes: int = 16 * 2**20
+    logits: list[np.ndarray] = field(default_factory=list)  # (P, C) a tick
+    certainty: list[np.ndarray] = field(default_factory=list)  # (P,)
+    energy: list[float] = field(default_factory=list)
+    channels: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)  # channel -> which of its entries are kept
+    places: tuple[int, ...] = ()  # shape of the map that attention looks at
+
+    def __call__(self, tick: Tick) -> None:
+        at = (tick.rows == self.row).nonzero().flatten()
+        if not len(at):
+            return
+        index, output = int(at[0]), tick.output
+        positions = output.certainty.size(1)
+        self.places = tick.features.places
+        self.logits.append(to_numpy(output.answer[index].unflatten(0, (positions, -1))))
+        self.certainty.append(to_numpy(output.certainty[index]))
+        if output.energy is not None:
+            self.energy.append(float(output.energy[index]))
+        for name in CHANNELS:
+            values = getattr(tick.state, name)
+            if values is not None:
+                self._keep(name, to_numpy(values[index]))
+
+    def channel(self, name: str) -> np.ndarray | None:
+        """A channel with ticks first, or None if the machine has none."""
+        return np.stack(self.channels[name]) if name in self.channels else None
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        """Keep an even selection of the last axis that fits this channel's share of the memory."""
+        if name not in self.kept:
+            room = self.max_bytes // len(CHANNELS) // self.ticks // max(1, values[..., 0].size * values.itemsize)
+            count = values.shape[-1]
+            # Attention is kept whole or not at all: a map with holes would mislead.
+            most = count if count <= room else 0 if name == "attention" else max(1, room)
+            self.kept[name] = np.linspace(0, count - 1, most).round().astype(int)
+        if len(self.kept[name]):
+            self.channels.setdefault(name, []).append(values[..., self.kept[name]])
+
+
+def to_numpy(values: Tensor) -> np.ndarray:
+    return values.detach().to("cpu", torch.float32).numpy()

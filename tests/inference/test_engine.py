@@ -1,0 +1,158 @@
+"""The engine against the full unroll: same ticks, same answers, whatever the rule."""
+
+import pytest
+import torch
+
+from ctm import ContinuousThoughtMachine, CTMConfig, Output
+from inference import Engine, parse
+from inference.calibration import replay
+from inference.history import History, first
+
+RULES = [
+    "ticks=1", "ticks=5", "ticks=12", "ticks=40", "certainty>0.4", "certainty.min>0.15", "energy<0", "energy<-3",
+    "converged<0.3x1", "converged<0.5x3", "same=3", "energy<-1|converged<0.1x1", "certainty>0.1&same=2",
+    "(energy<0|same=3)&certainty.min>0.02", "energy<-2|ticks=7",
+]  # fmt: skip
+
+
+def machine(**changes) -> ContinuousThoughtMachine:
+    """A machine with lively random weights: its rows differ, so that rules fire at many different ticks."""
+    values = dict(
+        iterations=12, d_model=20, d_input=8, heads=0, n_synch_out=10, n_synch_action=0, synapse_depth=1, memory_length=4,
+        memory_hidden_dims=3, backbone_type="none", out_dims=12, prediction_reshaper=[4, 3],
+        energy_head_enabled=True, energy_hidden_dim=8,
+    )  # fmt: skip
+    made = ContinuousThoughtMachine(CTMConfig.read(values | changes), in_features=6)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if weight.dim() > 1 and "start" not in name:
+                fan_in = weight.shape[0] if name.endswith("w1") else weight.shape[-1]
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 2 / fan_in**0.5)
+        made.decay_params_out.fill_(1.0)
+    return made.eval()
+
+
+ATTENDING = {"heads": 2, "n_synch_action": 9}
+
+
+def inputs(count: int = 37, places: int = 0) -> torch.Tensor:
+    shape = (count, 6, places) if places else (count, 6)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def unroll(made, x) -> tuple[History, list[Output]]:
+    with torch.inference_mode():
+        features = made.encode(x)
+        state, history, outputs = made.begin(features), None, []
+        for _ in range(made.config.iterations):
+            state, output = made.tick(state, features)
+            history = first(output) if history is None else history.add(output)
+            outputs.append(output)
+    return history, outputs
+
+
+def one_by_one(policy, history: History, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
+    """The slow way: look at one sample's history, tick after tick."""
+    mine = history.take(torch.tensor([row]))
+    for tick in range(min_ticks, budget + 1):
+        if bool(policy.halted(mine.until(tick))):
+            return tick, True
+    return budget, False
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("min_ticks, attends", [(1, False), (4, False), (1, True)])
+def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_ticks, attends):
+    policy = parse(rule)
+    made, x = (machine(**ATTENDING), inputs(places=5)) if attends else (machine(), inputs())
+    history, outputs = unroll(made, x)
+    verdict = Engine(made, policy, min_ticks=min_ticks).run(x)
+    for row in range(len(x)):
+        tick, by_rule = one_by_one(policy, history, row, 12, min_ticks)
+        answer_tick = tick if by_rule else int(history.energy[row].argmin()) + 1
+        assert verdict.ticks[row] == tick
+        assert verdict.answer_tick[row] == answer_tick
+        assert (verdict.halted_by[row] == "budget") != by_rule
+        torch.testing.assert_close(verdict.answer[row], outputs[answer_tick - 1].answer[row], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(verdict.energy[row], outputs[answer_tick - 1].energy[row], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_replay_of_curves_does_what_the_engine_does(rule):
+    made, x = machine(), inputs()
+    history, _ = unroll(made, x)
+    played = replay(parse(rule), history, torch.ones(len(x), 12, dtype=torch.bool))
+    verdict = Engine(made, parse(rule)).run(x)
+    assert played.ticks.tolist() == verdict.ticks.tolist()
+    assert played.answer_tick.tolist() == verdict.answer_tick.tolist()
+    assert played.halted_by == verdict.halted_by
+
+
+def test_rules_of_this_file_halt_at_different_ticks():
+    """Without this the oracle tests above could pass on an engine that never halts anything."""
+    made, x = machine(), inputs()
+    spread = {rule: len(set(Engine(made, parse(rule)).run(x).ticks.tolist())) for rule in RULES}
+    assert sum(count > 2 for count in spread.values()) >= 6, spread
+
+
+def test_halted_rows_leave_the_batch():
+    made, x = machine(), inputs(64)
+    sizes = []
+    Engine(made, parse("energy<-2")).run(x, watch=lambda tick: sizes.append((len(tick.rows), tick.state.z.size(1))))
+    assert sizes[0] == (64, 64)
+    assert sizes[-1][0] < 64
+    assert all(told == carried for told, carried in sizes), "a tick tells exactly the rows that still think"
+
+
+def test_stream_tells_every_row_until_it_halts_and_never_again():
+    made, x = machine(), inputs()
+    seen, ended = torch.zeros(len(x), dtype=torch.long), {}
+    for tick in Engine(made, parse("energy<-3|same=4")).stream(x):
+        assert not set(tick.rows.tolist()) & set(ended)
+        seen[tick.rows] += 1
+        for row, cause in zip(tick.rows[tick.halted].tolist(), tick.causes, strict=True):
+            ended[row] = (tick.number, cause)
+    assert sorted(ended) == list(range(len(x)))
+    assert [ended[row][0] for row in range(len(x))] == seen.tolist()
+
+
+def test_budget_answers_with_the_lowest_energy_tick_and_last_on_request():
+    made, x = machine(), inputs()
+    history, outputs = unroll(made, x)
+    best = Engine(made, parse("energy<-99")).run(x)
+    assert best.answer_tick.tolist() == (history.energy.argmin(1) + 1).tolist()
+    assert set(best.answer_tick.tolist()) != {12}
+    last = Engine(made, parse("energy<-99"), fallback="last").run(x)
+    assert set(last.answer_tick.tolist()) == {12}
+    torch.testing.assert_close(last.answer, outputs[-1].answer)
+
+
+def test_without_energy_head_the_budget_answers_with_the_most_certain_tick():
+    made, x = machine(energy_head_enabled=False), inputs()
+    history, _ = unroll(made, x)
+    verdict = Engine(made, parse("certainty>0.999")).run(x)
+    assert verdict.energy is None
+    assert verdict.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
+
+
+def test_an_energy_rule_without_an_energy_head_is_refused():
+    with pytest.raises(ValueError, match="needs an energy head"):
+        Engine(machine(energy_head_enabled=False), parse("certainty>0.5|energy<0"))
+
+
+@pytest.mark.parametrize("bounds", [{"min_ticks": 0}, {"min_ticks": 13}, {"min_ticks": 5, "max_ticks": 3}, {"max_ticks": 0}])
+def test_impossible_tick_bounds_are_refused(bounds):
+    with pytest.raises(ValueError, match="min_ticks"):
+        Engine(machine(), parse("same=2"), **bounds)
+
+
+def test_max_ticks_may_exceed_the_trained_iterations():
+    verdict = Engine(machine(), parse("energy<-99"), max_ticks=30).run(inputs(3))
+    assert verdict.ticks.tolist() == [30, 30, 30]
+
+
+def test_the_rule_that_fired_first_is_named():
+    verdict = Engine(machine(), parse("ticks=3|energy<99")).run(inputs(4))
+    assert verdict.ticks.tolist() == [1] * 4
+    assert verdict.halted_by == ["energy<99"] * 4
