@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ctm.config import TOKENS
+from ctm.positions import rotations
 
 DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 4, 36, 3)}
 # (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
@@ -53,12 +54,12 @@ class ParityBackbone(nn.Module):
 
 
 class TokensBackbone(nn.Module):
-    """Embeds symbols and their places."""
+    """Embeds symbols and their places. Places start along a random half circle, so that neighbours look alike."""
 
     def __init__(self, symbols: int, places: int, width: int):
         super().__init__()
         self.embedding = nn.Embedding(symbols, width)
-        self.positions = nn.Parameter(torch.randn(width, places) * 0.5)
+        self.positions = nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
         return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]

@@ -1,8 +1,213 @@
-import sys
-from training.config import read_recipe
-from training.loop import train
-from training.runs import RunFolder
+"""The command line of training. Like `app.py` it only puts parts together, so it alone may name both training and inference.
+
+    python -m training train configs/digits.yaml [key=value ...] [--run FOLDER] [--restart]
+    python -m training finish RUN [--out FOLDER]
+    python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
+    python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
+"""
+
+import argparse
+import datetime
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ctm.checkpoint import Checkpoint, load, save
+from ctm.machine import count_parameters
+from inference.calibration import replay, thresholds_for
+from inference.history import History
+from inference.policies import Policy, parse
+from training.card import write_card
+from training.config import RunConfig, read_recipe
+from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise
+from training.fitting import fit_energy
+from training.loop import energy_note, train
+from training.runs import RunFolder
+from training.tasks import Task, make_task
+from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, generator_for
+
+MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
+UNTIL_THE_END = 1_000_000
+
+
+def main(arguments: list[str] | None = None) -> None:
+    made = parser()
+    args, rest = made.parse_known_args(arguments)
+    if rest and (not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
+        made.error(f"not understood: {' '.join(rest)}")
+    if rest:  # argparse takes `key=value` words only before the first option
+        args.overrides += rest
+    try:
+        args.run_command(args)
+    except (ValueError, FloatingPointError) as error:
+        raise SystemExit(f"Error: {error}") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m training", description=__doc__.splitlines()[0])
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("train", help="train a recipe, fit its energy, choose thresholds, measure it")
+    command.add_argument("recipe", type=Path, help="a YAML file of configs/")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")
+    command.add_argument("--run", type=Path, help="run folder; a run that is there goes on (default: runs/RECIPE-TIME)")
+    command.add_argument("--restart", action="store_true", help="start over instead of going on")
+    command.set_defaults(run_command=do_train)
+    command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, help="where the checkpoint goes (default: RUN/checkpoint)")
+    command.set_defaults(run_command=lambda args: finish(RunFolder(args.folder), args.out))
+    command = commands.add_parser("fit-energy", help="fit the energy head of a checkpoint on validation samples")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
+    command.add_argument("--samples", type=int, default=4_096)
+    command.add_argument("--steps", type=int, default=600)
+    command.set_defaults(run_command=do_fit)
+    command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--split", default="test", help="a held-out split of the task")
+    command.add_argument("--data", type=Path, help="parquet file with `image` and `label` columns, instead of a split")
+    command.add_argument("--policy", help="halting rule, e.g. 'energy<-3' (default: the checkpoint's own)")
+    command.set_defaults(run_command=do_evaluate)
+    return made
+
+
+def do_train(args: argparse.Namespace) -> None:
+    config = read_recipe(args.recipe, args.overrides)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder(args.run or Path("runs") / f"{args.recipe.stem}-{stamp}")
+    if not train(config, folder, resume=not args.restart):
+        print(f"Stopped and saved; go on with --run {folder.path}")
+    elif int(os.environ.get("RANK", "0")) == 0:
+        finish(folder, None)
+
+
+def do_fit(args: argparse.Namespace) -> None:
+    checkpoint = load(args.checkpoint)
+    task = task_of(checkpoint)
+    if not checkpoint.machine.config.energy_head_enabled:
+        raise ValueError("This checkpoint has no energy head to fit.")
+    note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
+    batches = in_batches(drawn(task, VALIDATION, args.samples))
+    fitted = fit_energy(checkpoint.machine, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0)
+    halting = {"energy": note | {"fitted_on": {"split": VALIDATION, **fitted}}, **rules_of(checkpoint.machine, task, 0.002)}
+    save(replace(checkpoint, halting=halting), args.out or args.checkpoint)
+    print(json.dumps(fitted))
+
+
+def do_evaluate(args: argparse.Namespace) -> None:
+    checkpoint = load(args.checkpoint)
+    task = task_of(checkpoint)
+    policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
+    if args.data:
+        if not hasattr(task, "from_file"):
+            raise ValueError(f"--data needs a task of pictures; this checkpoint's task is {task.name}.")
+        batches, split = in_batches(task.from_file(args.data)), str(args.data)
+    else:
+        if args.split not in task.splits or args.split == TRAIN:
+            held_out = ", ".join(split for split in task.splits if split != TRAIN)
+            raise ValueError(f"--split must be one of {held_out}: got {args.split}.")
+        batches, split = split_batches(task, args.split, MOST_SAMPLES), args.split
+    print(json.dumps(measure(checkpoint.machine, task.name, split, batches, policy)))
+
+
+def finish(folder: RunFolder, out: Path | None) -> None:
+    """From the last saved step to a finished checkpoint: fit the energy, choose thresholds, measure, write the card."""
+    config = RunConfig.read(yaml.safe_load((folder.path / "config.yaml").read_text("utf-8")))
+    steps = folder.steps()
+    if not steps:
+        raise ValueError(f"{folder.path} has no saved step yet.")
+    folder.say("finishing", steps[-1], config.train.steps)
+    task, checkpoint = config.make_task(), load(folder.checkpoint(steps[-1]))
+    machine, halting = checkpoint.machine, {}
+    if config.loss.energy != "none":
+        halting["energy"] = energy_note(config)
+        if config.finish.fit_samples:
+            batches = in_batches(drawn(task, VALIDATION, config.finish.fit_samples))
+            fitted = fit_energy(
+                machine, batches, config.loss.energy, config.loss.margin, config.finish.fit_steps, config.train.seed
+            )
+            halting["energy"]["fitted_on"] = {"split": VALIDATION, **fitted}
+    halting |= rules_of(machine, task, config.finish.tolerance)
+    policy = default_policy(halting)
+    held_out = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
+    evaluations = [
+        measure(machine, task.name, split, split_batches(task, split, MOST_SAMPLES), policy) for split in held_out
+    ]
+    metrics = {
+        "date": datetime.date.today().isoformat(),
+        "evaluations": evaluations,
+        "training": training_note(config, folder, steps[-1]),
+    }
+    parameters = count_parameters(machine.config, machine.in_features)
+    card = write_card(
+        f"CTM, {task.title.lower()}", machine.config.published(), task.describe(), halting, metrics, parameters
+    )
+    saved = save(Checkpoint(machine, task.describe(), halting, metrics, card), out or folder.finished)
+    folder.say("finished", steps[-1], config.train.steps, checkpoint=str(saved))
+    for evaluation in evaluations:
+        print(json.dumps(evaluation))
+    print(f"Checkpoint: {saved}")
+
+
+def measure(machine, task: str, split: str, batches, policy: Policy) -> dict[str, Any]:
+    """Figures of a machine on held-out samples, halted by a policy."""
+    curves = curves_of(machine, batches)
+    played = replay(policy, history_of(curves), curves.right)
+    figures = summarise(curves)
+    by_tick = curves.right.float().mean(0).tolist()
+    return {
+        "task": task, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
+        "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
+        "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
+        "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def rules_of(machine, task: Task, tolerance: float) -> dict[str, Any]:
+    """Thresholds chosen on the calibration split, and which rule is the default."""
+    curves = curves_of(machine, split_batches(task, CALIBRATION, MOST_SAMPLES))
+    policies = thresholds_for(history_of(curves), curves.right, tolerance)
+    default = "energy" if "energy" in policies else next(iter(policies), None)
+    return {"policies": policies, "default": default}
+
+
+def default_policy(halting: dict[str, Any]) -> Policy:
+    """The checkpoint's own rule; to the last tick where it has none."""
+    rule = halting.get("policies", {}).get(halting.get("default"))
+    return parse(rule["policy"]) if rule else parse(f"ticks={UNTIL_THE_END - 1}")
+
+
+def history_of(curves: Curves) -> History:
+    return History(curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2), curves.energy)
+
+
+def drawn(task: Task, split: str, count: int):
+    return task.draw(split, count, generator_for("fit", split))
+
+
+def task_of(checkpoint: Checkpoint) -> Task:
+    if "task" not in checkpoint.task:
+        raise ValueError("This checkpoint has no task.json, so there is nothing to measure it on.")
+    return make_task({"kind": checkpoint.task["task"], **checkpoint.task.get("settings", {})})
+
+
+def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:
+    """How the checkpoint was trained, for metrics.json."""
+    lines = [json.loads(line) for line in folder.metrics.read_text("utf-8").splitlines()]
+    speeds = [line["steps_per_second"] for line in lines if "steps_per_second" in line]
+    rate = sum(speeds) / len(speeds) if speeds else float("nan")
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    return {
+        "command": folder.status().get("command", f"python -m training train {folder.path.name}"),
+        "seed": config.train.seed, "steps": step, "minutes": step / rate / 60, "hardware": hardware,
+        "torch": torch.__version__,
+    }  # fmt: skip
+
+
 if __name__ == "__main__":
-    _, cmd, recipe, run, *over = sys.argv
-    train(read_recipe(recipe, over), RunFolder(Path(run)))
+    main()

@@ -50,15 +50,19 @@ def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Cu
     return Curves(torch.cat(right), torch.cat(choices), torch.cat(certainty), energy, torch.cat(difficulty))
 
 
-def split_batches(task: Task, split: str, most: int, size: int = 256) -> list[Batch]:
+def split_batches(task: Task, split: str, most: int) -> list[Batch]:
     """Held-out samples of a split: all of them where they are few, else `most` drawn with a fixed seed, none twice."""
     assert split != TRAIN
     everything = getattr(task, "all_of", None)
     whole = everything(split) if everything else task.draw(split, most, generator_for("evaluation", split))
-    whole = without_repeats(whole)
+    return in_batches(without_repeats(whole))
+
+
+def in_batches(whole: Batch, size: int = 256) -> list[Batch]:
+    """Samples in portions that fit memory."""
     return [
         Batch(whole.inputs[i : i + size], whole.targets[i : i + size], whole.difficulty[i : i + size])
-        for i in range(0, min(most, len(whole.inputs)), size)
+        for i in range(0, len(whole.inputs), size)
     ]
 
 

@@ -24,7 +24,7 @@ def per_tick(
     ticks = answers.size(-1)
     counts = targets != IGNORED
     if lookahead is not None:
-        right = (answers.detach().argmax(2) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
+        right = (chosen(answers) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
         counts = counts & (torch.arange(targets.size(1), device=targets.device) < (right + lookahead).unsqueeze(1))
     spread = targets.unsqueeze(-1).expand(-1, -1, ticks)
     losses = F.cross_entropy(answers.transpose(1, 2), spread, ignore_index=IGNORED, reduction="none")
@@ -49,10 +49,15 @@ def trunk_loss(
     return share * losses.mean() + (1 - share) * two_tick(losses, certainty)
 
 
+def chosen(answers: Float[Tensor, "B P C T"]) -> Int[Tensor, "B P T"]:
+    """The class of the largest logit. (`argmax` over an inner, strided axis is many times slower than `max`.)"""
+    return answers.detach().max(2).indices
+
+
 def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> Bool[Tensor, "B T"]:
     """Whether all positions that count are right, at every tick."""
     target = targets.unsqueeze(-1)
-    return ((answers.argmax(2) == target) | (target == IGNORED)).all(1)
+    return ((chosen(answers) == target) | (target == IGNORED)).all(1)
 
 
 def calibrated_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:

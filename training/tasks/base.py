@@ -83,8 +83,16 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def answer(self, choices: list[int]) -> Any:
+        """The answer as plain data, from the class of every position that counts."""
+
+    @abstractmethod
+    def label(self, choices: list[int]) -> str:
+        """The answer in a word."""
+
+    @abstractmethod
     def say(self, choices: list[int]) -> str:
-        """The answer in words, from the class of every position that counts."""
+        """The answer in a sentence, without its full stop."""
 
     @abstractmethod
     def labels(self) -> list[str]:

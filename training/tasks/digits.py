@@ -69,21 +69,69 @@ class Digits(Task):
         return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
 
     def read(self, given: Any) -> Given:
-        """Read a grey picture (h, w) of light strokes on dark, values 0 to 1, already cropped to what was drawn."""
-        pixels = np.asarray(given, dtype=np.float32)
-        assert pixels.shape == (SIDE, SIDE), pixels.shape
+        """Read a grey picture (h, w), values 0 (black) to 1 (white), of any size, dark on light or light on dark."""
+        pixels = like_mnist(np.asarray(given, dtype=np.float32))
         inputs = make_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
-        return Given(inputs, {"kind": "picture", "pixels": pixels.tolist()}, 1)
+        return Given(inputs, {"kind": "picture", "pixels": pixels}, 1)
+
+    def answer(self, choices: list[int]) -> int:
+        return choices[0]
+
+    def label(self, choices: list[int]) -> str:
+        return str(choices[0])
 
     def say(self, choices: list[int]) -> str:
-        return f"a {choices[0]}"
+        return f"It is {'an' if choices[0] == 8 else 'a'} {choices[0]}"
 
     def labels(self) -> list[str]:
         return [str(digit) for digit in range(10)]
 
+    def examples(self) -> list[Path]:
+        return sorted((DATA / "examples").glob("digit-*.png"))
+
     def describe(self) -> dict[str, Any]:
         preprocessing = {"size": [SIDE, SIDE], "channels": 1, "mean": [MEAN], "std": [SPREAD], "strokes": "light on dark"}
         return super().describe() | {"preprocessing": preprocessing}
+
+
+def like_mnist(grey: np.ndarray) -> np.ndarray:
+    """Crop, shrink and centre a drawn digit as MNIST's were: 20 pixels long, centre of mass in the middle of 28 x 28.
+
+    Args:
+        grey: (h, w), 0 black to 1 white.
+
+    Raises:
+        ValueError: nothing stands out from the background.
+    """
+    if grey.ndim != 2 or min(grey.shape) < 8:
+        raise ValueError(f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels.")
+    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    ground = float(np.median(border))
+    strokes = np.clip(ground - grey if ground > 0.5 else grey - ground, 0, 1)
+    if strokes.max() < 0.15:
+        raise ValueError("The picture is empty: nothing stands out from the background. Draw a digit with thick strokes.")
+    strokes /= strokes.max()
+    if grey.shape == (SIDE, SIDE) and ground < 0.5:
+        return strokes  # already as MNIST has it
+    rows, columns = (np.flatnonzero((strokes > 0.3).any(axis)) for axis in (1, 0))
+    cut = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = 20 / max(cut.shape)
+    size = [max(1, round(length * scale)) for length in cut.shape[::-1]]
+    small = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR))
+    return centred(small / max(float(small.max()), 1e-6))
+
+
+def centred(small: np.ndarray) -> np.ndarray:
+    """Paste strokes (at most 20 x 20) so that their centre of mass lies in the middle of a 28 x 28 picture."""
+    height, width = small.shape
+    mass = small.sum()
+    row = (small.sum(1) * np.arange(height)).sum() / mass
+    column = (small.sum(0) * np.arange(width)).sum() / mass
+    top = int(np.clip(round(SIDE / 2 - 0.5 - row), 0, SIDE - height))
+    left = int(np.clip(round(SIDE / 2 - 0.5 - column), 0, SIDE - width))
+    picture = np.zeros((SIDE, SIDE), np.float32)
+    picture[top : top + height, left : left + width] = small
+    return picture
 
 
 def make_batch(pictures: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) -> Batch:

@@ -1,4 +1,7 @@
-"""Cumulative parity (paper section 4.3): for every bit, whether the ones so far are odd or even, at any length up to L."""
+"""Cumulative parity (paper section 4.3): for every bit, whether the ones so far are odd or even, at any length up to L.
+
+Shorter rows are padded; past their end the last answer is held, so that every position of the answer means something.
+"""
 
 from functools import cache
 from typing import Any
@@ -8,7 +11,6 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.losses import IGNORED
 from training.tasks.base import Batch, Given, Task, TaskShape, split_of
 
 PAD = 2
@@ -38,7 +40,6 @@ class Parity(Task):
         lengths = torch.randint(1, longest + 1, (count,), generator=generator)
         picks = torch.rand(count, generator=generator)
         inputs = torch.full((count, longest), PAD)
-        targets = torch.full((count, longest), IGNORED)
         for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):
             codes = rows_of(split, length)
             while not len(codes):  # the shortest lengths have too few rows for every split
@@ -46,9 +47,8 @@ class Parity(Task):
                 codes = rows_of(split, length)
             bits = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
             inputs[row, :length] = bits
-            targets[row, :length] = bits.cumsum(0) % 2
             lengths[row] = length
-        return Batch(inputs, targets, lengths)
+        return Batch(inputs, (inputs == 1).cumsum(1) % 2, lengths)
 
     def read(self, given: Any) -> Given:
         text = "".join(str(given or "").replace(",", " ").split())
@@ -63,8 +63,14 @@ class Parity(Task):
         inputs = torch.tensor([bits + [PAD] * (longest - len(bits))])
         return Given(inputs, {"kind": "sequence", "items": [str(bit) for bit in bits]}, len(bits))
 
+    def answer(self, choices: list[int]) -> list[int]:
+        return choices
+
+    def label(self, choices: list[int]) -> str:
+        return self.labels()[choices[-1]]
+
     def say(self, choices: list[int]) -> str:
-        return f"{' '.join(map(str, choices))}: the number of ones is {self.labels()[choices[-1]]}"
+        return f"The number of ones is {self.label(choices)}"
 
     def labels(self) -> list[str]:
         return ["even", "odd"]

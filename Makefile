@@ -1,0 +1,56 @@
+# One command from a fresh checkout: `make run` or `make test`. Needs make, a network, and Python 3.11 or newer.
+#
+#   PYTHON       interpreter that the virtual environment is made with:   make run PYTHON=python3.12
+#   PIP_ARGS     passed to pip at the first set-up. A plain install brings the torch build that PyPI holds, which on Linux
+#                can use a GPU and is large. Optional, for a small build without GPU support:
+#                make run PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#   PYTEST_ARGS  passed to pytest:   make test PYTEST_ARGS='tests/ctm -m "not slow"'
+#
+# Browser tests look for a Chromium or Chrome on PATH and are skipped where there is none; with CTM_REQUIRE_BROWSER=1 in
+# the environment they fail instead.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check format
+
+help:  ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime  ## set up, then serve the app on this machine
+	$(PY) app.py
+
+test: $(VENV)/.dev  ## set up, then run the tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean before a commit
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
+
+format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+$(VENV)/.runtime: requirements.txt | $(PY)
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(PY)
+	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+# `venv` leaves a broken folder behind when it fails, as on a Debian without python3-venv.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed: name one with make PYTHON=python3.12, or install it." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null; } || { \
+		rm -rf $(VENV); echo "Python cannot make a virtual environment: apt install python3-venv, then try again." >&2; exit 1; }

@@ -1,0 +1,86 @@
+"""Small machines to test with, and a watch on what is allocated."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+
+torch.set_num_threads(1)  # machines this small only make threads wait for each other
+
+TINY = {
+    "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,
+    "memory_length": 5, "memory_hidden_dims": 4, "backbone_type": "tokens-7x6", "out_dims": 6,
+}  # fmt: skip
+RAW = {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}
+
+
+@pytest.fixture
+def tiny():
+    """Settings of a small machine that attends to six symbols."""
+    return dict(TINY)
+
+
+@pytest.fixture
+def raw():
+    """The changes to `tiny` that hand over a raw input of 5 features instead."""
+    return dict(RAW)
+
+
+@pytest.fixture
+def machine_of():
+    """Make a small machine, in eval mode, from changes to `tiny`."""
+    return build
+
+
+@pytest.fixture
+def inputs_for():
+    """Make a batch of inputs that a machine can see."""
+    return draw_inputs
+
+
+@pytest.fixture
+def allocations():
+    return Allocations
+
+
+def build(seed: int = 0, **changes) -> ContinuousThoughtMachine:
+    """A machine whose neurons are lively, and none of whose weights rests at a neutral value: bias 0, decay 0 and so on."""
+    config = CTMConfig.read(TINY | changes)
+    pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
+    machine = ContinuousThoughtMachine(config, 3 if pictures else 5, seed=seed)
+    noise = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for name, parameter in machine.named_parameters():
+            if name.startswith("decay_params"):
+                parameter.uniform_(0.05, 1.0, generator=noise)
+            else:
+                size = 0.6 if name.endswith("w1") else 0.02 if parameter.dim() == 4 else 0.3
+                parameter.add_(size * torch.randn(parameter.shape, generator=noise))
+    return machine.eval()
+
+
+def draw_inputs(machine: ContinuousThoughtMachine, batch: int = 3, seed: int = 0) -> torch.Tensor:
+    draws = torch.Generator().manual_seed(seed + 2)
+    kind = machine.config.backbone_type
+    if kind.startswith("tokens"):
+        return torch.randint(7, (batch, 6), generator=draws)
+    if kind == "parity_backbone":
+        return torch.randint(2, (batch, 6), generator=draws) * 2.0 - 1
+    if kind == "none":
+        return torch.randn(batch, 5, generator=draws)
+    return torch.randn(batch, 3, 8, 8, generator=draws)
+
+
+class Allocations(TorchDispatchMode):
+    """While active, notes the size in bytes of the largest tensor that any operation really made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_iter(made):
+            if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
+                self.largest = max(self.largest, leaf.untyped_storage().nbytes())
+        return made

@@ -1,0 +1,71 @@
+"""Reading pictures that strangers give: bounded, forgiving of formats, one sentence for what cannot be read."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MOST_PIXELS = 20_000_000
+MOST_BYTES = 20 * 2**20
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+def read_picture(path: str | Path | None) -> np.ndarray:
+    """A picture file as grey values.
+
+    Args:
+        path: a file, or None where nothing was given.
+
+    Returns:
+        (height, width) float32 from 0 (black) to 1 (white); transparent places are white.
+
+    Raises:
+        ValueError: one sentence: what, got, what to do.
+    """
+    if path is None:
+        raise ValueError("There is no picture yet: draw one, upload one, or click an example.")
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError("The picture is no longer there: please upload it again.")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"The file has {path.stat().st_size / 2**20:.0f} MB; pictures may have at most {MOST_BYTES >> 20} MB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked below, before decoding
+            picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"The picture is far too large; at most {MOST_PIXELS // 10**6} megapixels are read.") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise ValueError("This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can.") from None
+    with picture:
+        return _decode(picture)
+
+
+def _decode(picture: Image.Image) -> np.ndarray:
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"The picture has {width * height / 1e6:.0f} megapixels; at most {MOST_PIXELS // 10**6} are read. Make it smaller."
+        )
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ValueError(f"The picture is animated ({picture.n_frames} frames); give a single still picture.")
+    try:
+        picture.load()
+        return _grey(ImageOps.exif_transpose(picture))
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError):
+        raise ValueError("The picture is damaged or cut off; export it again as PNG or JPEG.") from None
+
+
+def _grey(picture: Image.Image) -> np.ndarray:
+    if picture.mode in SIXTEEN_BIT:
+        values = np.asarray(picture, dtype=np.float32)
+        return np.clip(values / (65535 if values.max(initial=0) > 255 else 255), 0, 1)
+    if picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+        return np.clip(values / max(1.0, float(values.max(initial=0))), 0, 1)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB").convert("L"), dtype=np.float32) / 255

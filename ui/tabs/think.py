@@ -1,0 +1,173 @@
+"""The Think tab: pick a checkpoint, give it something, watch it think."""
+
+from typing import Any
+
+import gradio as gr
+
+from ui.figures import thought_figure
+from ui.inputs import DrawingInput, PictureInput
+from ui.live import live_view
+from ui.pictures import read_picture
+from ui.services import CheckpointInfo, Services
+
+OWN_RULE = "my own rule"
+RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
+ANSWER_KEYS = (
+    "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
+    "answers_by_tick", "policy", "checkpoint", "sentence", "milliseconds",
+)  # fmt: skip
+QUEUE = {"concurrency_limit": 2, "concurrency_id": "thinking", "show_progress": "minimal"}
+
+
+def build(services: Services) -> None:
+    """Lay out the tab and connect it."""
+    names = services.checkpoint_names()
+    if not names:
+        gr.Markdown("There is no checkpoint yet. Train one: `python -m training train configs/digits.yaml`.")
+        return
+    first = services.info(names[0])
+    with gr.Row(elem_classes="think"):
+        with gr.Column(scale=2, min_width=320):
+            checkpoint = gr.Dropdown(
+                choices(services), value=first.name, label="Checkpoint", info="the trained machine that thinks",
+                elem_id="checkpoint",
+            )  # fmt: skip
+            summary = gr.Markdown(first.summary, elem_id="summary")
+            pictures, drawing, think_drawing, upload, think_upload, picture_examples = picture_inputs(first)
+            texts, text, think_text, text_examples = text_inputs(first)
+            policy = gr.Dropdown(list_policies(first), label="Stop when", elem_id="policy")
+            rule = gr.Textbox(
+                default_rule(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
+            )
+        with gr.Column(scale=5, min_width=320):
+            live = live_view()
+            with gr.Accordion("Explore the whole thought", open=False):
+                figure = gr.Plot(show_label=False, elem_id="figure")
+
+    def pick(name: str) -> list[Any]:
+        info = asked(services.info, name)
+        return [
+            info.summary, gr.Column(visible=info.takes == "image"), gr.Column(visible=info.takes == "text"),
+            gr.Textbox(value="", info=info.hint), gr.Dataset(samples=samples(info, "image")),
+            gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
+            default_rule(info), None, None,
+        ]  # fmt: skip
+
+    def think_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
+        record = asked(lambda: services.think(name, read_picture(path), rule))
+        return record, thought_figure(record)
+
+    def think_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
+        record = asked(services.think, name, text or "", rule)
+        return record, thought_figure(record)
+
+    private = {"api_visibility": "private"}
+    shown = [live, figure]
+    checkpoint.change(
+        pick, checkpoint,
+        [summary, pictures, texts, text, picture_examples, text_examples, policy, rule, live, figure], **private,
+    )  # fmt: skip
+    policy.input(
+        lambda name, picked, rule: asked(services.info, name).policies.get(picked, rule),
+        [checkpoint, policy, rule], rule, **private,
+    )  # fmt: skip
+    rule.input(lambda: OWN_RULE, None, policy, **private)
+    think_drawing.click(think_picture, [drawing, checkpoint, rule], shown, **private, **QUEUE)
+    think_upload.click(think_picture, [upload, checkpoint, rule], shown, **private, **QUEUE)
+    gr.on([think_text.click, text.submit], think_sequence, [text, checkpoint, rule], shown, **private, **QUEUE)
+    picture_examples.click(lambda row: row[0], picture_examples, upload, **private).then(
+        think_picture, [upload, checkpoint, rule], shown, **private, **QUEUE
+    )
+    text_examples.click(lambda row: row[0], text_examples, text, **private).then(
+        think_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
+    )
+    api(services)
+
+
+def picture_inputs(info: CheckpointInfo):
+    """Drawing, upload and examples, visible for checkpoints that take pictures."""
+    with gr.Column(visible=info.takes == "image") as column:
+        with gr.Tabs():
+            with gr.Tab("Draw"):
+                drawing = DrawingInput(
+                    label="Draw with the pointer or a finger", canvas_size=(280, 280), layers=False, format="png",
+                    brush=gr.Brush(default_size=18, colors=["#111111"], color_mode="fixed"), elem_id="drawing",
+                )  # fmt: skip
+                think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
+            with gr.Tab("Upload or webcam"):
+                upload = PictureInput(
+                    label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
+                )
+                think_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
+        examples = gr.Dataset(
+            components=[gr.Image(visible=False)], samples=samples(info, "image"), label="Examples, one click away",
+            elem_id="picture-examples",
+        )  # fmt: skip
+    return column, drawing, think_drawing, upload, think_upload, examples
+
+
+def text_inputs(info: CheckpointInfo):
+    """A text line and examples, visible for checkpoints that take sequences."""
+    with gr.Column(visible=info.takes == "text") as column:
+        text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
+        think_text = gr.Button("Think", variant="primary", elem_id="think-text")
+        examples = gr.Dataset(
+            components=[gr.Textbox(visible=False)], samples=samples(info, "text"), label="Examples, one click away",
+            elem_id="text-examples",
+        )  # fmt: skip
+    return column, text, think_text, examples
+
+
+def api(services: Services) -> None:
+    """The same through the API: two named endpoints that give plain data."""
+    with gr.Column(visible=False):
+        image, text = PictureInput(label="image"), gr.Textbox(label="text")
+        checkpoint = gr.Textbox(label="checkpoint")
+        policy = gr.Textbox(label="policy")
+        answer = gr.JSON(label="answer")
+        by_image, by_text = gr.Button(), gr.Button()
+
+    def think_image(image: str | None, checkpoint: str = "digits", policy: str = "") -> dict[str, Any]:
+        """Think about a picture; an empty policy is the checkpoint's own."""
+        return answered(asked(lambda: services.think(checkpoint, read_picture(image), policy)))
+
+    def think_sequence(text: str, checkpoint: str = "parity-16", policy: str = "") -> dict[str, Any]:
+        """Think about a sequence; an empty policy is the checkpoint's own."""
+        return answered(asked(services.think, checkpoint, text or "", policy))
+
+    by_image.click(think_image, [image, checkpoint, policy], answer, api_name="think_image", **QUEUE)
+    by_text.click(think_sequence, [text, checkpoint, policy], answer, api_name="think_sequence", **QUEUE)
+
+
+def answered(record: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record that a program wants."""
+    record = record | {"ticks_used": record["ticks"]}
+    return {key: record[key] for key in ANSWER_KEYS}
+
+
+def asked(question, *given):
+    """Ask the services; what is wrong with the input becomes one sentence on screen and in the API."""
+    try:
+        return question(*given)
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def choices(services: Services) -> list[tuple[str, str]]:
+    return [(f"{services.info(name).title} ({name})", name) for name in services.checkpoint_names()]
+
+
+def samples(info: CheckpointInfo, takes: str) -> list[list[str]]:
+    return [[str(example)] for example in info.examples] if info.takes == takes else []
+
+
+def list_policies(info: CheckpointInfo) -> list[str]:
+    return [*info.policies, OWN_RULE]
+
+
+def first_of(info: CheckpointInfo) -> str:
+    return next(iter(info.policies))
+
+
+def default_rule(info: CheckpointInfo) -> str:
+    return info.policies[first_of(info)]
