@@ -1,0 +1,169 @@
+"""The loop: stopped and resumed equals straight through; a signal saves; NaN does not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from training.config import RunConfig, read_recipe
+from training.loop import rate_at, train
+from training.runs import RunFolder
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "task": {"kind": "parity", "length": 5},
+    "model": {
+        "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
+        "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "dropout": 0.1,
+    },
+    "optim": {"warmup": 3, "lr": 3e-3},
+    "train": {"steps": 12, "batch_size": 8, "log_every": 2, "eval_every": 4, "eval_samples": 30, "save_every": 6,
+              "device": "cpu"},
+}  # fmt: skip
+
+
+def tiny(**train_settings) -> RunConfig:
+    return RunConfig.read(TINY | {"train": TINY["train"] | train_settings})
+
+
+def weights(folder: RunFolder, step: int) -> dict[str, torch.Tensor]:
+    return load_file(folder.checkpoint(step) / "model.safetensors")
+
+
+def figures(folder: RunFolder) -> list[dict]:
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "steps_per_second"} for line in lines]
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
+    """Parameters and metrics, with dropout and accumulation, stopped by SIGTERM between two saved steps."""
+    config = tiny(accumulate=2)
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    assert train(config, straight)
+
+    log = RunFolder.log
+    monkeypatch.setattr(
+        RunFolder, "log",
+        lambda self, values: (log(self, values), values.get("loss") and values["step"] == 8 and os.kill(os.getpid(), signal.SIGTERM)),
+    )  # fmt: skip
+    assert not train(config, broken)
+    monkeypatch.undo()
+    assert broken.steps()[-1] == 8 and broken.status()["phase"] == "stopped"
+    assert train(config, broken)
+
+    ours, theirs = weights(broken, 12), weights(straight, 12)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert figures(broken) == figures(straight)
+
+
+def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkeypatch):
+    config = tiny()
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    train(config, straight)
+
+    log = RunFolder.log
+
+    def crash(self, values):
+        log(self, values)
+        if values["step"] == 10:
+            with self.metrics.open("a") as file:
+                file.write('{"step": 10, "cut o')
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "log", crash)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, broken)
+    monkeypatch.undo()
+    assert broken.steps() == [6]
+    train(config, broken)
+    assert all(torch.equal(a, b) for a, b in zip(weights(broken, 12).values(), weights(straight, 12).values(), strict=True))
+    assert figures(broken) == figures(straight)
+
+
+def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    config = tiny()
+    import training.loop as loop
+
+    count, real = iter(range(100)), loop.trunk_loss
+    monkeypatch.setattr(loop, "trunk_loss", lambda *args: real(*args) * (float("nan") if next(count) == 8 else 1))
+    with pytest.raises(FloatingPointError, match=r"Lower optim\.lr"):
+        train(config, folder)
+    assert folder.steps() == [6]
+    assert all(torch.isfinite(value).all() for value in weights(folder, 6).values() if value.is_floating_point())
+
+
+def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(TINY | {"train": TINY["train"] | {"steps": 1_000_000, "save_every": 1_000_000}}))
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "training", "train", str(recipe), "--run", str(run)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    assert "Stopped and saved" in said and len(RunFolder(run).steps()) == 1
+
+
+def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(steps=10, save_every=1, eval_every=2, keep=2), folder)
+    steps = folder.steps()
+    assert steps[-2:] == [9, 10] and len(steps) <= 3
+    assert len(list((folder.path / "trainer").iterdir())) == len(steps)
+
+
+def test_a_run_folder_of_other_settings_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(steps=2), folder)
+    with pytest.raises(ValueError, match="other settings"):
+        train(tiny(steps=3), folder)
+
+
+def test_the_rate_warms_up_and_falls_to_its_share():
+    config = tiny().optim
+    rates = [rate_at(step, 100, config) for step in range(100)]
+    assert rates[0] < rates[1] < rates[2] == pytest.approx(config.lr)
+    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert rates[-1] == pytest.approx(config.lr * config.final_lr, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("train.stps=5", "did you mean `steps`"), ("train.steps=0", "train.steps"), ("model.d_modle=5", "d_model"),
+        ("model.out_dims=5", "follows from the task"), ("task.kind=chess", "task.kind"), ("steps=5", "group.setting=value"),
+        ("train.steps", "group.setting=value"), ("train.steps.x=1", "not a group"), ("loss.energy=magic", "loss.energy"),
+        ("optim.lr=.inf", "optim.lr"), ("task.length=99", "length"), ("model.heads=3", "multiple of heads"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, says):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(yaml.safe_dump(TINY))
+    with pytest.raises(ValueError, match=says.replace(".", r"\.")):
+        read_recipe(recipe, [override])
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "task: [", "just words"])
+def test_a_recipe_that_is_none_is_refused(tmp_path, content):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(content)
+    with pytest.raises(ValueError):
+        read_recipe(recipe)
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(recipe):
+    assert read_recipe(recipe).train.steps > 0

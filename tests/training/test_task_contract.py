@@ -1,0 +1,190 @@
+"""Every task in the folder keeps the contract; a new file is tested by being there."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+from training.evaluation import split_batches, without_repeats
+from training.losses import is_right, per_tick, two_tick
+from training.tasks import make_task, task_kinds
+from training.tasks.base import TRAIN, generator_for, split_of
+
+SMALL = {
+    "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
+    "memory_length": 3, "memory_hidden_dims": 2,
+}  # fmt: skip
+
+
+def small_machine(task) -> ContinuousThoughtMachine:
+    shape = task.shape()
+    config = SMALL | {
+        "backbone_type": shape.backbone, "out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper,
+    }  # fmt: skip
+    return ContinuousThoughtMachine(CTMConfig.read(config), shape.in_features)
+
+
+@pytest.fixture(params=task_kinds())
+def task(request):
+    return make_task({"kind": request.param})
+
+
+def keys(batch) -> set[bytes]:
+    return {row.tobytes() for row in batch.inputs.flatten(1).numpy()}
+
+
+def test_there_are_three_tasks_to_begin_with():
+    assert set(task_kinds()) >= {"digits", "parity", "arithmetic"}
+
+
+def test_a_batch_fits_the_machine_that_the_task_asks_for(task):
+    machine, shape = small_machine(task), task.shape()
+    batch = task.draw(TRAIN, 5, generator_for("x"))
+    thought = machine(batch.inputs)
+    assert thought.answers.shape == (5, shape.positions * shape.classes, 4)
+    assert batch.targets.shape == (5, shape.positions)
+    assert batch.targets.min() >= 0 and batch.targets.max() < shape.classes
+    assert len(task.labels()) == shape.classes
+    assert batch.difficulty.shape == (5,)
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(task):
+    first = next(task.batches(8, seed=1))
+    assert keys(first) == keys(next(task.batches(8, seed=1)))
+    assert keys(first) != keys(next(task.batches(8, seed=1, rank=1)))
+    assert keys(first) != keys(next(task.batches(8, seed=2)))
+    stream = task.batches(8, seed=1)
+    next(stream)
+    assert keys(next(stream)) == keys(next(task.batches(8, seed=1, start=1)))
+
+
+def test_nothing_held_out_is_ever_trained_on(task):
+    """Splits are disjoint by content: many draws of each share no input with the others."""
+    seen = {}
+    for split in task.splits:
+        drawn = [task.draw(split, 400, generator_for(split, turn)) for turn in range(3)]
+        if hasattr(task, "all_of"):
+            drawn = [task.all_of(split)]
+        seen[split] = set().union(*map(keys, drawn))
+    for a in task.splits:
+        for b in task.splits:
+            if a < b:
+                assert not seen[a] & seen[b], f"{a} and {b} share {len(seen[a] & seen[b])} inputs"
+
+
+def test_held_out_batches_are_the_same_every_time_and_hold_nothing_twice(task):
+    for split in task.splits:
+        if split == TRAIN:
+            continue
+        once = torch.cat([batch.inputs for batch in split_batches(task, split, 500)])
+        again = torch.cat([batch.inputs for batch in split_batches(task, split, 500)])
+        assert torch.equal(once, again)
+        assert len({row.tobytes() for row in once.flatten(1).numpy()}) == len(once) > 20
+
+
+def test_a_few_steps_make_the_loss_fall(task):
+    machine, shape = small_machine(task), task.shape()
+    optimizer = torch.optim.Adam(machine.parameters(), lr=1e-2)
+    batch = task.draw(TRAIN, 16, generator_for("fall"))
+    losses = []
+    for _ in range(40):
+        thought = machine(batch.inputs)
+        answers = thought.answers.unflatten(1, (shape.positions, shape.classes))
+        loss = two_tick(per_tick(answers, batch.targets), thought.certainties[:, 1])
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_description_makes_the_same_task_again(task):
+    description = json.loads(json.dumps(task.describe()))
+    again = make_task({"kind": description["task"], **description["settings"]})
+    assert again.describe() == task.describe()
+
+
+def test_what_a_person_gives_is_read_and_answered_in_words(task):
+    given = task.examples()[0]
+    if task.takes == "image":
+        given = drawn_three()
+    read = task.read(given)
+    machine = small_machine(task)
+    choices = machine(read.inputs).answers[0, :, -1].unflatten(0, (task.shape().positions, -1)).argmax(1)
+    choices = choices[: read.positions].tolist()
+    assert len(read.inputs) == 1 and read.shown["kind"] in ("picture", "sequence")
+    assert task.label(choices) and task.say(choices)
+    json.dumps(task.answer(choices))
+
+
+def drawn_three() -> np.ndarray:
+    """Two thick bows, dark on light."""
+    y, x = np.mgrid[0:100, 0:100]
+    bows = [(abs(np.hypot(x - 45, y - middle) - 20) < 5) & (x > 40) for middle in (30, 68)]
+    return np.where(bows[0] | bows[1], 0.1, 0.95)
+
+
+WRONG = {
+    "parity": ["", "   ", "10201", "abc", "1" * 17, "１０", "1 0 1 2", "-1", "nan", "0.5"],
+    "arithmetic": ["", "1 2 3", "1 2 3 4 5", "a b c d", "1 2 3 nan", "1 2 3 1e9", "-1 2 3 4", "1 2 3 1000", "1.5 2 3 4",
+                   "9" * 900, "inf inf inf inf", "１ ２ ３ ４"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in WRONG.items() for text in texts])
+def test_wrong_text_gets_one_sentence_that_says_what_to_do(kind, text):
+    with pytest.raises(ValueError) as caught:
+        make_task({"kind": kind}).read(text)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and len(sentence) < 200 and sentence.endswith(".")
+
+
+def test_parity_answers_are_parities_of_all_bits_so_far():
+    batch = make_task({"kind": "parity", "length": 8}).draw(TRAIN, 50, generator_for(0))
+    for bits, target, length in zip(batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True):
+        expected = [sum(bits[: place + 1]) % 2 for place in range(length)]
+        assert target == expected + [expected[-1]] * (8 - length)
+        assert bits[length:] == [2] * (8 - length) and set(bits[:length]) <= {0, 1}
+
+
+def test_arithmetic_asks_for_the_next_number():
+    task = make_task({"kind": "arithmetic"})
+    for split in task.splits:
+        batch = task.draw(split, 30, generator_for(split))
+        for digits, target in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
+            numbers = [int("".join(map(str, digits[place : place + 3]))) for place in range(0, 12, 3)]
+            following = int("".join(map(str, target)))
+            assert len({b - a for a, b in zip(numbers, [*numbers[1:], following], strict=False)}) == 1
+
+
+def test_arithmetic_splits_are_what_they_are_called():
+    task = make_task({"kind": "arithmetic"})
+    trained = task.all_of(TRAIN)
+    assert trained.difficulty.max() <= 20 < task.all_of("extrapolation").difficulty.min()
+    for place in range(12):  # no place of a shown number ever lacks a digit in training, but for the first ones
+        digits = set(trained.inputs[:, place].tolist())
+        assert digits == set(range(10)), f"digit place {place} shows only {sorted(digits)} in training"
+
+
+def test_splitting_depends_on_content_alone_and_has_the_shares_it_says():
+    places = [split_of(str(number).encode()) for number in range(20_000)]
+    shares = {name: places.count(name) / len(places) for name in set(places)}
+    expected = {"train": 0.80, "validation": 0.05, "calibration": 0.05, "test": 0.10}
+    assert all(abs(shares[name] - share) < 0.01 for name, share in expected.items())
+    assert split_of(b"x") == split_of(b"x")
+
+
+def test_repeats_are_taken_out_in_order():
+    task = make_task({"kind": "parity", "length": 2})
+    batch = task.draw(TRAIN, 60, generator_for(1))
+    assert len(without_repeats(batch).inputs) == len(keys(batch)) < 60
+
+
+def test_right_means_every_position():
+    answers = torch.zeros(1, 2, 3, 2)
+    answers[0, 0, 1] = 1
+    answers[0, 1, 2, 1] = 1
+    assert is_right(answers, torch.tensor([[1, 2]])).tolist() == [[False, True]]

@@ -1,0 +1,35 @@
+"""The live view of a thought: drawn in the browser from one record of plain numbers (`Services.think`), replayed tick by tick.
+
+The component's template is static. Gradio builds a template by evaluating it as a JavaScript string, so data in it would be
+code; here data arrives as the value only, and `assets/live.js` checks every number and writes every text as text.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def live_view(elem_id: str = "thought") -> gr.HTML:
+    """An output whose value is a record, or None for the invitation to give something.
+
+    Args:
+        elem_id: id of the component in the page.
+    """
+    template, style = asset("live.html"), asset("live.css")
+    for name, content in (("live.html", template), ("live.css", style)):
+        unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
+        assert not unsafe, f"{name} must stay static, but {unsafe} means something to Gradio's templates"
+    return gr.HTML(
+        value=None,
+        html_template=template,
+        css_template=style,
+        js_on_load=asset("live.js"),
+        apply_default_css=False,  # its "prose" rules would restyle our headings and margins
+        elem_id=elem_id,
+    )
+
+
+def asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
