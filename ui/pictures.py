@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MOST_PIXELS = 20_000_000
 MOST_BYTES = 20 * 2**20
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
@@ -49,8 +49,9 @@ def _decode(picture: Image.Image) -> np.ndarray:
         raise ValueError(
             f"The picture has {width * height / 1e6:.0f} megapixels; at most {MOST_PIXELS // 10**6} are read. Make it smaller."
         )
-    if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError(f"The picture is animated ({picture.n_frames} frames); give a single still picture.")
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # cameras save previews as further frames of an MPO
+        raise ValueError(f"The picture is animated ({frames} frames); give a single still picture.")
     try:
         picture.load()
         return _grey(ImageOps.exif_transpose(picture))

@@ -1,0 +1,37 @@
+"""Small untrained checkpoints, one a task, for screens to think with."""
+
+from pathlib import Path
+
+import pytest
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm.checkpoint import Checkpoint, save
+from training.tasks import make_task
+
+SMALL = {
+    "iterations": 6, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
+    "memory_length": 3, "memory_hidden_dims": 2, "energy_head_enabled": True, "energy_hidden_dim": 4,
+}  # fmt: skip
+KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic"}
+
+
+def make_checkpoint(folder: Path, kind: str, **changes) -> Path:
+    """An untrained checkpoint of a task."""
+    task = make_task({"kind": kind})
+    shape = task.shape()
+    config = SMALL | changes | {
+        "backbone_type": shape.backbone, "out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper,
+    }  # fmt: skip
+    machine = ContinuousThoughtMachine(CTMConfig.read(config), shape.in_features).eval()
+    rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
+    halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}
+    return save(Checkpoint(machine, task.describe(), halting), folder)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    """A folder of three small checkpoints."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, kind in KINDS.items():
+        make_checkpoint(folder / name, kind)
+    return folder
