@@ -1,51 +1,31 @@
 """Picture inputs that hand over files unopened, so that one place, `ui.pictures`, says what is wrong with them.
 
-Gradio's own components open the file first and answer a broken one with a nameless error.
+Gradio's own picture component opens a file first and answers a broken one with a nameless error. Its sketchpad wants a tool
+picked before the first stroke and loads a megabyte of drawing library; a canvas is enough here.
 """
 
-import base64
-import binascii
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ui.live import asset
+
 
 class PictureInput(gr.Image):
-    """Upload, webcam or clipboard; gives the path of the file, or None."""
+    """Upload, webcam or clipboard; gives the path of the file, or its `data:` address, or None."""
 
-    is_template = True  # the browser draws it as gr.Image
-
-    def preprocess(self, payload: Any) -> str | None:
-        return _path_of(payload)
-
-
-class DrawingInput(gr.Sketchpad):
-    """A drawing; gives the path of the flattened picture, or None."""
-
-    is_template = True
+    def get_block_name(self) -> str:
+        return "image"  # the browser draws it as any gr.Image
 
     def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else _path_of(payload.composite)
+        if payload is None:
+            return None
+        return payload.url if payload.url and payload.url.startswith("data:") else payload.path
 
 
-def _path_of(file: Any) -> str | None:
-    if file is None:
-        return None
-    if file.url and file.url.startswith("data:"):
-        return _write(file.url)
-    return file.path
-
-
-def _write(url: str) -> str:
-    """Put the bytes of a `data:` address into a temporary file."""
-    try:
-        content = base64.b64decode(url.partition(",")[2], validate=True)
-    except (ValueError, binascii.Error):
-        content = b""  # not a picture, and will be called one
-    folder = Path(tempfile.gettempdir()) / "ctm-pictures"
-    folder.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        file.write(content)
-    return file.name
+def drawing_input(elem_id: str) -> gr.HTML:
+    """A square to draw in; gives the drawing as a `data:` address, or None while nothing is drawn."""
+    return gr.HTML(
+        value=None, html_template=asset("drawing.html"), css_template=asset("drawing.css"),
+        js_on_load=asset("drawing.js"), apply_default_css=False, elem_id=elem_id,
+    )  # fmt: skip

@@ -1,5 +1,8 @@
 """Reading pictures that strangers give: bounded, forgiving of formats, one sentence for what cannot be read."""
 
+import base64
+import binascii
+import io
 import warnings
 from pathlib import Path
 
@@ -12,11 +15,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def read_picture(path: str | Path | None) -> np.ndarray:
-    """A picture file as grey values.
+def read_picture(source: str | Path | None) -> np.ndarray:
+    """A picture as grey values.
 
     Args:
-        path: a file, or None where nothing was given.
+        source: a file, a `data:` address such as a drawing's, or None where nothing was given.
 
     Returns:
         (height, width) float32 from 0 (black) to 1 (white); transparent places are white.
@@ -24,23 +27,34 @@ def read_picture(path: str | Path | None) -> np.ndarray:
     Raises:
         ValueError: one sentence: what, got, what to do.
     """
-    if path is None:
+    if not source:
         raise ValueError("There is no picture yet: draw one, upload one, or click an example.")
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError("The picture is no longer there: please upload it again.")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"The file has {path.stat().st_size / 2**20:.0f} MB; pictures may have at most {MOST_BYTES >> 20} MB.")
+    content = _bytes_of(source)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"The file is too large; pictures may have at most {MOST_BYTES >> 20} MB.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked below, before decoding
-            picture = Image.open(path, formats=FORMATS)
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
         raise ValueError(f"The picture is far too large; at most {MOST_PIXELS // 10**6} megapixels are read.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise ValueError("This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can.") from None
     with picture:
         return _decode(picture)
+
+
+def _bytes_of(source: str | Path) -> bytes:
+    if isinstance(source, str) and source.startswith("data:"):
+        try:
+            return base64.b64decode(source.partition(",")[2], validate=True)
+        except (ValueError, binascii.Error):
+            return b""  # no picture, and will be called none
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except (OSError, ValueError):
+        raise ValueError("The picture is no longer there: please upload it again.") from None
 
 
 def _decode(picture: Image.Image) -> np.ndarray:

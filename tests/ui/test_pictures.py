@@ -1,5 +1,6 @@
 """Pictures as strangers give them."""
 
+import base64
 import io
 
 import numpy as np
@@ -76,6 +77,15 @@ def test_what_cannot_be_read_gets_one_sentence(tmp_path):
     assert "not a picture" in refused(empty)
     assert "not a picture" in refused(svg)
     assert "upload it again" in refused(tmp_path / "gone.png")
+
+
+def test_a_drawing_comes_as_a_data_address():
+    content = io.BytesIO()
+    stroke().save(content, "PNG")
+    address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    assert read_picture(address)[60, 45] < 0.15
+    for broken in ("data:image/png;base64,", "data:image/png;base64,%%%", "data:", "data:text/html,hello"):
+        assert "not a picture" in refused(broken)
 
 
 def test_forty_megapixels_are_refused_before_they_are_decoded(tmp_path):

@@ -154,7 +154,6 @@ function summaries() {
 // --- colours (Okabe-Ito, and ramps that start at the page's own background) ---------------------------------------------
 
 const HUES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"];
-const hue = (index) => HUES[index] ?? `hsl(${(index * 137.5) % 360} 60% 50%)`;
 const RAMPS = {
   light: { more: ["#f4f6f8", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"], sign: ["#0072B2", "#f4f6f8", "#D55E00"] },
   dark: { more: ["#20222f", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"], sign: ["#56B4E9", "#20222f", "#E69F00"] },
@@ -181,13 +180,21 @@ function readLook() {
 
 /** 256 colours from a few, as [red, green, blue]. */
 function ramp(stops) {
-  const colours = stops.map((stop) => [1, 3, 5].map((at) => parseInt(stop.slice(at, at + 2), 16)));
+  const colours = stops.map(numbers);
   return Array.from({ length: 256 }, (_, value) => {
     const at = (value / 255) * (colours.length - 1), left = Math.min(Math.floor(at), colours.length - 2);
     return colours[left].map((x, channel) => Math.round(x + (colours[left + 1][channel] - x) * (at - left)));
   });
 }
 
+/** The colour of a class, as [red, green, blue]: beyond the named ones, round the colour wheel by the golden angle. */
+function hue(index) {
+  if (HUES[index]) return numbers(HUES[index]);
+  const channel = (offset) => Math.round(140 + 90 * Math.cos(((index * 137.5 - offset) * Math.PI) / 180));
+  return [channel(0), channel(120), channel(240)];
+}
+
+const numbers = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 const css = ([red, green, blue], alpha = 1) => `rgb(${red} ${green} ${blue} / ${alpha})`;
 const band = (colours) => `linear-gradient(to right, ${[0, 64, 128, 191, 255].map((at) => css(colours[at])).join(", ")})`;
 
@@ -264,25 +271,31 @@ function drawByTick(pen, picture, box) {
   pen.strokeRect(box.left + step * (tick - 1), box.top - 1, Math.max(step, 2), box.height + 2);
 }
 
-/** Where cells in reading order go: rows break where the width ends, before a group rather than in it. */
+function drawCell(pen, left, top, width, height, colour, alpha) {
+  pen.fillStyle = css(colour, alpha);
+  pen.fillRect(left, top, width, height);
+  pen.strokeStyle = look.line;
+  pen.lineWidth = 1;
+  pen.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
+}
+
+/** Where cells in reading order go: rows of about equal length, broken between groups where a group fits in a row. */
 function layOut(size, group, cell, width) {
-  const gap = group > 1 ? 12 : 0, places = [];
-  let x = 0, row = 0;
-  for (let index = 0; index < size; index++) {
-    const first = group > 1 && index % group === 0;
-    if (first && x) x += gap;
-    if (x && x + Math.min(first ? group * cell : cell, width) > width + 0.5) [x, row] = [0, row + 1];
-    places.push({ x, row });
-    x += cell;
-  }
-  return { places, rows: row + 1 };
+  const gap = group > 1 ? 12 : 0, unit = group * cell + gap <= width + gap ? group : 1;
+  const fitting = Math.max(1, Math.floor((width + gap) / (unit * cell + (unit > 1 ? gap : 0)))), units = Math.ceil(size / unit);
+  const each = Math.ceil(units / Math.ceil(units / fitting)) * unit;
+  const places = Array.from({ length: size }, (_, index) => {
+    const column = index % each;
+    return { x: column * cell + (unit > 1 ? Math.floor(column / unit) * gap : 0), row: Math.floor(index / each) };
+  });
+  return { places, rows: Math.ceil(size / each) };
 }
 
 // --- panel: energy and certainty -------------------------------------------------------------------------------------
 
 function drawChart() {
-  const canvas = parts.chart, height = 250, pen = penFor(canvas, height), { energy, certainty } = thought;
-  const box = { left: energy ? 44 : 14, right: canvas.clientWidth - 40, top: 22, bottom: height - 36 };
+  const canvas = parts.chart, height = 264, pen = penFor(canvas, height), { energy, certainty } = thought;
+  const box = { left: energy ? 44 : 14, right: canvas.clientWidth - 40, top: 38, bottom: height - 36 };
   const scale = energy && niceScale([...energy, ...thought.lines.filter((line) => line.of === "energy").map((line) => line.at)]);
   const x = (at) => box.left + ((at - 0.5) / thought.iterations) * (box.right - box.left);
   const height01 = (value) => box.bottom - value * (box.bottom - box.top);
@@ -301,8 +314,8 @@ function drawChart() {
   } else for (const at of [0, 0.5, 1]) stroke(pen, [[box.left, yOf.certainty(at)], [box.right, yOf.certainty(at)]], look.line);
   if (energy) drawSeries(pen, energy, x, yOf.energy, look.energy, "circle");
   drawSeries(pen, certainty, x, yOf.certainty, look.certainty, "square");
-  drawThresholds(pen, box, yOf);
   drawMarks(pen, box, x);
+  drawThresholds(pen, box, yOf, x);
 }
 
 /** Round numbers around all values: 1, 2 or 5 times a power of ten apart. */
@@ -310,7 +323,7 @@ function niceScale(values) {
   const finite = values.filter(isNumber);
   let least = Math.min(...finite), most = Math.max(...finite);
   if (most - least < 1e-6) [least, most] = [least - 1, most + 1];
-  const rough = (most - least) / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (most - least) / 5, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
   const first = Math.floor(least / step), last = Math.ceil(most / step);
   const at = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
@@ -372,27 +385,33 @@ function drawSeries(pen, values, x, y, colour, shape) {
   draw(points.slice(0, tick));
 }
 
-function drawThresholds(pen, box, yOf) {
+/** Halting levels, named at the right: over the hatched ticks if there are any, where no line is crossed. */
+function drawThresholds(pen, box, yOf, x) {
+  const roomy = box.right - x(thought.ticks + 0.5) > 90, taken = [];
   for (const { of, at } of thought.lines) {
     if (of !== "certainty" && !(of === "energy" && thought.energy)) continue;
-    const y = yOf[of](at), colour = look[of], right = of === "certainty";
+    const y = yOf[of](at), colour = look[of];
     stroke(pen, [[box.left, y], [box.right, y]], colour, 1.5, [5, 4]);
-    const words = `stop ${right ? "above" : "below"} ${short(at)}`, above = y - 9 > box.top - 4;
-    write(pen, words, right ? box.right - 4 : box.left + 4, above ? y - 9 : y + 10, { align: right ? "right" : "left", colour, size: 11, halo: true });
+    const place = y - 9 > box.top ? y - 9 : y + 10;
+    const right = (of === "certainty" || roomy) && taken.every((other) => Math.abs(other - place) > 14);
+    if (right) taken.push(place);
+    const words = `stop ${of === "energy" ? "below" : "above"} ${short(at)}`;
+    write(pen, words, right ? box.right - 4 : box.left + 4, place, { align: right ? "right" : "left", colour, size: 11, halo: true });
   }
 }
 
 /** Flags above the chart: where the thought stopped, and the tick that answers if that is another one. */
 function drawMarks(pen, box, x) {
   if (clock) return;
-  const { ticks, answerTick, iterations } = thought;
-  const marks = [[ticks, ticks < iterations ? "stopped" : "end"]];
-  if (answerTick !== ticks) marks.push([answerTick, "answers"]);
-  for (const [at, words] of marks) {
-    const middle = clamp(x(at), box.left + 24, box.right - 24);
+  const { ticks, answerTick, iterations } = thought, ended = ticks < iterations ? "stopped" : "end";
+  const two = answerTick !== ticks, close = two && x(ticks) - x(answerTick) < 60;
+  const mark = (at, words, align) => {
+    const middle = align === "center" ? clamp(x(at), box.left + 24, box.right - 24) : x(at);
     stroke(pen, [[x(at), box.top - 4], [x(at), box.bottom]], look.text, 1.5, [2, 3]);
-    write(pen, words, middle, box.top - 12, { align: "center", size: 11, weight: 600, halo: true });
-  }
+    write(pen, words, middle, box.top - 11, { align, size: 11, weight: 600 });
+  };
+  if (two) mark(answerTick, close ? "answers " : "answers", close ? "right" : "center");
+  mark(ticks, close ? ` ${ended}` : ended, close ? "left" : "center");
 }
 
 // --- panel: the answer -----------------------------------------------------------------------------------------------
@@ -423,45 +442,31 @@ function drawClasses() {
 }
 
 function drawPositions() {
-  const { chosen, confidence, size } = thought.answer, canvas = parts.answer, width = canvas.clientWidth, gutter = 46;
+  const { chosen, confidence, size, labels } = thought.answer, canvas = parts.answer, width = canvas.clientWidth, gutter = 46;
   const items = thought.input?.kind === "sequence" && thought.input.items.length === size ? thought.input.items : null;
-  const ruler = canvas.getContext("2d");
-  ruler.font = `600 13px ${look.font}`;
-  const longest = Math.max(...thought.answer.labels.map((label) => ruler.measureText(label).width), 12);
-  const cell = clamp(longest + 14, 30, 84), high = 52, { places, rows } = layOut(size, items ? thought.input.group : 1, cell, width);
-  const strip = { left: gutter, top: rows * high + 26, width: width - gutter - 2, height: clamp(size * 10, 24, Math.max(160, size * 2)) };
+  const few = size <= 8, font = few ? 18 : 13, high = few ? 60 : 50, ruler = canvas.getContext("2d");
+  ruler.font = `600 ${font}px ${look.font}`;
+  const name = size > 24 && new Set(labels.map((label) => label[0])).size === labels.length ? (label) => label.slice(0, 1) : (label) => label;
+  const longest = Math.max(...labels.slice(0, 64).map((label) => ruler.measureText(name(label)).width), 8);
+  const cell = clamp(longest + 14, few ? 52 : 24, 84), { places, rows } = layOut(size, items ? thought.input.group : 1, cell, width);
+  const each = Math.max(2, Math.min(20, 160 / size)), strip = { left: gutter, top: rows * high + 22, width: width - gutter - 2, height: each * size };
   const pen = penFor(canvas, strip.top + strip.height + 6);
   places.forEach(({ x, row }, index) => {
-    const y = row * high, choice = chosen[tick - 1][index], middle = x + cell / 2;
-    write(pen, items ? items[index] : `${index + 1}.`, middle, y + 9, { align: "center", size: 11, colour: look.faint, room: cell - 4 });
-    pen.globalAlpha = sureness(confidence[tick - 1][index]) * 0.75;
-    pen.fillStyle = hue(choice);
-    pen.fillRect(x + 1, y + 18, cell - 3, 26);
-    pen.globalAlpha = 1;
-    pen.strokeStyle = look.line;
-    pen.lineWidth = 1;
-    pen.strokeRect(x + 1.5, y + 18.5, cell - 4, 25);
-    write(pen, labelOf(thought.answer, choice), middle, y + 32, { align: "center", size: 13, weight: 600, room: cell - 6 });
+    const top = row * high, choice = chosen[tick - 1][index], middle = x + cell / 2 - 1;
+    write(pen, items ? items[index] : `${index + 1}.`, middle, top + 8, { align: "center", size: 11, colour: look.faint, room: cell - 4 });
+    drawCell(pen, x, top + 17, cell - 3, high - 24, hue(choice), sureness(confidence[tick - 1][index]) * 0.75);
+    write(pen, name(labelOf(thought.answer, choice)), middle, top + 17 + (high - 24) / 2, { align: "center", size: font, weight: 600, room: cell - 6 });
   });
-  write(pen, "all ticks \u2192", gutter, strip.top - 12, { colour: look.faint, size: 11 });
-  const each = strip.height / size;
-  for (let index = 0; index < size; index += Math.ceil(11 / each)) {
-    write(pen, items ? `${index + 1}: ${items[index]}` : `${index + 1}.`, gutter - 6, strip.top + each * (index + 0.5), { align: "right", size: Math.min(11, each + 2), colour: look.faint, room: gutter - 8 });
+  write(pen, "all ticks \u2192", gutter, strip.top - 10, { colour: look.faint, size: 11 });
+  for (let index = 0; index < size; index += Math.ceil(10 / each)) {
+    write(pen, items ? `${index + 1}: ${items[index]}` : `${index + 1}.`, gutter - 6, strip.top + each * (index + 0.5), { align: "right", size: 10, colour: look.faint, room: gutter - 8 });
   }
-  const heat = image("answer", thought.ticks, size, (column, row) => [...rgbOf(hue(chosen[column][row])), sureness(confidence[column][row])]);
+  const heat = image("answer", thought.ticks, size, (column, row) => [...hue(chosen[column][row]), sureness(confidence[column][row])]);
   drawByTick(pen, heat, strip);
 }
 
 /** Confidence above guessing: 0 where all classes are alike, 1 where one is certain. */
 const sureness = (confidence) => clamp((share(confidence) - 1 / thought.answer.classes) / (1 - 1 / thought.answer.classes), 0, 1);
-
-/** The browser turns any colour it knows into red, green and blue. */
-function rgbOf(colour) {
-  const pixel = image(`colour ${colour}`, 1, 1, () => [0, 0, 0, 0]).getContext("2d", { willReadFrequently: true });
-  pixel.fillStyle = colour;
-  pixel.fillRect(0, 0, 1, 1);
-  return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
-}
 
 // --- panel: where it looks -------------------------------------------------------------------------------------------
 
@@ -475,14 +480,14 @@ function attentionOf(head) {
   return sums.map((x) => x / most);
 }
 
-const warmth = (x) => [...look.warm[Math.round(x * 255)], x * 0.85];
+const warmth = (x) => look.warm[Math.round(x * 255)];
 
 function drawPictureLooks() {
   const { input: { width: across, height: down, grey }, attention: { shown, map } } = thought, canvas = parts.attention;
   const width = canvas.clientWidth, gap = 10, label = 16, ratio = down / across;
   let big = Math.min(width * 0.52, 260, 320 / ratio), beside = bestGrid(shown, width - big - 2 * gap, big * ratio, ratio, gap, label);
   const below = beside.side < 44;
-  if (below) [big, beside] = [Math.min(width, 260), bestGrid(shown, width, 400, ratio, gap, label)];
+  if (below) [big, beside] = [Math.min(width, 240), bestGrid(shown, width, Math.max(140, 420 - Math.min(width, 240) * ratio), ratio, gap, label)];
   beside.side = Math.min(beside.side, 110);
   const line = beside.side * ratio + label + 2, rows = Math.ceil(shown / beside.columns);
   const pen = penFor(canvas, below ? big * ratio + gap + rows * line : Math.max(big * ratio, rows * line) + 2);
@@ -491,7 +496,7 @@ function drawPictureLooks() {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(picture, left, top, side, side * ratio);
     images.delete("overlay");
-    const weights = attentionOf(head), overlay = image("overlay", map[1], map[0], (column, row) => warmth(weights[row * map[1] + column]));
+    const weights = attentionOf(head), overlay = image("overlay", map[1], map[0], (column, row) => [...warmth(weights[row * map[1] + column]), weights[row * map[1] + column] * 0.85]);
     pen.imageSmoothingEnabled = true; // places overlap in the picture, so hard edges would claim too much
     pen.drawImage(overlay, left, top, side, side * ratio);
     pen.strokeStyle = look.line;
@@ -520,29 +525,23 @@ function bestGrid(size, width, height, ratio, gap, label) {
 
 function drawSequenceLooks() {
   const { input: { items, group }, attention: { shown, places: size } } = thought, canvas = parts.attention;
-  const width = canvas.clientWidth, gutter = shown <= 8 ? 48 : 4, room = width - gutter - 2;
-  const row = shown <= 4 ? 16 : shown <= 8 ? 11 : 6, item = 30, block = shown * row + item + 14;
-  const cell = clamp(Math.floor((room - 12 * (size / group)) / size), 26, 44), { places, rows } = layOut(size, group, cell, room);
-  const pen = penFor(canvas, rows * block), all = attentionOf(null), heads = Array.from({ length: shown }, (_, head) => attentionOf(head));
-  for (let line = 0; line < rows && shown <= 8; line++) {
-    heads.forEach((_, head) => write(pen, `head ${head + 1}`, 0, line * block + head * row + row / 2, { size: Math.min(11, row), colour: look.faint }));
-    write(pen, "all", 0, line * block + shown * row + item / 2 + 3, { size: 11, colour: look.faint });
+  const gutter = 48, room = canvas.clientWidth - gutter - 2, item = 30;
+  const cell = clamp(Math.floor((room - 12 * (size / group)) / size), 22, 44), { places, rows } = layOut(size, group, cell, room);
+  const row = rows > 2 || shown > 8 ? 6 : shown > 4 ? 12 : 18, named = row > 8, block = shown * row + item + 14;
+  const pen = penFor(canvas, rows * block - 8), all = attentionOf(null), heads = Array.from({ length: shown }, (_, head) => attentionOf(head));
+  for (let line = 0; line < rows; line++) {
+    const note = (words, y) => write(pen, words, 0, line * block + y, { size: 11, colour: look.faint });
+    if (named) heads.forEach((_, head) => note(`head ${head + 1}`, head * row + row / 2));
+    else note("heads", (shown * row) / 2);
+    note("all", shown * row + item / 2 + 2);
   }
   places.forEach(({ x, row: line }, index) => {
     const left = gutter + x, top = line * block, bottom = top + shown * row + 3;
-    heads.forEach((weights, head) => fillCell(pen, left, top + head * row, cell - 2, row - 2, weights[index]));
-    fillCell(pen, left, bottom, cell - 2, item - 2, all[index]);
+    const cellAt = (y, high, weight) => drawCell(pen, left, y, cell - 2, high, warmth(weight), weight * 0.85);
+    heads.forEach((weights, head) => cellAt(top + head * row, row - 2, weights[index]));
+    cellAt(bottom, item - 2, all[index]);
     write(pen, items[index] ?? "\u00b7", left + cell / 2 - 1, bottom + item / 2, { align: "center", size: 14, weight: 600, room: cell - 4, halo: true });
   });
-}
-
-function fillCell(pen, left, top, width, height, weight) {
-  const [red, green, blue, alpha] = warmth(weight);
-  pen.fillStyle = css([red, green, blue], alpha);
-  pen.fillRect(left, top, width, height);
-  pen.strokeStyle = look.line;
-  pen.lineWidth = 1;
-  pen.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
 }
 
 // --- panel: neurons --------------------------------------------------------------------------------------------------
@@ -571,12 +570,11 @@ function dress() {
     "Certainty says how much it favours one answer over the others: high is sure, not always right." +
     (thought.ticks < thought.iterations ? " Hatched ticks were never needed." : "");
   legend("chart", [energy && [look.energy, "energy", "line"], [look.certainty, "certainty", "line"]]);
-  for (const [name, there] of Object.entries({ answer, attention, activity })) parts[`${name}-panel`].hidden = !there;
-  parts["activity-panel"].classList.toggle("live-wide", [answer, attention, activity].filter(Boolean).length === 2);
+  arrange({ chart: true, answer, attention, activity });
   if (answer) dressAnswer(answer);
   if (attention) {
     const most = attention.heads > attention.shown ? ` The first ${attention.shown} of ${attention.heads} heads are shown.` : "";
-    legend("attention", [[band(look.warm), "looks more"]]);
+    legend("attention", [[band(look.warm), "looks more", "band"]]);
     parts["attention-caption"].textContent = input.kind === "picture"
       ? `Warm places are what it looks at in this tick: large, all heads together; small, each head by itself.${most}`
       : `Warm items are what it looks at in this tick: one row a head, and all heads together on the items.${most}`;
@@ -584,18 +582,31 @@ function dress() {
   if (activity) {
     const { neurons, of } = activity;
     parts["activity-title"].textContent = of > neurons ? `${neurons} of ${of} neurons shown` : count(neurons, "neuron");
-    legend("activity", [[band(look.sign), "activity from \u22121 through 0 to +1"]]);
+    legend("activity", [[band(look.sign), "activity from \u22121 through 0 to +1", "band"]]);
   }
+}
+
+/** Panels that have something to show, dealt out to the two columns in turn; a narrow page shows them in one, in this order. */
+function arrange(panels) {
+  let dealt = 0;
+  for (const [name, there] of Object.entries(panels)) {
+    const panel = parts[`${name}-panel`], column = parts[dealt % 2 ? "right" : "left"];
+    panel.hidden = !there;
+    if (!there) continue;
+    if (panel.parentNode !== column) column.append(panel);
+    dealt++;
+  }
+  parts.right.hidden = dealt < 2;
 }
 
 function dressAnswer(answer) {
   if (answer.kind === "classes") {
-    legend("answer", [[look.certainty, "favourite"], [band(look.more), "probability, 0 to 100 %"]]);
+    legend("answer", [[look.certainty, "favourite"], [band(look.more), "probability, 0 to 100 %", "band"]]);
     const many = answer.size > answer.shown.length ? ` The ${answer.shown.length} likeliest of ${answer.size} answers are shown.` : "";
     parts["answer-caption"].textContent = `How likely it holds each answer to be: now as bars, at every tick as the strip beside.${many}`;
   } else {
     const few = answer.labels.length <= 12;
-    legend("answer", few ? answer.labels.map((label, index) => [hue(index), label]) : []);
+    legend("answer", few ? answer.labels.map((label, index) => [css(hue(index)), label]) : []);
     parts["answer-caption"].textContent =
       "One answer a position. Strong colour: sure; pale: a guess. Below, the same for every tick: positions downwards, ticks to the right.";
   }

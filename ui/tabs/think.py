@@ -1,11 +1,12 @@
 """The Think tab: pick a checkpoint, give it something, watch it think."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from ui.figures import thought_figure
-from ui.inputs import DrawingInput, PictureInput
+from ui.inputs import PictureInput, drawing_input
 from ui.live import live_view
 from ui.pictures import read_picture
 from ui.services import CheckpointInfo, Services
@@ -54,12 +55,10 @@ def build(services: Services) -> None:
         ]  # fmt: skip
 
     def think_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
-        record = asked(lambda: services.think(name, read_picture(path), rule))
-        return record, thought_figure(record)
+        return told(lambda: services.think(name, read_picture(path), rule))
 
     def think_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
-        record = asked(services.think, name, text or "", rule)
-        return record, thought_figure(record)
+        return told(lambda: services.think(name, text or "", rule))
 
     private = {"api_visibility": "private"}
     shown = [live, figure]
@@ -89,10 +88,7 @@ def picture_inputs(info: CheckpointInfo):
     with gr.Column(visible=info.takes == "image") as column:
         with gr.Tabs():
             with gr.Tab("Draw"):
-                drawing = DrawingInput(
-                    label="Draw with the pointer or a finger", canvas_size=(280, 280), layers=False, format="png",
-                    brush=gr.Brush(default_size=18, colors=["#111111"], color_mode="fixed"), elem_id="drawing",
-                )  # fmt: skip
+                drawing = drawing_input("drawing")
                 think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
             with gr.Tab("Upload or webcam"):
                 upload = PictureInput(
@@ -143,6 +139,15 @@ def answered(record: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that a program wants."""
     record = record | {"ticks_used": record["ticks"]}
     return {key: record[key] for key in ANSWER_KEYS}
+
+
+def told(think: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], Any]:
+    """A record for the live view and its figure; what is wrong with the input is told where the thought would be."""
+    try:
+        record = think()
+    except ValueError as error:
+        return {"problem": str(error)}, None
+    return record, thought_figure(record)
 
 
 def asked(question, *given):
