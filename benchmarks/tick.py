@@ -14,20 +14,24 @@ import importlib
 import io
 import json
 import platform
+import resource
 import statistics
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
 from ctm import ContinuousThoughtMachine, CTMConfig
-from training.losses import two_tick
+from ctm.checkpoint import load
+from inference import Engine, parse
+from training.losses import per_tick, two_tick
+from training.tasks import make_task
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,29 +95,28 @@ def step_of(machine: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[in
         answers, certainties = (
             thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
         )
-        loss = two_tick(answers.unflatten(1, shape), targets, certainties[:, 1])
+        loss = two_tick(per_tick(answers.unflatten(1, shape), targets), certainties[:, 1])
         loss.backward()
         machine.zero_grad(set_to_none=True)
 
     return step
 
 
-def peak_memory(job: Callable[[], None]) -> float:
-    """MiB that a job adds to the process at its height."""
-    process, peak, done = psutil.Process(), 0, threading.Event()
-    before = process.memory_info().rss
+def peak_memory(case: Case, reference: Path | None) -> float:
+    """MiB by which one training step raises the peak of a fresh process; the original code's if `reference` is given."""
+    command = [sys.executable, "-m", "benchmarks.tick", "--peak", case.name]
+    command += ["--reference", str(reference)] if reference else []
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.001):
-            peak = max(peak, process.memory_info().rss)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    job()
-    done.set()
-    watcher.join()
-    return max(0, peak - before) / 2**20
+def print_peak(case: Case, reference: Path | None) -> None:
+    """What `peak_memory` starts: build, note the peak so far, take one step, print by how much the peak has risen."""
+    ours = build(case)
+    machine = load_reference(reference, case, ours) if reference else ours
+    inputs, targets, shape = training_batch(case, ours)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step_of(machine.train(), inputs, targets, shape)()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
@@ -128,13 +131,23 @@ def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
-    """Rows of one case: a thought at B = 1 and 64, a training step at B = 32."""
+def build(case: Case) -> ContinuousThoughtMachine:
     torch.manual_seed(0)
-    ours = ContinuousThoughtMachine(CTMConfig.read(case.config), case.in_features)
-    for name, parameter in ours.named_parameters():
+    machine = ContinuousThoughtMachine(CTMConfig.read(case.config), case.in_features)
+    for name, parameter in machine.named_parameters():
         if name.startswith("decay_params"):
             nn.init.uniform_(parameter, 0, 1)
+    return machine
+
+
+def training_batch(case: Case, machine: ContinuousThoughtMachine) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    shape = machine.config.answer_shape
+    return case.draw(32), torch.randint(shape[1], (32, shape[0])), shape
+
+
+def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
+    """Rows of one case: a thought at B = 1 and 64, a training step at B = 32."""
+    ours = build(case)
     machines: dict[str, nn.Module] = {"ours": ours}
     if reference:
         machines["original"] = load_reference(reference, case, ours)
@@ -145,18 +158,43 @@ def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
             machine.eval()
         with torch.inference_mode():
             if reference:
-                difference = (machines["original"](inputs)[0] - ours(inputs).answers).abs().max().item()
-                if difference > 1e-4:
-                    raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
-            jobs = {name: (lambda machine=machine: machine(inputs)) for name, machine in machines.items()}
+                refuse_different(case, machines["original"](inputs)[0], ours(inputs).answers)
+            jobs = {name: partial(machine, inputs) for name, machine in machines.items()}
             rows.append({"case": case.name, "what": "thought", "batch": batch, **interleaved(jobs, repeats)})
-    inputs = case.draw(32)
-    positions, classes = ours.config.answer_shape
-    targets = torch.randint(classes, (32, positions))
-    jobs = {name: step_of(machine.train(), inputs, targets, (positions, classes)) for name, machine in machines.items()}
+    inputs, targets, shape = training_batch(case, ours)
+    jobs = {name: step_of(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
     row = {"case": case.name, "what": "training step", "batch": 32, **interleaved(jobs, max(3, repeats // 3))}
-    row |= {f"{name}_peak_mib": round(peak_memory(job), 1) for name, job in jobs.items()}
+    row |= {f"{name}_peak_mib": round(peak_memory(case, reference if name == "original" else None), 1) for name in machines}
     return [*rows, row]
+
+
+def refuse_different(case: Case, theirs: Tensor, ours: Tensor) -> None:
+    difference = (theirs - ours).abs().max().item()
+    if difference > 1e-4:
+        raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
+
+
+def measure_halting(repeats: int) -> dict:
+    """What halting saves on the bundled digits: 256 test pictures, the bundled policy, beside thinking to the end."""
+    checkpoint = load(ROOT / "checkpoints/digits")
+    machine = checkpoint.machine
+    task = make_task({"kind": checkpoint.task["task"], **checkpoint.task["settings"]})
+    inputs = task.draw("test", 256, torch.Generator().manual_seed(0)).inputs
+    policy = parse(checkpoint.halting["policies"][checkpoint.halting["default"]]["policy"])
+    engine, ticks = Engine(machine, policy), machine.config.iterations
+    with torch.inference_mode():
+        features = machine.encode(inputs)
+        jobs = {
+            "full": lambda: machine(inputs), "halted": lambda: engine.run(inputs), "backbone": lambda: machine.encode(inputs),
+        }  # fmt: skip
+        seconds = interleaved(jobs, repeats)
+        used = engine.run(inputs).ticks.float().mean().item()
+    thinking = seconds["full"] - seconds["backbone"]
+    return {
+        "policy": str(policy), "samples": len(inputs), "places": list(features.places), "seconds": seconds,
+        "ticks_saved": 1 - used / ticks, "time_saved": 1 - seconds["halted"] / seconds["full"],
+        "time_saved_without_backbone": 1 - (seconds["halted"] - seconds["backbone"]) / thinking,
+    }  # fmt: skip
 
 
 def geometric_mean(values: list[float]) -> float:
@@ -186,17 +224,30 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="checkout of the original repository")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds a case")
-    parser.add_argument("--only", nargs="*", help="names of cases")
+    parser.add_argument("--only", nargs="*", help="names of cases; halting is one")
+    parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    rows = [
-        row for case in cases() if not args.only or case.name in args.only
-        for row in measure(case, args.reference, args.repeats)
-    ]  # fmt: skip
+    if args.peak:
+        return print_peak(next(case for case in cases() if case.name == args.peak), args.reference)
+    wanted = [case for case in cases() if not args.only or case.name in args.only]
+    rows = [row for case in wanted for row in measure(case, args.reference, args.repeats)]
     summary = report(rows)
+    if not args.only or "halting" in args.only:
+        summary["halting"] = measure_halting(args.repeats)
+        saved = {key: f"{value:.0%}" for key, value in summary["halting"].items() if "saved" in key}
+        print(f"halting on digits: {saved}")
     if args.json:
-        hardware = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+        hardware = {"processor": processor(), "threads": torch.get_num_threads()}
         figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return None
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.machine import count_parameters
@@ -80,6 +80,8 @@ def do_train(args: argparse.Namespace) -> None:
     config = read_recipe(args.recipe, args.overrides)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(args.run or Path("runs") / f"{args.recipe.stem}-{stamp}")
+    words = [str(args.recipe), *args.overrides]
+    folder.remember_command(f"python -m training train {shlex.join(words)}")
     if not train(config, folder, resume=not args.restart):
         print(f"Stopped and saved; go on with --run {folder.path}")
     elif int(os.environ.get("RANK", "0")) == 0:
@@ -117,8 +119,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
 
 def finish(folder: RunFolder, out: Path | None) -> None:
     """From the last saved step to a finished checkpoint: fit the energy, choose thresholds, measure, write the card."""
-    config = RunConfig.read(yaml.safe_load((folder.path / "config.yaml").read_text("utf-8")))
-    steps = folder.steps()
+    config, steps = folder.config(), folder.steps()
     if not steps:
         raise ValueError(f"{folder.path} has no saved step yet.")
     folder.say("finishing", steps[-1], config.train.steps)
@@ -203,7 +204,7 @@ def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, 
     rate = sum(speeds) / len(speeds) if speeds else float("nan")
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return {
-        "command": folder.status().get("command", f"python -m training train {folder.path.name}"),
+        "command": folder.command(),
         "seed": config.train.seed, "steps": step, "minutes": step / rate / 60, "hardware": hardware,
         "torch": torch.__version__,
     }  # fmt: skip

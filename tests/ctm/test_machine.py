@@ -78,8 +78,12 @@ def test_a_thought_is_the_equations_written_out(kind, sees, machine_of, inputs_f
     def synchronisation(place, past):
         left, right = (getattr(machine, f"{place}_neuron_indices_{side}") for side in ("left", "right"))
         n = len(left)
-        pairs = [(i, i) for i in range(n)] if kind == "random-pairing" else [(i, j) for i in range(n) for j in range(i, n)]
-        kept = [torch.exp(-rate * torch.arange(len(past)).flip(0)) for rate in getattr(machine, f"decay_params_{place}")]
+        pairs = (
+            [(i, i) for i in range(n)] if kind == "random-pairing" else [(i, j) for i in range(n) for j in range(i, n)]
+        )
+        kept = [
+            torch.exp(-rate * torch.arange(len(past)).flip(0)) for rate in getattr(machine, f"decay_params_{place}")
+        ]
         z = torch.stack(past)
         sums = [
             (kept[s][:, None] * z[:, :, left[i]] * z[:, :, right[j]]).sum(0) / kept[s].sum().sqrt()

@@ -24,8 +24,12 @@ def stirred(deep, normalised):
     return models.eval()
 
 
+def linear_layers(models):
+    return [layer for layer in models[0] if isinstance(layer, NeuronLinear)]
+
+
 def prepared(models):
-    return [layer.prepare() for layer in models[0] if isinstance(layer, NeuronLinear)]
+    return [layer.prepare() for layer in linear_layers(models)]
 
 
 def a_window():
@@ -56,14 +60,13 @@ def test_the_batched_models_are_a_loop_over_neurons_with_published_weights(deep,
 @MODELS
 @NORMS
 def test_the_weights_have_the_published_names_and_shapes(deep, normalised):
-    names = {"0.0.w1": (M, 2 * H, D), "0.0.b1": (1, D, 2 * H), "0.0.T": (1,)} if deep else {
-        "0.0.w1": (M, 2, D), "0.0.b1": (1, D, 2), "0.0.T": (1,)
-    }  # fmt: skip
-    names |= {"0.2.w1": (H, 2, D), "0.2.b1": (1, D, 2), "0.2.T": (1,)} if deep else {}
-    if normalised:
-        widths = {"0.0": M, "0.2": H} if deep else {"0.0": M}
-        names |= {f"{layer}.layernorm.{part}": (width,) for layer, width in widths.items() for part in ("weight", "bias")}
-    assert {name: tuple(tensor.shape) for name, tensor in stirred(deep, normalised).state_dict().items()} == names
+    widths = {"0.0": (M, 2 * H), "0.2": (H, 2)} if deep else {"0.0": (M, 2)}
+    shapes = {}
+    for layer, (wide, out) in widths.items():
+        shapes |= {f"{layer}.w1": (wide, out, D), f"{layer}.b1": (1, D, out), f"{layer}.T": (1,)}
+        if normalised:
+            shapes |= {f"{layer}.layernorm.weight": (wide,), f"{layer}.layernorm.bias": (wide,)}
+    assert {name: tuple(tensor.shape) for name, tensor in stirred(deep, normalised).state_dict().items()} == shapes
 
 
 @MODELS
@@ -86,10 +89,9 @@ def test_the_weights_of_a_neuron_serve_that_neuron_only(deep):
     for i in range(D):
         models.zero_grad()
         activate(prepared(models), a_window())[i].sum().backward()
-        for name, parameter in models.named_parameters():
-            neuron_last = parameter.grad if name.endswith("w1") else parameter.grad.transpose(1, 2) if "b1" in name else None
-            if neuron_last is not None:
-                touched = neuron_last.flatten(0, 1).any(0)
+        for layer in linear_layers(models):
+            for name, neuron_axis in (("w1", 2), ("b1", 1)):
+                touched = getattr(layer, name).grad.movedim(neuron_axis, 0).flatten(1).any(1)
                 assert touched.tolist() == [j == i for j in range(D)], name
 
 

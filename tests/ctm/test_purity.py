@@ -1,7 +1,6 @@
 """State is an argument: ticking changes nothing that was there before, in the module, in old states, in the world."""
 
 import copy
-import random
 from dataclasses import fields, is_dataclass
 
 import pytest
@@ -31,7 +30,8 @@ def assert_same_state(one, other):
     one, other = tensors_of(one), tensors_of(other)
     assert one.keys() == other.keys() and ".trace.window" in one and ".z" in one
     for name, tensor in one.items():
-        assert_close(tensor, other[name], rtol=1e-4, atol=5e-5, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}")
+        close = torch.isclose(tensor, other[name], rtol=1e-4, atol=5e-5, equal_nan=True)
+        assert close.all(), f"{name} differs by {(tensor - other[name]).abs().max()}"
 
 
 def think(machine, state, features, ticks):
@@ -46,7 +46,7 @@ def think(machine, state, features, ticks):
 @SEES
 @GRADIENTS
 def test_a_state_can_be_thought_on_in_two_ways(changes, gradients, machine_of, inputs_for):
-    """A trace slides over a shared buffer: the second way must not write over the first way's past, nor the old state's."""
+    """A trace slides over a shared buffer: the second way must not write over the first, nor over what they share."""
     machine = machine_of(**changes)
     with torch.set_grad_enabled(gradients):
         one, other = (machine.encode(inputs_for(machine, seed=seed)) for seed in (0, 1))
@@ -146,7 +146,8 @@ def inside(machine):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"energy_head_enabled": True}, RAW, {"backbone_type": "resnet18-1", "synapse_depth": 4}, {"dropout": 0.5}]
+    "changes",
+    [{"energy_head_enabled": True}, RAW, {"backbone_type": "resnet18-1", "synapse_depth": 4}, {"dropout": 0.5}],
 )
 @pytest.mark.parametrize("training", [False, True])
 @GRADIENTS
@@ -161,7 +162,9 @@ def test_a_thought_stores_nothing_on_the_module(changes, training, gradients, ma
     after = inside(machine)
     assert after.keys() == before.keys()
     assert [key for key in after if after[key] is not before[key]] == []
-    counts = ("running_mean", "running_var", "num_batches_tracked") if training else ()  # batch norms do count in training
+    counts = (
+        ("running_mean", "running_var", "num_batches_tracked") if training else ()
+    )  # batch norms do count in training
     for name, tensor in machine.state_dict().items():
         if not name.endswith(counts):
             assert tensor._version == versions[name], f"{name} was written to"
@@ -171,17 +174,18 @@ def test_a_thought_stores_nothing_on_the_module(changes, training, gradients, ma
 # --- the world -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"}]
+)
 def test_building_and_thinking_leave_the_global_random_state_alone(changes, tiny):
     config = CTMConfig.read(tiny | changes)
     torch.manual_seed(123)
-    before, python_before = torch.get_rng_state(), random.getstate()
+    before = torch.get_rng_state()
     machine = ContinuousThoughtMachine(config, 3, seed=7).eval()
     assert torch.equal(torch.get_rng_state(), before)
     inputs = torch.zeros(2, 3, 8, 8) if "backbone_type" in changes else torch.zeros(2, 6, dtype=torch.int64)
     machine(inputs)
     assert torch.equal(torch.get_rng_state(), before)
-    assert random.getstate() == python_before
 
 
 @pytest.mark.parametrize(
@@ -255,4 +259,3 @@ def test_dropout_on_attention_is_not_shown_in_where_it_looks(machine_of, inputs_
     assert torch.equal(where, where_again)
     assert_close(where.sum(-1), torch.ones(3, 2))
     assert not torch.equal(seen, seen_again)
-

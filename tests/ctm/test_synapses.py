@@ -1,5 +1,7 @@
 """Synapses: entry and rest, folded or not, against the modules called one after the other."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -72,5 +74,5 @@ def test_the_widths_of_a_u_net_fall_evenly_as_published(neurons, depth):
     assert [layer.in_features for layer in downs] + [downs[-1].out_features] == published
     assert [layer.out_features for layer in downs] == published[1:]
     assert [(up[1].in_features, up[1].out_features) for up in synapses.up_projections] == [
-        (narrow, wide) for wide, narrow in zip(published[:-1], published[1:], strict=True)
+        (narrow, wide) for wide, narrow in pairwise(published)
     ]

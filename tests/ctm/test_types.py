@@ -13,7 +13,7 @@ STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "sli
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(memory=st.integers(1, 4), room=st.integers(0, 5), steps=st.lists(STEP, max_size=25))
 def test_every_trace_of_a_tree_of_thoughts_remembers_its_own_last_ticks(memory, room, steps):
-    """Any trace ever made may be pushed again, with or without gradients, or cut to some rows; none may change another."""
+    """Any trace ever made may be pushed again, with or without gradients, or cut to some rows, and changes no other."""
     start = [torch.full((2, 2), -float(k)) for k in range(memory)]  # one (D, B) tensor a tick, oldest first
     made = [(Trace.of(torch.stack(start, 1), room), start)]
     for number, (chosen, what) in enumerate(steps):

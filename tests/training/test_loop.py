@@ -19,7 +19,7 @@ from training.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
 TINY = {
-    "task": {"kind": "parity", "length": 5},
+    "task": {"kind": "parity", "length": 9},
     "model": {
         "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
         "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "dropout": 0.1,

@@ -35,19 +35,17 @@ class Parity(Task):
         return TaskShape(f"tokens-3x{length}", classes=2, positions=length)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Lengths are drawn evenly, then rows of that length evenly among those of the split."""
+        """Lengths are drawn evenly among those that the split has rows of, then rows of that length evenly."""
         longest = self.settings.length
-        lengths = torch.randint(1, longest + 1, (count,), generator=generator)
+        lengths = torch.tensor([length for length in range(1, longest + 1) if len(rows_of(split, length))])
+        if not len(lengths):
+            raise ValueError(f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more.")
+        lengths = lengths[torch.randint(len(lengths), (count,), generator=generator)]
         picks = torch.rand(count, generator=generator)
         inputs = torch.full((count, longest), PAD)
         for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):
             codes = rows_of(split, length)
-            while not len(codes):  # the shortest lengths have too few rows for every split
-                length += 1
-                codes = rows_of(split, length)
-            bits = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
-            inputs[row, :length] = bits
-            lengths[row] = length
+            inputs[row, :length] = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
         return Batch(inputs, (inputs == 1).cumsum(1) % 2, lengths)
 
     def read(self, given: Any) -> Given:

@@ -15,6 +15,7 @@ let thought = null; // the record, checked; null shows the invitation
 let tick = 1; // what is drawn now, from 1
 let kept = null; // the tick to come back to after the pointer only looked at others
 let clock = 0; // id of the next animation frame while playing, else 0
+let over = false; // whether playing came to its end and nothing was moved since: then play starts again from tick 1
 let look = null; // colours and font of the page as it is now
 let images = new Map(); // heat maps of this record in these colours, one pixel a cell, drawn scaled
 
@@ -34,29 +35,29 @@ function readThought(value) {
   const ticks = Math.min(whole(said.ticks, 0, MOST_TICKS), list(said.certainty).length);
   if (!ticks) return null;
   const energy = series(said.energy, ticks);
-  const input = readInput(object(said.input));
+  const input = readInput(object(said.input)), answerTick = isNumber(said.answer_tick) ? whole(said.answer_tick, 1, ticks) : ticks;
   return {
     ticks,
     iterations: whole(said.iterations, ticks, MOST_TICKS),
-    answerTick: isNumber(said.answer_tick) ? whole(said.answer_tick, 1, ticks) : ticks,
+    answerTick,
     sentence: text(said.sentence) || `The thought took ${count(ticks, "tick")}.`,
     milliseconds: isNumber(said.milliseconds) ? said.milliseconds : null,
     energy: energy && energy.some(isNumber) ? energy : null,
     chance: series(said.p_correct, ticks),
-    certainty: series(said.certainty, ticks),
+    certainty: series(said.certainty, ticks).map((x) => clamp(x, 0, 1)),
     lines: list(said.lines).map(object).filter((line) => isNumber(line.at)).slice(0, 4).map(({ of, at }) => ({ of, at })),
-    answer: readAnswer(object(said.choices ?? said.answer), ticks),
+    answer: readAnswer(object(said.choices ?? said.answer), ticks, answerTick),
     input,
     attention: readAttention(object(said.attention), ticks, input),
     activity: readActivity(object(said.activity), ticks),
   };
 }
 
-function readAnswer(said, ticks) {
+function readAnswer(said, ticks, answerTick) {
   const labels = list(said.labels).map((label) => text(label, 80));
   if (said.kind === "classes") {
     const rows = table(said.probabilities, ticks, MOST_CLASSES);
-    return rows && { kind: "classes", rows, size: rows[0].length, labels, shown: likeliest(rows) };
+    return rows && { kind: "classes", rows, size: rows[0].length, labels, shown: likeliest(rows[answerTick - 1]) };
   }
   const chosen = table(said.chosen, ticks, MOST_PLACES), confidence = table(said.confidence, ticks, MOST_PLACES);
   if (said.kind !== "positions" || !chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
@@ -73,9 +74,9 @@ function table(rows, ticks, most) {
 }
 
 /** Few classes in their own order; of many, the ten that end up likeliest. Fixed for the whole thought: bars must not jump. */
-function likeliest(rows) {
-  const last = rows[rows.length - 1], all = last.map((_, index) => index);
-  return last.length <= 12 ? all : all.sort((a, b) => last[b] - last[a]).slice(0, 10);
+function likeliest(final) {
+  const all = final.map((_, index) => index);
+  return final.length <= 12 ? all : all.sort((a, b) => final[b] - final[a]).slice(0, 10);
 }
 
 function readInput(said) {
@@ -117,7 +118,11 @@ const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s
 const minus = (words) => words.replace("-", "\u2212");
 const decimal = (x) => (isNumber(x) ? minus(x.toFixed(2)) : "unknown");
 const short = (x) => minus(String(Number(x.toPrecision(4))));
-const percent = (x) => `${x >= 0.9995 || x === 0 ? Math.round(x * 100) : (x * 100).toFixed(x > 0.99 || x < 0.01 ? 1 : 0)} %`;
+function percent(x) {
+  if (x <= 0 || x >= 1) return `${x <= 0 ? 0 : 100} %`;
+  if (x < 0.001 || x > 0.999) return x < 0.5 ? "<0.1 %" : ">99.9 %";
+  return `${(x * 100).toFixed(x > 0.99 || x < 0.01 ? 1 : 0)} %`;
+}
 const duration = (ms) => (ms < 10 ? `${Number(ms.toFixed(1))} ms` : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const labelOf = (answer, index) => answer.labels[index] || String(index);
 
@@ -153,7 +158,7 @@ function summaries() {
 
 // --- colours (Okabe-Ito, and ramps that start at the page's own background) ---------------------------------------------
 
-const HUES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"];
+const HUES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999", "#7B4FB5", "#8C564B"];
 const RAMPS = {
   light: { more: ["#f4f6f8", "#7ad151", "#22a884", "#2a788e", "#414487", "#440154"], sign: ["#0072B2", "#f4f6f8", "#D55E00"] },
   dark: { more: ["#20222f", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"], sign: ["#56B4E9", "#20222f", "#E69F00"] },
@@ -225,7 +230,9 @@ function write(pen, words, x, y, { size = 12, align = "left", colour = look.text
     pen.strokeStyle = look.back;
     pen.lineWidth = 4;
     pen.lineJoin = "round";
+    pen.globalAlpha = 0.75;
     pen.strokeText(words, x, y);
+    pen.globalAlpha = 1;
   }
   pen.fillStyle = colour;
   pen.fillText(words, x, y);
@@ -300,8 +307,9 @@ function drawChart() {
   const x = (at) => box.left + ((at - 0.5) / thought.iterations) * (box.right - box.left);
   const height01 = (value) => box.bottom - value * (box.bottom - box.top);
   const yOf = { certainty: height01, energy: (value) => height01((value - scale.least) / (scale.most - scale.least)) };
+  const drawn = thought.lines.filter(({ of }) => of === "certainty" || (of === "energy" && energy));
+  const levels = drawn.map(({ of, at }) => ({ of, at, y: yOf[of](at) }));
   drawNow(pen, box, x);
-  drawSaved(pen, box, x);
   drawTickAxis(pen, box, x);
   for (const at of [0, 0.25, 0.5, 0.75, 1]) write(pen, String(at), box.right + 6, yOf.certainty(at), { colour: look.certainty, size: 11 });
   write(pen, "certainty", box.right + 36, 8, { align: "right", colour: look.certainty, size: 11 });
@@ -312,17 +320,19 @@ function drawChart() {
     }
     write(pen, "energy", 2, 8, { colour: look.energy, size: 11 });
   } else for (const at of [0, 0.5, 1]) stroke(pen, [[box.left, yOf.certainty(at)], [box.right, yOf.certainty(at)]], look.line);
+  drawSaved(pen, box, x, levels);
   if (energy) drawSeries(pen, energy, x, yOf.energy, look.energy, "circle");
   drawSeries(pen, certainty, x, yOf.certainty, look.certainty, "square");
   drawMarks(pen, box, x);
-  drawThresholds(pen, box, yOf, x);
+  drawThresholds(pen, box, x, levels);
 }
 
 /** Round numbers around all values: 1, 2 or 5 times a power of ten apart. */
 function niceScale(values) {
   const finite = values.filter(isNumber);
   let least = Math.min(...finite), most = Math.max(...finite);
-  if (most - least < 1e-6) [least, most] = [least - 1, most + 1];
+  const close = Math.max(Math.abs(least), Math.abs(most), 0.01) * 0.4; // nearly equal values must not look far apart
+  if (most - least < close) [least, most] = [least - close / 2, most + close / 2];
   const rough = (most - least) / 5, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
   const first = Math.floor(least / step), last = Math.ceil(most / step);
@@ -339,7 +349,7 @@ function drawNow(pen, box, x) {
 }
 
 /** The ticks that halting left unused: hatched, so that they read as absent and not as zero. */
-function drawSaved(pen, box, x) {
+function drawSaved(pen, box, x, levels) {
   const spared = thought.iterations - thought.ticks, left = x(thought.ticks + 0.5), wide = box.right - left, high = box.bottom - box.top;
   if (!spared || clock) return;
   pen.save();
@@ -350,7 +360,8 @@ function drawSaved(pen, box, x) {
   for (let at = left - high; at < box.right; at += 9) stroke(pen, [[at, box.bottom], [at + high, box.top]], look.text);
   pen.restore();
   const words = wide > 96 ? `${count(spared, "tick")} saved` : "saved";
-  if (wide > 44) write(pen, words, left + wide / 2, (box.top + box.bottom) / 2, { align: "center", colour: look.faint, halo: true });
+  const free = [0.5, 0.3, 0.7].map((part) => box.top + part * high).find((y) => levels.every((level) => Math.abs(level.y - y) > 24));
+  if (wide > 44 && free) write(pen, words, left + wide / 2, free, { align: "center", colour: look.faint, halo: true });
 }
 
 function drawTickAxis(pen, box, x) {
@@ -386,11 +397,10 @@ function drawSeries(pen, values, x, y, colour, shape) {
 }
 
 /** Halting levels, named at the right: over the hatched ticks if there are any, where no line is crossed. */
-function drawThresholds(pen, box, yOf, x) {
+function drawThresholds(pen, box, x, levels) {
   const roomy = box.right - x(thought.ticks + 0.5) > 90, taken = [];
-  for (const { of, at } of thought.lines) {
-    if (of !== "certainty" && !(of === "energy" && thought.energy)) continue;
-    const y = yOf[of](at), colour = look[of];
+  for (const { of, at, y } of levels) {
+    const colour = look[of];
     stroke(pen, [[box.left, y], [box.right, y]], colour, 1.5, [5, 4]);
     const place = y - 9 > box.top ? y - 9 : y + 10;
     const right = (of === "certainty" || roomy) && taken.every((other) => Math.abs(other - place) > 14);
@@ -410,7 +420,7 @@ function drawMarks(pen, box, x) {
     stroke(pen, [[x(at), box.top - 4], [x(at), box.bottom]], look.text, 1.5, [2, 3]);
     write(pen, words, middle, box.top - 11, { align, size: 11, weight: 600 });
   };
-  if (two) mark(answerTick, close ? "answers " : "answers", close ? "right" : "center");
+  if (two) mark(answerTick, close ? "answer " : "answer", close ? "right" : "center");
   mark(ticks, close ? ` ${ended}` : ended, close ? "left" : "center");
 }
 
@@ -422,7 +432,7 @@ function drawClasses() {
   const pen = penFor(canvas, top + high * (shown.length + (rest ? 1 : 0)) + 4);
   pen.font = `600 12px ${look.font}`;
   const longest = Math.max(...shown.map((index) => pen.measureText(labelOf(thought.answer, index)).width), rest ? 62 : 0);
-  const name = clamp(longest + 10, 24, width * 0.3), strip = clamp(width * 0.28, 60, 260), number = 46;
+  const name = clamp(longest + 10, 24, width * 0.3), strip = clamp(width * 0.28, 60, 260), number = 58;
   const bar = { left: name, width: width - name - number - strip - 4 };
   write(pen, `at tick ${tick}`, bar.left, 8, { colour: look.faint, size: 11, room: bar.width + number });
   write(pen, "all ticks \u2192", width - strip, 8, { colour: look.faint, size: 11, room: strip });
@@ -568,7 +578,8 @@ function dress() {
   parts["chart-caption"].textContent =
     (energy ? "Energy is the machine's own guess of being wrong: low is good. " : "") +
     "Certainty says how much it favours one answer over the others: high is sure, not always right." +
-    (thought.ticks < thought.iterations ? " Hatched ticks were never needed." : "");
+    (thought.ticks < thought.iterations ? " Hatched ticks were never needed." : "") +
+    (thought.answerTick < thought.ticks ? ` The answer given is that of tick ${thought.answerTick}.` : "");
   legend("chart", [energy && [look.energy, "energy", "line"], [look.certainty, "certainty", "line"]]);
   arrange({ chart: true, answer, attention, activity });
   if (answer) dressAnswer(answer);
@@ -629,6 +640,10 @@ function draw() {
   if (thought.answer) (thought.answer.kind === "classes" ? drawClasses : drawPositions)();
   if (thought.attention) (thought.input.kind === "picture" ? drawPictureLooks : drawSequenceLooks)();
   if (thought.activity) drawActivity();
+  for (const name of ["answer", "attention"]) {
+    const frame = parts[name].parentNode; // keyboards scroll what they can focus
+    frame.tabIndex = frame.scrollHeight > frame.clientHeight ? 0 : -1;
+  }
   for (const [name, words] of Object.entries(summaries())) parts[name].setAttribute("aria-label", words);
 }
 
@@ -639,12 +654,13 @@ function show(at) {
   element.querySelector(".live").classList.toggle("live-playing", playing);
   parts.play.setAttribute("aria-label", playing ? "Pause" : "Play");
   parts.play.title = playing ? "Pause" : "Play";
-  parts.back.disabled = tick === 1;
-  parts.forward.disabled = tick === ticks;
+  parts.back.setAttribute("aria-disabled", tick === 1); // not `disabled`: that would drop the keyboard's focus
+  parts.forward.setAttribute("aria-disabled", tick === ticks);
   parts.thinking.textContent = playing ? `thinking: tick ${tick} of at most ${iterations}` : "";
   const sentence = playing ? "" : thought.sentence;
   if (parts.sentence.textContent !== sentence) parts.sentence.textContent = sentence;
   parts.slider.value = String(tick);
+  parts.slider.style.setProperty("--filled", `${ticks > 1 ? ((tick - 1) / (ticks - 1)) * 100 : 0}%`);
   parts.slider.setAttribute("aria-valuetext", `tick ${tick} of ${ticks}: ${valuesAt(tick).join(", ")}`);
   parts.readout.textContent = `tick ${tick} of ${ticks} used (${iterations} possible)`;
   parts.values.textContent = `tick ${tick}: ${valuesAt(tick).join(", ")}`;
@@ -654,17 +670,18 @@ function show(at) {
 // --- playing ---------------------------------------------------------------------------------------------------------
 
 function play() {
+  if (!thought) return;
+  const from = over || tick === thought.ticks ? 1 : tick;
   stop();
-  const from = tick < thought.ticks ? tick : 1;
   let since = null, at = from;
   const frame = (now) => {
     if (!element.isConnected) return stop();
     since ??= now;
     const pace = Math.min(1000 / TICKS_A_SECOND, LONGEST_PLAYBACK / thought.ticks) * Number(parts.speed.value);
-    const due = Math.min(thought.ticks, from + Math.floor((now - since) / pace));
+    const due = from + Math.floor((now - since) / pace);
+    if (due > thought.ticks) return finish();
+    if (due !== at) show((at = due));
     clock = requestAnimationFrame(frame);
-    if (due === thought.ticks && now - since >= pace * (thought.ticks - from + 1)) stop(); // the last tick has had its time
-    if (due !== at || !clock) show((at = due));
   };
   clock = requestAnimationFrame(frame);
   show(from);
@@ -673,12 +690,20 @@ function play() {
 function stop() {
   cancelAnimationFrame(clock);
   clock = 0;
+  over = false;
+}
+
+/** The end rests on the tick that the sentence speaks of, mostly the last one. */
+function finish() {
+  stop();
+  over = true;
+  show(thought.answerTick);
 }
 
 function go(at) {
   stop();
   kept = null;
-  show(at);
+  if (thought) show(at);
 }
 
 function receive() {
@@ -692,9 +717,8 @@ function receive() {
   if (!thought) return;
   look = readLook();
   dress();
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches || thought.ticks === 1;
-  tick = still ? thought.ticks : 1;
-  if (still) show(tick);
+  tick = 1;
+  if (thought.ticks === 1 || matchMedia("(prefers-reduced-motion: reduce)").matches) finish();
   else play();
 }
 

@@ -1,0 +1,52 @@
+"""The bundled checkpoints: whole, as good as they say, and measured on nothing they were trained on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctm.checkpoint import load
+from inference.policies import parse
+from training.__main__ import main
+
+FOLDER = Path(__file__).parents[1] / "checkpoints"
+FLOORS = {"digits": 0.975, "parity-16": 0.99, "arithmetic": 0.99}
+
+
+@pytest.fixture(params=FLOORS)
+def name(request):
+    return request.param
+
+
+def test_figures_can_be_measured_again(name, capsys):
+    """Evaluating the files gives the figures that the files state."""
+    main(["evaluate", str(FOLDER / name)])
+    figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    stated = load(FOLDER / name).metrics["evaluations"][0]
+    assert (figures["split"], figures["n"], figures["policy"]) == (stated["split"], stated["n"], stated["policy"])
+    for key in ("accuracy_halted", "accuracy_last"):
+        assert figures[key] == pytest.approx(stated[key], abs=2 / stated["n"])
+    assert figures["mean_ticks"] == pytest.approx(stated["mean_ticks"], abs=0.05)
+    assert figures["accuracy_halted"] >= FLOORS[name]
+
+
+def test_digits_halt_within_half_a_point_of_the_best_tick_at_half_of_the_ticks():
+    stated = load(FOLDER / "digits").metrics["evaluations"][0]
+    assert stated["accuracy_halted"] >= stated["accuracy_best"] - 0.005
+    assert stated["mean_ticks"] <= stated["iterations"] / 2
+
+
+def test_the_three_splits_of_arithmetic_are_all_reported():
+    assert [e["split"] for e in load(FOLDER / "arithmetic").metrics["evaluations"]] == ["test", "compositional", "extrapolation"]
+
+
+def test_thresholds_come_from_calibration_samples_and_the_energy_says_what_it_means(name):
+    halting = load(FOLDER / name).halting
+    assert halting["energy"] | {"kind": "calibrated"} == halting["energy"]
+    assert halting["default"] == "energy" and parse(halting["policies"]["energy"]["policy"]).needs_energy
+
+
+def test_the_card_states_what_was_measured(name):
+    checkpoint = load(FOLDER / name)
+    first = checkpoint.metrics["evaluations"][0]
+    assert f"{first['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card

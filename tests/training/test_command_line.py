@@ -1,0 +1,118 @@
+"""`python -m training ...` as a person types it."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from ctm.checkpoint import load
+from inference.policies import parse
+from tests.training.test_loop import TINY
+from training.__main__ import main
+from training.tasks.digits import DATA
+
+EVALUATED = {
+    "task", "split", "n", "iterations", "accuracy_by_tick", "accuracy_last", "policy", "accuracy_halted", "mean_ticks",
+    "energy_auroc", "certainty_auroc",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run, trained and finished by the command."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 200, "fit_steps": 20}}))
+    main(["train", str(recipe), "--run", str(folder / "run"), "train.steps=6", "train.seed=4"])
+    return folder / "run"
+
+
+def last_line(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+def test_training_ends_in_a_whole_checkpoint(run):
+    checkpoint = load(run / "checkpoint")
+    assert checkpoint.task["task"] == "parity"
+    assert checkpoint.halting["energy"]["kind"] == "calibrated"
+    assert checkpoint.halting["energy"]["fitted_on"]["split"] == "validation"
+    assert all(parse(rule["policy"]) and rule["n"] > 0 for rule in checkpoint.halting["policies"].values())
+    assert checkpoint.metrics["evaluations"][0]["split"] == "test"
+    assert checkpoint.metrics["training"]["seed"] == 4 and checkpoint.metrics["training"]["steps"] == 6
+    assert "tiny.yaml train.steps=6 train.seed=4" in checkpoint.metrics["training"]["command"]
+    assert "| test |" in checkpoint.card and "Darlow" in checkpoint.card
+
+
+def test_evaluate_prints_one_json_object_last(run, capsys):
+    main(["evaluate", str(run / "checkpoint")])
+    figures = last_line(capsys)
+    assert figures.keys() >= EVALUATED
+    assert figures["iterations"] == len(figures["accuracy_by_tick"]) == 4
+    assert figures["accuracy_last"] == pytest.approx(figures["accuracy_by_tick"][-1], abs=1e-5)
+    measured = load(run / "checkpoint").metrics["evaluations"][0]
+    assert figures["accuracy_halted"] == measured["accuracy_halted"] and figures["n"] == measured["n"]
+
+
+def test_evaluate_takes_a_policy(run, capsys):
+    main(["evaluate", str(run / "checkpoint"), "--policy", "ticks=2"])
+    figures = last_line(capsys)
+    assert (figures["policy"], figures["mean_ticks"]) == ("ticks=2", 2.0)
+    assert figures["accuracy_halted"] == pytest.approx(figures["accuracy_by_tick"][1], abs=1e-5)
+
+
+def test_fit_energy_changes_the_head_and_nothing_else(run, tmp_path, capsys):
+    main(["fit-energy", str(run / "checkpoint"), "--out", str(tmp_path / "fitted"), "--samples", "150", "--steps", "40"])
+    before, after = (load(folder).machine.state_dict() for folder in (run / "checkpoint", tmp_path / "fitted"))
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed and all(name.startswith("energy_proj.") for name in changed)
+
+
+def test_a_finished_run_goes_on_to_its_checkpoint_again(run, tmp_path):
+    main(["finish", str(run), "--out", str(tmp_path / "again")])
+    assert load(tmp_path / "again").metrics["evaluations"] == load(run / "checkpoint").metrics["evaluations"]
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["evaluate", "nowhere"], "no checkpoint at"), (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
+        (["evaluate", "RUN", "--policy", "energy<"], "not a halting rule"),
+        (["evaluate", "RUN", "--data", "x.parquet"], "task of pictures"), (["train", "nowhere.yaml"], "no recipe"),
+        (["finish", "nowhere"], "no run|config.yaml"),
+    ],
+)  # fmt: skip
+def test_wrong_words_end_in_one_sentence(run, words, says, capsys):
+    words = [str(run / "checkpoint") if word == "RUN" else word for word in words]
+    with pytest.raises(SystemExit, match=f"Error: .*({says})") as caught:
+        main(words)
+    assert "\n" not in str(caught.value)
+
+
+def test_words_that_are_no_settings_are_refused(run, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "configs/digits.yaml", "--magic"])
+    assert "not understood" in capsys.readouterr().err
+
+
+def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
+    from tests.ui.conftest import make_checkpoint
+
+    folder = make_checkpoint(tmp_path / "digits", "digits")
+    copy = tmp_path / "mine.parquet"
+    shutil.copy(DATA / "test.parquet", copy)
+    main(["evaluate", str(folder), "--data", str(copy)])
+    figures = last_line(capsys)
+    assert figures["n"] == 1000 and figures["split"] == str(copy) and figures.keys() >= EVALUATED
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet", None])
+def test_a_file_that_is_no_parquet_of_pictures_is_refused(tmp_path, content):
+    from tests.ui.conftest import make_checkpoint
+
+    folder = make_checkpoint(tmp_path / "digits", "digits")
+    path = tmp_path / "x.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match="Error: "):
+        main(["evaluate", str(folder), "--data", str(path)])
