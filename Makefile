@@ -37,7 +37,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
 
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
-	$(PY) -m ruff check --fix .
+	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
 $(VENV)/.runtime: requirements.txt | $(PY)

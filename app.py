@@ -21,10 +21,7 @@ def main() -> None:
     services = Services(Path(os.environ.get("CTM_CHECKPOINTS", ROOT / "checkpoints")))
     page = ui.page.build(services)
     page.queue(max_size=64)
-    page.launch(
-        theme=ui.page.theme(), css=ui.page.CSS, allowed_paths=[str(ROOT / "data" / "examples")], max_file_size="20mb",
-        footer_links=["api"], run_history=False, show_error=False,
-    )  # fmt: skip
+    page.launch(**ui.page.launch_options())
 
 
 if __name__ == "__main__":

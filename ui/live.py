@@ -1,7 +1,7 @@
-"""The live view of a thought: drawn in the browser from one record of plain numbers (`Services.think`), replayed tick by tick.
+"""The live view of a thought: drawn in the browser from one record of plain numbers, and replayed tick by tick.
 
-The component's template is static. Gradio builds a template by evaluating it as a JavaScript string, so data in it would be
-code; here data arrives as the value only, and `assets/live.js` checks every number and writes every text as text.
+The component's template is static. Gradio evaluates templates as JavaScript strings, so data in one would be code; here
+data comes in as the value only, and `assets/live.js` checks every number and writes every text as text.
 """
 
 from pathlib import Path

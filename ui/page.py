@@ -1,10 +1,14 @@
 """The page: tabs, theme and words around them."""
 
+from pathlib import Path
+from typing import Any
+
 import gradio as gr
 
 from ui.services import Services
 from ui.tabs import think
 
+EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
 TITLE = "Continuous Thought Machines"
 INTRO = """# Continuous Thought Machines
 A machine that takes its time: it looks, thinks *tick by tick*, and stops when its energy says that it knows.
@@ -21,6 +25,14 @@ def build(services: Services) -> gr.Blocks:
         with gr.Tab("Think", id="think"):
             think.build(services)
     return page
+
+
+def launch_options() -> dict[str, Any]:
+    """What Gradio is told when the page is served: looks, and what a stranger may do."""
+    return {
+        "theme": theme(), "css": CSS, "allowed_paths": [str(EXAMPLES)], "max_file_size": "20mb", "footer_links": ["api"],
+        "run_history": False, "show_error": False,
+    }  # fmt: skip
 
 
 def theme() -> gr.themes.Base:

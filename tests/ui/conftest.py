@@ -1,12 +1,18 @@
 """Small untrained checkpoints, one a task, for screens to think with."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from training.tasks import make_task
+from ui import page
+from ui.services import Services
 
 SMALL = {
     "iterations": 6, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
@@ -35,3 +41,13 @@ def checkpoints(tmp_path_factory) -> Path:
     for name, kind in KINDS.items():
         make_checkpoint(folder / name, kind)
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(checkpoints) -> Iterator[str]:
+    """The page, served with the small checkpoints; its address."""
+    built = page.build(Services(checkpoints))
+    built.queue(max_size=64)
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
+    yield address
+    built.close()

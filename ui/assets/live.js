@@ -7,6 +7,7 @@
 
 const MOST_TICKS = 5000, MOST_PLACES = 4096, MOST_CLASSES = 20000, MOST_HEADS = 16;
 const TICKS_A_SECOND = 6, LONGEST_PLAYBACK = 5000; // ms, at normal speed
+const INVITATION = "Give it something to think about.";
 
 const parts = {};
 for (const part of element.querySelectorAll("[data-live]")) parts[part.dataset.live] = part;
@@ -712,6 +713,9 @@ function receive() {
   images = new Map();
   parts.tip.hidden = true;
   thought = readThought(props.value);
+  const problem = text(object(props.value).problem); // what was wrong with the input, said where the thought would be
+  parts.empty.textContent = problem || INVITATION;
+  parts.empty.classList.toggle("live-problem", problem !== "");
   parts.empty.hidden = thought !== null;
   parts.thought.hidden = thought === null;
   if (!thought) return;

@@ -54,10 +54,10 @@ def build(services: Services) -> None:
             default_rule(info), None, None,
         ]  # fmt: skip
 
-    def think_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
+    def show_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
         return told(lambda: services.think(name, read_picture(path), rule))
 
-    def think_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
+    def show_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
         return told(lambda: services.think(name, text or "", rule))
 
     private = {"api_visibility": "private"}
@@ -71,14 +71,14 @@ def build(services: Services) -> None:
         [checkpoint, policy, rule], rule, **private,
     )  # fmt: skip
     rule.input(lambda: OWN_RULE, None, policy, **private)
-    think_drawing.click(think_picture, [drawing, checkpoint, rule], shown, **private, **QUEUE)
-    think_upload.click(think_picture, [upload, checkpoint, rule], shown, **private, **QUEUE)
-    gr.on([think_text.click, text.submit], think_sequence, [text, checkpoint, rule], shown, **private, **QUEUE)
+    think_drawing.click(show_picture, [drawing, checkpoint, rule], shown, **private, **QUEUE)
+    think_upload.click(show_picture, [upload, checkpoint, rule], shown, **private, **QUEUE)
+    gr.on([think_text.click, text.submit], show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE)
     picture_examples.click(lambda row: row[0], picture_examples, upload, **private).then(
-        think_picture, [upload, checkpoint, rule], shown, **private, **QUEUE
+        show_picture, [upload, checkpoint, rule], shown, **private, **QUEUE
     )
     text_examples.click(lambda row: row[0], text_examples, text, **private).then(
-        think_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
+        show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
     )
     api(services)
 
@@ -118,21 +118,21 @@ def api(services: Services) -> None:
     """The same through the API: two named endpoints that give plain data."""
     with gr.Column(visible=False):
         image, text = PictureInput(label="image"), gr.Textbox(label="text")
-        checkpoint = gr.Textbox(label="checkpoint")
-        policy = gr.Textbox(label="policy")
+        of_images, of_texts = (gr.Textbox(name, label="checkpoint") for name in ("digits", "parity-16"))
+        policy = gr.Textbox("", label="policy")
         answer = gr.JSON(label="answer")
         by_image, by_text = gr.Button(), gr.Button()
 
-    def think_image(image: str | None, checkpoint: str = "digits", policy: str = "") -> dict[str, Any]:
+    def think_image(image: str | None, checkpoint: str, policy: str) -> dict[str, Any]:
         """Think about a picture; an empty policy is the checkpoint's own."""
         return answered(asked(lambda: services.think(checkpoint, read_picture(image), policy)))
 
-    def think_sequence(text: str, checkpoint: str = "parity-16", policy: str = "") -> dict[str, Any]:
+    def think_sequence(text: str, checkpoint: str, policy: str) -> dict[str, Any]:
         """Think about a sequence; an empty policy is the checkpoint's own."""
         return answered(asked(services.think, checkpoint, text or "", policy))
 
-    by_image.click(think_image, [image, checkpoint, policy], answer, api_name="think_image", **QUEUE)
-    by_text.click(think_sequence, [text, checkpoint, policy], answer, api_name="think_sequence", **QUEUE)
+    by_image.click(think_image, [image, of_images, policy], answer, api_name="think_image", **QUEUE)
+    by_text.click(think_sequence, [text, of_texts, policy], answer, api_name="think_sequence", **QUEUE)
 
 
 def answered(record: dict[str, Any]) -> dict[str, Any]:

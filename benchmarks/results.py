@@ -1,0 +1,93 @@
+"""Write the measured tables of README.md from the files that runs wrote: `metrics.json` of every bundled checkpoint, and
+`benchmarks/tick.json`.
+
+    python -m benchmarks.results [--check]
+
+`--check` writes nothing and fails if README.md is not what the files say.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def checkpoints_table() -> str:
+    """One row for every held-out split of every bundled checkpoint."""
+    lines = [
+        "| checkpoint | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick | energy AUROC |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
+        metrics = json.loads(path.read_text("utf-8"))
+        lines += [row(path.parent.name, evaluation) for evaluation in metrics["evaluations"]]
+        train = metrics["training"]
+        notes.append(
+            f"- **{path.parent.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
+            f"{train['minutes']:.0f} minutes on {train['hardware']}; measured {metrics['date']}, halted with "
+            f"`{metrics['evaluations'][0]['policy']}`."
+        )
+    return "\n".join([*lines, "", *notes])
+
+
+def row(name: str, e: dict[str, Any]) -> str:
+    auroc = "-" if e["energy_auroc"] is None else f"{e['energy_auroc']:.3f}"
+    return (
+        f"| [{name}](checkpoints/{name}) | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
+        f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} (tick {e['best_tick']}) "
+        f"| {e['accuracy_last']:.2%} | {auroc} |"
+    )
+
+
+def speed_table() -> str:
+    """Speed beside the original code, as `benchmarks.tick` wrote it."""
+    path = ROOT / "benchmarks" / "tick.json"
+    if not path.is_file():
+        return "Not measured yet."
+    figures = json.loads(path.read_text("utf-8"))
+    lines = ["| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |", "|---|---|---|---|---|"]
+    cases = dict.fromkeys(row["case"] for row in figures["rows"])
+    for case in cases:
+        one, many, step = (r for r in figures["rows"] if r["case"] == case)
+        lines.append(
+            f"| {case} | {one['ratio']:.1f}x ({one['ours'] * 1e3:.1f} ms) | {many['ratio']:.1f}x ({many['ours'] * 1e3:.0f} ms) "
+            f"| {step['ratio']:.1f}x ({step['ours'] * 1e3:.0f} ms) | {step['ours_peak_mib']:.0f} of {step['original_peak_mib']:.0f} MiB |"
+        )
+    means = {what: figures["summary"][what]["geometric_mean"] for what in ("thought", "training step")}
+    halting = figures["summary"]["halting"]
+    lines += [
+        "",
+        f"Geometric means: {means['thought']:.1f} times the original's speed for a thought, {means['training step']:.1f} "
+        f"times for a training step. Halting {halting['samples']} digits with `{halting['policy']}` saves "
+        f"{halting['ticks_saved']:.0%} of the ticks, {halting['time_saved_without_backbone']:.0%} of the time spent ticking "
+        f"and {halting['time_saved']:.0%} of all time, backbone included. Measured on {figures['hardware']['processor']}, "
+        f"{figures['hardware']['threads']} threads, torch {figures['torch']}.",
+    ]
+    return "\n".join(lines)
+
+
+def filled(text: str) -> str:
+    """README text with its measured parts written anew."""
+    for name, make in (("checkpoints", checkpoints_table), ("speed", speed_table)):
+        start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
+        if start not in text or end not in text:
+            raise SystemExit(f"README.md lacks the marks {start} and {end}.")
+        text = re.sub(f"{start}.*?{end}", lambda _, s=start, e=end, m=make: f"{s}\n{m()}\n{e}", text, flags=re.S)
+    return text
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text("utf-8")
+    new = filled(text)
+    if "--check" in sys.argv:
+        raise SystemExit(0 if new == text else "README.md is not what the measured files say: run `make results`.")
+    readme.write_text(new, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

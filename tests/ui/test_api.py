@@ -1,0 +1,126 @@
+"""The page through its API, as a program uses it."""
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+KEYS = {
+    "answer", "label", "probability", "ticks_used", "iterations", "halted_by", "energy", "certainty", "answers_by_tick",
+    "p_correct",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return Client(server, verbose=False)
+
+
+@pytest.fixture
+def digit(tmp_path) -> str:
+    grey = np.full((80, 80), 255, np.uint8)
+    grey[12:68, 36:46] = 0
+    Image.fromarray(grey).save(tmp_path / "one.png")
+    return str(tmp_path / "one.png")
+
+
+def test_there_are_two_endpoints_and_no_others(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/think_image", "/think_sequence"}
+    assert [p["parameter_name"] for p in endpoints["/think_image"]["parameters"]] == ["image", "checkpoint", "policy"]
+    assert [p["parameter_name"] for p in endpoints["/think_sequence"]["parameters"]] == ["text", "checkpoint", "policy"]
+
+
+def test_a_picture_is_answered_in_full_and_well_under_a_second(client, digit):
+    client.predict(handle_file(digit), "digits", "ticks=6", api_name="/think_image")
+    started = time.perf_counter()
+    said = client.predict(handle_file(digit), "digits", "ticks=6", api_name="/think_image")
+    seconds = time.perf_counter() - started
+    assert said.keys() >= KEYS
+    assert said["ticks_used"] == 6 == len(said["energy"]) == len(said["certainty"]) == len(said["answers_by_tick"])
+    assert said["answer"] in range(10) and said["label"] == str(said["answer"])
+    assert seconds < 5, "the limit is loose, for slow machines; the usual time is a tenth of a second"
+
+
+def test_a_sequence_is_answered(client):
+    said = client.predict("1011", "parity-16", "", api_name="/think_sequence")
+    assert said.keys() >= KEYS and len(said["answer"]) == 4 and said["label"] in ("even", "odd")
+    said = client.predict(text="3 7 11 15", checkpoint="arithmetic", policy="same=2|ticks=5", api_name="/think_sequence")
+    assert isinstance(said["answer"], int) and said["ticks_used"] <= 5
+
+
+@pytest.mark.parametrize(
+    "text, checkpoint, policy, says",
+    [
+        ("", "parity-16", "", "Type some bits"), ("12", "parity-16", "", "0 and 1 only"),
+        ("1 2 3", "arithmetic", "", "exactly 4 numbers"), ("1 2 3 nan", "arithmetic", "", "not a whole number"),
+        ("1", "gone", "", "no checkpoint called"), ("1", "parity-16", "energy", "not a halting rule"),
+        ("junk " * 200, "parity-16", "", "0 and 1 only"), ("x" * 1001, "parity-16", "", "characters"),
+        ("<script>alert(1)</script>${7*7}", "parity-16", "", "0 and 1 only"),
+    ],
+)  # fmt: skip
+def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says):
+    with pytest.raises(AppError, match=says) as caught:
+        client.predict(text, checkpoint, policy, api_name="/think_sequence")
+    assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def files() -> dict[str, tuple[bytes, str]]:
+    """Name -> (content, what the answer says)."""
+    whole, blank, animated, large = (io.BytesIO() for _ in range(4))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)).save(whole, "PNG")
+    Image.new("L", (50, 50), 255).save(blank, "PNG")
+    frames = [Image.new("L", (20, 20), shade) for shade in (0, 200)]
+    frames[0].save(animated, "GIF", save_all=True, append_images=frames[1:])
+    Image.new("L", (8_000, 5_000)).save(large, "PNG")
+    return {
+        "cut.png": (whole.getvalue()[:9_000], "cut off"), "text.png": (b"no picture at all", "not a picture"),
+        "blank.png": (blank.getvalue(), "empty"), "moving.gif": (animated.getvalue(), "animated"),
+        "large.png": (large.getvalue(), "40 megapixels"), "nothing.png": (b"", "not a picture"),
+        "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", files())
+def test_wrong_pictures_get_one_sentence(client, tmp_path, name):
+    content, says = files()[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AppError, match=says) as caught:
+        client.predict(handle_file(str(tmp_path / name)), "digits", "", api_name="/think_image")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_picture_is_one_sentence(client):
+    with pytest.raises(AppError, match="no picture yet"):
+        client.predict(None, "digits", "", api_name="/think_image")
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "I;16"])
+def test_unusual_pictures_are_read(client, tmp_path, mode):
+    grey = np.full((80, 80), 255, np.uint8)
+    grey[12:68, 36:46] = 0
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    picture = Image.fromarray(grey).convert("CMYK") if mode == "CMYK" else Image.fromarray(grey.astype(np.uint16) * 257)
+    picture.save(path)
+    assert client.predict(handle_file(str(path)), "digits", "", api_name="/think_image")["ticks_used"] >= 1
+
+
+def test_many_at_once_are_all_answered(client):
+    def ask(number: int) -> dict:
+        return client.predict(f"{number:b}", "parity-16", "ticks=3", api_name="/think_sequence")
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(ask, range(1, 25)))
+    assert [len(s["answer"]) for s in said] == [len(f"{number:b}") for number in range(1, 25)]
+
+
+def test_files_of_the_machine_cannot_be_read(server):
+    import httpx
+
+    for path in ("/etc/passwd", "app.py", "../app.py", "checkpoints/digits/config.json"):
+        assert httpx.get(f"{server}gradio_api/file={path}").status_code in (403, 404)
