@@ -10,8 +10,8 @@ from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-import ui.page  # noqa: E402 -- gradio reads its switches when it is imported
-from ui.services import Services, limit_threads  # noqa: E402
+import ui.page
+from ui.services import Services, limit_threads
 
 ROOT = Path(__file__).parent
 

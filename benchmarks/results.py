@@ -49,13 +49,17 @@ def speed_table() -> str:
     if not path.is_file():
         return "Not measured yet."
     figures = json.loads(path.read_text("utf-8"))
-    lines = ["| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |", "|---|---|---|---|---|"]
+    lines = [
+        "| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |",
+        "|---|---|---|---|---|",
+    ]
     cases = dict.fromkeys(row["case"] for row in figures["rows"])
     for case in cases:
         one, many, step = (r for r in figures["rows"] if r["case"] == case)
+        peaks = f"{step['ours_peak_mib']:.0f} of {step['original_peak_mib']:.0f} MiB"
         lines.append(
             f"| {case} | {one['ratio']:.1f}x ({one['ours'] * 1e3:.1f} ms) | {many['ratio']:.1f}x ({many['ours'] * 1e3:.0f} ms) "
-            f"| {step['ratio']:.1f}x ({step['ours'] * 1e3:.0f} ms) | {step['ours_peak_mib']:.0f} of {step['original_peak_mib']:.0f} MiB |"
+            f"| {step['ratio']:.1f}x ({step['ours'] * 1e3:.0f} ms) | {peaks} |"
         )
     means = {what: figures["summary"][what]["geometric_mean"] for what in ("thought", "training step")}
     halting = figures["summary"]["halting"]

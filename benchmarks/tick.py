@@ -92,9 +92,7 @@ def step_of(machine: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[in
 
     def step() -> None:
         thought = machine(inputs)
-        answers, certainties = (
-            thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
-        )
+        answers, certainties = thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
         loss = two_tick(per_tick(answers.unflatten(1, shape), targets), certainties[:, 1])
         loss.backward()
         machine.zero_grad(set_to_none=True)
@@ -164,7 +162,9 @@ def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
     inputs, targets, shape = training_batch(case, ours)
     jobs = {name: step_of(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
     row = {"case": case.name, "what": "training step", "batch": 32, **interleaved(jobs, max(3, repeats // 3))}
-    row |= {f"{name}_peak_mib": round(peak_memory(case, reference if name == "original" else None), 1) for name in machines}
+    row |= {
+        f"{name}_peak_mib": round(peak_memory(case, reference if name == "original" else None), 1) for name in machines
+    }
     return [*rows, row]
 
 
@@ -203,13 +203,17 @@ def geometric_mean(values: list[float]) -> float:
 
 def report(rows: list[dict]) -> dict:
     """Print the table; give the summary."""
-    print(f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)")
+    print(
+        f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)"
+    )
     for row in rows:
         row["ratio"] = row["original"] / row["ours"] if "original" in row else None
         ratio = f"{row['ratio']:6.2f}" if row["ratio"] else "     -"
         original = f"{row['original'] * 1e3:12.1f}" if row["ratio"] else f"{'-':>12}"
         peaks = " / ".join(str(row[f"{name}_peak_mib"]) for name in ("ours", "original") if f"{name}_peak_mib" in row)
-        print(f"{row['case']:10} {row['what']:14} {row['batch']:5} {row['ours'] * 1e3:9.1f} {original} {ratio}  {peaks}")
+        print(
+            f"{row['case']:10} {row['what']:14} {row['batch']:5} {row['ours'] * 1e3:9.1f} {original} {ratio}  {peaks}"
+        )
     summary = {}
     for what in ("thought", "training step"):
         ratios = [row["ratio"] for row in rows if row["what"] == what and row["ratio"]]

@@ -98,7 +98,7 @@ class ResNet(nn.Module):
         for stage in range(stages):
             setattr(self, f"layer{stage + 1}", self._stage(block, 64 * 2**stage, DEPTHS[depth][stage], 1 + (stage > 0)))
 
-    def _stage(self, block: type, planes: int, count: int, stride: int) -> nn.Sequential:
+    def _stage(self, block: "type[BasicBlock | Bottleneck]", planes: int, count: int, stride: int) -> nn.Sequential:
         blocks = [block(self.channels, planes, stride)]
         self.channels = planes * block.expansion
         blocks += [block(self.channels, planes) for _ in range(1, count)]

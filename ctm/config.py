@@ -6,7 +6,7 @@ is this model, dumped flat.
 """
 
 import re
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +24,9 @@ class CTMConfig(Settings):
     iterations: int = Field(ge=1, le=2_000, description="ticks of a thought (T in the paper)")
     d_model: int = Field(ge=1, le=65_536, description="neurons (D)")
     d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
-    heads: int = Field(ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick")
+    heads: int = Field(
+        ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick"
+    )
     n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation makes the answer")
     n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation steers attention")
     synapse_depth: int = Field(ge=1, le=64, description="1: one layer; more: a U-Net of that depth")
@@ -60,7 +62,7 @@ class CTMConfig(Settings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "CTMConfig":
         for problem in self._problems():
             raise ValueError(problem)
         return self
@@ -100,14 +102,16 @@ class CTMConfig(Settings):
     @property
     def answer_shape(self) -> tuple[int, int]:
         """(positions, classes): how the answer vector is read as choices."""
-        *places, classes = self.prediction_reshaper
+        classes = self.prediction_reshaper[-1]
         known, free = 1, 0
         for size in self.prediction_reshaper:
             if size == 0 or size < -1:
                 raise ValueError(f"prediction_reshaper holds sizes of at least 1, or one -1: got {size}.")
             known, free = (known, free + 1) if size == -1 else (known * size, free)
-        if free > 1 or self.out_dims % known or not free and known != self.out_dims:
-            raise ValueError(f"prediction_reshaper={list(self.prediction_reshaper)} does not fit out_dims={self.out_dims}.")
+        if free > 1 or self.out_dims % known or (not free and known != self.out_dims):
+            raise ValueError(
+                f"prediction_reshaper={list(self.prediction_reshaper)} does not fit out_dims={self.out_dims}."
+            )
         classes = self.out_dims // known if classes == -1 else classes
         if classes < 2:
             raise ValueError(f"An answer needs at least 2 classes to choose from: got {classes}.")

@@ -126,7 +126,7 @@ class ContinuousThoughtMachine(nn.Module):
             uniform(1 / math.sqrt(neurons + config.memory_length), neurons, config.memory_length)
         )
         for place, count in (("action", config.n_synch_action), ("out", config.n_synch_out)):
-            if not count or place == "action" and not attends:
+            if not count or (place == "action" and not attends):
                 continue
             left, right = synchronisation.choose_neurons(
                 config.neuron_select_type, place, neurons, count, config.n_random_pairing_self, generator
@@ -160,7 +160,8 @@ class ContinuousThoughtMachine(nn.Module):
         Args:
             inputs: pictures (B, c, h, w), symbols or signs (B, N), or raw features (B, F), as the backbone has it.
         """
-        places, scene, raw, projection = (), None, inputs, None
+        raw: Tensor | None = inputs
+        places, scene, projection = (), None, None
         if self.config.heads:
             seen = self.backbone(self.initial_rgb(inputs))
             if self.positional_embedding is not None:
@@ -174,7 +175,9 @@ class ContinuousThoughtMachine(nn.Module):
             places=places,
             scene=scene,
             entry=prepare_entry(self.synapses, projection, raw),
-            neuron_layers=tuple(layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)),
+            neuron_layers=tuple(
+                layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)
+            ),
             action=self._pairing("action") if self.config.heads else None,
             out=self._pairing("out"),
         )
@@ -235,6 +238,7 @@ class ContinuousThoughtMachine(nn.Module):
         """All of a tick that acts on the next tick: look, connect, remember, activate."""
         action, seen, attention = state.action, None, None
         if features.scene is not None:
+            assert action is not None and features.action is not None, "attention has a query"
             action = action.add(features.action.products(state.z), features.action.rate)
             seen, attention = features.scene.look(action.value)
         pre_activations = self.synapses.after(features.entry(seen, state.z))

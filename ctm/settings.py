@@ -6,9 +6,11 @@ all read them from there.
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
@@ -17,7 +19,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def read(cls: type[S], values: Any, where: str = "") -> S:
         """Validate plain data, e.g. a YAML mapping.
 
         Args:
@@ -46,7 +48,7 @@ class Settings(BaseModel):
             return f"Setting `{name}` is missing."
         text = problem["msg"].removeprefix("Value error, ")
         text = text[0].lower() + text[1:] if problem["type"] != "value_error" else text
-        if not name or problem["type"] == "value_error" and not problem["loc"]:
+        if not name or (problem["type"] == "value_error" and not problem["loc"]):
             return text
         return f"Setting `{name}`: {text} (got {_short(problem['input'])})."
 

@@ -8,6 +8,7 @@ does not change from tick to tick is computed once. `dropout_in` is dropout on i
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -41,7 +42,7 @@ class SynapseUNet(nn.Module):
         super().__init__()
         step = (NARROWEST - neurons) / (depth - 1)
         widths = [int(neurons + step * level) for level in range(depth - 1)] + [NARROWEST]
-        levels = list(zip(widths[:-1], widths[1:], strict=True))
+        levels = list(pairwise(widths))
         self.first_projection = nn.Sequential(nn.Linear(in_dims, neurons), nn.LayerNorm(neurons), nn.SiLU())
         self.down_projections = nn.ModuleList(block(wide, narrow, dropout) for wide, narrow in levels)
         self.up_projections = nn.ModuleList(block(narrow, wide, dropout) for wide, narrow in levels)
@@ -79,7 +80,9 @@ class FoldedEntry:
 
     def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
         x = torch.addmm(self.constant, z.T, self.state_weight)
-        return x if seen is None else torch.addmm(x, seen, self.observed_weight)
+        if seen is None or self.observed_weight is None:
+            return x
+        return torch.addmm(x, seen, self.observed_weight)
 
     def take(self, rows: Int[Tensor, " A"]) -> "FoldedEntry":
         return self if self.constant.dim() == 1 else replace(self, constant=self.constant.index_select(0, rows))
@@ -96,7 +99,8 @@ class DroppingEntry:
     dropout: float
 
     def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
-        observed = self.raw if seen is None else self.projection(seen)
+        observed = self.raw if self.projection is None else self.projection(seen)
+        assert observed is not None, "what is read is either what attention sees or the raw input"
         return F.linear(F.dropout(torch.cat((observed, z.T), 1), self.dropout), self.weight, self.bias)
 
     def take(self, rows: Int[Tensor, " A"]) -> "DroppingEntry":
@@ -116,12 +120,13 @@ def prepare_entry(
     weight, bias = synapses.entry.weight, synapses.entry.bias
     if synapses.training and synapses.dropout_in:
         return DroppingEntry(weight, bias, projection, raw, synapses.dropout_in)
-    observed = raw.size(1) if projection is None else projection.out_features
-    observed_weight, state_weight = weight[:, :observed], weight[:, observed:]
-    if projection is None:
-        return FoldedEntry(None, state_weight.T, F.linear(raw, observed_weight, bias))
-    constant = bias + observed_weight @ projection.bias
-    return FoldedEntry((observed_weight @ projection.weight).T, state_weight.T, constant)
+    if projection is not None:
+        observed_weight, state_weight = weight.tensor_split([projection.out_features], 1)
+        constant = bias + observed_weight @ projection.bias
+        return FoldedEntry((observed_weight @ projection.weight).T, state_weight.T, constant)
+    assert raw is not None, "without attention the raw input is read"
+    observed_weight, state_weight = weight.tensor_split([raw.size(1)], 1)
+    return FoldedEntry(None, state_weight.T, F.linear(raw, observed_weight, bias))
 
 
 def block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:

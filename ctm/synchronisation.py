@@ -75,9 +75,7 @@ def empty(size: int, like: Float[Tensor, "D B"]) -> Sync:
     return Sync(like.new_zeros(size, like.size(1)), like.new_zeros(size, 1))
 
 
-def unroll(
-    products: Float[Tensor, "T S B"], first: Sync, rate: Float[Tensor, "S 1"]
-) -> Float[Tensor, "T S B"]:
+def unroll(products: Float[Tensor, "T S B"], first: Sync, rate: Float[Tensor, "S 1"]) -> Float[Tensor, "T S B"]:
     """The synchronisation at each of T ticks, all products being known."""
     sums = []
     sync = first

@@ -56,7 +56,11 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
 
 
 def choose_threshold(
-    make: Callable[[float], Policy], candidates: Sequence[float], history: History, right: Bool[Tensor, "n T"], floor: float
+    make: Callable[[float], Policy],
+    candidates: Sequence[float],
+    history: History,
+    right: Bool[Tensor, "n T"],
+    floor: float,
 ) -> tuple[Policy, Replay] | None:
     """Among candidate thresholds the policy with the fewest mean ticks whose accuracy reaches `floor`; None if none does."""
     played = [(policy, replay(policy, history, right)) for policy in map(make, candidates)]
@@ -76,7 +80,9 @@ def thresholds_for(history: History, right: Bool[Tensor, "n T"], tolerance: floa
     """
     by_tick = right.float().mean(0)
     best = by_tick.max().item()
-    spans = {"certainty": (CertaintyAbove, [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999])}
+    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {
+        "certainty": (CertaintyAbove, [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999])
+    }
     if history.certainty.size(2) > 1:
         spans["certainty of the least certain position"] = (lambda x: CertaintyAbove(x, "min"), spans["certainty"][1])
     if history.energy is not None:

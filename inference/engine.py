@@ -6,7 +6,7 @@ with the lowest energy it visited (without an energy head: of the most certain o
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, no_type_check
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,6 +76,7 @@ class Engine:
     def budget(self) -> int:
         return self.machine.config.iterations if self.max_ticks is None else self.max_ticks
 
+    @no_type_check  # wrapped for checking, it would no longer be a generator to inference_mode
     @torch.inference_mode()
     def stream(self, inputs: Tensor) -> Iterator[Tick]:
         """Think tick by tick until every row has halted."""

@@ -34,7 +34,10 @@ class History:
     def take(self, rows: Int[Tensor, " R"]) -> "History":
         energy = None if self.energy is None else self.energy.index_select(0, rows)
         return replace(
-            self, certainty=self.certainty.index_select(0, rows), choices=self.choices.index_select(0, rows), energy=energy
+            self,
+            certainty=self.certainty.index_select(0, rows),
+            choices=self.choices.index_select(0, rows),
+            energy=energy,
         )
 
     def until(self, tick: int) -> "History":

@@ -30,7 +30,9 @@ DEEPEST, LONGEST = 8, 500
 class Policy(ABC):
     """A rule that ends thoughts. `str(policy)` and `parse` are inverse to each other."""
 
-    needs_energy: ClassVar[bool] = False
+    @property
+    def needs_energy(self) -> bool:
+        return False
 
     @abstractmethod
     def halted(self, history: History) -> Bool[Tensor, " A"]:
@@ -160,9 +162,7 @@ class AllOf(Policy):
         return torch.stack([policy.halted(history) for policy in self.policies]).all(0)
 
     def __str__(self) -> str:
-        return "&".join(
-            f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies
-        )
+        return "&".join(f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies)
 
 
 def parse(text: str) -> Policy:
@@ -205,7 +205,10 @@ def _single(text: str, depth: int) -> Policy:
 
 FORMS = (
     (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
-    (rf"certainty(\.min|\.mean)?>({NUMBER})", lambda how, x: CertaintyAbove(float(x), "min" if how == ".min" else "mean")),
+    (
+        rf"certainty(\.min|\.mean)?>({NUMBER})",
+        lambda how, x: CertaintyAbove(float(x), "min" if how == ".min" else "mean"),
+    ),
     (rf"energy<({NUMBER})", lambda x: EnergyBelow(float(x))),
     (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(float(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),

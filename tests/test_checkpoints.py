@@ -37,7 +37,11 @@ def test_digits_halt_within_half_a_point_of_the_best_tick_at_half_of_the_ticks()
 
 
 def test_the_three_splits_of_arithmetic_are_all_reported():
-    assert [e["split"] for e in load(FOLDER / "arithmetic").metrics["evaluations"]] == ["test", "compositional", "extrapolation"]
+    assert [e["split"] for e in load(FOLDER / "arithmetic").metrics["evaluations"]] == [
+        "test",
+        "compositional",
+        "extrapolation",
+    ]
 
 
 def test_thresholds_come_from_calibration_samples_and_the_energy_says_what_it_means(name):

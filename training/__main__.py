@@ -1,9 +1,9 @@
 """The command line of training. Like `app.py` it only puts parts together, so it alone may name both training and inference.
 
-    python -m training train configs/digits.yaml [key=value ...] [--run FOLDER] [--restart]
-    python -m training finish RUN [--out FOLDER]
-    python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
-    python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
+python -m training train configs/digits.yaml [key=value ...] [--run FOLDER] [--restart]
+python -m training finish RUN [--out FOLDER]
+python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
+python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
 """
 
 import argparse
@@ -96,7 +96,10 @@ def do_fit(args: argparse.Namespace) -> None:
     note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
     batches = in_batches(drawn(task, VALIDATION, args.samples))
     fitted = fit_energy(checkpoint.machine, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0)
-    halting = {"energy": note | {"fitted_on": {"split": VALIDATION, **fitted}}, **rules_of(checkpoint.machine, task, 0.002)}
+    halting = {
+        "energy": note | {"fitted_on": {"split": VALIDATION, **fitted}},
+        **rules_of(checkpoint.machine, task, 0.002),
+    }
     save(replace(checkpoint, halting=halting), args.out or args.checkpoint)
     print(json.dumps(fitted))
 

@@ -24,7 +24,12 @@ CITATION = """\
 
 
 def write_card(
-    title: str, config: dict[str, Any], task: dict[str, Any], halting: dict[str, Any], metrics: dict[str, Any], parameters: int
+    title: str,
+    config: dict[str, Any],
+    task: dict[str, Any],
+    halting: dict[str, Any],
+    metrics: dict[str, Any],
+    parameters: int,
 ) -> str:
     """Markdown with the Hub's front matter."""
     parts = [
@@ -74,5 +79,14 @@ def halting_section(halting: dict[str, Any]) -> str:
         f"{rule['mean_ticks']:.1f} ticks (best fixed tick: {rule['best_fixed_accuracy']:.2%} at {rule['best_fixed_tick']})"
         for name, rule in halting["policies"].items()
     ]
-    energy = f"\nProbability that the answer is right, by this machine's own estimate: `p_correct = {meaning}`.\n" if meaning else ""
-    return "## Halting\n\nThresholds were chosen on calibration samples that nothing else has seen.\n\n" + "\n".join(lines) + "\n" + energy
+    energy = (
+        f"\nProbability that the answer is right, by this machine's own estimate: `p_correct = {meaning}`.\n"
+        if meaning
+        else ""
+    )
+    return (
+        "## Halting\n\nThresholds were chosen on calibration samples that nothing else has seen.\n\n"
+        + "\n".join(lines)
+        + "\n"
+        + energy
+    )

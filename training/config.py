@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -16,18 +16,24 @@ class LossConfig(Settings):
     """What the machine is trained for."""
 
     trunk: Literal["two_tick", "mean", "mix"] = Field(
-        "two_tick", description="ticks that count: the least-loss and the most certain one, all, or from all to those two"
+        "two_tick",
+        description="ticks that count: the least-loss and the most certain one, all, or from all to those two",
     )
-    mix: float = Field(0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)")
+    mix: float = Field(
+        0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
+    )
     lookahead: int | None = Field(
         None, ge=1, description="structured answers: learn only this many positions past the longest right beginning"
     )
     energy: Literal["calibrated", "contrastive", "none"] = Field(
-        "calibrated", description="E = -logit P(right); the contrastive loss of the energy-halting fork; or no energy loss"
+        "calibrated",
+        description="E = -logit P(right); the contrastive loss of the energy-halting fork; or no energy loss",
     )
     energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
     margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
-    energy_reaches_trunk: bool = Field(False, description="let the energy's gradient into the machine, as the fork does")
+    energy_reaches_trunk: bool = Field(
+        False, description="let the energy's gradient into the machine, as the fork does"
+    )
 
 
 class OptimConfig(Settings):
@@ -59,10 +65,15 @@ class TrainConfig(Settings):
 class FinishConfig(Settings):
     """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
 
-    fit_samples: int = Field(4_096, ge=0, description="validation samples to fit the energy head on; 0: leave it as it is")
+    fit_samples: int = Field(
+        4_096, ge=0, description="validation samples to fit the energy head on; 0: leave it as it is"
+    )
     fit_steps: int = Field(600, ge=1, description="optimiser steps of that fit")
     tolerance: float = Field(
-        0.002, ge=0, le=1, description="accuracy that halting may lose against the best fixed tick, on calibration samples"
+        0.002,
+        ge=0,
+        le=1,
+        description="accuracy that halting may lose against the best fixed tick, on calibration samples",
     )
 
 
@@ -77,7 +88,7 @@ class RunConfig(Settings):
     finish: FinishConfig = FinishConfig()
 
     @model_validator(mode="after")
-    def _parts_are_sound(self) -> Self:
+    def _parts_are_sound(self) -> "RunConfig":
         self.machine(self.make_task())
         return self
 

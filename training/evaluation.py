@@ -43,7 +43,15 @@ def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Cu
         certainty = 1 + (log_p.exp() * log_p).sum(2) / np.log(answers.size(2))
         right = is_right(answers, batch.targets.to(device))
         energy = thought.energies
-        parts.append((right.cpu(), answers.argmax(2).cpu(), certainty.cpu(), None if energy is None else energy.cpu(), batch.difficulty))
+        parts.append(
+            (
+                right.cpu(),
+                answers.argmax(2).cpu(),
+                certainty.cpu(),
+                None if energy is None else energy.cpu(),
+                batch.difficulty,
+            )
+        )
     machine.train(training)
     right, choices, certainty, energies, difficulty = zip(*parts, strict=True)
     energy = None if energies[0] is None else torch.cat(energies)

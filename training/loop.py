@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from ctm.checkpoint import Checkpoint, load_weights, WEIGHTS
+from ctm.checkpoint import WEIGHTS, Checkpoint, load_weights
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, summarise
 from training.losses import energy_loss, is_right, per_tick, trunk_loss
@@ -189,7 +189,9 @@ def validate(config, task: Task, model, accelerator: Accelerator, folder: RunFol
         progress.best_step, progress.best_accuracy = progress.step, accuracy
 
 
-def keep(config, task: Task, model, optimizer, accelerator: Accelerator, folder: RunFolder, progress: Progressing) -> None:
+def keep(
+    config, task: Task, model, optimizer, accelerator: Accelerator, folder: RunFolder, progress: Progressing
+) -> None:
     """Save weights, and all that going on exactly from here needs."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -259,7 +261,13 @@ def stop_requests() -> Iterator[list[int]]:
 @contextmanager
 def terminal(shown: bool, step: int, steps: int):
     """A progress bar on the terminal; gives a function (step, loss)."""
-    columns = [TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn()]
+    columns = [
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    ]
     with Progress(*columns, disable=not shown) as bar:
         job = bar.add_task("training", total=steps, completed=step, loss="")
         yield lambda step, loss: bar.update(job, completed=step, loss=f"loss {loss:.4f}")

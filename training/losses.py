@@ -65,9 +65,7 @@ def calibrated_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"]
     return F.binary_cross_entropy_with_logits(-energies, right.to(energies.dtype))
 
 
-def contrastive_energy(
-    energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float
-) -> Float[Tensor, ""]:
+def contrastive_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float) -> Float[Tensor, ""]:
     """The energy-halting fork's loss: right answers to 0, wrong ones above the margin.
 
     For 0 <= E <= m it is m^2 times the Brier score of 1 - E/m, so its optimum is E = m * P(wrong).

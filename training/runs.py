@@ -67,7 +67,9 @@ class RunFolder:
 
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""
-        write_json(self.path / "status.json", {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more})
+        write_json(
+            self.path / "status.json", {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more}
+        )
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""

@@ -36,7 +36,9 @@ def thought_figure(record: dict[str, Any]) -> go.Figure:
     return figure
 
 
-def line(ticks: list[int], values: list[float], name: str, colour: str, chance: list[float] | None = None) -> go.Scatter:
+def line(
+    ticks: list[int], values: list[float], name: str, colour: str, chance: list[float] | None = None
+) -> go.Scatter:
     hover = f"tick %{{x}}: {name} %{{y:.3f}}"
     if chance is not None:
         hover += "<br>chance of being right %{customdata:.1%}"

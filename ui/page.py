@@ -37,5 +37,8 @@ def launch_options() -> dict[str, Any]:
 
 def theme() -> gr.themes.Base:
     return gr.themes.Default(
-        primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        primary_hue="orange",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
     )  # fonts of the visitor's own machine: nothing is fetched from elsewhere

@@ -39,7 +39,9 @@ def read_picture(source: str | Path | None) -> np.ndarray:
     except Image.DecompressionBombError:
         raise ValueError(f"The picture is far too large; at most {MOST_PIXELS // 10**6} megapixels are read.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise ValueError("This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can.") from None
+        raise ValueError(
+            "This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can."
+        ) from None
     with picture:
         return _decode(picture)
 

@@ -123,7 +123,9 @@ class Services:
         if isinstance(given, str) and len(given) > LONGEST_TEXT:
             raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
         read = task.read(given)
-        rule = parse(policy) if policy and policy.strip() else parse(next(iter(policies_of(loaded.checkpoint).values())))
+        rule = (
+            parse(policy) if policy and policy.strip() else parse(next(iter(policies_of(loaded.checkpoint).values())))
+        )
         recorder = Recorder(ticks=machine.config.iterations)
         started = time.perf_counter()
         verdict = Engine(machine, rule).run(read.inputs, watch=recorder)
@@ -220,7 +222,11 @@ def record_of(
 def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> str:
     """What it is, how sure, how many ticks of how many, what ended it."""
     tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
-    sure = f"{chance[tick - 1]:.1%} sure by its energy" if chance is not None else f"certainty {record['certainty'][tick - 1]:.2f}"
+    sure = (
+        f"{chance[tick - 1]:.1%} sure by its energy"
+        if chance is not None
+        else f"certainty {record['certainty'][tick - 1]:.2f}"
+    )
     saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
     if record["halted_by"] == "budget":
         end = f"It never met `{record['policy']}` in {most} ticks; the best of them, tick {tick}, answers."

@@ -65,7 +65,9 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], ContinuousThoug
     machine = ContinuousThoughtMachine(config, infer_in_features(config, shapes))
     constants = machine.state_dict()
     state_dict = {
-        entry["name"]: by_rule(entry["name"], entry["shape"], config.d_model) if entry["rule"] else constants[entry["name"]]
+        entry["name"]: by_rule(entry["name"], entry["shape"], config.d_model)
+        if entry["rule"]
+        else constants[entry["name"]]
         for entry in case["state_dict"]
     }
     machine.load_state_dict(state_dict, strict=True)

@@ -17,11 +17,11 @@ RULES = [
 
 def machine(**changes) -> ContinuousThoughtMachine:
     """A machine with lively random weights: its rows differ, so that rules fire at many different ticks."""
-    values = dict(
-        iterations=12, d_model=20, d_input=8, heads=0, n_synch_out=10, n_synch_action=0, synapse_depth=1, memory_length=4,
-        memory_hidden_dims=3, backbone_type="none", out_dims=12, prediction_reshaper=[4, 3],
-        energy_head_enabled=True, energy_hidden_dim=8,
-    )  # fmt: skip
+    values = {
+        "iterations": 12, "d_model": 20, "d_input": 8, "heads": 0, "n_synch_out": 10, "n_synch_action": 0, "synapse_depth": 1,
+        "memory_length": 4, "memory_hidden_dims": 3, "backbone_type": "none", "out_dims": 12, "prediction_reshaper": [4, 3],
+        "energy_head_enabled": True, "energy_hidden_dim": 8,
+    }  # fmt: skip
     made = ContinuousThoughtMachine(CTMConfig.read(values | changes), in_features=6)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -141,7 +141,9 @@ def test_an_energy_rule_without_an_energy_head_is_refused():
         Engine(machine(energy_head_enabled=False), parse("certainty>0.5|energy<0"))
 
 
-@pytest.mark.parametrize("bounds", [{"min_ticks": 0}, {"min_ticks": 13}, {"min_ticks": 5, "max_ticks": 3}, {"max_ticks": 0}])
+@pytest.mark.parametrize(
+    "bounds", [{"min_ticks": 0}, {"min_ticks": 13}, {"min_ticks": 5, "max_ticks": 3}, {"max_ticks": 0}]
+)
 def test_impossible_tick_bounds_are_refused(bounds):
     with pytest.raises(ValueError, match="min_ticks"):
         Engine(machine(), parse("same=2"), **bounds)

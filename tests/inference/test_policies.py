@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from inference import parse
 from inference.history import History
 from inference.policies import (
-    AllOf, AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, SameAnswer,
+    AllOf,
+    AnyOf,
+    CertaintyAbove,
+    EnergyBelow,
+    EnergyConverged,
+    FixedTicks,
+    SameAnswer,
 )  # fmt: skip
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:g}"))

@@ -9,6 +9,7 @@ import yaml
 from ctm.checkpoint import load
 from inference.policies import parse
 from tests.training.test_loop import TINY
+from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
 from training.tasks.digits import DATA
 
@@ -62,7 +63,9 @@ def test_evaluate_takes_a_policy(run, capsys):
 
 
 def test_fit_energy_changes_the_head_and_nothing_else(run, tmp_path, capsys):
-    main(["fit-energy", str(run / "checkpoint"), "--out", str(tmp_path / "fitted"), "--samples", "150", "--steps", "40"])
+    main(
+        ["fit-energy", str(run / "checkpoint"), "--out", str(tmp_path / "fitted"), "--samples", "150", "--steps", "40"]
+    )
     before, after = (load(folder).machine.state_dict() for folder in (run / "checkpoint", tmp_path / "fitted"))
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
@@ -96,8 +99,6 @@ def test_words_that_are_no_settings_are_refused(run, capsys):
 
 
 def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
-    from tests.ui.conftest import make_checkpoint
-
     folder = make_checkpoint(tmp_path / "digits", "digits")
     copy = tmp_path / "mine.parquet"
     shutil.copy(DATA / "test.parquet", copy)
@@ -108,8 +109,6 @@ def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None])
 def test_a_file_that_is_no_parquet_of_pictures_is_refused(tmp_path, content):
-    from tests.ui.conftest import make_checkpoint
-
     folder = make_checkpoint(tmp_path / "digits", "digits")
     path = tmp_path / "x.parquet"
     if content is not None:

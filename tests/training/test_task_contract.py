@@ -144,7 +144,9 @@ def test_wrong_text_gets_one_sentence_that_says_what_to_do(kind, text):
 
 def test_parity_answers_are_parities_of_all_bits_so_far():
     batch = make_task({"kind": "parity", "length": 8}).draw(TRAIN, 50, generator_for(0))
-    for bits, target, length in zip(batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True):
+    for bits, target, length in zip(
+        batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True
+    ):
         expected = [sum(bits[: place + 1]) % 2 for place in range(length)]
         assert target == expected + [expected[-1]] * (8 - length)
         assert bits[length:] == [2] * (8 - length) and set(bits[:length]) <= {0, 1}

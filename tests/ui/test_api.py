@@ -4,6 +4,7 @@ import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -50,7 +51,9 @@ def test_a_picture_is_answered_in_full_and_well_under_a_second(client, digit):
 def test_a_sequence_is_answered(client):
     said = client.predict("1011", "parity-16", "", api_name="/think_sequence")
     assert said.keys() >= KEYS and len(said["answer"]) == 4 and said["label"] in ("even", "odd")
-    said = client.predict(text="3 7 11 15", checkpoint="arithmetic", policy="same=2|ticks=5", api_name="/think_sequence")
+    said = client.predict(
+        text="3 7 11 15", checkpoint="arithmetic", policy="same=2|ticks=5", api_name="/think_sequence"
+    )
     assert isinstance(said["answer"], int) and said["ticks_used"] <= 5
 
 
@@ -120,7 +123,5 @@ def test_many_at_once_are_all_answered(client):
 
 
 def test_files_of_the_machine_cannot_be_read(server):
-    import httpx
-
     for path in ("/etc/passwd", "app.py", "../app.py", "checkpoints/digits/config.json"):
         assert httpx.get(f"{server}gradio_api/file={path}").status_code in (403, 404)

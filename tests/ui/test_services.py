@@ -90,7 +90,7 @@ def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, ch
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert services.checkpoint_names() == ["a", "b"]
     shutil.rmtree(tmp_path / "a")
-    with pytest.raises(ValueError, match="called 'a'.*there are: b"):
+    with pytest.raises(ValueError, match=r"called 'a'.*there are: b"):
         services.think("a", "1", "")
 
 

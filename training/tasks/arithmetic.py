@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, TRAIN, CALIBRATION, VALIDATION, Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Batch, Given, Task, TaskShape, split_of
 
 COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
 SHOWN = 4

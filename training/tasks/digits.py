@@ -46,7 +46,10 @@ class Digits(Task):
         pictures, labels = pictures_of(split)
         rows = torch.randint(len(labels), (count,), generator=generator)
         chosen = pictures[rows]
-        if split in (TRAIN, VALIDATION):  # validation too: the energy head must see mistakes, and seen-as-is ones are few
+        if split in (
+            TRAIN,
+            VALIDATION,
+        ):  # validation too: the energy head must see mistakes, and seen-as-is ones are few
             chosen = self._move(chosen, generator)
         return make_batch(chosen, labels[rows])
 
@@ -90,7 +93,13 @@ class Digits(Task):
         return sorted((DATA / "examples").glob("digit-*.png"))
 
     def describe(self) -> dict[str, Any]:
-        preprocessing = {"size": [SIDE, SIDE], "channels": 1, "mean": [MEAN], "std": [SPREAD], "strokes": "light on dark"}
+        preprocessing = {
+            "size": [SIDE, SIDE],
+            "channels": 1,
+            "mean": [MEAN],
+            "std": [SPREAD],
+            "strokes": "light on dark",
+        }
         return super().describe() | {"preprocessing": preprocessing}
 
 
@@ -104,12 +113,16 @@ def like_mnist(grey: np.ndarray) -> np.ndarray:
         ValueError: nothing stands out from the background.
     """
     if grey.ndim != 2 or min(grey.shape) < 8:
-        raise ValueError(f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels.")
+        raise ValueError(
+            f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels."
+        )
     border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
     ground = float(np.median(border))
     strokes = np.clip(ground - grey if ground > 0.5 else grey - ground, 0, 1)
     if strokes.max() < 0.15:
-        raise ValueError("The picture is empty: nothing stands out from the background. Draw a digit with thick strokes.")
+        raise ValueError(
+            "The picture is empty: nothing stands out from the background. Draw a digit with thick strokes."
+        )
     strokes /= strokes.max()
     if grey.shape == (SIDE, SIDE) and ground < 0.5:
         return strokes  # already as MNIST has it
@@ -117,7 +130,9 @@ def like_mnist(grey: np.ndarray) -> np.ndarray:
     cut = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = 20 / max(cut.shape)
     size = [max(1, round(length * scale)) for length in cut.shape[::-1]]
-    small = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR))
+    small = np.asarray(
+        Image.fromarray(cut).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
+    )
     return centred(small / max(float(small.max()), 1e-6))
 
 

@@ -39,7 +39,9 @@ class Parity(Task):
         longest = self.settings.length
         lengths = torch.tensor([length for length in range(1, longest + 1) if len(rows_of(split, length))])
         if not len(lengths):
-            raise ValueError(f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more.")
+            raise ValueError(
+                f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more."
+            )
         lengths = lengths[torch.randint(len(lengths), (count,), generator=generator)]
         picks = torch.rand(count, generator=generator)
         inputs = torch.full((count, longest), PAD)
@@ -77,7 +79,7 @@ class Parity(Task):
         return ["1011", "0110100110010110"[: self.settings.length], "1" * self.settings.length]
 
 
-def bits_of(code: int, length: int) -> np.ndarray:
+def bits_of(code: int | np.integer, length: int) -> np.ndarray:
     return (int(code) >> np.arange(length)) & 1
 
 
