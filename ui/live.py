@@ -1,7 +1,7 @@
 """The live view of a thought: drawn in the browser from one record of plain numbers, and replayed tick by tick.
 
 The component's template is static. Gradio evaluates templates as JavaScript strings, so data in one would be code; here
-data comes in as the value only, and `assets/live.js` checks every number and writes every text as text.
+data comes in as the value only, and the script checks every number and writes every text as text.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPT = ("live-record", "live-drawing", "live-panels", "live-playing")  # one function body, in this order
 
 
 def live_view(elem_id: str = "thought") -> gr.HTML:
@@ -25,7 +26,7 @@ def live_view(elem_id: str = "thought") -> gr.HTML:
         value=None,
         html_template=template,
         css_template=style,
-        js_on_load=asset("live.js"),
+        js_on_load="\n".join(asset(f"{part}.js") for part in SCRIPT),
         apply_default_css=False,  # its "prose" rules would restyle our headings and margins
         elem_id=elem_id,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ctm.checkpoint import Checkpoint, load, read_json
+from ctm.checkpoint import Checkpoint, load
 from inference import Engine, Recorder, Verdict, parse
 from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
 from training.tasks import Task, make_task
@@ -229,7 +229,7 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     )
     saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
     if record["halted_by"] == "budget":
-        end = f"It never met `{record['policy']}` in {most} ticks; the best of them, tick {tick}, answers."
+        end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
     else:
         end = f"It stopped after {used} of {most} ticks because {because(record['halted_by'])}{saved}."
     return f"{said} ({sure}). {end}"
@@ -321,6 +321,3 @@ def rounded(values: np.ndarray | None) -> list[float] | None:
 def limit_threads(count: int) -> None:
     """How many threads one thought may use; several thoughts run at once."""
     torch.set_num_threads(count)
-
-
-__all__ = ["CheckpointInfo", "Services", "limit_threads", "read_json"]

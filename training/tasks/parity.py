@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import TRAIN, Batch, Given, Task, TaskShape, split_of
 
 PAD = 2
 
@@ -35,14 +35,18 @@ class Parity(Task):
         return TaskShape(f"tokens-3x{length}", classes=2, positions=length)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Lengths are drawn evenly among those that the split has rows of, then rows of that length evenly."""
+        """Lengths are drawn evenly among those that the split has rows of, then rows of that length evenly.
+
+        To train on, the longer of two drawn lengths is taken: short rows are learned soon, long ones are what takes time.
+        """
         longest = self.settings.length
-        lengths = torch.tensor([length for length in range(1, longest + 1) if len(rows_of(split, length))])
-        if not len(lengths):
+        there = torch.tensor([length for length in range(1, longest + 1) if len(rows_of(split, length))])
+        if not len(there):
             raise ValueError(
                 f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more."
             )
-        lengths = lengths[torch.randint(len(lengths), (count,), generator=generator)]
+        draws = torch.randint(len(there), (2 if split == TRAIN else 1, count), generator=generator)
+        lengths = there[draws.amax(0)]
         picks = torch.rand(count, generator=generator)
         inputs = torch.full((count, longest), PAD)
         for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):

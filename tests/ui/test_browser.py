@@ -1,0 +1,206 @@
+"""The page as a person uses it, in a headless browser: draw, upload, type, step through ticks, read the sentence."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SENTENCE = re.compile(r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure by its energy\)\. It .*ticks.*\.")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        (pytest.fail if os.environ.get("CTM_REQUIRE_BROWSER") == "1" else pytest.skip)("no Chromium or Chrome on PATH")
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=found, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, server) -> Iterator[Page]:
+    """The page, loaded; a test fails on any error that the page's own scripts raise."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce")
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(server)
+    opened.wait_for_selector("#drawing canvas")
+    yield opened
+    context.close()
+    assert not errors, errors
+
+
+def draw_one(page: Page) -> None:
+    """A vertical stroke in the drawing square."""
+    box = page.locator("#drawing canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"]
+    page.mouse.move(x, y + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(x, y + 0.8 * box["height"], steps=8)
+    page.mouse.up()
+
+
+def sentence(page: Page):
+    return page.locator("#thought [data-live=sentence]")
+
+
+def choose(page: Page, box: str, option: str) -> None:
+    page.locator(f"{box} input").click()
+    page.get_by_role("option", name=re.compile(option)).click()
+
+
+def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
+    draw_one(page)
+    page.locator("#rule textarea, #rule input").fill("ticks=5")
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(sentence(page)).to_contain_text("told to think for 5 ticks")
+    slider = page.locator("#thought [data-live=slider]")
+    expect(slider).to_have_attribute("max", "5")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#thought [data-live=readout]")).to_have_text("tick 1 of 5 used (6 possible)")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#thought [data-live=values]")).to_contain_text("tick 2: energy")
+    for panel in ("chart", "answer", "attention", "activity"):
+        assert painted(page, panel), f"the panel `{panel}` is empty"
+
+
+def painted(page: Page, panel: str) -> bool:
+    """Whether a canvas shows more than one colour."""
+    return page.locator(f"#thought canvas[data-live={panel}]").evaluate(
+        "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size > 2"
+    )
+
+
+def test_nothing_drawn_is_said_where_the_thought_would_be_and_clear_clears(page):
+    problem = page.locator("#thought [data-live=empty]")
+    expect(problem).to_have_text("Give it something to think about.")
+    page.click("#think-drawing")
+    expect(problem).to_contain_text("There is no picture yet")
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    page.click("#drawing .drawing-clear")
+    page.click("#think-drawing")
+    expect(problem).to_contain_text("There is no picture yet")
+
+
+def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(page, tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    grey = np.full((90, 90), 255, np.uint8)
+    grey[15:75, 40:52] = 0
+    Image.fromarray(grey).save(good)
+    bad.write_text("not a picture")
+    page.get_by_role("tab", name="Upload or webcam").click()
+    page.locator("#upload input[type=file]").set_input_files(good)
+    page.wait_for_selector("#upload img")
+    page.click("#think-upload")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("#upload input[type=file]").set_input_files(bad)
+    page.wait_for_selector("#upload img")
+    page.click("#think-upload")
+    expect(page.locator("#thought [data-live=empty]")).to_contain_text("not a picture that can be read")
+
+
+def test_an_example_is_one_click_away(page):
+    page.locator("#picture-examples img").first.click()
+    expect(sentence(page)).to_have_text(SENTENCE)
+
+
+@pytest.mark.parametrize(
+    "name, text, wrong, says",
+    [("parity-16", "1011", "10x1", "0 and 1 only"), ("arithmetic", "3 7 11 15", "3 7 11", "exactly 4 numbers, got 3")],
+)
+def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
+    choose(page, "#checkpoint", name)
+    box = page.locator("#sequence textarea, #sequence input")
+    expect(box).to_be_visible()
+    expect(page.locator("#drawing")).to_be_hidden()
+    box.fill(text)
+    box.press("Enter")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    box.fill(wrong)
+    page.click("#think-text")
+    expect(page.locator("#thought [data-live=empty]")).to_contain_text(says)
+    page.locator("#text-examples button, #text-examples td").first.click()
+    expect(sentence(page)).to_have_text(SENTENCE)
+
+
+def test_a_policy_is_picked_by_name_and_its_rule_is_shown(page):
+    rule = page.locator("#rule textarea, #rule input")
+    expect(rule).to_have_value("energy<-0.05")
+    choose(page, "#policy", "to the last tick")
+    expect(rule).to_have_value("ticks=6")
+    rule.fill("")
+    rule.press_sequentially("energy<<")
+    expect(page.locator("#policy input")).to_have_value("my own rule")
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(page.locator("#thought [data-live=empty]")).to_contain_text("not a halting rule")
+
+
+def test_a_second_click_while_it_thinks_changes_nothing(page):
+    draw_one(page)
+    page.dblclick("#think-drawing")
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+
+
+def test_a_thought_is_downloaded_as_json_and_csv(page):
+    draw_one(page)
+    page.locator("#rule textarea, #rule input").fill("ticks=4")
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    contents = {}
+    for kind in ("json", "csv"):
+        with page.expect_download() as waiting:
+            page.click(f"#thought [data-live={kind}]")
+        contents[kind] = Path(waiting.value.path()).read_text()
+    assert '"ticks": 4' in contents["json"]
+    lines = contents["csv"].strip().splitlines()
+    assert lines[0] == "tick,energy,p_correct,certainty,answer_1" and len(lines) == 5
+
+
+def test_the_figure_to_explore_is_drawn_when_it_is_opened(page):
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    page.get_by_text("Explore the whole thought").click()
+    expect(page.locator("#figure .main-svg").first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_cut_off_at_any_width(page, server, width, theme):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{server}?__theme={theme}")
+    page.wait_for_selector("#drawing canvas")
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width + 1
+    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+
+
+def test_the_keyboard_reaches_everything(page):
+    """Tab goes from the checkpoint to the Think button; Enter thinks."""
+    draw_one(page)
+    page.locator("#drawing .drawing-clear").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "think-drawing"
+    page.keyboard.press("Enter")
+    expect(sentence(page)).to_have_text(SENTENCE)

@@ -1,0 +1,158 @@
+// The live view of a thought. Gradio runs this once per mounted component, as the body of a function that is given
+// `element` (the component's root), `props` (whose `value` is the record, or empty) and `watch`. Nothing here is global.
+//
+// One record comes in whole; `show(tick)` draws it at one tick; playing only calls `show` on a clock. Records may come from
+// anywhere, so each is read into a checked `thought` first: what is missing or odd leaves its panel out, never throws.
+"use strict";
+
+const MOST_TICKS = 5000, MOST_PLACES = 4096, MOST_CLASSES = 20000, MOST_HEADS = 16;
+const TICKS_A_SECOND = 6, LONGEST_PLAYBACK = 5000; // ms, at normal speed
+const INVITATION = "Give it something to think about.";
+
+const parts = {};
+for (const part of element.querySelectorAll("[data-live]")) parts[part.dataset.live] = part;
+
+let thought = null; // the record, checked; null shows the invitation
+let tick = 1; // what is drawn now, from 1
+let kept = null; // the tick to come back to after the pointer only looked at others
+let clock = 0; // id of the next animation frame while playing, else 0
+let over = false; // whether playing came to its end and nothing was moved since: then play starts again from tick 1
+let look = null; // colours and font of the page as it is now
+let images = new Map(); // heat maps of this record in these colours, one pixel a cell, drawn scaled
+
+// --- reading a record ------------------------------------------------------------------------------------------------
+
+const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
+const clamp = (x, least, most) => Math.min(most, Math.max(least, x));
+const whole = (x, least, most) => (isNumber(x) ? clamp(Math.round(x), least, most) : least);
+const share = (x) => (isNumber(x) ? clamp(x, 0, 1) : 0);
+const list = (x) => (Array.isArray(x) ? x : []);
+const object = (x) => (x && typeof x === "object" && !Array.isArray(x) ? x : {});
+const text = (x, most = 600) => (typeof x === "string" || isNumber(x) ? String(x).slice(0, most) : "");
+const series = (x, ticks) => (list(x).length >= ticks ? list(x).slice(0, ticks).map((y) => (isNumber(y) ? y : NaN)) : null);
+
+function readThought(value) {
+  const said = object(value);
+  const ticks = Math.min(whole(said.ticks, 0, MOST_TICKS), list(said.certainty).length);
+  if (!ticks) return null;
+  const energy = series(said.energy, ticks);
+  const input = readInput(object(said.input)), answerTick = isNumber(said.answer_tick) ? whole(said.answer_tick, 1, ticks) : ticks;
+  return {
+    ticks,
+    iterations: whole(said.iterations, ticks, MOST_TICKS),
+    answerTick,
+    sentence: text(said.sentence) || `The thought took ${count(ticks, "tick")}.`,
+    milliseconds: isNumber(said.milliseconds) ? said.milliseconds : null,
+    energy: energy && energy.some(isNumber) ? energy : null,
+    chance: series(said.p_correct, ticks),
+    certainty: series(said.certainty, ticks).map((x) => clamp(x, 0, 1)),
+    lines: list(said.lines).map(object).filter((line) => isNumber(line.at)).slice(0, 4).map(({ of, at }) => ({ of, at })),
+    answer: readAnswer(object(said.choices ?? said.answer), ticks, answerTick),
+    input,
+    attention: readAttention(object(said.attention), ticks, input),
+    activity: readActivity(object(said.activity), ticks),
+  };
+}
+
+function readAnswer(said, ticks, answerTick) {
+  const labels = list(said.labels).map((label) => text(label, 80));
+  if (said.kind === "classes") {
+    const rows = table(said.probabilities, ticks, MOST_CLASSES);
+    return rows && { kind: "classes", rows, size: rows[0].length, labels, shown: likeliest(rows[answerTick - 1]) };
+  }
+  const chosen = table(said.chosen, ticks, MOST_PLACES), confidence = table(said.confidence, ticks, MOST_PLACES);
+  if (said.kind !== "positions" || !chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
+  const classes = Math.max(labels.length, 2);
+  return { kind: "positions", chosen, confidence, size: chosen[0].length, labels, classes };
+}
+
+/** Rows of numbers, one a tick, all of the first one's length; null if they are not that. */
+function table(rows, ticks, most) {
+  const size = Math.min(most, list(list(rows)[0]).length);
+  const read = list(rows).slice(0, ticks);
+  if (!size || read.length < ticks || read.some((row) => list(row).length < size)) return null;
+  return read.map((row) => row.slice(0, size).map((x) => (isNumber(x) ? x : 0)));
+}
+
+/** Few classes in their own order; of many, the ten that end up likeliest. Fixed for the whole thought: bars must not jump. */
+function likeliest(final) {
+  const all = final.map((_, index) => index);
+  return final.length <= 12 ? all : all.sort((a, b) => final[b] - final[a]).slice(0, 10);
+}
+
+function readInput(said) {
+  if (said.kind === "picture") {
+    const width = whole(said.width, 0, 4096), height = whole(said.height, 0, 4096);
+    const grey = width && height ? bytes(said.data, width * height) : null;
+    return grey && { kind: "picture", width, height, grey };
+  }
+  const items = list(said.items).slice(0, MOST_PLACES).map((item) => text(item, 12));
+  return said.kind === "sequence" && items.length ? { kind: "sequence", items, group: whole(said.group, 1, items.length) } : null;
+}
+
+function readAttention(said, ticks, input) {
+  const map = list(said.map).slice(0, 2).map((side) => whole(side, 0, 4096)), heads = whole(said.heads, 0, 256);
+  const places = map.length ? map.reduce((a, b) => a * b) : 0;
+  const weights = heads && places && input ? bytes(said.data, ticks * heads * places) : null;
+  if (!weights || (input.kind === "picture" && map.length !== 2)) return null;
+  return { heads, map, places, weights, shown: Math.min(heads, MOST_HEADS) };
+}
+
+function readActivity(said, ticks) {
+  const neurons = whole(said.neurons, 0, 100000);
+  const values = neurons ? bytes(said.data, ticks * neurons) : null;
+  return values && { neurons, of: whole(said.of, neurons, 1e9), values };
+}
+
+function bytes(data, size) {
+  try {
+    const raw = atob(typeof data === "string" ? data : "");
+    return raw.length >= size ? Uint8Array.from({ length: size }, (_, index) => raw.charCodeAt(index)) : null;
+  } catch {
+    return null; // not base64
+  }
+}
+
+// --- words and numbers -----------------------------------------------------------------------------------------------
+
+const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+const minus = (words) => words.replace("-", "\u2212");
+const decimal = (x) => (isNumber(x) ? minus(x.toFixed(2)) : "unknown");
+const short = (x) => minus(String(Number(x.toPrecision(4))));
+function percent(x) {
+  if (x <= 0 || x >= 1) return `${x <= 0 ? 0 : 100} %`;
+  if (x < 0.001 || x > 0.999) return x < 0.5 ? "<0.1 %" : ">99.9 %";
+  return `${(x * 100).toFixed(x > 0.99 || x < 0.01 ? 1 : 0)} %`;
+}
+const duration = (ms) => (ms < 10 ? `${Number(ms.toFixed(1))} ms` : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const labelOf = (answer, index) => answer.labels[index] || String(index);
+
+/** What the chart shows at this tick, one line a quantity. */
+function valuesAt(at) {
+  const { energy, chance, certainty } = thought, lines = [];
+  if (energy) lines.push(`energy ${decimal(energy[at - 1])}`);
+  lines.push(`certainty ${decimal(certainty[at - 1])}`);
+  if (chance && isNumber(chance[at - 1])) lines.push(`chance of being right: ${percent(chance[at - 1])}`);
+  return lines;
+}
+
+function moved(name, values) {
+  const first = values[0], last = values[values.length - 1];
+  const verb = last < first ? "fell" : last > first ? "rose" : "stayed";
+  return `${name} ${verb} from ${decimal(first)} to ${decimal(last)}`;
+}
+
+function summaries() {
+  const { ticks, energy, certainty, answer, attention, activity } = thought;
+  const said = { chart: `${energy ? `${moved("Energy", energy)} and ${moved("certainty", certainty)}` : moved("Certainty", certainty)} over ${count(ticks, "tick")}` };
+  if (answer?.kind === "classes") {
+    const row = answer.rows[tick - 1], best = row.indexOf(Math.max(...row));
+    said.answer = `At tick ${tick} the likeliest answer is ${labelOf(answer, best)}, with ${percent(row[best])}`;
+  } else if (answer) {
+    const names = answer.chosen[tick - 1].slice(0, 64).map((index) => labelOf(answer, index)).join(" ");
+    said.answer = `At tick ${tick} the ${count(answer.size, "position")} read ${names}${answer.size > 64 ? " and so on" : ""}`;
+  }
+  if (attention) said.attention = `Where ${count(attention.heads, "attention head")} look at tick ${tick}, over ${attention.map.join(" by ")} places`;
+  if (activity) said.activity = `Activity of ${count(activity.neurons, "neuron")} over ${count(ticks, "tick")}`;
+  return said;
+}
