@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctm.looking import Gathered, softmax_attention
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -22,21 +24,24 @@ class Scene:
     query_weight: Float[Tensor, "E S"]
     query_bias: Float[Tensor, "E 1"]
     dropout: float
+    gathered: Gathered | None = None  # while training: the same keys and values, see `ctm.looking`
 
     def take(self, rows: Int[Tensor, " A"]) -> "Scene":
-        return Scene(
-            self.keys.index_select(0, rows), self.values.index_select(0, rows), self.query_weight, self.query_bias,
-            self.dropout,
-        )  # fmt: skip
+        keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
+        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
         """What is seen with this action synchronisation, before the output projection, and where."""
         batch, heads, width, _ = self.keys.shape
         query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
-        weights = torch.bmm(query, self.keys.flatten(0, 1)).softmax(-1)
-        seen = F.dropout(weights, self.dropout) if self.dropout else weights
-        seen = torch.bmm(seen, self.values.flatten(0, 1)).view(batch, heads * width)
-        return seen, weights.view(batch, heads, -1)
+        if self.gathered is not None:
+            seen, weights = self.gathered.look(query)
+        elif self.dropout:
+            weights = torch.bmm(query, self.keys.flatten(0, 1)).softmax(-1)
+            seen = torch.bmm(F.dropout(weights, self.dropout), self.values.flatten(0, 1))
+        else:
+            seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1))
+        return seen.view(batch, heads * width), weights.view(batch, heads, -1)
 
 
 def prepare_scene(
@@ -47,10 +52,14 @@ def prepare_scene(
     w_query, w_key, w_value = attention.in_proj_weight.chunk(3)
     b_query, b_key, b_value = attention.in_proj_bias.chunk(3)
     scale = 1 / math.sqrt(width // heads)
+    keys = F.linear(places, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous()
+    values = F.linear(places, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
+    gathers = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(places.device.type)
     return Scene(
-        keys=F.linear(places, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous(),
-        values=F.linear(places, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous(),
+        keys,
+        values,
         query_weight=scale * (w_query @ q_proj.weight),
         query_bias=scale * (w_query @ q_proj.bias + b_query).unsqueeze(1),
         dropout=dropout,
+        gathered=Gathered.of(keys.flatten(0, 1), values.flatten(0, 1)) if gathers else None,
     )

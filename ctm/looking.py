@@ -1,0 +1,89 @@
+"""Attention over a scene that stays the same for a whole thought, with gradients of keys and values worked out once.
+
+Every tick asks one query a head. Left to itself, autograd would add up T rank-one gradients of keys and of values, each as
+large as the scene. Here a tick's backward pass only notes what those gradients need; when the last one has passed, a single
+product over all ticks makes them: dK = sum_t q_t dS_t, dV = sum_t w_t dO_t.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def softmax_attention(
+    query: Float[Tensor, "G 1 d"], keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]
+) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
+    """What is seen and where, for G = batch * heads queries."""
+    weights = torch.bmm(query, keys).softmax(-1)
+    return torch.bmm(weights, values), weights
+
+
+@dataclass
+class Notes:
+    """What the backward passes of a thought's ticks leave for the keys' and values' gradients."""
+
+    queries: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)  # gradients
+    weights: list[Tensor] = field(default_factory=list)
+    seen: list[Tensor] = field(default_factory=list)  # gradients
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A scene's keys and values, whose gradients are gathered over the ticks of a thought."""
+
+    keys: Float[Tensor, "G d N"]  # detached: gradients go through the token
+    values: Float[Tensor, "G N d"]
+    token: Float[Tensor, ""]
+    notes: Notes
+
+    @classmethod
+    def of(cls, keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]) -> "Gathered":
+        notes = Notes()
+        return cls(keys.detach(), values.detach(), _Gather.apply(keys, values, notes), notes)
+
+    def look(self, query: Float[Tensor, "G 1 d"]) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
+        return _Look.apply(query, self.token, self.keys, self.values, self.notes)
+
+
+class _Gather(torch.autograd.Function):
+    """Stands before all looks of a thought, so its backward pass comes after all of theirs."""
+
+    @staticmethod
+    def forward(ctx, keys, values, notes):
+        ctx.notes = notes
+        return keys.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, _):
+        notes = ctx.notes
+        queries, scores, weights, seen = (
+            torch.cat(part, 1) for part in (notes.queries, notes.scores, notes.weights, notes.seen)
+        )
+        for part in (notes.queries, notes.scores, notes.weights, notes.seen):
+            part.clear()
+        return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), seen), None
+
+
+class _Look(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, token, keys, values, notes):
+        seen, weights = softmax_attention(query, keys, values)
+        ctx.save_for_backward(query, weights, keys, values)
+        ctx.notes = notes
+        ctx.mark_non_differentiable(weights)
+        return seen, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, seen, _):
+        query, weights, keys, values = ctx.saved_tensors
+        score = torch.bmm(seen, values.transpose(1, 2))
+        score = weights * (score - (score * weights).sum(-1, keepdim=True))
+        for part, value in zip(vars(ctx.notes).values(), (query, score, weights, seen), strict=True):
+            part.append(value)
+        return torch.bmm(score, keys.transpose(1, 2)), seen.new_zeros(()), None, None, None
