@@ -62,6 +62,8 @@ class TokensBackbone(nn.Module):
         self.positions = nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        if tokens.size(1) > self.positions.size(1):
+            raise ValueError(f"This machine reads at most {self.positions.size(1)} symbols, got {tokens.size(1)}.")
         return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
 
 

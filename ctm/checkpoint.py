@@ -50,8 +50,7 @@ def load(folder: str | Path) -> Checkpoint:
     config = CTMConfig.read(read_json(folder / CONFIG), "config.json")
     notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
     machine = load_weights(folder / WEIGHTS, config)
-    card = folder / CARD
-    return Checkpoint(machine, **notes, card=card.read_text("utf-8") if card.is_file() else "")
+    return Checkpoint(machine, **notes, card=read_card(folder / CARD))
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
@@ -122,7 +121,17 @@ def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) 
     if config.heads:
         return _input_size(shapes, "kv_proj.0.weight")
     entry = "synapses.1.weight" if config.synapse_depth == 1 else "synapses.first_projection.0.weight"
-    return _input_size(shapes, entry) - config.d_model
+    features = _input_size(shapes, entry) - config.d_model
+    if features < 1:
+        raise ValueError(f"`{entry}` leaves no room for an input beside d_model={config.d_model} neurons.")
+    return features
+
+
+def read_card(path: Path) -> str:
+    try:
+        return path.read_text("utf-8") if path.is_file() else ""
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not text in UTF-8.") from None
 
 
 def read_json(path: Path, missing: Any = None) -> Any:
@@ -187,5 +196,9 @@ def _swap(draft: Path, folder: Path) -> None:
         return
     old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
     os.rename(folder, old)
-    os.rename(draft, folder)
+    try:
+        os.rename(draft, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)

@@ -282,5 +282,5 @@ def refuse_absurd_size(config: CTMConfig, in_features: int | None) -> None:
     if count > MOST_PARAMETERS:
         raise ValueError(
             f"This config asks for {count / 1e9:.1f} billion parameters; at most {MOST_PARAMETERS / 1e9:.0f} billion "
-            "are accepted. Lower d_model, memory_length, memory_hidden_dims or n_synch_out."
+            "are accepted. Lower d_model, d_input, memory_length, memory_hidden_dims or n_synch_out."
         )

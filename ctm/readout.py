@@ -17,7 +17,7 @@ def certainty_of(answer: Float[Tensor, "*T K B"], positions: int) -> Float[Tenso
     logits = answer.unflatten(-2, (positions, -1)).float()
     log_p = logits.log_softmax(-2)
     entropy = -(log_p.exp() * log_p).sum(-2)
-    return 1 - entropy / math.log(logits.size(-2))
+    return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may step outside
 
 
 def make_energy_head(size: int, hidden: int) -> nn.Sequential:

@@ -126,9 +126,7 @@ def breaks(monkeypatch, what, call):
 
 MOMENTS = [("save_file", 1), ("write_json", 1), ("write_json", 2), ("os.fsync", 1), ("os.fsync", 6), ("os.replace", 1),
            ("os.rename", 1)]  # fmt: skip
-AFTER_THE_OLD_IS_GONE = pytest.param(
-    "os.rename", 2, marks=pytest.mark.xfail(strict=True, reason="_swap does not put the old folder back")
-)
+AFTER_THE_OLD_IS_GONE = ("os.rename", 2)
 
 
 @pytest.mark.parametrize(("what", "call"), [*MOMENTS, AFTER_THE_OLD_IS_GONE])

@@ -103,7 +103,6 @@ def test_symbols_are_embedded_at_their_place():
 
 
 @pytest.mark.parametrize("places", [1, 4])
-@pytest.mark.xfail(strict=True, reason="torch's broadcasting answers: silently for one place, by RuntimeError for more")
 def test_a_sequence_longer_than_its_places_is_refused(places):
     with pytest.raises(ValueError, match=f"{places} "):
         TokensBackbone(symbols=5, places=places, width=3)(torch.zeros(2, 6, dtype=torch.int64))
