@@ -1,6 +1,6 @@
 """The command line of training. Like `app.py` it only puts parts together, so it alone may name both training and inference.
 
-python -m training train configs/digits.yaml [key=value ...] [--run FOLDER] [--restart]
+python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
 python -m training finish RUN [--out FOLDER]
 python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
@@ -19,17 +19,17 @@ import torch
 
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.machine import count_parameters
-from inference.calibration import replay, thresholds_for
+from inference.calibration import Replay, replay, thresholds_for
 from inference.history import History
 from inference.policies import Policy, parse
 from training.card import write_card
 from training.config import RunConfig, read_recipe
-from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise
+from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
 from training.fitting import fit_energy
 from training.loop import energy_note, train
 from training.runs import RunFolder
 from training.tasks import Task, make_task
-from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, generator_for
+from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
 
 MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
 UNTIL_THE_END = 1_000_000
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train a recipe, fit its energy, choose thresholds, measure it")
     command.add_argument("recipe", type=Path, help="a YAML file of configs/")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")
-    command.add_argument("--run", type=Path, help="run folder; a run that is there goes on (default: runs/RECIPE-TIME)")
+    command.add_argument("--folder", type=Path, help="run folder; a run that is there goes on (default: runs/RECIPE-TIME)")
     command.add_argument("--restart", action="store_true", help="start over instead of going on")
     command.set_defaults(run_command=do_train)
     command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")
@@ -79,11 +79,11 @@ def parser() -> argparse.ArgumentParser:
 def do_train(args: argparse.Namespace) -> None:
     config = read_recipe(args.recipe, args.overrides)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder(args.run or Path("runs") / f"{args.recipe.stem}-{stamp}")
+    folder = RunFolder(args.folder or Path("runs") / f"{args.recipe.stem}-{stamp}")
     words = [str(args.recipe), *args.overrides]
     folder.remember_command(f"python -m training train {shlex.join(words)}")
     if not train(config, folder, resume=not args.restart):
-        print(f"Stopped and saved; go on with --run {folder.path}")
+        print(f"Stopped and saved; go on with --folder {folder.path}")
     elif int(os.environ.get("RANK", "0")) == 0:
         finish(folder, None)
 
@@ -168,7 +168,23 @@ def measure(machine, task: str, split: str, batches, policy: Policy) -> dict[str
         "task": task, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
         "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
         "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
+        "by_difficulty": by_difficulty(curves, played),
         "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, float]]:
+    """Samples, halted accuracy and mean ticks for every difficulty that the task tells apart; {} if it tells none."""
+    kinds = curves.difficulty.unique().tolist()
+    if len(kinds) < 2:
+        return {}
+    rows = {kind: curves.difficulty == kind for kind in kinds}
+    return {
+        str(kind): {
+            "n": int(here.sum()), "accuracy_halted": played.right[here].float().mean().item(),
+            "mean_ticks": played.ticks[here].float().mean().item(),
+        }
+        for kind, here in rows.items()
     }  # fmt: skip
 
 
@@ -190,8 +206,9 @@ def history_of(curves: Curves) -> History:
     return History(curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2), curves.energy)
 
 
-def drawn(task: Task, split: str, count: int):
-    return task.draw(split, count, generator_for("fit", split))
+def drawn(task: Task, split: str, count: int) -> Batch:
+    """Samples of a split with a fixed seed, none twice."""
+    return without_repeats(task.draw(split, count, generator_for("fit", split)))
 
 
 def task_of(checkpoint: Checkpoint) -> Task:

@@ -36,13 +36,14 @@ def fit_energy(
     """
     sync, right = felt(machine, batches)
     back = max(1, int(len(sync) * HELD_BACK))
+    doubt = 1 / (len(sync) + 2)  # n samples without a mistake say no more than this of the chance of one
     generator = torch.Generator().manual_seed(seed)
     head = machine.energy_proj
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=1e-2)
 
     def loss_of(rows: Tensor) -> Tensor:
         energies = energy_of(head, sync[rows].permute(1, 2, 0))  # (n, T, S) -> (T, S, n) -> (T, n)
-        return energy_loss(kind, energies.T, right[rows], margin)
+        return energy_loss(kind, energies.T, right[rows], margin, doubt)
 
     def held_back_loss() -> float:
         with torch.no_grad():

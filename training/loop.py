@@ -81,7 +81,8 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
         while progress.step < settings.steps:
             if agree(stopping, accelerator):
                 keep(config, task, model, optimizer, accelerator, folder, progress)
-                folder.say("stopped", progress.step, settings.steps)
+                if accelerator.is_main_process:
+                    folder.say("stopped", progress.step, settings.steps)
                 return False
             rate = rate_at(progress.step, settings.steps, config.optim)
             share = 1 - progress.step / settings.steps

@@ -60,9 +60,16 @@ def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> 
     return ((chosen(answers) == target) | (target == IGNORED)).all(1)
 
 
-def calibrated_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """E = -logit P(right): energy is low where the answer is right, and says how probable that is."""
-    return F.binary_cross_entropy_with_logits(-energies, right.to(energies.dtype))
+def calibrated_energy(
+    energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], doubt: float = 0.0
+) -> Float[Tensor, ""]:
+    """E = -logit P(right): energy is low where the answer is right, and says how probable that is.
+
+    Args:
+        energies, right: what the head says, and the truth.
+        doubt: probability that is left for the opposite of every label, so that energies stay finite.
+    """
+    return F.binary_cross_entropy_with_logits(-energies, right.to(energies.dtype) * (1 - 2 * doubt) + doubt)
 
 
 def contrastive_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float) -> Float[Tensor, ""]:
@@ -75,8 +82,8 @@ def contrastive_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"
 
 
 def energy_loss(
-    kind: str, energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float
+    kind: str, energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float, doubt: float = 0.0
 ) -> Float[Tensor, ""]:
     if kind == "contrastive":
         return contrastive_energy(energies, right, margin)
-    return calibrated_energy(energies, right)
+    return calibrated_energy(energies, right, doubt)

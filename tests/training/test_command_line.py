@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 200, "fit_steps": 20}}))
-    main(["train", str(recipe), "--run", str(folder / "run"), "train.steps=6", "train.seed=4"])
+    main(["train", str(recipe), "--folder", str(folder / "run"), "train.steps=6", "train.seed=4"])
     return folder / "run"
 
 

@@ -110,7 +110,7 @@ def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(TINY | {"train": TINY["train"] | {"steps": 1_000_000, "save_every": 1_000_000}}))
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "training", "train", str(recipe), "--run", str(run)]
+    command = [sys.executable, "-m", "training", "train", str(recipe), "--folder", str(run)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline and child.poll() is None:
@@ -119,6 +119,28 @@ def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
     said, _ = child.communicate(timeout=60)
     assert child.returncode == 0, said
     assert "Stopped and saved" in said and len(RunFolder(run).steps()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
+         "--dynamo_backend", "no", "-m"],
+        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"],
+    ],
+    ids=["accelerate", "two processes"],
+)  # fmt: skip
+def test_launchers_start_the_same_command(tmp_path, launcher):
+    recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 0}}))
+    command = [sys.executable, "-m", *launcher, "training", "train", str(recipe), "--folder", str(run), "train.steps=6"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = RunFolder(run)
+    assert folder.steps() == [6] and folder.status()["phase"] == "finished"
+    assert [line["step"] for line in figures(folder) if "loss" in line] == [2, 4, 6], "only one process writes"
 
 
 def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):

@@ -13,8 +13,16 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SENTENCE = re.compile(r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure by its energy\)\. It .*ticks.*\.")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SENTENCE = re.compile(
+    r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure by its energy\)\. It .*ticks.*\."
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +39,9 @@ def browser():
 @pytest.fixture
 def page(browser, server) -> Iterator[Page]:
     """The page, loaded; a test fails on any error that the page's own scripts raise."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce"
+    )
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
