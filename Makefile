@@ -19,7 +19,7 @@ PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format
+.PHONY: help run test check results format
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
+
+results: $(VENV)/.dev  ## write what was measured into README.md and the recipes
+	$(PY) -m benchmarks.results
 
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
 	$(PY) -m ruff check --fix-only .
@@ -52,5 +55,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(PY)
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed: name one with make PYTHON=python3.12, or install it." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; } || true
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null; } || { \
 		rm -rf $(VENV); echo "Python cannot make a virtual environment: apt install python3-venv, then try again." >&2; exit 1; }

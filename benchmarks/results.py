@@ -1,9 +1,9 @@
-"""Write the measured tables of README.md from the files that runs wrote: `metrics.json` of every bundled checkpoint, and
-`benchmarks/tick.json`.
+"""Write the measured parts of README.md and of the recipes from the files that runs wrote: `metrics.json` of every bundled
+checkpoint, and `benchmarks/tick.json`.
 
     python -m benchmarks.results [--check]
 
-`--check` writes nothing and fails if README.md is not what the files say.
+`--check` writes nothing and fails if a file is not what the measurements say.
 """
 
 import json
@@ -84,13 +84,40 @@ def filled(text: str) -> str:
     return text
 
 
-def main() -> None:
+def claimed(text: str, metrics: dict[str, Any]) -> str:
+    """A recipe with the comment it opens with written anew: the command, and what it measured."""
+    train, lines = metrics["training"], text.splitlines()
+    body = lines[next(index for index, line in enumerate(lines) if not line.startswith("#")) :]
+    claims = [
+        f"#   {e['split']}: {e['accuracy_halted']:.2%} of {e['n']:,} right, halted after {e['mean_ticks']:.1f} of "
+        f"{e['iterations']} ticks on average ({e['policy']}); best fixed tick {e['accuracy_best']:.2%}"
+        for e in metrics["evaluations"]
+    ]
+    head = [
+        f"# {train['command']}",
+        f"# Measured {metrics['date']} on held-out samples after {train['minutes']:.0f} minutes on {train['hardware']}, "
+        f"seed {train['seed']}:",
+    ]
+    return "\n".join([*head, *claims, *body]) + "\n"
+
+
+def written() -> dict[Path, str]:
+    """Every file with measured parts, as it should be."""
     readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    new = filled(text)
-    if "--check" in sys.argv:
-        raise SystemExit(0 if new == text else "README.md is not what the measured files say: run `make results`.")
-    readme.write_text(new, "utf-8")
+    files = {readme: filled(readme.read_text("utf-8"))}
+    for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
+        metrics = json.loads(path.read_text("utf-8"))
+        recipe = ROOT / "configs" / f"{path.parent.name}.yaml"
+        files[recipe] = claimed(recipe.read_text("utf-8"), metrics)
+    return files
+
+
+def main() -> None:
+    for path, text in written().items():
+        if "--check" not in sys.argv:
+            path.write_text(text, "utf-8")
+        elif path.read_text("utf-8") != text:
+            raise SystemExit(f"{path.name} is not what the measured files say: run `make results`.")
 
 
 if __name__ == "__main__":

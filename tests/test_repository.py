@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import results
 from tests.laws import PACKAGES, ROOT, product, read_tree, under
 
 READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
@@ -104,3 +105,9 @@ def test_ci_runs_the_command_of_the_readme():
     script = ROOT / ".ci/run"
     assert re.search(r"^make test$", script.read_text("utf-8"), re.MULTILINE)
     assert script.stat().st_mode & stat.S_IXUSR
+
+
+def test_measured_figures_in_the_text_are_those_of_the_files():
+    """README.md and the recipes say what the runs wrote, to the letter."""
+    stale = [path.name for path, text in results.written().items() if path.read_text("utf-8") != text]
+    assert not stale, f"{', '.join(stale)}: run `make results`"
