@@ -1,5 +1,7 @@
 """Attention whose gradients of keys and values are gathered once a thought: the same gradients as autograd's own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -126,7 +128,7 @@ def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_o
         machine = machine_of()
         features = machine.encode(inputs_for(machine))
         if not gathers:
-            vars(features.scene)["gathered"] = None
+            features = replace(features, scene=replace(features.scene, gathered=None))
         state, _ = machine.tick(machine.begin(features), features)
         state, features = state.take(rows), features.take(rows)
         for _ in range(3):
