@@ -23,7 +23,6 @@ from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NOTES = ("task", "halting", "metrics")
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 FLOATS = {"F32", "F16", "BF16"}
 
 
@@ -55,7 +54,7 @@ def load(folder: str | Path) -> Checkpoint:
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     """Write a checkpoint folder, replacing one that is there."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     draft.mkdir()
@@ -69,6 +68,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
         if checkpoint.card:
             (draft / CARD).write_text(checkpoint.card, "utf-8")
         for path in draft.iterdir():
+            path.chmod(0o644)  # safetensors writes for its owner alone
             _sync(path)
         _swap(draft, folder)
     finally:

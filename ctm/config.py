@@ -92,8 +92,10 @@ class CTMConfig(Settings):
                 count = getattr(self, name)
                 if count and count <= self.n_random_pairing_self:
                     yield f"{name} must exceed n_random_pairing_self: got {count}, {self.n_random_pairing_self}."
-        elif max(self.n_synch_out, self.n_synch_action) > 4_096:
-            yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 4096 at most."
+        elif max(self.n_synch_out, self.n_synch_action) > 1_024:
+            yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 1024 at most."
+        if self.d_model * (self.memory_length + self.iterations) > 100_000_000:
+            yield "Histories of all neurons would not fit memory: lower d_model, memory_length or iterations."
         try:
             self.answer_shape  # noqa: B018 -- raises when the shape does not fit
         except ValueError as error:

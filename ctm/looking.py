@@ -29,6 +29,21 @@ class Notes:
     scores: list[Tensor] = field(default_factory=list)  # gradients
     weights: list[Tensor] = field(default_factory=list)
     seen: list[Tensor] = field(default_factory=list)  # gradients
+    backward_pass: int = -1
+
+    def add(self, *values: Tensor) -> None:
+        """Note what one look leaves.
+
+        A backward pass that stops before it comes to the scene never uses its notes: the next pass drops them. PyTorch
+        numbers its passes only in private; `torch.utils.checkpoint` tells them apart by the same number.
+        """
+        parts = (self.queries, self.scores, self.weights, self.seen)
+        if self.backward_pass != (running := torch._C._current_graph_task_id()):
+            self.backward_pass = running
+            for part in parts:
+                part.clear()
+        for part, value in zip(parts, values, strict=True):
+            part.append(value)
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,5 @@ class _Look(torch.autograd.Function):
         query, weights, keys, values = ctx.saved_tensors
         score = torch.bmm(seen, values.transpose(1, 2))
         score = weights * (score - (score * weights).sum(-1, keepdim=True))
-        for part, value in zip(vars(ctx.notes).values(), (query, score, weights, seen), strict=True):
-            part.append(value)
+        ctx.notes.add(query, score, weights, seen)
         return torch.bmm(score, keys.transpose(1, 2)), seen.new_zeros(()), None, None, None

@@ -243,7 +243,7 @@ class ContinuousThoughtMachine(nn.Module):
             seen, attention = features.scene.look(action.value)
         pre_activations = self.synapses.after(features.entry(seen, state.z))
         trace = state.trace.push(pre_activations)
-        z = activate(features.neuron_layers, trace.window).float()
+        z = activate(features.neuron_layers, trace.window).to(state.z.dtype)
         return State(trace, z, action, state.out, attention)
 
     def _read(

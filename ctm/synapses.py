@@ -76,7 +76,7 @@ class FoldedEntry:
 
     observed_weight: Float[Tensor, "E W"] | None
     state_weight: Float[Tensor, "D W"]
-    constant: Float[Tensor, "W"] | Float[Tensor, "B W"]
+    constant: Float[Tensor, " W"] | Float[Tensor, "B W"]
 
     def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
         x = torch.addmm(self.constant, z.T, self.state_weight)

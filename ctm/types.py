@@ -87,7 +87,7 @@ class Sync:
 
     @property
     def value(self) -> Float[Tensor, "S B"]:
-        return self.alpha * self.beta.rsqrt()
+        return self.alpha * self.beta.clamp(min=1).rsqrt()  # beta is at least 1, but for an empty sum
 
     def add(self, products: Float[Tensor, "S B"], rate: Float[Tensor, "S 1"]) -> "Sync":
         return Sync(torch.addcmul(products, rate, self.alpha), rate * self.beta + 1)

@@ -1,6 +1,6 @@
 """Take the picture of README.md: the page, with a digit drawn and thought about.
 
-    python docs/screenshot.py        writes docs/think.png; needs a Chromium or Chrome and requirements-dev.txt
+python docs/screenshot.py        writes docs/think.png; needs a Chromium or Chrome and requirements-dev.txt
 """
 
 import shutil
@@ -16,7 +16,17 @@ from ui import page  # noqa: E402 -- the project is not installed
 from ui.services import Services  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-THREE = ((0.33, 0.27), (0.46, 0.2), (0.6, 0.26), (0.6, 0.4), (0.47, 0.48), (0.62, 0.56), (0.63, 0.72), (0.48, 0.8), (0.33, 0.74))
+THREE = (
+    (0.33, 0.27),
+    (0.46, 0.2),
+    (0.6, 0.26),
+    (0.6, 0.4),
+    (0.47, 0.48),
+    (0.62, 0.56),
+    (0.63, 0.72),
+    (0.48, 0.8),
+    (0.33, 0.74),
+)
 
 
 def main() -> None:

@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train a recipe, fit its energy, choose thresholds, measure it")
     command.add_argument("recipe", type=Path, help="a YAML file of configs/")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")
-    command.add_argument("--folder", type=Path, help="run folder; a run that is there goes on (default: runs/RECIPE-TIME)")
+    command.add_argument(
+        "--folder", type=Path, help="run folder; a run that is there goes on (default: runs/RECIPE-TIME)"
+    )
     command.add_argument("--restart", action="store_true", help="start over instead of going on")
     command.set_defaults(run_command=do_train)
     command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")

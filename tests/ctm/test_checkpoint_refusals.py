@@ -249,7 +249,7 @@ def test_a_setting_nested_deeply_is_refused(depth, folder):
         ({"iterations": float("nan")}, ["config.json.iterations"]),
         ({"heads": 3}, ["d_input must be a multiple of heads"]),
         (
-            {"d_model": 65_536, "memory_length": 4_096, "memory_hidden_dims": 4_096},
+            {"d_model": 20_000, "memory_length": 4_096, "memory_hidden_dims": 4_096},
             ["billion parameters", "Lower d_model"],
         ),
     ],

@@ -72,10 +72,10 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
         ({"neuron_select_type": "first-last", "d_model": 8}, ["first-last", "d_model", "8 < 5 + 4"]),
         ({"n_random_pairing_self": 5, "n_synch_action": 9}, ["n_synch_out must exceed n_random_pairing_self", "5, 5"]),
         ({"n_random_pairing_self": 4}, ["n_synch_action must exceed n_random_pairing_self", "4, 4"]),
-        ({"neuron_select_type": "random", "n_synch_out": 4_097}, ["random pairs all with all", "4096"]),
+        ({"neuron_select_type": "random", "n_synch_out": 1_025}, ["random pairs all with all", "1024"]),
         (
             {"neuron_select_type": "first-last", "n_synch_action": 5_000, "d_model": 60_000},
-            ["first-last pairs all with all", "4096"],
+            ["first-last pairs all with all", "1024"],
         ),
         ({"backbone_type": "resnet18-5"}, ["`backbone_type`", "resnet{18,34,50,101,152}-{1..4}", "resnet18-5"]),
         ({"backbone_type": "tokens-7"}, ["`backbone_type`", "tokens-VxL"]),
@@ -228,9 +228,9 @@ def test_an_answer_shape_that_does_not_fit_is_refused(out_dims, reshaper, words,
 # --- absurd sizes ----------------------------------------------------------------------------------------------------
 
 ABSURD = {
-    "neurons": {"d_model": 65_536, "memory_length": 4_096, "memory_hidden_dims": 4_096},
+    "neurons": {"d_model": 20_000, "memory_length": 4_096, "memory_hidden_dims": 4_096},
     "U-Net": {"d_model": 65_536, "synapse_depth": 64},
-    "all pairs": {"n_synch_out": 4_096, "neuron_select_type": "random", "out_dims": 1_000_000},
+    "all pairs": {"n_synch_out": 1_024, "neuron_select_type": "random", "out_dims": 1_000_000},
 }
 
 
