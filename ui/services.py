@@ -223,7 +223,7 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     """What it is, how sure, how many ticks of how many, what ended it."""
     tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
     sure = (
-        f"{chance[tick - 1]:.1%} sure by its energy"
+        f"{percent(chance[tick - 1])} sure by its energy"
         if chance is not None
         else f"certainty {record['certainty'][tick - 1]:.2f}"
     )
@@ -233,6 +233,11 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     else:
         end = f"It stopped after {used} of {most} ticks because {because(record['halted_by'])}{saved}."
     return f"{said} ({sure}). {end}"
+
+
+def percent(share: float) -> str:
+    """A probability in words; nothing is ever quite certain."""
+    return "over 99.9%" if share > 0.999 else "under 0.1%" if share < 0.001 else f"{share:.1%}"
 
 
 def because(cause: str) -> str:
@@ -315,7 +320,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def rounded(values: np.ndarray | None) -> list[float] | None:
-    return None if values is None else [round(float(value), 5) for value in values]
+    return None if values is None else [round(float(value), 7) for value in values]
 
 
 def limit_threads(count: int) -> None:

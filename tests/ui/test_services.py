@@ -9,7 +9,7 @@ import pytest
 
 from inference.policies import parse
 from tests.ui.conftest import make_checkpoint
-from ui.services import Services, because, halting_lines
+from ui.services import Services, because, halting_lines, percent
 
 TEXTS = {"parity-16": "101101", "arithmetic": "3 7 11 15"}
 
@@ -116,6 +116,10 @@ def test_info_offers_the_checkpoints_own_rule_first(services):
     info = services.info("parity-16")
     assert next(iter(info.policies.items())) == ("energy is low", "energy<-0.05")
     assert all(parse(rule) for rule in info.policies.values())
+
+
+def test_nothing_is_quite_certain():
+    assert [percent(share) for share in (1.0, 0.9995, 0.5, 0.0)] == ["over 99.9%", "over 99.9%", "50.0%", "under 0.1%"]
 
 
 @pytest.mark.parametrize(
