@@ -14,7 +14,6 @@ import importlib
 import io
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -108,13 +107,21 @@ def peak_memory(case: Case, reference: Path | None) -> float:
 
 
 def print_peak(case: Case, reference: Path | None) -> None:
-    """What `peak_memory` starts: build, note the peak so far, take one step, print by how much the peak has risen."""
+    """What `peak_memory` starts: build, take one step, print how far memory rose above what was held before (Linux)."""
     ours = build(case)
     machine = load_reference(reference, case, ours) if reference else ours
     inputs, targets, shape = training_batch(case, ours)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step_of(machine.train(), inputs, targets, shape)()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    step = step_of(machine.train(), inputs, targets, shape)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, which importing may have set
+    before = memory_kib("VmRSS")
+    step()
+    print((memory_kib("VmHWM") - before) / 1024)
+
+
+def memory_kib(name: str) -> int:
+    """A line of this process's status: VmRSS, memory held now; VmHWM, the most it ever held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:

@@ -60,12 +60,12 @@ def choose_threshold(
     candidates: Sequence[float],
     history: History,
     right: Bool[Tensor, "n T"],
-    floor: float,
-) -> tuple[Policy, Replay] | None:
-    """Among candidate thresholds the policy with the fewest mean ticks whose accuracy reaches `floor`; None if none does."""
+    tolerance: float,
+) -> tuple[Policy, Replay]:
+    """The policy with the fewest mean ticks that loses at most `tolerance` of the accuracy that its rule can reach."""
     played = [(policy, replay(policy, history, right)) for policy in map(make, candidates)]
-    good = [pair for pair in played if pair[1].accuracy >= floor]
-    return min(good, key=lambda pair: pair[1].mean_ticks, default=None)
+    floor = max(pair[1].accuracy for pair in played) - tolerance
+    return min((pair for pair in played if pair[1].accuracy >= floor), key=lambda pair: pair[1].mean_ticks)
 
 
 def thresholds_for(history: History, right: Bool[Tensor, "n T"], tolerance: float) -> dict[str, dict]:
@@ -73,28 +73,26 @@ def thresholds_for(history: History, right: Bool[Tensor, "n T"], tolerance: floa
 
     Args:
         history, right: curves of calibration samples.
-        tolerance: accuracy that a rule may lose against the best fixed tick.
+        tolerance: accuracy that a rule may lose against its own most accurate threshold, to save ticks. (A rule can be
+            more accurate than every fixed tick: samples are right at different ticks.)
 
     Returns:
         name -> {policy, accuracy, mean_ticks, best_fixed_tick, best_fixed_accuracy, n}
     """
     by_tick = right.float().mean(0)
-    best = by_tick.max().item()
-    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {
-        "certainty": (CertaintyAbove, [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999])
-    }
+    levels = [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999]
+    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {"certainty": (CertaintyAbove, levels)}
     if history.certainty.size(2) > 1:
-        spans["certainty of the least certain position"] = (lambda x: CertaintyAbove(x, "min"), spans["certainty"][1])
+        spans["certainty of the least certain position"] = (lambda level: CertaintyAbove(level, "min"), levels)
     if history.energy is not None:
         spans["energy"] = (EnergyBelow, quantiles(history.energy))
     rules = {}
     for name, (make, candidates) in spans.items():
-        if chosen := choose_threshold(make, candidates, history, right, best - tolerance):
-            policy, played = chosen
-            rules[name] = {
-                "policy": str(policy), "accuracy": played.accuracy, "mean_ticks": played.mean_ticks, "n": len(right),
-                "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": best,
-            }  # fmt: skip
+        policy, played = choose_threshold(make, candidates, history, right, tolerance)
+        rules[name] = {
+            "policy": str(policy), "accuracy": played.accuracy, "mean_ticks": played.mean_ticks, "n": len(right),
+            "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": by_tick.max().item(),
+        }  # fmt: skip
     return rules
 
 

@@ -73,7 +73,7 @@ class FinishConfig(Settings):
         0.002,
         ge=0,
         le=1,
-        description="accuracy that halting may lose against the best fixed tick, on calibration samples",
+        description="accuracy that a halting threshold may lose against the most accurate one, on calibration samples",
     )
 
 

@@ -27,10 +27,11 @@ def thought_figure(record: dict[str, Any]) -> go.Figure:
     figure.add_trace(answers(ticks, record["choices"]), row=2, col=1)
     figure.update_xaxes(title_text="tick", row=2, col=1)
     figure.update_yaxes(title_text="energy", row=1, col=1)
+    figure.update_yaxes(type="category", row=2, col=1)
     figure.update_yaxes(title_text="certainty", range=[0, 1.02], row=1, col=1, secondary_y=True)
     figure.update_layout(
-        template="none", height=560, margin={"l": 60, "r": 60, "t": 40, "b": 50},
-        legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
+        template="none", height=560, margin={"l": 60, "r": 60, "t": 40, "b": 80},
+        legend={"orientation": "h", "y": -0.12, "x": 0.5, "xanchor": "center"},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#808080"},
     )  # fmt: skip
     return figure
@@ -57,9 +58,9 @@ def answers(ticks: list[int], choices: dict[str, Any]) -> go.Heatmap:
         values, names, words = [by_class[c] for c in top], [labels[c] for c in top], None
     else:
         values = list(zip(*choices["confidence"], strict=True))
-        names = [f"{place + 1}" for place in range(len(values))]
+        names = [f"place {place + 1}" for place in range(len(values))]
         words = [[labels[choice] for choice in row] for row in zip(*choices["chosen"], strict=True)]
     return go.Heatmap(
-        x=ticks, y=names, z=values, text=words, zmin=0, zmax=1, colorscale="Viridis", colorbar={"len": 0.45, "y": 0.2},
+        x=ticks, y=names, z=values, text=words, zmin=0, zmax=1, colorscale="Viridis", colorbar={"len": 0.45, "y": 0.2, "thickness": 12},
         hovertemplate="tick %{x}: %{y} %{text} %{z:.3f}<extra></extra>" if words else "tick %{x}: %{y} %{z:.3f}<extra></extra>",
     )  # fmt: skip

@@ -149,6 +149,8 @@ function receive() {
   parts.empty.classList.toggle("live-problem", problem !== "");
   parts.empty.hidden = thought !== null;
   parts.thought.hidden = thought === null;
+  // On a phone the thought lies below what it was asked with: bring it, or what was wrong, into sight.
+  if ((thought || problem) && element.getBoundingClientRect().top > innerHeight * 0.8) element.scrollIntoView();
   if (!thought) return;
   look = readLook();
   dress();

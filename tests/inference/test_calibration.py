@@ -1,0 +1,64 @@
+"""Thresholds are chosen as they say: on replays, by the fewest ticks that keep the accuracy."""
+
+import pytest
+import torch
+
+from inference.calibration import choose_threshold, quantiles, replay, thresholds_for
+from inference.history import History
+from inference.policies import EnergyBelow, FixedTicks, parse
+
+TICKS = 8
+
+
+def thoughts(count: int = 400, positions: int = 1) -> tuple[History, torch.Tensor]:
+    """Samples that become right at a tick of their own and wrong again two ticks later; energy knows it, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    solved = torch.randint(1, TICKS, (count, 1), generator=generator)
+    tick = torch.arange(1, TICKS + 1)
+    right = (tick >= solved) & (tick < solved + 2)
+    noise = torch.randn(count, TICKS, generator=generator)
+    energy = torch.where(right, -4.0, 4.0) + noise
+    certainty = torch.sigmoid(-energy / 4).unsqueeze(2).expand(-1, -1, positions)
+    return History(certainty, torch.zeros(count, TICKS, positions, dtype=torch.long), energy), right
+
+
+def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_that():
+    history, right = thoughts()
+    rules = thresholds_for(history, right, tolerance=0.01)
+    assert set(rules) == {"certainty", "energy"}
+    energy = rules["energy"]
+    assert energy["accuracy"] > energy["best_fixed_accuracy"] + 0.05
+    played = replay(parse(energy["policy"]), history, right)
+    assert (played.accuracy, played.mean_ticks) == (energy["accuracy"], energy["mean_ticks"])
+    assert energy["n"] == 400
+
+
+def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
+    history, right = thoughts()
+    candidates = quantiles(history.energy)
+    policy, played = choose_threshold(EnergyBelow, candidates, history, right, 0.02)
+    others = [replay(EnergyBelow(level), history, right) for level in candidates]
+    reach = max(other.accuracy for other in others)
+    assert played.accuracy >= reach - 0.02
+    assert all(other.mean_ticks >= played.mean_ticks for other in others if other.accuracy >= reach - 0.02)
+    bolder, _ = choose_threshold(EnergyBelow, candidates, history, right, 0.3)
+    assert bolder.threshold > policy.threshold
+
+
+def test_structured_answers_are_offered_the_minimum_over_positions():
+    history, right = thoughts(positions=3)
+    assert "certainty of the least certain position" in thresholds_for(history, right, 0.01)
+
+
+def test_replaying_a_fixed_tick_gives_that_ticks_accuracy():
+    history, right = thoughts()
+    for tick in range(1, TICKS + 1):
+        played = replay(FixedTicks(tick), history, right)
+        assert played.accuracy == pytest.approx(right[:, tick - 1].float().mean().item())
+        assert played.mean_ticks == tick
+
+
+def test_candidates_are_printed_and_read_back_exactly():
+    history, _ = thoughts()
+    for level in quantiles(history.energy):
+        assert parse(str(EnergyBelow(level))) == EnergyBelow(level)

@@ -1,0 +1,31 @@
+"""Figures are pure: the same data gives the same figure, with nothing left out."""
+
+import pytest
+
+from ui.figures import MOST_CLASSES, thought_figure
+from ui.services import Services
+
+TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_figure_shows_every_tick_of_every_series(checkpoints, name):
+    record = Services(checkpoints).think(name, TEXTS[name], "energy<-9|certainty>0.99")
+    figure = thought_figure(record)
+    energy, certainty, answers = figure.data
+    assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
+    assert [len(row) for row in answers.z] == [record["ticks"]] * len(record["answers_by_tick"][0])
+    assert sorted(shape.y0 for shape in figure.layout.shapes) == [-9.0, 0.99]
+
+
+def test_of_many_classes_the_likeliest_are_shown():
+    classes = 40
+    last = [0.001] * classes
+    last[7], last[33] = 0.5, 0.4
+    record = {
+        "ticks": 2, "energy": None, "p_correct": None, "certainty": [0.1, 0.6], "lines": [],
+        "choices": {"kind": "classes", "labels": [str(c) for c in range(classes)], "probabilities": [[1 / classes] * classes, last]},
+    }  # fmt: skip
+    certainty, answers = thought_figure(record).data
+    assert certainty.name == "certainty"
+    assert len(answers.y) == MOST_CLASSES and {"7", "33"} <= set(answers.y)
