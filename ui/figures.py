@@ -60,7 +60,8 @@ def answers(ticks: list[int], choices: dict[str, Any]) -> go.Heatmap:
         values = list(zip(*choices["confidence"], strict=True))
         names = [f"place {place + 1}" for place in range(len(values))]
         words = [[labels[choice] for choice in row] for row in zip(*choices["chosen"], strict=True)]
+    hover = "tick %{x}: %{y} %{text} %{z:.3f}" if words else "tick %{x}: %{y} %{z:.3f}"
     return go.Heatmap(
-        x=ticks, y=names, z=values, text=words, zmin=0, zmax=1, colorscale="Viridis", colorbar={"len": 0.45, "y": 0.2, "thickness": 12},
-        hovertemplate="tick %{x}: %{y} %{text} %{z:.3f}<extra></extra>" if words else "tick %{x}: %{y} %{z:.3f}<extra></extra>",
+        x=ticks, y=names, z=values, text=words, zmin=0, zmax=1, colorscale="Viridis",
+        colorbar={"len": 0.45, "y": 0.2, "thickness": 12}, hovertemplate=hover + "<extra></extra>",
     )  # fmt: skip
