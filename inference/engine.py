@@ -6,6 +6,7 @@ with the lowest energy it visited (without an energy head: of the most certain o
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, no_type_check
 
 import torch
@@ -26,11 +27,17 @@ class Tick:
 
     number: int  # from 1
     rows: Int[Tensor, " A"]
-    state: State  # of these rows
-    output: Output
+    output: Output  # of these rows
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
-    features: Features
+    carried: State  # of these rows and of halted ones that have not left yet
+    scene: Features  # likewise
+    here: Int[Tensor, " A"] | None  # where these rows are among the carried; None where they are all
+
+    @cached_property
+    def state(self) -> State:
+        """The state of these rows; copied only when asked for."""
+        return self.carried if self.here is None else self.carried.take(self.here, 0)
 
 
 @dataclass(frozen=True)
@@ -95,11 +102,12 @@ class Engine:
             yield Tick(
                 number,
                 rows if whole else rows[here],
-                state if whole else state.take(here, 0),
                 output if whole else take(output, here),
                 halted[here],
                 [causes[row] for row in here[halted[here]].tolist()],
-                features if whole else features.take(here),
+                state,
+                features,
+                None if whole else here,
             )
             thinking = thinking & ~halted
             left = int(thinking.sum())

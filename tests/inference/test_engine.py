@@ -6,6 +6,7 @@ import torch
 from ctm import ContinuousThoughtMachine, CTMConfig, Output
 from inference import Engine, parse
 from inference.calibration import replay
+from inference.engine import CROWDED
 from inference.history import History, first
 
 RULES = [
@@ -99,10 +100,14 @@ def test_rules_of_this_file_halt_at_different_ticks():
 def test_halted_rows_leave_the_batch():
     made, x = machine(), inputs(64)
     sizes = []
-    Engine(made, parse("energy<-2")).run(x, watch=lambda tick: sizes.append((len(tick.rows), tick.state.z.size(1))))
-    assert sizes[0] == (64, 64)
-    assert sizes[-1][0] < 64
-    assert all(told == carried for told, carried in sizes), "a tick tells exactly the rows that still think"
+
+    def watch(tick):
+        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer)
+        sizes.append((len(tick.rows), tick.carried.z.size(1)))
+
+    Engine(made, parse("energy<-2")).run(x, watch)
+    assert sizes[0] == (64, 64) and sizes[-1][0] < 32
+    assert all(CROWDED * carried <= thinking <= carried for thinking, carried in sizes)
 
 
 def test_stream_tells_every_row_until_it_halts_and_never_again():
