@@ -8,6 +8,7 @@ that a published `state_dict` loads. `tokens-VxL` is ours: V symbols at up to L 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ctm.config import TOKENS
 from ctm.positions import rotations
@@ -107,7 +108,8 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
-        features = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))
+        pictures = pictures.contiguous(memory_format=torch.channels_last)  # convolutions and pooling are faster this way
+        features = self.maxpool(self.relu(convolve(pictures, self.conv1, self.bn1)))
         for stage in range(self.stages):
             features = getattr(self, f"layer{stage + 1}")(features)
         return features
@@ -128,8 +130,8 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(channels, planes, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = convolve(out, self.conv2, self.bn2)
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -150,10 +152,20 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(channels, planes * 4, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = self.relu(convolve(out, self.conv2, self.bn2))
+        out = convolve(out, self.conv3, self.bn3)
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def convolve(x: Float[Tensor, "B c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Float[Tensor, "B d h2 w2"]:
+    """A convolution and its batch norm; where nothing is learned they are one convolution."""
+    if norm.training or torch.is_grad_enabled():
+        return norm(conv(x))
+    assert norm.running_mean is not None and norm.running_var is not None, "these norms keep running statistics"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight = (conv.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, norm.bias - norm.running_mean * scale, conv.stride, conv.padding)
 
 
 def shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
