@@ -18,7 +18,7 @@ from inference.history import History, first
 from inference.policies import Policy
 
 BUDGET = "budget"
-CROWDED = 0.75  # halted rows are carried along until fewer than this share still thinks: moving rows costs time too
+CROWDED = 0.5  # halted rows are carried along until fewer than this share still thinks: moving rows costs time too
 
 
 @dataclass(frozen=True)
