@@ -175,7 +175,7 @@ def measure(machine, task: str, split: str, batches, policy: Policy) -> dict[str
     }  # fmt: skip
 
 
-def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, float]]:
+def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | float]]:
     """Samples, halted accuracy and mean ticks for every difficulty that the task tells apart; {} if it tells none."""
     kinds = curves.difficulty.unique().tolist()
     if len(kinds) < 2:

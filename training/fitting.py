@@ -21,7 +21,7 @@ CHECK_EVERY = 20  # steps
 
 def fit_energy(
     machine: ContinuousThoughtMachine, batches: Iterable[Batch], kind: str, margin: float, steps: int, seed: int
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Fit `energy_proj` in place.
 
     Args:
