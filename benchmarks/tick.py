@@ -30,7 +30,7 @@ from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import load
 from inference import Engine, parse
 from training.losses import per_tick, two_tick
-from training.tasks import make_task
+from training.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -185,7 +185,7 @@ def measure_halting(repeats: int) -> dict:
     """What halting saves on the bundled digits: 256 test pictures, the bundled policy, beside thinking to the end."""
     checkpoint = load(ROOT / "checkpoints/digits")
     machine = checkpoint.machine
-    task = make_task({"kind": checkpoint.task["task"], **checkpoint.task["settings"]})
+    task = task_of(checkpoint.task)
     inputs = task.draw("test", 256, torch.Generator().manual_seed(0)).inputs
     policy = parse(checkpoint.halting["policies"][checkpoint.halting["default"]]["policy"])
     engine, ticks = Engine(machine, policy), machine.config.iterations

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
 def softmax_attention(
-    query: Float[Tensor, "G 1 d"], keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]
+    query: Float[Tensor, "G 1 d"], keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"], dropout: float = 0.0
 ) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
     """What is seen and where, for G = batch * heads queries."""
     weights = torch.bmm(query, keys).softmax(-1)
-    return torch.bmm(weights, values), weights
+    kept = F.dropout(weights, dropout) if dropout else weights
+    return torch.bmm(kept, values), weights
 
 
 @dataclass
@@ -31,19 +33,25 @@ class Notes:
     seen: list[Tensor] = field(default_factory=list)  # gradients
     backward_pass: int = -1
 
+    @property
+    def parts(self) -> tuple[list[Tensor], ...]:
+        return self.queries, self.scores, self.weights, self.seen
+
     def add(self, *values: Tensor) -> None:
         """Note what one look leaves.
 
         A backward pass that stops before it comes to the scene never uses its notes: the next pass drops them. PyTorch
         numbers its passes only in private; `torch.utils.checkpoint` tells them apart by the same number.
         """
-        parts = (self.queries, self.scores, self.weights, self.seen)
         if self.backward_pass != (running := torch._C._current_graph_task_id()):
             self.backward_pass = running
-            for part in parts:
-                part.clear()
-        for part, value in zip(parts, values, strict=True):
+            self.clear()
+        for part, value in zip(self.parts, values, strict=True):
             part.append(value)
+
+    def clear(self) -> None:
+        for part in self.parts:
+            part.clear()
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,8 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, _):
         notes = ctx.notes
-        queries, scores, weights, seen = (
-            torch.cat(part, 1) for part in (notes.queries, notes.scores, notes.weights, notes.seen)
-        )
-        for part in (notes.queries, notes.scores, notes.weights, notes.seen):
-            part.clear()
+        queries, scores, weights, seen = (torch.cat(part, 1) for part in notes.parts)
+        notes.clear()
         return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), seen), None
 
 

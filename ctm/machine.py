@@ -112,6 +112,7 @@ class ContinuousThoughtMachine(nn.Module):
         super().__init__()
         self.config = config
         self.in_features = in_features
+        self.positions, _ = config.answer_shape
         if torch.get_default_device().type != "meta":
             refuse_absurd_size(config, in_features)
         with torch.random.fork_rng(devices=[]):
@@ -250,7 +251,7 @@ class ContinuousThoughtMachine(nn.Module):
         self, sync: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False
     ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
         answer = project(self.output_projector[0], sync).float()
-        certainty = certainty_of(answer, self.config.answer_shape[0])
+        certainty = certainty_of(answer, self.positions)
         if not self.config.energy_head_enabled:
             return answer, certainty, None
         felt = sync if energy_reaches_trunk else sync.detach()

@@ -36,11 +36,8 @@ class Scene:
         query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
         if self.gathered is not None:
             seen, weights = self.gathered.look(query)
-        elif self.dropout:
-            weights = torch.bmm(query, self.keys.flatten(0, 1)).softmax(-1)
-            seen = torch.bmm(F.dropout(weights, self.dropout), self.values.flatten(0, 1))
         else:
-            seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1))
+            seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1), self.dropout)
         return seen.view(batch, heads * width), weights.view(batch, heads, -1)
 
 

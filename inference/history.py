@@ -23,12 +23,11 @@ class History:
 
     def add(self, output: Output) -> "History":
         """The history one tick later."""
-        certainty, choices = output.certainty.unsqueeze(1), choices_of(output).unsqueeze(1)
-        energy = None if output.energy is None else output.energy.unsqueeze(1)
+        now = first(output)
         return History(
-            torch.cat((self.certainty, certainty), 1),
-            torch.cat((self.choices, choices), 1),
-            None if self.energy is None or energy is None else torch.cat((self.energy, energy), 1),
+            torch.cat((self.certainty, now.certainty), 1),
+            torch.cat((self.choices, now.choices), 1),
+            None if self.energy is None or now.energy is None else torch.cat((self.energy, now.energy), 1),
         )
 
     def take(self, rows: Int[Tensor, " R"]) -> "History":

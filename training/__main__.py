@@ -23,12 +23,12 @@ from inference.calibration import Replay, replay, thresholds_for
 from inference.history import History
 from inference.policies import Policy, parse
 from training.card import write_card
-from training.config import RunConfig, read_recipe
+from training.config import FinishConfig, RunConfig, read_recipe
 from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
 from training.fitting import fit_energy
 from training.loop import energy_note, train
 from training.runs import RunFolder
-from training.tasks import Task, make_task
+from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
 
 MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("fit-energy", help="fit the energy head of a checkpoint on validation samples")
     command.add_argument("checkpoint", type=Path)
     command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
-    command.add_argument("--samples", type=int, default=4_096)
-    command.add_argument("--steps", type=int, default=600)
+    command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
+    command.add_argument("--steps", type=int, default=FinishConfig().fit_steps)
     command.set_defaults(run_command=do_fit)
     command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
     command.add_argument("checkpoint", type=Path)
@@ -92,7 +92,7 @@ def do_train(args: argparse.Namespace) -> None:
 
 def do_fit(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint)
+    task = task_of(checkpoint.task)
     if not checkpoint.machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head to fit.")
     note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
@@ -100,7 +100,7 @@ def do_fit(args: argparse.Namespace) -> None:
     fitted = fit_energy(checkpoint.machine, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0)
     halting = {
         "energy": note | {"fitted_on": {"split": VALIDATION, **fitted}},
-        **rules_of(checkpoint.machine, task, 0.002),
+        **rules_of(checkpoint.machine, task, FinishConfig().tolerance),
     }
     save(replace(checkpoint, halting=halting), args.out or args.checkpoint)
     print(json.dumps(fitted))
@@ -108,7 +108,7 @@ def do_fit(args: argparse.Namespace) -> None:
 
 def do_evaluate(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint)
+    task = task_of(checkpoint.task)
     policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
     if args.data:
         if not hasattr(task, "from_file"):
@@ -211,12 +211,6 @@ def history_of(curves: Curves) -> History:
 def drawn(task: Task, split: str, count: int) -> Batch:
     """Samples of a split with a fixed seed, none twice."""
     return without_repeats(task.draw(split, count, generator_for("fit", split)))
-
-
-def task_of(checkpoint: Checkpoint) -> Task:
-    if "task" not in checkpoint.task:
-        raise ValueError("This checkpoint has no task.json, so there is nothing to measure it on.")
-    return make_task({"kind": checkpoint.task["task"], **checkpoint.task.get("settings", {})})
 
 
 def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from training.losses import is_right
+from ctm.readout import certainty_of
+from training.losses import chosen, is_right
 from training.tasks.base import TRAIN, Batch, Task, generator_for
 
 
@@ -39,14 +39,13 @@ def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Cu
     for batch in batches:
         thought = machine(batch.inputs.to(device))
         answers = thought.answers.unflatten(1, (batch.targets.size(1), -1))
-        log_p = answers.log_softmax(2)
-        certainty = 1 + (log_p.exp() * log_p).sum(2) / np.log(answers.size(2))
+        certainty = certainty_of(thought.answers.permute(2, 1, 0), batch.targets.size(1)).permute(2, 1, 0)
         right = is_right(answers, batch.targets.to(device))
         energy = thought.energies
         parts.append(
             (
                 right.cpu(),
-                answers.argmax(2).cpu(),
+                chosen(answers).cpu(),
                 certainty.cpu(),
                 None if energy is None else energy.cpu(),
                 batch.difficulty,

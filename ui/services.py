@@ -18,7 +18,7 @@ import torch
 from ctm.checkpoint import Checkpoint, load
 from inference import Engine, Recorder, Verdict, parse
 from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
-from training.tasks import Task, make_task
+from training.tasks import Task, task_of
 from training.tasks.base import Given
 
 KEPT_IN_MEMORY = 4
@@ -95,7 +95,7 @@ class Services:
             loaded = self._loaded.get(name)
             if loaded is None or loaded.stamp != stamp:
                 checkpoint = load(folder)
-                loaded = Loaded(checkpoint, task_of(checkpoint, name), stamp)
+                loaded = Loaded(checkpoint, task_of(checkpoint.task), stamp)
             self._loaded[name] = loaded
             self._loaded.move_to_end(name)
             while len(self._loaded) > KEPT_IN_MEMORY:
@@ -149,12 +149,6 @@ NAMES = {
     "certainty": "certainty is high",
     "certainty of the least certain position": "every position is certain",
 }
-
-
-def task_of(checkpoint: Checkpoint, name: str) -> Task:
-    if "task" not in checkpoint.task:
-        raise ValueError(f"The checkpoint {name} has no task.json, so its input and its answers cannot be read.")
-    return make_task({"kind": checkpoint.task["task"], **checkpoint.task.get("settings", {})})
 
 
 def summary_of(metrics: dict[str, Any]) -> str:

@@ -33,4 +33,11 @@ def make_task(values: dict[str, Any]) -> Task:
     return task(task.Settings.read(settings, "task"))
 
 
-__all__ = ["Task", "make_task", "task_kinds"]
+def task_of(description: dict[str, Any]) -> Task:
+    """The task that a checkpoint's `task.json` describes."""
+    if "task" not in description:
+        raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
+    return make_task({"kind": description["task"], **description.get("settings", {})})
+
+
+__all__ = ["Task", "make_task", "task_kinds", "task_of"]
