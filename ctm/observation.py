@@ -30,6 +30,15 @@ class Scene:
         keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
         return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
 
+    def take_(self, rows: Int[Tensor, " A"]) -> "Scene":
+        """The same, in the memory of this scene, which is lost: only rows that change their place are copied."""
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
+        keys, values = (
+            whole[: len(rows)].index_copy_(0, moved, whole.index_select(0, rows[moved]))
+            for whole in (self.keys, self.values)
+        )
+        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+
     def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
         """What is seen with this action synchronisation, before the output projection, and where."""
         batch, heads, width, _ = self.keys.shape

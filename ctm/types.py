@@ -75,7 +75,11 @@ class Trace:
         return Trace(self.buffer, self.end + 1, self.length, self.written)
 
     def take(self, rows: Int[Tensor, " A"], room: int) -> "Trace":
-        return Trace.of(self.window.index_select(2, rows), room)
+        """The same for some batch rows only. Rows that keep their place are copied as blocks, which is far faster."""
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
+        taken = Trace.of(self.window[:, :, : len(rows)], room)
+        taken.window.index_copy_(2, moved, self.window.index_select(2, rows[moved]))
+        return taken
 
 
 @dataclass(frozen=True)

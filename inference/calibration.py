@@ -49,9 +49,8 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
         for name, rows in reversed(policy.causes(history.until(tick))):
             for row in rows.nonzero().flatten().tolist():
                 ticks[row], halted_by[row] = tick, name
-    score = history.certainty.mean(2) if history.energy is None else -history.energy
     spent = torch.tensor([cause == BUDGET for cause in halted_by])
-    answer_tick = torch.where(spent, score.argmax(1) + 1, ticks)
+    answer_tick = torch.where(spent, history.best_tick, ticks)
     return Replay(ticks, answer_tick, right.gather(1, answer_tick[:, None] - 1).squeeze(1), halted_by)
 
 

@@ -4,21 +4,19 @@
 with the lowest energy it visited (without an energy head: of the most certain one), not the last: over-thinking is real.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, no_type_check
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine, Features, Output, State
+from ctm import ContinuousThoughtMachine, Output, State
 from inference.history import History, first
 from inference.policies import Policy
 
 BUDGET = "budget"
-CROWDED = 0.5  # halted rows are carried along until fewer than this share still thinks: moving rows costs time too
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,11 @@ class Tick:
     number: int  # from 1
     rows: Int[Tensor, " A"]
     output: Output  # of these rows
+    state: State  # of these rows
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
-    carried: State  # of these rows and of halted ones that have not left yet
-    scene: Features  # likewise
-    here: Int[Tensor, " A"] | None  # where these rows are among the carried; None where they are all
-
-    @cached_property
-    def state(self) -> State:
-        """The state of these rows; copied only when asked for."""
-        return self.carried if self.here is None else self.carried.take(self.here, 0)
+    history: History  # of these rows, up to here
+    places: tuple[int, ...]  # shape of the map that attention looks at
 
 
 @dataclass(frozen=True)
@@ -91,95 +84,76 @@ class Engine:
         features = machine.encode(inputs)
         state = machine.begin(features, self.budget)
         rows = torch.arange(len(inputs), device=inputs.device)
-        thinking = torch.ones_like(rows, dtype=torch.bool)
         history = None
         for number in range(1, self.budget + 1):
             state, output = machine.tick(state, features)
             history = first(output) if history is None else history.add(output)
-            halted, causes = self._judge(history, number)
-            here = thinking.nonzero().squeeze(1)
-            whole = len(here) == len(rows)
-            yield Tick(
-                number,
-                rows if whole else rows[here],
-                output if whole else take(output, here),
-                halted[here],
-                [causes[row] for row in here[halted[here]].tolist()],
-                state,
-                features,
-                None if whole else here,
-            )
-            thinking = thinking & ~halted
-            left = int(thinking.sum())
-            if not left:
+            halted = self._judge(history, number)
+            ends = bool(halted.any())
+            causes = self._causes(history, number, halted) if ends else []
+            yield Tick(number, rows, output, state, halted, causes, history, features.places)
+            if not ends:
+                continue
+            staying = close_up(halted)
+            if not len(staying):
                 return
-            if left < CROWDED * len(rows):
-                here = thinking.nonzero().squeeze(1)
-                rows, history, features = rows[here], history.take(here), features.take(here)
-                state, thinking = state.take(here, self.budget - number), thinking[here]
+            rows, history = rows[staying], history.take(staying)
+            state, features = state.take(staying, self.budget - number), features.take_(staying)
 
-    def _judge(self, history: History, number: int) -> tuple[Bool[Tensor, " A"], list[str]]:
-        """Which rows end at this tick, and for each row the rule that would be named."""
-        count = len(history.certainty)
-        reasons = [BUDGET] * count
-        halted = torch.zeros(count, dtype=torch.bool, device=history.certainty.device)
+    def _judge(self, history: History, number: int) -> Bool[Tensor, " A"]:
+        """Which rows end at this tick."""
+        if number == self.budget:
+            return torch.ones_like(history.certainty[:, -1, 0], dtype=torch.bool)
+        if number < self.min_ticks:
+            return torch.zeros_like(history.certainty[:, -1, 0], dtype=torch.bool)
+        return self.policy.halted(history)
+
+    def _causes(self, history: History, number: int, halted: Bool[Tensor, " A"]) -> list[str]:
+        """For each row that ends here: the first rule that fires, or the budget."""
+        ended = halted.nonzero().squeeze(1)
+        names = [BUDGET] * len(ended)
         if number >= self.min_ticks:
-            for name, rows in reversed(self.policy.causes(history)):  # the first rule that fires is named
-                for row in rows.nonzero().squeeze(1).tolist():
-                    reasons[row] = name
-                halted = halted | rows
-        return halted | (number == self.budget), reasons
+            for name, fired in reversed(self.policy.causes(history)):
+                names = [name if hit else before for hit, before in zip(fired[ended].tolist(), names, strict=True)]
+        return names
 
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
         """Think about a batch; `watch` sees every tick."""
-        best: _Best | None = None
+        said: list[tuple[Tensor, Output]] = []
         ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
         halted_by = [BUDGET] * len(inputs)
         for tick in self.stream(inputs):
             if watch is not None:
                 watch(tick)
-            best = _Best.of(tick) if best is None else best
-            best.consider(tick, always=self.fallback == "last")
-            ended = tick.rows[tick.halted]
+            said.append((tick.rows, tick.output))
+            ended = tick.rows[tick.halted].tolist() if tick.causes else []
             ticks[ended] = tick.number
-            for row, cause in zip(ended.tolist(), tick.causes, strict=True):
+            for row, cause in zip(ended, tick.causes, strict=True):
                 halted_by[row] = cause
-        assert best is not None, "a stream has at least one tick"
-        return Verdict(best.answer, best.certainty, best.energy, ticks, best.tick, halted_by)
+        answer_tick = ticks
+        if self.fallback == "best":
+            spent = torch.tensor([halted_by[row] == BUDGET for row in tick.rows.tolist()], device=inputs.device)
+            answer_tick = ticks.clone()
+            answer_tick[tick.rows[spent]] = tick.history.best_tick[spent]
+        final = collect(said, answer_tick)
+        return Verdict(final.answer, final.certainty, final.energy, ticks, answer_tick, halted_by)
 
 
-@dataclass
-class _Best:
-    """For every row the tick whose answer will be taken: where a rule ended it, else the best visited."""
-
-    answer: Float[Tensor, "B K"]
-    certainty: Float[Tensor, "B P"]
-    energy: Float[Tensor, " B"] | None
-    tick: Int[Tensor, " B"]
-    score: Float[Tensor, " B"]
-
-    @classmethod
-    def of(cls, first_tick: Tick) -> "_Best":
-        output = first_tick.output
-        energy = None if output.energy is None else output.energy.clone()
-        score = torch.full_like(first_tick.rows, float("-inf"), dtype=output.certainty.dtype)
-        return cls(output.answer.clone(), output.certainty.clone(), energy, torch.ones_like(first_tick.rows), score)
-
-    def consider(self, tick: Tick, always: bool) -> None:
-        output, rows = tick.output, tick.rows
-        score = output.certainty.mean(1) if output.energy is None else -output.energy
-        by_rule = torch.zeros_like(tick.halted)
-        by_rule[tick.halted] = torch.tensor(
-            [cause != BUDGET for cause in tick.causes], dtype=torch.bool, device=rows.device
-        )
-        better = (score > self.score[rows]) | by_rule | always
-        chosen = rows[better]
-        self.score[chosen], self.tick[chosen] = score[better], tick.number
-        self.answer[chosen], self.certainty[chosen] = output.answer[better], output.certainty[better]
-        if self.energy is not None and output.energy is not None:
-            self.energy[chosen] = output.energy[better]
+def close_up(halted: Bool[Tensor, " A"]) -> Int[Tensor, " R"]:
+    """The rows that go on, the last ones in the places of those that leave: few rows have to be moved."""
+    going_on = (~halted).nonzero().squeeze(1)
+    order = torch.arange(len(going_on), device=halted.device)
+    order[halted[: len(order)]] = going_on[going_on >= len(order)]
+    return order
 
 
-def take(output: Output, rows: Int[Tensor, " R"]) -> Output:
-    energy = None if output.energy is None else output.energy[rows]
-    return Output(output.answer[rows], output.certainty[rows], energy)
+def collect(said: Sequence[tuple[Tensor, Output]], answer_tick: Int[Tensor, " B"]) -> Output:
+    """For every row what it said at its answer's tick."""
+    chosen = [(answer_tick[rows] == tick).nonzero().squeeze(1) for tick, (rows, _) in enumerate(said, 1)]
+    order = torch.cat([rows[here] for (rows, _), here in zip(said, chosen, strict=True)]).argsort()
+
+    def gather(name: str) -> Tensor:
+        return torch.cat([getattr(output, name)[here] for (_, output), here in zip(said, chosen, strict=True)])[order]
+
+    energy = None if said[0][1].energy is None else gather("energy")
+    return Output(gather("answer"), gather("certainty"), energy)

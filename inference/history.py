@@ -21,6 +21,12 @@ class History:
     def ticks(self) -> int:
         return self.certainty.size(1)
 
+    @property
+    def best_tick(self) -> Int[Tensor, " A"]:
+        """The tick, from 1, of the lowest energy; without an energy head, of the highest mean certainty."""
+        score = self.certainty.mean(2) if self.energy is None else -self.energy
+        return score.argmax(1) + 1
+
     def add(self, output: Output) -> "History":
         """The history one tick later."""
         now = first(output)

@@ -41,7 +41,7 @@ class Recorder:
             return
         index, output = int(at[0]), tick.output
         positions = output.certainty.size(1)
-        self.places = tick.scene.places
+        self.places = tick.places
         self.logits.append(to_numpy(output.answer[index].unflatten(0, (positions, -1))))
         self.certainty.append(to_numpy(output.certainty[index]))
         if output.energy is not None:

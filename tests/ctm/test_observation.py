@@ -33,6 +33,16 @@ def test_a_scene_of_some_rows_is_looked_at_as_those_rows():
         assert_close(part, whole[rows])
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2], [3, 1], [3, 2, 1, 0], [1, 1]])
+def test_rows_taken_in_place_are_the_same_rows(rows):
+    attention, q_proj, features, sync = attend(2, batch=4)
+    scene, rows = prepare_scene(features, attention, q_proj, 0.0), torch.tensor(rows, dtype=torch.long)
+    with torch.no_grad():
+        expected = scene.take(rows).look(sync[rows].T)
+        for part, other in zip(scene.take_(rows).look(sync[rows].T), expected, strict=True):
+            assert torch.equal(part, other)
+
+
 def test_the_order_of_places_does_not_matter_to_what_is_seen():
     attention, q_proj, features, sync = attend(2)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(3))

@@ -6,7 +6,7 @@ import torch
 from ctm import ContinuousThoughtMachine, CTMConfig, Output
 from inference import Engine, parse
 from inference.calibration import replay
-from inference.engine import CROWDED
+from inference.engine import close_up
 from inference.history import History, first
 
 RULES = [
@@ -102,12 +102,35 @@ def test_halted_rows_leave_the_batch():
     sizes = []
 
     def watch(tick):
-        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer)
-        sizes.append((len(tick.rows), tick.carried.z.size(1)))
+        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer) == len(tick.history.certainty)
+        sizes.append(len(tick.rows))
 
-    Engine(made, parse("energy<-2")).run(x, watch)
-    assert sizes[0] == (64, 64) and sizes[-1][0] < 32
-    assert all(CROWDED * carried <= thinking <= carried for thinking, carried in sizes)
+    ticks = Engine(made, parse("energy<-2")).run(x, watch).ticks
+    assert sizes == [int((ticks >= tick).sum()) for tick in range(1, len(sizes) + 1)]
+    assert sizes[0] == 64 and sizes[-1] < 32
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_close_up_by_moving_only_those_that_must(seed):
+    halted = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
+    order = close_up(halted)
+    assert sorted(order.tolist()) == [row for row in range(31) if not halted[row]]
+    moved = [place for place, row in enumerate(order.tolist()) if place != row]
+    assert len(moved) == int(halted[: len(order)].sum())
+
+
+def test_ticks_that_were_kept_are_not_written_over():
+    """Rows move within the engine's own memory; what it has handed out must not change."""
+    made, x = machine(**ATTENDING), inputs(places=5)
+    kept, copies = [], []
+    for tick in Engine(made, parse("energy<-2|same=3")).stream(x):
+        kept.append(tick)
+        copies.append(
+            [values.clone() for values in (tick.rows, tick.state.z, tick.state.trace.window, tick.output.answer)]
+        )
+    for tick, copy in zip(kept, copies, strict=True):
+        now = (tick.rows, tick.state.z, tick.state.trace.window, tick.output.answer)
+        assert all(torch.equal(a, b) for a, b in zip(now, copy, strict=True))
 
 
 def test_stream_tells_every_row_until_it_halts_and_never_again():
