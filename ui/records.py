@@ -1,0 +1,203 @@
+"""From a finished thought to what a screen shows: plain data, ready for JSON."""
+
+import base64
+import uuid
+from typing import Any
+
+import numpy as np
+
+from ctm.checkpoint import Checkpoint
+from inference import Recorder, Verdict, parse
+from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
+from training.tasks import Task
+from training.tasks.base import Given
+
+TO_THE_END = "to the last tick"
+
+
+def policies_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """Policies a person can pick, by name, the default first."""
+    measured = checkpoint.halting.get("policies", {})
+    default = checkpoint.halting.get("default")
+    names = sorted(measured, key=lambda name: name != default)
+    picked = {f"{NAMES.get(name, name)}": measured[name]["policy"] for name in names}
+    picked["the same answer three times"] = "same=3"
+    picked[TO_THE_END] = f"ticks={checkpoint.machine.config.iterations}"
+    return picked
+
+
+NAMES = {
+    "energy": "energy is low",
+    "certainty": "certainty is high",
+    "certainty of the least certain position": "every position is certain",
+}
+
+
+def summary_of(metrics: dict[str, Any]) -> str:
+    """One line of what was measured."""
+    evaluations = metrics.get("evaluations", [])
+    if not evaluations:
+        return "Nothing was measured yet."
+    best = evaluations[0]
+    return (
+        f"{best['accuracy_halted']:.1%} right on {best['n']:,} {best['split']} samples it never saw, "
+        f"using {best['mean_ticks']:.1f} of {best['iterations']} ticks on average."
+    )
+
+
+def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray:
+    """The probability of being right that an energy stands for."""
+    if note.get("kind") == "contrastive":
+        return np.clip(1 - energy / note["margin"], 0, 1)
+    return 1 / (1 + np.exp(np.clip(energy, -500, 500)))
+
+
+def record_of(
+    name: str,
+    checkpoint: Checkpoint,
+    task: Task,
+    read: Given,
+    rule: Policy,
+    verdict: Verdict,
+    recorder: Recorder,
+    milliseconds: float,
+) -> dict[str, Any]:
+    """Everything a screen shows of one thought, as JSON data. Lists by tick have one entry a tick used."""
+    machine = checkpoint.machine
+    probabilities = softmax(np.stack(recorder.logits))[:, : read.positions]  # (t, P, C)
+    chosen = probabilities.argmax(2)
+    tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
+    choices = [int(choice) for choice in chosen[tick - 1]]
+    energy = np.array(recorder.energy) if recorder.energy else None
+    chance = p_correct(energy, checkpoint.halting.get("energy", {})) if energy is not None else None
+    certainty = np.stack(recorder.certainty).mean(1)
+    labels = task.labels()
+    record = {
+        "id": uuid.uuid4().hex[:8],
+        "checkpoint": name,
+        "task": task.name,
+        "iterations": machine.config.iterations,
+        "ticks": used,
+        "answer_tick": tick,
+        "halted_by": verdict.halted_by[0],
+        "policy": str(rule),
+        "answer": task.answer(choices),
+        "label": task.label(choices),
+        "probability": float(probabilities[tick - 1].max(1).prod()),
+        "milliseconds": round(milliseconds, 2),
+        "energy": rounded(energy),
+        "p_correct": rounded(chance),
+        "certainty": rounded(certainty),
+        "answers_by_tick": chosen.tolist(),
+        "lines": [{"of": of, "at": at} for of, at in halting_lines(rule)],
+        "choices": choices_of(probabilities, labels),
+        "input": shown_input(read.shown),
+        "attention": attention_of(recorder),
+        "activity": activity_of(recorder, machine.config.d_model),
+    }
+    record["sentence"] = sentence(task.say(choices), record, chance)
+    return record
+
+
+def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> str:
+    """What it is, how sure, how many ticks of how many, what ended it."""
+    tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
+    sure = (
+        f"{percent(chance[tick - 1])} sure by its energy"
+        if chance is not None
+        else f"certainty {record['certainty'][tick - 1]:.2f}"
+    )
+    saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
+    if record["halted_by"] == "budget":
+        end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
+    else:
+        end = f"It stopped after {used} of {most} ticks because {because(record['halted_by'])}{saved}."
+    return f"{said} ({sure}). {end}"
+
+
+def percent(share: float) -> str:
+    """A probability in words; nothing is ever quite certain."""
+    return "over 99.9%" if share > 0.999 else "under 0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def because(cause: str) -> str:
+    """A rule that fired, in words."""
+    return " and ".join(_words(part) for part in _parts(parse(cause)))
+
+
+def _parts(policy: Policy) -> tuple[Policy, ...]:
+    return getattr(policy, "policies", (policy,))
+
+
+def _words(policy: Policy) -> str:
+    match policy:
+        case EnergyBelow(threshold):
+            return f"energy fell below {threshold:g}"
+        case CertaintyAbove(threshold, reduction):
+            return f"{'every position was' if reduction == 'min' else 'it was'} more than {threshold:g} certain"
+        case SameAnswer(ticks):
+            return f"it gave the same answer {ticks} times in a row"
+        case EnergyConverged(tolerance, patience):
+            return f"energy moved by less than {tolerance:g} for {patience} ticks"
+        case FixedTicks(ticks):
+            return f"it was told to think for {ticks} ticks"
+    return str(policy)
+
+
+def halting_lines(policy: Policy) -> list[tuple[str, float]]:
+    """Levels to draw in the chart of energy and certainty."""
+    match policy:
+        case EnergyBelow(threshold):
+            return [("energy", threshold)]
+        case CertaintyAbove(threshold, "mean"):
+            return [("certainty", threshold)]
+        case AnyOf(policies):
+            return [line for part in policies for line in halting_lines(part)]
+    return []
+
+
+def choices_of(probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
+    """Answer probabilities by tick: all classes of a single choice, or the chosen class of every position."""
+    if probabilities.shape[1] == 1:
+        return {"kind": "classes", "labels": labels, "probabilities": np.round(probabilities[:, 0], 4).tolist()}
+    return {
+        "kind": "positions",
+        "labels": labels,
+        "chosen": probabilities.argmax(2).tolist(),
+        "confidence": np.round(probabilities.max(2), 4).tolist(),
+    }
+
+
+def shown_input(shown: dict[str, Any]) -> dict[str, Any]:
+    if shown["kind"] != "picture":
+        return {"group": 1, **shown}
+    pixels = np.asarray(shown["pixels"])
+    height, width = pixels.shape
+    return {"kind": "picture", "width": width, "height": height, "data": packed(pixels * 255)}
+
+
+def attention_of(recorder: Recorder) -> dict[str, Any] | None:
+    weights = recorder.channel("attention")  # (t, H, N)
+    if weights is None:
+        return None
+    scaled = weights / np.maximum(weights.max(2, keepdims=True), 1e-9)
+    return {"heads": weights.shape[1], "map": list(recorder.places), "data": packed(scaled * 255)}
+
+
+def activity_of(recorder: Recorder, neurons: int) -> dict[str, Any]:
+    activations = recorder.channel("post_activations")  # (t, D)
+    return {"neurons": activations.shape[1], "of": neurons, "data": packed(128 + activations * 127)}
+
+
+def packed(values: np.ndarray) -> str:
+    """Numbers from 0 to 255 as base64: a tenth of the size of JSON lists."""
+    return base64.b64encode(np.clip(np.rint(values), 0, 255).astype(np.uint8).tobytes()).decode("ascii")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def rounded(values: np.ndarray | None) -> list[float] | None:
+    return None if values is None else [round(float(value), 7) for value in values]
