@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from inference.policies import parse
 from tests.ui.conftest import make_checkpoint
 from ui.services import Services
 
