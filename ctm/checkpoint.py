@@ -2,11 +2,13 @@
 
     model.safetensors  config.json  task.json  halting.json  metrics.json  README.md
 
+Large weights may be parted, as the Hub's libraries do it: `model.safetensors.index.json` then names a file for each tensor.
 Loading is strict and says what does not fit. Saving is atomic: a folder either is the whole checkpoint or is not there.
 """
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -21,9 +23,12 @@ from safetensors.torch import load_file, save_file
 from ctm.config import CTMConfig
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
 NOTES = ("task", "halting", "metrics")
 FLOATS = {"F32", "F16", "BF16"}
+PART = re.compile(r"[\w][\w.-]{0,200}\.safetensors")
+MOST_PARTS = 1_000
+Header = tuple[tuple[int, ...], str]  # shape, dtype
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def load(folder: str | Path) -> Checkpoint:
         raise ValueError(f"There is no checkpoint at {folder}.")
     config = CTMConfig.read(read_json(folder / CONFIG), "config.json")
     notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
-    machine = load_weights(folder / WEIGHTS, config)
+    machine = load_weights(folder, config)
     return Checkpoint(machine, **notes, card=read_card(folder / CARD))
 
 
@@ -76,29 +81,66 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     return folder
 
 
-def load_weights(path: Path, config: CTMConfig) -> ContinuousThoughtMachine:
-    """Build the machine of `config` and give it the weights of a safetensors file, strictly."""
-    headers = read_headers(path)
+def load_weights(folder: Path, config: CTMConfig) -> ContinuousThoughtMachine:
+    """Build the machine of `config` and give it the weights of a checkpoint folder, strictly."""
+    files = {path: read_headers(path) for path in weight_files(folder)}
+    headers = merge(files)
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
     refuse_absurd_size(config, in_features)
     with torch.device("meta"):
-        expected = ContinuousThoughtMachine(config, in_features).state_dict()
-    problems = list(_mismatches(expected, headers))
+        machine = ContinuousThoughtMachine(config, in_features)
+    problems = list(_mismatches(machine.state_dict(), headers))
     if problems:
-        raise ValueError(f"{path.name} does not fit config.json: {'; '.join(problems)}.")
-    tensors = load_file(path)
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path.name} holds NaN or infinity in `{name}`.")
-        if "neuron_indices" in name and tensor.numel() and not 0 <= tensor.min() <= tensor.max() < config.d_model:
-            raise ValueError(f"{path.name} names neurons beyond d_model={config.d_model} in `{name}`.")
+        raise ValueError(f"{WEIGHTS} does not fit config.json: {'; '.join(problems)}.")
     machine = ContinuousThoughtMachine(config, in_features)
-    machine.load_state_dict(tensors, strict=True)
+    state = machine.state_dict()  # shares memory with the machine: no second copy of all weights is ever held
+    for path in files:
+        for name, tensor in load_file(path).items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"{path.name} holds NaN or infinity in `{name}`.")
+            if "neuron_indices" in name and tensor.numel() and not 0 <= tensor.min() <= tensor.max() < config.d_model:
+                raise ValueError(f"{path.name} names neurons beyond d_model={config.d_model} in `{name}`.")
+            state[name].copy_(tensor)
     return machine.eval()
 
 
-def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder: one, or those that its index names."""
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [folder / WEIGHTS]
+    return [folder / name for name in parts_of(read_json(folder / INDEX))]
+
+
+def parts_of(index: Mapping[str, Any]) -> list[str]:
+    """File names in an index of parted weights.
+
+    Raises:
+        ValueError: not such an index, or a name that is not a plain safetensors file beside it.
+    """
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{INDEX} must hold a `weight_map` from tensors to files.")
+    names = sorted({str(name) for name in places.values()})
+    if len(names) > MOST_PARTS:
+        raise ValueError(f"{INDEX} names {len(names)} files; at most {MOST_PARTS} are read.")
+    for name in names:
+        if not PART.fullmatch(name):
+            raise ValueError(f"{INDEX} names {name[:80]!r}; only plain .safetensors files beside it are read.")
+    return names
+
+
+def merge(files: Mapping[Path, Mapping[str, Header]]) -> dict[str, Header]:
+    """The headers of all files as one; no tensor may be there twice."""
+    merged: dict[str, Header] = {}
+    for path, headers in files.items():
+        if twice := merged.keys() & headers.keys():
+            raise ValueError(f"{path.name} holds `{min(twice)}`, which another file holds, too.")
+        merged |= headers
+    return merged
+
+
+def read_headers(path: Path) -> dict[str, Header]:
     """Name -> (shape, dtype) of every tensor in a safetensors file, without reading any."""
     if not path.is_file():
         raise ValueError(f"{path.name} is missing in {path.parent}.")
@@ -164,7 +206,7 @@ def write_json(path: Path, values: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, tuple[tuple[int, ...], str]]):
+def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, Header]):
     """Yield what keeps these tensors from being those of the machine."""
     for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
         if names:

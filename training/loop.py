@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from ctm.checkpoint import WEIGHTS, Checkpoint, load_weights
+from ctm.checkpoint import Checkpoint, load_weights
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, summarise
 from training.losses import energy_loss, is_right, per_tick, trunk_loss
@@ -59,7 +59,7 @@ def train(config: RunConfig, folder: RunFolder, *, resume: bool = True) -> bool:
     saved = folder.steps() if resume else []
     progress = Progressing()
     if saved:
-        machine.load_state_dict(load_weights(folder.checkpoint(saved[-1]) / WEIGHTS, machine.config).state_dict())
+        machine.load_state_dict(load_weights(folder.checkpoint(saved[-1]), machine.config).state_dict())
     model, optimizer = accelerator.prepare(machine, optimizer)
     set_seed(config.train.seed + accelerator.process_index)
     if saved:
