@@ -1,8 +1,8 @@
 """What the machine sees its input through, before the first tick.
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
-`ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to 4 stages), so
-that a published `state_dict` loads. `tokens-VxL` is ours: V symbols at up to L places, with learned positions.
+`MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to
+4 stages), so that a published `state_dict` loads. `tokens-VxL` is ours: V symbols at up to L places, with learned positions.
 """
 
 import torch
@@ -32,6 +32,8 @@ def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.
         return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
     if kind == "parity_backbone":
         return nn.Identity(), ParityBackbone(d_input), d_input
+    if kind == "mnist_backbone":
+        return nn.Identity(), MNISTBackbone(d_input), d_input
     if in_features is None:
         raise ValueError(f"backbone_type={kind} needs in_features: channels of a picture, or features of a raw input.")
     if kind == "none":
@@ -83,6 +85,26 @@ class ShallowWide(nn.Module):
         )
 
     def forward(self, pictures: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(pictures)
+
+
+class MNISTBackbone(nn.Module):
+    """Two small convolutions over grey pictures, each halving them (the MNIST tutorial of the published code)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+
+    def forward(self, pictures: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
         return self.layers(pictures)
 
 

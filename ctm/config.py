@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from ctm.settings import Settings
 
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
-BACKBONES = (*RESNETS, "shallow-wide", "parity_backbone", "none")
+BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
@@ -56,7 +56,7 @@ class CTMConfig(Settings):
     def _known_backbone(cls, value: str) -> str:
         if value not in BACKBONES and not TOKENS.fullmatch(value):
             raise ValueError(
-                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, parity_backbone, none, "
+                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, none, "
                 "or tokens-VxL (V symbols, at most L of them)"
             )
         return value
@@ -77,7 +77,7 @@ class CTMConfig(Settings):
             yield f"heads=0 hands over the raw input: set backbone_type to none (got {self.backbone_type})."
         if self.backbone_type == "none" and self.positional_embedding_type != "none":
             yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
-        pictures = self.backbone_type.startswith("resnet") or self.backbone_type == "shallow-wide"
+        pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
         if self.positional_embedding_type in PICTURE_POSITIONS and not pictures:
             yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
         if self.positional_embedding_type == "custom-rotational-1d" and pictures:

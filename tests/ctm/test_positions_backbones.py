@@ -161,6 +161,12 @@ def test_shallow_wide_sees_2048_channels_at_half_the_size():
     assert channels == 2_048
 
 
+def test_the_mnist_backbone_sees_grey_pictures_at_a_quarter_of_the_size():
+    _, backbone, channels = make_backbone("mnist_backbone", 8, None)
+    assert backbone.eval()(torch.zeros(2, 1, 28, 21)).shape == (2, 8, 7, 5)
+    assert channels == 8
+
+
 @pytest.mark.parametrize("kind", [*BACKBONES, "tokens-7x6", "tokens-99999x99999"])
 def test_every_backbone_is_counted_without_being_allocated(kind, tiny, allocations):
     config = CTMConfig.read(tiny | {"backbone_type": kind})

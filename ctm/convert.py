@@ -1,0 +1,328 @@
+"""Turns a checkpoint file of the original code into a checkpoint folder.
+
+    python -m ctm.convert FILE.pt [--config FILE.yaml] --out FOLDER
+
+A file holds weights as a bare `state_dict`, or in a dictionary under `model_state_dict`, `state_dict` or `model`, beside
+`args` or `config` of the training that wrote it. The config of the machine comes from
+
+1. the weights: `ctm.legacy` says which keys are inferred, and how;
+2. the file's own `args` and `config`, for what the weights do not tell;
+3. the YAML file: config keys, and `task` for what becomes `task.json`. It may not contradict the weights.
+
+What changes a thought and is said by none of them (`iterations`, `heads`, `prediction_reshaper`, ...) is asked for by
+name. Dropout acts in training alone and is 0 when nobody says otherwise.
+
+Nothing is unpickled but tensors, plain values and, because the original code saves both and neither can run code,
+`argparse.Namespace` (its `args`: a bag of attributes) and arrays of numbers (its curves and random states).
+"""
+
+import argparse
+import json
+import pickle
+import re
+import struct
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml  # type: ignore[import-untyped]
+from torch import Tensor
+
+from ctm.checkpoint import Checkpoint, infer_in_features, load, save
+from ctm.config import TOKENS, CTMConfig
+from ctm.legacy import agrees, infer_config, published_names
+from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
+
+WRAPPERS = ("model_state_dict", "state_dict", "model")
+SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
+CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
+ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
+MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+EXAMPLES = {
+    "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
+    "neuron_select_type": "first-last",
+}  # fmt: skip
+BROKEN = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:
+    """Write the checkpoint folder `out` from the legacy checkpoint `file`, and load it.
+
+    Raises:
+        ValueError: the file cannot be read safely, holds no machine that can be built, or does not say enough of it.
+    """
+    if out.exists():
+        raise ValueError(f"{out} is there already; name a folder that is not.")
+    given = read_settings(config_file) if config_file else {}
+    task = task_of(given.pop("task", {}))
+    tensors, said = weights_of(read_file(file), file.name)
+    tensors = {new: tensors[old] for old, new in published_names(tensors).items()}
+    config = settle(tensors, said, given, file.name)
+    machine = build(tensors, config, file.name)
+    return load(save(Checkpoint(machine, task=task), out))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_file(path: Path) -> Any:
+    """What a file of `torch.save` holds; tensors stay on disk until they are used.
+
+    Raises:
+        ValueError: it is not such a file, is damaged, or holds objects that are never unpickled.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    mapped = is_archive(path)
+    if not mapped and path.stat().st_size > MOST_BYTES_UNMAPPED:
+        raise ValueError(
+            f"{path.name} is not in the format of PyTorch 1.6 and later, and too large to be read whole; "
+            "load it where it was made and save it again."
+        )
+    with torch.serialization.safe_globals(inert()):
+        with reading(path.name):
+            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
+        if classes:
+            raise ValueError(never_unpickled(path.name, sorted(classes)))
+        with reading(path.name):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def is_archive(path: Path) -> bool:
+    """True for an archive as PyTorch writes it since 1.6: nothing in it is compressed, or there twice. False for no archive.
+
+    Raises:
+        ValueError: it is another archive, such as one that unpacks to far more than it is, or only a part of one.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path.name} is cut short: its end is missing. Copy or download it again.")
+    with reading(path.name), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if not any(name.endswith("data.pkl") for name in names) or any(name.endswith("constants.pkl") for name in names):
+        raise ValueError(f"{path.name} is an archive, but not one of `torch.save`; only those are converted.")
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or len(names) > len(set(names)) or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError(f"{path.name} unpacks to more than it is, which `torch.save` never writes; it is not read.")
+    return True
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say in a sentence what a damaged or hostile file makes PyTorch's reader raise, and leave out what it warns of."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except BROKEN as error:
+        if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
+            raise ValueError(never_unpickled(name, [match[1]])) from None
+        words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
+        words = (
+            " ".join(words.split())[:160].rstrip(".:") or type(error).__name__
+        )  # without the advice to read it unsafely
+        raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
+
+
+def inert() -> list[Any]:
+    """Classes and functions that may be unpickled beside tensors and plain values: they hold data and run nothing.
+
+    `argparse.Namespace` keeps what it is given; of NumPy, arrays and scalars of numbers, as versions 1 and 2 call them.
+    """
+    makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+    names = [(make, f"numpy.{core}.multiarray.{name}") for name, make in makers.items() for core in ("core", "_core")]
+    return [argparse.Namespace, np.ndarray, np.dtype, *names, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}]
+
+
+def weights_of(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, and what its `args` and `config` say in the words of the config."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{name} holds {_article(content)}, not a dictionary with the weights.")
+    wrapped = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    tensors = dict(wrapped)
+    if wrapped is content and not any(isinstance(value, Tensor) for value in tensors.values()):
+        keys = ", ".join(map(str, list(content)[:8]))
+        raise ValueError(f"{name} holds no weights: none of {', '.join(WRAPPERS)} among its keys ({keys}).")
+    for key, value in tensors.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{name} holds {_article(value)} as {key!r} among the weights, where only tensors belong.")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in FLOATS | INTEGERS:
+            raise ValueError(
+                f"{name} holds `{key}` as {value.dtype}, {value.layout}; only dense numbers are converted."
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{name} holds `{key}` as {list(value.shape)}, which is more than is stored of it.")
+    said: dict[str, Any] = {}
+    if wrapped is not content:
+        for key in ("args", "config"):
+            said |= spoken(content.get(key))
+    return tensors, said
+
+
+def spoken(values: Any) -> dict[str, Any]:
+    """Config keys in the `args` or the `config` of a file, whose names may be those of the original command line."""
+    values = vars(values) if isinstance(values, argparse.Namespace) else values
+    if not isinstance(values, Mapping):
+        return {}
+    inner = values.get("model")
+    found = {str(key): value for key, value in {**values, **(inner if isinstance(inner, Mapping) else {})}.items()}
+    said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in CTMConfig.model_fields}
+    if "prediction_reshaper" not in said:
+        lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
+        if lengths:
+            said["prediction_reshaper"] = lengths[0]
+        elif str(found.get("dataset")) in ONE_CHOICE or "N_to_sort" in found:
+            said["prediction_reshaper"] = [-1]
+    return said
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A YAML mapping."""
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold `name: value` lines, got {values!r}.")
+    return {str(key): value for key, value in values.items()}
+
+
+def task_of(values: Any) -> dict[str, Any]:
+    """The contents of `task.json`, as a person wrote them."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"`task` must be a group of `name: value` lines, got {values!r}.")
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`task` may hold text, numbers, lists and groups only; put dates and the like in quotes."
+        ) from None
+    return dict(values)
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mapping[str, Any], name: str) -> CTMConfig:
+    """The config, from the weights, from what their file says, and from what a person gives.
+
+    Raises:
+        ValueError: a person contradicts the weights, or something is said by nobody.
+    """
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    indices = {key: tensor for key, tensor in tensors.items() if "neuron_indices" in key}
+    known, _ = infer_config(shapes, indices)
+    for key, value in given.items():
+        if key in known and not agrees(key, value, known[key]):
+            raise ValueError(f"The weights of {name} have {key}={known[key]}, not {value!r}; correct that or drop it.")
+    values = {**said, **known, **given}
+    if not known["deep_nlms"]:
+        values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
+    if known.get("heads") == 0:
+        values.setdefault("d_input", 1)  # nothing is attended to
+    needed = {key for key, field in CTMConfig.model_fields.items() if field.is_required()}
+    missing = sorted((needed | {"prediction_reshaper", "neuron_select_type"}) - values.keys())
+    if missing and given.keys() <= CTMConfig.model_fields.keys():
+        raise ValueError(
+            f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
+            f"such as `{missing[0]}: {EXAMPLES.get(missing[0], '...')}`, and give that with --config."
+        )
+    return CTMConfig.read(values)
+
+
+def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> ContinuousThoughtMachine:
+    """The machine of `config` with these weights, strictly; what old files lack and is no choice is put in."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    in_features = infer_in_features(config, shapes)
+    refuse_absurd_size(config, in_features)
+    with torch.device("meta"):
+        expected = ContinuousThoughtMachine(config, in_features).state_dict()
+    absent = expected.keys() - tensors.keys()
+    if strange := sorted(tensors.keys() - expected.keys()):
+        raise ValueError(f"{name} holds what no part of this machine is called: {_some(strange)}.")
+    if needed := sorted(key for key in absent if not _replaceable(key, config)):
+        raise ValueError(f"{name} lacks {_some(needed)}.")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(f"{name}: `{key}` should be {list(expected[key].shape)}, is {list(tensor.shape)}.")
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise ValueError(f"{name}: `{key}` should be {expected[key].dtype}, is {tensor.dtype}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
+        if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
+            raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
+    machine = ContinuousThoughtMachine(config, in_features)
+    state = machine.state_dict()
+    for key in absent:
+        if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
+            state[key].fill_(1 if key.endswith(".T") else 0)
+    for key, tensor in tensors.items():
+        state[key].copy_(tensor)
+    return machine.eval()
+
+
+def _replaceable(key: str, config: CTMConfig) -> bool:
+    """Whether a tensor may be missing in a file because it is sure what it would be.
+
+    The tutorial's neuron-level models have no temperature, which is 1; batch norms once did not count batches; what
+    first-last takes is a rule; an embedding of symbols without places is one whose places add 0.
+    """
+    if "neuron_indices" in key:
+        return config.neuron_select_type == "first-last"
+    if key == "backbone.positions":
+        return TOKENS.fullmatch(config.backbone_type) is not None
+    return key.endswith((".T", ".num_batches_tracked"))
+
+
+def never_unpickled(name: str, classes: list[str]) -> str:
+    return (
+        f"{name} holds objects of {_some(classes, quote='')}, which are never unpickled; where it was made, save the "
+        "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
+    )
+
+
+def _some(names: list[str], quote: str = "`") -> str:
+    shown = ", ".join(f"{quote}{name}{quote}" for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _article(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m ctm.convert", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE.pt", help="a checkpoint of the original code")
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not tell")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the checkpoint folder to write")
+    args = parser.parse_args(arguments)
+    try:
+        machine = convert(args.file, args.out, args.config).machine
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"Error: {error}") from None
+    count = sum(parameter.numel() for parameter in machine.parameters())
+    said = ", ".join(f"{key}={value}" for key, value in machine.config.published().items())
+    print(f"{args.out}: {count:,} parameters, {said}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

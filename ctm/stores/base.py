@@ -1,0 +1,96 @@
+"""What a store of checkpoints does, whatever it is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of, read_card, read_json
+
+Watch = Callable[[int, int], None]  # (bytes done, bytes in all); raises GivenUp to end a fetch
+SMALL = 2**20  # bytes; the JSON files and the card of a checkpoint are smaller than this
+
+
+class Unavailable(ValueError):
+    """The store cannot be asked just now; asking again later may help.
+
+    Args:
+        message: one sentence.
+        retry_after: seconds to wait, where the store said so.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class GivenUp(ValueError):
+    """Whoever asked for a checkpoint does not want it any more."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a store answers to a publication."""
+
+    revision: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a checkpoint without loading its weights."""
+
+    name: str  # how to ask for exactly this one again
+    revision: str | None  # the Hub's commit
+    updated: str  # date, ISO
+    size: int  # bytes of its weights
+    here: bool  # whether its weights are on this machine
+    config: dict[str, Any]
+    task: dict[str, Any] = field(default_factory=dict)
+    halting: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+
+class Store(Protocol):
+    """A place of checkpoints. All errors are `ValueError` with one sentence; `Unavailable` where waiting may help."""
+
+    def names(self) -> list[str]:
+        """Checkpoints that are known here, without asking a network."""
+
+    def describe(self, name: str) -> Description:
+        """All that is known of a checkpoint without fetching its weights."""
+
+    def fetch(self, name: str, watch: Watch | None = None) -> Path:
+        """The folder of a checkpoint on this machine, whole and verified."""
+
+    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
+        """Put a checkpoint folder into the store. The same message twice publishes once."""
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether config and all weight files are there; says nothing about what is in them."""
+    try:
+        return (folder / CONFIG).is_file() and all((folder / name).is_file() for name in weight_names(folder))
+    except ValueError:
+        return False
+
+
+def weight_names(folder: Path) -> list[str]:
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [WEIGHTS]
+    return parts_of(read_json(folder / INDEX))
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """Config, task, halting, metrics and card of a folder, for a description.
+
+    Raises:
+        ValueError: a file that is far too large, or not what it should be.
+    """
+    for name in (CONFIG, CARD, *(f"{note}.json" for note in NOTES)):
+        path = folder / name
+        if path.is_file() and path.stat().st_size > SMALL:
+            raise ValueError(f"{name} has {path.stat().st_size:,} bytes; at most {SMALL:,} are read.")
+    notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
+    return {"config": read_json(folder / CONFIG), **notes, "card": read_card(folder / CARD)}

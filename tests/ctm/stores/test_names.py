@@ -1,0 +1,50 @@
+"""Names of checkpoints on the Hub, as people write them."""
+
+import pytest
+
+from ctm.stores import HubName
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("text", "repo", "revision", "subfolder"),
+    [
+        ("SakanaAI/ctm-imagenet", "SakanaAI/ctm-imagenet", None, ""),
+        (" alice/a.b_c-d\n", "alice/a.b_c-d", None, ""),
+        ("alice/x@v1.0", "alice/x", "v1.0", ""),
+        ("alice/x@refs/pr/1", "alice/x", "refs/pr/1", ""),
+        (f"alice/x@{COMMIT}:runs/best", "alice/x", COMMIT, "runs/best"),
+        ("alice/x:digits/", "alice/x", None, "digits"),
+        ("hub:alice/x@main", "alice/x", "main", ""),
+        ("https://huggingface.co/alice/x", "alice/x", None, ""),
+        ("https://huggingface.co/alice/x/", "alice/x", None, ""),
+        ("https://huggingface.co/alice/x/tree/dev", "alice/x", "dev", ""),
+        ("https://hf.co/alice/x", "alice/x", None, ""),
+    ],
+)
+def test_a_name_is_read(text, repo, revision, subfolder):
+    assert HubName.read(text) == HubName(repo, revision, subfolder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "alice/", "/x", "alice/x/y", "../x", "alice/..", "alice/x@", "alice/x:", "alice/x:../y", "alice/x:a/../b",
+     "alice/x@../..", "alice/x:/etc", "alice--bob/x", "alice/x--y", "alice/x.git", "alice/x y", "a" * 200,
+     "alice/x@a b", "alice/x:a//b", "alice/x:./a", "datasets/alice/x", "<script>/x", "alice/x@-\x00"],
+)  # fmt: skip
+def test_what_is_no_name_is_refused_in_one_sentence(text):
+    with pytest.raises(ValueError) as caught:
+        HubName.read(text)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("text", ["alice/x", "alice/x@v1", f"alice/x@{COMMIT}", "alice/x:a/b", f"alice/x@{COMMIT}:a"])
+def test_a_name_prints_as_it_reads(text):
+    assert str(HubName.read(text)) == text
+
+
+def test_only_a_whole_commit_pins():
+    assert HubName.read(f"alice/x@{COMMIT}").is_pinned
+    assert not HubName.read(f"alice/x@{COMMIT[:-1]}").is_pinned
+    assert not HubName.read("alice/x@main").is_pinned and not HubName.read("alice/x").is_pinned
