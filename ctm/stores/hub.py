@@ -20,7 +20,7 @@ from huggingface_hub import (
     hf_hub_download,
 )
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import disable_progress_bars, httpx
 
 from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of, read_json
 from ctm.config import CTMConfig
@@ -60,6 +60,7 @@ class HubStore:
         self.models = [str(HubName.read(name)) for name in models]
         self.cache = Path(cache or constants.HF_HUB_CACHE)
         self.api = HfApi(endpoint=endpoint, token=token)
+        disable_progress_bars()  # whoever fetches is told by `watch`; in the background a bar would disturb others
 
     def names(self) -> list[str]:
         """The listed models, then what is here besides, pinned to its commit."""

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, replace
 
 PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
-FORM = re.compile(rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>[\w./-]{{1,128}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?")
+FORM = re.compile(
+    rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>[\w./-]{{1,128}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?"
+)
 ADDRESS = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hub:|hf://")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -50,6 +50,8 @@ def refusal(error: Exception, name: HubName) -> ValueError:
             return _by_status(error, name)
         case HFValidationError():
             return ValueError(f"{repo[:80]!r} is not the name of a model on the Hub.")
+        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as cause):  # the client hides why it found nothing here
+            return refusal(cause, name)
         case OSError(errno=errno.ENOSPC):
             return ValueError(f"The disk is full: {repo} could not be stored.")
         case LocalEntryNotFoundError() | httpx.HTTPError() | OSError() | RuntimeError() | EntryNotFoundError():

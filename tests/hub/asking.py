@@ -1,0 +1,26 @@
+"""One request over a connection of its own, without a Hub client that would try again."""
+
+import http.client
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Got:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def get(
+    url: str, path: str, method: str = "GET", timeout: float = 10.0, token: str | None = None, body: str = ""
+) -> Got:
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=timeout)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request(method, path, body.encode(), headers)
+        answer = connection.getresponse()
+        return Got(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
