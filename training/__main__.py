@@ -2,6 +2,7 @@
 
 python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
 python -m training finish RUN [--out FOLDER]
+python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
 python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
 """
@@ -17,16 +18,21 @@ from typing import Any
 
 import torch
 
+from ctm import ContinuousThoughtMachine
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.machine import count_parameters
+from ctm.stores import HubStore, Unavailable
+from ctm.stores.base import is_whole
 from inference.calibration import Replay, replay, thresholds_for
 from inference.history import History
 from inference.policies import Policy, parse
 from training.card import write_card
-from training.config import FinishConfig, RunConfig, read_recipe
+from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
 from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
 from training.fitting import fit_energy
 from training.loop import energy_note, train
+from training.outbox import Outbox
+from training.publishing import Publishing, deliver, offer
 from training.runs import RunFolder
 from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
@@ -63,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, help="where the checkpoint goes (default: RUN/checkpoint)")
     command.set_defaults(run_command=lambda args: finish(RunFolder(args.folder), args.out))
+    command = commands.add_parser("publish", help="send a finished run to the Hub, or go on sending it")
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
+    command.add_argument("--private", action="store_true", help="make the repository private if it has to be made")
+    command.set_defaults(run_command=do_publish)
     command = commands.add_parser("fit-energy", help="fit the energy head of a checkpoint on validation samples")
     command.add_argument("checkpoint", type=Path)
     command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
@@ -83,11 +94,65 @@ def do_train(args: argparse.Namespace) -> None:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(args.folder or Path("runs") / f"{args.recipe.stem}-{stamp}")
     words = [str(args.recipe), *args.overrides]
+    leads = int(os.environ.get("RANK", "0")) == 0
+    start = None
+    if config.init_from and (args.restart or not folder.steps()):
+        start = beginning(config.init_from, folder if leads else None)
     folder.remember_command(f"python -m training train {shlex.join(words)}")
-    if not train(config, folder, resume=not args.restart):
+    publishing = begin_publishing(folder, config.publish) if leads and config.publish.repo else None
+    on_save = publishing.saved if publishing else None
+    if not train(config, folder, resume=not args.restart, start=start, on_save=on_save):
+        if publishing:
+            publishing.stopped()
         print(f"Stopped and saved; go on with --folder {folder.path}")
-    elif int(os.environ.get("RANK", "0")) == 0:
+    elif leads:
         finish(folder, None)
+        if publishing:
+            publishing.finished()
+
+
+def beginning(name: str, folder: RunFolder | None) -> ContinuousThoughtMachine:
+    """The machine that `init_from` names; only its weights and config are read. `folder` notes which it was."""
+    if name.startswith("hub:"):
+        store = HubStore()
+        about = store.describe(name.removeprefix("hub:"))
+        path, name = store.fetch(about.name), f"hub:{about.name}"
+    else:
+        path = Path(name)
+    machine = load(path).machine
+    if folder is not None:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.remember_origin(name)
+    return machine
+
+
+def begin_publishing(folder: RunFolder, settings: PublishConfig) -> Publishing:
+    """Prove that the token may write before hours are spent on what could not be sent."""
+    store = HubStore()
+    try:
+        account = store.prove_writable(settings.repo, settings.private)
+        print(f"The checkpoint will be published to {settings.repo} as {account}.")
+    except Unavailable as error:
+        if not folder.steps():
+            raise
+        print(f"{error} The run goes on all the same; its outbox keeps what cannot be sent.")
+    return Publishing(folder, settings, store)
+
+
+def do_publish(args: argparse.Namespace) -> None:
+    folder, store = RunFolder(args.folder), HubStore()
+    repo = args.repo or folder.config().publish.repo
+    if not repo:
+        raise ValueError("--repo namespace/name is needed: the run's settings name no repository.")
+    settings = PublishConfig.read({"repo": repo, "private": args.private or folder.config().publish.private}, "publish")
+    if not is_whole(folder.finished):
+        raise ValueError(f"{folder.path} has no finished checkpoint: python -m training finish {folder.path}")
+    store.prove_writable(settings.repo, settings.private)
+    outbox = Outbox(folder.path)
+    entry = deliver(outbox, store, offer(outbox, folder, folder.finished, settings.repo, settings.private))
+    if entry.state != "published":
+        raise ValueError(entry.say(outbox.clock()))
+    print(entry.say(outbox.clock()))
 
 
 def do_fit(args: argparse.Namespace) -> None:
@@ -222,7 +287,7 @@ def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, 
     return {
         "command": folder.command(),
         "seed": config.train.seed, "steps": step, "minutes": step / rate / 60, "hardware": hardware,
-        "torch": torch.__version__,
+        "torch": torch.__version__, **({"init_from": folder.origin()} if folder.origin() else {}),
     }  # fmt: skip
 
 

@@ -1,6 +1,13 @@
 """The model card of a checkpoint, written from its files alone."""
 
+import io
 from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+PICTURE = "accuracy.png"
+KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
 
 CREDIT = """\
 ## Credits
@@ -30,36 +37,96 @@ def write_card(
     halting: dict[str, Any],
     metrics: dict[str, Any],
     parameters: int,
+    repo: str = "",
 ) -> str:
-    """Markdown with the Hub's front matter."""
+    """Markdown with the Hub's front matter; with a repository's name also how to load it from there, and the picture."""
     parts = [
-        front_matter(task),
+        front_matter(title, task, metrics),
         f"# {title}\n",
         f"A Continuous Thought Machine of {parameters:,} parameters: {config['d_model']} neurons that each remember "
         f"{config['memory_length']} ticks, thinking for up to {config['iterations']} ticks about the task "
         f"*{task['task']}* through the backbone `{config['backbone_type']}`.\n",
         measured(metrics),
+        f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
         halting_section(halting),
+        usage(repo, halting) if repo else "",
         CREDIT,
         CITATION,
     ]
     return "\n".join(part for part in parts if part)
 
 
-def front_matter(task: dict[str, Any]) -> str:
-    tags = "".join(f"- {tag}\n" for tag in ("continuous-thought-machine", "adaptive-computation", task["task"]))
-    kind = "pipeline_tag: image-classification\n" if task["task"] == "digits" else ""
-    return f"---\nlicense: mit\nlibrary_name: ctm\n{kind}tags:\n{tags}---\n"
+def front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """What the Hub's page reads: licence, tags, and the measured figures as a model index."""
+    values: dict[str, Any] = {"license": "mit", "library_name": "ctm"}
+    kind = KINDS.get(task["task"])
+    if kind:
+        values["pipeline_tag"] = kind
+    values["tags"] = ["continuous-thought-machine", "adaptive-computation", task["task"]]
+    if results := [index_entry(task["task"], kind, evaluation) for evaluation in metrics["evaluations"]]:
+        values["model-index"] = [{"name": title, "results": results}]
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def index_entry(task: str, kind: str | None, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """One evaluation in the form of the Hub's model index."""
+    found = (
+        ("accuracy", "accuracy when halted", evaluation["accuracy_halted"]),
+        ("accuracy", "accuracy at the best fixed tick", evaluation["accuracy_best"]),
+        ("mean_ticks", f"mean ticks used of {evaluation['iterations']}", evaluation["mean_ticks"]),
+    )
+    return {
+        "task": {"type": kind or "other", "name": task},
+        "dataset": {"type": task, "name": task, "split": evaluation["split"]},
+        "metrics": [{"type": kind, "name": name, "value": round(value, 4)} for kind, name, value in found],
+    }
+
+
+def usage(repo: str, halting: dict[str, Any]) -> str:
+    """How to load it, in five lines."""
+    rule = halting.get("policies", {}).get(halting.get("default"), {}).get("policy", "certainty>0.9")
+    return (
+        "## Use\n\n```python\n"
+        "from ctm.checkpoint import load\nfrom ctm.stores import HubStore\nfrom inference import Engine, parse\n\n"
+        f'machine = load(HubStore().fetch("{repo}")).machine\n'
+        f'verdict = Engine(machine, parse("{rule}")).run(inputs)  # .answer, .ticks, .energy\n```\n'
+    )
+
+
+def picture(metrics: dict[str, Any]) -> bytes:
+    """Accuracy by tick on the held-out splits, and where halting ends up, as a PNG."""
+    figure = Figure(figsize=(7, 3.6), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    for evaluation in metrics["evaluations"]:
+        accuracy = [100 * value for value in evaluation["accuracy_by_tick"]]
+        (line,) = axes.plot(range(1, len(accuracy) + 1), accuracy, label=f"{evaluation['split']}, every tick")
+        axes.scatter(
+            evaluation["mean_ticks"], 100 * evaluation["accuracy_halted"], color=line.get_color(), marker="*", s=160, zorder=3,
+            label=f"{evaluation['split']}, halted (mean ticks)",
+        )  # fmt: skip
+    axes.set(xlabel="tick", ylabel="right, %", ylim=(0, 102))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    return drawn.getvalue()
 
 
 def measured(metrics: dict[str, Any]) -> str:
     """The table of evaluations, and where they come from."""
+    train = metrics["training"]
+    if not metrics["evaluations"]:
+        so_far = metrics.get("validation", {})
+        figures = ", ".join(f"{name.removeprefix('validation_')} {value}" for name, value in so_far.items())
+        return (
+            f"## Still training\n\nThis is step {train['steps']:,} of a run that goes on, begun with `{train['command']}`. "
+            f"No held-out figures yet{'; on validation samples: ' + figures if figures else ''}.\n"
+        )
     rows = [
         f"| {e['split']} | {e['n']:,} | {e['accuracy_halted']:.2%} | {e['mean_ticks']:.1f} of {e['iterations']} "
         f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} |"
         for e in metrics["evaluations"]
     ]
-    train = metrics["training"]
     return (
         "## Measured\n\n"
         "| held-out split | samples | halted accuracy | mean ticks used | best fixed tick | last tick |\n"

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ctm.config import CTMConfig
 from ctm.settings import Settings
+from ctm.stores import HubName
 from training.tasks import Task, make_task, task_kinds
 
 
@@ -77,6 +78,30 @@ class FinishConfig(Settings):
     )
 
 
+class PublishConfig(Settings):
+    """Where the checkpoint goes on the Hub, if it does."""
+
+    repo: str = Field("", description="namespace/name of the repository; empty: nothing is published")
+    private: bool = Field(False, description="make the repository private if it has to be made")
+    every_minutes: float = Field(
+        0, ge=0, description="minutes between two publications while it trains, 10 at least; 0: only at the end"
+    )
+
+    @field_validator("repo")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if value and (HubName.read(value).revision or HubName.read(value).subfolder):
+            raise ValueError("publishing goes to a repository's main branch: give namespace/name alone")
+        return value
+
+    @field_validator("every_minutes")
+    @classmethod
+    def _not_too_often(cls, value: float) -> float:
+        if 0 < value < 10:
+            raise ValueError("the Hub limits commits: at most one in ten minutes")
+        return value
+
+
 class RunConfig(Settings):
     """A whole run. `model` holds published constructor keys; the task fills in what it determines."""
 
@@ -86,6 +111,10 @@ class RunConfig(Settings):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     finish: FinishConfig = FinishConfig()
+    publish: PublishConfig = PublishConfig()
+    init_from: str = Field(
+        "", description="checkpoint whose weights the run starts from: a folder, or hub:namespace/name@revision"
+    )
 
     @model_validator(mode="after")
     def _parts_are_sound(self) -> "RunConfig":
@@ -139,4 +168,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     group[key] = yaml.safe_load(text)
 
 
-__all__ = ["FinishConfig", "LossConfig", "OptimConfig", "RunConfig", "TrainConfig", "read_recipe", "task_kinds"]
+__all__ = [
+    "FinishConfig", "LossConfig", "OptimConfig", "PublishConfig", "RunConfig", "TrainConfig", "read_recipe", "task_kinds",
+]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +33,22 @@ class Progressing:
     best_accuracy: float = -1.0
 
 
-def train(config: RunConfig, folder: RunFolder, *, resume: bool = True) -> bool:
+def train(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    resume: bool = True,
+    start: ContinuousThoughtMachine | None = None,
+    on_save: Callable[[int], None] | None = None,
+) -> bool:
     """Train until the last step, or until SIGTERM or SIGINT asks to stop; either way the last step is saved.
 
     Args:
         config: the run.
         folder: where it is kept. A run that is found there goes on exactly where it was saved.
         resume: False starts over.
+        start: whose weights a new run begins with.
+        on_save: told each step whose checkpoint was just saved.
 
     Returns:
         Whether all steps are done.
@@ -54,6 +63,8 @@ def train(config: RunConfig, folder: RunFolder, *, resume: bool = True) -> bool:
     task = config.make_task()
     machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
     optimizer = make_optimizer(machine, config.optim)
+    if start is not None:
+        begin_with(machine, start)
     if accelerator.is_main_process:
         folder.begin(config)
     saved = folder.steps() if resume else []
@@ -66,13 +77,39 @@ def train(config: RunConfig, folder: RunFolder, *, resume: bool = True) -> bool:
         progress = restore(folder.progress(saved[-1]), optimizer, accelerator)
         folder.forget_after(progress.step)
     with stop_requests() as stopping:
-        done = _loop(config, task, model, optimizer, accelerator, folder, progress, stopping)
+        done = _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save)
     accelerator.end_training()
     return done
 
 
-def _loop(config, task, model, optimizer, accelerator, folder, progress, stopping) -> bool:
+def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachine) -> None:
+    """Give a new machine the weights of another; only an energy head may be new.
+
+    Raises:
+        ValueError: the two are not built alike.
+    """
+    mine, theirs = machine.state_dict(), start.state_dict()
+    wrong = [
+        f"`{name}` is {list(theirs[name].shape) if name in theirs else 'missing'} there, {list(mine[name].shape)} here"
+        for name in mine
+        if ENERGY not in name and (name not in theirs or theirs[name].shape != mine[name].shape)
+    ]
+    wrong += [f"`{name}` is there alone" for name in theirs.keys() - mine.keys() if ENERGY not in name]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"init_from does not fit this run's machine: {'; '.join(wrong[:3])}{more}.")
+    fitting = {name: tensor for name, tensor in theirs.items() if name in mine and tensor.shape == mine[name].shape}
+    machine.load_state_dict(fitting, strict=False)
+
+
+def _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save) -> bool:
     settings = config.train
+
+    def keep_now() -> None:
+        keep(config, task, model, optimizer, accelerator, folder, progress)
+        if on_save is not None and accelerator.is_main_process:
+            on_save(progress.step)
+
     batches = task.batches(
         settings.batch_size, settings.seed, accelerator.process_index, progress.step * settings.accumulate
     )
@@ -80,7 +117,7 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
     with terminal(accelerator.is_main_process, progress.step, settings.steps) as advance:
         while progress.step < settings.steps:
             if agree(stopping, accelerator):
-                keep(config, task, model, optimizer, accelerator, folder, progress)
+                keep_now()
                 if accelerator.is_main_process:
                     folder.say("stopped", progress.step, settings.steps)
                 return False
@@ -96,7 +133,7 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
             if step % settings.eval_every == 0 or last:
                 validate(config, task, model, accelerator, folder, progress)
             if step % settings.save_every == 0 or last:
-                keep(config, task, model, optimizer, accelerator, folder, progress)
+                keep_now()
     return True
 
 

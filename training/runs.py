@@ -1,6 +1,7 @@
 """A run folder: the interface between the process that trains and whoever watches.
 
-    runs/<id>/config.yaml  command.txt  status.json  metrics.jsonl  checkpoints/<step>/  trainer/<step>/  checkpoint/
+    runs/<id>/config.yaml  command.txt  origin.json  status.json  metrics.jsonl
+              checkpoints/<step>/  trainer/<step>/  checkpoint/  outbox/
 
 `checkpoints/<step>` are checkpoint folders that load without training code; `trainer/<step>` holds what a resumed run needs
 besides (optimiser, random states) and never leaves the machine. `checkpoint` is the finished one. This module alone knows
@@ -41,13 +42,12 @@ class RunFolder:
         return self.path / "trainer" / f"{step:08d}"
 
     def begin(self, config: RunConfig) -> None:
-        """Make the folder, or check that an existing one belongs to the same config."""
+        """Make the folder, or check that an existing one belongs to the same config; where it is published may change."""
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         recipe = self.path / "config.yaml"
-        if recipe.is_file() and recipe.read_text("utf-8") != text:
+        if recipe.is_file() and self.config().model_copy(update={"publish": config.publish}) != config:
             raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
-        recipe.write_text(text, "utf-8")
+        recipe.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
 
     def config(self) -> RunConfig:
         recipe = self.path / "config.yaml"
@@ -65,6 +65,13 @@ class RunFolder:
         path = self.path / "command.txt"
         return path.read_text("utf-8").strip() if path.is_file() else "unknown"
 
+    def remember_origin(self, name: str) -> None:
+        """Keep which checkpoint the weights came from at the start."""
+        write_json(self.path / "origin.json", {"init_from": name})
+
+    def origin(self) -> str:
+        return read_json(self.path / "origin.json", missing={}).get("init_from", "")
+
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""
         write_json(
@@ -75,6 +82,17 @@ class RunFolder:
         """Append a line to metrics.jsonl."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+
+    def last_validation(self) -> dict[str, float]:
+        """The newest figures on validation samples; {} before the first evaluation."""
+        for line in reversed(self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []):
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            if found := {name: value for name, value in values.items() if name.startswith("validation_")}:
+                return found
+        return {}
 
     def forget_after(self, step: int) -> None:
         """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""

@@ -15,7 +15,8 @@ A machine that takes its time: it looks, thinks *tick by tick*, and stops when i
 [Paper](https://arxiv.org/abs/2505.05522) · [original code](https://github.com/SakanaAI/continuous-thought-machines)"""
 CSS = """
 .gradio-container > main { max-width: 1500px; margin: 0 auto; }
-#summary { font-size: 0.9em; opacity: 0.85; }
+#summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
+.no-drawing [role=tab]:first-child { display: none; }
 """
 
 

@@ -16,13 +16,13 @@ SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 def read_picture(source: str | Path | None) -> np.ndarray:
-    """A picture as grey values.
+    """A picture as colours.
 
     Args:
         source: a file, a `data:` address such as a drawing's, or None where nothing was given.
 
     Returns:
-        (height, width) float32 from 0 (black) to 1 (white); transparent places are white.
+        (height, width, 3) float32, red, green and blue from 0 to 1; transparent places are white.
 
     Raises:
         ValueError: one sentence: what, got, what to do.
@@ -70,19 +70,23 @@ def _decode(picture: Image.Image) -> np.ndarray:
         raise ValueError(f"The picture is animated ({frames} frames); give a single still picture.")
     try:
         picture.load()
-        return _grey(ImageOps.exif_transpose(picture))
+        return _colours(ImageOps.exif_transpose(picture))
     except (OSError, ValueError, SyntaxError, EOFError, IndexError):
         raise ValueError("The picture is damaged or cut off; export it again as PNG or JPEG.") from None
 
 
-def _grey(picture: Image.Image) -> np.ndarray:
+def _colours(picture: Image.Image) -> np.ndarray:
     if picture.mode in SIXTEEN_BIT:
         values = np.asarray(picture, dtype=np.float32)
-        return np.clip(values / (65535 if values.max(initial=0) > 255 else 255), 0, 1)
+        return _of_grey(np.clip(values / (65535 if values.max(initial=0) > 255 else 255), 0, 1))
     if picture.mode == "F":
         values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
-        return np.clip(values / max(1.0, float(values.max(initial=0))), 0, 1)
+        return _of_grey(np.clip(values / max(1.0, float(values.max(initial=0))), 0, 1))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB").convert("L"), dtype=np.float32) / 255
+    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+
+
+def _of_grey(values: np.ndarray) -> np.ndarray:
+    return np.stack([values] * 3, -1)

@@ -10,9 +10,13 @@ from ctm.checkpoint import Checkpoint
 from inference import Recorder, Verdict, parse
 from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
 from training.tasks import Task
-from training.tasks.base import Given
+from training.tasks.base import Answer, Given
 
 TO_THE_END = "to the last tick"
+LIKELIEST = 8  # of many classes, those are kept that are among so many likeliest at some tick
+FEW = 12  # classes of which all are kept
+TOP = 5  # likeliest classes that a program is told
+MOST_NEURONS = 512  # that are kept; a screen has no more rows for them
 
 
 def policies_of(checkpoint: Checkpoint) -> dict[str, str]:
@@ -20,10 +24,10 @@ def policies_of(checkpoint: Checkpoint) -> dict[str, str]:
     measured = checkpoint.halting.get("policies", {})
     default = checkpoint.halting.get("default")
     names = sorted(measured, key=lambda name: name != default)
+    to_the_end = {TO_THE_END: f"ticks={checkpoint.machine.config.iterations}"}
     picked = {f"{NAMES.get(name, name)}": measured[name]["policy"] for name in names}
-    picked["the same answer three times"] = "same=3"
-    picked[TO_THE_END] = f"ticks={checkpoint.machine.config.iterations}"
-    return picked
+    picked = picked or to_the_end  # where nothing was measured, nothing is known of when it is safe to stop
+    return picked | {"the same answer three times": "same=3"} | to_the_end
 
 
 NAMES = {
@@ -67,7 +71,8 @@ def record_of(
     probabilities = softmax(np.stack(recorder.logits))[:, : read.positions]  # (t, P, C)
     chosen = probabilities.argmax(2)
     tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
-    choices = [int(choice) for choice in chosen[tick - 1]]
+    said = [task.present(read, choices) for choices in chosen.tolist()]
+    answer = said[tick - 1]
     energy = np.array(recorder.energy) if recorder.energy else None
     chance = p_correct(energy, checkpoint.halting.get("energy", {})) if energy is not None else None
     certainty = np.stack(recorder.certainty).mean(1)
@@ -81,21 +86,23 @@ def record_of(
         "answer_tick": tick,
         "halted_by": verdict.halted_by[0],
         "policy": str(rule),
-        "answer": task.answer(choices),
-        "label": task.label(choices),
+        "answer": answer.value,
+        "label": answer.label,
         "probability": float(probabilities[tick - 1].max(1).prod()),
         "milliseconds": round(milliseconds, 2),
         "energy": rounded(energy),
         "p_correct": rounded(chance),
         "certainty": rounded(certainty),
         "answers_by_tick": chosen.tolist(),
+        "likeliest": likeliest(probabilities[tick - 1], labels),
         "lines": [{"of": of, "at": at} for of, at in halting_lines(rule)],
         "choices": choices_of(probabilities, labels),
         "input": shown_input(read.shown),
+        "routes": routes_of(said),
         "attention": attention_of(recorder),
         "activity": activity_of(recorder, machine.config.d_model),
     }
-    record["sentence"] = sentence(task.say(choices), record, chance)
+    record["sentence"] = sentence(answer.sentence, record, chance)
     return record
 
 
@@ -157,9 +164,13 @@ def halting_lines(policy: Policy) -> list[tuple[str, float]]:
 
 
 def choices_of(probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """Answer probabilities by tick: all classes of a single choice, or the chosen class of every position."""
+    """Answer probabilities by tick: the classes of a single choice that matter, or the chosen class of every position."""
     if probabilities.shape[1] == 1:
-        return {"kind": "classes", "labels": labels, "probabilities": np.round(probabilities[:, 0], 4).tolist()}
+        kept = classes_that_matter(probabilities[:, 0])
+        return {
+            "kind": "classes", "of": len(labels), "labels": [labels[index] for index in kept],
+            "probabilities": np.round(probabilities[:, 0, kept], 6).tolist(),
+        }  # fmt: skip
     return {
         "kind": "positions",
         "labels": labels,
@@ -168,12 +179,36 @@ def choices_of(probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
     }
 
 
+def classes_that_matter(by_tick: np.ndarray) -> list[int]:
+    """All of a few classes; of many, those that were ever likely. In their own order."""
+    classes = by_tick.shape[1]
+    if classes <= FEW:
+        return list(range(classes))
+    return np.unique(np.argpartition(-by_tick, LIKELIEST, axis=1)[:, :LIKELIEST]).tolist()
+
+
+def likeliest(probabilities: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """The likeliest classes of a single choice, the likeliest first; nothing for an answer of several positions."""
+    if len(probabilities) > 1:
+        return []
+    order = np.argsort(-probabilities[0], kind="stable")[:TOP].tolist()
+    return [{"label": labels[index], "probability": round(float(probabilities[0, index]), 4)} for index in order]
+
+
+def routes_of(said: list[Answer]) -> list[list[int]] | None:
+    """By tick, where the answer leads in the picture: row, column, row, column ...; None if answers lead nowhere."""
+    if any(answer.route is None for answer in said):
+        return None
+    return [[number for place in answer.route or [] for number in place] for answer in said]
+
+
 def shown_input(shown: dict[str, Any]) -> dict[str, Any]:
     if shown["kind"] != "picture":
         return {"group": 1, **shown}
     pixels = np.asarray(shown["pixels"])
-    height, width = pixels.shape
-    return {"kind": "picture", "width": width, "height": height, "data": packed(pixels * 255)}
+    height, width, *channels = pixels.shape
+    size = {"width": width, "height": height, "channels": channels[0] if channels else 1}
+    return {key: value for key, value in shown.items() if key != "pixels"} | size | {"data": packed(pixels * 255)}
 
 
 def attention_of(recorder: Recorder) -> dict[str, Any] | None:
@@ -186,6 +221,8 @@ def attention_of(recorder: Recorder) -> dict[str, Any] | None:
 
 def activity_of(recorder: Recorder, neurons: int) -> dict[str, Any]:
     activations = recorder.channel("post_activations")  # (t, D)
+    if activations.shape[1] > MOST_NEURONS:
+        activations = activations[:, np.linspace(0, activations.shape[1] - 1, MOST_NEURONS).round().astype(int)]
     return {"neurons": activations.shape[1], "of": neurons, "data": packed(128 + activations * 127)}
 
 

@@ -28,6 +28,8 @@ class CheckpointInfo:
     name: str
     title: str
     takes: str  # "image" or "text"
+    drawn: bool  # whether a drawing by hand is something to give
+    invents: bool  # whether `invent` makes up new inputs
     hint: str
     examples: list[Any]
     policies: dict[str, str]  # name for people -> policy text; the default first
@@ -70,6 +72,8 @@ class Services:
             name=name,
             title=task.title,
             takes=task.takes,
+            drawn=task.drawn,
+            invents=task.invents,
             hint=task.hint,
             examples=task.examples(),
             policies=policies_of(loaded.checkpoint),
@@ -90,7 +94,7 @@ class Services:
             loaded = self._loaded.get(name)
             if loaded is None or loaded.stamp != stamp:
                 checkpoint = load(folder)
-                loaded = Loaded(checkpoint, task_of(checkpoint.task), stamp)
+                loaded = Loaded(checkpoint, task_of(checkpoint.task, checkpoint.machine.config.published()), stamp)
             self._loaded[name] = loaded
             self._loaded.move_to_end(name)
             while len(self._loaded) > KEPT_IN_MEMORY:
@@ -99,12 +103,16 @@ class Services:
 
     # --- thinking ------------------------------------------------------------------------------------------------
 
+    def invent(self, name: str, seed: int) -> Any:
+        """A new input for this checkpoint, where its `info` says that it `invents`."""
+        return self._load(name).task.invent(seed)
+
     def think(self, name: str, given: Any, policy: str) -> dict[str, Any]:
         """Think about what a person gave.
 
         Args:
             name: checkpoint.
-            given: a text, or a picture as grey values (h, w).
+            given: a text, or a picture as (h, w, 3) values from 0 to 1.
             policy: halting rule as text; empty for the checkpoint's own.
 
         Returns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of, read_card, read_json
 
@@ -52,7 +52,16 @@ class Description:
     card: str = ""
 
 
-class Store(Protocol):
+@runtime_checkable
+class Destination(Protocol):
+    """Where checkpoints can be put."""
+
+    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
+        """Put a checkpoint folder there. The same message twice publishes once."""
+
+
+@runtime_checkable
+class Store(Destination, Protocol):
     """A place of checkpoints. All errors are `ValueError` with one sentence; `Unavailable` where waiting may help."""
 
     def names(self) -> list[str]:
@@ -63,9 +72,6 @@ class Store(Protocol):
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:
         """The folder of a checkpoint on this machine, whole and verified."""
-
-    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Put a checkpoint folder into the store. The same message twice publishes once."""
 
 
 def is_whole(folder: Path) -> bool:

@@ -18,7 +18,7 @@ SMALL = {
     "iterations": 6, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
     "memory_length": 3, "memory_hidden_dims": 2, "energy_head_enabled": True, "energy_hidden_dim": 4,
 }  # fmt: skip
-KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic"}
+KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
 
 
 def make_checkpoint(folder: Path, kind: str, **changes) -> Path:
@@ -36,7 +36,7 @@ def make_checkpoint(folder: Path, kind: str, **changes) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
-    """A folder of three small checkpoints."""
+    """A folder of small checkpoints."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for name, kind in KINDS.items():
         make_checkpoint(folder / name, kind)

@@ -150,6 +150,41 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
     expect(sentence(page)).to_have_text(SENTENCE)
 
 
+def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
+    choose(page, "#checkpoint", "mazes")
+    expect(page.get_by_role("tab", name="Draw")).to_be_hidden()
+    expect(page.locator("#picture-hint")).to_contain_text("15 x 15")
+    page.click("#invent")
+    expect(sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure by its energy"))
+    expect(page.locator("#upload img")).to_be_visible()
+    assert painted(page, "route") and painted(page, "attention")
+    expect(page.locator("#thought canvas[data-live=route]")).to_have_attribute(
+        "aria-label", re.compile(r"way has \d+ step")
+    )
+    grey = tmp_path / "grey.png"
+    Image.new("L", (45, 45), 255).save(grey)
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("#upload input[type=file]").set_input_files(grey)
+    page.wait_for_selector("#upload img")
+    page.click("#think-upload")
+    expect(page.locator("#thought [data-live=empty]")).to_contain_text("one red pixel")
+    choose(page, "#checkpoint", "digits")
+    expect(page.get_by_role("tab", name="Draw")).to_be_visible()
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(page.locator("#thought [data-live=route-panel]")).to_be_hidden()
+
+
+def test_panels_are_as_wide_as_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    draw_one(page)
+    page.click("#think-drawing")
+    expect(sentence(page)).to_have_text(SENTENCE)
+    widths = page.locator("#thought .live-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
+    assert min(widths) > 280
+
+
 def test_a_policy_is_picked_by_name_and_its_rule_is_shown(page):
     rule = page.locator("#rule textarea, #rule input")
     expect(rule).to_have_value("energy<-0.05")

@@ -30,30 +30,41 @@ def stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True
                    ("P", "a.gif"), ("RGB", "a.webp"), ("RGB", "a.bmp"), ("CMYK", "a.tiff"), ("LA", "a.png")],
 )  # fmt: skip
 def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
-    grey = read_picture(saved(tmp_path, stroke(mode), name))
-    assert grey.shape == (120, 90) and grey.dtype == np.float32
-    assert grey[60, 45] < 0.15 and grey[60, 5] > 0.85
+    pixels = read_picture(saved(tmp_path, stroke(mode), name))
+    assert pixels.shape == (120, 90, 3) and pixels.dtype == np.float32
+    assert pixels[60, 45].max() < 0.15 and pixels[60, 5].min() > 0.85
+
+
+@pytest.mark.parametrize(
+    "mode, name", [("RGB", "a.png"), ("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("P", "a.gif")],
+)  # fmt: skip
+def test_colours_stay_what_they_are(tmp_path, mode, name):
+    picture = Image.new("RGB", (60, 40), (220, 30, 60))
+    picture.paste((20, 160, 200), (30, 0, 60, 40))
+    pixels = read_picture(saved(tmp_path, picture.quantize(8) if mode == "P" else picture.convert(mode), name))
+    np.testing.assert_allclose(pixels[20, 10] * 255, (220, 30, 60), atol=12)
+    np.testing.assert_allclose(pixels[20, 50] * 255, (20, 160, 200), atol=12)
 
 
 def test_sixteen_bit_pictures_keep_their_greys(tmp_path):
     deep = np.full((60, 60), 60_000, np.uint16)
     deep[20:40, 20:40] = 3_000
-    grey = read_picture(saved(tmp_path, Image.fromarray(deep)))
-    assert grey[30, 30] == pytest.approx(3_000 / 65_535, abs=1e-3)
-    assert grey[0, 0] == pytest.approx(60_000 / 65_535, abs=1e-3)
+    pixels = read_picture(saved(tmp_path, Image.fromarray(deep)))
+    assert pixels[30, 30] == pytest.approx([3_000 / 65_535] * 3, abs=1e-3)
+    assert pixels[0, 0] == pytest.approx([60_000 / 65_535] * 3, abs=1e-3)
 
 
 def test_transparent_places_are_white(tmp_path):
     picture = Image.new("RGBA", (50, 50), (0, 0, 0, 0))
     picture.paste((10, 10, 10, 255), (20, 10, 30, 40))
-    grey = read_picture(saved(tmp_path, picture))
-    assert grey[0, 0] == 1 and grey[20, 25] < 0.1
+    pixels = read_picture(saved(tmp_path, picture))
+    assert pixels[0, 0].min() == 1 and pixels[20, 25].max() < 0.1
 
 
 def test_a_turned_photograph_is_turned_back(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
-    assert read_picture(saved(tmp_path, stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120)
+    assert read_picture(saved(tmp_path, stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120, 3)
 
 
 def refused(path) -> str:
@@ -84,7 +95,7 @@ def test_a_drawing_comes_as_a_data_address():
     content = io.BytesIO()
     stroke().save(content, "PNG")
     address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-    assert read_picture(address)[60, 45] < 0.15
+    assert read_picture(address)[60, 45].max() < 0.15
     for broken in ("data:image/png;base64,", "data:image/png;base64,%%%", "data:", "data:text/html,hello"):
         assert "not a picture" in refused(broken)
 

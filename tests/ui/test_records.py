@@ -1,9 +1,22 @@
 """What a record says in words and lines."""
 
+import base64
+
+import numpy as np
 import pytest
 
 from inference.policies import parse
-from ui.records import because, halting_lines, percent
+from training.tasks.base import Answer
+from ui.records import (
+    because,
+    choices_of,
+    classes_that_matter,
+    halting_lines,
+    likeliest,
+    percent,
+    routes_of,
+    shown_input,
+)
 
 
 def test_nothing_is_quite_certain():
@@ -22,3 +35,36 @@ def test_what_ended_a_thought_is_said_in_words(rule, words):
 def test_lines_to_draw_come_from_the_rule():
     assert halting_lines(parse("energy<-2|certainty>0.9|same=3")) == [("energy", -2.0), ("certainty", 0.9)]
     assert halting_lines(parse("ticks=3")) == []
+
+
+def test_of_many_classes_those_are_kept_that_were_ever_likely():
+    by_tick = np.exp(np.random.default_rng(0).normal(size=(5, 1, 1000)) * 3)
+    by_tick /= by_tick.sum(2, keepdims=True)
+    labels = [f"c{index}" for index in range(1000)]
+    choices = choices_of(by_tick, labels)
+    assert choices["of"] == 1000 and 8 <= len(choices["labels"]) <= 40
+    for row, kept in zip(by_tick[:, 0], choices["probabilities"], strict=True):
+        best = np.sort(row)[::-1][:8]
+        assert set(np.round(best, 6)) <= set(kept)
+        assert choices["labels"][int(np.argmax(kept))] == labels[int(row.argmax())]
+    assert classes_that_matter(by_tick[:, 0, :10]) == list(range(10))
+
+
+def test_the_likeliest_classes_come_in_order():
+    assert likeliest(np.array([[0.1, 0.6, 0.3]]), ["a", "b", "c"]) == [
+        {"label": "b", "probability": 0.6}, {"label": "c", "probability": 0.3}, {"label": "a", "probability": 0.1},
+    ]  # fmt: skip
+    assert likeliest(np.full((2, 3), 1 / 3), ["a", "b", "c"]) == []
+
+
+@pytest.mark.parametrize("shape, channels", [((4, 6), 1), ((4, 6, 3), 3)])
+def test_a_picture_is_packed_with_its_colours(shape, channels):
+    pixels = np.random.default_rng(0).random(shape)
+    shown = shown_input({"kind": "picture", "pixels": pixels, "goal": [1, 2]})
+    assert (shown["width"], shown["height"], shown["channels"], shown["goal"]) == (6, 4, channels, [1, 2])
+    assert base64.b64decode(shown["data"]) == np.rint(pixels * 255).astype(np.uint8).tobytes()
+
+
+def test_routes_are_flat_and_only_where_answers_lead_somewhere():
+    assert routes_of([Answer(0, "a", "A", [(1, 2), (1, 3)]), Answer(0, "a", "A", [(1, 2)])]) == [[1, 2, 1, 3], [1, 2]]
+    assert routes_of([Answer(0, "a", "A")]) is None

@@ -33,11 +33,20 @@ def make_task(values: dict[str, Any]) -> Task:
     return task(task.Settings.read(settings, "task"))
 
 
-def task_of(description: dict[str, Any]) -> Task:
-    """The task that a checkpoint's `task.json` describes."""
+def task_of(description: dict[str, Any], config: dict[str, Any] | None = None) -> Task:
+    """The task that a checkpoint's `task.json` describes, or where it has none, the one that its config speaks for."""
+    description = description or (infer_task(config) if config else None) or {}
     if "task" not in description:
         raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
     return make_task({"kind": description["task"], **description.get("settings", {})})
 
 
-__all__ = ["Task", "make_task", "task_kinds", "task_of"]
+def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
+    """What a `task.json` would say beside a bare published `config.json`, which tells no task; None where that is open."""
+    for kind, task in registry().items():
+        if (settings := task.infer(config)) is not None:
+            return make_task({"kind": kind, **settings}).describe()
+    return None
+
+
+__all__ = ["Task", "infer_task", "make_task", "task_kinds", "task_of"]

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, split_of
 
 COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
 SHOWN = 4
@@ -72,14 +72,9 @@ class Arithmetic(Task):
         items = [digit for number in numbers for digit in str(number).zfill(self.settings.digits)]
         return Given(inputs, {"kind": "sequence", "items": items, "group": self.settings.digits}, self.settings.digits)
 
-    def answer(self, choices: list[int]) -> int:
-        return int("".join(map(str, choices)))
-
-    def label(self, choices: list[int]) -> str:
-        return str(self.answer(choices))
-
-    def say(self, choices: list[int]) -> str:
-        return f"Next comes {self.answer(choices)}"
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        number = int("".join(map(str, choices)))
+        return Answer(number, str(number), f"Next comes {number}")
 
     def labels(self) -> list[str]:
         return [str(digit) for digit in range(10)]

@@ -49,8 +49,19 @@ class Given:
     """What a person gave, read: the machine's input, and what of it is shown beside the thought."""
 
     inputs: Tensor  # one row
-    shown: dict[str, Any]  # plain data: {"kind": "picture", "pixels": ...} or {"kind": "sequence", "items": [...]}
+    shown: dict[str, Any]  # "kind": "picture" and "pixels" (h, w) or (h, w, 3), 0 to 1; or "sequence" and "items"
     positions: int  # how many positions of the answer count
+    content: Any = None  # what the task must know of it to speak of an answer, such as the maze
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, for programs and for people."""
+
+    value: Any  # plain data
+    label: str  # in a word
+    sentence: str  # without its full stop
+    route: list[tuple[int, int]] | None = None  # where it leads in the shown picture: (row, column) after every step
 
 
 class Task(ABC):
@@ -60,6 +71,8 @@ class Task(ABC):
     title: ClassVar[str]  # for people
     takes: ClassVar[str]  # "image" or "text": what a person gives
     hint: ClassVar[str]  # one line on what to give
+    drawn: ClassVar[bool] = False  # whether a drawing by hand is something to give
+    invents: ClassVar[bool] = False  # whether it can make up a new input
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     Settings: ClassVar[type[Settings]]
 
@@ -76,23 +89,15 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, given: Any) -> Given:
-        """Read what a person gave.
+        """Read what a person gave: a text, or a picture as (h, w, 3) values from 0 to 1.
 
         Raises:
             ValueError: one sentence: what, got, what to do.
         """
 
     @abstractmethod
-    def answer(self, choices: list[int]) -> Any:
-        """The answer as plain data, from the class of every position that counts."""
-
-    @abstractmethod
-    def label(self, choices: list[int]) -> str:
-        """The answer in a word."""
-
-    @abstractmethod
-    def say(self, choices: list[int]) -> str:
-        """The answer in a sentence, without its full stop."""
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        """What an answer to a given input means, from the class of every position that counts."""
 
     @abstractmethod
     def labels(self) -> list[str]:
@@ -101,6 +106,15 @@ class Task(ABC):
     def examples(self) -> list[Any]:
         """Inputs to try, one click away: texts, or pictures as arrays."""
         return []
+
+    def invent(self, seed: int) -> Any:
+        """A new input to try, where `invents` says so: a text, or a picture as (h, w, 3) bytes."""
+        raise NotImplementedError
+
+    @classmethod
+    def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
+        """The settings under which a machine of this published config most likely does this task; None if it does not."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """The contents of `task.json`."""
@@ -123,3 +137,8 @@ def split_of(content: bytes) -> str:
     """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
     number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % 100
     return next(name for bound, name in SHARES if number < bound)
+
+
+def sees_pictures(config: dict[str, Any]) -> bool:
+    """Whether a machine of this published config has a backbone for pictures."""
+    return str(config.get("backbone_type")).startswith(("resnet", "shallow-wide"))

@@ -4,13 +4,11 @@ Training pictures are shifted, turned and scaled a little, differently at every 
 """
 
 import hashlib
-import io
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as parquet
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
@@ -19,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Batch, Given, Task, TaskShape
+from training.tables import labels_in, pictures_in, read_table
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape
 
 DATA = Path(__file__).parents[2] / "data"
 SIDE = 28
@@ -37,6 +36,7 @@ class Digits(Task):
     title = "Handwritten digits"
     takes = "image"
     hint = "draw a digit from 0 to 9, or give a picture of one"
+    drawn = True
     Settings = DigitsSettings
 
     def shape(self) -> TaskShape:
@@ -72,19 +72,14 @@ class Digits(Task):
         return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
 
     def read(self, given: Any) -> Given:
-        """Read a grey picture (h, w), values 0 (black) to 1 (white), of any size, dark on light or light on dark."""
-        pixels = like_mnist(np.asarray(given, dtype=np.float32))
+        """Read a picture of any size, dark on light or light on dark."""
+        pixels = like_mnist(grey_of(np.asarray(given, dtype=np.float32)))
         inputs = make_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
         return Given(inputs, {"kind": "picture", "pixels": pixels}, 1)
 
-    def answer(self, choices: list[int]) -> int:
-        return choices[0]
-
-    def label(self, choices: list[int]) -> str:
-        return str(choices[0])
-
-    def say(self, choices: list[int]) -> str:
-        return f"It is {'an' if choices[0] == 8 else 'a'} {choices[0]}"
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        digit = choices[0]
+        return Answer(digit, str(digit), f"It is {'an' if digit == 8 else 'a'} {digit}")
 
     def labels(self) -> list[str]:
         return [str(digit) for digit in range(10)]
@@ -101,6 +96,11 @@ class Digits(Task):
             "strokes": "light on dark",
         }
         return super().describe() | {"preprocessing": preprocessing}
+
+
+def grey_of(pixels: np.ndarray) -> np.ndarray:
+    """Brightness (h, w) of a picture (h, w, 3); grey pictures (h, w) are taken as they are."""
+    return pixels if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def like_mnist(grey: np.ndarray) -> np.ndarray:
@@ -183,21 +183,9 @@ def read_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " 
     Raises:
         ValueError: no such file, no such columns, or a row that is not a picture with a label from 0 to 9.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}.")
-    try:
-        table = parquet.read_table(path, columns=["image", "label"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path.name} is not a parquet file with `image` and `label` columns: {error}") from None
+    table = read_table(path, ["image", "label"])
     pictures = torch.empty(len(table), 1, SIDE, SIDE)
-    for row, value in enumerate(table["image"].to_pylist()):
-        data = value.get("bytes") if isinstance(value, dict) else value
-        try:
-            picture = Image.open(io.BytesIO(data)).convert("L").resize((SIDE, SIDE))
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{path.name}: row {row} is not a picture: {error}") from None
-        pictures[row, 0] = torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
-    labels = torch.tensor(table["label"].to_pylist())
-    if len(labels) == 0 or labels.dtype != torch.long or labels.min() < 0 or labels.max() > 9:
-        raise ValueError(f"{path.name}: labels must be whole numbers from 0 to 9.")
-    return pictures, labels
+    for row, picture in enumerate(pictures_in(table, path.name)):
+        grey = np.array(picture.convert("L").resize((SIDE, SIDE)), dtype=np.float32)
+        pictures[row, 0] = torch.from_numpy(grey / 255)
+    return pictures, torch.tensor(labels_in(table, path.name, classes=10))

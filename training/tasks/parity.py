@@ -1,23 +1,36 @@
 """Cumulative parity (paper section 4.3): for every bit, whether the ones so far are odd or even, at any length up to L.
 
 Shorter rows are padded; past their end the last answer is held, so that every position of the answer means something.
+Published machines see rows of one length, with every 1 as -1 and every 0 as +1: that is the encoding `signs`.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from jaxtyping import Int
+from pydantic import Field, model_validator
+from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TRAIN, Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, split_of
 
 PAD = 2
+LISTED = 20  # rows of up to so many bits are few enough to list them all
 
 
 class ParitySettings(Settings):
-    length: int = Field(16, ge=1, le=20, description="longest row of bits")
+    length: int = Field(16, ge=1, le=512, description="longest row of bits; with signs, the length of every row")
+    encoding: Literal["tokens", "signs"] = Field(
+        "tokens", description="how bits are shown: 0, 1 and padding, or as published machines see them, +1 and -1"
+    )
+
+    @model_validator(mode="after")
+    def _rows_can_be_listed(self) -> "ParitySettings":
+        if self.encoding == "tokens" and self.length > LISTED:
+            raise ValueError(f"task.length may be {LISTED} at most with tokens, got {self.length}; longer with signs.")
+        return self
 
 
 class Parity(Task):
@@ -28,11 +41,16 @@ class Parity(Task):
 
     @property
     def hint(self) -> str:
-        return f"1 to {self.settings.length} bits, such as 1011001"
+        length = self.settings.length
+        return f"{length} bits of 0 and 1" if self._signs else f"1 to {length} bits, such as 1011001"
+
+    @property
+    def _signs(self) -> bool:
+        return self.settings.encoding == "signs"
 
     def shape(self) -> TaskShape:
         length = self.settings.length
-        return TaskShape(f"tokens-3x{length}", classes=2, positions=length)
+        return TaskShape("parity_backbone" if self._signs else f"tokens-3x{length}", classes=2, positions=length)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Lengths are drawn evenly among those that the split has rows of, then rows of that length evenly.
@@ -40,7 +58,10 @@ class Parity(Task):
         To train on, the longer of two drawn lengths is taken: short rows are learned soon, long ones are what takes time.
         """
         longest = self.settings.length
-        there = torch.tensor([length for length in range(1, longest + 1) if len(rows_of(split, length))])
+        if longest > LISTED:
+            return self._batch(drawn_rows(split, longest, count, generator), torch.full((count,), longest))
+        fewest = longest if self._signs else 1
+        there = torch.tensor([length for length in range(fewest, longest + 1) if len(rows_of(split, length))])
         if not len(there):
             raise ValueError(
                 f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more."
@@ -48,11 +69,17 @@ class Parity(Task):
         draws = torch.randint(len(there), (2 if split == TRAIN else 1, count), generator=generator)
         lengths = there[draws.amax(0)]
         picks = torch.rand(count, generator=generator)
-        inputs = torch.full((count, longest), PAD)
+        bits = torch.full((count, longest), PAD)
         for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):
             codes = rows_of(split, length)
-            inputs[row, :length] = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
-        return Batch(inputs, (inputs == 1).cumsum(1) % 2, lengths)
+            bits[row, :length] = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
+        return self._batch(bits, lengths)
+
+    def _batch(self, bits: Int[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Batch:
+        return Batch(self._encoded(bits), (bits == 1).cumsum(1) % 2, lengths)
+
+    def _encoded(self, bits: Int[Tensor, "B L"]) -> Tensor:
+        return 1.0 - 2.0 * bits if self._signs else bits
 
     def read(self, given: Any) -> Given:
         text = "".join(str(given or "").replace(",", " ").split())
@@ -61,26 +88,33 @@ class Parity(Task):
             raise ValueError(f"Type some bits: {self.hint}.")
         if strange := sorted(set(text) - {"0", "1"}):
             raise ValueError(f"Bits are 0 and 1 only, got {strange[0]!r}. Type {self.hint}.")
-        if len(text) > longest:
-            raise ValueError(f"This checkpoint reads at most {longest} bits, got {len(text)}.")
+        if len(text) > longest or (self._signs and len(text) < longest):
+            most = "exactly" if self._signs else "at most"
+            raise ValueError(f"This checkpoint reads {most} {longest} bits, got {len(text)}.")
         bits = [int(bit) for bit in text]
-        inputs = torch.tensor([bits + [PAD] * (longest - len(bits))])
+        inputs = self._encoded(torch.tensor([bits + [PAD] * (longest - len(bits))]))
         return Given(inputs, {"kind": "sequence", "items": [str(bit) for bit in bits]}, len(bits))
 
-    def answer(self, choices: list[int]) -> list[int]:
-        return choices
-
-    def label(self, choices: list[int]) -> str:
-        return self.labels()[choices[-1]]
-
-    def say(self, choices: list[int]) -> str:
-        return f"The number of ones is {self.label(choices)}"
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        label = self.labels()[choices[-1]]
+        return Answer(choices, label, f"The number of ones is {label}")
 
     def labels(self) -> list[str]:
         return ["even", "odd"]
 
     def examples(self) -> list[str]:
-        return ["1011", "0110100110010110"[: self.settings.length], "1" * self.settings.length]
+        length = self.settings.length
+        mixed = ("0110100110010110" * (length // 16 + 1))[:length]
+        return [*([] if self._signs else ["1011"]), mixed, "1" * length]
+
+    @classmethod
+    def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
+        """A published backbone for signs, and two classes a position."""
+        shape = list(config.get("prediction_reshaper") or [])
+        if config.get("backbone_type") != "parity_backbone" or len(shape) != 2 or shape[1] != 2:
+            return None
+        length = config.get("out_dims", 0) // 2 if shape[0] == -1 else shape[0]
+        return {"length": length, "encoding": "signs"}
 
 
 def bits_of(code: int | np.integer, length: int) -> np.ndarray:
@@ -93,3 +127,13 @@ def rows_of(split: str, length: int) -> np.ndarray:
     codes = np.arange(2**length)
     ours = [split_of(f"parity {length} {code}".encode()) == split for code in codes.tolist()]
     return codes[np.array(ours)]
+
+
+def drawn_rows(split: str, length: int, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+    """Rows of a split that are too many to list: drawn evenly, those of other splits thrown away."""
+    kept: list[Tensor] = []
+    while len(kept) < count:
+        for row in torch.randint(2, (2 * count, length), generator=generator):
+            if split_of(b"parity" + bytes(row.tolist())) == split:
+                kept.append(row)
+    return torch.stack(kept[:count])

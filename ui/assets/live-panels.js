@@ -163,7 +163,7 @@ function drawPositions() {
   const pen = penFor(canvas, strip.top + strip.height + 6);
   places.forEach(({ x, row }, index) => {
     const top = row * high, choice = chosen[tick - 1][index], middle = x + cell / 2 - 1;
-    write(pen, items ? items[index] : `${index + 1}.`, middle, top + 8, { align: "center", size: 11, colour: look.faint, room: cell - 4 });
+    write(pen, items ? items[index] : index < 99 ? `${index + 1}.` : String(index + 1), middle, top + 8, { align: "center", size: 11, colour: look.faint, room: cell - 4 });
     drawCell(pen, x, top + 17, cell - 3, high - 24, hue(choice), sureness(confidence[tick - 1][index]) * 0.75);
     write(pen, name(labelOf(thought.answer, choice)), middle, top + 17 + (high - 24) / 2, { align: "center", size: font, weight: 600, room: cell - 6 });
   });
@@ -173,6 +173,69 @@ function drawPositions() {
   }
   const heat = image("answer", thought.ticks, size, (column, row) => [...hue(chosen[column][row]), sureness(confidence[column][row])]);
   drawByTick(pen, heat, strip);
+}
+
+// --- panel: the way through the picture --------------------------------------------------------------------------------
+
+/** The way that this tick's answer takes, over the picture; a ring is where it starts, a star where it should end. */
+function drawRoute() {
+  const { input, routes } = thought, { width: across, height: down } = input, canvas = parts.route, ratio = down / across;
+  const side = Math.min(canvas.clientWidth, 420, 480 / ratio), cell = side / across, pen = penFor(canvas, side * ratio + 26);
+  const left = (canvas.clientWidth - side) / 2, at = ([row, column]) => [left + (column + 0.5) * cell, (row + 0.5) * cell];
+  drawPicture(pen, left, 0, side);
+  const route = routes[tick - 1], points = route.map(at), thick = clamp(cell * 0.34, 2, 7);
+  pen.lineJoin = pen.lineCap = "round";
+  stroke(pen, points, "#ffffff", thick + 3);
+  stroke(pen, points, HUES[0], thick);
+  if (points.length) drawDot(pen, points.at(-1), clamp(cell * 0.36, 3, 8), HUES[0]);
+  if (input.start) drawRing(pen, at(input.start), clamp(cell * 0.42, 4, 10));
+  if (input.goal) drawStar(pen, at(input.goal), clamp(cell * 0.62, 6, 14));
+  const words = `tick ${tick}: ${count(Math.max(0, route.length - 1), "step")}${reachesGoal(tick) ? ", goal reached" : ""}`;
+  write(pen, words, canvas.clientWidth / 2, side * ratio + 15, { align: "center", weight: 600 });
+}
+
+/** The picture that was given, from its left to its right edge; as it is where pixels show, blended where they are tiny. */
+function drawPicture(pen, left, top, side) {
+  const { width: across, height: down, channels, pixels } = thought.input;
+  const at = (column, row) => (row * across + column) * channels;
+  const colour = channels === 3 ? (...place) => pixels.subarray(at(...place), at(...place) + 3) : (...place) => new Array(3).fill(pixels[at(...place)]);
+  pen.imageSmoothingEnabled = across * 3 > side;
+  pen.drawImage(image("picture", across, down, colour), left, top, side, (side * down) / across);
+}
+
+function drawDot(pen, [x, y], radius, colour) {
+  pen.beginPath();
+  pen.arc(x, y, radius, 0, 7);
+  pen.fillStyle = colour;
+  pen.fill();
+  pen.strokeStyle = "#ffffff";
+  pen.lineWidth = 1.5;
+  pen.stroke();
+}
+
+function drawRing(pen, [x, y], radius) {
+  for (const [colour, width] of [["#000000", 4], ["#ffffff", 2]]) {
+    pen.beginPath();
+    pen.arc(x, y, radius, 0, 7);
+    pen.strokeStyle = colour;
+    pen.lineWidth = width;
+    pen.stroke();
+  }
+}
+
+function drawStar(pen, [x, y], radius) {
+  pen.beginPath();
+  for (let point = 0; point < 10; point++) {
+    const far = point % 2 ? radius * 0.45 : radius, turn = (point * Math.PI) / 5 - Math.PI / 2;
+    pen.lineTo(x + far * Math.cos(turn), y + far * Math.sin(turn));
+  }
+  pen.closePath();
+  pen.lineJoin = "round";
+  pen.strokeStyle = "#000000";
+  pen.lineWidth = 3;
+  pen.stroke();
+  pen.fillStyle = "#F0E442";
+  pen.fill();
 }
 
 /** Confidence above guessing: 0 where all classes are alike, 1 where one is certain. */
@@ -193,7 +256,7 @@ function attentionOf(head) {
 const warmth = (x) => look.warm[Math.round(x * 255)];
 
 function drawPictureLooks() {
-  const { input: { width: across, height: down, grey }, attention: { shown, map } } = thought, canvas = parts.attention;
+  const { input: { width: across, height: down }, attention: { shown, map } } = thought, canvas = parts.attention;
   const width = canvas.clientWidth, gap = 10, label = 16, ratio = down / across;
   let big = Math.min(width * 0.52, 260, 320 / ratio), beside = bestGrid(shown, width - big - 2 * gap, big * ratio, ratio, gap, label);
   const below = beside.side < 44;
@@ -201,10 +264,8 @@ function drawPictureLooks() {
   beside.side = Math.min(beside.side, 110);
   const line = beside.side * ratio + label + 2, rows = Math.ceil(shown / beside.columns);
   const pen = penFor(canvas, below ? big * ratio + gap + rows * line : Math.max(big * ratio, rows * line) + 2);
-  const picture = image("picture", across, down, (column, row) => new Array(3).fill(grey[row * across + column]));
   const draw = (head, left, top, side) => {
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(picture, left, top, side, side * ratio);
+    drawPicture(pen, left, top, side);
     images.delete("overlay");
     const weights = attentionOf(head), overlay = image("overlay", map[1], map[0], (column, row) => [...warmth(weights[row * map[1] + column]), weights[row * map[1] + column] * 0.85]);
     pen.imageSmoothingEnabled = true; // places overlap in the picture, so hard edges would claim too much

@@ -13,7 +13,7 @@ function dress() {
     (thought.ticks < thought.iterations ? " Hatched ticks were never needed." : "") +
     (thought.answerTick < thought.ticks ? ` The answer given is that of tick ${thought.answerTick}.` : "");
   legend("chart", [energy && [look.energy, "energy", "line"], [look.certainty, "certainty", "line"]]);
-  arrange({ chart: true, answer, attention, activity });
+  arrange({ chart: true, route: thought.routes, answer, attention, activity });
   if (answer) dressAnswer(answer);
   if (attention) {
     const most = attention.heads > attention.shown ? ` The first ${attention.shown} of ${attention.heads} heads are shown.` : "";
@@ -70,6 +70,7 @@ function draw() {
   if (!thought || !element.isConnected || !parts.chart.clientWidth) return; // in a hidden tab: drawn when its size is known
   drawChart();
   if (thought.answer) (thought.answer.kind === "classes" ? drawClasses : drawPositions)();
+  if (thought.routes) drawRoute();
   if (thought.attention) (thought.input.kind === "picture" ? drawPictureLooks : drawSequenceLooks)();
   if (thought.activity) drawActivity();
   for (const name of ["answer", "attention"]) {

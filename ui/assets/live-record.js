@@ -49,6 +49,7 @@ function readThought(value) {
     lines: list(said.lines).map(object).filter((line) => isNumber(line.at)).slice(0, 4).map(({ of, at }) => ({ of, at })),
     answer: readAnswer(object(said.choices ?? said.answer), ticks, answerTick),
     input,
+    routes: readRoutes(said.routes, ticks, input),
     attention: readAttention(object(said.attention), ticks, input),
     activity: readActivity(object(said.activity), ticks),
   };
@@ -58,7 +59,8 @@ function readAnswer(said, ticks, answerTick) {
   const labels = list(said.labels).map((label) => text(label, 80));
   if (said.kind === "classes") {
     const rows = table(said.probabilities, ticks, MOST_CLASSES);
-    return rows && { kind: "classes", rows, size: rows[0].length, labels, shown: likeliest(rows[answerTick - 1]) };
+    const size = rows && whole(said.of, rows[0].length, 1e9); // classes that never mattered are left out of the rows
+    return rows && { kind: "classes", rows, size, labels, shown: likeliest(rows[answerTick - 1]) };
   }
   const chosen = table(said.chosen, ticks, MOST_PLACES), confidence = table(said.confidence, ticks, MOST_PLACES);
   if (said.kind !== "positions" || !chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
@@ -83,11 +85,21 @@ function likeliest(final) {
 function readInput(said) {
   if (said.kind === "picture") {
     const width = whole(said.width, 0, 4096), height = whole(said.height, 0, 4096);
-    const grey = width && height ? bytes(said.data, width * height) : null;
-    return grey && { kind: "picture", width, height, grey };
+    const channels = said.channels === 3 ? 3 : 1, pixels = width && height ? bytes(said.data, width * height * channels) : null;
+    const place = (at) => (list(at).length === 2 && list(at).every(isNumber) ? [whole(at[0], 0, height - 1), whole(at[1], 0, width - 1)] : null);
+    return pixels && { kind: "picture", width, height, channels, pixels, start: place(said.start), goal: place(said.goal) };
   }
   const items = list(said.items).slice(0, MOST_PLACES).map((item) => text(item, 12));
   return said.kind === "sequence" && items.length ? { kind: "sequence", items, group: whole(said.group, 1, items.length) } : null;
+}
+
+/** By tick, the places that the answer goes through, as [row, column] in the picture. */
+function readRoutes(said, ticks, input) {
+  if (input?.kind !== "picture" || list(said).length < ticks) return null;
+  return list(said).slice(0, ticks).map((numbers) => {
+    const flat = list(numbers).slice(0, 2 * MOST_PLACES);
+    return Array.from({ length: Math.floor(flat.length / 2) }, (_, at) => [whole(flat[2 * at], 0, input.height - 1), whole(flat[2 * at + 1], 0, input.width - 1)]);
+  });
 }
 
 function readAttention(said, ticks, input) {
@@ -136,6 +148,11 @@ function valuesAt(at) {
   return lines;
 }
 
+function reachesGoal(at) {
+  const end = thought.routes[at - 1].at(-1), goal = thought.input.goal;
+  return Boolean(end && goal && end[0] === goal[0] && end[1] === goal[1]);
+}
+
 function moved(name, values) {
   const first = values[0], last = values[values.length - 1];
   const verb = last < first ? "fell" : last > first ? "rose" : "stayed";
@@ -143,7 +160,7 @@ function moved(name, values) {
 }
 
 function summaries() {
-  const { ticks, energy, certainty, answer, attention, activity } = thought;
+  const { ticks, energy, certainty, answer, routes, attention, activity } = thought;
   const said = { chart: `${energy ? `${moved("Energy", energy)} and ${moved("certainty", certainty)}` : moved("Certainty", certainty)} over ${count(ticks, "tick")}` };
   if (answer?.kind === "classes") {
     const row = answer.rows[tick - 1], best = row.indexOf(Math.max(...row));
@@ -152,6 +169,7 @@ function summaries() {
     const names = answer.chosen[tick - 1].slice(0, 64).map((index) => labelOf(answer, index)).join(" ");
     said.answer = `At tick ${tick} the ${count(answer.size, "position")} read ${names}${answer.size > 64 ? " and so on" : ""}`;
   }
+  if (routes) said.route = `At tick ${tick} the way has ${count(Math.max(0, routes[tick - 1].length - 1), "step")}${reachesGoal(tick) ? " and reaches the goal" : ""}`;
   if (attention) said.attention = `Where ${count(attention.heads, "attention head")} look at tick ${tick}, over ${attention.map.join(" by ")} places`;
   if (activity) said.activity = `Activity of ${count(activity.neurons, "neuron")} over ${count(ticks, "tick")}`;
   return said;

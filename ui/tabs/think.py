@@ -1,6 +1,8 @@
 """The Think tab: pick a checkpoint, give it something, watch it think."""
 
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,7 +17,7 @@ OWN_RULE = "my own rule"
 RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
 ANSWER_KEYS = (
     "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
-    "answers_by_tick", "policy", "checkpoint", "sentence", "milliseconds",
+    "answers_by_tick", "likeliest", "policy", "checkpoint", "sentence", "milliseconds",
 )  # fmt: skip
 QUEUE = {"concurrency_limit": 2, "concurrency_id": "thinking", "show_progress": "minimal"}
 
@@ -34,7 +36,7 @@ def build(services: Services) -> None:
                 elem_id="checkpoint",
             )  # fmt: skip
             summary = gr.Markdown(first.summary, elem_id="summary")
-            pictures, drawing, think_drawing, upload, think_upload, picture_examples = picture_inputs(first)
+            pictures = picture_inputs(first)
             texts, text, think_text, text_examples = text_inputs(first)
             policy = gr.Dropdown(list_policies(first), label="Stop when", elem_id="policy")
             rule = gr.Textbox(
@@ -48,10 +50,11 @@ def build(services: Services) -> None:
     def pick(name: str) -> list[Any]:
         info = asked(services.info, name)
         return [
-            info.summary, gr.Column(visible=info.takes == "image"), gr.Column(visible=info.takes == "text"),
-            gr.Textbox(value="", info=info.hint), gr.Dataset(samples=samples(info, "image")),
-            gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
-            default_rule(info), None, None,
+            info.summary, gr.Column(visible=info.takes == "image"), ways_to_give(info),
+            picture_hint(info), None, gr.Button(visible=info.invents),
+            gr.Dataset(samples=samples(info, "image")), gr.Column(visible=info.takes == "text"),
+            gr.Textbox(value="", info=info.hint), gr.Dataset(samples=samples(info, "text")),
+            gr.Dropdown(list_policies(info), value=first_of(info)), default_rule(info), None, None,
         ]  # fmt: skip
 
     def show_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
@@ -64,42 +67,73 @@ def build(services: Services) -> None:
     shown = [live, figure]
     checkpoint.change(
         pick, checkpoint,
-        [summary, pictures, texts, text, picture_examples, text_examples, policy, rule, live, figure], **private,
+        [summary, pictures.column, pictures.ways, pictures.hint, pictures.upload, pictures.invent,
+         pictures.examples, texts, text, text_examples, policy, rule, live, figure],
+        **private,
     )  # fmt: skip
     policy.input(
         lambda name, picked, rule: asked(services.info, name).policies.get(picked, rule),
         [checkpoint, policy, rule], rule, **private,
     )  # fmt: skip
     rule.input(lambda: OWN_RULE, None, policy, **private)
-    think_drawing.click(show_picture, [drawing, checkpoint, rule], shown, **private, **QUEUE)
-    think_upload.click(show_picture, [upload, checkpoint, rule], shown, **private, **QUEUE)
+    pictures.think_drawing.click(show_picture, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
+    pictures.think_upload.click(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
     gr.on([think_text.click, text.submit], show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE)
-    picture_examples.click(lambda row: row[0], picture_examples, upload, **private).then(
-        show_picture, [upload, checkpoint, rule], shown, **private, **QUEUE
+    pictures.examples.click(lambda row: row[0], pictures.examples, pictures.upload, **private).then(
+        show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE
     )
+    pictures.invent.click(
+        lambda name: asked(services.invent, name, secrets.randbelow(2**31)), checkpoint, pictures.upload, **private
+    ).then(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
     text_examples.click(lambda row: row[0], text_examples, text, **private).then(
         show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
     )
     api(services)
 
 
-def picture_inputs(info: CheckpointInfo):
-    """Drawing, upload and examples, visible for checkpoints that take pictures."""
+@dataclass(frozen=True)
+class PictureInputs:
+    """Ways to give a picture."""
+
+    column: gr.Column
+    hint: gr.Markdown
+    ways: gr.Tabs
+    drawing: gr.HTML
+    think_drawing: gr.Button
+    upload: PictureInput
+    think_upload: gr.Button
+    invent: gr.Button
+    examples: gr.Dataset
+
+
+def picture_inputs(info: CheckpointInfo) -> PictureInputs:
+    """Drawing, upload, something new and examples, visible for checkpoints that take pictures."""
     with gr.Column(visible=info.takes == "image") as column:
-        with gr.Tabs():
-            with gr.Tab("Draw"):
+        hint = picture_hint(info)
+        with ways_to_give(info) as ways:
+            with gr.Tab("Draw", id="draw"):
                 drawing = drawing_input("drawing")
                 think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
-            with gr.Tab("Upload or webcam"):
+            with gr.Tab("Upload or webcam", id="upload"):
                 upload = PictureInput(
                     label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
                 )
                 think_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
+                invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent")
         examples = gr.Dataset(
             components=[gr.Image(visible=False)], samples=samples(info, "image"), label="Examples, one click away",
             elem_id="picture-examples",
         )  # fmt: skip
-    return column, drawing, think_drawing, upload, think_upload, examples
+    return PictureInputs(column, hint, ways, drawing, think_drawing, upload, think_upload, invent, examples)
+
+
+def picture_hint(info: CheckpointInfo) -> gr.Markdown:
+    return gr.Markdown(f"{info.hint[:1].upper()}{info.hint[1:]}.", elem_id="picture-hint")
+
+
+def ways_to_give(info: CheckpointInfo) -> gr.Tabs:
+    """Tabs, of which the first is hidden by a class where drawings make no sense: Gradio 6.31 ignores a new `visible`."""
+    return gr.Tabs(selected="draw" if info.drawn else "upload", elem_classes=[] if info.drawn else ["no-drawing"])
 
 
 def text_inputs(info: CheckpointInfo):

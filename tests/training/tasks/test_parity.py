@@ -1,0 +1,40 @@
+"""Parity as published machines see it."""
+
+import pytest
+import torch
+
+from training.tasks import make_task
+from training.tasks.base import TEST, TRAIN, generator_for
+from training.tasks.parity import rows_of
+
+UNLISTED = 30
+
+
+@pytest.mark.parametrize("length", [6, UNLISTED])
+def test_signs_are_counted_where_they_are_negative(length):
+    batch = make_task({"kind": "parity", "encoding": "signs", "length": length}).draw(TRAIN, 40, generator_for(length))
+    assert batch.inputs.dtype == torch.float32 and set(batch.inputs.flatten().tolist()) == {-1.0, 1.0}
+    assert torch.equal(batch.targets, (batch.inputs < 0).long().cumsum(1) % 2)
+    assert set(batch.difficulty.tolist()) == {length}
+
+
+def test_splits_of_rows_too_many_to_list_are_disjoint():
+    task = make_task({"kind": "parity", "encoding": "signs", "length": UNLISTED})
+    rows = {
+        split: set(map(tuple, task.draw(split, 200, generator_for(split)).inputs.tolist())) for split in (TRAIN, TEST)
+    }
+    assert not rows[TRAIN] & rows[TEST] and len(rows[TEST]) == 200
+
+
+def test_a_one_is_a_minus_and_rows_have_one_length():
+    task = make_task({"kind": "parity", "encoding": "signs", "length": 4})
+    assert task.read("0110").inputs.tolist() == [[1.0, -1.0, -1.0, 1.0]]
+    assert task.shape().backbone == "parity_backbone" and all(len(text) == 4 for text in task.examples())
+    with pytest.raises(ValueError, match="exactly 4 bits, got 3"):
+        task.read("011")
+
+
+def test_tokens_are_listed_so_their_rows_are_short():
+    with pytest.raises(ValueError, match=r"task\.length may be 20 at most with tokens, got 64; longer with signs"):
+        make_task({"kind": "parity", "length": 64})
+    assert len(rows_of(TRAIN, 8)) > 180

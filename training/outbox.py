@@ -1,0 +1,238 @@
+"""Publishing that survives: an outbox on disk beside the run.
+
+    runs/<id>/outbox/<time>-<id>/{entry.json, checkpoint/}
+
+What is to be published is put there first, and then tried until the store has it: the network may be gone, the store busy,
+the process killed at any moment. The message of a publication holds its entry's id, by which a store recognises one that
+landed though its answer got lost, so nothing is published twice. Training never waits for any of this.
+"""
+
+import fcntl
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ctm.checkpoint import read_json, write_json
+from ctm.stores import Destination, Unavailable
+
+BETWEEN = 600.0  # seconds between two commits
+WAITS = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 3_600.0)  # after the first, second ... failed try
+MOST_TRIES = 24  # about a day
+LIVE = ("waiting", "sending")
+
+State = Literal["waiting", "sending", "published", "refused", "given up", "superseded"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One publication: what, where to, and how it stands."""
+
+    id: str
+    repo: str
+    private: bool
+    title: str
+    source: str  # what was copied, so that the same is not put in twice
+    created: float
+    state: State = "waiting"
+    tries: int = 0
+    next_try: float = 0.0
+    problem: str = ""
+    revision: str = ""
+    url: str = ""
+    ended: float = 0.0
+
+    @property
+    def message(self) -> str:
+        """The commit's message, which no other publication has."""
+        return f"{self.title} [{self.id}]"
+
+    def say(self, now: float) -> str:
+        """How it stands, in a sentence."""
+        match self.state:
+            case "published":
+                return f"Published: {self.url}"
+            case "refused" | "given up":
+                return f"Not published ({self.state}): {self.problem}"
+            case "superseded":
+                return "Not published: a newer checkpoint took its place."
+            case "sending":
+                return f"Being sent to {self.repo}."
+        wait = max(0.0, self.next_try - now)
+        after = f" after this: {self.problem}" if self.problem else "."
+        return f"Waiting to be sent to {self.repo}; next try {f'in {wait:.0f} s' if wait else 'now'}{after}"
+
+
+class Outbox:
+    """The publications of one run.
+
+    Args:
+        run: the run folder.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, run: Path, clock: Callable[[], float] = time.time):
+        self.path = Path(run) / "outbox"
+        self.clock = clock
+
+    def entries(self) -> list[Entry]:
+        """All publications, oldest first."""
+        found = sorted(self.path.glob("[0-9]*/entry.json"))
+        return [Entry(**read_json(path)) for path in found]
+
+    def put(
+        self, checkpoint: Path, repo: str, title: str, private: bool = False, extra: Mapping[str, bytes] | None = None
+    ) -> Entry:
+        """Take a checkpoint folder in, as it is now; it may change or vanish afterwards.
+
+        Args:
+            checkpoint: its folder.
+            repo: where it is to go.
+            title: first part of the commit's message.
+            private: make the repository private if it has to be made.
+            extra: further files, which take the place of those of the same name.
+        """
+        source = fingerprint(checkpoint)
+        for entry in self.entries():
+            if (entry.repo, entry.source) == (repo, source) and entry.state in (*LIVE, "published"):
+                return entry
+        self._sweep()
+        entry = Entry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
+        draft, folder = self.path / f".{entry.id}", self._folder(entry)
+        draft.mkdir(parents=True)
+        shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
+        for name, content in (extra or {}).items():
+            (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
+            (draft / "checkpoint" / name).write_bytes(content)
+        write_json(draft / "entry.json", asdict(entry))
+        os.rename(draft, folder)
+        return entry
+
+    def waits(self) -> float | None:
+        """Seconds until the next try; None if nothing waits."""
+        entry = self._newest()
+        return None if entry is None else max(0.0, self._due(entry) - self.clock())
+
+    def deliver(self, store: Destination) -> Entry | None:
+        """Try to publish the newest checkpoint that waits, if it is time; older ones are superseded by it.
+
+        Returns:
+            The entry as it stands afterwards; None if nothing was tried.
+        """
+        with self._alone() as alone:
+            entry = self._newest() if alone else None
+            if entry is None or self._due(entry) > self.clock():
+                return None
+            for older in self.entries():
+                if older.state in LIVE and older.repo == entry.repo and older.id != entry.id:
+                    self._end(older, "superseded")
+            entry = self._note(entry, state="sending", tries=entry.tries + 1)
+            try:
+                commit = store.publish(self._folder(entry) / "checkpoint", entry.repo, entry.message, entry.private)
+            except Unavailable as error:
+                if entry.tries >= MOST_TRIES:
+                    return self._end(entry, "given up", problem=str(error))
+                wait = max(error.retry_after or 0.0, WAITS[min(entry.tries, len(WAITS)) - 1])
+                return self._note(entry, state="waiting", problem=str(error), next_try=self.clock() + wait)
+            except ValueError as error:
+                return self._end(entry, "refused", problem=str(error))
+            return self._end(entry, "published", problem="", revision=commit.revision, url=commit.url)
+
+    def _newest(self) -> Entry | None:
+        live = [entry for entry in self.entries() if entry.state in LIVE]
+        return live[-1] if live else None
+
+    def _due(self, entry: Entry) -> float:
+        sent = [other.ended for other in self.entries() if other.state == "published" and other.repo == entry.repo]
+        return max([entry.next_try, *(ended + BETWEEN for ended in sent)])
+
+    def _note(self, entry: Entry, **changes: Any) -> Entry:
+        entry = replace(entry, **changes)
+        write_json(self._folder(entry) / "entry.json", asdict(entry))
+        return entry
+
+    def _end(self, entry: Entry, state: State, **changes: Any) -> Entry:
+        entry = self._note(entry, state=state, ended=self.clock(), **changes)
+        shutil.rmtree(self._folder(entry) / "checkpoint", ignore_errors=True)
+        return entry
+
+    def _folder(self, entry: Entry) -> Path:
+        return self.path / f"{int(entry.created * 1e3):015d}-{entry.id}"
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-made."""
+        for draft in self.path.glob(".[0-9a-f]*"):
+            if time.time() - draft.stat().st_mtime > 3_600:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other process or thread delivers from this outbox; the lock goes with its process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+
+class Publisher:
+    """Delivers from an outbox in the background of a training.
+
+    Args:
+        outbox: what is to be delivered.
+        store: where to.
+    """
+
+    def __init__(self, outbox: Outbox, store: Destination):
+        self.outbox, self.store = outbox, store
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something new lies in the outbox."""
+        self._wake.set()
+
+    def close(self, patience: float) -> None:
+        """Wait so many seconds at most for what lies in the outbox; the rest stays there."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(patience)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                tried, waits = self.outbox.deliver(self.store), self.outbox.waits()
+            except OSError as error:  # the run folder's disk, not the network
+                tried, waits = None, 60.0
+                print(f"The outbox cannot be used just now: {error}")
+            if self._closing.is_set() and (tried is None or waits is None or waits > 0):
+                return
+            self._wake.wait(min(max(waits, 1.0) if waits is not None else 3_600.0, 3_600.0))
+
+
+def fingerprint(folder: Path) -> str:
+    """What tells two states of a checkpoint folder apart, without reading it."""
+    files = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
+    )
+    return f"{folder.name} {uuid.uuid5(uuid.NAMESPACE_OID, repr(files)).hex}"
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """A hard link, for checkpoint files are replaced and never changed; a copy where links cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target

@@ -1,0 +1,98 @@
+"""From a run to its repository: what is sent, when, and by whom."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ctm import CTMConfig
+from ctm.checkpoint import CARD, NOTES, infer_in_features, merge, read_headers, read_json, weight_files
+from ctm.machine import count_parameters
+from ctm.stores import Destination
+from training.card import PICTURE, picture, write_card
+from training.config import PublishConfig
+from training.outbox import Entry, Outbox, Publisher
+from training.runs import RunFolder
+from training.tasks import task_of
+
+PATIENCE = 120.0  # seconds that a finished training waits for its checkpoint to be taken
+
+
+class Publishing:
+    """Sends a run's checkpoints to the Hub while it trains, and at its end.
+
+    Args:
+        folder: the run.
+        settings: where to, how often.
+        store: the Hub.
+    """
+
+    def __init__(self, folder: RunFolder, settings: PublishConfig, store: Destination):
+        self.folder, self.settings = folder, settings
+        self.outbox = Outbox(folder.path)
+        self.publisher = Publisher(self.outbox, store)
+        self.offered = time.monotonic()
+
+    def saved(self, step: int) -> None:
+        """Called with each saved step; every so many minutes its checkpoint is sent."""
+        minutes = (time.monotonic() - self.offered) / 60
+        if self.settings.every_minutes and minutes >= self.settings.every_minutes:
+            self.offered = time.monotonic()
+            offer(self.outbox, self.folder, self.folder.checkpoint(step), self.settings.repo, self.settings.private)
+            self.publisher.wake()
+
+    def finished(self) -> None:
+        """Send the finished checkpoint; what is not taken in time stays in the outbox."""
+        entry = offer(self.outbox, self.folder, self.folder.finished, self.settings.repo, self.settings.private)
+        self.publisher.close(PATIENCE)
+        entry = next(known for known in self.outbox.entries() if known.id == entry.id)
+        print(entry.say(self.outbox.clock()))
+        if entry.state in ("waiting", "sending"):
+            print(f"It stays in the outbox: python -m training publish {self.folder.path}")
+
+    def stopped(self) -> None:
+        self.publisher.close(0.0)
+
+
+def offer(outbox: Outbox, folder: RunFolder, checkpoint: Path, repo: str, private: bool) -> Entry:
+    """Put a checkpoint of a run into its outbox, with a card for its repository."""
+    step = folder.status().get("step", 0) if checkpoint == folder.finished else int(checkpoint.name)
+    title = f"{folder.path.name}: {'finished' if checkpoint == folder.finished else 'in training'}, step {step:,}"
+    return outbox.put(checkpoint, repo, title, private, dressed(folder, checkpoint, repo, step))
+
+
+def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
+    """The card and the picture that go with a checkpoint to its repository."""
+    notes = {name: read_json(checkpoint / f"{name}.json", missing={}) for name in NOTES}
+    if "evaluations" not in notes["metrics"]:
+        training = {"command": folder.command(), "steps": step}
+        notes["metrics"] = {"evaluations": [], "training": training, "validation": folder.last_validation()}
+    config = CTMConfig.read(read_json(checkpoint / "config.json"), "config.json")
+    card = write_card(
+        f"CTM, {task_of(notes['task']).title.lower()}", config.published(), **notes,
+        parameters=parameters_of(checkpoint, config), repo=repo,
+    )  # fmt: skip
+    drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
+    return {CARD: card.encode(), **drawn}
+
+
+def parameters_of(checkpoint: Path, config: CTMConfig) -> int:
+    """Number of parameters and buffers, without loading any."""
+    headers: dict[str, Any] = merge({path: read_headers(path) for path in weight_files(checkpoint)})
+    return count_parameters(config, infer_in_features(config, {name: shape for name, (shape, _) in headers.items()}))
+
+
+def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:
+    """Wait until an entry is published or cannot be; says how it stands whenever that changes."""
+    said = ""
+    while True:
+        outbox.deliver(store)
+        entry = next(known for known in outbox.entries() if known.id == entry.id)
+        if entry.state not in ("waiting", "sending"):
+            return entry
+        wait = max(outbox.waits() or 0.0, 1.0)
+        if (text := f"{entry.state} {entry.problem}") != said:
+            print(
+                entry.say(outbox.clock()) if entry.problem else f"The last one went out just now; {wait:.0f} s to wait."
+            )
+            said = text
+        time.sleep(min(wait, 5.0))

@@ -1,0 +1,53 @@
+"""Pictures in parquet files, as the Hub stores them: encoded bytes in a column, labels in another."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as parquet
+from PIL import Image
+
+
+def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
+    """The columns of a parquet file.
+
+    Raises:
+        ValueError: no such file, or no such columns.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    try:
+        return parquet.read_table(path, columns=columns)
+    except (OSError, ValueError, KeyError) as error:
+        named = " and ".join(f"`{column}`" for column in columns)
+        word = "column" if len(columns) == 1 else "columns"
+        raise ValueError(f"{path.name} is not a parquet file with {named} {word}: {error}") from None
+
+
+def pictures_in(table: pyarrow.Table, name: str, column: str = "image") -> Iterator[Image.Image]:
+    """The pictures of a column, decoded one by one; `name` is the file's, for messages.
+
+    Raises:
+        ValueError: a row is not a picture.
+    """
+    for row, cell in enumerate(table[column]):
+        value = cell.as_py()
+        try:
+            picture = Image.open(io.BytesIO(value.get("bytes") if isinstance(value, dict) else value))
+            picture.load()
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{name}: row {row} is not a picture: {error}") from None
+        yield picture
+
+
+def labels_in(table: pyarrow.Table, name: str, classes: int) -> list[int]:
+    """The `label` column.
+
+    Raises:
+        ValueError: it is empty, or holds something else than classes.
+    """
+    labels = table["label"].to_pylist()
+    if not labels or not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise ValueError(f"{name}: labels must be whole numbers from 0 to {classes - 1}.")
+    return labels
