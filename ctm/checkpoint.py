@@ -6,7 +6,7 @@ Large weights may be parted, as the Hub's libraries do it: `model.safetensors.in
 Loading is strict and says what does not fit. Saving is atomic: a folder either is the whole checkpoint or is not there.
 """
 
-import json
+import math
 import os
 import re
 import shutil
@@ -21,10 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ctm.config import CTMConfig
+from ctm.files import read_json, read_text, sync, write_json
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
+from ctm.notes import FORMS, read_notes
 
 WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
-NOTES = ("task", "halting", "metrics")
+NOTES = tuple(FORMS)  # task, halting, metrics
 FLOATS = {"F32", "F16", "BF16"}
 PART = re.compile(r"[\w][\w.-]{0,200}\.safetensors")
 MOST_PARTS = 1_000
@@ -52,9 +54,9 @@ def load(folder: str | Path) -> Checkpoint:
     if not folder.is_dir():
         raise ValueError(f"There is no checkpoint at {folder}.")
     config = CTMConfig.read(read_json(folder / CONFIG), "config.json")
-    notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
+    notes = read_notes(folder)
     machine = load_weights(folder, config)
-    return Checkpoint(machine, **notes, card=read_card(folder / CARD))
+    return Checkpoint(machine, **notes, card=read_text(folder / CARD))
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
@@ -74,7 +76,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
             (draft / CARD).write_text(checkpoint.card, "utf-8")
         for path in draft.iterdir():
             path.chmod(0o644)  # safetensors writes for its owner alone
-            _sync(path)
+            sync(path)
         _swap(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -152,6 +154,12 @@ def read_headers(path: Path) -> dict[str, Header]:
         raise ValueError(f"{path.name} is not a whole safetensors file: {error}.") from None
 
 
+def count_weights(folder: Path) -> int:
+    """Number of weights in a checkpoint folder, from the headers of its files alone."""
+    headers = merge({path: read_headers(path) for path in weight_files(folder)})
+    return sum(math.prod(shape) for shape, dtype in headers.values() if dtype in FLOATS)
+
+
 def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Input channels or features, which the published config leaves to its lazy layers, from the weights' shapes."""
     if config.backbone_type.startswith("resnet"):
@@ -167,43 +175,6 @@ def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) 
     if features < 1:
         raise ValueError(f"`{entry}` leaves no room for an input beside d_model={config.d_model} neurons.")
     return features
-
-
-def read_card(path: Path) -> str:
-    try:
-        return path.read_text("utf-8") if path.is_file() else ""
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not text in UTF-8.") from None
-
-
-def read_json(path: Path, missing: Any = None) -> Any:
-    """A JSON object from a file; `missing` where there is no file and that is allowed.
-
-    Raises:
-        ValueError: no such file, or not a JSON object.
-    """
-    if not path.is_file():
-        if missing is not None:
-            return missing
-        raise ValueError(f"{path.name} is missing in {path.parent}.")
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is not JSON: {error}.") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path.name} must hold a JSON object, got {type(values).__name__}.")
-    return values
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        draft.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
-        _sync(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, Header]):
@@ -224,11 +195,6 @@ def _input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     if len(shapes.get(name, ())) < 2:
         raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
     return shapes[name][1]
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _swap(draft: Path, folder: Path) -> None:

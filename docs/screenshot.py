@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ui import page  # noqa: E402 -- the project is not installed
+from ui.models import Models  # noqa: E402
 from ui.services import Services  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -33,7 +34,7 @@ def main() -> None:
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
         raise SystemExit("No Chromium or Chrome is on PATH.")
-    built = page.build(Services(ROOT / "checkpoints"))
+    built = page.build(Services(Models(ROOT / "checkpoints")))
     _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])

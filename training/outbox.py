@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.checkpoint import read_json, write_json
+from ctm.files import read_json, write_json
 from ctm.stores import Destination, Unavailable
 
 BETWEEN = 600.0  # seconds between two commits

@@ -2,11 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from ctm import CTMConfig
-from ctm.checkpoint import CARD, NOTES, infer_in_features, merge, read_headers, read_json, weight_files
-from ctm.machine import count_parameters
+from ctm.checkpoint import CARD, NOTES, count_weights
+from ctm.files import read_json
 from ctm.stores import Destination
 from training.card import PICTURE, picture, write_card
 from training.config import PublishConfig
@@ -69,16 +68,10 @@ def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[s
     config = CTMConfig.read(read_json(checkpoint / "config.json"), "config.json")
     card = write_card(
         f"CTM, {task_of(notes['task']).title.lower()}", config.published(), **notes,
-        parameters=parameters_of(checkpoint, config), repo=repo,
+        parameters=count_weights(checkpoint), repo=repo,
     )  # fmt: skip
     drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
     return {CARD: card.encode(), **drawn}
-
-
-def parameters_of(checkpoint: Path, config: CTMConfig) -> int:
-    """Number of parameters and buffers, without loading any."""
-    headers: dict[str, Any] = merge({path: read_headers(path) for path in weight_files(checkpoint)})
-    return count_parameters(config, infer_in_features(config, {name: shape for name, (shape, _) in headers.items()}))
 
 
 def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:

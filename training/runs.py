@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import yaml
 
-from ctm.checkpoint import Checkpoint, read_json, save, write_json
+from ctm.checkpoint import Checkpoint, save
+from ctm.files import read_json, write_json
 from training.config import RunConfig
 
 

@@ -4,32 +4,31 @@ Names: `digits` is bundled, `run:parity-1` a finished run, `namespace/name@commi
 what it is for, `#task` after its name does.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctm import CTMConfig
-from ctm.checkpoint import infer_in_features, merge, read_headers, weight_files
-from ctm.machine import count_parameters
+from ctm.checkpoint import count_weights
 from ctm.stores import Description, HubName, HubStore, LocalStore, Store
+from ctm.stores.cache import verified
 from training.tasks import Task, fitting_tasks, infer_task, task_of
 from ui.downloads import Downloads
 
 RUN, PURPOSE = "run:", "#"
 WELCOMING = "digits"  # listed first: anybody can draw one
+SPARE = 5 * 2**30  # bytes that downloads by visitors leave free on the disk
 
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint as the screens know it."""
+    """A checkpoint as the Models tab shows it."""
 
     name: str  # pinned where that is possible, with its purpose
     place: str  # "bundled", "run" or "hub"
     about: Description
     task: Task | None  # None where neither the checkpoint nor its name tells
-    choices: tuple[str, ...]  # tasks that its config would fit
+    choices: tuple[str, ...]  # tasks that it could be for, where it does not tell
 
 
 class Models:
@@ -39,7 +38,7 @@ class Models:
         bundled: folder of checkpoints that come with the app.
         runs: folder of run folders.
         listed: names on the Hub that the owner put up; they are read with the owner's token.
-        cache: where files from the Hub are kept.
+        cache: where files from the Hub are kept; the Hub client's usual cache when not given.
         endpoint: another Hub.
     """
 
@@ -53,18 +52,20 @@ class Models:
     ):
         self.bundled = LocalStore(bundled)
         self.runs = LocalStore(runs or Path(bundled) / "none", "*/checkpoint")
-        self.listed = HubStore(listed, None, cache, endpoint)
-        self.others = HubStore((), False, cache, endpoint)  # whatever a stranger names is read as a stranger
+        self.listed = HubStore(listed, None, cache, endpoint, spare=SPARE)
+        # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
+        self.others = HubStore((), False, self.listed.cache.parent / "ctm-visitors", endpoint, spare=SPARE)
         self.downloads = Downloads()
 
     def names(self) -> list[str]:
         """Those that can think now, the most welcoming first."""
         bundled = sorted(self.bundled.names(), key=lambda name: name != WELCOMING)
-        return [*bundled, *(RUN + name for name in self.runs.names()), *self.listed.here()]
+        listed = [name for name in self.listed.here() if HubName.read(name).repo in self._listed_repos()]
+        return [*bundled, *(RUN + name for name in self.runs.names()), *listed, *self.others.here()]
 
-    def waiting(self) -> list[str]:
-        """Listed models of the Hub that are not here yet."""
-        here = {HubName.read(name).repo for name in self.listed.here()}
+    def elsewhere(self) -> list[str]:
+        """Listed models of the Hub that are not on this machine."""
+        here = {HubName.read(name).repo for name in self.names() if "/" in name}
         return [name for name in self.listed.models if HubName.read(name).repo not in here]
 
     def describe(self, name: str) -> Model:
@@ -73,40 +74,67 @@ class Models:
         store, place, key = self._find(bare)
         about = store.describe(key)
         pinned = about.name if place == "hub" else bare
-        task = task_for(about, purpose)
-        choices = tuple(fitting_tasks(about.config)) if not about.task else ()
+        task = task_for(about.task, about.config, purpose) if self._tells(about, purpose) else None
+        choices = () if about.task else tuple(fitting_tasks(about.config))
         return Model(pinned + (PURPOSE + purpose if purpose else ""), place, about, task, choices)
 
+    def here(self, name: str) -> tuple[Task, Description, int]:
+        """Task, description and number of weights of a checkpoint on this machine; no network is asked."""
+        bare, purpose = split(name)
+        store, _, key = self._find(bare)
+        folder = self.folder(name)
+        about = store.describe_folder(HubName.read(key), folder) if isinstance(store, HubStore) else store.describe(key)
+        return task_for(about.task, about.config, purpose), about, count_weights(folder)
+
     def folder(self, name: str) -> Path:
-        """The folder of a checkpoint that is on this machine; no network is asked.
+        """The folder of a checkpoint on this machine; no network is asked.
 
         Raises:
             ValueError: it is not here.
         """
-        bare, _ = split(name)
-        store, place, key = self._find(bare)
-        if place != "hub":
+        store, _, key = self._find(split(name)[0])
+        if not isinstance(store, HubStore):
             return store.fetch(key)
-        if str(HubName.read(key)) not in self.listed.here():
+        folder = store.folder_here(HubName.read(key))
+        if folder is None:
             raise ValueError(f"{key} is not on this machine yet: download it in the Models tab first.")
-        return store.fetch(key)
+        return folder
+
+    def verified(self, name: str) -> Path:
+        """As `folder`, with every file's digest checked where it has one."""
+        store, _, _ = self._find(split(name)[0])
+        folder = self.folder(name)
+        return verified(folder) if isinstance(store, HubStore) else folder
+
+    def page(self, name: str) -> str:
+        """The Hub's page of a checkpoint; empty for those that are not there."""
+        bare, _ = split(name)
+        if "/" not in bare or bare.startswith(RUN):
+            return ""
+        wanted = HubName.read(bare)
+        return f"{self.listed.api.endpoint}/{wanted.repo}" + (f"/tree/{wanted.revision}" if wanted.revision else "")
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""
-        bare, _ = split(name)
-        store, place, key = self._find(bare)
+        store, place, key = self._find(split(name)[0])
         if place == "hub":
             self.downloads.start(key, store.fetch)
 
     def _find(self, bare: str) -> tuple[Store, str, str]:
-        """The store that holds a name, what it is called for people, and the name in it."""
+        """The store that holds a name, what its kind is called, and the name in it."""
         if bare.startswith(RUN):
             return self.runs, "run", bare.removeprefix(RUN)
         if "/" not in bare:
             return self.bundled, "bundled", bare
         wanted = HubName.read(bare)
-        owned = wanted.repo in {HubName.read(name).repo for name in self.listed.models}
-        return self.listed if owned else self.others, "hub", str(wanted)
+        return self.listed if wanted.repo in self._listed_repos() else self.others, "hub", str(wanted)
+
+    def _listed_repos(self) -> set[str]:
+        return {HubName.read(name).repo for name in self.listed.models}
+
+    @staticmethod
+    def _tells(about: Description, purpose: str) -> bool:
+        return bool(about.task or purpose or infer_task(about.config))
 
 
 def split(name: str) -> tuple[str, str]:
@@ -115,25 +143,12 @@ def split(name: str) -> tuple[str, str]:
     return bare, purpose
 
 
-def task_for(about: Description, purpose: str) -> Task | None:
-    """The task of a checkpoint: as it says itself, as its name says, or as its config gives away."""
-    if about.task:
-        return task_of(about.task)
-    if purpose:
-        fitting = fitting_tasks(about.config)
-        if purpose not in fitting:
-            known = ", ".join(fitting) or "none"
-            raise ValueError(f"This machine cannot do the task {purpose[:40]!r}; its config fits: {known}.")
-        return task_of(fitting[purpose])
-    inferred = infer_task(about.config)
-    return task_of(inferred) if inferred else None
-
-
-def parameters_of(folder: Path, config: CTMConfig) -> int:
-    """Number of parameters and buffers, from the headers of the weights."""
-    shapes = {name: shape for name, (shape, _) in merge({p: read_headers(p) for p in weight_files(folder)}).items()}
-    return count_parameters(config, infer_in_features(config, shapes))
-
-
-def plain(about: Description) -> dict[str, Any]:
-    return dataclasses.asdict(about)
+def task_for(told: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
+    """The task of a checkpoint: as its task.json says, or else its name, or else its config gives away."""
+    if told or not purpose:
+        return task_of(told, config)
+    fitting = fitting_tasks(config)
+    if purpose not in fitting:
+        known = ", ".join(fitting) or "none of ours"
+        raise ValueError(f"This machine cannot do the task {purpose[:40]!r}; its config fits {known}.")
+    return task_of(fitting[purpose])

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from ui.services import Services
-from ui.tabs import think
+from ui.tabs import models, think
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
 TITLE = "Continuous Thought Machines"
@@ -15,6 +15,10 @@ A machine that takes its time: it looks, thinks *tick by tick*, and stops when i
 [Paper](https://arxiv.org/abs/2505.05522) · [original code](https://github.com/SakanaAI/continuous-thought-machines)"""
 CSS = """
 .gradio-container > main { max-width: 1500px; margin: 0 auto; }
+#model-facts table { display: table; width: auto; }
+#model-facts td { border-width: 0 0 1px 0; border-color: var(--border-color-primary); }
+#model-facts td:first-child { opacity: 0.7; padding-right: 1.5em; white-space: nowrap; }
+#model-facts th { display: none; }
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 .no-drawing [role=tab]:first-child { display: none; }
 """
@@ -23,8 +27,11 @@ CSS = """
 def build(services: Services) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
-        with gr.Tab("Think", id="think"):
-            think.build(services)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Think", id="think"):
+                checkpoint = think.build(services)
+            with gr.Tab("Models", id="models"):
+                models.build(services, page, tabs, checkpoint)
     return page
 
 

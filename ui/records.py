@@ -19,12 +19,11 @@ TOP = 5  # likeliest classes that a program is told
 MOST_NEURONS = 512  # that are kept; a screen has no more rows for them
 
 
-def policies_of(checkpoint: Checkpoint) -> dict[str, str]:
+def policies_of(halting: dict[str, Any], iterations: int) -> dict[str, str]:
     """Policies a person can pick, by name, the default first."""
-    measured = checkpoint.halting.get("policies", {})
-    default = checkpoint.halting.get("default")
+    measured, default = halting.get("policies", {}), halting.get("default")
     names = sorted(measured, key=lambda name: name != default)
-    to_the_end = {TO_THE_END: f"ticks={checkpoint.machine.config.iterations}"}
+    to_the_end = {TO_THE_END: f"ticks={iterations}"}
     picked = {f"{NAMES.get(name, name)}": measured[name]["policy"] for name in names}
     picked = picked or to_the_end  # where nothing was measured, nothing is known of when it is safe to stop
     return picked | {"the same answer three times": "same=3"} | to_the_end

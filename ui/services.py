@@ -7,17 +7,18 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ctm.checkpoint import Checkpoint, load
 from inference import Engine, Recorder, parse
-from training.tasks import Task, task_of
+from training.tasks import Task
+from ui.models import Models, split, task_for
 from ui.records import policies_of, record_of, summary_of
 
-KEPT_IN_MEMORY = 4
+KEPT_IN_MEMORY = 8
+MOST_IN_MEMORY = 3 * 2**30  # bytes of weights
 LONGEST_TEXT = 1_000
 
 
@@ -45,61 +46,116 @@ class Loaded:
     task: Task
     stamp: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its weights in memory."""
+        return sum(tensor.nbytes for tensor in self.checkpoint.machine.state_dict().values())
+
 
 class Services:
     """Checkpoints by name, and thinking with them.
 
     Args:
-        checkpoints: folder whose subfolders are checkpoints.
+        models: where the checkpoints are.
     """
 
-    def __init__(self, checkpoints: Path):
-        self.folder = Path(checkpoints)
+    def __init__(self, models: Models):
+        self.models = models
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held for moments only
+        self._loading: dict[str, threading.Lock] = {}  # one a name: nobody waits for another's large checkpoint
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
     def checkpoint_names(self) -> list[str]:
-        """Names of the checkpoints that are there now, the most welcoming first."""
-        names = sorted(path.parent.name for path in self.folder.glob("*/config.json"))
-        return sorted(names, key=lambda name: name != "digits")
+        """Names of the checkpoints that can think now, the most welcoming first."""
+        return self.models.names()
 
     def info(self, name: str) -> CheckpointInfo:
-        loaded = self._load(name)
-        machine, task = loaded.checkpoint.machine, loaded.task
+        """What to offer for a checkpoint on this machine; its weights are not loaded."""
+        task, about, parameters = self.models.here(name)
+        policies = policies_of(about.halting, about.config["iterations"])
         return CheckpointInfo(
-            name=name,
-            title=task.title,
-            takes=task.takes,
-            drawn=task.drawn,
-            invents=task.invents,
-            hint=task.hint,
-            examples=task.examples(),
-            policies=policies_of(loaded.checkpoint),
-            iterations=machine.config.iterations,
-            parameters=sum(parameter.numel() for parameter in machine.parameters()),
-            summary=summary_of(loaded.checkpoint.metrics),
-            card=loaded.checkpoint.card,
-        )
+            name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, hint=task.hint,
+            examples=task.examples(), policies=policies, iterations=about.config["iterations"], parameters=parameters,
+            summary=summary_of(about.metrics), card=about.card,
+        )  # fmt: skip
+
+    def labels(self) -> list[tuple[str, str]]:
+        """Every checkpoint that can think now: how it is called on screen, and its name."""
+        return [(label_of(name, self._title(name)), name) for name in self.checkpoint_names()]
+
+    def _title(self, name: str) -> str:
+        try:
+            return self.models.here(name)[0].title
+        except ValueError:  # broken or without a known task; it is told when it is picked
+            return ""
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def shelf(self) -> list[tuple[str, str]]:
+        """What the Models tab lists: all that can think, then the Hub's models that are not on this machine."""
+        return [*self.labels(), *((f"{name} · on the Hub", name) for name in self.models.elsewhere())]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """All that is known of a checkpoint, for the Models tab; may ask the Hub, so it may take seconds."""
+        model = self.models.describe(name)
+        about = model.about
+        return {
+            "name": model.name,
+            "place": model.place,
+            "page": self.models.page(model.name),
+            "here": about.here,
+            "ready": bool(about.here and model.task),
+            "title": model.task.title if model.task else "",
+            "choices": list(model.choices),
+            "revision": about.revision,
+            "updated": about.updated,
+            "size": about.size,
+            "summary": summary_of(about.metrics),
+            "config": about.config,
+            "halting": about.halting,
+            "metrics": about.metrics,
+            "card": about.card,
+        }
+
+    def download(self, name: str) -> None:
+        """Begin to fetch a checkpoint from the Hub, in the background."""
+        self.models.download(name)
+
+    def give_up(self, name: str) -> None:
+        self.models.downloads.give_up(split(name)[0])
+
+    def downloading(self, name: str) -> dict[str, Any] | None:
+        """How a download stands; None if there is none."""
+        download = self.models.downloads.of(split(name)[0])
+        if download is None:
+            return None
+        share = download.done / download.total if download.total else 0.0
+        return {"running": download.running, "sentence": download.say(), "share": share, "state": download.state}
 
     def _load(self, name: str) -> Loaded:
         """The checkpoint of this name, from memory if its files are unchanged."""
-        if name not in self.checkpoint_names():
-            known = ", ".join(self.checkpoint_names()) or "none"
-            raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
-        folder = self.folder / name
+        folder = self.models.folder(name)
         stamp = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
         with self._lock:
+            alone = self._loading.setdefault(name, threading.Lock())
+        with alone:
             loaded = self._loaded.get(name)
             if loaded is None or loaded.stamp != stamp:
-                checkpoint = load(folder)
-                loaded = Loaded(checkpoint, task_of(checkpoint.task, checkpoint.machine.config.published()), stamp)
+                checkpoint = load(self.models.verified(name))
+                config = checkpoint.machine.config.published()
+                loaded = Loaded(checkpoint, task_for(checkpoint.task, config, split(name)[1]), stamp)
+        with self._lock:
             self._loaded[name] = loaded
             self._loaded.move_to_end(name)
-            while len(self._loaded) > KEPT_IN_MEMORY:
+            while len(self._loaded) > 1 and self._is_full():
                 self._loaded.popitem(last=False)
         return loaded
+
+    def _is_full(self) -> bool:
+        held = self._loaded.values()
+        return len(held) > KEPT_IN_MEMORY or sum(loaded.size for loaded in held) > MOST_IN_MEMORY
 
     # --- thinking ------------------------------------------------------------------------------------------------
 
@@ -126,14 +182,24 @@ class Services:
         if isinstance(given, str) and len(given) > LONGEST_TEXT:
             raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
         read = task.read(given)
-        rule = (
-            parse(policy) if policy and policy.strip() else parse(next(iter(policies_of(loaded.checkpoint).values())))
-        )
+        own = policies_of(loaded.checkpoint.halting, machine.config.iterations)
+        rule = parse(policy if policy and policy.strip() else next(iter(own.values())))
         recorder = Recorder(ticks=machine.config.iterations)
         started = time.perf_counter()
         verdict = Engine(machine, rule).run(read.inputs, watch=recorder)
         milliseconds = (time.perf_counter() - started) * 1e3
         return record_of(name, loaded.checkpoint, task, read, rule, verdict, recorder, milliseconds)
+
+
+def label_of(name: str, title: str) -> str:
+    """A checkpoint's name as people read it: commits are cut short."""
+    bare, purpose = split(name)
+    if "@" in bare:
+        repo, _, rest = bare.partition("@")
+        revision, _, subfolder = rest.partition(":")
+        bare = f"{repo} @ {revision[:7]}" + (f" : {subfolder}" if subfolder else "")
+    shown = bare + (f" as {purpose}" if purpose else "")
+    return f"{title} ({shown})" if title and "@" not in shown else shown
 
 
 def limit_threads(count: int) -> None:

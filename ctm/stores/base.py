@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of, read_card, read_json
+from ctm.checkpoint import CARD, CONFIG, INDEX, WEIGHTS, parts_of
+from ctm.config import CTMConfig
+from ctm.files import read_json, read_text
+from ctm.notes import LARGEST as SMALL
+from ctm.notes import read_notes
 
 Watch = Callable[[int, int], None]  # (bytes done, bytes in all); raises GivenUp to end a fetch
-SMALL = 2**20  # bytes; the JSON files and the card of a checkpoint are smaller than this
 
 
 class Unavailable(ValueError):
@@ -88,15 +91,15 @@ def weight_names(folder: Path) -> list[str]:
     return parts_of(read_json(folder / INDEX))
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
+def read_all(folder: Path) -> dict[str, Any]:
     """Config, task, halting, metrics and card of a folder, for a description.
 
     Raises:
         ValueError: a file that is far too large, or not what it should be.
     """
-    for name in (CONFIG, CARD, *(f"{note}.json" for note in NOTES)):
+    for name in (CONFIG, CARD):
         path = folder / name
         if path.is_file() and path.stat().st_size > SMALL:
             raise ValueError(f"{name} has {path.stat().st_size:,} bytes; at most {SMALL:,} are read.")
-    notes = {name: read_json(folder / f"{name}.json", missing={}) for name in NOTES}
-    return {"config": read_json(folder / CONFIG), **notes, "card": read_card(folder / CARD)}
+    config = CTMConfig.read(read_json(folder / CONFIG), CONFIG).published()
+    return {"config": config, **read_notes(folder), "card": read_text(folder / CARD)}

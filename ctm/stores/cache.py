@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub.utils import tqdm
 
-from ctm.checkpoint import read_json
+from ctm.files import read_json
 from ctm.stores.base import SMALL, Unavailable
 
 

@@ -22,10 +22,11 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils import disable_progress_bars, httpx
 
-from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of, read_json
+from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of
 from ctm.config import CTMConfig
+from ctm.files import read_json
 from ctm.machine import refuse_absurd_size
-from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, is_whole, read_notes, weight_names
+from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, is_whole, read_all, weight_names
 from ctm.stores.cache import counter, digest_of, looks_like_ours, remember, verified
 from ctm.stores.names import HubName
 from ctm.stores.refusals import refusal
@@ -76,15 +77,25 @@ class HubStore:
                 found.append(str(HubName(repo, parts[2], "/".join(parts[3:-1]))))
         return sorted(found)
 
+    def folder_here(self, name: HubName) -> Path | None:
+        """The folder of a checkpoint that is on this machine; a branch is what it was when last asked for."""
+        if not name.is_pinned:
+            ref = self._ref(name)
+            if not ref.is_file():
+                return None
+            name = name.at(ref.read_text("utf-8").strip())
+        folder = self._folder(name)
+        return folder if name.is_pinned and is_whole(folder) else None
+
     def describe(self, name: str) -> Description:
         """All that is known without fetching weights; where the Hub cannot be asked, of what is here already."""
         wanted = HubName.read(name)
         try:
             pinned, info = self._resolve(wanted)
         except Unavailable:
-            if (folder := self._here(wanted)) is None:
+            if (folder := self.folder_here(wanted)) is None:
                 raise
-            return self._describe_here(wanted, folder)
+            return self.describe_folder(wanted, folder)
         files = siblings(info)
         with self._sentences(pinned):
             for file in NOTE_FILES:
@@ -101,8 +112,16 @@ class HubStore:
             updated=info.last_modified.date().isoformat() if info.last_modified else "",
             size=sum(files[path].size or 0 for path in weights),
             here=is_whole(folder),
-            **read_notes(folder),
+            **read_all(folder),
         )
+
+    def describe_folder(self, wanted: HubName, folder: Path) -> Description:
+        """What is known of a checkpoint that is here, without a network."""
+        name = wanted.at(folder.relative_to(self.cache).parts[2])
+        weights = [folder / part for part in weight_names(folder)]
+        changed = datetime.fromtimestamp(weights[0].stat().st_mtime, UTC).date().isoformat()
+        size = sum(path.stat().st_size for path in weights)
+        return Description(str(name), name.revision, changed, size, True, **read_all(folder))
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:
         """The folder of a checkpoint, downloaded where it is not here yet.
@@ -112,7 +131,7 @@ class HubStore:
             watch: called with bytes done and bytes in all; may raise `GivenUp`.
         """
         wanted = HubName.read(name)
-        here = self._here(wanted)
+        here = self.folder_here(wanted)
         if wanted.is_pinned and here is not None:
             return verified(here)
         try:
@@ -240,23 +259,6 @@ class HubStore:
     def _ref(self, name: HubName) -> Path:
         """Where the client keeps the commit that a branch or tag stood for."""
         return self.cache / f"models--{name.repo.replace('/', '--')}" / "refs" / (name.revision or "main")
-
-    def _here(self, name: HubName) -> Path | None:
-        """The folder of a checkpoint that is on this machine; a branch is what it was when last asked for."""
-        if not name.is_pinned:
-            ref = self._ref(name)
-            if not ref.is_file():
-                return None
-            name = name.at(ref.read_text("utf-8").strip())
-        folder = self._folder(name)
-        return folder if name.is_pinned and is_whole(folder) else None
-
-    def _describe_here(self, wanted: HubName, folder: Path) -> Description:
-        name = wanted.at(folder.relative_to(self.cache).parts[2])
-        weights = [folder / part for part in weight_names(folder)]
-        changed = datetime.fromtimestamp(weights[0].stat().st_mtime, UTC).date().isoformat()
-        size = sum(path.stat().st_size for path in weights)
-        return Description(str(name), name.revision, changed, size, True, **read_notes(folder))
 
     def _confirm(self, name: HubName, revision: str, paths: dict[str, Path]) -> None:
         """Make sure that the commit holds what was sent."""

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from ctm.checkpoint import CONFIG
-from ctm.stores.base import Commit, Description, Watch, is_whole, read_notes, weight_names
+from ctm.stores.base import Commit, Description, Watch, is_whole, read_all, weight_names
 
 
 class LocalStore:
@@ -36,7 +36,7 @@ class LocalStore:
             updated=datetime.date.fromtimestamp(changed).isoformat(),
             size=sum(path.stat().st_size for path in weights if path.is_file()),
             here=is_whole(folder),
-            **read_notes(folder),
+            **read_all(folder),
         )
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:

@@ -49,7 +49,7 @@ def allocations():
 @pytest.fixture
 def folder(tmp_path):
     """A whole checkpoint with notes and a card, alone in its parent folder."""
-    notes = {"task": {"name": "parity"}, "halting": {"policies": []}, "metrics": {"accuracy": [0.5, 0.75]}}
+    notes = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
     return save(Checkpoint(build(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine")
 
 

@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ctm import checkpoint
-from ctm.checkpoint import Checkpoint, load, save, write_json
+from ctm.checkpoint import Checkpoint, load, save
+from ctm.files import write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 NOTES = {
-    "task": {"name": "parity", "settings": {"length": 6}},
-    "halting": {"policies": [{"name": "energy", "below": 0.125}]},
+    "task": {"task": "parity", "settings": {"length": 6}},
+    "halting": {"policies": {"energy": {"policy": "energy<0.125"}}},
     "metrics": {"accuracy": [0.5, 0.75], "samples": 100, "seed": 0},
 }
 

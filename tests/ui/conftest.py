@@ -12,6 +12,7 @@ from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from training.tasks import make_task
 from ui import page
+from ui.models import Models
 from ui.services import Services
 
 SMALL = {
@@ -34,6 +35,11 @@ def make_checkpoint(folder: Path, kind: str, **changes) -> Path:
     return save(Checkpoint(machine, task.describe(), halting), folder)
 
 
+def services_over(folder: Path, **more) -> Services:
+    """Services over a folder of checkpoints, and nothing else of this machine."""
+    return Services(Models(folder, cache=folder / ".hub" / "cache", **more))
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
     """A folder of small checkpoints."""
@@ -46,7 +52,7 @@ def checkpoints(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server(checkpoints) -> Iterator[str]:
     """The page, served with the small checkpoints; its address."""
-    built = page.build(Services(checkpoints))
+    built = page.build(services_over(checkpoints))
     built.queue(max_size=64)
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
     yield address

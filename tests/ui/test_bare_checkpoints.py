@@ -8,7 +8,7 @@ from PIL import Image
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
-from tests.ui.conftest import SMALL
+from tests.ui.conftest import SMALL, services_over
 from training.tasks import make_task
 from ui.services import Services
 
@@ -25,7 +25,7 @@ def served(folder, config) -> Services:
     machine = ContinuousThoughtMachine(CTMConfig.read(config), 3, seed=0).eval()
     save(Checkpoint(machine), folder / "bare")
     assert sorted(path.name for path in (folder / "bare").iterdir()) == ["config.json", "model.safetensors"]
-    return Services(folder)
+    return services_over(folder)
 
 
 def a_maze(side: int = 39, route: int = 100) -> np.ndarray:

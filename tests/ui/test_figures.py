@@ -2,15 +2,15 @@
 
 import pytest
 
+from tests.ui.conftest import services_over
 from ui.figures import MOST_CLASSES, thought_figure
-from ui.services import Services
 
 TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_figure_shows_every_tick_of_every_series(checkpoints, name):
-    record = Services(checkpoints).think(name, TEXTS[name], "energy<-9|certainty>0.99")
+    record = services_over(checkpoints).think(name, TEXTS[name], "energy<-9|certainty>0.99")
     figure = thought_figure(record)
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from inference.policies import parse
-from tests.ui.conftest import make_checkpoint
-from ui.services import Services
+from tests.ui.conftest import make_checkpoint, services_over
 
 TEXTS = {"parity-16": "101101", "arithmetic": "3 7 11 15"}
 
 
 @pytest.fixture(scope="module")
 def services(checkpoints):
-    return Services(checkpoints)
+    return services_over(checkpoints)
 
 
 def picture() -> np.ndarray:
@@ -62,14 +61,14 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
     folder = make_checkpoint(tmp_path / "old", "parity")
     note = json.loads((folder / "halting.json").read_text())
     (folder / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
-    record = Services(tmp_path).think("old", "11", "ticks=2")
+    record = services_over(tmp_path).think("old", "11", "ticks=2")
     np.testing.assert_allclose(record["p_correct"], np.clip(1 - np.array(record["energy"]) / 10, 0, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize(
     "name, what, rule, says",
     [
-        ("nowhere", "1", "", "no checkpoint called 'nowhere'"), ("../digits", "1", "", "no checkpoint called"),
+        ("nowhere", "1", "", "no checkpoint called 'nowhere'"), ("../digits", "1", "", "namespace/name"),
         ("", "1", "", "no checkpoint called"), ("parity-16", "", "", "Type some bits"),
         ("parity-16", "10a1", "", "0 and 1 only"), ("parity-16", "1" * 17, "", "at most 16 bits, got 17"),
         ("parity-16", "x" * 1001, "", "1,001 characters"), ("arithmetic", "1 2 3", "", "exactly 4 numbers, got 3"),
@@ -85,7 +84,7 @@ def test_wrong_input_gets_one_sentence(services, name, what, rule, says):
 
 def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, checkpoints):
     shutil.copytree(checkpoints / "parity-16", tmp_path / "a")
-    services = Services(tmp_path)
+    services = services_over(tmp_path)
     services.think("a", "1", "")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert services.checkpoint_names() == ["a", "b"]
@@ -96,7 +95,7 @@ def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, ch
 
 def test_a_checkpoint_replaced_on_disk_is_read_again(tmp_path):
     make_checkpoint(tmp_path / "a", "parity")
-    services = Services(tmp_path)
+    services = services_over(tmp_path)
     assert services.info("a").iterations == 6
     make_checkpoint(tmp_path / "a", "parity", iterations=9)
     assert services.info("a").iterations == 9
@@ -106,7 +105,7 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_think(tmp_path
     shutil.copytree(checkpoints / "parity-16", tmp_path / "good")
     shutil.copytree(checkpoints / "parity-16", tmp_path / "bad")
     (tmp_path / "bad" / "model.safetensors").write_bytes(b"nonsense")
-    services = Services(tmp_path)
+    services = services_over(tmp_path)
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         services.think("bad", "1", "")
     assert services.think("good", "1", "")["ticks"] >= 1

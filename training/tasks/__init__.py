@@ -5,7 +5,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from training.tasks.base import Task
+from training.tasks.base import Task, sees_pictures
 
 
 @cache
@@ -49,4 +49,21 @@ def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-__all__ = ["Task", "infer_task", "make_task", "task_kinds", "task_of"]
+def fitting_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Task name -> what a `task.json` would say, for every task that a machine of this published config could do."""
+    found = {}
+    for kind, task in registry().items():
+        made = make_task({"kind": kind, **(task.infer(config) or {})})
+        shape = made.shape()
+        answers = (
+            shape.positions * shape.classes == config.get("out_dims")
+            and list(config.get("prediction_reshaper", [-1])) == shape.reshaper
+        )
+        pictures = sees_pictures({"backbone_type": shape.backbone})
+        sees = sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type")
+        if answers and sees:
+            found[kind] = made.describe()
+    return found
+
+
+__all__ = ["Task", "fitting_tasks", "infer_task", "make_task", "task_kinds", "task_of"]

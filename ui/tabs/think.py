@@ -22,17 +22,17 @@ ANSWER_KEYS = (
 QUEUE = {"concurrency_limit": 2, "concurrency_id": "thinking", "show_progress": "minimal"}
 
 
-def build(services: Services) -> None:
-    """Lay out the tab and connect it."""
+def build(services: Services) -> gr.Dropdown | None:
+    """Lay out the tab and connect it; gives the choice of the checkpoint, for other tabs to set."""
     names = services.checkpoint_names()
     if not names:
         gr.Markdown("There is no checkpoint yet. Train one: `python -m training train configs/digits.yaml`.")
-        return
+        return None
     first = services.info(names[0])
     with gr.Row(elem_classes="think"):
         with gr.Column(scale=2, min_width=320):
             checkpoint = gr.Dropdown(
-                choices(services), value=first.name, label="Checkpoint", info="the trained machine that thinks",
+                services.labels(), value=first.name, label="Checkpoint", info="the trained machine that thinks",
                 elem_id="checkpoint",
             )  # fmt: skip
             summary = gr.Markdown(first.summary, elem_id="summary")
@@ -89,6 +89,7 @@ def build(services: Services) -> None:
         show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
     )
     api(services)
+    return checkpoint
 
 
 @dataclass(frozen=True)
@@ -190,10 +191,6 @@ def asked(question, *given):
         return question(*given)
     except ValueError as error:
         raise gr.Error(str(error), print_exception=False) from None
-
-
-def choices(services: Services) -> list[tuple[str, str]]:
-    return [(f"{services.info(name).title} ({name})", name) for name in services.checkpoint_names()]
 
 
 def samples(info: CheckpointInfo, takes: str) -> list[list[str]]:

@@ -37,7 +37,7 @@ def test_a_checkpoint_is_described_and_fetched_as_it_was_put_there(store, hub, d
     about = store.describe(digits)
     commit = hub.commits(digits)[0].oid
     assert about.name == f"alice/digits@{commit}" and about.revision == commit and not about.here
-    assert about.size == (folder / WEIGHTS).stat().st_size and about.task == {"name": "parity"}
+    assert about.size == (folder / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
     assert not hub.seen(WEIGHTS_PATH), "describing fetches no weights"
     fetched = store.fetch(about.name)
     assert files_of(fetched) == files_of(folder)

@@ -18,7 +18,7 @@ def test_a_folder_is_described_without_loading_its_weights(store, folder):
     (folder / "model.safetensors").write_bytes(b"not read")
     about = store.describe("mine")
     assert (about.name, about.revision, about.here, about.size) == ("mine", None, True, 8)
-    assert about.config["d_model"] == 12 and about.task == {"name": "parity"} and about.card == "# Parity\n"
+    assert about.config["d_model"] == 12 and about.task == {"task": "parity"} and about.card == "# Parity\n"
     assert len(about.updated) == 10
 
 

@@ -1,0 +1,81 @@
+"""What a checkpoint's JSON files say beside its config: their form, and reading them.
+
+    task.json      what goes in and comes out: {"task", "settings", "labels", ...}
+    halting.json   {"energy": {"kind", ...}, "policies": {name: {"policy", ...}}, "default": name}
+    metrics.json   {"evaluations": [{"split", "n", "accuracy_halted", ...}], "training": {...}, ...}
+
+Files from elsewhere may hold anything, so what the rest of the code relies on is checked here; more is allowed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ctm.files import read_json
+
+LARGEST = 2**20  # bytes of a file
+
+
+class Loose(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class TaskNote(Loose):
+    task: str | None = Field(None, max_length=100)
+    settings: dict[str, Any] = {}
+    labels: list[str] = Field([], max_length=100_000)
+
+
+class RuleNote(Loose):
+    policy: str = Field(max_length=500)
+
+
+class EnergyNote(Loose):
+    kind: str = Field("calibrated", max_length=100)
+    margin: float = Field(1.0, gt=0)
+
+
+class HaltingNote(Loose):
+    energy: EnergyNote | None = None
+    policies: dict[str, RuleNote] = Field({}, max_length=100)
+    default: str | None = None
+
+
+class EvaluationNote(Loose):
+    split: str = Field(max_length=1_000)
+    n: int = Field(ge=0)
+    iterations: int = Field(ge=1)
+    accuracy_by_tick: list[float] = Field([], max_length=100_000)
+    accuracy_halted: float
+    mean_ticks: float
+
+
+class MetricsNote(Loose):
+    evaluations: list[EvaluationNote] = Field([], max_length=1_000)
+    training: dict[str, Any] = {}
+
+
+FORMS: dict[str, type[Loose]] = {"task": TaskNote, "halting": HaltingNote, "metrics": MetricsNote}
+
+
+def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """`task`, `halting` and `metrics` of a checkpoint folder; {} where there is no such file.
+
+    Raises:
+        ValueError: a file is too large, is no JSON object, or has another form.
+    """
+    return {name: read_note(folder / f"{name}.json", form) for name, form in FORMS.items()}
+
+
+def read_note(path: Path, form: type[Loose]) -> dict[str, Any]:
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read.")
+    values = read_json(path, missing={})
+    try:
+        form.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in problem["loc"])
+        raise ValueError(f"{path.name} is not what it should be: `{where}`: {problem['msg'].lower()}.") from None
+    return values

@@ -1,0 +1,157 @@
+"""The Models tab: what there is, bundled, trained here or on the Hub, and thinking with it."""
+
+import re
+from typing import Any
+
+import gradio as gr
+
+from ui.services import Services
+
+NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
+PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
+UNKNOWN = "The checkpoint does not say what it was trained for. Choose what it should do."
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        services: the one door.
+        page: told when somebody opens it.
+        tabs: to turn to the Think tab.
+        thinker: the Think tab's choice of a checkpoint.
+    """
+    shelf = services.shelf()
+    first = shelf[0][1] if shelf else None
+    named = gr.State(first)  # the model that is shown, pinned
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            listed = gr.Radio(shelf, value=first, label="Models", elem_id="models", elem_classes="stacked")
+            typed = gr.Textbox(
+                label="Any model of the Hub", placeholder="namespace/name", max_length=400, elem_id="hub-name",
+                info="namespace/name, if needed with @revision and :subfolder",
+            )  # fmt: skip
+            look = gr.Button("Look it up", elem_id="look")
+        with gr.Column(scale=5, min_width=320):
+            facts = gr.Markdown(elem_id="model-facts")
+            purpose = gr.Dropdown([], label="What is it for?", info=UNKNOWN, visible=False, elem_id="purpose")
+            with gr.Row():
+                think = gr.Button("Think with this", variant="primary", visible=False, elem_id="think-with")
+                download = gr.Button("Download", variant="primary", visible=False, elem_id="download")
+                give_up = gr.Button("Give up", visible=False, elem_id="give-up")
+            progress = gr.Markdown(elem_id="progress")
+            with gr.Accordion("Card", open=False):
+                card = gr.Markdown(elem_id="card")
+            with gr.Accordion("Config and figures", open=False):
+                details = gr.JSON(show_label=False, elem_id="details")
+    watching = gr.Timer(1.0, active=False)
+    shown = [named, facts, purpose, think, download, give_up, progress, card, details, watching]
+
+    def show(name: str | None) -> list[Any]:
+        return view(services, name)
+
+    listed.change(show, listed, shown, **PRIVATE)
+    gr.on([look.click, typed.submit], show, typed, shown, **PRIVATE)
+    purpose.input(lambda name, kind: show(f"{bare(name)}#{kind}"), [named, purpose], shown, **PRIVATE)
+    page.load(lambda name: [gr.Radio(services.shelf()), *show(name)], named, [listed, *shown], **PRIVATE)
+
+    def begin(name: str) -> list[Any]:
+        try:
+            services.download(name)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        return tick(name)
+
+    def tick(name: str) -> list[Any]:
+        """How the download of the shown model stands."""
+        state = services.downloading(name)
+        if state is None:
+            return [gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False)]
+        running = state["running"]
+        return [bar(state), gr.Button(visible=not running), gr.Button(visible=running), gr.Timer(active=running)]
+
+    on_download = [progress, download, give_up, watching]
+    download.click(begin, named, on_download, **PRIVATE)
+    give_up.click(lambda name: (services.give_up(name), tick(name))[1], named, on_download, **PRIVATE)
+    ended = watching.tick(tick, named, on_download, queue=False, show_progress="hidden", **PRIVATE)
+    ended.then(
+        lambda name: [gr.Radio(services.shelf()), *show(name)] if finished(services, name) else [gr.skip()] * (len(shown) + 1),
+        named, [listed, *shown], show_progress="hidden", **PRIVATE,
+    )  # fmt: skip
+    if thinker is not None:
+        think.click(
+            lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),
+            named, [thinker, tabs], **PRIVATE,
+        )  # fmt: skip
+        page.load(lambda: gr.Dropdown(services.labels()), None, thinker, show_progress="hidden", **PRIVATE)
+
+
+def view(services: Services, name: str | None) -> list[Any]:
+    """Everything the tab shows of a model, or the sentence why it shows nothing."""
+    if not name or not name.strip():
+        return problem(name, "Name a model: namespace/name.")
+    try:
+        about = services.describe(name)
+    except ValueError as error:
+        return problem(name, str(error))
+    state = services.downloading(about["name"])
+    running = bool(state and state["running"])
+    note = bar(state) if running else "" if about["here"] else NOT_HERE
+    asks = bool(about["choices"]) and not about["title"]
+    return [
+        about["name"], facts_of(about), gr.Dropdown(about["choices"], value=None, visible=asks),
+        gr.Button(visible=about["ready"]), gr.Button(visible=not about["here"] and not running), gr.Button(visible=running),
+        note, without_front_matter(about["card"]) or "It has no card.",
+        {key: about[key] for key in ("config", "halting", "metrics")}, gr.Timer(active=running),
+    ]  # fmt: skip
+
+
+def problem(name: str | None, sentence: str) -> list[Any]:
+    hidden = gr.Button(visible=False)
+    return [
+        name, f"### {plain(bare(name or ''))}\n{plain(sentence)}", gr.Dropdown(visible=False), hidden, hidden, hidden, "",
+        "", None, gr.Timer(active=False),
+    ]  # fmt: skip
+
+
+def facts_of(about: dict[str, Any]) -> str:
+    """A short table of what matters."""
+    config, name = about["config"], bare(about["name"])
+    rows = {
+        "where": PLACES[about["place"]] + ("" if about["here"] else ", not on this machine"),
+        "task": plain(about["title"]) or "not said",
+        "measured": plain(about["summary"]),
+        "thinks": f"up to {config['iterations']} ticks with {config['d_model']:,} neurons",
+        "weights": f"{about['size'] / 2**20:,.1f} MB",
+        "updated": plain(about["updated"]),
+    }
+    if about["revision"]:
+        rows["revision"] = f"[`{about['revision'][:7]}`]({about['page']}), which is what is loaded"
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value)
+    return f"### {plain(name.partition('@')[0])}\n\n| | |\n|---|---|\n{table}\n"
+
+
+def bar(state: dict[str, Any]) -> str:
+    """A download's progress as text that any screen can show."""
+    full = round(20 * state["share"])
+    drawn = f"`{'█' * full}{'░' * (20 - full)}` {state['share']:.0%} · " if state["running"] else ""
+    return drawn + plain(state["sentence"])
+
+
+def finished(services: Services, name: str) -> bool:
+    state = services.downloading(name)
+    return state is not None and state["state"] == "finished"
+
+
+def without_front_matter(card: str) -> str:
+    return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
+
+
+def bare(name: str) -> str:
+    return name.partition("#")[0]
+
+
+def plain(text: str) -> str:
+    """Words from elsewhere, as words: no markup."""
+    return re.sub(r"[\\`*_{}\[\]#|<>&]", lambda found: f"&#{ord(found[0])};", text)
