@@ -10,10 +10,13 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
+from tests.hub.here import hub
 from training.tasks import make_task
 from ui import page
 from ui.models import Models
 from ui.services import Services
+
+__all__ = ["hub"]
 
 SMALL = {
     "iterations": 6, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,

@@ -9,7 +9,7 @@ import torch
 
 from ctm.checkpoint import load
 from ctm.stores import GivenUp, HubStore, Unavailable
-from tests.ctm.stores.conftest import files_of
+from tests.hub.here import files_of
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 WEIGHTS_PATH = r"/resolve/[0-9a-f]{40}/model\.safetensors(\?|$)"

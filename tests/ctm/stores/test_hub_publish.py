@@ -10,7 +10,7 @@ from safetensors import safe_open
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from ctm.stores import Unavailable
-from tests.ctm.stores.conftest import files_of
+from tests.hub.here import files_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MESSAGE = "parity-1: finished, step 100 [0123456789ab]"
