@@ -158,7 +158,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
     name, equals, text = override.partition("=")
     *groups, key = name.split(".")
-    if not equals or not groups:
+    if not equals or not (groups or name in RunConfig.model_fields):
         raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {override!r}.")
     group = values
     for part in groups:
