@@ -44,6 +44,7 @@ def main() -> None:
         draw(shown)
         shown.click("#think-drawing")
         shown.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent !== ''")
+        shown.wait_for_timeout(1_500)  # until Gradio has faded the view in again
         shown.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
         browser.close()
     built.close()
