@@ -5,7 +5,7 @@
 `--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both codes then run in turn on equal
 weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that a
 noisy machine disturbs both alike. Thoughts: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
-loss, backward at B = 32, with its peak memory. Last comes what halting saves: bundled digits, 256 samples.
+loss, backward at B = 32, with its peak memory. Last comes what halting saves: the bundled checkpoints, 256 samples of each.
 """
 
 import argparse
@@ -181,9 +181,9 @@ def refuse_different(case: Case, theirs: Tensor, ours: Tensor) -> None:
         raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
 
 
-def measure_halting(repeats: int) -> dict:
-    """What halting saves on the bundled digits: 256 test pictures, the bundled policy, beside thinking to the end."""
-    checkpoint = load(ROOT / "checkpoints/digits")
+def measure_halting(name: str, repeats: int) -> dict:
+    """What halting saves a bundled checkpoint: 256 test samples, its own policy, beside thinking to the end."""
+    checkpoint = load(ROOT / "checkpoints" / name)
     machine = checkpoint.machine
     task = task_of(checkpoint.task)
     inputs = task.draw("test", 256, torch.Generator().manual_seed(0)).inputs
@@ -198,7 +198,7 @@ def measure_halting(repeats: int) -> dict:
         used = engine.run(inputs).ticks.float().mean().item()
     thinking = seconds["full"] - seconds["backbone"]
     return {
-        "policy": str(policy), "samples": len(inputs), "places": list(features.places), "seconds": seconds,
+        "checkpoint": name, "policy": str(policy), "samples": len(inputs), "places": list(features.places), "seconds": seconds,
         "ticks_saved": 1 - used / ticks, "time_saved": 1 - seconds["halted"] / seconds["full"],
         "time_saved_without_backbone": 1 - (seconds["halted"] - seconds["backbone"]) / thinking,
     }  # fmt: skip
@@ -244,9 +244,11 @@ def main() -> None:
     rows = [row for case in wanted for row in measure(case, args.reference, args.repeats)]
     summary = report(rows)
     if not args.only or "halting" in args.only:
-        summary["halting"] = measure_halting(args.repeats)
-        saved = {key: f"{value:.0%}" for key, value in summary["halting"].items() if "saved" in key}
-        print(f"halting on digits: {saved}")
+        bundled = sorted(path.parent.name for path in ROOT.glob("checkpoints/*/config.json"))
+        summary["halting"] = [measure_halting(name, args.repeats) for name in bundled]
+        for row in summary["halting"]:
+            saved = {key: f"{value:.0%}" for key, value in row.items() if "saved" in key}
+            print(f"halting {row['checkpoint']}: {saved}")
     if args.json:
         hardware = {"processor": processor(), "threads": torch.get_num_threads()}
         figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine, Output, State
-from inference.history import History, first
+from inference.history import History, first, score_of
 from inference.policies import Policy
 
 BUDGET = "budget"
@@ -29,7 +29,7 @@ class Tick:
     state: State  # of these rows
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
-    history: History  # of these rows, up to here
+    best_tick: Int[Tensor, " A"]  # the tick so far, from 1, that would answer for these rows if no rule fired
     places: tuple[int, ...]  # shape of the map that attention looks at
 
 
@@ -84,20 +84,23 @@ class Engine:
         features = machine.encode(inputs)
         state = machine.begin(features, self.budget)
         rows = torch.arange(len(inputs), device=inputs.device)
-        history = None
+        history, best = None, None
         for number in range(1, self.budget + 1):
             state, output = machine.tick(state, features)
-            history = first(output) if history is None else history.add(output)
+            if history is None:
+                history, best = first(output, self.policy.needs_choices), Best.of(output)
+            else:
+                history, best = history.add(output, self.policy.looks_back), best.or_now(output, number)
             halted = self._judge(history, number)
             ends = bool(halted.any())
             causes = self._causes(history, number, halted) if ends else []
-            yield Tick(number, rows, output, state, halted, causes, history, features.places)
+            yield Tick(number, rows, output, state, halted, causes, best.tick, features.places)
             if not ends:
                 continue
             staying = close_up(halted)
             if not len(staying):
                 return
-            rows, history = rows[staying], history.take(staying)
+            rows, history, best = rows[staying], history.take(staying), best.take(staying)
             state, features = state.take(staying, self.budget - number), features.take_(staying)
 
     def _judge(self, history: History, number: int) -> Bool[Tensor, " A"]:
@@ -134,9 +137,30 @@ class Engine:
         if self.fallback == "best":
             spent = torch.tensor([halted_by[row] == BUDGET for row in tick.rows.tolist()], device=inputs.device)
             answer_tick = ticks.clone()
-            answer_tick[tick.rows[spent]] = tick.history.best_tick[spent]
+            answer_tick[tick.rows[spent]] = tick.best_tick[spent]
         final = collect(said, answer_tick)
         return Verdict(final.answer, final.certainty, final.energy, ticks, answer_tick, halted_by)
+
+
+@dataclass(frozen=True)
+class Best:
+    """For every row the tick whose answer the machine itself trusts most, so far."""
+
+    score: Float[Tensor, " A"]
+    tick: Int[Tensor, " A"]
+
+    @classmethod
+    def of(cls, output: Output) -> "Best":
+        score = score_of(output.certainty, output.energy)
+        return cls(score, torch.ones_like(score, dtype=torch.long))
+
+    def or_now(self, output: Output, number: int) -> "Best":
+        score = score_of(output.certainty, output.energy)
+        better = score > self.score
+        return Best(torch.where(better, score, self.score), self.tick.masked_fill(better, number))
+
+    def take(self, rows: Int[Tensor, " R"]) -> "Best":
+        return Best(self.score[rows], self.tick[rows])
 
 
 def close_up(halted: Bool[Tensor, " A"]) -> Int[Tensor, " R"]:

@@ -11,44 +11,59 @@ from ctm import Output
 
 @dataclass(frozen=True)
 class History:
-    """Everything said up to the current tick, oldest first. Axes: A rows still thinking, t ticks so far, P positions."""
+    """What was said up to the current tick, oldest first. Axes: A rows still thinking, t ticks so far, P positions."""
 
     certainty: Float[Tensor, "A t P"]
-    choices: Int[Tensor, "A t P"]  # the chosen class of every position
+    choices: Int[Tensor, "A t P"] | None  # the chosen class of every position; None where no rule asks for it
     energy: Float[Tensor, "A t"] | None  # None without an energy head
+    forgotten: int = 0  # ticks before the first that is kept
 
     @property
     def ticks(self) -> int:
-        return self.certainty.size(1)
+        return self.forgotten + self.certainty.size(1)
 
     @property
     def best_tick(self) -> Int[Tensor, " A"]:
         """The tick, from 1, of the lowest energy; without an energy head, of the highest mean certainty."""
-        score = self.certainty.mean(2) if self.energy is None else -self.energy
-        return score.argmax(1) + 1
+        return score_of(self.certainty, self.energy).argmax(1) + 1
 
-    def add(self, output: Output) -> "History":
-        """The history one tick later."""
-        now = first(output)
+    def add(self, output: Output, keep: int | None = None) -> "History":
+        """The history one tick later, of which only the last `keep` ticks are kept."""
+        now = first(output, self.choices is not None)
+        older = self.certainty.size(1) if keep is None else min(keep - 1, self.certainty.size(1))
+        forgotten = self.ticks - older
+        if not older:
+            return replace(now, forgotten=forgotten)
         return History(
-            torch.cat((self.certainty, now.certainty), 1),
-            torch.cat((self.choices, now.choices), 1),
-            None if self.energy is None or now.energy is None else torch.cat((self.energy, now.energy), 1),
+            torch.cat((self.certainty[:, -older:], now.certainty), 1),
+            None
+            if self.choices is None or now.choices is None
+            else torch.cat((self.choices[:, -older:], now.choices), 1),
+            None if self.energy is None or now.energy is None else torch.cat((self.energy[:, -older:], now.energy), 1),
+            forgotten,
         )
 
     def take(self, rows: Int[Tensor, " R"]) -> "History":
-        energy = None if self.energy is None else self.energy.index_select(0, rows)
         return replace(
             self,
             certainty=self.certainty.index_select(0, rows),
-            choices=self.choices.index_select(0, rows),
-            energy=energy,
+            choices=None if self.choices is None else self.choices.index_select(0, rows),
+            energy=None if self.energy is None else self.energy.index_select(0, rows),
         )
 
     def until(self, tick: int) -> "History":
         """The history as it was after so many ticks."""
-        energy = None if self.energy is None else self.energy[:, :tick]
-        return History(self.certainty[:, :tick], self.choices[:, :tick], energy)
+        return replace(
+            self,
+            certainty=self.certainty[:, :tick],
+            choices=None if self.choices is None else self.choices[:, :tick],
+            energy=None if self.energy is None else self.energy[:, :tick],
+        )
+
+
+def score_of(certainty: Float[Tensor, "*A P"], energy: Float[Tensor, "*A"] | None) -> Float[Tensor, "*A"]:
+    """How good it is to answer at a tick, by the machine's own estimate."""
+    return certainty.mean(-1) if energy is None else -energy
 
 
 def choices_of(output: Output) -> Int[Tensor, "A P"]:
@@ -56,7 +71,7 @@ def choices_of(output: Output) -> Int[Tensor, "A P"]:
     return output.answer.unflatten(1, (output.certainty.size(1), -1)).argmax(2)
 
 
-def first(output: Output) -> History:
+def first(output: Output, choices: bool = True) -> History:
     """The history after the first tick."""
     energy = None if output.energy is None else output.energy.unsqueeze(1)
-    return History(output.certainty.unsqueeze(1), choices_of(output).unsqueeze(1), energy)
+    return History(output.certainty.unsqueeze(1), choices_of(output).unsqueeze(1) if choices else None, energy)

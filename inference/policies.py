@@ -34,6 +34,15 @@ class Policy(ABC):
     def needs_energy(self) -> bool:
         return False
 
+    @property
+    def needs_choices(self) -> bool:
+        return False
+
+    @property
+    def looks_back(self) -> int:
+        """How many of the last ticks it looks at."""
+        return 1
+
     @abstractmethod
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         """Which rows stop at the history's last tick."""
@@ -99,6 +108,10 @@ class EnergyConverged(Policy):
     def __post_init__(self):
         at_least(1, patience=self.patience)
 
+    @property
+    def looks_back(self) -> int:
+        return self.patience + 1
+
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         energy = energies(history)[:, -self.patience - 1 :]
         if energy.size(1) <= self.patience:
@@ -114,11 +127,17 @@ class SameAnswer(Policy):
     """Stop when the whole answer was the same at so many ticks in a row."""
 
     ticks: int
+    needs_choices: ClassVar[bool] = True
 
     def __post_init__(self):
         at_least(1, ticks=self.ticks)
 
+    @property
+    def looks_back(self) -> int:
+        return self.ticks
+
     def halted(self, history: History) -> Bool[Tensor, " A"]:
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
         choices = history.choices[:, -self.ticks :]
         if choices.size(1) < self.ticks:
             return torch.zeros(len(choices), dtype=torch.bool, device=choices.device)
@@ -129,14 +148,27 @@ class SameAnswer(Policy):
 
 
 @dataclass(frozen=True)
-class AnyOf(Policy):
-    """Stop when any of these would."""
+class Joined(Policy):
+    """Several rules as one."""
 
     policies: tuple[Policy, ...]
 
     @property
     def needs_energy(self) -> bool:
         return any(policy.needs_energy for policy in self.policies)
+
+    @property
+    def needs_choices(self) -> bool:
+        return any(policy.needs_choices for policy in self.policies)
+
+    @property
+    def looks_back(self) -> int:
+        return max(policy.looks_back for policy in self.policies)
+
+
+@dataclass(frozen=True)
+class AnyOf(Joined):
+    """Stop when any of these would."""
 
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         return torch.stack([policy.halted(history) for policy in self.policies]).any(0)
@@ -149,14 +181,8 @@ class AnyOf(Policy):
 
 
 @dataclass(frozen=True)
-class AllOf(Policy):
+class AllOf(Joined):
     """Stop when all of these would, at the same tick."""
-
-    policies: tuple[Policy, ...]
-
-    @property
-    def needs_energy(self) -> bool:
-        return any(policy.needs_energy for policy in self.policies)
 
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         return torch.stack([policy.halted(history) for policy in self.policies]).all(0)

@@ -102,7 +102,7 @@ def test_halted_rows_leave_the_batch():
     sizes = []
 
     def watch(tick):
-        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer) == len(tick.history.certainty)
+        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
         sizes.append(len(tick.rows))
 
     ticks = Engine(made, parse("energy<-2")).run(x, watch).ticks
