@@ -12,6 +12,7 @@ from typing import Any
 from ctm.checkpoint import count_weights
 from ctm.stores import Description, HubName, HubStore, LocalStore, Store
 from ctm.stores.cache import verified
+from training.outbox import Outbox
 from training.tasks import Task, fitting_tasks, infer_task, task_of
 from ui.downloads import Downloads
 
@@ -113,6 +114,14 @@ class Models:
             return ""
         wanted = HubName.read(bare)
         return f"{self.listed.api.endpoint}/{wanted.repo}" + (f"/tree/{wanted.revision}" if wanted.revision else "")
+
+    def publication(self, name: str) -> str:
+        """How the newest publication of a run stands, in a sentence; empty if there is none."""
+        if not name.startswith(RUN):
+            return ""
+        outbox = Outbox(self.folder(name).parent)
+        entries = outbox.entries()
+        return entries[-1].say(outbox.clock()) if entries else ""
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""

@@ -116,6 +116,7 @@ class Services:
             "config": about.config,
             "halting": about.halting,
             "metrics": about.metrics,
+            "published": self.models.publication(model.name),
             "card": about.card,
         }
 

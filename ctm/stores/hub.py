@@ -36,6 +36,10 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 NOTE_FILES = (CONFIG, *(f"{name}.json" for name in NOTES), CARD)
 
 
+FAILURES = (ValueError, OSError, RuntimeError, httpx.HTTPError)
+NONSENSE = (LookupError, TypeError, AttributeError)  # what the client raises when an answer has another form
+
+
 class HubStore:
     """The Hub, seen with one token.
 
@@ -277,7 +281,7 @@ class HubStore:
         """Turn whatever the client raises into one sentence."""
         try:
             yield
-        except (ValueError, OSError, RuntimeError, httpx.HTTPError) as error:
+        except (*FAILURES, *NONSENSE) as error:
             raise refusal(error, name) from None
 
 

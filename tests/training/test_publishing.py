@@ -16,9 +16,13 @@ from huggingface_hub import ModelCard
 
 from ctm import ContinuousThoughtMachine
 from ctm.checkpoint import Checkpoint, load, save
+from ctm.stores import Commit
 from tests.hub.here import TOKEN, files_of
 from tests.hub.server import LoopbackHub
 from training.__main__ import main
+from training.config import PublishConfig
+from training.publishing import Publishing
+from training.runs import RunFolder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = {
@@ -181,6 +185,30 @@ def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environme
     stall.lift()
     code, said = run(environment, "publish", folder, "--repo", REPO)
     assert code == 0 and len(own_commits(hub)) == 1, said
+
+
+def test_a_run_is_published_every_so_many_minutes(hub, folder, tmp_path, monkeypatch):
+    """Saved steps are offered when it is time, with a card that says that they are on the way."""
+    now, made = [0.0], RunFolder(folder)
+    monkeypatch.setattr("training.publishing.time.monotonic", lambda: now[0])
+    sent: list[str] = []
+
+    class Store:
+        def publish(self, folder, name, message, private=False) -> Commit:
+            sent.append((folder / "README.md").read_text())
+            return Commit("0" * 40, "https://hub/commit/0")
+
+    publishing = Publishing(made, PublishConfig(repo=REPO, every_minutes=10), Store())
+    step = made.steps()[-1]
+    publishing.saved(step)
+    now[0] += 599
+    publishing.saved(step)
+    assert publishing.outbox.entries() == [], "not yet"
+    now[0] += 1
+    publishing.saved(step)
+    wait_until(lambda: sent, 10)
+    assert "## Still training" in sent[0] and "validation samples: accuracy_best" in sent[0]
+    publishing.stopped()
 
 
 def test_without_a_repository_it_is_asked_for(folder):

@@ -9,6 +9,7 @@ import pytest
 from tests.hub.here import files_of
 from tests.ui.conftest import make_checkpoint, services_over
 from tests.ui.test_services import picture
+from training.outbox import Outbox
 from ui.downloads import AT_ONCE
 from ui.services import label_of
 
@@ -56,6 +57,16 @@ def test_finished_runs_are_offered(services, tmp_path):
     assert services.checkpoint_names() == ["digits", "run:parity-1"]
     assert services.think("run:parity-1", "101", "")["task"] == "parity"
     assert services.describe("run:parity-1")["place"] == "run"
+
+
+def test_how_a_runs_publication_stands_is_shown(services, tmp_path):
+    folder = make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
+    assert services.describe("run:parity-1")["published"] == ""
+    outbox = Outbox(folder.parent)
+    outbox.put(folder, "alice/new", "parity")
+    assert "Waiting to be sent to alice/new" in services.describe("run:parity-1")["published"]
+    outbox.deliver(services.models.others)  # without a token
+    assert "Not published (refused)" in services.describe("run:parity-1")["published"]
 
 
 def test_listed_models_are_shown_without_asking_the_hub(services, hub):

@@ -51,8 +51,11 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
     def show(name: str | None) -> list[Any]:
         return view(services, name)
 
-    listed.change(show, listed, shown, **PRIVATE)
-    gr.on([look.click, typed.submit], show, typed, shown, **PRIVATE)
+    listed.input(show, listed, shown, trigger_mode="always_last", **PRIVATE)
+    gr.on(
+        [look.click, typed.submit], lambda name: [gr.Radio(value=None), *show(name)], typed, [listed, *shown],
+        trigger_mode="always_last", **PRIVATE,
+    )  # fmt: skip
     purpose.input(lambda name, kind: show(f"{bare(name)}#{kind}"), [named, purpose], shown, **PRIVATE)
     page.load(lambda name: [gr.Radio(services.shelf()), *show(name)], named, [listed, *shown], **PRIVATE)
 
@@ -125,6 +128,7 @@ def facts_of(about: dict[str, Any]) -> str:
         "thinks": f"up to {config['iterations']} ticks with {config['d_model']:,} neurons",
         "weights": f"{about['size'] / 2**20:,.1f} MB",
         "updated": plain(about["updated"]),
+        "to the Hub": plain(about["published"]),
     }
     if about["revision"]:
         rows["revision"] = f"[`{about['revision'][:7]}`]({about['page']}), which is what is loaded"

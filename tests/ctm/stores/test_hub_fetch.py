@@ -1,5 +1,6 @@
 """Checkpoints from the Hub, with the real client and a Hub on this machine: what loads, and what is refused, in which words."""
 
+import errno
 import json
 import time
 from types import SimpleNamespace
@@ -183,6 +184,15 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(store, hub, digi
     monkeypatch.setattr("ctm.stores.hub.shutil", SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1)))
     assert "are free on the disk" in refusal(store.fetch, digits)
     assert not hub.seen(WEIGHTS_PATH)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(store, hub, digits, monkeypatch):
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ctm.stores.hub.hf_hub_download", full)
+    assert "The disk is full" in refusal(store.fetch, digits)
+    assert store.here() == []
 
 
 # --- a Hub that is not well ------------------------------------------------------------------------------------------

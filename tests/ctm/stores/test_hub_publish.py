@@ -90,6 +90,21 @@ def test_a_busy_hub_is_unavailable_and_nothing_lands(store, hub, folder, path, s
     assert titles(hub) == [MESSAGE] and hub.files("alice/new") == files_of(folder)
 
 
+@pytest.mark.parametrize("path", ["/api/repos/create", "/commits/", "/preupload/", "/commit/main"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 500])
+def test_every_status_is_one_sentence_and_nothing_lands(store, hub, folder, path, status, way, quick_retries):
+    if way == "xet":
+        pytest.skip("the same calls as without it")
+    hub.add_repo("alice/new")
+    if path == "/api/repos/create" and status in (401, 403):
+        pytest.skip("a token may write to a repository that it may not make")
+    hub.fault("answer", path, status=status, times=None)
+    with pytest.raises(ValueError) as caught:
+        store.publish(folder, "alice/new", MESSAGE)
+    assert "\n" not in str(caught.value) and "hf_" not in str(caught.value) and "127.0.0.1" not in str(caught.value)
+    assert titles(hub) == []
+
+
 def test_an_upload_that_fails_is_unavailable(store, hub, folder, way, quick_retries):
     if way == "xet":  # which tries for minutes while its storage is merely away
         fault = hub.fault("answer", "/xorbs/|/shards", status=400, times=None)

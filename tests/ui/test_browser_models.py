@@ -1,0 +1,76 @@
+"""The Models tab in a real browser, with a Hub on this machine."""
+
+import pytest
+
+from tests.hub.here import files_of
+from tests.ui.conftest import make_checkpoint, services_over
+from tests.ui.test_browser import browser
+from ui import page as pages
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def opened(browser, hub, tmp_path):
+    """The page's Models tab, and what the Hub holds: a parity machine that is listed, and a digits machine that is not."""
+    make_checkpoint(tmp_path / "bundled" / "digits", "digits")
+    hub.add_repo("alice/parity", files_of(make_checkpoint(tmp_path / "parity", "parity")))
+    hub.add_repo("bob/digits", files_of(make_checkpoint(tmp_path / "other", "digits")))
+    built = pages.build(services_over(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
+    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.launch_options())
+    shown = browser.new_page(viewport={"width": 1280, "height": 1000})
+    errors: list[str] = []
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.goto(address)
+    shown.get_by_role("tab", name="Models").click()
+    shown.wait_for_selector("#model-facts table")
+    yield shown
+    shown.close()
+    built.close()
+    assert errors == []
+
+
+def test_a_listed_model_is_downloaded_and_thought_with(opened):
+    opened.get_by_label("alice/parity · on the Hub").click()
+    opened.wait_for_selector("#download")
+    assert "not on this machine" in opened.inner_text("#model-facts") and not opened.is_visible("#think-with")
+    opened.click("#download")
+    opened.wait_for_selector("#think-with")
+    assert not opened.is_visible("#download")
+    opened.click("#think-with")
+    opened.wait_for_selector("#sequence textarea, #sequence input")
+    opened.locator("#sequence textarea, #sequence input").fill("1011")
+    opened.click("#think-text")
+    opened.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent.includes('ticks')")
+
+
+def test_any_model_can_be_looked_up_and_what_is_wrong_is_said_in_place(opened, hub):
+    name = opened.locator("#hub-name textarea, #hub-name input")
+    for text, words in (
+        ("bob/digits", "not on this machine"),
+        ("bob/nothing", "no model bob/nothing"),
+        ("nonsense<script>", "no checkpoint called"),
+        ("bob/digits@nowhere", "no revision 'nowhere'"),
+    ):
+        name.fill(text)
+        opened.click("#look")
+        opened.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
+    hub.fault("drop", times=None)
+    name.fill("bob/else")
+    name.press("Enter")
+    opened.wait_for_function("document.querySelector('#model-facts').innerText.includes('cannot be reached')")
+    opened.get_by_label("Handwritten digits (digits)").click()
+    opened.wait_for_function("document.querySelector('#model-facts').innerText.includes('comes with this app')")
+
+
+def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(opened, hub):
+    hub.fault("stall", r"model\.safetensors", seconds=30, times=None)
+    opened.get_by_label("alice/parity · on the Hub").click()
+    opened.wait_for_selector("#download")
+    opened.click("#download")
+    opened.wait_for_selector("#give-up")
+    assert opened.locator("#progress").inner_text()
+    opened.click("#give-up")
+    opened.wait_for_function("document.querySelector('#progress').innerText.includes('given up')")
+    opened.wait_for_selector("#download")
