@@ -31,7 +31,10 @@ def find_models() -> Models:
     bundled = Path(os.environ.get("CTM_CHECKPOINTS", ROOT / "checkpoints"))
     runs = Path(os.environ.get("CTM_RUNS", ROOT / "runs"))
     listed = os.environ.get("CTM_MODELS", " ".join(PUBLISHED)).replace(",", " ").split()
-    return Models(bundled, runs, listed)
+    try:
+        return Models(bundled, runs, listed)
+    except ValueError as error:
+        raise SystemExit(f"CTM_MODELS cannot be read. {error}") from None
 
 
 if __name__ == "__main__":
