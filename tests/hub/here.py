@@ -24,6 +24,7 @@ def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
     abort_xet_session()
     with LoopbackHub() as hub:
