@@ -1,5 +1,6 @@
 """Checkpoints on their way from the Hub, one thread each: the page never waits for them, and every tab sees the same."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -93,5 +94,8 @@ class Downloads:
         except ValueError as error:
             if not download.stop.is_set():
                 download.problem, download.state = str(error), "failed"
+        except Exception:  # whatever it is, the place must become free again
+            logging.getLogger(__name__).exception("The download of %s failed", download.name)
+            download.problem, download.state = "The download failed; the app's log says why.", "failed"
         else:
             download.state = "finished"

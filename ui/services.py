@@ -3,6 +3,7 @@
 Screens name checkpoints by name and give what a person gave; they get back dictionaries of numbers and sentences.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -88,7 +89,10 @@ class Services:
     def _title(self, name: str) -> str:
         try:
             return self.models.here(name)[0].title
-        except ValueError:  # broken or without a known task; it is told when it is picked
+        except ValueError:  # broken, or without a known task: it is told when it is picked
+            return ""
+        except Exception:  # one odd checkpoint must not hide the others
+            logging.getLogger(__name__).exception("The checkpoint %s cannot be described", name)
             return ""
 
     # --- models --------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from huggingface_hub.utils import tqdm
 
 from ctm.files import read_json
 from ctm.stores.base import SMALL, Unavailable
+from ctm.stores.names import COMMIT
 
 
 def looks_like_ours(config: Path) -> bool:
@@ -27,7 +28,7 @@ def verified(folder: Path) -> Path:
     for path in sorted(folder.iterdir()):
         if path.is_symlink():
             blob = path.resolve()
-            if digest_of(blob, blob.name) not in (blob.name, None):
+            if not blob.is_file() or digest_of(blob, blob.name) not in (blob.name, None):
                 blob.unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
                 raise Unavailable(f"{path.name} did not arrive as the Hub holds it, and was removed: fetch it again.")
@@ -42,6 +43,16 @@ def remember(ref: Path, commit: str) -> None:
     draft = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
     draft.write_text(commit, "utf-8")
     os.replace(draft, ref)
+
+
+def recall(ref: Path) -> str | None:
+    """The commit that a branch stood for when it was last asked for; None if that is not known."""
+    try:
+        with ref.open("rb") as file:
+            text = file.read(100).strip().decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if COMMIT.fullmatch(text) else None
 
 
 def digest_of(path: Path, like: str) -> str | None:
@@ -61,11 +72,11 @@ def counter(report: Callable[[int], None] | None) -> type[tqdm]:
 
     class Counter(tqdm):
         def __init__(self, *args: Any, **options: Any):
-            options.pop("name", None)
+            self.counts = not str(options.pop("name", "")).endswith(".transfer")  # xet counts everything twice
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: int | float | None = 1) -> None:
-            if report is not None and n:
+            if report is not None and n and self.counts:
                 report(int(n))
 
     return Counter

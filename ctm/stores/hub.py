@@ -27,8 +27,8 @@ from ctm.config import CTMConfig
 from ctm.files import read_json
 from ctm.machine import refuse_absurd_size
 from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, is_whole, read_all, weight_names
-from ctm.stores.cache import counter, digest_of, looks_like_ours, remember, verified
-from ctm.stores.names import HubName
+from ctm.stores.cache import counter, digest_of, looks_like_ours, recall, remember, verified
+from ctm.stores.names import COMMIT, HubName
 from ctm.stores.refusals import refusal
 
 LARGEST = 5 * 2**30  # bytes; weights of the largest machine that is accepted
@@ -84,10 +84,7 @@ class HubStore:
     def folder_here(self, name: HubName) -> Path | None:
         """The folder of a checkpoint that is on this machine; a branch is what it was when last asked for."""
         if not name.is_pinned:
-            ref = self._ref(name)
-            if not ref.is_file():
-                return None
-            name = name.at(ref.read_text("utf-8").strip())
+            name = name.at(recall(self._ref(name)))
         folder = self._folder(name)
         return folder if name.is_pinned and is_whole(folder) else None
 
@@ -102,10 +99,7 @@ class HubStore:
             return self.describe_folder(wanted, folder)
         files = siblings(info)
         with self._sentences(pinned):
-            for file in NOTE_FILES:
-                if (path := pinned.inside(file)) in files:
-                    refuse_large(path, files[path].size, SMALL)
-                    self._download(pinned, path)
+            self._fetch_notes(pinned, files)
         folder = self._folder(pinned)
         if not (folder / CONFIG).is_file():
             raise ValueError(no_checkpoint(pinned, files))
@@ -135,29 +129,25 @@ class HubStore:
             watch: called with bytes done and bytes in all; may raise `GivenUp`.
         """
         wanted = HubName.read(name)
-        here = self.folder_here(wanted)
-        if wanted.is_pinned and here is not None:
-            return verified(here)
-        try:
-            pinned, info = self._resolve(wanted)
-        except Unavailable:
-            if here is None:
-                raise
-            return verified(here)
-        files = siblings(info)
-        with self._sentences(pinned):
+        with self._sentences(wanted):
+            here = self.folder_here(wanted)
+            if wanted.is_pinned and here is not None:
+                return verified(here)
+            try:
+                pinned, info = self._resolve(wanted)
+            except Unavailable:
+                if here is None:
+                    raise
+                return verified(here)
+            files = siblings(info)
             if pinned.inside(CONFIG) not in files:
                 raise ValueError(no_checkpoint(pinned, files))
-            for file in NOTE_FILES:
-                if (path := pinned.inside(file)) in files:
-                    refuse_large(path, files[path].size, SMALL)
-                    self._download(pinned, path)
-            config = CTMConfig.read(read_json(self._folder(pinned) / CONFIG), CONFIG)
-            refuse_absurd_size(config, 3)
+            self._fetch_notes(pinned, files)
+            folder = self._folder(pinned)
+            refuse_absurd_size(CTMConfig.read(read_all(folder)["config"], CONFIG), 3)
             self._fetch_weights(pinned, self._weights_of(pinned, files), files, watch)
-        folder = verified(self._folder(pinned))
-        remember(self._ref(wanted), pinned.revision or "")
-        return folder
+            remember(self._ref(wanted), pinned.revision or "")
+            return verified(folder)
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
         """Put a checkpoint folder into a repository, in one commit on its main branch.
@@ -169,11 +159,12 @@ class HubStore:
             raise ValueError(f"{folder.name} holds no whole checkpoint.")
         with self._sentences(target):
             self.api.create_repo(target.repo, private=private or None, exist_ok=True)
+            paths = {target.inside(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
             for commit in self.api.list_repo_commits(target.repo):
                 if commit.title == message:
+                    self._confirm(target, commit.commit_id, paths)
                     return Commit(commit.commit_id, self._address(target, commit.commit_id))
             info = self.api.model_info(target.repo, files_metadata=True, timeout=self.seconds)
-            paths = {target.inside(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
             known = {target.inside(file) for file in (*NOTE_FILES, WEIGHTS, INDEX)}
             stale = sorted((known & siblings(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
@@ -201,9 +192,16 @@ class HubStore:
         """The name at its commit, and what the Hub says of it."""
         with self._sentences(name):
             info = self.api.model_info(name.repo, revision=name.revision, files_metadata=True, timeout=self.seconds)
-        if not info.sha:
+        if not info.sha or not COMMIT.fullmatch(info.sha):
             raise Unavailable(f"The Hub did not say which commit of {name.repo} is meant.")
         return name.at(info.sha), info
+
+    def _fetch_notes(self, name: HubName, files: dict[str, RepoSibling]) -> None:
+        """Fetch config, task, halting, metrics and card, those that are there."""
+        for file in NOTE_FILES:
+            if (path := name.inside(file)) in files:
+                refuse_large(path, files[path].size, SMALL)
+                self._download(name, path)
 
     def _weights_of(self, name: HubName, files: dict[str, RepoSibling]) -> list[str]:
         """Paths of the weight files; a parted checkpoint's index is fetched to know them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 FORM = re.compile(
-    rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>[\w./-]{{1,128}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?"
+    rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>\w[\w./-]{{0,127}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?"
 )
 ADDRESS = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hub:|hf://")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -31,10 +31,13 @@ class HubName:
             raise ValueError(
                 f"A model on the Hub is named namespace/name, with @revision and :subfolder if needed: got {bare[:80]!r}."
             )
+        revision = found["revision"]
+        if revision and not all(part.strip(".") for part in revision.split("/")):
+            raise ValueError(f"The revision {revision[:80]!r} is not the name of a branch, a tag or a commit.")
         subfolder = (found["subfolder"] or "").strip("/")
         if any(not part.strip(". ") for part in subfolder.split("/") if subfolder):
             raise ValueError(f"The subfolder {subfolder[:80]!r} must be a plain path inside the repository.")
-        return cls(found["repo"], found["revision"], subfolder)
+        return cls(found["repo"], revision, subfolder)
 
     @property
     def is_pinned(self) -> bool:

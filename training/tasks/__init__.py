@@ -27,7 +27,7 @@ def make_task(values: dict[str, Any]) -> Task:
     """A task from its kind and settings, e.g. `{"kind": "parity", "length": 16}`."""
     settings = dict(values)
     kind = settings.pop("kind", None)
-    if kind not in registry():
+    if not isinstance(kind, str) or kind not in registry():
         raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {kind!r}.")
     task = registry()[kind]
     return task(task.Settings.read(settings, "task"))
@@ -38,7 +38,7 @@ def task_of(description: dict[str, Any], config: dict[str, Any] | None = None) -
     description = description or (infer_task(config) if config else None) or {}
     if "task" not in description:
         raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
-    return make_task({"kind": description["task"], **description.get("settings", {})})
+    return make_task({**description.get("settings", {}), "kind": description["task"]})
 
 
 def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
