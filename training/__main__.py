@@ -151,8 +151,8 @@ def do_publish(args: argparse.Namespace) -> None:
     outbox = Outbox(folder.path)
     entry = deliver(outbox, store, offer(outbox, folder, folder.finished, settings.repo, settings.private))
     if entry.state != "published":
-        raise ValueError(entry.say(outbox.clock()))
-    print(entry.say(outbox.clock()))
+        raise ValueError(entry.say())
+    print(entry.say())
 
 
 def do_fit(args: argparse.Namespace) -> None:

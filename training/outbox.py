@@ -53,7 +53,7 @@ class Entry:
         """The commit's message, which no other publication has."""
         return f"{self.title} [{self.id}]"
 
-    def say(self, now: float) -> str:
+    def say(self) -> str:
         """How it stands, in a sentence."""
         match self.state:
             case "published":
@@ -62,11 +62,7 @@ class Entry:
                 return f"Not published ({self.state}): {self.problem}"
             case "superseded":
                 return "Not published: a newer checkpoint took its place."
-            case "sending":
-                return f"Being sent to {self.repo}."
-        wait = max(0.0, self.next_try - now)
-        after = f" after this: {self.problem}" if self.problem else "."
-        return f"Waiting to be sent to {self.repo}; next try {f'in {wait:.0f} s' if wait else 'now'}{after}"
+        return f"Waiting to be sent to {self.repo}{f' after this: {self.problem}' if self.problem else '.'}"
 
 
 class Outbox:
@@ -99,9 +95,9 @@ class Outbox:
             extra: further files, which take the place of those of the same name.
         """
         source = fingerprint(checkpoint)
-        for entry in self.entries():
-            if (entry.repo, entry.source) == (repo, source) and entry.state in (*LIVE, "published"):
-                return entry
+        mine = [entry for entry in self.entries() if entry.repo == repo and entry.state in (*LIVE, "published")]
+        if mine and mine[-1].source == source and mine[-1].state in LIVE:
+            return mine[-1]
         self._sweep()
         entry = Entry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
         draft, folder = self.path / f".{entry.id}", self._folder(entry)
@@ -195,6 +191,7 @@ class Publisher:
     def __init__(self, outbox: Outbox, store: Destination):
         self.outbox, self.store = outbox, store
         self._wake, self._closing = threading.Event(), threading.Event()
+        self._until = float("inf")  # when whoever closes it stops waiting
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -204,6 +201,7 @@ class Publisher:
 
     def close(self, patience: float) -> None:
         """Wait so many seconds at most for what lies in the outbox; the rest stays there."""
+        self._until = time.monotonic() + patience
         self._closing.set()
         self._wake.set()
         self._thread.join(patience)
@@ -216,9 +214,11 @@ class Publisher:
             except OSError as error:  # the run folder's disk, not the network
                 tried, waits = None, 60.0
                 print(f"The outbox cannot be used just now: {error}")
-            if self._closing.is_set() and (tried is None or waits is None or waits > 0):
-                return
-            self._wake.wait(min(max(waits, 1.0) if waits is not None else 3_600.0, 3_600.0))
+            if self._closing.is_set():
+                left = self._until - time.monotonic()
+                if waits is None or waits > left or (tried is None and not waits):
+                    return
+            self._wake.wait(min(max(waits, 0.1) if waits is not None else 3_600.0, 3_600.0))
 
 
 def fingerprint(folder: Path) -> str:

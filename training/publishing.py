@@ -9,11 +9,11 @@ from ctm.files import read_json
 from ctm.stores import Destination
 from training.card import PICTURE, picture, write_card
 from training.config import PublishConfig
-from training.outbox import Entry, Outbox, Publisher
+from training.outbox import BETWEEN, Entry, Outbox, Publisher
 from training.runs import RunFolder
 from training.tasks import task_of
 
-PATIENCE = 120.0  # seconds that a finished training waits for its checkpoint to be taken
+PATIENCE = BETWEEN + 60.0  # seconds that a finished training waits for its checkpoint to be taken
 
 
 class Publishing:
@@ -42,9 +42,11 @@ class Publishing:
     def finished(self) -> None:
         """Send the finished checkpoint; what is not taken in time stays in the outbox."""
         entry = offer(self.outbox, self.folder, self.folder.finished, self.settings.repo, self.settings.private)
+        if (wait := self.outbox.waits()) and wait > 1:
+            print(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
         self.publisher.close(PATIENCE)
         entry = next(known for known in self.outbox.entries() if known.id == entry.id)
-        print(entry.say(self.outbox.clock()))
+        print(entry.say())
         if entry.state in ("waiting", "sending"):
             print(f"It stays in the outbox: python -m training publish {self.folder.path}")
 
@@ -82,10 +84,11 @@ def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:
         entry = next(known for known in outbox.entries() if known.id == entry.id)
         if entry.state not in ("waiting", "sending"):
             return entry
-        wait = max(outbox.waits() or 0.0, 1.0)
-        if (text := f"{entry.state} {entry.problem}") != said:
-            print(
-                entry.say(outbox.clock()) if entry.problem else f"The last one went out just now; {wait:.0f} s to wait."
-            )
-            said = text
-        time.sleep(min(wait, 5.0))
+        wait = outbox.waits() or 0.0
+        text = (
+            f"{entry.say()} Next try in {wait:.0f} s." if wait >= 1 else "Another process is sending from this outbox."
+        )
+        if said != entry.state + entry.problem:
+            print(text)
+            said = entry.state + entry.problem
+        time.sleep(min(max(wait, 0.2), 5.0))

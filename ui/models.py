@@ -57,23 +57,32 @@ class Models:
         # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
         self.others = HubStore((), False, self.listed.cache.parent / "ctm-visitors", endpoint, spare=SPARE)
         self.downloads = Downloads()
+        self._resolved = set(self.listed.here())  # commits that may be read with the owner's token
 
     def names(self) -> list[str]:
         """Those that can think now, the most welcoming first."""
         bundled = sorted(self.bundled.names(), key=lambda name: name != WELCOMING)
-        listed = [name for name in self.listed.here() if HubName.read(name).repo in self._listed_repos()]
+        listed = [name for name in self.listed.here() if self._is_listed(HubName.read(name))]
         return [*bundled, *(RUN + name for name in self.runs.names()), *listed, *self.others.here()]
 
     def elsewhere(self) -> list[str]:
         """Listed models of the Hub that are not on this machine."""
-        here = {HubName.read(name).repo for name in self.names() if "/" in name}
-        return [name for name in self.listed.models if HubName.read(name).repo not in here]
+        here = {HubName.read(name) for name in self.names() if "/" in name}
+        places = {(name.repo, name.subfolder) for name in here}
+        wanted = {text: HubName.read(text) for text in self.listed.models}
+        return [
+            text
+            for text, name in wanted.items()
+            if (name not in here if name.is_pinned else (name.repo, name.subfolder) not in places)
+        ]
 
     def describe(self, name: str) -> Model:
         """What is known of a checkpoint; asks the Hub where it has to, so it may take seconds."""
         bare, purpose = split(name)
         store, place, key = self._find(bare)
         about = store.describe(key)
+        if store is self.listed:
+            self._resolved.add(about.name)
         pinned = about.name if place == "hub" else bare
         task = task_for(about.task, about.config, purpose) if self._tells(about, purpose) else None
         choices = () if about.task else tuple(fitting_tasks(about.config))
@@ -121,7 +130,7 @@ class Models:
             return ""
         outbox = Outbox(self.folder(name).parent)
         entries = outbox.entries()
-        return entries[-1].say(outbox.clock()) if entries else ""
+        return entries[-1].say() if entries else ""
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""
@@ -136,10 +145,16 @@ class Models:
         if "/" not in bare:
             return self.bundled, "bundled", bare
         wanted = HubName.read(bare)
-        return self.listed if wanted.repo in self._listed_repos() else self.others, "hub", str(wanted)
+        return self.listed if self._is_listed(wanted) else self.others, "hub", str(wanted)
 
-    def _listed_repos(self) -> set[str]:
-        return {HubName.read(name).repo for name in self.listed.models}
+    def _is_listed(self, wanted: HubName) -> bool:
+        """Whether the owner put up just this: as listed, or a commit that a listed name was resolved to."""
+        for name in map(HubName.read, self.listed.models):
+            if (name.repo, name.subfolder) == (wanted.repo, wanted.subfolder) and (
+                wanted.revision in (None, name.revision) or str(wanted) in self._resolved
+            ):
+                return True
+        return False
 
     @staticmethod
     def _tells(about: Description, purpose: str) -> bool:
