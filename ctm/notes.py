@@ -7,6 +7,7 @@
 Files from elsewhere may hold anything, so what the rest of the code relies on is checked here; more is allowed.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ctm.files import read_json
 
 LARGEST = 2**20  # bytes of a file
+DEEPEST = 50  # levels of brackets
 
 
 class Loose(BaseModel):
@@ -37,7 +39,7 @@ class EnergyNote(Loose):
 
 
 class HaltingNote(Loose):
-    energy: EnergyNote | None = None
+    energy: EnergyNote = Field(default_factory=lambda: EnergyNote.model_validate({}))
     policies: dict[str, RuleNote] = Field({}, max_length=100)
     default: str | None = None
 
@@ -72,6 +74,8 @@ def read_note(path: Path, form: type[Loose]) -> dict[str, Any]:
     if path.is_file() and path.stat().st_size > LARGEST:
         raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read.")
     values = read_json(path, missing={})
+    if odd := unshowable(values):
+        raise ValueError(f"{path.name} is not what it should be: it holds {odd}.")
     try:
         form.model_validate(values)
     except ValidationError as error:
@@ -79,3 +83,19 @@ def read_note(path: Path, form: type[Loose]) -> dict[str, Any]:
         where = ".".join(str(part)[:40] for part in problem["loc"])
         raise ValueError(f"{path.name} is not what it should be: `{where}`: {problem['msg'].lower()}.") from None
     return values
+
+
+def unshowable(value: Any, depth: int = 0) -> str:
+    """What in a JSON value could not be sent on to a screen, in words; empty if nothing."""
+    if isinstance(value, str):
+        return "letters that are none" if any("\ud800" <= letter <= "\udfff" for letter in value) else ""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "a number that is none"
+    if isinstance(value, int):
+        return "a number of more than 64 bits" if abs(value) >= 2**63 else ""
+    if value is None:
+        return ""
+    if depth > DEEPEST:
+        return f"more than {DEEPEST} levels"
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    return next(filter(None, (unshowable(part, depth + 1) for part in parts)), "")

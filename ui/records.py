@@ -1,6 +1,7 @@
 """From a finished thought to what a screen shows: plain data, ready for JSON."""
 
 import base64
+import re
 import uuid
 from typing import Any
 
@@ -42,8 +43,9 @@ def summary_of(metrics: dict[str, Any]) -> str:
     if not evaluations:
         return "Nothing was measured yet."
     best = evaluations[0]
+    split = re.sub(r"[^\w .-]", "", best["split"])[:60]  # a name from elsewhere
     return (
-        f"{best['accuracy_halted']:.1%} right on {best['n']:,} {best['split']} samples it never saw, "
+        f"{best['accuracy_halted']:.1%} right on {best['n']:,} {split} samples it never saw, "
         f"using {best['mean_ticks']:.1f} of {best['iterations']} ticks on average."
     )
 
@@ -51,7 +53,7 @@ def summary_of(metrics: dict[str, Any]) -> str:
 def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray:
     """The probability of being right that an energy stands for."""
     if note.get("kind") == "contrastive":
-        return np.clip(1 - energy / note["margin"], 0, 1)
+        return np.clip(1 - energy / note.get("margin", 1.0), 0, 1)
     return 1 / (1 + np.exp(np.clip(energy, -500, 500)))
 
 

@@ -51,6 +51,7 @@ def test_what_is_not_there_is_empty(tmp_path):
         ("halting", {"policies": {"energy": {"policy": 5}}}, "`policies.energy.policy`"),
         ("halting", {"policies": {"energy": {"policy": "x" * 501}}}, "`policies.energy.policy`"),
         ("halting", {"default": {}}, "`default`"),
+        ("halting", {"energy": None}, "`energy`"),
         ("halting", {"energy": {"margin": 0}}, "`energy.margin`"),
         ("halting", {"energy": {"margin": "1"}}, "`energy.margin`"),
         ("metrics", {"evaluations": {}}, "`evaluations`"),
@@ -68,6 +69,22 @@ def test_another_form_is_refused_and_the_place_named(folder, name, values, where
     with pytest.raises(ValueError, match=rf"^{name}\.json is not what it should be: ") as caught:
         load(folder)
     assert where in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"date": "\\ud800"}', "letters that are none"),
+        ('{"a": {"b": [1e999]}}', "a number that is none"),
+        ('{"a": NaN}', "a number that is none"),
+        ('{"a": 1' + "0" * 30 + "}", "more than 64 bits"),
+        ('{"a": ' + "[" * 80 + "]" * 80 + "}", "more than 50 levels"),
+    ],
+)
+def test_what_no_screen_could_be_sent_is_refused(folder, text, words):
+    (folder / "metrics.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load(folder)
 
 
 def test_a_note_that_is_far_too_large_is_refused_unread(folder):

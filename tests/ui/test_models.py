@@ -113,6 +113,7 @@ def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(services, hub, tmp_
         ("halting.json", {"policies": {"a": 5}}, "halting.json is not what it should be"),
         ("metrics.json", {"evaluations": 1}, "metrics.json is not what it should be"),
         ("task.json", {"task": "juggling"}, "juggling"),
+        ("task.json", {"task": "digits", "settings": {}}, "cannot do that task"),
         ("task.json", {"task": "parity", "settings": {"length": "<b>"}}, "length"),
         ("config.json", {"d_model": "<script>"}, "d_model"),
     ],
@@ -143,6 +144,18 @@ def test_a_download_that_fails_says_why(services, hub, parity):
     services.download(name)
     state = wait_for(services, name)
     assert state["state"] == "failed" and "did not arrive as the Hub holds it" in state["sentence"]
+
+
+def test_a_download_that_fails_in_an_odd_way_frees_its_place(services, monkeypatch, caplog):
+    monkeypatch.setattr(services.models.others, "fetch", lambda name, watch: 1 / 0)
+    services.download("bob/odd")
+    state = wait_for(services, "bob/odd")
+    assert state["state"] == "failed" and "log says why" in state["sentence"] and "ZeroDivisionError" in caplog.text
+
+
+def test_one_odd_checkpoint_does_not_hide_the_others(services, monkeypatch, caplog):
+    monkeypatch.setattr(services.models, "here", lambda name: 1 / 0)
+    assert [name for _, name in services.labels()] == ["digits"]
 
 
 def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(services, hub, parity):

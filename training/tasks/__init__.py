@@ -38,7 +38,12 @@ def task_of(description: dict[str, Any], config: dict[str, Any] | None = None) -
     description = description or (infer_task(config) if config else None) or {}
     if "task" not in description:
         raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
-    return make_task({**description.get("settings", {}), "kind": description["task"]})
+    task = make_task({**description.get("settings", {}), "kind": description["task"]})
+    if config and not fits(task, config):
+        raise ValueError(
+            f"task.json says {description['task'][:40]!r}, but the machine of config.json cannot do that task."
+        )
+    return task
 
 
 def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -49,19 +54,22 @@ def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def fits(task: Task, config: dict[str, Any]) -> bool:
+    """Whether a machine of this published config sees and answers as the task needs it."""
+    shape = task.shape()
+    told = list(config.get("prediction_reshaper", [-1]))
+    answers = told in (shape.reshaper, [shape.positions, shape.classes])
+    size = shape.positions * shape.classes == config.get("out_dims")
+    pictures = sees_pictures({"backbone_type": shape.backbone})
+    return answers and size and (sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type"))
+
+
 def fitting_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Task name -> what a `task.json` would say, for every task that a machine of this published config could do."""
     found = {}
     for kind, task in registry().items():
         made = make_task({"kind": kind, **(task.infer(config) or {})})
-        shape = made.shape()
-        answers = (
-            shape.positions * shape.classes == config.get("out_dims")
-            and list(config.get("prediction_reshaper", [-1])) == shape.reshaper
-        )
-        pictures = sees_pictures({"backbone_type": shape.backbone})
-        sees = sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type")
-        if answers and sees:
+        if fits(made, config):
             found[kind] = made.describe()
     return found
 

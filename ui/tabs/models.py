@@ -11,6 +11,7 @@ NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes 
 PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
 UNKNOWN = "The checkpoint does not say what it was trained for. Choose what it should do."
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+ASKS: dict[str, Any] = PRIVATE | {"concurrency_limit": 8, "concurrency_id": "hub"}  # may wait for the Hub
 
 
 def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
@@ -51,13 +52,13 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
     def show(name: str | None) -> list[Any]:
         return view(services, name)
 
-    listed.input(show, listed, shown, trigger_mode="always_last", **PRIVATE)
+    listed.input(show, listed, shown, trigger_mode="always_last", **ASKS)
     gr.on(
         [look.click, typed.submit], lambda name: [gr.Radio(value=None), *show(name)], typed, [listed, *shown],
-        trigger_mode="always_last", **PRIVATE,
+        trigger_mode="always_last", **ASKS,
     )  # fmt: skip
-    purpose.input(lambda name, kind: show(f"{bare(name)}#{kind}"), [named, purpose], shown, **PRIVATE)
-    page.load(lambda name: [gr.Radio(services.shelf()), *show(name)], named, [listed, *shown], **PRIVATE)
+    purpose.input(lambda name, kind: show(f"{bare(name)}#{kind}"), [named, purpose], shown, **ASKS)
+    page.load(lambda name: [gr.Radio(services.shelf()), *show(name)], named, [listed, *shown], **ASKS)
 
     def begin(name: str) -> list[Any]:
         try:
@@ -74,14 +75,21 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
         running = state["running"]
         return [bar(state), gr.Button(visible=not running), gr.Button(visible=running), gr.Timer(active=running)]
 
+    def arrive(name: str) -> list[Any]:
+        """Show a model anew once its download has ended well."""
+        state = services.downloading(name)
+        if state is None or state["state"] != "finished":
+            return [gr.skip()] * (len(shown) + 1)
+        return [gr.Radio(services.shelf()), *show(name)]
+
     on_download = [progress, download, give_up, watching]
-    download.click(begin, named, on_download, **PRIVATE)
+    unqueued: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}  # every second, in every open tab
     give_up.click(lambda name: (services.give_up(name), tick(name))[1], named, on_download, **PRIVATE)
-    ended = watching.tick(tick, named, on_download, queue=False, show_progress="hidden", **PRIVATE)
-    ended.then(
-        lambda name: [gr.Radio(services.shelf()), *show(name)] if finished(services, name) else [gr.skip()] * (len(shown) + 1),
-        named, [listed, *shown], show_progress="hidden", **PRIVATE,
-    )  # fmt: skip
+    for step in (
+        download.click(begin, named, on_download, **PRIVATE),
+        watching.tick(tick, named, on_download, **unqueued),
+    ):
+        step.then(arrive, named, [listed, *shown], **unqueued)
     if thinker is not None:
         think.click(
             lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),
@@ -143,11 +151,6 @@ def bar(state: dict[str, Any]) -> str:
     return drawn + plain(state["sentence"])
 
 
-def finished(services: Services, name: str) -> bool:
-    state = services.downloading(name)
-    return state is not None and state["state"] == "finished"
-
-
 def without_front_matter(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
 
@@ -157,5 +160,5 @@ def bare(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Words from elsewhere, as words: no markup."""
-    return re.sub(r"[\\`*_{}\[\]#|<>&]", lambda found: f"&#{ord(found[0])};", text)
+    """Words from elsewhere, as words on one line: no markup, no links, no formulas."""
+    return re.sub(r"[\\`*_{}\[\]#|<>&$~:]", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
