@@ -24,6 +24,12 @@ class Download:
     problem: str = ""
     moved: float = field(default_factory=time.monotonic)  # when bytes last came
     stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    @property
+    def takes_place(self) -> bool:
+        """Whether its thread still works, though it may have been given up."""
+        return self.thread is None or self.thread.is_alive()
 
     @property
     def running(self) -> bool:
@@ -50,6 +56,7 @@ class Downloads:
 
     def __init__(self) -> None:
         self._all: dict[str, Download] = {}
+        self._ending: list[Download] = []  # with those that were given up and begun again under the same name
         self._lock = threading.Lock()
 
     def start(self, name: str, fetch: Callable[[str, Watch], Path]) -> Download:
@@ -59,13 +66,15 @@ class Downloads:
             ValueError: too many run already.
         """
         with self._lock:
-            running = [download for download in self._all.values() if download.running]
-            if name in (download.name for download in running):
-                return self._all[name]
-            if len(running) >= AT_ONCE:
-                raise ValueError(f"{len(running)} downloads are running; wait for one of them, or give one up.")
+            download = self._all.get(name)
+            if download is not None and download.running:
+                return download
+            self._ending = [other for other in (*self._ending, *self._all.values()) if other.takes_place]
+            if len(set(map(id, self._ending))) >= AT_ONCE:
+                raise ValueError(f"{AT_ONCE} downloads are running or ending; try again when one of them is over.")
             download = self._all[name] = Download(name)
-        threading.Thread(target=self._run, args=(download, fetch), name=f"download {name}", daemon=True).start()
+            download.thread = threading.Thread(target=self._run, args=(download, fetch), daemon=True)
+            download.thread.start()
         return download
 
     def of(self, name: str) -> Download | None:

@@ -55,7 +55,9 @@ class Models:
         self.runs = LocalStore(runs or Path(bundled) / "none", "*/checkpoint")
         self.listed = HubStore(listed, None, cache, endpoint, spare=SPARE)
         # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
-        self.others = HubStore((), False, self.listed.cache.parent / "ctm-visitors", endpoint, spare=SPARE)
+        self.others = HubStore(
+            (), False, self.listed.cache.parent / "ctm-visitors", endpoint, spare=SPARE, largest=2 * 2**30
+        )
         self.downloads = Downloads()
         self._resolved = set(self.listed.here())  # commits that may be read with the owner's token
 

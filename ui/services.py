@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ import torch
 from ctm.checkpoint import Checkpoint, load
 from inference import Engine, Recorder, parse
 from training.tasks import Task
-from ui.models import Models, split, task_for
+from ui.models import PURPOSE, Models, split, task_for
 from ui.records import policies_of, record_of, summary_of
 
 KEPT_IN_MEMORY = 8
 MOST_IN_MEMORY = 3 * 2**30  # bytes of weights
+LARGEST_THOUGHT = 5_000_000  # numbers that all ticks together may answer
 LONGEST_TEXT = 1_000
 
 
@@ -64,7 +66,7 @@ class Services:
         self.models = models
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
-        self._loading: dict[str, threading.Lock] = {}  # one a name: nobody waits for another's large checkpoint
+        self._loading = threading.Lock()  # one checkpoint is loaded at a time: two large ones might not fit
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -142,25 +144,46 @@ class Services:
     def _load(self, name: str) -> Loaded:
         """The checkpoint of this name, from memory if its files are unchanged."""
         folder = self.models.folder(name)
+        purpose = "" if (folder / "task.json").is_file() else split(name)[1]
+        key = f"{folder}{PURPOSE}{purpose}"  # one checkpoint may have many names
         stamp = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
-        with self._lock:
-            alone = self._loading.setdefault(name, threading.Lock())
-        with alone:
-            loaded = self._loaded.get(name)
-            if loaded is None or loaded.stamp != stamp:
-                checkpoint = load(self.models.verified(name))
-                config = checkpoint.machine.config.published()
-                loaded = Loaded(checkpoint, task_for(checkpoint.task, config, split(name)[1]), stamp)
-        with self._lock:
-            self._loaded[name] = loaded
-            self._loaded.move_to_end(name)
-            while len(self._loaded) > 1 and self._is_full():
-                self._loaded.popitem(last=False)
+        loaded = self._held(key)
+        if loaded is None or loaded.stamp != stamp:
+            with self._loading:
+                loaded = self._held(key)
+                if loaded is None or loaded.stamp != stamp:
+                    loaded = self._read(name, folder, purpose, stamp)
+                    self._hold(key, loaded)
         return loaded
 
-    def _is_full(self) -> bool:
-        held = self._loaded.values()
-        return len(held) > KEPT_IN_MEMORY or sum(loaded.size for loaded in held) > MOST_IN_MEMORY
+    def _read(self, name: str, folder: Path, purpose: str, stamp: tuple[int, ...]) -> Loaded:
+        with self._lock:
+            self._make_room(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+        checkpoint = load(self.models.verified(name))
+        config = checkpoint.machine.config
+        if config.iterations * config.out_dims > LARGEST_THOUGHT:
+            raise ValueError(
+                f"Its thoughts are too large to be shown: {config.iterations:,} ticks of {config.out_dims:,} numbers."
+            )
+        return Loaded(checkpoint, task_for(checkpoint.task, config.published(), purpose), stamp)
+
+    def _held(self, key: str) -> Loaded | None:
+        with self._lock:
+            if key in self._loaded:
+                self._loaded.move_to_end(key)
+            return self._loaded.get(key)
+
+    def _hold(self, key: str, loaded: Loaded) -> None:
+        with self._lock:
+            self._loaded.pop(key, None)
+            self._make_room(loaded.size)
+            self._loaded[key] = loaded
+
+    def _make_room(self, size: int) -> None:
+        """Forget what was not thought with for longest, until so many bytes more may be held."""
+        held = self._loaded
+        while held and (len(held) >= KEPT_IN_MEMORY or sum(one.size for one in held.values()) + size > MOST_IN_MEMORY):
+            held.popitem(last=False)
 
     # --- thinking ------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class HubStore:
         endpoint: another Hub.
         seconds: how long to wait for a single answer.
         spare: bytes that a fetch leaves free on the disk.
+        largest: bytes of weights that are fetched at most.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class HubStore:
         endpoint: str | None = None,
         seconds: float = 10.0,
         spare: int = 2**30,
+        largest: int = LARGEST,
     ):
-        self.seconds, self.spare = seconds, spare
+        self.seconds, self.spare, self.largest = seconds, spare, largest
         self.models = [str(HubName.read(name)) for name in models]
         self.cache = Path(cache or constants.HF_HUB_CACHE)
         self.api = HfApi(endpoint=endpoint, token=token)
@@ -224,7 +226,7 @@ class HubStore:
     ) -> None:
         sizes = {path: files[path].size or 0 for path in paths}
         total, done = sum(sizes.values()), 0
-        refuse_large(f"The weights of {name.repo}", total, LARGEST)
+        refuse_large(f"The weights of {name.repo}", total, self.largest)
         self.cache.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.cache).free
         if free < total + self.spare:

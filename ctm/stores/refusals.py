@@ -37,7 +37,7 @@ def refusal(error: Exception, name: HubName) -> ValueError:
         case LocalTokenNotFoundError():
             return ValueError("There is no token for the Hub: set HF_TOKEN to one with the right to write.")
         case GatedRepoError():
-            return ValueError(f"{repo} is gated: accept its terms on the Hub's page, and give this app a token.")
+            return ValueError(f"{repo} is gated: only accounts that accept its terms on the Hub's page may read it.")
         case DisabledRepoError():
             return ValueError(f"{repo} has been disabled by the Hub.")
         case RevisionNotFoundError():
