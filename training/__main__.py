@@ -157,7 +157,7 @@ def do_publish(args: argparse.Namespace) -> None:
 
 def do_fit(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint.task)
+    task = task_of(checkpoint.task, checkpoint.machine.config.published())
     if not checkpoint.machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head to fit.")
     note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
@@ -173,7 +173,7 @@ def do_fit(args: argparse.Namespace) -> None:
 
 def do_evaluate(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint.task)
+    task = task_of(checkpoint.task, checkpoint.machine.config.published())
     policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
     if args.data:
         if not hasattr(task, "from_file"):

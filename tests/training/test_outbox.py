@@ -96,9 +96,14 @@ def test_the_same_checkpoint_is_put_in_once(outbox, checkpoint):
     assert outbox.put(checkpoint, REPO, "a").id != first.id
 
 
-def test_what_went_out_once_can_be_sent_again(outbox, checkpoint, clock):
-    """The repository may have been removed, or something else put there: the store knows if nothing has to be done."""
+def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpoint, clock, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "other" / "checkpoint")
+    change(tmp_path / "other" / "checkpoint")
     first = outbox.put(checkpoint, REPO, "a")
+    outbox.deliver(FakeStore())
+    assert outbox.put(checkpoint, REPO, "a").id == first.id
+    clock.now += 1_000
+    outbox.put(tmp_path / "other" / "checkpoint", REPO, "b")
     outbox.deliver(FakeStore())
     again = outbox.put(checkpoint, REPO, "a")
     assert again.id != first.id and again.state == "waiting"
