@@ -130,9 +130,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
-        pictures = pictures.contiguous(
-            memory_format=torch.channels_last
-        )  # convolutions and pooling are faster this way
+        pictures = pictures.contiguous(memory_format=torch.channels_last)  # so convolutions and pooling are faster
         features = self.maxpool(self.relu(convolve(pictures, self.conv1, self.bn1)))
         for stage in range(self.stages):
             features = getattr(self, f"layer{stage + 1}")(features)

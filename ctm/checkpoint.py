@@ -7,11 +7,9 @@ Loading is strict and says what does not fit. Saving is atomic: a folder either 
 """
 
 import math
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ctm.config import CTMConfig
-from ctm.files import read_json, read_text, sync, write_json
+from ctm.files import draft_of, read_json, read_text, swap, sync, write_json
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 from ctm.notes import FORMS, read_notes
 
@@ -63,7 +61,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     """Write a checkpoint folder, replacing one that is there."""
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    draft = draft_of(folder)
     draft.mkdir()
     try:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.machine.state_dict().items()}
@@ -77,7 +75,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
         for path in draft.iterdir():
             path.chmod(0o644)  # safetensors writes for its owner alone
             sync(path)
-        _swap(draft, folder)
+        swap(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
@@ -85,8 +83,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
 
 def load_weights(folder: Path, config: CTMConfig) -> ContinuousThoughtMachine:
     """Build the machine of `config` and give it the weights of a checkpoint folder, strictly."""
-    files = {path: read_headers(path) for path in weight_files(folder)}
-    headers = merge(files)
+    headers = read_all_headers(folder)
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
     refuse_absurd_size(config, in_features)
@@ -97,7 +94,7 @@ def load_weights(folder: Path, config: CTMConfig) -> ContinuousThoughtMachine:
         raise ValueError(f"{WEIGHTS} does not fit config.json: {'; '.join(problems)}.")
     machine = ContinuousThoughtMachine(config, in_features)
     state = machine.state_dict()  # shares memory with the machine: no second copy of all weights is ever held
-    for path in files:
+    for path in weight_files(folder):
         for name, tensor in load_file(path).items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{path.name} holds NaN or infinity in `{name}`.")
@@ -132,10 +129,11 @@ def parts_of(index: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def merge(files: Mapping[Path, Mapping[str, Header]]) -> dict[str, Header]:
-    """The headers of all files as one; no tensor may be there twice."""
+def read_all_headers(folder: Path) -> dict[str, Header]:
+    """The headers of all weight files of a folder as one; no tensor may be there twice."""
     merged: dict[str, Header] = {}
-    for path, headers in files.items():
+    for path in weight_files(folder):
+        headers = read_headers(path)
         if twice := merged.keys() & headers.keys():
             raise ValueError(f"{path.name} holds `{min(twice)}`, which another file holds, too.")
         merged |= headers
@@ -156,8 +154,7 @@ def read_headers(path: Path) -> dict[str, Header]:
 
 def count_weights(folder: Path) -> int:
     """Number of weights in a checkpoint folder, from the headers of its files alone."""
-    headers = merge({path: read_headers(path) for path in weight_files(folder)})
-    return sum(math.prod(shape) for shape, dtype in headers.values() if dtype in FLOATS)
+    return sum(math.prod(shape) for shape, dtype in read_all_headers(folder).values() if dtype in FLOATS)
 
 
 def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
@@ -181,8 +178,7 @@ def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, Head
     """Yield what keeps these tensors from being those of the machine."""
     for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
         if names:
-            shown = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            yield f"{word}: {shown}"
+            yield f"{word}: {some(sorted(names))}"
     for name in sorted(expected.keys() & headers.keys()):
         shape, dtype = headers[name]
         if shape != tuple(expected[name].shape):
@@ -191,22 +187,13 @@ def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, Head
             yield f"`{name}` should be {expected[name].dtype}, is {dtype}"
 
 
+def some(names: Sequence[str], quote: str = "") -> str:
+    """The first few of these names, and how many there are besides."""
+    shown = ", ".join(f"{quote}{name}{quote}" for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     if len(shapes.get(name, ())) < 2:
         raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
     return shapes[name][1]
-
-
-def _swap(draft: Path, folder: Path) -> None:
-    """Put `draft` where `folder` is; the old folder is removed only after that."""
-    if not folder.exists():
-        os.rename(draft, folder)
-        return
-    old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
-    os.rename(folder, old)
-    try:
-        os.rename(draft, folder)
-    except OSError:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

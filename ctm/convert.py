@@ -12,48 +12,36 @@ A file holds weights as a bare `state_dict`, or in a dictionary under `model_sta
 What changes a thought and is said by none of them (`iterations`, `heads`, `prediction_reshaper`, ...) is asked for by
 name. Dropout acts in training alone and is 0 when nobody says otherwise.
 
-Nothing is unpickled but tensors, plain values and, because the original code saves both and neither can run code,
-`argparse.Namespace` (its `args`: a bag of attributes) and arrays of numbers (its curves and random states).
+The file is read by `ctm.unpickling`, which never runs what it holds.
 """
 
 import argparse
 import json
-import pickle
-import re
-import struct
 import sys
-import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ctm.checkpoint import Checkpoint, infer_in_features, load, save
+from ctm.checkpoint import Checkpoint, infer_in_features, load, save, some
 from ctm.config import TOKENS, CTMConfig
 from ctm.legacy import agrees, infer_config, published_names
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
+from ctm.unpickling import read_file
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
 CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
 ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
-MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 EXAMPLES = {
     "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
     "neuron_select_type": "first-last",
 }  # fmt: skip
-BROKEN = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
-    AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:
@@ -74,77 +62,6 @@ def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoin
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def read_file(path: Path) -> Any:
-    """What a file of `torch.save` holds; tensors stay on disk until they are used.
-
-    Raises:
-        ValueError: it is not such a file, is damaged, or holds objects that are never unpickled.
-    """
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}.")
-    mapped = is_archive(path)
-    if not mapped and path.stat().st_size > MOST_BYTES_UNMAPPED:
-        raise ValueError(
-            f"{path.name} is not in the format of PyTorch 1.6 and later, and too large to be read whole; "
-            "load it where it was made and save it again."
-        )
-    with torch.serialization.safe_globals(inert()):
-        with reading(path.name):
-            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
-        if classes:
-            raise ValueError(never_unpickled(path.name, sorted(classes)))
-        with reading(path.name):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-
-
-def is_archive(path: Path) -> bool:
-    """True for an archive as PyTorch writes it since 1.6: nothing in it is compressed, or there twice. False for no archive.
-
-    Raises:
-        ValueError: it is another archive, such as one that unpacks to far more than it is, or only a part of one.
-    """
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return False
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path.name} is cut short: its end is missing. Copy or download it again.")
-    with reading(path.name), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if not any(name.endswith("data.pkl") for name in names) or any(name.endswith("constants.pkl") for name in names):
-        raise ValueError(f"{path.name} is an archive, but not one of `torch.save`; only those are converted.")
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if packed or len(names) > len(set(names)) or sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError(f"{path.name} unpacks to more than it is, which `torch.save` never writes; it is not read.")
-    return True
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Say in a sentence what a damaged or hostile file makes PyTorch's reader raise, and leave out what it warns of."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except BROKEN as error:
-        if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
-            raise ValueError(never_unpickled(name, [match[1]])) from None
-        words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
-        words = (
-            " ".join(words.split())[:160].rstrip(".:") or type(error).__name__
-        )  # without the advice to read it unsafely
-        raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
-
-
-def inert() -> list[Any]:
-    """Classes and functions that may be unpickled beside tensors and plain values: they hold data and run nothing.
-
-    `argparse.Namespace` keeps what it is given; of NumPy, arrays and scalars of numbers, as versions 1 and 2 call them.
-    """
-    makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
-    names = [(make, f"numpy.{core}.multiarray.{name}") for name, make in makers.items() for core in ("core", "_core")]
-    return [argparse.Namespace, np.ndarray, np.dtype, *names, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}]
 
 
 def weights_of(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -254,9 +171,9 @@ def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> Contin
         expected = ContinuousThoughtMachine(config, in_features).state_dict()
     absent = expected.keys() - tensors.keys()
     if strange := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{name} holds what no part of this machine is called: {_some(strange)}.")
+        raise ValueError(f"{name} holds what no part of this machine is called: {some(strange, '`')}.")
     if needed := sorted(key for key in absent if not _replaceable(key, config)):
-        raise ValueError(f"{name} lacks {_some(needed)}.")
+        raise ValueError(f"{name} lacks {some(needed, '`')}.")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ValueError(f"{name}: `{key}` should be {list(expected[key].shape)}, is {list(tensor.shape)}.")
@@ -287,18 +204,6 @@ def _replaceable(key: str, config: CTMConfig) -> bool:
     if key == "backbone.positions":
         return TOKENS.fullmatch(config.backbone_type) is not None
     return key.endswith((".T", ".num_batches_tracked"))
-
-
-def never_unpickled(name: str, classes: list[str]) -> str:
-    return (
-        f"{name} holds objects of {_some(classes, quote='')}, which are never unpickled; where it was made, save the "
-        "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
-    )
-
-
-def _some(names: list[str], quote: str = "`") -> str:
-    shown = ", ".join(f"{quote}{name}{quote}" for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _article(value: Any) -> str:

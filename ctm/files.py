@@ -1,26 +1,33 @@
-"""JSON and text files, read with one sentence for what is wrong, and written whole or not at all."""
+"""JSON and text files, read with one sentence for what is wrong; files and folders, written whole or not at all."""
 
+import fcntl
 import json
 import os
+import shutil
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
-def read_text(path: Path) -> str:
-    """A text; empty where there is no file."""
+def read_text(path: Path, most: int | None = None) -> str:
+    """A text of at most so many bytes; empty where there is no file."""
+    _refuse_large(path, most)
     try:
         return path.read_text("utf-8") if path.is_file() else ""
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not text in UTF-8.") from None
 
 
-def read_json(path: Path, missing: Any = None) -> Any:
-    """A JSON object from a file; `missing` where there is no file and that is allowed.
+def read_json(path: Path, missing: Any = None, most: int | None = None) -> Any:
+    """A JSON object from a file of at most so many bytes; `missing` where there is no file and that is allowed.
 
     Raises:
-        ValueError: no such file, or not a JSON object.
+        ValueError: no such file, too large a one, or not a JSON object.
     """
+    _refuse_large(path, most)
     if not path.is_file():
         if missing is not None:
             return missing
@@ -36,15 +43,64 @@ def read_json(path: Path, missing: Any = None) -> Any:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that a reader sees the old file or the new one, never half of it."""
+    draft = draft_of(path)
     try:
-        draft.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+        draft.write_text(text, "utf-8")
         sync(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
 
+def swap(draft: Path, folder: Path) -> None:
+    """Put the folder `draft` where `folder` is, if there is one; the old folder is removed only after that."""
+    if not folder.exists():
+        os.rename(draft, folder)
+        return
+    old = draft_of(folder)
+    os.rename(folder, old)
+    try:
+        os.rename(draft, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def draft_of(path: Path) -> Path:
+    """A hidden name beside a path, which nothing else has."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
+@contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Whether nobody else holds this lock, tried for so many seconds; the lock goes with its process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    with path.open("a") as file:
+        while not (mine := _lock(file)) and time.monotonic() < until:
+            time.sleep(0.05)
+        yield mine
+
+
+def _lock(file: IO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _refuse_large(path: Path, most: int | None) -> None:
+    if most is not None and path.is_file() and (size := path.stat().st_size) > most:
+        raise ValueError(f"{path.name} has {size:,} bytes; at most {most:,} are read.")

@@ -71,9 +71,7 @@ def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_note(path: Path, form: type[Loose]) -> dict[str, Any]:
-    if path.is_file() and path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read.")
-    values = read_json(path, missing={})
+    values = read_json(path, missing={}, most=LARGEST)
     if odd := unshowable(values):
         raise ValueError(f"{path.name} is not what it should be: it holds {odd}.")
     try:

@@ -105,11 +105,9 @@ class Engine:
 
     def _judge(self, history: History, number: int) -> Bool[Tensor, " A"]:
         """Which rows end at this tick."""
-        if number == self.budget:
-            return torch.ones_like(history.certainty[:, -1, 0], dtype=torch.bool)
-        if number < self.min_ticks:
-            return torch.zeros_like(history.certainty[:, -1, 0], dtype=torch.bool)
-        return self.policy.halted(history)
+        if self.min_ticks <= number < self.budget:
+            return self.policy.halted(history)
+        return torch.full_like(history.certainty[:, -1, 0], number == self.budget, dtype=torch.bool)
 
     def _causes(self, history: History, number: int, halted: Bool[Tensor, " A"]) -> list[str]:
         """For each row that ends here: the first rule that fires, or the budget."""

@@ -7,19 +7,17 @@ the process killed at any moment. The message of a publication holds its entry's
 landed though its answer got lost, so nothing is published twice. Training never waits for any of this.
 """
 
-import fcntl
 import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.files import read_json, write_json
+from ctm.files import locked, read_json, write_json
 from ctm.stores import Destination, Unavailable
 
 BETWEEN = 600.0  # seconds between two commits
@@ -82,6 +80,10 @@ class Outbox:
         found = sorted(self.path.glob("[0-9]*/entry.json"))
         return [Entry(**read_json(path)) for path in found]
 
+    def now(self, entry: Entry) -> Entry:
+        """A publication as it stands now."""
+        return next(known for known in self.entries() if known.id == entry.id)
+
     def put(
         self, checkpoint: Path, repo: str, title: str, private: bool = False, extra: Mapping[str, bytes] | None = None
     ) -> Entry:
@@ -121,7 +123,7 @@ class Outbox:
         Returns:
             The entry as it stands afterwards; None if nothing was tried.
         """
-        with self._alone() as alone:
+        with locked(self.path / "lock") as alone:
             entry = self._newest() if alone else None
             if entry is None or self._due(entry) > self.clock():
                 return None
@@ -166,18 +168,6 @@ class Outbox:
         for draft in self.path.glob(".[0-9a-f]*"):
             if time.time() - draft.stat().st_mtime > 3_600:
                 shutil.rmtree(draft, ignore_errors=True)
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether no other process or thread delivers from this outbox; the lock goes with its process."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
 
 
 class Publisher:

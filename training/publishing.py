@@ -9,7 +9,7 @@ from ctm.files import read_json
 from ctm.stores import Destination
 from training.card import PICTURE, picture, write_card
 from training.config import PublishConfig
-from training.outbox import BETWEEN, Entry, Outbox, Publisher
+from training.outbox import BETWEEN, LIVE, Entry, Outbox, Publisher
 from training.runs import RunFolder
 from training.tasks import task_of
 
@@ -45,9 +45,9 @@ class Publishing:
         if (wait := self.outbox.waits()) and wait > 1:
             print(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
         self.publisher.close(PATIENCE)
-        entry = next(known for known in self.outbox.entries() if known.id == entry.id)
+        entry = self.outbox.now(entry)
         print(entry.say())
-        if entry.state in ("waiting", "sending"):
+        if entry.state in LIVE:
             print(f"It stays in the outbox: python -m training publish {self.folder.path}")
 
     def stopped(self) -> None:
@@ -81,8 +81,8 @@ def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:
     said = ""
     while True:
         outbox.deliver(store)
-        entry = next(known for known in outbox.entries() if known.id == entry.id)
-        if entry.state not in ("waiting", "sending"):
+        entry = outbox.now(entry)
+        if entry.state not in LIVE:
             return entry
         wait = outbox.waits() or 0.0
         text = (

@@ -24,16 +24,16 @@ class Download:
     problem: str = ""
     moved: float = field(default_factory=time.monotonic)  # when bytes last came
     stop: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
-
-    @property
-    def takes_place(self) -> bool:
-        """Whether its thread still works, though it may have been given up."""
-        return self.thread is None or self.thread.is_alive()
 
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    def give_up(self) -> None:
+        """End it. A connection that stalls is left alone until the client notices."""
+        if self.running:
+            self.stop.set()
+            self.state = "given up"
 
     def say(self) -> str:
         """How it stands, in a sentence."""
@@ -56,7 +56,7 @@ class Downloads:
 
     def __init__(self) -> None:
         self._all: dict[str, Download] = {}
-        self._ending: list[Download] = []  # with those that were given up and begun again under the same name
+        self._threads: list[threading.Thread] = []  # a place is held until its thread ends, though it was given up
         self._lock = threading.Lock()
 
     def start(self, name: str, fetch: Callable[[str, Watch], Path]) -> Download:
@@ -69,23 +69,18 @@ class Downloads:
             download = self._all.get(name)
             if download is not None and download.running:
                 return download
-            self._ending = [other for other in (*self._ending, *self._all.values()) if other.takes_place]
-            if len(set(map(id, self._ending))) >= AT_ONCE:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            if len(self._threads) >= AT_ONCE:
                 raise ValueError(f"{AT_ONCE} downloads are running or ending; try again when one of them is over.")
-            download = self._all[name] = Download(name)
-            download.thread = threading.Thread(target=self._run, args=(download, fetch), daemon=True)
-            download.thread.start()
+            download = Download(name)
+            thread = threading.Thread(target=self._run, args=(download, fetch), daemon=True)
+            thread.start()
+            self._all[name] = download
+            self._threads.append(thread)
         return download
 
     def of(self, name: str) -> Download | None:
         return self._all.get(name)
-
-    def give_up(self, name: str) -> None:
-        """End a download. A connection that stalls is left alone until the client notices."""
-        download = self._all.get(name)
-        if download is not None and download.running:
-            download.stop.set()
-            download.state = "given up"
 
     @staticmethod
     def _run(download: Download, fetch: Callable[[str, Watch], Path]) -> None:

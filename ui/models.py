@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctm.checkpoint import count_weights
 from ctm.stores import Description, HubName, HubStore, LocalStore, Store
+from ctm.stores.base import read_all
 from ctm.stores.cache import verified
 from training.outbox import Outbox
 from training.tasks import Task, fitting_tasks, infer_task, task_of
-from ui.downloads import Downloads
+from ui.downloads import Download, Downloads
 
 RUN, PURPOSE = "run:", "#"
 WELCOMING = "digits"  # listed first: anybody can draw one
@@ -81,22 +81,20 @@ class Models:
     def describe(self, name: str) -> Model:
         """What is known of a checkpoint; asks the Hub where it has to, so it may take seconds."""
         bare, purpose = split(name)
-        store, place, key = self._find(bare)
+        store, place, key = self._find(name)
         about = store.describe(key)
         if store is self.listed:
             self._resolved.add(about.name)
         pinned = about.name if place == "hub" else bare
-        task = task_for(about.task, about.config, purpose) if self._tells(about, purpose) else None
+        tells = about.task or purpose or infer_task(about.config)
+        task = task_for(about.task, about.config, purpose) if tells else None
         choices = () if about.task else tuple(fitting_tasks(about.config))
         return Model(pinned + (PURPOSE + purpose if purpose else ""), place, about, task, choices)
 
-    def here(self, name: str) -> tuple[Task, Description, int]:
-        """Task, description and number of weights of a checkpoint on this machine; no network is asked."""
-        bare, purpose = split(name)
-        store, _, key = self._find(bare)
-        folder = self.folder(name)
-        about = store.describe_folder(HubName.read(key), folder) if isinstance(store, HubStore) else store.describe(key)
-        return task_for(about.task, about.config, purpose), about, count_weights(folder)
+    def here(self, name: str) -> tuple[Task, dict[str, Any]]:
+        """Task of a checkpoint on this machine, and what its files say beside the weights; no network is asked."""
+        told = read_all(self.folder(name))
+        return task_for(told["task"], told["config"], split(name)[1]), told
 
     def folder(self, name: str) -> Path:
         """The folder of a checkpoint on this machine; no network is asked.
@@ -104,7 +102,7 @@ class Models:
         Raises:
             ValueError: it is not here.
         """
-        store, _, key = self._find(split(name)[0])
+        store, _, key = self._find(name)
         if not isinstance(store, HubStore):
             return store.fetch(key)
         folder = store.folder_here(HubName.read(key))
@@ -114,7 +112,7 @@ class Models:
 
     def verified(self, name: str) -> Path:
         """As `folder`, with every file's digest checked where it has one."""
-        store, _, _ = self._find(split(name)[0])
+        store, _, _ = self._find(name)
         folder = self.folder(name)
         return verified(folder) if isinstance(store, HubStore) else folder
 
@@ -136,12 +134,20 @@ class Models:
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""
-        store, place, key = self._find(split(name)[0])
+        store, place, key = self._find(name)
         if place == "hub":
             self.downloads.start(key, store.fetch)
 
-    def _find(self, bare: str) -> tuple[Store, str, str]:
-        """The store that holds a name, what its kind is called, and the name in it."""
+    def downloading(self, name: str) -> Download | None:
+        """The download of a checkpoint, running or over; None if there is none."""
+        try:
+            return self.downloads.of(self._find(name)[2])
+        except ValueError:  # no name at all
+            return None
+
+    def _find(self, name: str) -> tuple[Store, str, str]:
+        """The store that holds a checkpoint, what its kind is called, and the name in it."""
+        bare, _ = split(name)
         if bare.startswith(RUN):
             return self.runs, "run", bare.removeprefix(RUN)
         if "/" not in bare:
@@ -157,10 +163,6 @@ class Models:
             ):
                 return True
         return False
-
-    @staticmethod
-    def _tells(about: Description, purpose: str) -> bool:
-        return bool(about.task or purpose or infer_task(about.config))
 
 
 def split(name: str) -> tuple[str, str]:

@@ -38,9 +38,7 @@ class CheckpointInfo:
     examples: list[Any]
     policies: dict[str, str]  # name for people -> policy text; the default first
     iterations: int
-    parameters: int
     summary: str  # one line: what was measured
-    card: str
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,12 @@ class Services:
 
     def info(self, name: str) -> CheckpointInfo:
         """What to offer for a checkpoint on this machine; its weights are not loaded."""
-        task, about, parameters = self.models.here(name)
-        policies = policies_of(about.halting, about.config["iterations"])
+        task, told = self.models.here(name)
+        iterations = told["config"]["iterations"]
         return CheckpointInfo(
             name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, hint=task.hint,
-            examples=task.examples(), policies=policies, iterations=about.config["iterations"], parameters=parameters,
-            summary=summary_of(about.metrics), card=about.card,
+            examples=task.examples(), policies=policies_of(told["halting"], iterations), iterations=iterations,
+            summary=summary_of(told["metrics"]),
         )  # fmt: skip
 
     def labels(self) -> list[tuple[str, str]]:
@@ -101,7 +99,11 @@ class Services:
 
     def shelf(self) -> list[tuple[str, str]]:
         """What the Models tab lists: all that can think, then the Hub's models that are not on this machine."""
-        return [*self.labels(), *((f"{name} · on the Hub", name) for name in self.models.elsewhere())]
+        return [*self.labels(), *self.elsewhere()]
+
+    def elsewhere(self) -> list[tuple[str, str]]:
+        """The Hub's models that are listed and not on this machine: how they are called on screen, and their names."""
+        return [(f"{name} · on the Hub", name) for name in self.models.elsewhere()]
 
     def describe(self, name: str) -> dict[str, Any]:
         """All that is known of a checkpoint, for the Models tab; may ask the Hub, so it may take seconds."""
@@ -131,11 +133,13 @@ class Services:
         self.models.download(name)
 
     def give_up(self, name: str) -> None:
-        self.models.downloads.give_up(split(name)[0])
+        """End a download, if it runs."""
+        if download := self.models.downloading(name):
+            download.give_up()
 
     def downloading(self, name: str) -> dict[str, Any] | None:
         """How a download stands; None if there is none."""
-        download = self.models.downloads.of(split(name)[0])
+        download = self.models.downloading(name)
         if download is None:
             return None
         share = download.done / download.total if download.total else 0.0

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ctm.checkpoint import CARD, CONFIG, INDEX, WEIGHTS, parts_of
+from ctm.checkpoint import CARD, CONFIG, weight_files
 from ctm.config import CTMConfig
 from ctm.files import read_json, read_text
 from ctm.notes import LARGEST as SMALL
@@ -80,15 +81,23 @@ class Store(Destination, Protocol):
 def is_whole(folder: Path) -> bool:
     """Whether config and all weight files are there; says nothing about what is in them."""
     try:
-        return (folder / CONFIG).is_file() and all((folder / name).is_file() for name in weight_names(folder))
+        return (folder / CONFIG).is_file() and all(path.is_file() for path in weight_files(folder))
     except ValueError:
         return False
 
 
-def weight_names(folder: Path) -> list[str]:
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
-        return [WEIGHTS]
-    return parts_of(read_json(folder / INDEX))
+def describe_folder(folder: Path, name: str, revision: str | None = None) -> Description:
+    """What a folder tells of its checkpoint; its date is that of the newest of config and weights, in UTC."""
+    weights = [path for path in weight_files(folder) if path.is_file()]
+    changed = max(path.stat().st_mtime for path in (*weights, folder / CONFIG))
+    return Description(
+        name=name,
+        revision=revision,
+        updated=datetime.fromtimestamp(changed, UTC).date().isoformat(),
+        size=sum(path.stat().st_size for path in weights),
+        here=is_whole(folder),
+        **read_all(folder),
+    )
 
 
 def read_all(folder: Path) -> dict[str, Any]:
@@ -97,9 +106,5 @@ def read_all(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file that is far too large, or not what it should be.
     """
-    for name in (CONFIG, CARD):
-        path = folder / name
-        if path.is_file() and path.stat().st_size > SMALL:
-            raise ValueError(f"{name} has {path.stat().st_size:,} bytes; at most {SMALL:,} are read.")
-    config = CTMConfig.read(read_json(folder / CONFIG), CONFIG).published()
-    return {"config": config, **read_notes(folder), "card": read_text(folder / CARD)}
+    config = CTMConfig.read(read_json(folder / CONFIG, most=SMALL), CONFIG).published()
+    return {"config": config, **read_notes(folder), "card": read_text(folder / CARD, most=SMALL)}

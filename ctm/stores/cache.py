@@ -1,15 +1,13 @@
 """Files in the client's cache: which are ours, and whether they are what the Hub holds."""
 
 import hashlib
-import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.utils import tqdm
 
-from ctm.files import read_json
+from ctm.files import read_json, write_text
 from ctm.stores.base import SMALL, Unavailable
 from ctm.stores.names import COMMIT
 
@@ -17,7 +15,7 @@ from ctm.stores.names import COMMIT
 def looks_like_ours(config: Path) -> bool:
     """Whether a config is one of a Continuous Thought Machine; a cache holds other models, too."""
     try:
-        values: dict[str, Any] = read_json(config) if config.stat().st_size <= SMALL else {}
+        values: dict[str, Any] = read_json(config, most=SMALL)
     except ValueError:
         return False
     return {"d_model", "iterations", "n_synch_out"} <= values.keys()
@@ -40,9 +38,7 @@ def remember(ref: Path, commit: str) -> None:
     if len(ref.name) == 40 or not commit:
         return
     ref.parent.mkdir(parents=True, exist_ok=True)
-    draft = ref.with_name(f".{ref.name}.{uuid.uuid4().hex[:8]}")
-    draft.write_text(commit, "utf-8")
-    os.replace(draft, ref)
+    write_text(ref, commit)
 
 
 def recall(ref: Path) -> str | None:

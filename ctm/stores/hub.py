@@ -8,7 +8,6 @@ comes from the Hub is safetensors and JSON; nothing is ever unpickled.
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from huggingface_hub import (
@@ -26,7 +25,7 @@ from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of
 from ctm.config import CTMConfig
 from ctm.files import read_json
 from ctm.machine import refuse_absurd_size
-from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, is_whole, read_all, weight_names
+from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, describe_folder, is_whole, read_all
 from ctm.stores.cache import counter, digest_of, looks_like_ours, recall, remember, verified
 from ctm.stores.names import COMMIT, HubName
 from ctm.stores.refusals import refusal
@@ -34,8 +33,6 @@ from ctm.stores.refusals import refusal
 LARGEST = 5 * 2**30  # bytes; weights of the largest machine that is accepted
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 NOTE_FILES = (CONFIG, *(f"{name}.json" for name in NOTES), CARD)
-
-
 FAILURES = (ValueError, OSError, RuntimeError, httpx.HTTPError)
 NONSENSE = (LookupError, TypeError, AttributeError)  # what the client raises when an answer has another form
 
@@ -98,13 +95,11 @@ class HubStore:
         except Unavailable:
             if (folder := self.folder_here(wanted)) is None:
                 raise
-            return self.describe_folder(wanted, folder)
+            pinned = wanted.at(folder.relative_to(self.cache).parts[2])
+            return describe_folder(folder, str(pinned), pinned.revision)
         files = siblings(info)
         with self._sentences(pinned):
-            self._fetch_notes(pinned, files)
-        folder = self._folder(pinned)
-        if not (folder / CONFIG).is_file():
-            raise ValueError(no_checkpoint(pinned, files))
+            folder = self._fetch_notes(pinned, files)
         weights = self._weights_of(pinned, files)
         return Description(
             name=str(pinned),
@@ -114,14 +109,6 @@ class HubStore:
             here=is_whole(folder),
             **read_all(folder),
         )
-
-    def describe_folder(self, wanted: HubName, folder: Path) -> Description:
-        """What is known of a checkpoint that is here, without a network."""
-        name = wanted.at(folder.relative_to(self.cache).parts[2])
-        weights = [folder / part for part in weight_names(folder)]
-        changed = datetime.fromtimestamp(weights[0].stat().st_mtime, UTC).date().isoformat()
-        size = sum(path.stat().st_size for path in weights)
-        return Description(str(name), name.revision, changed, size, True, **read_all(folder))
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:
         """The folder of a checkpoint, downloaded where it is not here yet.
@@ -142,10 +129,7 @@ class HubStore:
                     raise
                 return verified(here)
             files = siblings(info)
-            if pinned.inside(CONFIG) not in files:
-                raise ValueError(no_checkpoint(pinned, files))
-            self._fetch_notes(pinned, files)
-            folder = self._folder(pinned)
+            folder = self._fetch_notes(pinned, files)
             refuse_absurd_size(CTMConfig.read(read_all(folder)["config"], CONFIG), 3)
             self._fetch_weights(pinned, self._weights_of(pinned, files), files, watch)
             remember(self._ref(wanted), pinned.revision or "")
@@ -198,12 +182,15 @@ class HubStore:
             raise Unavailable(f"The Hub did not say which commit of {name.repo} is meant.")
         return name.at(info.sha), info
 
-    def _fetch_notes(self, name: HubName, files: dict[str, RepoSibling]) -> None:
-        """Fetch config, task, halting, metrics and card, those that are there."""
+    def _fetch_notes(self, name: HubName, files: dict[str, RepoSibling]) -> Path:
+        """Fetch the config, and of task, halting, metrics and card those that are there; their folder."""
+        if name.inside(CONFIG) not in files:
+            raise ValueError(no_checkpoint(name, files))
         for file in NOTE_FILES:
             if (path := name.inside(file)) in files:
                 refuse_large(path, files[path].size, SMALL)
                 self._download(name, path)
+        return self._folder(name)
 
     def _weights_of(self, name: HubName, files: dict[str, RepoSibling]) -> list[str]:
         """Paths of the weight files; a parted checkpoint's index is fetched to know them."""

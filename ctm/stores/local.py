@@ -1,13 +1,11 @@
 """Checkpoints in a folder: every subfolder with a config is one."""
 
-import datetime
-import os
 import shutil
-import uuid
 from pathlib import Path
 
 from ctm.checkpoint import CONFIG
-from ctm.stores.base import Commit, Description, Watch, is_whole, read_all, weight_names
+from ctm.files import draft_of, swap
+from ctm.stores.base import Commit, Description, Watch, describe_folder, is_whole
 
 
 class LocalStore:
@@ -27,17 +25,7 @@ class LocalStore:
         return sorted(name for path in found if not (name := self._name(path)).startswith("."))
 
     def describe(self, name: str) -> Description:
-        folder = self.fetch(name)
-        weights = [folder / part for part in weight_names(folder)]
-        changed = max(path.stat().st_mtime for path in (*weights, folder / CONFIG) if path.is_file())
-        return Description(
-            name=name,
-            revision=None,
-            updated=datetime.date.fromtimestamp(changed).isoformat(),
-            size=sum(path.stat().st_size for path in weights if path.is_file()),
-            here=is_whole(folder),
-            **read_all(folder),
-        )
+        return describe_folder(self.fetch(name), name)
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:
         for path in self.root.glob(self.pattern):
@@ -53,16 +41,13 @@ class LocalStore:
         if not is_whole(folder):
             raise ValueError(f"{folder} holds no whole checkpoint.")
         self.root.mkdir(parents=True, exist_ok=True)
-        target, draft = self.root / name, self.root / f".{name}.{uuid.uuid4().hex[:8]}"
-        old = draft.with_name(draft.name + ".old")
+        target = self.root / name
+        draft = draft_of(target)
         try:
             shutil.copytree(folder, draft)
-            if target.exists():
-                os.rename(target, old)
-            os.rename(draft, target)
+            swap(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
         return Commit("", target.as_uri())
 
     def _name(self, path: Path) -> str:

@@ -1,12 +1,15 @@
-"""Small machines to test with, and a watch on what is allocated."""
+"""Small machines and checkpoints to test with, and a watch on what is allocated."""
+
+import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ctm import ContinuousThoughtMachine, CTMConfig
-from ctm.checkpoint import Checkpoint, save
+from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
 
 torch.set_num_threads(1)  # machines this small only make threads wait for each other
 
@@ -15,6 +18,7 @@ TINY = {
     "memory_length": 5, "memory_hidden_dims": 4, "backbone_type": "tokens-7x6", "out_dims": 6,
 }  # fmt: skip
 RAW = {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}
+PARTS = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
 @pytest.fixture
@@ -51,6 +55,19 @@ def folder(tmp_path):
     """A whole checkpoint with notes and a card, alone in its parent folder."""
     notes = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
     return save(Checkpoint(build(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine")
+
+
+@pytest.fixture
+def parted(folder):
+    """A checkpoint folder whose weights lie in two files."""
+    tensors = load_file(folder / WEIGHTS)
+    names = sorted(tensors)
+    places = {name: PARTS[place >= len(names) // 2] for place, name in enumerate(names)}
+    for part in PARTS:
+        save_file({name: tensors[name] for name in names if places[name] == part}, folder / part)
+    (folder / WEIGHTS).unlink()
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return folder
 
 
 def build(seed: int = 0, **changes) -> ContinuousThoughtMachine:

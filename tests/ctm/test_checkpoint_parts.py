@@ -7,21 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ctm.checkpoint import INDEX, WEIGHTS, load
+from tests.ctm.conftest import PARTS
 
-A, B = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-
-
-@pytest.fixture
-def parted(folder):
-    """A checkpoint folder whose weights lie in two files."""
-    tensors = load_file(folder / WEIGHTS)
-    names = sorted(tensors)
-    places = {name: A if place < len(names) // 2 else B for place, name in enumerate(names)}
-    for part in (A, B):
-        save_file({name: tensors[name] for name in names if places[name] == part}, folder / part)
-    (folder / WEIGHTS).unlink()
-    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
-    return folder
+A, B = PARTS
 
 
 def refusal(folder) -> str:

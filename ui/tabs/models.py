@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui.models import PURPOSE, split
 from ui.services import Services
 
 NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
@@ -57,8 +58,17 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
         [look.click, typed.submit], lambda name: [gr.Radio(value=None), *show(name)], typed, [listed, *shown],
         trigger_mode="always_last", **ASKS,
     )  # fmt: skip
-    purpose.input(lambda name, kind: show(f"{bare(name)}#{kind}"), [named, purpose], shown, **ASKS)
-    page.load(lambda name: [gr.Radio(services.shelf()), *show(name)], named, [listed, *shown], **ASKS)
+    purpose.input(lambda name, kind: show(f"{split(name)[0]}{PURPOSE}{kind}"), [named, purpose], shown, **ASKS)
+    page.load(show, named, shown, **ASKS)
+
+    def list_anew() -> dict[Any, Any]:
+        """What there is now, for this tab's list and for the Think tab's."""
+        ready = services.labels()
+        found = {listed: gr.Radio([*ready, *services.elsewhere()])}
+        return found if thinker is None else found | {thinker: gr.Dropdown(ready)}
+
+    lists = [listed] if thinker is None else [listed, thinker]
+    page.load(list_anew, None, lists, show_progress="hidden", **PRIVATE)
 
     def begin(name: str) -> list[Any]:
         try:
@@ -95,7 +105,6 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
             lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),
             named, [thinker, tabs], **PRIVATE,
         )  # fmt: skip
-        page.load(lambda: gr.Dropdown(services.labels()), None, thinker, show_progress="hidden", **PRIVATE)
 
 
 def view(services: Services, name: str | None) -> list[Any]:
@@ -121,14 +130,14 @@ def view(services: Services, name: str | None) -> list[Any]:
 def problem(name: str | None, sentence: str) -> list[Any]:
     hidden = gr.Button(visible=False)
     return [
-        name, f"### {plain(bare(name or ''))}\n{plain(sentence)}", gr.Dropdown(visible=False), hidden, hidden, hidden, "",
+        name, f"### {plain(split(name or '')[0])}\n{plain(sentence)}", gr.Dropdown(visible=False), hidden, hidden, hidden, "",
         "", None, gr.Timer(active=False),
     ]  # fmt: skip
 
 
 def facts_of(about: dict[str, Any]) -> str:
     """A short table of what matters."""
-    config, name = about["config"], bare(about["name"])
+    config, name = about["config"], split(about["name"])[0]
     rows = {
         "where": PLACES[about["place"]] + ("" if about["here"] else ", not on this machine"),
         "task": plain(about["title"]) or "not said",
@@ -153,10 +162,6 @@ def bar(state: dict[str, Any]) -> str:
 
 def without_front_matter(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
-
-
-def bare(name: str) -> str:
-    return name.partition("#")[0]
 
 
 def plain(text: str) -> str:

@@ -1,10 +1,8 @@
 """A store that knows no other Hub than the one on this machine."""
 
-import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from ctm.stores import HubStore
 from tests.hub.here import TOKEN, files_of, hub
@@ -38,18 +36,3 @@ def digits(hub, folder) -> str:
 def quick_retries(monkeypatch):
     """Let the client try again at once; it would wait for seconds between two tries."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-
-
-@pytest.fixture
-def part_weights():
-    """Lay the weights of a checkpoint folder into two files with an index."""
-
-    def part(folder: Path) -> None:
-        tensors = load_file(folder / "model.safetensors")
-        places = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
-        for file in set(places.values()):
-            save_file({name: tensors[name] for name in places if places[name] == file}, folder / file)
-        (folder / "model.safetensors").unlink()
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-
-    return part

@@ -82,9 +82,8 @@ def test_a_subfolder_holds_a_checkpoint_of_its_own(store, hub, folder):
     assert "holds no checkpoint" in refusal(store.fetch, "alice/many:runs")
 
 
-def test_parted_weights_are_fetched_in_all_parts(store, hub, folder, part_weights):
-    part_weights(folder)
-    hub.add_repo("alice/parted", files_of(folder) | {"other.safetensors": b"x" * 1000})
+def test_parted_weights_are_fetched_in_all_parts(store, hub, parted):
+    hub.add_repo("alice/parted", files_of(parted) | {"other.safetensors": b"x" * 1000})
     assert load(store.fetch("alice/parted")).machine.config.d_model == 12
     assert not hub.seen("other.safetensors")
 

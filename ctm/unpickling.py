@@ -1,0 +1,104 @@
+"""Reads a file of `torch.save` from anywhere, and runs nothing of it.
+
+Nothing is unpickled but tensors, plain values and, because the original code saves both and neither can run code,
+`argparse.Namespace` (its `args`: a bag of attributes) and arrays of numbers (its curves and random states).
+"""
+
+import argparse
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ctm.checkpoint import some
+
+MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
+BROKEN = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def read_file(path: Path) -> Any:
+    """What a file of `torch.save` holds; tensors stay on disk until they are used.
+
+    Raises:
+        ValueError: it is not such a file, is damaged, or holds objects that are never unpickled.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    mapped = is_archive(path)
+    if not mapped and path.stat().st_size > MOST_BYTES_UNMAPPED:
+        raise ValueError(
+            f"{path.name} is not in the format of PyTorch 1.6 and later, and too large to be read whole; "
+            "load it where it was made and save it again."
+        )
+    with torch.serialization.safe_globals(inert()):
+        with reading(path.name):
+            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
+        if classes:
+            raise ValueError(never_unpickled(path.name, sorted(classes)))
+        with reading(path.name):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def is_archive(path: Path) -> bool:
+    """True for an archive as PyTorch writes it since 1.6: nothing in it is compressed, or there twice. False for no archive.
+
+    Raises:
+        ValueError: it is another archive, such as one that unpacks to far more than it is, or only a part of one.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path.name} is cut short: its end is missing. Copy or download it again.")
+    with reading(path.name), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if not any(name.endswith("data.pkl") for name in names) or any(name.endswith("constants.pkl") for name in names):
+        raise ValueError(f"{path.name} is an archive, but not one of `torch.save`; only those are converted.")
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or len(names) > len(set(names)) or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError(f"{path.name} unpacks to more than it is, which `torch.save` never writes; it is not read.")
+    return True
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say in a sentence what a damaged or hostile file makes PyTorch's reader raise, and leave out what it warns of."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except BROKEN as error:
+        if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
+            raise ValueError(never_unpickled(name, [match[1]])) from None
+        # its words, without the advice to read the file unsafely
+        words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
+        words = " ".join(words.split())[:160].rstrip(".:") or type(error).__name__
+        raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
+
+
+def inert() -> list[Any]:
+    """Classes and functions that may be unpickled beside tensors and plain values: they hold data and run nothing.
+
+    `argparse.Namespace` keeps what it is given; of NumPy, arrays and scalars of numbers, as versions 1 and 2 call them.
+    """
+    makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+    names = [(make, f"numpy.{core}.multiarray.{name}") for name, make in makers.items() for core in ("core", "_core")]
+    return [argparse.Namespace, np.ndarray, np.dtype, *names, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}]
+
+
+def never_unpickled(name: str, classes: list[str]) -> str:
+    return (
+        f"{name} holds objects of {some(classes)}, which are never unpickled; where it was made, save the "
+        "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
+    )

@@ -1,0 +1,103 @@
+"""Legacy files are read without running anything of them; all that is no such file is refused in a sentence."""
+
+import argparse
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ctm import unpickling
+from ctm.unpickling import read_file
+
+
+class Marker:
+    """An object that ours never unpickle."""
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"model_state_dict": {}, "args": it}])
+def test_objects_are_never_unpickled_and_their_class_is_named(old, wrap, tmp_path):
+    torch.save(wrap(Marker()), tmp_path / "a.pt", **old)
+    with pytest.raises(ValueError, match=r"a\.pt holds objects of .*Marker, which are never unpickled; .*state_dict"):
+        read_file(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_a_file_cannot_run_anything(old, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "touched",)
+
+    class Evaluate:
+        def __reduce__(self):
+            return eval, ("1 + 1",)
+
+    for thing in (Touch(), Evaluate(), {"args": argparse.Namespace(a=Evaluate())}):
+        torch.save(thing, tmp_path / "a.pt", **old)
+        with pytest.raises(ValueError, match="never unpickled"):
+            read_file(tmp_path / "a.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("name", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_arrays_of_either_numpy_are_read(name, tmp_path):
+    values = {"a": np.linspace(0, 1, 5), "b": np.float64(0.25), "c": np.arange(3, dtype=np.uint32)}
+    torch.save(values, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        parts = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+        for entry, data in parts.items():
+            archive.writestr(entry, data.replace(b"numpy._core.multiarray", name.encode()))
+    read = read_file(tmp_path / "b.pt")
+    assert read["b"] == 0.25 and all(np.array_equal(read[key], values[key]) for key in "ac")
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_truncated_files_are_refused(old, tmp_path, machine_of):
+    torch.save(machine_of().state_dict(), tmp_path / "a.pt", **old)
+    data = (tmp_path / "a.pt").read_bytes()
+    for share in (0.02, 0.5, 0.9, 0.999):
+        (tmp_path / "b.pt").write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(ValueError, match=r"b\.pt is (cut short|not a whole checkpoint of PyTorch)"):
+            read_file(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<!doctype html>", b"\x80\x02.", b"\x80\x04\x95", b"PK\x03\x04 and nothing more", bytes(1000), b"version https://git-lfs"],
+)  # fmt: skip
+def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.pt is") as refused:
+        read_file(tmp_path / "a.pt")
+    assert "weights_only=False" not in str(refused.value) and "Re-running" not in str(refused.value)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickles_are_refused(protocol, tmp_path):
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"state_dict": [1, 2]}, protocol))
+    with pytest.raises(ValueError, match=r"a\.pt is not a whole checkpoint"):
+        read_file(tmp_path / "a.pt")
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine_of):
+    torch.save({"state_dict": {"a": torch.zeros(1_000_000)}}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w") as packed:
+        for entry in archive.namelist():
+            packed.writestr(entry, archive.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="unpacks to more than it is"):
+        read_file(tmp_path / "b.pt")
+    with zipfile.ZipFile(tmp_path / "c.pt", "w") as other:
+        other.writestr("readme.txt", "no weights")
+    with pytest.raises(ValueError, match=r"not one of `torch\.save`"):
+        read_file(tmp_path / "c.pt")
+
+
+def test_a_large_file_of_the_old_format_is_refused(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(9)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    monkeypatch.setattr(unpickling, "MOST_BYTES_UNMAPPED", 10)
+    with pytest.raises(ValueError, match="too large to be read whole"):
+        read_file(tmp_path / "a.pt")
