@@ -12,6 +12,9 @@ import datetime
 import json
 import os
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +31,14 @@ from inference.history import History
 from inference.policies import Policy, parse
 from training.card import write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
+from training.endings import explain, note_ending
 from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
 from training.fitting import fit_energy
-from training.loop import energy_note, train
+from training.loop import train
 from training.outbox import Outbox
 from training.publishing import Publishing, deliver, offer
 from training.runs import RunFolder
+from training.saving import energy_note
 from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
 
@@ -50,8 +55,11 @@ def main(arguments: list[str] | None = None) -> None:
         args.overrides += rest
     try:
         args.run_command(args)
-    except (ValueError, FloatingPointError) as error:
-        raise SystemExit(f"Error: {error}") from None
+    except Exception as error:
+        reason, sentence = explain(error)
+        if reason == "crash":
+            raise
+        raise SystemExit(f"Error: {sentence}") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,22 +101,43 @@ def do_train(args: argparse.Namespace) -> None:
     config = read_recipe(args.recipe, args.overrides)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(args.folder or Path("runs") / f"{args.recipe.stem}-{stamp}")
-    words = [str(args.recipe), *args.overrides]
     leads = int(os.environ.get("RANK", "0")) == 0
-    start = None
-    if config.init_from and (args.restart or not folder.steps()):
-        start = beginning(config.init_from, folder if leads else None)
-    folder.remember_command(f"python -m training train {shlex.join(words)}")
-    publishing = begin_publishing(folder, config.publish) if leads and config.publish.repo else None
-    on_save = publishing.saved if publishing else None
-    if not train(config, folder, resume=not args.restart, start=start, on_save=on_save):
+    with folder.alone(leads), telling(folder):
+        if leads:
+            folder.forget_ending()
+            folder.remember_command(f"python -m training train {shlex.join([str(args.recipe), *args.overrides])}")
+        start = None
+        if config.init_from and (args.restart or not folder.steps()):
+            start = beginning(config.init_from, folder if leads else None)
+        publishing = begin_publishing(folder, config.publish) if leads and config.publish.repo else None
+        on_save = publishing.saved if publishing else None
+        done = train(config, folder, resume=not args.restart, start=start, on_save=on_save)
+        if not leads:
+            return
+        if done:
+            finish(folder, None)
         if publishing:
-            publishing.stopped()
-        print(f"Stopped and saved; go on with --folder {folder.path}")
-    elif leads:
-        finish(folder, None)
-        if publishing:
-            publishing.finished()
+            publishing.finished() if done else publishing.stopped()
+        step, steps = folder.status()["step"], config.train.steps
+        if done:
+            note_ending(folder.path, "finished", f"All {steps:,} steps are done.")
+        else:
+            note_ending(folder.path, "stopped", f"Stopped and saved at step {step:,} of {steps:,}.")
+            print(f"Stopped and saved; go on with --folder {folder.path}")
+
+
+@contextmanager
+def telling(folder: RunFolder) -> Iterator[None]:
+    """Note in the run folder why a training ended, if it ends with an error or is stopped while it is finished."""
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; the loop has a gentler way of its own
+        yield
+    except KeyboardInterrupt:
+        note_ending(folder.path, "stopped", "Stopped outside of the steps; going on starts from the last saved step.")
+        raise SystemExit("Stopped.") from None
+    except Exception as error:
+        note_ending(folder.path, *explain(error))
+        raise
 
 
 def beginning(name: str, folder: RunFolder | None) -> ContinuousThoughtMachine:
@@ -280,12 +309,11 @@ def drawn(task: Task, split: str, count: int) -> Batch:
 
 def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:
     """How the checkpoint was trained, for metrics.json."""
-    lines = [json.loads(line) for line in folder.metrics.read_text("utf-8").splitlines()]
-    speeds = [line["steps_per_second"] for line in lines if "steps_per_second" in line]
+    speeds = [values["steps_per_second"] for values in folder.read_metrics() if "steps_per_second" in values]
     rate = sum(speeds) / len(speeds) if speeds else float("nan")
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return {
-        "command": folder.command(),
+        "command": folder.command(), "settings": config.portable(),
         "seed": config.train.seed, "steps": step, "minutes": step / rate / 60, "hardware": hardware,
         "torch": torch.__version__, **({"init_from": folder.origin()} if folder.origin() else {}),
     }  # fmt: skip

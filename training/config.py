@@ -60,7 +60,11 @@ class TrainConfig(Settings):
     eval_every: int = Field(500, ge=1, description="steps between two evaluations on validation samples")
     eval_samples: int = Field(512, ge=1, description="validation samples an evaluation uses")
     save_every: int = Field(500, ge=1, description="steps between two checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints to keep, besides the best one")
+    keep: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
+    minutes: float = Field(0, ge=0, description="stop, saved, after so many minutes; 0: no limit")
+    spare_gb: float = Field(
+        1.0, ge=0, description="GB of disk that stay free: a run stops, saved, before there is less"
+    )
 
 
 class FinishConfig(Settings):
@@ -123,6 +127,10 @@ class RunConfig(Settings):
 
     def make_task(self) -> Task:
         return make_task(self.task)
+
+    def portable(self) -> dict[str, Any]:
+        """The settings as plain data, without what belongs to one machine or account."""
+        return self.model_dump(mode="json", exclude={"publish", "init_from"})
 
     def machine(self, task: Task) -> CTMConfig:
         """The machine's config: the recipe's keys over the task's."""

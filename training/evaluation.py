@@ -99,6 +99,22 @@ def summarise(curves: Curves) -> dict[str, Any]:
     return values
 
 
+def live_figures(curves: Curves, threshold: float | None) -> dict[str, Any]:
+    """Figures to watch while a machine learns: what halting below an energy would give, energies of right and wrong."""
+    figures: dict[str, Any] = {"accuracy_by_tick": [round(value, 4) for value in curves.right.float().mean(0).tolist()]}
+    if curves.energy is None or threshold is None:
+        return figures
+    low = curves.energy < threshold
+    halts = torch.where(low.any(1), low.float().argmax(1), curves.energy.argmin(1))  # at the end the lowest answers
+    used = torch.where(low.any(1), halts + 1, low.size(1))
+    figures["accuracy_halted"] = curves.right.gather(1, halts.unsqueeze(1)).float().mean().item()
+    figures["mean_ticks"] = used.float().mean().item()
+    for name, which in (("energy_right", curves.right), ("energy_wrong", ~curves.right)):
+        if which.any():
+            figures[name] = curves.energy[which].mean().item()
+    return figures
+
+
 def tick_auroc(score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"]) -> float | None:
     """Chance that a right answer scores above a wrong one at the same tick, over all such pairs.
 

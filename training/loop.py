@@ -1,36 +1,29 @@
 """The one training loop: batch -> loss -> backward -> clip -> step -> log, save. It knows no task."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from math import isfinite
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from ctm.checkpoint import Checkpoint, load_weights
+from ctm.checkpoint import load_weights
 from training.config import OptimConfig, RunConfig
-from training.evaluation import curves_of, summarise
-from training.losses import energy_loss, is_right, per_tick, trunk_loss
+from training.evaluation import curves_of, live_figures, summarise
+from training.losses import energy_loss, energy_when_sure, is_right, per_tick, trunk_loss
 from training.runs import RunFolder
+from training.saving import Progressing, memory, random_state, refuse_full_disk, save_step, set_random_state, size_of
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
 ENERGY = "energy_proj."
-
-
-@dataclass
-class Progressing:
-    """What changes while a run goes on, besides weights and optimiser."""
-
-    step: int = 0
-    best_step: int | None = None
-    best_accuracy: float = -1.0
 
 
 def train(
@@ -41,7 +34,7 @@ def train(
     start: ContinuousThoughtMachine | None = None,
     on_save: Callable[[int], None] | None = None,
 ) -> bool:
-    """Train until the last step, or until SIGTERM or SIGINT asks to stop; either way the last step is saved.
+    """Train until the last step, until SIGTERM or SIGINT asks to stop, or until its time is over; then the step is saved.
 
     Args:
         config: the run.
@@ -54,7 +47,8 @@ def train(
         Whether all steps are done.
 
     Raises:
-        FloatingPointError: the loss is not a number. Nothing is saved then.
+        FloatingPointError: loss or gradients are not numbers. Nothing is saved then.
+        OSError: the disk is about to be full (`ENOSPC`).
     """
     accelerator = Accelerator(
         mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
@@ -65,16 +59,18 @@ def train(
     optimizer = make_optimizer(machine, config.optim)
     if start is not None:
         begin_with(machine, start)
-    if accelerator.is_main_process:
+    state = None
+    if accelerator.is_main_process:  # the others may be on machines that lack the folder
         folder.begin(config)
-    saved = folder.steps() if resume else []
-    progress = Progressing()
-    if saved:
-        machine.load_state_dict(load_weights(folder.checkpoint(saved[-1]), machine.config).state_dict())
-    model, optimizer = accelerator.prepare(machine, optimizer)
+        refuse_full_disk(folder, size_of(machine), config.train.spare_gb, "nothing was trained")
+        if resume and (saved := folder.steps()):
+            machine.load_state_dict(load_weights(folder.checkpoint(saved[-1]), machine.config).state_dict())
+            state = folder.progress(saved[-1])
+    state = broadcast_object_list([state])[0]
+    model, optimizer = accelerator.prepare(machine, optimizer)  # gives all processes the weights of the first
     set_seed(config.train.seed + accelerator.process_index)
-    if saved:
-        progress = restore(folder.progress(saved[-1]), optimizer, accelerator)
+    progress = restore(state, optimizer, accelerator) if state else Progressing()
+    if state and accelerator.is_main_process:
         folder.forget_after(progress.step)
     with stop_requests() as stopping:
         done = _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save)
@@ -111,13 +107,16 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
             on_save(progress.step)
 
     batches = task.batches(
-        settings.batch_size, settings.seed, accelerator.process_index, progress.step * settings.accumulate
-    )
+        settings.batch_size, settings.seed, accelerator.process_index, accelerator.num_processes,
+        start=progress.step * settings.accumulate,
+    )  # fmt: skip
     started, began_at = time.monotonic(), progress.step
     with terminal(accelerator.is_main_process, progress.step, settings.steps) as advance:
         while progress.step < settings.steps:
-            if agree(stopping, accelerator):
-                keep_now()
+            timed_out = settings.minutes and time.monotonic() - started > settings.minutes * 60
+            if agree(bool(stopping or timed_out), accelerator):
+                if progress.saved != progress.step:
+                    keep_now()
                 if accelerator.is_main_process:
                     folder.say("stopped", progress.step, settings.steps)
                 return False
@@ -129,7 +128,8 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
             advance(step, values["loss"])
             if step % settings.log_every == 0 or last:
                 speed = (step - began_at) / (time.monotonic() - started)
-                record(accelerator, folder, "training", step, settings.steps, speed, {**values, "lr": rate})
+                more = {"lr": rate, **memory(accelerator.device)}
+                record(accelerator, folder, step, settings.steps, speed, {**values, **more})
             if step % settings.eval_every == 0 or last:
                 validate(config, task, model, accelerator, folder, progress)
             if step % settings.save_every == 0 or last:
@@ -147,20 +147,25 @@ def optimise(
     model.train()
     for part in range(config.train.accumulate):
         batch = next(batches)
-        accelerator.gradient_state._set_sync_gradients(part == config.train.accumulate - 1)
-        loss, values = loss_of(config, model, batch, accelerator.device, share)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()}: training stopped, the last saved step is kept. "
-                "Lower optim.lr, or set train.mixed_precision=no."
-            )
-        accelerator.backward(loss)
+        last = part == config.train.accumulate - 1
+        accelerator.gradient_state._set_sync_gradients(last)
+        with nullcontext() if last else accelerator.no_sync(model):
+            loss, values = loss_of(config, model, batch, accelerator.device, share)
+            accelerator.backward(loss)
         for name, value in values.items():
             totals[name] = totals.get(name, 0) + value / config.train.accumulate
+    figures = {name: accelerator.reduce(value, "mean").item() for name, value in totals.items()}
     norms = clip(accelerator, model, config.optim.clip)
+    scaled = accelerator.scaler is not None  # then gradients may overflow now and again: the scaler leaves out the step
+    for name, value in (figures if scaled else figures | norms).items():
+        if not isfinite(value):  # the same in all processes, so they all end here
+            raise FloatingPointError(
+                f"{name} is {value}: training stopped, the last saved step is kept. "
+                "Lower optim.lr, or set train.mixed_precision=no."
+            )
     optimizer.step()
     optimizer.zero_grad()
-    return {name: value.item() for name, value in totals.items()} | norms
+    return figures | norms
 
 
 def loss_of(
@@ -220,7 +225,8 @@ def validate(config, task: Task, model, accelerator: Accelerator, folder: RunFol
     batch = task.draw(VALIDATION, config.train.eval_samples, generator_for("evaluation", config.train.seed))
     machine = accelerator.unwrap_model(model)
     curves = curves_of(machine, [batch])
-    values = {f"validation_{name}": value for name, value in summarise(curves).items()}
+    figures = summarise(curves) | live_figures(curves, energy_when_sure(config.loss.energy, config.loss.margin))
+    values = {f"validation_{name}": value for name, value in figures.items()}
     folder.log({"step": progress.step, **values})
     accuracy = values["validation_accuracy_best"]
     if accuracy >= progress.best_accuracy:
@@ -231,47 +237,38 @@ def keep(
     config, task: Task, model, optimizer, accelerator: Accelerator, folder: RunFolder, progress: Progressing
 ) -> None:
     """Save weights, and all that going on exactly from here needs."""
-    accelerator.wait_for_everyone()
+    progress.saved = progress.step
+    random = gather_object([random_state()])  # of every process
     if accelerator.is_main_process:
-        machine = accelerator.unwrap_model(model)
-        state = {"loop": vars(progress).copy(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            state["cuda_random"] = torch.cuda.get_rng_state_all()
+        state = {"loop": vars(progress).copy(), "optimizer": optimizer.state_dict(), "random": random}
         if accelerator.scaler is not None:
             state["scaler"] = accelerator.scaler.state_dict()
-        halting = {"energy": energy_note(config)} if config.loss.energy != "none" else {}
-        folder.save(progress.step, Checkpoint(machine, task.describe(), halting), state)
-        folder.prune(config.train.keep, progress.best_step)
+        save_step(config, task, accelerator.unwrap_model(model), folder, progress, state)
     accelerator.wait_for_everyone()
 
 
 def restore(state: dict[str, Any], optimizer, accelerator: Accelerator) -> Progressing:
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
-    if "cuda_random" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_random"])
+    if accelerator.process_index < len(state["random"]):  # a process that was not there before keeps its own seed
+        set_random_state(state["random"][accelerator.process_index])
     if "scaler" in state and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
     return Progressing(**state["loop"])
 
 
-def energy_note(config: RunConfig) -> dict[str, Any]:
-    """What the energy of a checkpoint means, for `halting.json`."""
-    if config.loss.energy == "contrastive":
-        return {"kind": "contrastive", "margin": config.loss.margin, "p_correct": "1 - energy / margin"}
-    return {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"}
-
-
-def record(accelerator, folder: RunFolder, phase: str, step: int, steps: int, speed: float, values: dict) -> None:
+def record(accelerator, folder: RunFolder, step: int, steps: int, speed: float, values: dict) -> None:
     if accelerator.is_main_process:
         folder.log({"step": step, "steps_per_second": speed, **values})
-        folder.say(phase, step, steps, steps_per_second=speed)
+        folder.say("training", step, steps, steps_per_second=speed)
+        if not os.isatty(1):  # a log, which has no progress bar
+            shown = f"loss {values['loss']:.4f}, {values['accuracy']:.1%} right at the last tick"
+            print(f"step {step:,} of {steps:,}: {shown}, {speed:.3g} steps a second", flush=True)
 
 
-def agree(stopping: list[int], accelerator: Accelerator) -> bool:
-    """Whether any process was asked to stop."""
+def agree(stopping: bool, accelerator: Accelerator) -> bool:
+    """Whether any process has to stop."""
     if accelerator.num_processes == 1:
-        return bool(stopping)
+        return stopping
     if stopping:
         accelerator.set_trigger()
     return accelerator.check_trigger()
@@ -306,6 +303,6 @@ def terminal(shown: bool, step: int, steps: int):
         TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, disable=not shown) as bar:
+    with Progress(*columns, disable=not (shown and os.isatty(1))) as bar:
         job = bar.add_task("training", total=steps, completed=step, loss="")
         yield lambda step, loss: bar.update(job, completed=step, loss=f"loss {loss:.4f}")

@@ -1,6 +1,6 @@
 """A run folder: the interface between the process that trains and whoever watches.
 
-    runs/<id>/config.yaml  command.txt  origin.json  status.json  metrics.jsonl
+    runs/<id>/config.yaml  command.txt  origin.json  status.json  metrics.jsonl  ending.json  exit.json  log.txt  lock
               checkpoints/<step>/  trainer/<step>/  checkpoint/  outbox/
 
 `checkpoints/<step>` are checkpoint folders that load without training code; `trainer/<step>` holds what a resumed run needs
@@ -9,9 +9,10 @@ the names.
 """
 
 import json
-import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 import yaml
 
 from ctm.checkpoint import Checkpoint, save
-from ctm.files import read_json, write_json
+from ctm.files import locked, read_json, swap, write_json, write_text
 from training.config import RunConfig
 
 
@@ -36,15 +37,45 @@ class RunFolder:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    @property
+    def log_file(self) -> Path:
+        """What a job printed, where one ran here."""
+        return self.path / "log.txt"
+
     def checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:08d}"
 
     def trainer(self, step: int) -> Path:
         return self.path / "trainer" / f"{step:08d}"
 
+    @contextmanager
+    def alone(self, writes: bool = True) -> Iterator[None]:
+        """Hold the folder; a process that does not write needs no hold.
+
+        Raises:
+            ValueError: another process trains there.
+        """
+        if not writes:
+            yield
+            return
+        with locked(self.path / "lock", patience=1.0) as alone:  # who only asks whether it is held is soon gone
+            if not alone:
+                raise ValueError(f"Another process is training in {self.path}. Stop it first, or name another folder.")
+            yield
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains there now."""
+        if not (self.path / "lock").is_file():
+            return False
+        with locked(self.path / "lock") as alone:
+            return not alone
+
     def begin(self, config: RunConfig) -> None:
         """Make the folder, or check that an existing one belongs to the same config; where it is published may change."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for draft in (*self.path.glob("checkpoints/.*"), *self.path.glob("trainer/.*")):  # of a save that was killed
+            shutil.rmtree(draft, ignore_errors=True)
         recipe = self.path / "config.yaml"
         if recipe.is_file() and self.config().model_copy(update={"publish": config.publish}) != config:
             raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
@@ -66,6 +97,13 @@ class RunFolder:
         path = self.path / "command.txt"
         return path.read_text("utf-8").strip() if path.is_file() else "unknown"
 
+    def ending(self) -> dict[str, Any]:
+        """Why the training that was here last ended; {} while one goes on, or where none could say."""
+        return read_json(self.path / "ending.json", missing={})
+
+    def forget_ending(self) -> None:
+        (self.path / "ending.json").unlink(missing_ok=True)
+
     def remember_origin(self, name: str) -> None:
         """Keep which checkpoint the weights came from at the start."""
         write_json(self.path / "origin.json", {"init_from": name})
@@ -84,31 +122,28 @@ class RunFolder:
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
-    def last_validation(self) -> dict[str, float]:
-        """The newest figures on validation samples; {} before the first evaluation."""
-        for line in reversed(self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []):
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """What was logged, oldest first; a line that a crash cut off is left out."""
+        found = []
+        for line in self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []:
             try:
-                values = json.loads(line)
+                found.append(json.loads(line))
             except ValueError:
                 continue
+        return found
+
+    def last_validation(self) -> dict[str, float]:
+        """The newest figures on validation samples; {} before the first evaluation."""
+        for values in reversed(self.read_metrics()):
             if found := {name: value for name, value in values.items() if name.startswith("validation_")}:
                 return found
         return {}
 
     def forget_after(self, step: int) -> None:
         """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""
-        if not self.metrics.is_file():
-            return
-        kept = []
-        for line in self.metrics.read_text("utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue
-        draft = self.metrics.with_suffix(".draft")
-        draft.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-        os.replace(draft, self.metrics)
+        kept = [values for values in self.read_metrics() if "step" in values and values["step"] <= step]
+        if self.metrics.is_file():
+            write_text(self.metrics, "".join(f"{json.dumps(values)}\n" for values in kept))
 
     def save(self, step: int, checkpoint: Checkpoint, progress: dict[str, Any]) -> None:
         """Save weights and progress of a step; the weights go last, so a step that has weights is whole."""
@@ -117,8 +152,7 @@ class RunFolder:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         torch.save(progress, draft / "progress.pt")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(draft, folder)
+        swap(draft, folder)
         save(checkpoint, self.checkpoint(step))
 
     def steps(self) -> list[int]:

@@ -5,6 +5,7 @@ calibrated on or validated on is ever trained on, whatever the seed.
 """
 
 import hashlib
+import itertools
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ class Task(ABC):
 
     def invent(self, seed: int) -> Any:
         """A new input to try, where `invents` says so: a text, or a picture as (h, w, 3) bytes."""
-        raise NotImplementedError
+        raise ValueError(f"The task {self.name} makes up no inputs; give it one.")
 
     @classmethod
     def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -120,12 +121,14 @@ class Task(ABC):
         """The contents of `task.json`."""
         return {"task": self.name, "settings": self.settings.model_dump(mode="json"), "labels": self.labels()}
 
-    def batches(self, batch_size: int, seed: int, rank: int = 0, start: int = 0) -> Iterator[Batch]:
-        """Training batches from step `start` on. A batch depends on (seed, rank, step) alone, so a run can resume."""
-        step = start
-        while True:
-            yield self.draw(TRAIN, batch_size, generator_for(TRAIN, seed, rank, step))
-            step += 1
+    def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
+        """Training batches for process `rank` of `ranks`, which take turns, from their turn `start` on.
+
+        A batch depends on the seed and its number alone: a run can resume, and two processes see what one sees that
+        accumulates two batches a step.
+        """
+        for turn in itertools.count(start):
+            yield self.draw(TRAIN, batch_size, generator_for(TRAIN, seed, 0, turn * ranks + rank))
 
 
 def generator_for(*parts: Any) -> torch.Generator:

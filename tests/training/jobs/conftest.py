@@ -1,0 +1,56 @@
+"""Real jobs of a tiny run: real processes, real checkpoints."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_loop import TINY
+from training.config import RunConfig
+from training.jobs.runner import Runner
+
+ENDLESS = {"steps": 1_000_000, "save_every": 1_000_000, "eval_every": 1_000_000}
+QUICK = {"fit_samples": 0}
+
+
+def tiny(endless: bool = False, **train) -> RunConfig:
+    """A run of a second, or one that goes on until it is stopped."""
+    return RunConfig.read(TINY | {"train": TINY["train"] | (ENDLESS if endless else {}) | train, "finish": QUICK})
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | more
+
+
+def until(true: Callable[[], object], seconds: float = 90.0) -> None:
+    """Wait for something to become true; say what did not."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {true}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    """A runner on an empty folder; whatever runs at the end is killed."""
+    made = Runner(tmp_path / "runs", environment=environment())
+    made.start()
+    yield made
+    end(made)
+
+
+def end(runner: Runner) -> None:
+    for job in runner.book.running():
+        runner.kill(job.id)
+    runner.close(patience=10.0)
+
+
+def submit(runner: Runner, config: RunConfig, name: str = "tiny", **place) -> str:
+    return runner.submit(config, name, "python -m training train tiny.yaml", "a test", **place).id
+
+
+def trains(runner: Runner, id: str) -> bool:
+    """Whether a job has logged its first steps."""
+    return runner.folder(id).metrics.is_file()

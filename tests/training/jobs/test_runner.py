@@ -1,0 +1,297 @@
+"""Jobs: begun, watched, stopped, killed, gone on with, found again."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from ctm.checkpoint import load, load_weights
+from tests.training.jobs.conftest import end, environment, submit, tiny, trains, until
+from tests.training.test_loop import figures, weights
+from training.jobs.processes import MARK
+from training.jobs.runner import Runner
+from training.loop import train
+from training.runs import RunFolder
+
+ROOT = Path(__file__).parents[3]
+
+
+def over(runner: Runner, id: str) -> bool:
+    return runner.book.get(id).is_over
+
+
+def test_a_job_runs_to_its_checkpoint(runner):
+    id = submit(runner, tiny())
+    until(lambda: over(runner, id))
+    job, folder = runner.book.get(id), runner.folder(id)
+    assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), folder.log_file.read_text()
+    assert job.sentence == "All 12 steps are done."
+    assert load(folder.finished).metrics["training"]["command"] == "python -m training train tiny.yaml"
+    assert "step 12 of 12: loss" in folder.log_file.read_text()
+    assert folder.status()["phase"] == "finished"
+
+
+def test_stopped_and_gone_on_with_equals_uninterrupted(runner, tmp_path):
+    config = tiny(steps=400, save_every=400, eval_every=100)
+    straight = RunFolder(tmp_path / "straight")
+    assert train(config, straight)
+    id = submit(runner, config)
+    until(lambda: trains(runner, id))
+    runner.stop(id)
+    until(lambda: over(runner, id))
+    job = runner.book.get(id)
+    assert job.state == "cancelled" and "Stopped and saved at step" in job.sentence
+    stopped_at = runner.folder(id).steps()[-1]
+    assert 0 < stopped_at < 400
+    assert runner.resume(id).sentence == f"Goes on from step {stopped_at:,}."
+    until(lambda: over(runner, id))
+    assert runner.book.get(id).state == "succeeded" and runner.book.get(id).attempt == 2
+    ours, theirs = weights(runner.folder(id), 400), weights(straight, 400)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert figures(runner.folder(id)) == figures(straight)
+
+
+def test_two_starts_at_once_run_one_after_the_other(runner):
+    first, second = submit(runner, tiny(endless=True)), submit(runner, tiny())
+    assert first != second
+    until(lambda: trains(runner, first))
+    assert [job.id for job in runner.book.running()] == [first]
+    assert runner.book.get(second).state == "queued"
+    runner.kill(first)
+    until(lambda: over(runner, second))
+    assert runner.book.get(first).state == "cancelled" and runner.book.get(first).sentence.startswith("Killed.")
+    assert runner.book.get(second).state == "succeeded"
+    assert runner.book.get(second).started >= runner.book.get(first).ended
+
+
+def test_one_that_waits_leaves_the_line(runner):
+    first, second = submit(runner, tiny(endless=True)), submit(runner, tiny())
+    runner.stop(second)
+    assert runner.book.get(second).state == "cancelled"
+    with pytest.raises(ValueError, match="over already: cancelled"):
+        runner.stop(second)
+    with pytest.raises(ValueError, match=r"(queued|running): stop it first"):
+        runner.remove(first)
+    runner.remove(second)
+    assert not (runner.runs / second).exists()
+    with pytest.raises(ValueError, match="no run called"):
+        runner.book.get(second)
+
+
+def test_one_that_does_not_stop_is_killed_with_all_its_processes(runner, monkeypatch):
+    """The training ignores SIGTERM and has a child of its own; nothing is left of either."""
+    stubborn = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    monkeypatch.setattr("training.jobs.runner.command_of", lambda *_: [sys.executable, "-c", stubborn])
+    runner.patience = 1.0
+    id = submit(runner, tiny())
+    until(lambda: (log := runner.runs / id / "log.txt").is_file() and "ready" in log.read_text())
+    job = runner.book.get(id)
+    group = runner._group(job)
+    assert len(group.members()) == 3  # shepherd, training, its child
+    runner.stop(id)
+    until(lambda: over(runner, id), 20)
+    assert runner.book.get(id).sentence == "It did not stop in time and was killed. No step had been saved."
+    assert not group.members()
+
+
+def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
+    """SIGKILL the app while its job trains, again just after it began one; the next app stops the job as its own."""
+    runs = tmp_path / "runs"
+    app = subprocess.Popen([sys.executable, "-c", APP, str(runs)], cwd=ROOT, env=environment(), stdout=subprocess.PIPE)
+    id = app.stdout.readline().decode().strip()  # type: ignore[union-attr]
+    until(lambda: (runs / id / "metrics.jsonl").is_file())
+    app.kill()
+    app.wait()
+    runner = Runner(runs, environment=environment())
+    runner.start()
+    try:
+        job = runner.book.get(id)
+        assert job.state == "running" and runner._group(job).members(), "it was found alive"
+        runner.stop(id)
+        until(lambda: over(runner, id))
+        job = runner.book.get(id)
+        assert (job.state, job.exit_code) == ("cancelled", 0), (
+            "the exit code is known though another app had started it"
+        )
+        assert RunFolder(runs / id).steps()
+    finally:
+        end(runner)
+
+
+APP = """
+import sys, time
+from pathlib import Path
+from tests.training.jobs.conftest import environment, submit, tiny
+from training.jobs.runner import Runner
+runner = Runner(Path(sys.argv[1]), environment=environment())
+runner.start()
+print(submit(runner, tiny(endless=True)), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    pid = runner.book.get(id).pid
+    end_without_jobs(runner)
+    runner.book.change(id, pid=0, born=0.0)
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    try:
+        assert other.book.get(id).pid == pid and other.book.get(id).state == "running"
+    finally:
+        end(other)
+
+
+def end_without_jobs(runner: Runner) -> None:
+    """As if the app were killed: its jobs go on."""
+    runner._ending.set()
+    runner._thread.join()
+    runner._held.close()
+    runner.writes = False
+
+
+def test_a_job_that_died_with_its_app_is_interrupted_and_goes_on(runner):
+    id = submit(runner, tiny(endless=True, save_every=5))
+    until(lambda: runner.folder(id).steps())
+    group = runner._group(runner.book.get(id))
+    end_without_jobs(runner)
+    group.signal(signal.SIGKILL)
+    until(lambda: not group.members())
+    other = Runner(runner.runs, environment=environment(), resumes=True)
+    other.start()
+    try:
+        until(lambda: trains(other, id) and other.book.get(id).state == "running")
+        job = other.book.get(id)
+        assert job.attempt == 2 and job.from_step >= 5
+    finally:
+        end(other)
+
+
+def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    group = runner._group(runner.book.get(id))
+    end_without_jobs(runner)
+    group.signal(signal.SIGKILL)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        runner.book.change(id, pid=stranger.pid, born=psutil.Process(stranger.pid).create_time())
+        other = Runner(runner.runs, environment=environment())
+        other.start()
+        try:
+            job = other.book.get(id)
+            assert job.state == "interrupted" and "was restarted while it ran" in job.sentence
+            assert stranger.poll() is None
+        finally:
+            end(other)
+            stranger.kill()
+
+
+def test_the_end_of_the_app_saves_its_job(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    runner.close(patience=60.0)
+    job = runner.book.get(id)
+    assert job.state == "interrupted" and job.sentence.startswith("The app ended. Stopped and saved at step")
+    assert RunFolder(runner.runs / id).steps()
+
+
+def test_a_second_app_on_the_same_folder_only_reads(runner):
+    id = submit(runner, tiny())
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    assert not other.writes and other.book.get(id).id == id
+    for ask in (other.stop, other.kill, other.resume, other.remove):
+        with pytest.raises(ValueError, match="Another app looks after"):
+            ask(id)
+    other.close()
+
+
+def test_runs_of_the_command_line_are_entered(tmp_path):
+    runs = tmp_path / "runs"
+    train(tiny(), RunFolder(runs / "by-hand"))
+    runner = Runner(runs, environment=environment())
+    runner.start()
+    try:
+        job = runner.book.get("by-hand")
+        assert job.state == "interrupted" and "before its last step" in job.sentence
+        runner.resume("by-hand")  # only its end is missing
+        until(lambda: over(runner, "by-hand"))
+        assert runner.book.get("by-hand").state == "succeeded"
+    finally:
+        end(runner)
+
+
+def test_a_broken_book_is_begun_anew_from_the_folders(runner):
+    id = submit(runner, tiny())
+    until(lambda: over(runner, id))
+    end(runner)
+    (runner.runs / "jobs.sqlite").write_bytes(b"not a database " * 300)
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    try:
+        assert other.book.get(id).state == "succeeded"
+    finally:
+        end(other)
+
+
+def test_a_job_sees_a_clean_environment(tmp_path):
+    nonsense = {"OMP_NUM_THREADS": "3500m", "CPU_CORES": "3500m", "OAUTH_CLIENT_SECRET": "s3cret", "CTM_ADMIN_TOKEN": "s3cret",
+                "GRADIO_SERVER_PORT": "1", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_of_the_app"}  # fmt: skip
+    runner = Runner(tmp_path / "runs", token="hf_for_jobs", environment=environment(**nonsense))
+    runner.start()
+    try:
+        id = submit(runner, tiny(endless=True))
+        until(lambda: trains(runner, id))
+        members = runner._group(runner.book.get(id)).members()
+        assert len(members) == 2
+        for process in members:
+            seen = process.environ()
+            assert seen[MARK] == id and seen["OMP_NUM_THREADS"] in {"1", "2"} and seen["HF_TOKEN"] == "hf_for_jobs"
+            assert seen["HF_HOME"] == nonsense["HF_HOME"]
+            assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & seen.keys()
+            assert "hf_for_jobs" not in " ".join(process.cmdline()), "anybody may read arguments"
+            assert process.nice() >= 10, "the page goes first"
+        runner.stop(id)
+        until(lambda: over(runner, id))
+        assert "hf_" not in runner.folder(id).log_file.read_text()
+    finally:
+        end(runner)
+
+
+@pytest.mark.parametrize("name", ["", "Ä", "../up", "-x", "a b", "x" * 41, "a;b", "A"])
+def test_odd_names_are_refused(runner, name):
+    with pytest.raises(ValueError, match="small letters, digits and hyphens"):
+        submit(runner, tiny(), name)
+    assert not [path for path in runner.runs.iterdir() if path.is_dir()]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(runner):
+    """SIGKILL at ten random moments while it saves at every step; each time what is there loads, and it goes on."""
+    config = tiny(endless=True, save_every=1, keep=1)
+    moments = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
+    id = submit(runner, config)
+    reached = 0
+    for moment in moments:
+        until(lambda: (steps := runner.folder(id).steps()) and steps[-1] > reached)
+        time.sleep(moment)
+        runner.kill(id)
+        until(lambda: over(runner, id))
+        folder = runner.folder(id)
+        step = folder.steps()[-1]
+        assert step > reached
+        load_weights(folder.checkpoint(step), load(folder.checkpoint(step)).machine.config)
+        assert folder.progress(step)["loop"]["step"] == step
+        reached = step
+        runner.resume(id)

@@ -1,0 +1,161 @@
+"""The book of jobs: one row a run, with its place in the queue, its state and what became of it.
+
+SQLite with a rollback journal, which needs no shared memory and so suits mounted folders, too. One process writes (the runner
+makes sure of it), any number read. A run's folder holds everything else; a lost book is written anew from the folders.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+Intent = Literal["", "stop", "kill", "leave"]  # what somebody wants of a running job; leave: the app ends, go on later
+NEXT: dict[str, set[str]] = {
+    "queued": {"running", "cancelled"},
+    "running": {"succeeded", "failed", "cancelled", "interrupted"},
+    "succeeded": set(),
+    "failed": {"queued"},
+    "cancelled": {"queued"},
+    "interrupted": {"queued"},
+}
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as this app schedules it."""
+
+    id: str  # the run folder's name
+    state: State
+    intent: Intent = ""
+    place: str = HERE  # or the hardware of Hugging Face Jobs that it runs on
+    devices: int = 1  # processes, one a device
+    by: str = ""  # who asked for it
+    submitted: float = 0.0  # seconds since the epoch, as all times here
+    queued: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    asked: float = 0.0  # when it was asked to stop
+    attempt: int = 0  # how often it was started
+    from_step: int = 0  # where its last attempt began
+    pid: int = 0  # of the leader of its process group
+    born: float = 0.0  # when that process began; a number given out again is not taken for it
+    exit_code: int | None = None
+    sentence: str = ""  # why it is in this state
+    namespace: str = ""  # who pays on Hugging Face Jobs
+    remote: str = ""  # its id there
+    url: str = ""  # its page there
+    timeout: int = 0  # minutes that it may take there
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in ("queued", "running")
+
+    @property
+    def is_here(self) -> bool:
+        return self.place == HERE
+
+
+COLUMNS = {field.name: field.type for field in fields(Job)}
+TYPES = {int: "INTEGER", float: "REAL", int | None: "INTEGER"}
+
+
+class JobBook:
+    """Jobs on disk.
+
+    Args:
+        path: the database file; it is made if need be, and begun anew if it is broken.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError:
+            path.rename(path.with_name(f"{path.name}.broken-{int(time.time())}"))
+            self._prepare()
+
+    def all(self) -> list[Job]:
+        """Every job, the newest first."""
+        return self._select("ORDER BY submitted DESC, id DESC")
+
+    def get(self, id: str) -> Job:
+        """Raises `ValueError` for a job that is not there."""
+        found = self._select("WHERE id = ?", id)
+        if not found:
+            raise ValueError(f"There is no run called {str(id)[:80]!r} (any more).")
+        return found[0]
+
+    def running(self) -> list[Job]:
+        return self._select("WHERE state = 'running' ORDER BY started")
+
+    def waiting(self) -> list[Job]:
+        """Jobs that wait for their turn, the next one first."""
+        return self._select("WHERE state = 'queued' ORDER BY queued, id")
+
+    def add(self, job: Job) -> Job:
+        names = ", ".join(COLUMNS)
+        with self._connected() as connection:
+            connection.execute(
+                f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", tuple(asdict(job).values())
+            )
+        return job
+
+    def change(self, id: str, **values: Any) -> Job:
+        """Change a job; a new state must be a legal next one.
+
+        Raises:
+            ValueError: it is not. The sentence says what the job is.
+        """
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                raise ValueError(f"There is no run called {str(id)[:80]!r} (any more).")
+            wanted = values.get("state", row[0])
+            if wanted != row[0] and wanted not in NEXT[row[0]]:
+                raise ValueError(f"The run {id} is {row[0]}, so it cannot become {wanted}.")
+            changes = ", ".join(f"{name} = ?" for name in values)
+            connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*values.values(), id))
+        return self.get(id)
+
+    def remove(self, id: str) -> None:
+        with self._connected() as connection:
+            connection.execute("DELETE FROM jobs WHERE id = ?", (id,))
+
+    def _select(self, rest: str, *values: Any) -> list[Job]:
+        with self._connected() as connection:
+            rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {rest}", values).fetchall()
+        return [Job(*row) for row in rows]
+
+    def _prepare(self) -> None:
+        with self._connected() as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            columns = ", ".join(f"{name} {TYPES.get(kind, 'TEXT')}" for name, kind in COLUMNS.items())  # type: ignore[call-overload]
+            connection.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
+            there = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+            for field in fields(Job):
+                if field.name not in there:  # a book of an earlier version
+                    kind = TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
+                    connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {field.default!r}")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose work is kept as a whole or not at all."""
+        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            yield connection
+            if connection.in_transaction:
+                connection.commit()
+        except BaseException:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+        finally:
+            connection.close()

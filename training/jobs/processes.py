@@ -1,0 +1,112 @@
+"""Process groups: begun apart from the app, found again by another app, signalled as a whole.
+
+A job's processes are marked in their environment, so a process number that the system gave to somebody else is never taken for
+one of them.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK = "CTM_JOB"
+ROOT = Path(__file__).parents[2]
+HANDED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|SSL_CERT_\w+|"
+    r"(?i:https?_proxy|no_proxy|all_proxy)|REQUESTS_CA_BUNDLE|XDG_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|PYTORCH_\w+|TORCH\w*|"
+    r"HF_HOME|HF_ENDPOINT|HF_HUB_\w+|HF_XET_\w+|HF_DATASETS_\w+|SYSTEM|SPACE_ID|CTM_HOME"
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one job.
+
+    Args:
+        mark: what `CTM_JOB` says in their environment.
+        pid: the leader's number, which is the group's.
+        born: when the leader began, in seconds since the epoch.
+    """
+
+    mark: str
+    pid: int
+    born: float
+
+    def members(self) -> list[psutil.Process]:
+        """Those that are alive; a process that has ended and only waits to be asked for its exit code is not."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self.pid and self._is_ours(process):
+                    found.append(process)
+            except (psutil.Error, ProcessLookupError, PermissionError):
+                continue
+        return found
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of them at once."""
+        if self.members():
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        if process.status() == psutil.STATUS_ZOMBIE or process.create_time() < self.born - 0.5:
+            return False
+        return process.environ().get(MARK) == self.mark
+
+
+def find(mark: str) -> Group | None:
+    """The group of a job, searched for by its mark alone."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                return Group(mark, os.getpgid(process.pid), process.create_time())
+        except (psutil.Error, OSError):
+            continue
+    return None
+
+
+def launch(
+    command: Sequence[str], mark: str, log: Path, environment: Mapping[str, str]
+) -> tuple[Group, subprocess.Popen]:
+    """Begin a process group of its own, whose output is appended to `log`.
+
+    Raises:
+        OSError: it could not be begun.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True, close_fds=True,
+        )  # fmt: skip
+    return Group(mark, process.pid, psutil.Process(process.pid).create_time()), process
+
+
+def clean_environment(source: Mapping[str, str], threads: int, token: str = "") -> dict[str, str]:
+    """What a job's processes see of the environment: what they need, sound numbers of threads, and none of our secrets.
+
+    Args:
+        source: the app's environment, which may hold nonsense such as `OMP_NUM_THREADS=3500m`.
+        threads: for each process.
+        token: of the Hub; empty for none.
+    """
+    kept = {name: value for name, value in source.items() if HANDED_ON.fullmatch(name) and name != "HF_HUB_TOKEN"}
+    fixed = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1",
+             "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # fmt: skip
+    return kept | fixed | ({"HF_TOKEN": token} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
+
+
+def cores(environment: Mapping[str, str] = os.environ) -> int:
+    """Processors that may be used; a container is told of fewer than its machine has, as `CPU_CORES=3500m`."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", environment.get("CPU_CORES", "").strip())
+    if not told:
+        return there
+    share = float(told[1]) / (1_000 if told[2] else 1)
+    return max(1, min(there, int(share))) if share else there

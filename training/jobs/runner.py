@@ -1,0 +1,346 @@
+"""Runs in line: one at a time on this machine, each in processes of its own that outlive the app.
+
+The runner is the one that writes: the book of jobs, and which process runs. It looks twice a second at what goes on; everything
+that it knows is on disk, so another runner can take over at any moment.
+"""
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ctm.files import locked, read_json
+from ctm.stores.base import is_whole
+from training.config import RunConfig
+from training.jobs.book import HERE, Job, JobBook
+from training.jobs.processes import Group, clean_environment, cores, find, launch
+from training.jobs.verdict import verdict
+from training.runs import RunFolder
+
+BOOK, LOCK, TRASH = "jobs.sqlite", ".jobs.lock", ".trash-"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+PATIENCE = 120.0  # seconds that a job has to save and end before it is killed
+LOOK = 0.5  # seconds between two looks
+ADOPT = 30.0  # seconds between two searches for runs that others made
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Starts, watches and ends jobs.
+
+    Args:
+        runs: folder of run folders; the book of jobs lies there, too.
+        token: of the Hub, for jobs that publish.
+        environment: the app's.
+        resumes: whether jobs that the end of the app interrupted are put in line again at the next start.
+        patience: seconds that a job has to save and end before it is killed.
+    """
+
+    def __init__(
+        self,
+        runs: Path,
+        *,
+        token: str = "",
+        environment: Mapping[str, str] = os.environ,
+        resumes: bool = False,
+        patience: float = PATIENCE,
+    ):
+        self.runs, self.token, self.environment = Path(runs).resolve(), token, environment
+        self.resumes, self.patience = resumes, patience
+        self.book = JobBook(self.runs / BOOK)
+        self.writes = False
+        self._held = ExitStack()
+        self._children: dict[str, subprocess.Popen] = {}
+        self._change, self._wake, self._ending = threading.RLock(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="runner", daemon=True)
+        self._adopted = 0.0
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take over what is on disk and begin to look after it; without the right to write nothing is done."""
+        self.writes = self._held.enter_context(locked(self.runs / LOCK, patience=2.0))
+        if self.writes:
+            self._recover()
+            self._thread.start()
+
+    def close(self, patience: float = 20.0) -> None:
+        """Tell running jobs to save and end, for the app ends; they can go on later."""
+        if not self.writes:
+            self._held.close()
+            return
+        with self._change:
+            jobs = [job for job in self.book.running() if job.is_here]
+            for job in jobs:
+                self.book.change(job.id, intent=job.intent or "leave")
+                self._group(job).signal(signal.SIGTERM)
+        self._ending.set()
+        self._wake.set()
+        until = time.monotonic() + patience
+        while jobs and time.monotonic() < until:
+            jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
+            time.sleep(0.05)
+        self._thread.join(5.0)
+        self._held.close()
+        self.writes = False
+
+    def folder(self, id: str) -> RunFolder:
+        return RunFolder(self.runs / self.book.get(id).id)
+
+    # --- what people ask for -------------------------------------------------------------------------------------
+
+    def submit(self, config: RunConfig, name: str, command: str, by: str, **place: Any) -> Job:
+        """Put a run in line.
+
+        Args:
+            config: its settings.
+            name: what its id begins with: small letters, digits and hyphens.
+            command: how one would train the same by hand, for its card.
+            by: who asks.
+            place: `devices`, or where else it is to run.
+
+        Raises:
+            ValueError: the name is none, or the disk is full.
+        """
+        self._refuse_reader()
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}."
+            )
+        try:
+            folder = self._new_folder(name)
+            folder.begin(config)
+            folder.remember_command(command)
+        except OSError as error:
+            raise ValueError(f"The run cannot be put down in {self.runs}: {error.strerror}. Make room first.") from None
+        now = time.time()
+        job = Job(folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **place)
+        self.book.add(job)
+        self._wake.set()
+        return job
+
+    def stop(self, id: str) -> Job:
+        """Let a job save and end; one that waits leaves the line."""
+        return self._end(id, "stop", signal.SIGTERM)
+
+    def kill(self, id: str) -> Job:
+        """End a job at once; what came after its last saved step is lost."""
+        return self._end(id, "kill", signal.SIGKILL)
+
+    def resume(self, id: str) -> Job:
+        """Put a job that ended before its last step in line again, to go on from its last saved step."""
+        self._refuse_reader()
+        job, folder = self.book.get(id), self.folder(id)
+        if job.state == "succeeded":
+            raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
+        folder.config()  # raises where the folder is gone
+        steps = folder.steps()
+        says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
+        if steps and steps[-1] < folder.status().get("step", 0):
+            says += f" Step {folder.status()['step']:,} had been reached; what came after the saved one is done again."
+        with self._change:
+            job = self.book.change(
+                id, state="queued", intent="", queued=time.time(), sentence=says, exit_code=None, place=HERE
+            )
+        self._wake.set()
+        return job
+
+    def remove(self, id: str) -> None:
+        """Delete a run that is over, with all that it made."""
+        self._refuse_reader()
+        with self._change:
+            job = self.book.get(id)
+            if not job.is_over:
+                raise ValueError(f"The run {id} is {job.state}: stop it first.")
+            folder, trash = self.runs / job.id, self.runs / f"{TRASH}{job.id}"
+            if RunFolder(folder).is_held:
+                raise ValueError(f"Another process is training in {folder.name}: stop it first.")
+            if folder.is_dir():
+                folder.rename(trash)  # at once, so that no half of it can be seen
+            self.book.remove(id)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    # --- what goes on by itself ----------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._look()
+            except Exception:  # a full disk or a locked book must not end the watch
+                log.exception("The jobs could not be looked after just now")
+                time.sleep(2.0)
+            self._wake.wait(LOOK)
+            self._wake.clear()
+
+    def _look(self) -> None:
+        """One look at what runs, and at what may begin."""
+        for job in self.book.running():
+            if job.is_here:
+                self._look_at(job)
+        with self._change:
+            if not self._ending.is_set() and not any(job.is_here for job in self.book.running()):
+                for job in self.book.waiting():
+                    if job.is_here:
+                        self._begin(job)
+                        break
+        if time.monotonic() - self._adopted > ADOPT:
+            self._adopt()
+
+    def _look_at(self, job: Job) -> bool:
+        """Write down the end of a job that has no process any more; kill one that does not stop. Whether it is over."""
+        if job.is_over:
+            return True
+        if job.id in self._children:
+            self._children[job.id].poll()  # lets the system forget an ended child
+        group = self._group(job)
+        if group.members():
+            if job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.patience:
+                group.signal(signal.SIGKILL)
+            return False
+        with self._change:
+            if self.book.get(job.id).state == "running":
+                self._conclude(job)
+        return True
+
+    def _begin(self, job: Job) -> None:
+        """Start the processes of a job. It counts as running before there is one, so that none is ever lost."""
+        folder = RunFolder(self.runs / job.id)
+        note = folder.path / "exit.json"
+        steps = folder.steps()
+        job = self.book.change(
+            job.id, state="running", intent="", pid=0, born=0.0, started=time.time(), ended=0.0, asked=0.0,
+            attempt=job.attempt + 1, from_step=steps[-1] if steps else 0, sentence="",
+        )  # fmt: skip
+        try:
+            note.unlink(missing_ok=True)
+            folder.forget_ending()
+            config = folder.config()
+            threads = max(1, (cores(self.environment) - 1) // job.devices)  # one is left for the page
+            environment = clean_environment(self.environment, threads, self.token)
+            if config.train.device == "cpu":
+                environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+            command = [sys.executable, "-m", "training.jobs.shepherd", str(note), *command_of(job, folder, config)]
+            group, child = launch(command, job.id, folder.log_file, environment)
+        except (OSError, ValueError) as error:
+            self.book.change(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
+            return
+        self._children[job.id] = child
+        self.book.change(job.id, pid=group.pid, born=group.born)
+
+    def _conclude(self, job: Job) -> None:
+        folder = RunFolder(self.runs / job.id)
+        steps = folder.steps()
+        exit = read_quietly(folder.path / "exit.json")
+        ending = read_quietly(folder.path / "ending.json")
+        job = self.book.get(job.id)
+        state, sentence = verdict(
+            exit.get("code"), ending, job.intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
+        )
+        self._children.pop(job.id, None)
+        self.book.change(
+            job.id, state=state, sentence=sentence, exit_code=exit.get("code"), ended=time.time(), pid=0, born=0.0
+        )
+        self._wake.set()
+
+    def _recover(self) -> None:
+        """At the start: see which jobs are alive, write down what ended meanwhile, put in line what may go on by itself."""
+        for trash in self.runs.glob(f"{TRASH}*"):
+            shutil.rmtree(trash, ignore_errors=True)
+        for job in self.book.running():
+            if job.is_here:
+                if not job.pid and (group := find(job.id)):  # the app died just after it had started it
+                    job = self.book.change(job.id, pid=group.pid, born=group.born)
+                self._look_at(job)
+        self._adopt()
+        if self.resumes:
+            for job in self.book.all():
+                steps = RunFolder(self.runs / job.id).steps()
+                came_on = job.attempt < 3 or (
+                    steps and steps[-1] > job.from_step
+                )  # one that kills the app must not go on for ever
+                if job.state == "interrupted" and job.attempt and came_on:
+                    self.resume(job.id)
+
+    def _adopt(self) -> None:
+        """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
+        self._adopted = time.monotonic()
+        known = {job.id for job in self.book.all()}
+        for recipe in self.runs.glob("*/config.yaml"):
+            folder = RunFolder(recipe.parent)
+            name = folder.path.name
+            if name in known or name.startswith(".") or folder.is_held:
+                continue
+            began, ended = recipe.stat().st_mtime, folder.status().get("time", 0.0)
+            if is_whole(folder.finished):
+                state, says = "succeeded", "Found in the folder of runs, finished."
+            else:
+                state, says = "interrupted", "Found in the folder of runs; it had ended before its last step."
+            self.book.add(Job(name, state, submitted=began, queued=began, started=began, ended=ended, sentence=says))
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _end(self, id: str, intent: str, number: int) -> Job:
+        self._refuse_reader()
+        with self._change:
+            job = self.book.get(id)
+            if job.state == "queued":
+                return self.book.change(id, state="cancelled", ended=time.time(), sentence="Taken out of the line.")
+            if job.is_over:
+                raise ValueError(f"The run {id} is over already: {job.state}.")
+            says = "Stopping: it saves first." if intent == "stop" else "Being killed."
+            job = self.book.change(id, intent=intent, asked=job.asked or time.time(), sentence=says)
+            self._group(job).signal(number)
+        self._wake.set()
+        return job
+
+    def _group(self, job: Job) -> Group:
+        return Group(job.id, job.pid, job.born)
+
+    def _new_folder(self, name: str) -> RunFolder:
+        """A folder that nobody else has."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for number in range(1, 1_000):
+            path = self.runs / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return RunFolder(path)
+        raise ValueError("A thousand runs were begun in one second; wait a moment.")
+
+    def _refuse_reader(self) -> None:
+        if not self.writes:
+            raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
+
+
+def command_of(job: Job, folder: RunFolder, config: RunConfig) -> list[str]:
+    """The training program of a job, through Accelerate's launcher where it has several devices."""
+    train = ["training", "train", str(folder.path / "config.yaml"), "--folder", str(folder.path)]
+    python = [sys.executable, "-m"]
+    if job.devices == 1:
+        return [*python, *train]
+    if config.train.device == "cpu":  # Accelerate's launcher would start one process alone
+        return [*python, "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.devices), "-m", *train]
+    return [
+        *python, "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(job.devices), "--num_machines", "1",
+        "--mixed_precision", config.train.mixed_precision, "--dynamo_backend", "no", "--main_process_port", "0",
+        "-m", *train,
+    ]  # fmt: skip
+
+
+def read_quietly(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is none, or a broken one."""
+    try:
+        return read_json(path, missing={})
+    except (ValueError, OSError):
+        return {}

@@ -1,0 +1,93 @@
+"""What a run keeps of itself: saved steps, the random state to go on from, and how full memory and disk are."""
+
+import contextlib
+import errno
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from ctm import ContinuousThoughtMachine
+from ctm.checkpoint import Checkpoint
+from training.config import RunConfig
+from training.runs import RunFolder
+from training.tasks import Task
+
+
+@dataclass
+class Progressing:
+    """What changes while a run goes on, besides weights and optimiser."""
+
+    step: int = 0
+    saved: int = -1
+    best_step: int | None = None
+    best_accuracy: float = -1.0
+
+
+def save_step(
+    config: RunConfig,
+    task: Task,
+    machine: ContinuousThoughtMachine,
+    folder: RunFolder,
+    progress: Progressing,
+    state: Any,
+) -> None:
+    """Save a step as a checkpoint, with `state` beside it, and remove steps that need not be kept.
+
+    Raises:
+        OSError: the disk is full or about to be; what was saved before is kept.
+    """
+    note = {"energy": energy_note(config)} if config.loss.energy != "none" else {}
+    made = {"training": {"command": folder.command(), "steps": progress.step, "settings": config.portable()}}
+    refuse_full_disk(folder, size_of(machine), 0, f"stopped at step {progress.step:,}; what was saved before is kept")
+    folder.save(progress.step, Checkpoint(machine, task.describe(), note, made), state)
+    folder.prune(config.train.keep, progress.best_step)
+    refuse_full_disk(folder, 0, config.train.spare_gb, f"stopped and saved at step {progress.step:,}")
+
+
+def energy_note(config: RunConfig) -> dict[str, Any]:
+    """What the energy of a checkpoint means, for `halting.json`."""
+    if config.loss.energy == "contrastive":
+        return {"kind": "contrastive", "margin": config.loss.margin, "p_correct": "1 - energy / margin"}
+    return {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"}
+
+
+def random_state() -> dict[str, Tensor]:
+    """Where this process's random numbers are."""
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def size_of(machine: ContinuousThoughtMachine) -> int:
+    """Bytes that a saved step takes: weights, two moments of the optimiser, and some more."""
+    return 4 * sum(tensor.numel() * tensor.element_size() for tensor in machine.state_dict().values())
+
+
+def refuse_full_disk(folder: RunFolder, needed: int, spare_gb: int | float, consequence: str) -> None:
+    """Raise `OSError` unless so many bytes fit on the run's disk with `spare_gb` left free."""
+    free = shutil.disk_usage(folder.path).free
+    if free < needed + spare_gb * 2**30:
+        raise OSError(
+            errno.ENOSPC,
+            f"The disk is almost full ({free / 2**30:.2f} GB free, {needed / 2**30 + spare_gb:.2f} GB needed): "
+            f"{consequence}. Make room and go on, or lower train.spare_gb",
+        )
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """Memory of this process and of its device in GB, and how busy the device is, where that can be known."""
+    figures = {"memory_gb": psutil.Process().memory_info().rss / 2**30}
+    if device.type == "cuda":
+        figures["gpu_memory_gb"] = torch.cuda.max_memory_reserved(device) / 2**30
+        with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # the driver's counters may be out of reach
+            figures["gpu_utilisation"] = torch.cuda.utilization(device) / 100
+    return figures
