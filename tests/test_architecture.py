@@ -81,6 +81,8 @@ def training_knows_ctm_only(sources):
 )
 def screens_go_through_services(sources):
     doors = ("ui/services.py", "ui/models.py", "ui/downloads.py", "ui/records.py")  # the services and their parts
+    doors += ("ui/access.py", "ui/gates.py")  # who may train, asked of the Hub's accounts
+    doors += ("ui/trainings.py", "ui/form.py")  # runs, and the form of their settings
     screens = (source for source in sources if under(source, "ui/") and not under(source, *doors))
     yield from refuse(screens, {"ctm", "inference", "training", "torch", "sqlite3", "subprocess", "threading"})
 
@@ -150,13 +152,23 @@ def accelerate_only_in_the_loop(sources):
 
 
 @law(
-    "The Hub is met in ctm/stores/ and where training data is fetched (training/tasks/, training/data*).",
-    broken=[{"ui/services.py": "import huggingface_hub"}, {"ctm/stores/hub.py": "import datasets"}],
-    kept={"ctm/stores/hub.py": "import huggingface_hub", "training/data.py": "import huggingface_hub, datasets"},
+    "The Hub is met in ctm/stores/, where training data is fetched (training/tasks/, training/data*) and where jobs are "
+    "sent to it (training/jobs/remote.py).",
+    broken=[
+        {"ui/services.py": "import huggingface_hub"},
+        {"ctm/stores/hub.py": "import datasets"},
+        {"training/jobs/runner.py": "import huggingface_hub"},
+        {"training/jobs/remote.py": "import datasets"},
+    ],
+    kept={
+        "ctm/stores/hub.py": "import huggingface_hub",
+        "training/data.py": "import huggingface_hub, datasets",
+        "training/jobs/remote.py": "import huggingface_hub",
+    },
 )
-def hub_only_in_stores_and_data(sources):
+def hub_only_where_it_is_met(sources):
     data = [s.path for s in sources if under(s, "training/tasks/", "training/data/") or is_data_module(s)]
-    yield from only_in({"huggingface_hub"}, "ctm/stores/", *data)(sources)
+    yield from only_in({"huggingface_hub"}, "ctm/stores/", "training/jobs/remote.py", *data)(sources)
     yield from only_in({"datasets"}, *data)(sources)
 
 

@@ -1,6 +1,7 @@
 """The command line of training. Like `app.py` it only puts parts together, so it alone may name both training and inference.
 
 python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
+python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finish RUN [--out FOLDER]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
 python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
@@ -31,7 +32,8 @@ from inference.history import History
 from inference.policies import Policy, parse
 from training.card import write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
-from training.endings import explain, note_ending
+from training.endings import explain
+from training.estimate import estimate
 from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
 from training.fitting import fit_energy
 from training.loop import train
@@ -73,6 +75,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--restart", action="store_true", help="start over instead of going on")
     command.set_defaults(run_command=do_train)
+    command = commands.add_parser(
+        "estimate", help="measure a few steps of a recipe; the last line printed is one JSON object"
+    )
+    command.add_argument("recipe", type=Path, help="a YAML file of configs/")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    command.set_defaults(run_command=lambda args: print(json.dumps(estimate(read_recipe(args.recipe, args.overrides)))))
     command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, help="where the checkpoint goes (default: RUN/checkpoint)")
@@ -105,7 +113,8 @@ def do_train(args: argparse.Namespace) -> None:
     with folder.alone(leads), telling(folder):
         if leads:
             folder.forget_ending()
-            folder.remember_command(f"python -m training train {shlex.join([str(args.recipe), *args.overrides])}")
+            words = shlex.join([str(args.recipe), *args.overrides])
+            folder.remember_command(os.environ.get("CTM_COMMAND") or f"python -m training train {words}")
         start = None
         if config.init_from and (args.restart or not folder.steps()):
             start = beginning(config.init_from, folder if leads else None)
@@ -120,9 +129,9 @@ def do_train(args: argparse.Namespace) -> None:
             publishing.finished() if done else publishing.stopped()
         step, steps = folder.status()["step"], config.train.steps
         if done:
-            note_ending(folder.path, "finished", f"All {steps:,} steps are done.")
+            folder.note_ending("finished", f"All {steps:,} steps are done.")
         else:
-            note_ending(folder.path, "stopped", f"Stopped and saved at step {step:,} of {steps:,}.")
+            folder.note_ending("stopped", f"Stopped and saved at step {step:,} of {steps:,}.")
             print(f"Stopped and saved; go on with --folder {folder.path}")
 
 
@@ -133,10 +142,10 @@ def telling(folder: RunFolder) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; the loop has a gentler way of its own
         yield
     except KeyboardInterrupt:
-        note_ending(folder.path, "stopped", "Stopped outside of the steps; going on starts from the last saved step.")
+        folder.note_ending("stopped", "Stopped outside of the steps; going on starts from the last saved step.")
         raise SystemExit("Stopped.") from None
     except Exception as error:
-        note_ending(folder.path, *explain(error))
+        folder.note_ending(*explain(error))
         raise
 
 

@@ -1,6 +1,8 @@
 """What a run is: its task, its machine, its loss and its loop. A recipe in `configs/` lists only what differs."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ctm.config import CTMConfig
 from ctm.settings import Settings
 from ctm.stores import HubName
-from training.tasks import Task, make_task, task_kinds
+from training.tasks import Task, make_task
 
 
 class LossConfig(Settings):
@@ -128,6 +130,17 @@ class RunConfig(Settings):
     def make_task(self) -> Task:
         return make_task(self.task)
 
+    def changed(self, changes: Mapping[str, Any]) -> "RunConfig":
+        """The same with some settings changed, such as `{"train.steps": 500}`.
+
+        Raises:
+            ValueError: what is wrong, in one sentence a problem.
+        """
+        values = self.model_dump(mode="json")
+        for name, value in changes.items():
+            _set(values, name, value)
+        return RunConfig.read(values)
+
     def portable(self) -> dict[str, Any]:
         """The settings as plain data, without what belongs to one machine or account."""
         return self.model_dump(mode="json", exclude={"publish", "init_from"})
@@ -143,16 +156,20 @@ class RunConfig(Settings):
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML recipe and `key=value` overrides such as `train.steps=500`.
+    """Read a YAML recipe and `key=value` overrides such as `train.steps=500`; `env:NAME` reads an environment variable.
 
     Raises:
         ValueError: what is wrong, in one sentence a problem.
     """
-    path = Path(path)
-    if not path.is_file():
+    variable = str(path).removeprefix("env:")
+    if variable != str(path):
+        text = os.environ.get(variable, "")
+    elif Path(path).is_file():
+        text = Path(path).read_text("utf-8")
+    else:
         raise ValueError(f"There is no recipe at {path}. Recipes are the YAML files of configs/.")
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
@@ -165,17 +182,21 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def _apply(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
     name, equals, text = override.partition("=")
-    *groups, key = name.split(".")
-    if not equals or not (groups or name in RunConfig.model_fields):
+    if not equals or not ("." in name or name in RunConfig.model_fields):
         raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {override!r}.")
+    _set(values, name, yaml.safe_load(text))
+
+
+def _set(values: dict[str, Any], name: str, value: Any) -> None:
+    *groups, key = name.split(".")
     group = values
     for part in groups:
         group = group.setdefault(part, {})
         if not isinstance(group, dict):
-            raise ValueError(f"`{part}` in {override!r} is a value, not a group of settings.")
-    group[key] = yaml.safe_load(text)
+            raise ValueError(f"`{part}` in `{name}` is a value, not a group of settings.")
+    group[key] = value
 
 
-__all__ = [
-    "FinishConfig", "LossConfig", "OptimConfig", "PublishConfig", "RunConfig", "TrainConfig", "read_recipe", "task_kinds",
-]  # fmt: skip
+def as_overrides(changes: Mapping[str, Any]) -> list[str]:
+    """Changes as words of a command line: `train.steps=500`."""
+    return [f"{name}={json.dumps(value)}" for name, value in changes.items()]

@@ -1,45 +1,42 @@
-"""How a training ended, in one sentence for people and one word for programs.
-
-The process that ends first says why; those that fall because of it add nothing.
-"""
+"""Why a training ended with an error: one word for programs, one sentence with the remedy for people."""
 
 import errno
-import json
 import os
-import time
-from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 
-Reason = Literal["finished", "stopped", "refused", "nan", "memory", "disk", "data", "crash"]
+Reason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_WORDS = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def note_ending(folder: Path, reason: Reason, sentence: str) -> None:
-    """Write `ending.json` into a run folder, unless another process of the same training wrote one already."""
-    values = {"reason": reason, "sentence": " ".join(sentence.split()), "time": time.time()}
-    try:
-        with (folder / "ending.json").open("x", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-    except OSError:  # it is there, or the disk is full: the exit code tells the rest
-        return
-
-
 def explain(error: BaseException) -> tuple[Reason, str]:
     """Why a training ended with this error: a reason, and a sentence with the remedy."""
-    text = str(error)
-    low = text.lower()
+    if known := cause(error):
+        return known
+    link = error.__cause__ or error.__context__
+    while link:  # what fails while cleaning up hides what failed first
+        known = cause(link)
+        if known and known[0] in ("disk", "memory"):
+            return known
+        link = link.__cause__ or link.__context__
+    text = " ".join(str(error).split())[:300]
+    return "crash", f"The training program failed: {type(error).__name__}: {text}. The log tells where."
+
+
+def cause(error: BaseException) -> tuple[Reason, str] | None:
+    """Reason and sentence for errors that are foreseen."""
+    text, low = str(error), str(error).lower()
     match error:
         case FloatingPointError():
             return "nan", text
         case MemoryError() | torch.OutOfMemoryError():
             return "memory", too_little_memory(isinstance(error, torch.OutOfMemoryError))
         case OSError() if error.errno in FULL:
-            return "disk", f"{error.strerror or text}.".replace("..", ".")
+            return "disk", f"{(error.strerror or text).rstrip('.')}."
         case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in FULL_WORDS):
             return "disk", "The disk is full; the last saved step is kept. Make room, then go on."
         case RuntimeError() if any(words in low for words in MEMORY_WORDS):
@@ -51,7 +48,7 @@ def explain(error: BaseException) -> tuple[Reason, str]:
             )
         case ValueError():
             return "refused", text
-    return "crash", f"The training program failed: {type(error).__name__}: {text[:300]}. The log tells where."
+    return None
 
 
 def too_little_memory(on_device: bool) -> str:

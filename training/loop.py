@@ -50,13 +50,7 @@ def train(
         FloatingPointError: loss or gradients are not numbers. Nothing is saved then.
         OSError: the disk is about to be full (`ENOSPC`).
     """
-    accelerator = Accelerator(
-        mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
-        gradient_accumulation_steps=config.train.accumulate,
-    )  # fmt: skip
-    task = config.make_task()
-    machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
-    optimizer = make_optimizer(machine, config.optim)
+    accelerator, task, machine, optimizer = assemble(config)
     if start is not None:
         begin_with(machine, start)
     state = None
@@ -76,6 +70,33 @@ def train(
         done = _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save)
     accelerator.end_training()
     return done
+
+
+def assemble(
+    config: RunConfig,
+) -> tuple[Accelerator, Task, ContinuousThoughtMachine, torch.optim.Optimizer]:
+    """The parts of a run, not yet on their device."""
+    accelerator = Accelerator(
+        mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
+        gradient_accumulation_steps=config.train.accumulate,
+    )  # fmt: skip
+    task = config.make_task()
+    machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
+    return accelerator, task, machine, make_optimizer(machine, config.optim)
+
+
+def measure(config: RunConfig, steps: int) -> tuple[ContinuousThoughtMachine, list[float], float]:
+    """Seconds that each of some steps takes, after one that warms up, and an evaluation; the machine they were taken with."""
+    accelerator, task, machine, optimizer = assemble(config)
+    model, optimizer = accelerator.prepare(machine, optimizer)
+    batches, seconds = task.batches(config.train.batch_size, config.train.seed), []
+    for _ in range(steps + 1):
+        began = time.monotonic()
+        optimise(config, model, optimizer, accelerator, batches, config.optim.lr, 1.0)
+        seconds.append(time.monotonic() - began)
+    began = time.monotonic()
+    curves_of(accelerator.unwrap_model(model), [validation_batch(config, task)])
+    return machine, seconds[1:], time.monotonic() - began
 
 
 def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachine) -> None:
@@ -218,13 +239,16 @@ def rate_at(step: int, steps: int, config: OptimConfig) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
+def validation_batch(config: RunConfig, task: Task) -> Batch:
+    """Validation samples that stay the same all run long."""
+    return task.draw(VALIDATION, config.train.eval_samples, generator_for("evaluation", config.train.seed))
+
+
 def validate(config, task: Task, model, accelerator: Accelerator, folder: RunFolder, progress: Progressing) -> None:
-    """Measure on validation samples that stay the same all run long."""
+    """Measure on the validation samples of this run."""
     if not accelerator.is_main_process:
         return
-    batch = task.draw(VALIDATION, config.train.eval_samples, generator_for("evaluation", config.train.seed))
-    machine = accelerator.unwrap_model(model)
-    curves = curves_of(machine, [batch])
+    curves = curves_of(accelerator.unwrap_model(model), [validation_batch(config, task)])
     figures = summarise(curves) | live_figures(curves, energy_when_sure(config.loss.energy, config.loss.margin))
     values = {f"validation_{name}": value for name, value in figures.items()}
     folder.log({"step": progress.step, **values})

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ctm.files import locked, read_json, write_json
 from ctm.stores import Destination, Unavailable
+from training.runs import echo
 
 BETWEEN = 600.0  # seconds between two commits
 WAITS = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 3_600.0)  # after the first, second ... failed try
@@ -152,7 +153,9 @@ class Outbox:
 
     def _note(self, entry: Entry, **changes: Any) -> Entry:
         entry = replace(entry, **changes)
-        write_json(self._folder(entry) / "entry.json", asdict(entry))
+        path = self._folder(entry) / "entry.json"
+        write_json(path, asdict(entry))
+        echo(str(path.relative_to(self.path.parent)), asdict(entry))
         return entry
 
     def _end(self, entry: Entry, state: State, **changes: Any) -> Entry:

@@ -9,6 +9,7 @@ the names.
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ import yaml
 from ctm.checkpoint import Checkpoint, save
 from ctm.files import locked, read_json, swap, write_json, write_text
 from training.config import RunConfig
+
+ECHO = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
+ECHOED = "::ctm "
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,16 @@ class RunFolder:
         path = self.path / "command.txt"
         return path.read_text("utf-8").strip() if path.is_file() else "unknown"
 
+    def note_ending(self, reason: str, sentence: str) -> None:
+        """Write why a training ended, unless another process of the same training did so already."""
+        values = {"reason": reason, "sentence": " ".join(sentence.split()), "time": time.time()}
+        try:
+            with (self.path / "ending.json").open("x", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError:  # it is there, or the disk is full: the exit code tells the rest
+            return
+        echo("ending.json", values)
+
     def ending(self) -> dict[str, Any]:
         """Why the training that was here last ended; {} while one goes on, or where none could say."""
         return read_json(self.path / "ending.json", missing={})
@@ -113,14 +127,15 @@ class RunFolder:
 
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""
-        write_json(
-            self.path / "status.json", {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more}
-        )
+        values = {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more}
+        write_json(self.path / "status.json", values)
+        echo("status.json", values)
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+        echo(self.metrics.name, values)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """What was logged, oldest first; a line that a crash cut off is left out."""
@@ -174,3 +189,9 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         return read_json(self.path / "status.json", missing={})
+
+
+def echo(file: str, values: dict[str, Any]) -> None:
+    """Print what was written into the run folder, for whoever follows it from elsewhere."""
+    if os.environ.get(ECHO):
+        print(f"{ECHOED}{file} {json.dumps(values)}", flush=True)

@@ -1,7 +1,7 @@
 """Every checkpoint that the screens can name, wherever it lies.
 
-Names: `digits` is bundled, `run:parity-1` a finished run, `namespace/name@commit` on the Hub. Where a checkpoint does not say
-what it is for, `#task` after its name does.
+Names: `digits` is bundled, `run:parity-1` a finished run, `run:parity-1@500` a saved step of one, `namespace/name@commit` on the
+Hub. Where a checkpoint does not say what it is for, `#task` after its name does.
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,17 @@ class Model:
     choices: tuple[str, ...]  # tasks that it could be for, where it does not tell
 
 
+class StepStore(LocalStore):
+    """The saved steps of runs, finished or not, as `id@step`."""
+
+    def __init__(self, runs: Path):
+        super().__init__(runs, "*/checkpoints/[0-9]*")
+
+    def _name(self, path: Path) -> str:
+        id, _, step = path.relative_to(self.root).parts
+        return f"{id}@{int(step)}"
+
+
 class Models:
     """Stores by the names of what they hold.
 
@@ -53,6 +64,7 @@ class Models:
     ):
         self.bundled = LocalStore(bundled)
         self.runs = LocalStore(runs or Path(bundled) / "none", "*/checkpoint")
+        self.steps = StepStore(self.runs.root)
         self.listed = HubStore(listed, None, cache, endpoint, spare=SPARE)
         # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
         self.others = HubStore(
@@ -128,7 +140,7 @@ class Models:
         """How the newest publication of a run stands, in a sentence; empty if there is none."""
         if not name.startswith(RUN):
             return ""
-        outbox = Outbox(self.folder(name).parent)
+        outbox = Outbox(self.runs.root / name.removeprefix(RUN).partition("@")[0])
         entries = outbox.entries()
         return entries[-1].say() if entries else ""
 
@@ -149,7 +161,8 @@ class Models:
         """The store that holds a checkpoint, what its kind is called, and the name in it."""
         bare, _ = split(name)
         if bare.startswith(RUN):
-            return self.runs, "run", bare.removeprefix(RUN)
+            key = bare.removeprefix(RUN)
+            return self.steps if "@" in key else self.runs, "run", key
         if "/" not in bare:
             return self.bundled, "bundled", bare
         wanted = HubName.read(bare)

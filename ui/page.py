@@ -5,8 +5,10 @@ from typing import Any
 
 import gradio as gr
 
+from ui.access import Access
 from ui.services import Services
-from ui.tabs import models, think
+from ui.tabs import models, think, train
+from ui.trainings import Trainings
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
 TITLE = "Continuous Thought Machines"
@@ -24,19 +26,23 @@ CSS = """
 """
 
 
-def build(services: Services) -> gr.Blocks:
+def build(services: Services, trainings: Trainings | None = None, access: Access | None = None) -> gr.Blocks:
+    """The page; without trainings it has no Train tab."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Think", id="think"):
                 checkpoint = think.build(services)
+            if trainings and access:
+                with gr.Tab("Train", id="train"):
+                    train.build(trainings, services, access, page, tabs, checkpoint)
             with gr.Tab("Models", id="models"):
                 models.build(services, page, tabs, checkpoint)
     return page
 
 
 def launch_options() -> dict[str, Any]:
-    """What Gradio is told when the page is served: looks, and what a stranger may do."""
+    """What Gradio is told when the page is served, mounted or launched: looks, and what a stranger may do."""
     return {
         "theme": theme(), "css": CSS, "allowed_paths": [str(EXAMPLES)], "max_file_size": "20mb", "footer_links": ["api"],
         "run_history": False, "show_error": False,

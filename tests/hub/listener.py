@@ -5,6 +5,7 @@ import socket
 import socketserver
 import sys
 import threading
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -144,11 +145,24 @@ class Connection(BaseHTTPRequestHandler):
 
     def send(self, answer: Answer, only: int | None = None) -> None:
         """Send the head, which promises the whole body, and the body or so many bytes of it."""
-        headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+        length = {"Transfer-Encoding": "chunked"} if answer.stream else {"Content-Length": str(len(answer.body))}
+        headers = {**answer.headers, **length}
         lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         body = b"" if self.command == "HEAD" else answer.body[:only]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        if answer.stream is not None:
+            self.send_stream(answer.stream)
+
+    def send_stream(self, pieces: Iterator[bytes]) -> None:
+        """Send pieces as they come, until there are no more or the hub closes; an error of theirs breaks the connection."""
+        for piece in pieces:
+            if self.server.hub.closing.is_set():
+                self.hang_up()
+                return
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
     def leave(self, request: Request, fault: Fault | None) -> None:
         self.server.hub.log(self.server.origin, request, None, fault)

@@ -18,7 +18,9 @@ from typing import Any
 
 from tests.hub.api import API
 from tests.hub.faults import Fault, FaultKind, Faults
+from tests.hub.jobs import JOBS
 from tests.hub.listener import HOST, Listener
+from tests.hub.running import Jobs
 from tests.hub.storage import STORAGE
 from tests.hub.store import MAIN, Account, Blob, Commit, Kind, Repo, Role, Store
 from tests.hub.transfers import TRANSFERS
@@ -62,8 +64,9 @@ class LoopbackHub:
         self.closing = threading.Event()
         self.crashes: list[str] = []
         self._log: list[Seen] = []
-        self._listeners = [Listener(self, "hub", API | TRANSFERS, port), Listener(self, "storage", STORAGE, 0)]
+        self._listeners = [Listener(self, "hub", API | TRANSFERS | JOBS, port), Listener(self, "storage", STORAGE, 0)]
         self.store.url, self.store.storage_url = (listener.url for listener in self._listeners)
+        self.store.jobs.surroundings = self.environment
 
     def __enter__(self) -> "LoopbackHub":
         for listener in self._listeners:
@@ -80,10 +83,12 @@ class LoopbackHub:
         self.closing.set()
         for listener in self._listeners:
             listener.stop()
+        self.jobs.clear()
 
     def reset(self) -> None:
-        """Forget repositories, files, faults and requests; accounts stay, and the xorbs that a client knows it sent."""
+        """Forget repositories, files, jobs, faults and requests; accounts stay, and the xorbs that a client knows it sent."""
         self.faults.clear()
+        self.jobs.clear()
         with self.working:
             for memory in (self.store.repos, self.store.objects, self.store.parts, self._log):
                 memory.clear()
@@ -95,6 +100,11 @@ class LoopbackHub:
     @property
     def storage_url(self) -> str:
         return self.store.storage_url
+
+    @property
+    def jobs(self) -> Jobs:
+        """Jobs, for a test to move on: `hub.jobs.newest.say("step 1")`; with `hub.jobs.executes` they are really run."""
+        return self.store.jobs
 
     def environment(self, home: Path, token: str | None = None, xet: bool = True) -> dict[str, str]:
         """The environment of a child process whose client is to meet this hub and nothing else."""

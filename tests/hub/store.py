@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Literal
 
+from tests.hub.running import Jobs
 from tests.hub.wire import Refused
 from tests.hub.xet import Xorb
 
@@ -168,6 +169,7 @@ class Store:
     objects: dict[str, bytes] = field(default_factory=dict)  # by sha256
     parts: dict[tuple[str, int], bytes] = field(default_factory=dict)  # by sha256 and number
     xorbs: dict[str, Xorb] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
 
     def create(self, kind: Kind, id: str, author: str, **settings) -> Repo:
         """A repository with the first commit that the Hub makes by itself."""

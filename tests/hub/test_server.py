@@ -74,8 +74,8 @@ def test_a_fault_of_the_hub_itself_is_raised():
 
 
 def test_what_is_not_served_says_so(plain_hub):
-    got = get(plain_hub.url, "/api/jobs/alice")
-    assert got.status == 501 and b"does not serve GET /api/jobs/alice" in got.body
+    got = get(plain_hub.url, "/api/papers/alice")
+    assert got.status == 501 and b"does not serve GET /api/papers/alice" in got.body
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -48,9 +48,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
+    """An answer; a stream is sent after its head as it comes, and gives nothing, often, while there is nothing."""
+
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: Iterator[bytes] | None = None
 
 
 class Refused(Exception):

@@ -142,7 +142,8 @@ class JobBook:
             for field in fields(Job):
                 if field.name not in there:  # a book of an earlier version
                     kind = TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
-                    connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {field.default!r}")
+                    default = "NULL" if field.default is None else repr(field.default)
+                    connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

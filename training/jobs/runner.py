@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ctm.files import locked, read_json
+from ctm.stores import HubStore
 from ctm.stores.base import is_whole
 from training.config import RunConfig
+from training.jobs.away import Away
 from training.jobs.book import HERE, Job, JobBook
 from training.jobs.processes import Group, clean_environment, cores, find, launch
+from training.jobs.remote import RemoteJobs
 from training.jobs.verdict import verdict
 from training.runs import RunFolder
 
@@ -44,6 +47,9 @@ class Runner:
         environment: the app's.
         resumes: whether jobs that the end of the app interrupted are put in line again at the next start.
         patience: seconds that a job has to save and end before it is killed.
+        remote: Hugging Face Jobs, where runs may be sent to as well.
+        hub: where the checkpoints of those come back from.
+        space: whose image they run in.
     """
 
     def __init__(
@@ -54,10 +60,14 @@ class Runner:
         environment: Mapping[str, str] = os.environ,
         resumes: bool = False,
         patience: float = PATIENCE,
+        remote: RemoteJobs | None = None,
+        hub: HubStore | None = None,
+        space: str = "",
     ):
         self.runs, self.token, self.environment = Path(runs).resolve(), token, environment
         self.resumes, self.patience = resumes, patience
         self.book = JobBook(self.runs / BOOK)
+        self.away = Away(self.runs, self.book, remote, hub, space) if remote and hub and space else None
         self.writes = False
         self._held = ExitStack()
         self._children: dict[str, subprocess.Popen] = {}
@@ -86,6 +96,8 @@ class Runner:
                 self._group(job).signal(signal.SIGTERM)
         self._ending.set()
         self._wake.set()
+        if self.away:
+            self.away.close()
         until = time.monotonic() + patience
         while jobs and time.monotonic() < until:
             jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
@@ -113,6 +125,8 @@ class Runner:
             ValueError: the name is none, or the disk is full.
         """
         self._refuse_reader()
+        if place.get("place", HERE) != HERE:
+            self._elsewhere()
         if not NAME.fullmatch(name):
             raise ValueError(
                 f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}."
@@ -126,6 +140,8 @@ class Runner:
         now = time.time()
         job = Job(folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **place)
         self.book.add(job)
+        if not job.is_here:
+            self._elsewhere().begin(job)
         self._wake.set()
         return job
 
@@ -143,15 +159,17 @@ class Runner:
         job, folder = self.book.get(id), self.folder(id)
         if job.state == "succeeded":
             raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
+        if not job.is_here:
+            raise ValueError(
+                f"The run {id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
+            )
         folder.config()  # raises where the folder is gone
         steps = folder.steps()
         says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
         if steps and steps[-1] < folder.status().get("step", 0):
             says += f" Step {folder.status()['step']:,} had been reached; what came after the saved one is done again."
         with self._change:
-            job = self.book.change(
-                id, state="queued", intent="", queued=time.time(), sentence=says, exit_code=None, place=HERE
-            )
+            job = self.book.change(id, state="queued", intent="", queued=time.time(), sentence=says, exit_code=None)
         self._wake.set()
         return job
 
@@ -200,8 +218,6 @@ class Runner:
         """Write down the end of a job that has no process any more; kill one that does not stop. Whether it is over."""
         if job.is_over:
             return True
-        if job.id in self._children:
-            self._children[job.id].poll()  # lets the system forget an ended child
         group = self._group(job)
         if group.members():
             if job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.patience:
@@ -246,7 +262,8 @@ class Runner:
         state, sentence = verdict(
             exit.get("code"), ending, job.intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
         )
-        self._children.pop(job.id, None)
+        if child := self._children.pop(job.id, None):
+            child.wait()  # it has ended: this lets the system forget it
         self.book.change(
             job.id, state=state, sentence=sentence, exit_code=exit.get("code"), ended=time.time(), pid=0, born=0.0
         )
@@ -261,6 +278,9 @@ class Runner:
                 if not job.pid and (group := find(job.id)):  # the app died just after it had started it
                     job = self.book.change(job.id, pid=group.pid, born=group.born)
                 self._look_at(job)
+        for job in (*self.book.running(), *self.book.waiting()):
+            if not job.is_here and self.away:
+                self.away.begin(job)
         self._adopt()
         if self.resumes:
             for job in self.book.all():
@@ -299,9 +319,17 @@ class Runner:
                 raise ValueError(f"The run {id} is over already: {job.state}.")
             says = "Stopping: it saves first." if intent == "stop" else "Being killed."
             job = self.book.change(id, intent=intent, asked=job.asked or time.time(), sentence=says)
-            self._group(job).signal(number)
+            if job.is_here:
+                self._group(job).signal(number)
+        if not job.is_here:
+            self._elsewhere().stop(job)
         self._wake.set()
         return job
+
+    def _elsewhere(self) -> Away:
+        if self.away is None:
+            raise ValueError("Hugging Face Jobs needs a Space, whose image runs there, and a token (HF_TOKEN).")
+        return self.away
 
     def _group(self, job: Job) -> Group:
         return Group(job.id, job.pid, job.born)

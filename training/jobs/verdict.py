@@ -19,7 +19,7 @@ def verdict(
         last_step: newest step that was saved.
         out_of_memory: the system killed processes for want of memory meanwhile.
     """
-    reason, sentence = ending.get("reason"), str(ending.get("sentence", ""))
+    reason, sentence = str(ending.get("reason")), str(ending.get("sentence", ""))
     kept = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
     if reason == "finished" and exit_code in (0, None):
         return "succeeded", sentence

@@ -7,6 +7,7 @@ import gradio as gr
 
 from ui.models import PURPOSE, split
 from ui.services import Services
+from ui.words import bar_of, plain, table_of
 
 NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
 PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
@@ -149,21 +150,13 @@ def facts_of(about: dict[str, Any]) -> str:
     }
     if about["revision"]:
         rows["revision"] = f"[`{about['revision'][:7]}`]({about['page']}), which is what is loaded"
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value)
-    return f"### {plain(name.partition('@')[0])}\n\n| | |\n|---|---|\n{table}\n"
+    return f"### {plain(name.partition('@')[0])}\n\n{table_of(rows)}"
 
 
 def bar(state: dict[str, Any]) -> str:
     """A download's progress as text that any screen can show."""
-    full = round(20 * state["share"])
-    drawn = f"`{'█' * full}{'░' * (20 - full)}` {state['share']:.0%} · " if state["running"] else ""
-    return drawn + plain(state["sentence"])
+    return (f"{bar_of(state['share'])} · " if state["running"] else "") + plain(state["sentence"])
 
 
 def without_front_matter(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
-
-
-def plain(text: str) -> str:
-    """Words from elsewhere, as words on one line: no markup, no links, no formulas."""
-    return re.sub(r"[\\`*_{}\[\]#|<>&$~:]", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))

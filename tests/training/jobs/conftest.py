@@ -42,7 +42,7 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
 
 
 def end(runner: Runner) -> None:
-    for job in runner.book.running():
+    for job in runner.book.running() if runner.writes else []:
         runner.kill(job.id)
     runner.close(patience=10.0)
 

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_a_job_runs_to_its_checkpoint(runner):
 
 
 def test_stopped_and_gone_on_with_equals_uninterrupted(runner, tmp_path):
-    config = tiny(steps=400, save_every=400, eval_every=100)
+    config = tiny(steps=150, save_every=150, eval_every=50)
     straight = RunFolder(tmp_path / "straight")
     assert train(config, straight)
     id = submit(runner, config)
@@ -47,11 +48,11 @@ def test_stopped_and_gone_on_with_equals_uninterrupted(runner, tmp_path):
     job = runner.book.get(id)
     assert job.state == "cancelled" and "Stopped and saved at step" in job.sentence
     stopped_at = runner.folder(id).steps()[-1]
-    assert 0 < stopped_at < 400
+    assert 0 < stopped_at < 150
     assert runner.resume(id).sentence == f"Goes on from step {stopped_at:,}."
     until(lambda: over(runner, id))
     assert runner.book.get(id).state == "succeeded" and runner.book.get(id).attempt == 2
-    ours, theirs = weights(runner.folder(id), 400), weights(straight, 400)
+    ours, theirs = weights(runner.folder(id), 150), weights(straight, 150)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert figures(runner.folder(id)) == figures(straight)
 
@@ -106,11 +107,11 @@ def test_one_that_does_not_stop_is_killed_with_all_its_processes(runner, monkeyp
 def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
     """SIGKILL the app while its job trains, again just after it began one; the next app stops the job as its own."""
     runs = tmp_path / "runs"
-    app = subprocess.Popen([sys.executable, "-c", APP, str(runs)], cwd=ROOT, env=environment(), stdout=subprocess.PIPE)
-    id = app.stdout.readline().decode().strip()  # type: ignore[union-attr]
-    until(lambda: (runs / id / "metrics.jsonl").is_file())
-    app.kill()
-    app.wait()
+    command = [sys.executable, "-c", APP, str(runs)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as app:
+        id = app.stdout.readline().strip()  # type: ignore[union-attr]
+        until(lambda: (runs / id / "metrics.jsonl").is_file())
+        app.kill()
     runner = Runner(runs, environment=environment())
     runner.start()
     try:
@@ -155,6 +156,8 @@ def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
 
 def end_without_jobs(runner: Runner) -> None:
     """As if the app were killed: its jobs go on."""
+    for child in runner._children.values():
+        threading.Thread(target=child.wait, daemon=True).start()  # the system would do so
     runner._ending.set()
     runner._thread.join()
     runner._held.close()
@@ -284,7 +287,7 @@ def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(runner):
     id = submit(runner, config)
     reached = 0
     for moment in moments:
-        until(lambda: (steps := runner.folder(id).steps()) and steps[-1] > reached)
+        until(lambda before=reached: (steps := runner.folder(id).steps()) and steps[-1] > before)
         time.sleep(moment)
         runner.kill(id)
         until(lambda: over(runner, id))

@@ -1,0 +1,62 @@
+"""Delivers what lies in the outboxes of all runs, so that nothing waits for a training that is over."""
+
+import logging
+import threading
+from pathlib import Path
+
+from ctm.stores import HubStore
+from ctm.stores.base import is_whole
+from training.config import PublishConfig
+from training.outbox import Entry, Outbox
+from training.publishing import offer
+from training.runs import RunFolder
+
+ROUND = 15.0  # seconds between two rounds
+
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """Goes round the outboxes in the background of the app. A training that delivers its own is not disturbed by it.
+
+    Args:
+        runs: folder of run folders.
+        store: where to.
+    """
+
+    def __init__(self, runs: Path, store: HubStore):
+        self.runs, self.store = Path(runs), store
+        self._wake, self._ending = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._go_round, name="courier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._wake.set()
+
+    def offer(self, folder: RunFolder, settings: PublishConfig) -> Entry:
+        """Take the finished checkpoint of a run, or else its newest saved step, to a repository.
+
+        Raises:
+            ValueError: there is none, or the token may not write there. `Unavailable` where waiting may help.
+        """
+        steps = folder.steps()
+        if not is_whole(folder.finished) and not steps:
+            raise ValueError(f"The run {folder.path.name} has saved nothing yet that could be published.")
+        self.store.prove_writable(settings.repo, settings.private)
+        checkpoint = folder.finished if is_whole(folder.finished) else folder.checkpoint(steps[-1])
+        entry = offer(Outbox(folder.path), folder, checkpoint, settings.repo, settings.private)
+        self._wake.set()
+        return entry
+
+    def _go_round(self) -> None:
+        while not self._ending.is_set():
+            for box in sorted(self.runs.glob("[!.]*/outbox")):
+                try:
+                    Outbox(box.parent).deliver(self.store)
+                except Exception:  # one odd outbox must not keep the others waiting
+                    log.exception("The outbox of %s cannot be delivered just now", box.parent.name)
+            self._wake.wait(ROUND)
+            self._wake.clear()

@@ -1,0 +1,47 @@
+"""What the Train tab shows on top: whether the visitor may train and why, and how to log in where that helps.
+
+It protects nothing: every action asks `Access.check` by itself.
+"""
+
+from typing import Any
+
+import gradio as gr
+
+from ui.access import Access
+from ui.gates import LOGIN, LOGOUT
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+LEAVE = f'() => fetch("{LOGOUT}", {{method: "POST"}}).then(() => window.location.reload())'
+
+
+def login_row(access: Access, page: gr.Blocks) -> None:
+    """Lay it out, and bring it up to date whenever somebody opens the page.
+
+    Args:
+        access: who may train.
+        page: told when somebody opens it.
+    """
+
+    def say(request: gr.Request) -> str:
+        return access.say(request)
+
+    with gr.Row(elem_id="login", equal_height=True):
+        sentence = gr.Markdown(elem_id="may-train")
+        page.load(say, None, sentence, **QUIET)
+        if access.mode == "space":
+            gr.LoginButton(size="sm", scale=0, min_width=240)  # only here: elsewhere Gradio would play a sign-in
+        elif access.mode == "token":
+            login_buttons(access, page)
+
+
+def login_buttons(access: Access, page: gr.Blocks) -> None:
+    """To the administrator's form, and out again: the one that makes sense is shown."""
+    enter = gr.Button("Log in", link=LOGIN, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
+    leave = gr.Button("Log out", size="sm", scale=0, min_width=120, visible=False, elem_id="log-out")
+    leave.click(None, js=LEAVE)
+
+    def show(request: gr.Request) -> tuple[Any, Any]:
+        inside = access.who(request) is not None
+        return gr.Button(visible=not inside), gr.Button(visible=inside)
+
+    page.load(show, None, [enter, leave], **QUIET)

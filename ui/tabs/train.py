@@ -1,0 +1,43 @@
+"""The Train tab: watch runs, start them, look back at all of them, compare some. Only the owner may act; all may watch."""
+
+import gradio as gr
+
+from ui.access import Access
+from ui.services import Services
+from ui.tabs.login import login_row
+from ui.tabs.looking_back import compare_room, history_room
+from ui.tabs.train_form import Form
+from ui.tabs.watching import Watch
+from ui.trainings import Trainings
+
+
+def build(
+    trainings: Trainings,
+    services: Services,
+    access: Access,
+    page: gr.Blocks,
+    tabs: gr.Tabs,
+    thinker: gr.Dropdown | None,
+) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        trainings: the one door to runs.
+        services: names checkpoints for the Think tab.
+        access: who may act; asked inside every action.
+        page: told when somebody opens it.
+        tabs: to turn to the Think tab.
+        thinker: the Think tab's choice of a checkpoint.
+    """
+    login_row(access, page)
+    with gr.Tabs(elem_id="train-tabs") as rooms:
+        with gr.Tab("Watch", id="watch"):
+            watch = Watch(trainings, services, access)
+        with gr.Tab("New run", id="new") as new:
+            form = Form(trainings, access)
+        with gr.Tab("All runs", id="all") as past:
+            history_room(trainings, past, rooms, watch)
+        with gr.Tab("Compare", id="compare") as beside:
+            compare_room(trainings, beside)
+    watch.connect(page, tabs, thinker)
+    form.connect(page, new, rooms, watch)
