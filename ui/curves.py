@@ -1,8 +1,7 @@
 """Training curves, drawn in the browser: one run by its figures, or several runs against each other.
 
 Python turns the lines of metrics.jsonl into plain numbers, few enough to send every second; `assets/curves*.js` draws
-them and keeps what a person did (zoom, hidden runs, crosshair) while new figures come in. The template is static and
-every text is written as text: see `ui.live`.
+them and keeps what a person did (zoom, hidden runs, crosshair) while new figures come in.
 """
 
 import math
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 import numpy as np
 
-from ui.live import asset
+from ui.drawn import drawn
 
 SCRIPT = ("curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")  # one function body
 MOST_POINTS, FEWEST_POINTS = 300, 40  # a series
@@ -113,14 +112,7 @@ def curves_view(elem_id: str) -> gr.HTML:
     Args:
         elem_id: id of the component in the page.
     """
-    return gr.HTML(
-        value=None,
-        html_template=asset("curves.html"),
-        css_template=asset("curves.css"),
-        js_on_load="\n".join(asset(f"{part}.js") for part in SCRIPT),
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return drawn("curves", SCRIPT, elem_id)
 
 
 def curves_value(

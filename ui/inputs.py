@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.live import asset
+from ui.drawn import drawn
 
 
 class PictureInput(gr.Image):
@@ -25,7 +25,4 @@ class PictureInput(gr.Image):
 
 def drawing_input(elem_id: str) -> gr.HTML:
     """A square to draw in; gives the drawing as a `data:` address, or None while nothing is drawn."""
-    return gr.HTML(
-        value=None, html_template=asset("drawing.html"), css_template=asset("drawing.css"),
-        js_on_load=asset("drawing.js"), apply_default_css=False, elem_id=elem_id,
-    )  # fmt: skip
+    return drawn("drawing", ("drawing",), elem_id)

@@ -1,7 +1,7 @@
 """Every checkpoint that the screens can name, wherever it lies.
 
-Names: `digits` is bundled, `run:parity-1` a finished run, `run:parity-1@500` a saved step of one, `namespace/name@commit` on the
-Hub. Where a checkpoint does not say what it is for, `#task` after its name does.
+Names: `digits` is bundled, `run:parity-1` a finished run, `run:parity-1@500` a saved step of a run, `namespace/name@commit`
+on the Hub. Where a checkpoint does not say what it is for, `#task` after its name does.
 """
 
 from collections.abc import Iterable

@@ -17,10 +17,13 @@ A machine that takes its time: it looks, thinks *tick by tick*, and stops when i
 [Paper](https://arxiv.org/abs/2505.05522) · [original code](https://github.com/SakanaAI/continuous-thought-machines)"""
 CSS = """
 .gradio-container > main { max-width: 1500px; margin: 0 auto; }
-#model-facts table { display: table; width: auto; }
-#model-facts td { border-width: 0 0 1px 0; border-color: var(--border-color-primary); }
-#model-facts td:first-child { opacity: 0.7; padding-right: 1.5em; white-space: nowrap; }
-#model-facts th { display: none; }
+.facts table { display: table; width: auto; border: 0; }
+.facts td { border-width: 0 0 1px 0; border-color: var(--border-color-primary); overflow-wrap: anywhere; }
+.facts td:first-child { opacity: 0.7; padding-right: 1.5em; white-space: nowrap; }
+.facts th { display: none; }
+.settings > .form { align-items: flex-end; }
+#run-actions { flex-wrap: wrap; }
+#run-actions > * { flex-grow: 0; }
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 .no-drawing [role=tab]:first-child { display: none; }
 """

@@ -256,7 +256,7 @@ class Trainings:
         best = folder.last_validation().get("validation_accuracy_best")
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
-            job.id, job.state, task, status.get("step", 0), None if best is None else round(100 * best, 2), round(took / 60, 1),
+            job.id, STATES[job.state], task, status.get("step", 0), None if best is None else round(100 * best, 2), round(took / 60, 1),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)), job.by, job.place,
             round(size_of(folder.path) / 2**20, 1),
         ]  # fmt: skip
@@ -324,8 +324,9 @@ def headline(job: Job, status: Mapping[str, Any]) -> str:
             return f"Stopping at {reached}: it saves first"
         if job.intent == "kill":
             return "Being killed"
-        words = {"finishing": "Finishing: fits the energy, chooses thresholds, measures", "finished": "Publishing"}
-        return words.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
+        phases = {"finishing": "Finishing: fits the energy, chooses thresholds, measures",
+                  "finished": "Ending: publishes what it made"}  # fmt: skip
+        return phases.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
     return STATES[job.state].capitalize() + (
         f" at {reached}" if job.state in ("failed", "cancelled", "interrupted") else ""
     )

@@ -16,7 +16,7 @@ def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch
     """A table of all runs to filter and sort; a click on one opens it."""
     table = gr.Dataframe(
         headers=list(COLUMNS), datatype=list(TYPES), interactive=False, show_search="filter", elem_id="history",
-        wrap=True, max_height=600, label="A click on a run opens it", show_label=True, column_widths=["26%"] + ["9%"] * 9,
+        wrap=True, max_height=600, label="A click on a run opens it", show_label=True, column_widths=["24%", *["8%"] * 5, "12%", *["8%"] * 3],
     )  # fmt: skip
     tab.select(trainings.history, None, table, **QUIET)
 

@@ -37,7 +37,7 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
             )  # fmt: skip
             look = gr.Button("Look it up", elem_id="look")
         with gr.Column(scale=5, min_width=320):
-            facts = gr.Markdown(elem_id="model-facts")
+            facts = gr.Markdown(elem_id="model-facts", elem_classes="facts")
             purpose = gr.Dropdown([], label="What is it for?", info=UNKNOWN, visible=False, elem_id="purpose")
             with gr.Row():
                 think = gr.Button("Think with this", variant="primary", visible=False, elem_id="think-with")

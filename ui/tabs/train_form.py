@@ -44,7 +44,9 @@ class Form:
         with gr.Row():
             self.ask = gr.Button("Estimate", elem_id="estimate", min_width=160)
             self.start = gr.Button("Start training", variant="primary", elem_id="start", min_width=160)
-        self.cost = gr.Markdown("*Estimate* trains a few steps to see what the run would take.", elem_id="cost")
+        self.cost = gr.Markdown(
+            "*Estimate* trains a few steps to see what the run would take.", elem_id="cost", elem_classes="facts"
+        )
 
     def _lay_out(self, filled: Mapping[str, Any]) -> dict[Field, Any]:
         """A component for each setting: those that matter first, the others folded."""
@@ -52,13 +54,13 @@ class Form:
         kinds = sorted({field.task for field in all_fields if field.task})
         self.of_task = {}
         for kind in kinds:
-            with gr.Row(visible=kind == filled["task"], elem_id=f"task-{kind}") as row:
+            with gr.Row(visible=kind == filled["task"], elem_id=f"task-{kind}", elem_classes="settings") as row:
                 found |= {field: component_of(field, filled) for field in all_fields if field.task == kind}
             self.of_task[kind] = row
-        with gr.Row():
+        with gr.Row(elem_classes="settings"):
             found |= {field: component_of(field, filled) for field in all_fields if field.is_first and not field.task}
         for group, (title, _) in GROUPS.items():
-            with gr.Accordion(title, open=False, elem_id=f"group-{group}"), gr.Row():
+            with gr.Accordion(title, open=False, elem_id=f"group-{group}"), gr.Row(elem_classes="settings"):
                 rest = [field for field in all_fields if field.group == group and not field.is_first]
                 found |= {field: component_of(field, filled) for field in rest}
         return found
@@ -174,7 +176,8 @@ class Form:
         timeout: float, devices: float, beginning: str, *values: Any,
     ) -> tuple[Any, Any]:  # fmt: skip
         def begin() -> str:
-            by = self.access.check(request).name
+            person = self.access.check(request)
+            by = person.name if person.how == "oauth" else ""
             publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": every or 0}
             return self.trainings.start(
                 source, self._given(source, values), by, name=(name or "").strip(), publish=publish, place=place or HERE,

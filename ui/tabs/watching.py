@@ -8,6 +8,7 @@ import gradio as gr
 
 from ui.access import Access, Refused
 from ui.curves import curves_view
+from ui.drawn import drawn
 from ui.services import Services
 from ui.trainings import STATES, Trainings
 from ui.words import bar_of, duration, plain, table_of
@@ -41,25 +42,28 @@ class Watch:
             with gr.Column(scale=6, min_width=280):
                 self.headline = gr.Markdown(NOTHING, elem_id="headline")
         with gr.Row(elem_id="run-actions"):
-            self.step = gr.Dropdown([], show_label=False, visible=False, elem_id="step", min_width=130, scale=0)
+            small: dict[str, Any] = {"visible": False, "scale": 0, "size": "md"}
+            self.step = gr.Dropdown(
+                [], show_label=False, visible=False, elem_id="step", min_width=170, scale=0, container=False
+            )
             self.buttons = {
-                "think": gr.Button("Think with this checkpoint", visible=False, elem_id="think-with-run", min_width=210),
-                "stop": gr.Button("Stop and save", variant="stop", visible=False, elem_id="stop", min_width=130),
-                "resume": gr.Button("Go on", variant="primary", visible=False, elem_id="resume", min_width=110),
-                "again": gr.Button("New run with these settings", visible=False, elem_id="again", min_width=210),
-                "pack": gr.Button("Pack for download", visible=False, elem_id="pack", min_width=150),
-                "kill": gr.Button("Kill …", visible=False, elem_id="kill", min_width=90),
-                "delete": gr.Button("Delete …", visible=False, elem_id="delete", min_width=90),
-            }  # fmt: skip
+                "think": gr.Button("Think with this checkpoint", elem_id="think-with-run", min_width=240, **small),
+                "stop": gr.Button("Stop and save", variant="stop", elem_id="stop", min_width=150, **small),
+                "resume": gr.Button("Go on", variant="primary", elem_id="resume", min_width=110, **small),
+                "again": gr.Button("New run like this", elem_id="again", min_width=170, **small),
+                "pack": gr.Button("Pack for download", elem_id="pack", min_width=180, **small),
+                "kill": gr.Button("Kill …", elem_id="kill", min_width=90, **small),
+                "delete": gr.Button("Delete …", elem_id="delete", min_width=100, **small),
+            }
+            self.packed = gr.DownloadButton("Download", variant="primary", elem_id="packed", min_width=120, **small)
         with gr.Row(visible=False, elem_id="sure") as self.sure:
             self.question = gr.Markdown(elem_id="question")
             self.yes = gr.Button("Yes", variant="stop", elem_id="yes", scale=0, min_width=110)
             self.no = gr.Button("No", elem_id="no", scale=0, min_width=110)
-        self.packed = gr.DownloadButton("Download the run", visible=False, elem_id="packed", variant="primary")
         self.curves = curves_view("curves")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
-                self.facts = gr.Markdown(elem_id="run-facts")
+                self.facts = gr.Markdown(elem_id="run-facts", elem_classes="facts")
                 with gr.Accordion("Publish to the Hugging Face Hub", open=False, visible=False) as self.publishing:
                     self.repo = gr.Textbox(
                         label="Repository", placeholder="namespace/name", max_length=200, elem_id="repo",
@@ -68,10 +72,7 @@ class Watch:
                     self.private = gr.Checkbox(label="private, if the repository has to be made")
                     self.publish = gr.Button("Publish now", elem_id="publish")
             with gr.Column(scale=4, min_width=300):
-                self.log = gr.Textbox(
-                    label="Log", lines=14, max_lines=14, interactive=False, autoscroll=True, elem_id="log",
-                    buttons=["copy"], placeholder="What the training prints.",
-                )  # fmt: skip
+                self.log = drawn("log", ("log",), "log")
         self.timer = gr.Timer(1.0, active=False)
 
     @property
@@ -103,19 +104,28 @@ class Watch:
         ]  # fmt: skip
 
     def connect(self, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
-        """Bring it up to date when the page is opened, when another run is chosen, and every second; let people act."""
+        """Bring it up to date when the page is opened, when another run is chosen, and every second while it is open."""
         given = [self.run, self.seen]
 
         def show_anew(id: str | None, request: gr.Request) -> list[Any]:
             return [*self.show(id, "", request), gr.Row(visible=False), gr.DownloadButton(visible=False)]
 
         page.load(self.show, given, self.parts, **QUIET)
-        page.load(lambda: gr.Timer(active=True), None, self.timer, **QUIET)
+        page.load(self._open_asked, None, [tabs, self.timer], **QUIET)
+        tabs.select(self._look_or_not, None, self.timer, **QUIET)
         self.timer.tick(self.show, given, self.parts, **QUIET)
         self.run.input(show_anew, self.run, [*self.parts, self.sure, self.packed], **QUIET)
         self._connect_actions()
         if thinker is not None:
             self.buttons["think"].click(self._think_with, [self.run, self.step], [thinker, tabs], **PRIVATE)
+
+    def _open_asked(self, request: gr.Request) -> tuple[Any, Any]:
+        """An address that ends in `?tab=train` opens this tab."""
+        asked = dict(request.query_params or {}).get("tab") == "train"
+        return (gr.Tabs(selected="train"), gr.Timer(active=True)) if asked else (gr.skip(), gr.skip())
+
+    def _look_or_not(self, opened: gr.SelectData) -> Any:
+        return gr.Timer(active=opened.value == "Train")
 
     def _connect_actions(self) -> None:
         given = [self.run, self.seen]

@@ -1,0 +1,37 @@
+"""Components that the browser draws by a script of ours from plain data.
+
+Their template is static. Gradio evaluates templates as JavaScript strings, so data in one would be code; here data comes in
+as the value only, and the scripts check every number and write every text as text.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def drawn(name: str, scripts: tuple[str, ...], elem_id: str) -> gr.HTML:
+    """A component without a value yet.
+
+    Args:
+        name: of its template and style in `assets/`.
+        scripts: in `assets/`, read as one function body in this order.
+        elem_id: id of the component in the page.
+    """
+    template, style = asset(f"{name}.html"), asset(f"{name}.css")
+    for file, content in ((f"{name}.html", template), (f"{name}.css", style)):
+        unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
+        assert not unsafe, f"{file} must stay static, but {unsafe} means something to Gradio's templates"
+    return gr.HTML(
+        value=None,
+        html_template=template,
+        css_template=style,
+        js_on_load="\n".join(asset(f"{script}.js") for script in scripts),
+        apply_default_css=False,  # its "prose" rules would restyle our headings and margins
+        elem_id=elem_id,
+    )
+
+
+def asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
