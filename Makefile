@@ -4,7 +4,7 @@
 #   PIP_ARGS     passed to pip at the first set-up. A plain install brings the torch build that PyPI holds, which on Linux
 #                can use a GPU and is large. Optional, for a small build without GPU support:
 #                make run PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#   PYTEST_ARGS  passed to pytest:   make test PYTEST_ARGS='tests/ctm -m "not slow"'
+#   PYTEST_ARGS  passed to pytest:   make test PYTEST_ARGS=tests/ctm
 #
 # Browser tests look for a Chromium or Chrome on PATH and are skipped where there is none; with CTM_REQUIRE_BROWSER=1 in
 # the environment they fail instead.
@@ -19,7 +19,7 @@ PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check results format
+.PHONY: help run test test-slow check results format
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ help:  ## list what can be made
 run: $(VENV)/.runtime  ## set up, then serve the app on this machine
 	$(PY) app.py
 
-test: $(VENV)/.dev  ## set up, then run the tests
-	$(PY) -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.dev  ## set up, then run the tests, but for the slow ones
+	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev  ## set up, then run the tests that go on for minutes
+	$(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean before a commit
 	$(PY) -m ruff format --check .

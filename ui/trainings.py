@@ -256,7 +256,8 @@ class Trainings:
         best = folder.last_validation().get("validation_accuracy_best")
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
-            job.id, STATES[job.state], task, status.get("step", 0), None if best is None else round(100 * best, 2), round(took / 60, 1),
+            job.id, STATES[job.state], task, status.get("step", 0), None if best is None else round(100 * best, 2),
+            round(took / 60, 1),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)), job.by, job.place,
             round(size_of(folder.path) / 2**20, 1),
         ]  # fmt: skip

@@ -66,6 +66,5 @@ def test_a_bare_imagenet_machine_thinks(tmp_path):
     assert len(json.dumps(record)) < 500_000
 
 
-@pytest.mark.slow
 def test_a_maze_machine_of_the_published_size_thinks(tmp_path):
     check_maze(served(tmp_path, MAZE_LARGE))

@@ -113,7 +113,6 @@ def outcome(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
         return code, served.written.strip()
 
 
-@pytest.mark.slow
 def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
     with small() as served:
         assert httpx.get(f"{served.address}/healthz").text == "ok"
@@ -130,7 +129,6 @@ def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
         assert served.lines[-1] == "ended\n" and "Traceback" not in served.written and "ERROR" not in served.written
 
 
-@pytest.mark.slow
 def test_a_space_believes_its_proxy():
     oauth = {
         "OAUTH_CLIENT_ID": "i",
@@ -145,7 +143,6 @@ def test_a_space_believes_its_proxy():
         assert client.predict(api_name="/act").startswith("refused: Only ann may train here")
 
 
-@pytest.mark.slow
 def test_the_token_works_for_programs_and_is_never_written():
     with small(CTM_ADMIN_TOKEN=SECRET) as served:
         assert Client(served.address, verbose=False).predict(api_name="/act").startswith("refused: Training is for")
@@ -208,7 +205,6 @@ def test_a_weak_token_ends_the_start(monkeypatch):
     assert "weak-secret" not in str(caught.value.code) and "\n" not in str(caught.value.code)
 
 
-@pytest.mark.slow
 def test_the_app_itself_is_served(checkpoints, tmp_path):
     settings = {
         "CTM_CHECKPOINTS": str(checkpoints),

@@ -15,8 +15,9 @@ TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str",
 def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch) -> None:
     """A table of all runs to filter and sort; a click on one opens it."""
     table = gr.Dataframe(
-        headers=list(COLUMNS), datatype=list(TYPES), interactive=False, show_search="filter", elem_id="history",
-        wrap=True, max_height=600, label="A click on a run opens it", show_label=True, column_widths=["24%", *["8%"] * 5, "12%", *["8%"] * 3],
+        headers=list(COLUMNS), datatype=list(TYPES), interactive=False, show_search="filter", elem_id="history", wrap=True,
+        max_height=600, label="A click on a run opens it", show_label=True,
+        column_widths=["24%", *["8%"] * 5, "12%", *["8%"] * 3],
     )  # fmt: skip
     tab.select(trainings.history, None, table, **QUIET)
 
