@@ -38,7 +38,7 @@ from training.evaluation import Curves, curves_of, in_batches, split_batches, su
 from training.fitting import fit_energy
 from training.loop import train
 from training.outbox import Outbox
-from training.publishing import Publishing, deliver, offer
+from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
 from training.saving import energy_note
 from training.tasks import Task, task_of
@@ -125,9 +125,13 @@ def do_train(args: argparse.Namespace) -> None:
             return
         if done:
             finish(folder, None)
-        if publishing:
-            publishing.finished() if done else publishing.stopped()
         step, steps = folder.status()["step"], config.train.steps
+        if publishing and done:
+            publishing.ended(folder.finished)
+        elif publishing and folder.status().get("out_of_time"):  # a machine that is lent by the hour may be gone soon
+            publishing.ended(folder.checkpoint(step))
+        elif publishing:
+            publishing.stopped()
         if done:
             folder.note_ending("finished", f"All {steps:,} steps are done.")
         else:
@@ -174,7 +178,7 @@ def begin_publishing(folder: RunFolder, settings: PublishConfig) -> Publishing:
         if not folder.steps():
             raise
         print(f"{error} The run goes on all the same; its outbox keeps what cannot be sent.")
-    return Publishing(folder, settings, store)
+    return Publishing(folder, settings, None if os.environ.get(COURIER) else store)
 
 
 def do_publish(args: argparse.Namespace) -> None:

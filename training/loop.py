@@ -139,7 +139,7 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
                 if progress.saved != progress.step:
                     keep_now()
                 if accelerator.is_main_process:
-                    folder.say("stopped", progress.step, settings.steps)
+                    folder.say("stopped", progress.step, settings.steps, out_of_time=bool(timed_out))
                 return False
             rate = rate_at(progress.step, settings.steps, config.optim)
             share = 1 - progress.step / settings.steps

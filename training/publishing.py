@@ -13,6 +13,7 @@ from training.outbox import BETWEEN, LIVE, Entry, Outbox, Publisher
 from training.runs import RunFolder
 from training.tasks import task_of
 
+COURIER = "CTM_COURIER"  # in the environment of a training beside which somebody else delivers from its outbox
 PATIENCE = BETWEEN + 60.0  # seconds that a finished training waits for its checkpoint to be taken
 
 
@@ -22,13 +23,13 @@ class Publishing:
     Args:
         folder: the run.
         settings: where to, how often.
-        store: the Hub.
+        store: the Hub; None where somebody else delivers what lies in the outbox.
     """
 
-    def __init__(self, folder: RunFolder, settings: PublishConfig, store: Destination):
+    def __init__(self, folder: RunFolder, settings: PublishConfig, store: Destination | None):
         self.folder, self.settings = folder, settings
         self.outbox = Outbox(folder.path)
-        self.publisher = Publisher(self.outbox, store)
+        self.publisher = Publisher(self.outbox, store) if store else None
         self.offered = time.monotonic()
 
     def saved(self, step: int) -> None:
@@ -37,11 +38,15 @@ class Publishing:
         if self.settings.every_minutes and minutes >= self.settings.every_minutes:
             self.offered = time.monotonic()
             offer(self.outbox, self.folder, self.folder.checkpoint(step), self.settings.repo, self.settings.private)
-            self.publisher.wake()
+            if self.publisher:
+                self.publisher.wake()
 
-    def finished(self) -> None:
-        """Send the finished checkpoint; what is not taken in time stays in the outbox."""
-        entry = offer(self.outbox, self.folder, self.folder.finished, self.settings.repo, self.settings.private)
+    def ended(self, checkpoint: Path) -> None:
+        """Send the last checkpoint; what is not taken in time stays in the outbox."""
+        entry = offer(self.outbox, self.folder, checkpoint, self.settings.repo, self.settings.private)
+        if self.publisher is None:
+            print(entry.say())
+            return
         if (wait := self.outbox.waits()) and wait > 1:
             print(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
         self.publisher.close(PATIENCE)
@@ -51,7 +56,8 @@ class Publishing:
             print(f"It stays in the outbox: python -m training publish {self.folder.path}")
 
     def stopped(self) -> None:
-        self.publisher.close(0.0)
+        if self.publisher:
+            self.publisher.close(0.0)
 
 
 def offer(outbox: Outbox, folder: RunFolder, checkpoint: Path, repo: str, private: bool) -> Entry:

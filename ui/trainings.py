@@ -1,6 +1,7 @@
 """What the Train tab asks for: runs to start, to watch, to compare and to end."""
 
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -28,6 +29,7 @@ TAIL = 24_000  # characters of a log that are shown
 EARLIER, HUB = "run:", "hub:"  # what a source of settings begins with that is no recipe
 STATES = {"queued": "waiting for its turn", "running": "training", "succeeded": "finished", "failed": "failed",
           "cancelled": "stopped", "interrupted": "interrupted"}  # fmt: skip
+SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
 MOST_COMPARED = 6
 MOST_KEPT = 1_000  # runs whose views are remembered
 PACKED = ("config.yaml", "command.txt", "origin.json", "status.json", "metrics.jsonl", "ending.json", "log.txt")
@@ -124,7 +126,8 @@ class Trainings:
     def estimate(self, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would cost, from a few measured steps; takes a quarter of a minute."""
         config, _ = self._configured(source, given, {}, "")
-        return measure(config, self.runner.environment)
+        free = shutil.disk_usage(self.runner.runs).free / 2**30
+        return measure(config, self.runner.environment) | {"free_gb": free}
 
     def places(self) -> list[Place]:
         """This machine, and the hardware of Hugging Face Jobs where that can be reached."""
@@ -176,6 +179,8 @@ class Trainings:
                 raise ValueError(
                     "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
                 )
+            if not config.train.minutes:  # so that it saves and publishes before it is cut off
+                config = config.changed({"train.minutes": max(1, timeout - SPARE_MINUTES)})
             more = {"place": place, "timeout": timeout, "namespace": self.namespace}
             return self.runner.submit(config, name, command, by, **more).id
         if not 1 <= devices <= 64:

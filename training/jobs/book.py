@@ -76,7 +76,7 @@ class JobBook:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._prepare()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError:  # no database, or a broken one
             path.rename(path.with_name(f"{path.name}.broken-{int(time.time())}"))
             self._prepare()
 
@@ -154,9 +154,11 @@ class JobBook:
             yield connection
             if connection.in_transaction:
                 connection.commit()
-        except BaseException:
+        except BaseException as error:
             if connection.in_transaction:
                 connection.rollback()
+            if isinstance(error, sqlite3.OperationalError):  # locked, read-only, or no room: the book itself is sound
+                raise ValueError(f"The book of jobs {self.path} cannot be used just now: {error}.") from None
             raise
         finally:
             connection.close()

@@ -27,6 +27,7 @@ from training.jobs.book import HERE, Job, JobBook
 from training.jobs.processes import Group, clean_environment, cores, find, launch
 from training.jobs.remote import RemoteJobs
 from training.jobs.verdict import verdict
+from training.publishing import COURIER
 from training.runs import RunFolder
 
 BOOK, LOCK, TRASH = "jobs.sqlite", ".jobs.lock", ".trash-"
@@ -131,15 +132,18 @@ class Runner:
             raise ValueError(
                 f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}."
             )
-        try:
-            folder = self._new_folder(name)
-            folder.begin(config)
-            folder.remember_command(command)
-        except OSError as error:
-            raise ValueError(f"The run cannot be put down in {self.runs}: {error.strerror}. Make room first.") from None
-        now = time.time()
-        job = Job(folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **place)
-        self.book.add(job)
+        with self._change:
+            try:
+                folder = self._new_folder(name)
+                folder.begin(config)
+                folder.remember_command(command)
+            except OSError as error:
+                raise ValueError(f"The run cannot be put down in {self.runs}: {error.strerror}. Make room.") from None
+            now = time.time()
+            job = Job(
+                folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **place
+            )
+            self.book.add(job)
         if not job.is_here:
             self._elsewhere().begin(job)
         self._wake.set()
@@ -163,7 +167,11 @@ class Runner:
             raise ValueError(
                 f"The run {id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
             )
-        folder.config()  # raises where the folder is gone
+        if not (folder.path / "config.yaml").is_file():
+            raise ValueError(
+                f"The folder of {id} is gone. If it was published, begin a new run from its repository: settings and weights "
+                "are there; the optimiser and the count of steps begin anew."
+            )
         steps = folder.steps()
         says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
         if steps and steps[-1] < folder.status().get("step", 0):
@@ -242,7 +250,7 @@ class Runner:
             folder.forget_ending()
             config = folder.config()
             threads = max(1, (cores(self.environment) - 1) // job.devices)  # one is left for the page
-            environment = clean_environment(self.environment, threads, self.token)
+            environment = clean_environment(self.environment, threads, self.token) | {COURIER: "1"}
             if config.train.device == "cpu":
                 environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
             command = [sys.executable, "-m", "training.jobs.shepherd", str(note), *command_of(job, folder, config)]
@@ -294,6 +302,10 @@ class Runner:
     def _adopt(self) -> None:
         """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
         self._adopted = time.monotonic()
+        with self._change:
+            self._adopt_strangers()
+
+    def _adopt_strangers(self) -> None:
         known = {job.id for job in self.book.all()}
         for recipe in self.runs.glob("*/config.yaml"):
             folder = RunFolder(recipe.parent)

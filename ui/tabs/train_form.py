@@ -219,7 +219,8 @@ def cost_of(found: Mapping[str, Any], price: float | None) -> str:
         "time": f"**{duration(found['seconds_in_all'])}** in all, {duration(found['seconds_per_1000_steps'])} for 1,000 steps "
         "with their evaluations",
         "memory": memory,
-        "disk": f"{found['disk_gb']:.2f} GB at most, {found['save_gb'] * 1024:.1f} MB a saved step",
+        "disk": f"{found['disk_gb'] * 1024:,.1f} MB at most, {found['save_gb'] * 1024:,.1f} MB a saved step; "
+        f"{found['free_gb']:,.1f} GB are free",
         "measured on": plain(found["device"]),
         "price": f"${price * found['seconds_in_all'] / 3600:.2f}, were that hardware as fast as this machine"
         if price
