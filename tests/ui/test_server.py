@@ -208,7 +208,7 @@ def test_a_weak_token_ends_the_start(monkeypatch):
 def test_the_app_itself_is_served(checkpoints, tmp_path):
     settings = {
         "CTM_CHECKPOINTS": str(checkpoints),
-        "CTM_RUNS": str(tmp_path),
+        "CTM_HOME": str(tmp_path),
         "HF_HUB_OFFLINE": "1",
         "GRADIO_SERVER_PORT": "0",
     }
