@@ -57,9 +57,8 @@ class Field:
             return None if self.empty or self.kind != "text" else ""
         if self.kind == "whole" and isinstance(given, float) and given.is_integer():
             return int(given)
-        if self.kind in ("whole", "number", "switch") and not isinstance(given, int | float):
-            raise ValueError(f"Setting `{self.name}` is not what it should be: got {str(given)[:60]!r}.")
-        if self.kind in ("choice", "text") and not isinstance(given, str):
+        kind = {"switch": int | float, "whole": int | float, "number": int | float}.get(self.kind, str)
+        if not isinstance(given, kind) or (isinstance(given, bool) and self.kind != "switch"):
             raise ValueError(f"Setting `{self.name}` is not what it should be: got {str(given)[:60]!r}.")
         return given
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ctm.stores import HubName, Unavailable
 from ctm.stores.base import is_whole
 from training.config import PublishConfig, RunConfig, as_overrides, read_recipe
@@ -29,6 +31,7 @@ TAIL = 24_000  # characters of a log that are shown
 EARLIER, HUB = "run:", "hub:"  # what a source of settings begins with that is no recipe
 STATES = {"queued": "waiting for its turn", "running": "training", "succeeded": "finished", "failed": "failed",
           "cancelled": "stopped", "interrupted": "interrupted"}  # fmt: skip
+MOST_PROCESSES = 16  # of a run on processors alone
 SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
 MOST_COMPARED = 6
 MOST_KEPT = 1_000  # runs whose views are remembered
@@ -119,6 +122,10 @@ class Trainings:
         return {"task": config.task["kind"], "name": name, "values": values_of(config), "publish": config.publish.model_dump(),
                 "init_from": config.init_from}  # fmt: skip
 
+    def devices(self) -> int:
+        """Accelerators of this machine, or one processor."""
+        return max(1, torch.cuda.device_count())
+
     def beginnings(self) -> list[tuple[str, str]]:
         """Checkpoints whose weights a run can begin with."""
         return [("new weights", ""), *((f"the weights of {name}", name) for name in self.models.names())]
@@ -183,8 +190,9 @@ class Trainings:
                 config = config.changed({"train.minutes": max(1, timeout - SPARE_MINUTES)})
             more = {"place": place, "timeout": timeout, "namespace": self.namespace}
             return self.runner.submit(config, name, command, by, **more).id
-        if not 1 <= devices <= 64:
-            raise ValueError(f"A run takes 1 to 64 devices: got {devices}.")
+        most = self.devices() if config.train.device != "cpu" else MOST_PROCESSES
+        if not 1 <= devices <= most:
+            raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")
         return self.runner.submit(config, name, command, by, devices=devices).id
 
     def _configured(

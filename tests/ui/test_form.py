@@ -23,8 +23,8 @@ BY_TASK = sorted({field.task for field in FIELDS.values() if field.task})
 LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
 NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
 OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
-    "model.heads": 4, "model.backbone_type": "tokens-3x16", "model.positional_embedding_type": "custom-rotational-1d",
-    "model.n_random_pairing_self": 3, "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
+    "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
+    "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3, "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
 }  # fmt: skip
 
 
