@@ -93,8 +93,9 @@ class Form:
                 info="on Hugging Face Jobs, which then end it",
             )
             self.devices = gr.Number(
-                1, precision=0, label="devices", min_width=120, info="processes here, one a device"
-            )
+                1, precision=0, label="devices", min_width=120,
+                info=f"processes on this machine, one a device; it has {self.trainings.devices()}",
+            )  # fmt: skip
             self.beginning = gr.Dropdown(
                 self.trainings.beginnings(), value="", label="Begin with", min_width=260, elem_id="beginning",
                 info="new weights, or those of a checkpoint of the same shape",

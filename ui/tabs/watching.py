@@ -231,7 +231,7 @@ def facts_of(view: dict[str, Any]) -> str:
         "took": duration(took) if took and view["ended"] else "",
         "where": where,
         "saved steps": saved,
-        "checkpoint": "finished; it is in the Think and Models tabs" if view["finished"] else "",
+        "checkpoint": f"`runs/{view['id']}/checkpoint`, and in the Think and Models tabs" if view["finished"] else "",
         "published": published,
         "disk": f"{view['size'] / 2**20:,.1f} MB",
         "by hand": f"`{view['command'].replace('`', '')}`",
