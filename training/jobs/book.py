@@ -43,7 +43,6 @@ class Job:
     attempt: int = 0  # how often it was started
     from_step: int = 0  # where its last attempt began
     pid: int = 0  # of the leader of its process group
-    born: float = 0.0  # when that process began; a number given out again is not taken for it
     exit_code: int | None = None
     sentence: str = ""  # why it is in this state
     namespace: str = ""  # who pays on Hugging Face Jobs

@@ -28,20 +28,18 @@ class Group:
 
     Args:
         mark: what `CTM_JOB` says in their environment.
-        pid: the leader's number, which is the group's.
-        born: when the leader began, in seconds since the epoch.
+        pid: the leader's number, which is the group's; 0 for a group that was never begun.
     """
 
     mark: str
     pid: int
-    born: float
 
     def members(self) -> list[psutil.Process]:
         """Those that are alive; a process that has ended and only waits to be asked for its exit code is not."""
         found = []
         for process in psutil.process_iter():
             try:
-                if os.getpgid(process.pid) == self.pid and self._is_ours(process):
+                if self.pid and os.getpgid(process.pid) == self.pid and is_marked(process, self.mark):
                     found.append(process)
             except (psutil.Error, ProcessLookupError, PermissionError):
                 continue
@@ -55,21 +53,20 @@ class Group:
             except ProcessLookupError:
                 return
 
-    def _is_ours(self, process: psutil.Process) -> bool:
-        if process.status() == psutil.STATUS_ZOMBIE or process.create_time() < self.born - 0.5:
-            return False
-        return process.environ().get(MARK) == self.mark
-
 
 def find(mark: str) -> Group | None:
     """The group of a job, searched for by its mark alone."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                return Group(mark, os.getpgid(process.pid), process.create_time())
+            if is_marked(process, mark):
+                return Group(mark, os.getpgid(process.pid))
         except (psutil.Error, OSError):
             continue
     return None
+
+
+def is_marked(process: psutil.Process, mark: str) -> bool:
+    return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
 
 
 def launch(
@@ -85,7 +82,7 @@ def launch(
             command, cwd=ROOT, env={**environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True, close_fds=True,
         )  # fmt: skip
-    return Group(mark, process.pid, psutil.Process(process.pid).create_time()), process
+    return Group(mark, process.pid), process
 
 
 def clean_environment(source: Mapping[str, str], threads: int, token: str = "") -> dict[str, str]:

@@ -90,13 +90,13 @@ class Runner:
         if not self.writes:
             self._held.close()
             return
+        self._ending.set()  # from now on nothing is begun
+        self._wake.set()
         with self._change:
             jobs = [job for job in self.book.running() if job.is_here]
             for job in jobs:
                 self.book.change(job.id, intent=job.intent or "leave")
                 self._group(job).signal(signal.SIGTERM)
-        self._ending.set()
-        self._wake.set()
         if self.away:
             self.away.close()
         until = time.monotonic() + patience
@@ -242,7 +242,7 @@ class Runner:
         note = folder.path / "exit.json"
         steps = folder.steps()
         job = self.book.change(
-            job.id, state="running", intent="", pid=0, born=0.0, started=time.time(), ended=0.0, asked=0.0,
+            job.id, state="running", intent="", pid=0, started=time.time(), ended=0.0, asked=0.0,
             attempt=job.attempt + 1, from_step=steps[-1] if steps else 0, sentence="",
         )  # fmt: skip
         try:
@@ -259,7 +259,7 @@ class Runner:
             self.book.change(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
             return
         self._children[job.id] = child
-        self.book.change(job.id, pid=group.pid, born=group.born)
+        self.book.change(job.id, pid=group.pid)
 
     def _conclude(self, job: Job) -> None:
         folder = RunFolder(self.runs / job.id)
@@ -272,9 +272,7 @@ class Runner:
         )
         if child := self._children.pop(job.id, None):
             child.wait()  # it has ended: this lets the system forget it
-        self.book.change(
-            job.id, state=state, sentence=sentence, exit_code=exit.get("code"), ended=time.time(), pid=0, born=0.0
-        )
+        self.book.change(job.id, state=state, sentence=sentence, exit_code=exit.get("code"), ended=time.time(), pid=0)
         self._wake.set()
 
     def _recover(self) -> None:
@@ -284,7 +282,7 @@ class Runner:
         for job in self.book.running():
             if job.is_here:
                 if not job.pid and (group := find(job.id)):  # the app died just after it had started it
-                    job = self.book.change(job.id, pid=group.pid, born=group.born)
+                    job = self.book.change(job.id, pid=group.pid)
                 self._look_at(job)
         for job in (*self.book.running(), *self.book.waiting()):
             if not job.is_here and self.away:
@@ -293,11 +291,9 @@ class Runner:
         if self.resumes:
             for job in self.book.all():
                 steps = RunFolder(self.runs / job.id).steps()
-                came_on = job.attempt < 3 or (
-                    steps and steps[-1] > job.from_step
-                )  # one that kills the app must not go on for ever
-                if job.state == "interrupted" and job.attempt and came_on:
-                    self.resume(job.id)
+                came_on = steps and steps[-1] > job.from_step
+                if job.state == "interrupted" and job.attempt and (came_on or job.attempt < 3):
+                    self.resume(job.id)  # but one that brings the app down every time must not go on for ever
 
     def _adopt(self) -> None:
         """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
@@ -312,7 +308,7 @@ class Runner:
             name = folder.path.name
             if name in known or name.startswith(".") or folder.is_held:
                 continue
-            began, ended = recipe.stat().st_mtime, folder.status().get("time", 0.0)
+            began, ended = recipe.stat().st_mtime, read_quietly(folder.path / "status.json").get("time", 0.0)
             if is_whole(folder.finished):
                 state, says = "succeeded", "Found in the folder of runs, finished."
             else:
@@ -344,7 +340,7 @@ class Runner:
         return self.away
 
     def _group(self, job: Job) -> Group:
-        return Group(job.id, job.pid, job.born)
+        return Group(job.id, job.pid)
 
     def _new_folder(self, name: str) -> RunFolder:
         """A folder that nobody else has."""

@@ -7,7 +7,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -145,7 +144,7 @@ def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
     until(lambda: trains(runner, id))
     pid = runner.book.get(id).pid
     end_without_jobs(runner)
-    runner.book.change(id, pid=0, born=0.0)
+    runner.book.change(id, pid=0)
     other = Runner(runner.runs, environment=environment())
     other.start()
     try:
@@ -188,7 +187,7 @@ def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner)
     end_without_jobs(runner)
     group.signal(signal.SIGKILL)
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        runner.book.change(id, pid=stranger.pid, born=psutil.Process(stranger.pid).create_time())
+        runner.book.change(id, pid=stranger.pid)
         other = Runner(runner.runs, environment=environment())
         other.start()
         try:
