@@ -106,7 +106,8 @@ class Away:
         for line in self.remote.follow(job.namespace, job.remote, self._ending):
             if line.startswith(ECHOED):
                 keep_echo(folder, line.removeprefix(ECHOED))
-                self.book.change(job.id, sentence="")
+                if self.book.get(job.id).sentence:  # it is at work: what was said of waiting is over
+                    self.book.change(job.id, sentence="")
             else:
                 with folder.log_file.open("a", encoding="utf-8") as file:
                     file.write(line[:10_000] + "\n")

@@ -1,10 +1,12 @@
 """The book of jobs: one row a run, with its place in the queue, its state and what became of it.
 
 SQLite with a rollback journal, which needs no shared memory and so suits mounted folders, too. One process writes (the runner
-makes sure of it), any number read. A run's folder holds everything else; a lost book is written anew from the folders.
+makes sure of it), any number read; what was read is kept for a second, for many may watch at once. A run's folder holds
+everything else; a lost book is written anew from the folders.
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ NEXT: dict[str, set[str]] = {
     "interrupted": {"queued"},
 }
 HERE = "here"
+BELIEVED = 1.0  # seconds for which what was read is taken to be so still
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class JobBook:
 
     def __init__(self, path: Path):
         self.path = path
+        self._lock = threading.RLock()
+        self._read: tuple[float, list[Job]] = (float("-inf"), [])
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._prepare()
@@ -81,25 +86,33 @@ class JobBook:
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
-        return self._select("ORDER BY submitted DESC, id DESC")
+        with self._lock:
+            at, jobs = self._read
+            if time.monotonic() - at > BELIEVED:
+                with self._connected() as connection:
+                    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
+                jobs = sorted((Job(*row) for row in rows), key=lambda job: (job.submitted, job.id), reverse=True)
+                self._read = (time.monotonic(), jobs)
+            return list(jobs)
 
     def get(self, id: str) -> Job:
         """Raises `ValueError` for a job that is not there."""
-        found = self._select("WHERE id = ?", id)
-        if not found:
-            raise ValueError(f"There is no run called {str(id)[:80]!r} (any more).")
-        return found[0]
+        found = next((job for job in self.all() if job.id == id), None)
+        if found is None:
+            raise ValueError(no_such(id))
+        return found
 
     def running(self) -> list[Job]:
-        return self._select("WHERE state = 'running' ORDER BY started")
+        """Jobs that run, the one that began first at the front."""
+        return sorted((job for job in self.all() if job.state == "running"), key=lambda job: job.started)
 
     def waiting(self) -> list[Job]:
         """Jobs that wait for their turn, the next one first."""
-        return self._select("WHERE state = 'queued' ORDER BY queued, id")
+        return sorted((job for job in self.all() if job.state == "queued"), key=lambda job: (job.queued, job.id))
 
     def add(self, job: Job) -> Job:
         names = ", ".join(COLUMNS)
-        with self._connected() as connection:
+        with self._writing() as connection:
             connection.execute(
                 f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", tuple(asdict(job).values())
             )
@@ -111,11 +124,10 @@ class JobBook:
         Raises:
             ValueError: it is not. The sentence says what the job is.
         """
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._writing() as connection:
             row = connection.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()
             if row is None:
-                raise ValueError(f"There is no run called {str(id)[:80]!r} (any more).")
+                raise ValueError(no_such(id))
             wanted = values.get("state", row[0])
             if wanted != row[0] and wanted not in NEXT[row[0]]:
                 raise ValueError(f"The run {id} is {row[0]}, so it cannot become {wanted}.")
@@ -124,13 +136,16 @@ class JobBook:
         return self.get(id)
 
     def remove(self, id: str) -> None:
-        with self._connected() as connection:
+        with self._writing() as connection:
             connection.execute("DELETE FROM jobs WHERE id = ?", (id,))
 
-    def _select(self, rest: str, *values: Any) -> list[Job]:
-        with self._connected() as connection:
-            rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {rest}", values).fetchall()
-        return [Job(*row) for row in rows]
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes are seen by whoever reads after it."""
+        with self._lock, self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._read = (float("-inf"), [])
+            yield connection
 
     def _prepare(self) -> None:
         with self._connected() as connection:
@@ -161,3 +176,7 @@ class JobBook:
             raise
         finally:
             connection.close()
+
+
+def no_such(id: str) -> str:
+    return f"There is no run called {str(id)[:80]!r} (any more)."

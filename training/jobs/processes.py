@@ -4,8 +4,10 @@ A job's processes are marked in their environment, so a process number that the 
 one of them.
 """
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,41 +30,48 @@ class Group:
 
     Args:
         mark: what `CTM_JOB` says in their environment.
-        pid: the leader's number, which is the group's; 0 for a group that was never begun.
+        pid: the leader's number; 0 for a group that was never begun.
     """
 
     mark: str
     pid: int
 
     def members(self) -> list[psutil.Process]:
-        """Those that are alive; a process that has ended and only waits to be asked for its exit code is not."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if self.pid and os.getpgid(process.pid) == self.pid and is_marked(process, self.mark):
-                    found.append(process)
-            except (psutil.Error, ProcessLookupError, PermissionError):
-                continue
-        return found
+        """Those that are alive, oldest first; one that has ended and only waits to be asked for its exit code is not.
+
+        A launcher of several processes begins each of them apart from itself, so only the mark tells that it is ours.
+        """
+        return marked(self.mark) if self.pid else []
 
     def signal(self, number: int) -> None:
-        """Send a signal to all of them at once."""
-        if self.members():
-            try:
-                os.killpg(self.pid, number)
-            except ProcessLookupError:
-                return
+        """Send a signal to all of them: a launcher hands on what it is sent to those it began, but for a kill."""
+        members = self.members()
+        led = [process for process in members if self._leads(process)]
+        for process in members if number == signal.SIGKILL or not led else led:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def _leads(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return os.getpgid(process.pid) == self.pid
+        return False
 
 
 def find(mark: str) -> Group | None:
-    """The group of a job, searched for by its mark alone."""
+    """The group of a job, searched for by its mark alone; its oldest process leads it."""
+    members = marked(mark)
+    return Group(mark, members[0].pid) if members else None
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    found = []
     for process in psutil.process_iter():
         try:
             if is_marked(process, mark):
-                return Group(mark, os.getpgid(process.pid))
+                found.append(process)
         except (psutil.Error, OSError):
             continue
-    return None
+    return sorted(found, key=lambda process: process.create_time())
 
 
 def is_marked(process: psutil.Process, mark: str) -> bool:
