@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import time
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+RESERVED = 4_096  # bytes; a block of most disks
 
 
 def read_text(path: Path, most: int | None = None) -> str:
@@ -91,9 +94,34 @@ def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
 def _lock(file: IO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:  # some mounted folders know no locks: then whoever comes is taken to be alone
+        logging.getLogger(__name__).warning("%s cannot be locked (%s)", file.name, error.strerror)
     return True
+
+
+def reserve(path: Path) -> None:
+    """Take the room of a small JSON file now, for a moment in which the disk may be full."""
+    write_text(path, " " * RESERVED)
+
+
+def fill(path: Path, values: Any) -> None:
+    """Write a small JSON object into its reserved room; where none was reserved, as any file."""
+    text = json.dumps(values, allow_nan=False)
+    with path.open("r+b" if path.is_file() else "wb") as file:
+        file.write(text.encode()[:RESERVED].ljust(RESERVED))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_reserved(path: Path) -> dict[str, Any]:
+    """A JSON object in reserved room; {} while nothing was filled in, or where it cannot be read."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def sync(path: Path) -> None:

@@ -80,7 +80,10 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("recipe", type=Path, help="a YAML file of configs/")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
-    command.set_defaults(run_command=lambda args: print(json.dumps(estimate(read_recipe(args.recipe, args.overrides)))))
+    command.add_argument(
+        "--limit", type=int, default=0, metavar="SECONDS", help="give up after so long (default: never)"
+    )
+    command.set_defaults(run_command=do_estimate)
     command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, help="where the checkpoint goes (default: RUN/checkpoint)")
@@ -103,6 +106,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--policy", help="halting rule, e.g. 'energy<-3' (default: the checkpoint's own)")
     command.set_defaults(run_command=do_evaluate)
     return made
+
+
+def do_estimate(args: argparse.Namespace) -> None:
+    signal.alarm(max(0, args.limit))  # ends it even if whoever asked is gone
+    print(json.dumps(estimate(read_recipe(args.recipe, args.overrides))))
 
 
 def do_train(args: argparse.Namespace) -> None:
@@ -134,6 +142,8 @@ def do_train(args: argparse.Namespace) -> None:
             publishing.stopped()
         if done:
             folder.note_ending("finished", f"All {steps:,} steps are done.")
+        elif folder.status().get("out_of_time"):
+            folder.note_ending("time", f"Its time was over (train.minutes): saved at step {step:,} of {steps:,}.")
         else:
             folder.note_ending("stopped", f"Stopped and saved at step {step:,} of {steps:,}.")
             print(f"Stopped and saved; go on with --folder {folder.path}")

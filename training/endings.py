@@ -7,9 +7,12 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError
 
+from training.saving import DiskAlmostFull
+
 Reason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_WORDS = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
+FULL_DISK = "The disk is full; the last saved step is kept. Make room, then go on."
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -35,10 +38,12 @@ def cause(error: BaseException) -> tuple[Reason, str] | None:
             return "nan", text
         case MemoryError() | torch.OutOfMemoryError():
             return "memory", too_little_memory(isinstance(error, torch.OutOfMemoryError))
+        case DiskAlmostFull():
+            return "disk", f"{error.strerror}."
         case OSError() if error.errno in FULL:
-            return "disk", f"{(error.strerror or text).rstrip('.')}."
+            return "disk", FULL_DISK
         case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in FULL_WORDS):
-            return "disk", "The disk is full; the last saved step is kept. Make room, then go on."
+            return "disk", FULL_DISK
         case RuntimeError() if any(words in low for words in MEMORY_WORDS):
             return "memory", too_little_memory("cuda" in low)
         case OSError() if error.filename:

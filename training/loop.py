@@ -15,12 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from ctm.checkpoint import load_weights
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, live_figures, summarise
 from training.losses import energy_loss, energy_when_sure, is_right, per_tick, trunk_loss
 from training.runs import RunFolder
-from training.saving import Progressing, memory, random_state, refuse_full_disk, save_step, set_random_state, size_of
+from training.saving import (
+    Progressing,
+    load_newest,
+    memory,
+    random_state,
+    refuse_full_disk,
+    save_step,
+    set_random_state,
+    size_of,
+)
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
 ENERGY = "energy_proj."
@@ -57,14 +65,14 @@ def train(
     if accelerator.is_main_process:  # the others may be on machines that lack the folder
         folder.begin(config)
         refuse_full_disk(folder, size_of(machine), config.train.spare_gb, "nothing was trained")
-        if resume and (saved := folder.steps()):
-            machine.load_state_dict(load_weights(folder.checkpoint(saved[-1]), machine.config).state_dict())
-            state = folder.progress(saved[-1])
+        if not resume:
+            folder.forget_steps()
+        state = load_newest(folder, machine)
     state = broadcast_object_list([state])[0]
     model, optimizer = accelerator.prepare(machine, optimizer)  # gives all processes the weights of the first
     set_seed(config.train.seed + accelerator.process_index)
     progress = restore(state, optimizer, accelerator) if state else Progressing()
-    if state and accelerator.is_main_process:
+    if accelerator.is_main_process:
         folder.forget_after(progress.step)
     with stop_requests() as stopping:
         done = _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save)
@@ -80,6 +88,11 @@ def assemble(
         mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
         gradient_accumulation_steps=config.train.accumulate,
     )  # fmt: skip
+    if (begun := int(os.environ.get("WORLD_SIZE", "1"))) != accelerator.num_processes:
+        raise ValueError(  # each of them would train, write and publish for itself
+            f"{begun} processes were started that do not know of each other: each needs an accelerator of its own, or on "
+            "processors train.device=cpu and ACCELERATE_USE_CPU=true in the environment."
+        )
     task = config.make_task()
     machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
     return accelerator, task, machine, make_optimizer(machine, config.optim)
@@ -134,12 +147,13 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
     started, began_at = time.monotonic(), progress.step
     with terminal(accelerator.is_main_process, progress.step, settings.steps) as advance:
         while progress.step < settings.steps:
-            timed_out = settings.minutes and time.monotonic() - started > settings.minutes * 60
-            if agree(bool(stopping or timed_out), accelerator):
+            timed_out = time.monotonic() - started > (settings.minutes or float("inf")) * 60
+            timed_out = timed_out and accelerator.is_main_process  # its clock alone counts
+            if agree(bool(stopping) or timed_out, accelerator):
                 if progress.saved != progress.step:
                     keep_now()
                 if accelerator.is_main_process:
-                    folder.say("stopped", progress.step, settings.steps, out_of_time=bool(timed_out))
+                    folder.say("stopped", progress.step, settings.steps, out_of_time=timed_out and not stopping)
                 return False
             rate = rate_at(progress.step, settings.steps, config.optim)
             share = 1 - progress.step / settings.steps
@@ -252,9 +266,7 @@ def validate(config, task: Task, model, accelerator: Accelerator, folder: RunFol
     figures = summarise(curves) | live_figures(curves, energy_when_sure(config.loss.energy, config.loss.margin))
     values = {f"validation_{name}": value for name, value in figures.items()}
     folder.log({"step": progress.step, **values})
-    accuracy = values["validation_accuracy_best"]
-    if accuracy >= progress.best_accuracy:
-        progress.best_step, progress.best_accuracy = progress.step, accuracy
+    progress.accuracy = values["validation_accuracy_best"]
 
 
 def keep(
@@ -264,7 +276,7 @@ def keep(
     progress.saved = progress.step
     random = gather_object([random_state()])  # of every process
     if accelerator.is_main_process:
-        state = {"loop": vars(progress).copy(), "optimizer": optimizer.state_dict(), "random": random}
+        state = {"optimizer": optimizer.state_dict(), "random": random}
         if accelerator.scaler is not None:
             state["scaler"] = accelerator.scaler.state_dict()
         save_step(config, task, accelerator.unwrap_model(model), folder, progress, state)
@@ -300,12 +312,13 @@ def agree(stopping: bool, accelerator: Accelerator) -> bool:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Turn SIGTERM and SIGINT into an entry of a list; a second one acts as usual."""
+    """Turn SIGTERM and SIGINT into an entry of a list. A second Ctrl-C acts as usual; a second SIGTERM breaks no save off."""
     caught: list[int] = []
 
     def note(number, frame):
         caught.append(number)
-        signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ctm.files import locked, read_json, write_json
 from ctm.stores import Destination, Unavailable
+from ctm.stores.base import is_whole
 from training.runs import echo
 
 BETWEEN = 600.0  # seconds between two commits
@@ -96,6 +97,9 @@ class Outbox:
             title: first part of the commit's message.
             private: make the repository private if it has to be made.
             extra: further files, which take the place of those of the same name.
+
+        Raises:
+            ValueError: it is not whole, for it vanished meanwhile. `OSError` where it cannot be read or kept.
         """
         source = fingerprint(checkpoint)
         mine = [entry for entry in self.entries() if entry.repo == repo and entry.state in (*LIVE, "published")]
@@ -105,11 +109,17 @@ class Outbox:
         entry = Entry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
         draft, folder = self.path / f".{entry.id}", self._folder(entry)
         draft.mkdir(parents=True)
-        shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
-        for name, content in (extra or {}).items():
-            (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
-            (draft / "checkpoint" / name).write_bytes(content)
-        write_json(draft / "entry.json", asdict(entry))
+        try:
+            shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
+            if not is_whole(draft / "checkpoint"):
+                raise ValueError(f"The checkpoint {checkpoint.name} is not whole.")
+            for name, content in (extra or {}).items():
+                (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
+                (draft / "checkpoint" / name).write_bytes(content)
+            write_json(draft / "entry.json", asdict(entry))
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         os.rename(draft, folder)
         return entry
 
@@ -124,6 +134,8 @@ class Outbox:
         Returns:
             The entry as it stands afterwards; None if nothing was tried.
         """
+        if not self.path.is_dir():  # nothing was ever put in, or the run was deleted: a lock would bring it back
+            return None
         with locked(self.path / "lock") as alone:
             entry = self._newest() if alone else None
             if entry is None or self._due(entry) > self.clock():
@@ -143,9 +155,19 @@ class Outbox:
                 return self._end(entry, "refused", problem=str(error))
             return self._end(entry, "published", problem="", revision=commit.revision, url=commit.url)
 
+    def give_up(self, problem: str) -> None:
+        """End what waits, for it will never be sent from here."""
+        for entry in self.entries():
+            if entry.state in LIVE:
+                self._end(entry, "given up", problem=problem)
+
     def _newest(self) -> Entry | None:
-        live = [entry for entry in self.entries() if entry.state in LIVE]
+        live = [entry for entry in self.entries() if entry.state in LIVE and self._is_here(entry)]
         return live[-1] if live else None
+
+    def _is_here(self, entry: Entry) -> bool:
+        """Whether there is something to send; of a run that goes on elsewhere only the entries are known."""
+        return (self._folder(entry) / "checkpoint").is_dir()
 
     def _due(self, entry: Entry) -> float:
         sent = [other.ended for other in self.entries() if other.state == "published" and other.repo == entry.repo]
@@ -164,7 +186,7 @@ class Outbox:
         return entry
 
     def _folder(self, entry: Entry) -> Path:
-        return self.path / f"{int(entry.created * 1e3):015d}-{entry.id}"
+        return self.path / place_of(entry)
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-made."""
@@ -212,6 +234,11 @@ class Publisher:
                 if waits is None or waits > left or (tried is None and not waits):
                     return
             self._wake.wait(min(max(waits, 0.1) if waits is not None else 3_600.0, 3_600.0))
+
+
+def place_of(entry: Entry) -> str:
+    """The name of an entry's folder."""
+    return f"{int(entry.created * 1e3):015d}-{entry.id}"
 
 
 def fingerprint(folder: Path) -> str:

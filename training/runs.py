@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from ctm.checkpoint import Checkpoint, save
-from ctm.files import locked, read_json, swap, write_json, write_text
+from ctm.files import fill, locked, read_json, read_reserved, read_text, reserve, swap, sync, write_json, write_text
 from training.config import RunConfig
 
 ECHO = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
@@ -80,10 +80,15 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for draft in (*self.path.glob("checkpoints/.*"), *self.path.glob("trainer/.*")):  # of a save that was killed
             shutil.rmtree(draft, ignore_errors=True)
+        for trainer in self.path.glob("trainer/*"):
+            if not (self.path / "checkpoints" / trainer.name).is_dir():
+                shutil.rmtree(trainer, ignore_errors=True)
         recipe = self.path / "config.yaml"
         if recipe.is_file() and self.config().model_copy(update={"publish": config.publish}) != config:
             raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
-        recipe.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        if read_text(recipe) != text:
+            write_text(recipe, text)
 
     def config(self) -> RunConfig:
         recipe = self.path / "config.yaml"
@@ -104,19 +109,18 @@ class RunFolder:
     def note_ending(self, reason: str, sentence: str) -> None:
         """Write why a training ended, unless another process of the same training did so already."""
         values = {"reason": reason, "sentence": " ".join(sentence.split()), "time": time.time()}
-        try:
-            with (self.path / "ending.json").open("x", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-        except OSError:  # it is there, or the disk is full: the exit code tells the rest
-            return
-        echo("ending.json", values)
+        with locked(self.path / "ending.lock", patience=1.0):
+            if not self.ending():
+                fill(self.path / "ending.json", values)
+                echo("ending.json", values)
 
     def ending(self) -> dict[str, Any]:
         """Why the training that was here last ended; {} while one goes on, or where none could say."""
-        return read_json(self.path / "ending.json", missing={})
+        return read_reserved(self.path / "ending.json")
 
     def forget_ending(self) -> None:
-        (self.path / "ending.json").unlink(missing_ok=True)
+        """Reserve the room to write the ending in: the disk may be full then."""
+        reserve(self.path / "ending.json")
 
     def remember_origin(self, name: str) -> None:
         """Keep which checkpoint the weights came from at the start."""
@@ -154,6 +158,12 @@ class RunFolder:
                 return found
         return {}
 
+    def forget_steps(self) -> None:
+        """Drop all that was saved, and what was logged, to start over."""
+        for folder in (self.path / "checkpoints", self.path / "trainer", self.finished):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.metrics.unlink(missing_ok=True)
+
     def forget_after(self, step: int) -> None:
         """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""
         kept = [values for values in self.read_metrics() if "step" in values and values["step"] <= step]
@@ -167,6 +177,7 @@ class RunFolder:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         torch.save(progress, draft / "progress.pt")
+        sync(draft / "progress.pt")
         swap(draft, folder)
         save(checkpoint, self.checkpoint(step))
 
@@ -177,8 +188,15 @@ class RunFolder:
         return [step for step in steps if (self.trainer(step) / "progress.pt").is_file()]
 
     def progress(self, step: int) -> dict[str, Any]:
-        """What `save` was given; written by this program, and read without unpickling code all the same."""
-        return torch.load(self.trainer(step) / "progress.pt", map_location="cpu", weights_only=True)
+        """What `save` was given; written by this program, and read without unpickling code all the same.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        try:
+            return torch.load(self.trainer(step) / "progress.pt", map_location="cpu", weights_only=True)
+        except Exception as error:  # a torn file makes the reader fail in whatever way
+            raise ValueError(f"progress.pt is broken ({type(error).__name__})") from None
 
     def prune(self, keep: int, best: int | None) -> None:
         """Remove all but the newest `keep` steps and the best one."""
@@ -194,4 +212,4 @@ class RunFolder:
 def echo(file: str, values: dict[str, Any]) -> None:
     """Print what was written into the run folder, for whoever follows it from elsewhere."""
     if os.environ.get(ECHO):
-        print(f"{ECHOED}{file} {json.dumps(values)}", flush=True)
+        print(f"{ECHOED}{file} {json.dumps(values)}\n", end="", flush=True)  # in one piece: others print, too

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
-from ctm.checkpoint import Checkpoint
+from ctm.checkpoint import Checkpoint, load_weights
 from training.config import RunConfig
 from training.runs import RunFolder
 from training.tasks import Task
+
+
+class DiskAlmostFull(OSError):
+    """A run ends before the disk is full; it says what became of it."""
 
 
 @dataclass
@@ -23,7 +27,8 @@ class Progressing:
 
     step: int = 0
     saved: int = -1
-    best_step: int | None = None
+    accuracy: float = -1.0  # when it was last measured
+    best_step: int | None = None  # among those that were saved
     best_accuracy: float = -1.0
 
 
@@ -43,6 +48,9 @@ def save_step(
     note = {"energy": energy_note(config)} if config.loss.energy != "none" else {}
     made = {"training": {"command": folder.command(), "steps": progress.step, "settings": config.portable()}}
     refuse_full_disk(folder, size_of(machine), 0, f"stopped at step {progress.step:,}; what was saved before is kept")
+    if progress.accuracy >= progress.best_accuracy:
+        progress.best_step, progress.best_accuracy = progress.step, progress.accuracy
+    state["loop"] = vars(progress).copy()
     folder.save(progress.step, Checkpoint(machine, task.describe(), note, made), state)
     folder.prune(config.train.keep, progress.best_step)
     refuse_full_disk(folder, 0, config.train.spare_gb, f"stopped and saved at step {progress.step:,}")
@@ -53,6 +61,27 @@ def energy_note(config: RunConfig) -> dict[str, Any]:
     if config.loss.energy == "contrastive":
         return {"kind": "contrastive", "margin": config.loss.margin, "p_correct": "1 - energy / margin"}
     return {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"}
+
+
+def load_newest(folder: RunFolder, machine: ContinuousThoughtMachine) -> Any:
+    """Give a machine the weights of the newest saved step that can be read, and return what was saved beside them.
+
+    Raises:
+        ValueError: steps were saved, and none of them can be read.
+    """
+    problem = ""
+    for step in reversed(folder.steps()):
+        try:
+            state = folder.progress(step)
+            machine.load_state_dict(load_weights(folder.checkpoint(step), machine.config).state_dict())
+        except (ValueError, OSError) as error:
+            problem = f"step {step:,} cannot be read: {str(error)[:200]}"
+            print(f"The saved {problem}. The one before it is taken, if there is one.", flush=True)
+        else:
+            return state
+    if problem:
+        raise ValueError(f"The run cannot go on: {problem}, nor can any before it. Begin a new one.")
+    return None
 
 
 def random_state() -> dict[str, Tensor]:
@@ -76,7 +105,7 @@ def refuse_full_disk(folder: RunFolder, needed: int, spare_gb: int | float, cons
     """Raise `OSError` unless so many bytes fit on the run's disk with `spare_gb` left free."""
     free = shutil.disk_usage(folder.path).free
     if free < needed + spare_gb * 2**30:
-        raise OSError(
+        raise DiskAlmostFull(
             errno.ENOSPC,
             f"The disk is almost full ({free / 2**30:.2f} GB free, {needed / 2**30 + spare_gb:.2f} GB needed): "
             f"{consequence}. Make room and go on, or lower train.spare_gb",

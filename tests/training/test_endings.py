@@ -17,6 +17,7 @@ from ctm.checkpoint import load
 from tests.training.test_loop import TINY
 from training.endings import explain
 from training.runs import RunFolder
+from training.saving import DiskAlmostFull
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +30,9 @@ ROOT = Path(__file__).parents[2]
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "memory", "The accelerator ran out of memory"),
         (RuntimeError("CUDA error: out of memory"), "memory", "The accelerator"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "memory", "The machine"),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk", "No space left"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk", "quota"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk", "Make room"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk", "Make room"),
+        (DiskAlmostFull(errno.ENOSPC, "0.1 GB are free: stopped and saved"), "disk", "stopped and saved."),
         (SafetensorError("Error while serializing: IoError(No space left on device)"), "disk", "The disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "disk", "The disk is full"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/train.parquet"), "data", "train.parquet"),
@@ -134,7 +136,8 @@ def test_a_crash_leaves_its_traceback_in_the_log(tmp_path):
 
 def test_time_is_up(tmp_path):
     folder, code, _ = train(tmp_path, "train.steps=100000", "train.minutes=0.02")
-    assert code == 0 and folder.ending()["reason"] == "stopped" and folder.steps()
+    assert code == 0 and folder.ending()["reason"] == "time" and folder.steps()
+    assert "train.minutes" in folder.ending()["sentence"]
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):

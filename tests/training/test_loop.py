@@ -70,6 +70,78 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     assert figures(broken) == figures(straight)
 
 
+def test_a_second_request_to_stop_does_not_break_the_save_off(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    log, save = RunFolder.log, RunFolder.save
+
+    def ask(self, values):
+        log(self, values)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def save_slowly(self, *given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(self, *given)
+
+    monkeypatch.setattr(RunFolder, "log", ask)
+    monkeypatch.setattr(RunFolder, "save", save_slowly)
+    assert not train(tiny(), folder)
+    assert folder.steps() == [2]
+
+
+def test_the_best_step_that_was_saved_is_kept(tmp_path, monkeypatch):
+    """Evaluations fall between two saves: what was measured last before a save counts for it."""
+    accuracies = iter([0.2, 0.9, 0.1, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(loop, "summarise", lambda curves: {"accuracy_best": next(accuracies)})
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(steps=24, eval_every=4, save_every=5, keep=1), folder)
+    assert folder.steps() == [10, 24]
+
+
+def test_starting_over_leaves_nothing_of_before(tmp_path, monkeypatch):
+    """Stopped soon after: going on must not find the steps of the run before."""
+    folder, config = RunFolder(tmp_path / "run"), tiny(save_every=4, keep=9)
+    train(config, folder)
+    assert folder.steps() == [4, 8, 12]
+    log = RunFolder.log
+    monkeypatch.setattr(
+        RunFolder, "log", lambda self, values: (log(self, values), os.kill(os.getpid(), signal.SIGTERM))
+    )
+    train(config, folder, resume=False)
+    assert folder.steps() == [2] and [line["step"] for line in figures(folder)] == [2]
+
+
+def test_going_on_from_nothing_forgets_what_was_logged(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    save = RunFolder.save
+    monkeypatch.setattr(RunFolder, "save", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(tiny(), folder)
+    monkeypatch.setattr(RunFolder, "save", save)
+    train(tiny(), folder)
+    assert [line["step"] for line in figures(folder) if "loss" in line] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", None])
+def test_a_newest_step_that_cannot_be_read_gives_way_to_the_one_before(tmp_path, content):
+    config = tiny()
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    train(config, straight)
+    train(config, broken)
+    path = broken.trainer(12) / "progress.pt"
+    path.write_bytes(content if content is not None else path.read_bytes()[:-100])
+    assert train(config, broken)
+    assert all(torch.equal(weights(broken, 12)[name], value) for name, value in weights(straight, 12).items())
+
+
+def test_a_run_none_of_whose_steps_can_be_read_says_so(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(), folder)
+    for step in folder.steps():
+        (folder.trainer(step) / "progress.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot go on: step 6 cannot be read"):
+        train(tiny(), folder)
+
+
 def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkeypatch):
     config = tiny()
     straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
@@ -123,25 +195,19 @@ def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
-         "--dynamo_backend", "no", "-m"],
-        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"],
-    ],
-    ids=["accelerate", "two processes"],
-)  # fmt: skip
-def test_launchers_start_the_same_command(tmp_path, launcher):
+def test_accelerates_launcher_starts_the_same_command(tmp_path):
+    """Several processes: see test_ranks.py."""
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 0}}))
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
+                "--dynamo_backend", "no", "-m"]  # fmt: skip
     command = [sys.executable, "-m", *launcher, "training", "train", str(recipe), "--folder", str(run), "train.steps=6"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = RunFolder(run)
     assert folder.steps() == [6] and folder.status()["phase"] == "finished"
-    assert [line["step"] for line in figures(folder) if "loss" in line] == [2, 4, 6], "only one process writes"
+    assert [line["step"] for line in figures(folder) if "loss" in line] == [2, 4, 6]
 
 
 def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):

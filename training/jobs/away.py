@@ -4,26 +4,37 @@ What a run there would write into its folder it prints (`CTM_ECHO`), and what it
 curves, state and publication are the same as for a run of this machine. Its checkpoint comes back from the Hub.
 """
 
+import contextlib
 import json
 import logging
 import re
 import shutil
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ctm.files import draft_of, swap, write_json
 from ctm.stores import HubStore, Unavailable
-from training.jobs.book import Job, JobBook
+from training.jobs.book import Job, JobBook, State
+from training.jobs.commands import training_command
 from training.jobs.remote import RemoteJob, RemoteJobs
 from training.jobs.verdict import verdict
-from training.outbox import Outbox
+from training.outbox import Entry, Outbox, place_of
 from training.runs import ECHO, ECHOED, RunFolder
 
-COMMAND = ["python", "-m", "training", "train", "env:CTM_SETTINGS", "--folder", "run"]
-OWN_LINES = re.compile(r"metrics\.jsonl|status\.json|ending\.json|outbox/[0-9]{15}-[0-9a-f]{12}/entry\.json")
-AGAIN = 20.0  # seconds before a start is tried again that the Hub could not take
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # else a line and its end are written apart, and lines of two threads run together
+OWN_FILES = {
+    "metrics.jsonl": {"step": int},
+    "status.json": {"phase": str, "step": int, "steps": int},
+    "ending.json": {"reason": str, "sentence": str},
+}  # and what is sure to be in them
+ENTRY = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
+LONGEST = 100_000  # characters of a line that is kept
+AGAIN = 20.0  # seconds before the Hub is asked again, where it could not be
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +77,8 @@ class Away:
             job = self.book.get(id)
             if job.state == "queued" and not self._send(job):
                 return
-            self._follow(self.book.get(id))
-        except Unavailable as error:
-            if not self._ending.is_set():
-                self._fail(id, f"The Hub could not be asked for too long: {error} It may still run there.")
+            while not self._ending.is_set() and not self._follow(self.book.get(id)):
+                self._ending.wait(AGAIN)
         except ValueError as error:
             self._fail(id, str(error))
         except Exception:
@@ -79,54 +88,78 @@ class Away:
     def _send(self, job: Job) -> bool:
         """Start the job there. Whether it was, for the app may end or the job be taken back meanwhile."""
         folder = RunFolder(self.runs / job.id)
-        settings = json.dumps(folder.config().model_dump(mode="json"))
-        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", "PYTHONUNBUFFERED": "1"}
-        while not self._ending.is_set() and self.book.get(job.id).state == "queued":
+        config = folder.config()
+        settings = json.dumps(config.model_dump(mode="json"))
+        command = training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id)
+        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", **BUFFERED}
+        while not self._ending.is_set():
             try:
+                if not self._waits(job):
+                    self.remote.withdraw(job.namespace, job.id)  # a start may have come through, though nobody knew
+                    return False
                 made = self.remote.submit(
-                    space=self.space, command=COMMAND, env=env, flavour=job.place, timeout_minutes=job.timeout,
+                    space=self.space, command=command, env=env, flavour=job.place, timeout_minutes=job.timeout,
                     namespace=job.namespace, name=job.id,
                 )  # fmt: skip
             except Unavailable as error:
-                self.book.change(job.id, sentence=f"{error} It is tried again.")
+                if self._waits(job):
+                    self.book.change(job.id, sentence=f"{error} It is tried again.")
                 self._ending.wait(error.retry_after or AGAIN)
                 continue
             says = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
-            self.book.change(
-                job.id, state="running", started=time.time(), attempt=job.attempt + 1, remote=made.id, url=made.url,
-                sentence=says,
-            )  # fmt: skip
-            return True
+            with contextlib.suppress(ValueError):  # it was taken back meanwhile
+                self.book.change(
+                    job.id, state="running", started=time.time(), attempt=job.attempt + 1, remote=made.id, url=made.url,
+                    sentence=says,
+                )  # fmt: skip
+                return True
         return False
 
-    def _follow(self, job: Job) -> None:
-        folder = RunFolder(self.runs / job.id)
-        for path in (folder.metrics, folder.log_file, folder.path / "ending.json"):
-            path.unlink(missing_ok=True)  # the log is told from its beginning
-        for line in self.remote.follow(job.namespace, job.remote, self._ending):
-            if line.startswith(ECHOED):
-                keep_echo(folder, line.removeprefix(ECHOED))
-                if self.book.get(job.id).sentence:  # it is at work: what was said of waiting is over
-                    self.book.change(job.id, sentence="")
-            else:
-                with folder.log_file.open("a", encoding="utf-8") as file:
-                    file.write(line[:10_000] + "\n")
-        if not self._ending.is_set():
-            self._conclude(job, folder, self.remote.inspect(job.namespace, job.remote))
+    def _waits(self, job: Job) -> bool:
+        return any(other.id == job.id for other in self.book.waiting())
+
+    def _follow(self, job: Job) -> bool:
+        """Whether nothing more is to come."""
+        folder, heard = RunFolder(self.runs / job.id), False
+        try:
+            for line in self.remote.follow(job.namespace, job.remote, self._ending):
+                if not heard:  # the log is told from its beginning
+                    for path in (folder.metrics, folder.log_file, folder.path / "ending.json"):
+                        path.unlink(missing_ok=True)
+                heard = True
+                self._take(job, folder, line)
+            if not self._ending.is_set():
+                self._conclude(job, folder, self.remote.inspect(job.namespace, job.remote))
+        except Unavailable as error:
+            self.book.change(job.id, sentence=f"{error} The run goes on there all the same, and is looked for again.")
+            return False
+        return True
+
+    def _take(self, job: Job, folder: RunFolder, line: str) -> None:
+        if line.startswith(ECHOED):
+            keep_echo(folder, line.removeprefix(ECHOED))
+            now = self.book.get(job.id)
+            if now.sentence and not now.intent:  # it is at work: what was said of waiting is over
+                self.book.change(job.id, sentence="")
+        else:
+            with folder.log_file.open("a", encoding="utf-8") as file:
+                file.write(line[:10_000] + "\n")
 
     def _conclude(self, job: Job, folder: RunFolder, there: RemoteJob) -> None:
-        job = self.book.get(job.id)
-        intent = job.intent or ("kill" if there.stage == "cancelled" else "")
-        state, sentence = verdict(0 if there.stage == "completed" else 1, folder.ending(), intent, None)
-        if there.stage in ("error", "lost") and not folder.ending():
-            sentence = f"The Hub says: {there.message or 'the job is not known there any more'}."
+        outbox = Outbox(folder.path)
+        outbox.give_up("Its machine is gone.")
+        state, sentence = what_became(folder.ending(), self.book.get(job.id), there)
+        published = [entry for entry in outbox.entries() if entry.state == "published"]
         if state == "succeeded":
-            sentence += " " + self._fetch(folder)
+            sentence += " " + self._fetch(folder, published)
+        elif published:
+            sentence += f" What it published last: {published[-1].url}"
+        elif folder.status().get("step"):
+            sentence += " Nothing was published, so what it had saved is gone with its machine."
         self.book.change(job.id, state=state, sentence=sentence.strip(), ended=time.time())
 
-    def _fetch(self, folder: RunFolder) -> str:
+    def _fetch(self, folder: RunFolder, published: list[Entry]) -> str:
         """Bring the finished checkpoint here, where one can think with it; how that went."""
-        published = [entry for entry in Outbox(folder.path).entries() if entry.state == "published"]
         if not published:
             return "It was not published, so its checkpoint is gone with the machine."
         draft = draft_of(folder.finished)
@@ -149,19 +182,45 @@ class Away:
             return
 
 
+def what_became(ending: dict[str, Any], job: Job, there: RemoteJob) -> tuple[State, str]:
+    """State and sentence of a job that is over there."""
+    said = str(ending.get("sentence", "")) if ending.get("reason") == "stopped" else ""
+    if ending and not said:
+        return verdict(0 if there.stage == "completed" else 1, ending, job.intent, None)
+    if job.intent or there.stage == "cancelled":
+        return "cancelled", said or ("It was cancelled." if job.intent else "It was cancelled on the Hub's page.")
+    if there.stage in ("error", "lost"):
+        why = there.message.rstrip(".") or "the job is not known there any more"
+        return "failed", f"The Hub says: {why}. {said}".strip()
+    return ("cancelled", said) if said else verdict(0, ending, "", None)
+
+
 def keep_echo(folder: RunFolder, line: str) -> None:
     """Write what a run elsewhere printed of its folder into the folder here; anything else is passed over."""
-    name, _, text = line.partition(" ")
-    try:
-        values: Any = json.loads(text)
-    except ValueError:
-        return
-    if not OWN_LINES.fullmatch(name) or not isinstance(values, dict):
-        return
-    path = folder.path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if name == folder.metrics.name:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-    else:
-        write_json(path, values)
+    name, _, text = line[:LONGEST].partition(" ")
+    with contextlib.suppress(ValueError, RecursionError, OverflowError):  # no JSON, or nothing that a run writes
+        values = checked(name, json.loads(text))
+        path = folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == folder.metrics.name:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        else:
+            write_json(path, values)
+
+
+def checked(name: str, values: Any) -> dict[str, Any]:
+    """The content of a file of a run folder, as it may be kept.
+
+    Raises:
+        ValueError: no run has such a file, or not with that in it.
+    """
+    if entry := ENTRY.fullmatch(name):
+        read = TypeAdapter(Entry).validate_python(values)
+        if place_of(read) == entry[1]:
+            return asdict(read)
+        raise ValueError(f"{name} holds another entry.")
+    kinds = OWN_FILES.get(name, {})
+    if kinds and isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in kinds.items()):
+        return values
+    raise ValueError(f"{name} is no file of a run, or has another form.")

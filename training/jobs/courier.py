@@ -42,12 +42,17 @@ class Courier:
         Raises:
             ValueError: there is none, or the token may not write there. `Unavailable` where waiting may help.
         """
-        steps = folder.steps()
-        if not is_whole(folder.finished) and not steps:
-            raise ValueError(f"The run {folder.path.name} has saved nothing yet that could be published.")
+        newest_of(folder)
         self.store.prove_writable(settings.repo, settings.private)
-        checkpoint = folder.finished if is_whole(folder.finished) else folder.checkpoint(steps[-1])
-        entry = offer(Outbox(folder.path), folder, checkpoint, settings.repo, settings.private)
+        checkpoint = newest_of(folder)
+        try:
+            entry = offer(Outbox(folder.path), folder, checkpoint, settings.repo, settings.private)
+        except (ValueError, OSError) as error:
+            newer = newest_of(folder)
+            if newer == checkpoint:
+                raise ValueError(f"The checkpoint could not be put into the run's outbox: {error}") from None
+            # a run that goes on has removed it meanwhile
+            entry = offer(Outbox(folder.path), folder, newer, settings.repo, settings.private)
         self._wake.set()
         return entry
 
@@ -60,3 +65,12 @@ class Courier:
                     log.exception("The outbox of %s cannot be delivered just now", box.parent.name)
             self._wake.wait(ROUND)
             self._wake.clear()
+
+
+def newest_of(folder: RunFolder) -> Path:
+    """The finished checkpoint of a run, or else its newest saved step."""
+    if is_whole(folder.finished):
+        return folder.finished
+    if not (steps := folder.steps()):
+        raise ValueError(f"The run {folder.path.name} has saved nothing yet that could be published.")
+    return folder.checkpoint(steps[-1])

@@ -52,6 +52,7 @@ class Flavour:
     memory: str  # "30 GB"
     accelerator: str  # "1 x Nvidia L4 (24 GB)"; empty if there is none
     price: float | None  # dollars an hour; None where the Hub's unit is not known here
+    devices: int = 1  # accelerators, each of which takes a process; 1 where there is none
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,12 @@ class RemoteJobs:
             if not self.inspect(namespace, id).is_over:
                 raise
 
+    def withdraw(self, namespace: str, name: str) -> None:
+        """End the job of this name, if there is one that goes on."""
+        found = self._named(namespace, name)
+        if found and not found.is_over:
+            self.cancel(namespace, found.id)
+
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def _start(self, namespace: str, name: str, spec: dict[str, Any]) -> RemoteJob:
@@ -264,6 +271,7 @@ def flavour_of(info: JobHardwareInfo) -> Flavour:
         memory=info.ram,
         accelerator=f"{chip.quantity} x {chip.manufacturer} {chip.model} ({chip.vram})" if chip else "",
         price=round(info.unit_cost_usd * hourly, 3) if hourly else None,
+        devices=max(1, int(chip.quantity)) if chip else 1,
     )
 
 

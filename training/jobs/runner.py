@@ -14,16 +14,20 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ctm.files import locked, read_json
+import torch
+
+from ctm.files import locked, read_reserved
 from ctm.stores import HubStore
-from ctm.stores.base import is_whole
 from training.config import RunConfig
+from training.jobs.adoption import strangers
 from training.jobs.away import Away
-from training.jobs.book import HERE, Job, JobBook
+from training.jobs.book import HERE, Intent, Job, JobBook
+from training.jobs.commands import training_command
 from training.jobs.processes import Group, clean_environment, cores, find, launch
 from training.jobs.remote import RemoteJobs
 from training.jobs.verdict import verdict
@@ -34,6 +38,7 @@ BOOK, LOCK, TRASH = "jobs.sqlite", ".jobs.lock", ".trash-"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PATIENCE = 120.0  # seconds that a job has to save and end before it is killed
 LOOK = 0.5  # seconds between two looks
+RETRY = 5.0  # seconds between two tries to take over from another runner
 ADOPT = 30.0  # seconds between two searches for runs that others made
 
 log = logging.getLogger(__name__)
@@ -72,6 +77,7 @@ class Runner:
         self.writes = False
         self._held = ExitStack()
         self._children: dict[str, subprocess.Popen] = {}
+        self._told: dict[str, Intent] = {}  # what jobs were told to do, should the book not take it
         self._change, self._wake, self._ending = threading.RLock(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="runner", daemon=True)
         self._adopted = 0.0
@@ -79,29 +85,34 @@ class Runner:
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take over what is on disk and begin to look after it; without the right to write nothing is done."""
-        self.writes = self._held.enter_context(locked(self.runs / LOCK, patience=2.0))
-        if self.writes:
-            self._recover()
-            self._thread.start()
+        """Take over what is on disk and begin to look after it; while another runner does so, wait for its end."""
+        self._take_over(patience=2.0)
+        self._thread.start()
+
+    def _take_over(self, patience: float = 0.0) -> None:
+        with ExitStack() as held:
+            if held.enter_context(locked(self.runs / LOCK, patience=patience)):
+                self._held = held.pop_all()
+                self._recover()
+                self.writes = True
 
     def close(self, patience: float = 20.0) -> None:
         """Tell running jobs to save and end, for the app ends; they can go on later."""
-        if not self.writes:
-            self._held.close()
-            return
         self._ending.set()  # from now on nothing is begun
         self._wake.set()
+        if not self.writes:
+            return
         with self._change:
             jobs = [job for job in self.book.running() if job.is_here]
             for job in jobs:
-                self.book.change(job.id, intent=job.intent or "leave")
-                self._group(job).signal(signal.SIGTERM)
+                if not job.intent:
+                    self._tell(job, "leave", signal.SIGTERM)
         if self.away:
             self.away.close()
         until = time.monotonic() + patience
         while jobs and time.monotonic() < until:
-            jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
+            with suppress(ValueError):  # the book cannot be written: the next runner writes the end down
+                jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
             time.sleep(0.05)
         self._thread.join(5.0)
         self._held.close()
@@ -160,7 +171,10 @@ class Runner:
     def resume(self, id: str) -> Job:
         """Put a job that ended before its last step in line again, to go on from its last saved step."""
         self._refuse_reader()
-        job, folder = self.book.get(id), self.folder(id)
+        return self._resume(self.book.get(id))
+
+    def _resume(self, job: Job) -> Job:
+        id, folder = job.id, self.folder(job.id)
         if job.state == "succeeded":
             raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
         if not job.is_here:
@@ -193,19 +207,22 @@ class Runner:
                 raise ValueError(f"Another process is training in {folder.name}: stop it first.")
             if folder.is_dir():
                 folder.rename(trash)  # at once, so that no half of it can be seen
+            shutil.rmtree(trash, ignore_errors=True)  # before the book is written, which may need the room
             self.book.remove(id)
-        shutil.rmtree(trash, ignore_errors=True)
 
     # --- what goes on by itself ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         while not self._ending.is_set():
             try:
-                self._look()
+                if self.writes:
+                    self._look()
+                else:
+                    self._take_over()
             except Exception:  # a full disk or a locked book must not end the watch
                 log.exception("The jobs could not be looked after just now")
                 time.sleep(2.0)
-            self._wake.wait(LOOK)
+            self._wake.wait(LOOK if self.writes else RETRY)
             self._wake.clear()
 
     def _look(self) -> None:
@@ -228,7 +245,8 @@ class Runner:
             return True
         group = self._group(job)
         if group.members():
-            if job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.patience:
+            late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.patience
+            if late or job.intent == "kill":  # again, for one of them may just have begun another
                 group.signal(signal.SIGKILL)
             return False
         with self._change:
@@ -249,12 +267,17 @@ class Runner:
             note.unlink(missing_ok=True)
             folder.forget_ending()
             config = folder.config()
+            if config.train.device != "cpu" and job.devices > max(1, torch.cuda.device_count()):
+                raise ValueError(f"it wants {job.devices} devices, and there are {torch.cuda.device_count()} here.")
             threads = max(1, (cores(self.environment) - 1) // job.devices)  # one is left for the page
             environment = clean_environment(self.environment, threads, self.token) | {COURIER: "1"}
+            environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
+                int(self.patience)
+            )  # else its launcher kills after 30 s
             if config.train.device == "cpu":
                 environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-            command = [sys.executable, "-m", "training.jobs.shepherd", str(note), *command_of(job, folder, config)]
-            group, child = launch(command, job.id, folder.log_file, environment)
+            command = [sys.executable, "-m", "training.jobs.shepherd", str(note), *self._command(job, folder, config)]
+            group, child = launch(command, self._mark(job.id), folder.log_file, environment)
         except (OSError, ValueError) as error:
             self.book.change(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
             return
@@ -264,15 +287,20 @@ class Runner:
     def _conclude(self, job: Job) -> None:
         folder = RunFolder(self.runs / job.id)
         steps = folder.steps()
-        exit = read_quietly(folder.path / "exit.json")
-        ending = read_quietly(folder.path / "ending.json")
-        job = self.book.get(job.id)
+        exit = read_reserved(folder.path / "exit.json")
+        code = exit.get("code")
+        if child := self._children.get(job.id):
+            own = child.wait()  # it has ended: this lets the system forget it, too
+            code = own if code is None else code
+        intent = self._told.get(job.id) or job.intent
         state, sentence = verdict(
-            exit.get("code"), ending, job.intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
+            code, folder.ending(), intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
         )
-        if child := self._children.pop(job.id, None):
-            child.wait()  # it has ended: this lets the system forget it
-        self.book.change(job.id, state=state, sentence=sentence, exit_code=exit.get("code"), ended=time.time(), pid=0)
+        self.book.change(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
+        self._children.pop(job.id, None)
+        self._told.pop(job.id, None)
+        if self.resumes and intent == "leave" and state == "interrupted" and not self._ending.is_set():
+            self._resume(job)  # it was still saving when this app took over
         self._wake.set()
 
     def _recover(self) -> None:
@@ -281,43 +309,31 @@ class Runner:
             shutil.rmtree(trash, ignore_errors=True)
         for job in self.book.running():
             if job.is_here:
-                if not job.pid and (group := find(job.id)):  # the app died just after it had started it
-                    job = self.book.change(job.id, pid=group.pid)
-                self._look_at(job)
+                with suppress(ValueError):  # the book cannot be written just now: the next look does it
+                    if not job.pid and (group := find(self._mark(job.id))):  # the app died just after it had begun it
+                        job = self.book.change(job.id, pid=group.pid)
+                    self._look_at(job)
         for job in (*self.book.running(), *self.book.waiting()):
             if not job.is_here and self.away:
                 self.away.begin(job)
         self._adopt()
-        if self.resumes:
-            for job in self.book.all():
-                steps = RunFolder(self.runs / job.id).steps()
-                came_on = steps and steps[-1] > job.from_step
-                if job.state == "interrupted" and job.attempt and (came_on or job.attempt < 3):
-                    self.resume(job.id)  # but one that brings the app down every time must not go on for ever
+        for job in self.book.all() if self.resumes else []:
+            steps = RunFolder(self.runs / job.id).steps()
+            came_on = steps and steps[-1] > job.from_step
+            if job.state == "interrupted" and job.is_here and job.attempt and (came_on or job.attempt < 3):
+                with suppress(ValueError):  # its folder may be gone
+                    self._resume(job)  # but one that brings the app down every time must not go on for ever
 
     def _adopt(self) -> None:
         """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
         self._adopted = time.monotonic()
         with self._change:
-            self._adopt_strangers()
-
-    def _adopt_strangers(self) -> None:
-        known = {job.id for job in self.book.all()}
-        for recipe in self.runs.glob("*/config.yaml"):
-            folder = RunFolder(recipe.parent)
-            name = folder.path.name
-            if name in known or name.startswith(".") or folder.is_held:
-                continue
-            began, ended = recipe.stat().st_mtime, read_quietly(folder.path / "status.json").get("time", 0.0)
-            if is_whole(folder.finished):
-                state, says = "succeeded", "Found in the folder of runs, finished."
-            else:
-                state, says = "interrupted", "Found in the folder of runs; it had ended before its last step."
-            self.book.add(Job(name, state, submitted=began, queued=began, started=began, ended=ended, sentence=says))
+            for job in strangers(self.runs, {job.id for job in self.book.all()}):
+                self.book.add(job)
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
-    def _end(self, id: str, intent: str, number: int) -> Job:
+    def _end(self, id: str, intent: Intent, number: int) -> Job:
         self._refuse_reader()
         with self._change:
             job = self.book.get(id)
@@ -325,13 +341,35 @@ class Runner:
                 return self.book.change(id, state="cancelled", ended=time.time(), sentence="Taken out of the line.")
             if job.is_over:
                 raise ValueError(f"The run {id} is over already: {job.state}.")
-            says = "Stopping: it saves first." if intent == "stop" else "Being killed."
-            job = self.book.change(id, intent=intent, asked=job.asked or time.time(), sentence=says)
             if job.is_here:
-                self._group(job).signal(number)
-        if not job.is_here:
+                job = self._tell(job, intent, number)
+                self._wake.set()
+                return job
+        return self._end_elsewhere(job, intent)
+
+    def _tell(self, job: Job, intent: Intent, number: int) -> Job:
+        """Signal a job's processes first and write it down then: a full disk must not keep a job going."""
+        self._group(job).signal(number)
+        self._told[job.id] = intent
+        says = {"stop": "Stopping: it saves first.", "kill": "Being killed.", "leave": "The app ends: it saves."}[
+            intent
+        ]
+        try:
+            return self.book.change(job.id, intent=intent, asked=job.asked or time.time(), sentence=says)
+        except ValueError as error:
+            log.warning("%s was told to %s, which could not be written down: %s", job.id, intent, error)
+            return replace(job, intent=intent, sentence=says)
+
+    def _end_elsewhere(self, job: Job, intent: Intent) -> Job:
+        if self.away is None and intent == "kill":
+            says = "Given up here, where Hugging Face Jobs cannot be reached from; it may still run there."
+            return self.book.change(job.id, state="cancelled", ended=time.time(), sentence=says)
+        job = self.book.change(job.id, intent=intent, asked=job.asked or time.time(), sentence="Being cancelled.")
+        try:
             self._elsewhere().stop(job)
-        self._wake.set()
+        except ValueError:
+            self.book.change(job.id, intent="")  # it was not told, and goes on
+            raise
         return job
 
     def _elsewhere(self) -> Away:
@@ -339,8 +377,15 @@ class Runner:
             raise ValueError("Hugging Face Jobs needs a Space, whose image runs there, and a token (HF_TOKEN).")
         return self.away
 
+    def _command(self, job: Job, folder: RunFolder, config: RunConfig) -> list[str]:
+        recipe = folder.path / "config.yaml"
+        return training_command(sys.executable, job.devices, config, str(recipe), str(folder.path))
+
     def _group(self, job: Job) -> Group:
-        return Group(job.id, job.pid)
+        return Group(self._mark(job.id), job.pid)
+
+    def _mark(self, id: str) -> str:
+        return str(self.runs / id)  # two apps may have runs of one name
 
     def _new_folder(self, name: str) -> RunFolder:
         """A folder that nobody else has."""
@@ -357,26 +402,3 @@ class Runner:
     def _refuse_reader(self) -> None:
         if not self.writes:
             raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
-
-
-def command_of(job: Job, folder: RunFolder, config: RunConfig) -> list[str]:
-    """The training program of a job, through Accelerate's launcher where it has several devices."""
-    train = ["training", "train", str(folder.path / "config.yaml"), "--folder", str(folder.path)]
-    python = [sys.executable, "-m"]
-    if job.devices == 1:
-        return [*python, *train]
-    if config.train.device == "cpu":  # Accelerate's launcher would start one process alone
-        return [*python, "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.devices), "-m", *train]
-    return [
-        *python, "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(job.devices), "--num_machines", "1",
-        "--mixed_precision", config.train.mixed_precision, "--dynamo_backend", "no", "--main_process_port", "0",
-        "-m", *train,
-    ]  # fmt: skip
-
-
-def read_quietly(path: Path) -> dict[str, Any]:
-    """A JSON object; {} where there is none, or a broken one."""
-    try:
-        return read_json(path, missing={})
-    except (ValueError, OSError):
-        return {}

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 NICE = 10
+ROOM = 500  # bytes of the note
 EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
@@ -24,10 +25,12 @@ def main() -> None:
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which the training would inherit
     os.nice(NICE)
     before = kills()
-    code = subprocess.call(command)
-    draft = note.with_name(f".{note.name}")
-    draft.write_text(json.dumps({"code": code, "out_of_memory": kills() > before, "time": time.time()}), "utf-8")
-    os.replace(draft, note)
+    with note.open("w+", encoding="utf-8") as file:
+        file.write(" " * ROOM)  # taken now: the disk may be full at the end
+        file.flush()
+        code = subprocess.call(command)
+        file.seek(0)
+        file.write(json.dumps({"code": code, "out_of_memory": kills() > before, "time": time.time()}))
     sys.exit(code if code >= 0 else 128 - code)
 
 

@@ -23,6 +23,8 @@ def verdict(
     kept = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
     if reason == "finished" and exit_code in (0, None):
         return "succeeded", sentence
+    if reason == "time":
+        return "cancelled", sentence
     if intent == "kill":
         return "cancelled", f"Killed. {kept}"
     if reason == "stopped":
@@ -32,6 +34,8 @@ def verdict(
         return "interrupted", f"{why} {sentence}"
     if reason in FAILURES:
         return "failed", sentence
+    if exit_code == -15 and intent in ("stop", "leave"):
+        return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {kept}"
     if intent == "stop":
         return "cancelled", f"It did not stop in time and was killed. {kept}"
     if exit_code is None or intent == "leave":

@@ -13,7 +13,8 @@ import torch
 from ctm.checkpoint import load, load_weights
 from tests.training.jobs.conftest import end, environment, submit, tiny, trains, until
 from tests.training.test_loop import figures, weights
-from training.jobs.processes import MARK
+from training.jobs.book import Job, JobBook
+from training.jobs.processes import MARK, Group
 from training.jobs.runner import Runner
 from training.loop import train
 from training.runs import RunFolder
@@ -90,7 +91,7 @@ def test_one_that_does_not_stop_is_killed_with_all_its_processes(runner, monkeyp
         "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
         "print('ready', flush=True); time.sleep(600)"
     )
-    monkeypatch.setattr("training.jobs.runner.command_of", lambda *_: [sys.executable, "-c", stubborn])
+    monkeypatch.setattr("training.jobs.runner.training_command", lambda *_: [sys.executable, "-c", stubborn])
     runner.patience = 1.0
     id = submit(runner, tiny())
     until(lambda: (log := runner.runs / id / "log.txt").is_file() and "ready" in log.read_text())
@@ -208,15 +209,123 @@ def test_the_end_of_the_app_saves_its_job(runner):
     assert RunFolder(runner.runs / id).steps()
 
 
-def test_a_second_app_on_the_same_folder_only_reads(runner):
-    id = submit(runner, tiny())
+def test_a_second_app_on_the_same_folder_only_reads_until_the_first_has_ended(runner, monkeypatch):
+    monkeypatch.setattr("training.jobs.runner.RETRY", 0.1)
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
     other = Runner(runner.runs, environment=environment())
     other.start()
-    assert not other.writes and other.book.get(id).id == id
-    for ask in (other.stop, other.kill, other.resume, other.remove):
-        with pytest.raises(ValueError, match="Another app looks after"):
-            ask(id)
-    other.close()
+    try:
+        assert not other.writes and other.book.get(id).id == id
+        for ask in (other.stop, other.kill, other.resume, other.remove):
+            with pytest.raises(ValueError, match="Another app looks after"):
+                ask(id)
+        end_without_jobs(runner)
+        until(lambda: other.writes, 10)
+        other.stop(id)
+        until(lambda: over(other, id))
+        assert other.book.get(id).state == "cancelled"
+    finally:
+        end(other)
+
+
+def test_a_job_that_still_saves_when_the_next_app_begins_goes_on_by_itself(runner):
+    """The usual quick restart: the app ended, its job is told to save and is not done yet."""
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    runner.close(patience=0.0)
+    assert runner.book.get(id).state == "running" and runner.book.get(id).intent == "leave"
+    other = Runner(runner.runs, environment=environment(), resumes=True)
+    other.start()
+    try:
+        until(lambda: other.book.get(id).attempt == 2 and other.book.get(id).state == "running")
+    finally:
+        end(other)
+
+
+def test_the_end_of_the_app_leaves_a_stopping_job_to_its_save(runner, monkeypatch):
+    signals = []
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    monkeypatch.setattr(Group, "signal", lambda self, number: signals.append(number))
+    runner.stop(id)
+    runner.close(patience=0.0)
+    assert signals == [signal.SIGTERM]
+    monkeypatch.undo()
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    end(other)
+
+
+def test_killed_by_the_system_is_not_a_restart_of_the_app(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    runner._group(runner.book.get(id)).signal(signal.SIGKILL)
+    until(lambda: over(runner, id))
+    job = runner.book.get(id)
+    assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.sentence
+
+
+def test_two_folders_may_have_runs_of_one_name(tmp_path):
+    runners = [Runner(tmp_path / name, environment=environment()) for name in ("a", "b")]
+    try:
+        for one in runners:
+            one.start()
+            submit(one, tiny(endless=True))
+        ids = [one.book.all()[0].id for one in runners]
+        until(lambda: all(trains(one, id) for one, id in zip(runners, ids, strict=True)))
+        runners[0].kill(ids[0])
+        until(lambda: over(runners[0], ids[0]))
+        time.sleep(1.0)
+        assert runners[1].book.get(ids[1]).state == "running"
+    finally:
+        for one in runners:
+            end(one)
+
+
+def test_a_full_disk_does_not_keep_a_job_going(runner, monkeypatch):
+    """The book cannot be written: a job is stopped all the same, and how it ended is written once there is room."""
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+
+    def full(self, *_, **__):
+        raise ValueError("The book of jobs cannot be used just now: database or disk is full.")
+
+    monkeypatch.setattr(JobBook, "change", full)
+    assert runner.stop(id).intent == "stop"
+    until(lambda: RunFolder(runner.runs / id).ending().get("reason") == "stopped")
+    assert runner.book.get(id).state == "running", "nothing could be written"
+    monkeypatch.undo()
+    until(lambda: over(runner, id))
+    assert runner.book.get(id).state == "cancelled"
+
+
+def test_room_is_made_before_a_deletion_is_written_down(runner, monkeypatch):
+    id = submit(runner, tiny())
+    until(lambda: over(runner, id))
+    remove = JobBook.remove
+
+    def needs_room(self, id):
+        assert not list(runner.runs.glob(f"*{id}*")), "what was deleted still takes its room"
+        remove(self, id)
+
+    monkeypatch.setattr(JobBook, "remove", needs_room)
+    runner.remove(id)
+    assert runner.book.all() == []
+
+
+def test_a_job_elsewhere_that_cannot_be_reached_any_more_can_be_given_up(runner):
+    runner.book.add(Job("gone", "running", place="a10g-small", namespace="alice", remote="123"))
+    with pytest.raises(ValueError, match="Hugging Face Jobs needs a Space"):
+        runner.stop("gone")
+    assert "may still run there" in runner.kill("gone").sentence
+    runner.remove("gone")
+
+
+def test_a_job_with_more_devices_than_there_are_says_so(runner, monkeypatch):
+    id = submit(runner, tiny(device="auto"), devices=64)
+    until(lambda: over(runner, id))
+    assert runner.book.get(id).state == "failed" and "devices" in runner.book.get(id).sentence
 
 
 def test_runs_of_the_command_line_are_entered(tmp_path):
@@ -259,7 +368,11 @@ def test_a_job_sees_a_clean_environment(tmp_path):
         assert len(members) == 2
         for process in members:
             seen = process.environ()
-            assert seen[MARK] == id and seen["OMP_NUM_THREADS"] in {"1", "2"} and seen["HF_TOKEN"] == "hf_for_jobs"
+            assert (
+                seen[MARK] == str(runner.runs / id)
+                and seen["OMP_NUM_THREADS"] in {"1", "2"}
+                and seen["HF_TOKEN"] == "hf_for_jobs"
+            )
             assert seen["HF_HOME"] == nonsense["HF_HOME"]
             assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & seen.keys()
             assert "hf_for_jobs" not in " ".join(process.cmdline()), "anybody may read arguments"

@@ -5,6 +5,7 @@ import pytest
 from training.jobs.verdict import verdict
 
 FINISHED = {"reason": "finished", "sentence": "All 12 steps are done."}
+TIME = {"reason": "time", "sentence": "Its time was over (train.minutes): saved at step 8 of 12."}
 STOPPED = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12."}
 
 
@@ -22,7 +23,8 @@ def failed(reason: str) -> dict:
         (-9, {}, "kill", "cancelled", "Killed."), (-9, {}, "stop", "cancelled", "did not stop in time"),
         (1, failed("nan"), "", "failed", "Lower"), (1, failed("memory"), "leave", "failed", "Lower"),
         (1, failed("disk"), "", "failed", "Lower"), (1, failed("refused"), "stop", "failed", "Lower"),
-        (None, {}, "", "interrupted", "restarted"), (-15, {}, "leave", "interrupted", "restarted"),
+        (None, {}, "", "interrupted", "restarted"), (-15, {}, "leave", "interrupted", "before it had begun"),
+        (-15, {}, "stop", "cancelled", "before it had begun"), (0, TIME, "", "cancelled", "time was over"),
         (-9, {}, "", "failed", "for want of memory"), (-11, {}, "", "failed", "signal 11"), (3, {}, "", "failed", "code 3"),
         (0, {}, "", "failed", "without saying"), (0, {"reason": "sunshine"}, "", "failed", "without saying"),
         (None, {"reason": ["odd"]}, "", "interrupted", "restarted"),
