@@ -18,6 +18,7 @@ if not ((PORT := os.environ.get("GRADIO_SERVER_PORT", "7860")).isdecimal() and i
 
 import ui.page
 import ui.server
+from ctm.stores.accounts import token_here
 from training.jobs.courier import Courier
 from training.jobs.remote import RemoteJobs
 from training.jobs.runner import Runner
@@ -40,8 +41,7 @@ def main() -> None:
     trainings = find_trainings(models)
     page = ui.page.build(Services(models), trainings, access)
     page.queue(max_size=64)
-    trainings.begin()
-    ui.server.serve(page, access, host, port, on_end=trainings.close)
+    ui.server.serve(page, access, host, port, on_end=trainings.close, on_start=trainings.begin)
 
 
 def find_access(host: str) -> Access:
@@ -65,7 +65,7 @@ def find_models() -> Models:
 
 def find_trainings(models: Models) -> Trainings:
     """Runs and who looks after them, from the environment."""
-    token, space = os.environ.get("HF_TOKEN", ""), os.environ.get("SPACE_ID", "")
+    token, space = token_here(), os.environ.get("SPACE_ID", "")
     remote = RemoteJobs(token) if token and space else None
     runner = Runner(
         HOME / "runs", token=token, resumes=os.environ.get("CTM_RESUME") == "1", remote=remote, hub=models.listed, space=space

@@ -55,7 +55,7 @@ CHARTS = (
     ),
     Chart(
         id="accuracy", title="Accuracy", percent=True,
-        help="Share of right answers. Held out: on samples that it is never trained on.",
+        help="Share of right answers; one of many positions is right when all of them are. Held out: never trained on.",
         series=(
             Series("accuracy", "training, last tick", noisy=True),
             Series("validation_accuracy_last", "held out, last tick"),

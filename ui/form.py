@@ -17,6 +17,13 @@ from training.config import FinishConfig, LossConfig, OptimConfig, RunConfig, Tr
 from training.tasks import registry
 
 Kind = Literal["whole", "number", "switch", "choice", "text"]
+EXPECTED: dict[Kind, tuple[Any, str]] = {
+    "whole": (int | float, "a whole number"),
+    "number": (int | float, "a number"),
+    "switch": (int | float, "yes or no"),
+    "choice": (str, "one of its choices"),
+    "text": (str, "a text"),
+}
 GROUPS: dict[str, tuple[str, type[Settings]]] = {
     "model": ("The machine", CTMConfig),
     "loss": ("The loss", LossConfig),
@@ -57,9 +64,9 @@ class Field:
             return None if self.empty or self.kind != "text" else ""
         if self.kind == "whole" and isinstance(given, float) and given.is_integer():
             return int(given)
-        kind = {"switch": int | float, "whole": int | float, "number": int | float}.get(self.kind, str)
+        kind, words = EXPECTED[self.kind]
         if not isinstance(given, kind) or (isinstance(given, bool) and self.kind != "switch"):
-            raise ValueError(f"Setting `{self.name}` is not what it should be: got {str(given)[:60]!r}.")
+            raise ValueError(f"Setting `{self.name}` must be {words}: got {str(given)[:60]!r}.")
         return given
 
 

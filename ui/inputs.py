@@ -1,4 +1,4 @@
-"""Picture inputs that hand over files unopened, so that one place, `ui.pictures`, says what is wrong with them.
+"""Inputs that hand over what they were given unjudged, so that one place says what is wrong with it: `ui.pictures` of pictures.
 
 Gradio's own picture component opens a file first and answers a broken one with a nameless error. Its sketchpad wants a tool
 picked before the first stroke and loads a megabyte of drawing library; a canvas is enough here.
@@ -21,6 +21,19 @@ class PictureInput(gr.Image):
         if payload is None:
             return None
         return payload.url if payload.url and payload.url.startswith("data:") else payload.path
+
+
+class RunInput(gr.Dropdown):
+    """A choice of a run. What is chosen may leave the list at any moment; whoever is given it looks it up in any case.
+
+    Gradio's own refuses what is not in the list of this session, with an error each second in a page whose run was deleted.
+    """
+
+    def get_block_name(self) -> str:
+        return "dropdown"  # the browser draws it as any gr.Dropdown
+
+    def preprocess(self, payload: Any) -> str:
+        return payload if isinstance(payload, str) else ""
 
 
 def drawing_input(elem_id: str) -> gr.HTML:

@@ -18,10 +18,14 @@ A machine that takes its time: it looks, thinks *tick by tick*, and stops when i
 CSS = """
 .gradio-container > main { max-width: 1500px; margin: 0 auto; }
 .facts table { display: table; width: auto; border: 0; }
+.facts tr { border: 0; }
 .facts td { border-width: 0 0 1px 0; border-color: var(--border-color-primary); overflow-wrap: anywhere; }
 .facts td:first-child { opacity: 0.7; padding-right: 1.5em; white-space: nowrap; }
 .facts th { display: none; }
-.settings > .form { align-items: flex-end; }
+.settings > .form > .block {
+  display: flex; flex-direction: column; justify-content: flex-end;
+  min-width: min(200px, 100%) !important; /* a checkbox of Gradio 6.31 ignores its own */
+}
 #run-actions { flex-wrap: wrap; }
 #run-actions > * { flex-grow: 0; }
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }

@@ -23,7 +23,14 @@ PORTS = range(7860, 7960)  # tried one after the other where none is named
 PATIENCE = 3  # seconds that open requests get to finish when the server ends
 
 
-def serve(blocks: gr.Blocks, access: Access, host: str, port: int | None, on_end: Callable[[], None]) -> None:
+def serve(
+    blocks: gr.Blocks,
+    access: Access,
+    host: str,
+    port: int | None,
+    on_end: Callable[[], None],
+    on_start: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C, then return; a second one ends what is still open at once.
 
     Args:
@@ -32,6 +39,7 @@ def serve(blocks: gr.Blocks, access: Access, host: str, port: int | None, on_end
         host: name or address to listen on.
         port: to listen on; None for the first free one of the usual ports.
         on_end: called when nobody is served any more, however that came.
+        on_start: called as soon as the port is ours: an app that cannot serve must begin nothing.
     """
     try:
         listener = listen(host, PORTS if port is None else [port])
@@ -44,6 +52,7 @@ def serve(blocks: gr.Blocks, access: Access, host: str, port: int | None, on_end
     )  # fmt: skip
     server = Server(config, app, blocks, address_of(host, listener))
     try:
+        on_start()
         server.run(sockets=[listener])
     finally:
         on_end()

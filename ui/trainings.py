@@ -1,6 +1,8 @@
 """What the Train tab asks for: runs to start, to watch, to compare and to end."""
 
+import contextlib
 import re
+import shlex
 import shutil
 import tempfile
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from ctm.stores import HubName, Unavailable
 from ctm.stores.base import is_whole
@@ -23,7 +26,7 @@ from training.jobs.remote import RemoteJobs
 from training.jobs.runner import Runner
 from training.outbox import LIVE, Outbox
 from training.runs import RunFolder
-from ui.curves import curves_value
+from ui.curves import curves_value, number
 from ui.form import changes_of, side_by_side, values_of
 from ui.models import RUN, Models
 
@@ -34,7 +37,10 @@ STATES = {"queued": "waiting for its turn", "running": "training", "succeeded": 
 MOST_PROCESSES = 16  # of a run on processors alone
 SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
 MOST_COMPARED = 6
-MOST_KEPT = 1_000  # runs whose views are remembered
+MOST_VIEWS, MOST_ROWS = 30, 10_000  # runs of which what was read is remembered
+PACK = "ctm-run-"  # what the folder of a packed run begins with
+KEPT = 3_600.0  # seconds that a packed run is kept: it is handed out at once, and may take gigabytes
+COMMAND = re.compile(r"python -m training train [\w ./:@,=+\"'\[\]{}-]{1,2000}")  # that a checkpoint may say made it
 PACKED = ("config.yaml", "command.txt", "origin.json", "status.json", "metrics.jsonl", "ending.json", "log.txt")
 
 
@@ -45,6 +51,7 @@ class Place:
     name: str  # "here", or hardware of Hugging Face Jobs
     label: str
     price: float | None  # dollars an hour; None where nothing is paid, or nobody says
+    devices: int = 1
 
 
 class Trainings:
@@ -102,15 +109,18 @@ class Trainings:
         """
         if source.startswith(EARLIER):
             folder = self.runner.folder(source.removeprefix(EARLIER))
-            return folder.config(), folder.command(), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
+            return config_of(folder), command_of(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
         if source.startswith(HUB):
             about = self.models.describe(source.removeprefix(HUB)).about
-            made = about.metrics.get("training", {})
-            if not isinstance(made.get("settings"), dict):
+            made = about.metrics.get("training")
+            told = made.get("settings") if isinstance(made, dict) else None
+            if not isinstance(told, dict):
                 raise ValueError(f"{about.name} does not tell the settings that it was trained with.")
-            config = RunConfig.read(made["settings"]).changed({"init_from": f"hub:{about.name}"})
-            command = f"{made.get('command') or 'python -m training train'} init_from=hub:{about.name}"
-            return config, command, name_of(HubName.read(about.name).repo.rpartition("/")[2])
+            ours = {"publish": {}, "init_from": f"hub:{about.name}"}  # where a run goes is not for a checkpoint to say
+            said = str(made.get("command"))
+            command = said if COMMAND.fullmatch(said) else "python -m training train"
+            name = HubName.read(about.name).repo.rpartition("/")[2]
+            return RunConfig.read(told | ours), f"{command} init_from=hub:{about.name}", name_of(name)
         path = next((path for path in self.recipes.glob("*.yaml") if path.stem == source), None)
         if path is None:
             raise ValueError(f"There is no recipe called {source[:60]!r}.")
@@ -120,19 +130,24 @@ class Trainings:
         """What the form shows for a source: the kind of task, and a value for each of its fields."""
         config, _, name = self.settings(source)
         return {"task": config.task["kind"], "name": name, "values": values_of(config), "publish": config.publish.model_dump(),
-                "init_from": config.init_from}  # fmt: skip
+                "beginnings": self.beginnings(config.init_from), "init_from": config.init_from}  # fmt: skip
 
     def devices(self) -> int:
         """Accelerators of this machine, or one processor."""
         return max(1, torch.cuda.device_count())
 
-    def beginnings(self) -> list[tuple[str, str]]:
-        """Checkpoints whose weights a run can begin with."""
-        return [("new weights", ""), *((f"the weights of {name}", name) for name in self.models.names())]
+    def beginnings(self, own: str = "") -> list[tuple[str, str]]:
+        """Weights that a run can begin with: new ones, those that its settings name, those of every checkpoint."""
+        as_before = [(f"the weights of {own.removeprefix('hub:')}, as its settings say", own)] if own else []
+        return [("new weights", ""), *as_before, *((f"the weights of {name}", name) for name in self.models.names())]
 
     def estimate(self, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would cost, from a few measured steps; takes a quarter of a minute."""
-        config, _ = self._configured(source, given, {}, "")
+        if torch.cuda.device_count() and any(job.is_here for job in self.runner.book.running()):
+            raise ValueError(
+                "A run is using the accelerator, which would be measured wrong and might lack memory: wait for its end."
+            )
+        config, _ = self._configured(source, given, {}, None)
         free = shutil.disk_usage(self.runner.runs).free / 2**30
         return measure(config, self.runner.environment) | {"free_gb": free}
 
@@ -146,7 +161,10 @@ class Trainings:
         except ValueError:  # nothing can be sent just now; the form works all the same
             return here
         return here + [
-            Place(one.name, f"Hugging Face Jobs: {one.title}" + (f", ${one.price:.2f} an hour" if one.price else ""), one.price)
+            Place(
+                one.name, f"Hugging Face Jobs: {one.title}" + (f", ${one.price:.2f} an hour" if one.price else ""), one.price,
+                one.devices,
+            )
             for one in there
         ]  # fmt: skip
 
@@ -158,7 +176,7 @@ class Trainings:
         *,
         name: str = "",
         publish: Mapping[str, Any] | None = None,
-        init_from: str = "",
+        init_from: str | None = None,
         place: str = HERE,
         timeout: int = 0,
         devices: int = 1,
@@ -171,7 +189,7 @@ class Trainings:
             by: who asks.
             name: what its id begins with; empty for the recipe's.
             publish: settings of publishing.
-            init_from: a checkpoint's name, as on the Think tab.
+            init_from: a checkpoint's name as on the Think tab, or empty for new weights; None for what the settings say.
             place: `here`, or hardware of Hugging Face Jobs.
             timeout: minutes that it may take there.
             devices: processes here, one a device.
@@ -179,24 +197,27 @@ class Trainings:
         publish = publish or {}
         config, command = self._configured(source, given, publish, init_from)
         name = name or self.settings(source)[2]
-        if config.publish.repo and self.courier:
-            self.courier.store.prove_writable(config.publish.repo, config.publish.private)
+        more: dict[str, Any] = {"devices": devices}
+        most = self.devices() if config.train.device != "cpu" else MOST_PROCESSES
         if place != HERE:
+            there = next((known for known in self.places() if known.name == place), None)
+            if there is None:
+                raise ValueError(f"There is no hardware {place[:60]!r} to send a run to just now.")
             if not config.publish.repo:
                 raise ValueError(
                     "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
                 )
             if not config.train.minutes:  # so that it saves and publishes before it is cut off
                 config = config.changed({"train.minutes": max(1, timeout - SPARE_MINUTES)})
-            more = {"place": place, "timeout": timeout, "namespace": self.namespace}
-            return self.runner.submit(config, name, command, by, **more).id
-        most = self.devices() if config.train.device != "cpu" else MOST_PROCESSES
-        if not 1 <= devices <= most:
+            more = {"place": place, "timeout": timeout, "namespace": self.namespace, "devices": there.devices}
+        elif not 1 <= devices <= most:
             raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")
-        return self.runner.submit(config, name, command, by, devices=devices).id
+        if config.publish.repo and self.courier:  # before hours are spent on what could not be sent
+            self.courier.store.prove_writable(config.publish.repo, config.publish.private)
+        return self.runner.submit(config, name, command, by, **more).id
 
     def _configured(
-        self, source: str, given: Mapping[str, Any], publish: Mapping[str, Any], init_from: str
+        self, source: str, given: Mapping[str, Any], publish: Mapping[str, Any], init_from: str | None
     ) -> tuple[RunConfig, str]:
         """The settings that a filled-in form stands for, and the command that would train the same."""
         config, command, _ = self.settings(source)
@@ -204,12 +225,20 @@ class Trainings:
         where = PublishConfig.read(publish, "publish").model_dump()
         moved = {f"publish.{key}": value for key, value in where.items() if value != getattr(config.publish, key)}
         words = as_overrides(changes)
-        if init_from:
-            words.append(f"init_from={init_from}")
-            moved["init_from"] = (
-                f"hub:{HubName.read(init_from)}" if "/" in init_from else str(self.models.verified(init_from))
-            )
-        return config.changed(changes | moved), " ".join([command, *words])
+        if init_from is not None and init_from != config.init_from:
+            moved["init_from"] = self._beginning(init_from)
+            words.append(f"init_from={moved['init_from']}")
+        return config.changed(changes | moved), " ".join([command, *map(shlex.quote, words)])
+
+    def _beginning(self, name: str) -> str:
+        """Where the weights of a checkpoint are: its folder, or its name on the Hub; empty for new weights."""
+        if not name:
+            return ""
+        if "/" in name:
+            return f"hub:{HubName.read(name)}"
+        folder = self.models.verified(name)
+        app = self.recipes.parent.resolve()
+        return str(folder.relative_to(app) if folder.is_relative_to(app) else folder)
 
     # --- to watch ------------------------------------------------------------------------------------------------
 
@@ -228,48 +257,49 @@ class Trainings:
 
     def watch(self, id: str) -> dict[str, Any]:
         """All that is shown of a run; read anew only when something of it has changed."""
-        return self._known(self._views, self.runner.book.get(id), self._view)
+        return self._known(self._views, MOST_VIEWS, self.runner.book.get(id), self._view)
 
-    def _known(self, kept: dict[str, tuple[Any, Any]], job: Job, read: Callable[[Job, RunFolder], Any]) -> Any:
+    def _known(
+        self, kept: dict[str, tuple[Any, Any]], most: int, job: Job, read: Callable[[Job, RunFolder, str], Any]
+    ) -> Any:
         """What was read of a run, read again if something has changed; many may ask at once."""
         folder = RunFolder(self.runner.runs / job.id)
         stamp = (job, stamps(folder))
         with self._look:
             if job.id not in kept or kept[job.id][0] != stamp:
-                if len(kept) >= MOST_KEPT:
-                    kept.clear()
-                kept[job.id] = (stamp, read(job, folder))
+                while len(kept) >= most:
+                    del kept[next(iter(kept))]  # the one that was read again longest ago
+                kept.pop(job.id, None)
+                # a version of before the reading: what is written meanwhile is read, and seen, the next time
+                kept[job.id] = (stamp, read(job, folder, f"{job.id} {hash(stamp)}"))
             return kept[job.id][1]
 
-    def _view(self, job: Job, folder: RunFolder) -> dict[str, Any]:
-        lines, status = folder.read_metrics(), folder.status()
-        step, steps = status.get("step", 0), status.get("steps", 0)
-        speed = status.get("steps_per_second") or 0.0
-        entries = Outbox(folder.path).entries()
+    def _view(self, job: Job, folder: RunFolder, version: str) -> dict[str, Any]:
+        lines, status = quietly(folder.read_metrics, []), status_of(folder)
+        step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
+        entries = quietly(Outbox(folder.path).entries, [])
         return {
-            "id": job.id, "state": job.state, "version": f"{job.id} {hash((job, stamps(folder)))}", "by": job.by,
+            "id": job.id, "state": job.state, "version": version, "by": job.by,
             "headline": headline(job, status), "sentence": job.sentence, "share": step / steps if steps else 0.0,
             "step": step, "steps": steps, "left": (steps - step) / speed if speed and job.state == "running" else None,
             "speed": speed, "curves": curves_value([(job.id, lines, steps)]), "log": tail(folder.log_file, self.runner.token),
-            "saved": folder.steps(), "finished": is_whole(folder.finished), "command": folder.command(),
+            "saved": folder.steps(), "finished": is_whole(folder.finished), "command": command_of(folder),
             "published": entries[-1].say() if entries else "", "publishing": bool(entries and entries[-1].state in LIVE),
             "address": entries[-1].url if entries else "", "size": size_of(folder.path), "place": job.place, "url": job.url,
             "submitted": job.submitted, "started": job.started, "ended": job.ended, "intent": job.intent,
+            "repo": quietly(lambda: config_of(folder).publish.repo, ""),
         }  # fmt: skip
 
     def history(self) -> list[list[Any]]:
         """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
-        return [self._known(self._rows, job, self._row) for job in self.jobs()]
+        return [self._known(self._rows, MOST_ROWS, job, self._row) for job in self.jobs()]
 
-    def _row(self, job: Job, folder: RunFolder) -> list[Any]:
-        try:
-            task, status = folder.config().task["kind"], folder.status()
-        except ValueError:
-            task, status = "?", {}
-        best = folder.last_validation().get("validation_accuracy_best")
+    def _row(self, job: Job, folder: RunFolder, _: str) -> list[Any]:
+        task, status = quietly(lambda: config_of(folder).task["kind"], "?"), status_of(folder)
+        best = number(quietly(folder.last_validation, {}).get("validation_accuracy_best"))
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
-            job.id, STATES[job.state], task, status.get("step", 0), None if best is None else round(100 * best, 2),
+            job.id, STATES[job.state], task, status["step"], None if best is None else round(100 * best, 2),
             round(took / 60, 1),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)), job.by, job.place,
             round(size_of(folder.path) / 2**20, 1),
@@ -278,8 +308,8 @@ class Trainings:
     def compare(self, ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
         """Curves of several runs in one value, and their settings side by side."""
         folders = [self.runner.folder(id) for id in ids[:MOST_COMPARED]]
-        curves = curves_value([(f.path.name, f.read_metrics(), f.status().get("steps", 0)) for f in folders])
-        return curves, side_by_side([(folder.path.name, folder.config()) for folder in folders])
+        curves = curves_value([(f.path.name, quietly(f.read_metrics, []), status_of(f)["steps"]) for f in folders])
+        return curves, side_by_side([(folder.path.name, config_of(folder)) for folder in folders])
 
     # --- to act --------------------------------------------------------------------------------------------------
 
@@ -299,7 +329,7 @@ class Trainings:
         """Send what a run has made to the Hub; how that stands."""
         if self.courier is None:
             raise ValueError("This app has no Hub to publish to.")
-        settings = PublishConfig.read({"repo": repo.strip(), "private": private}, "publish")
+        settings = PublishConfig.read({"repo": (repo or "").strip(), "private": bool(private)}, "publish")
         if not settings.repo:
             raise ValueError("Name the repository: namespace/name.")
         try:
@@ -308,7 +338,12 @@ class Trainings:
             raise ValueError(f"{error} Try again in a moment.") from None
 
     def checkpoint_name(self, id: str, step: int | None) -> str:
-        """How the Think tab names a saved step of a run, or its finished checkpoint."""
+        """How the Think tab names a saved step of a run; without a step its finished checkpoint, or else its newest one."""
+        folder = self.runner.folder(id)
+        if step is None and not is_whole(folder.finished):
+            if not (steps := folder.steps()):
+                raise ValueError(f"The run {id} has saved nothing yet that could think.")
+            step = steps[-1]
         return f"{RUN}{id}" if step is None else f"{RUN}{id}@{step}"
 
     def pack(self, id: str) -> str:
@@ -316,7 +351,8 @@ class Trainings:
         folder = self.runner.folder(id)
         steps = folder.steps()
         checkpoint = folder.finished if is_whole(folder.finished) else folder.checkpoint(steps[-1]) if steps else None
-        path = Path(tempfile.mkdtemp(prefix="ctm-run-")) / f"{folder.path.name}.zip"
+        forget_packs()
+        path = Path(tempfile.mkdtemp(prefix=PACK)) / f"{folder.path.name}.zip"
         try:
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
                 for name in PACKED:
@@ -327,6 +363,47 @@ class Trainings:
         except OSError as error:
             raise ValueError(f"The run cannot be packed: {error.strerror}.") from None
         return str(path)
+
+
+def forget_packs() -> None:
+    """Remove packed runs that were handed out long ago."""
+    for pack in Path(tempfile.gettempdir()).glob(f"{PACK}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or just removed
+            if time.time() - pack.stat().st_mtime > KEPT:
+                shutil.rmtree(pack)
+
+
+def quietly(read: Callable[[], Any], otherwise: Any) -> Any:
+    """What a file of a run says, or `otherwise` where it is broken: one odd run must not hide the others."""
+    try:
+        return read()
+    except (ValueError, OSError, TypeError, AttributeError, RecursionError):
+        return otherwise
+
+
+def config_of(folder: RunFolder) -> RunConfig:
+    """The settings of a run.
+
+    Raises:
+        ValueError: they are gone, or no settings.
+    """
+    try:
+        return folder.config()
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+        raise ValueError(
+            f"The settings of the run {folder.path.name} cannot be read: its config.yaml is broken."
+        ) from None
+
+
+def command_of(folder: RunFolder) -> str:
+    return quietly(folder.command, "unknown")
+
+
+def status_of(folder: RunFolder) -> dict[str, Any]:
+    """How far a run says that it is: numbers, whatever its file holds, and the name of its phase."""
+    said = quietly(folder.status, {})
+    found = {name: max(0.0, number(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
+    return {"phase": str(said.get("phase", "")), **found, "step": int(found["step"]), "steps": int(found["steps"])}
 
 
 def headline(job: Job, status: Mapping[str, Any]) -> str:
@@ -374,9 +451,9 @@ def tail(path: Path, secret: str) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    if size > TAIL:
-        text = text.partition("\n")[2]
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+    if size > TAIL:  # the first line is cut off, and might begin in the middle of the token
+        text = text.partition("\n")[2]
     return text.replace(secret, "•••") if secret else text
 
 

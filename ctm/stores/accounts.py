@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, httpx
+from huggingface_hub.utils import build_hf_headers, get_session, get_token_to_send, hf_raise_for_status, httpx
 
 from ctm.stores.base import Unavailable
 from ctm.stores.refusals import shortened
@@ -120,3 +120,8 @@ def read_account(said: Any) -> Account:
     if not isinstance(said["name"], str):
         raise TypeError("the name is no text")
     return Account(said["name"], roles)
+
+
+def token_here() -> str:
+    """The token of this machine: of the environment, or of whoever logged in here; empty if there is none."""
+    return get_token_to_send(None) or ""

@@ -24,7 +24,8 @@ LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_en
 NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
 OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
     "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
-    "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3, "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
+    "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3,
+    "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
 }  # fmt: skip
 
 
@@ -90,7 +91,9 @@ def test_a_field_says_what_its_setting_says(name):
     assert info.description and field.help.startswith(info.description) and len(field.help) > 3
     assert field.empty is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
-    bounds = {kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)}
+    bounds = {
+        kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)
+    }
     if field.kind in ("whole", "number"):
         told = field.help.removeprefix(info.description)
         for bound in bounds.values():
@@ -123,7 +126,9 @@ def test_what_the_form_shows_changes_nothing(name):
     assert changes_of(config, shown) == {}
     asked = {field.name for field in FIELDS.values() if field.task in ("", config.task["kind"])}
     assert shown.keys() == asked
-    given = {name: float(value) if type(value) is int else value for name, value in shown.items()}  # as browsers send them
+    given = {
+        name: float(value) if type(value) is int else value for name, value in shown.items()
+    }  # as browsers send them
     assert changes_of(config, given) == {}
     emptied = {name: "" if value is None else value for name, value in shown.items()}
     assert changes_of(config, emptied) == {}
@@ -173,14 +178,17 @@ def test_what_follows_from_the_task_follows_on():
 
 # --- what does not belong there ----------------------------------------------------------------------------------
 
+TRIED = sorted(
+    {*FIRST, "loss.mix", "loss.trunk", "loss.lookahead", "model.deep_nlms", "model.backbone_type", "optim.clip",
+     "task.length", "task.encoding", "train.device"}
+)  # fmt: skip
 WRONG = [
     [], [1], {}, {"a": 1}, "abc", "", None, math.nan, math.inf, -math.inf, 10**400, -(10**400), 1e308, -1e308, -1, 0.5, True,
     "${7*7}", "<script>", "1; rm -rf /", "env:HF_TOKEN", "!!python/object:os.system", "\x00", "\ud800", "x" * 10_000, b"1",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted({*FIRST, "loss.mix", "loss.trunk", "model.deep_nlms", "model.backbone_type", "optim.clip",
-                                         "loss.lookahead", "task.length", "task.encoding", "train.device"}))  # fmt: skip
+@pytest.mark.parametrize("name", TRIED)
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:20])
 def test_what_is_no_value_gets_a_sentence(name, value):
     config = recipe()
@@ -229,7 +237,9 @@ def filled_in(draw) -> tuple[str, dict[str, Any]]:
     chosen = draw(st.lists(st.sampled_from(sorted(values_of(CONFIG[name]))), max_size=4, unique=True))
     values: dict[str, Any] = {}
     for field in (FIELDS[key] for key in chosen):
-        likely = st.sampled_from(field.choices) if field.choices else st.integers(0, 200) | st.floats(0, 2) | st.booleans()
+        likely = (
+            st.sampled_from(field.choices) if field.choices else st.integers(0, 200) | st.floats(0, 2) | st.booleans()
+        )
         values[field.name] = draw(likely | ANYTHING)
     return name, values
 
@@ -245,7 +255,9 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
     except ValueError as error:
         assert is_a_sentence(str(error)), str(error)
         return
-    assert RunConfig.read(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, "it can be put down"
+    assert RunConfig.read(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
+        "it can be put down"
+    )
     assert make_task(changed.task).name == config.task["kind"]
     assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
     plain = config.model_dump(mode="json")

@@ -5,7 +5,7 @@ const HUES = {
   dark: ["#56B4E9", "#E69F00", "#2CC49A", "#E39CC5", "#F0E442", "#FF8A4C", "#B79AEA", "#BBBBBB"],
 };
 const DASHES = [[], [6, 4], [1.5, 3.5], [9, 3, 2, 3]];
-const MARGIN = { left: 46, right: 12, top: 10, bottom: 24 };
+const MARGIN = { left: 56, right: 12, top: 10, bottom: 24 };
 
 function readLook() {
   const page = getComputedStyle(element.querySelector(".curves")), dark = element.closest(".dark") !== null;

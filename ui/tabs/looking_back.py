@@ -17,7 +17,7 @@ def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch
     table = gr.Dataframe(
         headers=list(COLUMNS), datatype=list(TYPES), interactive=False, show_search="filter", elem_id="history", wrap=True,
         max_height=600, label="A click on a run opens it", show_label=True,
-        column_widths=["24%", *["8%"] * 5, "12%", *["8%"] * 3],
+        column_widths=[f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)],  # a phone scrolls
     )  # fmt: skip
     tab.select(trainings.history, None, table, **QUIET)
 

@@ -12,6 +12,7 @@ from ui.trainings import EARLIER, HUB, Trainings
 from ui.words import duration, plain, table_of
 
 HERE = "here"
+NOT_ESTIMATED = "*Estimate* trains a few steps to see what the run would take."
 MEASURING = {"concurrency_limit": 1, "concurrency_id": "measuring", **PRIVATE}
 
 
@@ -30,7 +31,7 @@ class Form:
         filled = trainings.form(self.first) if self.first else {"task": "", "values": {}, "name": "", "publish": {}}
         with gr.Row():
             self.source = gr.Dropdown(
-                sources, value=self.first, label="Recipe", elem_id="source", scale=2, min_width=280,
+                sources, value=self.first or None, label="Recipe", elem_id="source", scale=2, min_width=280,
                 info="settings to begin with: a file of configs/, or an earlier run",
             )  # fmt: skip
             self.hub = gr.Textbox(
@@ -38,15 +39,15 @@ class Form:
                 min_width=280, elem_id="from-hub", submit_btn="Take its settings",
                 info="its settings and weights; optimiser and step count begin anew",
             )  # fmt: skip
-            self.name = gr.Textbox(filled["name"], label="Name", max_length=40, elem_id="run-name", min_width=160)
+            self.name = gr.Textbox(
+                filled["name"], label="Name", max_length=40, elem_id="run-name", min_width=160, info="its time is added"
+            )
         self.components = self._lay_out(filled)
         self._lay_out_goal(filled)
         with gr.Row():
             self.ask = gr.Button("Estimate", elem_id="estimate", min_width=160)
             self.start = gr.Button("Start training", variant="primary", elem_id="start", min_width=160)
-        self.cost = gr.Markdown(
-            "*Estimate* trains a few steps to see what the run would take.", elem_id="cost", elem_classes="facts"
-        )
+        self.cost = gr.Markdown(NOT_ESTIMATED, elem_id="cost", elem_classes="facts")
 
     def _lay_out(self, filled: Mapping[str, Any]) -> dict[Field, Any]:
         """A component for each setting: those that matter first, the others folded."""
@@ -113,19 +114,26 @@ class Form:
             self.private,
             *self.of_task.values(),
             *self.components.values(),
+            self.beginning,
             self.cost,
         ]
+        page.load(self._empty, None, [part for field, part in self.components.items() if field.empty], **QUIET)
         self.source.input(self._fill, self.source, filled, **PRIVATE)
         self.hub.submit(self._fill_from_hub, self.hub, [self.source, *filled], **ACTS)
-        tab.select(self._list_anew, None, [self.source, self.place, self.beginning], **ACTS, show_progress="hidden")
+        tab.select(self._list_anew, None, [self.source, self.place], **ACTS, show_progress="hidden")
         watch.buttons["again"].click(self._fill_again, watch.run, [self.source, rooms, *filled], **PRIVATE)
         given = [self.source, *self.goal, *self.components.values()]
         self.ask.click(lambda: "Measuring a few steps …", None, self.cost, **QUIET).then(
-            self._estimate, [self.source, self.place, self.beginning, *self.components.values()], self.cost, **MEASURING
-        )
+            self._estimate, [self.source, self.place, *self.components.values()], self.cost, **MEASURING
+        ).failure(lambda: NOT_ESTIMATED, None, self.cost, **QUIET)
         self.start.click(self._start, given, [watch.run, rooms], **ACTS).success(
             watch.show, [watch.run, watch.seen], watch.parts, **QUIET
         )
+
+    def _empty(self) -> list[Any]:
+        """The first source's values of settings that may be empty: Gradio 6.31 begins with 0 where a number has no value."""
+        values = self.trainings.form(self.first)["values"] if self.first else {}
+        return [values.get(field.name) for field in self.components if field.empty]
 
     def _fill(self, source: str) -> list[Any]:
         """Put a source's settings into the form."""
@@ -137,7 +145,8 @@ class Form:
         return [
             form["name"], publish["repo"], publish["every_minutes"], publish["private"],
             *(gr.Row(visible=kind == form["task"]) for kind in self.of_task),
-            *(values.get(field.name) if field.task in ("", form["task"]) else gr.skip() for field in self.components), "",
+            *(values.get(field.name) if field.task in ("", form["task"]) else gr.skip() for field in self.components),
+            gr.Dropdown(form["beginnings"], value=form["init_from"]), NOT_ESTIMATED,
         ]  # fmt: skip
 
     def _fill_again(self, id: str) -> list[Any]:
@@ -146,7 +155,7 @@ class Form:
 
     def _fill_from_hub(self, name: str, request: gr.Request) -> list[Any]:
         source = HUB + (name or "").strip()
-        owner_only(self.access, request, self.trainings.form, source)  # asks the Hub, with the owner's eyes
+        owner_only(self.access, request, self.trainings.form, source)  # asks the Hub
         return [
             gr.Dropdown([*self.trainings.sources(), (f"as {name}, from the Hub", source)], value=source),
             *self._fill(source),
@@ -156,7 +165,7 @@ class Form:
         """What there is to choose from now; only who may start asks what hardware there is."""
         places = self.trainings.places() if self.access.who(request) else []
         where = gr.Dropdown([(place.label, place.name) for place in places]) if places else gr.skip()
-        return [gr.Dropdown(self.trainings.sources()), where, gr.Dropdown(self.trainings.beginnings())]
+        return [gr.Dropdown(self.trainings.sources()), where]
 
     def _given(self, source: str, values: tuple[Any, ...]) -> dict[str, Any]:
         """What was filled in, for the fields of this source's task."""
@@ -164,7 +173,7 @@ class Form:
         pairs = zip(self.components, values, strict=True)
         return {field.name: value for field, value in pairs if field.task in ("", task)}
 
-    def _estimate(self, request: gr.Request, source: str, place: str, beginning: str, *values: Any) -> str:
+    def _estimate(self, request: gr.Request, source: str, place: str, *values: Any) -> str:
         def ask() -> str:
             found = self.trainings.estimate(source, self._given(source, values))
             prices = {known.name: known.price for known in self.trainings.places()}
@@ -182,7 +191,7 @@ class Form:
             publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": every or 0}
             return self.trainings.start(
                 source, self._given(source, values), by, name=(name or "").strip(), publish=publish, place=place or HERE,
-                init_from=beginning or "", timeout=int(timeout or 0), devices=int(devices or 1),
+                init_from=beginning, timeout=int(timeout or 0), devices=int(devices or 1),
             )  # fmt: skip
 
         id = owner_only(self.access, request, begin)

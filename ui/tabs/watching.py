@@ -1,5 +1,6 @@
 """Watching one run: what it does, its curves, its log, its checkpoints, and what the owner can do with it."""
 
+import html
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,14 @@ import gradio as gr
 from ui.access import Access, Refused
 from ui.curves import curves_view
 from ui.drawn import drawn
+from ui.inputs import RunInput
 from ui.services import Services
 from ui.trainings import STATES, Trainings
 from ui.words import bar_of, duration, plain, table_of
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}  # every second, in every open tab
+SOON: dict[str, Any] = PRIVATE | {"queue": False}  # a full queue must not keep a run going
 ACTS: dict[str, Any] = PRIVATE | {"concurrency_limit": 4, "concurrency_id": "training"}
 NOTHING = "### There is no run yet\nBegin one under *New run*."
 NEWEST = "newest"
@@ -38,13 +41,20 @@ class Watch:
         self.seen = gr.State("")  # what this visitor was shown last
         self.asked = gr.State(("", ""))  # what this visitor was asked: what to do, and with which run
         with gr.Row(equal_height=True):
-            self.run = gr.Dropdown([], label="Run", elem_id="run", scale=4, min_width=280, info="the newest first")
+            self.run = RunInput([], label="Run", elem_id="run", scale=4, min_width=280, info="the newest first")
             with gr.Column(scale=6, min_width=280):
                 self.headline = gr.Markdown(NOTHING, elem_id="headline")
         with gr.Row(elem_id="run-actions"):
             small: dict[str, Any] = {"visible": False, "scale": 0, "size": "md"}
             self.step = gr.Dropdown(
-                [], show_label=False, visible=False, elem_id="step", min_width=170, scale=0, container=False
+                [],
+                label="Saved step",
+                show_label=False,
+                visible=False,
+                elem_id="step",
+                min_width=170,
+                scale=0,
+                container=False,
             )
             self.buttons = {
                 "think": gr.Button("Think with this checkpoint", elem_id="think-with-run", min_width=240, **small),
@@ -80,27 +90,36 @@ class Watch:
         """What `show` fills."""
         return [
             self.run, self.seen, self.headline, self.curves, self.facts, self.log, self.step, self.publishing,
-            *self.buttons.values(),
+            self.repo, *self.buttons.values(),
         ]  # fmt: skip
 
     def show(self, id: str | None, seen: str, request: gr.Request) -> list[Any]:
         """Everything of a run that this visitor was not shown yet; nothing at all where nothing is new."""
         choices = self.trainings.choices()
-        known = [known for _, known in choices]
-        id = id if id in known else self.trainings.current()
-        view = self.trainings.watch(id) if id else None
-        may = self.access.who(request) is not None
-        version = f"{may} {hash(tuple(choices))} {view['version'] if view else ''}"
-        if version == seen:
+        known = {known for _, known in choices}
+        gone = id not in known
+        id = self.trainings.current() if gone else id
+        try:
+            view = self.trainings.watch(id) if id else None
+        except ValueError:  # it was deleted this very moment
             return [gr.skip()] * len(self.parts)
-        shown = [gr.Dropdown(choices, value=id), version]
+        may = self.access.who(request) is not None
+        runs, version = f"{hash(tuple(choices))}", f"{may} {view['version'] if view else ''}"
+        if f"{runs} {version}" == seen:
+            return [gr.skip()] * len(self.parts)
+        # a choice that is being made while this is on its way must not be undone
+        listed = gr.skip() if seen.startswith(f"{runs} ") else gr.Dropdown(choices)
+        shown = [gr.Dropdown(choices, value=id) if gone else listed, f"{runs} {version}"]
+        again = bool(id) and id in seen.split()
         if view is None:
             hidden = [gr.Button(visible=False)] * len(self.buttons)
-            return [*shown, NOTHING, None, "", "", gr.Dropdown(visible=False), gr.Accordion(visible=False), *hidden]
+            nothing = [NOTHING, None, "", "", gr.Dropdown(visible=False), gr.Accordion(visible=False), gr.skip()]
+            return [*shown, *nothing, *hidden]
         possible = what_is_possible(view, may)
         return [
-            *shown, headline_of(view), view["curves"], facts_of(view), view["log"], steps_of(view, id in seen.split()),
-            gr.Accordion(visible="publish" in possible), *(gr.Button(visible=name in possible) for name in self.buttons),
+            *shown, headline_of(view), view["curves"], facts_of(view), view["log"], steps_of(view, again),
+            gr.Accordion(visible="publish" in possible), gr.skip() if again else view["repo"],
+            *(gr.Button(visible=name in possible) for name in self.buttons),
         ]  # fmt: skip
 
     def connect(self, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
@@ -131,13 +150,13 @@ class Watch:
         given = [self.run, self.seen]
         for name in ("stop", "resume"):
             act = getattr(self.trainings, name)
-            self.buttons[name].click(self._acting(act), self.run, None, **ACTS).then(
+            self.buttons[name].click(self._acting(act), self.run, None, **SOON).then(
                 self.show, given, self.parts, **QUIET
             )
         for name in QUESTIONS:
-            self.buttons[name].click(self._asking(name), self.run, [self.asked, self.question, self.sure], **ACTS)
+            self.buttons[name].click(self._asking(name), self.run, [self.asked, self.question, self.sure], **SOON)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, **QUIET)
-        self.yes.click(self._do_asked, self.asked, self.sure, **ACTS).then(self.show, given, self.parts, **QUIET)
+        self.yes.click(self._do_asked, self.asked, self.sure, **SOON).then(self.show, given, self.parts, **QUIET)
         self.publish.click(self._acting(self.trainings.publish), [self.run, self.repo, self.private], None, **ACTS)
         self.buttons["pack"].click(self._pack, self.run, self.packed, **ACTS)
 
@@ -158,10 +177,13 @@ class Watch:
         return ask
 
     def _do_asked(self, asked: tuple[str, str], request: gr.Request) -> Any:
-        name, id = asked
-        if name not in QUESTIONS:
-            raise gr.Error("Nothing was asked.", title="Not done", print_exception=False)
-        owner_only(self.access, request, getattr(self.trainings, name), id)
+        def act() -> None:
+            name, id = asked
+            if name not in QUESTIONS:
+                raise ValueError("Nothing was asked.")
+            getattr(self.trainings, name)(id)
+
+        owner_only(self.access, request, act)
         return gr.Row(visible=False)
 
     def _pack(self, id: str, request: gr.Request) -> Any:
@@ -173,7 +195,7 @@ class Watch:
             name = self.trainings.checkpoint_name(id, None if step in (None, NEWEST) else int(step))
             self.services.info(name)
         except ValueError as error:
-            raise gr.Error(str(error), title="Not done", print_exception=False) from None
+            raise gr.Error(html.escape(str(error), quote=False), title="Not done", print_exception=False) from None
         labels = [(label, known) for label, known in self.services.labels() if known != name]
         return gr.Dropdown([*labels, (name, name)], value=name), gr.Tabs(selected="think")
 
@@ -184,9 +206,9 @@ def owner_only(access: Access, request: gr.Request, act: Callable[..., Any], *gi
         access.check(request)
         return act(*given)
     except Refused as error:
-        raise gr.Error(str(error), title="Not allowed", print_exception=False) from None
+        raise gr.Error(html.escape(str(error), quote=False), title="Not allowed", print_exception=False) from None
     except ValueError as error:
-        raise gr.Error(str(error), title="Not done", print_exception=False) from None
+        raise gr.Error(html.escape(str(error), quote=False), title="Not done", print_exception=False) from None
 
 
 def what_is_possible(view: dict[str, Any], may: bool) -> set[str]:
@@ -197,7 +219,8 @@ def what_is_possible(view: dict[str, Any], may: bool) -> set[str]:
         return found
     found |= {"again", "pack"} | ({"publish"} if there else set())
     if view["state"] in ("queued", "running"):
-        return found | {"kill"} | (set() if view["intent"] else {"stop"})
+        saves = view["place"] == "here" and not view["intent"]  # elsewhere the machine is gone with what it saved
+        return found | {"kill"} | ({"stop"} if saves else set())
     resumes = view["state"] != "succeeded" and view["place"] == "here"
     return found | {"delete"} | ({"resume"} if resumes else set())
 
@@ -224,7 +247,7 @@ def facts_of(view: dict[str, Any]) -> str:
     published = plain(view["published"])
     if view["address"].startswith(("https://", "http://")):
         published = f"[{plain(view['address'])}]({view['address']})"
-    begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(view["submitted"]))
+    begun = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(view["submitted"]))
     rows = {
         "state": STATES[view["state"]],
         "begun": begun + (f" by {plain(view['by'])}" if view["by"] else ""),
@@ -234,7 +257,7 @@ def facts_of(view: dict[str, Any]) -> str:
         "checkpoint": f"`runs/{view['id']}/checkpoint`, and in the Think and Models tabs" if view["finished"] else "",
         "published": published,
         "disk": f"{view['size'] / 2**20:,.1f} MB",
-        "by hand": f"`{view['command'].replace('`', '')}`",
+        "by hand": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
     }  # fmt: skip
     return table_of(rows)
 

@@ -154,10 +154,15 @@ def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
         end(other)
 
 
+def let_go(runner: Runner) -> None:
+    """Take note of the end of processes whose runner is gone, as the system would."""
+    for child in runner._children.values():
+        threading.Thread(target=child.wait, daemon=True).start()
+
+
 def end_without_jobs(runner: Runner) -> None:
     """As if the app were killed: its jobs go on."""
-    for child in runner._children.values():
-        threading.Thread(target=child.wait, daemon=True).start()  # the system would do so
+    let_go(runner)
     runner._ending.set()
     runner._thread.join()
     runner._held.close()
@@ -251,6 +256,7 @@ def test_the_end_of_the_app_leaves_a_stopping_job_to_its_save(runner, monkeypatc
     runner.stop(id)
     runner.close(patience=0.0)
     assert signals == [signal.SIGTERM]
+    let_go(runner)
     monkeypatch.undo()
     other = Runner(runner.runs, environment=environment())
     other.start()

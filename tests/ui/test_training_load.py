@@ -1,0 +1,139 @@
+"""While a run trains, thinking still answers soon, and however many watch, the server has time for all."""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from gradio_client import Client
+
+from tests.training.jobs.conftest import end, until
+from tests.ui.test_train_api import Visitor, access_of, name_of
+from tests.ui.trained import built, served, trainings_in
+from training.config import RunConfig, read_recipe
+from training.jobs.processes import cores
+from training.jobs.shepherd import NICE
+from training.runs import RunFolder
+from ui.trainings import Trainings
+
+ROOT = Path(__file__).parents[2]
+READERS = 100
+ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.save_every": 1_000_000, "train.log_every": 5}
+
+
+def real_recipe() -> RunConfig:
+    """The bundled recipe as it is, but for its end: its training keeps all the processors busy that it may."""
+    return read_recipe(ROOT / "configs" / "parity-16.yaml").changed(ENDLESS | {"train.device": "cpu"})
+
+
+@pytest.fixture
+def trainings(tmp_path) -> Iterator[Trainings]:
+    """Trainings beside the bundled checkpoints."""
+    made = trainings_in(tmp_path, ROOT / "checkpoints", starts=True)
+    yield made
+    end(made.runner)
+
+
+def training(trainings: Trainings) -> tuple[str, psutil.Process]:
+    """A run that trains in earnest, and the process that does it."""
+    id = trainings.runner.submit(real_recipe(), "busy", "python -m training", "a test").id
+    until(lambda: trainings.runner.folder(id).metrics.is_file(), 180)
+    job = trainings.runner.book.get(id)
+    members = trainings.runner._group(job).members()
+    return id, max(members, key=lambda process: process.memory_info().rss)
+
+
+def seconds_of(work: Callable[[], object], times: int) -> float:
+    """The median of several tries, after one that warms up."""
+    work()
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def test_thinking_still_answers_within_a_second_while_a_run_trains(trainings):
+    """Through the page's own endpoint, with a bundled checkpoint. The training gives way and leaves a processor free."""
+    access = access_of("closed", {})
+    with served(trainings, access) as address:
+        client = Client(address, verbose=False)
+
+        def think() -> None:
+            assert client.predict("1011001110", "parity-16", "ticks=40", api_name="/think_sequence")["ticks_used"] == 40
+
+        alone = seconds_of(think, 5)
+        id, trainer = training(trainings)
+        assert trainer.nice() == NICE > psutil.Process().nice(), "the page comes first"
+        allowed = max(1, cores(trainings.runner.environment) - 1)
+        environment = trainer.environ()
+        assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(allowed)
+        before = trainer.cpu_times()
+        began = time.monotonic()
+        busy = seconds_of(think, 9)
+        spent = trainer.cpu_times()
+        used = (spent.user + spent.system - before.user - before.system) / (time.monotonic() - began)
+        assert trainings.watch(id)["state"] == "running" and used > 0.05, "it trained all the while"
+        assert used < allowed + 0.5, "it keeps to its threads"
+        assert busy < max(1.0, 5 * alone), f"a thought takes {busy:.2f} s while a run trains, {alone:.2f} s otherwise"
+
+
+@pytest.mark.slow
+def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(trainings, monkeypatch):
+    """All look every second, as open pages do; the server goes on answering others."""
+    reads, really = [], RunFolder.read_metrics
+    monkeypatch.setattr(RunFolder, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
+    access = access_of("closed", {})
+    blocks = built(trainings, access)
+    show = [fn for fn in blocks.fns.values() if name_of(fn) == "Watch.show"]
+    tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
+    id, _ = training(trainings)
+    folder = trainings.runner.folder(id)
+    with served(trainings, access, blocks) as address:
+        visitors = [Visitor(address, blocks) for _ in range(READERS)]
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(lambda visitor: visitor.direct(show[0]), visitors))  # each opens the page
+            reads.clear()
+            lines, until_then = len(really(folder)), time.monotonic() + 6
+            health: list[float] = []
+            beat = threading.Thread(target=watch_health, args=(address, until_then, health))
+            beat.start()
+            answers = list(pool.map(lambda visitor: look(visitor, tick, id, until_then), visitors))
+            beat.join()
+        changes = len(really(folder)) - lines
+        reads_then = len(reads)
+        for visitor in visitors:
+            visitor.http.close()
+    assert all(codes and set(codes) == {200} for codes in answers), "every look of everybody was answered"
+    asked = sum(len(codes) for codes in answers)
+    assert asked >= 2 * READERS
+    # besides each logged line, the log, the status and the row of the book may change on their own
+    assert 0 < reads_then <= 4 * changes + 12, f"{reads_then} reads for {changes} lines and {asked} looks"
+    assert reads_then < asked / 4
+    assert len(health) > 5 and statistics.median(health) < 1.0 and max(health) < 3.0, health
+
+
+def look(visitor: Visitor, tick, id: str, until_then: float) -> list[int]:
+    """Look once a second, as the page's timer does; the answers' codes."""
+    codes = []
+    while time.monotonic() < until_then:
+        began = time.monotonic()
+        codes.append(visitor.direct(tick, id).status_code)
+        time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
+    return codes
+
+
+def watch_health(address: str, until_then: float, found: list[float]) -> None:
+    """How many seconds the sign of life takes, again and again."""
+    with httpx.Client() as client:
+        while time.monotonic() < until_then:
+            began = time.monotonic()
+            assert client.get(f"{address}/healthz", timeout=30).text == "ok"
+            found.append(time.monotonic() - began)
+            time.sleep(0.2)
