@@ -68,9 +68,16 @@ def find_trainings(models: Models) -> Trainings:
     token, space = token_here(), os.environ.get("SPACE_ID", "")
     remote = RemoteJobs(token) if token and space else None
     runner = Runner(
-        HOME / "runs", token=token, resumes=os.environ.get("CTM_RESUME") == "1", remote=remote, hub=models.listed, space=space
+        HOME / "runs",
+        token=token,
+        resumes=os.environ.get("CTM_RESUME") == "1",
+        remote=remote,
+        hub=models.listed,
+        space=space,
     )
-    return Trainings(runner, models, ROOT / "configs", Courier(HOME / "runs", models.listed), remote, space.partition("/")[0])
+    return Trainings(
+        runner, models, ROOT / "configs", Courier(HOME / "runs", models.listed), remote, space.partition("/")[0]
+    )
 
 
 if __name__ == "__main__":

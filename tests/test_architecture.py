@@ -82,7 +82,12 @@ def training_knows_ctm_only(sources):
 def screens_go_through_services(sources):
     doors = ("ui/services.py", "ui/models.py", "ui/downloads.py", "ui/records.py")  # the services and their parts
     doors += ("ui/access.py", "ui/gates.py")  # who may train, asked of the Hub's accounts
-    doors += ("ui/trainings.py", "ui/form.py")  # runs, and the form of their settings
+    doors += (
+        "ui/trainings.py",
+        "ui/run_views.py",
+        "ui/packing.py",
+        "ui/form.py",
+    )  # runs, and the form of their settings
     screens = (source for source in sources if under(source, "ui/") and not under(source, *doors))
     yield from refuse(screens, {"ctm", "inference", "training", "torch", "sqlite3", "subprocess", "threading"})
 

@@ -94,7 +94,13 @@ class RunFolder:
         recipe = self.path / "config.yaml"
         if not recipe.is_file():
             raise ValueError(f"There is no run at {self.path}.")
-        return RunConfig.read(yaml.safe_load(recipe.read_text("utf-8")))
+        try:
+            values = yaml.safe_load(recipe.read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+            raise ValueError(
+                f"The settings of the run {self.path.name} cannot be read: config.yaml is broken."
+            ) from None
+        return RunConfig.read(values)
 
     def remember_command(self, command: str) -> None:
         """Keep the command that began the run, for its card; a command that resumes it is not remembered."""
@@ -147,7 +153,7 @@ class RunFolder:
         for line in self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []:
             try:
                 found.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
         return found
 

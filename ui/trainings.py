@@ -1,47 +1,32 @@
 """What the Train tab asks for: runs to start, to watch, to compare and to end."""
 
-import contextlib
 import re
 import shlex
 import shutil
-import tempfile
-import threading
-import time
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ctm.stores import HubName, Unavailable
 from ctm.stores.base import is_whole
 from training.config import PublishConfig, RunConfig, as_overrides, read_recipe
-from training.jobs.book import HERE, Job
+from training.jobs.book import HERE
 from training.jobs.courier import Courier
 from training.jobs.measuring import measure
 from training.jobs.remote import RemoteJobs
 from training.jobs.runner import Runner
-from training.outbox import LIVE, Outbox
-from training.runs import RunFolder
-from ui.curves import curves_value, number
-from ui.form import changes_of, side_by_side, values_of
+from ui.form import changes_of, values_of
 from ui.models import RUN, Models
+from ui.packing import pack
+from ui.run_views import RunViews, command_of
 
-TAIL = 24_000  # characters of a log that are shown
 EARLIER, HUB = "run:", "hub:"  # what a source of settings begins with that is no recipe
-STATES = {"queued": "waiting for its turn", "running": "training", "succeeded": "finished", "failed": "failed",
-          "cancelled": "stopped", "interrupted": "interrupted"}  # fmt: skip
 MOST_PROCESSES = 16  # of a run on processors alone
 SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
-MOST_COMPARED = 6
-MOST_VIEWS, MOST_ROWS = 30, 10_000  # runs of which what was read is remembered
-PACK = "ctm-run-"  # what the folder of a packed run begins with
-KEPT = 3_600.0  # seconds that a packed run is kept: it is handed out at once, and may take gigabytes
 COMMAND = re.compile(r"python -m training train [\w ./:@,=+\"'\[\]{}-]{1,2000}")  # that a checkpoint may say made it
-PACKED = ("config.yaml", "command.txt", "origin.json", "status.json", "metrics.jsonl", "ending.json", "log.txt")
 
 
 @dataclass(frozen=True)
@@ -77,9 +62,7 @@ class Trainings:
     ):
         self.runner, self.models, self.recipes, self.courier = runner, models, Path(recipes), courier
         self.remote, self.namespace = remote, namespace
-        self._views: dict[str, tuple[Any, Any]] = {}
-        self._rows: dict[str, tuple[Any, Any]] = {}
-        self._look = threading.Lock()
+        self.views = RunViews(runner)
 
     def begin(self) -> None:
         """Take over the runs that are there, and look after them from now on."""
@@ -109,7 +92,7 @@ class Trainings:
         """
         if source.startswith(EARLIER):
             folder = self.runner.folder(source.removeprefix(EARLIER))
-            return config_of(folder), command_of(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
+            return folder.config(), command_of(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
         if source.startswith(HUB):
             about = self.models.describe(source.removeprefix(HUB)).about
             made = about.metrics.get("training")
@@ -240,77 +223,6 @@ class Trainings:
         app = self.recipes.parent.resolve()
         return str(folder.relative_to(app) if folder.is_relative_to(app) else folder)
 
-    # --- to watch ------------------------------------------------------------------------------------------------
-
-    def jobs(self) -> list[Job]:
-        return self.runner.book.all()
-
-    def choices(self) -> list[tuple[str, str]]:
-        """Every run, with what it does, and its id."""
-        return [(f"{job.id} ({STATES[job.state]})", job.id) for job in self.jobs()]
-
-    def current(self) -> str | None:
-        """The run that people want to see first: the one that runs, or else the newest."""
-        running = self.runner.book.running()
-        jobs = running or self.jobs()
-        return jobs[0].id if jobs else None
-
-    def watch(self, id: str) -> dict[str, Any]:
-        """All that is shown of a run; read anew only when something of it has changed."""
-        return self._known(self._views, MOST_VIEWS, self.runner.book.get(id), self._view)
-
-    def _known(
-        self, kept: dict[str, tuple[Any, Any]], most: int, job: Job, read: Callable[[Job, RunFolder, str], Any]
-    ) -> Any:
-        """What was read of a run, read again if something has changed; many may ask at once."""
-        folder = RunFolder(self.runner.runs / job.id)
-        stamp = (job, stamps(folder))
-        with self._look:
-            if job.id not in kept or kept[job.id][0] != stamp:
-                while len(kept) >= most:
-                    del kept[next(iter(kept))]  # the one that was read again longest ago
-                kept.pop(job.id, None)
-                # a version of before the reading: what is written meanwhile is read, and seen, the next time
-                kept[job.id] = (stamp, read(job, folder, f"{job.id} {hash(stamp)}"))
-            return kept[job.id][1]
-
-    def _view(self, job: Job, folder: RunFolder, version: str) -> dict[str, Any]:
-        lines, status = quietly(folder.read_metrics, []), status_of(folder)
-        step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
-        entries = quietly(Outbox(folder.path).entries, [])
-        return {
-            "id": job.id, "state": job.state, "version": version, "by": job.by,
-            "headline": headline(job, status), "sentence": job.sentence, "share": step / steps if steps else 0.0,
-            "step": step, "steps": steps, "left": (steps - step) / speed if speed and job.state == "running" else None,
-            "speed": speed, "curves": curves_value([(job.id, lines, steps)]), "log": tail(folder.log_file, self.runner.token),
-            "saved": folder.steps(), "finished": is_whole(folder.finished), "command": command_of(folder),
-            "published": entries[-1].say() if entries else "", "publishing": bool(entries and entries[-1].state in LIVE),
-            "address": entries[-1].url if entries else "", "size": size_of(folder.path), "place": job.place, "url": job.url,
-            "submitted": job.submitted, "started": job.started, "ended": job.ended, "intent": job.intent,
-            "repo": quietly(lambda: config_of(folder).publish.repo, ""),
-        }  # fmt: skip
-
-    def history(self) -> list[list[Any]]:
-        """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
-        return [self._known(self._rows, MOST_ROWS, job, self._row) for job in self.jobs()]
-
-    def _row(self, job: Job, folder: RunFolder, _: str) -> list[Any]:
-        task, status = quietly(lambda: config_of(folder).task["kind"], "?"), status_of(folder)
-        best = number(quietly(folder.last_validation, {}).get("validation_accuracy_best"))
-        took = (job.ended or time.time()) - job.started if job.started else 0
-        return [
-            job.id, STATES[job.state], task, status["step"], None if best is None else round(100 * best, 2),
-            round(took / 60, 1),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)), job.by, job.place,
-            round(size_of(folder.path) / 2**20, 1),
-        ]  # fmt: skip
-
-    def compare(self, ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
-        """Curves of several runs in one value, and their settings side by side."""
-        folders = [self.runner.folder(id) for id in ids[:MOST_COMPARED]]
-        curves = curves_value([(f.path.name, quietly(f.read_metrics, []), status_of(f)["steps"]) for f in folders])
-        return curves, side_by_side([(folder.path.name, config_of(folder)) for folder in folders])
-
     # --- to act --------------------------------------------------------------------------------------------------
 
     def stop(self, id: str) -> str:
@@ -347,126 +259,8 @@ class Trainings:
         return f"{RUN}{id}" if step is None else f"{RUN}{id}@{step}"
 
     def pack(self, id: str) -> str:
-        """A zip file of a run: settings, figures, log, and its finished or newest checkpoint."""
-        folder = self.runner.folder(id)
-        steps = folder.steps()
-        checkpoint = folder.finished if is_whole(folder.finished) else folder.checkpoint(steps[-1]) if steps else None
-        forget_packs()
-        path = Path(tempfile.mkdtemp(prefix=PACK)) / f"{folder.path.name}.zip"
-        try:
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-                for name in PACKED:
-                    if (folder.path / name).is_file():
-                        packed.write(folder.path / name, f"{folder.path.name}/{name}")
-                for file in sorted(checkpoint.iterdir()) if checkpoint else []:
-                    packed.write(file, f"{folder.path.name}/checkpoint/{file.name}")
-        except OSError as error:
-            raise ValueError(f"The run cannot be packed: {error.strerror}.") from None
-        return str(path)
-
-
-def forget_packs() -> None:
-    """Remove packed runs that were handed out long ago."""
-    for pack in Path(tempfile.gettempdir()).glob(f"{PACK}*"):
-        with contextlib.suppress(OSError):  # somebody else's, or just removed
-            if time.time() - pack.stat().st_mtime > KEPT:
-                shutil.rmtree(pack)
-
-
-def quietly(read: Callable[[], Any], otherwise: Any) -> Any:
-    """What a file of a run says, or `otherwise` where it is broken: one odd run must not hide the others."""
-    try:
-        return read()
-    except (ValueError, OSError, TypeError, AttributeError, RecursionError):
-        return otherwise
-
-
-def config_of(folder: RunFolder) -> RunConfig:
-    """The settings of a run.
-
-    Raises:
-        ValueError: they are gone, or no settings.
-    """
-    try:
-        return folder.config()
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
-        raise ValueError(
-            f"The settings of the run {folder.path.name} cannot be read: its config.yaml is broken."
-        ) from None
-
-
-def command_of(folder: RunFolder) -> str:
-    return quietly(folder.command, "unknown")
-
-
-def status_of(folder: RunFolder) -> dict[str, Any]:
-    """How far a run says that it is: numbers, whatever its file holds, and the name of its phase."""
-    said = quietly(folder.status, {})
-    found = {name: max(0.0, number(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
-    return {"phase": str(said.get("phase", "")), **found, "step": int(found["step"]), "steps": int(found["steps"])}
-
-
-def headline(job: Job, status: Mapping[str, Any]) -> str:
-    """What a run is doing, in a few words."""
-    step, steps = status.get("step", 0), status.get("steps", 0)
-    reached = f"step {step:,} of {steps:,}" if steps else "no step yet"
-    if job.state == "running":
-        if job.intent in ("stop", "leave"):
-            return f"Stopping at {reached}: it saves first"
-        if job.intent == "kill":
-            return "Being killed"
-        phases = {"finishing": "Finishing: fits the energy, chooses thresholds, measures",
-                  "finished": "Ending: publishes what it made"}  # fmt: skip
-        return phases.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
-    return STATES[job.state].capitalize() + (
-        f" at {reached}" if job.state in ("failed", "cancelled", "interrupted") else ""
-    )
-
-
-def stamps(folder: RunFolder) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether something of a run has changed, without reading it."""
-    found = []
-    watched = [
-        folder.metrics,
-        folder.path / "status.json",
-        folder.log_file,
-        folder.path / "checkpoints",
-        folder.finished,
-    ]
-    for path in (*watched, *folder.path.glob("outbox/*/entry.json")):
-        try:
-            about = path.stat()
-        except OSError:
-            continue
-        found.append((path.name, about.st_mtime_ns, about.st_size))
-    return tuple(found)
-
-
-def tail(path: Path, secret: str) -> str:
-    """The end of a log, in whole lines, with the token blotted out should anything ever have printed it."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-    if size > TAIL:  # the first line is cut off, and might begin in the middle of the token
-        text = text.partition("\n")[2]
-    return text.replace(secret, "•••") if secret else text
-
-
-def size_of(folder: Path) -> int:
-    """Bytes that a folder takes on the disk; what is linked is counted once."""
-    found = {}
-    for path in folder.rglob("*"):
-        try:
-            about = path.lstat()
-        except OSError:
-            continue
-        found[about.st_ino] = about.st_size
-    return sum(found.values())
+        """A zip file of a run, to hand out."""
+        return str(pack(self.runner.folder(id)))
 
 
 def claim_of(path: Path) -> str:

@@ -118,7 +118,7 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
         headline = page.locator("#headline")
         expect(headline).to_contain_text("Training: step", timeout=WAIT)
         assert page.locator("#run input").input_value().startswith("from-the-page-")
-        assert trainings.runner.folder(trainings.current()).config().train.batch_size == 4
+        assert trainings.runner.folder(trainings.views.current()).config().train.batch_size == 4
 
         expect(page.locator("#curves [data-chart=loss]")).to_be_visible(timeout=WAIT)
         before, step = painting(page), step_of(page)
@@ -176,7 +176,7 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
 
 def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, shown):
     """Settings without a value stay without one, though a browser would show a number as 0."""
-    before = {job.id for job in shown.jobs()}
+    before = {job.id for job in shown.views.jobs()}
     with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
         page = opened()
         room(page, "New run")
@@ -185,7 +185,7 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, shown):
         expect(page.locator("#set-loss-lookahead input")).to_have_value("")
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Waiting for its turn")
-    (id,) = {job.id for job in shown.jobs()} - before
+    (id,) = {job.id for job in shown.views.jobs()} - before
     assert shown.runner.folder(id).config() == shown.settings("endless")[0]
     assert shown.runner.folder(id).command() == "python -m training train configs/endless.yaml"
 
@@ -249,7 +249,7 @@ def test_a_stranger_sees_everything_and_no_button_that_acts(browser, shown):
         page.click("#estimate")
         expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
         expect(page.locator("#cost")).not_to_contain_text("Measuring")
-    assert len(shown.jobs()) == 5
+    assert len(shown.views.jobs()) == 5
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1600, "dark")])

@@ -30,7 +30,7 @@ ACTS = {
     "Form._fill_from_hub", "Form._estimate", "Form._start",
 }  # fmt: skip
 SHOWS = {
-    "login_row.<locals>.say", "login_buttons.<locals>.show", "Trainings.history", "history_room.<locals>.open_run",
+    "login_row.<locals>.say", "login_buttons.<locals>.show", "RunViews.history", "history_room.<locals>.open_run",
     "compare_room.<locals>.list_anew", "compare_room.<locals>.compare", "Watch.show", "Watch._open_asked",
     "Watch._look_or_not", "Watch.connect.<locals>.show_anew", "Watch._connect_actions.<locals>.<lambda>",
     "Watch._think_with", "Form._empty", "Form._fill", "Form._list_anew", "Form._fill_again", "Form.connect.<locals>.<lambda>",
@@ -280,7 +280,7 @@ def test_a_stranger_sees_what_runs_ran_and_differs(stranger, tab):
     buttons = ("stop", "kill", "resume", "delete", "again", "pack", "think-with-run")
     visible = {name for name in buttons if shown[name]["visible"]}
     assert visible == {"think-with-run"}, "no button that acts"
-    history = next(fn for fn in stranger.blocks.fns.values() if name_of(fn) == "Trainings.history")
+    history = next(fn for fn in stranger.blocks.fns.values() if name_of(fn) == "RunViews.history")
     assert {row[0] for row in stranger.direct(history).json()["data"][0]["data"]} == set(RUNS)
     thought = stranger.pressed("think-with-run", "going-1", step="10")
     assert thought[0]["value"] == "run:going-1@10"
@@ -329,8 +329,8 @@ def test_a_run_is_deleted_only_after_the_question(owner, tab):
 def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner, tab, monkeypatch):
     """Another page has deleted it between two looks at the book."""
     show = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Watch.show")
-    listed = tab.choices()
-    monkeypatch.setattr(tab, "choices", lambda: listed)
+    listed = tab.views.choices()
+    monkeypatch.setattr(tab.views, "choices", lambda: listed)
     tab.runner.book.remove("done-1")
     assert owner.direct(show, "done-1").status_code == 200
     monkeypatch.undo()
@@ -361,13 +361,13 @@ def test_a_wrong_repository_gets_a_sentence(owner, tab, hub, monkeypatch):
                        "bob/theirs": "bob/theirs"}.items():  # fmt: skip
         said = owner.refused("publish", "stopped-1", repo=repo)
         assert says in said and "\n" not in said and "Traceback" not in said
-    assert tab.watch("stopped-1")["published"] == ""
+    assert tab.views.watch("stopped-1")["published"] == ""
 
 
 def test_a_run_is_published_from_the_page(owner, tab, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     owner.pressed("publish", "stopped-1", repo="alice/new")
-    assert tab.watch("stopped-1")["published"].startswith("Waiting to be sent to alice/new")
+    assert tab.views.watch("stopped-1")["published"].startswith("Waiting to be sent to alice/new")
 
 
 WRONG_FORMS = [
@@ -426,17 +426,19 @@ def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, c
             owner = Visitor(address, blocks, {HEADER: SECRET})
             owner.prepare()
             id = owner.pressed("start", source="endless")[0]["value"]
-            until(lambda: trainings.watch(id)["step"] > 0)
+            until(lambda: trainings.views.watch(id)["step"] > 0)
             owner.pressed("stop", id)
             until(lambda: jobs_of(trainings)[id] == "cancelled")
-            saved = trainings.watch(id)["saved"][-1]
+            saved = trainings.views.watch(id)["saved"][-1]
             owner.pressed("resume", id)
-            until(lambda: jobs_of(trainings)[id] == "running" and trainings.watch(id)["step"] > saved)
+            until(lambda: jobs_of(trainings)[id] == "running" and trainings.views.watch(id)["step"] > saved)
             assert "stop it first" in (owner.pressed("delete", id) and owner.refused("yes"))
             owner.pressed("kill", id)
             owner.pressed("yes")
             until(lambda: jobs_of(trainings)[id] == "cancelled")
-            assert trainings.watch(id)["sentence"].startswith("Killed.") and trainings.watch(id)["saved"] == [saved]
+            assert trainings.views.watch(id)["sentence"].startswith("Killed.") and trainings.views.watch(id)[
+                "saved"
+            ] == [saved]
             owner.pressed("delete", id)
             owner.pressed("yes")
             assert jobs_of(trainings) == {} and not (runner.runs / id).exists()

@@ -79,7 +79,7 @@ def test_thinking_still_answers_within_a_second_while_a_run_trains(trainings):
         busy = seconds_of(think, 9)
         spent = trainer.cpu_times()
         used = (spent.user + spent.system - before.user - before.system) / (time.monotonic() - began)
-        assert trainings.watch(id)["state"] == "running" and used > 0.05, "it trained all the while"
+        assert trainings.views.watch(id)["state"] == "running" and used > 0.05, "it trained all the while"
         assert used < allowed + 0.5, "it keeps to its threads"
         assert busy < max(1.0, 5 * alone), f"a thought takes {busy:.2f} s while a run trains, {alone:.2f} s otherwise"
 

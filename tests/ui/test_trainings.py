@@ -19,10 +19,12 @@ from training.jobs.book import Job
 from training.jobs.courier import Courier
 from training.outbox import Outbox
 from training.runs import RunFolder
-from ui import trainings as module
+from ui import packing
+from ui.curves import curves_value
+from ui.run_views import MOST_COMPARED, TAIL, tail
 from ui.services import Services
 from ui.tabs.watching import facts_of, headline_of
-from ui.trainings import TAIL, Trainings, tail
+from ui.trainings import Trainings
 
 TOKEN = "hf_a-token-that-nobody-may-see"
 
@@ -74,7 +76,7 @@ def test_what_is_no_source_gets_a_sentence(trainings, source):
         with pytest.raises(ValueError) as caught:
             ask(source)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-    assert trainings.jobs() == []
+    assert trainings.views.jobs() == []
 
 
 # --- to start ----------------------------------------------------------------------------------------------------
@@ -86,8 +88,8 @@ def test_a_run_is_put_in_line_with_its_settings_and_its_command(trainings):
     assert (job.state, job.by, job.place, job.devices) == ("queued", "ann", "here", 1)
     assert job.id.startswith("my-run-2") and folder.config() == tiny(steps=77).changed({"optim.lr": 0.002})
     assert folder.command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
-    assert trainings.choices() == [(f"{job.id} (waiting for its turn)", job.id)]
-    assert trainings.current() == job.id
+    assert trainings.views.choices() == [(f"{job.id} (waiting for its turn)", job.id)]
+    assert trainings.views.current() == job.id
 
 
 def test_the_command_means_the_same_when_it_goes_through_a_shell(trainings):
@@ -117,7 +119,7 @@ def test_a_name_that_could_be_a_path_is_refused(trainings, name):
     with pytest.raises(ValueError, match="small letters, digits and hyphens") as caught:
         trainings.start("tiny", {}, "ann", name=name)
     assert "\n" not in str(caught.value)
-    assert everything(trainings.runner.runs) == before and trainings.jobs() == []
+    assert everything(trainings.runner.runs) == before and trainings.views.jobs() == []
 
 
 @pytest.mark.parametrize("beginning", ["/etc", "/etc/passwd", "../x", "..", ".", "hub:../../x", "hub:", "hub:x", "run:../x",
@@ -126,7 +128,7 @@ def test_a_name_that_could_be_a_path_is_refused(trainings, name):
 def test_weights_are_named_and_never_a_path(trainings, beginning):
     with pytest.raises(ValueError) as caught:
         trainings.start("tiny", {}, "ann", init_from=beginning)
-    assert "\n" not in str(caught.value) and trainings.jobs() == []
+    assert "\n" not in str(caught.value) and trainings.views.jobs() == []
 
 
 def test_a_run_may_begin_with_the_weights_of_what_is_here(trainings, checkpoints):
@@ -153,7 +155,7 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(trainings, checkpoints
 def test_an_odd_goal_gets_a_sentence_and_begins_nothing(trainings, more, says):
     with pytest.raises(ValueError, match=says) as caught:
         trainings.start("tiny", {}, "ann", **more)
-    assert "\n" not in str(caught.value) and trainings.jobs() == []
+    assert "\n" not in str(caught.value) and trainings.views.jobs() == []
     assert list(trainings.runner.runs.glob("*/config.yaml")) == []
 
 
@@ -167,7 +169,7 @@ def test_an_app_that_only_watches_begins_nothing(trainings):
     ):
         with pytest.raises(ValueError, match="Another app looks after"):
             act()
-    assert trainings.watch("old-1")["state"] == "succeeded"
+    assert trainings.views.watch("old-1")["state"] == "succeeded"
 
 
 # --- on the Hub --------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def test_a_run_that_could_not_be_published_is_not_begun(online, hub):
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
     with pytest.raises(ValueError) as caught:
         online.start("tiny", {}, "ann", publish={"repo": "bob/theirs"})
-    assert "bob/theirs" in str(caught.value) and online.jobs() == []
+    assert "bob/theirs" in str(caught.value) and online.views.jobs() == []
     _, folder = started(online, publish={"repo": "alice/new", "private": True, "every_minutes": 15})
     assert folder.config().publish.model_dump() == {"repo": "alice/new", "private": True, "every_minutes": 15}
     assert "alice/new" not in folder.command(), "where it goes is not how it is trained"
@@ -244,10 +246,10 @@ def test_a_run_is_published_by_hand(online, hub):
         with pytest.raises(ValueError, match="namespace/name"):
             online.publish("old-1", wrong, False)
     assert online.publish("old-1", " alice/new ", True).startswith("Waiting to be sent to alice/new")
-    view = online.watch("old-1")
+    view = online.views.watch("old-1")
     assert view["publishing"] and view["published"].startswith("Waiting to be sent to alice/new")
     Outbox(online.runner.runs / "old-1").deliver(online.courier.store)
-    view = online.watch("old-1")
+    view = online.views.watch("old-1")
     assert not view["publishing"] and view["address"].startswith(hub.url) and view["address"] in facts_of(view)
     pretend(online, "young-1", state="running")
     with pytest.raises(ValueError, match="saved nothing yet"):
@@ -264,15 +266,15 @@ def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
         RunFolder, "read_metrics", lambda self, really=RunFolder.read_metrics: read.append(1) or really(self)
     )
     with ThreadPoolExecutor(16) as pool:
-        views = list(pool.map(lambda _: trainings.watch("run-1"), range(100)))
+        views = list(pool.map(lambda _: trainings.views.watch("run-1"), range(100)))
     assert len(read) == 1 and len({id(view) for view in views}) == 1
     first = views[0]
     folder.log({"step": 60, "loss": 0.01})
-    second = trainings.watch("run-1")
+    second = trainings.views.watch("run-1")
     assert second is not first and second["version"] != first["version"] and len(read) == 2
-    assert trainings.watch("run-1") is second
+    assert trainings.views.watch("run-1") is second
     trainings.runner.book.change("run-1", sentence="Stopping.")
-    assert trainings.watch("run-1")["sentence"] == "Stopping."
+    assert trainings.views.watch("run-1")["sentence"] == "Stopping."
 
 
 @pytest.mark.parametrize("change", [
@@ -283,9 +285,9 @@ def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
 ])  # fmt: skip
 def test_whatever_changes_of_a_run_is_seen(trainings, change):
     folder = pretend(trainings, "run-1", state="running", steps=(10,))
-    before = trainings.watch("run-1")
+    before = trainings.views.watch("run-1")
     change(folder)
-    assert trainings.watch("run-1")["version"] != before["version"]
+    assert trainings.views.watch("run-1")["version"] != before["version"]
 
 
 def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(trainings, monkeypatch):
@@ -300,15 +302,15 @@ def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(tr
         return found
 
     monkeypatch.setattr(RunFolder, "read_metrics", read_then_log)
-    first = trainings.watch("run-1")
-    second = trainings.watch("run-1")
+    first = trainings.views.watch("run-1")
+    second = trainings.views.watch("run-1")
     steps = [view["curves"]["runs"][0]["points"]["loss"][0][-1] for view in (first, second)]
     assert steps == [50, 60] and first["version"] != second["version"]
 
 
 def test_a_view_says_how_far_it_is(trainings):
     pretend(trainings, "run-1", state="running", steps=(10, 20))
-    view = trainings.watch("run-1")
+    view = trainings.views.watch("run-1")
     assert (view["step"], view["steps"], view["share"], view["saved"]) == (20, 100, 0.2, [10, 20])
     assert view["left"] == 80 / 5 and view["headline"] == "Training: step 20 of 100" and not view["finished"]
     json.dumps(view, allow_nan=False)
@@ -342,7 +344,7 @@ def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before
 def test_the_token_of_the_app_is_in_no_view(trainings):
     folder = pretend(trainings, "run-1", state="running")
     folder.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
-    assert TOKEN not in json.dumps(trainings.watch("run-1"))
+    assert TOKEN not in json.dumps(trainings.views.watch("run-1"))
 
 
 def test_the_history_has_every_run_with_what_matters(trainings):
@@ -350,7 +352,7 @@ def test_the_history_has_every_run_with_what_matters(trainings):
     (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
     pretend(trainings, "new-1", state="failed")
     job, _ = started(trainings)
-    rows = trainings.history()
+    rows = trainings.views.history()
     assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
     assert [row[1] for row in rows] == ["waiting for its turn", "failed", "finished"]
     task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
@@ -364,18 +366,18 @@ def test_runs_are_compared_with_their_differences_marked(trainings):
     folder = pretend(trainings, "two")
     (folder.path / "config.yaml").unlink()
     folder.begin(tiny(steps=100).changed({"train.seed": 9}))
-    curves, rows = trainings.compare(["one", "two"])
+    curves, rows = trainings.views.compare(["one", "two"])
     assert [run["name"] for run in curves["runs"]] == ["one", "two"]
     assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
-    assert trainings.compare([])[1] == []
+    assert trainings.views.compare([])[1] == []
     with pytest.raises(ValueError, match="no run called"):
-        trainings.compare(["one", "../two"])
+        trainings.views.compare(["one", "../two"])
 
 
 def test_no_more_runs_are_compared_than_can_be_told_apart(trainings):
     ids = [pretend(trainings, f"run-{number}").path.name for number in range(8)]
-    curves, rows = trainings.compare(ids)
-    assert len(curves["runs"]) == module.MOST_COMPARED == len(rows[0]) - 2
+    curves, rows = trainings.views.compare(ids)
+    assert len(curves["runs"]) == MOST_COMPARED == len(rows[0]) - 2
 
 
 BROKEN = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"7", b'{"step": "x", "steps": [1], "steps_per_second": "fast", "phase": 5}',
@@ -391,13 +393,13 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file,
     folder = pretend(trainings, "odd-1", state="cancelled", steps=(10,))
     (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
     (folder.path / file).write_bytes(content)
-    view = trainings.watch("odd-1")
+    view = trainings.views.watch("odd-1")
     json.dumps(view, allow_nan=False)
     assert headline_of(view) and facts_of(view).count("\n|") < 20
-    assert trainings.watch("good-1")["step"] == 50
-    assert [row[0] for row in trainings.history()] == ["odd-1", "good-1"]
+    assert trainings.views.watch("good-1")["step"] == 50
+    assert [row[0] for row in trainings.views.history()] == ["odd-1", "good-1"]
     assert len(trainings.sources()) == 4 and trainings.pack("odd-1")
-    for ask in (lambda: trainings.form("run:odd-1"), lambda: trainings.compare(["odd-1"])):
+    for ask in (lambda: trainings.form("run:odd-1"), lambda: trainings.views.compare(["odd-1"])):
         try:
             ask()
         except ValueError as error:
@@ -406,9 +408,9 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file,
 
 def test_a_run_whose_folder_is_gone_is_still_listed(trainings):
     trainings.runner.book.add(Job("gone-1", "failed", sentence="It went."))
-    assert trainings.watch("gone-1")["headline"] == "Failed at no step yet"
-    assert trainings.history()[0][:3] == ["gone-1", "failed", "?"]
-    for ask in (lambda: trainings.form("run:gone-1"), lambda: trainings.compare(["gone-1"])):
+    assert trainings.views.watch("gone-1")["headline"] == "Failed at no step yet"
+    assert trainings.views.history()[0][:3] == ["gone-1", "failed", "?"]
+    for ask in (lambda: trainings.form("run:gone-1"), lambda: trainings.views.compare(["gone-1"])):
         with pytest.raises(ValueError, match=r"no run at|cannot be read"):
             ask()
 
@@ -447,11 +449,11 @@ def test_an_unfinished_run_is_packed_with_its_newest_step(trainings):
 
 
 def test_packed_runs_do_not_pile_up(trainings, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(packing.tempfile, "tempdir", str(tmp_path))
     pretend(trainings, "run-1")
     first, second = Path(trainings.pack("run-1")), Path(trainings.pack("run-1"))
     assert first.is_file() and second.is_file(), "one may still be on its way"
-    long_ago = time.time() - module.KEPT - 1
+    long_ago = time.time() - packing.KEPT - 1
     os.utime(first.parent, (long_ago, long_ago))
     trainings.pack("run-1")
     assert not first.parent.exists() and second.is_file()
@@ -477,27 +479,27 @@ def test_a_checkpoint_is_thought_with_while_its_run_trains(tmp_path, checkpoints
     trainings = trainings_in(tmp_path, checkpoints, starts=True)
     try:
         id = trainings.start("endless", {"train.save_every": 20, "train.keep": 2, "train.log_every": 10}, "ann")
-        until(lambda: len(trainings.watch(id)["saved"]) == 2 and trainings.watch(id)["saved"][0] > 20)
-        services, first = Services(trainings.models), trainings.watch(id)
+        until(lambda: len(trainings.views.watch(id)["saved"]) == 2 and trainings.views.watch(id)["saved"][0] > 20)
+        services, first = Services(trainings.models), trainings.views.watch(id)
         assert first["state"] == "running" and first["headline"].startswith("Training: step")
         thought, deadline = 0, time.monotonic() + 20
         while thought < 5 and time.monotonic() < deadline:
             try:
-                thought += services.think(f"run:{id}@{trainings.watch(id)['saved'][-1]}", "1011", "")["ticks"] > 0
+                thought += services.think(f"run:{id}@{trainings.views.watch(id)['saved'][-1]}", "1011", "")["ticks"] > 0
             except ValueError as error:  # pruned at this very moment
                 assert "no checkpoint called" in str(error) or "is missing" in str(error)
-        assert thought == 5 and trainings.watch(id)["state"] == "running"
-        until(lambda: trainings.watch(id)["step"] > first["step"])
+        assert thought == 5 and trainings.views.watch(id)["state"] == "running"
+        until(lambda: trainings.views.watch(id)["step"] > first["step"])
         with pytest.raises(ValueError, match="no checkpoint called"):
             services.think(f"run:{id}@20", "1011", "")
         assert trainings.stop(id) == "Stopping: it saves first."
-        until(lambda: trainings.watch(id)["state"] == "cancelled")
-        assert trainings.watch(id)["headline"].startswith("Stopped at step")
+        until(lambda: trainings.views.watch(id)["state"] == "cancelled")
+        assert trainings.views.watch(id)["headline"].startswith("Stopped at step")
     finally:
         end(trainings.runner)
 
 
 def test_lines_of_is_what_a_training_logs():
     """The figures of pretended runs have the names that charts look for."""
-    view = module.curves_value([("a", lines_of(100), 100)])
+    view = curves_value([("a", lines_of(100), 100)])
     assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

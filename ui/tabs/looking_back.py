@@ -5,8 +5,9 @@ from typing import Any
 import gradio as gr
 
 from ui.curves import curves_view
+from ui.run_views import MOST_COMPARED
 from ui.tabs.watching import PRIVATE, QUIET, Watch
-from ui.trainings import MOST_COMPARED, Trainings
+from ui.trainings import Trainings
 
 COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")
 TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str", "number")
@@ -19,7 +20,7 @@ def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch
         max_height=600, label="A click on a run opens it", show_label=True,
         column_widths=[f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)],  # a phone scrolls
     )  # fmt: skip
-    tab.select(trainings.history, None, table, **QUIET)
+    tab.select(trainings.views.history, None, table, **QUIET)
 
     def open_run(picked: gr.SelectData, request: gr.Request) -> list[Any]:
         id = str(picked.row_value[0]) if picked.row_value else ""
@@ -41,13 +42,13 @@ def compare_room(trainings: Trainings, tab: gr.Tab) -> None:
     )  # fmt: skip
 
     def list_anew(ids: list[str] | None) -> Any:
-        choices = trainings.choices()
+        choices = trainings.views.choices()
         known = {id for _, id in choices}
         return gr.Dropdown(choices, value=[id for id in ids or [] if id in known])
 
     def compare(ids: list[str] | None) -> tuple[Any, Any]:
         try:
-            drawn, rows = trainings.compare(ids or [])
+            drawn, rows = trainings.views.compare(ids or [])
         except ValueError as error:
             raise gr.Error(str(error), title="Not done", print_exception=False) from None
         headers = ["setting", *(ids or [])[:MOST_COMPARED], "differs"]

@@ -195,7 +195,7 @@ class Form:
             )  # fmt: skip
 
         id = owner_only(self.access, request, begin)
-        return gr.Dropdown(self.trainings.choices(), value=id), gr.Tabs(selected="watch")
+        return gr.Dropdown(self.trainings.views.choices(), value=id), gr.Tabs(selected="watch")
 
 
 def component_of(field: Field, filled: Mapping[str, Any]) -> Any:

@@ -11,8 +11,9 @@ from ui.access import Access, Refused
 from ui.curves import curves_view
 from ui.drawn import drawn
 from ui.inputs import RunInput
+from ui.run_views import STATES
 from ui.services import Services
-from ui.trainings import STATES, Trainings
+from ui.trainings import Trainings
 from ui.words import bar_of, duration, plain, table_of
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -95,12 +96,12 @@ class Watch:
 
     def show(self, id: str | None, seen: str, request: gr.Request) -> list[Any]:
         """Everything of a run that this visitor was not shown yet; nothing at all where nothing is new."""
-        choices = self.trainings.choices()
+        choices = self.trainings.views.choices()
         known = {known for _, known in choices}
         gone = id not in known
-        id = self.trainings.current() if gone else id
+        id = self.trainings.views.current() if gone else id
         try:
-            view = self.trainings.watch(id) if id else None
+            view = self.trainings.views.watch(id) if id else None
         except ValueError:  # it was deleted this very moment
             return [gr.skip()] * len(self.parts)
         may = self.access.who(request) is not None
@@ -171,7 +172,7 @@ class Watch:
 
     def _asking(self, name: str) -> Callable[..., Any]:
         def ask(id: str, request: gr.Request) -> tuple[Any, ...]:
-            owner_only(self.access, request, self.trainings.watch, id)
+            owner_only(self.access, request, self.trainings.views.watch, id)
             return (name, id), f"**{plain(id)}**: {QUESTIONS[name]}", gr.Row(visible=True)
 
         return ask

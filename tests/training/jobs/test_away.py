@@ -450,7 +450,7 @@ def test_what_the_hub_would_not_do_fails_with_its_sentence(hub, runner, place, s
         'metrics.jsonl {"step": 1, "text": "' + "x" * 200_000 + '"}', 'status.json {"phase": "x", "step": NaN, "steps": 1}',
         'status.json {"phase": "x", "step": 1, "steps": 1, "speed": NaN}', 'status.json {"phase": [], "step": 1, "steps": 2}',
         'ending.json {"reason": "finished"}', 'config.yaml {"step": 1}', 'log.txt {"step": 1}', 'lock {"step": 1}',
-        '../metrics.jsonl {"step": 1}', '/tmp/metrics.jsonl {"step": 1}', 'checkpoint/metrics.jsonl {"step": 1}',
+        '../metrics.jsonl {"step": 1}', '/etc/metrics.jsonl {"step": 1}', 'checkpoint/metrics.jsonl {"step": 1}',
         'metrics.jsonl\u2028 {"step": 1}', 'metrics.jsonl\n {"step": 1}',
         f"{OWN} {{}}", f"{OWN} {json.dumps(ENTRY | {'created': 2.5})}", f"{OWN} {json.dumps(ENTRY | {'created': 'x'})}",
         f"{OWN} {json.dumps(ENTRY | {'created': float('inf')})}", f"{OWN} {json.dumps(ENTRY | {'id': '../../up'})}",
