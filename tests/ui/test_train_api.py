@@ -142,6 +142,7 @@ def of_train_tab(blocks: gr.Blocks) -> list[Any]:
         "ui.tabs.looking_back",
         "ui.tabs.login",
         "ui.trainings",
+        "ui.run_views",
         "ui.tabs.train",
     )
     return [fn for fn in blocks.fns.values() if fn.fn is not None and fn.fn.__module__ in rooms]
