@@ -10,6 +10,7 @@ import torch
 from ctm.machine import count_parameters
 from training.config import RunConfig
 from training.loop import measure
+from training.saving import size_of
 
 STEPS = 5  # that are measured, after one that warms up
 
@@ -23,7 +24,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     """
     machine, steps, evaluation = measure(config, STEPS)
     step = statistics.median(steps)
-    saved = sum(tensor.numel() * tensor.element_size() for tensor in machine.state_dict().values()) * 3  # two moments
+    saved = size_of(machine)
     cuda = torch.cuda.is_available() and config.train.device != "cpu"
     per_gb = 2**20 if sys.platform != "darwin" else 2**30  # of the unit that the system counts in
     return {

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,9 @@ class Runner:
         with self._change:
             try:
                 folder = self._new_folder(name)
-                folder.begin(config)
-                folder.remember_command(command)
+                with undone(folder.path):
+                    folder.begin(config)
+                    folder.remember_command(command)
             except OSError as error:
                 raise ValueError(f"The run cannot be put down in {self.runs}: {error.strerror}. Make room.") from None
             now = time.time()
@@ -402,3 +403,13 @@ class Runner:
     def _refuse_reader(self) -> None:
         if not self.writes:
             raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
+
+
+@contextmanager
+def undone(folder: Path) -> Iterator[None]:
+    """Remove a folder again if filling it fails: half a run would be taken for one that somebody else made."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

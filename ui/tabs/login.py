@@ -9,8 +9,8 @@ import gradio as gr
 
 from ui.access import Access
 from ui.gates import LOGIN, LOGOUT
+from ui.tabs.events import QUIET
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 LEAVE = f'() => fetch("{LOGOUT}", {{method: "POST"}}).then(() => window.location.reload())'
 
 

@@ -6,7 +6,8 @@ import gradio as gr
 
 from ui.curves import curves_view
 from ui.run_views import MOST_COMPARED
-from ui.tabs.watching import PRIVATE, QUIET, Watch
+from ui.tabs.events import PRIVATE, QUIET
+from ui.tabs.watching import Watch
 from ui.trainings import Trainings
 
 COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")

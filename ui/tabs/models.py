@@ -7,13 +7,12 @@ import gradio as gr
 
 from ui.models import PURPOSE, split
 from ui.services import Services
+from ui.tabs.events import ASKS, PRIVATE, QUIET
 from ui.words import bar_of, plain, table_of
 
 NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
 PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
 UNKNOWN = "The checkpoint does not say what it was trained for. Choose what it should do."
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-ASKS: dict[str, Any] = PRIVATE | {"concurrency_limit": 8, "concurrency_id": "hub"}  # may wait for the Hub
 
 
 def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
@@ -94,13 +93,12 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
         return [gr.Radio(services.shelf()), *show(name)]
 
     on_download = [progress, download, give_up, watching]
-    unqueued: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}  # every second, in every open tab
     give_up.click(lambda name: (services.give_up(name), tick(name))[1], named, on_download, **PRIVATE)
     for step in (
         download.click(begin, named, on_download, **PRIVATE),
-        watching.tick(tick, named, on_download, **unqueued),
+        watching.tick(tick, named, on_download, **QUIET),
     ):
-        step.then(arrive, named, [listed, *shown], **unqueued)
+        step.then(arrive, named, [listed, *shown], **QUIET)
     if thinker is not None:
         think.click(
             lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),

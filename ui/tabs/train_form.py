@@ -7,13 +7,12 @@ import gradio as gr
 
 from ui.access import Access
 from ui.form import GROUPS, Field, fields
-from ui.tabs.watching import ACTS, PRIVATE, QUIET, Watch, owner_only
-from ui.trainings import EARLIER, HUB, Trainings
+from ui.tabs.events import ACTS, MEASURES, PRIVATE, QUIET
+from ui.tabs.watching import Watch, owner_only
+from ui.trainings import EARLIER, HERE, HUB, Trainings
 from ui.words import duration, plain, table_of
 
-HERE = "here"
 NOT_ESTIMATED = "*Estimate* trains a few steps to see what the run would take."
-MEASURING = {"concurrency_limit": 1, "concurrency_id": "measuring", **PRIVATE}
 
 
 class Form:
@@ -124,7 +123,7 @@ class Form:
         watch.buttons["again"].click(self._fill_again, watch.run, [self.source, rooms, *filled], **PRIVATE)
         given = [self.source, *self.goal, *self.components.values()]
         self.ask.click(lambda: "Measuring a few steps …", None, self.cost, **QUIET).then(
-            self._estimate, [self.source, self.place, *self.components.values()], self.cost, **MEASURING
+            self._estimate, [self.source, self.place, *self.components.values()], self.cost, **MEASURES
         ).failure(lambda: NOT_ESTIMATED, None, self.cost, **QUIET)
         self.start.click(self._start, given, [watch.run, rooms], **ACTS).success(
             watch.show, [watch.run, watch.seen], watch.parts, **QUIET

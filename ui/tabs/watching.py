@@ -13,13 +13,10 @@ from ui.drawn import drawn
 from ui.inputs import RunInput
 from ui.run_views import STATES
 from ui.services import Services
+from ui.tabs.events import ACTS, PRIVATE, QUIET, SOON
 from ui.trainings import Trainings
 from ui.words import bar_of, duration, plain, table_of
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUIET: dict[str, Any] = PRIVATE | {"queue": False, "show_progress": "hidden"}  # every second, in every open tab
-SOON: dict[str, Any] = PRIVATE | {"queue": False}  # a full queue must not keep a run going
-ACTS: dict[str, Any] = PRIVATE | {"concurrency_limit": 4, "concurrency_id": "training"}
 NOTHING = "### There is no run yet\nBegin one under *New run*."
 NEWEST = "newest"
 QUESTIONS = {
