@@ -1,5 +1,7 @@
 """What screens show of runs: read from their folders, whatever state those are in."""
 
+import contextlib
+import os
 import re
 import threading
 import time
@@ -178,10 +180,9 @@ def tail(path: Path, secret: str) -> str:
 def size_of(folder: Path) -> int:
     """Bytes that a folder takes on the disk; what is linked is counted once."""
     found = {}
-    for path in folder.rglob("*"):
-        try:
-            about = path.lstat()
-        except OSError:
-            continue
-        found[about.st_ino] = about.st_size
+    for place, _, files in os.walk(folder):  # which passes over folders that are removed meanwhile
+        for name in files:
+            with contextlib.suppress(OSError):
+                about = os.lstat(os.path.join(place, name))
+                found[about.st_ino] = about.st_size
     return sum(found.values())

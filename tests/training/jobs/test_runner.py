@@ -239,6 +239,7 @@ def test_a_job_that_still_saves_when_the_next_app_begins_goes_on_by_itself(runne
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
     runner.close(patience=0.0)
+    let_go(runner)
     assert runner.book.get(id).state == "running" and runner.book.get(id).intent == "leave"
     other = Runner(runner.runs, environment=environment(), resumes=True)
     other.start()
