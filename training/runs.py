@@ -23,6 +23,7 @@ import yaml
 
 from ctm.checkpoint import Checkpoint, save
 from ctm.files import fill, locked, read_json, read_reserved, read_text, reserve, swap, sync, write_json, write_text
+from ctm.stores.base import is_whole
 from training.config import RunConfig
 
 ECHO = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
@@ -192,6 +193,13 @@ class RunFolder:
         saved = (self.path / "checkpoints").glob("[0-9]*")
         steps = sorted(int(folder.name) for folder in saved if folder.name.isdigit())
         return [step for step in steps if (self.trainer(step) / "progress.pt").is_file()]
+
+    def newest_checkpoint(self) -> Path | None:
+        """The finished checkpoint, or else that of the newest saved step; None before the first."""
+        if is_whole(self.finished):
+            return self.finished
+        steps = self.steps()
+        return self.checkpoint(steps[-1]) if steps else None
 
     def progress(self, step: int) -> dict[str, Any]:
         """What `save` was given; written by this program, and read without unpickling code all the same.

@@ -14,7 +14,7 @@ import numpy as np
 
 from ui.drawn import drawn
 
-SCRIPT = ("curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")  # one function body
+SCRIPT = ("pen", "curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")
 MOST_POINTS, FEWEST_POINTS = 300, 40  # a series
 NUMBERS = 5000  # for one run, twice that for all of several; of about 7 characters each: under 40 kB
 BUCKETS = sorted(factor * 2**power for factor in (1, 3) for power in range(40))  # points: 1, 2, 3, 4, 6, 8, 12, ...

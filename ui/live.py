@@ -4,7 +4,7 @@ import gradio as gr
 
 from ui.drawn import drawn
 
-SCRIPT = ("live-record", "live-drawing", "live-panels", "live-playing")
+SCRIPT = ("pen", "live-record", "live-drawing", "live-panels", "live-playing")
 
 
 def live_view(elem_id: str = "thought") -> gr.HTML:

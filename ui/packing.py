@@ -7,7 +7,6 @@ import time
 import zipfile
 from pathlib import Path
 
-from ctm.stores.base import is_whole
 from training.runs import RunFolder
 
 PACK = "ctm-run-"  # what the folder of a packed run begins with
@@ -21,8 +20,7 @@ def pack(folder: RunFolder) -> Path:
     Raises:
         ValueError: the disk is full.
     """
-    steps = folder.steps()
-    checkpoint = folder.finished if is_whole(folder.finished) else folder.checkpoint(steps[-1]) if steps else None
+    checkpoint = folder.newest_checkpoint()
     forget_packs()
     path = Path(tempfile.mkdtemp(prefix=PACK)) / f"{folder.path.name}.zip"
     try:

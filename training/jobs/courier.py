@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 from ctm.stores import HubStore
-from ctm.stores.base import is_whole
 from training.config import PublishConfig
 from training.outbox import Entry, Outbox
 from training.publishing import offer
@@ -69,8 +68,6 @@ class Courier:
 
 def newest_of(folder: RunFolder) -> Path:
     """The finished checkpoint of a run, or else its newest saved step."""
-    if is_whole(folder.finished):
-        return folder.finished
-    if not (steps := folder.steps()):
+    if (newest := folder.newest_checkpoint()) is None:
         raise ValueError(f"The run {folder.path.name} has saved nothing yet that could be published.")
-    return folder.checkpoint(steps[-1])
+    return newest

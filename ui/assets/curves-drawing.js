@@ -41,16 +41,6 @@ function write(pen, words, x, y, align, colour) {
   pen.fillText(words, x, y);
 }
 
-function stroke(pen, points, colour, width = 1, dash = []) {
-  pen.strokeStyle = colour;
-  pen.lineWidth = width;
-  pen.setLineDash(dash);
-  pen.beginPath();
-  points.forEach(([x, y], index) => (index ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-  pen.stroke();
-  pen.setLineDash([]);
-}
-
 function dot(pen, [x, y], colour, size, ring = false) {
   pen.beginPath();
   pen.arc(x, y, size, 0, 7);

@@ -80,16 +80,6 @@ function write(pen, words, x, y, { size = 12, align = "left", colour = look.text
   pen.fillText(words, x, y);
 }
 
-function stroke(pen, points, colour, width = 1, dash = []) {
-  pen.strokeStyle = colour;
-  pen.lineWidth = width;
-  pen.setLineDash(dash);
-  pen.beginPath();
-  points.forEach(([x, y], index) => (index ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-  pen.stroke();
-  pen.setLineDash([]);
-}
-
 /** An image of one pixel a cell, made once a record; `colour(column, row)` gives [red, green, blue, alpha 0..1]. */
 function image(name, columns, rows, colour) {
   if (!images.has(name)) {
