@@ -51,9 +51,14 @@ def write_json(path: Path, values: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text so that a reader sees the old file or the new one, never half of it."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
     draft = draft_of(path)
     try:
-        draft.write_text(text, "utf-8")
+        draft.write_bytes(content)
         sync(draft)
         os.replace(draft, path)
     finally:

@@ -1,18 +1,20 @@
 """The book of jobs: one row a run, with its place in the queue, its state and what became of it.
 
-SQLite with a rollback journal, which needs no shared memory and so suits mounted folders, too. One process writes (the runner
-makes sure of it), any number read; what was read is kept for a second, for many may watch at once. A run's folder holds
-everything else; a lost book is written anew from the folders.
+SQLite in memory, written to its file as a whole at every change: the file is small, always sound, and needs neither journal nor
+locks, which a mounted bucket has for one machine alone. One process writes (the runner makes sure of it), any number read, at
+most once a second, for many may watch at once. A run's folder holds everything else; a lost book is written anew from them.
 """
 
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from ctm.files import write_bytes
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
 Intent = Literal["", "stop", "kill", "leave"]  # what somebody wants of a running job; leave: the app ends, go on later
@@ -76,24 +78,24 @@ class JobBook:
     def __init__(self, path: Path):
         self.path = path
         self._lock = threading.RLock()
-        self._read: tuple[float, list[Job]] = (float("-inf"), [])
+        self._book = blank()
+        self._stamp: tuple[int, int] | None = None  # of the file as it was last read or written
+        self._looked = float("-inf")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._prepare()
+            self._read()
         except sqlite3.DatabaseError:  # no database, or a broken one
             path.rename(path.with_name(f"{path.name}.broken-{int(time.time())}"))
-            self._prepare()
+            self._book = blank()
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
         with self._lock:
-            at, jobs = self._read
-            if time.monotonic() - at > BELIEVED:
-                with self._connected() as connection:
-                    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
-                jobs = sorted((Job(*row) for row in rows), key=lambda job: (job.submitted, job.id), reverse=True)
-                self._read = (time.monotonic(), jobs)
-            return list(jobs)
+            if time.monotonic() - self._looked > BELIEVED:
+                with suppress(OSError, sqlite3.DatabaseError):  # what was read last still stands
+                    self._read()
+            rows = self._book.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
+        return sorted((Job(*row) for row in rows), key=lambda job: (job.submitted, job.id), reverse=True)
 
     def get(self, id: str) -> Job:
         """Raises `ValueError` for a job that is not there."""
@@ -141,41 +143,57 @@ class JobBook:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are seen by whoever reads after it."""
-        with self._lock, self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            self._read = (float("-inf"), [])
-            yield connection
+        """The book, for changes that are kept as a whole, on disk too, or not at all."""
+        with self._lock:
+            with suppress(OSError, sqlite3.DatabaseError):
+                self._read()
+            before = self._book.serialize()
+            try:
+                yield self._book
+                write_bytes(self.path, self._book.serialize())
+                self._stamp = stamp_of(self.path)
+            except BaseException as error:
+                self._book.deserialize(before)
+                if isinstance(error, OSError):
+                    raise ValueError(
+                        f"The book of jobs {self.path} cannot be written just now: {error.strerror}."
+                    ) from None
+                raise
 
-    def _prepare(self) -> None:
-        with self._connected() as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            columns = ", ".join(f"{name} {TYPES.get(kind, 'TEXT')}" for name, kind in COLUMNS.items())  # type: ignore[call-overload]
-            connection.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
-            there = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-            for field in fields(Job):
-                if field.name not in there:  # a book of an earlier version
-                    kind = TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
-                    default = "NULL" if field.default is None else repr(field.default)
-                    connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
+    def _read(self) -> None:
+        """Take in what is on disk, if that has changed."""
+        self._looked = time.monotonic()
+        if not self.path.is_file() or (stamp := stamp_of(self.path)) == self._stamp:
+            return
+        book = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        book.deserialize(self.path.read_bytes())
+        if book.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its pages do not fit together")
+        add_columns(book)
+        self._book, self._stamp = book, stamp
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose work is kept as a whole or not at all."""
-        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            yield connection
-            if connection.in_transaction:
-                connection.commit()
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.rollback()
-            if isinstance(error, sqlite3.OperationalError):  # locked, read-only, or no room: the book itself is sound
-                raise ValueError(f"The book of jobs {self.path} cannot be used just now: {error}.") from None
-            raise
-        finally:
-            connection.close()
+
+def blank() -> sqlite3.Connection:
+    """A book without jobs."""
+    book = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    add_columns(book)
+    return book
+
+
+def add_columns(book: sqlite3.Connection) -> None:
+    """Give a book the columns that it lacks: it may be new, or one of an earlier version."""
+    book.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY)")
+    there = {row[1] for row in book.execute("PRAGMA table_info(jobs)")}
+    for field in fields(Job):
+        if field.name not in there:
+            kind = TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
+            default = repr(field.default) if isinstance(field.default, str | int | float) else "NULL"
+            book.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def no_such(id: str) -> str:

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ HANDED_ON = re.compile(
     r"(?i:https?_proxy|no_proxy|all_proxy)|REQUESTS_CA_BUNDLE|XDG_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|PYTORCH_\w+|TORCH\w*|"
     r"HF_HOME|HF_ENDPOINT|HF_HUB_\w+|HF_XET_\w+|HF_DATASETS_\w+|SYSTEM|SPACE_ID|CTM_HOME"
 )
+
+_begun: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()  # who began them asks for their exit codes
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,23 @@ def launch(
             command, cwd=ROOT, env={**environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True, close_fds=True,
         )  # fmt: skip
+    _begun.add(process)
     return Group(mark, process.pid), process
+
+
+def reap(first: int = 1) -> None:
+    """Let go of ended processes that this one inherited, if it is the first of a container: nobody else would.
+
+    Args:
+        first: number of a container's first process.
+    """
+    if os.getpid() != first:
+        return
+    begun = {process.pid for process in _begun}
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
+            if child.pid not in begun and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
 
 
 def clean_environment(source: Mapping[str, str], threads: int, token: str = "") -> dict[str, str]:

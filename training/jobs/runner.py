@@ -14,27 +14,28 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ctm.files import locked, read_reserved
+from ctm.files import read_reserved
 from ctm.stores import HubStore
 from training.config import RunConfig
 from training.jobs.adoption import strangers
 from training.jobs.away import Away
 from training.jobs.book import HERE, Intent, Job, JobBook
 from training.jobs.commands import training_command
-from training.jobs.processes import Group, clean_environment, cores, find, launch
+from training.jobs.lease import Lease
+from training.jobs.processes import Group, clean_environment, cores, find, launch, reap
 from training.jobs.remote import RemoteJobs
 from training.jobs.verdict import verdict
 from training.publishing import COURIER
 from training.runs import RunFolder
 
-BOOK, LOCK, TRASH = "jobs.sqlite", ".jobs.lock", ".trash-"
+BOOK, TRASH = "jobs.sqlite", ".trash-"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PATIENCE = 120.0  # seconds that a job has to save and end before it is killed
 LOOK = 0.5  # seconds between two looks
@@ -75,7 +76,7 @@ class Runner:
         self.book = JobBook(self.runs / BOOK)
         self.away = Away(self.runs, self.book, remote, hub, space) if remote and hub and space else None
         self.writes = False
-        self._held = ExitStack()
+        self._lease = Lease(self.runs)
         self._children: dict[str, subprocess.Popen] = {}
         self._told: dict[str, Intent] = {}  # what jobs were told to do, should the book not take it
         self._change, self._wake, self._ending = threading.RLock(), threading.Event(), threading.Event()
@@ -90,11 +91,13 @@ class Runner:
         self._thread.start()
 
     def _take_over(self, patience: float = 0.0) -> None:
-        with ExitStack() as held:
-            if held.enter_context(locked(self.runs / LOCK, patience=patience)):
-                self._held = held.pop_all()
+        if self._lease.take(patience):
+            try:
                 self._recover()
                 self.writes = True
+            except BaseException:
+                self._lease.release()
+                raise
 
     def close(self, patience: float = 20.0) -> None:
         """Tell running jobs to save and end, for the app ends; they can go on later."""
@@ -115,7 +118,7 @@ class Runner:
                 jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
             time.sleep(0.05)
         self._thread.join(5.0)
-        self._held.close()
+        self._lease.release()
         self.writes = False
 
     def folder(self, id: str) -> RunFolder:
@@ -216,10 +219,12 @@ class Runner:
     def _watch(self) -> None:
         while not self._ending.is_set():
             try:
-                if self.writes:
+                if not self.writes:
+                    self._take_over()
+                elif self._lease.keep():
                     self._look()
                 else:
-                    self._take_over()
+                    self.writes = False
             except Exception:  # a full disk or a locked book must not end the watch
                 log.exception("The jobs could not be looked after just now")
                 time.sleep(2.0)
@@ -228,6 +233,7 @@ class Runner:
 
     def _look(self) -> None:
         """One look at what runs, and at what may begin."""
+        reap()
         for job in self.book.running():
             if job.is_here:
                 self._look_at(job)

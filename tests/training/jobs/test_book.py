@@ -1,10 +1,12 @@
 """The book of jobs: legal lives, order, and what survives."""
 
+import errno
 import sqlite3
 import threading
 
 import pytest
 
+from training.jobs import book as booking
 from training.jobs.book import NEXT, Job, JobBook
 
 
@@ -70,9 +72,37 @@ def test_a_book_of_an_earlier_version_is_read(tmp_path):
     assert JobBook(path).get("old") == Job("old", "succeeded", submitted=5.0)
 
 
-def test_a_file_that_is_no_book_is_put_aside(tmp_path):
+def test_a_change_is_on_disk_whole_or_not_at_all(book, monkeypatch):
+    book.add(Job("a", "queued"))
+    before = book.path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(booking, "write_bytes", full)
+        for change in (lambda: book.change("a", state="running"), lambda: book.add(Job("b", "queued"))):
+            with pytest.raises(ValueError, match="cannot be written just now: No space left"):
+                change()
+    assert book.all() == [Job("a", "queued")] and book.path.read_bytes() == before
+    book.change("a", state="running")
+    assert JobBook(book.path).get("a").state == "running"
+    assert [path.name for path in book.path.parent.iterdir()] == [book.path.name]  # no journal, no draft
+
+
+def test_a_reader_sees_what_a_writer_did(book, monkeypatch):
+    monkeypatch.setattr(booking, "BELIEVED", 0.0)
+    reader = JobBook(book.path)
+    book.add(Job("a", "queued"))
+    assert reader.all() == [Job("a", "queued")]
+    book.path.write_bytes(book.path.read_bytes()[:3000])  # half of it, as a mount may show it for a moment
+    assert reader.all() == [Job("a", "queued")]
+
+
+@pytest.mark.parametrize("broken", [b"garbage " * 1000, b"SQLite format 3\0" + b"\1" * 5000])
+def test_a_file_that_is_no_book_is_put_aside(broken, tmp_path):
     path = tmp_path / "jobs.sqlite"
-    path.write_bytes(b"garbage " * 1000)
+    path.write_bytes(broken)
     assert JobBook(path).all() == []
     assert len(list(tmp_path.glob("jobs.sqlite.broken-*"))) == 1
 

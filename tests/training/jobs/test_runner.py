@@ -165,7 +165,7 @@ def end_without_jobs(runner: Runner) -> None:
     let_go(runner)
     runner._ending.set()
     runner._thread.join()
-    runner._held.close()
+    runner._lease._held.close()
     runner.writes = False
 
 

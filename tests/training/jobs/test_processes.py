@@ -1,0 +1,38 @@
+"""Processes: their ends are not left lying about."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+
+from training.jobs.processes import launch, reap
+
+
+def ended(pid: int) -> psutil.Process:
+    """A process that has ended and was not asked for its exit code yet."""
+    process = psutil.Process(pid)
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    return process
+
+
+def test_the_first_process_of_a_container_lets_go_of_what_it_inherited(tmp_path):
+    code = [sys.executable, "-c", "raise SystemExit(7)"]
+    inherited = ended(os.posix_spawn(sys.executable, code, os.environ))
+    group, own = launch(code, "test", tmp_path / "log.txt", os.environ)
+    ended(group.pid)
+    reap()  # this process is not the first one
+    assert inherited.is_running()
+    reap(first=os.getpid())
+    assert not psutil.pid_exists(inherited.pid)
+    assert own.wait() == 7  # whoever began it still gets to know
+
+
+def test_a_process_that_goes_on_is_left_alone():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        reap(first=os.getpid())
+        assert process.poll() is None
+        process.communicate(b"\n")
+    assert process.returncode == 0
