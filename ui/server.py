@@ -1,91 +1,162 @@
-"""The page, served by a server of our own in the main thread: it ends cleanly when it is told to, and tells the jobs."""
+"""The server: it answers at once, lets visitors wait until the page is built, and ends cleanly when it is told to.
+
+A server of our own in the main thread, for Gradio's is ended by a signal before anything behind it could save.
+"""
 
 import asyncio
 import contextlib
 import errno
 import logging
-import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Protocol
 
-import gradio as gr
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
-
-from ui import page
-from ui.access import Access
-from ui.admin import add_login
-from ui.gates import TokenGate
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 PORTS = range(7860, 7960)  # tried one after the other where none is named
 PATIENCE = 3  # seconds that open requests get to finish when the server ends
+STARTING = (Path(__file__).parent / "assets" / "starting.html").read_text("utf-8")
 
 
-def serve(
-    blocks: gr.Blocks,
-    access: Access,
-    host: str,
-    port: int | None,
-    on_end: Callable[[], None],
-    on_start: Callable[[], None] = lambda: None,
-) -> None:
+class Site(Protocol):
+    """What is served."""
+
+    app: Starlette
+
+    def begin(self) -> None:
+        """Called before the first visitor is let in."""
+
+    def warm_up(self) -> None:
+        """Called as soon as visitors are let in: make what they will ask for first answer quickly."""
+
+    def let_go(self) -> None:
+        """Called when the server is about to end: drop what open pages hold on to."""
+
+    def end(self) -> None:
+        """Called when nobody is served any more, however that came."""
+
+
+def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C, then return; a second one ends what is still open at once.
 
     Args:
-        blocks: the page, with its queue.
-        access: who may train.
+        build: makes the site. It may take long, and is called once the port is ours.
         host: name or address to listen on.
         port: to listen on; None for the first free one of the usual ports.
-        on_end: called when nobody is served any more, however that came.
-        on_start: called as soon as the port is ours: an app that cannot serve must begin nothing.
+        behind_proxy: whether all visitors come through a proxy that says where from; anybody else could say anything.
+
+    Raises:
+        SystemExit: with one sentence: nothing can listen there, or the site cannot be built.
     """
     try:
         listener = listen(host, PORTS if port is None else [port])
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    app = application(blocks, access)
+    address = address_of(host, listener)
+    door = Door(build, lambda: print(f"Open {address}", flush=True))
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE,
-        proxy_headers=access.mode == "space", forwarded_allow_ips="*",  # elsewhere anybody could say to come from anywhere
+        door, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE,
+        proxy_headers=behind_proxy, forwarded_allow_ips="*",
     )  # fmt: skip
-    server = Server(config, app, blocks, address_of(host, listener))
+    server = Server(config, door)
+    print(f"Starting: {address} answers, the page follows.", file=sys.stderr, flush=True)
     try:
-        on_start()
         server.run(sockets=[listener])
     finally:
-        on_end()
+        if door.site:
+            door.site.end()
+    if isinstance(door.failure, ValueError):
+        raise SystemExit(str(door.failure))
+    if door.failure:
+        raise door.failure
 
 
-def application(blocks: gr.Blocks, access: Access) -> FastAPI:
-    """The page with what is served beside it: a sign of life, and the administrator's login where there is one."""
-    app = FastAPI(openapi_url=None)
-    app.add_api_route("/healthz", lambda: PlainTextResponse("ok"), methods=["GET", "HEAD"])
-    if isinstance(access.gate, TokenGate):
-        add_login(app, access.gate)
-    return gr.mount_gradio_app(
-        app, blocks, path="/", root_path=os.environ.get("GRADIO_ROOT_PATH"), enable_monitoring=False,
-        **page.launch_options(),
-    )  # fmt: skip
+class Door(Router):
+    """Signs of life, and all else from the site; before it is there, from a waiting room.
+
+    `/healthz` answers as long as the process does, `/readyz` as soon as visitors are served without delay.
+
+    Args:
+        build: makes the site; called in a thread of its own.
+        on_open: called when the site is there.
+    """
+
+    def __init__(self, build: Callable[[], Site], on_open: Callable[[], None]):
+        signs = {"/healthz": self._is_alive, "/readyz": self._is_ready}
+        super().__init__(
+            [Route(path, sign) for path, sign in signs.items()], default=self._lead_on, lifespan=self._live
+        )
+        self._build, self._on_open = build, on_open
+        self._over = asyncio.Event()
+        self.site: Site | None = None
+        self.failure: Exception | None = None
+        self._is_open = self._is_warm = False
+
+    def close(self) -> None:
+        """Begin nothing any more, and drop what open pages hold on to."""
+        self._over.set()
+        if self._is_open:
+            self.site.let_go()
+
+    @contextlib.asynccontextmanager
+    async def _live(self, _: Starlette) -> AsyncIterator[None]:
+        opening = asyncio.create_task(self._open())
+        yield
+        self._over.set()
+        await opening
+
+    async def _open(self) -> None:
+        try:
+            site = await asyncio.to_thread(self._build)
+            if self._over.is_set():
+                return
+            self.site = site
+            await asyncio.to_thread(site.begin)
+            async with site.app.router.lifespan_context(site.app):
+                self._is_open = True
+                self._on_open()
+                await asyncio.to_thread(site.warm_up)
+                self._is_warm = True
+                await self._over.wait()
+        except Exception as error:
+            self.failure = error
+            signal.raise_signal(signal.SIGTERM)
+
+    async def _lead_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.site.app if self._is_open else wait)(scope, receive, send)
+
+    async def _is_alive(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def _is_ready(self, _: Request) -> Response:
+        return PlainTextResponse("ok") if self._is_warm else PlainTextResponse("starting", 503, {"Retry-After": "2"})
+
+
+async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+    """The waiting room: a page that asks again by itself, and for programs a number that says to do so."""
+    is_page = scope["path"] == "/" and scope.get("method") in ("GET", "HEAD")
+    answer = HTMLResponse(STARTING) if is_page else PlainTextResponse("starting", 503)
+    answer.headers.update({"Retry-After": "2", "Cache-Control": "no-store"})
+    await answer(scope, receive, send)
 
 
 class Server(uvicorn.Server):
-    """Says where it is, and ends without passing the signal on, which would leave no time for anything after it."""
+    """Ends without passing the signal on, which would leave no time for anything after it."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, blocks: gr.Blocks, address: str):
+    def __init__(self, config: uvicorn.Config, door: Door):
         super().__init__(config)
-        self.app, self.blocks, self.address = app, blocks, address
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        print(f"Open {self.address}", flush=True)
+        self.door = door
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for route in self.app.routes:  # every page that is open holds a stream, which waits for this
-            if stop := getattr(getattr(route, "app", None), "stop_event", None):
-                stop.set()
-        self.blocks.close(verbose=False)
+        self.door.close()
         logging.getLogger("uvicorn.error").addFilter(is_no_cancellation)
         await super().shutdown(sockets)
 

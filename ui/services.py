@@ -17,6 +17,7 @@ from ctm.checkpoint import Checkpoint, load
 from inference import Engine, Recorder, parse
 from training.tasks import Task
 from ui.models import PURPOSE, Models, split, task_for
+from ui.pictures import read_picture
 from ui.records import policies_of, record_of, summary_of
 
 KEPT_IN_MEMORY = 8
@@ -190,6 +191,16 @@ class Services:
             held.popitem(last=False)
 
     # --- thinking ------------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Think once with the checkpoint that visitors meet first: loading it takes longest."""
+        for name in self.checkpoint_names()[:1]:
+            try:
+                info = self.info(name)
+                example = info.examples[0]
+                self.think(name, read_picture(str(example)) if info.takes == "image" else example, "")
+            except Exception:  # whoever picks it is told what is wrong with it
+                logging.getLogger(__name__).warning("The checkpoint %s could not be tried", name, exc_info=True)
 
     def invent(self, name: str, seed: int) -> Any:
         """A new input for this checkpoint, where its `info` says that it `invents`."""

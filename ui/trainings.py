@@ -49,6 +49,7 @@ class Trainings:
         courier: publishes; None where there is no Hub to publish to.
         remote: Hugging Face Jobs; None where they cannot be reached from.
         namespace: who pays there.
+        lasting: whether runs outlive a restart of the machine.
     """
 
     def __init__(
@@ -59,16 +60,17 @@ class Trainings:
         courier: Courier | None = None,
         remote: RemoteJobs | None = None,
         namespace: str = "",
+        lasting: bool = True,
     ):
         self.runner, self.models, self.recipes, self.courier = runner, models, Path(recipes), courier
-        self.remote, self.namespace = remote, namespace
+        self.remote, self.namespace, self.lasting = remote, namespace, lasting
         self.views = RunViews(runner)
 
     def begin(self) -> None:
         """Take over the runs that are there, and look after them from now on."""
         self.runner.start()
-        if self.courier and self.runner.writes:
-            self.courier.start()
+        if self.courier:
+            self.courier.start(lambda: self.runner.writes)
 
     def close(self) -> None:
         """The app ends: what trains here is told to save."""

@@ -25,7 +25,7 @@ from tests.hub.openid import OpenIDProvider
 from ui import gates
 from ui.access import Access, Person, Refused
 from ui.gates import COOKIE, HEADER, TokenGate, TooManyTries, WrongTries
-from ui.server import application
+from ui.site import application
 from ui.tabs.login import login_row
 
 __all__ = ["hub"]

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
-import app
-from ui.access import Access
-from ui.server import address_of, listen, serve
+from ui.server import Door, address_of, listen, serve
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
@@ -25,6 +27,7 @@ import os
 import gradio as gr
 from ui.access import Access, Refused
 from ui.server import serve
+from ui.site import Site
 from ui.tabs.login import login_row
 
 access = Access.from_environment(os.environ, os.environ["HOST"])
@@ -43,8 +46,8 @@ with gr.Blocks() as page:
 
     gr.Button("Act").click(act, None, said, api_name="act")
     gr.Button("Client").click(client, None, said, api_name="client")
-page.queue(max_size=64)
-serve(page, access, os.environ["HOST"], int(os.environ["PORT"]), lambda: print("ended", flush=True))
+site = Site(page, access, end=lambda: print("ended", flush=True))
+serve(lambda: site, os.environ["HOST"], int(os.environ["PORT"]), behind_proxy="SPACE_ID" in os.environ)
 """
 SECRET = "a-long-enough-secret"
 
@@ -105,6 +108,13 @@ def small(**environment: str):
     return running("-c", SMALL, **{"HOST": "127.0.0.1", "PORT": "0"} | environment)
 
 
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def outcome(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
     """Exit code and last line of a server that cannot start."""
     with running(*command, **environment) as served:
@@ -159,7 +169,7 @@ def test_a_taken_port_is_said_in_one_sentence():
     with listen("127.0.0.1", [0]) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit) as caught:
-            serve(gr.Blocks(), Access.from_environment({}, "127.0.0.1"), "127.0.0.1", port, on_end=lambda: None)
+            serve(pytest.fail, "127.0.0.1", port)
     assert (
         caught.value.code == f"Port {port} is taken: end what listens there, or set GRADIO_SERVER_PORT to a free one."
     )
@@ -192,17 +202,65 @@ def test_the_address_can_be_opened(host, shown):
         assert address_of(host, listener) == f"http://{shown}:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("port", ["", "abc", "-1", "65536", "7860.5", "78 60"])
-def test_a_port_that_is_none_ends_the_start(port):
-    code, said = outcome({"GRADIO_SERVER_PORT": port}, "app.py")
-    assert code == 1 and said.startswith("GRADIO_SERVER_PORT must be a number") and "\n" not in said
+def test_a_wrong_variable_ends_the_start_at_once():
+    code, said = outcome({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
+    assert code == 1 and [line.partition(" ")[0] for line in said.splitlines()] == ["GRADIO_SERVER_PORT", "CTM_RESUME"]
 
 
-def test_a_weak_token_ends_the_start(monkeypatch):
-    monkeypatch.setenv("CTM_ADMIN_TOKEN", "weak-secret")
-    with pytest.raises(SystemExit, match="CTM_ADMIN_TOKEN must have at least 16 characters") as caught:
-        app.find_access("127.0.0.1")
-    assert "weak-secret" not in str(caught.value.code) and "\n" not in str(caught.value.code)
+def test_what_shows_only_behind_the_door_ends_the_start_too(tmp_path):
+    wrong = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
+    code, said = outcome(wrong, "app.py")
+    assert code == 1 and said.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 characters")
+    assert "weak-secret" not in said and "Traceback" not in said
+
+
+class Slow:
+    """A site that takes its time."""
+
+    def __init__(self):
+        self.app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the page"))])
+        self.built, self.warm = threading.Event(), threading.Event()
+        self.calls: list[str] = []
+
+    def build(self) -> "Slow":
+        assert self.built.wait(20)
+        return self
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def warm_up(self) -> None:
+        assert self.warm.wait(20)
+
+    def let_go(self) -> None:
+        self.calls.append("let go")
+
+
+def test_the_door_lets_visitors_wait():
+    slow, opened = Slow(), threading.Event()
+    door = Door(slow.build, opened.set)
+    with TestClient(door) as visitor:
+        waiting, program = visitor.get("/"), visitor.get("/config")
+        assert waiting.status_code == 200 and "waking up" in waiting.text and "refresh" in waiting.text
+        assert program.status_code == 503 and program.headers["Retry-After"] == "2"
+        assert [visitor.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
+        slow.built.set()
+        assert opened.wait(20) and visitor.get("/").text == "the page"
+        assert visitor.get("/readyz").status_code == 503
+        slow.warm.set()
+        until(lambda: visitor.get("/readyz").status_code == 200)
+        door.close()
+    assert slow.calls == ["begin", "let go"]
+
+
+def test_an_end_while_the_site_is_built_begins_nothing():
+    slow = Slow()
+    door = Door(slow.build, pytest.fail)
+    with TestClient(door) as visitor:
+        visitor.get("/healthz")
+        door.close()
+        slow.built.set()
+    assert slow.calls == [] and door.site is None
 
 
 def test_the_app_itself_is_served(checkpoints, tmp_path):

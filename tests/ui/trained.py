@@ -19,8 +19,8 @@ from training.jobs.runner import Runner
 from training.runs import RunFolder
 from ui import page
 from ui.access import Access
-from ui.server import application
 from ui.services import Services
+from ui.site import application
 from ui.trainings import Trainings
 
 SECRET = "a-long-enough-secret"

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from ctm.stores import HubStore
@@ -28,7 +29,13 @@ class Courier:
         self._wake, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._go_round, name="courier", daemon=True)
 
-    def start(self) -> None:
+    def start(self, may_write: Callable[[], bool] = lambda: True) -> None:
+        """Begin to go round.
+
+        Args:
+            may_write: whether this app looks after the runs at the moment; where two share a folder, one delivers.
+        """
+        self._may_write = may_write
         self._thread.start()
 
     def close(self) -> None:
@@ -57,7 +64,7 @@ class Courier:
 
     def _go_round(self) -> None:
         while not self._ending.is_set():
-            for box in sorted(self.runs.glob("[!.]*/outbox")):
+            for box in sorted(self.runs.glob("[!.]*/outbox")) if self._may_write() else []:
                 try:
                     Outbox(box.parent).deliver(self.store)
                 except Exception:  # one odd outbox must not keep the others waiting

@@ -10,6 +10,11 @@ from ui.tabs.train_form import Form
 from ui.tabs.watching import Watch
 from ui.trainings import Trainings
 
+PASSING = (
+    "⚠️ **Runs here do not last**: nothing is mounted at `CTM_HOME`, so they and all that they made are gone when this "
+    "container restarts or sleeps. Mount a storage bucket there, or let runs publish to the Hub."
+)
+
 
 def build(
     trainings: Trainings,
@@ -30,6 +35,8 @@ def build(
         thinker: the Think tab's choice of a checkpoint.
     """
     login_row(access, page)
+    if not trainings.lasting:
+        gr.Markdown(PASSING, elem_id="passing")
     with gr.Tabs(elem_id="train-tabs") as rooms:
         with gr.Tab("Watch", id="watch"):
             watch = Watch(trainings, services, access)

@@ -6,8 +6,10 @@ import sys
 import time
 
 import psutil
+import pytest
 
-from training.jobs.processes import launch, reap
+from training.jobs import processes
+from training.jobs.processes import cores, launch, reap, tidy
 
 
 def ended(pid: int) -> psutil.Process:
@@ -36,3 +38,20 @@ def test_a_process_that_goes_on_is_left_alone():
         assert process.poll() is None
         process.communicate(b"\n")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("told", ["3500m", "", "0", "two", "7"])
+def test_nonsense_for_a_number_of_threads_is_mended(told):
+    variables = {"OMP_NUM_THREADS": told, "CPU_CORES": "1900m"}
+    tidy(variables)
+    assert variables["OMP_NUM_THREADS"] == ("7" if told == "7" else "1")
+    assert "MKL_NUM_THREADS" not in variables
+
+
+@pytest.mark.parametrize("text, granted", [("150000 100000", 1.5), ("max 100000", 0.0), ("", 0.0), ("nonsense", 0.0)])
+def test_a_container_is_granted_what_its_quota_says(text, granted, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "QUOTA", tmp_path / "cpu.max")
+    (tmp_path / "cpu.max").write_text(text)
+    assert processes.quota() == granted
+    assert cores({}) == (1 if granted else len(os.sched_getaffinity(0)))
+    assert cores({"CPU_CORES": "1"}) == 1  # what is told goes before
