@@ -9,17 +9,22 @@
 # Browser tests look for a Chromium or Chrome on PATH and are skipped where there is none; with CTM_REQUIRE_BROWSER=1 in
 # the environment they fail instead.
 
+#   ENGINE       what builds the image: docker, podman or `buildah`
+#   IMAGE_ARGS   passed to it:   make image IMAGE_ARGS="--build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+ENGINE ?= docker
+IMAGE_ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS)
+PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow check results format
+.PHONY: help run test test-slow check audit results format image lock
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +44,17 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
 
+audit: $(VENV)/.dev  ## ask the network for known weaknesses of what the app runs on
+	$(PY) -m pip_audit --progress-spinner off --requirement constraints.txt --no-deps --disable-pip
+
+image:  ## build the image of the Space
+	$(ENGINE) build --tag ctm-space $(IMAGE_ARGS) .
+
+# Torch and what it brings along are left out: they differ with where torch comes from, and torch pins them itself.
+lock: $(VENV)/.dev  ## pin all that the direct dependencies bring along, in constraints.txt
+	$(VENV)/bin/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate requirements.txt \
+		| grep --invert-match --extended-regexp '^(torch|triton|setuptools|cuda-.*|nvidia-[^m].*)==' > constraints.txt
+
 results: $(VENV)/.dev  ## write what was measured into README.md and the recipes
 	$(PY) -m benchmarks.results
 
@@ -46,11 +62,11 @@ format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the li
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-$(VENV)/.runtime: requirements.txt | $(PY)
+$(VENV)/.runtime: requirements.txt constraints.txt | $(PY)
 	$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(PY)
+$(VENV)/.dev: requirements.txt requirements-dev.txt constraints.txt | $(PY)
 	$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $(VENV)/.runtime $@
 

@@ -1,5 +1,6 @@
 """Figures are pure: the same data gives the same figure, with nothing left out."""
 
+import plotly.graph_objects as go
 import pytest
 
 from tests.ui.conftest import services_over
@@ -11,7 +12,7 @@ TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_figure_shows_every_tick_of_every_series(checkpoints, name):
     record = services_over(checkpoints).think(name, TEXTS[name], "energy<-9|certainty>0.99")
-    figure = thought_figure(record)
+    figure = go.Figure(thought_figure(record))  # which refuses what Plotly does not know
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
     assert [len(row) for row in answers.z] == [record["ticks"]] * len(record["answers_by_tick"][0])
@@ -27,6 +28,6 @@ def test_of_many_classes_the_likeliest_are_shown():
         "ticks": 2, "energy": None, "p_correct": None, "certainty": [0.1, 0.6], "lines": [],
         "choices": {"kind": "classes", "labels": labels, "probabilities": probabilities},
     }  # fmt: skip
-    certainty, answers = thought_figure(record).data
+    certainty, answers = go.Figure(thought_figure(record)).data
     assert certainty.name == "certainty"
     assert len(answers.y) == MOST_CLASSES and {"7", "33"} <= set(answers.y)

@@ -1,11 +1,13 @@
 """The Think tab: pick a checkpoint, give it something, watch it think."""
 
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from ui.figures import thought_figure
 from ui.inputs import PictureInput, drawing_input
@@ -182,7 +184,7 @@ def told(think: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], Any]:
         record = think()
     except ValueError as error:
         return {"problem": str(error)}, None
-    return record, thought_figure(record)
+    return record, PlotData(type="plotly", plot=json.dumps(thought_figure(record)))
 
 
 def asked(question, *given):
