@@ -19,8 +19,16 @@ from ui.environment import Environment, unknown_to_us
 from ui.server import serve
 
 
+QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which it would make anew after every event
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+}
+
+
 def main() -> None:
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     tidy(os.environ)
     try:
         environment = Environment.read(os.environ, Path(__file__).parent)

@@ -44,6 +44,14 @@ class Verdict:
     answer_tick: Int[Tensor, " B"]  # the tick whose answer was taken; differs from `ticks` when the budget ran out
     halted_by: list[str]
 
+    def row(self, index: int) -> "Verdict":
+        """What was decided about one of the rows, as a batch of one."""
+        at = slice(index, index + 1)
+        energy = None if self.energy is None else self.energy[at]
+        return Verdict(
+            self.answer[at], self.certainty[at], energy, self.ticks[at], self.answer_tick[at], self.halted_by[at]
+        )
+
 
 @dataclass(frozen=True)
 class Engine:

@@ -15,6 +15,31 @@ from inference.engine import Tick
 CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "attention")
 
 
+@dataclass(frozen=True)
+class Frame:
+    """One tick of a batch as arrays, rows first: made once, however many rows are recorded."""
+
+    rows: dict[int, int]  # number of a row -> where it is in the arrays
+    logits: np.ndarray  # (A, P, C)
+    certainty: np.ndarray  # (A, P)
+    energy: np.ndarray | None  # (A,)
+    channels: dict[str, np.ndarray]  # what the machine has of them, (A, ...)
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tick: Tick) -> "Frame":
+        output = tick.output
+        wide = {name: getattr(tick.state, name) for name in CHANNELS}
+        return cls(
+            rows={row: index for index, row in enumerate(tick.rows.tolist())},
+            logits=to_numpy(output.answer.unflatten(1, (output.certainty.size(1), -1))),
+            certainty=to_numpy(output.certainty),
+            energy=None if output.energy is None else to_numpy(output.energy),
+            channels={name: to_numpy(values) for name, values in wide.items() if values is not None},
+            places=tick.places,
+        )
+
+
 @dataclass
 class Recorder:
     """Everything one row said and did, tick by tick.
@@ -36,20 +61,20 @@ class Recorder:
     places: tuple[int, ...] = ()  # shape of the map that attention looks at
 
     def __call__(self, tick: Tick) -> None:
-        at = (tick.rows == self.row).nonzero().flatten()
-        if not len(at):
+        self.note(Frame.of(tick))
+
+    def note(self, frame: Frame) -> None:
+        """Keep what this row says and does, if it still thinks."""
+        index = frame.rows.get(self.row)
+        if index is None:
             return
-        index, output = int(at[0]), tick.output
-        positions = output.certainty.size(1)
-        self.places = tick.places
-        self.logits.append(to_numpy(output.answer[index].unflatten(0, (positions, -1))))
-        self.certainty.append(to_numpy(output.certainty[index]))
-        if output.energy is not None:
-            self.energy.append(float(output.energy[index]))
-        for name in CHANNELS:
-            values = getattr(tick.state, name)
-            if values is not None:
-                self._keep(name, to_numpy(values[index]))
+        self.places = frame.places
+        self.logits.append(frame.logits[index])
+        self.certainty.append(frame.certainty[index])
+        if frame.energy is not None:
+            self.energy.append(float(frame.energy[index]))
+        for name, values in frame.channels.items():
+            self._keep(name, values[index])
 
     def channel(self, name: str) -> np.ndarray | None:
         """A channel with ticks first, or None if the machine has none."""

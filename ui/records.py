@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ctm.checkpoint import Checkpoint
-from inference import Recorder, Verdict, parse
+from inference import Recorder, parse
 from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
+from inference.together import Thought
 from training.tasks import Task
 from training.tasks.base import Answer, Given
 
@@ -63,12 +64,10 @@ def record_of(
     task: Task,
     read: Given,
     rule: Policy,
-    verdict: Verdict,
-    recorder: Recorder,
-    milliseconds: float,
+    thought: Thought,
 ) -> dict[str, Any]:
     """Everything a screen shows of one thought, as JSON data. Lists by tick have one entry a tick used."""
-    machine = checkpoint.machine
+    machine, verdict, recorder = checkpoint.machine, thought.verdict, thought.recorder
     probabilities = softmax(np.stack(recorder.logits))[:, : read.positions]  # (t, P, C)
     chosen = probabilities.argmax(2)
     tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
@@ -90,7 +89,7 @@ def record_of(
         "answer": answer.value,
         "label": answer.label,
         "probability": float(probabilities[tick - 1].max(1).prod()),
-        "milliseconds": round(milliseconds, 2),
+        "milliseconds": round(thought.milliseconds, 2),
         "energy": rounded(energy),
         "p_correct": rounded(chance),
         "certainty": rounded(certainty),

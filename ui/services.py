@@ -5,7 +5,6 @@ Screens name checkpoints by name and give what a person gave; they get back dict
 
 import logging
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 
 from ctm.checkpoint import Checkpoint, load
-from inference import Engine, Recorder, parse
+from inference import parse
+from inference.together import MOST, Together
 from training.tasks import Task
 from ui.models import PURPOSE, Models, split, task_for
 from ui.pictures import read_picture
@@ -47,6 +47,7 @@ class Loaded:
     checkpoint: Checkpoint
     task: Task
     stamp: tuple[int, ...]
+    together: Together
 
     @property
     def size(self) -> int:
@@ -59,10 +60,11 @@ class Services:
 
     Args:
         models: where the checkpoints are.
+        most: thoughts that one checkpoint thinks at once.
     """
 
-    def __init__(self, models: Models):
-        self.models = models
+    def __init__(self, models: Models, most: int = MOST):
+        self.models, self.most = models, most
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
         self._loading = threading.Lock()  # one checkpoint is loaded at a time: two large ones might not fit
@@ -170,7 +172,8 @@ class Services:
             raise ValueError(
                 f"Its thoughts are too large to be shown: {config.iterations:,} ticks of {config.out_dims:,} numbers."
             )
-        return Loaded(checkpoint, task_for(checkpoint.task, config.published(), purpose), stamp)
+        task = task_for(checkpoint.task, config.published(), purpose)
+        return Loaded(checkpoint, task, stamp, Together(checkpoint.machine, self.most))
 
     def _held(self, key: str) -> Loaded | None:
         with self._lock:
@@ -221,17 +224,14 @@ class Services:
             ValueError: one sentence for whoever gave the input.
         """
         loaded = self._load(name)
-        machine, task = loaded.checkpoint.machine, loaded.task
+        task, iterations = loaded.task, loaded.checkpoint.machine.config.iterations
         if isinstance(given, str) and len(given) > LONGEST_TEXT:
             raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
         read = task.read(given)
-        own = policies_of(loaded.checkpoint.halting, machine.config.iterations)
+        own = policies_of(loaded.checkpoint.halting, iterations)
         rule = parse(policy if policy and policy.strip() else next(iter(own.values())))
-        recorder = Recorder(ticks=machine.config.iterations)
-        started = time.perf_counter()
-        verdict = Engine(machine, rule).run(read.inputs, watch=recorder)
-        milliseconds = (time.perf_counter() - started) * 1e3
-        return record_of(name, loaded.checkpoint, task, read, rule, verdict, recorder, milliseconds)
+        thought = loaded.together.think(read.inputs, rule)
+        return record_of(name, loaded.checkpoint, task, read, rule, thought)
 
 
 def label_of(name: str, title: str) -> str:

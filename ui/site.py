@@ -70,7 +70,7 @@ def build(environment: Environment, variables: Any = os.environ) -> Site:
         models = Models(environment.checkpoints, environment.home / "runs", environment.models)
     except ValueError as error:
         raise ValueError(f"CTM_MODELS cannot be read. {error}") from None
-    services = Services(models)
+    services = Services(models, environment.together)
     trainings = trainings_of(environment, models)
     blocks = page.build(services, trainings, access)
     return Site(blocks, access, trainings.begin, services.warm_up, trainings.close)

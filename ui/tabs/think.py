@@ -21,7 +21,7 @@ ANSWER_KEYS = (
     "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
     "answers_by_tick", "likeliest", "policy", "checkpoint", "sentence", "milliseconds",
 )  # fmt: skip
-QUEUE = {"concurrency_limit": 2, "concurrency_id": "thinking", "show_progress": "minimal"}
+QUEUE = {"concurrency_limit": 24, "concurrency_id": "thinking", "show_progress": "minimal"}
 
 
 def build(services: Services) -> gr.Dropdown | None:
