@@ -42,7 +42,9 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
+	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py tests/test_image.py
+	@if $(PY) -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=5)" 2>/dev/null; \
+		then $(MAKE) --no-print-directory audit; else echo "Weaknesses of dependencies: not asked for, PyPI cannot be reached."; fi
 
 audit: $(VENV)/.dev  ## ask the network for known weaknesses of what the app runs on
 	$(PY) -m pip_audit --progress-spinner off --requirement constraints.txt --no-deps --disable-pip

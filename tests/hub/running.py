@@ -151,10 +151,10 @@ class Job:
                     (image / path.name).symlink_to(path)
             told = self.spec["environment"] | self.spec.get("secrets", {}) | {"JOB_ID": self.id}
             ours = {"PYTHONPATH": str(image), "PYTHONUNBUFFERED": "1", "CPU_CORES": "2", "MEMORY": "16Gi"}
-            name, *rest = self.spec["command"]
+            command = [sys.executable if word in ("python", "python3") else word for word in self.spec["command"]]
             try:
                 self.process = subprocess.Popen(
-                    [sys.executable if name in ("python", "python3") else name, *rest],
+                    command,
                     cwd=image, env=surroundings(home) | ours | told, text=True, errors="replace",
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip

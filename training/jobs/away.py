@@ -27,6 +27,7 @@ from training.outbox import Entry, Outbox, place_of
 from training.runs import ECHO, ECHOED, RunFolder
 
 BUFFERED = {"PYTHONUNBUFFERED": ""}  # else a line and its end are written apart, and lines of two threads run together
+UNTOLD = ("env", "-u", "OMP_NUM_THREADS")  # which may say 3500m there, and Accelerate's launcher would die of it
 OWN_FILES = {
     "metrics.jsonl": {"step": int},
     "status.json": {"phase": str, "step": int, "steps": int},
@@ -90,7 +91,7 @@ class Away:
         folder = RunFolder(self.runs / job.id)
         config = folder.config()
         settings = json.dumps(config.model_dump(mode="json"))
-        command = training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id)
+        command = [*UNTOLD, *training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id)]
         env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", **BUFFERED}
         while not self._ending.is_set():
             try:
