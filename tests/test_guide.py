@@ -1,0 +1,127 @@
+"""GUIDE_HF.md says what is so: its commands have these options, its quotations are said, its example works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from dockerfile_parse import DockerfileParser
+from huggingface_hub.cli.hf import app as hf
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+from training.config import RunConfig
+from training.evaluation import split_batches
+from training.tasks import make_task, registry
+from ui.environment import OURS
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")
+SOURCES = "\n".join(
+    path.read_text("utf-8") for path in sorted(ROOT.glob("[cituv]*/**/*.py")) if "tests" not in path.parts
+)
+PROSE = re.sub(r"```.*?```", "", GUIDE, flags=re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every command of the guide's shell blocks and sentences, as words."""
+    lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`((?:hf|make|python -m) [^`\n]+)`", GUIDE)
+    return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "hf"], ids=" ".join)
+def test_the_client_of_the_hub_has_these_commands(words):
+    """Its own help knows the command and every option."""
+    names = [word for word in words[1:4] if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
+    for depth in range(len(names), 0, -1):
+        asked = CliRunner().invoke(hf, [*names[:depth], "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        if asked.exit_code == 0:
+            break
+    else:
+        pytest.fail(f"hf does not know {names}")
+    usage = asked.output.partition("Options:")[0]
+    assert "COMMAND" not in usage, f"{' '.join(names[:depth])} wants a command after it"
+    for word in words:
+        if word.startswith("--"):
+            assert re.search(rf"{word.partition('=')[0]}\b", asked.output), f"there is no {word}"
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "make"], ids=" ".join)
+def test_the_makefile_has_these_targets(words):
+    assert re.search(rf"^{words[1]}:.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "words", [words[words.index("-m") + 1 :] for words in commands() if "training" in words], ids=" ".join
+)
+def test_the_training_program_takes_these_words(words):
+    words = words[words.index("training") + 1 :]
+    assert words[0] == "train"
+    made_in_the_guide = "configs/majority.yaml"
+    assert words[1] == made_in_the_guide or (ROOT / words[1]).is_file()
+
+
+def test_the_client_named_is_the_one_that_is_installed():
+    assert '"huggingface_hub==2.4.0"' in GUIDE
+    assert "huggingface_hub==2.4.0" in (ROOT / "requirements.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("quoted", sorted(set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", PROSE))))
+def test_what_is_quoted_is_said(quoted):
+    """Words of the page and of the log: each part between dots stands in the code, or in a page that it shows."""
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "ui" / "assets").glob("*.html"))
+    recipes = " ".join(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    said = re.sub(r'"\s*\n\s*f?"', "", SOURCES) + pages + recipes
+    elsewhere = {"Duplicate this Space", "evicted", "write", "admin"}  # of the Hub
+    for part in re.split(r"\s*…\s*|\s*→\s*", quoted):
+        is_ours = part and part not in elsewhere and not part.startswith("run:")
+        if is_ours and part not in said:
+            pytest.fail(f"nobody says {part!r}")
+
+
+def test_every_variable_is_told_with_what_the_image_sets():
+    rows = dict(re.findall(r"^\| `(\w+)`(?:, `\w+`)? \|.*\| (.*?) ?\|$", GUIDE, re.MULTILINE))
+    assert set(OURS) <= set(rows)
+    image = DockerfileParser(path=str(ROOT / "Dockerfile")).envs
+    for name, value in rows.items():
+        if value and name in image:
+            assert value.startswith(f"`{image[name]}`"), name
+
+
+@pytest.fixture
+def majority(monkeypatch):
+    """The guide's own task, as if its file were there."""
+    made: dict = {"__name__": "training.tasks.majority"}
+    exec(compile(blocks("python")[0], "training/tasks/majority.py", "exec"), made)
+    monkeypatch.setitem(registry(), "majority", made["Majority"])
+    return make_task({"kind": "majority"})
+
+
+def test_the_task_of_the_guide_works(majority):
+    config = RunConfig.read(yaml.safe_load(blocks("yaml")[0]))
+    assert config.task["kind"] == "majority"
+    shape = majority.shape()
+    told = config.model | {"backbone_type": shape.backbone, "out_dims": 2, "prediction_reshaper": shape.reshaper}
+    machine = ContinuousThoughtMachine(CTMConfig.read(told), None).eval()
+    seen: set = set()
+    for split in ("train", "validation", "calibration", "test"):
+        drawn = majority.draw(split, 300, torch.Generator().manual_seed(0))
+        rows = {tuple(row) for row in drawn.inputs.tolist()}
+        assert rows and not rows & seen
+        seen |= rows
+        right = (drawn.inputs.sum(1) > 5).long()
+        assert torch.equal(drawn.targets[:, 0], right)
+    assert sum(len(batch.inputs) for batch in split_batches(majority, "validation", 500)) > 20
+    for example in majority.examples():
+        given = majority.read(example)
+        choice = machine(given.inputs).answers[0, :, -1].argmax().item()
+        assert majority.present(given, [choice]).label in majority.labels()
+    with pytest.raises(ValueError, match="Type 11 bits, such as"):
+        majority.read("0120")
