@@ -27,7 +27,7 @@ class Access:
 
     def __init__(self, gate: Gate, hosts: tuple[str, ...] = ()):
         self.gate = gate
-        self._hosts = hosts
+        self.hosts = hosts
 
     @property
     def mode(self) -> Mode:
@@ -80,7 +80,7 @@ class Access:
         visit = visit_of(request)
         if visit is None:
             raise Refused("Training is refused: nobody can tell where this request came from.")
-        if self.mode != "closed" and not from_own_page(visit, self._hosts):
+        if self.mode != "closed" and not from_own_page(visit, self.hosts):
             raise Refused(
                 "Training is refused to a page of another address than this app's: open the app itself, and if it stands "
                 "behind a proxy, let the proxy pass the Host header on."

@@ -28,6 +28,7 @@ CSS = """
 }
 #run-actions { flex-wrap: wrap; }
 #run-actions > * { flex-grow: 0; }
+#card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 .no-drawing [role=tab]:first-child { display: none; }
 """

@@ -227,6 +227,9 @@ class Services:
         task, iterations = loaded.task, loaded.checkpoint.machine.config.iterations
         if isinstance(given, str) and len(given) > LONGEST_TEXT:
             raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
+        if isinstance(given, str) is not (task.takes == "text"):
+            wanted = "a text" if task.takes == "text" else "a picture"
+            raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
         read = task.read(given)
         own = policies_of(loaded.checkpoint.halting, iterations)
         rule = parse(policy if policy and policy.strip() else next(iter(own.values())))
