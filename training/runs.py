@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from ctm.checkpoint import Checkpoint, save
+from ctm.convert import read_yaml
 from ctm.files import fill, locked, read_json, read_reserved, read_text, reserve, swap, sync, write_json, write_text
 from ctm.stores.base import is_whole
 from training.config import RunConfig
@@ -71,9 +72,13 @@ class RunFolder:
     @property
     def is_held(self) -> bool:
         """Whether a process trains there now."""
+        return self.is_held_after(0.0)
+
+    def is_held_after(self, patience: float) -> bool:
+        """The same, with so many seconds for one that has ended: its threads may let go of the folder later than it."""
         if not (self.path / "lock").is_file():
             return False
-        with locked(self.path / "lock") as alone:
+        with locked(self.path / "lock", patience) as alone:
             return not alone
 
     def begin(self, config: RunConfig) -> None:
@@ -96,8 +101,8 @@ class RunFolder:
         if not recipe.is_file():
             raise ValueError(f"There is no run at {self.path}.")
         try:
-            values = yaml.safe_load(recipe.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+            values = read_yaml(read_text(recipe), recipe.name)
+        except (ValueError, OSError):
             raise ValueError(
                 f"The settings of the run {self.path.name} cannot be read: config.yaml is broken."
             ) from None
@@ -111,7 +116,7 @@ class RunFolder:
 
     def command(self) -> str:
         path = self.path / "command.txt"
-        return path.read_text("utf-8").strip() if path.is_file() else "unknown"
+        return path.read_text("utf-8", "replace").strip() if path.is_file() else "unknown"
 
     def note_ending(self, reason: str, sentence: str) -> None:
         """Write why a training ended, unless another process of the same training did so already."""
@@ -134,7 +139,7 @@ class RunFolder:
         write_json(self.path / "origin.json", {"init_from": name})
 
     def origin(self) -> str:
-        return read_json(self.path / "origin.json", missing={}).get("init_from", "")
+        return str(read_json(self.path / "origin.json", missing={}).get("init_from", ""))
 
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""
@@ -149,13 +154,15 @@ class RunFolder:
         echo(self.metrics.name, values)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """What was logged, oldest first; a line that a crash cut off is left out."""
+        """What was logged, oldest first; a line that a crash cut off, or that is none of ours, is left out."""
         found = []
-        for line in self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []:
+        for line in self.metrics.read_bytes().split(b"\n") if self.metrics.is_file() else []:
             try:
-                found.append(json.loads(line))
+                values = json.loads(line)
             except (ValueError, RecursionError):
                 continue
+            if isinstance(values, dict) and type(values.get("step")) is int:
+                found.append(values)
         return found
 
     def last_validation(self) -> dict[str, float]:
@@ -173,7 +180,7 @@ class RunFolder:
 
     def forget_after(self, step: int) -> None:
         """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""
-        kept = [values for values in self.read_metrics() if "step" in values and values["step"] <= step]
+        kept = [values for values in self.read_metrics() if values["step"] <= step]
         if self.metrics.is_file():
             write_text(self.metrics, "".join(f"{json.dumps(values)}\n" for values in kept))
 
@@ -191,7 +198,7 @@ class RunFolder:
     def steps(self) -> list[int]:
         """Steps that were saved whole, oldest first."""
         saved = (self.path / "checkpoints").glob("[0-9]*")
-        steps = sorted(int(folder.name) for folder in saved if folder.name.isdigit())
+        steps = sorted(int(folder.name) for folder in saved if folder.name.isdecimal())
         return [step for step in steps if (self.trainer(step) / "progress.pt").is_file()]
 
     def newest_checkpoint(self) -> Path | None:
@@ -220,7 +227,15 @@ class RunFolder:
                 shutil.rmtree(self.trainer(step), ignore_errors=True)
 
     def status(self) -> dict[str, Any]:
-        return read_json(self.path / "status.json", missing={})
+        """What the run said last that it is doing; {} before it said anything.
+
+        Raises:
+            ValueError: the file is broken.
+        """
+        values = read_json(self.path / "status.json", missing={})
+        if any(type(values.get(name, 0)) is not int for name in ("step", "steps")):
+            raise ValueError("status.json is broken: its steps are no whole numbers.")
+        return values
 
 
 def echo(file: str, values: dict[str, Any]) -> None:

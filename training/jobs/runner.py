@@ -207,7 +207,7 @@ class Runner:
             if not job.is_over:
                 raise ValueError(f"The run {id} is {job.state}: stop it first.")
             folder, trash = self.runs / job.id, self.runs / f"{TRASH}{job.id}"
-            if RunFolder(folder).is_held:
+            if RunFolder(folder).is_held_after(2.0):
                 raise ValueError(f"Another process is training in {folder.name}: stop it first.")
             if folder.is_dir():
                 folder.rename(trash)  # at once, so that no half of it can be seen
