@@ -80,9 +80,36 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
+def load_table() -> str:
+    """How the page serves many at once, as `benchmarks.load` wrote it."""
+    path = ROOT / "benchmarks" / "load.json"
+    if not path.is_file():
+        return "Not measured yet."
+    figures = json.loads(path.read_text("utf-8"))
+    lines = [
+        "| visitors | batching | thoughts a second | half within | 95% within | 99% within | page opens in | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["rows"]:
+        half, most, nearly_all = (f"{row['thought'][name]:,.0f} ms" for name in ("p50", "p95", "p99"))
+        lines.append(
+            f"| {row['visitors']} | {row['batching']} | {row['thoughts_per_second']:.1f} | {half} | {most} | {nearly_all} "
+            f"| {row['page']['p50']:,.0f} ms | {row['server']['peak_mib_after']:,.0f} MiB |"
+        )
+    errors = sum(sum(row["errors"].values()) for row in figures["rows"])
+    pause = " to ".join(f"{seconds:g}" for seconds in figures["pause"])
+    lines += [
+        "",
+        f"`{figures['command']}`: {pause} seconds between two thoughts of a visitor, {errors} errors. Measured "
+        f"{figures['date']} on {figures['hardware']['processor']}, {figures['hardware']['cores']} cores that the visitors "
+        f"share, torch {figures['torch']}.",
+    ]
+    return "\n".join(lines)
+
+
 def filled(text: str) -> str:
     """README text with its measured parts written anew."""
-    for name, make in (("checkpoints", checkpoints_table), ("speed", speed_table)):
+    for name, make in (("checkpoints", checkpoints_table), ("speed", speed_table), ("load", load_table)):
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise SystemExit(f"README.md lacks the marks {start} and {end}.")

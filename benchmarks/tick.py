@@ -118,10 +118,10 @@ def print_peak(case: Case, reference: Path | None) -> None:
     print((memory_kib("VmHWM") - before) / 1024)
 
 
-def memory_kib(name: str) -> int:
-    """A line of this process's status: VmRSS, memory held now; VmHWM, the most it ever held."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+def memory_kib(name: str, process: int | str = "self") -> int:
+    """A line of a process's status: VmRSS, memory held now; VmHWM, the most it ever held. 0 once it has ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder
 
 from ctm.stores.accounts import token_here
@@ -19,14 +18,12 @@ from ui import page
 from ui.access import Access
 from ui.admin import add_login
 from ui.environment import Environment
+from ui.forgetful import forget
 from ui.gates import TokenGate
 from ui.guard import Guard
 from ui.models import Models
 from ui.services import Services, limit_threads
 from ui.trainings import Trainings
-
-# Gradio 6.31 keeps what each of ten thousand visitors gave and got, for links to a session that this page does not offer.
-SessionState._update_value_in_config = lambda *_: None
 
 ROOT = Path(__file__).parents[1]
 LONGEST_QUEUE = 64  # events that wait for their turn, each kind for itself
@@ -102,7 +99,7 @@ def application(blocks: gr.Blocks, access: Access) -> FastAPI:
     blocks.has_launched = (
         True  # mounted, Gradio 6.31 does not say so itself, and would hand out any file of the machine
     )
-    blocks.state_session_capacity = 1_000
+    forget(blocks)
     return gr.mount_gradio_app(
         app, blocks, path="/", root_path=os.environ.get("GRADIO_ROOT_PATH"), enable_monitoring=False,
         **page.launch_options(),

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 MOST_STREAMS = 200  # that an address holds open; a page that is open holds one or two
-MOST_UPLOADS = 4  # that an address sends at once
-MOST_UPLOADS_IN_ALL = 8  # each is held in memory until it is whole
+MOST_UPLOADS = 6  # that an address sends at once
+MOST_UPLOADS_IN_ALL = 16  # each is held in memory until it is whole
 MOST_WAITING = 56  # events of an address whose answers were not fetched; the queue takes a few more, for others
 MOST_OF_A_SESSION = 20
 REMEMBERED = 10_000  # sessions

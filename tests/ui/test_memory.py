@@ -1,0 +1,63 @@
+"""Memory stays where it is: after a thousand thoughts, and under a hundred pages that are open."""
+
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import psutil
+import pytest
+
+from tests.ui.strangers import Stranger
+from tests.ui.test_server import running
+from ui.forgetful import ForgetfulState, Original
+
+MB = 2**20
+BITS = "1011001110110010"
+
+
+def resident(pid: int) -> int:
+    """Memory of the app, in MB."""
+    return psutil.Process(pid).memory_info().rss // MB
+
+
+def think(visitor: Stranger, session: str = "") -> None:
+    assert '"success": true' in visitor.answer(
+        visitor.number["think_sequence"], [BITS, "parity-16", "ticks=8"], session
+    )
+
+
+@pytest.mark.slow
+def test_memory_stays_where_it_is(tmp_path):
+    settings = {"CTM_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": "0"}
+    with running("app.py", **settings) as served:
+        visitor, pid = Stranger(served.address), served.process.pid
+        for _ in range(100):
+            think(visitor)
+        figures = {"before": resident(pid)}
+        for _ in range(1_000):
+            think(visitor)
+        figures["after 1,000 thoughts"] = resident(pid)
+        with ExitStack() as open_pages:
+            for _ in range(100):
+                session = secrets.token_hex(6)
+                assert visitor.ask("GET", "/").status_code == 200
+                beat = httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/{session}", timeout=None)
+                assert open_pages.enter_context(beat).status_code == 200
+                think(visitor, session)
+            figures["with 100 pages open"] = resident(pid)
+        visitor.upload("a.png", Path("data/examples/digit-3.png").read_bytes())
+        figures["after they were closed"] = resident(pid)
+        print(figures)  # shown by pytest -s
+        assert figures["after 1,000 thoughts"] < figures["before"] + 60
+        assert figures["with 100 pages open"] < figures["before"] + 150
+
+
+def test_what_is_kept_of_a_visitor_has_the_form_that_gradio_expects():
+    with gr.Blocks() as page:
+        kept, _ = gr.State(7), gr.Textbox("shown")
+    ours, theirs = ForgetfulState(page), Original(page)
+    assert vars(ours).keys() == vars(theirs).keys(), "Gradio changed: look at what it keeps now"
+    ours[kept._id] = 8
+    assert ours[kept._id] == 8 and not ours.config_values and theirs.config_values
