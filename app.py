@@ -9,15 +9,17 @@ CTM_RESUME: 1 lets runs that the end of the app interrupted go on at its next st
 CTM_BATCH: most thoughts that one checkpoint thinks at once (16).
 """
 
+import atexit
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from training.jobs.processes import tidy
 from ui.environment import Environment, unknown_to_us
 from ui.server import serve
-
 
 QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which it would make anew after every event
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -29,6 +31,7 @@ QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which
 def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    os.environ.setdefault("GRADIO_TEMP_DIR", private_folder())
     tidy(os.environ)
     try:
         environment = Environment.read(os.environ, Path(__file__).parent)
@@ -41,6 +44,13 @@ def main() -> None:
         return importlib.import_module("ui.site").build(environment)
 
     serve(build, environment.host, environment.port, behind_proxy=bool(environment.space))
+
+
+def private_folder() -> str:
+    """For what visitors upload: no other account may look in, and it goes when the app ends."""
+    folder = tempfile.mkdtemp(prefix="ctm-page-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 if __name__ == "__main__":

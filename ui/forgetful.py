@@ -9,7 +9,9 @@ from typing import Any
 
 import gradio as gr
 from gradio import state_holder
+from gradio.utils import LRUCache
 
+MOST_UNREAD = 300  # sessions whose answers wait to be fetched; Gradio keeps 2,000
 MOST_SESSIONS = 1_000  # whose states are kept; the one that was quiet for longest goes first
 Original = state_holder.SessionState
 
@@ -40,3 +42,4 @@ def forget(blocks: gr.Blocks) -> None:
     """Let this page keep little of its visitors; called before it is mounted."""
     state_holder.SessionState = ForgetfulState
     blocks.state_session_capacity = MOST_SESSIONS
+    blocks._queue.pending_messages_per_session = LRUCache(MOST_UNREAD)

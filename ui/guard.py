@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ui.visits import address_of, from_own_page
 MB = 2**20
 LARGEST_UPLOAD, LARGEST_QUESTION = 21 * MB, 2 * MB  # a picture of 20 MB, and what a form adds to it
 PATIENCE = 60.0  # seconds in which a request must have been sent whole
+MOST_IN_LINE = 56  # events of one address; the queue takes a few more, for others
 MOST_KEPT, KEPT_FOR = 2**31, 3600.0  # bytes and seconds of what was uploaded
 NAME = r"[A-Za-z0-9_-]{1,64}"
 READ = re.compile(
@@ -51,6 +52,8 @@ RULES = (
 )  # Gradio's own scripts are in its pages, and some of them make functions from text
 HUB_FRAMES = "'self' https://huggingface.co https://*.hf.space"
 
+InLine = Callable[[], Iterable[HTTPConnection]]
+
 
 class Refusal(Exception):
     """A request is not let through."""
@@ -66,12 +69,17 @@ class Guard:
     Args:
         app: of Gradio.
         uploads: folder of what visitors upload.
+        in_line: gives the requests of all events that are not over.
         on_space: whether the page is shown within huggingface.co, behind its proxy.
         hosts: names of the app besides the one that it is asked under.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Path, on_space: bool = False, hosts: tuple[str, ...] = ()):
-        self.app, self.uploads, self.on_space, self.hosts = app, uploads.resolve(), on_space, hosts
+    def __init__(
+        self, app: ASGIApp, uploads: Path, in_line: InLine, on_space: bool = False, hosts: tuple[str, ...] = ()
+    ):
+        self.app, self.uploads, self.on_space, self.hosts = app, Path(os.path.abspath(uploads)), on_space, hosts
+        self.in_line = in_line
+        self.own = frozenset(path for path in self.uploads.rglob("*") if path.is_file())  # pictures of the page itself
         self.visitors = Visitors()
         self._headers = EVERYWHERE | {
             "Content-Security-Policy": RULES.format(frames=HUB_FRAMES if on_space else "'self'")
@@ -113,13 +121,13 @@ class Guard:
         address = address_of(visit)
         scope = scope | {"headers": [*self._heard(scope, path)]}
         if method == "POST":
-            if not from_own_page(visit, (*self.hosts, visit.headers.get("x-forwarded-host", ""))):
+            if not sent_by_own_page(visit, self.hosts):
                 raise Refusal(403, "This was sent by a page of another address: open the app itself.")
             if path == UPLOAD:
                 held.enter_context(self.visitors.uploading(address))
             body = await read_whole(visit.headers, receive, LARGEST_UPLOAD if path == UPLOAD else LARGEST_QUESTION)
             if path == UPLOAD:
-                await asyncio.to_thread(make_room, self.uploads)
+                await asyncio.to_thread(make_room, self.uploads, self.own)
             elif path.startswith("/gradio_api/"):
                 session = session_of(self._understand(body))
                 if ASKING.fullmatch(path):
@@ -135,10 +143,12 @@ class Guard:
 
     def _heard(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:
         """The headers of a request, but for those that Gradio would hand on to others or give back."""
-        unheard = {b"x-gradio-server", *(() if self.on_space else (b"x-forwarded-host",))}
+        unheard = {b"x-gradio-server"}
+        # that there is a proxy must be seen by whoever decides who may train
+        renamed = {} if self.on_space else {b"x-forwarded-host": b"x-forwarded-unheard"}
         if path.startswith(FILE):
             unheard |= {b"range", b"if-range"}
-        return ((name, value) for name, value in scope["headers"] if name not in unheard)
+        return ((renamed.get(name, name), value) for name, value in scope["headers"] if name not in unheard)
 
     def _understand(self, body: bytes) -> Any:
         """What is asked, if it names nothing of this machine but what was uploaded."""
@@ -156,7 +166,9 @@ class Guard:
 
     async def _ask(self, scope: Scope, body: bytes, send: Send, session: str, address: str) -> None:
         """Put an event in line, if not too many wait already."""
-        self.visitors.asks(session, address)
+        if sum(address_of(request) == address for request in self.in_line()) >= MOST_IN_LINE:
+            raise TooMany("Too many thoughts of your address are in line: let them come first.")
+        self.visitors.asks(session)
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] != 200:
@@ -174,6 +186,13 @@ class Guard:
                 raise Refusal(404, "Nothing was asked in this session.")
             return session
         return "" if path.startswith("/gradio_api/call/") else None
+
+
+def sent_by_own_page(visit: HTTPConnection, hosts: tuple[str, ...]) -> bool:
+    """Whether no page of another origin sent this. A browser says so itself, where it trusts the connection."""
+    if site := visit.headers.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    return from_own_page(visit, hosts)
 
 
 async def read_whole(headers: Headers, receive: Receive, largest: int) -> bytes:
@@ -246,18 +265,19 @@ def is_own_address(url: str) -> bool:
     if url.startswith("data:"):
         return True
     try:
-        return urlsplit(url).path.startswith("/gradio_api/file=")
+        return "/gradio_api/file=" in urlsplit(url).path
     except ValueError:
         return False
 
 
-def make_room(folder: Path, most: int = MOST_KEPT, age: float = KEPT_FOR) -> None:
-    """Remove what was uploaded long ago, and the oldest where there is too much."""
+def make_room(folder: Path, own: frozenset[Path] = frozenset(), most: int = MOST_KEPT, age: float = KEPT_FOR) -> None:
+    """Remove what was uploaded long ago, and the oldest where there is too much; what is our own stays."""
     found = []
     for path in folder.rglob("*"):
         try:
-            if path.is_file():
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
+            if path not in own and path.is_file():
+                about = path.stat()  # a copy keeps the time of what was copied
+                found.append((max(about.st_mtime, about.st_ctime), about.st_size, path))
         except OSError:  # somebody else removed it
             continue
     total = sum(size for _, size, _ in found)

@@ -64,7 +64,7 @@ def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: 
     door = Door(build, lambda: print(f"Open {address}", flush=True))
     config = uvicorn.Config(
         door, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE,
-        proxy_headers=behind_proxy, forwarded_allow_ips="*",
+        ws="none", proxy_headers=behind_proxy, forwarded_allow_ips="*",
     )  # fmt: skip
     server = Server(config, door)
     print(f"Starting: {address} answers, the page follows.", file=sys.stderr, flush=True)

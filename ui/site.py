@@ -93,12 +93,15 @@ def trainings_of(environment: Environment, models: Models) -> Trainings:
 def application(blocks: gr.Blocks, access: Access) -> FastAPI:
     """The page, guarded, with the administrator's login beside it where there is one."""
     app = FastAPI(openapi_url=None)
-    app.add_middleware(Guard, uploads=Path(get_upload_folder()), on_space=access.mode == "space", hosts=access.hosts)
+    app.add_middleware(
+        Guard, uploads=Path(get_upload_folder()), on_space=access.mode == "space", hosts=access.hosts,
+        in_line=lambda: [event.request for event in list(blocks._queue.event_ids_to_events.values())],
+    )  # fmt: skip
     if isinstance(access.gate, TokenGate):
         add_login(app, access.gate)
-    blocks.has_launched = (
-        True  # mounted, Gradio 6.31 does not say so itself, and would hand out any file of the machine
-    )
+    blocks.api_open = False  # what has to wait in line cannot be had beside it
+    # Gradio 6.31 takes a mounted page for not launched, and then hands out any file there is
+    blocks.has_launched = True
     forget(blocks)
     return gr.mount_gradio_app(
         app, blocks, path="/", root_path=os.environ.get("GRADIO_ROOT_PATH"), enable_monitoring=False,

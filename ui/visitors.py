@@ -9,8 +9,7 @@ from dataclasses import dataclass
 MOST_STREAMS = 200  # that an address holds open; a page that is open holds one or two
 MOST_UPLOADS = 6  # that an address sends at once
 MOST_UPLOADS_IN_ALL = 16  # each is held in memory until it is whole
-MOST_WAITING = 56  # events of an address whose answers were not fetched; the queue takes a few more, for others
-MOST_OF_A_SESSION = 20
+MOST_OF_A_SESSION = 10  # answers that were not fetched
 REMEMBERED = 10_000  # sessions
 FORGOTTEN = 120.0  # seconds after which nobody waits for an answer any more
 
@@ -23,7 +22,6 @@ class TooMany(Exception):
 class Session:
     """What a page that is open waits for."""
 
-    address: str
     waiting: int
     since: float
 
@@ -56,18 +54,17 @@ class Visitors:
         with held(self._uploads, address, MOST_UPLOADS, busy):
             yield
 
-    def asks(self, session: str, address: str) -> None:
+    def asks(self, session: str) -> None:
         """Note that a session waits for one more answer.
 
         Raises:
-            TooMany: for this session, or for this address.
+            TooMany: it waits for too many.
         """
         self._forget()
-        own = self._sessions.get(session)
-        of_address = sum(other.waiting for other in self._sessions.values() if other.address == address)
-        if of_address >= MOST_WAITING or (own and own.waiting >= MOST_OF_A_SESSION):
+        waiting = self._sessions[session].waiting if session in self._sessions else 0
+        if waiting >= MOST_OF_A_SESSION:
             raise TooMany("Too many thoughts wait for you: let them come first.")
-        self._sessions[session] = Session(address, (own.waiting if own else 0) + 1, self._clock())
+        self._sessions[session] = Session(waiting + 1, self._clock())
         self._sessions.move_to_end(session)
 
     def takes_back(self, session: str) -> None:
