@@ -21,13 +21,15 @@ from safetensors.torch import load_file, save_file
 from ctm.config import CTMConfig
 from ctm.files import draft_of, read_json, read_text, swap, sync, write_json
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
-from ctm.notes import FORMS, read_notes
+from ctm.notes import FORMS, LARGEST, read_notes
+from ctm.settings import plainly, short
 
 WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
 NOTES = tuple(FORMS)  # task, halting, metrics
 FLOATS = {"F32", "F16", "BF16"}
-PART = re.compile(r"[\w][\w.-]{0,200}\.safetensors")
+PART = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
 MOST_PARTS = 1_000
+MOST_FEATURES = 1_000_000  # of an input
 Header = tuple[tuple[int, ...], str]  # shape, dtype
 
 
@@ -51,7 +53,7 @@ def load(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no checkpoint at {folder}.")
-    config = CTMConfig.read(read_json(folder / CONFIG), "config.json")
+    config = CTMConfig.read(read_json(folder / CONFIG, most=LARGEST), CONFIG)
     notes = read_notes(folder)
     machine = load_weights(folder, config)
     return Checkpoint(machine, **notes, card=read_text(folder / CARD))
@@ -91,7 +93,7 @@ def load_weights(folder: Path, config: CTMConfig) -> ContinuousThoughtMachine:
         machine = ContinuousThoughtMachine(config, in_features)
     problems = list(_mismatches(machine.state_dict(), headers))
     if problems:
-        raise ValueError(f"{WEIGHTS} does not fit config.json: {'; '.join(problems)}.")
+        raise ValueError(f"{WEIGHTS} does not fit config.json: {some(problems, joint='; ')}.")
     machine = ContinuousThoughtMachine(config, in_features)
     state = machine.state_dict()  # shares memory with the machine: no second copy of all weights is ever held
     for path in weight_files(folder):
@@ -108,7 +110,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint folder: one, or those that its index names."""
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [folder / WEIGHTS]
-    return [folder / name for name in parts_of(read_json(folder / INDEX))]
+    return [folder / name for name in parts_of(read_json(folder / INDEX, most=LARGEST))]
 
 
 def parts_of(index: Mapping[str, Any]) -> list[str]:
@@ -125,7 +127,7 @@ def parts_of(index: Mapping[str, Any]) -> list[str]:
         raise ValueError(f"{INDEX} names {len(names)} files; at most {MOST_PARTS} are read.")
     for name in names:
         if not PART.fullmatch(name):
-            raise ValueError(f"{INDEX} names {name[:80]!r}; only plain .safetensors files beside it are read.")
+            raise ValueError(f"{INDEX} names {short(name)}; only plain .safetensors files beside it are read.")
     return names
 
 
@@ -135,7 +137,7 @@ def read_all_headers(folder: Path) -> dict[str, Header]:
     for path in weight_files(folder):
         headers = read_headers(path)
         if twice := merged.keys() & headers.keys():
-            raise ValueError(f"{path.name} holds `{min(twice)}`, which another file holds, too.")
+            raise ValueError(f"{path.name} holds `{plainly(min(twice))}`, which another file holds, too.")
         merged |= headers
     return merged
 
@@ -149,7 +151,7 @@ def read_headers(path: Path) -> dict[str, Header]:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file: {error}.") from None
+        raise ValueError(f"{path.name} is not a whole safetensors file: {plainly(error, 200)}.") from None
 
 
 def count_weights(folder: Path) -> int:
@@ -178,22 +180,24 @@ def _mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, Head
     """Yield what keeps these tensors from being those of the machine."""
     for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
         if names:
-            yield f"{word}: {some(sorted(names))}"
+            yield f"{word}: {some([*map(plainly, sorted(names))])}"
     for name in sorted(expected.keys() & headers.keys()):
         shape, dtype = headers[name]
         if shape != tuple(expected[name].shape):
-            yield f"`{name}` should be {list(expected[name].shape)}, is {list(shape)}"
+            yield f"`{name}` should be {list(expected[name].shape)}, is {short(list(shape))}"
         if dtype not in FLOATS if expected[name].is_floating_point() else dtype != "I64":
             yield f"`{name}` should be {expected[name].dtype}, is {dtype}"
 
 
-def some(names: Sequence[str], quote: str = "") -> str:
+def some(names: Sequence[str], quote: str = "", joint: str = ", ") -> str:
     """The first few of these names, and how many there are besides."""
-    shown = ", ".join(f"{quote}{name}{quote}" for name in names[:5])
+    shown = joint.join(f"{quote}{name}{quote}" for name in names[:5])
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     if len(shapes.get(name, ())) < 2:
         raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
-    return shapes[name][1]
+    if not 1 <= (size := shapes[name][1]) <= MOST_FEATURES:
+        raise ValueError(f"`{name}` is for inputs of {size:,} features; machines see 1 to {MOST_FEATURES:,}.")
+    return size

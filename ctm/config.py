@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ctm.settings import Settings
+from ctm.settings import Settings, short
 
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
@@ -108,11 +108,11 @@ class CTMConfig(Settings):
         known, free = 1, 0
         for size in self.prediction_reshaper:
             if size == 0 or size < -1:
-                raise ValueError(f"prediction_reshaper holds sizes of at least 1, or one -1: got {size}.")
+                raise ValueError(f"prediction_reshaper holds sizes of at least 1, or one -1: got {short(size)}.")
             known, free = (known, free + 1) if size == -1 else (known * size, free)
         if free > 1 or self.out_dims % known or (not free and known != self.out_dims):
             raise ValueError(
-                f"prediction_reshaper={list(self.prediction_reshaper)} does not fit out_dims={self.out_dims}."
+                f"prediction_reshaper={short(list(self.prediction_reshaper))} does not fit out_dims={self.out_dims}."
             )
         classes = self.out_dims // known if classes == -1 else classes
         if classes < 2:

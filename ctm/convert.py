@@ -30,6 +30,7 @@ from ctm.checkpoint import Checkpoint, infer_in_features, load, save, some
 from ctm.config import TOKENS, CTMConfig
 from ctm.legacy import agrees, infer_config, published_names
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
+from ctm.settings import plainly, short
 from ctm.unpickling import read_file
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")
@@ -38,6 +39,7 @@ CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of 
 ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+MOST_PARTS = 100  # of a setting that is a list
 EXAMPLES = {
     "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
     "neuron_select_type": "first-last",
@@ -71,17 +73,21 @@ def weights_of(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, An
     wrapped = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     tensors = dict(wrapped)
     if wrapped is content and not any(isinstance(value, Tensor) for value in tensors.values()):
-        keys = ", ".join(map(str, list(content)[:8]))
+        keys = ", ".join(map(plainly, list(content)[:8]))
         raise ValueError(f"{name} holds no weights: none of {', '.join(WRAPPERS)} among its keys ({keys}).")
     for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{name} holds {_article(value)} as {key!r} among the weights, where only tensors belong.")
+            raise ValueError(
+                f"{name} holds {_article(value)} as {short(key)} among the weights, where only tensors belong."
+            )
         if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in FLOATS | INTEGERS:
             raise ValueError(
-                f"{name} holds `{key}` as {value.dtype}, {value.layout}; only dense numbers are converted."
+                f"{name} holds `{plainly(key)}` as {value.dtype}, {value.layout}; only dense numbers are converted."
             )
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ValueError(f"{name} holds `{key}` as {list(value.shape)}, which is more than is stored of it.")
+            raise ValueError(
+                f"{name} holds `{plainly(key)}` as {list(value.shape)}, which is more than is stored of it."
+            )
     said: dict[str, Any] = {}
     if wrapped is not content:
         for key in ("args", "config"):
@@ -95,7 +101,8 @@ def spoken(values: Any) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         return {}
     inner = values.get("model")
-    found = {str(key): value for key, value in {**values, **(inner if isinstance(inner, Mapping) else {})}.items()}
+    both = {**values, **(inner if isinstance(inner, Mapping) else {})}
+    found = {str(key): value for key, value in both.items() if _is_plain(value)}
     said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in CTMConfig.model_fields}
     if "prediction_reshaper" not in said:
         lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
@@ -106,23 +113,74 @@ def spoken(values: Any) -> dict[str, Any]:
     return said
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a setting could have this value; others may hold very much, or themselves."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return len(parts) <= MOST_PARTS and all(isinstance(part, str | float | int | None) for part in parts)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Reads YAML, but not what makes a short text stand for a huge one, or for another than it seems: aliases, doubled keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="write the value out instead of an alias", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"{short(key.value)} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+for kind in ("binary", "omap", "pairs", "set"):  # of which no setting is
+    PlainLoader.add_constructor(f"tag:yaml.org,2002:{kind}", PlainLoader.construct_undefined)
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds; `name` is what messages call it.
+
+    Raises:
+        ValueError: it is no YAML, or YAML that is more than a person would write.
+    """
+    try:
+        return yaml.load(text, PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
+        problem = line + " ".join(str(error.problem).split())[:150]
+    except yaml.YAMLError:
+        problem = "it holds letters that are none"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except (ValueError, LookupError, TypeError, AttributeError):  # of a constructor, which trusts what a tag says
+        problem = "a value in it is not what its form or its tag says"
+    raise ValueError(f"{name} is not YAML that can be read: {problem}.")
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """A YAML mapping."""
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}") from None
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
+    values = read_yaml(text, str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold `name: value` lines, got {values!r}.")
+        raise ValueError(f"{path} must hold `name: value` lines, got {short(values)}.")
     return {str(key): value for key, value in values.items()}
 
 
 def task_of(values: Any) -> dict[str, Any]:
     """The contents of `task.json`, as a person wrote them."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"`task` must be a group of `name: value` lines, got {values!r}.")
+        raise ValueError(f"`task` must be a group of `name: value` lines, got {short(values)}.")
     try:
         json.dumps(values, allow_nan=False)
     except (TypeError, ValueError):
@@ -146,7 +204,9 @@ def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mappin
     known, _ = infer_config(shapes, indices)
     for key, value in given.items():
         if key in known and not agrees(key, value, known[key]):
-            raise ValueError(f"The weights of {name} have {key}={known[key]}, not {value!r}; correct that or drop it.")
+            raise ValueError(
+                f"The weights of {name} have {key}={known[key]}, not {short(value)}; correct that or drop it."
+            )
     values = {**said, **known, **given}
     if not known["deep_nlms"]:
         values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
@@ -171,7 +231,7 @@ def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> Contin
         expected = ContinuousThoughtMachine(config, in_features).state_dict()
     absent = expected.keys() - tensors.keys()
     if strange := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{name} holds what no part of this machine is called: {some(strange, '`')}.")
+        raise ValueError(f"{name} holds what no part of this machine is called: {some([*map(plainly, strange)], '`')}.")
     if needed := sorted(key for key in absent if not _replaceable(key, config)):
         raise ValueError(f"{name} lacks {some(needed, '`')}.")
     for key, tensor in tensors.items():

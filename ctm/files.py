@@ -115,7 +115,8 @@ def fill(path: Path, values: Any) -> None:
     """Write a small JSON object into its reserved room; where none was reserved, as any file."""
     text = json.dumps(values, allow_nan=False)
     with path.open("r+b" if path.is_file() else "wb") as file:
-        file.write(text.encode()[:RESERVED].ljust(RESERVED))
+        file.write(text.encode().ljust(RESERVED))
+        file.truncate()
         file.flush()
         os.fsync(file.fileno())
 
@@ -124,7 +125,7 @@ def read_reserved(path: Path) -> dict[str, Any]:
     """A JSON object in reserved room; {} while nothing was filled in, or where it cannot be read."""
     try:
         values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 

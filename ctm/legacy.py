@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ctm.backbones import DEPTHS
 from ctm.config import CTMConfig
+from ctm.settings import plainly
 from ctm.synchronisation import choose_neurons
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -73,7 +74,7 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
         module, dot, parameter = now.rpartition(".")
         new = f"{moves.get(module, module)}{dot}{parameter}"
         if new in taken:
-            raise ValueError(f"Several tensors would be `{new}`; keep one of them and save the file again.")
+            raise ValueError(f"Several tensors would be `{plainly(new)}`; keep one of them and save the file again.")
         taken.add(new)
         renamed[name] = new
     return renamed
@@ -161,7 +162,7 @@ def _positions(shapes: Shapes) -> str:
     for name, kind in POSITIONS.items():
         if name in names:
             return kind
-    raise ValueError(f"No positional_embedding_type has a parameter `positional_embedding.{min(names)}`.")
+    raise ValueError(f"No positional_embedding_type has a parameter `positional_embedding.{plainly(min(names))}`.")
 
 
 def _backbone(shapes: Shapes) -> str | None:
@@ -179,7 +180,7 @@ def _backbone(shapes: Shapes) -> str | None:
     if "layers.0.weight" in names and {"layers.3.weight", "layers.4.weight"} & {*names}:
         return "shallow-wide" if "layers.3.weight" in names else "mnist_backbone"
     raise ValueError(
-        f"No backbone_type has the backbone of these weights (`backbone.{names[0]}` and {len(names) - 1} more); "
+        f"No backbone_type has the backbone of these weights (`backbone.{plainly(names[0])}` and {len(names) - 1} more); "
         "only the published backbones can be converted."
     )
 

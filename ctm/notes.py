@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctm.files import read_json
+from ctm.settings import plainly
 
 LARGEST = 2**20  # bytes of a file
 DEEPEST = 50  # levels of brackets
@@ -78,7 +79,7 @@ def read_note(path: Path, form: type[Loose]) -> dict[str, Any]:
         form.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(str(part)[:40] for part in problem["loc"])
+        where = ".".join(map(plainly, problem["loc"]))
         raise ValueError(f"{path.name} is not what it should be: `{where}`: {problem['msg'].lower()}.") from None
     return values
 

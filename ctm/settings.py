@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 S = TypeVar("S", bound="Settings")
+MOST_PROBLEMS = 20  # that are told at once
 
 
 class Settings(BaseModel):
@@ -30,15 +31,18 @@ class Settings(BaseModel):
             ValueError: one line a problem, each naming the setting, the value and the remedy.
         """
         if not isinstance(values, Mapping):
-            raise ValueError(f"{where or 'settings'} must be a group of `name: value` lines, got {values!r}.")
+            raise ValueError(f"{where or 'settings'} must be a group of `name: value` lines, got {short(values)}.")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ValueError("\n".join(cls._sentence(problem, where) for problem in error.errors())) from None
+            problems = [cls._sentence(problem, where) for problem in error.errors()[:MOST_PROBLEMS]]
+            if (more := error.error_count() - MOST_PROBLEMS) > 0:
+                problems.append(f"There are {more:,} more problems.")
+            raise ValueError("\n".join(problems)) from None
 
     @classmethod
     def _sentence(cls, problem: Any, where: str) -> str:
-        path = [part for part in (where, *map(str, problem["loc"])) if part]
+        path = [*([where] if where else []), *map(plainly, problem["loc"])]
         name = ".".join(path)
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(path[-1], cls._known_names(), n=1)
@@ -48,9 +52,9 @@ class Settings(BaseModel):
             return f"Setting `{name}` is missing."
         text = problem["msg"].removeprefix("Value error, ")
         text = text[0].lower() + text[1:] if problem["type"] != "value_error" else text
-        if not name or (problem["type"] == "value_error" and not problem["loc"]):
+        if problem["type"] == "value_error" and not problem["loc"]:
             return text
-        return f"Setting `{name}`: {text} (got {_short(problem['input'])})."
+        return f"{f'Setting `{name}`' if name else 'The settings'}: {text} (got {short(problem['input'])})."
 
     @classmethod
     def _known_names(cls) -> set[str]:
@@ -62,6 +66,16 @@ class Settings(BaseModel):
         return names
 
 
-def _short(value: Any, limit: int = 60) -> str:
-    text = repr(value)
+def plainly(name: Any, limit: int = 60) -> str:
+    """A name or words from elsewhere as they are, where they are short and can be printed."""
+    text = str(name)
+    return text if text.isprintable() and 0 < len(text) <= limit else short(text, limit)
+
+
+def short(value: Any, limit: int = 60) -> str:
+    """What was given, as a message quotes it: never much of it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of brackets inside each other
+        text = "what is too long to be shown"
     return text if len(text) <= limit else text[:limit] + "..."

@@ -1,7 +1,7 @@
 """Reads a file of `torch.save` from anywhere, and runs nothing of it.
 
-Nothing is unpickled but tensors, plain values and, because the original code saves both and neither can run code,
-`argparse.Namespace` (its `args`: a bag of attributes) and arrays of numbers (its curves and random states).
+Nothing is unpickled but tensors, plain values and, because the original code saves it and it cannot run code,
+`argparse.Namespace` (its `args`: a bag of attributes). Its arrays of numbers (curves and random states) are passed over.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ctm.checkpoint import some
+from ctm.settings import plainly
 
 MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
 BROKEN = (
@@ -83,22 +83,35 @@ def reading(name: str) -> Iterator[None]:
             raise ValueError(never_unpickled(name, [match[1]])) from None
         # its words, without the advice to read the file unsafely
         words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
-        words = " ".join(words.split())[:160].rstrip(".:") or type(error).__name__
+        words = re.sub(r"<(?:class|function|built-in \w+) '?([\w.]+)[^>]*>", r"\1", " ".join(words.split()))
+        words = words[:160].rstrip(".:") if words and words.isprintable() else type(error).__name__
         raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
 
 
-def inert() -> list[Any]:
-    """Classes and functions that may be unpickled beside tensors and plain values: they hold data and run nothing.
+class Unread:
+    """Stands where NumPy's arrays and numbers were: curves and random states of the original code, of which nothing is needed.
 
-    `argparse.Namespace` keeps what it is given; of NumPy, arrays and scalars of numbers, as versions 1 and 2 call them.
+    To rebuild them would not be safe: `numpy.ndarray` takes the bytes of a file for addresses of objects, if the file says so.
     """
-    makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
-    names = [(make, f"numpy.{core}.multiarray.{name}") for name, make in makers.items() for core in ("core", "_core")]
-    return [argparse.Namespace, np.ndarray, np.dtype, *names, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}]
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "an array of NumPy"
+
+
+def inert() -> list[Any]:
+    """What may be made beside tensors and plain values: it holds data and runs nothing. Of NumPy 1 and 2 alike, stand-ins."""
+    makers = (f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar"))
+    return [argparse.Namespace, *((Unread, name) for name in ("numpy.ndarray", "numpy.dtype", *makers))]
 
 
 def never_unpickled(name: str, classes: list[str]) -> str:
     return (
-        f"{name} holds objects of {some(classes)}, which are never unpickled; where it was made, save the "
+        f"{name} holds objects of {some([*map(plainly, classes)])}, which are never unpickled; where it was made, save the "
         "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
     )

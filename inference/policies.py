@@ -12,6 +12,7 @@ The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half
 is a confidently wrong one, so no default of ours holds it.
 """
 
+import math
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ctm.settings import short
 from inference.history import History
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
@@ -80,7 +82,7 @@ class CertaintyAbove(Policy):
         return (now.amin(1) if self.reduction == "min" else now.mean(1)) > self.threshold
 
     def __str__(self) -> str:
-        return f"certainty{'.min' if self.reduction == 'min' else ''}>{self.threshold:g}"
+        return f"certainty{'.min' if self.reduction == 'min' else ''}>{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class EnergyBelow(Policy):
         return energies(history)[:, -1] < self.threshold
 
     def __str__(self) -> str:
-        return f"energy<{self.threshold:g}"
+        return f"energy<{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class EnergyConverged(Policy):
         return (energy.diff(dim=1).abs() < self.tolerance).all(1)
 
     def __str__(self) -> str:
-        return f"converged<{self.tolerance:g}x{self.patience}"
+        return f"converged<{written(self.tolerance)}x{self.patience}"
 
 
 @dataclass(frozen=True)
@@ -200,9 +202,15 @@ def parse(text: str) -> Policy:
     text = "".join(str(text).split()).lower()
     if not text:
         raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
+    refuse_long(text)
+    policy = _any_of(text, 0)
+    refuse_long(str(policy))  # which may be longer: .5 is printed as 0.5
+    return policy
+
+
+def refuse_long(text: str) -> None:
     if len(text) > LONGEST:
         raise ValueError(f"A policy has at most {LONGEST} characters, got {len(text)}.")
-    return _any_of(text, 0)
 
 
 def _any_of(text: str, depth: int) -> Policy:
@@ -224,7 +232,7 @@ def _single(text: str, depth: int) -> Policy:
         if match := re.fullmatch(pattern, text):
             return make(*match.groups())
     raise ValueError(
-        f"{text!r} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, energy<-3, "
+        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, energy<-3, "
         "converged<0.01x3, same=4, joined by | (any) and & (all)."
     )
 
@@ -233,12 +241,23 @@ FORMS = (
     (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
     (
         rf"certainty(\.min|\.mean)?>({NUMBER})",
-        lambda how, x: CertaintyAbove(float(x), "min" if how == ".min" else "mean"),
+        lambda how, x: CertaintyAbove(number(x), "min" if how == ".min" else "mean"),
     ),
-    (rf"energy<({NUMBER})", lambda x: EnergyBelow(float(x))),
-    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(float(x), int(n or 1))),
+    (rf"energy<({NUMBER})", lambda x: EnergyBelow(number(x))),
+    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
 )
+
+
+def number(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{short(text)} is too large a number for a halting rule; energies and certainties are small.")
+    return value
+
+
+def written(value: float) -> str:
+    """A number in few letters that read as the same number."""
+    return text if float(text := f"{value:g}") == value else repr(value)
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
@@ -252,7 +271,7 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
             parts.append(text[start:place])
             start = place + 1
     if depth:
-        raise ValueError(f"Brackets do not match in the policy {text!r}.")
+        raise ValueError(f"Brackets do not match in the policy {short(text)}.")
     return [*parts, text[start:]]
 
 

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from ctm.config import CTMConfig
-from ctm.settings import Settings
+from ctm.convert import read_yaml
+from ctm.files import read_text
+from ctm.settings import Settings, plainly, short
 from ctm.stores import HubName
 from training.tasks import Task, make_task
+
+LARGEST = 2**20  # bytes of a recipe
 
 
 class LossConfig(Settings):
@@ -26,7 +29,10 @@ class LossConfig(Settings):
         0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
     )
     lookahead: int | None = Field(
-        None, ge=1, description="structured answers: learn only this many positions past the longest right beginning"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="structured answers: learn only this many positions past the longest right beginning",
     )
     energy: Literal["calibrated", "contrastive", "none"] = Field(
         "calibrated",
@@ -43,7 +49,7 @@ class OptimConfig(Settings):
     """AdamW with warm-up and cosine."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
-    warmup: int = Field(200, ge=0, description="steps until it is reached")
+    warmup: int = Field(200, ge=0, le=100_000_000, description="steps until it is reached")
     final_lr: float = Field(0.01, ge=0, le=1, description="share of the highest learning rate that is left at the end")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
     clip: float = Field(1.0, ge=0, description="largest gradient norm, trunk and energy head apart; 0: no clipping")
@@ -58,10 +64,12 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes the accelerator that is there")
-    log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
-    eval_every: int = Field(500, ge=1, description="steps between two evaluations on validation samples")
-    eval_samples: int = Field(512, ge=1, description="validation samples an evaluation uses")
-    save_every: int = Field(500, ge=1, description="steps between two checkpoints")
+    log_every: int = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
+    eval_every: int = Field(
+        500, ge=1, le=100_000_000, description="steps between two evaluations on validation samples"
+    )
+    eval_samples: int = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
+    save_every: int = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
     keep: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
     minutes: float = Field(0, ge=0, description="stop, saved, after so many minutes; 0: no limit")
     spare_gb: float = Field(
@@ -73,9 +81,9 @@ class FinishConfig(Settings):
     """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
 
     fit_samples: int = Field(
-        4_096, ge=0, description="validation samples to fit the energy head on; 0: leave it as it is"
+        4_096, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
     )
-    fit_steps: int = Field(600, ge=1, description="optimiser steps of that fit")
+    fit_steps: int = Field(600, ge=1, le=1_000_000, description="optimiser steps of that fit")
     tolerance: float = Field(
         0.002,
         ge=0,
@@ -164,16 +172,13 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     variable = str(path).removeprefix("env:")
     if variable != str(path):
         text = os.environ.get(variable, "")
-    elif Path(path).is_file():
-        text = Path(path).read_text("utf-8")
+    elif os.path.isfile(path):
+        text = read_text(Path(path), LARGEST)
     else:
-        raise ValueError(f"There is no recipe at {path}. Recipes are the YAML files of configs/.")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
+        raise ValueError(f"There is no recipe at {plainly(path)}. Recipes are the YAML files of configs/.")
+    values = read_yaml(text, plainly(path, 200))
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold groups such as `task:` and `train:`.")
+        raise ValueError(f"{plainly(path, 200)} must hold groups such as `task:` and `train:`.")
     for override in overrides:
         _apply(values, override)
     return RunConfig.read(values)
@@ -183,8 +188,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
     name, equals, text = override.partition("=")
     if not equals or not ("." in name or name in RunConfig.model_fields):
-        raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {override!r}.")
-    _set(values, name, yaml.safe_load(text))
+        raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {short(override)}.")
+    _set(values, name, read_yaml(text, f"The value of {plainly(name)}"))
 
 
 def _set(values: dict[str, Any], name: str, value: Any) -> None:
@@ -193,7 +198,7 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
     for part in groups:
         group = group.setdefault(part, {})
         if not isinstance(group, dict):
-            raise ValueError(f"`{part}` in `{name}` is a value, not a group of settings.")
+            raise ValueError(f"`{plainly(part)}` in `{plainly(name)}` is a value, not a group of settings.")
     group[key] = value
 
 

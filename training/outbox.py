@@ -7,6 +7,7 @@ the process killed at any moment. The message of a publication holds its entry's
 landed though its answer got lost, so nothing is published twice. Training never waits for any of this.
 """
 
+import logging
 import os
 import shutil
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from ctm.files import locked, read_json, write_json
 from ctm.stores import Destination, Unavailable
@@ -65,6 +68,9 @@ class Entry:
         return f"Waiting to be sent to {self.repo}{f' after this: {self.problem}' if self.problem else '.'}"
 
 
+ENTRY = TypeAdapter(Entry)
+
+
 class Outbox:
     """The publications of one run.
 
@@ -78,9 +84,14 @@ class Outbox:
         self.clock = clock
 
     def entries(self) -> list[Entry]:
-        """All publications, oldest first."""
-        found = sorted(self.path.glob("[0-9]*/entry.json"))
-        return [Entry(**read_json(path)) for path in found]
+        """All publications, oldest first; one whose file is broken is left out, and the log says so."""
+        found = []
+        for path in sorted(self.path.glob("[0-9]*/entry.json")):
+            try:
+                found.append(read_entry(path))
+            except ValueError as error:
+                logging.getLogger(__name__).warning("%s of %s", error, self.path.parent.name)
+        return found
 
     def now(self, entry: Entry) -> Entry:
         """A publication as it stands now."""
@@ -239,6 +250,21 @@ class Publisher:
 def place_of(entry: Entry) -> str:
     """The name of an entry's folder."""
     return f"{int(entry.created * 1e3):015d}-{entry.id}"
+
+
+def read_entry(path: Path) -> Entry:
+    """The publication that a file in an outbox tells of.
+
+    Raises:
+        ValueError: it tells of none, or of one that lies elsewhere.
+    """
+    try:
+        entry = ENTRY.validate_python(read_json(path))
+        if place_of(entry) == path.parent.name:
+            return entry
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{path.parent.name}/{path.name} is broken")
 
 
 def fingerprint(folder: Path) -> str:

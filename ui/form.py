@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ctm.config import BACKBONES, CTMConfig
-from ctm.settings import Settings
+from ctm.settings import Settings, short
 from training.config import FinishConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
 from training.tasks import registry
 
@@ -66,7 +66,7 @@ class Field:
             return int(given)
         kind, words = EXPECTED[self.kind]
         if not isinstance(given, kind) or (isinstance(given, bool) and self.kind != "switch"):
-            raise ValueError(f"Setting `{self.name}` must be {words}: got {str(given)[:60]!r}.")
+            raise ValueError(f"Setting `{self.name}` must be {words}: got {short(given)}.")
         return given
 
 
@@ -143,7 +143,7 @@ def changes_of(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     mine = {field.name: field for field in fields() if field.task in ("", config.task["kind"])}
     if odd := given.keys() - mine.keys():
-        raise ValueError(f"{min(map(str, odd))[:60]!r} is no setting of this form.")
+        raise ValueError(f"{short(min(map(str, odd)))} is no setting of this form.")
     before = values_of(config)
     read = {name: mine[name].read(value) for name, value in given.items()}
     return {name: value for name, value in read.items() if value != before[name]}

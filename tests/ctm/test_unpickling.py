@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ctm import unpickling
+from ctm.convert import convert
 from ctm.unpickling import read_file
 
 
@@ -43,8 +44,14 @@ def test_a_file_cannot_run_anything(old, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["numpy.core.multiarray", "numpy._core.multiarray"])
-def test_arrays_of_either_numpy_are_read(name, tmp_path):
-    values = {"a": np.linspace(0, 1, 5), "b": np.float64(0.25), "c": np.arange(3, dtype=np.uint32)}
+def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
+    values = {
+        "a": np.linspace(0, 1, 5),
+        "b": np.float64(0.25),
+        "c": np.arange(3, dtype=">u4"),
+        "d": torch.ones(2),
+        "e": [True],
+    }
     torch.save(values, tmp_path / "a.pt")
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:
         parts = {entry: archive.read(entry) for entry in archive.namelist()}
@@ -52,7 +59,35 @@ def test_arrays_of_either_numpy_are_read(name, tmp_path):
         for entry, data in parts.items():
             archive.writestr(entry, data.replace(b"numpy._core.multiarray", name.encode()))
     read = read_file(tmp_path / "b.pt")
-    assert read["b"] == 0.25 and all(np.array_equal(read[key], values[key]) for key in "ac")
+    assert [repr(read[key]) for key in "abc"] == ["an array of NumPy"] * 3
+    assert torch.equal(read["d"], torch.ones(2)) and read["e"] == [True]
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_bytes_are_never_taken_for_addresses(old, tmp_path):
+    """Each of these would make NumPy look at an address that the file names: the program ends at once, or worse."""
+
+    class Array:
+        def __reduce__(self):
+            return np.ndarray, ((1,), "O", b"A" * 8)
+
+    class Fields:
+        def __reduce__(self):
+            return np.dtype, ("f8", False, True), (3, "<", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 8, 63)
+
+    class Scalar:
+        def __reduce__(self):
+            return np.float64(0).__reduce__()[0], (Fields(), b"A" * 8)
+
+    content = {
+        "model_state_dict": {"a": torch.zeros(1)},
+        "args": argparse.Namespace(dataset=[Array(), Fields(), Scalar()]),
+    }
+    torch.save(content, tmp_path / "a.pt", **old)
+    read = read_file(tmp_path / "a.pt")["args"].dataset
+    assert [type(value) for value in read] == [unpickling.Unread] * 3
+    with pytest.raises(ValueError, match="not the weights of a Continuous Thought Machine"):
+        convert(tmp_path / "a.pt", tmp_path / "out")
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])

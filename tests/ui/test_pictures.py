@@ -113,7 +113,7 @@ def test_a_bomb_is_refused(tmp_path):
 def test_animated_pictures_are_refused(tmp_path):
     frames = [Image.new("L", (20, 20), shade) for shade in (0, 99, 200)]
     path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    assert "animated (3 frames)" in refused(path)
+    assert "is animated" in refused(path)
 
 
 @pytest.mark.parametrize("dark", [True, False])

@@ -1,10 +1,12 @@
 """The tasks: one file each, found by scanning this folder."""
 
 import importlib
+import math
 import pkgutil
 from functools import cache
 from typing import Any
 
+from ctm.settings import short
 from training.tasks.base import Task, sees_pictures
 
 
@@ -28,7 +30,7 @@ def make_task(values: dict[str, Any]) -> Task:
     settings = dict(values)
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in registry():
-        raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {kind!r}.")
+        raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {short(kind)}.")
     task = registry()[kind]
     return task(task.Settings.read(settings, "task"))
 
@@ -49,27 +51,36 @@ def task_of(description: dict[str, Any], config: dict[str, Any] | None = None) -
 def infer_task(config: dict[str, Any]) -> dict[str, Any] | None:
     """What a `task.json` would say beside a bare published `config.json`, which tells no task; None where that is open."""
     for kind, task in registry().items():
-        if (settings := task.infer(config)) is not None:
-            return make_task({"kind": kind, **settings}).describe()
+        settings = task.infer(config)
+        if settings is not None and (made := sized(kind, settings)):
+            return made.describe()
     return None
+
+
+def sized(kind: str, settings: dict[str, Any]) -> Task | None:
+    """The task of a size that a machine has; None where there is no such size."""
+    try:
+        return make_task({"kind": kind, **settings})
+    except ValueError:
+        return None
 
 
 def fits(task: Task, config: dict[str, Any]) -> bool:
     """Whether a machine of this published config sees and answers as the task needs it."""
-    shape = task.shape()
-    told = list(config.get("prediction_reshaper", [-1]))
-    answers = told in (shape.reshaper, [shape.positions, shape.classes])
-    size = shape.positions * shape.classes == config.get("out_dims")
+    shape, told, size = task.shape(), list(config.get("prediction_reshaper", [-1])), config.get("out_dims", 0)
+    sizes = [size // abs(math.prod(told)) if one == -1 else one for one in told]
+    answers = sizes == [shape.positions, shape.classes] or (shape.positions == 1 and sizes == [shape.classes])
     pictures = sees_pictures({"backbone_type": shape.backbone})
-    return answers and size and (sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type"))
+    sees = sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type")
+    return answers and shape.positions * shape.classes == size and sees
 
 
 def fitting_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Task name -> what a `task.json` would say, for every task that a machine of this published config could do."""
     found = {}
     for kind, task in registry().items():
-        made = make_task({"kind": kind, **(task.infer(config) or {})})
-        if fits(made, config):
+        made = sized(kind, task.infer(config) or {})
+        if made and fits(made, config):
             found[kind] = made.describe()
     return found
 

@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from pydantic import Field, model_validator
 
-from ctm.settings import Settings
+from ctm.settings import Settings, short
 from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import Answer, Batch, Given, Task, TaskShape, sees_pictures
 
 DATA = Path(__file__).parents[2] / "data"
 MOST_LOADED = 5_000  # pictures of a file that fit memory: 3 GB of them
 LONGEST = 20  # times as long as wide
+LEAST_SPREAD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
 
 Three = tuple[float, float, float]
 
@@ -37,10 +38,12 @@ class ImagesSettings(Settings):
     def _consistent(self) -> "ImagesSettings":
         if self.crop > self.size:
             raise ValueError(f"task.crop may be task.size at most: got {self.crop} > {self.size}.")
-        if min(self.std) <= 0:
-            raise ValueError(f"task.std holds positive numbers: got {list(self.std)}.")
+        if not all(LEAST_SPREAD <= value <= 1 / LEAST_SPREAD for value in self.std):
+            raise ValueError(f"task.std holds positive numbers, from {LEAST_SPREAD} on: got {list(self.std)}.")
+        if not all(abs(value) <= 1 / LEAST_SPREAD for value in self.mean):
+            raise ValueError(f"task.mean holds numbers of colours from 0 to 1: got {list(self.mean)}.")
         if len(self.names) < 2:
-            raise ValueError(f"task.names holds at least two names, or is imagenet: got {list(self.names)}.")
+            raise ValueError(f"task.names holds at least two names, or is imagenet: got {short(self.names)}.")
         return self
 
 

@@ -1,0 +1,23 @@
+"""How many values Hypothesis draws: few, and the same every time; very many, and new ones, where slow tests are run."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SLOW = "slow"
+ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+
+settings.register_profile("quick", max_examples=50, derandomize=True, **ALIKE)
+settings.register_profile(SLOW, max_examples=1_000, **ALIKE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(SLOW if config.option.markexpr == SLOW else "quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is tested on generated values belongs to the slow tests, too."""
+    if config.option.markexpr == SLOW:
+        for item in items:
+            if item.path.stem.endswith("_fuzz"):
+                item.add_marker(SLOW)

@@ -1,0 +1,106 @@
+"""What strangers may give, as Hypothesis draws it: texts, plain data and damaged files; and what a refusal looks like."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+T = TypeVar("T")
+
+texts = st.text(max_size=80)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+plain = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
+)
+groups = st.dictionaries(texts, plain, max_size=4)
+HOSTILE = (
+    "", " ", "\n", "\x00", "\ud800", "..", "../..", "/etc/passwd", "~", "nan", "inf", "-0", "1e999", "9" * 5_000,
+    "[" * 1_000, "(" * 1_000, "a" * 100_000, "\u0663", "\uff11", "\u00b2", "a\nb", "\u2028", "None", "{}",
+    "!!python/object:os.system",
+)  # fmt: skip
+EDGES = (
+    b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\x00\x00\x00", b"\xff" * 8,
+    b"\x01\x00\x00\x00",
+)  # fmt: skip
+
+
+def share(parts: int) -> settings:
+    """For a test whose examples take long: so many times fewer of them."""
+    return settings(max_examples=max(10, settings.default.max_examples // parts))
+
+
+def is_sentence(text: str, most: int = 600) -> bool:
+    """Words for a person, in one line that ends and is not long; no traceback and no class of Python's."""
+    odd = re.search(r"Traceback|pydantic|<class|<function|object at 0x|'NoneType'|has no attribute", text)
+    return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= most and not odd
+
+
+def are_sentences(text: str, most: int = 30) -> bool:
+    """A sentence a problem, and not very many problems."""
+    lines = text.split("\n")
+    return len(lines) <= most and all(map(is_sentence, lines))
+
+
+def told(read: Callable[[], T], says: Callable[[str], bool] = is_sentence) -> T | None:
+    """What is read; None where it is refused as a person is: with a plain `ValueError` whose words `says` approves of."""
+    try:
+        return read()
+    except ValueError as error:
+        assert type(error) is ValueError, f"{type(error).__name__}: {error}"
+        assert says(str(error)), repr(str(error)[:2_000])
+    return None
+
+
+@contextmanager
+def soon(seconds: float = 5.0) -> Iterator[None]:
+    """Fails where what is done takes far longer than it may."""
+    started = time.perf_counter()
+    yield
+    assert time.perf_counter() - started < seconds
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: SearchStrategy[bytes], most: int = 6) -> bytes:
+    """A file with a few of its bytes changed, cut out, doubled or put in, and perhaps without its end."""
+    data = bytearray(draw(whole))
+    for _ in range(draw(st.integers(0, most))):
+        at = draw(st.integers(0, len(data)))
+        match draw(st.sampled_from(["change", "remove", "double", "insert", "cut"])):
+            case "change" if at < len(data):
+                data[at] = draw(st.integers(0, 255))
+            case "remove":
+                del data[at : at + draw(st.integers(1, 40))]
+            case "double":
+                data[at:at] = data[at : at + draw(st.integers(1, 400))]
+            case "insert":
+                data[at:at] = draw(st.binary(min_size=1, max_size=12) | st.sampled_from(EDGES))
+            case "cut" if draw(st.booleans()):
+                del data[at:]
+    return bytes(data)
+
+
+@st.composite
+def edited(draw: st.DrawFn, values: Any, other: SearchStrategy[Any] = plain) -> Any:
+    """JSON data with some places in it taken out, replaced by anything, or put in."""
+    values = json.loads(json.dumps(values))
+    for _ in range(draw(st.integers(1, 3))):
+        place = values
+        while isinstance(place, dict | list) and place:
+            keys = sorted(place) if isinstance(place, dict) else range(len(place))
+            key = draw(st.sampled_from(keys))
+            if not isinstance(place[key], dict | list) or draw(st.integers(0, 2)) == 0:
+                if draw(st.booleans()):
+                    place[key] = draw(other)
+                else:
+                    del place[key]
+                break
+            place = place[key]
+        if isinstance(values, dict) and draw(st.integers(0, 3)) == 0:
+            values[draw(texts)] = draw(other)
+    return values

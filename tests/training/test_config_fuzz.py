@@ -1,0 +1,145 @@
+"""Recipes and overrides as people and strangers may write them: each is a run, or refused in sentences, and at once."""
+
+import json
+import os
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.generated import HOSTILE, are_sentences, damaged, edited, plain, soon, texts, told
+from training.config import RunConfig, read_recipe
+
+TINY = {
+    "task": {"kind": "parity", "length": 6}, "publish": {"repo": ""}, "init_from": "",
+    "model": {"iterations": 3, "d_model": 8, "d_input": 8, "heads": 2, "n_synch_out": 4, "n_synch_action": 4,
+              "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2},
+    "train": {"steps": 3, "batch_size": 4}, "loss": {"energy": "none"}, "optim": {"lr": 0.1}, "finish": {"fit_steps": 1},
+}  # fmt: skip
+TEXT = yaml.safe_dump(TINY)
+NAMES = [f"{group}.{name}" for group, inner in TINY.items() if isinstance(inner, dict) for name in inner]
+
+ODD_NAMES = ("train.stps", "model.out_dims", "train.steps.x", ".", "a..b", "=", "train.", "__class__.x")
+ODD_VALUES = (
+    "!!python/object/apply:os.system ['true']", "!!int ''", "!!int x", "!!float ''", "!!bool maybe", "!!timestamp never",
+    "2001-99-99", "2001-02-30", "!!binary x", "0x" + "F" * 5_000, "9" * 5_000, "1:99:99", "010", "1e400", ".inf", "*a",
+    "&a [*a]", "!!set {a, b}", "{<<: {a: 1}}", "{a: 1, a: 2}", "? [a, b]\n: 1", "!!omap [a: 1]", "\ud800", '"\\ud800"',
+)  # fmt: skip
+SIGNS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
+
+names = st.sampled_from([*NAMES, *TINY, *ODD_NAMES]) | texts
+values = plain.map(json.dumps) | texts | st.text(SIGNS, max_size=30) | st.sampled_from(ODD_VALUES)
+raw = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
+
+
+def check(config: RunConfig | None) -> None:
+    """A run that is sound can be put down and read again."""
+    if config is not None:
+        assert RunConfig.read(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+        assert config.machine(config.make_task()).out_dims
+
+
+def read(tmp_path, content: bytes | str, overrides=()) -> RunConfig | None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
+    return told(lambda: read_recipe(path, overrides), are_sentences)
+
+
+@given(overrides=st.lists(st.builds("{}={}".format, names, values) | texts, max_size=3))
+@example(overrides=["train.steps=["])
+@example(overrides=["train.steps=" + "[" * 5_000])
+@example(overrides=["train.steps=0x" + "F" * 5_000])
+@example(overrides=["train.seed=" + "9" * 5_000])
+@example(overrides=["task.kind=" + "x" * 10_000])
+@example(overrides=["task.kind=[" + "a," * 10_000 + "]"])
+@example(overrides=["train.steps=!!int ''"])
+@example(overrides=["train.steps=!!timestamp never"])
+@example(overrides=["train.steps=!!bool maybe"])
+@example(overrides=["a" * 10_000 + ".x=1"])
+@example(overrides=["x" * 10_000])
+@example(overrides=["init_from.x=1"])
+@example(overrides=["task={a: 2001-02-03}"])
+@example(overrides=["model={1: 2}"])
+@example(overrides=["task.kind=parity", "task.a\nb=1"])
+@example(overrides=['publish.repo="\\ud800/x"'])
+@example(overrides=['init_from="\\ud800"'])
+@example(overrides=['task.length=!!binary "MTY="'])
+def test_any_override_is_read_or_refused_in_sentences(overrides, tmp_path):
+    check(read(tmp_path, TEXT, overrides))
+
+
+@given(content=damaged(st.just(TEXT.encode())) | raw)
+@example(content=b"\xff\xfe\x00")
+@example(content=TEXT.encode("utf-16"))
+@example(content=b"[" * 10_000)
+@example(content=b"{a: " * 10_000)
+@example(content=b"- " * 10_000)
+@example(content=b"? " * 10_000)
+@example(content=TEXT.encode() + b"train: {steps: 9}\n")
+@example(content=b"task: {kind: parity, kind: digits}\n")
+@example(content=b"task: !!python/object/apply:os.system ['true']\n")
+@example(content=b"!!python/name:os.system\n")
+@example(
+    content=b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40))
+)
+@example(content=b"task: &a {kind: parity, b: *a}\n")
+@example(content=b"task: {kind: parity, a: &a [1, 2], b: *a}\n")
+@example(content=b"1: 2\nnull: 3\n2001-01-01: 4\n")
+@example(content=b"{a: b}: c\n")
+@example(content=b"--- a\n--- b\n")
+@example(content=b"%YAML 9.9\n---\n{}\n")
+@example(content=b"")
+def test_any_file_is_a_recipe_or_refused_in_sentences(content, tmp_path):
+    with soon(20):
+        check(read(tmp_path, content))
+
+
+@given(changed=edited(TINY))
+@example(changed=TINY | {"task": {"kind": ["parity"] * 1_000}})
+@example(changed=TINY | {"task": {"kind": "parity", "": 1}})
+@example(changed=TINY | {"publish": {"repo": "a/b@" + "c" * 100}})
+@example(changed=TINY | {"train": None})
+@example(changed=TINY | {"task": {"kind": "images"}})
+def test_any_edited_settings_are_a_run_or_refused_in_sentences(changed):
+    check(told(lambda: RunConfig.read(changed), are_sentences))
+
+
+@given(st.dictionaries(names, plain, max_size=3))
+def test_any_changes_are_sound_or_refused_in_sentences(changes):
+    config = RunConfig.read(TINY)
+    check(told(lambda: config.changed(changes), are_sentences))
+    assert config == RunConfig.read(TINY), "the settings themselves stay as they are"
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_refused_at_once(text, tmp_path):
+    with soon(20):
+        read(tmp_path, text)
+        read(tmp_path, f"task: {text}\n")
+        for name in ("train.steps", "task.kind", "task.length", "model.backbone_type", "publish.repo", "loss", text):
+            read(tmp_path, TEXT, [f"{name}={text}"])
+
+
+def test_nothing_is_run_and_a_recipe_elsewhere_is_named(tmp_path, monkeypatch):
+    touched = tmp_path / "touched"
+    for begin in ("!!python/object/apply:os.mkdir", "!!python/object/new:os.mkdir", "!!python/name:os.mkdir"):
+        assert read(tmp_path, f"task: {begin} [{str(touched)!r}]\n") is None
+        assert read(tmp_path, TEXT, [f"task={begin} [{str(touched)!r}]"]) is None
+    assert not touched.exists()
+    monkeypatch.setenv("RECIPE", TEXT)
+    assert read_recipe("env:RECIPE") == RunConfig.read(TINY)
+    for path in (tmp_path, tmp_path / "none.yaml", "env:NONE", "", "x" * 5_000, "a\0b"):
+        assert told(lambda path=path: read_recipe(path)) is None
+    assert "RECIPE" in os.environ
+
+
+@pytest.mark.parametrize(
+    "word", ["train.steps=7", "train={steps: 7}", "optim.lr=1e-3", "loss.lookahead=null", "task.length=5"]
+)
+def test_sound_overrides_are_read(word, tmp_path):
+    name, _, value = word.partition("=")
+    group, _, key = name.partition(".")
+    said = read(tmp_path, TEXT, [word]).model_dump(mode="json")[group]
+    expected = float(value) if "e-" in value else yaml.safe_load(value)
+    assert (said[key] if key else {"steps": said["steps"]}) == expected
