@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 SLOW = "slow"
 ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
-settings.register_profile("quick", max_examples=50, derandomize=True, **ALIKE)
+settings.register_profile("quick", max_examples=40, derandomize=True, **ALIKE)
 settings.register_profile(SLOW, max_examples=1_000, **ALIKE)
 
 

@@ -1,4 +1,4 @@
-"""Files of a run folder that were cut off, edited or come from elsewhere: read as far as they are sound, or called broken."""
+"""Files of a run folder, cut off, edited or from elsewhere: read as far as they are sound, or said to be broken."""
 
 import json
 import math
@@ -12,18 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctm.files import RESERVED, fill, read_reserved, reserve, write_json
-from tests.generated import are_sentences, damaged, edited, groups, plain, told
+from tests.generated import are_sentences, damaged, edited, groups, plain, share, told
 from tests.training.test_config_fuzz import TINY
 from training.config import RunConfig
 from training.outbox import Entry, Outbox, place_of
 from training.runs import RunFolder
 
 STATUS = {"phase": "training", "step": 4, "steps": 12, "time": 1.5, "steps_per_second": 3.5}
-LINES = [
-    {"step": 2, "loss": 0.5, "text": "\u2028"},
-    {"step": 4, "validation_accuracy": 0.25},
-    {"step": 6, "loss": math.nan},
-]
+LINES = [{"step": 2, "text": "\u2028"}, {"step": 4, "validation_accuracy": 0.25}, {"step": 6, "loss": math.nan}]
 WRITTEN = [json.dumps(line).encode() for line in LINES]
 ENDING = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.5}
 ENTRY = {
@@ -109,6 +105,7 @@ def test_a_command_is_a_text(content, tmp_path):
 @example(content=b"!!int ''")
 @example(content=b"!!timestamp never")
 @example(content=b"? " * 5_000)
+@share(2)
 def test_settings_are_settings_or_broken(content, tmp_path):
     (tmp_path / "config.yaml").write_bytes(content)
     config = told(RunFolder(tmp_path).config, are_sentences)

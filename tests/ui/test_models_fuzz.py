@@ -17,24 +17,9 @@ from ui.models import Models, split
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HERE = ["digits", "run:one-1", "run:one-1@4"]
 
-IDS = ("..", "../..", "../secret", "/", "//", ".", "", "one-1", "one-1/../../secret", "secret", "digits", "*", "[a-z]*", "~",
-       "\\", "\x00", "a\nb")  # fmt: skip
-STEPS = (
-    "",
-    "@",
-    "@4",
-    "@00000004",
-    "@-4",
-    "@+4",
-    "@4.0",
-    "@\u0664",
-    "@\u00b2",
-    "@ 4",
-    "@4_0",
-    "@..",
-    "@" + "9" * 30,
-    "@4@4",
-)
+IDS = ("..", "../..", "../secret", "/", "//", ".", "", "one-1", "one-1/../../secret", "secret", "digits", "*", "[a-z]*",
+       "~", "\\", "\x00", "a\nb")  # fmt: skip
+STEPS = ("", "@", "@4", "@00000004", "@-4", "@+4", "@4.0", "@\u0664", "@\u00b2", "@ 4", "@4_0", "@..", "@4@4")
 
 ids = st.sampled_from(IDS) | texts
 purposes = st.sampled_from(["", "#", "#digits", "#parity", "#..", "#\ud800", "##"])
