@@ -177,7 +177,8 @@ class Runner:
         self._refuse_reader()
         return self._resume(self.book.get(id))
 
-    def _resume(self, job: Job) -> Job:
+    def _resume(self, job: Job, queued: float = 0.0) -> Job:
+        """The same; `queued` is its place in the line, the last one unless given."""
         id, folder = job.id, self.folder(job.id)
         if job.state == "succeeded":
             raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
@@ -195,7 +196,9 @@ class Runner:
         if steps and steps[-1] < folder.status().get("step", 0):
             says += f" Step {folder.status()['step']:,} had been reached; what came after the saved one is done again."
         with self._change:
-            job = self.book.change(id, state="queued", intent="", queued=time.time(), sentence=says, exit_code=None)
+            job = self.book.change(
+                id, state="queued", intent="", queued=queued or time.time(), sentence=says, exit_code=None
+            )
         self._wake.set()
         return job
 
@@ -307,7 +310,7 @@ class Runner:
         self._children.pop(job.id, None)
         self._told.pop(job.id, None)
         if self.resumes and intent == "leave" and state == "interrupted" and not self._ending.is_set():
-            self._resume(job)  # it was still saving when this app took over
+            self._resume(job, job.queued)  # it was still saving when this app took over
         self._wake.set()
 
     def _recover(self) -> None:
@@ -329,7 +332,7 @@ class Runner:
             came_on = steps and steps[-1] > job.from_step
             if job.state == "interrupted" and job.is_here and job.attempt and (came_on or job.attempt < 3):
                 with suppress(ValueError):  # its folder may be gone
-                    self._resume(job)  # but one that brings the app down every time must not go on for ever
+                    self._resume(job, job.queued)  # but one that brings the app down every time must not go on for ever
 
     def _adopt(self) -> None:
         """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""

@@ -25,7 +25,7 @@ def login_row(access: Access, page: gr.Blocks) -> None:
     def say(request: gr.Request) -> str:
         return access.say(request)
 
-    with gr.Row(elem_id="login", equal_height=True):
+    with gr.Row(elem_id="login"):
         sentence = gr.Markdown(elem_id="may-train")
         page.load(say, None, sentence, **QUIET)
         if access.mode == "space":

@@ -363,6 +363,15 @@ def test_a_broken_book_is_begun_anew_from_the_folders(runner):
         end(other)
 
 
+def test_what_was_interrupted_goes_on_before_what_waits(tmp_path):
+    runner = Runner(tmp_path, resumes=True)
+    for id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
+        RunFolder(tmp_path / id).begin(tiny())
+        runner.book.add(Job(id, state, queued=queued, attempt=1))
+    runner._recover()
+    assert [job.id for job in runner.book.waiting()] == ["begun", "later"]
+
+
 def test_a_job_sees_a_clean_environment(tmp_path):
     nonsense = {"OMP_NUM_THREADS": "3500m", "CPU_CORES": "3500m", "OAUTH_CLIENT_SECRET": "s3cret", "CTM_ADMIN_TOKEN": "s3cret",
                 "GRADIO_SERVER_PORT": "1", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_of_the_app"}  # fmt: skip
