@@ -32,7 +32,8 @@ def plan_of(config: dict[str, Any], checkpoints: list[str], pause: list[float]) 
         for target, trigger in event["targets"]:
             call = {"fn_index": event["id"], "trigger_id": target}
             if trigger == "load":
-                on_load.append(call | {"data": [props[part].get("value") for part in event["inputs"]]})
+                given = [props[part].get("value") for part in event["inputs"]]
+                on_load.append(call | {"data": given, "queue": event["queue"]})
             elif trigger == "click":
                 buttons[props[target].get("elem_id")] = call
     things = [thing for name in checkpoints for thing in things_of(name, buttons)]

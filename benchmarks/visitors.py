@@ -78,7 +78,9 @@ class Visitor(HttpUser):
         # a page holds this stream for as long as it is open: the server forgets the session when it ends
         self.open = self.client.get(f"{API}/heartbeat/{self.session}", name="heartbeat", stream=True)
         for event in plan["on_load"]:
-            self.post("run/predict", json=self.body(event, event["data"]))
+            said = self.post("queue/join" if event["queue"] else "run/predict", json=self.body(event, event["data"]))
+            if event["queue"]:
+                self.wait_for(said["event_id"])
         told["began"], told["cpu"] = time.time(), -time.process_time()  # what the last one to come writes stays
 
     def wait_time(self) -> float:

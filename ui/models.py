@@ -40,7 +40,7 @@ class StepStore(LocalStore):
 
     def _name(self, path: Path) -> str:
         id, _, step = path.relative_to(self.root).parts
-        return f"{id}@{int(step)}"
+        return f"{id}@{int(step)}" if step.isascii() and step.isdecimal() else f".{step}"
 
 
 class Models:

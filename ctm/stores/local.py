@@ -21,17 +21,16 @@ class LocalStore:
         self.pattern = pattern
 
     def names(self) -> list[str]:
-        found = (path for path in self.root.glob(self.pattern) if (path / CONFIG).is_file())
-        return sorted(name for path in found if not (name := self._name(path)).startswith("."))
+        return sorted(self._found())
 
     def describe(self, name: str) -> Description:
         return describe_folder(self.fetch(name), name)
 
     def fetch(self, name: str, watch: Watch | None = None) -> Path:
-        for path in self.root.glob(self.pattern):
-            if self._name(path) == name and (path / CONFIG).is_file():
-                return path
-        known = ", ".join(self.names()) or "none"
+        found = self._found()
+        if name in found:
+            return found[name]
+        known = ", ".join(sorted(found)) or "none"
         raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
@@ -50,6 +49,11 @@ class LocalStore:
             shutil.rmtree(draft, ignore_errors=True)
         return Commit("", target.as_uri())
 
+    def _found(self) -> dict[str, Path]:
+        """Checkpoints by name; folders that are hidden hold none for anybody."""
+        named = {self._name(path): path for path in self.root.glob(self.pattern) if (path / CONFIG).is_file()}
+        return {name: path for name, path in named.items() if not name.startswith(".")}
+
     def _name(self, path: Path) -> str:
-        """The part of the path that the pattern's first star stands for."""
+        """The part of the path that the pattern's first star stands for; what begins with a dot is hidden."""
         return path.relative_to(self.root).parts[0]

@@ -1,6 +1,7 @@
 """What the screens can name: bundled, trained here, on the Hub; downloads that hold nobody up."""
 
 import json
+import shutil
 import threading
 import time
 
@@ -11,6 +12,7 @@ from tests.ui.conftest import make_checkpoint, services_over
 from tests.ui.test_services import picture
 from training.outbox import Outbox
 from ui.downloads import AT_ONCE
+from ui.models import StepStore
 from ui.services import label_of
 
 
@@ -202,3 +204,9 @@ def test_labels_cut_commits_short():
     commit = "0123456789" * 4
     assert label_of(f"alice/x@{commit}:a/b#digits", "") == "alice/x @ 0123456 : a/b as digits"
     assert label_of("digits", "Handwritten digits") == "Handwritten digits (digits)"
+
+
+def test_folders_that_are_no_steps_are_passed_over(checkpoints, tmp_path):
+    for step in ("00000020", "5abc", "٣"):
+        shutil.copytree(checkpoints / "digits", tmp_path / "a-run" / "checkpoints" / step)
+    assert StepStore(tmp_path).names() == ["a-run@20"]

@@ -298,7 +298,7 @@ class Runner:
         folder = RunFolder(self.runs / job.id)
         steps = folder.steps()
         exit = read_reserved(folder.path / "exit.json")
-        code = exit.get("code")
+        code = exit.get("code") if isinstance(exit.get("code"), int) else None
         if child := self._children.get(job.id):
             own = child.wait()  # it has ended: this lets the system forget it, too
             code = own if code is None else code

@@ -27,6 +27,8 @@ def test_names_are_those_with_a_config(store, folder):
     shutil.copytree(folder, folder.parent / "a")
     shutil.copytree(folder, folder.parent / ".draft")
     assert store.names() == ["a", "mine"]
+    with pytest.raises(ValueError, match=r"no checkpoint called '\.draft'"):
+        store.fetch(".draft")
     assert LocalStore(folder / "nowhere").names() == []
 
 
