@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.files import write_bytes
+from ctm.files import locked, write_bytes
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
 Intent = Literal["", "stop", "kill", "leave"]  # what somebody wants of a running job; leave: the app ends, go on later
@@ -143,8 +143,11 @@ class JobBook:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """The book, for changes that are kept as a whole, on disk too, or not at all."""
-        with self._lock:
+        """The book, for changes that are kept as a whole, on disk too, or not at all.
+
+        An app that is just ending and its successor may write in turn: what one wrote is read before the other writes.
+        """
+        with self._lock, locked(self.path.with_name(f".{self.path.name}.lock"), patience=5.0):
             with suppress(OSError, sqlite3.DatabaseError):
                 self._read()
             before = self._book.serialize()

@@ -87,7 +87,24 @@ def test_a_change_is_on_disk_whole_or_not_at_all(book, monkeypatch):
     assert book.all() == [Job("a", "queued")] and book.path.read_bytes() == before
     book.change("a", state="running")
     assert JobBook(book.path).get("a").state == "running"
-    assert [path.name for path in book.path.parent.iterdir()] == [book.path.name]  # no journal, no draft
+    names = {path.name for path in book.path.parent.iterdir()}
+    assert names == {book.path.name, f".{book.path.name}.lock"}, "no journal, no draft"
+
+
+def test_two_that_write_in_turn_lose_nothing(book):
+    """An app that is ending, and the next one."""
+    other = JobBook(book.path)
+
+    def write(writer: JobBook, name: str) -> None:
+        for number in range(40):
+            writer.add(Job(f"{name}{number}", "queued"))
+
+    threads = [threading.Thread(target=write, args=pair) for pair in ((book, "a"), (other, "b"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(JobBook(book.path).all()) == 80
 
 
 def test_a_reader_sees_what_a_writer_did(book, monkeypatch):
