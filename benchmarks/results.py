@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+UNKNOWN = "Not measured yet."
 
 
 def checkpoints_table() -> str:
@@ -43,12 +44,16 @@ def row(name: str, e: dict[str, Any]) -> str:
     )
 
 
+def written_by(benchmark: str) -> dict[str, Any]:
+    """The figures of a benchmark; {} before it was run."""
+    path = ROOT / "benchmarks" / f"{benchmark}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
 def speed_table() -> str:
     """Speed beside the original code, as `benchmarks.tick` wrote it."""
-    path = ROOT / "benchmarks" / "tick.json"
-    if not path.is_file():
-        return "Not measured yet."
-    figures = json.loads(path.read_text("utf-8"))
+    if not (figures := written_by("tick")):
+        return UNKNOWN
     lines = [
         "| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |",
         "|---|---|---|---|---|",
@@ -82,10 +87,8 @@ def speed_table() -> str:
 
 def load_table() -> str:
     """How the page serves many at once, as `benchmarks.load` wrote it."""
-    path = ROOT / "benchmarks" / "load.json"
-    if not path.is_file():
-        return "Not measured yet."
-    figures = json.loads(path.read_text("utf-8"))
+    if not (figures := written_by("load")):
+        return UNKNOWN
     lines = [
         "| visitors | batching | thoughts a second | half within | 95% within | 99% within | page opens in | peak memory |",
         "|---|---|---|---|---|---|---|---|",

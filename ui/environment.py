@@ -2,9 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 OURS = ("CTM_HOME", "CTM_CHECKPOINTS", "CTM_MODELS", "CTM_ADMIN_TOKEN", "CTM_RESUME", "CTM_BATCH")
 OTHERS = ("CTM_REQUIRE_BROWSER",)  # of tests
@@ -41,24 +42,24 @@ class Environment:
         """
         problems: list[str] = []
 
-        def told(name: str, usual: str, parse, remedy: str):
+        def told(name: str, usual: str | None, parse: Callable[[str], Any], remedy: str) -> Any:
             text = variables.get(name, usual)
             try:
-                return parse(text)
+                return None if text is None else parse(text)
             except (ValueError, KeyError):
                 problems.append(f"{name} must be {remedy}: got {text[:80]!r}.")
 
         space = variables.get("SPACE_ID", "")
         home = Path(variables.get("CTM_HOME") or root)
-        named = "GRADIO_SERVER_PORT" in variables
+        any_free = "a number from 0, which takes any free port, to 65535"
         settings = cls(
             host=variables.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-            port=told("GRADIO_SERVER_PORT", "7860", port_of, "a number from 0, which takes any free port, to 65535"),
+            port=told("GRADIO_SERVER_PORT", None, number_within(0, 2**16 - 1), any_free),
             home=home,
             checkpoints=told("CTM_CHECKPOINTS", str(root / "checkpoints"), folder_of, "a folder of checkpoints"),
             models=tuple(variables.get("CTM_MODELS", PUBLISHED).replace(",", " ").split()),
             resumes=told("CTM_RESUME", "", SWITCH.__getitem__, "1 or 0"),
-            together=told("CTM_BATCH", "16", batch_of, f"a number from 1 to {MOST_TOGETHER}"),
+            together=told("CTM_BATCH", "16", number_within(1, MOST_TOGETHER), f"a number from 1 to {MOST_TOGETHER}"),
             space=space,
             lasting=is_lasting(home, in_container=bool(space) or any(sign.exists() for sign in CONTAINERS)),
         )
@@ -69,7 +70,7 @@ class Environment:
             )
         if problems:
             raise ValueError("\n".join(problems))
-        return settings if named else cls(**{**vars(settings), "port": None})
+        return settings
 
 
 def unknown_to_us(variables: Mapping[str, str]) -> list[str]:
@@ -82,16 +83,15 @@ def unknown_to_us(variables: Mapping[str, str]) -> list[str]:
     return said
 
 
-def port_of(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) >= 2**16:
-        raise ValueError
-    return int(text)
+def number_within(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number; `ValueError` for any other text."""
 
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
 
-def batch_of(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_TOGETHER:
-        raise ValueError
-    return int(text)
+    return read
 
 
 def folder_of(text: str) -> Path:

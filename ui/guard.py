@@ -109,7 +109,7 @@ class Guard:
         """Complete the headers of an answer."""
         for name in [name for name in headers if name.startswith("access-control-")]:
             del headers[name]  # pages of other addresses may read nothing
-        for name, value in (self._headers | (OF_A_FILE if path.startswith(FILE) else {})).items():
+        for name, value in self._headers.items():
             headers.setdefault(name, value)
         if path.startswith(FILE):
             headers.update(OF_A_FILE)
@@ -131,8 +131,7 @@ class Guard:
             elif path.startswith("/gradio_api/"):
                 session = session_of(self._understand(body))
                 if ASKING.fullmatch(path):
-                    await self._ask(scope, body, send, session or address, address)
-                    return
+                    send = self._ask(send, session or address, address)
             receive = again(body, receive)
         elif STREAMS.fullmatch(path):
             held.enter_context(self.visitors.streaming(address))
@@ -164,8 +163,8 @@ class Guard:
                 raise Refusal(400, GONE)
         return said
 
-    async def _ask(self, scope: Scope, body: bytes, send: Send, session: str, address: str) -> None:
-        """Put an event in line, if not too many wait already."""
+    def _ask(self, send: Send, session: str, address: str) -> Send:
+        """Let an event into the line, if not too many wait already; gives what notes whether it was taken."""
         if sum(address_of(request) == address for request in self.in_line()) >= MOST_IN_LINE:
             raise TooMany("Too many thoughts of your address are in line: let them come first.")
         self.visitors.asks(session)
@@ -175,7 +174,7 @@ class Guard:
                 self.visitors.takes_back(session)
             await send(message)
 
-        await self.app(scope, again(body), note)
+        return note
 
     def _fetches(self, scope: Scope) -> str | None:
         """Whose answers a stream brings; empty for those of somebody without a session, None if it brings none."""
@@ -221,7 +220,7 @@ async def read_whole(headers: Headers, receive: Receive, largest: int) -> bytes:
     return bytes(body)
 
 
-def again(body: bytes, receive: Receive | None = None) -> Receive:
+def again(body: bytes, receive: Receive) -> Receive:
     """Gives a body that was read already, then what comes after it."""
     given = False
 
@@ -230,8 +229,6 @@ def again(body: bytes, receive: Receive | None = None) -> Receive:
         if not given:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
-        if receive is None:
-            await asyncio.Event().wait()
         return await receive()
 
     return give

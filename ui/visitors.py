@@ -3,7 +3,7 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 MOST_STREAMS = 200  # that an address holds open; a page that is open holds one or two
@@ -39,20 +39,16 @@ class Visitors:
         self._uploads: Counter[str] = Counter()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # the one that asked last at the end
 
-    @contextmanager
-    def streaming(self, address: str) -> Iterator[None]:
+    def streaming(self, address: str) -> AbstractContextManager[None]:
         """While an answer to this address goes on without end."""
-        with held(self._streams, address, MOST_STREAMS, "Too many pages are open at your address: close some."):
-            yield
+        return held(self._streams, address, MOST_STREAMS, "Too many pages are open at your address: close some.")
 
-    @contextmanager
-    def uploading(self, address: str) -> Iterator[None]:
+    def uploading(self, address: str) -> AbstractContextManager[None]:
         """While this address sends a file."""
         busy = "Too many files are being sent just now: try again in a moment."
         if self._uploads.total() >= MOST_UPLOADS_IN_ALL:
             raise TooMany(busy)
-        with held(self._uploads, address, MOST_UPLOADS, busy):
-            yield
+        return held(self._uploads, address, MOST_UPLOADS, busy)
 
     def asks(self, session: str) -> None:
         """Note that a session waits for one more answer.

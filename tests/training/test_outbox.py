@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ctm.stores import Commit, Unavailable
+from tests.clocks import Clock
 from training.outbox import BETWEEN, MOST_TRIES, WAITS, Entry, Outbox, Publisher
 
 REPO = "alice/new"
@@ -28,14 +29,6 @@ class FakeStore:
         if failure is not None:
             raise failure
         return Commit("0" * 40, f"https://hub/{name}/commit/{'0' * 40}")
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 from ctm.stores.accounts import Accounts
 from ctm.stores.base import Unavailable
+from tests.clocks import Clock
 from tests.hub.here import hub
 from tests.hub.openid import OpenIDProvider
 from ui import gates
@@ -156,14 +157,6 @@ def test_what_is_no_request_is_refused(access, odd):
 
 
 # --- the administrator's token -----------------------------------------------------------------------------------
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tests.training.jobs.conftest import until
 from ui.server import Door, address_of, listen, serve
 
 ROOT = Path(__file__).parents[2]
@@ -106,13 +106,6 @@ def running(*command: str, **environment: str) -> Iterator[Served]:
 
 def small(**environment: str):
     return running("-c", SMALL, **{"HOST": "127.0.0.1", "PORT": "0"} | environment)
-
-
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def outcome(environment: Mapping[str, str], *command: str) -> tuple[int, str]:

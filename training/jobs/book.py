@@ -168,7 +168,7 @@ class JobBook:
         self._looked = time.monotonic()
         if not self.path.is_file() or (stamp := stamp_of(self.path)) == self._stamp:
             return
-        book = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        book = in_memory()
         book.deserialize(self.path.read_bytes())
         if book.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("its pages do not fit together")
@@ -178,9 +178,13 @@ class JobBook:
 
 def blank() -> sqlite3.Connection:
     """A book without jobs."""
-    book = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    book = in_memory()
     add_columns(book)
     return book
+
+
+def in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 def add_columns(book: sqlite3.Connection) -> None:

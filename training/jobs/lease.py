@@ -15,9 +15,7 @@ from pathlib import Path
 from ctm.files import locked, read_json, write_json
 
 BEAT = 20.0  # seconds between two signs of life
-SILENCE = (
-    90.0  # seconds after which a machine is taken to be gone; mounted buckets tell of changes within half a minute
-)
+SILENCE = 90.0  # seconds after which a machine is taken to be gone; a mounted bucket tells of changes within 30
 
 log = logging.getLogger(__name__)
 

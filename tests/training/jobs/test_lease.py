@@ -2,14 +2,8 @@
 
 import pytest
 
+from tests.clocks import Clock
 from training.jobs.lease import BEAT, SILENCE, Lease
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
