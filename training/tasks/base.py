@@ -104,6 +104,10 @@ class Task(ABC):
     def labels(self) -> list[str]:
         """Names of the classes."""
 
+    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+        """What else is to be told of answers, beside how many are right as a whole: name -> share."""
+        return {}
+
     def examples(self) -> list[Any]:
         """Inputs to try, one click away: texts, or pictures as arrays."""
         return []

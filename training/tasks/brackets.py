@@ -1,0 +1,188 @@
+"""Brackets of two kinds (Dyck-2): is every one closed, by its like, in the right order?
+
+For every place the answer says what lies open on top of the stack there, or that the row can no longer become balanced; its
+last place is the verdict. Half of all rows are balanced. The others are balanced rows with one fault: a bracket of the other
+kind, two neighbours swapped, one turned round, or an end cut off.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from ctm.settings import Settings
+from training.tasks.base import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    generator_for,
+    split_of,
+)
+
+DEEPER = "deeper"
+SYMBOLS = "([)]"
+PAD = len(SYMBOLS)
+NOTHING, ROUND, SQUARE, BROKEN = range(4)  # what lies on top of the stack
+FAULTS = 4
+
+
+class BracketsSettings(Settings):
+    length: int = Field(16, ge=2, le=256, description="longest row of brackets")
+    deepest: int = Field(4, ge=1, le=128, description="deepest nesting that is trained on")
+    deeper: int = Field(6, ge=2, le=128, description="deepest nesting of the split `deeper`, which is never trained on")
+
+    @field_validator("length")
+    @classmethod
+    def _even(cls, length: int) -> int:
+        if length % 2:
+            raise ValueError("must be even: brackets come in pairs")
+        return length
+
+
+class Brackets(Task):
+    name = "brackets"
+    title = "Brackets"
+    takes = "text"
+    invents = True
+    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, DEEPER)
+    Settings = BracketsSettings
+
+    @property
+    def hint(self) -> str:
+        return f"up to {self.settings.length} brackets of two kinds, such as ([])[]"
+
+    def shape(self) -> TaskShape:
+        length = self.settings.length
+        return TaskShape(f"tokens-{PAD + 1}x{length}", classes=4, positions=length)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Numbers of pairs are drawn evenly; to train on, the larger of two: short rows are learned soon."""
+        return self._batch([self._draw_one(split, index % 2 == 0, generator) for index in range(count)])
+
+    def _draw_one(self, split: str, balanced: bool, generator: torch.Generator) -> list[int]:
+        settings = self.settings
+        least, most = (settings.deepest + 1, settings.deeper) if split == DEEPER else (1, settings.deepest)
+        while True:
+            draws = torch.rand(3 * settings.length + 6, generator=generator).tolist()
+            pairs = least + int(max(draws[: 2 if split == TRAIN else 1]) * (settings.length // 2 - least + 1))
+            row = balanced_row(pairs, most, draws[6:])
+            row = row if balanced else faulty(row, int(draws[2] * FAULTS), draws[3:6])
+            tops, depth = stack_of(row)
+            if (tops[-1] == NOTHING) is balanced and least <= depth <= most:
+                if split_of(b"brackets" + bytes(row)) == (TEST if split == DEEPER else split):
+                    return row
+
+    def _batch(self, rows: Sequence[list[int]]) -> Batch:
+        length = self.settings.length
+        read = [stack_of(row) for row in rows]
+        inputs = torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
+        targets = torch.tensor([tops + [tops[-1]] * (length - len(tops)) for tops, _ in read])
+        return Batch(inputs, targets, torch.tensor([depth for _, depth in read]))
+
+    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+        """How often the verdict is right, whatever is said of the places before."""
+        right = (chosen[:, -1] == NOTHING) == (targets[:, -1] == NOTHING)
+        return {"verdict": right.float().mean().item()}
+
+    def read(self, given: Any) -> Given:
+        text = "".join(str(given or "").split())
+        longest = self.settings.length
+        if not text:
+            raise ValueError(f"Type some brackets: {self.hint}.")
+        if strange := sorted(set(text) - set(SYMBOLS)):
+            raise ValueError(f"Only ( ) [ ] are read here, got {strange[0]!r}. Type {self.hint}.")
+        if len(text) > longest:
+            raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")
+        row = [SYMBOLS.index(letter) for letter in text]
+        return Given(self._batch([row]).inputs, {"kind": "sequence", "items": list(text)}, len(row), stack_of(row)[0])
+
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        balanced = choices[-1] == NOTHING
+        label = "balanced" if balanced else "not balanced"
+        why = ""
+        if choices[-1] == BROKEN:
+            place = choices.index(BROKEN) + 1
+            why = f": bracket {place} closes what is not open"
+        elif not balanced:
+            why = f": a {SYMBOLS[choices[-1] - 1]} is left open"
+        return Answer({"balanced": balanced, "stack": choices}, label, f"The brackets are {label}{why}")
+
+    def labels(self) -> list[str]:
+        return ["nothing open", "( open", "[ open", "broken"]
+
+    def examples(self) -> list[str]:
+        return [text for text in ("([])[]", "([)]", "[(())]([])", "((())") if len(text) <= self.settings.length]
+
+    def invent(self, seed: int) -> str:
+        """A row that was never trained on."""
+        row = self._draw_one(TEST, seed % 2 == 0, generator_for("invent", seed))
+        return "".join(SYMBOLS[symbol] for symbol in row)
+
+
+def balanced_row(pairs: int, deepest: int, draws: Sequence[float]) -> list[int]:
+    """A balanced row, every shape of at most that depth being as likely; kinds are independent.
+
+    Args:
+        draws: two numbers from 0 to 1 a bracket.
+    """
+    row: list[int] = []
+    stack: list[int] = []
+    for left in range(2 * pairs, 0, -1):
+        opening, kind = draws[2 * len(row)], draws[2 * len(row) + 1]
+        opened = endings(left - 1, len(stack) + 1, deepest)
+        closed = endings(left - 1, len(stack) - 1, deepest)
+        if opening * (opened + closed) < opened:
+            stack.append(int(kind < 0.5))
+            row.append(stack[-1])
+        else:
+            row.append(stack.pop() + 2)
+    return row
+
+
+@cache
+def endings(left: int, depth: int, deepest: int) -> int:
+    """In how many ways a row with so many brackets left, and so many open, can end balanced."""
+    if not 0 <= depth <= deepest or depth > left:
+        return 0
+    return 1 if left == 0 else endings(left - 1, depth + 1, deepest) + endings(left - 1, depth - 1, deepest)
+
+
+def faulty(row: list[int], fault: int, draws: Sequence[float]) -> list[int]:
+    """The row with one fault; it may happen to be balanced still."""
+    row, place = list(row), int(draws[0] * len(row))
+    if fault == 0:  # a closing bracket of the other kind
+        closing = [index for index, symbol in enumerate(row) if symbol >= 2]
+        place = closing[int(draws[1] * len(closing))]
+        row[place] ^= 1
+    elif fault == 1:  # two neighbours swapped
+        place = int(draws[0] * (len(row) - 1))
+        row[place], row[place + 1] = row[place + 1], row[place]
+    elif fault == 2:  # an opening one turned round
+        opening = [index for index, symbol in enumerate(row) if symbol < 2]
+        row[opening[int(draws[1] * len(opening))]] += 2
+    else:  # an end cut off
+        row = row[: max(1, place)]
+    return row
+
+
+def stack_of(row: Sequence[int]) -> tuple[list[int], int]:
+    """What lies on top of the stack after every bracket, and how deep the stack gets."""
+    tops, stack, deepest, broken = [], [], 0, False
+    for symbol in row:
+        if symbol < 2:
+            stack.append(symbol)
+        else:
+            broken = broken or not stack or stack.pop() != symbol - 2
+        deepest = deepest if broken else max(deepest, len(stack))
+        tops.append(BROKEN if broken else ROUND + stack[-1] if stack else NOTHING)
+    return tops, deepest

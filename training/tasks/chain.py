@@ -1,0 +1,127 @@
+"""Chains of sums, from left to right, modulo 10: `3+4*2-1` is ((3 + 4) * 2 - 1) mod 10 = 3.
+
+The answer holds the value after every number; its last place is the result. How long the chain is says how long to think.
+"""
+
+import re
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ctm.settings import Settings
+from training.tasks.base import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    generator_for,
+    split_of,
+)
+
+LONGER = "longer"
+OPERATORS = "+-*"
+BASE = 10
+PAD = BASE + len(OPERATORS)
+
+
+class ChainSettings(Settings):
+    most: int = Field(6, ge=1, le=64, description="operations of the longest chain that is trained on")
+    longer: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
+
+    @model_validator(mode="after")
+    def _longer_is_longer(self) -> "ChainSettings":
+        if self.longer <= self.most:
+            raise ValueError(f"task.longer must be above task.most: got {self.longer}, {self.most}.")
+        return self
+
+
+class Chain(Task):
+    name = "chain"
+    title = "Chains of sums"
+    takes = "text"
+    invents = True
+    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, LONGER)
+    Settings = ChainSettings
+
+    @property
+    def hint(self) -> str:
+        return f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.longer} operations"
+
+    def shape(self) -> TaskShape:
+        return TaskShape(f"tokens-{PAD + 1}x{2 * self.settings.longer + 1}", BASE, positions=self.settings.longer + 1)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Numbers of operations are drawn evenly."""
+        settings = self.settings
+        least, most = (settings.most + 1, settings.longer) if split == LONGER else (1, settings.most)
+        wanted = TEST if split == LONGER else split
+        kept: list[Tensor] = []
+        while sum(map(len, kept)) < count:
+            operations = torch.randint(least, most + 1, (2 * count,), generator=generator)
+            digits = torch.randint(BASE, (2 * count, settings.longer + 1), generator=generator)
+            operators = BASE + torch.randint(len(OPERATORS), (2 * count, settings.longer), generator=generator)
+            rows = woven(digits, operators, operations)
+            kept.append(rows[torch.tensor([split_of(b"chain" + row.tobytes()) == wanted for row in rows.numpy()])])
+        return self._batch(torch.cat(kept)[:count])
+
+    def _batch(self, rows: Int[Tensor, "B N"]) -> Batch:
+        return Batch(rows, values_of(rows), (rows[:, 1::2] != PAD).sum(1))
+
+    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+        """How often the result is right, whatever is said of the values on the way."""
+        return {"result": (chosen[:, -1] == targets[:, -1]).float().mean().item()}
+
+    def read(self, given: Any) -> Given:
+        text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
+        if not text:
+            raise ValueError(f"Type a chain: {self.hint}.")
+        if strange := sorted(set(text) - set("0123456789" + OPERATORS)):
+            raise ValueError(f"Only digits and + - * are read here, got {strange[0]!r}. Type {self.hint}.")
+        if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
+            raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.hint}.")
+        if len(text) // 2 > self.settings.longer:
+            raise ValueError(f"This checkpoint reads at most {self.settings.longer} operations, got {len(text) // 2}.")
+        row = [BASE + OPERATORS.index(letter) if letter in OPERATORS else int(letter) for letter in text]
+        inputs = torch.tensor([row + [PAD] * (2 * self.settings.longer + 1 - len(row))])
+        return Given(inputs, {"kind": "sequence", "items": list(text)}, len(text) // 2 + 1, text)
+
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        return Answer(choices, str(choices[-1]), f"{given.content} is {choices[-1]} modulo {BASE}")
+
+    def labels(self) -> list[str]:
+        return [str(digit) for digit in range(BASE)]
+
+    def examples(self) -> list[str]:
+        return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.longer // 3)]
+
+    def invent(self, seed: int) -> str:
+        """A chain that was never trained on."""
+        row = self.draw(TEST, 1, generator_for("invent", seed)).inputs[0].tolist()
+        return "".join((self.labels() + list(OPERATORS))[symbol] for symbol in row if symbol != PAD)
+
+
+def woven(
+    digits: Int[Tensor, "B n"], operators: Int[Tensor, "B m"], operations: Int[Tensor, " B"]
+) -> Int[Tensor, "B N"]:
+    """Digits and operators in turn, cut off after so many operations."""
+    rows = torch.empty(len(digits), digits.size(1) + operators.size(1), dtype=torch.long)
+    rows[:, ::2], rows[:, 1::2] = digits, operators
+    return rows.masked_fill(torch.arange(rows.size(1)) > 2 * operations.unsqueeze(1), PAD)
+
+
+def values_of(rows: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:
+    """The value after every number; past the end of a chain its result."""
+    values = [rows[:, 0]]
+    for operator, digit in zip(rows[:, 1::2].T, rows[:, 2::2].T, strict=True):
+        last = values[-1]
+        results = torch.stack((last + digit, last - digit, last * digit, last)) % BASE
+        values.append(results.gather(0, (operator - BASE).unsqueeze(0)).squeeze(0))
+    return torch.stack(values, 1)
