@@ -2,7 +2,8 @@
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
 `MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to
-4 stages), so that a published `state_dict` loads. `tokens-VxL` is ours: V symbols at up to L places, with learned positions.
+4 stages), so that a published `state_dict` loads. Ours are `tokens-VxL`, V symbols at up to L places, with learned positions, and
+`grid-GxL`, the same where the first G * G symbols are the cells of a square field.
 """
 
 import torch
@@ -10,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctm.config import TOKENS
+from ctm.config import GRID, TOKENS
 from ctm.positions import rotations
 
 DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 4, 36, 3)}
+GRID_WORDS = 32  # symbols beside the cells
 # (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
 
 
@@ -30,6 +32,8 @@ def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.
     """
     if tokens := TOKENS.fullmatch(kind):
         return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
+    if grid := GRID.fullmatch(kind):
+        return nn.Identity(), GridBackbone(int(grid[1]), int(grid[2]), d_input), d_input
     if kind == "parity_backbone":
         return nn.Identity(), ParityBackbone(d_input), d_input
     if kind == "mnist_backbone":
@@ -57,17 +61,46 @@ class ParityBackbone(nn.Module):
 
 
 class TokensBackbone(nn.Module):
-    """Embeds symbols and their places. Places start along a random half circle, so that neighbours look alike."""
+    """Embeds symbols and their places."""
 
     def __init__(self, symbols: int, places: int, width: int):
         super().__init__()
         self.embedding = nn.Embedding(symbols, width)
-        self.positions = nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
+        self.positions = start_positions(places, width)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
-        if tokens.size(1) > self.positions.size(1):
-            raise ValueError(f"This machine reads at most {self.positions.size(1)} symbols, got {tokens.size(1)}.")
+        refuse_longer(tokens, self.positions)
         return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
+
+
+class GridBackbone(nn.Module):
+    """Embeds cells of a square field, row and column apart, other symbols by themselves, and their places."""
+
+    def __init__(self, side: int, places: int, width: int):
+        super().__init__()
+        self.side = side
+        self.rows, self.columns = nn.Embedding(side, width), nn.Embedding(side, width)
+        self.words = nn.Embedding(GRID_WORDS, width)
+        self.positions = start_positions(places, width)
+
+    def forward(self, symbols: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        refuse_longer(symbols, self.positions)
+        cells = self.side**2
+        cell = symbols.clamp(max=cells - 1)
+        in_field = self.rows(cell // self.side) + self.columns(cell % self.side)
+        word = self.words((symbols - cells).clamp(min=0))
+        seen = torch.where((symbols < cells).unsqueeze(2), in_field, word)
+        return seen.transpose(1, 2) + self.positions[:, : symbols.size(1)]
+
+
+def start_positions(places: int, width: int) -> nn.Parameter:
+    """Codes of places along a random half circle, so that neighbours look alike."""
+    return nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
+
+
+def refuse_longer(symbols: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
+    if symbols.size(1) > positions.size(1):
+        raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {symbols.size(1)}.")
 
 
 class ShallowWide(nn.Module):

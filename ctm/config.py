@@ -15,6 +15,7 @@ from ctm.settings import Settings, short
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
@@ -54,10 +55,10 @@ class CTMConfig(Settings):
     @field_validator("backbone_type")
     @classmethod
     def _known_backbone(cls, value: str) -> str:
-        if value not in BACKBONES and not TOKENS.fullmatch(value):
+        if value not in BACKBONES and not TOKENS.fullmatch(value) and not GRID.fullmatch(value):
             raise ValueError(
                 "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, none, "
-                "or tokens-VxL (V symbols, at most L of them)"
+                "tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a field of G x G)"
             )
         return value
 

@@ -1,0 +1,209 @@
+"""A dot moves evenly over a field of cells and bounces off its walls. Some frames of it are shown: where will it be later?
+
+Each frame is one symbol, the cell that the dot is in, or nothing where the frame was missed; the last symbol asks how many
+frames ahead to look. The answer is the row and the column, or only the quarter of the field. Whatever is shown fixes the path,
+so every question has one answer.
+"""
+
+import re
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ctm.settings import Settings
+from training.tasks.base import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    generator_for,
+    split_of,
+)
+
+FURTHER = "further"
+QUARTERS = ("upper left", "upper right", "lower left", "lower right")
+MISSED = "-"
+
+
+class TrackingSettings(Settings):
+    ask: Literal["position", "quadrant"] = Field("position", description="for the cell, or for the quarter it is in")
+    side: int = Field(16, ge=4, le=64, description="cells a side of the field")
+    frames: int = Field(6, ge=2, le=16, description="frames that are shown")
+    fastest: int = Field(2, ge=1, le=8, description="cells a frame that the dot moves at most, each way")
+    ahead: int = Field(8, ge=0, le=24, description="frames ahead of the last one that are asked for in training")
+    further: int = Field(12, ge=1, le=24, description="frames ahead in the split `further`, which is never trained on")
+    missed: float = Field(0.2, ge=0, le=0.5, description="share of frames that are not seen")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrackingSettings":
+        if self.further <= self.ahead:
+            raise ValueError(f"task.further must be above task.ahead: got {self.further}, {self.ahead}.")
+        if self.fastest >= self.side:
+            raise ValueError(f"task.fastest must be below task.side: got {self.fastest}, {self.side}.")
+        return self
+
+
+class Tracking(Task):
+    name = "tracking"
+    title = "A moving dot"
+    takes = "text"
+    invents = True
+    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, FURTHER)
+    Settings = TrackingSettings
+
+    @property
+    def hint(self) -> str:
+        frames, further = self.settings.frames, self.settings.further
+        return (
+            f"the cells of {frames} frames as row,column with {MISSED} for a missed one, then how many frames ahead, up to "
+            f"{further}: 3,4 4,5 {MISSED} 6,7 7,8 8,9 +4"
+        )
+
+    @property
+    def pad(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "kind": "path", "side": settings.side, "frames": settings.frames, "steps": settings.fastest,
+            "ahead": settings.ahead,
+        }  # fmt: skip
+
+    @property
+    def _unseen(self) -> int:
+        """The symbol of a missed frame; those after it ask for 0, 1, 2 ... frames ahead."""
+        return self.settings.side**2
+
+    def shape(self) -> TaskShape:
+        backbone = f"grid-{self.settings.side}x{self.settings.frames + 1}"
+        quadrant = self.settings.ask == "quadrant"
+        return TaskShape(backbone, classes=4) if quadrant else TaskShape(backbone, self.settings.side, positions=2)
+
+    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Starts, velocities and questions are drawn evenly; a path is kept if what is seen of it fixes it."""
+        settings = self.settings
+        least, most = (settings.ahead + 1, settings.further) if split == FURTHER else (0, settings.ahead)
+        kept: list[tuple[Tensor, ...]] = []
+        while sum(len(part[0]) for part in kept) < count:
+            size = 4 * count + 64
+            start = torch.randint(settings.side, (size, 2), generator=generator)
+            velocity = torch.randint(-settings.fastest, settings.fastest + 1, (size, 2), generator=generator)
+            ahead = torch.randint(least, most + 1, (size,), generator=generator)
+            seen = torch.rand(size, settings.frames, generator=generator) >= settings.missed
+            moves = velocity.any(1) & self._fixes_its_path(start, velocity, seen)
+            start, velocity, ahead, seen = start[moves], velocity[moves], ahead[moves], seen[moves]
+            ours = self._belongs(split, self._paths(start, velocity), ahead)
+            kept.append((start[ours], velocity[ours], ahead[ours], seen[ours]))
+        return self._batch(*(torch.cat(parts)[:count] for parts in zip(*kept, strict=True)))
+
+    def _paths(self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"]) -> Int[Tensor, "B F 2"]:
+        steps = torch.arange(self.settings.frames + self.settings.further)
+        return folded(start.unsqueeze(1) + velocity.unsqueeze(1) * steps[:, None], self.settings.side)
+
+    def _fixes_its_path(
+        self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"], seen: Bool[Tensor, "B F"]
+    ) -> Bool[Tensor, " B"]:
+        """Whether every path through the cells that are seen is this one, row and column each for itself."""
+        every = lines(self.settings.side, self.settings.fastest, self.settings.frames + self.settings.further)
+        paths = self._paths(start, velocity).transpose(1, 2).unsqueeze(2)  # (B, 2, 1, F)
+        frames = self.settings.frames
+        fits = ((paths[..., :frames] == every[:, :frames]) | ~seen[:, None, None]).all(3)
+        same = (paths == every).all(3)
+        return (same | ~fits).all(2).all(1)
+
+    def _belongs(self, split: str, paths: Int[Tensor, "B F 2"], ahead: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+        """By the path, missed frames included, and the question."""
+        wanted = TEST if split == FURTHER else split
+        shown = torch.cat((paths[:, : self.settings.frames].flatten(1), ahead.unsqueeze(1)), 1)
+        return torch.tensor([split_of(b"tracking" + row.tobytes()) == wanted for row in shown.numpy()])
+
+    def _batch(
+        self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"], ahead: Int[Tensor, " B"], seen: Bool[Tensor, "B F"]
+    ) -> Batch:
+        """Difficulty is the frames to look ahead, and one more for every wall that is met."""
+        side, frames = self.settings.side, self.settings.frames
+        paths = self._paths(start, velocity)
+        cells = (paths[:, :frames] @ torch.tensor([side, 1])).where(seen, self._unseen)
+        place = paths[torch.arange(len(paths)), frames - 1 + ahead]
+        straight = start + velocity * (frames - 1 + ahead).unsqueeze(1)
+        bounces = (straight.div(side - 1, rounding_mode="floor").abs()).sum(1)
+        inputs = torch.cat((cells, self._unseen + 1 + ahead.unsqueeze(1)), 1)
+        return Batch(inputs, self._asked(place), ahead + bounces)
+
+    def _asked(self, place: Int[Tensor, "B 2"]) -> Int[Tensor, "B P"]:
+        if self.settings.ask == "position":
+            return place
+        return ((place >= self.settings.side // 2).long() @ torch.tensor([2, 1])).unsqueeze(1)
+
+    def read(self, given: Any) -> Given:
+        frames, further = self.settings.frames, self.settings.further
+        words = str(given or "").split()
+        if not words:
+            raise ValueError(f"Draw a path, or type {self.hint}.")
+        if len(words) != frames + 1:
+            raise ValueError(
+                f"This checkpoint reads {frames} frames and a question, {frames + 1} words, got {len(words)}."
+            )
+        cells = [None if word == MISSED else self._cell(word) for word in words[:-1]]
+        if sum(cell is not None for cell in cells) < 2:
+            raise ValueError("A movement shows in two frames at least; give the cells of two or more.")
+        asked = re.fullmatch(r"\+(\d{1,3})", words[-1], re.ASCII)
+        if not asked or int(asked[1]) > further:
+            raise ValueError(
+                f"The last word asks how many frames ahead, +0 to +{further}: got {words[-1][:20]!r}."
+            )
+        ahead = int(asked[1])
+        symbols = [self._unseen if cell is None else cell[0] * self.settings.side + cell[1] for cell in cells]
+        items = [MISSED if cell is None else f"{cell[0]},{cell[1]}" for cell in cells] + [f"+{ahead}"]
+        path = {"side": self.settings.side, "frames": cells, "ahead": ahead, "asked": self.settings.ask}
+        inputs = torch.tensor([[*symbols, self._unseen + 1 + ahead]])
+        return Given(inputs, {"kind": "sequence", "items": items, "path": path}, self.shape().positions, ahead)
+
+    def _cell(self, word: str) -> tuple[int, int]:
+        side = self.settings.side
+        match = re.fullmatch(r"(\d{1,3}),(\d{1,3})", word, re.ASCII)
+        if not match or max(map(int, match.groups())) >= side:
+            raise ValueError(f"A cell is row,column with numbers from 0 to {side - 1}, or {MISSED}: got {word[:20]!r}.")
+        return int(match[1]), int(match[2])
+
+    def present(self, given: Given, choices: list[int]) -> Answer:
+        when = f"{given.content} frame{'' if given.content == 1 else 's'} later" if given.content else "In the last frame"
+        if self.settings.ask == "quadrant":
+            label = QUARTERS[choices[0]]
+            return Answer(label, label, f"{when} it is in the {label} quarter")
+        row, column = choices
+        return Answer([row, column], f"row {row}, column {column}", f"{when} it is at row {row}, column {column}")
+
+    def labels(self) -> list[str]:
+        return list(QUARTERS) if self.settings.ask == "quadrant" else [str(at) for at in range(self.settings.side)]
+
+    def examples(self) -> list[str]:
+        return [self.invent(seed) for seed in range(3)]
+
+    def invent(self, seed: int) -> str:
+        """A path that was never trained on."""
+        *cells, asked = self.draw(TEST, 1, generator_for("invent", seed)).inputs[0].tolist()
+        words = [MISSED if cell == self._unseen else "{},{}".format(*divmod(cell, self.settings.side)) for cell in cells]
+        return " ".join([*words, f"+{asked - self._unseen - 1}"])
+
+
+def folded(straight: Int[Tensor, "*B"], side: int) -> Int[Tensor, "*B"]:
+    """Where a dot is that would be there if it went on through the walls: outer cells are where it turns."""
+    period = 2 * (side - 1)
+    place = straight.remainder(period)
+    return torch.minimum(place, period - place)
+
+
+@cache
+def lines(side: int, fastest: int, frames: int) -> Int[Tensor, "n F"]:
+    """Every way to move along one axis."""
+    start, speed = torch.arange(side), torch.arange(-fastest, fastest + 1)
+    straight = start[:, None, None] + speed[None, :, None] * torch.arange(frames)
+    return folded(straight.flatten(0, 1), side)
