@@ -2,8 +2,8 @@
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
 `MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to
-4 stages), so that a published `state_dict` loads. Ours are `tokens-VxL`, V symbols at up to L places, with learned positions, and
-`grid-GxL`, the same where the first G * G symbols are the cells of a square field.
+4 stages), so that a published `state_dict` loads. Ours are `tokens-VxL`, V symbols at up to L places, with learned positions,
+and `grid-GxL`, the same where the first G * G symbols are the cells of a square field.
 """
 
 import torch

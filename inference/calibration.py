@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.engine import BUDGET
 from inference.history import History
-from inference.policies import CertaintyAbove, EnergyBelow, Policy
+from inference.policies import CertaintyAbove, EnergyBelow, Policy, Said
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,28 @@ def choose_threshold(
     return min((pair for pair in played if pair[1].accuracy >= floor), key=lambda pair: pair[1].mean_ticks)
 
 
-def thresholds_for(history: History, right: Bool[Tensor, "n T"], tolerance: float) -> dict[str, dict]:
+def thresholds_for(
+    history: History, right: Bool[Tensor, "n T"], tolerance: float, spoken: int | None = None
+) -> dict[str, dict]:
     """The rules that a checkpoint offers, each with its threshold and the evidence it was chosen on.
 
     Args:
         history, right: curves of calibration samples.
         tolerance: accuracy that a rule may lose against its own most accurate threshold, to save ticks. (A rule can be
             more accurate than every fixed tick: samples are right at different ticks.)
+        spoken: length of an answer that is said over the ticks. It ends when all is said; how certain a tick is says
+            nothing of the whole then.
 
     Returns:
         name -> {policy, accuracy, mean_ticks, best_fixed_tick, best_fixed_accuracy, n}
     """
     by_tick = right.float().mean(0)
     levels = [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999]
-    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {"certainty": (CertaintyAbove, levels)}
+    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {}
+    if spoken:
+        spans["said"] = (lambda count: Said(int(count)), [spoken])
+    else:
+        spans["certainty"] = (CertaintyAbove, levels)
     if history.certainty.size(2) > 1:
         spans["certainty of the least certain position"] = (lambda level: CertaintyAbove(level, "min"), levels)
     if history.energy is not None:

@@ -6,6 +6,7 @@
     energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
     converged<0.01x3          energy moved by less than 0.01 three ticks in a row
     same=4                    the same answer at 4 ticks in a row
+    said=10                   ten things were said, by a machine that says at most one a tick (CTC)
     a|b   a&b   (a|b)&c       any of, all of
 
 The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau
@@ -150,6 +151,31 @@ class SameAnswer(Policy):
 
 
 @dataclass(frozen=True)
+class Said(Policy):
+    """Stop when so many labels were said: classes below that number, each counted when it begins.
+
+    For lists whose labels are 0 to n - 1 and whose silence is the class n, such as those of sorting.
+    """
+
+    labels: int
+    needs_choices: ClassVar[bool] = True
+    looks_back: ClassVar[int] = 1_000_000  # to the beginning
+
+    def __post_init__(self):
+        at_least(1, labels=self.labels)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        label = history.choices[:, :, 0]
+        begins = torch.ones_like(label, dtype=torch.bool)
+        begins[:, 1:] = label[:, 1:] != label[:, :-1]
+        return (begins & (label < self.labels)).sum(1) >= self.labels
+
+    def __str__(self) -> str:
+        return f"said={self.labels}"
+
+
+@dataclass(frozen=True)
 class Joined(Policy):
     """Several rules as one."""
 
@@ -233,7 +259,7 @@ def _single(text: str, depth: int) -> Policy:
             return make(*match.groups())
     raise ValueError(
         f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, energy<-3, "
-        "converged<0.01x3, same=4, joined by | (any) and & (all)."
+        "converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
     )
 
 
@@ -246,6 +272,7 @@ FORMS = (
     (rf"energy<({NUMBER})", lambda x: EnergyBelow(number(x))),
     (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
+    (r"said=(\d{1,6})", lambda n: Said(int(n))),
 )
 
 

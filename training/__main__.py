@@ -34,7 +34,15 @@ from training.card import write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
 from training.endings import explain
 from training.estimate import estimate
-from training.evaluation import Curves, curves_of, in_batches, split_batches, summarise, without_repeats
+from training.evaluation import (
+    Curves,
+    curves_of,
+    in_batches,
+    rank_correlation,
+    split_batches,
+    summarise,
+    without_repeats,
+)
 from training.fitting import fit_energy
 from training.loop import train
 from training.outbox import Outbox
@@ -214,7 +222,9 @@ def do_fit(args: argparse.Namespace) -> None:
         raise ValueError("This checkpoint has no energy head to fit.")
     note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
     batches = in_batches(drawn(task, VALIDATION, args.samples))
-    fitted = fit_energy(checkpoint.machine, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0)
+    fitted = fit_energy(
+        checkpoint.machine, task.reading, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0
+    )
     halting = {
         "energy": note | {"fitted_on": {"split": VALIDATION, **fitted}},
         **rules_of(checkpoint.machine, task, FinishConfig().tolerance),
@@ -236,7 +246,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
             held_out = ", ".join(split for split in task.splits if split != TRAIN)
             raise ValueError(f"--split must be one of {held_out}: got {args.split}.")
         batches, split = split_batches(task, args.split, MOST_SAMPLES), args.split
-    print(json.dumps(measure(checkpoint.machine, task.name, split, batches, policy)))
+    print(json.dumps(measure(checkpoint.machine, task, split, batches, policy)))
 
 
 def finish(folder: RunFolder, out: Path | None) -> None:
@@ -252,14 +262,15 @@ def finish(folder: RunFolder, out: Path | None) -> None:
         if config.finish.fit_samples:
             batches = in_batches(drawn(task, VALIDATION, config.finish.fit_samples))
             fitted = fit_energy(
-                machine, batches, config.loss.energy, config.loss.margin, config.finish.fit_steps, config.train.seed
-            )
+                machine, task.reading, batches, config.loss.energy, config.loss.margin, config.finish.fit_steps,
+                config.train.seed,
+            )  # fmt: skip
             halting["energy"]["fitted_on"] = {"split": VALIDATION, **fitted}
     halting |= rules_of(machine, task, config.finish.tolerance)
     policy = default_policy(halting)
     held_out = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
     evaluations = [
-        measure(machine, task.name, split, split_batches(task, split, MOST_SAMPLES), policy) for split in held_out
+        measure(machine, task, split, split_batches(task, split, MOST_SAMPLES), policy) for split in held_out
     ]
     metrics = {
         "date": datetime.date.today().isoformat(),
@@ -277,16 +288,19 @@ def finish(folder: RunFolder, out: Path | None) -> None:
     print(f"Checkpoint: {saved}")
 
 
-def measure(machine, task: str, split: str, batches, policy: Policy) -> dict[str, Any]:
+def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[str, Any]:
     """Figures of a machine on held-out samples, halted by a policy."""
-    curves = curves_of(machine, batches)
+    curves = curves_of(machine, task.reading, batches)
     played = replay(policy, history_of(curves), curves.right)
     figures = summarise(curves)
+    chosen = curves.choices[torch.arange(len(curves.choices)), :, played.answer_tick - 1]
     by_tick = curves.right.float().mean(0).tolist()
     return {
-        "task": task, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
+        "task": task.name, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
         "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
         "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
+        **task.figures(chosen, curves.targets),
+        "spearman": rank_correlation(played.ticks, curves.difficulty),
         "by_difficulty": by_difficulty(curves, played),
         "date": datetime.date.today().isoformat(),
     }  # fmt: skip
@@ -309,9 +323,9 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
 
 def rules_of(machine, task: Task, tolerance: float) -> dict[str, Any]:
     """Thresholds chosen on the calibration split, and which rule is the default."""
-    curves = curves_of(machine, split_batches(task, CALIBRATION, MOST_SAMPLES))
-    policies = thresholds_for(history_of(curves), curves.right, tolerance)
-    default = "energy" if "energy" in policies else next(iter(policies), None)
+    curves = curves_of(machine, task.reading, split_batches(task, CALIBRATION, MOST_SAMPLES))
+    policies = thresholds_for(history_of(curves), curves.right, tolerance, task.shape().spoken)
+    default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     return {"policies": policies, "default": default}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
 from ctm.readout import certainty_of
-from training.losses import chosen, is_right
+from training.reading import Reading
 from training.tasks.base import TRAIN, Batch, Task, generator_for
 
 
@@ -27,10 +27,11 @@ class Curves:
     certainty: Float[Tensor, "n P T"]
     energy: Float[Tensor, "n T"] | None
     difficulty: Int[Tensor, " n"]
+    targets: Int[Tensor, "n L"]
 
 
 @torch.inference_mode()
-def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Curves:
+def curves_of(machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch]) -> Curves:
     """Think about all samples to the last tick."""
     training = machine.training
     machine.eval()
@@ -38,23 +39,25 @@ def curves_of(machine: ContinuousThoughtMachine, batches: Iterable[Batch]) -> Cu
     parts = []
     for batch in batches:
         thought = machine(batch.inputs.to(device))
-        answers = thought.answers.unflatten(1, (batch.targets.size(1), -1))
-        certainty = certainty_of(thought.answers.permute(2, 1, 0), batch.targets.size(1)).permute(2, 1, 0)
-        right = is_right(answers, batch.targets.to(device))
+        certainty = certainty_of(thought.answers.permute(2, 1, 0), reading.positions).permute(2, 1, 0)
+        right = reading.right(thought.answers, batch.targets.to(device))
         energy = thought.energies
         parts.append(
             (
                 right.cpu(),
-                chosen(answers).cpu(),
+                reading.choices(thought.answers).cpu(),
                 certainty.cpu(),
                 None if energy is None else energy.cpu(),
                 batch.difficulty,
+                batch.targets,
             )
         )
     machine.train(training)
-    right, choices, certainty, energies, difficulty = zip(*parts, strict=True)
+    right, choices, certainty, energies, difficulty, targets = zip(*parts, strict=True)
     energy = None if energies[0] is None else torch.cat(energies)
-    return Curves(torch.cat(right), torch.cat(choices), torch.cat(certainty), energy, torch.cat(difficulty))
+    return Curves(
+        torch.cat(right), torch.cat(choices), torch.cat(certainty), energy, torch.cat(difficulty), torch.cat(targets)
+    )
 
 
 def split_batches(task: Task, split: str, most: int) -> list[Batch]:
@@ -113,6 +116,17 @@ def live_figures(curves: Curves, threshold: float | None) -> dict[str, Any]:
         if which.any():
             figures[name] = curves.energy[which].mean().item()
     return figures
+
+
+def rank_correlation(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float | None:
+    """Spearman's rank correlation, equal values sharing their mean rank; None where one of the two never differs."""
+    ranks = []
+    for values in (a, b):
+        _, places, counts = values.unique(return_inverse=True, return_counts=True)
+        if len(counts) < 2:
+            return None
+        ranks.append((counts.cumsum(0) - (counts - 1) / 2)[places].double())
+    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
 
 
 def tick_auroc(score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"]) -> float | None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
 from ctm.readout import energy_of
-from training.losses import energy_loss, is_right
+from training.losses import energy_loss
+from training.reading import Reading
 from training.tasks.base import Batch
 
 HELD_BACK = 0.2  # share of the samples that decides when to stop fitting
@@ -20,12 +21,14 @@ CHECK_EVERY = 20  # steps
 
 
 def fit_energy(
-    machine: ContinuousThoughtMachine, batches: Iterable[Batch], kind: str, margin: float, steps: int, seed: int
-) -> dict[str, int | float]:
+    machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch], kind: str, margin: float, steps: int,
+    seed: int,
+) -> dict[str, int | float]:  # fmt: skip
     """Fit `energy_proj` in place.
 
     Args:
         machine: with an energy head.
+        reading: how its answers are read.
         batches: validation samples, which the trunk was not trained on.
         kind, margin: the energy loss, as in `LossConfig`.
         steps: optimiser steps; the head of the least held-back loss is kept.
@@ -34,7 +37,7 @@ def fit_energy(
     Returns:
         What was measured: samples, share of right answers, held-back loss before and after.
     """
-    sync, right = felt(machine, batches)
+    sync, right = felt(machine, reading, batches)
     back = max(1, int(len(sync) * HELD_BACK))
     doubt = 1 / (len(sync) + 2)  # n samples without a mistake say no more than this of the chance of one
     generator = torch.Generator().manual_seed(seed)
@@ -64,7 +67,7 @@ def fit_energy(
 
 @torch.no_grad()
 def felt(
-    machine: ContinuousThoughtMachine, batches: Iterable[Batch]
+    machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch]
 ) -> tuple[Float[Tensor, "n T S"], Bool[Tensor, "n T"]]:
     """Output synchronisation of every sample at every tick, and whether the answer was right there."""
     machine.eval()
@@ -76,7 +79,7 @@ def felt(
         for _ in range(machine.config.iterations):
             state, output = machine.tick(state, features)
             sync.append(state.sync_out)
-            answers.append(output.answer.unflatten(1, (batch.targets.size(1), -1)))
+            answers.append(output.answer)
         syncs.append(torch.stack(sync, 1))
-        rights.append(is_right(torch.stack(answers, -1), batch.targets))
+        rights.append(reading.right(torch.stack(answers, -1), batch.targets))
     return torch.cat(syncs), torch.cat(rights)

@@ -17,7 +17,8 @@ from torch import Tensor
 from ctm import ContinuousThoughtMachine
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, live_figures, summarise
-from training.losses import energy_loss, energy_when_sure, is_right, per_tick, trunk_loss
+from training.losses import energy_loss, energy_when_sure
+from training.reading import Reading
 from training.runs import RunFolder
 from training.saving import (
     Progressing,
@@ -105,10 +106,10 @@ def measure(config: RunConfig, steps: int) -> tuple[ContinuousThoughtMachine, li
     batches, seconds = task.batches(config.train.batch_size, config.train.seed), []
     for _ in range(steps + 1):
         began = time.monotonic()
-        optimise(config, model, optimizer, accelerator, batches, config.optim.lr, 1.0)
+        optimise(config, task.reading, model, optimizer, accelerator, batches, config.optim.lr, 1.0)
         seconds.append(time.monotonic() - began)
     began = time.monotonic()
-    curves_of(accelerator.unwrap_model(model), [validation_batch(config, task)])
+    curves_of(accelerator.unwrap_model(model), task.reading, [validation_batch(config, task)])
     return machine, seconds[1:], time.monotonic() - began
 
 
@@ -157,7 +158,7 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
                 return False
             rate = rate_at(progress.step, settings.steps, config.optim)
             share = 1 - progress.step / settings.steps
-            values = optimise(config, model, optimizer, accelerator, batches, rate, share)
+            values = optimise(config, task.reading, model, optimizer, accelerator, batches, rate, share)
             progress.step += 1
             step, last = progress.step, progress.step == settings.steps
             advance(step, values["loss"])
@@ -173,8 +174,9 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
 
 
 def optimise(
-    config: RunConfig, model, optimizer, accelerator: Accelerator, batches: Iterator[Batch], rate: float, share: float
-) -> dict[str, float]:
+    config: RunConfig, reading: Reading, model, optimizer, accelerator: Accelerator, batches: Iterator[Batch],
+    rate: float, share: float,
+) -> dict[str, float]:  # fmt: skip
     """One optimiser step over `accumulate` batches."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -185,7 +187,7 @@ def optimise(
         last = part == config.train.accumulate - 1
         accelerator.gradient_state._set_sync_gradients(last)
         with nullcontext() if last else accelerator.no_sync(model):
-            loss, values = loss_of(config, model, batch, accelerator.device, share)
+            loss, values = loss_of(config, reading, model, batch, accelerator.device, share)
             accelerator.backward(loss)
         for name, value in values.items():
             totals[name] = totals.get(name, 0) + value / config.train.accumulate
@@ -204,17 +206,15 @@ def optimise(
 
 
 def loss_of(
-    config: RunConfig, model, batch: Batch, device: torch.device, share: float
+    config: RunConfig, reading: Reading, model, batch: Batch, device: torch.device, share: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and figures to log."""
     settings = config.loss
     inputs, targets = batch.inputs.to(device), batch.targets.to(device)
     thought = model(inputs, energy_reaches_trunk=settings.energy_reaches_trunk)
-    answers = thought.answers.unflatten(1, (targets.size(1), -1))
     certainty = thought.certainties[:, 1]
-    losses = per_tick(answers, targets, settings.lookahead)
-    trunk = trunk_loss(settings.trunk, losses, certainty, settings.mix * share)
-    right = is_right(answers.detach(), targets)
+    trunk = reading.loss(thought.answers, targets, certainty, settings.trunk, settings.lookahead, settings.mix * share)
+    right = reading.right(thought.answers.detach(), targets)
     values = {"loss": trunk.detach(), "accuracy": right[:, -1].float().mean()}
     values["accuracy_certain"] = right.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
     if settings.energy == "none":
@@ -262,7 +262,7 @@ def validate(config, task: Task, model, accelerator: Accelerator, folder: RunFol
     """Measure on the validation samples of this run."""
     if not accelerator.is_main_process:
         return
-    curves = curves_of(accelerator.unwrap_model(model), [validation_batch(config, task)])
+    curves = curves_of(accelerator.unwrap_model(model), task.reading, [validation_batch(config, task)])
     figures = summarise(curves) | live_figures(curves, energy_when_sure(config.loss.energy, config.loss.margin))
     values = {f"validation_{name}": value for name, value in figures.items()}
     folder.log({"step": progress.step, **values})

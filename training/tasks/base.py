@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ctm.settings import Settings
+from training.reading import AtEveryTick, Reading, Spoken
 
 TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
 SHARES = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
@@ -30,6 +31,8 @@ class TaskShape:
     classes: int
     positions: int = 1
     in_features: int | None = None
+    attends: bool = True  # without attention the input is handed over whole at every tick
+    spoken: int | None = None  # length of an answer that is said one class a tick, the last class being silence
 
     @property
     def reshaper(self) -> list[int]:
@@ -38,7 +41,10 @@ class TaskShape:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples: inputs as the backbone takes them, targets with -100 where a position does not count."""
+    """Samples: inputs as the backbone takes them, targets with -100 where a position does not count.
+
+    Targets have a class for every position, or for every part of a spoken answer.
+    """
 
     inputs: Tensor
     targets: Int[Tensor, "B P"]
@@ -83,6 +89,12 @@ class Task(ABC):
     @abstractmethod
     def shape(self) -> TaskShape:
         """Backbone, positions and classes."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the machine's logits are read as answers."""
+        shape = self.shape()
+        return Spoken(shape.spoken) if shape.spoken else AtEveryTick(shape.positions)
 
     @abstractmethod
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:

@@ -75,12 +75,12 @@ class Brackets(Task):
         while True:
             draws = torch.rand(3 * settings.length + 6, generator=generator).tolist()
             pairs = least + int(max(draws[: 2 if split == TRAIN else 1]) * (settings.length // 2 - least + 1))
-            row = balanced_row(pairs, most, draws[6:])
+            row = balanced_row(pairs, least, most, draws[6:])
             row = row if balanced else faulty(row, int(draws[2] * FAULTS), draws[3:6])
             tops, depth = stack_of(row)
-            if (tops[-1] == NOTHING) is balanced and least <= depth <= most:
-                if split_of(b"brackets" + bytes(row)) == (TEST if split == DEEPER else split):
-                    return row
+            wanted = (tops[-1] == NOTHING) is balanced and least <= depth <= most
+            if wanted and split_of(b"brackets" + bytes(row)) == (TEST if split == DEEPER else split):
+                return row
 
     def _batch(self, rows: Sequence[list[int]]) -> Batch:
         length = self.settings.length
@@ -129,18 +129,19 @@ class Brackets(Task):
         return "".join(SYMBOLS[symbol] for symbol in row)
 
 
-def balanced_row(pairs: int, deepest: int, draws: Sequence[float]) -> list[int]:
-    """A balanced row, every shape of at most that depth being as likely; kinds are independent.
+def balanced_row(pairs: int, least: int, deepest: int, draws: Sequence[float]) -> list[int]:
+    """A balanced row, every shape of such a depth being as likely; kinds are independent.
 
     Args:
+        least, deepest: bounds of the depth.
         draws: two numbers from 0 to 1 a bracket.
     """
     row: list[int] = []
     stack: list[int] = []
     for left in range(2 * pairs, 0, -1):
         opening, kind = draws[2 * len(row)], draws[2 * len(row) + 1]
-        opened = endings(left - 1, len(stack) + 1, deepest)
-        closed = endings(left - 1, len(stack) - 1, deepest)
+        least = 0 if len(stack) >= least else least  # once reached it asks for no more
+        opened, closed = (endings(left - 1, len(stack) + step, least, deepest) for step in (1, -1))
         if opening * (opened + closed) < opened:
             stack.append(int(kind < 0.5))
             row.append(stack[-1])
@@ -150,11 +151,12 @@ def balanced_row(pairs: int, deepest: int, draws: Sequence[float]) -> list[int]:
 
 
 @cache
-def endings(left: int, depth: int, deepest: int) -> int:
-    """In how many ways a row with so many brackets left, and so many open, can end balanced."""
+def endings(left: int, depth: int, least: int, deepest: int) -> int:
+    """In how many ways a row with so many brackets left, and so many open, can end balanced within the depths."""
     if not 0 <= depth <= deepest or depth > left:
         return 0
-    return 1 if left == 0 else endings(left - 1, depth + 1, deepest) + endings(left - 1, depth - 1, deepest)
+    least = 0 if depth >= least else least
+    return int(not least) if left == 0 else sum(endings(left - 1, depth + step, least, deepest) for step in (1, -1))
 
 
 def faulty(row: list[int], fault: int, draws: Sequence[float]) -> list[int]:

@@ -53,7 +53,9 @@ class Chain(Task):
 
     @property
     def hint(self) -> str:
-        return f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.longer} operations"
+        return (
+            f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.longer} operations"
+        )
 
     def shape(self) -> TaskShape:
         return TaskShape(f"tokens-{PAD + 1}x{2 * self.settings.longer + 1}", BASE, positions=self.settings.longer + 1)

@@ -78,6 +78,10 @@ class Parity(Task):
     def _batch(self, bits: Int[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Batch:
         return Batch(self._encoded(bits), (bits == 1).cumsum(1) % 2, lengths)
 
+    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+        """How many places are right; an answer is right when all of its places are."""
+        return {"places": (chosen == targets).float().mean().item()}
+
     def _encoded(self, bits: Int[Tensor, "B L"]) -> Tensor:
         return 1.0 - 2.0 * bits if self._signs else bits
 

@@ -125,7 +125,11 @@ class Tracking(Task):
         return torch.tensor([split_of(b"tracking" + row.tobytes()) == wanted for row in shown.numpy()])
 
     def _batch(
-        self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"], ahead: Int[Tensor, " B"], seen: Bool[Tensor, "B F"]
+        self,
+        start: Int[Tensor, "B 2"],
+        velocity: Int[Tensor, "B 2"],
+        ahead: Int[Tensor, " B"],
+        seen: Bool[Tensor, "B F"],
     ) -> Batch:
         """Difficulty is the frames to look ahead, and one more for every wall that is met."""
         side, frames = self.settings.side, self.settings.frames
@@ -156,9 +160,7 @@ class Tracking(Task):
             raise ValueError("A movement shows in two frames at least; give the cells of two or more.")
         asked = re.fullmatch(r"\+(\d{1,3})", words[-1], re.ASCII)
         if not asked or int(asked[1]) > further:
-            raise ValueError(
-                f"The last word asks how many frames ahead, +0 to +{further}: got {words[-1][:20]!r}."
-            )
+            raise ValueError(f"The last word asks how many frames ahead, +0 to +{further}: got {words[-1][:20]!r}.")
         ahead = int(asked[1])
         symbols = [self._unseen if cell is None else cell[0] * self.settings.side + cell[1] for cell in cells]
         items = [MISSED if cell is None else f"{cell[0]},{cell[1]}" for cell in cells] + [f"+{ahead}"]
@@ -174,7 +176,9 @@ class Tracking(Task):
         return int(match[1]), int(match[2])
 
     def present(self, given: Given, choices: list[int]) -> Answer:
-        when = f"{given.content} frame{'' if given.content == 1 else 's'} later" if given.content else "In the last frame"
+        when = (
+            f"{given.content} frame{'' if given.content == 1 else 's'} later" if given.content else "In the last frame"
+        )
         if self.settings.ask == "quadrant":
             label = QUARTERS[choices[0]]
             return Answer(label, label, f"{when} it is in the {label} quarter")
@@ -190,7 +194,9 @@ class Tracking(Task):
     def invent(self, seed: int) -> str:
         """A path that was never trained on."""
         *cells, asked = self.draw(TEST, 1, generator_for("invent", seed)).inputs[0].tolist()
-        words = [MISSED if cell == self._unseen else "{},{}".format(*divmod(cell, self.settings.side)) for cell in cells]
+        words = [
+            MISSED if cell == self._unseen else "{},{}".format(*divmod(cell, self.settings.side)) for cell in cells
+        ]
         return " ".join([*words, f"+{asked - self._unseen - 1}"])
 
 

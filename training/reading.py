@@ -1,0 +1,87 @@
+"""How the logits of a thought are read: an answer at every tick, or one that is said part by part over the ticks (CTC)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.losses import chosen, is_right, per_tick, trunk_loss
+
+
+class Reading(ABC):
+    """Logits are (B, K, T) as the machine gives them, targets (B, L) classes."""
+
+    positions: int  # choices a tick
+
+    def choices(self, logits: Float[Tensor, "B K T"]) -> Int[Tensor, "B P T"]:
+        """The class that each position chooses at every tick."""
+        return chosen(logits.unflatten(1, (self.positions, -1)))
+
+    @abstractmethod
+    def loss(
+        self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"], certainty: Float[Tensor, "B T"],
+        kind: str, lookahead: int | None, share: float,
+    ) -> Float[Tensor, ""]:  # fmt: skip
+        """What the machine is trained to make small; `kind`, `lookahead` and `share` as for `trunk_loss`."""
+
+    @abstractmethod
+    def right(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
+        """Whether the answer that stands at a tick is right as a whole."""
+
+    @abstractmethod
+    def answers(self, choices: Int[Tensor, "T P"]) -> list[list[int]]:
+        """The answer that stands at each tick of one thought, from what was chosen so far."""
+
+
+@dataclass(frozen=True)
+class AtEveryTick(Reading):
+    """All positions of the answer are chosen anew at every tick."""
+
+    positions: int
+
+    def loss(self, logits, targets, certainty, kind, lookahead, share):
+        losses = per_tick(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
+        return trunk_loss(kind, losses, certainty, share)
+
+    def right(self, logits, targets):
+        return is_right(logits.unflatten(1, (self.positions, -1)), targets)
+
+    def answers(self, choices):
+        return choices.tolist()
+
+
+@dataclass(frozen=True)
+class Spoken(Reading):
+    """One label a tick or silence, the last class: labels that follow each other alike are one (Graves et al. 2006).
+
+    The published sorting is read so (paper appendix E). The answer at a tick is what was said up to it.
+    """
+
+    length: int  # of a whole answer; labels are 0 to length - 1, so the silence is the class `length`
+    positions: int = 1
+
+    def loss(self, logits, targets, certainty, kind, lookahead, share):
+        log_p = logits.float().log_softmax(1).permute(2, 0, 1)  # (T, B, C)
+        lengths = (torch.full((len(targets),), size, dtype=torch.long) for size in (len(log_p), self.length))
+        return F.ctc_loss(log_p, targets, *lengths, blank=self.length, zero_infinity=True)
+
+    def right(self, logits, targets):
+        label = self.choices(logits)[:, 0]
+        says = self.says(label)
+        said = says.cumsum(1)
+        expected = targets.gather(1, (said - 1).clamp(0, self.length - 1))
+        wrong = says & ((label != expected) | (said > self.length))
+        return (said == self.length) & ~wrong.cumsum(1).bool()
+
+    def says(self, label: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+        """At which ticks something new is said."""
+        before = F.pad(label, (1, 0), value=self.length)[:, :-1]
+        return (label != self.length) & (label != before)
+
+    def answers(self, choices):
+        label = choices[:, 0]
+        says = self.says(label.unsqueeze(0))[0]
+        return [label[: tick + 1][says[: tick + 1]].tolist() for tick in range(len(label))]
