@@ -6,10 +6,11 @@ import uuid
 from typing import Any
 
 import numpy as np
+import torch
 
 from ctm.checkpoint import Checkpoint
 from inference import Recorder, parse
-from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, SameAnswer
+from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, Said, SameAnswer
 from inference.together import Thought
 from training.tasks import Task
 from training.tasks.base import Answer, Given
@@ -28,13 +29,15 @@ def policies_of(halting: dict[str, Any], iterations: int) -> dict[str, str]:
     to_the_end = {TO_THE_END: f"ticks={iterations}"}
     picked = {f"{NAMES.get(name, name)}": measured[name]["policy"] for name in names}
     picked = picked or to_the_end  # where nothing was measured, nothing is known of when it is safe to stop
-    return picked | {"the same answer three times": "same=3"} | to_the_end
+    same = {} if "said" in measured else {"the same answer three times": "same=3"}  # silence is no answer
+    return picked | same | to_the_end
 
 
 NAMES = {
     "energy": "energy is low",
     "certainty": "certainty is high",
     "certainty of the least certain position": "every position is certain",
+    "said": "all of it is said",
 }
 
 
@@ -71,8 +74,10 @@ def record_of(
     probabilities = softmax(np.stack(recorder.logits))[:, : read.positions]  # (t, P, C)
     chosen = probabilities.argmax(2)
     tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
-    said = [task.present(read, choices) for choices in chosen.tolist()]
+    answers = task.reading.answers(torch.from_numpy(chosen))
+    said = [task.present(read, choices) for choices in answers]
     answer = said[tick - 1]
+    sure = probabilities[:tick] if task.shape().spoken else probabilities[tick - 1 : tick]
     energy = np.array(recorder.energy) if recorder.energy else None
     chance = p_correct(energy, checkpoint.halting.get("energy", {})) if energy is not None else None
     certainty = np.stack(recorder.certainty).mean(1)
@@ -88,15 +93,15 @@ def record_of(
         "policy": str(rule),
         "answer": answer.value,
         "label": answer.label,
-        "probability": float(probabilities[tick - 1].max(1).prod()),
+        "probability": float(sure.max(2).prod()),
         "milliseconds": round(thought.milliseconds, 2),
         "energy": rounded(energy),
         "p_correct": rounded(chance),
         "certainty": rounded(certainty),
-        "answers_by_tick": chosen.tolist(),
+        "answers_by_tick": answers,
         "likeliest": likeliest(probabilities[tick - 1], labels),
         "lines": [{"of": of, "at": at} for of, at in halting_lines(rule)],
-        "choices": choices_of(probabilities, labels),
+        "choices": choices_of(probabilities, labels, task.shape().spoken),
         "input": shown_input(read.shown),
         "routes": routes_of(said),
         "attention": attention_of(recorder),
@@ -148,6 +153,8 @@ def _words(policy: Policy) -> str:
             return f"energy moved by less than {tolerance:g} for {patience} ticks"
         case FixedTicks(ticks):
             return f"it was told to think for {ticks} ticks"
+        case Said(labels):
+            return f"all {labels} were said"
     return str(policy)
 
 
@@ -163,8 +170,20 @@ def halting_lines(policy: Policy) -> list[tuple[str, float]]:
     return []
 
 
-def choices_of(probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """Answer probabilities by tick: the classes of a single choice that matter, or the chosen class of every position."""
+def choices_of(probabilities: np.ndarray, labels: list[str], spoken: int | None) -> dict[str, Any]:
+    """Answer probabilities by tick: the classes of a single choice that matter, or the chosen class of every position.
+
+    Args:
+        spoken: length of an answer that is said over the ticks: what is chosen at each is told then, `spoken` for silence.
+    """
+    if spoken:
+        chosen, confidence = probabilities.argmax(2)[:, 0], probabilities.max(2)[:, 0]
+        return {
+            "kind": "spoken",
+            "of": spoken,
+            "chosen": chosen.tolist(),
+            "confidence": np.round(confidence, 4).tolist(),
+        }
     if probabilities.shape[1] == 1:
         kept = classes_that_matter(probabilities[:, 0])
         return {

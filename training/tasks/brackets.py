@@ -34,6 +34,7 @@ SYMBOLS = "([)]"
 PAD = len(SYMBOLS)
 NOTHING, ROUND, SQUARE, BROKEN = range(4)  # what lies on top of the stack
 FAULTS = 4
+TRIES = 200  # rows of one length and fault; a split may have none of a short one
 
 
 class BracketsSettings(Settings):
@@ -70,24 +71,30 @@ class Brackets(Task):
         return self._batch([self._draw_one(split, index % 2 == 0, generator) for index in range(count)])
 
     def _draw_one(self, split: str, balanced: bool, generator: torch.Generator) -> list[int]:
-        settings = self.settings
-        least, most = (settings.deepest + 1, settings.deeper) if split == DEEPER else (1, settings.deepest)
+        """Of what is drawn, the brackets alone are drawn again until the row belongs to the split: were its length drawn
+        again, too, a split that happens to have some of the few short rows would consist of them."""
+        length, deepest = self.settings.length, self.settings.deepest
+        least, most = (deepest + 1, self.settings.deeper) if split == DEEPER else (1, deepest)
+        wanted = TEST if split == DEEPER else split
         while True:
-            draws = torch.rand(3 * settings.length + 6, generator=generator).tolist()
-            pairs = least + int(max(draws[: 2 if split == TRAIN else 1]) * (settings.length // 2 - least + 1))
-            row = balanced_row(pairs, least, most, draws[6:])
-            row = row if balanced else faulty(row, int(draws[2] * FAULTS), draws[3:6])
-            tops, depth = stack_of(row)
-            wanted = (tops[-1] == NOTHING) is balanced and least <= depth <= most
-            if wanted and split_of(b"brackets" + bytes(row)) == (TEST if split == DEEPER else split):
-                return row
+            longer, shorter, kind, where = torch.rand(4, generator=generator).tolist()
+            size = max(longer, shorter) if split == TRAIN else longer
+            pairs, fault = least + int(size * (length // 2 - least + 1)), None if balanced else int(kind * FAULTS)
+            for _ in range(TRIES):
+                draws = torch.rand(4 * pairs + 1, generator=generator).tolist()
+                row = balanced_row(pairs, least, most, draws)
+                row = row if fault is None else faulty(row, fault, where, draws[-1])
+                tops, depths = stack_of(row)
+                fits = (tops[-1] == NOTHING) is balanced and least <= max(depths) <= most
+                if fits and split_of(b"brackets" + bytes(row)) == wanted:
+                    return row
 
     def _batch(self, rows: Sequence[list[int]]) -> Batch:
         length = self.settings.length
         read = [stack_of(row) for row in rows]
         inputs = torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
         targets = torch.tensor([tops + [tops[-1]] * (length - len(tops)) for tops, _ in read])
-        return Batch(inputs, targets, torch.tensor([depth for _, depth in read]))
+        return Batch(inputs, targets, torch.tensor([max(depths) for _, depths in read]))
 
     def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """How often the verdict is right, whatever is said of the places before."""
@@ -104,7 +111,9 @@ class Brackets(Task):
         if len(text) > longest:
             raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")
         row = [SYMBOLS.index(letter) for letter in text]
-        return Given(self._batch([row]).inputs, {"kind": "sequence", "items": list(text)}, len(row), stack_of(row)[0])
+        tops, depths = stack_of(row)
+        shown = {"kind": "sequence", "items": list(text), "stack": {"depths": depths, "tops": tops}}
+        return Given(self._batch([row]).inputs, shown, len(row))
 
     def present(self, given: Given, choices: list[int]) -> Answer:
         balanced = choices[-1] == NOTHING
@@ -159,32 +168,36 @@ def endings(left: int, depth: int, least: int, deepest: int) -> int:
     return int(not least) if left == 0 else sum(endings(left - 1, depth + step, least, deepest) for step in (1, -1))
 
 
-def faulty(row: list[int], fault: int, draws: Sequence[float]) -> list[int]:
-    """The row with one fault; it may happen to be balanced still."""
-    row, place = list(row), int(draws[0] * len(row))
+def faulty(row: list[int], fault: int, where: float, which: float) -> list[int]:
+    """The row with one fault; it may happen to be balanced still.
+
+    Args:
+        where: part of the row, from 0 to 1, after which an end is cut off.
+        which: the bracket, from 0 to 1, that any other fault is at.
+    """
+    row = list(row)
     if fault == 0:  # a closing bracket of the other kind
         closing = [index for index, symbol in enumerate(row) if symbol >= 2]
-        place = closing[int(draws[1] * len(closing))]
-        row[place] ^= 1
+        row[closing[int(which * len(closing))]] ^= 1
     elif fault == 1:  # two neighbours swapped
-        place = int(draws[0] * (len(row) - 1))
+        place = int(which * (len(row) - 1))
         row[place], row[place + 1] = row[place + 1], row[place]
     elif fault == 2:  # an opening one turned round
         opening = [index for index, symbol in enumerate(row) if symbol < 2]
-        row[opening[int(draws[1] * len(opening))]] += 2
+        row[opening[int(which * len(opening))]] += 2
     else:  # an end cut off
-        row = row[: max(1, place)]
+        row = row[: max(1, int(where * len(row)))]
     return row
 
 
-def stack_of(row: Sequence[int]) -> tuple[list[int], int]:
-    """What lies on top of the stack after every bracket, and how deep the stack gets."""
-    tops, stack, deepest, broken = [], [], 0, False
+def stack_of(row: Sequence[int]) -> tuple[list[int], list[int]]:
+    """What lies on top of the stack after every bracket, and how deep the stack is, which stays as it is once broken."""
+    tops, depths, stack, broken = [], [], [], False
     for symbol in row:
-        if symbol < 2:
+        if symbol < 2 and not broken:
             stack.append(symbol)
-        else:
-            broken = broken or not stack or stack.pop() != symbol - 2
-        deepest = deepest if broken else max(deepest, len(stack))
+        elif not broken and not (stack and stack.pop() == symbol - 2):
+            broken = True
         tops.append(BROKEN if broken else ROUND + stack[-1] if stack else NOTHING)
-    return tops, deepest
+        depths.append(len(stack))
+    return tops, depths
