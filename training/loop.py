@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
+from ctm.types import may_answer
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, live_figures, summarise
 from training.losses import energy_loss, energy_when_sure, is_right, per_tick, trunk_loss
@@ -213,13 +214,15 @@ def loss_of(
     answers = thought.answers.unflatten(1, (targets.size(1), -1))
     certainty = thought.certainties[:, 1]
     losses = per_tick(answers, targets, settings.lookahead)
-    trunk = trunk_loss(settings.trunk, losses, certainty, settings.mix * share)
+    counts = may_answer(thought.listening, losses.size(1))
+    trunk = trunk_loss(settings.trunk, losses, certainty, settings.mix * share, counts)
     right = is_right(answers.detach(), targets)
     values = {"loss": trunk.detach(), "accuracy": right[:, -1].float().mean()}
+    certainty = certainty if counts is None else certainty.masked_fill(~counts, -1)
     values["accuracy_certain"] = right.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
     if settings.energy == "none":
         return trunk, values
-    energy = energy_loss(settings.energy, thought.energies, right, settings.margin)
+    energy = energy_loss(settings.energy, thought.energies, right, settings.margin, counts=counts)
     values["energy_loss"] = energy.detach()
     return trunk + settings.energy_weight * energy, values
 
