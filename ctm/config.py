@@ -6,6 +6,7 @@ is this model, dumped flat.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +15,8 @@ from ctm.settings import Settings, short
 
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
+PHASES = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
+PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.phases`
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
@@ -51,14 +54,29 @@ class CTMConfig(Settings):
     n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
     energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
+    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="in phases: ticks to look at each picture")
+    iterations_per_question_part: int | None = Field(
+        None, ge=1, le=200, description="in phases: ticks for each part of the question"
+    )
+    iterations_for_answering: int | None = Field(
+        None, ge=1, le=200, description="in phases: ticks after the question of the longest row"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _phases_say_the_backbone(cls, values: Any) -> Any:
+        """The published class with phases takes no `backbone_type`: it has but one."""
+        if isinstance(values, dict) and all(values.get(key) is not None for key in PHASES):
+            return {"backbone_type": PHASED} | values
+        return values
 
     @field_validator("backbone_type")
     @classmethod
     def _known_backbone(cls, value: str) -> str:
-        if value not in BACKBONES and not TOKENS.fullmatch(value) and not GRID.fullmatch(value):
+        if value not in (*BACKBONES, PHASED) and not TOKENS.fullmatch(value) and not GRID.fullmatch(value):
             raise ValueError(
-                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, none, "
-                "tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a field of G x G)"
+                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, qamnist_backbone, "
+                "none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a field of G x G)"
             )
         return value
 
@@ -83,6 +101,7 @@ class CTMConfig(Settings):
             yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
         if self.positional_embedding_type == "custom-rotational-1d" and pictures:
             yield "positional_embedding_type=custom-rotational-1d needs a backbone that sees sequences."
+        yield from self._problems_of_phases()
         if self.neuron_select_type == "first-last" and self.d_model < self.n_synch_out + self.n_synch_action:
             yield (
                 "first-last needs d_model of at least n_synch_out + n_synch_action: "
@@ -101,6 +120,20 @@ class CTMConfig(Settings):
             self.answer_shape  # noqa: B018 -- raises when the shape does not fit
         except ValueError as error:
             yield str(error)
+
+    def _problems_of_phases(self):
+        given = [key for key in PHASES if getattr(self, key) is not None]
+        if bool(given) != self.is_phased or 0 < len(given) < len(PHASES):
+            yield f"backbone_type={PHASED} and {', '.join(PHASES)} need each other: set all of them or none."
+        if self.is_phased and self.positional_embedding_type != "none":
+            yield f"backbone_type={PHASED} adds no positions: set positional_embedding_type to none."
+        if self.is_phased and self.d_input % 2:
+            yield f"backbone_type={PHASED} needs an even d_input: got {self.d_input}."
+
+    @property
+    def is_phased(self) -> bool:
+        """Whether what is shown changes while the machine thinks, so that the input says how many ticks a thought takes."""
+        return self.backbone_type == PHASED
 
     @property
     def answer_shape(self) -> tuple[int, int]:
@@ -129,4 +162,16 @@ class CTMConfig(Settings):
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
+        if self.is_phased:  # a class of its own, whose constructor takes fewer keys
+            del values["backbone_type"], values["positional_embedding_type"]
+            if self.dropout_nlm is None:
+                del values["dropout_nlm"]
+        else:
+            for key in PHASES:
+                del values[key]
         return values
+
+
+def backbone_of(published: Mapping[str, Any]) -> str | None:
+    """The `backbone_type` of a published config, which those with phases leave out."""
+    return PHASED if all(key in published for key in PHASES) else published.get("backbone_type")

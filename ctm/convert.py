@@ -27,7 +27,7 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ctm.checkpoint import Checkpoint, infer_in_features, load, save, some
-from ctm.config import TOKENS, CTMConfig
+from ctm.config import PHASED, PHASES, TOKENS, CTMConfig
 from ctm.legacy import agrees, infer_config, published_names
 from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 from ctm.settings import plainly, short
@@ -35,6 +35,7 @@ from ctm.unpickling import read_file
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")
 SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
+SHOWN_FOR = {"q_num_repeats_per_input": PHASES[:2], "q_num_answer_steps": PHASES[2:]}  # of its questions about digits
 CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
 ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -42,7 +43,7 @@ INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 MOST_PARTS = 100  # of a setting that is a list
 EXAMPLES = {
     "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
-    "neuron_select_type": "first-last",
+    "neuron_select_type": "first-last", **dict.fromkeys(PHASES, "10"),
 }  # fmt: skip
 
 
@@ -104,11 +105,12 @@ def spoken(values: Any) -> dict[str, Any]:
     both = {**values, **(inner if isinstance(inner, Mapping) else {})}
     found = {str(key): value for key, value in both.items() if _is_plain(value)}
     said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in CTMConfig.model_fields}
+    said = {key: found[old] for old, keys in SHOWN_FOR.items() if old in found for key in keys} | said
     if "prediction_reshaper" not in said:
         lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
         if lengths:
             said["prediction_reshaper"] = lengths[0]
-        elif str(found.get("dataset")) in ONE_CHOICE or "N_to_sort" in found:
+        elif str(found.get("dataset")) in ONE_CHOICE or found.keys() & {"N_to_sort", "q_num_answer_steps"}:
             said["prediction_reshaper"] = [-1]
     return said
 
@@ -213,7 +215,10 @@ def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mappin
     if known.get("heads") == 0:
         values.setdefault("d_input", 1)  # nothing is attended to
     needed = {key for key, field in CTMConfig.model_fields.items() if field.is_required()}
-    missing = sorted((needed | {"prediction_reshaper", "neuron_select_type"}) - values.keys())
+    needed |= {"prediction_reshaper", "neuron_select_type"}
+    if known.get("backbone_type") == PHASED:
+        needed |= {*PHASES}
+    missing = sorted(needed - values.keys())
     if missing and given.keys() <= CTMConfig.model_fields.keys():
         raise ValueError(
             f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "

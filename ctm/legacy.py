@@ -16,7 +16,7 @@
 | `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
 | `energy_head_enabled`, `energy_hidden_dim` | `energy_proj.0.weight` and its rows |
 
-`iterations`, `prediction_reshaper` and the dropouts leave no trace.
+`iterations`, those of every phase, `prediction_reshaper` and the dropouts leave no trace.
 """  # noqa: E501 -- a table
 
 import re
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from ctm.backbones import DEPTHS
-from ctm.config import CTMConfig
+from ctm.config import PHASED, PHASES, CTMConfig
 from ctm.settings import plainly
 from ctm.synchronisation import choose_neurons
 
@@ -38,9 +38,6 @@ ESSENTIAL = {
     "trace_processor.0.0.b1": 3, "output_projector.0.weight": 2,
 }  # fmt: skip
 OTHER_CLASSES = {
-    r"backbone_digit|index_backbone|operator_backbone": (
-        "ContinuousThoughtMachineQAMNIST, which sees digits, then a question, then nothing, in phases"
-    ),
     r"start_activated_trace|diagonal_mask_\w+": "ContinuousThoughtMachineRL, which synchronises over a sliding window",
     r"lstm|start_hidden_state": "LSTMBaseline, which is not a Continuous Thought Machine",
 }
@@ -114,6 +111,8 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
         known |= {"heads": 0, "n_synch_action": 0}
     if backbone := _backbone(shapes):
         known["backbone_type"] = backbone
+    if backbone != PHASED:
+        known |= dict.fromkeys(PHASES)
     known |= _selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
     return known, set(CTMConfig.model_fields) - known.keys()
 
@@ -168,6 +167,8 @@ def _positions(shapes: Shapes) -> str:
 def _backbone(shapes: Shapes) -> str | None:
     """The backbone's type; None for an embedding whose longest row cannot be told."""
     names = sorted(name.removeprefix("backbone.") for name in shapes if name.startswith("backbone."))
+    if "operator_backbone.embedding.weight" in shapes and not names:
+        return PHASED
     if not names:
         return "none"
     if "embedding.weight" in names:

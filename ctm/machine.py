@@ -11,19 +11,18 @@ State is an argument: nothing is stored on the module. Parameter and buffer name
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ctm import synchronisation
-from ctm.backbones import make_backbone
 from ctm.config import CTMConfig
 from ctm.neurons import NeuronLinear, PreparedLinear, activate, make_neuron_models
-from ctm.observation import Scene, prepare_scene
-from ctm.positions import POSITIONS
 from ctm.readout import certainty_of, energy_of, make_energy_head, project
-from ctm.synapses import DroppingEntry, FoldedEntry, make_synapses, prepare_entry
+from ctm.senses import Observed, add_attention, add_backbone, observe
+from ctm.synapses import make_synapses, prepare_entry
 from ctm.types import Output, Sync, Thought, Trace
 
 MOST_PARAMETERS = 1_000_000_000  # 4 GB of weights
@@ -42,26 +41,12 @@ class Pairing:
 
 
 @dataclass(frozen=True)
-class Features:
+class Features(Observed):
     """What does not change in a thought: the seen input, and weights made ready for ticking."""
 
-    batch: int
-    places: tuple[int, ...]  # shape of the map that attention looks at; () without attention
-    scene: Scene | None
-    entry: FoldedEntry | DroppingEntry
     neuron_layers: tuple[PreparedLinear, ...]
     action: Pairing | None
     out: Pairing
-
-    def take(self, rows: Int[Tensor, " A"]) -> "Features":
-        """The same for some batch rows only."""
-        scene = None if self.scene is None else self.scene.take(rows)
-        return replace(self, batch=len(rows), scene=scene, entry=self.entry.take(rows))
-
-    def take_(self, rows: Int[Tensor, " A"]) -> "Features":
-        """The same, in the memory of these features, which are lost: fast where most rows keep their place."""
-        scene = None if self.scene is None else self.scene.take_(rows)
-        return replace(self, batch=len(rows), scene=scene, entry=self.entry.take(rows))
 
 
 @dataclass(frozen=True)
@@ -73,6 +58,7 @@ class State:
     action: Sync | None
     out: Sync
     attention: Float[Tensor, "B H N"] | None  # where it just looked
+    ticks: int = 0  # thought so far
 
     def take(self, rows: Int[Tensor, " A"], room: int = 16) -> "State":
         """The same for some batch rows only, with room for so many more ticks."""
@@ -82,6 +68,7 @@ class State:
             None if self.action is None else self.action.take(rows),
             self.out.take(rows),
             None if self.attention is None else self.attention.index_select(0, rows),
+            self.ticks,
         )
 
     @property
@@ -141,13 +128,9 @@ class ContinuousThoughtMachine(nn.Module):
             self.register_buffer(f"{place}_neuron_indices_right", right)
             self.register_parameter(f"decay_params_{place}", nn.Parameter(torch.zeros(config.synch_size(count))))
 
-        self.initial_rgb, self.backbone, channels = make_backbone(config.backbone_type, width, in_features)
-        positions = POSITIONS.get(config.positional_embedding_type)
-        self.positional_embedding = positions(channels) if positions else None
+        channels = add_backbone(self, config, in_features)
         if attends:
-            self.kv_proj = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width))
-            self.q_proj = nn.Linear(config.synch_size(config.n_synch_action), width)
-            self.attention = nn.MultiheadAttention(width, config.heads, config.dropout, batch_first=True)
+            add_attention(self, config, channels, config.synch_size(config.n_synch_action))
         observed = width if attends else channels
         self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
@@ -164,23 +147,11 @@ class ContinuousThoughtMachine(nn.Module):
         """See the input, and make ready what stays the same in a thought.
 
         Args:
-            inputs: pictures (B, c, h, w), symbols or signs (B, N), or raw features (B, F), as the backbone has it.
+            inputs: pictures (B, c, h, w), symbols or signs (B, N), raw features (B, F), or frames as `ctm.phases.pack`
+                makes them, as the backbone has it.
         """
-        raw: Tensor | None = inputs
-        places, scene, projection = (), None, None
-        if self.config.heads:
-            seen = self.backbone(self.initial_rgb(inputs))
-            if self.positional_embedding is not None:
-                seen = seen + self.positional_embedding(seen)
-            places = tuple(seen.shape[2:])
-            dropout = self.config.dropout if self.training else 0.0
-            scene = prepare_scene(self.kv_proj(seen.flatten(2).transpose(1, 2)), self.attention, self.q_proj, dropout)
-            raw, projection = None, self.attention.out_proj
         return Features(
-            batch=len(inputs),
-            places=places,
-            scene=scene,
-            entry=prepare_entry(self.synapses, projection, raw),
+            **vars(observe(self, inputs, partial(prepare_entry, self.synapses))),
             neuron_layers=tuple(
                 layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)
             ),
@@ -193,9 +164,9 @@ class ContinuousThoughtMachine(nn.Module):
 
         Args:
             features: from `encode`.
-            room: ticks to reserve memory for; the config's `iterations` when not given.
+            room: ticks to reserve memory for; those of the whole thought when not given.
         """
-        room = self.config.iterations if room is None else room
+        room = features.ticks if room is None else room
         z = self.start_activated_state.unsqueeze(1).expand(-1, features.batch)
         window = self.start_trace.unsqueeze(2).expand(-1, -1, features.batch)
         grows = not torch.is_grad_enabled()
@@ -225,7 +196,7 @@ class ContinuousThoughtMachine(nn.Module):
         features = self.encode(inputs)
         state = self.begin(features)
         activations = []
-        for _ in range(self.config.iterations):
+        for _ in range(features.ticks):
             state = self._advance(state, features)
             activations.append(state.z)
         products = features.out.products(torch.stack(activations))
@@ -236,21 +207,23 @@ class ContinuousThoughtMachine(nn.Module):
             answers=answer.permute(2, 1, 0),
             certainties=torch.stack((1 - certainty, certainty), 1),
             energies=None if energy is None else energy.T,
+            listening=features.listening,
         )
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def _advance(self, state: State, features: Features) -> State:
         """All of a tick that acts on the next tick: look, connect, remember, activate."""
+        scene, entry = features.at(state.ticks)
         action, seen, attention = state.action, None, None
-        if features.scene is not None:
-            assert action is not None and features.action is not None, "attention has a query"
+        if action is not None and features.action is not None:
             action = action.add(features.action.products(state.z), features.action.rate)
-            seen, attention = features.scene.look(action.value)
-        pre_activations = self.synapses.after(features.entry(seen, state.z))
+            if scene is not None:
+                seen, attention = scene.look(action.value)
+        pre_activations = self.synapses.after(entry(seen, state.z))
         trace = state.trace.push(pre_activations)
         z = activate(features.neuron_layers, trace.window).to(state.z.dtype)
-        return State(trace, z, action, state.out, attention)
+        return State(trace, z, action, state.out, attention, state.ticks + 1)
 
     def _read(
         self, sync: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False

@@ -72,7 +72,7 @@ class SynapseUNet(nn.Module):
 
 @dataclass(frozen=True)
 class FoldedEntry:
-    """The entry with the observation's output projection, or the whole raw input, folded into its weights."""
+    """The entry with all that does not change in a thought folded into its weights."""
 
     observed_weight: Float[Tensor, "E W"] | None
     state_weight: Float[Tensor, "D W"]
@@ -94,39 +94,51 @@ class DroppingEntry:
 
     weight: Float[Tensor, "W F"]
     bias: Float[Tensor, " W"]
-    projection: nn.Linear | None
-    raw: Float[Tensor, "B E"] | None
+    projection: Float[Tensor, "E E"] | None
+    handed: Float[Tensor, " E"] | Float[Tensor, "B E"]
     dropout: float
 
     def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
-        observed = self.raw if self.projection is None else self.projection(seen)
-        assert observed is not None, "what is read is either what attention sees or the raw input"
+        observed = self.handed
+        if seen is not None and self.projection is not None:
+            observed = torch.addmm(observed, seen, self.projection.T)
         return F.linear(F.dropout(torch.cat((observed, z.T), 1), self.dropout), self.weight, self.bias)
 
     def take(self, rows: Int[Tensor, " A"]) -> "DroppingEntry":
-        return self if self.raw is None else replace(self, raw=self.raw.index_select(0, rows))
+        return self if self.handed.dim() == 1 else replace(self, handed=self.handed.index_select(0, rows))
+
+
+Entry = FoldedEntry | DroppingEntry
 
 
 def prepare_entry(
-    synapses: "SynapseLayer | SynapseUNet", projection: nn.Linear | None, raw: Float[Tensor, "B E"] | None
-) -> FoldedEntry | DroppingEntry:
-    """Make the first layer ready for a thought, in which it reads either what attention sees or the raw input.
+    synapses: "SynapseLayer | SynapseUNet",
+    projection: Float[Tensor, "E E"] | None,
+    handed: Float[Tensor, " E"] | Float[Tensor, "B E"],
+) -> Entry:
+    """Make the first layer ready for a thought.
 
     Args:
         synapses: whose entry it is.
-        projection: attention's output projection, or None.
-        raw: the raw input, or None.
+        projection: weight of attention's output projection, or None without attention.
+        handed: what is observed besides what attention sees: that projection's bias, or a raw input of every row.
     """
     weight, bias = synapses.entry.weight, synapses.entry.bias
     if synapses.training and synapses.dropout_in:
-        return DroppingEntry(weight, bias, projection, raw, synapses.dropout_in)
-    if projection is not None:
-        observed_weight, state_weight = weight.tensor_split([projection.out_features], 1)
-        constant = bias + observed_weight @ projection.bias
-        return FoldedEntry((observed_weight @ projection.weight).T, state_weight.T, constant)
-    assert raw is not None, "without attention the raw input is read"
-    observed_weight, state_weight = weight.tensor_split([raw.size(1)], 1)
-    return FoldedEntry(None, state_weight.T, F.linear(raw, observed_weight, bias))
+        return DroppingEntry(weight, bias, projection, handed, synapses.dropout_in)
+    return fold(weight, bias, projection, handed)
+
+
+def fold(
+    weight: Float[Tensor, "W F"],
+    bias: Float[Tensor, " W"],
+    projection: Float[Tensor, "E E"] | None,
+    handed: Float[Tensor, " E"] | Float[Tensor, "B E"],
+) -> FoldedEntry:
+    """A linear map of (observation, state) for a whole thought; the rest as for `prepare_entry`."""
+    observed_weight, state_weight = weight.tensor_split([handed.size(-1)], 1)
+    through = None if projection is None else (observed_weight @ projection).T
+    return FoldedEntry(through, state_weight.T, F.linear(handed, observed_weight, bias))
 
 
 def block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:

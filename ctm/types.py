@@ -11,7 +11,7 @@ is batch-first, as everywhere else.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -31,6 +31,12 @@ class Thought:
     answers: Float[Tensor, "B K T"]
     certainties: Float[Tensor, "B 2 T"]  # normalised entropy, and one minus it
     energies: Float[Tensor, "B T"] | None
+    listening: Int[Tensor, " B"] | None = None  # ticks before an answer counts; None where all count
+
+
+def may_answer(listening: Int[Tensor, " B"] | None, ticks: int) -> Bool[Tensor, "B T"] | None:
+    """Where answers count; None where all do."""
+    return None if listening is None else torch.arange(ticks, device=listening.device) >= listening.unsqueeze(1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ctm.types import may_answer
 from inference.engine import BUDGET
 from inference.history import History
 from inference.policies import CertaintyAbove, EnergyBelow, Policy, Said
@@ -38,7 +39,7 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
 
     Args:
         policy: the rule.
-        history: all T ticks of n samples.
+        history: all T ticks of n samples, and for how many of them each one listens.
         right: whether the answer was right, at every tick.
         min_ticks: no thought ends earlier.
     """
@@ -46,8 +47,9 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
     ticks = torch.full((count,), budget)
     halted_by = [BUDGET] * count
     for tick in range(budget, min_ticks - 1, -1):  # backwards: the earliest halt is written last
-        for name, rows in reversed(policy.causes(history.until(tick))):
-            for row in rows.nonzero().flatten().tolist():
+        so_far = history.until(tick)
+        for name, rows in reversed(policy.causes(so_far)):
+            for row in so_far.allows(rows).nonzero().flatten().tolist():
                 ticks[row], halted_by[row] = tick, name
     spent = torch.tensor([cause == BUDGET for cause in halted_by])
     answer_tick = torch.where(spent, history.best_tick, ticks)
@@ -92,7 +94,8 @@ def thresholds_for(
     if history.certainty.size(2) > 1:
         spans["certainty of the least certain position"] = (lambda level: CertaintyAbove(level, "min"), levels)
     if history.energy is not None:
-        spans["energy"] = (EnergyBelow, quantiles(history.energy))
+        counts = may_answer(history.listening, history.ticks)
+        spans["energy"] = (EnergyBelow, quantiles(history.energy if counts is None else history.energy[counts]))
     rules = {}
     for name, (make, candidates) in spans.items():
         policy, played = choose_threshold(make, candidates, history, right, tolerance)
@@ -103,7 +106,7 @@ def thresholds_for(
     return rules
 
 
-def quantiles(values: Float[Tensor, "n T"], count: int = 200) -> list[float]:
+def quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:
     """Evenly spread values, rounded as policies print them."""
     spread = torch.linspace(0, 1, count)
     return sorted({float(f"{value:.4g}") for value in values.flatten().float().quantile(spread).tolist()})

@@ -31,6 +31,7 @@ class Tick:
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
     best_tick: Int[Tensor, " A"]  # the tick so far, from 1, that would answer for these rows if no rule fired
     places: tuple[int, ...]  # shape of the map that attention looks at
+    budget: int  # the tick at which every row ends
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Engine:
         machine: in eval mode.
         policy: when to stop.
         min_ticks: no thought ends earlier.
-        max_ticks: every thought ends here; the config's `iterations` when not given.
+        max_ticks: every thought ends here; the ticks that the input takes, mostly the config's `iterations`, when not given.
         fallback: which visited tick answers when the budget runs out; "best" is the lowest energy, or without an energy
             head the highest certainty.
     """
@@ -73,16 +74,13 @@ class Engine:
     fallback: Literal["best", "last"] = "best"
 
     def __post_init__(self):
-        if not 1 <= self.min_ticks <= self.budget:
+        most = self.machine.config.iterations if self.max_ticks is None else self.max_ticks
+        if not 1 <= self.min_ticks <= most:
             raise ValueError(
-                f"min_ticks must lie between 1 and max_ticks: got min_ticks={self.min_ticks}, max_ticks={self.budget}."
+                f"min_ticks must lie between 1 and max_ticks: got min_ticks={self.min_ticks}, max_ticks={most}."
             )
         if self.policy.needs_energy and not self.machine.config.energy_head_enabled:
             raise ValueError(f"The policy {self.policy} needs an energy head, and this checkpoint has none.")
-
-    @property
-    def budget(self) -> int:
-        return self.machine.config.iterations if self.max_ticks is None else self.max_ticks
 
     @no_type_check  # wrapped for checking, it would no longer be a generator to inference_mode
     @torch.inference_mode()
@@ -90,32 +88,35 @@ class Engine:
         """Think tick by tick until every row has halted."""
         machine = self.machine
         features = machine.encode(inputs)
-        state = machine.begin(features, self.budget)
+        budget = features.ticks if self.max_ticks is None else self.max_ticks
+        state = machine.begin(features, budget)
         rows = torch.arange(len(inputs), device=inputs.device)
         history, best = None, None
-        for number in range(1, self.budget + 1):
+        for number in range(1, budget + 1):
             state, output = machine.tick(state, features)
             if history is None:
-                history, best = first(output, self.policy.needs_choices), Best.of(output)
+                history = first(output, self.policy.needs_choices, features.listening)
+                best = Best.of(output, features.listening)
             else:
-                history, best = history.add(output, self.policy.looks_back), best.or_now(output, number)
-            halted = self._judge(history, number)
+                history = history.add(output, self.policy.looks_back)
+                best = best.or_now(output, number, features.listening)
+            halted = self._judge(history, number, budget)
             ends = bool(halted.any())
             causes = self._causes(history, number, halted) if ends else []
-            yield Tick(number, rows, output, state, halted, causes, best.tick, features.places)
+            yield Tick(number, rows, output, state, halted, causes, best.tick, features.places, budget)
             if not ends:
                 continue
             staying = close_up(halted)
             if not len(staying):
                 return
             rows, history, best = rows[staying], history.take(staying), best.take(staying)
-            state, features = state.take(staying, self.budget - number), features.take_(staying)
+            state, features = state.take(staying, budget - number), features.take_(staying)
 
-    def _judge(self, history: History, number: int) -> Bool[Tensor, " A"]:
+    def _judge(self, history: History, number: int, budget: int) -> Bool[Tensor, " A"]:
         """Which rows end at this tick."""
-        if self.min_ticks <= number < self.budget:
-            return self.policy.halted(history)
-        return torch.full_like(history.certainty[:, -1, 0], number == self.budget, dtype=torch.bool)
+        if self.min_ticks <= number < budget:
+            return history.allows(self.policy.halted(history))
+        return torch.full_like(history.certainty[:, -1, 0], number == budget, dtype=torch.bool)
 
     def _causes(self, history: History, number: int, halted: Bool[Tensor, " A"]) -> list[str]:
         """For each row that ends here: the first rule that fires, or the budget."""
@@ -123,7 +124,8 @@ class Engine:
         names = [BUDGET] * len(ended)
         if number >= self.min_ticks:
             for name, fired in reversed(self.policy.causes(history)):
-                names = [name if hit else before for hit, before in zip(fired[ended].tolist(), names, strict=True)]
+                fires = history.allows(fired)[ended].tolist()
+                names = [name if hit else before for hit, before in zip(fires, names, strict=True)]
         return names
 
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
@@ -156,17 +158,23 @@ class Best:
     tick: Int[Tensor, " A"]
 
     @classmethod
-    def of(cls, output: Output) -> "Best":
-        score = score_of(output.certainty, output.energy)
+    def of(cls, output: Output, listening: Int[Tensor, " A"] | None) -> "Best":
+        score = score_now(output, 1, listening)
         return cls(score, torch.ones_like(score, dtype=torch.long))
 
-    def or_now(self, output: Output, number: int) -> "Best":
-        score = score_of(output.certainty, output.energy)
-        better = score > self.score
+    def or_now(self, output: Output, number: int, listening: Int[Tensor, " A"] | None) -> "Best":
+        score = score_now(output, number, listening)
+        better = (score > self.score) | self.score.isneginf()  # while it listens, the newest
         return Best(torch.where(better, score, self.score), self.tick.masked_fill(better, number))
 
     def take(self, rows: Int[Tensor, " R"]) -> "Best":
         return Best(self.score[rows], self.tick[rows])
+
+
+def score_now(output: Output, number: int, listening: Int[Tensor, " A"] | None) -> Float[Tensor, " A"]:
+    """How good it is to answer now; at no price before all is heard."""
+    score = score_of(output.certainty, output.energy)
+    return score if listening is None else score.masked_fill(listening >= number, -torch.inf)
 
 
 def close_up(halted: Bool[Tensor, " A"]) -> Int[Tensor, " R"]:

@@ -104,7 +104,7 @@ class Together:
                 asked.over = True
 
     def _thoughts(self, batch: Sequence[Asked]) -> list[Thought]:
-        recorders = [Recorder(self.machine.config.iterations, row) for row in range(len(batch))]
+        recorders: list[Recorder] = []
         started = time.perf_counter()
 
         def watch(tick: Tick) -> None:
@@ -112,6 +112,8 @@ class Together:
                 raise ValueError(
                     f"This takes more than {self.limit:.0f} seconds here: let the machine think fewer ticks."
                 )
+            if not recorders:
+                recorders.extend(Recorder(tick.budget, row) for row in range(len(batch)))
             frame = Frame.of(tick)
             for recorder in recorders:
                 recorder.note(frame)

@@ -336,7 +336,8 @@ def default_policy(halting: dict[str, Any]) -> Policy:
 
 
 def history_of(curves: Curves) -> History:
-    return History(curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2), curves.energy)
+    certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
+    return History(certainty, choices, curves.energy, listening=curves.listening)
 
 
 def drawn(task: Task, split: str, count: int) -> Batch:

@@ -6,6 +6,8 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
+from ctm.config import backbone_of
+
 PICTURE = "accuracy.png"
 KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
 
@@ -45,7 +47,7 @@ def write_card(
         f"# {title}\n",
         f"A Continuous Thought Machine of {parameters:,} parameters: {config['d_model']} neurons that each remember "
         f"{config['memory_length']} ticks, thinking for up to {config['iterations']} ticks about the task "
-        f"*{task['task']}* through the backbone `{config['backbone_type']}`.\n",
+        f"*{task['task']}* through the backbone `{backbone_of(config)}`.\n",
         measured(metrics),
         f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
         halting_section(halting),

@@ -4,16 +4,17 @@
 calibration.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
 from ctm.readout import certainty_of
+from ctm.types import may_answer
 from training.reading import Reading
 from training.tasks.base import TRAIN, Batch, Task, generator_for
 
@@ -28,36 +29,58 @@ class Curves:
     energy: Float[Tensor, "n T"] | None
     difficulty: Int[Tensor, " n"]
     targets: Int[Tensor, "n L"]
+    listening: Int[Tensor, " n"] | None = None  # ticks before an answer counts, which is not right there
+
+    @property
+    def counts(self) -> Bool[Tensor, "n T"]:
+        """Ticks at which a sample may answer."""
+        counts = may_answer(self.listening, self.right.size(1))
+        return torch.ones_like(self.right) if counts is None else counts
 
 
 @torch.inference_mode()
 def curves_of(machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch]) -> Curves:
-    """Think about all samples to the last tick."""
+    """Think about all samples to the last tick.
+
+    Where the input says how many ticks a thought takes, the last one stands for those that a batch takes less than others.
+    """
     training = machine.training
     machine.eval()
-    device = machine.start_trace.device
+    device = next(machine.parameters()).device
     parts = []
     for batch in batches:
         thought = machine(batch.inputs.to(device))
         certainty = certainty_of(thought.answers.permute(2, 1, 0), reading.positions).permute(2, 1, 0)
         right = reading.right(thought.answers, batch.targets.to(device))
-        energy = thought.energies
+        counts = may_answer(thought.listening, right.size(1))
         parts.append(
             (
-                right.cpu(),
+                (right if counts is None else right & counts).cpu(),
                 reading.choices(thought.answers).cpu(),
                 certainty.cpu(),
-                None if energy is None else energy.cpu(),
+                None if thought.energies is None else thought.energies.cpu(),
                 batch.difficulty,
                 batch.targets,
+                None if thought.listening is None else thought.listening.cpu(),
             )
         )
     machine.train(training)
-    right, choices, certainty, energies, difficulty, targets = zip(*parts, strict=True)
-    energy = None if energies[0] is None else torch.cat(energies)
+    right, choices, certainty, energies, difficulty, targets, listening = zip(*parts, strict=True)
     return Curves(
-        torch.cat(right), torch.cat(choices), torch.cat(certainty), energy, torch.cat(difficulty), torch.cat(targets)
+        joined(right),
+        joined(choices),
+        joined(certainty),
+        None if energies[0] is None else joined(energies),
+        torch.cat(difficulty),
+        torch.cat(targets),
+        None if listening[0] is None else torch.cat(listening),
     )
+
+
+def joined(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"]:
+    """Batches one after the other, the last tick of shorter ones repeated."""
+    most = max(part.size(-1) for part in parts)
+    return torch.cat([part[..., torch.arange(most).clamp(max=part.size(-1) - 1)] for part in parts])
 
 
 def split_batches(task: Task, split: str, most: int) -> list[Batch]:
@@ -86,19 +109,18 @@ def without_repeats(batch: Batch) -> Batch:
 def summarise(curves: Curves) -> dict[str, Any]:
     """Figures of a set of curves."""
     by_tick = curves.right.float().mean(0)
-    certainty = curves.certainty.mean(1)
+    certainty = curves.certainty.mean(1).masked_fill(~curves.counts, -1)
     values = {
         "accuracy_best": by_tick.max().item(),
         "best_tick": int(by_tick.argmax()) + 1,
         "accuracy_last": by_tick[-1].item(),
         "accuracy_certain": curves.right.gather(1, certainty.argmax(1, keepdim=True)).float().mean().item(),
-        "certainty_auroc": tick_auroc(certainty, curves.right),
+        "certainty_auroc": tick_auroc(certainty, curves.right, curves.counts),
     }
     if curves.energy is not None:
-        values["accuracy_lowest_energy"] = (
-            curves.right.gather(1, curves.energy.argmin(1, keepdim=True)).float().mean().item()
-        )
-        values["energy_auroc"] = tick_auroc(-curves.energy, curves.right)
+        energy = curves.energy.masked_fill(~curves.counts, torch.inf)
+        values["accuracy_lowest_energy"] = curves.right.gather(1, energy.argmin(1, keepdim=True)).float().mean().item()
+        values["energy_auroc"] = tick_auroc(-energy, curves.right, curves.counts)
     return values
 
 
@@ -107,12 +129,13 @@ def live_figures(curves: Curves, threshold: float | None) -> dict[str, Any]:
     figures: dict[str, Any] = {"accuracy_by_tick": [round(value, 4) for value in curves.right.float().mean(0).tolist()]}
     if curves.energy is None or threshold is None:
         return figures
-    low = curves.energy < threshold
-    halts = torch.where(low.any(1), low.float().argmax(1), curves.energy.argmin(1))  # at the end the lowest answers
+    energy = curves.energy.masked_fill(~curves.counts, torch.inf)
+    low = energy < threshold
+    halts = torch.where(low.any(1), low.float().argmax(1), energy.argmin(1))  # at the end the lowest answers
     used = torch.where(low.any(1), halts + 1, low.size(1))
     figures["accuracy_halted"] = curves.right.gather(1, halts.unsqueeze(1)).float().mean().item()
     figures["mean_ticks"] = used.float().mean().item()
-    for name, which in (("energy_right", curves.right), ("energy_wrong", ~curves.right)):
+    for name, which in (("energy_right", curves.right), ("energy_wrong", ~curves.right & curves.counts)):
         if which.any():
             figures[name] = curves.energy[which].mean().item()
     return figures
@@ -129,15 +152,18 @@ def rank_correlation(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float | None
     return torch.corrcoef(torch.stack(ranks))[0, 1].item()
 
 
-def tick_auroc(score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"]) -> float | None:
-    """Chance that a right answer scores above a wrong one at the same tick, over all such pairs.
+def tick_auroc(
+    score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"], counts: Bool[Tensor, "n T"] | None = None
+) -> float | None:
+    """Chance that a right answer scores above a wrong one at the same tick, over all such pairs that count.
 
     Averaged over ticks with the number of pairs as weight: pooling ticks would flatter any score that merely rises with
     time. None where all answers are right or all are wrong.
     """
     wins, pairs = 0.0, 0
+    wrong = ~right if counts is None else ~right & counts
     for tick in range(score.size(1)):
-        good, bad = score[right[:, tick], tick], score[~right[:, tick], tick]
+        good, bad = score[right[:, tick], tick], score[wrong[:, tick], tick]
         if len(good) and len(bad):
             order = torch.cat((good, bad)).double()
             unique, places = order.unique(return_inverse=True)

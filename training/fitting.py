@@ -9,9 +9,11 @@ from collections.abc import Iterable
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ctm import ContinuousThoughtMachine
 from ctm.readout import energy_of
+from ctm.types import may_answer
 from training.losses import energy_loss
 from training.reading import Reading
 from training.tasks.base import Batch
@@ -37,7 +39,7 @@ def fit_energy(
     Returns:
         What was measured: samples, share of right answers, held-back loss before and after.
     """
-    sync, right = felt(machine, reading, batches)
+    sync, right, counts = felt(machine, reading, batches)
     back = max(1, int(len(sync) * HELD_BACK))
     doubt = 1 / (len(sync) + 2)  # n samples without a mistake say no more than this of the chance of one
     generator = torch.Generator().manual_seed(seed)
@@ -46,7 +48,7 @@ def fit_energy(
 
     def loss_of(rows: Tensor) -> Tensor:
         energies = energy_of(head, sync[rows].permute(1, 2, 0))  # (n, T, S) -> (T, S, n) -> (T, n)
-        return energy_loss(kind, energies.T, right[rows], margin, doubt)
+        return energy_loss(kind, energies.T, right[rows], margin, doubt, counts[rows])
 
     def held_back_loss() -> float:
         with torch.no_grad():
@@ -62,24 +64,27 @@ def fit_energy(
         if step % CHECK_EVERY == 0 and (now := held_back_loss()) < least:
             least, best = now, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(best)
-    return {"n": len(sync), "right": right.float().mean().item(), "loss_before": before, "loss_after": least}
+    return {"n": len(sync), "right": right[counts].float().mean().item(), "loss_before": before, "loss_after": least}
 
 
 @torch.no_grad()
 def felt(
     machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch]
-) -> tuple[Float[Tensor, "n T S"], Bool[Tensor, "n T"]]:
-    """Output synchronisation of every sample at every tick, and whether the answer was right there."""
+) -> tuple[Float[Tensor, "n T S"], Bool[Tensor, "n T"], Bool[Tensor, "n T"]]:
+    """Output synchronisation of every sample at every tick, whether the answer was right there, and whether it counts."""
     machine.eval()
-    syncs, rights = [], []
+    syncs, rights, counts = [], [], []
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
         sync, answers = [], []
-        for _ in range(machine.config.iterations):
+        for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             sync.append(state.sync_out)
             answers.append(output.answer)
-        syncs.append(torch.stack(sync, 1))
-        rights.append(reading.right(torch.stack(answers, -1), batch.targets))
-    return torch.cat(syncs), torch.cat(rights)
+        syncs += torch.stack(sync, 1)
+        rights += reading.right(torch.stack(answers, -1), batch.targets)
+        may = may_answer(features.listening, features.ticks)
+        counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
+    # What a thought lacks of the longest one does not count.
+    return pad_sequence(syncs, True), pad_sequence(rights, True), pad_sequence(counts, True)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ctm import ContinuousThoughtMachine
+from ctm.types import may_answer
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, live_figures, summarise
 from training.losses import energy_loss, energy_when_sure
@@ -213,13 +214,17 @@ def loss_of(
     inputs, targets = batch.inputs.to(device), batch.targets.to(device)
     thought = model(inputs, energy_reaches_trunk=settings.energy_reaches_trunk)
     certainty = thought.certainties[:, 1]
-    trunk = reading.loss(thought.answers, targets, certainty, settings.trunk, settings.lookahead, settings.mix * share)
     right = reading.right(thought.answers.detach(), targets)
+    counts = may_answer(thought.listening, right.size(1))
+    trunk = reading.loss(
+        thought.answers, targets, certainty, settings.trunk, settings.lookahead, settings.mix * share, counts
+    )
     values = {"loss": trunk.detach(), "accuracy": right[:, -1].float().mean()}
+    certainty = certainty if counts is None else certainty.masked_fill(~counts, -1)
     values["accuracy_certain"] = right.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
     if settings.energy == "none":
         return trunk, values
-    energy = energy_loss(settings.energy, thought.energies, right, settings.margin)
+    energy = energy_loss(settings.energy, thought.energies, right, settings.margin, counts=counts)
     values["energy_loss"] = energy.detach()
     return trunk + settings.energy_weight * energy, values
 

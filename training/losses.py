@@ -35,21 +35,40 @@ def per_tick(
     return (losses * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def two_tick(losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Mean of the least loss and the loss at the most certain tick (paper section 3.5, equation 12)."""
+def two_tick(
+    losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], counts: Bool[Tensor, "B T"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean of the least loss and the loss at the most certain tick (paper section 3.5, equation 12), of those that count."""
+    if counts is not None:
+        losses, certainty = losses.masked_fill(~counts, torch.inf), certainty.masked_fill(~counts, -1)
     at_certain = losses.gather(1, certainty.argmax(1, keepdim=True)).squeeze(1)
     return (losses.amin(1) + at_certain).mean() / 2
 
 
 def trunk_loss(
-    kind: str, losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], share: float
+    kind: str,
+    losses: Float[Tensor, "B T"],
+    certainty: Float[Tensor, "B T"],
+    share: float,
+    counts: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The answer's loss: `two_tick`, `mean` over all ticks, or `mix` with that share of the mean."""
+    """The answer's loss: `two_tick`, `mean` over all ticks, or `mix` with that share of the mean.
+
+    Args:
+        kind, share: as above.
+        losses, certainty: at every tick.
+        counts: ticks at which a row may answer; None for all.
+    """
     if kind == "mean":
-        return losses.mean()
+        return mean_of(losses, counts)
     if kind == "two_tick":
-        return two_tick(losses, certainty)
-    return share * losses.mean() + (1 - share) * two_tick(losses, certainty)
+        return two_tick(losses, certainty, counts)
+    return share * mean_of(losses, counts) + (1 - share) * two_tick(losses, certainty, counts)
+
+
+def mean_of(values: Float[Tensor, "B T"], counts: Bool[Tensor, "B T"] | None) -> Float[Tensor, ""]:
+    """The mean over rows and over the ticks that count."""
+    return values.mean() if counts is None else values[counts].mean()
 
 
 def chosen(answers: Float[Tensor, "B P C T"]) -> Int[Tensor, "B P T"]:
@@ -64,32 +83,47 @@ def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> 
 
 
 def calibrated_energy(
-    energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], doubt: float = 0.0
+    energies: Float[Tensor, "B T"],
+    right: Bool[Tensor, "B T"],
+    doubt: float = 0.0,
+    counts: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, ""]:
     """E = -logit P(right): energy is low where the answer is right, and says how probable that is.
 
     Args:
         energies, right: what the head says, and the truth.
         doubt: probability that is left for the opposite of every label, so that energies stay finite.
+        counts: ticks at which a row may answer; None for all.
     """
-    return F.binary_cross_entropy_with_logits(-energies, right.to(energies.dtype) * (1 - 2 * doubt) + doubt)
+    labels = right.to(energies.dtype) * (1 - 2 * doubt) + doubt
+    return mean_of(F.binary_cross_entropy_with_logits(-energies, labels, reduction="none"), counts)
 
 
-def contrastive_energy(energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float) -> Float[Tensor, ""]:
+def contrastive_energy(
+    energies: Float[Tensor, "B T"],
+    right: Bool[Tensor, "B T"],
+    margin: float,
+    counts: Bool[Tensor, "B T"] | None = None,
+) -> Float[Tensor, ""]:
     """The energy-halting fork's loss: right answers to 0, wrong ones above the margin.
 
     For 0 <= E <= m it is m^2 times the Brier score of 1 - E/m, so its optimum is E = m * P(wrong).
     """
     wrong = F.relu(margin - energies).square()
-    return torch.where(right, energies.square(), wrong).mean()
+    return mean_of(torch.where(right, energies.square(), wrong), counts)
 
 
 def energy_loss(
-    kind: str, energies: Float[Tensor, "B T"], right: Bool[Tensor, "B T"], margin: float, doubt: float = 0.0
+    kind: str,
+    energies: Float[Tensor, "B T"],
+    right: Bool[Tensor, "B T"],
+    margin: float,
+    doubt: float = 0.0,
+    counts: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, ""]:
     if kind == "contrastive":
-        return contrastive_energy(energies, right, margin)
-    return calibrated_energy(energies, right, doubt)
+        return contrastive_energy(energies, right, margin, counts)
+    return calibrated_energy(energies, right, doubt, counts)
 
 
 def energy_when_sure(kind: str, margin: float) -> float | None:

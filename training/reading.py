@@ -23,9 +23,9 @@ class Reading(ABC):
     @abstractmethod
     def loss(
         self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"], certainty: Float[Tensor, "B T"],
-        kind: str, lookahead: int | None, share: float,
+        kind: str, lookahead: int | None, share: float, counts: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:  # fmt: skip
-        """What the machine is trained to make small; `kind`, `lookahead` and `share` as for `trunk_loss`."""
+        """What the machine is trained to make small; `kind`, `lookahead`, `share` and `counts` as for `trunk_loss`."""
 
     @abstractmethod
     def right(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
@@ -42,9 +42,9 @@ class AtEveryTick(Reading):
 
     positions: int
 
-    def loss(self, logits, targets, certainty, kind, lookahead, share):
+    def loss(self, logits, targets, certainty, kind, lookahead, share, counts=None):
         losses = per_tick(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
-        return trunk_loss(kind, losses, certainty, share)
+        return trunk_loss(kind, losses, certainty, share, counts)
 
     def right(self, logits, targets):
         return is_right(logits.unflatten(1, (self.positions, -1)), targets)
@@ -63,7 +63,8 @@ class Spoken(Reading):
     length: int  # of a whole answer; labels are 0 to length - 1, so the silence is the class `length`
     positions: int = 1
 
-    def loss(self, logits, targets, certainty, kind, lookahead, share):
+    def loss(self, logits, targets, certainty, kind, lookahead, share, counts=None):
+        assert counts is None, "what is said is said from the first tick on"
         log_p = logits.float().log_softmax(1).permute(2, 0, 1)  # (T, B, C)
         lengths = (torch.full((len(targets),), size, dtype=torch.long) for size in (len(log_p), self.length))
         return F.ctc_loss(log_p, targets, *lengths, blank=self.length, zero_infinity=True)

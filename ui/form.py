@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ctm.config import BACKBONES, CTMConfig
+from ctm.config import BACKBONES, PHASED, CTMConfig
 from ctm.settings import Settings, short
 from training.config import FinishConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
 from training.tasks import registry
@@ -92,7 +92,7 @@ def field_of(name: str, info: FieldInfo, task: str = "") -> Field | None:
     kind = next(one for one in kinds if one is not NoneType)
     help = info.description or ""
     if name == "model.backbone_type":
-        return Field(name, task, help, "choice", BACKBONES)
+        return Field(name, task, help, "choice", (*BACKBONES, PHASED))
     if get_origin(kind) is Literal:
         return Field(name, task, help, "choice", tuple(map(str, get_args(kind))))
     known: dict[Any, Kind] = {bool: "switch", int: "whole", float: "number", str: "text"}

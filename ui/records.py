@@ -86,7 +86,7 @@ def record_of(
         "id": uuid.uuid4().hex[:8],
         "checkpoint": name,
         "task": task.name,
-        "iterations": machine.config.iterations,
+        "iterations": recorder.ticks,
         "ticks": used,
         "answer_tick": tick,
         "halted_by": verdict.halted_by[0],

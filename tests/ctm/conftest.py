@@ -10,6 +10,8 @@ from torch.utils._pytree import tree_iter
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
+from ctm.config import PHASED
+from ctm.phases import MINUS, PLUS, SIDE, pack
 
 torch.set_num_threads(1)  # machines this small only make threads wait for each other
 
@@ -91,11 +93,23 @@ def draw_inputs(machine: ContinuousThoughtMachine, batch: int = 3, seed: int = 0
     kind = machine.config.backbone_type
     if kind.startswith("tokens"):
         return torch.randint(7, (batch, 6), generator=draws)
+    if kind == PHASED:
+        return draw_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], draws)
     if kind == "parity_backbone":
         return torch.randint(2, (batch, 6), generator=draws) * 2.0 - 1
     if kind == "none":
         return torch.randn(batch, 5, generator=draws)
     return torch.randn(batch, 3, 8, 8, generator=draws)
+
+
+def draw_frames(sizes: list[tuple[int, int]], draws: torch.Generator) -> torch.Tensor:
+    """Rows with so many pictures and so many parts of a question each."""
+    pictures = [torch.randn(shown, 1, SIDE, SIDE, generator=draws) for shown, _ in sizes]
+    question = [
+        [int(torch.randint(*((MINUS, PLUS + 1) if part % 2 else (0, 5)), (), generator=draws)) for part in range(asked)]
+        for _, asked in sizes
+    ]
+    return pack(pictures, question)
 
 
 class Allocations(TorchDispatchMode):

@@ -5,10 +5,9 @@ import json
 import pytest
 import torch
 
-from ctm.config import CTMConfig
+from ctm.config import PHASED, PHASES, CTMConfig
 from ctm.convert import convert, read_settings
 from tests.ctm.test_convert import ROOT, legacy
-from tests.ctm.test_published import GOLDEN
 
 COMMUNITY = ROOT / "configs" / "community"
 
@@ -59,8 +58,13 @@ def test_community_files_whose_card_says_less_ask_for_it(stem, outputs, tmp_path
     assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").machine.config.heads == 2
 
 
-def test_the_machine_of_questions_about_digits_is_refused_by_name(tmp_path):
-    case = json.loads((GOLDEN / "qamnist.json").read_text())
-    torch.save({entry["name"]: torch.zeros(entry["shape"]) for entry in case["state_dict"]}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"ContinuousThoughtMachineQAMNIST, which sees digits, .* in phases; only"):
+def test_the_ticks_of_phases_are_asked_for_by_name(tmp_path, machine_of):
+    changes = {"backbone_type": PHASED, **dict.fromkeys(PHASES, 3)}
+    torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=f"does not say {', '.join(sorted(PHASES))}, prediction_reshaper; write them"):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / "ctm-qamnist.yaml")
+    lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8"), "prediction_reshaper: [-1]"]
+    (tmp_path / "said.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in PHASES)]))
+    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "said.yaml").machine.config
+    assert config.is_phased and config.iterations_per_digit == 3 and config.heads == 4
+    assert "backbone_type" not in json.loads((tmp_path / "out" / "config.json").read_text())

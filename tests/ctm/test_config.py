@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm.config import PHASED, PHASES, backbone_of
 from ctm.machine import count_parameters, refuse_absurd_size
 
+PHASED_TICKS = dict.fromkeys(PHASES, 2)
 PICTURE = {"backbone_type": "resnet18-2"}
 BOUNDS = {
     "iterations": (1, 2_000),
@@ -76,6 +78,14 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
         (
             {"neuron_select_type": "first-last", "n_synch_action": 5_000, "d_model": 60_000},
             ["first-last pairs all with all", "1024"],
+        ),
+        ({"backbone_type": PHASED}, [PHASED, "need each other", *PHASES]),
+        (PHASED_TICKS, [PHASED, "need each other"]),
+        ({"backbone_type": PHASED, "iterations_per_digit": 2}, ["set all of them or none"]),
+        (PHASED_TICKS | {"backbone_type": PHASED, "d_input": 7, "heads": 1}, ["even d_input", "7"]),
+        (
+            PHASED_TICKS | {"backbone_type": PHASED, "positional_embedding_type": "custom-rotational-1d"},
+            ["no positions"],
         ),
         ({"backbone_type": "resnet18-5"}, ["`backbone_type`", "resnet{18,34,50,101,152}-{1..4}", "resnet18-5"]),
         ({"backbone_type": "tokens-7"}, ["`backbone_type`", "tokens-VxL"]),
@@ -175,12 +185,19 @@ def test_the_published_form_reads_back_as_the_same_config(changes, tiny):
 
 def test_the_published_form_holds_every_key_flat(tiny):
     published = CTMConfig.read(tiny | {"energy_head_enabled": True}).published()
-    assert published.keys() == CTMConfig.model_fields.keys()
+    assert published.keys() == CTMConfig.model_fields.keys() - set(PHASES)
 
 
 def test_the_published_form_omits_the_energy_keys_without_a_head(tiny):
     published = CTMConfig.read(tiny | {"energy_hidden_dim": 9}).published()
-    assert published.keys() == CTMConfig.model_fields.keys() - {"energy_head_enabled", "energy_hidden_dim"}
+    assert published.keys() == CTMConfig.model_fields.keys() - {"energy_head_enabled", "energy_hidden_dim", *PHASES}
+
+
+def test_the_published_class_with_phases_takes_no_backbone(tiny):
+    config = CTMConfig.read(tiny | {"backbone_type": PHASED} | PHASED_TICKS)
+    published = config.published()
+    assert not published.keys() & {"backbone_type", "positional_embedding_type", "dropout_nlm"}
+    assert CTMConfig.read(json.loads(json.dumps(published))) == config and backbone_of(published) == PHASED
 
 
 # --- the shape of an answer ------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ctm.checkpoint import load
+from ctm.config import PHASES
 from ctm.convert import convert, main, spoken
-from tests.ctm.test_published import BUILT, CASES, GOLDEN, load_case
+from tests.ctm.test_published import BUILT, CASES, GOLDEN, inputs_of, load_case
 
 ROOT = Path(__file__).parents[2]
 REST = {"iterations": 4, "heads": 2, "prediction_reshaper": [-1]}  # what the weights of `tiny` do not tell
@@ -66,12 +67,13 @@ def test_golden_weights_give_the_published_numbers(name, tmp_path):
     if machine.config.neuron_select_type == "first-last":  # the golden rule draws what a real file holds in order
         fresh = type(machine)(machine.config, machine.in_features).state_dict()
         machine.load_state_dict({k: v for k, v in fresh.items() if "indices" in k}, strict=False)
-    said = {key: case["config"].get(key) for key in ("iterations", "heads", "prediction_reshaper")}
+    said = {key: case["config"].get(key) for key in ("iterations", "heads", "prediction_reshaper", *PHASES)}
     torch.save({"model_state_dict": machine.state_dict(), "config": said}, tmp_path / "a.pt")
     read = convert(tmp_path / "a.pt", tmp_path / "out").machine
     loaded = load(tmp_path / "out").machine
     with torch.inference_mode():
-        answers, again = read(tensors["in.x"]).answers, loaded(tensors["in.x"]).answers
+        inputs = inputs_of(machine.config, tensors)
+        answers, again = read(inputs).answers, loaded(inputs).answers
     assert torch.equal(answers, again)
     tolerance = 1e-4 if "resnet" in case["config"].get("backbone_type", "") else 1e-5
     expected = tensors["out.predictions"]
@@ -221,6 +223,10 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
         ({"maze_route_length": 50, "dataset": "mazes-small"}, {"prediction_reshaper": [50, 5]}),
         ({"dataset": "cifar10"}, {"prediction_reshaper": [-1]}),
         ({"N_to_sort": 30}, {"prediction_reshaper": [-1]}),
+        (
+            {"q_num_repeats_per_input": 3, "q_num_answer_steps": 7},
+            {"prediction_reshaper": [-1], **dict(zip(PHASES, (3, 3, 7), strict=True))},
+        ),
         ({"dataset": "cifar10", "prediction_reshaper": [2, 5]}, {"prediction_reshaper": [2, 5]}),
         ({"dataset": ["cifar10"]}, {}),
         (None, {}),

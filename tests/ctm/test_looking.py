@@ -127,7 +127,9 @@ def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_o
         machine = machine_of()
         features = machine.encode(inputs_for(machine))
         if not gathers:
-            features = replace(features, scene=replace(features.scene, gathered=None))
+            steady = features.observation
+            steady = replace(steady, scene=replace(steady.scene, gathered=None))
+            features = replace(features, observation=steady)
         state, _ = machine.tick(machine.begin(features), features)
         state, features = state.take(rows), features.take(rows)
         for _ in range(3):

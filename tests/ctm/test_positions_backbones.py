@@ -151,7 +151,7 @@ def test_resnet18_1_sees_64_channels_at_half_the_size(machine_of):
         seen, features = machine.backbone(machine.initial_rgb(pictures)), machine.encode(pictures)
     assert seen.shape == (2, 64, 16, 12) and seen.isfinite().all() and seen.std() > 0
     assert features.places == (16, 12)
-    assert features.scene.keys.shape == (2, 2, 4, 16 * 12)
+    assert features.observation.scene.keys.shape == (2, 2, 4, 16 * 12)
 
 
 def test_shallow_wide_sees_2048_channels_at_half_the_size():

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import infer_in_features
+from ctm.phases import CODES, PICTURE, codes_table, pack
 
 GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
-BUILT = {"ContinuousThoughtMachine", "ContinuousThoughtMachineSORT"}
+BUILT = {"ContinuousThoughtMachine", "ContinuousThoughtMachineSORT", "ContinuousThoughtMachineQAMNIST"}
 # The published sorting class forces these on its constructor's arguments.
 SORT = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
@@ -81,17 +82,26 @@ def test_manifest_is_the_published_one(name):
     assert ours == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
 
 
+def inputs_of(config: CTMConfig, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The input of a case. With phases the published one is two tensors, in which all is repeated for its ticks."""
+    if not config.is_phased:
+        return tensors["in.x"]
+    question = tensors["in.z"][:, :: config.iterations_per_question_part]
+    return pack(tensors["in.x"][:, :: config.iterations_per_digit], question, most=99)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_are_the_published_ones(name):
     case, tensors, machine = load_case(name)
     deep = "resnet" in case["config"].get("backbone_type", "")
+    inputs = inputs_of(machine.config, tensors)
     with torch.inference_mode():
-        features = machine.encode(tensors["in.x"])
+        features = machine.encode(inputs)
         state, ticks = machine.begin(features), []
-        for _ in range(machine.config.iterations):
+        for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             ticks.append((state, output))
-        thought = machine(tensors["in.x"])
+        thought = machine(inputs)
     seen = {
         "out.predictions": thought.answers,
         "out.certainties": thought.certainties,
@@ -100,7 +110,14 @@ def test_numbers_are_the_published_ones(name):
         "out.post_activations": torch.stack([state.post_activations for state, _ in ticks]),
     }
     seen["out.synch_out_last"] = seen["out.synch_out"][-1]
-    if machine.config.heads:
+    if machine.config.is_phased:
+        codes = features.observation.codes
+        looked = [state.attention for state, _ in ticks][: int((codes[:, 0] == PICTURE % CODES).sum())]
+        seen["out.attention"] = torch.stack(looked).unsqueeze(3)
+        asked = codes[len(looked) : -machine.config.iterations_for_answering]
+        indices, operators = machine.index_backbone.embedding, machine.operator_backbone.embedding.weight.detach()
+        seen["out.embeddings"] = codes_table(indices, operators, indices[0])[asked]
+    elif machine.config.heads:
         seen["out.synch_action"] = torch.stack([state.sync_action for state, _ in ticks])
         seen["out.attention"] = torch.stack([state.attention for state, _ in ticks]).unsqueeze(3)
     if thought.energies is not None:

@@ -257,7 +257,7 @@ def test_dropout_on_histories_is_dropout_where_it_is_not_given(given, used, mach
 
 def test_dropout_on_attention_is_not_shown_in_where_it_looks(machine_of, inputs_for):
     machine = machine_of(dropout=0.5).train()
-    scene = machine.encode(inputs_for(machine)).scene
+    scene = machine.encode(inputs_for(machine)).observation.scene
     sync = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     (seen, where), (seen_again, where_again) = scene.look(sync), scene.look(sync)
     assert torch.equal(where, where_again)

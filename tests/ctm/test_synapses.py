@@ -48,7 +48,7 @@ def test_prepared_synapses_are_the_modules_called_one_after_the_other(depth, att
     synapses = a_synapse(depth, dropout).train(dropout > 0)  # a chance of 1e-12 drops nothing
     seen, raw, z = some_values()
     projection = nn.Linear(OBSERVED, OBSERVED) if attends else None
-    entry = prepare_entry(synapses, projection, None if attends else raw)
+    entry = prepare_entry(synapses, *((projection.weight, projection.bias) if attends else (None, raw)))
     assert isinstance(entry, DroppingEntry if dropout and depth == 1 else FoldedEntry)
     got = synapses.after(entry(seen if attends else None, z.T))
     observed = projection(seen) if attends else raw

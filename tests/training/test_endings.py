@@ -72,8 +72,8 @@ def test_finished_is_noted(tmp_path):
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
     """The rate is absurd; what it did to the weights is never saved."""
-    prelude = "import training.loop as loop; real = loop.trunk_loss; count = iter(range(99))\n" \
-              "loop.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"  # fmt: skip
+    prelude = "import training.reading as reading; real = reading.trunk_loss; count = iter(range(99))\n" \
+              "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"  # fmt: skip
     folder, code, said = train(tmp_path, prelude=prelude)
     ending = folder.ending()
     assert (code, ending["reason"]) == (1, "nan") and "optim.lr" in ending["sentence"]

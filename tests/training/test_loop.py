@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from training import loop
+from training import loop, reading
 from training.config import RunConfig, read_recipe
 from training.loop import rate_at, train
 from training.runs import RunFolder
@@ -171,8 +171,8 @@ def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkey
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     config = tiny()
-    count, real = iter(range(100)), loop.trunk_loss
-    monkeypatch.setattr(loop, "trunk_loss", lambda *args: real(*args) * (float("nan") if next(count) == 8 else 1))
+    count, real = iter(range(100)), reading.trunk_loss
+    monkeypatch.setattr(reading, "trunk_loss", lambda *args: real(*args) * (float("nan") if next(count) == 8 else 1))
     with pytest.raises(FloatingPointError, match=r"Lower optim\.lr"):
         train(config, folder)
     assert folder.steps() == [6]

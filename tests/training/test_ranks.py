@@ -93,9 +93,9 @@ def test_a_loss_that_is_not_a_number_on_one_process_ends_all(tmp_path):
     """The second process alone sees it in the ninth step; the sixth was saved."""
     run = RunFolder(tmp_path / "run")
     program = (
-        "import os, training.loop as loop; real, count = loop.trunk_loss, iter(range(99))\n"
+        "import os, training.reading as reading; real, count = reading.trunk_loss, iter(range(99))\n"
         "spoilt = os.environ['RANK'] == '1'\n"
-        "loop.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 and spoilt else 1)"
+        "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 and spoilt else 1)"
     )
     code, said = ended(start(config(), run.path, program=program))
     assert code == 1 and run.ending()["reason"] == "nan", said

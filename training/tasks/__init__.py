@@ -6,6 +6,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
+from ctm.config import backbone_of
 from ctm.settings import short
 from training.tasks.base import Task, sees_pictures
 
@@ -71,7 +72,7 @@ def fits(task: Task, config: dict[str, Any]) -> bool:
     sizes = [size // abs(math.prod(told)) if one == -1 else one for one in told]
     answers = sizes == [shape.positions, shape.classes] or (shape.positions == 1 and sizes == [shape.classes])
     pictures = sees_pictures({"backbone_type": shape.backbone})
-    sees = sees_pictures(config) if pictures else shape.backbone == config.get("backbone_type")
+    sees = sees_pictures(config) if pictures else shape.backbone == backbone_of(config)
     return answers and shape.positions * shape.classes == size and sees
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ctm.config import backbone_of
 from ctm.settings import Settings
 from training.reading import AtEveryTick, Reading, Spoken
 
@@ -160,4 +161,4 @@ def split_of(content: bytes) -> str:
 
 def sees_pictures(config: dict[str, Any]) -> bool:
     """Whether a machine of this published config has a backbone for pictures."""
-    return str(config.get("backbone_type")).startswith(("resnet", "shallow-wide"))
+    return str(backbone_of(config)).startswith(("resnet", "shallow-wide"))
