@@ -156,9 +156,7 @@ class RunConfig(Settings):
     def machine(self, task: Task) -> CTMConfig:
         """The machine's config: the recipe's keys over the task's."""
         shape = task.shape()
-        fixed: dict[str, Any] = {"out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper}
-        if not shape.attends:
-            fixed |= {"heads": 0, "n_synch_action": 0}
+        fixed = {"out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper, **shape.fixed}
         for key in fixed.keys() & self.model.keys():
             raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
         defaults = {"backbone_type": shape.backbone, "energy_head_enabled": self.loss.energy != "none"}

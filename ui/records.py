@@ -89,6 +89,7 @@ def record_of(
         "iterations": recorder.ticks,
         "ticks": used,
         "answer_tick": tick,
+        "listening": read.shown.get("listening", 0),
         "halted_by": verdict.halted_by[0],
         "policy": str(rule),
         "answer": answer.value,

@@ -22,8 +22,8 @@ SMALL = {
 
 def small_machine(task) -> ContinuousThoughtMachine:
     values = {"task": {"kind": task.name, **task.settings.model_dump(mode="json")}, "model": dict(SMALL)}
-    if not task.shape().attends:
-        del values["model"]["heads"], values["model"]["n_synch_action"]
+    for key in task.shape().fixed:
+        values["model"].pop(key, None)
     if task.shape().spoken:
         values["model"]["iterations"] = task.shape().spoken + 2
     return ContinuousThoughtMachine(RunConfig.read(values).machine(task), task.shape().in_features)

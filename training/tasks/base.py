@@ -9,7 +9,7 @@ import itertools
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -32,8 +32,8 @@ class TaskShape:
     classes: int
     positions: int = 1
     in_features: int | None = None
-    attends: bool = True  # without attention the input is handed over whole at every tick
     spoken: int | None = None  # length of an answer that is said one class a tick, the last class being silence
+    fixed: dict[str, Any] = field(default_factory=dict)  # constructor keys that follow from the task besides
 
     @property
     def reshaper(self) -> list[int]:

@@ -46,11 +46,9 @@ class Digits(Task):
         pictures, labels = pictures_of(split)
         rows = torch.randint(len(labels), (count,), generator=generator)
         chosen = pictures[rows]
-        if split in (
-            TRAIN,
-            VALIDATION,
-        ):  # validation too: the energy head must see mistakes, and seen-as-is ones are few
-            chosen = self._move(chosen, generator)
+        if split in (TRAIN, VALIDATION):  # the energy head must see mistakes, and of pictures as they are there are few
+            settings = self.settings
+            chosen = moved(chosen, generator, settings.turn, settings.shift, settings.scale)
         return make_batch(chosen, labels[rows])
 
     def all_of(self, split: str) -> Batch:
@@ -60,16 +58,6 @@ class Digits(Task):
     def from_file(self, path: str | Path) -> Batch:
         """Every picture of a parquet file with `image` and `label` columns."""
         return make_batch(*read_parquet(Path(path)))
-
-    def _move(self, pictures: Float[Tensor, "B 1 28 28"], generator: torch.Generator) -> Float[Tensor, "B 1 28 28"]:
-        count = len(pictures)
-        spread = torch.rand(count, 5, generator=generator) * 2 - 1
-        angle = torch.deg2rad(spread[:, 0] * self.settings.turn)
-        width, height = 1 + spread[:, 1] * self.settings.scale, 1 + spread[:, 2] * self.settings.scale
-        x, y = (spread[:, axis] * self.settings.shift * 2 / SIDE for axis in (3, 4))
-        cos, sin = angle.cos(), angle.sin()
-        maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
-        return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
 
     def read(self, given: Any) -> Given:
         """Read a picture of any size, dark on light or light on dark."""
@@ -96,6 +84,20 @@ class Digits(Task):
             "strokes": "light on dark",
         }
         return super().describe() | {"preprocessing": preprocessing}
+
+
+def moved(
+    pictures: Float[Tensor, "B 1 28 28"], generator: torch.Generator, turn: float, shift: float, scale: float
+) -> Float[Tensor, "B 1 28 28"]:
+    """Turned by up to so many degrees, shifted by so many pixels, and made larger or smaller by such a share."""
+    count = len(pictures)
+    spread = torch.rand(count, 5, generator=generator) * 2 - 1
+    angle = torch.deg2rad(spread[:, 0] * turn)
+    width, height = 1 + spread[:, 1] * scale, 1 + spread[:, 2] * scale
+    x, y = (spread[:, axis] * shift * 2 / SIDE for axis in (3, 4))
+    cos, sin = angle.cos(), angle.sin()
+    maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
+    return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
 
 
 def grey_of(pixels: np.ndarray) -> np.ndarray:

@@ -48,7 +48,8 @@ class Sorting(Task):
 
     def shape(self) -> TaskShape:
         count = self.settings.count
-        return TaskShape("none", classes=count + 1, in_features=count, attends=False, spoken=count)
+        no_attention = {"heads": 0, "n_synch_action": 0}
+        return TaskShape("none", classes=count + 1, in_features=count, spoken=count, fixed=no_attention)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers are drawn from the normal distribution; difficulty is how often 1 is halved to get to the least gap."""
