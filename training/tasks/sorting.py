@@ -77,7 +77,7 @@ class Sorting(Task):
             raise ValueError("Two of the numbers are equal, so there is no one order; change one of them.")
         scaled = (numbers - numbers.mean()) / numbers.std()
         shown = {"kind": "sequence", "items": words, "numbers": numbers.tolist()}
-        return Given(scaled.float().unsqueeze(0), shown, count, words)
+        return Given(scaled.float().unsqueeze(0), shown, 1, words)
 
     def present(self, given: Given, choices: list[int]) -> Answer:
         words: list[str] = given.content
