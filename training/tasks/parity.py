@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Int
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, split_of
 
 PAD = 2
-LISTED = 20  # rows of up to so many bits are few enough to list them all
+LISTED = 16  # rows of up to so many bits are few enough to list them all
 
 
 class ParitySettings(Settings):
@@ -25,12 +25,6 @@ class ParitySettings(Settings):
     encoding: Literal["tokens", "signs"] = Field(
         "tokens", description="how bits are shown: 0, 1 and padding, or as published machines see them, +1 and -1"
     )
-
-    @model_validator(mode="after")
-    def _rows_can_be_listed(self) -> "ParitySettings":
-        if self.encoding == "tokens" and self.length > LISTED:
-            raise ValueError(f"task.length may be {LISTED} at most with tokens, got {self.length}; longer with signs.")
-        return self
 
 
 class Parity(Task):
@@ -58,10 +52,9 @@ class Parity(Task):
         To train on, the longer of two drawn lengths is taken: short rows are learned soon, long ones are what takes time.
         """
         longest = self.settings.length
-        if longest > LISTED:
-            return self._batch(drawn_rows(split, longest, count, generator), torch.full((count,), longest))
         fewest = longest if self._signs else 1
-        there = torch.tensor([length for length in range(fewest, longest + 1) if len(rows_of(split, length))])
+        lengths = range(fewest, longest + 1)
+        there = torch.tensor([length for length in lengths if length > LISTED or len(rows_of(split, length))])
         if not len(there):
             raise ValueError(
                 f"Rows of at most {longest} bits are too few for a {split} split; set task.length to 8 or more."
@@ -70,9 +63,8 @@ class Parity(Task):
         lengths = there[draws.amax(0)]
         picks = torch.rand(count, generator=generator)
         bits = torch.full((count, longest), PAD)
-        for row, (length, pick) in enumerate(zip(lengths.tolist(), picks.tolist(), strict=True)):
-            codes = rows_of(split, length)
-            bits[row, :length] = torch.from_numpy(bits_of(codes[int(pick * len(codes))], length))
+        for row, length, pick in zip(bits, lengths.tolist(), picks.tolist(), strict=True):
+            row[:length] = listed_row(split, length, pick) if length <= LISTED else drawn_row(split, length, generator)
         return self._batch(bits, lengths)
 
     def _batch(self, bits: Int[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Batch:
@@ -121,8 +113,10 @@ class Parity(Task):
         return {"length": length, "encoding": "signs"}
 
 
-def bits_of(code: int | np.integer, length: int) -> np.ndarray:
-    return (int(code) >> np.arange(length)) & 1
+def listed_row(split: str, length: int, pick: float) -> Int[Tensor, " L"]:
+    """The row of a split that lies at `pick`, from 0 to 1, in the list of all."""
+    codes = rows_of(split, length)
+    return torch.from_numpy((int(codes[int(pick * len(codes))]) >> np.arange(length)) & 1)
 
 
 @cache
@@ -133,11 +127,9 @@ def rows_of(split: str, length: int) -> np.ndarray:
     return codes[np.array(ours)]
 
 
-def drawn_rows(split: str, length: int, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
-    """Rows of a split that are too many to list: drawn evenly, those of other splits thrown away."""
-    kept: list[Tensor] = []
-    while len(kept) < count:
-        for row in torch.randint(2, (2 * count, length), generator=generator):
-            if split_of(b"parity" + bytes(row.tolist())) == split:
-                kept.append(row)
-    return torch.stack(kept[:count])
+def drawn_row(split: str, length: int, generator: torch.Generator) -> Int[Tensor, " L"]:
+    """A row of a split that has too many to list them."""
+    while True:
+        row = torch.randint(2, (length,), generator=generator)
+        if split_of(b"parity" + bytes(row.tolist())) == split:
+            return row

@@ -5,7 +5,7 @@ import torch
 
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, generator_for
-from training.tasks.parity import rows_of
+from training.tasks.parity import PAD, rows_of
 
 UNLISTED = 30
 
@@ -34,7 +34,10 @@ def test_a_one_is_a_minus_and_rows_have_one_length():
         task.read("011")
 
 
-def test_tokens_are_listed_so_their_rows_are_short():
-    with pytest.raises(ValueError, match=r"task\.length may be 20 at most with tokens, got 64; longer with signs"):
-        make_task({"kind": "parity", "length": 64})
-    assert len(rows_of(TRAIN, 8)) > 180
+def test_long_rows_have_every_length_and_short_ones_come_from_the_list():
+    batch = make_task({"kind": "parity", "length": 64}).draw(TEST, 300, generator_for("long"))
+    assert batch.difficulty.min() <= 16 < batch.difficulty.max() <= 64
+    for row, length in zip(batch.inputs, batch.difficulty.tolist(), strict=True):
+        assert (row[:length] < PAD).all() and (row[length:] == PAD).all()
+        if length <= 16:
+            assert int((row[:length] << torch.arange(length)).sum()) in rows_of(TEST, length)
