@@ -34,6 +34,8 @@ from training.saving import (
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
 ENERGY = "energy_proj."
+CORE = ("start_", "synapses.", "trace_processor.", "lstm.")  # what thinks, whatever it is shown and asked
+PAIRS = "_neuron_indices_"  # which neurons of the core are synchronised
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
     """
     accelerator, task, machine, optimizer = assemble(config)
     if start is not None:
-        begin_with(machine, start)
+        begin_with(machine, start, config.train.takes)
     state = None
     if accelerator.is_main_process:  # the others may be on machines that lack the folder
         folder.begin(config)
@@ -97,6 +99,7 @@ def assemble(
         )
     task = config.make_task()
     machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
+    freeze(machine, config.train.frozen)
     return accelerator, task, machine, make_optimizer(machine, config.optim)
 
 
@@ -114,13 +117,15 @@ def measure(config: RunConfig, steps: int) -> tuple[ContinuousThoughtMachine, li
     return machine, seconds[1:], time.monotonic() - began
 
 
-def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachine) -> None:
-    """Give a new machine the weights of another; only an energy head may be new.
+def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachine, takes: str = "all") -> None:
+    """Give a new machine the weights of another: its core, or all, when only an energy head may be new.
 
     Raises:
         ValueError: the two are not built alike.
     """
     mine, theirs = machine.state_dict(), start.state_dict()
+    if takes == "core":
+        mine, theirs = core_of(mine), core_of(theirs)
     wrong = [
         f"`{name}` is {list(theirs[name].shape) if name in theirs else 'missing'} there, {list(mine[name].shape)} here"
         for name in mine
@@ -132,6 +137,23 @@ def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachin
         raise ValueError(f"init_from does not fit this run's machine: {'; '.join(wrong[:3])}{more}.")
     fitting = {name: tensor for name, tensor in theirs.items() if name in mine and tensor.shape == mine[name].shape}
     machine.load_state_dict(fitting, strict=False)
+
+
+def core_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(CORE) or PAIRS in name}
+
+
+def freeze(machine: ContinuousThoughtMachine, frozen: str) -> None:
+    """Keep the core from learning, where `frozen` says so.
+
+    Raises:
+        ValueError: there is no core.
+    """
+    core = [parameter for name, parameter in machine.named_parameters() if name.startswith(CORE)]
+    if frozen == "core" and not core:
+        raise ValueError("train.frozen=core needs a machine with a core; a feed-forward one has none.")
+    for parameter in core:
+        parameter.requires_grad_(frozen != "core")
 
 
 def _loop(config, task, model, optimizer, accelerator, folder, progress, stopping, on_save) -> bool:
@@ -243,8 +265,8 @@ def clip(accelerator: Accelerator, model, largest: float) -> dict[str, float]:
 
 def make_optimizer(machine: ContinuousThoughtMachine, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only."""
-    matrices = [p for p in machine.parameters() if p.dim() > 1]
-    vectors = [p for p in machine.parameters() if p.dim() <= 1]
+    learning = [p for p in machine.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in learning if p.dim() > 1], [p for p in learning if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr)
 

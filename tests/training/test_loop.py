@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from ctm.checkpoint import load
 from training import loop, reading
 from training.config import RunConfig, read_recipe
 from training.loop import rate_at, train
@@ -166,6 +167,20 @@ def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkey
         torch.equal(a, b) for a, b in zip(weights(broken, 12).values(), weights(straight, 12).values(), strict=True)
     )
     assert figures(broken) == figures(straight)
+
+
+def test_a_frozen_core_carries_over_to_another_task(tmp_path):
+    """What thinks is taken from one machine and stays as it is; what sees, looks and answers learns anew."""
+    parity, brackets = RunFolder(tmp_path / "parity"), RunFolder(tmp_path / "brackets")
+    train(tiny(steps=2), parity)
+    start = load(parity.checkpoint(2)).machine
+    moved = tiny(steps=6, takes="core", frozen="core").model_copy(update={"task": {"kind": "brackets", "length": 6}})
+    train(moved, brackets, start=start)
+    before, after = start.state_dict(), weights(brackets, 6)
+    core = {name for name in after if name.startswith(("start_", "synapses.", "trace_processor.")) or "indices" in name}
+    assert all(torch.equal(before[name], after[name]) for name in core) and len(core) > 10
+    learned = loop.assemble(moved)[2].state_dict()
+    assert not any(torch.equal(learned[name], after[name]) for name in after.keys() - core if "bias" in name)
 
 
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):

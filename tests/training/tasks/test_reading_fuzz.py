@@ -37,7 +37,10 @@ odd_words = st.sampled_from(["0", "1", "01", "-0", "+7", "1e3", "0x1", "\u0663",
 bracket_like = st.text("([)]+-*:,. 0123456789", max_size=30)
 words = st.integers(-3, 1_200).map(str) | odd_words
 typed = (
-    st.builds(str.join, separators, st.lists(words, max_size=7)) | st.text("01 ,\n", max_size=9) | bracket_like | st.text(max_size=60)
+    st.builds(str.join, separators, st.lists(words, max_size=7))
+    | st.text("01 ,\n", max_size=9)
+    | bracket_like
+    | st.text(max_size=60)
 )
 
 
