@@ -18,11 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from ctm.config import CTMConfig
+from ctm.config import Config, CTMConfig, read_config
 from ctm.files import draft_of, read_json, read_text, swap, sync, write_json
-from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 from ctm.notes import FORMS, LARGEST, read_notes
 from ctm.settings import plainly, short
+from ctm.thinker import Thinker
+from ctm.thinkers import make, refuse_absurd_size
 
 WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
 NOTES = tuple(FORMS)  # task, halting, metrics
@@ -37,7 +38,7 @@ Header = tuple[tuple[int, ...], str]  # shape, dtype
 class Checkpoint:
     """A machine in eval mode and what is known of it."""
 
-    machine: ContinuousThoughtMachine
+    machine: Thinker
     task: dict[str, Any] = field(default_factory=dict)
     halting: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +54,7 @@ def load(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no checkpoint at {folder}.")
-    config = CTMConfig.read(read_json(folder / CONFIG, most=LARGEST), CONFIG)
+    config = read_config(read_json(folder / CONFIG, most=LARGEST), CONFIG)
     notes = read_notes(folder)
     machine = load_weights(folder, config)
     return Checkpoint(machine, **notes, card=read_text(folder / CARD))
@@ -83,18 +84,18 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     return folder
 
 
-def load_weights(folder: Path, config: CTMConfig) -> ContinuousThoughtMachine:
+def load_weights(folder: Path, config: Config) -> Thinker:
     """Build the machine of `config` and give it the weights of a checkpoint folder, strictly."""
     headers = read_all_headers(folder)
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
     refuse_absurd_size(config, in_features)
     with torch.device("meta"):
-        machine = ContinuousThoughtMachine(config, in_features)
+        machine = make(config, in_features)
     problems = list(_mismatches(machine.state_dict(), headers))
     if problems:
         raise ValueError(f"{WEIGHTS} does not fit config.json: {some(problems, joint='; ')}.")
-    machine = ContinuousThoughtMachine(config, in_features)
+    machine = make(config, in_features)
     state = machine.state_dict()  # shares memory with the machine: no second copy of all weights is ever held
     for path in weight_files(folder):
         for name, tensor in load_file(path).items():
@@ -159,7 +160,7 @@ def count_weights(folder: Path) -> int:
     return sum(math.prod(shape) for shape, dtype in read_all_headers(folder).values() if dtype in FLOATS)
 
 
-def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def infer_in_features(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Input channels or features, which the published config leaves to its lazy layers, from the weights' shapes."""
     if config.backbone_type.startswith("resnet"):
         return _input_size(shapes, "initial_rgb.weight")
@@ -169,6 +170,8 @@ def infer_in_features(config: CTMConfig, shapes: Mapping[str, tuple[int, ...]]) 
         return None
     if config.heads:
         return _input_size(shapes, "kv_proj.0.weight")
+    if not isinstance(config, CTMConfig):
+        return _input_size(shapes, "output_projector.3.weight")
     entry = "synapses.1.weight" if config.synapse_depth == 1 else "synapses.first_projection.0.weight"
     features = _input_size(shapes, entry) - config.d_model
     if features < 1:

@@ -1,4 +1,4 @@
-"""What a Continuous Thought Machine is made of: the published constructor keys, with bounds.
+"""What a thinker is made of: the published constructor keys, with bounds. `read_config` tells which thinker they are of.
 
 Paper (arXiv 2505.05522) symbol -> key: T -> iterations, D -> d_model, M -> memory_length, D_out -> n_synch_out,
 D_action -> n_synch_action, d_input -> d_input. Every checkpoint of the original code speaks these keys, so `config.json`
@@ -6,8 +6,8 @@ is this model, dumped flat.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,25 +19,16 @@ PHASES = ("iterations_per_digit", "iterations_per_question_part", "iterations_fo
 PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.phases`
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
+MOST_TICKS = 2_000  # of a thought
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
-class CTMConfig(Settings):
-    """A Continuous Thought Machine, under the published names."""
+class ThinkerConfig(Settings):
+    """What every thinker has, whatever it thinks with."""
 
-    iterations: int = Field(ge=1, le=2_000, description="ticks of a thought (T in the paper)")
-    d_model: int = Field(ge=1, le=65_536, description="neurons (D)")
-    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
-    heads: int = Field(
-        ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick"
-    )
-    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation makes the answer")
-    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation steers attention")
-    synapse_depth: int = Field(ge=1, le=64, description="1: one layer; more: a U-Net of that depth")
-    memory_length: int = Field(ge=1, le=4_096, description="ticks that a neuron remembers (M)")
-    deep_nlms: bool = Field(True, description="neuron-level models with a hidden layer")
-    memory_hidden_dims: int = Field(ge=1, le=4_096, description="hidden width of a neuron-level model")
-    do_layernorm_nlm: bool = Field(False, description="normalise each neuron's history")
+    kind: ClassVar[str]
+
+    d_model: int = Field(ge=1, le=65_536, description="neurons (D), or the width of what a baseline remembers")
     backbone_type: str = Field(description="how the input is seen before the first tick")
     positional_embedding_type: Literal[
         "none", "learnable-fourier", "multi-learnable-fourier", "custom-rotational", "custom-rotational-1d"
@@ -47,28 +38,8 @@ class CTMConfig(Settings):
         (-1,), min_length=1, max_length=4, description="shape of a structured answer, classes last; [-1] for one choice"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
-    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; as `dropout` when not given")
-    neuron_select_type: Literal["first-last", "random", "random-pairing"] = Field(
-        "random-pairing", description="which pairs of neurons are synchronised"
-    )
-    n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
     energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
-    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="in phases: ticks to look at each picture")
-    iterations_per_question_part: int | None = Field(
-        None, ge=1, le=200, description="in phases: ticks for each part of the question"
-    )
-    iterations_for_answering: int | None = Field(
-        None, ge=1, le=200, description="in phases: ticks after the question of the longest row"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _phases_say_the_backbone(cls, values: Any) -> Any:
-        """The published class with phases takes no `backbone_type`: it has but one."""
-        if isinstance(values, dict) and all(values.get(key) is not None for key in PHASES):
-            return {"backbone_type": PHASED} | values
-        return values
 
     @field_validator("backbone_type")
     @classmethod
@@ -81,54 +52,26 @@ class CTMConfig(Settings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> "CTMConfig":
+    def _consistent(self) -> "ThinkerConfig":
         for problem in self._problems():
             raise ValueError(problem)
         return self
 
-    def _problems(self):
+    def _problems(self) -> Iterator[str]:
         """Yield a sentence for each setting that contradicts another."""
-        if self.heads and self.d_input % self.heads:
-            yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
-        if self.heads and not self.n_synch_action:
-            yield "Attention needs a query: set n_synch_action above 0, or heads to 0."
-        if not self.heads and self.backbone_type != "none":
-            yield f"heads=0 hands over the raw input: set backbone_type to none (got {self.backbone_type})."
+        pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
         if self.backbone_type == "none" and self.positional_embedding_type != "none":
             yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
-        pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
         if self.positional_embedding_type in PICTURE_POSITIONS and not pictures:
             yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
         if self.positional_embedding_type == "custom-rotational-1d" and pictures:
             yield "positional_embedding_type=custom-rotational-1d needs a backbone that sees sequences."
-        yield from self._problems_of_phases()
-        if self.neuron_select_type == "first-last" and self.d_model < self.n_synch_out + self.n_synch_action:
-            yield (
-                "first-last needs d_model of at least n_synch_out + n_synch_action: "
-                f"got {self.d_model} < {self.n_synch_out} + {self.n_synch_action}."
-            )
-        if self.neuron_select_type == "random-pairing":
-            for name in ("n_synch_out", "n_synch_action"):
-                count = getattr(self, name)
-                if count and count <= self.n_random_pairing_self:
-                    yield f"{name} must exceed n_random_pairing_self: got {count}, {self.n_random_pairing_self}."
-        elif max(self.n_synch_out, self.n_synch_action) > 1_024:
-            yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 1024 at most."
-        if self.d_model * (self.memory_length + self.iterations) > 100_000_000:
-            yield "Histories of all neurons would not fit memory: lower d_model, memory_length or iterations."
+        if self.is_phased and self.kind != "ctm":
+            yield f"backbone_type={PHASED} is for kind ctm alone: got kind {self.kind}."
         try:
             self.answer_shape  # noqa: B018 -- raises when the shape does not fit
         except ValueError as error:
             yield str(error)
-
-    def _problems_of_phases(self):
-        given = [key for key in PHASES if getattr(self, key) is not None]
-        if bool(given) != self.is_phased or 0 < len(given) < len(PHASES):
-            yield f"backbone_type={PHASED} and {', '.join(PHASES)} need each other: set all of them or none."
-        if self.is_phased and self.positional_embedding_type != "none":
-            yield f"backbone_type={PHASED} adds no positions: set positional_embedding_type to none."
-        if self.is_phased and self.d_input % 2:
-            yield f"backbone_type={PHASED} needs an even d_input: got {self.d_input}."
 
     @property
     def is_phased(self) -> bool:
@@ -153,15 +96,91 @@ class CTMConfig(Settings):
             raise ValueError(f"An answer needs at least 2 classes to choose from: got {classes}.")
         return self.out_dims // classes, classes
 
-    def synch_size(self, neurons: int) -> int:
-        """Pairs that `neurons` selected neurons make (paper section 3.4; published `calculate_synch_representation_size`)."""
-        return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
-
     def published(self) -> dict[str, Any]:
         """The constructor arguments of the published code; the energy keys only where there is a head."""
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
+        return values
+
+
+class CTMConfig(ThinkerConfig):
+    """A Continuous Thought Machine, under the published names."""
+
+    kind: ClassVar[str] = "ctm"
+
+    iterations: int = Field(ge=1, le=MOST_TICKS, description="ticks of a thought (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
+    heads: int = Field(
+        ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick"
+    )
+    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation makes the answer")
+    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation steers attention")
+    synapse_depth: int = Field(ge=1, le=64, description="1: one layer; more: a U-Net of that depth")
+    memory_length: int = Field(ge=1, le=4_096, description="ticks that a neuron remembers (M)")
+    deep_nlms: bool = Field(True, description="neuron-level models with a hidden layer")
+    memory_hidden_dims: int = Field(ge=1, le=4_096, description="hidden width of a neuron-level model")
+    do_layernorm_nlm: bool = Field(False, description="normalise each neuron's history")
+    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; as `dropout` when not given")
+    neuron_select_type: Literal["first-last", "random", "random-pairing"] = Field(
+        "random-pairing", description="which pairs of neurons are synchronised"
+    )
+    n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
+    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="in phases: ticks to look at each picture")
+    iterations_per_question_part: int | None = Field(
+        None, ge=1, le=200, description="in phases: ticks for each part of the question"
+    )
+    iterations_for_answering: int | None = Field(
+        None, ge=1, le=200, description="in phases: ticks after the question of the longest row"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _phases_say_the_backbone(cls, values: Any) -> Any:
+        """The published class with phases takes no `backbone_type`: it has but one."""
+        if isinstance(values, dict) and all(values.get(key) is not None for key in PHASES):
+            return {"backbone_type": PHASED} | values
+        return values
+
+    def _problems(self) -> Iterator[str]:
+        if self.heads and self.d_input % self.heads:
+            yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
+        if self.heads and not self.n_synch_action:
+            yield "Attention needs a query: set n_synch_action above 0, or heads to 0."
+        if not self.heads and self.backbone_type != "none":
+            yield f"heads=0 hands over the raw input: set backbone_type to none (got {self.backbone_type})."
+        yield from self._problems_of_phases()
+        if self.neuron_select_type == "first-last" and self.d_model < self.n_synch_out + self.n_synch_action:
+            yield (
+                "first-last needs d_model of at least n_synch_out + n_synch_action: "
+                f"got {self.d_model} < {self.n_synch_out} + {self.n_synch_action}."
+            )
+        if self.neuron_select_type == "random-pairing":
+            for name in ("n_synch_out", "n_synch_action"):
+                count = getattr(self, name)
+                if count and count <= self.n_random_pairing_self:
+                    yield f"{name} must exceed n_random_pairing_self: got {count}, {self.n_random_pairing_self}."
+        elif max(self.n_synch_out, self.n_synch_action) > 1_024:
+            yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 1024 at most."
+        if self.d_model * (self.memory_length + self.iterations) > 100_000_000:
+            yield "Histories of all neurons would not fit memory: lower d_model, memory_length or iterations."
+        yield from super()._problems()
+
+    def _problems_of_phases(self):
+        given = [key for key in PHASES if getattr(self, key) is not None]
+        if bool(given) != self.is_phased or 0 < len(given) < len(PHASES):
+            yield f"backbone_type={PHASED} and {', '.join(PHASES)} need each other: set all of them or none."
+        if self.is_phased and self.positional_embedding_type != "none":
+            yield f"backbone_type={PHASED} adds no positions: set positional_embedding_type to none."
+        if self.is_phased and self.d_input % 2:
+            yield f"backbone_type={PHASED} needs an even d_input: got {self.d_input}."
+
+    def synch_size(self, neurons: int) -> int:
+        """Pairs that `neurons` selected neurons make (paper section 3.4; published `calculate_synch_representation_size`)."""
+        return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
+
+    def published(self) -> dict[str, Any]:
+        values = super().published()
         if self.is_phased:  # a class of its own, whose constructor takes fewer keys
             del values["backbone_type"], values["positional_embedding_type"]
             if self.dropout_nlm is None:
@@ -170,6 +189,88 @@ class CTMConfig(Settings):
             for key in PHASES:
                 del values[key]
         return values
+
+
+class LSTMConfig(ThinkerConfig):
+    """The published LSTM baseline: attention is asked by the hidden state, which also makes the answer."""
+
+    kind: ClassVar[str] = "lstm"
+
+    iterations: int = Field(ge=1, le=MOST_TICKS, description="ticks of a thought (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the LSTM")
+    heads: int = Field(ge=1, le=1_024, description="attention heads")
+    num_layers: int = Field(1, ge=1, le=64, description="of an LSTM: its layers")
+
+    def _problems(self) -> Iterator[str]:
+        if self.d_input % self.heads:
+            yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
+        yield from super()._problems()
+
+
+class FFConfig(ThinkerConfig):
+    """The published feed-forward baseline: the mean over all places through one hidden layer, in one tick."""
+
+    kind: ClassVar[str] = "ff"
+    iterations: ClassVar[int] = 1
+    heads: ClassVar[int] = 0
+
+    @property
+    def d_input(self) -> int:
+        """Width of sequence embeddings, for which the published class has no key: it sees pictures only."""
+        return self.d_model
+
+    def published(self) -> dict[str, Any]:
+        """The published constructor arguments; ours only where they say something."""
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in super().published().items()
+            if name in ("dropout", "backbone_type") or getattr(self, name) != fields[name].default
+        }
+
+
+class KindConfig(Settings):
+    """What a thinker is, which a recipe and a form may choose; published configs tell it by their keys: see `kind_of`."""
+
+    kind: Literal["ctm", "lstm", "ff"] = Field(
+        "ctm", description="what thinks: the machine, or to compare it with, an LSTM or a feed-forward network"
+    )
+
+
+Config = CTMConfig | LSTMConfig | FFConfig
+CONFIGS: dict[str, type[CTMConfig] | type[LSTMConfig] | type[FFConfig]] = {
+    "ctm": CTMConfig, "lstm": LSTMConfig, "ff": FFConfig
+}  # fmt: skip
+
+
+def read_config(values: Any, where: str = "") -> Config:
+    """Validate the constructor keys of any thinker, with its `kind` or without.
+
+    Raises:
+        ValueError: one line a problem.
+    """
+    if not isinstance(values, Mapping):
+        return CTMConfig.read(values, where)  # which says what is wrong
+    kind = values.get("kind", kind_of(values))
+    if not isinstance(kind, str) or kind not in CONFIGS:
+        name = f"{where}.kind" if where else "kind"
+        raise ValueError(f"Setting `{name}` must be one of {', '.join(CONFIGS)}: got {short(kind)}.")
+    return CONFIGS[kind].read({key: value for key, value in values.items() if key != "kind"}, where)
+
+
+def kind_of(published: Mapping[str, Any]) -> str:
+    """Which thinker a published config is of: only an LSTM has layers, only a feed-forward network no ticks."""
+    if "num_layers" in published:
+        return "lstm"
+    feeds = set(FFConfig.model_fields)
+    return (
+        "ff" if published.keys() & feeds and not published.keys() & (CTMConfig.model_fields.keys() - feeds) else "ctm"
+    )
+
+
+def most_ticks(published: Mapping[str, Any]) -> int:
+    """Ticks that a thought may take; with phases that depends on the input, whatever `iterations` says."""
+    return MOST_TICKS if backbone_of(published) == PHASED else published.get("iterations", 1)
 
 
 def backbone_of(published: Mapping[str, Any]) -> str | None:

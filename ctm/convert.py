@@ -27,13 +27,15 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ctm.checkpoint import Checkpoint, infer_in_features, load, save, some
-from ctm.config import PHASED, PHASES, TOKENS, CTMConfig
+from ctm.config import CONFIGS, PHASED, PHASES, TOKENS, Config, CTMConfig, read_config
 from ctm.legacy import agrees, infer_config, published_names
-from ctm.machine import ContinuousThoughtMachine, refuse_absurd_size
 from ctm.settings import plainly, short
+from ctm.thinker import Thinker
+from ctm.thinkers import make, refuse_absurd_size
 from ctm.unpickling import read_file
 
 WRAPPERS = ("model_state_dict", "state_dict", "model")
+KEYS = {key for kind in CONFIGS.values() for key in kind.model_fields}
 SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
 SHOWN_FOR = {"q_num_repeats_per_input": PHASES[:2], "q_num_answer_steps": PHASES[2:]}  # of its questions about digits
 CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
@@ -104,7 +106,7 @@ def spoken(values: Any) -> dict[str, Any]:
     inner = values.get("model")
     both = {**values, **(inner if isinstance(inner, Mapping) else {})}
     found = {str(key): value for key, value in both.items() if _is_plain(value)}
-    said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in CTMConfig.model_fields}
+    said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in KEYS}
     said = {key: found[old] for old, keys in SHOWN_FOR.items() if old in found for key in keys} | said
     if "prediction_reshaper" not in said:
         lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
@@ -195,7 +197,7 @@ def task_of(values: Any) -> dict[str, Any]:
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mapping[str, Any], name: str) -> CTMConfig:
+def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mapping[str, Any], name: str) -> Config:
     """The config, from the weights, from what their file says, and from what a person gives.
 
     Raises:
@@ -209,31 +211,32 @@ def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mappin
             raise ValueError(
                 f"The weights of {name} have {key}={known[key]}, not {short(value)}; correct that or drop it."
             )
-    values = {**said, **known, **given}
-    if not known["deep_nlms"]:
+    fields = CONFIGS[known["kind"]].model_fields
+    values = {**{key: value for key, value in said.items() if key in fields}, **known, **given}
+    if not known.get("deep_nlms", True):
         values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
     if known.get("heads") == 0:
         values.setdefault("d_input", 1)  # nothing is attended to
-    needed = {key for key, field in CTMConfig.model_fields.items() if field.is_required()}
-    needed |= {"prediction_reshaper", "neuron_select_type"}
+    needed = {key for key, field in fields.items() if field.is_required()}
+    needed |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
     if known.get("backbone_type") == PHASED:
         needed |= {*PHASES}
     missing = sorted(needed - values.keys())
-    if missing and given.keys() <= CTMConfig.model_fields.keys():
+    if missing and given.keys() <= fields.keys():
         raise ValueError(
             f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
             f"such as `{missing[0]}: {EXAMPLES.get(missing[0], '...')}`, and give that with --config."
         )
-    return CTMConfig.read(values)
+    return read_config(values)
 
 
-def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> ContinuousThoughtMachine:
+def build(tensors: Mapping[str, Tensor], config: Config, name: str) -> Thinker:
     """The machine of `config` with these weights, strictly; what old files lack and is no choice is put in."""
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     in_features = infer_in_features(config, shapes)
     refuse_absurd_size(config, in_features)
     with torch.device("meta"):
-        expected = ContinuousThoughtMachine(config, in_features).state_dict()
+        expected = make(config, in_features).state_dict()
     absent = expected.keys() - tensors.keys()
     if strange := sorted(tensors.keys() - expected.keys()):
         raise ValueError(f"{name} holds what no part of this machine is called: {some([*map(plainly, strange)], '`')}.")
@@ -248,7 +251,7 @@ def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> Contin
             raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
         if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
             raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
-    machine = ContinuousThoughtMachine(config, in_features)
+    machine = make(config, in_features)
     state = machine.state_dict()
     for key in absent:
         if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
@@ -258,14 +261,14 @@ def build(tensors: Mapping[str, Tensor], config: CTMConfig, name: str) -> Contin
     return machine.eval()
 
 
-def _replaceable(key: str, config: CTMConfig) -> bool:
+def _replaceable(key: str, config: Config) -> bool:
     """Whether a tensor may be missing in a file because it is sure what it would be.
 
     The tutorial's neuron-level models have no temperature, which is 1; batch norms once did not count batches; what
     first-last takes is a rule; an embedding of symbols without places is one whose places add 0.
     """
     if "neuron_indices" in key:
-        return config.neuron_select_type == "first-last"
+        return isinstance(config, CTMConfig) and config.neuron_select_type == "first-last"
     if key == "backbone.positions":
         return TOKENS.fullmatch(config.backbone_type) is not None
     return key.endswith((".T", ".num_batches_tracked"))

@@ -16,6 +16,9 @@
 | `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
 | `energy_head_enabled`, `energy_hidden_dim` | `energy_proj.0.weight` and its rows |
 
+Of the baselines, which are told by `start_hidden_state` and by `output_projector.3.weight`: `d_model` and `num_layers` from the
+shapes of these, the rest as above.
+
 `iterations`, those of every phase, `prediction_reshaper` and the dropouts leave no trace.
 """  # noqa: E501 -- a table
 
@@ -27,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ctm.backbones import DEPTHS
-from ctm.config import PHASED, PHASES, CTMConfig
+from ctm.config import CONFIGS, PHASED, PHASES
 from ctm.settings import plainly
 from ctm.synchronisation import choose_neurons
 
@@ -39,7 +42,7 @@ ESSENTIAL = {
 }  # fmt: skip
 OTHER_CLASSES = {
     r"start_activated_trace|diagonal_mask_\w+": "ContinuousThoughtMachineRL, which synchronises over a sliding window",
-    r"lstm|start_hidden_state": "LSTMBaseline, which is not a Continuous Thought Machine",
+    r"lstm_cell": "an LSTMBaseline that sees in phases or plays games",
 }
 POSITIONS = {
     "combination": "multi-learnable-fourier", "Wr.weight": "learnable-fourier", "start_vector": "custom-rotational",
@@ -88,33 +91,63 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
         ValueError: these are not the weights of a Continuous Thought Machine that can be built.
     """
     _refuse_other_classes(shapes)
+    if "start_hidden_state" in shapes:
+        return _told(_lstm(shapes))
+    if "output_projector.3.weight" in shapes and "start_trace" not in shapes:
+        return _told(_feed_forward(shapes))
+    _refuse_without_essentials(shapes)
     attends = "attention.in_proj_weight" in shapes
     neurons, memory = shapes["start_trace"]
     deep = "trace_processor.0.2.w1" in shapes
-    known: dict[str, Any] = {
+    known: dict[str, Any] = _shared(shapes, "output_projector.0.weight") | {
+        "kind": "ctm",
         "d_model": neurons,
         "memory_length": memory,
-        "out_dims": shapes["output_projector.0.weight"][0],
         "synapse_depth": _synapse_depth(shapes),
         "deep_nlms": deep,
         "do_layernorm_nlm": "trace_processor.0.0.layernorm.weight" in shapes,
-        "energy_head_enabled": "energy_proj.0.weight" in shapes,
-        "positional_embedding_type": _positions(shapes),
     }
     if deep:
         known["memory_hidden_dims"] = shapes["trace_processor.0.0.w1"][1] // 2
-    if known["energy_head_enabled"]:
-        known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
     if attends:
         known["d_input"] = _size(shapes, "attention.in_proj_weight", 1)
     else:
         known |= {"heads": 0, "n_synch_action": 0}
-    if backbone := _backbone(shapes):
-        known["backbone_type"] = backbone
-    if backbone != PHASED:
+    if known.get("backbone_type") != PHASED:
         known |= dict.fromkeys(PHASES)
     known |= _selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
-    return known, set(CTMConfig.model_fields) - known.keys()
+    return _told(known)
+
+
+def _told(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    return known, set(CONFIGS[known["kind"]].model_fields) - known.keys()
+
+
+def _lstm(shapes: Shapes) -> dict[str, Any]:
+    layers, width = (_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
+    d_input = _size(shapes, "attention.in_proj_weight", 1)
+    return _shared(shapes, "output_projector.0.weight") | {
+        "kind": "lstm", "d_model": width, "num_layers": layers, "d_input": d_input
+    }  # fmt: skip
+
+
+def _feed_forward(shapes: Shapes) -> dict[str, Any]:
+    width = _size(shapes, "output_projector.3.weight", 0)
+    return _shared(shapes, "output_projector.6.weight") | {"kind": "ff", "d_model": width}
+
+
+def _shared(shapes: Shapes, answers: str) -> dict[str, Any]:
+    """What the weights of any thinker tell; `answers` is the matrix that makes the answer."""
+    known: dict[str, Any] = {
+        "out_dims": _size(shapes, answers, 0),
+        "energy_head_enabled": "energy_proj.0.weight" in shapes,
+        "positional_embedding_type": _positions(shapes),
+    }
+    if known["energy_head_enabled"]:
+        known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
+    if backbone := _backbone(shapes):
+        known["backbone_type"] = backbone
+    return known
 
 
 def agrees(key: str, given: Any, found: Any) -> bool:
@@ -137,7 +170,12 @@ def _size(shapes: Shapes, name: str, axis: int) -> int:
 def _refuse_other_classes(shapes: Shapes) -> None:
     for pattern, described in OTHER_CLASSES.items():
         if any(re.search(rf"(^|\.)({pattern})(\.|$)", name) for name in shapes):
-            raise ValueError(f"These are weights of {described}; only ContinuousThoughtMachine can be converted.")
+            raise ValueError(
+                f"These are weights of {described}; ContinuousThoughtMachine, LSTMBaseline and FFBaseline are converted."
+            )
+
+
+def _refuse_without_essentials(shapes: Shapes) -> None:
     for name, dimensions in ESSENTIAL.items():
         if name not in shapes:
             raise ValueError(f"These are not the weights of a Continuous Thought Machine: `{name}` is missing.")

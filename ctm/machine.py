@@ -1,12 +1,7 @@
-"""The Continuous Thought Machine (Darlow et al. 2025, arXiv 2505.05522) as three pure functions and one fold.
-
-    features = machine.encode(inputs)                 once: backbone, positions, keys and values, folded weights
-    state = machine.begin(features)                   learned start state
-    state, output = machine.tick(state, features)     one tick; output: answer logits, certainty, energy
-    thought = machine(inputs)                         the fold over all ticks
+"""The Continuous Thought Machine (Darlow et al. 2025, arXiv 2505.05522), as a thinker: see `ctm.thinker`.
 
 A tick: action synchronisation -> attention -> synapses -> trace -> neuron-level models -> output synchronisation.
-State is an argument: nothing is stored on the module. Parameter and buffer names are the published ones.
+Parameter and buffer names are the published ones.
 """
 
 import math
@@ -20,12 +15,10 @@ from torch import Tensor, nn
 from ctm import synchronisation
 from ctm.config import CTMConfig
 from ctm.neurons import NeuronLinear, PreparedLinear, activate, make_neuron_models
-from ctm.readout import certainty_of, energy_of, make_energy_head, project
-from ctm.senses import Observed, add_attention, add_backbone, observe
+from ctm.senses import Observed, add_attention, add_backbone, add_keys, observe
 from ctm.synapses import make_synapses, prepare_entry
-from ctm.types import Output, Sync, Thought, Trace
-
-MOST_PARAMETERS = 1_000_000_000  # 4 GB of weights
+from ctm.thinker import Thinker, uniform
+from ctm.types import Output, Sync, Trace
 
 
 @dataclass(frozen=True)
@@ -80,6 +73,11 @@ class State:
         return self.z.T
 
     @property
+    def latent(self) -> Float[Tensor, "B S"]:
+        """What the answer is read from."""
+        return self.sync_out
+
+    @property
     def sync_out(self) -> Float[Tensor, "B S"]:
         return self.out.value.T
 
@@ -88,28 +86,10 @@ class State:
         return None if self.action is None else self.action.value.T
 
 
-class ContinuousThoughtMachine(nn.Module):
-    """A machine built from its config.
+class ContinuousThoughtMachine(Thinker):
+    """A machine built from its config."""
 
-    Args:
-        config: the published constructor keys.
-        in_features: channels of a picture, or features of a raw input; not needed for sequences of symbols.
-        seed: draws start weights and neuron pairs; the global random state is left alone.
-
-    Raises:
-        ValueError: the config asks for more than 1e9 parameters (nothing is allocated then), or lacks `in_features`.
-    """
-
-    def __init__(self, config: CTMConfig, in_features: int | None = None, seed: int = 0):
-        super().__init__()
-        self.config = config
-        self.in_features = in_features
-        self.positions, _ = config.answer_shape
-        if torch.get_default_device().type != "meta":
-            refuse_absurd_size(config, in_features)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            self._build(config, in_features, torch.Generator().manual_seed(seed))
+    config: CTMConfig
 
     def _build(self, config: CTMConfig, in_features: int | None, generator: torch.Generator) -> None:
         neurons, width, attends = config.d_model, config.d_input, config.heads > 0
@@ -130,7 +110,8 @@ class ContinuousThoughtMachine(nn.Module):
 
         channels = add_backbone(self, config, in_features)
         if attends:
-            add_attention(self, config, channels, config.synch_size(config.n_synch_action))
+            add_keys(self, config, channels)
+            add_attention(self, config, config.synch_size(config.n_synch_action))
         observed = width if attends else channels
         self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
@@ -138,18 +119,9 @@ class ContinuousThoughtMachine(nn.Module):
             deep=config.deep_nlms, normalise=config.do_layernorm_nlm, dropout=dropout_nlm,
         )  # fmt: skip
         self.output_projector = nn.Sequential(nn.Linear(config.synch_size(config.n_synch_out), config.out_dims))
-        if config.energy_head_enabled:
-            self.energy_proj = make_energy_head(config.synch_size(config.n_synch_out), config.energy_hidden_dim)
-
-    # --- the three functions -------------------------------------------------------------------------------------
+        self._add_energy_head(config.synch_size(config.n_synch_out))
 
     def encode(self, inputs: Tensor) -> Features:
-        """See the input, and make ready what stays the same in a thought.
-
-        Args:
-            inputs: pictures (B, c, h, w), symbols or signs (B, N), raw features (B, F), or frames as `ctm.phases.pack`
-                makes them, as the backbone has it.
-        """
         return Features(
             **vars(observe(self, inputs, partial(prepare_entry, self.synapses))),
             neuron_layers=tuple(
@@ -160,12 +132,7 @@ class ContinuousThoughtMachine(nn.Module):
         )
 
     def begin(self, features: Features, room: int | None = None) -> State:
-        """The learned start of a thought; the output synchronisation already counts the start state, as published.
-
-        Args:
-            features: from `encode`.
-            room: ticks to reserve memory for; those of the whole thought when not given.
-        """
+        """The learned start; the output synchronisation already counts the start state, as published."""
         room = features.ticks if room is None else room
         z = self.start_activated_state.unsqueeze(1).expand(-1, features.batch)
         window = self.start_trace.unsqueeze(2).expand(-1, -1, features.batch)
@@ -182,35 +149,13 @@ class ContinuousThoughtMachine(nn.Module):
         answer, certainty, energy = self._read(state.out.value)
         return state, Output(answer.T, certainty.T, energy)
 
-    # --- the fold ------------------------------------------------------------------------------------------------
-
-    def forward(self, inputs: Tensor, *, energy_reaches_trunk: bool = False) -> Thought:
-        """All ticks of a thought.
-
-        What is said does not act back on what is thought, so it is worked out for all ticks at once, after the last.
-
-        Args:
-            inputs: as for `encode`.
-            energy_reaches_trunk: let gradients of the energy flow into the machine, not only into its energy head.
-        """
-        features = self.encode(inputs)
-        state = self.begin(features)
-        activations = []
+    def _unroll(self, features: Features) -> Float[Tensor, "T S B"]:
+        """The output synchronisation of all ticks at once."""
+        state, activations = self.begin(features), []
         for _ in range(features.ticks):
             state = self._advance(state, features)
             activations.append(state.z)
-        products = features.out.products(torch.stack(activations))
-        sync = synchronisation.unroll(products, state.out, features.out.rate)
-        answer, certainty, energy = self._read(sync, energy_reaches_trunk)
-        certainty = certainty.mean(1).T
-        return Thought(
-            answers=answer.permute(2, 1, 0),
-            certainties=torch.stack((1 - certainty, certainty), 1),
-            energies=None if energy is None else energy.T,
-            listening=features.listening,
-        )
-
-    # --- parts ---------------------------------------------------------------------------------------------------
+        return synchronisation.unroll(features.out.products(torch.stack(activations)), state.out, features.out.rate)
 
     def _advance(self, state: State, features: Features) -> State:
         """All of a tick that acts on the next tick: look, connect, remember, activate."""
@@ -225,16 +170,6 @@ class ContinuousThoughtMachine(nn.Module):
         z = activate(features.neuron_layers, trace.window).to(state.z.dtype)
         return State(trace, z, action, state.out, attention, state.ticks + 1)
 
-    def _read(
-        self, sync: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False
-    ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
-        answer = project(self.output_projector[0], sync).float()
-        certainty = certainty_of(answer, self.positions)
-        if not self.config.energy_head_enabled:
-            return answer, certainty, None
-        felt = sync if energy_reaches_trunk else sync.detach()
-        return answer, certainty, energy_of(self.energy_proj, felt).float()
-
     def _pairing(self, place: str) -> Pairing:
         left, right = (getattr(self, f"{place}_neuron_indices_{side}") for side in ("left", "right"))
         kind = self.config.neuron_select_type
@@ -243,23 +178,3 @@ class ContinuousThoughtMachine(nn.Module):
         left, right = synchronisation.pair_up(kind, left, right)
         rate = synchronisation.retention(getattr(self, f"decay_params_{place}"))
         return Pairing(left.to(rate.device), right.to(rate.device), rate)
-
-
-def uniform(bound: float, *shape: int) -> Tensor:
-    return torch.empty(shape).uniform_(-bound, bound)
-
-
-def count_parameters(config: CTMConfig, in_features: int | None = None) -> int:
-    """Number of parameters and buffers of a machine, without allocating any."""
-    with torch.device("meta"):
-        machine = ContinuousThoughtMachine(config, in_features)
-    return sum(tensor.numel() for tensor in machine.state_dict().values())
-
-
-def refuse_absurd_size(config: CTMConfig, in_features: int | None) -> None:
-    count = count_parameters(config, in_features)
-    if count > MOST_PARAMETERS:
-        raise ValueError(
-            f"This config asks for {count / 1e9:.1f} billion parameters; at most {MOST_PARAMETERS / 1e9:.0f} billion "
-            "are accepted. Lower d_model, d_input, memory_length, memory_hidden_dims or n_synch_out."
-        )

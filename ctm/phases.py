@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ctm.backbones import MNISTBackbone
-from ctm.config import CTMConfig
+from ctm.config import MOST_TICKS, CTMConfig
 from ctm.observation import Scene
 from ctm.synapses import Entry
 
@@ -26,7 +26,6 @@ INDICES, OPERATORS = 50, 2  # codes 0 to 49: an index of the question
 PLUS, MINUS, PICTURE, NOTHING = -1, -2, -3, -4  # the codes of operators are the published ones
 CODES = INDICES - NOTHING  # so a code is a row of a table, from its end where it is negative
 SIDE = 32
-MOST_TICKS = 2_000  # of a thought
 
 
 def pack(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ctm import phases
 from ctm.backbones import make_backbone
-from ctm.config import CTMConfig
+from ctm.config import Config, CTMConfig, LSTMConfig
 from ctm.observation import Scene, prepare_scene
 from ctm.phases import SIDE, Glance, Schedule, Timetable, codes_table, prepare_schedule
 from ctm.positions import POSITIONS
@@ -70,7 +70,7 @@ class Observed:
         return replace(self, batch=len(rows), listening=listening, observation=observation)
 
 
-def add_backbone(thinker: nn.Module, config: CTMConfig, in_features: int | None) -> int:
+def add_backbone(thinker: nn.Module, config: Config, in_features: int | None) -> int:
     """Give a thinker what it sees through; returns the number of channels that it then sees."""
     if config.is_phased:
         phases.add_backbones(thinker, config.d_input)
@@ -81,9 +81,13 @@ def add_backbone(thinker: nn.Module, config: CTMConfig, in_features: int | None)
     return channels
 
 
-def add_attention(thinker: nn.Module, config: CTMConfig, channels: int, query: int) -> None:
-    """Give a thinker attention over `channels` features, asked by `query` numbers."""
+def add_keys(thinker: nn.Module, config: CTMConfig | LSTMConfig, channels: int) -> None:
+    """Give a thinker what makes keys and values of `channels` features."""
     thinker.kv_proj = nn.Sequential(nn.Linear(channels, config.d_input), nn.LayerNorm(config.d_input))
+
+
+def add_attention(thinker: nn.Module, config: CTMConfig | LSTMConfig, query: int) -> None:
+    """Give a thinker attention that is asked by `query` numbers."""
     thinker.q_proj = nn.Linear(query, config.d_input)
     thinker.attention = nn.MultiheadAttention(config.d_input, config.heads, config.dropout, batch_first=True)
 
@@ -129,4 +133,4 @@ def look_at(thinker: Any, places: Float[Tensor, "B N E"]) -> Scene:
     return prepare_scene(places, thinker.attention, thinker.q_proj, dropout)
 
 
-__all__ = ["Observed", "Steady", "add_attention", "add_backbone", "observe", "see"]
+__all__ = ["Observed", "Steady", "add_attention", "add_backbone", "add_keys", "observe", "see"]

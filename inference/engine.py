@@ -6,13 +6,13 @@ with the lowest energy it visited (without an energy head: of the most certain o
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, no_type_check
+from typing import Any, Literal, no_type_check
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine, Output, State
+from ctm import Output, Thinker
 from inference.history import History, first, score_of
 from inference.policies import Policy
 
@@ -26,7 +26,7 @@ class Tick:
     number: int  # from 1
     rows: Int[Tensor, " A"]
     output: Output  # of these rows
-    state: State  # of these rows
+    state: Any  # of these rows
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
     best_tick: Int[Tensor, " A"]  # the tick so far, from 1, that would answer for these rows if no rule fired
@@ -67,7 +67,7 @@ class Engine:
             head the highest certainty.
     """
 
-    machine: ContinuousThoughtMachine
+    machine: Thinker
     policy: Policy
     min_ticks: int = 1
     max_ticks: int | None = None

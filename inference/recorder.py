@@ -29,7 +29,7 @@ class Frame:
     @classmethod
     def of(cls, tick: Tick) -> "Frame":
         output = tick.output
-        wide = {name: getattr(tick.state, name) for name in CHANNELS}
+        wide = {name: getattr(tick.state, name, None) for name in CHANNELS}
         return cls(
             rows={row: index for index, row in enumerate(tick.rows.tolist())},
             logits=to_numpy(output.answer.unflatten(1, (output.certainty.size(1), -1))),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine
+from ctm import Thinker
 from inference.engine import Engine, Tick, Verdict
 from inference.policies import Policy
 from inference.recorder import Frame, Recorder
@@ -55,7 +55,7 @@ class Together:
         limit: seconds that a batch may take.
     """
 
-    def __init__(self, machine: ContinuousThoughtMachine, most: int = MOST, limit: float = LIMIT):
+    def __init__(self, machine: Thinker, most: int = MOST, limit: float = LIMIT):
         self.machine, self.most, self.limit = machine, most, limit
         self._line: deque[Asked] = deque()
         self._changes, self._busy = threading.Lock(), threading.Lock()

@@ -1,6 +1,7 @@
 """The command line of training. Like `app.py` it only puts parts together, so it alone may name both training and inference.
 
 python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
+python -m training size configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finish RUN [--out FOLDER]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
@@ -22,15 +23,15 @@ from typing import Any
 
 import torch
 
-from ctm import ContinuousThoughtMachine
+from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load, save
-from ctm.machine import count_parameters
 from ctm.stores import HubStore, Unavailable
 from ctm.stores.base import is_whole
+from ctm.thinkers import count_parameters
 from inference.calibration import Replay, replay, thresholds_for
 from inference.history import History
 from inference.policies import Policy, parse
-from training.card import write_card
+from training.card import title_of, write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
 from training.endings import explain
 from training.estimate import estimate
@@ -84,6 +85,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--restart", action="store_true", help="start over instead of going on")
     command.set_defaults(run_command=do_train)
     command = commands.add_parser(
+        "size", help="print the number of parameters of a recipe's machine; nothing is allocated"
+    )
+    command.add_argument("recipe", type=Path, help="a YAML file of configs/")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. model.d_model=128")
+    command.set_defaults(run_command=do_size)
+    command = commands.add_parser(
         "estimate", help="measure a few steps of a recipe; the last line printed is one JSON object"
     )
     command.add_argument("recipe", type=Path, help="a YAML file of configs/")
@@ -114,6 +121,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--policy", help="halting rule, e.g. 'energy<-3' (default: the checkpoint's own)")
     command.set_defaults(run_command=do_evaluate)
     return made
+
+
+def do_size(args: argparse.Namespace) -> None:
+    config = read_recipe(args.recipe, args.overrides)
+    task = config.make_task()
+    print(count_parameters(config.machine(task), task.shape().in_features))
 
 
 def do_estimate(args: argparse.Namespace) -> None:
@@ -171,7 +184,7 @@ def telling(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def beginning(name: str, folder: RunFolder | None) -> ContinuousThoughtMachine:
+def beginning(name: str, folder: RunFolder | None) -> Thinker:
     """The machine that `init_from` names; only its weights and config are read. `folder` notes which it was."""
     if name.startswith("hub:"):
         store = HubStore()
@@ -278,9 +291,8 @@ def finish(folder: RunFolder, out: Path | None) -> None:
         "training": training_note(config, folder, steps[-1]),
     }
     parameters = count_parameters(machine.config, machine.in_features)
-    card = write_card(
-        f"CTM, {task.title.lower()}", machine.config.published(), task.describe(), halting, metrics, parameters
-    )
+    published = machine.config.published()
+    card = write_card(title_of(published, task.title), published, task.describe(), halting, metrics, parameters)
     saved = save(Checkpoint(machine, task.describe(), halting, metrics, card), out or folder.finished)
     folder.say("finished", steps[-1], config.train.steps, checkpoint=str(saved))
     for evaluation in evaluations:

@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from ctm.config import backbone_of
+from ctm.config import backbone_of, kind_of
 
 PICTURE = "accuracy.png"
 KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
+THINKERS = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
 
 CREDIT = """\
 ## Credits
@@ -45,9 +46,7 @@ def write_card(
     parts = [
         front_matter(title, task, metrics),
         f"# {title}\n",
-        f"A Continuous Thought Machine of {parameters:,} parameters: {config['d_model']} neurons that each remember "
-        f"{config['memory_length']} ticks, thinking for up to {config['iterations']} ticks about the task "
-        f"*{task['task']}* through the backbone `{backbone_of(config)}`.\n",
+        f"{described(config, parameters)} about the task *{task['task']}* through the backbone `{backbone_of(config)}`.\n",
         measured(metrics),
         f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
         halting_section(halting),
@@ -56,6 +55,28 @@ def write_card(
         CITATION,
     ]
     return "\n".join(part for part in parts if part)
+
+
+def title_of(config: dict[str, Any], task: str) -> str:
+    """What a checkpoint is called: what thinks, and about what."""
+    return f"{THINKERS[kind_of(config)]}, {task.lower()}"
+
+
+def described(config: dict[str, Any], parameters: int) -> str:
+    """What it is, of which size, and for how long it thinks."""
+    width, ticks = config["d_model"], config.get("iterations", 1)
+    match kind_of(config):
+        case "lstm":
+            layers = f"{config['num_layers']} layer{'s' if config['num_layers'] > 1 else ''} of {width} units"
+            return f"An LSTM baseline of {parameters:,} parameters: {layers}, thinking for up to {ticks} ticks"
+        case "ff":
+            return (
+                f"A feed-forward baseline of {parameters:,} parameters: one hidden layer of {width} units, asked once"
+            )
+    return (
+        f"A Continuous Thought Machine of {parameters:,} parameters: {width} neurons that each remember "
+        f"{config['memory_length']} ticks, thinking for up to {ticks} ticks"
+    )
 
 
 def front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ctm.config import CTMConfig
+from ctm.config import CONFIGS, Config, read_config
 from ctm.convert import read_yaml
 from ctm.files import read_text
 from ctm.settings import Settings, plainly, short
@@ -123,10 +123,10 @@ class PublishConfig(Settings):
 
 
 class RunConfig(Settings):
-    """A whole run. `model` holds published constructor keys; the task fills in what it determines."""
+    """A whole run. `model` holds a kind and published constructor keys; the task fills in what it determines."""
 
     task: dict[str, Any] = Field(description="kind, and the task's own settings")
-    model: dict[str, Any] = Field(default_factory=dict, description="constructor keys of the machine")
+    model: dict[str, Any] = Field(default_factory=dict, description="kind (ctm, lstm or ff), and its constructor keys")
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
@@ -159,14 +159,18 @@ class RunConfig(Settings):
         """The settings as plain data, without what belongs to one machine or account."""
         return self.model_dump(mode="json", exclude={"publish", "init_from"})
 
-    def machine(self, task: Task) -> CTMConfig:
+    def machine(self, task: Task) -> Config:
         """The machine's config: the recipe's keys over the task's."""
         shape = task.shape()
         fixed = {"out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper, **shape.fixed}
         for key in fixed.keys() & self.model.keys():
             raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
+        kind = self.model.get("kind", "ctm")
+        known = CONFIGS[kind].model_fields.keys() if isinstance(kind, str) and kind in CONFIGS else fixed.keys()
+        if foreign := sorted(fixed.keys() - known):
+            raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
         defaults = {"backbone_type": shape.backbone, "energy_head_enabled": self.loss.energy != "none"}
-        return CTMConfig.read(defaults | self.model | fixed, "model")
+        return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ctm.machine import count_parameters
+from ctm.thinkers import count_parameters
 from training.config import RunConfig
 from training.loop import measure
 from training.saving import size_of

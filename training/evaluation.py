@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine
+from ctm import Thinker
 from ctm.readout import certainty_of
 from ctm.types import may_answer
 from training.reading import Reading
@@ -39,7 +39,7 @@ class Curves:
 
 
 @torch.inference_mode()
-def curves_of(machine: ContinuousThoughtMachine, reading: Reading, batches: Iterable[Batch]) -> Curves:
+def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Curves:
     """Think about all samples to the last tick.
 
     Where the input says how many ticks a thought takes, the last one stands for those that a batch takes less than others.

@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine
+from ctm import Thinker, make
 from ctm.types import may_answer
 from training.config import OptimConfig, RunConfig
 from training.evaluation import curves_of, live_figures, summarise
@@ -43,7 +43,7 @@ def train(
     folder: RunFolder,
     *,
     resume: bool = True,
-    start: ContinuousThoughtMachine | None = None,
+    start: Thinker | None = None,
     on_save: Callable[[int], None] | None = None,
 ) -> bool:
     """Train until the last step, until SIGTERM or SIGINT asks to stop, or until its time is over; then the step is saved.
@@ -86,7 +86,7 @@ def train(
 
 def assemble(
     config: RunConfig,
-) -> tuple[Accelerator, Task, ContinuousThoughtMachine, torch.optim.Optimizer]:
+) -> tuple[Accelerator, Task, Thinker, torch.optim.Optimizer]:
     """The parts of a run, not yet on their device."""
     accelerator = Accelerator(
         mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
@@ -98,12 +98,12 @@ def assemble(
             "processors train.device=cpu and ACCELERATE_USE_CPU=true in the environment."
         )
     task = config.make_task()
-    machine = ContinuousThoughtMachine(config.machine(task), task.shape().in_features, config.train.seed)
+    machine = make(config.machine(task), task.shape().in_features, config.train.seed)
     freeze(machine, config.train.frozen)
     return accelerator, task, machine, make_optimizer(machine, config.optim)
 
 
-def measure(config: RunConfig, steps: int) -> tuple[ContinuousThoughtMachine, list[float], float]:
+def measure(config: RunConfig, steps: int) -> tuple[Thinker, list[float], float]:
     """Seconds that each of some steps takes, after one that warms up, and an evaluation; the machine they were taken with."""
     accelerator, task, machine, optimizer = assemble(config)
     model, optimizer = accelerator.prepare(machine, optimizer)
@@ -117,7 +117,7 @@ def measure(config: RunConfig, steps: int) -> tuple[ContinuousThoughtMachine, li
     return machine, seconds[1:], time.monotonic() - began
 
 
-def begin_with(machine: ContinuousThoughtMachine, start: ContinuousThoughtMachine, takes: str = "all") -> None:
+def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
     """Give a new machine the weights of another: its core, or all, when only an energy head may be new.
 
     Raises:
@@ -143,7 +143,7 @@ def core_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name.startswith(CORE) or PAIRS in name}
 
 
-def freeze(machine: ContinuousThoughtMachine, frozen: str) -> None:
+def freeze(machine: Thinker, frozen: str) -> None:
     """Keep the core from learning, where `frozen` says so.
 
     Raises:
@@ -263,7 +263,7 @@ def clip(accelerator: Accelerator, model, largest: float) -> dict[str, float]:
     return norms
 
 
-def make_optimizer(machine: ContinuousThoughtMachine, config: OptimConfig) -> torch.optim.AdamW:
+def make_optimizer(machine: Thinker, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only."""
     learning = [p for p in machine.parameters() if p.requires_grad]
     matrices, vectors = [p for p in learning if p.dim() > 1], [p for p in learning if p.dim() <= 1]

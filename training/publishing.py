@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from ctm import CTMConfig
+from ctm import read_config
 from ctm.checkpoint import CARD, NOTES, count_weights
 from ctm.files import read_json
 from ctm.stores import Destination
-from training.card import PICTURE, picture, write_card
+from training.card import PICTURE, picture, title_of, write_card
 from training.config import PublishConfig
 from training.outbox import BETWEEN, LIVE, Entry, Outbox, Publisher
 from training.runs import RunFolder
@@ -73,9 +73,9 @@ def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[s
     if "evaluations" not in notes["metrics"]:
         training = {"command": folder.command(), "steps": step}
         notes["metrics"] = {"evaluations": [], "training": training, "validation": folder.last_validation()}
-    config = CTMConfig.read(read_json(checkpoint / "config.json"), "config.json")
+    config = read_config(read_json(checkpoint / "config.json"), "config.json")
     card = write_card(
-        f"CTM, {task_of(notes['task']).title.lower()}", config.published(), **notes,
+        title_of(config.published(), task_of(notes["task"]).title), config.published(), **notes,
         parameters=count_weights(checkpoint), repo=repo,
     )  # fmt: skip
     drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}

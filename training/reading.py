@@ -38,16 +38,21 @@ class Reading(ABC):
 
 @dataclass(frozen=True)
 class AtEveryTick(Reading):
-    """All positions of the answer are chosen anew at every tick."""
+    """All positions of the answer are chosen anew at every tick.
+
+    All of them are learned, but where the first ones are only the way to the last, only the last need be right.
+    """
 
     positions: int
+    judged: int | None = None  # how many of the last positions must be right; all where it is not said
 
     def loss(self, logits, targets, certainty, kind, lookahead, share, counts=None):
         losses = per_tick(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
         return trunk_loss(kind, losses, certainty, share, counts)
 
     def right(self, logits, targets):
-        return is_right(logits.unflatten(1, (self.positions, -1)), targets)
+        first = 0 if self.judged is None else self.positions - self.judged
+        return is_right(logits.unflatten(1, (self.positions, -1))[:, first:], targets[:, first:])
 
     def answers(self, choices):
         return choices.tolist()

@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ctm import ContinuousThoughtMachine
+from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load_weights
 from training.config import RunConfig
 from training.runs import RunFolder
@@ -35,7 +35,7 @@ class Progressing:
 def save_step(
     config: RunConfig,
     task: Task,
-    machine: ContinuousThoughtMachine,
+    machine: Thinker,
     folder: RunFolder,
     progress: Progressing,
     state: Any,
@@ -63,7 +63,7 @@ def energy_note(config: RunConfig) -> dict[str, Any]:
     return {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"}
 
 
-def load_newest(folder: RunFolder, machine: ContinuousThoughtMachine) -> Any:
+def load_newest(folder: RunFolder, machine: Thinker) -> Any:
     """Give a machine the weights of the newest saved step that can be read, and return what was saved beside them.
 
     Raises:
@@ -96,7 +96,7 @@ def set_random_state(state: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def size_of(machine: ContinuousThoughtMachine) -> int:
+def size_of(machine: Thinker) -> int:
     """Bytes that a saved step takes: weights, and two moments of the optimiser."""
     return 3 * sum(tensor.numel() * tensor.element_size() for tensor in machine.state_dict().values())
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ctm.config import BACKBONES, PHASED, CTMConfig
+from ctm.config import BACKBONES, CONFIGS, PHASED, KindConfig
 from ctm.settings import Settings, short
 from training.config import FinishConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
 from training.tasks import registry
@@ -24,14 +24,16 @@ EXPECTED: dict[Kind, tuple[Any, str]] = {
     "choice": (str, "one of its choices"),
     "text": (str, "a text"),
 }
-GROUPS: dict[str, tuple[str, type[Settings]]] = {
-    "model": ("The machine", CTMConfig),
-    "loss": ("The loss", LossConfig),
-    "optim": ("The optimiser", OptimConfig),
-    "train": ("The loop", TrainConfig),
-    "finish": ("After the last step", FinishConfig),
+GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
+    "model": ("The machine", (KindConfig, *CONFIGS.values())),
+    "loss": ("The loss", (LossConfig,)),
+    "optim": ("The optimiser", (OptimConfig,)),
+    "train": ("The loop", (TrainConfig,)),
+    "finish": ("After the last step", (FinishConfig,)),
 }
-FIRST = ("train.steps", "train.batch_size", "optim.lr", "model.iterations", "model.d_model", "train.seed")  # unfolded
+FIRST = (  # unfolded
+    "train.steps", "train.batch_size", "optim.lr", "model.kind", "model.iterations", "model.d_model", "train.seed",
+)  # fmt: skip
 FOLLOWS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # from the task and the loss
 
 
@@ -79,11 +81,16 @@ def fields() -> list[Field]:
     ]
     of_runs = [
         field_of(f"{group}.{name}", info)
-        for group, (_, settings) in GROUPS.items()
-        for name, info in settings.model_fields.items()
+        for group in GROUPS
+        for name, info in settings_of(group).items()
         if name not in FOLLOWS
     ]
     return [field for field in (*of_tasks, *of_runs) if field is not None]
+
+
+def settings_of(group: str) -> dict[str, FieldInfo]:
+    """The settings of a group; those of the machine are of all kinds."""
+    return {name: info for owner in reversed(GROUPS[group][1]) for name, info in owner.model_fields.items()}
 
 
 def field_of(name: str, info: FieldInfo, task: str = "") -> Field | None:
@@ -123,7 +130,8 @@ def values_of(config: RunConfig) -> dict[str, Any]:
     task = config.make_task()
     groups = config.model_dump(mode="json")
     groups["task"] = task.settings.model_dump(mode="json")
-    groups["model"] = config.machine(task).model_dump(mode="json")
+    machine = config.machine(task)
+    groups["model"] = {"kind": machine.kind, **machine.model_dump(mode="json")}
     found = {}
     for field in fields():
         if field.task in ("", config.task["kind"]):
@@ -146,7 +154,19 @@ def changes_of(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{short(min(map(str, odd)))} is no setting of this form.")
     before = values_of(config)
     read = {name: mine[name].read(value) for name, value in given.items()}
-    return {name: value for name, value in read.items() if value != before[name]}
+    changes = {name: value for name, value in read.items() if value != before[name]}
+    kind = changes.get("model.kind")
+    if not isinstance(kind, str) or kind not in CONFIGS:
+        return changes
+    chosen = {mine[name].label: value for name, value in changes.items() if mine[name].group == "model"}
+    others = {name: value for name, value in changes.items() if mine[name].group != "model"}
+    return others | {"model": model_of(kind, config.model | chosen)}
+
+
+def model_of(kind: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen of a machine that becomes one of another kind, as far as that knows such settings."""
+    known = CONFIGS[kind].model_fields
+    return {"kind": kind} | {name: value for name, value in chosen.items() if name in known and value is not None}
 
 
 def side_by_side(runs: Sequence[tuple[str, RunConfig]]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ctm.checkpoint import Checkpoint, load
+from ctm.config import most_ticks
 from inference import parse
 from inference.together import MOST, Together
 from training.tasks import Task
@@ -78,7 +79,7 @@ class Services:
     def info(self, name: str) -> CheckpointInfo:
         """What to offer for a checkpoint on this machine; its weights are not loaded."""
         task, told = self.models.here(name)
-        iterations = told["config"]["iterations"]
+        iterations = most_ticks(told["config"])
         return CheckpointInfo(
             name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, hint=task.hint,
             examples=task.examples(), policies=policies_of(told["halting"], iterations), iterations=iterations,
@@ -168,10 +169,9 @@ class Services:
             self._make_room(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
         checkpoint = load(self.models.verified(name))
         config = checkpoint.machine.config
-        if config.iterations * config.out_dims > LARGEST_THOUGHT:
-            raise ValueError(
-                f"Its thoughts are too large to be shown: {config.iterations:,} ticks of {config.out_dims:,} numbers."
-            )
+        ticks = most_ticks(config.published())
+        if ticks * config.out_dims > LARGEST_THOUGHT:
+            raise ValueError(f"Its thoughts are too large to be shown: {ticks:,} ticks of {config.out_dims:,} numbers.")
         task = task_for(checkpoint.task, config.published(), purpose)
         return Loaded(checkpoint, task, stamp, Together(checkpoint.machine, self.most))
 
@@ -224,7 +224,7 @@ class Services:
             ValueError: one sentence for whoever gave the input.
         """
         loaded = self._load(name)
-        task, iterations = loaded.task, loaded.checkpoint.machine.config.iterations
+        task, iterations = loaded.task, most_ticks(loaded.checkpoint.machine.config.published())
         if isinstance(given, str) and len(given) > LONGEST_TEXT:
             raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
         if isinstance(given, str) is not (task.takes == "text"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CARD, CONFIG, weight_files
-from ctm.config import CTMConfig
+from ctm.config import read_config
 from ctm.files import read_json, read_text
 from ctm.notes import LARGEST as SMALL
 from ctm.notes import read_notes
@@ -106,5 +106,5 @@ def read_all(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file that is far too large, or not what it should be.
     """
-    config = CTMConfig.read(read_json(folder / CONFIG, most=SMALL), CONFIG).published()
+    config = read_config(read_json(folder / CONFIG, most=SMALL), CONFIG).published()
     return {"config": config, **read_notes(folder), "card": read_text(folder / CARD, most=SMALL)}

@@ -22,13 +22,13 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils import disable_progress_bars, httpx
 
 from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of
-from ctm.config import CTMConfig
+from ctm.config import read_config
 from ctm.files import read_json
-from ctm.machine import refuse_absurd_size
 from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, describe_folder, is_whole, read_all
 from ctm.stores.cache import counter, digest_of, looks_like_ours, recall, remember, verified
 from ctm.stores.names import COMMIT, HubName
 from ctm.stores.refusals import refusal
+from ctm.thinkers import refuse_absurd_size
 
 LARGEST = 5 * 2**30  # bytes; weights of the largest machine that is accepted
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -130,7 +130,7 @@ class HubStore:
                 return verified(here)
             files = siblings(info)
             folder = self._fetch_notes(pinned, files)
-            refuse_absurd_size(CTMConfig.read(read_all(folder)["config"], CONFIG), 3)
+            refuse_absurd_size(read_config(read_all(folder)["config"], CONFIG), 3)
             self._fetch_weights(pinned, self._weights_of(pinned, files), files, watch)
             remember(self._ref(wanted), pinned.revision or "")
             return verified(folder)

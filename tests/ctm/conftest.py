@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm import Thinker, make, read_config
 from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
-from ctm.config import PHASED
+from ctm.config import CONFIGS, PHASED
 from ctm.phases import MINUS, PLUS, SIDE, pack
 
 torch.set_num_threads(1)  # machines this small only make threads wait for each other
@@ -72,11 +72,12 @@ def parted(folder):
     return folder
 
 
-def build(seed: int = 0, **changes) -> ContinuousThoughtMachine:
+def build(seed: int = 0, kind: str = "ctm", **changes) -> Thinker:
     """A lively machine: no weight rests at a neutral value, such as a bias or a decay of 0."""
-    config = CTMConfig.read(TINY | changes)
+    known = {key: value for key, value in TINY.items() if key in CONFIGS[kind].model_fields}
+    config = read_config({"kind": kind} | known | changes)
     pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
-    machine = ContinuousThoughtMachine(config, 3 if pictures else 5, seed=seed)
+    machine = make(config, 3 if pictures else 5, seed=seed)
     noise = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, parameter in machine.named_parameters():
@@ -88,7 +89,7 @@ def build(seed: int = 0, **changes) -> ContinuousThoughtMachine:
     return machine.eval()
 
 
-def draw_inputs(machine: ContinuousThoughtMachine, batch: int = 3, seed: int = 0) -> torch.Tensor:
+def draw_inputs(machine: Thinker, batch: int = 3, seed: int = 0) -> torch.Tensor:
     draws = torch.Generator().manual_seed(seed + 2)
     kind = machine.config.backbone_type
     if kind.startswith("tokens"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm.config import PHASED
-from ctm.phases import CODES, MOST_TICKS, NOTHING, PICTURE, PLUS, pack
+from ctm.config import MOST_TICKS, PHASED
+from ctm.phases import CODES, NOTHING, PICTURE, PLUS, pack
 from inference import Engine, parse
 from inference.calibration import replay
 from inference.history import first

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 from ctm import CTMConfig
 from ctm.backbones import ParityBackbone, ResNet, TokensBackbone, make_backbone
 from ctm.config import BACKBONES, RESNETS
-from ctm.machine import count_parameters
 from ctm.positions import LearnableFourier, MultiLearnableFourier, Rotational, Rotational1D, rotations
+from ctm.thinkers import count_parameters
 
 
 def turned(vector, degrees):

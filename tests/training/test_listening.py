@@ -14,6 +14,7 @@ from training.__main__ import history_of
 from training.evaluation import Curves, curves_of, live_figures, summarise
 from training.fitting import felt, fit_energy
 from training.losses import energy_loss, trunk_loss
+from training.reading import AtEveryTick
 from training.tasks.base import Batch
 
 
@@ -35,7 +36,7 @@ def without(curves: Curves, changed: float) -> Curves:
 
 def test_curves_of_batches_of_several_lengths_count_from_where_all_is_heard():
     machine = build(**SHOWN)
-    curves = curves_of(machine, samples())
+    curves = curves_of(machine, AtEveryTick(1), samples())
     assert curves.listening.tolist() == [HEARD[0]] * 3 + HEARD
     assert curves.right.shape == (9, max(HEARD) + 4) and not (curves.right & ~curves.counts).any()
     alone = machine(samples()[0].inputs)
@@ -45,7 +46,7 @@ def test_curves_of_batches_of_several_lengths_count_from_where_all_is_heard():
 
 def test_figures_thresholds_and_replays_do_not_see_the_ticks_before():
     """What was said there is made most certain and most wrong, or least so: nothing changes."""
-    curves = curves_of(build(**SHOWN), samples())
+    curves = curves_of(build(**SHOWN), AtEveryTick(1), samples())
     loud, quiet = without(curves, 1.0), without(curves, -1.0)
     assert summarise(loud) == summarise(quiet)
     assert live_figures(loud, 0.0) == live_figures(quiet, 0.0)
@@ -69,8 +70,8 @@ def test_losses_are_those_of_the_ticks_that_count(kind):
 
 def test_the_energy_is_fitted_where_answers_count():
     machine, batches = build(**SHOWN), samples()
-    sync, _, counts = felt(machine, batches)
+    sync, _, counts = felt(machine, AtEveryTick(1), batches)
     assert counts.sum(1).tolist() == [4] * 3 + [max(HEARD) + 4 - heard for heard in HEARD]
     assert sync.shape[:2] == counts.shape
-    said = fit_energy(machine, batches, "calibrated", 1.0, 20, 0)
+    said = fit_energy(machine, AtEveryTick(1), batches, "calibrated", 1.0, 20, 0)
     assert said["n"] == 9 and said["loss_after"] <= said["loss_before"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,30 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert figures(broken) == figures(straight)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "ff"])
+def test_baselines_learn_and_go_on_exactly_as_they_would_have(kind, tmp_path):
+    model = {"kind": kind, "d_model": 16, "dropout": 0.1}
+    model |= {"iterations": 3, "d_input": 8, "heads": 2, "num_layers": 2} if kind == "lstm" else {}
+    config = RunConfig.read(TINY | {"task": {"kind": "parity", "length": 2}, "model": model}).changed(
+        {"train.steps": 60, "train.save_every": 30, "train.batch_size": 32, "train.eval_every": 60, "optim.lr": 0.02}
+    )
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    assert train(config, straight)
+    losses = [line["loss"] for line in figures(straight) if "loss" in line]
+    assert losses[-1] < 0.7 * losses[0]
+    shutil.copytree(straight.path, broken.path)
+    shutil.rmtree(broken.checkpoint(60).parent / broken.checkpoint(60).name)
+    assert broken.steps() == [30] and train(config, broken)
+    ours, theirs = weights(broken, 60), weights(straight, 60)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_task_that_needs_a_machine_says_so():
+    values = {"task": {"kind": "sorting"}, "model": {"kind": "ff", "d_model": 8}}
+    with pytest.raises(ValueError, match=r"The task sorting needs model.heads, which model.kind=ff does not have"):
+        RunConfig.read(values)
 
 
 def test_a_second_request_to_stop_does_not_break_the_save_off(tmp_path, monkeypatch):

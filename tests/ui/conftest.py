@@ -8,8 +8,9 @@ import pytest
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm import make, read_config
 from ctm.checkpoint import Checkpoint, save
+from ctm.config import CONFIGS
 from tests.hub.here import hub
 from training.tasks import make_task
 from ui import page
@@ -25,14 +26,15 @@ SMALL = {
 KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
 
 
-def make_checkpoint(folder: Path, kind: str, **changes) -> Path:
+def make_checkpoint(folder: Path, does: str, **changes) -> Path:
     """An untrained checkpoint of a task."""
-    task = make_task({"kind": kind})
+    task = make_task({"kind": does})
     shape = task.shape()
-    config = SMALL | changes | {
+    known = CONFIGS[changes.get("kind", "ctm")].model_fields
+    config = {key: value for key, value in SMALL.items() if key in known} | changes | {
         "backbone_type": shape.backbone, "out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper,
     }  # fmt: skip
-    machine = ContinuousThoughtMachine(CTMConfig.read(config), shape.in_features).eval()
+    machine = make(read_config(config), shape.in_features).eval()
     rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
     halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}
     return save(Checkpoint(machine, task.describe(), halting), folder)

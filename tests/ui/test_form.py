@@ -12,9 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctm.config import PHASED, PHASES
 from training.config import RunConfig, as_overrides, read_recipe
 from training.tasks import make_task, registry
-from ui.form import FIRST, GROUPS, Field, changes_of, fields, side_by_side, values_of
+from ui.form import FIRST, GROUPS, Field, changes_of, fields, settings_of, side_by_side, values_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -22,11 +23,18 @@ FIELDS = {field.name: field for field in fields()}
 BY_TASK = sorted({field.task for field in FIELDS.values() if field.task})
 LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
 NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
+PHASED_TICKS = tuple(f"model.{name}" for name in PHASES)
 OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
     "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
     "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3,
     "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
 }  # fmt: skip
+
+
+NEEDED = {
+    name: {"model.backbone_type": PHASED, **dict.fromkeys(PHASED_TICKS, 2)} for name in PHASED_TICKS
+}  # beside a field
+NEEDED["model.num_layers"] = {"model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}}
 
 
 def recipe(name: str = "parity-16") -> RunConfig:
@@ -74,7 +82,7 @@ def is_a_sentence(text: str) -> bool:
 
 def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where():
     there = {
-        f"{group}.{name}" for group, (_, owner) in GROUPS.items() for name in owner.model_fields
+        f"{group}.{name}" for group in GROUPS for name in settings_of(group)
     } | {f"task.{name}" for task in registry().values() for name in task.Settings.model_fields}  # fmt: skip
     assert FIELDS.keys() == there - LEFT_OUT - NO_FORM_HOLDS
     assert set(GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
@@ -86,8 +94,7 @@ def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where
 def test_a_field_says_what_its_setting_says(name):
     field = FIELDS[name]
     group, key = name.split(".")
-    owner = registry()[field.task].Settings if field.task else GROUPS[group][1]
-    info = owner.model_fields[key]
+    info = registry()[field.task].Settings.model_fields[key] if field.task else settings_of(group)[key]
     assert info.description and field.help.startswith(info.description) and len(field.help) > 3
     assert field.empty is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
@@ -134,10 +141,10 @@ def test_what_the_form_shows_changes_nothing(name):
     assert changes_of(config, emptied) == {}
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"model.kind"}))
 def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(name, tmp_path):
     field = FIELDS[name]
-    config = recipe_of(field.task or "parity")
+    config = recipe_of(field.task or "parity").changed(NEEDED.get(name, {}))
     value = other(field, values_of(config)[name])
     changes = changes_of(config, values_of(config) | {name: value})
     assert changes == {name: value}
@@ -150,6 +157,22 @@ def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(name, t
     words = as_overrides(changes)
     assert read_recipe(path, words) == changed
     assert read_recipe(path, shlex.split(shlex.join(words))) == changed, "also when they went through a shell"
+
+
+def test_another_kind_of_machine_keeps_what_it_knows_and_drops_the_rest(tmp_path):
+    config = recipe()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    changes = changes_of(config, values_of(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7})
+    lstm = read_recipe(tmp_path / "recipe.yaml", as_overrides(changes))
+    machine = lstm.machine(lstm.make_task())
+    assert machine.kind == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
+    assert machine.d_input == config.machine(config.make_task()).d_input
+    ff = lstm.changed(changes_of(lstm, values_of(lstm) | {"model.kind": "ff"}))
+    assert ff.machine(ff.make_task()).kind == "ff" and changes_of(ff, values_of(ff)) == {}
+    with pytest.raises(ValueError, match=r"`model.memory_length` is missing"):
+        lstm.changed(changes_of(lstm, {"model.kind": "ctm"}))
+    with pytest.raises(ValueError, match=r"Unknown setting `model.memory_length`"):
+        lstm.changed(changes_of(lstm, {"model.memory_length": 3}))
 
 
 def test_a_field_that_may_be_empty_is_emptied():

@@ -41,7 +41,7 @@ def test_of_many_classes_those_are_kept_that_were_ever_likely():
     by_tick = np.exp(np.random.default_rng(0).normal(size=(5, 1, 1000)) * 3)
     by_tick /= by_tick.sum(2, keepdims=True)
     labels = [f"c{index}" for index in range(1000)]
-    choices = choices_of(by_tick, labels)
+    choices = choices_of(by_tick, labels, None)
     assert choices["of"] == 1000 and 8 <= len(choices["labels"]) <= 40
     for row, kept in zip(by_tick[:, 0], choices["probabilities"], strict=True):
         best = np.sort(row)[::-1][:8]

@@ -45,6 +45,19 @@ def test_a_record_is_json_with_one_entry_a_tick(services, name, rule):
     assert record["halted_by"] == "budget" if rule == "energy<-99" else True
 
 
+@pytest.mark.parametrize(("kind", "most"), [("lstm", 6), ("ff", 1)])
+def test_baselines_are_thought_with_too(kind, most, tmp_path):
+    """A feed-forward network thinks one tick and looks nowhere."""
+    make_checkpoint(tmp_path / "digits", "digits", kind=kind)
+    services = services_over(tmp_path)
+    assert services.info("digits").iterations == most
+    record = json.loads(json.dumps(services.think("digits", picture(), "energy<-99"), allow_nan=False))
+    assert record["ticks"] == record["iterations"] == most == len(record["energy"])
+    assert (record["attention"] is None) is (kind == "ff")
+    assert len(base64.b64decode(record["activity"]["data"])) == most * record["activity"]["neurons"]
+    assert services.describe("digits")["config"]["d_model"] == 16
+
+
 def test_ticks_asked_for_are_ticks_used(services):
     record = services.think("parity-16", "1", "ticks=4")
     assert (record["ticks"], record["answer_tick"], record["halted_by"]) == (4, 4, "ticks=4")

@@ -31,6 +31,7 @@ class TaskShape:
     backbone: str
     classes: int
     positions: int = 1
+    judged: int | None = None  # how many of the last positions make an answer right; all where it is not said
     in_features: int | None = None
     spoken: int | None = None  # length of an answer that is said one class a tick, the last class being silence
     fixed: dict[str, Any] = field(default_factory=dict)  # constructor keys that follow from the task besides
@@ -95,7 +96,7 @@ class Task(ABC):
     def reading(self) -> Reading:
         """How the machine's logits are read as answers."""
         shape = self.shape()
-        return Spoken(shape.spoken) if shape.spoken else AtEveryTick(shape.positions)
+        return Spoken(shape.spoken) if shape.spoken else AtEveryTick(shape.positions, shape.judged)
 
     @abstractmethod
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:

@@ -1,8 +1,8 @@
 """Brackets of two kinds (Dyck-2): is every one closed, by its like, in the right order?
 
-For every place the answer says what lies open on top of the stack there, or that the row can no longer become balanced; its
-last place is the verdict. Half of all rows are balanced. The others are balanced rows with one fault: a bracket of the other
-kind, two neighbours swapped, one turned round, or an end cut off.
+For every place the answer says what lies open on top of the stack there, or that the row can no longer become balanced. What
+lies there at the end is the verdict, which alone makes an answer right. Half of all rows are balanced. The others are balanced
+rows with one fault: a bracket of the other kind, two neighbours swapped, one turned round, or an end cut off.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class Brackets(Task):
 
     def shape(self) -> TaskShape:
         length = self.settings.length
-        return TaskShape(f"tokens-{PAD + 1}x{length}", classes=4, positions=length)
+        return TaskShape(f"tokens-{PAD + 1}x{length}", classes=4, positions=length, judged=1)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of pairs are drawn evenly; to train on, the larger of two: short rows are learned soon."""
@@ -97,9 +97,9 @@ class Brackets(Task):
         return Batch(inputs, targets, torch.tensor([max(depths) for _, depths in read]))
 
     def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """How often the verdict is right, whatever is said of the places before."""
-        right = (chosen[:, -1] == NOTHING) == (targets[:, -1] == NOTHING)
-        return {"verdict": right.float().mean().item()}
+        """How often the verdict is right, whatever may be left open; and how often all that is said of the stack is right."""
+        verdict = (chosen[:, -1] == NOTHING) == (targets[:, -1] == NOTHING)
+        return {"verdict": verdict.float().mean().item(), "whole": (chosen == targets).all(1).float().mean().item()}
 
     def read(self, given: Any) -> Given:
         text = "".join(str(given or "").split())

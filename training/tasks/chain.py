@@ -1,6 +1,7 @@
 """Chains of sums, from left to right, modulo 10: `3+4*2-1` is ((3 + 4) * 2 - 1) mod 10 = 3.
 
-The answer holds the value after every number; its last place is the result. How long the chain is says how long to think.
+The answer holds the value after every number; its last place is the result, which alone makes it right. How long the chain is
+says how long to think.
 """
 
 import re
@@ -58,7 +59,8 @@ class Chain(Task):
         )
 
     def shape(self) -> TaskShape:
-        return TaskShape(f"tokens-{PAD + 1}x{2 * self.settings.longer + 1}", BASE, positions=self.settings.longer + 1)
+        longest = self.settings.longer
+        return TaskShape(f"tokens-{PAD + 1}x{2 * longest + 1}", BASE, positions=longest + 1, judged=1)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of operations are drawn evenly."""
@@ -78,8 +80,8 @@ class Chain(Task):
         return Batch(rows, values_of(rows), (rows[:, 1::2] != PAD).sum(1))
 
     def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """How often the result is right, whatever is said of the values on the way."""
-        return {"result": (chosen[:, -1] == targets[:, -1]).float().mean().item()}
+        """How often the values on the way are right, too."""
+        return {"whole": (chosen == targets).all(1).float().mean().item()}
 
     def read(self, given: Any) -> Given:
         text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")

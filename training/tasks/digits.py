@@ -26,8 +26,8 @@ MEAN, SPREAD = 0.1307, 0.3081  # of the MNIST training pictures
 
 
 class DigitsSettings(Settings):
-    turn: float = Field(12, ge=0, le=45, description="largest rotation of a training picture, degrees")
-    shift: float = Field(2, ge=0, le=8, description="largest shift, pixels")
+    turn: float = Field(12.0, ge=0, le=45, description="largest rotation of a training picture, degrees")
+    shift: float = Field(2.0, ge=0, le=8, description="largest shift, pixels")
     scale: float = Field(0.12, ge=0, le=0.5, description="largest change of size")
 
 

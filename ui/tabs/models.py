@@ -141,7 +141,7 @@ def facts_of(about: dict[str, Any]) -> str:
         "where": PLACES[about["place"]] + ("" if about["here"] else ", not on this machine"),
         "task": plain(about["title"]) or "not said",
         "measured": plain(about["summary"]),
-        "thinks": f"up to {config['iterations']} ticks with {config['d_model']:,} neurons",
+        "thinks": f"up to {config.get('iterations', 1)} ticks with {config['d_model']:,} neurons",
         "weights": f"{about['size'] / 2**20:,.1f} MB",
         "updated": plain(about["updated"]),
         "to the Hub": plain(about["published"]),

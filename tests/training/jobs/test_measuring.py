@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ctm.machine import count_parameters
+from ctm.thinkers import count_parameters
 from tests.training.jobs.conftest import environment, tiny, until
 from training.config import RunConfig
 from training.jobs import measuring
