@@ -43,8 +43,8 @@ function bitsPad(root, spec, tell) {
     longer.disabled = bits.length >= most;
     said.textContent = strange ? `Bits are 0 and 1 only, not ${strange}`
       : over ? `${over} more than the ${most} that fit`
-      : bits || fixed ? `${bits.length} of ${fixed ? "" : "at most "}${counted(most, "bit")}`
-      : `Click the last bit, or type: at most ${counted(most, "bit")}`;
+      : bits ? `${bits.length} of ${fixed ? "" : "at most "}${counted(most, "bit")}`
+      : `Click, drag or type: ${fixed ? "" : "at most "}${counted(most, "bit")}`;
   }
 
   /** Only one cell is reached by Tab; arrows go on from there. */
