@@ -48,9 +48,7 @@ def pad_input(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
         elem_id: id of the component in the page.
         value: see `on_pad`.
     """
-    pad = drawn("pad", PAD, elem_id)
-    pad.value = value
-    return pad
+    return drawn("pad", PAD, elem_id, value)
 
 
 def on_pad(pad: dict[str, Any] | None, made: str = "") -> dict[str, Any] | None:

@@ -17,7 +17,10 @@ function digitsPad(root, spec, tell) {
     make("div", { class: "pad-question", role: "group", "aria-label": "Question" }, places[0], ...signs.flatMap((sign, at) => [sign, places[at + 1]])),
     bar(button("Random", scatter), button("Clear", () => change([], [])), said),
   );
-  for (const sign of signs) sign.append(new Option("\u2026", ""), ...Object.entries(SIGNS).map(([value, words]) => new Option(words, value)));
+  signs.forEach((sign, at) => { // a question has one operation at least
+    if (at) sign.append(new Option("\u2026", ""));
+    sign.append(...Object.entries(SIGNS).map(([value, words]) => new Option(words, value)));
+  });
 
   const digits = () => boxes.map((box) => box.value).filter(Boolean);
 
@@ -72,8 +75,8 @@ function digitsPad(root, spec, tell) {
       place.disabled = !row.length;
     });
     signs.forEach((sign, at) => {
-      const before = at === 0 ? row.length > 0 : Boolean(signs[at - 1].value);
-      sign.value = before && Object.hasOwn(SIGNS, parts[2 * at + 1] ?? "") ? parts[2 * at + 1] : "";
+      const before = at === 0 ? row.length > 0 : Boolean(signs[at - 1].value), chosen = parts[2 * at + 1] ?? "";
+      sign.value = !before ? "" : Object.hasOwn(SIGNS, chosen) ? chosen : at ? "" : "+";
       sign.hidden = !before;
       places[at + 1].hidden = !sign.value;
     });
