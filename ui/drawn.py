@@ -5,26 +5,28 @@ as the value only, and the scripts check every number and write every text as te
 """
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
 
 
-def drawn(name: str, scripts: tuple[str, ...], elem_id: str) -> gr.HTML:
-    """A component without a value yet.
+def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) -> gr.HTML:
+    """A component.
 
     Args:
         name: of its template and style in `assets/`.
         scripts: in `assets/`, read as one function body in this order.
         elem_id: id of the component in the page.
+        value: plain data to begin with.
     """
     template, style = asset(f"{name}.html"), asset(f"{name}.css")
     for file, content in ((f"{name}.html", template), (f"{name}.css", style)):
         unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
         assert not unsafe, f"{file} must stay static, but {unsafe} means something to Gradio's templates"
     return gr.HTML(
-        value=None,
+        value=value,
         html_template=template,
         css_template=style,
         js_on_load="\n".join(asset(f"{script}.js") for script in scripts),

@@ -30,7 +30,8 @@ CSS = """
 #run-actions > * { flex-grow: 0; }
 #card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
-.no-drawing [role=tab]:first-child { display: none; }
+#ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
+/* above: a tab with nothing to draw on, for Gradio 6.31 ignores its new `visible` */
 """
 
 

@@ -78,6 +78,13 @@ class Rationed(io.BytesIO):
         return data
 
 
+def address_of(pixels: np.ndarray) -> str:
+    """The `data:` address of a PNG of these pixels, (h, w, 3) values from 0 to 1."""
+    file = io.BytesIO()
+    Image.fromarray((pixels * 255).astype(np.uint8)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def _bytes_of(source: str | Path) -> bytes:
     if isinstance(source, str) and source.startswith("data:"):
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ctm.checkpoint import Checkpoint, load
@@ -18,7 +19,7 @@ from inference import parse
 from inference.together import MOST, Together
 from training.tasks import Task
 from ui.models import PURPOSE, Models, split, task_for
-from ui.pictures import read_picture
+from ui.pictures import address_of, read_picture
 from ui.records import policies_of, record_of, summary_of
 
 KEPT_IN_MEMORY = 8
@@ -36,6 +37,7 @@ class CheckpointInfo:
     takes: str  # "image" or "text"
     drawn: bool  # whether a drawing by hand is something to give
     invents: bool  # whether `invent` makes up new inputs
+    pad: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
     hint: str
     examples: list[Any]
     policies: dict[str, str]  # name for people -> policy text; the default first
@@ -81,9 +83,9 @@ class Services:
         task, told = self.models.here(name)
         iterations = most_ticks(told["config"])
         return CheckpointInfo(
-            name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, hint=task.hint,
-            examples=task.examples(), policies=policies_of(told["halting"], iterations), iterations=iterations,
-            summary=summary_of(told["metrics"]),
+            name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, pad=task.pad,
+            hint=task.hint, examples=task.examples(), policies=policies_of(told["halting"], iterations),
+            iterations=iterations, summary=summary_of(told["metrics"]),
         )  # fmt: skip
 
     def labels(self) -> list[tuple[str, str]]:
@@ -208,6 +210,22 @@ class Services:
     def invent(self, name: str, seed: int) -> Any:
         """A new input for this checkpoint, where its `info` says that it `invents`."""
         return self._load(name).task.invent(seed)
+
+    def to_edit(self, name: str, picture: np.ndarray) -> str:
+        """A picture as this checkpoint's task reads it, for its pad to begin with.
+
+        Args:
+            name: checkpoint.
+            picture: (h, w, 3) values from 0 to 1.
+
+        Returns:
+            A `data:` address.
+
+        Raises:
+            ValueError: one sentence for whoever gave the picture.
+        """
+        task, _ = self.models.here(name)
+        return address_of(task.read(picture).shown["pixels"])
 
     def think(self, name: str, given: Any, policy: str) -> dict[str, Any]:
         """Think about what a person gave.

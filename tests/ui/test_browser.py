@@ -153,8 +153,8 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
 
 def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     choose(page, "#checkpoint", "mazes")
-    expect(page.get_by_role("tab", name="Draw")).to_be_hidden()
     expect(page.locator("#picture-hint")).to_contain_text("15 x 15")
+    page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#invent")
     expect(sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure by its energy"))
     expect(page.locator("#upload img")).to_be_visible()
@@ -170,7 +170,6 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     page.click("#think-upload")
     expect(page.locator("#thought [data-live=empty]")).to_contain_text("one red pixel")
     choose(page, "#checkpoint", "digits")
-    expect(page.get_by_role("tab", name="Draw")).to_be_visible()
     draw_one(page)
     page.click("#think-drawing")
     expect(sentence(page)).to_have_text(SENTENCE)

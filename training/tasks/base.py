@@ -88,6 +88,14 @@ class Task(ABC):
     def __init__(self, settings: Settings):
         self.settings = settings
 
+    @property
+    def pad(self) -> dict[str, Any] | None:
+        """What helps a person to make an input by hand: `kind` and sizes, as `ui/assets/pad-<kind>.js` reads them; or None.
+
+        With pictures, `read` must show what it read at the size that the pad edits.
+        """
+        return None
+
     @abstractmethod
     def shape(self) -> TaskShape:
         """Backbone, positions and classes."""

@@ -72,6 +72,10 @@ class Mazes(Task):
             f"any size is read, {side} x {side} is what this machine knows"
         )
 
+    @property
+    def pad(self) -> dict[str, Any]:
+        return {"kind": "maze", "side": self.settings.side}
+
     def shape(self) -> TaskShape:
         return TaskShape("resnet18-1", classes=len(MOVES), positions=self.settings.route, in_features=3)
 

@@ -18,6 +18,7 @@ from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, sp
 
 PAD = 2
 LISTED = 16  # rows of up to so many bits are few enough to list them all
+ON_A_PAD = 64  # bits that are clicked one by one; longer rows are typed
 
 
 class ParitySettings(Settings):
@@ -37,6 +38,11 @@ class Parity(Task):
     def hint(self) -> str:
         length = self.settings.length
         return f"{length} bits of 0 and 1" if self._signs else f"1 to {length} bits, such as 1011001"
+
+    @property
+    def pad(self) -> dict[str, Any] | None:
+        length = self.settings.length
+        return {"kind": "bits", "length": length, "fixed": self._signs} if length <= ON_A_PAD else None
 
     @property
     def _signs(self) -> bool:

@@ -3,17 +3,18 @@
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from gradio.components.plot import PlotData
 
 from ui.figures import thought_figure
-from ui.inputs import PictureInput, drawing_input
+from ui.inputs import FOLLOW, WRITE, PictureInput, picture_drawn
 from ui.live import live_view
 from ui.pictures import read_picture
 from ui.services import CheckpointInfo, Services
+from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
 
 OWN_RULE = "my own rule"
 RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
@@ -38,8 +39,8 @@ def build(services: Services) -> gr.Dropdown | None:
                 elem_id="checkpoint",
             )  # fmt: skip
             summary = gr.Markdown(first.summary, elem_id="summary")
-            pictures = picture_inputs(first)
-            texts, text, think_text, text_examples = text_inputs(first)
+            pictures = picture_inputs(services, first)
+            texts = text_inputs(services, first)
             policy = gr.Dropdown(list_policies(first), label="Stop when", elem_id="policy")
             rule = gr.Textbox(
                 default_rule(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
@@ -52,25 +53,39 @@ def build(services: Services) -> gr.Dropdown | None:
     def pick(name: str) -> list[Any]:
         info = asked(services.info, name)
         return [
-            info.summary, gr.Column(visible=info.takes == "image"), ways_to_give(info),
-            picture_hint(info), None, gr.Button(visible=info.invents),
-            gr.Dataset(samples=samples(info, "image")), gr.Column(visible=info.takes == "text"),
-            gr.Textbox(value="", info=info.hint), gr.Dataset(samples=samples(info, "text")),
-            gr.Dropdown(list_policies(info), value=first_of(info)), default_rule(info), None, None,
+            info.summary, gr.Column(visible=info.takes == "image"), ways_to_give(info), picture_hint(info),
+            gr.Column(visible=info.drawn), gr.Column(visible=has_pad(info, "image")),
+            begun(services, info, "image"), gr.Button(visible=info.invents), None, gr.Button(visible=info.invents),
+            gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
+            gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
+            begun(services, info, "text"), gr.Textbox(value="", info=info.hint),
+            gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
+            default_rule(info), None, None,
         ]  # fmt: skip
 
     def show_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
         return told(lambda: services.think(name, read_picture(path), rule))
 
+    def show_drawing(drawing: Any, name: str, rule: str) -> tuple[dict[str, Any], Any]:
+        return told(lambda: services.think(name, read_picture(picture_drawn(drawing)), rule))
+
     def show_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
         return told(lambda: services.think(name, text or "", rule))
+
+    def edit(path: str | None, name: str) -> Any:
+        return asked(lambda: edited(services, services.info(name), read_picture(path)))
+
+    def make_up(name: str) -> tuple[Any, Any]:
+        picture = asked(services.invent, name, secrets.randbelow(2**31))
+        return picture, asked(lambda: edited(services, services.info(name), picture / np.float32(255)))
 
     private = {"api_visibility": "private"}
     shown = [live, figure]
     checkpoint.change(
         pick, checkpoint,
-        [summary, pictures.column, pictures.ways, pictures.hint, pictures.upload, pictures.invent,
-         pictures.examples, texts, text, text_examples, policy, rule, live, figure],
+        [summary, pictures.column, pictures.ways, pictures.hint, pictures.by_hand, pictures.on_pad, pictures.pad,
+         pictures.renew, pictures.upload, pictures.invent, pictures.edit, pictures.examples, texts.column, texts.on_pad,
+         texts.pad, texts.text, texts.examples, policy, rule, live, figure],
         **private,
     )  # fmt: skip
     policy.input(
@@ -78,77 +93,30 @@ def build(services: Services) -> gr.Dropdown | None:
         [checkpoint, policy, rule], rule, **private,
     )  # fmt: skip
     rule.input(lambda: OWN_RULE, None, policy, **private)
-    pictures.think_drawing.click(show_picture, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
+    pictures.think_drawing.click(show_drawing, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
     pictures.think_upload.click(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
-    gr.on([think_text.click, text.submit], show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE)
-    pictures.examples.click(lambda row: row[0], pictures.examples, pictures.upload, **private).then(
+    pictures.think_pad.click(show_drawing, [pictures.pad, checkpoint, rule], shown, **private, **QUEUE)
+    pictures.renew.click(lambda name: make_up(name)[1], checkpoint, pictures.pad, **private)
+    pictures.edit.click(
+        lambda path, name: (edit(path, name), gr.Tabs(selected="draw")), [pictures.upload, checkpoint],
+        [pictures.pad, pictures.ways], **private,
+    )  # fmt: skip
+    pictures.examples.click(
+        lambda row, name: (row[0], edit(row[0], name)), [pictures.examples, checkpoint], [pictures.upload, pictures.pad],
+        **private,
+    ).then(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)  # fmt: skip
+    pictures.invent.click(make_up, checkpoint, [pictures.upload, pictures.pad], **private).then(
         show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE
     )
-    pictures.invent.click(
-        lambda name: asked(services.invent, name, secrets.randbelow(2**31)), checkpoint, pictures.upload, **private
-    ).then(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
-    text_examples.click(lambda row: row[0], text_examples, text, **private).then(
-        show_sequence, [text, checkpoint, rule], shown, **private, **QUEUE
+    given = [texts.text, checkpoint, rule]
+    gr.on([texts.think.click, texts.text.submit], show_sequence, given, shown, **private, **QUEUE)
+    texts.examples.click(lambda row: row[0], texts.examples, texts.text, **private).then(
+        show_sequence, given, shown, **private, **QUEUE
     )
+    texts.pad.input(None, texts.pad, texts.text, js=WRITE, **private)
+    texts.text.change(None, [texts.text, texts.pad], texts.pad, js=FOLLOW, **private)  # Gradio's `input` knows no paste
     api(services)
     return checkpoint
-
-
-@dataclass(frozen=True)
-class PictureInputs:
-    """Ways to give a picture."""
-
-    column: gr.Column
-    hint: gr.Markdown
-    ways: gr.Tabs
-    drawing: gr.HTML
-    think_drawing: gr.Button
-    upload: PictureInput
-    think_upload: gr.Button
-    invent: gr.Button
-    examples: gr.Dataset
-
-
-def picture_inputs(info: CheckpointInfo) -> PictureInputs:
-    """Drawing, upload, something new and examples, visible for checkpoints that take pictures."""
-    with gr.Column(visible=info.takes == "image") as column:
-        hint = picture_hint(info)
-        with ways_to_give(info) as ways:
-            with gr.Tab("Draw", id="draw"):
-                drawing = drawing_input("drawing")
-                think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
-            with gr.Tab("Upload or webcam", id="upload"):
-                upload = PictureInput(
-                    label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
-                )
-                think_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
-                invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent")
-        examples = gr.Dataset(
-            components=[gr.Image(visible=False)], samples=samples(info, "image"), label="Examples, one click away",
-            elem_id="picture-examples",
-        )  # fmt: skip
-    return PictureInputs(column, hint, ways, drawing, think_drawing, upload, think_upload, invent, examples)
-
-
-def picture_hint(info: CheckpointInfo) -> gr.Markdown:
-    return gr.Markdown(f"{info.hint[:1].upper()}{info.hint[1:]}.", elem_id="picture-hint")
-
-
-def ways_to_give(info: CheckpointInfo) -> gr.Tabs:
-    """Tabs, of which the first is hidden by a class where drawings make no sense: Gradio 6.31 ignores a new `visible`."""
-    return gr.Tabs(selected="draw" if info.drawn else "upload", elem_classes=[] if info.drawn else ["no-drawing"])
-
-
-def text_inputs(info: CheckpointInfo):
-    """A text line and examples, visible for checkpoints that take sequences."""
-    with gr.Column(visible=info.takes == "text") as column:
-        text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
-        think_text = gr.Button("Think", variant="primary", elem_id="think-text")
-        examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)], samples=samples(info, "text"), label="Examples, one click away",
-            elem_id="text-examples",
-        )  # fmt: skip
-    return column, text, think_text, examples
 
 
 def api(services: Services) -> None:
@@ -193,10 +161,6 @@ def asked(question, *given):
         return question(*given)
     except ValueError as error:
         raise gr.Error(str(error), print_exception=False) from None
-
-
-def samples(info: CheckpointInfo, takes: str) -> list[list[str]]:
-    return [[str(example)] for example in info.examples] if info.takes == takes else []
 
 
 def list_policies(info: CheckpointInfo) -> list[str]:
