@@ -8,9 +8,11 @@ const TRAIL = 8; // earlier answers that still show
 function readPath(said, answer) {
   const side = whole(said.side, 0, 64), ahead = whole(said.ahead, 0, 1000);
   const cell = (at) => (list(at).length === 2 && list(at).every(isNumber) ? at.map((x) => whole(x, 0, side - 1)) : null);
-  const frames = list(said.frames).slice(0, 64).map(cell), quarters = answer?.kind === "classes" && answer.size === 4 && answer.rows[0].length === 4;
+  const frames = list(said.frames).slice(0, 64).map(cell);
+  const quarters = answer?.kind === "classes" && answer.size === 4 && answer.rows[0].length === 4;
   if (side < 2 || !frames.some(Boolean) || !(quarters || (answer?.kind === "positions" && answer.size === 2))) return null;
-  const fastest = isNumber(said.fastest) ? whole(said.fastest, 1, 8) : 2, ends = [0, 1].map((axis) => placesAhead(frames.map((at) => at && at[axis]), side, fastest, ahead));
+  const fastest = isNumber(said.fastest) ? whole(said.fastest, 1, 8) : 2;
+  const ends = [0, 1].map((axis) => placesAhead(frames.map((at) => at && at[axis]), side, fastest, ahead));
   const place = ends.every((all) => all.length === 1) ? ends.map(([one]) => one) : null;
   return { side, ahead, frames, quarters, place };
 }
@@ -18,7 +20,10 @@ function readPath(said, answer) {
 /** Where a dot may be along one axis, `ahead` frames after the last, of all even movements through what is seen of it. */
 function placesAhead(seen, side, fastest, ahead) {
   const period = 2 * (side - 1), places = new Set();
-  const folded = (at) => Math.min(((at % period) + period) % period, period - (((at % period) + period) % period)); // outer cells are where it turns
+  const folded = (straight) => { // outer cells are where it turns
+    const at = ((straight % period) + period) % period;
+    return Math.min(at, period - at);
+  };
   for (let start = 0; start < side; start++) {
     for (let speed = -fastest; speed <= fastest; speed++) {
       const fits = seen.every((at, frame) => at === null || folded(start + speed * frame) === at);
@@ -37,8 +42,9 @@ function expectedAt(at) {
     const row = answer.rows[at - 1], quarter = row.indexOf(Math.max(...row));
     return { quarter, words: `in the ${labelOf(answer, quarter)} quarter`, sure: share(row[quarter]), right: place && quarterOf(place, side) === quarter };
   }
-  const [row, column] = answer.chosen[at - 1].map((x) => clamp(x, 0, side - 1)), [inRow, inColumn] = answer.confidence[at - 1].map(share);
-  return { place: [row, column], bands: [inRow, inColumn], words: `at row ${row}, column ${column}`, sure: inRow * inColumn, right: place && place[0] === row && place[1] === column };
+  const [row, column] = answer.chosen[at - 1].map((x) => clamp(x, 0, side - 1)), bands = answer.confidence[at - 1].map(share);
+  const right = place && place[0] === row && place[1] === column;
+  return { place: [row, column], bands, words: `at row ${row}, column ${column}`, sure: bands[0] * bands[1], right };
 }
 
 const judged = ({ right }) => (right === null ? "" : right ? ", right" : ", wrong");
@@ -56,8 +62,12 @@ function dressField({ quarters, place, ahead }) {
     place && [look.right, "where the dot will be", "line"],
     thought.attention && [band(look.warm), "looks more", "band"],
   ]);
-  const strength = quarters ? "Stronger quarters are likelier to it." : "Stronger is surer: bands for the row and the column, each by itself, and thin lines back to its earlier answers.";
-  parts["field-caption"].textContent = `Numbered dots are the frames, missed ones left out; asked is where the dot is ${ahead ? `${count(ahead, "frame")} after` : "in"} the last of them. ${strength}`;
+  const when = ahead ? `${count(ahead, "frame")} after` : "in";
+  parts["field-caption"].textContent =
+    `Numbered dots are the frames, missed ones left out; asked is where the dot is ${when} the last of them. ` +
+    (quarters
+      ? "Stronger quarters are likelier to it."
+      : "Stronger is surer: bands for the row and the column, each by itself, and thin lines back to its earlier answers.");
 }
 
 function drawField(path) {
@@ -77,12 +87,14 @@ function drawField(path) {
 function drawQuarters(pen, { left, top, size, cell }, expected) {
   const { side } = thought.path, half = (side >> 1) * cell;
   thought.answer.rows[tick - 1].forEach((chance, quarter) => {
-    const x = left + (quarter % 2 ? half : 0), y = top + (quarter > 1 ? half : 0), wide = quarter % 2 ? size - half : half, high = quarter > 1 ? size - half : half;
+    const x = left + (quarter % 2 ? half : 0), y = top + (quarter > 1 ? half : 0);
+    const wide = quarter % 2 ? size - half : half, high = quarter > 1 ? size - half : half;
     pen.fillStyle = look.certainty;
     pen.globalAlpha = share(chance) * 0.6;
     pen.fillRect(x, y, wide, high);
     pen.globalAlpha = 1;
-    write(pen, percent(share(chance)), x + wide / 2, y + high - 12, { align: "center", size: 11, weight: quarter === expected.quarter ? 700 : 400, halo: true });
+    const weight = quarter === expected.quarter ? 700 : 400;
+    write(pen, percent(share(chance)), x + wide / 2, y + high - 12, { align: "center", size: 11, weight, halo: true });
   });
 }
 
@@ -121,7 +133,8 @@ function drawTrail(pen, at, cell) {
 
 /** The dots that are shown, joined in their order; frames in which it is in the same cell share a dot. Warm rings: attention. */
 function drawFrames(pen, at, cell) {
-  const { frames } = thought.path, looks = thought.attention?.places > frames.length ? attentionOf(null) : null, radius = clamp(cell * 0.45, 4, 11);
+  const { frames } = thought.path, radius = clamp(cell * 0.45, 4, 11);
+  const looks = thought.attention?.places > frames.length ? attentionOf(null) : null; // the last place is the question
   const cells = new Map();
   frames.forEach((place, index) => place && cells.set(String(place), [...(cells.get(String(place)) ?? []), index]));
   stroke(pen, frames.filter(Boolean).map(at), look.text, 1.5);

@@ -16,12 +16,14 @@ const phaseAt = (at) => thought.phases?.find(({ from, until }) => from <= at && 
 
 function sayPhases() {
   const phase = phaseAt(tick), { listening } = thought;
-  return `At tick ${tick} ${phase ? `comes: ${phase.name}` : "nothing is shown"}; ${tick > listening ? "it may answer now" : `it listens until tick ${listening}`}`;
+  const may = tick > listening ? "it may answer now" : `it listens until tick ${listening}`;
+  return `At tick ${tick} ${phase ? `comes: ${phase.name}` : "nothing is shown"}; ${may}`;
 }
 
 function dressPhases() {
   const { listening } = thought;
-  parts["phases-caption"].textContent = "Pictures and parts of the question come one after the other, each for the ticks below it; the frame is what is there now." +
+  parts["phases-caption"].textContent =
+    "Pictures and parts of the question come one after the other, each for the ticks below it; the frame is what is there now." +
     (listening ? ` It only listens up to tick ${listening} and may answer from then on.` : "");
 }
 
@@ -29,13 +31,14 @@ function drawPhases(phases) {
   const canvas = parts.phases, width = canvas.clientWidth, cell = clamp(Math.floor(width / phases.length), 56, 84), card = cell - 8, block = card + 24;
   const { places, rows } = layOut(phases.length, 1, cell, width), pen = penFor(canvas, rows * block + 4), now = phaseAt(tick);
   places.forEach(({ x, row }, index) => {
-    const phase = phases[index], left = x + 2, top = row * block + 2, later = clock && phase.from > tick;
-    pen.globalAlpha = later ? 0.3 : 1;
+    const phase = phases[index], left = x + 2, top = row * block + 2, there = phase === now;
+    pen.globalAlpha = clock && phase.from > tick ? 0.3 : 1; // while playing, what is still to come
     drawPhase(pen, phase, left, top, card);
-    pen.strokeStyle = phase === now ? look.text : look.line;
-    pen.lineWidth = phase === now ? 3 : 1;
+    pen.strokeStyle = there ? look.text : look.line;
+    pen.lineWidth = there ? 3 : 1;
     pen.strokeRect(left, top, card, card);
-    write(pen, `${phase.from}\u2013${phase.until}`, left + card / 2, top + card + 11, { align: "center", size: 11, colour: phase === now ? look.text : look.faint, weight: phase === now ? 700 : 400, room: cell });
+    const style = { align: "center", size: 11, colour: there ? look.text : look.faint, weight: there ? 700 : 400, room: cell };
+    write(pen, `${phase.from}\u2013${phase.until}`, left + card / 2, top + card + 11, style);
     pen.globalAlpha = 1;
   });
 }

@@ -10,8 +10,9 @@ function readSpeech(given, input, answer) {
   const said = [], told = new Set();
   answer.chosen.forEach((one, index) => {
     if (one !== size && one !== before) {
-      const last = said.at(-1), tick = index + 1, value = values[one];
-      said.push({ tick, value, words: input.items[one], rises: value >= most && !told.has(one), pause: tick - (last?.tick ?? 0), gap: last ? Math.abs(value - last.value) : 0 });
+      const last = said.at(-1), at = index + 1, value = values[one], rises = value >= most && !told.has(one);
+      const pause = at - (last?.tick ?? 0), gap = last ? Math.abs(value - last.value) : 0;
+      said.push({ tick: at, value, words: input.items[one], sure: answer.confidence[index], rises, pause, gap });
       most = Math.max(most, value);
       told.add(one);
     }
@@ -24,16 +25,19 @@ const saidBy = (at) => thought.speech.said.filter((one) => one.tick <= at);
 
 function saySpeech({ size }) {
   const now = saidBy(tick), odd = now.filter((one) => !one.rises).length;
-  const order = !now.length ? "" : odd ? `, ${odd} of them out of order` : ", in order";
-  return `At tick ${tick} it has said ${now.length} of ${count(size, "number")}${order}${now.length ? `: ${now.map((one) => minus(one.words)).join(" ")}` : ""}`;
+  const order = odd ? `, ${odd} of them out of order` : ", in order";
+  const words = now.length ? `${order}: ${now.map((one) => minus(one.words)).join(" ")}` : "";
+  return `At tick ${tick} it has said ${now.length} of ${count(size, "number")}${words}`;
 }
 
 function dressSpeech({ said }) {
   const odd = said.some((one) => !one.rises);
-  legend("speech", [[look.certainty, "said"], odd && [look.energy, "said out of order"], [look.faint, "pause before it"], [look.right, "gap to the number before"]]);
+  const bars = [[look.faint, "pause before it"], [look.right, "gap to the number before"]];
+  legend("speech", [[look.certainty, "said"], odd && [look.energy, "said out of order"], ...bars]);
   parts["speech-caption"].textContent =
     "Every dot is a number, at the tick it is said and at its height; lines stand where numbers are. Sorted, they rise like stairs. " +
-    "Below, the list as said so far, over bars for the ticks that passed and for the difference to be bridged: the machines of the paper wait longer before larger ones.";
+    "Below, the list as said so far, paler where it was less sure. Bars: the ticks that passed before a number, and its distance " +
+    "to the one before; the machines of the paper wait longer before larger ones.";
 }
 
 function drawSpeech({ size, values, said }) {
@@ -47,7 +51,7 @@ function drawSpeech({ size, values, said }) {
   const longestPause = Math.max(...said.map((one) => one.pause), 1), widest = Math.max(...said.map((one) => one.gap), Number.MIN_VALUE);
   places.forEach(({ x, row }, index) => {
     const top = first + row * block, one = now[index], bars = top + 22;
-    drawCell(pen, x, bars + 2, cell - 3, 24, hue(one ? (one.rises ? 0 : 5) : 7), one ? 0.3 : 0.06);
+    drawCell(pen, x, bars + 2, cell - 3, 24, hue(one ? (one.rises ? 0 : 5) : 7), one ? 0.05 + one.sure * 0.35 : 0.06);
     if (!one) return;
     write(pen, minus(one.words), x + cell / 2 - 1, bars + 15, { align: "center", weight: 600, room: cell - 6 });
     if (!index) return; // what it waits for at first is no gap
@@ -64,7 +68,8 @@ function drawBar(pen, left, bottom, high, colour) {
 /** Ticks to the right, numbers upwards. */
 function drawStairs(pen, box, values, now) {
   const { ticks } = thought, step = (box.right - box.left) / ticks, x = (at) => box.left + (at - 0.5) * step;
-  const least = Math.min(...values), range = Math.max(...values) - least || 1, y = (value) => box.bottom - 8 - ((value - least) / range) * (box.bottom - box.top - 16);
+  const least = Math.min(...values), range = Math.max(...values) - least || 1;
+  const y = (value) => box.bottom - 8 - ((value - least) / range) * (box.bottom - box.top - 16);
   for (const value of values) stroke(pen, [[box.left, y(value)], [box.right, y(value)]], look.line);
   pen.globalAlpha = 0.12;
   pen.fillStyle = look.text;

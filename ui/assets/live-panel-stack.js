@@ -45,7 +45,8 @@ function drawStack(stack) {
     note("believed", profile + 37);
   }
   places.forEach(({ x, row }, index) => {
-    const left = gutter + x, top = WORDS + row * block, middle = left + cell / 2 - 1, floor = top + profile, said = believed(index), wrong = said !== tops[index];
+    const left = gutter + x, middle = left + cell / 2 - 1, floor = WORDS + row * block + profile;
+    const said = believed(index), wrong = said !== tops[index];
     pen.fillStyle = tops[index] === BROKEN ? look.line : look.faint;
     pen.globalAlpha = 0.55;
     pen.fillRect(left, floor - depths[index] * step - 2, cell, depths[index] * step + 2);

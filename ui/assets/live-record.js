@@ -74,7 +74,8 @@ function readAnswer(said, ticks, answerTick) {
   }
   if (said.kind === "spoken") {
     const chosen = series(said.chosen, ticks), confidence = series(said.confidence, ticks), size = whole(said.of, 0, MOST_PLACES);
-    return size && chosen && confidence && { kind: "spoken", size, chosen: chosen.map((one) => (isNumber(one) ? whole(one, 0, size) : size)), confidence: confidence.map(share) };
+    if (!size || !chosen || !confidence) return null;
+    return { kind: "spoken", size, chosen: chosen.map((one) => (isNumber(one) ? whole(one, 0, size) : size)), confidence: confidence.map(share) };
   }
   const chosen = table(said.chosen, ticks, MOST_PLACES), confidence = table(said.confidence, ticks, MOST_PLACES);
   if (said.kind !== "positions" || !chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
