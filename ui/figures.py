@@ -35,14 +35,16 @@ FRAME = frame()
 
 def thought_figure(record: dict[str, Any]) -> dict[str, Any]:
     """Energy, certainty and answers of one thought, tick by tick, to zoom into and to download."""
-    ticks = list(range(1, record["ticks"] + 1))
+    ticks, is_said = list(range(1, record["ticks"] + 1)), record["choices"]["kind"] == "spoken"
+    below = speech(record) if is_said else answers(ticks, record["choices"])
     traces = [
         line(ticks, record["certainty"], "certainty", CERTAINTY) | {"yaxis": "y2"},
-        answers(ticks, record["choices"]) | {"xaxis": "x2", "yaxis": "y3"},
+        below | {"xaxis": "x2", "yaxis": "y3"},
     ]
     if record["energy"] is not None:
         traces.insert(0, line(ticks, record["energy"], "energy", ENERGY, record["p_correct"]))
-    return {"data": traces, "layout": FRAME | {"shapes": [threshold(rule) for rule in record["lines"]]}}
+    height = {"yaxis3": FRAME["yaxis3"] | {"type": "linear"}} if is_said else {}
+    return {"data": traces, "layout": FRAME | height | {"shapes": [threshold(rule) for rule in record["lines"]]}}
 
 
 def threshold(rule: dict[str, Any]) -> dict[str, Any]:
@@ -82,4 +84,21 @@ def answers(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
         "type": "heatmap", "x": ticks, "y": names, "z": values, "text": words, "zmin": 0, "zmax": 1,
         "colorscale": "Viridis", "colorbar": {"len": 0.45, "y": 0.2, "thickness": 12},
         "hovertemplate": hover + "<extra></extra>",
+    }  # fmt: skip
+
+
+def speech(record: dict[str, Any]) -> dict[str, Any]:
+    """Each number at the tick that says it and at its own height, by how sure it is: sorted numbers rise like stairs."""
+    choices, by_tick = record["choices"], record["answers_by_tick"]
+    said = [at for at, answer in enumerate(by_tick) if len(answer) > (len(by_tick[at - 1]) if at else 0)]
+    chosen = [choices["chosen"][at] for at in said]
+    numbers, words = record["input"]["numbers"], record["input"]["items"]
+    colour = {
+        "color": [choices["confidence"][at] for at in said], "cmin": 0, "cmax": 1, "colorscale": "Viridis", "size": 9,
+        "colorbar": {"len": 0.45, "y": 0.2, "thickness": 12},
+    }  # fmt: skip
+    return {
+        "type": "scatter", "x": [at + 1 for at in said], "y": [numbers[one] for one in chosen], "name": "said",
+        "text": [words[one] for one in chosen], "mode": "lines+markers", "line": {"dash": "dot", "width": 1}, "marker": colour,
+        "hovertemplate": "tick %{x}: says %{text}, %{marker.color:.1%} sure<extra></extra>", "showlegend": False,
     }  # fmt: skip

@@ -4,7 +4,18 @@ import gradio as gr
 
 from ui.drawn import drawn
 
-SCRIPT = ("pen", "live-record", "live-drawing", "live-panels", "live-playing")
+PANELS = (
+    "chart",
+    "route",
+    "field",
+    "stack",
+    "speech",
+    "phases",
+    "answer",
+    "attention",
+    "activity",
+)  # dealt out in this order
+SCRIPT = ("pen", "live-record", "live-drawing", *(f"live-panel-{panel}" for panel in PANELS), "live-playing")
 
 
 def live_view(elem_id: str = "thought") -> gr.HTML:

@@ -113,13 +113,15 @@ def record_of(
 
 
 def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> str:
-    """What it is, how sure, how many ticks of how many, what ended it."""
+    """What it is, how sure, how many ticks of how many, what ended it; a machine of a single tick cannot but end there."""
     tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
     sure = (
         f"{percent(chance[tick - 1])} sure by its energy"
         if chance is not None
         else f"certainty {record['certainty'][tick - 1]:.2f}"
     )
+    if most == 1:
+        return f"{said} ({sure}). It answers at once, in a single tick."
     saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
     if record["halted_by"] == "budget":
         end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
@@ -239,8 +241,10 @@ def attention_of(recorder: Recorder) -> dict[str, Any] | None:
     return {"heads": weights.shape[1], "map": list(recorder.places), "data": packed(scaled * 255)}
 
 
-def activity_of(recorder: Recorder, neurons: int) -> dict[str, Any]:
+def activity_of(recorder: Recorder, neurons: int) -> dict[str, Any] | None:
     activations = recorder.channel("post_activations")  # (t, D)
+    if activations is None:
+        return None
     if activations.shape[1] > MOST_NEURONS:
         activations = activations[:, np.linspace(0, activations.shape[1] - 1, MOST_NEURONS).round().astype(int)]
     return {"neurons": activations.shape[1], "of": neurons, "data": packed(128 + activations * 127)}

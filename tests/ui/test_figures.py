@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 import pytest
 
+from tests.ui import shown
 from tests.ui.conftest import services_over
 from ui.figures import MOST_CLASSES, thought_figure
 
@@ -31,3 +32,11 @@ def test_of_many_classes_the_likeliest_are_shown():
     certainty, answers = go.Figure(thought_figure(record)).data
     assert certainty.name == "certainty"
     assert len(answers.y) == MOST_CLASSES and {"7", "33"} <= set(answers.y)
+
+
+def test_said_numbers_stand_at_their_tick_and_height():
+    figure = go.Figure(thought_figure(shown.spoken()))
+    _, said = figure.data
+    assert list(said.x) == [2, 4, 6, 7] and list(said.y) == [-1.5, 3, 40, 7]
+    assert list(said.text) == ["-1.5", "3", "40", "7"] and list(said.marker.color) == [0.8, 0.9, 0.9, 0.95]
+    assert figure.layout.yaxis3.type == "linear"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inference.policies import parse
+from training.tasks import make_task
 from training.tasks.base import Answer
 from ui.records import (
     because,
@@ -15,6 +16,7 @@ from ui.records import (
     likeliest,
     percent,
     routes_of,
+    sentence,
     shown_input,
 )
 
@@ -41,7 +43,7 @@ def test_of_many_classes_those_are_kept_that_were_ever_likely():
     by_tick = np.exp(np.random.default_rng(0).normal(size=(5, 1, 1000)) * 3)
     by_tick /= by_tick.sum(2, keepdims=True)
     labels = [f"c{index}" for index in range(1000)]
-    choices = choices_of(by_tick, labels, None)
+    choices = choices_of(by_tick, labels, spoken=None)
     assert choices["of"] == 1000 and 8 <= len(choices["labels"]) <= 40
     for row, kept in zip(by_tick[:, 0], choices["probabilities"], strict=True):
         best = np.sort(row)[::-1][:8]
@@ -68,3 +70,26 @@ def test_a_picture_is_packed_with_its_colours(shape, channels):
 def test_routes_are_flat_and_only_where_answers_lead_somewhere():
     assert routes_of([Answer(0, "a", "A", [(1, 2), (1, 3)]), Answer(0, "a", "A", [(1, 2)])]) == [[1, 2, 1, 3], [1, 2]]
     assert routes_of([Answer(0, "a", "A")]) is None
+
+
+def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
+    record = {
+        "answer_tick": 1,
+        "ticks": 1,
+        "iterations": 1,
+        "certainty": [0.5],
+        "halted_by": "budget",
+        "policy": "energy<0",
+    }
+    assert sentence("It is a 3", record, None) == "It is a 3 (certainty 0.50). It answers at once, in a single tick."
+
+
+@pytest.mark.parametrize(
+    "settings, text, places",
+    [({"kind": "chain"}, "3+4*2-1", ["3", "+4", "*2", "-1"]), ({"kind": "chain"}, "7", ["7"]),
+     ({"kind": "tracking"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["row", "column"]),
+     ({"kind": "tracking", "ask": "quadrant"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["quarter"])],
+)  # fmt: skip
+def test_what_is_shown_names_every_position_of_the_answer(settings, text, places):
+    read = make_task(settings).read(text)
+    assert shown_input(read.shown)["places"] == places and len(places) == read.positions

@@ -95,7 +95,8 @@ class Chain(Task):
             raise ValueError(f"This checkpoint reads at most {self.settings.longer} operations, got {len(text) // 2}.")
         row = [BASE + OPERATORS.index(letter) if letter in OPERATORS else int(letter) for letter in text]
         inputs = torch.tensor([row + [PAD] * (2 * self.settings.longer + 1 - len(row))])
-        return Given(inputs, {"kind": "sequence", "items": list(text)}, len(text) // 2 + 1, text)
+        shown = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
+        return Given(inputs, shown, len(text) // 2 + 1, text)
 
     def present(self, given: Given, choices: list[int]) -> Answer:
         return Answer(choices, str(choices[-1]), f"{given.content} is {choices[-1]} modulo {BASE}")

@@ -164,9 +164,15 @@ class Tracking(Task):
         ahead = int(asked[1])
         symbols = [self._unseen if cell is None else cell[0] * self.settings.side + cell[1] for cell in cells]
         items = [MISSED if cell is None else f"{cell[0]},{cell[1]}" for cell in cells] + [f"+{ahead}"]
-        path = {"side": self.settings.side, "frames": cells, "ahead": ahead, "asked": self.settings.ask}
+        settings = self.settings
+        path = {
+            "side": settings.side, "fastest": settings.fastest, "frames": cells, "ahead": ahead, "asked": settings.ask
+        }  # fmt: skip
+        places = ["row", "column"] if settings.ask == "position" else ["quarter"]
         inputs = torch.tensor([[*symbols, self._unseen + 1 + ahead]])
-        return Given(inputs, {"kind": "sequence", "items": items, "path": path}, self.shape().positions, ahead)
+        return Given(
+            inputs, {"kind": "sequence", "items": items, "places": places, "path": path}, self.shape().positions, ahead
+        )
 
     def _cell(self, word: str) -> tuple[int, int]:
         side = self.settings.side

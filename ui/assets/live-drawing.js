@@ -19,6 +19,7 @@ function readLook() {
     font: page.fontFamily,
     energy: dark ? "#E69F00" : "#D55E00",
     certainty: dark ? "#56B4E9" : "#0072B2",
+    right: "#009E73",
     more: ramp(RAMPS[dark ? "dark" : "light"].more),
     sign: ramp(RAMPS[dark ? "dark" : "light"].sign),
     warm: ramp(WARM),

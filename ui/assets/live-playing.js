@@ -2,56 +2,34 @@
 
 /** What does not change with the tick: titles, legends, captions, which panels there are. */
 function dress() {
-  const { energy, chance, answer, attention, activity, input, milliseconds } = thought;
+  const { ticks, milliseconds } = thought;
   parts.head.dataset.sentence = thought.sentence;
-  parts.note.textContent = milliseconds === null ? "Replayed at human pace." : `Replayed at human pace; thinking took ${duration(milliseconds)}.`;
-  parts.slider.max = String(thought.ticks);
-  parts["chart-title"].textContent = energy ? "Energy and certainty by tick" : "Certainty by tick";
-  parts["chart-caption"].textContent =
-    (energy ? "Energy is the machine's own guess of being wrong: low is good. " : "") +
-    "Certainty says how much it favours one answer over the others: high is sure, not always right." +
-    (thought.ticks < thought.iterations ? " Hatched ticks were never needed." : "") +
-    (thought.answerTick < thought.ticks ? ` The answer given is that of tick ${thought.answerTick}.` : "");
-  legend("chart", [energy && [look.energy, "energy", "line"], [look.certainty, "certainty", "line"]]);
-  arrange({ chart: true, route: thought.routes, answer, attention, activity });
-  if (answer) dressAnswer(answer);
-  if (attention) {
-    const most = attention.heads > attention.shown ? ` The first ${attention.shown} of ${attention.heads} heads are shown.` : "";
-    legend("attention", [[band(look.warm), "looks more", "band"]]);
-    parts["attention-caption"].textContent = input.kind === "picture"
-      ? `Warm places are what it looks at in this tick: large, all heads together; small, each head by itself.${most}`
-      : `Warm items are what it looks at in this tick: one row a head, and all heads together on the items.${most}`;
-  }
-  if (activity) {
-    const { neurons, of } = activity;
-    parts["activity-title"].textContent = of > neurons ? `${neurons} of ${of} neurons shown` : count(neurons, "neuron");
-    legend("activity", [[band(look.sign), "activity from \u22121 through 0 to +1", "band"]]);
-  }
+  const took = milliseconds === null ? "" : `Thinking took ${duration(milliseconds)}.`;
+  parts.note.textContent = ticks > 1 ? `${took} Replayed at human pace.` : took;
+  parts.transport.hidden = ticks === 1; // there is nothing to go through
+  parts.slider.max = String(ticks);
+  arrange();
+  eachPanel((panel, what) => panel.dress?.(what));
 }
 
 /** Panels that have something to show, dealt out to the two columns in turn; a narrow page shows them in one, in this order. */
-function arrange(panels) {
+function arrange() {
   let dealt = 0;
-  for (const [name, there] of Object.entries(panels)) {
+  for (const [name, { of }] of panels) {
     const panel = parts[`${name}-panel`], column = parts[dealt % 2 ? "right" : "left"];
-    panel.hidden = !there;
-    if (!there) continue;
+    panel.hidden = !of();
+    if (panel.hidden) continue;
     if (panel.parentNode !== column) column.append(panel);
     dealt++;
   }
   parts.right.hidden = dealt < 2;
 }
 
-function dressAnswer(answer) {
-  if (answer.kind === "classes") {
-    legend("answer", [[look.certainty, "favourite"], [band(look.more), "probability, 0 to 100 %", "band"]]);
-    const many = answer.size > answer.shown.length ? ` The ${answer.shown.length} likeliest of ${answer.size} answers are shown.` : "";
-    parts["answer-caption"].textContent = `How likely it holds each answer to be: now as bars, at every tick as the strip beside.${many}`;
-  } else {
-    const few = answer.labels.length <= 12;
-    legend("answer", few ? answer.labels.map((label, index) => [css(hue(index)), label]) : []);
-    parts["answer-caption"].textContent =
-      "One answer a position. Strong colour: sure; pale: a guess. Below, the same for every tick: positions downwards, ticks to the right.";
+/** Every panel that has something to show, with what it shows. */
+function eachPanel(act) {
+  for (const [name, panel] of panels) {
+    const what = panel.of();
+    if (what) act(panel, what, name);
   }
 }
 
@@ -68,16 +46,13 @@ function legend(name, keys) {
 
 function draw() {
   if (!thought || !element.isConnected || !parts.chart.clientWidth) return; // in a hidden tab: drawn when its size is known
-  drawChart();
-  if (thought.answer) (thought.answer.kind === "classes" ? drawClasses : drawPositions)();
-  if (thought.routes) drawRoute();
-  if (thought.attention) (thought.input.kind === "picture" ? drawPictureLooks : drawSequenceLooks)();
-  if (thought.activity) drawActivity();
-  for (const name of ["answer", "attention"]) {
-    const frame = parts[name].parentNode; // keyboards scroll what they can focus
-    frame.tabIndex = frame.scrollHeight > frame.clientHeight ? 0 : -1;
+  eachPanel((panel, what, name) => {
+    panel.draw(what);
+    parts[name].setAttribute("aria-label", panel.says(what));
+  });
+  for (const frame of element.querySelectorAll(".live-scroll")) {
+    frame.tabIndex = frame.scrollHeight > frame.clientHeight ? 0 : -1; // keyboards scroll what they can focus
   }
-  for (const [name, words] of Object.entries(summaries())) parts[name].setAttribute("aria-label", words);
 }
 
 /** Draw the thought at a tick. The sentence is withheld while playing, so that it is read out once, at the end. */
@@ -164,8 +139,9 @@ function receive() {
 
 /** One line a tick: energy, chance of being right, certainty, and the answer at each position. */
 function asTable() {
-  const { ticks, energy, chance, certainty, answer } = thought;
+  const { ticks, energy, chance, certainty, answer, speech } = thought;
   const chosen = (at) => {
+    if (answer?.kind === "spoken") return [speech?.said.filter((one) => one.tick === at + 1).map((one) => one.words).join() ?? ""];
     if (!answer) return [];
     if (answer.kind === "positions") return answer.chosen[at].map((index) => labelOf(answer, index));
     return [labelOf(answer, answer.rows[at].indexOf(Math.max(...answer.rows[at])))];

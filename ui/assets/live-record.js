@@ -20,6 +20,10 @@ let over = false; // whether playing came to its end and nothing was moved since
 let look = null; // colours and font of the page as it is now
 let images = new Map(); // heat maps of this record in these colours, one pixel a cell, drawn scaled
 
+// What a thought is shown by, in the order in which panels are dealt out: `of` says what of the thought a panel shows, if
+// anything; `dress` writes what does not change with the tick, `draw` draws at a tick, `says` puts the drawing in words.
+const panels = new Map();
+
 // --- reading a record ------------------------------------------------------------------------------------------------
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
@@ -35,8 +39,9 @@ function readThought(value) {
   const said = object(value);
   const ticks = Math.min(whole(said.ticks, 0, MOST_TICKS), list(said.certainty).length);
   if (!ticks) return null;
-  const energy = series(said.energy, ticks);
-  const input = readInput(object(said.input)), answerTick = isNumber(said.answer_tick) ? whole(said.answer_tick, 1, ticks) : ticks;
+  const energy = series(said.energy, ticks), shown = object(said.input), input = readInput(shown);
+  const answerTick = isNumber(said.answer_tick) ? whole(said.answer_tick, 1, ticks) : ticks;
+  const answer = readAnswer(object(said.choices ?? said.answer), ticks, answerTick);
   return {
     ticks,
     iterations: whole(said.iterations, ticks, MOST_TICKS),
@@ -47,9 +52,14 @@ function readThought(value) {
     chance: series(said.p_correct, ticks),
     certainty: series(said.certainty, ticks).map((x) => clamp(x, 0, 1)),
     lines: list(said.lines).map(object).filter((line) => isNumber(line.at)).slice(0, 4).map(({ of, at }) => ({ of, at })),
-    answer: readAnswer(object(said.choices ?? said.answer), ticks, answerTick),
+    listening: whole(said.listening, 0, MOST_TICKS),
+    answer,
     input,
     routes: readRoutes(said.routes, ticks, input),
+    path: readPath(object(shown.path), answer),
+    stack: readStack(object(shown.stack), input, answer),
+    speech: readSpeech(shown.numbers, input, answer),
+    phases: readPhases(shown.phases, input),
     attention: readAttention(object(said.attention), ticks, input),
     activity: readActivity(object(said.activity), ticks),
   };
@@ -61,6 +71,11 @@ function readAnswer(said, ticks, answerTick) {
     const rows = table(said.probabilities, ticks, MOST_CLASSES);
     const size = rows && whole(said.of, rows[0].length, 1e9); // classes that never mattered are left out of the rows
     return rows && { kind: "classes", rows, size, labels, shown: likeliest(rows[answerTick - 1]) };
+  }
+  if (said.kind === "spoken") {
+    const chosen = series(said.chosen, ticks), confidence = series(said.confidence, ticks), size = whole(said.of, 0, MOST_PLACES);
+    if (!size || !chosen || !confidence) return null;
+    return { kind: "spoken", size, chosen: chosen.map((one) => (isNumber(one) ? whole(one, 0, size) : size)), confidence: confidence.map(share) };
   }
   const chosen = table(said.chosen, ticks, MOST_PLACES), confidence = table(said.confidence, ticks, MOST_PLACES);
   if (said.kind !== "positions" || !chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
@@ -90,30 +105,8 @@ function readInput(said) {
     return pixels && { kind: "picture", width, height, channels, pixels, start: place(said.start), goal: place(said.goal) };
   }
   const items = list(said.items).slice(0, MOST_PLACES).map((item) => text(item, 12));
-  return said.kind === "sequence" && items.length ? { kind: "sequence", items, group: whole(said.group, 1, items.length) } : null;
-}
-
-/** By tick, the places that the answer goes through, as [row, column] in the picture. */
-function readRoutes(said, ticks, input) {
-  if (input?.kind !== "picture" || list(said).length < ticks) return null;
-  return list(said).slice(0, ticks).map((numbers) => {
-    const flat = list(numbers).slice(0, 2 * MOST_PLACES);
-    return Array.from({ length: Math.floor(flat.length / 2) }, (_, at) => [whole(flat[2 * at], 0, input.height - 1), whole(flat[2 * at + 1], 0, input.width - 1)]);
-  });
-}
-
-function readAttention(said, ticks, input) {
-  const map = list(said.map).slice(0, 2).map((side) => whole(side, 0, 4096)), heads = whole(said.heads, 0, 256);
-  const places = map.length ? map.reduce((a, b) => a * b) : 0;
-  const weights = heads && places && input ? bytes(said.data, ticks * heads * places) : null;
-  if (!weights || (input.kind === "picture" && map.length !== 2)) return null;
-  return { heads, map, places, weights, shown: Math.min(heads, MOST_HEADS) };
-}
-
-function readActivity(said, ticks) {
-  const neurons = whole(said.neurons, 0, 100000);
-  const values = neurons ? bytes(said.data, ticks * neurons) : null;
-  return values && { neurons, of: whole(said.of, neurons, 1e9), values };
+  const places = list(said.places).slice(0, MOST_PLACES).map((place) => text(place, 12)); // names of the answer's positions
+  return said.kind === "sequence" && items.length ? { kind: "sequence", items, places, group: whole(said.group, 1, items.length) } : null;
 }
 
 function bytes(data, size) {
@@ -146,31 +139,4 @@ function valuesAt(at) {
   lines.push(`certainty ${decimal(certainty[at - 1])}`);
   if (chance && isNumber(chance[at - 1])) lines.push(`chance of being right: ${percent(chance[at - 1])}`);
   return lines;
-}
-
-function reachesGoal(at) {
-  const end = thought.routes[at - 1].at(-1), goal = thought.input.goal;
-  return Boolean(end && goal && end[0] === goal[0] && end[1] === goal[1]);
-}
-
-function moved(name, values) {
-  const first = values[0], last = values[values.length - 1];
-  const verb = last < first ? "fell" : last > first ? "rose" : "stayed";
-  return `${name} ${verb} from ${decimal(first)} to ${decimal(last)}`;
-}
-
-function summaries() {
-  const { ticks, energy, certainty, answer, routes, attention, activity } = thought;
-  const said = { chart: `${energy ? `${moved("Energy", energy)} and ${moved("certainty", certainty)}` : moved("Certainty", certainty)} over ${count(ticks, "tick")}` };
-  if (answer?.kind === "classes") {
-    const row = answer.rows[tick - 1], best = row.indexOf(Math.max(...row));
-    said.answer = `At tick ${tick} the likeliest answer is ${labelOf(answer, best)}, with ${percent(row[best])}`;
-  } else if (answer) {
-    const names = answer.chosen[tick - 1].slice(0, 64).map((index) => labelOf(answer, index)).join(" ");
-    said.answer = `At tick ${tick} the ${count(answer.size, "position")} read ${names}${answer.size > 64 ? " and so on" : ""}`;
-  }
-  if (routes) said.route = `At tick ${tick} the way has ${count(Math.max(0, routes[tick - 1].length - 1), "step")}${reachesGoal(tick) ? " and reaches the goal" : ""}`;
-  if (attention) said.attention = `Where ${count(attention.heads, "attention head")} look at tick ${tick}, over ${attention.map.join(" by ")} places`;
-  if (activity) said.activity = `Activity of ${count(activity.neurons, "neuron")} over ${count(ticks, "tick")}`;
-  return said;
 }

@@ -1,0 +1,85 @@
+"""Records of thoughts as tasks give them, made by hand where no machine is needed to know what must be seen."""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+
+def record(ticks: int, choices: dict[str, Any], shown: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A thought without energy, attention and neurons, unless they are given; certainty rises."""
+    return {
+        "id": "byhand", "ticks": ticks, "iterations": ticks, "answer_tick": ticks, "sentence": "It is done.",
+        "milliseconds": 12.0, "energy": None, "p_correct": None, "lines": [], "routes": None, "attention": None,
+        "certainty": [(tick + 1) / ticks for tick in range(ticks)], "choices": choices, "input": shown,
+    } | more  # fmt: skip
+
+
+def tracked() -> dict[str, Any]:
+    """A dot that bounces off the right wall; the machine is wrong at first, right at last. One frame was missed."""
+    items = ["5,10", "5,12", "-", "5,14", "5,12", "+3"]
+    frames = [None if item == "-" else [int(x) for x in item.split(",")] for item in items[:-1]]
+    path = {"side": 16, "fastest": 2, "frames": frames, "ahead": 3, "asked": "position"}
+    choices = {
+        "kind": "positions", "labels": [str(at) for at in range(16)],
+        "chosen": [[8, 15], [6, 12], [5, 8], [5, 6]], "confidence": [[0.3, 0.2], [0.5, 0.4], [0.9, 0.6], [0.99, 0.95]],
+    }  # fmt: skip
+    weights = np.array([[9, 1, 1, 1, 1, 9], [1, 9, 1, 1, 1, 1], [1, 1, 1, 9, 1, 1], [0, 1, 2, 4, 9, 9]], np.uint8) * 28
+    attention = {"heads": 1, "map": [6], "data": base64.b64encode(weights.tobytes()).decode()}
+    return record(
+        4, choices, {"kind": "sequence", "items": items, "places": ["row", "column"], "path": path}, attention=attention
+    )
+
+
+def stacked() -> dict[str, Any]:
+    """`([)`: broken by its last bracket; the machine first takes it for balanced, then sees that something is left open."""
+    shown = {"kind": "sequence", "items": list("([)"), "stack": {"depths": [1, 2, 1], "tops": [1, 2, 3]}}
+    choices = {
+        "kind": "positions", "labels": ["nothing open", "( open", "[ open", "broken"],
+        "chosen": [[1, 1, 0], [1, 2, 2], [1, 2, 3]], "confidence": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
+    }  # fmt: skip
+    return record(3, choices, shown)
+
+
+def spoken() -> dict[str, Any]:
+    """Four numbers, said over seven ticks: the third too early, so that the last is out of order."""
+    numbers = [3.0, -1.5, 40.0, 7.0]
+    choices = {
+        "kind": "spoken",
+        "of": 4,
+        "chosen": [4, 1, 1, 0, 4, 2, 3],
+        "confidence": [0.9, 0.8, 0.7, 0.9, 0.6, 0.9, 0.95],
+    }
+    said = [[], [1], [1], [1, 0], [1, 0], [1, 0, 2], [1, 0, 2, 3]]
+    shown = {"kind": "sequence", "items": ["3", "-1.5", "40", "7"], "numbers": numbers}
+    return record(7, choices, shown, answers_by_tick=said)
+
+
+def in_phases() -> dict[str, Any]:
+    """Two digits, a sign between them and time to answer; attention is on the picture that is shown."""
+    strip = np.zeros((32, 64), np.uint8)
+    strip[4:28, 14:18], strip[6:10, 38:58], strip[10:28, 54:58] = 255, 255, 255
+    names = [("1st digit", 1, 3, 0), ("2nd digit", 4, 6, 1), ("+", 7, 8, None), ("answer", 9, 12, None)]
+    phases = [
+        {"name": name, "from": first, "until": last} | ({} if picture is None else {"picture": picture})
+        for name, first, last, picture in names
+    ]
+    shown = {"kind": "picture", "width": 64, "height": 32, "channels": 1, "phases": phases}
+    weights = np.zeros((12, 2, 8, 8), np.uint8)
+    weights[:3, :, 2, 3], weights[3:6, :, 1, 5] = 255, 255
+    probabilities = np.full((12, 10), 0.1)
+    probabilities[9:] = np.eye(10)[8] * 0.9 + 0.01
+    return record(
+        12,
+        {"kind": "classes", "of": 10, "labels": list("0123456789"), "probabilities": probabilities.tolist()},
+        shown | {"data": base64.b64encode(strip.tobytes()).decode()},
+        attention={"heads": 2, "map": [8, 8], "data": base64.b64encode(weights.tobytes()).decode()},
+        listening=8,
+        energy=[5.0 - tick / 3 for tick in range(12)],
+    )
+
+
+def at_once() -> dict[str, Any]:
+    """What a baseline without ticks gives: one answer, nothing else."""
+    choices = {"kind": "classes", "of": 2, "labels": ["even", "odd"], "probabilities": [[0.2, 0.8]]}
+    return record(1, choices, {"kind": "sequence", "items": ["1"]})
