@@ -13,7 +13,19 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    generator_for,
+    split_of,
+)
 
 COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
 SHOWN = 4
@@ -29,6 +41,7 @@ class Arithmetic(Task):
     name = "arithmetic"
     title = "Arithmetic sequences"
     takes = "text"
+    invents = True
     splits = (TRAIN, VALIDATION, CALIBRATION, TEST, COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
 
@@ -81,6 +94,12 @@ class Arithmetic(Task):
 
     def examples(self) -> list[str]:
         return ["3 7 11 15", "90 80 70 60", "128 141 154 167"]
+
+    def invent(self, seed: int) -> str:
+        """Numbers that were never trained on."""
+        digits = self.draw(TEST, 1, generator_for("invent", seed)).inputs[0].tolist()
+        size = self.settings.digits
+        return " ".join(str(int("".join(map(str, digits[at : at + size])))) for at in range(0, len(digits), size))
 
 
 def digits_of(numbers: torch.Tensor, digits: int) -> torch.Tensor:

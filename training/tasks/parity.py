@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, split_of
+from training.tasks.base import TEST, TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, split_of
 
 PAD = 2
 LISTED = 16  # rows of up to so many bits are few enough to list them all
@@ -32,6 +32,7 @@ class Parity(Task):
     name = "parity"
     title = "Parity"
     takes = "text"
+    invents = True
     Settings = ParitySettings
 
     @property
@@ -108,6 +109,12 @@ class Parity(Task):
         length = self.settings.length
         mixed = ("0110100110010110" * (length // 16 + 1))[:length]
         return [*([] if self._signs else ["1011"]), mixed, "1" * length]
+
+    def invent(self, seed: int) -> str:
+        """A row that was never trained on."""
+        batch = self.draw(TEST, 1, generator_for("invent", seed))
+        bits = (batch.inputs[0] < 0).long() if self._signs else batch.inputs[0]
+        return "".join(map(str, bits[: int(batch.difficulty[0])].tolist()))
 
     @classmethod
     def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ class TextInputs:
     pad: gr.HTML
     text: gr.Textbox
     think: gr.Button
+    invent: gr.Button
     examples: gr.Dataset
 
 
@@ -108,11 +109,12 @@ def text_inputs(services: Services, info: CheckpointInfo) -> TextInputs:
             pad = pad_input("text-pad", begun(services, info, "text"))
         text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
         think = gr.Button("Think", variant="primary", elem_id="think-text")
+        invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent-text")
         examples = gr.Dataset(
             components=[gr.Textbox(visible=False)], samples=samples(info, "text"), label="Examples, one click away",
             elem_id="text-examples",
         )  # fmt: skip
-    return TextInputs(column, pad_column, pad, text, think, examples)
+    return TextInputs(column, pad_column, pad, text, think, invent, examples)
 
 
 def samples(info: CheckpointInfo, takes: str) -> list[list[str]]:

@@ -58,7 +58,7 @@ def build(services: Services) -> gr.Dropdown | None:
             begun(services, info, "image"), gr.Button(visible=info.invents), None, gr.Button(visible=info.invents),
             gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
-            begun(services, info, "text"), gr.Textbox(value="", info=info.hint),
+            begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
             gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
             default_rule(info), None, None,
         ]  # fmt: skip
@@ -85,7 +85,7 @@ def build(services: Services) -> gr.Dropdown | None:
         pick, checkpoint,
         [summary, pictures.column, pictures.ways, pictures.hint, pictures.by_hand, pictures.on_pad, pictures.pad,
          pictures.renew, pictures.upload, pictures.invent, pictures.edit, pictures.examples, texts.column, texts.on_pad,
-         texts.pad, texts.text, texts.examples, policy, rule, live, figure],
+         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, live, figure],
         **private,
     )  # fmt: skip
     policy.input(
@@ -113,6 +113,9 @@ def build(services: Services) -> gr.Dropdown | None:
     texts.examples.click(lambda row: row[0], texts.examples, texts.text, **private).then(
         show_sequence, given, shown, **private, **QUEUE
     )
+    texts.invent.click(
+        lambda name: asked(services.invent, name, secrets.randbelow(2**31)), checkpoint, texts.text, **private
+    ).then(show_sequence, given, shown, **private, **QUEUE)
     texts.pad.input(None, texts.pad, texts.text, js=WRITE, **private)
     texts.text.change(None, [texts.text, texts.pad], texts.pad, js=FOLLOW, **private)  # Gradio's `input` knows no paste
     api(services)

@@ -14,7 +14,7 @@ from training.tasks.digits import pictures_of
 from training.tasks.qamnist import as_seen
 from training.tasks.tracking import folded
 
-KINDS = ("brackets", "chain", "tracking", "qamnist", "sorting")
+KINDS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
 
 
 def is_balanced(text: str) -> bool:
