@@ -1,12 +1,12 @@
 """Data sets of pictures, read through `datasets`: of the Hub, or of parquet files in its schema.
 
-What is small is decoded once and held in memory as bytes. What is large is streamed: the order is that of `datasets`' own
-shuffling of parts and of a buffer, both of which depend on a seed alone.
+What fits is decoded once and held in memory as bytes. What does not is read while training: see `training.streams`.
 """
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import httpx
 from jaxtyping import Int64, UInt8
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
@@ -92,6 +93,7 @@ class Pictures:
     labels: Int64[np.ndarray, " n"]
 
 
+@lru_cache(maxsize=4)
 def opened(settings: DataSettings, split: str) -> Any:
     """A split as a `datasets` iterable of rows whose pictures are not yet decoded.
 
@@ -101,16 +103,8 @@ def opened(settings: DataSettings, split: str) -> Any:
     import datasets  # noqa: PLC0415 -- takes a second, which those who train on something else are spared
 
     begins, arguments = arguments_of(settings)
-    try:
+    with telling(settings):
         rows = datasets.load_dataset(begins, split=split, **arguments)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise refused(settings, error) from None
-    except ValueError as error:
-        raise ValueError(
-            f"{settings.source}: {first_line(error)}. See task.config, task.train and task.test."
-        ) from None
-    except OSError as error:
-        raise Unavailable(f"{settings.source} cannot be read just now: {first_line(error)}.") from None
     missing = {settings.image, settings.label} - set(rows.column_names or ())
     if missing:
         columns = ", ".join(sorted(rows.column_names or ()))
@@ -154,15 +148,34 @@ def commit_of(data: str, revision: str) -> str | None:
         raise ValueError(f"{data} has no revision {revision!r}: see task.revision.") from None
     except RepositoryNotFoundError:
         raise refused_name(data, gated=False) from None
-    except OSError as error:
+    except (OSError, httpx.HTTPError) as error:
         raise Unavailable(
             f"The Hub cannot be reached just now ({first_line(error)}); with HF_HUB_OFFLINE=1 what was fetched "
             f"before is read, and task.files names a copy of {data}."
         ) from None
 
 
-def refused(settings: DataSettings, error: Exception) -> ValueError:
-    return refused_name(settings.source, gated="gated" in str(error))
+@contextmanager
+def telling(settings: DataSettings) -> Iterator[None]:
+    """One sentence for what goes wrong while a data set is opened or read."""
+    try:
+        yield
+    except (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        FileNotFoundError,
+    ) as error:  # `datasets` finds nothing, or may not
+        raise refused_name(settings.source, gated="gated" in str(error).lower()) from error
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise ValueError(
+            f"{settings.source}: {first_line(error)}. See task.config, task.train and task.test."
+        ) from error
+    except (OSError, httpx.HTTPError) as error:
+        raise Unavailable(
+            f"{settings.source} cannot be read just now ({first_line(error)}); the last saved step is kept."
+        ) from error
 
 
 def refused_name(name: str, gated: bool) -> ValueError:
@@ -193,16 +206,35 @@ def class_names(settings: DataSettings) -> tuple[str, ...]:
 
 def rows_of(settings: DataSettings, split: str, classes: int) -> Iterator[tuple[Image.Image, int]]:
     """Every picture of a split and its class, in the order of the files."""
-    for number, row in enumerate(opened(settings, split)):
-        yield (
-            decoded(row[settings.image], f"{settings.source}, {split}, row {number}"),
-            class_of(row[settings.label], classes, f"{settings.source}, {split}, row {number}"),
-        )
+    number = 0
+    for rows in read(settings, opened(settings, split).iter(batch_size=100)):
+        for cell, label in zip(rows[settings.image], rows[settings.label], strict=True):
+            where = f"{settings.source}, {split}, row {number}"
+            yield decoded(content_of(cell, where), where), class_of(label, classes, where)
+            number += 1
 
 
-def decoded(cell: Any, where: str) -> Image.Image:
+def read(settings: DataSettings, rows: Iterable[Any]) -> Iterator[Any]:
+    """Rows as they come; what goes wrong on the way is told in one sentence."""
+    coming = iter(rows)
+    while True:
+        with telling(settings):
+            row = next(coming, None)
+        if row is None:
+            return
+        yield row
+
+
+def content_of(cell: Any, where: str) -> bytes:
+    """The encoded picture of a cell: it holds its bytes, or where they lie."""
     try:
-        content = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+    except (OSError, TypeError, KeyError) as error:
+        raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
+
+
+def decoded(content: bytes, where: str) -> Image.Image:
+    try:
         picture = Image.open(io.BytesIO(content))
         picture.load()
     except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -219,8 +251,8 @@ def class_of(label: Any, classes: int, where: str) -> int:
     return label
 
 
-def digest(pixels: np.ndarray) -> bytes:
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+def digest(content: bytes | np.ndarray) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def place_of(key: bytes, shares: tuple[tuple[int, str], ...]) -> str:

@@ -19,8 +19,9 @@ from torch import Tensor
 from ctm.settings import short
 from training.data import DataSettings, class_names, held
 from training.pictures import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
+from training.streams import batches_to_train_on, held_out
 from training.tables import labels_in, pictures_in, read_table
-from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, sees_pictures
+from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures
 
 DATA = Path(__file__).parents[2] / "data"
 MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
@@ -88,20 +89,32 @@ class Images(Task):
         return DataSettings.model_validate(self.settings.model_dump(include=set(DataSettings.model_fields)))
 
     def _pictures(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
-        settings = self.settings
-        side = settings.crop if settings.augment == "none" else settings.size
-        part = held(self._source, len(self.labels()), side)[split]
+        settings, classes = self.settings, len(self.labels())
+        if settings.streaming:
+            part = held_out(self._source, classes).parts[split]
+        else:
+            part = held(self._source, classes, settings.crop if settings.augment == "none" else settings.size)[split]
         return part.pixels, part.labels
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Samples of a split; held-out ones are drawn once each, so there may be fewer."""
+        if split == TRAIN and self.settings.streaming:
+            seed = int(torch.randint(2**31, (), generator=generator))
+            _, found = next(batches_to_train_on(self._source, len(self.labels()), count, seed))
+            return self._to_learn_from(found, generator)
         pixels, labels = self._pictures(split)
         if split != TRAIN:
             rows = torch.randperm(len(labels), generator=generator)[:count].numpy()
             return self._batch(pixels[rows], labels[rows])
-        rows = torch.randint(len(labels), (count,), generator=generator).numpy()
-        pictures = (Image.fromarray(pixels[row].squeeze()) for row in rows)
-        return self._batch(self._varied(pictures, count, generator), labels[rows])
+        rows = torch.randint(len(labels), (count,), generator=generator).tolist()
+        return self._to_learn_from([(Image.fromarray(pixels[row].squeeze()), labels[row]) for row in rows], generator)
+
+    def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
+        if not self.settings.streaming:
+            yield from super().batches(batch_size, seed, rank, ranks, start=start)
+        found = batches_to_train_on(self._source, len(self.labels()), batch_size, seed, rank, ranks, start)
+        for number, pictures in found:
+            yield self._to_learn_from(pictures, generator_for(TRAIN, seed, 0, number))
 
     def all_of(self, split: str) -> Batch:
         """The pictures of a held-out split as they are, as far as they fit memory."""
@@ -113,15 +126,14 @@ class Images(Task):
     def _most_loaded(self) -> int:
         return MOST_LOADED // (4 * self.settings.channels * self.settings.crop**2)
 
-    def _varied(
-        self, pictures: Iterator[Image.Image], count: int, generator: torch.Generator
-    ) -> UInt8[np.ndarray, "B h w c"]:
-        settings, draws = self.settings, torch.rand(count, DRAWS, generator=generator).tolist()
+    def _to_learn_from(self, pictures: list[tuple[Image.Image, int]], generator: torch.Generator) -> Batch:
+        """A batch of these pictures, each varied in its own way."""
+        settings, draws = self.settings, torch.rand(len(pictures), DRAWS, generator=generator).tolist()
         cuts = (
-            varied(picture, settings.size, settings.crop, settings.augment, iter(numbers))
-            for picture, numbers in zip(pictures, draws, strict=True)
+            varied(settings.coloured(picture), settings.size, settings.crop, settings.augment, iter(numbers))
+            for (picture, _), numbers in zip(pictures, draws, strict=True)
         )
-        return np.stack([settings.pixels(cut) for cut in cuts])
+        return self._batch(np.stack([settings.pixels(cut) for cut in cuts]), np.array([label for _, label in pictures]))
 
     def _batch(self, pixels: UInt8[np.ndarray, "B h w c"], labels: np.ndarray) -> Batch:
         targets = torch.tensor(labels).unsqueeze(1)
