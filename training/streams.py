@@ -32,6 +32,7 @@ from training.data import (
     opened,
     place_of,
     read,
+    telling,
 )
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION
 
@@ -53,15 +54,29 @@ class Held:
 
 def shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
     """The encoded pictures of a split and their labels, once each, in an order that depends on the seed alone."""
-    rows = opened(settings, split).reshard()
-    if rows.num_shards < PARTS:
-        raise ValueError(
-            f"{settings.source} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
-            f"write it with row groups of a few hundred pictures."
-        )
-    order = rows.shuffle(seed=zlib.crc32(repr(seed).encode()), buffer_size=BUFFER)
+    order = in_parts(settings, split).shuffle(
+        seed=zlib.crc32(repr(seed).encode()), buffer_size=BUFFER,
+        max_buffer_input_shards=1,  # with more, threads read ahead, and closing waits five seconds for them
+    )  # fmt: skip
     for row in read(settings, order):
         yield content_of(row[settings.image], settings.source), row[settings.label]
+
+
+@lru_cache(maxsize=4)
+def in_parts(settings: DataSettings, split: str) -> Any:
+    """A split whose row groups can be read in any order.
+
+    Raises:
+        ValueError: there are too few of them.
+    """
+    with telling(settings):
+        rows = opened(settings, split).reshard()
+    if rows.num_shards < PARTS and split == settings.train:
+        raise ValueError(
+            f"{settings.source} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
+            "write it with row groups of a few hundred pictures."
+        )
+    return rows
 
 
 @lru_cache(maxsize=2)

@@ -26,6 +26,7 @@ from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, ge
 DATA = Path(__file__).parents[2] / "data"
 MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
 FASHION = "fashion_mnist"  # a data set of which examples are bundled
+SMALL = 64  # pixels; larger pictures need more than one stage to be seen
 LEAST_CONTRAST = 0.15  # of what stands out from its ground
 LONGEST = 20  # times as long as wide
 LEAST_SPREAD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
@@ -75,7 +76,8 @@ class Images(Task):
         return "a photograph of one thing, an animal or an object; the middle of it is seen"
 
     def shape(self) -> TaskShape:
-        return TaskShape("resnet18-4", classes=len(self.labels()), in_features=self.settings.channels)
+        backbone = "resnet18-4" if self.settings.crop > SMALL else "resnet18-1"
+        return TaskShape(backbone, classes=len(self.labels()), in_features=self.settings.channels)
 
     def settled(self) -> "Images":
         settings = self.settings
@@ -107,7 +109,9 @@ class Images(Task):
             rows = torch.randperm(len(labels), generator=generator)[:count].numpy()
             return self._batch(pixels[rows], labels[rows])
         rows = torch.randint(len(labels), (count,), generator=generator).tolist()
-        return self._to_learn_from([(Image.fromarray(pixels[row].squeeze()), labels[row]) for row in rows], generator)
+        return self._to_learn_from(
+            [(Image.fromarray(pixels[row].squeeze()), int(labels[row])) for row in rows], generator
+        )
 
     def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
         if not self.settings.streaming:
