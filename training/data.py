@@ -167,8 +167,6 @@ def telling(settings: DataSettings) -> Iterator[None]:
     ) as error:  # `datasets` finds nothing, or may not
         raise refused_name(settings.source, gated="gated" in str(error).lower()) from error
     except ValueError as error:
-        if type(error) is not ValueError:
-            raise
         raise ValueError(
             f"{settings.source}: {first_line(error)}. See task.config, task.train and task.test."
         ) from error

@@ -51,18 +51,21 @@ def convert(folder: Path, out: Path, names: list[str]) -> dict[str, int]:
     Raises:
         ValueError: a file is missing or broken, or has more classes than names.
     """
-    read = {split: (found(folder, f"{word}-images-idx3-ubyte"), found(folder, f"{word}-labels-idx1-ubyte"))
-            for split, word in SPLITS.items()}  # fmt: skip
-    counts = {}
-    for split, (of_pictures, of_labels) in read.items():
-        pictures, labels = read_idx(of_pictures, 3), read_idx(of_labels, 1)
-        if len(pictures) != len(labels) or not len(labels):
-            raise ValueError(f"{of_pictures.name} holds {len(pictures):,} pictures for {len(labels):,} labels.")
-        if labels.max() >= len(names):
-            raise ValueError(f"{of_labels.name} holds label {labels.max()}, but there are {len(names)} names.")
+    splits = {split: read_split(folder, word, len(names)) for split, word in SPLITS.items()}
+    for split, (pictures, labels) in splits.items():
         write_parquet(out / f"{split}-00000-of-00001.parquet", pictures, labels, names)
-        counts[split] = len(labels)
-    return counts
+    return {split: len(labels) for split, (_, labels) in splits.items()}
+
+
+def read_split(folder: Path, word: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (n, h, w) and labels (n) of the files that begin with a word."""
+    of_pictures, of_labels = found(folder, f"{word}-images-idx3-ubyte"), found(folder, f"{word}-labels-idx1-ubyte")
+    pictures, labels = read_idx(of_pictures, 3), read_idx(of_labels, 1)
+    if len(pictures) != len(labels) or not len(labels):
+        raise ValueError(f"{of_pictures.name} holds {len(pictures):,} pictures for {len(labels):,} labels.")
+    if labels.max() >= classes:
+        raise ValueError(f"{of_labels.name} holds label {labels.max()}, but there are {classes} names.")
+    return pictures, labels
 
 
 def found(folder: Path, name: str) -> Path:

@@ -130,7 +130,7 @@ def enhanced(kind: Callable) -> Callable[[Picture, float], Picture]:
 
 
 def sheared(picture: Picture, x: float, y: float) -> Picture:
-    return moved(picture, (1, x, 0, y, 1, 0))
+    return moved(picture, (1.0, x, 0.0, y, 1.0, 0.0))
 
 
 def moved(picture: Picture, coefficients: tuple[float, ...]) -> Picture:
@@ -144,10 +144,10 @@ def posterized(picture: Picture, amount: float) -> Picture:
 # name -> what it does with an amount: a share of 1, degrees, a share of the side, or bits that are dropped
 OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "identity": lambda picture, amount: picture,
-    "shear-x": lambda picture, amount: sheared(picture, amount, 0),
-    "shear-y": lambda picture, amount: sheared(picture, 0, amount),
-    "translate-x": lambda picture, amount: moved(picture, (1, 0, amount * picture.width, 0, 1, 0)),
-    "translate-y": lambda picture, amount: moved(picture, (1, 0, 0, 0, 1, amount * picture.height)),
+    "shear-x": lambda picture, amount: sheared(picture, amount, 0.0),
+    "shear-y": lambda picture, amount: sheared(picture, 0.0, amount),
+    "translate-x": lambda picture, amount: moved(picture, (1.0, 0.0, amount * picture.width, 0.0, 1.0, 0.0)),
+    "translate-y": lambda picture, amount: moved(picture, (1.0, 0.0, 0.0, 0.0, 1.0, amount * picture.height)),
     "rotate": lambda picture, amount: picture.rotate(amount),
     "brightness": enhanced(ImageEnhance.Brightness),
     "colour": enhanced(ImageEnhance.Color),
@@ -160,7 +160,8 @@ OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
     "invert": lambda picture, amount: ImageOps.invert(picture),
 }
 WIDE = tuple(name for name in OPERATIONS if name != "invert")
-WIDEST = {  # TrivialAugment's largest amounts; a translation of 32 pixels is one of a picture of 224
+WIDEST = {  # TrivialAugment's largest amounts; its 32 pixels of translation are taken for those of a picture of 224, as they
+    # would leave nothing to see of a small one
     "shear-x": 0.99, "shear-y": 0.99, "translate-x": 32 / 224, "translate-y": 32 / 224, "rotate": 135.0, "brightness": 0.99,
     "colour": 0.99, "contrast": 0.99, "sharpness": 0.99, "posterize": 6.0,
 }  # fmt: skip

@@ -69,8 +69,9 @@ def in_parts(settings: DataSettings, split: str) -> Any:
     Raises:
         ValueError: there are too few of them.
     """
+    rows = opened(settings, split)
     with telling(settings):
-        rows = opened(settings, split).reshard()
+        rows = rows.reshard()
     if rows.num_shards < PARTS and split == settings.train:
         raise ValueError(
             f"{settings.source} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
