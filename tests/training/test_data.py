@@ -11,6 +11,7 @@ from huggingface_hub.utils import httpx
 
 from ctm.stores import Unavailable
 from tests.pictures import as_file, picture, write_data_set, write_split
+from training.card import front_matter
 from training.config import RunConfig
 from training.data import DataSettings, commit_of, held
 from training.streams import LANES, batches_to_train_on, held_out
@@ -91,6 +92,7 @@ def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
     assert str(folder) not in json.dumps(told) + json.dumps(config.portable())
     assert config.portable()["task"]["data"] == "me/trees" and config.model_dump()["task"]["files"] == str(folder)
     assert task_of(told).labels() == NAMES
+    assert "datasets:\n- me/trees\n" in front_matter("A card", told, {"evaluations": []})
     del told["settings"]["names"]
     with pytest.raises(ValueError, match=r"task\.names"):  # a stranger's checkpoint makes nobody fetch a data set
         task_of(told).labels()
@@ -106,7 +108,7 @@ def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
      ({"image": "label"}, "column 'label' holds no pictures"),
      ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
      ({"data": "a b"}, "namespace/name"), ({"data": "me/x@main"}, r"task\.revision"), ({"channels": 2}, "must be 1"),
-     ({"channels": 1}, "one number a channel: 1")],
+     ({"channels": 1}, "or one a channel: 1")],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence(folder, settings, says):
     with pytest.raises(ValueError, match=says) as caught:

@@ -51,8 +51,8 @@ class ImagesSettings(DataSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImagesSettings":
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"task.mean and task.std hold one number a channel: {self.channels}.")
+        if not {len(self.mean), len(self.std)} <= {1, self.channels}:
+            raise ValueError(f"task.mean and task.std hold one number, or one a channel: {self.channels}.")
         if not all(LEAST_SPREAD <= value <= 1 / LEAST_SPREAD for value in self.std):
             raise ValueError(f"task.std holds positive numbers, from {LEAST_SPREAD} on: got {list(self.std)}.")
         if not all(abs(value) <= 1 / LEAST_SPREAD for value in self.mean):
