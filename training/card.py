@@ -85,13 +85,18 @@ def front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> s
     kind = KINDS.get(task["task"])
     if kind:
         values["pipeline_tag"] = kind
+    data = task.get("settings", {}).get("data")  # a data set of the Hub
+    if data:
+        values["datasets"] = [data]
     values["tags"] = ["continuous-thought-machine", "adaptive-computation", task["task"]]
-    if results := [index_entry(task["task"], kind, evaluation) for evaluation in metrics["evaluations"]]:
+    if results := [
+        index_entry(task["task"], kind, data or task["task"], evaluation) for evaluation in metrics["evaluations"]
+    ]:
         values["model-index"] = [{"name": title, "results": results}]
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def index_entry(task: str, kind: str | None, evaluation: dict[str, Any]) -> dict[str, Any]:
+def index_entry(task: str, kind: str | None, data: str, evaluation: dict[str, Any]) -> dict[str, Any]:
     """One evaluation in the form of the Hub's model index."""
     found = (
         ("accuracy", "accuracy when halted", evaluation["accuracy_halted"]),
@@ -100,7 +105,7 @@ def index_entry(task: str, kind: str | None, evaluation: dict[str, Any]) -> dict
     )
     return {
         "task": {"type": kind or "other", "name": task},
-        "dataset": {"type": task, "name": task, "split": evaluation["split"]},
+        "dataset": {"type": data, "name": data, "split": evaluation["split"]},
         "metrics": [{"type": kind, "name": name, "value": round(value, 4)} for kind, name, value in found],
     }
 

@@ -142,7 +142,7 @@ class RunConfig(Settings):
         return self
 
     def make_task(self) -> Task:
-        return make_task(self.task)
+        return make_task(self.task).settled()
 
     def changed(self, changes: Mapping[str, Any]) -> "RunConfig":
         """The same with some settings changed, such as `{"train.steps": 500}`.
@@ -157,7 +157,9 @@ class RunConfig(Settings):
 
     def portable(self) -> dict[str, Any]:
         """The settings as plain data, without what belongs to one machine or account."""
-        return self.model_dump(mode="json", exclude={"publish", "init_from"})
+        return self.model_dump(
+            mode="json", exclude={"publish": True, "init_from": True, "task": set(self.make_task().local)}
+        )
 
     def machine(self, task: Task) -> Config:
         """The machine's config: the recipe's keys over the task's."""

@@ -41,13 +41,13 @@ def pictures_in(table: pyarrow.Table, name: str, column: str = "image") -> Itera
         yield picture
 
 
-def labels_in(table: pyarrow.Table, name: str, classes: int) -> list[int]:
-    """The `label` column.
+def labels_in(table: pyarrow.Table, name: str, classes: int, column: str = "label") -> list[int]:
+    """The column of labels.
 
     Raises:
         ValueError: it is empty, or holds something else than classes.
     """
-    labels = table["label"].to_pylist()
+    labels = table[column].to_pylist()
     if not labels or not all(type(label) is int and 0 <= label < classes for label in labels):
         raise ValueError(f"{name}: labels must be whole numbers from 0 to {classes - 1}.")
     return labels

@@ -96,7 +96,9 @@ def settings_of(group: str) -> dict[str, FieldInfo]:
 def field_of(name: str, info: FieldInfo, task: str = "") -> Field | None:
     """A setting as a field; None for one whose values no form can hold."""
     kinds = get_args(info.annotation) if NoneType in get_args(info.annotation) else (info.annotation,)
-    kind = next(one for one in kinds if one is not NoneType)
+    kind, *others = (one for one in kinds if one is not NoneType)
+    if others:
+        return None
     help = info.description or ""
     if name == "model.backbone_type":
         return Field(name, task, help, "choice", (*BACKBONES, PHASED))

@@ -28,6 +28,7 @@ OTHER = {  # a value that a recipe does not have, where one more or half of it w
     "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
     "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3,
     "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13,
+    "task.data": "me/words", "task.channels": 3, "task.crop": 27,
 }  # fmt: skip
 
 

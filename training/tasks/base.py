@@ -83,6 +83,7 @@ class Task(ABC):
     drawn: ClassVar[bool] = False  # whether a drawing by hand is something to give
     invents: ClassVar[bool] = False  # whether it can make up a new input
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
+    local: ClassVar[tuple[str, ...]] = ()  # settings that belong to one machine and go into no checkpoint
     Settings: ClassVar[type[Settings]]
 
     def __init__(self, settings: Settings):
@@ -143,9 +144,14 @@ class Task(ABC):
         """The settings under which a machine of this published config most likely does this task; None if it does not."""
         return None
 
+    def settled(self) -> "Task":
+        """The task with all in its settings that its data decides, so that a checkpoint of it needs no data."""
+        return self
+
     def describe(self) -> dict[str, Any]:
         """The contents of `task.json`."""
-        return {"task": self.name, "settings": self.settings.model_dump(mode="json"), "labels": self.labels()}
+        settings = self.settings.model_dump(mode="json", exclude=set(self.local))
+        return {"task": self.name, "settings": settings, "labels": self.labels()}
 
     def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
         """Training batches for process `rank` of `ranks`, which take turns, from their turn `start` on.

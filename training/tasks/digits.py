@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
+from training.pictures import figure_of, grey_of, ground_of, trimmed
 from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape
 
@@ -100,11 +101,6 @@ def moved(
     return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
 
 
-def grey_of(pixels: np.ndarray) -> np.ndarray:
-    """Brightness (h, w) of a picture (h, w, 3); grey pictures (h, w) are taken as they are."""
-    return pixels if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-
-
 def like_mnist(grey: np.ndarray) -> np.ndarray:
     """Crop, shrink and centre a drawn digit as MNIST's were: 20 pixels long, centre of mass in the middle of 28 x 28.
 
@@ -118,18 +114,15 @@ def like_mnist(grey: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels."
         )
-    border = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    ground = float(np.median(border))
-    strokes = np.clip(ground - grey if ground > 0.5 else grey - ground, 0, 1)
+    strokes = figure_of(grey)
     if strokes.max() < 0.15:
         raise ValueError(
             "The picture is empty: nothing stands out from the background. Draw a digit with thick strokes."
         )
     strokes /= strokes.max()
-    if grey.shape == (SIDE, SIDE) and ground < 0.5:
+    if grey.shape == (SIDE, SIDE) and ground_of(grey) < 0.5:
         return strokes  # already as MNIST has it
-    rows, columns = (np.flatnonzero((strokes > 0.3).any(axis)) for axis in (1, 0))
-    cut = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cut = trimmed(strokes, 0.3)
     scale = 20 / max(cut.shape)
     size = [max(1, round(length * scale)) for length in cut.shape[::-1]]
     small = np.asarray(

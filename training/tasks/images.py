@@ -1,48 +1,63 @@
-"""Natural pictures with one name each, seen as ImageNet machines see them: shrunk, the middle cut out, normalised.
+"""Pictures with one name each: of a data set of the Hub to learn from, or as ImageNet machines see them.
 
-Names are read from `data/imagenet_classes.txt`, one a line in the standard order of ImageNet's 1,000 classes; they are those of
-torchvision. No pictures are bundled to train on; a parquet file of them can be measured on.
+Without a data set, names are those of ImageNet: `data/imagenet_classes.txt`, one a line in the standard order of its 1,000
+classes, as torchvision has them. `training.data` says where pictures come from, `training.pictures` how they are varied.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from ctm.settings import Settings, short
+from ctm.settings import short
+from training.data import DataSettings, class_names, held
+from training.pictures import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
+from training.streams import batches_to_train_on, held_out
 from training.tables import labels_in, pictures_in, read_table
-from training.tasks.base import Answer, Batch, Given, Task, TaskShape, sees_pictures
+from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures
 
 DATA = Path(__file__).parents[2] / "data"
-MOST_LOADED = 5_000  # pictures of a file that fit memory: 3 GB of them
+MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
+FASHION = "fashion_mnist"  # a data set of which examples are bundled
+SMALL = 64  # pixels; larger pictures need more than one stage to be seen
+LEAST_CONTRAST = 0.15  # of what stands out from its ground
 LONGEST = 20  # times as long as wide
 LEAST_SPREAD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
 
-Three = tuple[float, float, float]
 
-
-class ImagesSettings(Settings):
-    size: int = Field(256, ge=8, le=2_048, description="shorter side that a picture is resized to, pixels")
-    crop: int = Field(224, ge=8, le=2_048, description="side of the middle that is cut out and seen")
-    mean: Three = Field((0.485, 0.456, 0.406), description="mean of red, green and blue in the training pictures")
-    std: Three = Field((0.229, 0.224, 0.225), description="their standard deviation")
-    names: Literal["imagenet"] | tuple[str, ...] = Field(
-        "imagenet", description="the classes: imagenet, or their names"
+class ImagesSettings(DataSettings):
+    mean: tuple[float, ...] = Field(
+        (0.485, 0.456, 0.406), description="mean of red, green and blue (or of grey) in the training pictures"
+    )
+    std: tuple[float, ...] = Field((0.229, 0.224, 0.225), description="their standard deviation")
+    names: Literal["imagenet"] | tuple[str, ...] | None = Field(
+        None, description="the classes: imagenet, or their names; not given: as the data set has them"
+    )
+    ground: Literal["any", "dark"] = Field(
+        "any", description="dark: pictures show one thing on black, so what a person gives is brought to that"
+    )
+    augment: Augment = Field(
+        "crop-flip",
+        description="how training pictures are varied: not, by random cuts and mirroring, by AutoAugment, or by "
+        "TrivialAugment besides cuts and mirroring",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImagesSettings":
-        if self.crop > self.size:
-            raise ValueError(f"task.crop may be task.size at most: got {self.crop} > {self.size}.")
+        if not {len(self.mean), len(self.std)} <= {1, self.channels}:
+            raise ValueError(f"task.mean and task.std hold one number, or one a channel: {self.channels}.")
         if not all(LEAST_SPREAD <= value <= 1 / LEAST_SPREAD for value in self.std):
             raise ValueError(f"task.std holds positive numbers, from {LEAST_SPREAD} on: got {list(self.std)}.")
         if not all(abs(value) <= 1 / LEAST_SPREAD for value in self.mean):
             raise ValueError(f"task.mean holds numbers of colours from 0 to 1: got {list(self.mean)}.")
-        if len(self.names) < 2:
+        if self.names is not None and len(self.names) < 2:
             raise ValueError(f"task.names holds at least two names, or is imagenet: got {short(self.names)}.")
         return self
 
@@ -51,57 +66,125 @@ class Images(Task):
     name = "images"
     title = "Pictures"
     takes = "image"
-    hint = "a photograph of one thing, an animal or an object; the middle of it is seen"
+    local = ("files",)
     Settings = ImagesSettings
 
+    @property
+    def hint(self) -> str:
+        if self.settings.ground == "dark":
+            return "a picture of one thing on a plain ground, light or dark; it is seen as light on black"
+        return "a photograph of one thing, an animal or an object; the middle of it is seen"
+
     def shape(self) -> TaskShape:
-        return TaskShape("resnet18-4", classes=len(self.labels()), in_features=3)
+        backbone = "resnet18-4" if self.settings.crop > SMALL else "resnet18-1"
+        return TaskShape(backbone, classes=len(self.labels()), in_features=self.settings.channels)
+
+    def settled(self) -> "Images":
+        settings = self.settings
+        if settings.names is not None or not settings.source:
+            return self
+        return Images(settings.model_copy(update={"names": class_names(self._source)}))
+
+    @property
+    def _source(self) -> DataSettings:
+        """The settings that decide what is read."""
+        return DataSettings.model_validate(self.settings.model_dump(include=set(DataSettings.model_fields)))
+
+    def _pictures(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
+        settings, classes = self.settings, len(self.labels())
+        if settings.streaming:
+            part = held_out(self._source, classes).parts[split]
+        else:
+            part = held(self._source, classes, settings.crop if settings.augment == "none" else settings.size)[split]
+        return part.pixels, part.labels
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        raise ValueError(
-            "The task images has no pictures of its own; measure with --data FILE.parquet, a file with `image` and "
-            "`label` columns."
+        """Samples of a split; held-out ones are drawn once each, so there may be fewer."""
+        if split == TRAIN and self.settings.streaming:
+            seed = int(torch.randint(2**31, (), generator=generator))
+            _, found = next(batches_to_train_on(self._source, len(self.labels()), count, seed))
+            return self._to_learn_from(found, generator)
+        pixels, labels = self._pictures(split)
+        if split != TRAIN:
+            rows = torch.randperm(len(labels), generator=generator)[:count].numpy()
+            return self._batch(pixels[rows], labels[rows])
+        rows = torch.randint(len(labels), (count,), generator=generator).tolist()
+        return self._to_learn_from(
+            [(Image.fromarray(pixels[row].squeeze()), int(labels[row])) for row in rows], generator
         )
+
+    def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
+        if not self.settings.streaming:
+            yield from super().batches(batch_size, seed, rank, ranks, start=start)
+        found = batches_to_train_on(self._source, len(self.labels()), batch_size, seed, rank, ranks, start)
+        for number, pictures in found:
+            yield self._to_learn_from(pictures, generator_for(TRAIN, seed, 0, number))
+
+    def all_of(self, split: str) -> Batch:
+        """The pictures of a held-out split as they are, as far as they fit memory."""
+        pixels, labels = self._pictures(split)
+        most = self._most_loaded
+        return self._batch(pixels[:most], labels[:most])
+
+    @property
+    def _most_loaded(self) -> int:
+        return MOST_LOADED // (4 * self.settings.channels * self.settings.crop**2)
+
+    def _to_learn_from(self, pictures: list[tuple[Image.Image, int]], generator: torch.Generator) -> Batch:
+        """A batch of these pictures, each varied in its own way."""
+        settings, draws = self.settings, torch.rand(len(pictures), DRAWS, generator=generator).tolist()
+        cuts = (
+            varied(settings.coloured(picture), settings.size, settings.crop, settings.augment, iter(numbers))
+            for (picture, _), numbers in zip(pictures, draws, strict=True)
+        )
+        return self._batch(np.stack([settings.pixels(cut) for cut in cuts]), np.array([label for _, label in pictures]))
+
+    def _batch(self, pixels: UInt8[np.ndarray, "B h w c"], labels: np.ndarray) -> Batch:
+        targets = torch.tensor(labels).unsqueeze(1)
+        return Batch(self._normalised(pixels), targets, torch.zeros(len(labels), dtype=torch.long))
+
+    def _normalised(self, pixels: UInt8[np.ndarray, "B h w c"]) -> Float[Tensor, "B c h w"]:
+        mean, std = np.array(self.settings.mean, np.float32), np.array(self.settings.std, np.float32)
+        return torch.from_numpy(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
 
     def from_file(self, path: str | Path) -> Batch:
         """Every picture of a parquet file with `image` and `label` columns."""
-        path = Path(path)
-        table = read_table(path, ["image", "label"])
-        if len(table) > MOST_LOADED:
+        path, settings = Path(path), self.settings
+        table = read_table(path, [settings.image, settings.label])
+        if len(table) > self._most_loaded:
             raise ValueError(
-                f"{path.name} holds {len(table):,} pictures; at most {MOST_LOADED:,} are loaded: split it."
+                f"{path.name} holds {len(table):,} pictures; at most {self._most_loaded:,} are loaded: split it."
             )
-        labels = torch.tensor(labels_in(table, path.name, len(self.labels())))
-        crop = self.settings.crop
-        inputs = torch.empty(len(table), 3, crop, crop)
-        for row, picture in enumerate(pictures_in(table, path.name)):
-            inputs[row] = self._normalised(middle_of(picture.convert("RGB"), self.settings.size, crop))
-        return Batch(inputs, labels.unsqueeze(1), torch.zeros_like(labels))
+        labels = labels_in(table, path.name, len(self.labels()), settings.label)
+        pixels = [settings.seen(picture) for picture in pictures_in(table, path.name, settings.image)]
+        return self._batch(np.stack(pixels), np.array(labels))
 
     def read(self, given: Any) -> Given:
         pixels = np.asarray(given, dtype=np.float32)
-        if pixels.ndim == 2:
-            pixels = np.stack([pixels] * 3, -1)
         height, width = pixels.shape[:2]
         if min(height, width) < 1 or max(height, width) > LONGEST * min(height, width):
             raise ValueError(f"The picture is {width} x {height} pixels, too long and thin; cut out what it shows.")
-        picture = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
-        middle = middle_of(picture, self.settings.size, self.settings.crop)
-        return Given(self._normalised(middle)[None], {"kind": "picture", "pixels": middle}, 1)
-
-    def _normalised(self, pixels: np.ndarray) -> torch.Tensor:
-        mean, std = np.array(self.settings.mean, np.float32), np.array(self.settings.std, np.float32)
-        return torch.from_numpy(((pixels - mean) / std).transpose(2, 0, 1).copy())
+        if self.settings.ground == "dark":
+            pixels = on_black(grey_of(pixels), self.settings.crop)
+        seen = self.settings.seen(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
+        shown = (seen if self.settings.channels == 3 else seen[..., 0]) / np.float32(255)
+        return Given(self._normalised(seen[None]), {"kind": "picture", "pixels": shown}, 1)
 
     def present(self, given: Given, choices: list[int]) -> Answer:
         label = self.labels()[choices[0]]
         return Answer(choices[0], label, f'It takes this for "{label}"')
 
     def labels(self) -> list[str]:
-        return list(imagenet_names() if self.settings.names == "imagenet" else self.settings.names)
+        names = self.settings.names
+        if names is None and self.settings.source:
+            raise ValueError("The classes are not known: task.names holds their names, or is imagenet.")
+        return list(imagenet_names() if names in (None, "imagenet") else names)
 
     def examples(self) -> list[Path]:
-        return sorted((DATA / "examples").glob("photo-*.jpg"))
+        """Bundled pictures of the data set's test split; photographs for the names of ImageNet."""
+        bundled, name = DATA / "examples", self.settings.data.rpartition("/")[2]
+        photographs = [] if isinstance(self.settings.names, tuple) else sorted(bundled.glob("photo-*.jpg"))
+        return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION else photographs
 
     @classmethod
     def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -113,18 +196,23 @@ class Images(Task):
         settings = self.settings
         preprocessing = {
             "resize_shorter_side": settings.size, "center_crop": settings.crop, "interpolation": "bilinear",
-            "channels": 3, "mean": list(settings.mean), "std": list(settings.std),
+            "channels": settings.channels, "mean": list(settings.mean), "std": list(settings.std),
         }  # fmt: skip
         return super().describe() | {"preprocessing": preprocessing}
 
 
-def middle_of(picture: Image.Image, size: int, crop: int) -> np.ndarray:
-    """Resize so that the shorter side has `size` pixels, and cut out the middle: (crop, crop, 3), 0 to 1."""
-    short = min(picture.size)
-    width, height = (int(size * side / short) for side in picture.size)
-    left, top = round((width - crop) / 2), round((height - crop) / 2)
-    resized = picture.resize((width, height), Image.Resampling.BILINEAR)  # this one blurs before it shrinks
-    return np.asarray(resized.crop((left, top, left + crop, top + crop)), np.float32) / 255
+def on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2 w2"]:
+    """One thing as the pictures of such a data set show it: light on black, as large as fits.
+
+    Raises:
+        ValueError: nothing stands out from the ground.
+    """
+    if grey.shape == (side, side) and ground_of(grey) < 0.5:
+        return grey  # already so
+    figure = figure_of(grey)
+    if figure.max() < LEAST_CONTRAST:
+        raise ValueError("Nothing stands out from the ground; give a picture of one thing on a plain ground.")
+    return filling(trimmed(figure, LEAST_CONTRAST / 2), side)
 
 
 @cache
