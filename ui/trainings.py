@@ -23,6 +23,7 @@ from ui.models import RUN, Models
 from ui.packing import pack
 from ui.run_views import RunViews, command_of
 
+KINDS = ("baselines", "published")  # folders of recipes, beside those to begin with
 EARLIER, HUB = "run:", "hub:"  # what a source of settings begins with that is no recipe
 MOST_PROCESSES = 16  # of a run on processors alone
 SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
@@ -82,7 +83,7 @@ class Trainings:
 
     def sources(self) -> list[tuple[str, str]]:
         """What settings a run can begin with: recipes, then earlier runs; as shown, and as named."""
-        recipes = [(claim_of(path), path.stem) for path in sorted(self.recipes.glob("*.yaml"))]
+        recipes = [(claim_of(path, name), name) for name, path in self._recipes().items()]
         earlier = [(f"as in the run {job.id}", EARLIER + job.id) for job in self.runner.book.all()]
         return [*recipes, *earlier]
 
@@ -106,10 +107,18 @@ class Trainings:
             command = said if COMMAND.fullmatch(said) else "python -m training train"
             name = HubName.read(about.name).repo.rpartition("/")[2]
             return RunConfig.read(told | ours), f"{command} init_from=hub:{about.name}", name_of(name)
-        path = next((path for path in self.recipes.glob("*.yaml") if path.stem == source), None)
+        path = self._recipes().get(source)
         if path is None:
             raise ValueError(f"There is no recipe called {source[:60]!r}.")
-        return read_recipe(path), f"python -m training train {path.parent.name}/{path.name}", name_of(path.stem)
+        file = path.relative_to(self.recipes.parent).as_posix()
+        return read_recipe(path), f"python -m training train {file}", name_of(path.stem)
+
+    def _recipes(self) -> dict[str, Path]:
+        """Recipes by name: those of the folder itself first, then those of the folders of recipes in it."""
+        found = {path.stem: path for path in sorted(self.recipes.glob("*.yaml"))}
+        for kind in KINDS:
+            found |= {f"{kind}/{path.stem}": path for path in sorted(self.recipes.glob(f"{kind}/*.yaml"))}
+        return found
 
     def form(self, source: str) -> dict[str, Any]:
         """What the form shows for a source: the kind of task, and a value for each of its fields."""
@@ -265,14 +274,14 @@ class Trainings:
         return str(pack(self.runner.folder(id)))
 
 
-def claim_of(path: Path) -> str:
+def claim_of(path: Path, name: str) -> str:
     """A recipe's name, and what it says it reaches: its comment's line about held-out samples."""
     for line in path.read_text("utf-8").splitlines():
         if found := re.match(r"#\s+\w+: ([\d.]+%) of", line):
-            return f"{path.stem} ({found[1]} measured)"
+            return f"{name} ({found[1]} measured)"
         if not line.startswith("#"):
             break
-    return path.stem
+    return name
 
 
 def name_of(text: str) -> str:
