@@ -12,36 +12,83 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ctm.checkpoint import count_weights
+from ctm.config import kind_of
+
 ROOT = Path(__file__).parents[1]
 UNKNOWN = "Not measured yet."
+NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
 
 
 def checkpoints_table() -> str:
-    """One row for every held-out split of every bundled checkpoint."""
+    """One row for every held-out split of every bundled checkpoint that is no baseline."""
     lines = [
-        "| checkpoint | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick | energy AUROC |",
-        "|---|---|---|---|---|---|---|---|",
+        "| checkpoint | weights | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick "
+        "| ticks by difficulty | energy AUROC |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
-    for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
-        metrics = json.loads(path.read_text("utf-8"))
-        lines += [row(path.parent.name, evaluation) for evaluation in metrics["evaluations"]]
+    for folder, metrics in measured():
+        lines += [row(folder, evaluation) for evaluation in metrics["evaluations"]]
         train = metrics["training"]
         notes.append(
-            f"- **{path.parent.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
+            f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
             f"{train['minutes']:.0f} minutes on {train['hardware']}; measured {metrics['date']}, halted with "
             f"`{metrics['evaluations'][0]['policy']}`."
         )
     return "\n".join([*lines, "", *notes])
 
 
-def row(name: str, e: dict[str, Any]) -> str:
-    auroc = "-" if e["energy_auroc"] is None else f"{e['energy_auroc']:.3f}"
+def row(folder: Path, e: dict[str, Any]) -> str:
     return (
-        f"| [{name}](checkpoints/{name}) | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
-        f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} (tick {e['best_tick']}) "
-        f"| {e['accuracy_last']:.2%} | {auroc} |"
+        f"| [{folder.name}](checkpoints/{folder.name}) | {count_weights(folder):,} | {e['split']} | {e['n']:,} "
+        f"| **{e['accuracy_halted']:.2%}** | {e['mean_ticks']:.1f} of {e['iterations']} "
+        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {by_difficulty(e)} "
+        f"| {known(e['energy_auroc'])} |"
     )
+
+
+def known(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def by_difficulty(e: dict[str, Any]) -> str:
+    """Ticks for the easiest and the hardest samples, and Spearman's rank correlation."""
+    groups = sorted(e.get("by_difficulty", {}).items(), key=lambda item: int(item[0]))
+    if e.get("spearman") is None or not groups:
+        return "-"
+    first, last = (f"{group['mean_ticks']:.1f}" for _, group in (groups[0], groups[-1]))
+    return f"{first} to {last} (rho {e['spearman']:.2f})"
+
+
+def comparison_table() -> str:
+    """Machines beside baselines of as many weights that were trained in the same way."""
+    kinds = {folder: kind_of(json.loads((folder / "config.json").read_text("utf-8"))) for folder, _ in measured(True)}
+    compared = {folder.name.removesuffix(f"-{kind}") for folder, kind in kinds.items() if kind != "ctm"}
+    if not compared:
+        return UNKNOWN
+    lines = [
+        "| task | machine | weights | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for folder, metrics in measured(True):
+        name, kind, train = folder.name.removesuffix(f"-{kinds[folder]}"), kinds[folder], metrics["training"]
+        if name in compared:
+            e = metrics["evaluations"][0]
+            lines.append(
+                f"| {name} | [{NAMES[kind]}](checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
+                f"| {train['minutes']:.0f} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
+                f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
+            )
+    return "\n".join(lines)
+
+
+def measured(baselines: bool = False) -> list[tuple[Path, dict[str, Any]]]:
+    """The bundled checkpoints with what was measured of them; baselines only where they are asked for."""
+    folders = (path.parent for path in sorted(ROOT.glob("checkpoints/*/metrics.json")))
+    kinds = ((folder, kind_of(json.loads((folder / "config.json").read_text("utf-8")))) for folder in folders)
+    kept = [folder for folder, kind in kinds if baselines or kind == "ctm"]
+    return [(folder, json.loads((folder / "metrics.json").read_text("utf-8"))) for folder in kept]
 
 
 def written_by(benchmark: str) -> dict[str, Any]:
@@ -112,12 +159,15 @@ def load_table() -> str:
 
 def filled(text: str) -> str:
     """README text with its measured parts written anew."""
-    for name, make in (("checkpoints", checkpoints_table), ("speed", speed_table), ("load", load_table)):
+    for name, make in PARTS.items():
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise SystemExit(f"README.md lacks the marks {start} and {end}.")
         text = re.sub(f"{start}.*?{end}", lambda _, s=start, e=end, m=make: f"{s}\n{m()}\n{e}", text, flags=re.S)
     return text
+
+
+PARTS = {"checkpoints": checkpoints_table, "comparison": comparison_table, "speed": speed_table, "load": load_table}
 
 
 def claimed(text: str, metrics: dict[str, Any]) -> str:
@@ -143,7 +193,7 @@ def written() -> dict[Path, str]:
     files = {readme: filled(readme.read_text("utf-8"))}
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         metrics = json.loads(path.read_text("utf-8"))
-        recipe = ROOT / "configs" / f"{path.parent.name}.yaml"
+        recipe = ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
         files[recipe] = claimed(recipe.read_text("utf-8"), metrics)
     return files
 
