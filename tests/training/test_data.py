@@ -1,6 +1,10 @@
 """Data sets of pictures: what is read, how it is parted, how a stream is found again, and what is said when it fails."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from huggingface_hub.utils import httpx
 
 from ctm.stores import Unavailable
+from tests.hub.server import LoopbackHub
 from tests.pictures import as_file, picture, write_data_set, write_split
 from training.card import front_matter
 from training.config import RunConfig
@@ -18,6 +23,7 @@ from training.streams import LANES, batches_to_train_on, held_out
 from training.tasks import make_task, task_of
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for
 
+ROOT = Path(__file__).parents[2]
 NAMES = ["oak", "elm", "ash"]
 SEEN = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
 
@@ -172,3 +178,41 @@ def test_bundled_garments_are_examples_of_their_data_set():
     paths = make_task(SEEN | seen | {"data": "zalando-datasets/fashion_mnist"}).examples()
     assert len(paths) >= 4 and all(path.stat().st_size < 1_000 for path in paths)
     assert make_task(SEEN | {"data": "me/x", "names": NAMES}).examples() == []
+
+
+READING = """
+from training.tasks import make_task
+from training.tasks.base import TEST, TRAIN, generator_for
+
+def task(**more):
+    return make_task({"kind": "images", "size": 12, "crop": 12, "augment": "none"} | more).settled()
+
+for streaming in (False, True):
+    trees = task(data="alice/trees", streaming=streaming)
+    print(trees.labels(), len(trees.draw(TRAIN, 4, generator_for(0)).targets), len(trees.all_of(TEST).targets))
+for wrong in ({"data": "alice/none"}, {"data": "alice/trees", "revision": "v9"}, {"data": "alice/trees", "config": "big"}):
+    try:
+        task(**wrong)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub_is_held_and_streamed(folder, tmp_path):
+    """The real client, in a process of its own, against a hub on this machine."""
+    with LoopbackHub() as hub:
+        hub.add_user("alice", "hf_alice")
+        hub.add_repo(
+            "alice/trees", {f"data/{path.name}": path.read_bytes() for path in folder.iterdir()}, kind="datasets"
+        )
+        environment = {**os.environ, **hub.environment(tmp_path, token="hf_alice")}
+        environment["HF_DATASETS_CACHE"] = str(tmp_path / "datasets")
+        done = subprocess.run(
+            [sys.executable, "-c", READING], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+    assert done.returncode == 0, done.stderr
+    held_so, streamed, *refusals = done.stdout.splitlines()
+    assert held_so == streamed == f"{NAMES} 4 60"
+    for said, expected in zip(refusals, ("no data set alice/none", "no revision 'v9'", "'big' not found"), strict=True):
+        assert expected in said
