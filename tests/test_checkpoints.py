@@ -10,7 +10,7 @@ from inference.policies import parse
 from training.__main__ import main
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
-FLOORS = {"digits": 0.975, "parity-16": 0.99, "arithmetic": 0.99}
+FLOORS = {"digits": 0.975, "parity-16": 0.99, "arithmetic": 0.99, "brackets": 0.98}
 
 
 @pytest.fixture(params=FLOORS)

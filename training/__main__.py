@@ -6,7 +6,7 @@ python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finish RUN [--out FOLDER]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
 python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
-python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT]
+python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 """
 
 import argparse
@@ -119,6 +119,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--split", default="test", help="a held-out split of the task")
     command.add_argument("--data", type=Path, help="parquet file with `image` and `label` columns, instead of a split")
     command.add_argument("--policy", help="halting rule, e.g. 'energy<-3' (default: the checkpoint's own)")
+    command.add_argument(
+        "--save", action="store_true", help="measure every held-out split, and write figures and card anew"
+    )
     command.set_defaults(run_command=do_evaluate)
     return made
 
@@ -250,6 +253,15 @@ def do_evaluate(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
     task = task_of(checkpoint.task, checkpoint.machine.config.published())
     policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
+    if args.save:
+        if args.policy or args.data or "training" not in checkpoint.metrics:
+            raise ValueError(
+                "--save measures a checkpoint that was trained here, as it is: give no --policy, no --data."
+            )
+        whole = completed(checkpoint.machine, task, checkpoint.halting, checkpoint.metrics["training"])
+        save(whole, args.checkpoint)
+        print(json.dumps(whole.metrics["evaluations"]))
+        return
     if args.data:
         if not hasattr(task, "from_file"):
             raise ValueError(f"--data needs a task of pictures; this checkpoint's task is {task.name}.")
@@ -280,24 +292,26 @@ def finish(folder: RunFolder, out: Path | None) -> None:
             )  # fmt: skip
             halting["energy"]["fitted_on"] = {"split": VALIDATION, **fitted}
     halting |= rules_of(machine, task, config.finish.tolerance)
+    whole = completed(machine, task, halting, training_note(config, folder, steps[-1]))
+    saved = save(whole, out or folder.finished)
+    folder.say("finished", steps[-1], config.train.steps, checkpoint=str(saved))
+    for evaluation in whole.metrics["evaluations"]:
+        print(json.dumps(evaluation))
+    print(f"Checkpoint: {saved}")
+
+
+def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of a machine, measured on every held-out split with its own rule, and with a card that tells it."""
     policy = default_policy(halting)
     held_out = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
     evaluations = [
         measure(machine, task, split, split_batches(task, split, MOST_SAMPLES), policy) for split in held_out
     ]
-    metrics = {
-        "date": datetime.date.today().isoformat(),
-        "evaluations": evaluations,
-        "training": training_note(config, folder, steps[-1]),
-    }
+    metrics = {"date": datetime.date.today().isoformat(), "evaluations": evaluations, "training": training}
     parameters = count_parameters(machine.config, machine.in_features)
     published = machine.config.published()
     card = write_card(title_of(published, task.title), published, task.describe(), halting, metrics, parameters)
-    saved = save(Checkpoint(machine, task.describe(), halting, metrics, card), out or folder.finished)
-    folder.say("finished", steps[-1], config.train.steps, checkpoint=str(saved))
-    for evaluation in evaluations:
-        print(json.dumps(evaluation))
-    print(f"Checkpoint: {saved}")
+    return Checkpoint(machine, task.describe(), halting, metrics, card)
 
 
 def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[str, Any]:
@@ -311,7 +325,7 @@ def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[st
         "task": task.name, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
         "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
         "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
-        **task.figures(chosen, curves.targets),
+        "figures": task.figures(chosen, curves.targets),
         "spearman": rank_correlation(played.ticks, curves.difficulty),
         "by_difficulty": by_difficulty(curves, played),
         "date": datetime.date.today().isoformat(),

@@ -47,7 +47,8 @@ def write_card(
         front_matter(title, task, metrics),
         f"# {title}\n",
         f"{described(config, parameters)} about the task *{task['task']}* through the backbone `{backbone_of(config)}`.\n",
-        measured(metrics),
+        measured(metrics, task.get("judged")),
+        difficulty(metrics),
         f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
         halting_section(halting),
         usage(repo, halting) if repo else "",
@@ -140,8 +141,8 @@ def picture(metrics: dict[str, Any]) -> bytes:
     return drawn.getvalue()
 
 
-def measured(metrics: dict[str, Any]) -> str:
-    """The table of evaluations, and where they come from."""
+def measured(metrics: dict[str, Any], judged: int | None = None) -> str:
+    """The table of evaluations, and where they come from; `judged` last positions make an answer right, or all."""
     train = metrics["training"]
     if not metrics["evaluations"]:
         so_far = metrics.get("validation", {})
@@ -153,15 +154,38 @@ def measured(metrics: dict[str, Any]) -> str:
     rows = [
         f"| {e['split']} | {e['n']:,} | {e['accuracy_halted']:.2%} | {e['mean_ticks']:.1f} of {e['iterations']} "
         f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} |"
+        + "".join(f" {share:.2%} |" for share in e.get("figures", {}).values())
         for e in metrics["evaluations"]
     ]
+    more = "".join(f" {name} |" for name in metrics["evaluations"][0].get("figures", {}))
+    right = (
+        "all of it is" if judged is None else "its last place is" if judged == 1 else f"its last {judged} places are"
+    )
     return (
         "## Measured\n\n"
-        "| held-out split | samples | halted accuracy | mean ticks used | best fixed tick | last tick |\n"
-        "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"Halted with `{metrics['evaluations'][0]['policy']}`; the answer counts as right when all of it is. Trained with "
+        f"| held-out split | samples | halted accuracy | mean ticks used | best fixed tick | last tick |{more}\n"
+        f"|---|---|---|---|---|---|{'---|' * more.count('|')}\n" + "\n".join(rows) + "\n\n"
+        f"Halted with `{metrics['evaluations'][0]['policy']}`; the answer counts as right when {right}. Trained with "
         f"`{train['command']}` (seed {train['seed']}, {train['steps']:,} steps, {train['minutes']:.0f} minutes on "
         f"{train['hardware']}), measured {metrics['date']}.\n"
+    )
+
+
+def difficulty(metrics: dict[str, Any]) -> str:
+    """Whether harder samples take longer; empty for tasks that tell no difficulties apart."""
+    told = [e for e in metrics["evaluations"] if e.get("by_difficulty")]
+    if not told:
+        return ""
+    rows = [
+        f"| {e['split']} | {level} | {group['n']:,} | {group['accuracy_halted']:.2%} | {group['mean_ticks']:.1f} |"
+        for e in told for level, group in e["by_difficulty"].items()
+    ]  # fmt: skip
+    ranks = ", ".join(f"{e['spearman']:.2f} ({e['split']})" for e in told if e.get("spearman") is not None)
+    return (
+        "## Difficulty\n\n"
+        "| held-out split | difficulty | samples | halted accuracy | mean ticks used |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + (f"\n\nSpearman's rank correlation of ticks used and difficulty: {ranks}.\n" if ranks else "\n")
     )
 
 

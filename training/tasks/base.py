@@ -151,7 +151,8 @@ class Task(ABC):
     def describe(self) -> dict[str, Any]:
         """The contents of `task.json`."""
         settings = self.settings.model_dump(mode="json", exclude=set(self.local))
-        return {"task": self.name, "settings": settings, "labels": self.labels()}
+        judged = {} if self.shape().judged is None else {"judged": self.shape().judged}
+        return {"task": self.name, "settings": settings, "labels": self.labels(), **judged}
 
     def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
         """Training batches for process `rank` of `ranks`, which take turns, from their turn `start` on.
