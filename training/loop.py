@@ -118,20 +118,25 @@ def measure(config: RunConfig, steps: int) -> tuple[Thinker, list[float], float]
 
 
 def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
-    """Give a new machine the weights of another: its core, or all, when only an energy head may be new.
+    """Give a new machine the weights of another: its core, those that fit, or all, when only an energy head may be new.
 
     Raises:
-        ValueError: the two are not built alike.
+        ValueError: the two are not built alike, or nothing fits.
     """
     mine, theirs = machine.state_dict(), start.state_dict()
     if takes == "core":
         mine, theirs = core_of(mine), core_of(theirs)
+    if takes == "fitting":
+        theirs = {name: value for name, value in theirs.items() if name in mine and value.shape == mine[name].shape}
+        mine = {name: mine[name] for name in theirs}
     wrong = [
         f"`{name}` is {list(theirs[name].shape) if name in theirs else 'missing'} there, {list(mine[name].shape)} here"
         for name in mine
         if ENERGY not in name and (name not in theirs or theirs[name].shape != mine[name].shape)
     ]
     wrong += [f"`{name}` is there alone" for name in theirs.keys() - mine.keys() if ENERGY not in name]
+    if not mine:
+        wrong = ["no weight of it has a name and a shape of ours"]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"init_from does not fit this run's machine: {'; '.join(wrong[:3])}{more}.")

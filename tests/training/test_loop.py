@@ -208,6 +208,17 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
     assert not any(torch.equal(learned[name], after[name]) for name in after.keys() - core if "bias" in name)
 
 
+def test_what_fits_is_taken_over_by_a_machine_of_another_size(tmp_path):
+    start = loop.assemble(tiny())[2]
+    wide = loop.assemble(tiny().model_copy(update={"model": TINY["model"] | {"n_synch_out": 12}}))[2]
+    loop.begin_with(wide, start, "fitting")
+    mine, theirs = wide.state_dict(), start.state_dict()
+    assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
+    other = loop.assemble(RunConfig.read(TINY | {"model": {"kind": "ff", "d_model": 5}}))[2]
+    with pytest.raises(ValueError, match="init_from does not fit"):
+        loop.begin_with(wide, other, "all")
+
+
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     config = tiny()
