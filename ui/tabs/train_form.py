@@ -203,7 +203,7 @@ def component_of(field: Field, filled: Mapping[str, Any]) -> Any:
     common: dict[str, Any] = {
         "label": field.label,
         "info": field.help,
-        "elem_id": f"set-{field.name.replace('.', '-')}",
+        "elem_id": "-".join(("set", *([field.task] if field.task else []), *field.name.split("."))),
     }
     match field.kind:
         case "switch":
