@@ -290,7 +290,7 @@ def test_the_rate_warms_up_and_falls_to_its_share():
         ("train.stps=5", "did you mean `steps`"), ("train.steps=0", "train.steps"), ("model.d_modle=5", "d_model"),
         ("model.out_dims=5", "follows from the task"), ("task.kind=chess", "task.kind"), ("steps=5", "group.setting=value"),
         ("train.steps", "group.setting=value"), ("train.steps.x=1", "not a group"), ("loss.energy=magic", "loss.energy"),
-        ("optim.lr=.inf", "optim.lr"), ("task.length=99", "length"), ("model.heads=3", "multiple of heads"),
+        ("optim.lr=.inf", "optim.lr"), ("task.length=999", "length"), ("model.heads=3", "multiple of heads"),
     ],
 )  # fmt: skip
 def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, says):
