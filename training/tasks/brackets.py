@@ -7,6 +7,7 @@ rows with one fault: a bracket of the other kind, two neighbours swapped, one tu
 
 from collections.abc import Sequence
 from functools import cache
+from random import Random
 from typing import Any
 
 import torch
@@ -68,22 +69,21 @@ class Brackets(Task):
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of pairs are drawn evenly; to train on, the larger of two: short rows are learned soon."""
-        return self._batch([self._draw_one(split, index % 2 == 0, generator) for index in range(count)])
+        draws = draws_of(generator)
+        return self._batch([self._draw_one(split, index % 2 == 0, draws) for index in range(count)])
 
-    def _draw_one(self, split: str, balanced: bool, generator: torch.Generator) -> list[int]:
+    def _draw_one(self, split: str, balanced: bool, draws: Random) -> list[int]:
         """Of what is drawn, the brackets alone are drawn again until the row belongs to the split: were its length drawn
         again, too, a split that happens to have some of the few short rows would consist of them."""
         length, deepest = self.settings.length, self.settings.deepest
         least, most = (deepest + 1, self.settings.deeper) if split == DEEPER else (1, deepest)
         wanted = TEST if split == DEEPER else split
         while True:
-            longer, shorter, kind, where = torch.rand(4, generator=generator).tolist()
-            size = max(longer, shorter) if split == TRAIN else longer
-            pairs, fault = least + int(size * (length // 2 - least + 1)), None if balanced else int(kind * FAULTS)
+            sizes = [draws.randint(least, length // 2) for _ in range(2)]
+            pairs, fault, where = max(sizes) if split == TRAIN else sizes[0], draws.randrange(FAULTS), draws.random()
             for _ in range(TRIES):
-                draws = torch.rand(4 * pairs + 1, generator=generator).tolist()
                 row = balanced_row(pairs, least, most, draws)
-                row = row if fault is None else faulty(row, fault, where, draws[-1])
+                row = row if balanced else faulty(row, fault, where, draws.random())
                 tops, depths = stack_of(row)
                 fits = (tops[-1] == NOTHING) is balanced and least <= max(depths) <= most
                 if fits and split_of(b"brackets" + bytes(row)) == wanted:
@@ -134,25 +134,24 @@ class Brackets(Task):
 
     def invent(self, seed: int) -> str:
         """A row that was never trained on."""
-        row = self._draw_one(TEST, seed % 2 == 0, generator_for("invent", seed))
+        row = self._draw_one(TEST, seed % 2 == 0, draws_of(generator_for("invent", seed)))
         return "".join(SYMBOLS[symbol] for symbol in row)
 
 
-def balanced_row(pairs: int, least: int, deepest: int, draws: Sequence[float]) -> list[int]:
-    """A balanced row, every shape of such a depth being as likely; kinds are independent.
+def draws_of(generator: torch.Generator) -> Random:
+    """The same source of randomness for single numbers, of which torch's takes its time."""
+    return Random(int(torch.randint(2**62, (), generator=generator)))
 
-    Args:
-        least, deepest: bounds of the depth.
-        draws: two numbers from 0 to 1 a bracket.
-    """
+
+def balanced_row(pairs: int, least: int, deepest: int, draws: Random) -> list[int]:
+    """A balanced row, every shape whose depth lies between `least` and `deepest` being as likely; kinds are independent."""
     row: list[int] = []
     stack: list[int] = []
     for left in range(2 * pairs, 0, -1):
-        opening, kind = draws[2 * len(row)], draws[2 * len(row) + 1]
         least = 0 if len(stack) >= least else least  # once reached it asks for no more
         opened, closed = (endings(left - 1, len(stack) + step, least, deepest) for step in (1, -1))
-        if opening * (opened + closed) < opened:
-            stack.append(int(kind < 0.5))
+        if draws.random() * (opened + closed) < opened:
+            stack.append(draws.randrange(2))
             row.append(stack[-1])
         else:
             row.append(stack.pop() + 2)
