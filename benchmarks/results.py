@@ -28,7 +28,9 @@ def checkpoints_table() -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
-    for folder, metrics in measured():
+    for folder, kind, metrics in measured():
+        if kind != "ctm":
+            continue
         lines += [row(folder, evaluation) for evaluation in metrics["evaluations"]]
         train = metrics["training"]
         notes.append(
@@ -63,18 +65,17 @@ def by_difficulty(e: dict[str, Any]) -> str:
 
 def comparison_table() -> str:
     """Machines beside baselines of as many weights that were trained in the same way."""
-    kinds = {folder: kind_of(json.loads((folder / "config.json").read_text("utf-8"))) for folder, _ in measured(True)}
-    compared = {folder.name.removesuffix(f"-{kind}") for folder, kind in kinds.items() if kind != "ctm"}
+    found = [(folder.name.removesuffix(f"-{kind}"), kind, folder, metrics) for folder, kind, metrics in measured()]
+    compared = {name for name, kind, _, _ in found if kind != "ctm"}
     if not compared:
         return UNKNOWN
     lines = [
         "| task | machine | weights | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for folder, metrics in measured(True):
-        name, kind, train = folder.name.removesuffix(f"-{kinds[folder]}"), kinds[folder], metrics["training"]
+    for name, kind, folder, metrics in found:
         if name in compared:
-            e = metrics["evaluations"][0]
+            train, e = metrics["training"], metrics["evaluations"][0]
             lines.append(
                 f"| {name} | [{NAMES[kind]}](checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
                 f"| {train['minutes']:.0f} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
@@ -83,12 +84,15 @@ def comparison_table() -> str:
     return "\n".join(lines)
 
 
-def measured(baselines: bool = False) -> list[tuple[Path, dict[str, Any]]]:
-    """The bundled checkpoints with what was measured of them; baselines only where they are asked for."""
-    folders = (path.parent for path in sorted(ROOT.glob("checkpoints/*/metrics.json")))
-    kinds = ((folder, kind_of(json.loads((folder / "config.json").read_text("utf-8")))) for folder in folders)
-    kept = [folder for folder, kind in kinds if baselines or kind == "ctm"]
-    return [(folder, json.loads((folder / "metrics.json").read_text("utf-8"))) for folder in kept]
+def measured() -> list[tuple[Path, str, dict[str, Any]]]:
+    """The bundled checkpoints: folder, kind of thinker, and what was measured."""
+    found = []
+    for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
+        config, metrics = (
+            json.loads((path.parent / f"{name}.json").read_text("utf-8")) for name in ("config", "metrics")
+        )
+        found.append((path.parent, kind_of(config), metrics))
+    return found
 
 
 def written_by(benchmark: str) -> dict[str, Any]:

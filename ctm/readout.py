@@ -2,7 +2,7 @@
 
 import math
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +20,12 @@ def certainty_of(answer: Float[Tensor, "*T K B"], positions: int) -> Float[Tenso
     return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may step outside
 
 
+def begins_to_say(label: Int[Tensor, "B T"], silence: int) -> Bool[Tensor, "B T"]:
+    """At which ticks a machine that says one label at a tick says a new one (CTC): labels below `silence`, repeats aside."""
+    before = F.pad(label, (1, 0), value=silence)[:, :-1]
+    return (label < silence) & (label != before)
+
+
 def make_energy_head(size: int, hidden: int) -> nn.Sequential:
     """Linear, SiLU, linear; published by the energy-halting fork as `energy_proj`."""
     return nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, 1))
@@ -29,4 +35,4 @@ def energy_of(head: nn.Sequential, sync: Float[Tensor, "*T S B"]) -> Float[Tenso
     return project(head[2], F.silu(project(head[0], sync))).squeeze(-2)
 
 
-__all__ = ["certainty_of", "energy_of", "make_energy_head", "project"]
+__all__ = ["begins_to_say", "certainty_of", "energy_of", "make_energy_head", "project"]

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ctm.readout import begins_to_say
 from ctm.settings import short
 from inference.history import History
 
@@ -166,10 +167,7 @@ class Said(Policy):
 
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
-        label = history.choices[:, :, 0]
-        begins = torch.ones_like(label, dtype=torch.bool)
-        begins[:, 1:] = label[:, 1:] != label[:, :-1]
-        return (begins & (label < self.labels)).sum(1) >= self.labels
+        return begins_to_say(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
 
     def __str__(self) -> str:
         return f"said={self.labels}"

@@ -12,7 +12,15 @@ from training.evaluation import split_batches
 from training.tasks import task_of
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
-FLOORS = {"digits": 0.975, "parity-16": 0.99, "arithmetic": 0.99, "brackets": 0.98, "fashion": 0.88, "mazes-15": 0.6, "tracking-position": 0.97}
+FLOORS = {
+    "digits": 0.975,
+    "parity-16": 0.99,
+    "arithmetic": 0.99,
+    "brackets": 0.98,
+    "fashion": 0.88,
+    "mazes-15": 0.6,
+    "tracking-position": 0.97,
+}
 
 
 ELSEWHERE = {"fashion"}  # whose pictures are not bundled

@@ -23,7 +23,7 @@ from pydantic import Field, field_validator, model_validator
 from ctm.settings import Settings, short
 from ctm.stores import HubName, Unavailable
 from training.pictures import middle_of
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, place_of
 
 MOST_HELD = 8 * 2**30  # bytes of decoded pictures
 SECONDS = 10.0  # that the Hub has to answer
@@ -251,12 +251,6 @@ def class_of(label: Any, classes: int, where: str) -> int:
 
 def digest(content: bytes | np.ndarray) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def place_of(key: bytes, shares: tuple[tuple[int, str], ...]) -> str:
-    """Which split a picture of this content belongs to."""
-    number = int.from_bytes(key[:8], "big") % 100
-    return next(name for bound, name in shares if number < bound)
 
 
 @lru_cache(maxsize=2)

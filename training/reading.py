@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ctm.readout import begins_to_say
 from training.losses import chosen, is_right, per_tick, trunk_loss
 
 
@@ -76,18 +77,13 @@ class Spoken(Reading):
 
     def right(self, logits, targets):
         label = self.choices(logits)[:, 0]
-        says = self.says(label)
+        says = begins_to_say(label, self.length)
         said = says.cumsum(1)
         expected = targets.gather(1, (said - 1).clamp(0, self.length - 1))
         wrong = says & ((label != expected) | (said > self.length))
         return (said == self.length) & ~wrong.cumsum(1).bool()
 
-    def says(self, label: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-        """At which ticks something new is said."""
-        before = F.pad(label, (1, 0), value=self.length)[:, :-1]
-        return (label != self.length) & (label != before)
-
     def answers(self, choices):
         label = choices[:, 0]
-        says = self.says(label.unsqueeze(0))[0]
+        says = begins_to_say(label.unsqueeze(0), self.length)[0]
         return [label[: tick + 1][says[: tick + 1]].tolist() for tick in range(len(label))]

@@ -30,11 +30,10 @@ from training.data import (
     decoded,
     digest,
     opened,
-    place_of,
     read,
     telling,
 )
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, place_of
 
 LANES = 8
 LEG = 64  # batches

@@ -14,10 +14,7 @@ from pydantic import Field
 
 from ctm.settings import Settings
 from training.tasks.base import (
-    CALIBRATION,
     TEST,
-    TRAIN,
-    VALIDATION,
     Answer,
     Batch,
     Given,
@@ -42,7 +39,7 @@ class Arithmetic(Task):
     title = "Arithmetic sequences"
     takes = "text"
     invents = True
-    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, COMPOSITIONAL, EXTRAPOLATION)
+    splits = (*Task.splits, COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
 
     @property

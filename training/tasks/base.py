@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ctm.config import backbone_of
@@ -171,8 +171,18 @@ def generator_for(*parts: Any) -> torch.Generator:
 
 def split_of(content: bytes) -> str:
     """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % 100
-    return next(name for bound, name in SHARES if number < bound)
+    return place_of(hashlib.blake2b(content, digest_size=8).digest(), SHARES)
+
+
+def place_of(key: bytes, shares: tuple[tuple[int, str], ...]) -> str:
+    """Which split a sample with this hash belongs to, by shares in percent that are added up."""
+    number = int.from_bytes(key[:8], "big") % 100
+    return next(name for bound, name in shares if number < bound)
+
+
+def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
+    """Which rows of samples of a kind belong to a split."""
+    return torch.tensor([split_of(kind.encode() + row.tobytes()) == split for row in rows.numpy()])
 
 
 def sees_pictures(config: dict[str, Any]) -> bool:

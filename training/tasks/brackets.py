@@ -17,10 +17,8 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import (
-    CALIBRATION,
     TEST,
     TRAIN,
-    VALIDATION,
     Answer,
     Batch,
     Given,
@@ -56,7 +54,7 @@ class Brackets(Task):
     title = "Brackets"
     takes = "text"
     invents = True
-    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, DEEPER)
+    splits = (*Task.splits, DEEPER)
     Settings = BracketsSettings
 
     @property

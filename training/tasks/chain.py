@@ -13,19 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    CALIBRATION,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Answer,
-    Batch,
-    Given,
-    Task,
-    TaskShape,
-    generator_for,
-    split_of,
-)
+from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, belongs, generator_for
 
 LONGER = "longer"
 OPERATORS = "+-*"
@@ -49,7 +37,7 @@ class Chain(Task):
     title = "Chains of sums"
     takes = "text"
     invents = True
-    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, LONGER)
+    splits = (*Task.splits, LONGER)
     Settings = ChainSettings
 
     @property
@@ -73,7 +61,7 @@ class Chain(Task):
             digits = torch.randint(BASE, (2 * count, settings.longer + 1), generator=generator)
             operators = BASE + torch.randint(len(OPERATORS), (2 * count, settings.longer), generator=generator)
             rows = woven(digits, operators, operations)
-            kept.append(rows[torch.tensor([split_of(b"chain" + row.tobytes()) == wanted for row in rows.numpy()])])
+            kept.append(rows[belongs(wanted, "chain", rows)])
         return self._batch(torch.cat(kept)[:count])
 
     def _batch(self, rows: Int[Tensor, "B N"]) -> Batch:

@@ -3,7 +3,6 @@
 Training pictures are shifted, turned and scaled a little, differently at every draw; held-out ones are shown as they are.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
+from training.data import LOOSE, digest
 from training.pictures import figure_of, grey_of, ground_of, trimmed
 from training.tables import labels_in, pictures_in, read_table
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape
+from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, place_of
 
 DATA = Path(__file__).parents[2] / "data"
 SIDE = 28
@@ -48,8 +48,7 @@ class Digits(Task):
         rows = torch.randint(len(labels), (count,), generator=generator)
         chosen = pictures[rows]
         if split in (TRAIN, VALIDATION):  # the energy head must see mistakes, and of pictures as they are there are few
-            settings = self.settings
-            chosen = moved(chosen, generator, settings.turn, settings.shift, settings.scale)
+            chosen = moved(chosen, generator, self.settings)
         return make_batch(chosen, labels[rows])
 
     def all_of(self, split: str) -> Batch:
@@ -88,14 +87,14 @@ class Digits(Task):
 
 
 def moved(
-    pictures: Float[Tensor, "B 1 28 28"], generator: torch.Generator, turn: float, shift: float, scale: float
+    pictures: Float[Tensor, "B 1 28 28"], generator: torch.Generator, settings: DigitsSettings
 ) -> Float[Tensor, "B 1 28 28"]:
-    """Turned by up to so many degrees, shifted by so many pixels, and made larger or smaller by such a share."""
+    """Turned, shifted, and made larger or smaller, by as much as the settings allow."""
     count = len(pictures)
     spread = torch.rand(count, 5, generator=generator) * 2 - 1
-    angle = torch.deg2rad(spread[:, 0] * turn)
-    width, height = 1 + spread[:, 1] * scale, 1 + spread[:, 2] * scale
-    x, y = (spread[:, axis] * shift * 2 / SIDE for axis in (3, 4))
+    angle = torch.deg2rad(spread[:, 0] * settings.turn)
+    width, height = 1 + spread[:, 1] * settings.scale, 1 + spread[:, 2] * settings.scale
+    x, y = (spread[:, axis] * settings.shift * 2 / SIDE for axis in (3, 4))
     cos, sin = angle.cos(), angle.sin()
     maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
     return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
@@ -155,21 +154,13 @@ def pictures_of(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n
         return read_parquet(DATA / "test.parquet")
     pictures, labels = read_parquet(DATA / "train.parquet")
     tested = {picture_hash(picture) for picture in read_parquet(DATA / "test.parquet")[0]}
-    places = [place_of(picture_hash(picture), tested) for picture in pictures]
-    rows = torch.tensor([row for row, place in enumerate(places) if place == split])
+    keys = [picture_hash(picture) for picture in pictures]
+    rows = [row for row, key in enumerate(keys) if key not in tested and place_of(key, LOOSE) == split]
     return pictures[rows], labels[rows]
 
 
-def place_of(digest: bytes, tested: set[bytes]) -> str | None:
-    """83 % train, 7 % validation, 10 % calibration; nowhere if the same picture is tested on."""
-    if digest in tested:
-        return None
-    number = int.from_bytes(digest[:8], "big") % 100
-    return TRAIN if number < 83 else VALIDATION if number < 90 else CALIBRATION
-
-
 def picture_hash(picture: Tensor) -> bytes:
-    return hashlib.blake2b((picture * 255).round().byte().numpy().tobytes(), digest_size=16).digest()
+    return digest((picture * 255).round().byte().numpy())
 
 
 def read_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:

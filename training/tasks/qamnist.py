@@ -19,11 +19,10 @@ from torch.nn import functional as F
 from ctm.phases import MINUS, PLUS, SIDE, pack
 from ctm.settings import Settings
 from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
-from training.tasks.digits import MEAN, SPREAD, moved, pictures_of
+from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
 
 BASE = 10
 OPERATORS = {"+": PLUS, "-": MINUS}
-TURN, SHIFT, SCALE = 12.0, 2.0, 0.12  # of pictures to train on, as in the task of single digits
 
 
 class QamnistSettings(Settings):
@@ -75,7 +74,7 @@ class Qamnist(Task):
         rows = torch.randint(len(labels), (count, settings.digits), generator=generator)
         seen = pictures[rows.flatten()]
         if split in (TRAIN, VALIDATION):
-            seen = moved(seen, generator, TURN, SHIFT, SCALE)
+            seen = moved(seen, generator, DigitsSettings())
         places = (torch.rand(count, settings.operations + 1, generator=generator) * shown.unsqueeze(1)).long()
         signs = torch.randint(2, (count, settings.operations), generator=generator) * 2 - 1
         asked = [question_of(p, s) for p, s in zip(places.tolist(), signs.tolist(), strict=True)]

@@ -12,19 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    CALIBRATION,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Answer,
-    Batch,
-    Given,
-    Task,
-    TaskShape,
-    generator_for,
-    split_of,
-)
+from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, belongs, generator_for
 
 SPREADS = {"narrower": 0.5, "wider": 2.0}  # of splits that are never trained on
 
@@ -39,7 +27,7 @@ class Sorting(Task):
     title = "Sorting"
     takes = "text"
     invents = True
-    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, *SPREADS)
+    splits = (*Task.splits, *SPREADS)
     Settings = SortingSettings
 
     @property
@@ -58,7 +46,7 @@ class Sorting(Task):
             lists = torch.randn(2 * count, size, generator=generator) * SPREADS.get(split, 1.0)
             lists = lists[least_gap(lists) >= self.settings.gap]
             wanted = TEST if split in SPREADS else split
-            kept.append(lists[torch.tensor([split_of(b"sorting" + row.tobytes()) == wanted for row in lists.numpy()])])
+            kept.append(lists[belongs(wanted, "sorting", lists)])
         lists = torch.cat(kept)[:count]
         return Batch(lists, lists.argsort(1), -least_gap(lists).log2().floor().long())
 

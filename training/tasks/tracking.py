@@ -15,19 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    CALIBRATION,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Answer,
-    Batch,
-    Given,
-    Task,
-    TaskShape,
-    generator_for,
-    split_of,
-)
+from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, belongs, generator_for
 
 FURTHER = "further"
 QUARTERS = ("upper left", "upper right", "lower left", "lower right")
@@ -57,7 +45,7 @@ class Tracking(Task):
     title = "A moving dot"
     takes = "text"
     invents = True
-    splits = (TRAIN, VALIDATION, CALIBRATION, TEST, FURTHER)
+    splits = (*Task.splits, FURTHER)
     Settings = TrackingSettings
 
     @property
@@ -122,7 +110,7 @@ class Tracking(Task):
         """By the path, missed frames included, and the question."""
         wanted = TEST if split == FURTHER else split
         shown = torch.cat((paths[:, : self.settings.frames].flatten(1), ahead.unsqueeze(1)), 1)
-        return torch.tensor([split_of(b"tracking" + row.tobytes()) == wanted for row in shown.numpy()])
+        return belongs(wanted, "tracking", shown)
 
     def _batch(
         self,
