@@ -83,6 +83,7 @@ class Visitor:
     def fill(self, fn: Any, id: str = "", **given: Any) -> list[Any]:
         """Plausible values for an endpoint's inputs; `given` by the elem_id of a component, with _ for -."""
         named = {part: str(part.elem_id).replace("-", "_") for part in fn.inputs}
+        assert given.keys() <= set(named.values()), "no such field"
         usual = {"run": id or None, "step": "newest", "source": "tiny", "compared": [id] if id else [], "place": "here",
                  "from_hub": "bob/parity", "repo": "alice/new"} | given  # fmt: skip
         return [
@@ -392,7 +393,7 @@ def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner, tab):
 
 
 def test_a_form_begins_a_run_with_just_its_settings(owner, tab):
-    run, rooms = owner.pressed("start", run_name="from-the-page", set_train_steps=33, set_task_length=7)
+    run, rooms = owner.pressed("start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7)
     assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
     config = tab.runner.folder(run["value"]).config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
