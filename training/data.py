@@ -23,7 +23,7 @@ from pydantic import Field, field_validator, model_validator
 from ctm.settings import Settings, short
 from ctm.stores import HubName, Unavailable
 from training.pictures import middle_of
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, place_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
 
 MOST_HELD = 8 * 2**30  # bytes of decoded pictures
 SECONDS = 10.0  # that the Hub has to answer
@@ -276,7 +276,7 @@ def held(settings: DataSettings, classes: int, side: int) -> dict[str, Pictures]
         seen = settings.seen(picture)
         if (key := digest(seen)) in tested:
             continue
-        place = place_of(key, LOOSE if settings.test else NO_TEST)
+        (place,) = places_of([key], LOOSE if settings.test else NO_TEST)
         if place == TRAIN and side != settings.crop:
             seen = settings.pixels(middle_of(settings.coloured(picture), settings.size, side))
         parts[place].add(seen, label)

@@ -33,7 +33,7 @@ from training.data import (
     read,
     telling,
 )
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, place_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
 
 LANES = 8
 LEG = 64  # batches
@@ -102,7 +102,7 @@ def held_out(settings: DataSettings, classes: int) -> Held:
             keep(TEST, content, label)
     for content, label in shuffled(settings, settings.train, VALIDATION):
         key = digest(content)
-        place = place_of(key, shares)
+        (place,) = places_of([key], shares)
         if place != TRAIN and key not in tested and len(wanted[place].labels) < HELD:
             keep(place, content, label)
         if all(len(part.labels) >= HELD for name, part in wanted.items() if name != TEST or not settings.test):
@@ -136,7 +136,7 @@ def left_to_train_on(settings: DataSettings, held: Held, seed: int, lane: int, l
         found = False
         for content, label in shuffled(settings, settings.train, seed, lane, leg, turn):
             key = digest(content)
-            if key not in held.tested and place_of(key, shares) == TRAIN:
+            if key not in held.tested and places_of([key], shares) == [TRAIN]:
                 found = True
                 yield content, label
         if not found:

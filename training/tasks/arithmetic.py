@@ -21,7 +21,7 @@ from training.tasks.base import (
     Task,
     TaskShape,
     generator_for,
-    split_of,
+    splits_of,
 )
 
 COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
@@ -107,20 +107,23 @@ def digits_of(numbers: torch.Tensor, digits: int) -> torch.Tensor:
 @cache
 def sequences_of(split: str, settings: ArithmeticSettings) -> torch.Tensor:
     """(start, difference) of every sequence of a split whose five terms fit the digits."""
+    return torch.tensor([pair for pair, place in places(settings).items() if place == split]).reshape(-1, 2)
+
+
+@cache
+def places(settings: ArithmeticSettings) -> dict[tuple[int, int], str]:
+    """The one split that each sequence belongs to."""
     limit, largest = 10**settings.digits, settings.largest_difference
-    found = [
+    pairs = [
         (start, difference)
         for difference in range(-largest, largest + 1)
         for start in range(limit)
-        if 0 <= start + SHOWN * difference < limit and place_of(start, difference, settings) == split
+        if 0 <= start + SHOWN * difference < limit
     ]
-    return torch.tensor(found).reshape(-1, 2)
-
-
-def place_of(start: int, difference: int, settings: ArithmeticSettings) -> str:
-    """The one split that a sequence belongs to."""
-    if abs(difference) > settings.trained_difference:
-        return EXTRAPOLATION
-    if (start + 7 * difference) % 10 == 0:  # 7: so no place of any shown number ever lacks a digit in training
-        return COMPOSITIONAL
-    return split_of(f"arithmetic {start} {difference}".encode())
+    found = dict(zip(pairs, splits_of(f"arithmetic {start} {step}".encode() for start, step in pairs), strict=True))
+    for start, difference in pairs:
+        if abs(difference) > settings.trained_difference:
+            found[start, difference] = EXTRAPOLATION
+        elif (start + 7 * difference) % 10 == 0:  # 7: so no place of any shown number ever lacks a digit in training
+            found[start, difference] = COMPOSITIONAL
+    return found

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -171,18 +171,23 @@ def generator_for(*parts: Any) -> torch.Generator:
 
 def split_of(content: bytes) -> str:
     """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
-    return place_of(hashlib.blake2b(content, digest_size=8).digest(), SHARES)
+    return splits_of([content])[0]
 
 
-def place_of(key: bytes, shares: tuple[tuple[int, str], ...]) -> str:
-    """Which split a sample with this hash belongs to, by shares in percent that are added up."""
-    number = int.from_bytes(key[:8], "big") % 100
-    return next(name for bound, name in shares if number < bound)
+def splits_of(contents: Iterable[bytes]) -> list[str]:
+    """The splits of many samples."""
+    return places_of((hashlib.blake2b(content, digest_size=8).digest() for content in contents), SHARES)
+
+
+def places_of(keys: Iterable[bytes], shares: tuple[tuple[int, str], ...]) -> list[str]:
+    """Which splits samples with these hashes belong to, by shares in percent that are added up."""
+    names = [next(name for bound, name in shares if number < bound) for number in range(100)]
+    return [names[int.from_bytes(key[:8], "big") % 100] for key in keys]
 
 
 def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
     """Which rows of samples of a kind belong to a split."""
-    return torch.tensor([split_of(kind.encode() + row.tobytes()) == split for row in rows.numpy()])
+    return torch.tensor([place == split for place in splits_of(kind.encode() + row.tobytes() for row in rows.numpy())])
 
 
 def sees_pictures(config: dict[str, Any]) -> bool:

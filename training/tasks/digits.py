@@ -19,7 +19,7 @@ from ctm.settings import Settings
 from training.data import LOOSE, digest
 from training.pictures import figure_of, grey_of, ground_of, trimmed
 from training.tables import labels_in, pictures_in, read_table
-from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, place_of
+from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, places_of
 
 DATA = Path(__file__).parents[2] / "data"
 SIDE = 28
@@ -155,7 +155,10 @@ def pictures_of(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n
     pictures, labels = read_parquet(DATA / "train.parquet")
     tested = {picture_hash(picture) for picture in read_parquet(DATA / "test.parquet")[0]}
     keys = [picture_hash(picture) for picture in pictures]
-    rows = [row for row, key in enumerate(keys) if key not in tested and place_of(key, LOOSE) == split]
+    places = places_of(keys, LOOSE)
+    rows = [
+        row for row, (key, place) in enumerate(zip(keys, places, strict=True)) if key not in tested and place == split
+    ]
     return pictures[rows], labels[rows]
 
 

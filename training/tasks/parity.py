@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, split_of
+from training.tasks.base import TEST, TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, split_of, splits_of
 
 PAD = 2
 LISTED = 16  # rows of up to so many bits are few enough to list them all
@@ -136,8 +136,12 @@ def listed_row(split: str, length: int, pick: float) -> Int[Tensor, " L"]:
 def rows_of(split: str, length: int) -> np.ndarray:
     """All rows of `length` bits that belong to a split, as numbers."""
     codes = np.arange(2**length)
-    ours = [split_of(f"parity {length} {code}".encode()) == split for code in codes.tolist()]
-    return codes[np.array(ours)]
+    return codes[np.array(splits_of_codes(length)) == split]
+
+
+@cache
+def splits_of_codes(length: int) -> list[str]:
+    return splits_of(f"parity {length} {code}".encode() for code in range(2**length))
 
 
 def drawn_row(split: str, length: int, generator: torch.Generator) -> Int[Tensor, " L"]:
