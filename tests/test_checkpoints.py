@@ -19,6 +19,7 @@ FLOORS = {
     "brackets": 0.98,
     "fashion": 0.88,
     "mazes-15": 0.6,
+    "sorting-10": 0.95,
     "tracking-position": 0.97,
 }
 

@@ -4,7 +4,6 @@ import io
 from typing import Any
 
 import yaml
-from matplotlib.figure import Figure
 
 from ctm.config import backbone_of, kind_of
 
@@ -124,6 +123,8 @@ def usage(repo: str, halting: dict[str, Any]) -> str:
 
 def picture(metrics: dict[str, Any]) -> bytes:
     """Accuracy by tick on the held-out splits, and where halting ends up, as a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  half a second, which no training has to wait for
+
     figure = Figure(figsize=(7, 3.6), dpi=130, layout="constrained")
     axes = figure.subplots()
     for evaluation in metrics["evaluations"]:

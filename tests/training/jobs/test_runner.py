@@ -192,6 +192,7 @@ def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner)
     group = runner._group(runner.book.get(id))
     end_without_jobs(runner)
     group.signal(signal.SIGKILL)
+    until(lambda: not group.members())
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         runner.book.change(id, pid=stranger.pid)
         other = Runner(runner.runs, environment=environment())
