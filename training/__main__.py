@@ -325,7 +325,7 @@ def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[st
         "task": task.name, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
         "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
         "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
-        "figures": task.figures(chosen, curves.targets),
+        "figures": {} if task.shape().spoken else task.figures(chosen, curves.targets),
         "spearman": rank_correlation(played.ticks, curves.difficulty),
         "by_difficulty": by_difficulty(curves, played),
         "date": datetime.date.today().isoformat(),

@@ -123,7 +123,9 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     if most == 1:
         return f"{said} ({sure}). It answers at once, in a single tick."
     saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
-    if record["halted_by"] == "budget":
+    if record["halted_by"] == "budget" and re.fullmatch(r"ticks=\d+", record["policy"]):
+        end = f"It thought to the last tick, {most}; the best of them, tick {tick}, answers."
+    elif record["halted_by"] == "budget":
         end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
     else:
         end = f"It stopped after {used} of {most} ticks because {because(record['halted_by'])}{saved}."

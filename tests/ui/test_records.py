@@ -72,6 +72,15 @@ def test_routes_are_flat_and_only_where_answers_lead_somewhere():
     assert routes_of([Answer(0, "a", "A")]) is None
 
 
+def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
+    record = {
+        "answer_tick": 20, "ticks": 24, "iterations": 24, "certainty": [0.5] * 24, "halted_by": "budget", "policy": "ticks=2000",
+    }  # fmt: skip
+    said = sentence("It is 4", record, None)
+    assert said == "It is 4 (certainty 0.50). It thought to the last tick, 24; the best of them, tick 20, answers."
+    assert "never met the rule energy<0" in sentence("It is 4", record | {"policy": "energy<0"}, None)
+
+
 def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
     record = {
         "answer_tick": 1,

@@ -9,6 +9,7 @@ import numpy as np
 from ui.inputs import PictureInput, drawing_input, on_pad, pad_input
 from ui.pictures import read_picture
 from ui.services import CheckpointInfo, Services
+from ui.words import plain
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def picture_inputs(services: Services, info: CheckpointInfo) -> PictureInputs:
 
 
 def picture_hint(info: CheckpointInfo) -> gr.Markdown:
-    return gr.Markdown(f"{info.hint[:1].upper()}{info.hint[1:]}.", elem_id="picture-hint")
+    return gr.Markdown(plain(f"{info.hint[:1].upper()}{info.hint[1:]}."), elem_id="picture-hint")
 
 
 def ways_to_give(info: CheckpointInfo) -> gr.Tabs:
@@ -107,7 +108,9 @@ def text_inputs(services: Services, info: CheckpointInfo) -> TextInputs:
     with gr.Column(visible=info.takes == "text") as column:
         with gr.Column(visible=has_pad(info, "text")) as pad_column:
             pad = pad_input("text-pad", begun(services, info, "text"))
-        text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
+        text = gr.Textbox(
+            label="Sequence", info=plain(info.hint), max_length=1_000, elem_id="sequence", autofocus=False
+        )
         think = gr.Button("Think", variant="primary", elem_id="think-text")
         invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent-text")
         examples = gr.Dataset(

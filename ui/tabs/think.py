@@ -15,6 +15,7 @@ from ui.live import live_view
 from ui.pictures import read_picture
 from ui.services import CheckpointInfo, Services
 from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
+from ui.words import plain
 
 OWN_RULE = "my own rule"
 RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
@@ -58,7 +59,7 @@ def build(services: Services) -> gr.Dropdown | None:
             begun(services, info, "image"), gr.Button(visible=info.invents), None, gr.Button(visible=info.invents),
             gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
-            begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
+            begun(services, info, "text"), gr.Textbox(value="", info=plain(info.hint)), gr.Button(visible=info.invents),
             gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
             default_rule(info), None, None,
         ]  # fmt: skip
