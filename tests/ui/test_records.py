@@ -74,7 +74,8 @@ def test_routes_are_flat_and_only_where_answers_lead_somewhere():
 
 def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
     record = {
-        "answer_tick": 20, "ticks": 24, "iterations": 24, "certainty": [0.5] * 24, "halted_by": "budget", "policy": "ticks=2000",
+        "answer_tick": 20, "ticks": 24, "iterations": 24, "certainty": [0.5] * 24,
+        "halted_by": "budget", "policy": "ticks=2000",
     }  # fmt: skip
     said = sentence("It is 4", record, None)
     assert said == "It is 4 (certainty 0.50). It thought to the last tick, 24; the best of them, tick 20, answers."
