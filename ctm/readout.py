@@ -2,9 +2,12 @@
 
 import math
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+SIGNALS = ("margin", "probability", "change")  # of an answer, besides certainty and energy, that a rule may look at
 
 
 def project(layer: nn.Linear, sync: Float[Tensor, "*T S B"]) -> Float[Tensor, "*T K B"]:
@@ -18,6 +21,35 @@ def certainty_of(answer: Float[Tensor, "*T K B"], positions: int) -> Float[Tenso
     log_p = logits.log_softmax(-2)
     entropy = -(log_p.exp() * log_p).sum(-2)
     return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may step outside
+
+
+def signals_of(
+    names: frozenset[str], answer: Float[Tensor, "*A K"], before: Float[Tensor, "*A K"] | None, positions: int
+) -> dict[str, Float[Tensor, "*A"]]:
+    """What else may be asked of an answer, each of its least sure position; the change is the mean over positions.
+
+    Args:
+        names: of `SIGNALS`.
+        answer, before: logits of this tick and of the one before; None at the first.
+        positions: of a structured answer.
+
+    Returns:
+        margin: between the two likeliest classes; probability: of the likeliest; change: KL divergence of the choice from
+        that of the tick before, in nats, infinite at the first tick.
+    """
+    if not names:
+        return {}
+    log_p = answer.unflatten(-1, (positions, -1)).float().log_softmax(-1)
+    found = {}
+    if names & {"margin", "probability"}:
+        top = log_p.exp().topk(min(2, log_p.size(-1)), -1).values
+        found = {"margin": (top[..., 0] - top[..., -1]).amin(-1), "probability": top[..., 0].amin(-1)}
+    if before is None:
+        found["change"] = torch.full(answer.shape[:-1], torch.inf, device=answer.device)
+    elif "change" in names:
+        log_q = before.unflatten(-1, (positions, -1)).float().log_softmax(-1)
+        found["change"] = (log_p.exp() * (log_p - log_q)).sum(-1).mean(-1).clamp(min=0)
+    return {name: found[name] for name in names}
 
 
 def begins_to_say(label: Int[Tensor, "B T"], silence: int) -> Bool[Tensor, "B T"]:
@@ -35,4 +67,4 @@ def energy_of(head: nn.Sequential, sync: Float[Tensor, "*T S B"]) -> Float[Tenso
     return project(head[2], F.silu(project(head[0], sync))).squeeze(-2)
 
 
-__all__ = ["begins_to_say", "certainty_of", "energy_of", "make_energy_head", "project"]
+__all__ = ["SIGNALS", "begins_to_say", "certainty_of", "energy_of", "make_energy_head", "project", "signals_of"]

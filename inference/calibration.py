@@ -13,7 +13,7 @@ from torch import Tensor
 from ctm.types import may_answer
 from inference.engine import BUDGET
 from inference.history import History
-from inference.policies import CertaintyAbove, EnergyBelow, Policy, Said
+from inference.policies import CertaintyAbove, EnergyBelow, Policy, Said, Scored
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,64 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
     return Replay(ticks, answer_tick, right.gather(1, answer_tick[:, None] - 1).squeeze(1), halted_by)
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What a rule would have done at each of k levels."""
+
+    policies: Sequence[Scored]
+    ticks: Int[Tensor, "k n"]  # ticks spent
+    answer_tick: Int[Tensor, "k n"]
+    right: Bool[Tensor, "k n"]
+
+    @property
+    def accuracy(self) -> Float[Tensor, " k"]:
+        return self.right.float().mean(1)
+
+    @property
+    def mean_ticks(self) -> Float[Tensor, " k"]:
+        return self.ticks.float().mean(1)
+
+
+def sweep(
+    make: Callable[[float], Scored], candidates: Sequence[float], history: History, right: Bool[Tensor, "n T"]
+) -> Sweep:
+    """Apply a rule at many levels to finished thoughts, all at once; each does what `replay` says of it."""
+    policies = [make(candidate) for candidate in candidates]
+    ends = ends_of(ready(policies[0], history), torch.tensor([policy.level for policy in policies]))
+    ticks = ends.clamp(max=right.size(1))
+    answer_tick = torch.where(ends > right.size(1), history.best_tick, ticks)
+    return Sweep(policies, ticks, answer_tick, right.gather(1, answer_tick.T - 1).T)
+
+
+def ready(policy: Scored, history: History) -> Float[Tensor, "n T"]:
+    """A rule's score at every tick; none at ticks at which nothing may be answered yet."""
+    score, counts = policy.score(history), may_answer(history.listening, history.ticks)
+    return score if counts is None else score.masked_fill(~counts, -torch.inf)
+
+
+def ends_of(score: Float[Tensor, "n T"], levels: Float[Tensor, " k"]) -> Int[Tensor, "k n"]:
+    """The first tick, from 1, whose score is above each level; T + 1 where none is."""
+    highest = score.cummax(1).values.contiguous()
+    levels = levels.to(score.dtype).expand(len(score), -1).contiguous()
+    return torch.searchsorted(highest, levels, right=True).T + 1
+
+
 def choose_threshold(
-    make: Callable[[float], Policy],
+    make: Callable[[float], Scored],
     candidates: Sequence[float],
     history: History,
     right: Bool[Tensor, "n T"],
     tolerance: float,
-) -> tuple[Policy, Replay]:
-    """The policy with the fewest mean ticks that loses at most `tolerance` of the accuracy that its rule can reach."""
-    played = [(policy, replay(policy, history, right)) for policy in map(make, candidates)]
-    floor = max(pair[1].accuracy for pair in played) - tolerance
-    return min((pair for pair in played if pair[1].accuracy >= floor), key=lambda pair: pair[1].mean_ticks)
+) -> tuple[Policy, float, float]:
+    """The policy with the fewest mean ticks that loses at most `tolerance` of the accuracy that its rule can reach.
+
+    Returns:
+        The policy, its accuracy, its mean ticks.
+    """
+    played = sweep(make, candidates, history, right)
+    accuracy, ticks = played.accuracy, played.mean_ticks
+    chosen = int(ticks.masked_fill(accuracy < accuracy.max() - tolerance, torch.inf).argmin())
+    return played.policies[chosen], accuracy[chosen].item(), ticks[chosen].item()
 
 
 def thresholds_for(
@@ -86,9 +133,11 @@ def thresholds_for(
     """
     by_tick = right.float().mean(0)
     levels = [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999]
-    spans: dict[str, tuple[Callable[[float], Policy], list[float]]] = {}
+    chosen: dict[str, tuple[Policy, float, float]] = {}
+    spans: dict[str, tuple[Callable[[float], Scored], list[float]]] = {}
     if spoken:
-        spans["said"] = (lambda count: Said(int(count)), [spoken])
+        played = replay(Said(spoken), history, right)
+        chosen["said"] = Said(spoken), played.accuracy, played.mean_ticks
     else:
         spans["certainty"] = (CertaintyAbove, levels)
     if history.certainty.size(2) > 1:
@@ -96,14 +145,15 @@ def thresholds_for(
     if history.energy is not None:
         counts = may_answer(history.listening, history.ticks)
         spans["energy"] = (EnergyBelow, quantiles(history.energy if counts is None else history.energy[counts]))
-    rules = {}
     for name, (make, candidates) in spans.items():
-        policy, played = choose_threshold(make, candidates, history, right, tolerance)
-        rules[name] = {
-            "policy": str(policy), "accuracy": played.accuracy, "mean_ticks": played.mean_ticks, "n": len(right),
+        chosen[name] = choose_threshold(make, candidates, history, right, tolerance)
+    return {
+        name: {
+            "policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(right),
             "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": by_tick.max().item(),
-        }  # fmt: skip
-    return rules
+        }
+        for name, (policy, accuracy, ticks) in chosen.items()
+    }  # fmt: skip
 
 
 def quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:

@@ -95,7 +95,7 @@ class Engine:
         for number in range(1, budget + 1):
             state, output = machine.tick(state, features)
             if history is None:
-                history = first(output, self.policy.needs_choices, features.listening)
+                history = first(output, self.policy.needs_choices, features.listening, self.policy.signals)
                 best = Best.of(output, features.listening)
             else:
                 history = history.add(output, self.policy.looks_back)

@@ -1,12 +1,15 @@
 """What a thought has said so far: all that a halting policy may look at."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import Output
+from ctm.readout import signals_of
 from ctm.types import may_answer
 
 
@@ -19,6 +22,8 @@ class History:
     energy: Float[Tensor, "A t"] | None  # None without an energy head
     forgotten: int = 0  # ticks before the first that is kept
     listening: Int[Tensor, " A"] | None = None  # ticks before an answer counts; None where all count
+    signals: dict[str, Float[Tensor, "A t"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`, those asked for
+    answer: Float[Tensor, "A K"] | None = None  # the newest, where a rule asks how much it changes
 
     @property
     def ticks(self) -> int:
@@ -37,38 +42,46 @@ class History:
 
     def add(self, output: Output, keep: int | None = None) -> "History":
         """The history one tick later, of which only the last `keep` ticks are kept."""
-        now = first(output, self.choices is not None, self.listening)
+        now = first(output, self.choices is not None, self.listening, frozenset(self.signals), self.answer)
         older = self.certainty.size(1) if keep is None else min(keep - 1, self.certainty.size(1))
         forgotten = self.ticks - older
         if not older:
             return replace(now, forgotten=forgotten)
-        return History(
-            torch.cat((self.certainty[:, -older:], now.certainty), 1),
-            None
-            if self.choices is None or now.choices is None
-            else torch.cat((self.choices[:, -older:], now.choices), 1),
-            None if self.energy is None or now.energy is None else torch.cat((self.energy[:, -older:], now.energy), 1),
-            forgotten,
-            self.listening,
+        before = self._each(lambda values: values[:, -older:])
+        return replace(
+            now,
+            certainty=torch.cat((before.certainty, now.certainty), 1),
+            choices=joined(before.choices, now.choices),
+            energy=joined(before.energy, now.energy),
+            forgotten=forgotten,
+            signals={name: torch.cat((before.signals[name], values), 1) for name, values in now.signals.items()},
         )
 
     def take(self, rows: Int[Tensor, " R"]) -> "History":
-        return replace(
-            self,
-            certainty=self.certainty.index_select(0, rows),
-            choices=None if self.choices is None else self.choices.index_select(0, rows),
-            energy=None if self.energy is None else self.energy.index_select(0, rows),
+        return self._each(
+            lambda values: values.index_select(0, rows),
             listening=None if self.listening is None else self.listening.index_select(0, rows),
+            answer=None if self.answer is None else self.answer.index_select(0, rows),
         )
 
     def until(self, tick: int) -> "History":
         """The history as it was after so many ticks."""
+        return self._each(lambda values: values[:, :tick])
+
+    def _each(self, change: Callable[[Tensor], Tensor], **more: Any) -> "History":
+        """The same with all that there is of every tick changed, and more."""
         return replace(
             self,
-            certainty=self.certainty[:, :tick],
-            choices=None if self.choices is None else self.choices[:, :tick],
-            energy=None if self.energy is None else self.energy[:, :tick],
+            certainty=change(self.certainty),
+            choices=None if self.choices is None else change(self.choices),
+            energy=None if self.energy is None else change(self.energy),
+            signals={name: change(values) for name, values in self.signals.items()},
+            **more,
         )
+
+
+def joined(before: Tensor | None, now: Tensor | None) -> Tensor | None:
+    return None if before is None or now is None else torch.cat((before, now), 1)
 
 
 def score_of(certainty: Float[Tensor, "*A P"], energy: Float[Tensor, "*A"] | None) -> Float[Tensor, "*A"]:
@@ -81,8 +94,28 @@ def choices_of(output: Output) -> Int[Tensor, "A P"]:
     return output.answer.unflatten(1, (output.certainty.size(1), -1)).argmax(2)
 
 
-def first(output: Output, choices: bool = True, listening: Int[Tensor, " A"] | None = None) -> History:
-    """The history after the first tick."""
-    energy = None if output.energy is None else output.energy.unsqueeze(1)
-    chosen = choices_of(output).unsqueeze(1) if choices else None
-    return History(output.certainty.unsqueeze(1), chosen, energy, listening=listening)
+def first(
+    output: Output,
+    choices: bool = True,
+    listening: Int[Tensor, " A"] | None = None,
+    signals: frozenset[str] = frozenset(),
+    before: Float[Tensor, "A K"] | None = None,
+) -> History:
+    """The history that begins with this tick.
+
+    Args:
+        output: of the tick.
+        choices: whether any rule looks at them.
+        listening: ticks before an answer counts.
+        signals: what else the rules look at.
+        before: the answer of the tick before, if there was one.
+    """
+    found = signals_of(signals, output.answer, before, output.certainty.size(1))
+    return History(
+        output.certainty.unsqueeze(1),
+        choices_of(output).unsqueeze(1) if choices else None,
+        None if output.energy is None else output.energy.unsqueeze(1),
+        listening=listening,
+        signals={name: values.unsqueeze(1) for name, values in found.items()},
+        answer=output.answer if "change" in signals else None,
+    )

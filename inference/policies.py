@@ -3,6 +3,9 @@
     ticks=12                  after 12 ticks
     certainty>0.8             mean certainty over the answer's positions above 0.8 (paper section 4.1)
     certainty.min>0.8         the least certain position above 0.8: the mean halts on half-wrong answers
+    margin>0.5                the two likeliest classes of every position at least so far apart
+    probability>0.9           the likeliest class of every position above 0.9
+    change<0.0005             the answer moved by less than that from the tick before (KL divergence, mean over positions)
     energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
     converged<0.01x3          energy moved by less than 0.01 three ticks in a row
     same=4                    the same answer at 4 ticks in a row
@@ -20,8 +23,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from ctm.readout import begins_to_say
 from ctm.settings import short
@@ -41,6 +45,11 @@ class Policy(ABC):
     @property
     def needs_choices(self) -> bool:
         return False
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """What else it looks at, of `ctm.readout.SIGNALS`."""
+        return frozenset()
 
     @property
     def looks_back(self) -> int:
@@ -72,30 +81,92 @@ class FixedTicks(Policy):
         return f"ticks={self.ticks}"
 
 
+class Scored(Policy):
+    """A rule that stops as soon as a score of the tick rises above a level: its scores are ranked, its level is chosen."""
+
+    @property
+    @abstractmethod
+    def level(self) -> float: ...
+
+    @abstractmethod
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        """How ready the thought is to end, at every tick of the history."""
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return self.score(history)[:, -1] > self.level
+
+
 @dataclass(frozen=True)
-class CertaintyAbove(Policy):
+class CertaintyAbove(Scored):
     """Stop when the answer is certain: the mean or the minimum over its positions."""
 
     threshold: float
     reduction: Literal["mean", "min"] = "mean"
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
-        now = history.certainty[:, -1]
-        return (now.amin(1) if self.reduction == "min" else now.mean(1)) > self.threshold
+    @property
+    def level(self) -> float:
+        return self.threshold
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return history.certainty.amin(2) if self.reduction == "min" else history.certainty.mean(2)
 
     def __str__(self) -> str:
         return f"certainty{'.min' if self.reduction == 'min' else ''}>{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
-class EnergyBelow(Policy):
+class SignalAbove(Scored):
+    """Stop when a signal of the answer is strong: its margin or its probability, of the least sure position."""
+
+    signal: Literal["margin", "probability"]
+    threshold: float
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return frozenset({self.signal})
+
+    @property
+    def level(self) -> float:
+        return self.threshold
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return history.signals[self.signal]
+
+    def __str__(self) -> str:
+        return f"{self.signal}>{written(self.threshold)}"
+
+
+@dataclass(frozen=True)
+class ChangeBelow(Scored):
+    """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
+
+    threshold: float
+    signals: ClassVar[frozenset[str]] = frozenset({"change"})
+
+    @property
+    def level(self) -> float:
+        return -self.threshold
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return -history.signals["change"]
+
+    def __str__(self) -> str:
+        return f"change<{written(self.threshold)}"
+
+
+@dataclass(frozen=True)
+class EnergyBelow(Scored):
     """Stop when the energy is low."""
 
     threshold: float
     needs_energy: ClassVar[bool] = True
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
-        return energies(history)[:, -1] < self.threshold
+    @property
+    def level(self) -> float:
+        return -self.threshold
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return -energies(history)
 
     def __str__(self) -> str:
         return f"energy<{written(self.threshold)}"
@@ -127,7 +198,7 @@ class EnergyConverged(Policy):
 
 
 @dataclass(frozen=True)
-class SameAnswer(Policy):
+class SameAnswer(Scored):
     """Stop when the whole answer was the same at so many ticks in a row."""
 
     ticks: int
@@ -140,12 +211,17 @@ class SameAnswer(Policy):
     def looks_back(self) -> int:
         return self.ticks
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
+    @property
+    def level(self) -> float:
+        return self.ticks - 0.5
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        """For how many ticks the answer has been what it is."""
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
-        choices = history.choices[:, -self.ticks :]
-        if choices.size(1) < self.ticks:
-            return torch.zeros(len(choices), dtype=torch.bool, device=choices.device)
-        return (choices == choices[:, -1:]).all(2).all(1)
+        same = (history.choices[:, 1:] == history.choices[:, :-1]).all(2)
+        tick = torch.arange(1, same.size(1) + 2, device=same.device).expand(len(same), -1)
+        began = F.pad(tick[:, 1:].masked_fill(same, 1), (1, 0), value=1).cummax(1).values
+        return (tick - began + 1).float()
 
     def __str__(self) -> str:
         return f"same={self.ticks}"
@@ -178,6 +254,10 @@ class Joined(Policy):
     """Several rules as one."""
 
     policies: tuple[Policy, ...]
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return frozenset().union(*(policy.signals for policy in self.policies))
 
     @property
     def needs_energy(self) -> bool:
@@ -256,8 +336,8 @@ def _single(text: str, depth: int) -> Policy:
         if match := re.fullmatch(pattern, text):
             return make(*match.groups())
     raise ValueError(
-        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, energy<-3, "
-        "converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
+        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
+        "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
     )
 
 
@@ -267,6 +347,8 @@ FORMS = (
         rf"certainty(\.min|\.mean)?>({NUMBER})",
         lambda how, x: CertaintyAbove(number(x), "min" if how == ".min" else "mean"),
     ),
+    (rf"(margin|probability)>({NUMBER})", lambda name, x: SignalAbove(name, number(x))),
+    (rf"change<({NUMBER})", lambda x: ChangeBelow(number(x))),
     (rf"energy<({NUMBER})", lambda x: EnergyBelow(number(x))),
     (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),

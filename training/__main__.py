@@ -363,7 +363,7 @@ def default_policy(halting: dict[str, Any]) -> Policy:
 
 def history_of(curves: Curves) -> History:
     certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
-    return History(certainty, choices, curves.energy, listening=curves.listening)
+    return History(certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals)
 
 
 def drawn(task: Task, split: str, count: int) -> Batch:

@@ -5,7 +5,7 @@ calibration.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ctm import Thinker
-from ctm.readout import certainty_of
+from ctm.readout import SIGNALS, certainty_of, signals_of
 from ctm.types import may_answer
 from training.reading import Reading
 from training.tasks.base import TRAIN, Batch, Task, generator_for
@@ -30,6 +30,7 @@ class Curves:
     difficulty: Int[Tensor, " n"]
     targets: Int[Tensor, "n L"]
     listening: Int[Tensor, " n"] | None = None  # ticks before an answer counts, which is not right there
+    signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`
 
     @property
     def counts(self) -> Bool[Tensor, "n T"]:
@@ -62,10 +63,11 @@ def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> C
                 batch.difficulty,
                 batch.targets,
                 None if thought.listening is None else thought.listening.cpu(),
+                signals_by_tick(thought.answers, reading.positions),
             )
         )
     machine.train(training)
-    right, choices, certainty, energies, difficulty, targets, listening = zip(*parts, strict=True)
+    right, choices, certainty, energies, difficulty, targets, listening, signals = zip(*parts, strict=True)
     return Curves(
         joined(right),
         joined(choices),
@@ -74,7 +76,17 @@ def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> C
         torch.cat(difficulty),
         torch.cat(targets),
         None if listening[0] is None else torch.cat(listening),
+        {name: joined([part[name] for part in signals]) for name in SIGNALS},
     )
+
+
+def signals_by_tick(answers: Float[Tensor, "B K T"], positions: int) -> dict[str, Float[Tensor, "B T"]]:
+    """What else a rule may look at; see `ctm.readout.signals_of`."""
+    names, before, ticks = frozenset(SIGNALS), None, []
+    for answer in answers.unbind(2):
+        ticks.append(signals_of(names, answer, before, positions))
+        before = answer
+    return {name: torch.stack([tick[name] for tick in ticks], 1).cpu() for name in names}
 
 
 def joined(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"]:

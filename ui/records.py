@@ -10,7 +10,18 @@ import torch
 
 from ctm.checkpoint import Checkpoint
 from inference import Recorder, parse
-from inference.policies import AnyOf, CertaintyAbove, EnergyBelow, EnergyConverged, FixedTicks, Policy, Said, SameAnswer
+from inference.policies import (
+    AnyOf,
+    CertaintyAbove,
+    ChangeBelow,
+    EnergyBelow,
+    EnergyConverged,
+    FixedTicks,
+    Policy,
+    Said,
+    SameAnswer,
+    SignalAbove,
+)
 from inference.together import Thought
 from training.tasks import Task
 from training.tasks.base import Answer, Given
@@ -152,6 +163,12 @@ def _words(policy: Policy) -> str:
             return f"energy fell below {threshold:g}"
         case CertaintyAbove(threshold, reduction):
             return f"{'every position was' if reduction == 'min' else 'it was'} more than {threshold:g} certain"
+        case SignalAbove("margin", threshold):
+            return f"its two likeliest answers were more than {threshold:g} apart"
+        case SignalAbove("probability", threshold):
+            return f"its likeliest answer was more than {threshold:g} likely"
+        case ChangeBelow(threshold):
+            return f"its answer moved by less than {threshold:g} nats"
         case SameAnswer(ticks):
             return f"it gave the same answer {ticks} times in a row"
         case EnergyConverged(tolerance, patience):

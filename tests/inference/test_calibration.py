@@ -1,11 +1,13 @@
 """Thresholds are chosen as they say: on replays, by the fewest ticks that keep the accuracy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from inference.calibration import choose_threshold, quantiles, replay, thresholds_for
+from inference.calibration import choose_threshold, quantiles, replay, sweep, thresholds_for
 from inference.history import History
-from inference.policies import EnergyBelow, FixedTicks, parse
+from inference.policies import CertaintyAbove, EnergyBelow, FixedTicks, SameAnswer, parse
 
 TICKS = 8
 
@@ -29,20 +31,38 @@ def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_tha
     energy = rules["energy"]
     assert energy["accuracy"] > energy["best_fixed_accuracy"] + 0.05
     played = replay(parse(energy["policy"]), history, right)
-    assert (played.accuracy, played.mean_ticks) == (energy["accuracy"], energy["mean_ticks"])
+    assert (played.accuracy, played.mean_ticks) == pytest.approx((energy["accuracy"], energy["mean_ticks"]))
     assert energy["n"] == 400
 
 
 def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
     history, right = thoughts()
     candidates = quantiles(history.energy)
-    policy, played = choose_threshold(EnergyBelow, candidates, history, right, 0.02)
+    policy, accuracy, ticks = choose_threshold(EnergyBelow, candidates, history, right, 0.02)
     others = [replay(EnergyBelow(level), history, right) for level in candidates]
     reach = max(other.accuracy for other in others)
-    assert played.accuracy >= reach - 0.02
-    assert all(other.mean_ticks >= played.mean_ticks for other in others if other.accuracy >= reach - 0.02)
-    bolder, _ = choose_threshold(EnergyBelow, candidates, history, right, 0.3)
+    assert accuracy >= reach - 0.02
+    assert all(other.mean_ticks >= ticks for other in others if other.accuracy >= reach - 0.02)
+    bolder, _, _ = choose_threshold(EnergyBelow, candidates, history, right, 0.3)
     assert bolder.threshold > policy.threshold
+
+
+@pytest.mark.parametrize("listening", [None, 3])
+def test_many_levels_at_once_do_what_each_does_by_itself(listening):
+    history, right = thoughts(positions=2)
+    if listening:
+        history = replace(history, listening=torch.arange(len(right)) % listening)
+    for make, levels in (
+        (EnergyBelow, [-9.0, -4.0, -1.0, 3.0, 9.0]),
+        (lambda level: CertaintyAbove(level, "min"), [0.0, 0.5, 0.8, 1.0]),
+        (lambda ticks: SameAnswer(int(ticks)), [1.0, 3.0, TICKS + 0.0, TICKS + 1.0]),
+    ):
+        together = sweep(make, levels, history, right)
+        for row, level in enumerate(levels):
+            alone = replay(make(level), history, right)
+            assert torch.equal(together.ticks[row], alone.ticks)
+            assert torch.equal(together.answer_tick[row], alone.answer_tick)
+            assert torch.equal(together.right[row], alone.right)
 
 
 def test_structured_answers_are_offered_the_minimum_over_positions():

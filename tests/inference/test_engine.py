@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from ctm import ContinuousThoughtMachine, CTMConfig, Output
+from ctm.readout import SIGNALS
 from inference import Engine, parse
 from inference.calibration import replay
 from inference.engine import close_up
 from inference.history import History, first
 
 RULES = [
+    "margin>0.3", "probability>0.5", "change<0.05|energy<-2",
     "ticks=1", "ticks=5", "ticks=12", "ticks=40", "certainty>0.4", "certainty.min>0.15", "energy<0", "energy<-3",
     "converged<0.3x1", "converged<0.5x3", "same=3", "energy<-1|converged<0.1x1", "certainty>0.1&same=2",
     "(energy<0|same=3)&certainty.min>0.02", "energy<-2|ticks=7",
@@ -48,7 +50,7 @@ def unroll(made, x) -> tuple[History, list[Output]]:
         state, history, outputs = made.begin(features), None, []
         for _ in range(made.config.iterations):
             state, output = made.tick(state, features)
-            history = first(output) if history is None else history.add(output)
+            history = first(output, signals=frozenset(SIGNALS)) if history is None else history.add(output)
             outputs.append(output)
     return history, outputs
 

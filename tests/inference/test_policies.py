@@ -4,17 +4,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
+from ctm import Output
+from ctm.readout import SIGNALS
 from inference import parse
-from inference.history import History
+from inference.history import History, first
 from inference.policies import (
     AllOf,
     AnyOf,
     CertaintyAbove,
+    ChangeBelow,
     EnergyBelow,
     EnergyConverged,
     FixedTicks,
     SameAnswer,
+    SignalAbove,
 )  # fmt: skip
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:g}"))
@@ -22,6 +27,7 @@ counts = st.integers(1, 999_999)
 leaves = st.one_of(
     counts.map(FixedTicks), counts.map(SameAnswer), numbers.map(EnergyBelow),
     st.builds(CertaintyAbove, numbers, st.sampled_from(["mean", "min"])), st.builds(EnergyConverged, numbers, counts),
+    numbers.map(ChangeBelow), st.builds(SignalAbove, st.sampled_from(["margin", "probability"]), numbers),
 )  # fmt: skip
 policies = st.recursive(
     leaves,
@@ -103,3 +109,43 @@ def test_energy_rules_say_that_there_is_no_energy():
                                          ("same=2&(ticks=3|converged<1x1)", True)])  # fmt: skip
 def test_a_policy_knows_whether_it_needs_energy(text, wants):
     assert parse(text).needs_energy is wants
+
+
+def said(logits) -> History:
+    """What a history keeps of these logits (t, P, C), for one row."""
+    kept, answers = None, torch.tensor(logits, dtype=torch.float32)
+    for answer in answers:
+        output = Output(answer.flatten().unsqueeze(0), torch.zeros(1, answer.size(0)), None)
+        kept = first(output, signals=frozenset(SIGNALS)) if kept is None else kept.add(output)
+    return kept
+
+
+def test_signals_are_those_of_the_least_sure_position():
+    seen = said([[[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0], [0.0, 2.0, 1.0]]])
+    sure = torch.tensor([0.0, 2.0, 1.0]).softmax(0)
+    assert torch.allclose(seen.signals["probability"], torch.tensor([[1 / 3, sure[1]]]))
+    assert torch.allclose(seen.signals["margin"], torch.tensor([[0.0, sure[1] - sure[2]]]), atol=1e-6)
+    assert bool(parse("margin>0.4").halted(seen)) and not bool(parse("margin>0.4").halted(seen.until(1)))
+    assert bool(parse("probability>0.6").halted(seen)) and not bool(parse("probability>0.7").halted(seen))
+
+
+def test_change_is_the_divergence_from_the_tick_before_and_there_is_none_at_first():
+    before, now = torch.tensor([1.0, 0.0]).log_softmax(0), torch.tensor([3.0, 0.0]).log_softmax(0)
+    seen = said([[[1.0, 0.0]], [[3.0, 0.0]], [[3.0, 0.0]]])
+    divergence = F.kl_div(before, now, log_target=True, reduction="sum")  # of now from before
+    assert torch.allclose(seen.signals["change"], torch.tensor([[torch.inf, divergence, 0.0]]), atol=1e-6)
+    assert [bool(parse("change<0.01").halted(seen.until(tick))) for tick in (1, 2, 3)] == [False, False, True]
+
+
+def test_scores_of_all_ticks_are_those_that_ended_thoughts_tick_by_tick():
+    generator = torch.Generator().manual_seed(1)
+    choices = torch.randint(2, (50, 9, 2), generator=generator)
+    seen = History(torch.rand(50, 9, 2, generator=generator), choices, torch.randn(50, 9, generator=generator))
+    for text in ("certainty>0.6", "certainty.min>0.4", "energy<-0.5", "same=1", "same=2", "same=3"):
+        rule = parse(text)
+        together = rule.score(seen) > rule.level
+        assert torch.equal(together, torch.stack([rule.halted(seen.until(tick)) for tick in range(1, 10)], 1)), text
+        kept = [seen.until(tick)._each(lambda values, back=rule.looks_back: values[:, -back:]) for tick in range(1, 10)]
+        assert torch.equal(together, torch.stack([rule.halted(part) for part in kept], 1)), (
+            "as much as the engine keeps"
+        )

@@ -28,7 +28,8 @@ def test_nothing_is_quite_certain():
 @pytest.mark.parametrize(
     "rule, words",
     [("energy<-3", "energy fell below -3"), ("certainty>0.9", "more than 0.9 certain"), ("same=3", "3 times in a row"),
-     ("certainty.min>0.5", "every position"), ("converged<0.1x2", "less than 0.1"), ("ticks=3", "3 ticks")],
+     ("certainty.min>0.5", "every position"), ("converged<0.1x2", "less than 0.1"), ("ticks=3", "3 ticks"),
+     ("margin>0.5", "0.5 apart"), ("probability>0.9", "0.9 likely"), ("change<0.01", "less than 0.01")],
 )  # fmt: skip
 def test_what_ended_a_thought_is_said_in_words(rule, words):
     assert words in because(rule)
