@@ -2,7 +2,8 @@
 
 from inference.engine import Engine, Tick, Verdict
 from inference.history import History
-from inference.policies import Policy, parse
+from inference.parsing import parse
+from inference.policies import Policy
 from inference.recorder import Recorder
 
 __all__ = ["Engine", "History", "Policy", "Recorder", "Tick", "Verdict", "parse"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +11,26 @@ from torch import Tensor
 from ctm import Output
 from ctm.readout import signals_of
 from ctm.types import may_answer
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """What was noted of n finished thoughts, with the ticks last."""
+
+    @property
+    def certainty(self) -> Float[Tensor, "n P T"]: ...
+
+    @property
+    def choices(self) -> Int[Tensor, "n P T"]: ...
+
+    @property
+    def energy(self) -> Float[Tensor, "n T"] | None: ...
+
+    @property
+    def listening(self) -> Int[Tensor, " n"] | None: ...
+
+    @property
+    def signals(self) -> dict[str, Float[Tensor, "n T"]]: ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,12 @@ class History:
     listening: Int[Tensor, " A"] | None = None  # ticks before an answer counts; None where all count
     signals: dict[str, Float[Tensor, "A t"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`, those asked for
     answer: Float[Tensor, "A K"] | None = None  # the newest, where a rule asks how much it changes
+
+    @classmethod
+    def of(cls, curves: "Noted") -> "History":
+        """All ticks of finished thoughts."""
+        certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
+        return cls(certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals)
 
     @property
     def ticks(self) -> int:

@@ -7,6 +7,7 @@
     probability>0.9           the likeliest class of every position above 0.9
     change<0.0005             the answer moved by less than that from the tick before (KL divergence, mean over positions)
     energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
+    energy<[-3,-2]            a threshold for each class that is answered: also for certainty, margin and probability
     converged<0.01x3          energy moved by less than 0.01 three ticks in a row
     same=4                    the same answer at 4 ticks in a row
     said=10                   ten things were said, by a machine that says at most one a tick (CTC)
@@ -16,8 +17,6 @@ The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half
 is a confidently wrong one, so no default of ours holds it.
 """
 
-import math
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -30,9 +29,6 @@ from torch.nn import functional as F
 from ctm.readout import begins_to_say
 from ctm.settings import short
 from inference.history import History
-
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
-DEEPEST, LONGEST = 8, 500
 
 
 class Policy(ABC):
@@ -82,11 +78,19 @@ class FixedTicks(Policy):
 
 
 class Scored(Policy):
-    """A rule that stops as soon as a score of the tick rises above a level: its scores are ranked, its level is chosen."""
+    """A rule that stops as soon as a score of the tick rises above a level."""
+
+    threshold: float
+    never: ClassVar[float] = 1e9  # a threshold that nothing passes
 
     @property
     @abstractmethod
     def level(self) -> float: ...
+
+    @property
+    @abstractmethod
+    def form(self) -> str:
+        """How it is written, before its threshold."""
 
     @abstractmethod
     def score(self, history: History) -> Float[Tensor, "A t"]:
@@ -94,6 +98,9 @@ class Scored(Policy):
 
     def halted(self, history: History) -> Bool[Tensor, " A"]:
         return self.score(history)[:, -1] > self.level
+
+    def __str__(self) -> str:
+        return f"{self.form}{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,12 @@ class CertaintyAbove(Scored):
     def level(self) -> float:
         return self.threshold
 
+    @property
+    def form(self) -> str:
+        return "certainty.min>" if self.reduction == "min" else "certainty>"
+
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return history.certainty.amin(2) if self.reduction == "min" else history.certainty.mean(2)
-
-    def __str__(self) -> str:
-        return f"certainty{'.min' if self.reduction == 'min' else ''}>{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +137,12 @@ class SignalAbove(Scored):
     def level(self) -> float:
         return self.threshold
 
+    @property
+    def form(self) -> str:
+        return f"{self.signal}>"
+
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return history.signals[self.signal]
-
-    def __str__(self) -> str:
-        return f"{self.signal}>{written(self.threshold)}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,9 @@ class ChangeBelow(Scored):
     """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
 
     threshold: float
+    never: ClassVar[float] = -1e9
     signals: ClassVar[frozenset[str]] = frozenset({"change"})
+    form: ClassVar[str] = "change<"
 
     @property
     def level(self) -> float:
@@ -150,16 +161,15 @@ class ChangeBelow(Scored):
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return -history.signals["change"]
 
-    def __str__(self) -> str:
-        return f"change<{written(self.threshold)}"
-
 
 @dataclass(frozen=True)
 class EnergyBelow(Scored):
     """Stop when the energy is low."""
 
     threshold: float
+    never: ClassVar[float] = -1e9
     needs_energy: ClassVar[bool] = True
+    form: ClassVar[str] = "energy<"
 
     @property
     def level(self) -> float:
@@ -168,8 +178,42 @@ class EnergyBelow(Scored):
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return -energies(history)
 
+
+@dataclass(frozen=True)
+class ByClass(Scored):
+    """Stop above a level that depends on what is answered: a threshold for each class, for answers of one position."""
+
+    rule: Scored  # whose own threshold does not matter
+    thresholds: tuple[float, ...]
+    needs_choices: ClassVar[bool] = True
+    level: ClassVar[float] = 0.0
+
+    @property
+    def needs_energy(self) -> bool:
+        return self.rule.needs_energy
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return self.rule.signals
+
+    @property
+    def form(self) -> str:
+        return self.rule.form
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        choices = history.choices[:, :, -1]
+        if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
+            raise ValueError(
+                f"{short(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "
+                "machine answers otherwise."
+            )
+        score = self.rule.score(history)
+        levels = torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
+        return score - (-levels if self.form.endswith("<") else levels)[choices]
+
     def __str__(self) -> str:
-        return f"energy<{written(self.threshold)}"
+        return f"{self.form}[{','.join(map(written, self.thresholds))}]"
 
 
 @dataclass(frozen=True)
@@ -211,6 +255,8 @@ class SameAnswer(Scored):
     def looks_back(self) -> int:
         return self.ticks
 
+    form: ClassVar[str] = "same="
+
     @property
     def level(self) -> float:
         return self.ticks - 0.5
@@ -224,7 +270,7 @@ class SameAnswer(Scored):
         return (tick - began + 1).float()
 
     def __str__(self) -> str:
-        return f"same={self.ticks}"
+        return f"{self.form}{self.ticks}"
 
 
 @dataclass(frozen=True)
@@ -297,89 +343,9 @@ class AllOf(Joined):
         return "&".join(f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies)
 
 
-def parse(text: str) -> Policy:
-    """Read a policy, as printed or as written by a person.
-
-    Raises:
-        ValueError: what could not be read, and what can.
-    """
-    text = "".join(str(text).split()).lower()
-    if not text:
-        raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
-    refuse_long(text)
-    policy = _any_of(text, 0)
-    refuse_long(str(policy))  # which may be longer: .5 is printed as 0.5
-    return policy
-
-
-def refuse_long(text: str) -> None:
-    if len(text) > LONGEST:
-        raise ValueError(f"A policy has at most {LONGEST} characters, got {len(text)}.")
-
-
-def _any_of(text: str, depth: int) -> Policy:
-    if depth > DEEPEST:
-        raise ValueError(f"A policy has at most {DEEPEST} brackets inside each other.")
-    choices = [_all_of(part, depth) for part in split_outside_brackets(text, "|")]
-    return choices[0] if len(choices) == 1 else AnyOf(tuple(choices))
-
-
-def _all_of(text: str, depth: int) -> Policy:
-    parts = [_single(part, depth) for part in split_outside_brackets(text, "&")]
-    return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
-
-
-def _single(text: str, depth: int) -> Policy:
-    if text.startswith("(") and text.endswith(")"):
-        return _any_of(text[1:-1], depth + 1)
-    for pattern, make in FORMS:
-        if match := re.fullmatch(pattern, text):
-            return make(*match.groups())
-    raise ValueError(
-        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
-        "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
-    )
-
-
-FORMS = (
-    (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
-    (
-        rf"certainty(\.min|\.mean)?>({NUMBER})",
-        lambda how, x: CertaintyAbove(number(x), "min" if how == ".min" else "mean"),
-    ),
-    (rf"(margin|probability)>({NUMBER})", lambda name, x: SignalAbove(name, number(x))),
-    (rf"change<({NUMBER})", lambda x: ChangeBelow(number(x))),
-    (rf"energy<({NUMBER})", lambda x: EnergyBelow(number(x))),
-    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
-    (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
-    (r"said=(\d{1,6})", lambda n: Said(int(n))),
-)
-
-
-def number(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{short(text)} is too large a number for a halting rule; energies and certainties are small.")
-    return value
-
-
 def written(value: float) -> str:
     """A number in few letters that read as the same number."""
     return text if float(text := f"{value:g}") == value else repr(value)
-
-
-def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split at a separator, but not inside brackets."""
-    parts, depth, start = [], 0, 0
-    for place, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth < 0:
-            break
-        if letter == separator and not depth:
-            parts.append(text[start:place])
-            start = place + 1
-    if depth:
-        raise ValueError(f"Brackets do not match in the policy {short(text)}.")
-    return [*parts, text[start:]]
 
 
 def energies(history: History):

@@ -42,17 +42,24 @@ def ctm_stands_alone(sources):
 
 
 @law(
-    "inference knows ctm and arrays only: what it needs of a task passes as data or as an argument.",
+    "inference knows ctm and arrays only: what it needs of a task passes as data or as an argument; its command line, "
+    "inference/calibrate.py, may put training beside it.",
     broken=[
         {"inference/a.py": "from training.evaluation import Curves"},
         {"inference/a.py": "import accelerate"},
         {"inference/a.py": "import importlib\nimportlib.import_module('ui.figures')"},
     ],
-    kept={"inference/a.py": "import torch\nfrom ctm import State\nfrom inference.history import History"},
+    kept={
+        "inference/a.py": "import torch\nfrom ctm import State\nfrom inference.history import History",
+        "inference/calibrate.py": "from training.evaluation import curves_of",
+    },
 )
 def inference_knows_ctm_only(sources):
     allowed = {"ctm", "inference", "torch", "numpy", "jaxtyping", "pydantic", "safetensors"}
-    yield from refuse_all_but((source for source in sources if under(source, "inference/")), allowed)
+    for source in sources:
+        if under(source, "inference/"):
+            composes = under(source, "inference/calibrate.py")
+            yield from refuse_all_but([source], allowed | ({"training"} if composes else set()))
 
 
 @law(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ctm.checkpoint import load
-from inference.policies import parse
+from inference.parsing import parse
 from training.__main__ import main, measure
 from training.evaluation import split_batches
 from training.tasks import task_of

@@ -30,7 +30,8 @@ from ctm.stores.base import is_whole
 from ctm.thinkers import count_parameters
 from inference.calibration import Replay, replay, thresholds_for
 from inference.history import History
-from inference.policies import Policy, parse
+from inference.parsing import parse
+from inference.policies import Policy
 from training.card import title_of, write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
 from training.endings import explain
@@ -317,7 +318,7 @@ def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: d
 def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[str, Any]:
     """Figures of a machine on held-out samples, halted by a policy."""
     curves = curves_of(machine, task.reading, batches)
-    played = replay(policy, history_of(curves), curves.right)
+    played = replay(policy, History.of(curves), curves.right)
     figures = summarise(curves)
     chosen = curves.choices[torch.arange(len(curves.choices)), :, played.answer_tick - 1]
     by_tick = curves.right.float().mean(0).tolist()
@@ -350,7 +351,7 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
 def rules_of(machine, task: Task, tolerance: float) -> dict[str, Any]:
     """Thresholds chosen on the calibration split, and which rule is the default."""
     curves = curves_of(machine, task.reading, split_batches(task, CALIBRATION, MOST_SAMPLES))
-    policies = thresholds_for(history_of(curves), curves.right, tolerance, task.shape().spoken)
+    policies = thresholds_for(History.of(curves), curves.right, tolerance, task.shape().spoken)
     default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     return {"policies": policies, "default": default}
 
@@ -359,11 +360,6 @@ def default_policy(halting: dict[str, Any]) -> Policy:
     """The checkpoint's own rule; to the last tick where it has none."""
     rule = halting.get("policies", {}).get(halting.get("default"))
     return parse(rule["policy"]) if rule else parse(f"ticks={UNTIL_THE_END - 1}")
-
-
-def history_of(curves: Curves) -> History:
-    certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
-    return History(certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals)
 
 
 def drawn(task: Task, split: str, count: int) -> Batch:

@@ -7,7 +7,8 @@ import torch
 
 from inference.calibration import choose_threshold, quantiles, replay, sweep, thresholds_for
 from inference.history import History
-from inference.policies import CertaintyAbove, EnergyBelow, FixedTicks, SameAnswer, parse
+from inference.parsing import parse
+from inference.policies import CertaintyAbove, EnergyBelow, FixedTicks, SameAnswer
 
 TICKS = 8
 

@@ -13,6 +13,7 @@ from inference.history import History, first
 from inference.policies import (
     AllOf,
     AnyOf,
+    ByClass,
     CertaintyAbove,
     ChangeBelow,
     EnergyBelow,
@@ -28,6 +29,7 @@ leaves = st.one_of(
     counts.map(FixedTicks), counts.map(SameAnswer), numbers.map(EnergyBelow),
     st.builds(CertaintyAbove, numbers, st.sampled_from(["mean", "min"])), st.builds(EnergyConverged, numbers, counts),
     numbers.map(ChangeBelow), st.builds(SignalAbove, st.sampled_from(["margin", "probability"]), numbers),
+    st.lists(numbers, min_size=1, max_size=4).map(lambda found: ByClass(EnergyBelow(0.0), tuple(found))),
 )  # fmt: skip
 policies = st.recursive(
     leaves,

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference import parse
-from inference.policies import DEEPEST, LONGEST
+from inference.parsing import DEEPEST, LONGEST
 from tests.generated import HOSTILE, soon, told
 
 odd_numbers = st.sampled_from(["1e999", "-1e-999", "0.1e5", ".5", "5.", "+3", "1e15", "\u0663"])

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ctm.checkpoint import load
-from inference.policies import parse
+from inference.parsing import parse
 from tests.training.test_loop import TINY
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 
-from inference.policies import parse
+from inference.parsing import parse
 from training.tasks import make_task
 from training.tasks.base import Answer
 from ui.records import (

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from inference.policies import parse
+from inference.parsing import parse
 from tests.ui.conftest import make_checkpoint, services_over
 
 TEXTS = {"parity-16": "101101", "arithmetic": "3 7 11 15"}

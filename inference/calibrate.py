@@ -1,0 +1,118 @@
+"""Thresholds that keep a promise, for a checkpoint; like `training/__main__.py` it only puts parts together.
+
+python -m inference.calibrate CHECKPOINT [--risk 0.01] [--confidence 0.95] [--method ltt|crc] [--score energy] [--per-class]
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from ctm.checkpoint import Checkpoint, load, save
+from inference.calibration import quantiles, ready
+from inference.guarantees import Method, Promise, promised, promised_by_class
+from inference.history import History
+from inference.policies import CertaintyAbove, EnergyBelow, SameAnswer, Scored, SignalAbove
+from training.evaluation import Curves, curves_of, split_batches
+from training.tasks import Task, task_of
+from training.tasks.base import CALIBRATION, VALIDATION
+
+MOST_SAMPLES = 4_096  # of a split that can be drawn without end
+SCORES: dict[str, Callable[[float], Scored]] = {
+    "energy": EnergyBelow,
+    "certainty": CertaintyAbove,
+    "certainty.min": lambda level: CertaintyAbove(level, "min"),
+    "margin": lambda level: SignalAbove("margin", level),
+    "patience": lambda ticks: SameAnswer(int(ticks)),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parser().parse_args(arguments)
+    try:
+        found = calibrate(load(args.checkpoint), args)
+        save(found, args.out or args.checkpoint)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"Error: {error}") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m inference.calibrate",
+        description="Choose the boldest threshold that loses at most so many answers by stopping early, on calibration samples "
+        "that nothing else has seen, and write it into the checkpoint's halting.json.",
+    )
+    made.add_argument("checkpoint", type=Path)
+    made.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
+    made.add_argument(
+        "--confidence", type=float, default=0.95,
+        help="how sure it must be, over the drawing of the samples (default: 0.95; ltt only)",
+    )  # fmt: skip
+    made.add_argument(
+        "--method", choices=get_args(Method), default="ltt",
+        help="learn then test, which is sure, or conformal risk control, which holds on average (default: ltt)",
+    )  # fmt: skip
+    made.add_argument("--score", choices=SCORES, default="energy", help="what is compared with the threshold")
+    made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
+    made.add_argument("--samples", type=int, default=MOST_SAMPLES, help="to draw, of splits without an end")
+    made.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
+    return made
+
+
+def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint with the promised rule among its policies.
+
+    Raises:
+        ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
+    """
+    task = task_of(checkpoint.task, checkpoint.machine.config.published())
+    promise = Promise(args.risk, args.confidence, args.method)
+    if args.score == "energy" and not checkpoint.machine.config.energy_head_enabled:
+        raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")
+    if task.shape().spoken:
+        raise ValueError(
+            "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
+        )
+    seen, fresh = (measured(checkpoint, task, split, args.samples) for split in (VALIDATION, CALIBRATION))
+    make, history = SCORES[args.score], History.of(fresh)
+    levels = levels_of(args.score, make, History.of(seen))
+    if args.per_class:
+        found = promised_by_class(make, levels, history, fresh.right, shares_of(seen, task), promise)
+    else:
+        found = promised(make, levels, history, fresh.right, promise)
+    if found is None:
+        raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
+    found["promise"] |= {"split": CALIBRATION, "score": args.score, "per_class": args.per_class}
+    name = f"{args.score}{' by class' if args.per_class else ''}, {promise}"
+    print(json.dumps({"name": name, **found, "ticks_to_the_end": fresh.right.size(1)}))
+    policies = {**checkpoint.halting.get("policies", {}), name: found}
+    return replace(checkpoint, halting={**checkpoint.halting, "policies": policies})
+
+
+def measured(checkpoint: Checkpoint, task: Task, split: str, samples: int) -> Curves:
+    return curves_of(checkpoint.machine, task.reading, split_batches(task, split, samples))
+
+
+def levels_of(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
+    """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
+    if score == "patience":
+        return [float(ticks) for ticks in range(1, seen.ticks + 2)]
+    rule = make(0.0)
+    scores = ready(rule, seen)
+    values = scores[scores.isfinite()]
+    return [rule.never, *quantiles(-values if rule.form.endswith("<") else values, 400)]
+
+
+def shares_of(seen: Curves, task: Task) -> list[float]:
+    """Of each class among the answers that are given at the end."""
+    last = History.of(seen)
+    given = seen.choices[torch.arange(len(seen.choices)), 0, last.best_tick - 1]
+    return (torch.bincount(given, minlength=task.shape().classes) / len(given)).tolist()
+
+
+if __name__ == "__main__":
+    main()
