@@ -5,7 +5,7 @@ python -m training size configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finish RUN [--out FOLDER]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
-python -m training fit-energy CHECKPOINT [--out FOLDER] [--samples N] [--steps N]
+python -m training fit-energy CHECKPOINT [--loss KIND] [--out FOLDER] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 """
 
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from ctm import Thinker
+from ctm import Thinker, make
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.stores import HubStore, Unavailable
 from ctm.stores.base import is_whole
@@ -35,6 +35,7 @@ from inference.policies import Policy
 from training.card import title_of, write_card
 from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
 from training.endings import explain
+from training.energies import Kind, Meaning
 from training.estimate import estimate
 from training.evaluation import (
     Curves,
@@ -46,7 +47,7 @@ from training.evaluation import (
     without_repeats,
 )
 from training.fitting import fit_energy
-from training.loop import train
+from training.loop import ENERGY, train
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
@@ -109,9 +110,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
     command.add_argument("--private", action="store_true", help="make the repository private if it has to be made")
     command.set_defaults(run_command=do_publish)
-    command = commands.add_parser("fit-energy", help="fit the energy head of a checkpoint on validation samples")
+    command = commands.add_parser(
+        "fit-energy", help="fit the energy head of a checkpoint, a new one if it has none, on validation samples"
+    )
     command.add_argument("checkpoint", type=Path)
     command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
+    command.add_argument(
+        "--loss", choices=get_args(Kind), help="what it is to mean (default: what it means, or calibrated)"
+    )
+    command.add_argument("--margin", type=float, help="contrastive: energy that wrong answers are pushed above")
+    command.add_argument("--cost", type=float, help="value, hindsight: what a tick costs, in right answers")
     command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
     command.add_argument("--steps", type=int, default=FinishConfig().fit_steps)
     command.set_defaults(run_command=do_fit)
@@ -235,19 +243,28 @@ def do_publish(args: argparse.Namespace) -> None:
 def do_fit(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
     task = task_of(checkpoint.task, checkpoint.machine.config.published())
-    if not checkpoint.machine.config.energy_head_enabled:
-        raise ValueError("This checkpoint has no energy head to fit.")
-    note = checkpoint.halting.get("energy", {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"})
+    known = checkpoint.halting.get("energy", {})
+    kind = args.loss or known.get("kind", "calibrated")
+    machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind"))
+    given = {name: told for name in ("margin", "cost") if (told := getattr(args, name)) is not None}
+    meaning = Meaning(**({name: known[name] for name in ("margin", "cost") if name in known} | given))
     batches = in_batches(drawn(task, VALIDATION, args.samples))
-    fitted = fit_energy(
-        checkpoint.machine, task.reading, batches, note["kind"], note.get("margin", 1.0), args.steps, seed=0
-    )
+    fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
     halting = {
-        "energy": note | {"fitted_on": {"split": VALIDATION, **fitted}},
-        **rules_of(checkpoint.machine, task, FinishConfig().tolerance),
-    }
-    save(replace(checkpoint, halting=halting), args.out or args.checkpoint)
+        "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, FinishConfig().tolerance)
+    }  # fmt: skip
+    save(replace(checkpoint, machine=machine, halting=halting), args.out or args.checkpoint)
     print(json.dumps(fitted))
+
+
+def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
+    """The machine itself, or where it lacks an energy head or is to have another its twin with a new one."""
+    if machine.config.energy_head_enabled and not anew:
+        return machine
+    twin = make(machine.config.model_copy(update={"energy_head_enabled": True}), machine.in_features)
+    new = {name: value for name, value in twin.state_dict().items() if ENERGY in name}
+    twin.load_state_dict({**machine.state_dict(), **new})
+    return twin.eval()
 
 
 def do_evaluate(args: argparse.Namespace) -> None:
@@ -284,14 +301,14 @@ def finish(folder: RunFolder, out: Path | None) -> None:
     task, checkpoint = config.make_task(), load(folder.checkpoint(steps[-1]))
     machine, halting = checkpoint.machine, {}
     if config.loss.energy != "none":
-        halting["energy"] = energy_note(config)
+        fitted = None
         if config.finish.fit_samples:
             batches = in_batches(drawn(task, VALIDATION, config.finish.fit_samples))
             fitted = fit_energy(
-                machine, task.reading, batches, config.loss.energy, config.loss.margin, config.finish.fit_steps,
+                machine, task.reading, batches, config.loss.energy, config.loss.meaning, config.finish.fit_steps,
                 config.train.seed,
             )  # fmt: skip
-            halting["energy"]["fitted_on"] = {"split": VALIDATION, **fitted}
+        halting["energy"] = energy_note(config.loss.energy, config.loss.meaning, fitted)
     halting |= rules_of(machine, task, config.finish.tolerance)
     whole = completed(machine, task, halting, training_note(config, folder, steps[-1]))
     saved = save(whole, out or folder.finished)

@@ -190,13 +190,20 @@ def difficulty(metrics: dict[str, Any]) -> str:
     )
 
 
+def evidence_of(rule: dict[str, Any]) -> str:
+    """What a rule's threshold rests on."""
+    if promise := rule.get("promise"):
+        return f"{promise['lost']} answers lost by stopping early, {promise['allowed']} allowed by the promise"
+    return f"best fixed tick: {rule['best_fixed_accuracy']:.2%} at {rule['best_fixed_tick']}"
+
+
 def halting_section(halting: dict[str, Any]) -> str:
     if not halting.get("policies"):
         return ""
     meaning = halting.get("energy", {}).get("p_correct")
     lines = [
         f"- **{name}**: `{rule['policy']}`; on {rule['n']:,} calibration samples {rule['accuracy']:.2%} right in "
-        f"{rule['mean_ticks']:.1f} ticks (best fixed tick: {rule['best_fixed_accuracy']:.2%} at {rule['best_fixed_tick']})"
+        f"{rule['mean_ticks']:.1f} ticks ({evidence_of(rule)})"
         for name, rule in halting["policies"].items()
     ]
     energy = (

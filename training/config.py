@@ -13,6 +13,7 @@ from ctm.convert import read_yaml
 from ctm.files import read_text
 from ctm.settings import Settings, plainly, short
 from ctm.stores import HubName
+from training.energies import Kind, Meaning
 from training.tasks import Task, make_task
 
 LARGEST = 2**20  # bytes of a recipe
@@ -34,15 +35,22 @@ class LossConfig(Settings):
         le=1_000_000,
         description="structured answers: learn only this many positions past the longest right beginning",
     )
-    energy: Literal["calibrated", "contrastive", "none"] = Field(
+    energy: Literal[Kind, "none"] = Field(
         "calibrated",
-        description="E = -logit P(right); the contrastive loss of the energy-halting fork; or no energy loss",
+        description="what the energy means: -logit P(right), the fork's contrastive energy, or another; none: no energy",
     )
     energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
     margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
+    cost: float = Field(
+        0.005, ge=0, le=1, description="what a tick costs, in right answers (value and hindsight energies)"
+    )
     energy_reaches_trunk: bool = Field(
         False, description="let the energy's gradient into the machine, as the fork does"
     )
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning(self.margin, self.cost)
 
 
 class OptimConfig(Settings):

@@ -5,75 +5,115 @@ So it is fitted again on validation samples: what the answer is read from is wor
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker
 from ctm.readout import energy_of
 from ctm.types import may_answer
-from training.losses import energy_loss
+from training.energies import IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
 from training.reading import Reading
 from training.tasks.base import Batch
 
-HELD_BACK = 0.2  # share of the samples that decides when to stop fitting
+HELD_BACK = (
+    0.2  # share of the samples that decides when to stop fitting, and what the energy says of the chance to be right
+)
 CHECK_EVERY = 20  # steps
 
 
+@dataclass(frozen=True)
+class Felt:
+    """What the answer of n samples is read from at every tick, and what is known of it."""
+
+    latent: Float[Tensor, "n T S"]
+    right: Bool[Tensor, "n T"]
+    counts: Bool[Tensor, "n T"]
+    losses: Float[Tensor, "n T"] | None
+
+    def truth(self, rows: Tensor | slice) -> Truth:
+        return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
+
+    def energies(self, head: nn.Sequential, rows: Tensor | slice) -> Float[Tensor, "B T"]:
+        return energy_of(head, self.latent[rows].permute(1, 2, 0)).T  # (n, T, S) -> (T, S, n) -> (T, n)
+
+
 def fit_energy(
-    machine: Thinker, reading: Reading, batches: Iterable[Batch], kind: str, margin: float, steps: int,
-    seed: int,
-) -> dict[str, int | float]:  # fmt: skip
+    machine: Thinker, reading: Reading, batches: Iterable[Batch], kind: Kind, meaning: Meaning, steps: int, seed: int
+) -> dict[str, Any]:
     """Fit `energy_proj` in place.
 
     Args:
         machine: with an energy head.
         reading: how its answers are read.
         batches: validation samples, which the trunk was not trained on.
-        kind, margin: the energy loss, as in `LossConfig`.
+        kind, meaning: what the energy is to mean.
         steps: optimiser steps; the head of the least held-back loss is kept.
         seed: draws minibatches.
 
     Returns:
-        What was measured: samples, share of right answers, held-back loss before and after.
+        What was measured: samples, share of right answers, held-back loss before and after; and `chance`, the two numbers a, b
+        of P(right) = 1 / (1 + exp(a E + b)) on held-back samples (Platt 1999).
     """
-    latent, right, counts = felt(machine, reading, batches)
-    back = max(1, int(len(latent) * HELD_BACK))
-    doubt = 1 / (len(latent) + 2)  # n samples without a mistake say no more than this of the chance of one
+    felt = feel(machine, reading, batches)
+    count, head = len(felt.latent), machine.energy_proj
+    back = max(1, int(count * HELD_BACK))
+    meaning = replace(
+        meaning, doubt=1 / (count + 2)
+    )  # n samples without a mistake say no more than this of one's chance
     generator = torch.Generator().manual_seed(seed)
-    head = machine.energy_proj
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=1e-2)
 
-    def loss_of(rows: Tensor) -> Tensor:
-        energies = energy_of(head, latent[rows].permute(1, 2, 0))  # (n, T, S) -> (T, S, n) -> (T, n)
-        return energy_loss(kind, energies.T, right[rows], margin, doubt, counts[rows])
+    def loss_of(rows: Tensor | slice) -> Tensor:
+        return energy_loss(kind, felt.energies(head, rows), felt.truth(rows), meaning)
 
     def held_back_loss() -> float:
         with torch.no_grad():
-            return loss_of(torch.arange(back)).item()
+            return loss_of(slice(0, back)).item()
 
     before = least = held_back_loss()
     best = {name: value.clone() for name, value in head.state_dict().items()}
     for step in range(1, steps + 1):
-        rows = back + torch.randint(len(latent) - back, (256,), generator=generator)
-        loss_of(rows).backward()
+        loss_of(back + torch.randint(count - back, (256,), generator=generator)).backward()
         optimizer.step()
         optimizer.zero_grad()
         if step % CHECK_EVERY == 0 and (now := held_back_loss()) < least:
             least, best = now, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(best)
-    return {"n": len(latent), "right": right[counts].float().mean().item(), "loss_before": before, "loss_after": least}
+    with torch.no_grad():
+        scale, shift = chance_of(felt.energies(head, slice(0, back)), felt.truth(slice(0, back)), meaning)
+        if kind in IS_A_LOGIT:
+            head[2].weight.mul_(scale)
+            head[2].bias.mul_(scale).add_(shift)
+            scale, shift = 1.0, 0.0
+    right = felt.right[felt.counts].float().mean().item()
+    return {"n": count, "right": right, "loss_before": before, "loss_after": least, "chance": [scale, shift]}
+
+
+def chance_of(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> tuple[float, float]:
+    """What energies say of the chance to be right: a and b of 1 / (1 + exp(a E + b)), a above 0, by Newton's method."""
+    which = torch.ones_like(truth.right) if truth.counts is None else truth.counts
+    inputs = torch.stack((energies[which], torch.ones_like(energies[which])), 1).double()
+    labels = (~truth.right[which]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
+    found = torch.tensor([1.0, 0.0], dtype=torch.double)
+    for _ in range(50):
+        wrong = torch.sigmoid(inputs @ found)
+        slope = inputs.T @ (wrong - labels) / len(labels)
+        bend = (inputs.T * (wrong * (1 - wrong)).clamp(min=1e-9)) @ inputs / len(labels) + 1e-9 * torch.eye(2)
+        step = torch.linalg.solve(bend, slope)
+        found = found - step * (1 / step.norm().clamp(min=1))
+    return (found[0].item(), found[1].item()) if found[0] > 0 and found.isfinite().all() else (1.0, 0.0)
 
 
 @torch.no_grad()
-def felt(
-    machine: Thinker, reading: Reading, batches: Iterable[Batch]
-) -> tuple[Float[Tensor, "n T S"], Bool[Tensor, "n T"], Bool[Tensor, "n T"]]:
-    """What the answer is read from, of every sample at every tick; whether the answer was right there; whether it counts."""
+def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
+    """Think about all samples, and keep what the answers were read from."""
     machine.eval()
-    latents, rights, counts = [], [], []
+    latents, rights, counts, losses = [], [], [], []
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
@@ -82,9 +122,12 @@ def felt(
             state, output = machine.tick(state, features)
             latent.append(state.latent)
             answers.append(output.answer)
+        logits = torch.stack(answers, -1)
         latents += torch.stack(latent, 1)
-        rights += reading.right(torch.stack(answers, -1), batch.targets)
+        rights += reading.right(logits, batch.targets)
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
+        losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
     # What a thought lacks of the longest one does not count.
-    return pad_sequence(latents, True), pad_sequence(rights, True), pad_sequence(counts, True)
+    padded = [pad_sequence(parts, True) if parts else None for parts in (latents, rights, counts, losses)]
+    return Felt(*padded)

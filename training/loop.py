@@ -17,8 +17,8 @@ from torch import Tensor
 from ctm import Thinker, make
 from ctm.types import may_answer
 from training.config import OptimConfig, RunConfig
+from training.energies import Truth, energy_loss, energy_when_sure
 from training.evaluation import curves_of, live_figures, summarise
-from training.losses import energy_loss, energy_when_sure
 from training.reading import Reading
 from training.runs import RunFolder
 from training.saving import (
@@ -251,7 +251,9 @@ def loss_of(
     values["accuracy_certain"] = right.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
     if settings.energy == "none":
         return trunk, values
-    energy = energy_loss(settings.energy, thought.energies, right, settings.margin, counts=counts)
+    losses = reading.losses(thought.answers.detach(), targets) if settings.energy == "gain" else None
+    truth = Truth(right, counts, losses)
+    energy = energy_loss(settings.energy, thought.energies, truth, settings.meaning)
     values["energy_loss"] = energy.detach()
     return trunk + settings.energy_weight * energy, values
 

@@ -1,9 +1,7 @@
-"""Losses over all ticks of a thought: which ticks count for the answer, and what the energy is trained to mean.
+"""Losses over all ticks of a thought: which ticks count for the answer.
 
 Answers are (B, P, C, T) logits, targets (B, P) classes with -100 where a position does not count.
 """
-
-import math
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IGNORED = -100
-SURE = 0.95  # probability of being right at which figures of a training take a machine to halt
 
 
 def per_tick(
@@ -80,52 +77,3 @@ def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> 
     """Whether all positions that count are right, at every tick."""
     target = targets.unsqueeze(-1)
     return ((chosen(answers) == target) | (target == IGNORED)).all(1)
-
-
-def calibrated_energy(
-    energies: Float[Tensor, "B T"],
-    right: Bool[Tensor, "B T"],
-    doubt: float = 0.0,
-    counts: Bool[Tensor, "B T"] | None = None,
-) -> Float[Tensor, ""]:
-    """E = -logit P(right): energy is low where the answer is right, and says how probable that is.
-
-    Args:
-        energies, right: what the head says, and the truth.
-        doubt: probability that is left for the opposite of every label, so that energies stay finite.
-        counts: ticks at which a row may answer; None for all.
-    """
-    labels = right.to(energies.dtype) * (1 - 2 * doubt) + doubt
-    return mean_of(F.binary_cross_entropy_with_logits(-energies, labels, reduction="none"), counts)
-
-
-def contrastive_energy(
-    energies: Float[Tensor, "B T"],
-    right: Bool[Tensor, "B T"],
-    margin: float,
-    counts: Bool[Tensor, "B T"] | None = None,
-) -> Float[Tensor, ""]:
-    """The energy-halting fork's loss: right answers to 0, wrong ones above the margin.
-
-    For 0 <= E <= m it is m^2 times the Brier score of 1 - E/m, so its optimum is E = m * P(wrong).
-    """
-    wrong = F.relu(margin - energies).square()
-    return mean_of(torch.where(right, energies.square(), wrong), counts)
-
-
-def energy_loss(
-    kind: str,
-    energies: Float[Tensor, "B T"],
-    right: Bool[Tensor, "B T"],
-    margin: float,
-    doubt: float = 0.0,
-    counts: Bool[Tensor, "B T"] | None = None,
-) -> Float[Tensor, ""]:
-    if kind == "contrastive":
-        return contrastive_energy(energies, right, margin, counts)
-    return calibrated_energy(energies, right, doubt, counts)
-
-
-def energy_when_sure(kind: str, margin: float) -> float | None:
-    """The energy below which an answer is right with probability 0.95, as the loss of this kind means it."""
-    return {"calibrated": -math.log(SURE / (1 - SURE)), "contrastive": (1 - SURE) * margin}.get(kind)

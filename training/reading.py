@@ -29,6 +29,10 @@ class Reading(ABC):
         """What the machine is trained to make small; `kind`, `lookahead`, `share` and `counts` as for `trunk_loss`."""
 
     @abstractmethod
+    def losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Float[Tensor, "B T"] | None:
+        """The loss of the answer at every tick; None where only a whole thought has one."""
+
+    @abstractmethod
     def right(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
         """Whether the answer that stands at a tick is right as a whole."""
 
@@ -51,9 +55,15 @@ class AtEveryTick(Reading):
         losses = per_tick(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
         return trunk_loss(kind, losses, certainty, share, counts)
 
+    def losses(self, logits, targets):
+        return per_tick(*self._judged(logits, targets))
+
     def right(self, logits, targets):
+        return is_right(*self._judged(logits, targets))
+
+    def _judged(self, logits, targets):
         first = 0 if self.judged is None else self.positions - self.judged
-        return is_right(logits.unflatten(1, (self.positions, -1))[:, first:], targets[:, first:])
+        return logits.unflatten(1, (self.positions, -1))[:, first:], targets[:, first:]
 
     def answers(self, choices):
         return choices.tolist()
@@ -74,6 +84,9 @@ class Spoken(Reading):
         log_p = logits.float().log_softmax(1).permute(2, 0, 1)  # (T, B, C)
         lengths = (torch.full((len(targets),), size, dtype=torch.long) for size in (len(log_p), self.length))
         return F.ctc_loss(log_p, targets, *lengths, blank=self.length, zero_infinity=True)
+
+    def losses(self, logits, targets):
+        return None
 
     def right(self, logits, targets):
         label = self.choices(logits)[:, 0]

@@ -13,8 +13,10 @@ from torch import Tensor
 from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load_weights
 from training.config import RunConfig
+from training.energies import IS_A_LOGIT, Meaning
 from training.runs import RunFolder
 from training.tasks import Task
+from training.tasks.base import VALIDATION
 
 
 class DiskAlmostFull(OSError):
@@ -45,7 +47,7 @@ def save_step(
     Raises:
         OSError: the disk is full or about to be; what was saved before is kept.
     """
-    note = {"energy": energy_note(config)} if config.loss.energy != "none" else {}
+    note = {"energy": energy_note(config.loss.energy, config.loss.meaning)} if config.loss.energy != "none" else {}
     made = {"training": {"command": folder.command(), "steps": progress.step, "settings": config.portable()}}
     refuse_full_disk(folder, size_of(machine), 0, f"stopped at step {progress.step:,}; what was saved before is kept")
     if progress.accuracy >= progress.best_accuracy:
@@ -56,11 +58,24 @@ def save_step(
     refuse_full_disk(folder, 0, config.train.spare_gb, f"stopped and saved at step {progress.step:,}")
 
 
-def energy_note(config: RunConfig) -> dict[str, Any]:
-    """What the energy of a checkpoint means, for `halting.json`."""
-    if config.loss.energy == "contrastive":
-        return {"kind": "contrastive", "margin": config.loss.margin, "p_correct": "1 - energy / margin"}
-    return {"kind": "calibrated", "p_correct": "1 / (1 + exp(energy))"}
+def energy_note(kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the energy of a checkpoint means, for `halting.json`: also the chance to be right, where that is known.
+
+    Args:
+        kind, meaning: what it was trained for.
+        fitted: what fitting it measured, if it was fitted.
+    """
+    note: dict[str, Any] = {"kind": kind} | ({} if fitted is None else {"fitted_on": {"split": VALIDATION, **fitted}})
+    if kind == "contrastive":
+        return note | {"margin": meaning.margin, "p_correct": "1 - energy / margin"}
+    if kind in IS_A_LOGIT:
+        return note | {"p_correct": "1 / (1 + exp(energy))"}
+    if kind in ("value", "hindsight"):
+        note |= {"cost": meaning.cost}
+    if fitted is not None:
+        scale, shift = fitted["chance"]
+        note |= {"chance": fitted["chance"], "p_correct": f"1 / (1 + exp({scale:.4g} * energy + {shift:.4g}))"}
+    return note
 
 
 def load_newest(folder: RunFolder, machine: Thinker) -> Any:

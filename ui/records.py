@@ -65,11 +65,14 @@ def summary_of(metrics: dict[str, Any]) -> str:
     )
 
 
-def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray:
-    """The probability of being right that an energy stands for."""
-    if note.get("kind") == "contrastive":
+def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray | None:
+    """The probability of being right that an energy stands for; None where it stands for none."""
+    kind, chance = note.get("kind", "calibrated"), note.get("chance")
+    if kind == "contrastive":
         return np.clip(1 - energy / note.get("margin", 1.0), 0, 1)
-    return 1 / (1 + np.exp(np.clip(energy, -500, 500)))
+    if kind in ("calibrated", "ranked"):
+        chance = [1.0, 0.0]
+    return None if chance is None else 1 / (1 + np.exp(np.clip(chance[0] * energy + chance[1], -500, 500)))
 
 
 def record_of(

@@ -1,6 +1,7 @@
 """Ticks at which a sample is still shown things count nowhere: not in losses, figures, thresholds, nor for the energy."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -8,12 +9,13 @@ from torch.testing import assert_close
 
 from ctm.types import may_answer
 from inference.calibration import replay, thresholds_for
+from inference.history import History
 from inference.policies import EnergyBelow
 from tests.ctm.test_phases import HEARD, SHOWN, SIZES, build, draw_frames
-from training.__main__ import history_of
+from training.energies import Kind, Meaning, Truth, energy_loss
 from training.evaluation import Curves, curves_of, live_figures, summarise
-from training.fitting import felt, fit_energy
-from training.losses import energy_loss, trunk_loss
+from training.fitting import feel, fit_energy
+from training.losses import trunk_loss
 from training.reading import AtEveryTick
 from training.tasks.base import Batch
 
@@ -50,8 +52,8 @@ def test_figures_thresholds_and_replays_do_not_see_the_ticks_before():
     loud, quiet = without(curves, 1.0), without(curves, -1.0)
     assert summarise(loud) == summarise(quiet)
     assert live_figures(loud, 0.0) == live_figures(quiet, 0.0)
-    assert thresholds_for(history_of(loud), loud.right, 0.1) == thresholds_for(history_of(quiet), quiet.right, 0.1)
-    played = replay(EnergyBelow(99.0), history_of(loud), loud.right)
+    assert thresholds_for(History.of(loud), loud.right, 0.1) == thresholds_for(History.of(quiet), quiet.right, 0.1)
+    played = replay(EnergyBelow(99.0), History.of(loud), loud.right)
     assert played.ticks.tolist() == (curves.listening + 1).tolist()
 
 
@@ -63,15 +65,17 @@ def test_losses_are_those_of_the_ticks_that_count(kind):
         trunk_loss(kind, losses, certainty, 0.3, counts), trunk_loss(kind, losses[:, 5:], certainty[:, 5:], 0.3)
     )
     right = losses > 0.5
-    for energy in ("calibrated", "contrastive"):
-        expected = energy_loss(energy, losses[:, 5:], right[:, 5:], 0.7, 0.01)
-        assert_close(energy_loss(energy, losses, right, 0.7, 0.01, counts), expected)
+    meaning = Meaning(margin=0.7, cost=0.1, doubt=0.01)
+    for energy in get_args(Kind):
+        expected = energy_loss(energy, certainty[:, 5:], Truth(right[:, 5:], None, losses[:, 5:]), meaning)
+        assert_close(energy_loss(energy, certainty, Truth(right, counts, losses), meaning), expected)
 
 
 def test_the_energy_is_fitted_where_answers_count():
     machine, batches = build(**SHOWN), samples()
-    sync, _, counts = felt(machine, AtEveryTick(1), batches)
+    felt = feel(machine, AtEveryTick(1), batches)
+    sync, counts = felt.latent, felt.counts
     assert counts.sum(1).tolist() == [4] * 3 + [max(HEARD) + 4 - heard for heard in HEARD]
     assert sync.shape[:2] == counts.shape
-    said = fit_energy(machine, AtEveryTick(1), batches, "calibrated", 1.0, 20, 0)
+    said = fit_energy(machine, AtEveryTick(1), batches, "calibrated", Meaning(), 20, 0)
     assert said["n"] == 9 and said["loss_after"] <= said["loss_before"]

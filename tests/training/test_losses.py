@@ -1,12 +1,10 @@
 """Losses against their definitions, written out."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional as F
 
-from training.losses import calibrated_energy, contrastive_energy, is_right, per_tick, trunk_loss, two_tick
+from training.losses import is_right, per_tick, trunk_loss, two_tick
 
 
 def draw(batch=5, positions=3, classes=4, ticks=6):
@@ -61,23 +59,3 @@ def test_two_tick_loss_equals_the_published_formula():
     rows = torch.arange(7)
     published = (losses[rows, losses.argmin(1)].mean() + losses[rows, certainty.argmax(-1)].mean()) / 2
     torch.testing.assert_close(two_tick(per_tick(answers, targets), certainty), published)
-
-
-def test_the_calibrated_optimum_is_minus_the_logit_of_being_right():
-    right = torch.tensor([[True] * 3 + [False]])
-    energy = torch.full((1, 4), -math.log(3.0), requires_grad=True)  # P = 3/4
-    calibrated_energy(energy, right).backward()
-    assert energy.grad.sum().item() == pytest.approx(0, abs=1e-6)
-
-
-def test_the_contrastive_loss_is_the_brier_score_of_one_minus_e_over_m():
-    energies, right = torch.rand(6, 5) * 10, torch.rand(6, 5) > 0.4
-    brier = (1 - energies / 10 - right.float()).square().mean()
-    assert contrastive_energy(energies, right, margin=10.0).item() == pytest.approx(100 * brier.item(), rel=1e-5)
-
-
-def test_contrastive_energy_stops_pushing_past_the_margin_and_pulls_right_answers_from_both_sides():
-    energies = torch.tensor([[12.0, -2.0]], requires_grad=True)
-    contrastive_energy(energies, torch.tensor([[False, True]]), margin=10.0).backward()
-    assert energies.grad[0, 0] == 0
-    assert energies.grad[0, 1] < 0
