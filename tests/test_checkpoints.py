@@ -22,6 +22,7 @@ FLOORS = {
     "sorting-10": 0.95,
     "tracking-position": 0.97,
     "tracking-quadrant": 0.99,
+    "transfer": 0.95,
 }
 ELSEWHERE = {"fashion"}  # whose pictures are not bundled
 SPEAK = {"sorting-10"}  # which have answered when all is said
