@@ -154,7 +154,8 @@ def do_train(args: argparse.Namespace) -> None:
     with folder.alone(leads), telling(folder):
         if leads:
             folder.forget_ending()
-            words = shlex.join([str(args.recipe), *args.overrides])
+            here = tuple(f"task.{name}=" for name in config.make_task().local)  # of this machine alone: in no card
+            words = shlex.join([str(args.recipe), *(word for word in args.overrides if not word.startswith(here))])
             folder.remember_command(os.environ.get("CTM_COMMAND") or f"python -m training train {words}")
         start = None
         if config.init_from and (args.restart or not folder.steps()):
