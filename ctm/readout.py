@@ -40,16 +40,18 @@ def signals_of(
     if not names:
         return {}
     log_p = answer.unflatten(-1, (positions, -1)).float().log_softmax(-1)
-    found = {}
-    if names & {"margin", "probability"}:
-        top = log_p.exp().topk(min(2, log_p.size(-1)), -1).values
-        found = {"margin": (top[..., 0] - top[..., -1]).amin(-1), "probability": top[..., 0].amin(-1)}
-    if before is None:
-        found["change"] = torch.full(answer.shape[:-1], torch.inf, device=answer.device)
-    elif "change" in names:
+    p, found = log_p.exp(), {}
+    if "margin" in names:
+        top = p.topk(min(2, p.size(-1)), -1).values
+        found["margin"] = (top[..., 0] - top[..., -1]).amin(-1)
+    if "probability" in names:
+        found["probability"] = p.amax(-1).amin(-1)
+    if "change" in names and before is not None:
         log_q = before.unflatten(-1, (positions, -1)).float().log_softmax(-1)
-        found["change"] = (log_p.exp() * (log_p - log_q)).sum(-1).mean(-1).clamp(min=0)
-    return {name: found[name] for name in names}
+        found["change"] = (p * (log_p - log_q)).sum(-1).mean(-1).clamp(min=0)
+    elif "change" in names:
+        found["change"] = torch.full(answer.shape[:-1], torch.inf, device=answer.device)
+    return found
 
 
 def begins_to_say(label: Int[Tensor, "B T"], silence: int) -> Bool[Tensor, "B T"]:

@@ -16,19 +16,15 @@ from ctm.checkpoint import Checkpoint, load, save
 from inference.calibration import quantiles, ready
 from inference.guarantees import Method, Promise, promised, promised_by_class
 from inference.history import History
-from inference.policies import CertaintyAbove, EnergyBelow, SameAnswer, Scored, SignalAbove
-from training.evaluation import Curves, curves_of, split_batches
+from inference.parsing import THRESHOLDS
+from inference.policies import SameAnswer, Scored
+from training.evaluation import MOST_SAMPLES, Curves, curves_of, split_batches
 from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, VALIDATION
 
-MOST_SAMPLES = 4_096  # of a split that can be drawn without end
-SCORES: dict[str, Callable[[float], Scored]] = {
-    "energy": EnergyBelow,
-    "certainty": CertaintyAbove,
-    "certainty.min": lambda level: CertaintyAbove(level, "min"),
-    "margin": lambda level: SignalAbove("margin", level),
-    "patience": lambda ticks: SameAnswer(int(ticks)),
-}
+PATIENCE = "patience"
+SCORES: dict[str, Callable[[float], Scored]] = {form[:-1]: make for form, make in THRESHOLDS.items()}
+SCORES[PATIENCE] = lambda ticks: SameAnswer(int(ticks))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,16 +65,23 @@ def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
     Raises:
         ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
     """
-    task = task_of(checkpoint.task, checkpoint.machine.config.published())
+    machine = checkpoint.machine
+    task = task_of(checkpoint.task, machine.config.published())
     promise = Promise(args.risk, args.confidence, args.method)
-    if args.score == "energy" and not checkpoint.machine.config.energy_head_enabled:
+    if args.score == "energy" and not machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")
     if task.shape().spoken:
         raise ValueError(
             "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
         )
-    seen, fresh = (measured(checkpoint, task, split, args.samples) for split in (VALIDATION, CALIBRATION))
-    make, history = SCORES[args.score], History.of(fresh)
+    if args.score == PATIENCE and args.per_class:
+        raise ValueError("Patience has no levels by class: choose another --score, or leave --per-class away.")
+    make = SCORES[args.score]
+    seen, fresh = (
+        curves_of(machine, task.reading, split_batches(task, split, args.samples), make(1.0).signals)
+        for split in (VALIDATION, CALIBRATION)
+    )
+    history = History.of(fresh)
     levels = levels_of(args.score, make, History.of(seen))
     if args.per_class:
         found = promised_by_class(make, levels, history, fresh.right, shares_of(seen, task), promise)
@@ -93,18 +96,13 @@ def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
     return replace(checkpoint, halting={**checkpoint.halting, "policies": policies})
 
 
-def measured(checkpoint: Checkpoint, task: Task, split: str, samples: int) -> Curves:
-    return curves_of(checkpoint.machine, task.reading, split_batches(task, split, samples))
-
-
 def levels_of(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
     """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
-    if score == "patience":
+    if score == PATIENCE:
         return [float(ticks) for ticks in range(1, seen.ticks + 2)]
     rule = make(0.0)
     scores = ready(rule, seen)
-    values = scores[scores.isfinite()]
-    return [rule.never, *quantiles(-values if rule.form.endswith("<") else values, 400)]
+    return [rule.never, *quantiles(rule.sign * scores[scores.isfinite()], 400)]
 
 
 def shares_of(seen: Curves, task: Task) -> list[float]:

@@ -104,7 +104,7 @@ def promised(
         ValueError: the samples are too few for this promise, whatever they say.
     """
     refuse_few(len(right), promise)
-    played = sweep(make, sorted(levels, key=lambda level: -make(level).level), history, right)
+    played = sweep(make, safest_first(make, levels), history, right)
     lost = to_the_end(history, right) & ~played.right
     if (chosen := boldest(lost, promise)) is None:
         return None
@@ -143,12 +143,13 @@ def promised_by_class(
         for share in shares
     ]
     refuse_few(len(right), min((each for each in apart if each), key=lambda each: each.samples_needed))
-    ordered = sorted(levels, key=lambda level: -make(level).level)
+    ordered = safest_first(make, levels)
+    ranked = torch.tensor([make(level).level for level in ordered])
     end, score = to_the_end(history, right), ready(make(ordered[0]), history)
     thresholds = []
     for label, each in enumerate(apart):
         mine = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
-        ends = ends_of(mine, torch.tensor([make(level).level for level in ordered]))
+        ends = ends_of(mine, ranked)
         stopped_right = right.gather(1, ends.clamp(max=right.size(1)).T - 1).T
         lost = (ends <= right.size(1)) & end & ~stopped_right
         chosen = boldest(lost, each) if each else None
@@ -156,6 +157,10 @@ def promised_by_class(
     policy = ByClass(make(0.0), tuple(thresholds))
     played = replay(policy, history, right)
     return evidence(policy, played.accuracy, played.mean_ticks, end & ~played.right, promise)
+
+
+def safest_first(make: Callable[[float], Scored], levels: Sequence[float]) -> list[float]:
+    return sorted(levels, key=lambda level: -make(level).level)
 
 
 def to_the_end(history: History, right: Bool[Tensor, "n T"]) -> Bool[Tensor, " n"]:

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 
 from ctm.settings import short
 from inference.policies import (
@@ -60,6 +62,9 @@ def _all_of(text: str, depth: int) -> Policy:
 def _single(text: str, depth: int) -> Policy:
     if text.startswith("(") and text.endswith(")"):
         return _any_of(text[1:-1], depth + 1)
+    if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER})|\[({LIST})\])", text)) and match[1] in THRESHOLDS:
+        rule = THRESHOLDS[match[1]]
+        return rule(number(match[2])) if match[2] else ByClass(rule(0.0), tuple(map(number, match[3].split(","))))
     for pattern, make in FORMS:
         if match := re.fullmatch(pattern, text):
             return make(*match.groups())
@@ -69,22 +74,17 @@ def _single(text: str, depth: int) -> Policy:
     )
 
 
-def by_class(rule: Scored, text: str) -> ByClass:
-    return ByClass(rule, tuple(map(number, text.split(","))))
-
-
+THRESHOLDS: dict[str, Callable[[float], Scored]] = {  # rules of one threshold, or of a list of one a class
+    "certainty>": CertaintyAbove,
+    "certainty.mean>": CertaintyAbove,
+    "certainty.min>": partial(CertaintyAbove, reduction="min"),
+    "margin>": partial(SignalAbove, "margin"),
+    "probability>": partial(SignalAbove, "probability"),
+    "change<": ChangeBelow,
+    "energy<": EnergyBelow,
+}
 FORMS = (
     (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
-    (
-        rf"certainty(\.min|\.mean)?>({NUMBER})",
-        lambda how, x: CertaintyAbove(number(x), "min" if how == ".min" else "mean"),
-    ),
-    (rf"(margin|probability)>({NUMBER})", lambda name, x: SignalAbove(name, number(x))),
-    (rf"change<({NUMBER})", lambda x: ChangeBelow(number(x))),
-    (rf"energy<({NUMBER})", lambda x: EnergyBelow(number(x))),
-    (rf"energy<\[({LIST})\]", lambda x: by_class(EnergyBelow(0.0), x)),
-    (rf"certainty>\[({LIST})\]", lambda x: by_class(CertaintyAbove(0.0), x)),
-    (rf"(margin|probability)>\[({LIST})\]", lambda name, x: by_class(SignalAbove(name, 0.0), x)),
     (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
     (r"said=(\d{1,6})", lambda n: Said(int(n))),

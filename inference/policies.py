@@ -81,16 +81,25 @@ class Scored(Policy):
     """A rule that stops as soon as a score of the tick rises above a level."""
 
     threshold: float
-    never: ClassVar[float] = 1e9  # a threshold that nothing passes
-
-    @property
-    @abstractmethod
-    def level(self) -> float: ...
 
     @property
     @abstractmethod
     def form(self) -> str:
         """How it is written, before its threshold."""
+
+    @property
+    def sign(self) -> int:
+        """Of scores, and of levels: -1 for a rule that stops below its threshold."""
+        return -1 if self.form.endswith("<") else 1
+
+    @property
+    def level(self) -> float:
+        return self.sign * self.threshold
+
+    @property
+    def never(self) -> float:
+        """A threshold that nothing passes."""
+        return self.sign * 1e9
 
     @abstractmethod
     def score(self, history: History) -> Float[Tensor, "A t"]:
@@ -109,10 +118,6 @@ class CertaintyAbove(Scored):
 
     threshold: float
     reduction: Literal["mean", "min"] = "mean"
-
-    @property
-    def level(self) -> float:
-        return self.threshold
 
     @property
     def form(self) -> str:
@@ -134,10 +139,6 @@ class SignalAbove(Scored):
         return frozenset({self.signal})
 
     @property
-    def level(self) -> float:
-        return self.threshold
-
-    @property
     def form(self) -> str:
         return f"{self.signal}>"
 
@@ -150,13 +151,8 @@ class ChangeBelow(Scored):
     """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
 
     threshold: float
-    never: ClassVar[float] = -1e9
     signals: ClassVar[frozenset[str]] = frozenset({"change"})
     form: ClassVar[str] = "change<"
-
-    @property
-    def level(self) -> float:
-        return -self.threshold
 
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return -history.signals["change"]
@@ -167,13 +163,8 @@ class EnergyBelow(Scored):
     """Stop when the energy is low."""
 
     threshold: float
-    never: ClassVar[float] = -1e9
     needs_energy: ClassVar[bool] = True
     form: ClassVar[str] = "energy<"
-
-    @property
-    def level(self) -> float:
-        return -self.threshold
 
     def score(self, history: History) -> Float[Tensor, "A t"]:
         return -energies(history)
@@ -209,8 +200,8 @@ class ByClass(Scored):
                 "machine answers otherwise."
             )
         score = self.rule.score(history)
-        levels = torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
-        return score - (-levels if self.form.endswith("<") else levels)[choices]
+        levels = self.sign * torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
+        return score - levels[choices]
 
     def __str__(self) -> str:
         return f"{self.form}[{','.join(map(written, self.thresholds))}]"

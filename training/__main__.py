@@ -38,6 +38,7 @@ from training.endings import explain
 from training.energies import Kind, Meaning
 from training.estimate import estimate
 from training.evaluation import (
+    MOST_SAMPLES,
     Curves,
     curves_of,
     in_batches,
@@ -55,7 +56,6 @@ from training.saving import energy_note
 from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
 
-MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
 UNTIL_THE_END = 1_000_000
 
 
@@ -154,8 +154,8 @@ def do_train(args: argparse.Namespace) -> None:
     with folder.alone(leads), telling(folder):
         if leads:
             folder.forget_ending()
-            here = tuple(f"task.{name}=" for name in config.make_task().local)  # of this machine alone: in no card
-            words = shlex.join([str(args.recipe), *(word for word in args.overrides if not word.startswith(here))])
+            told = [word for word in args.overrides if word.partition("=")[0] not in config.local]  # a card shows it
+            words = shlex.join([str(args.recipe), *told])
             folder.remember_command(os.environ.get("CTM_COMMAND") or f"python -m training train {words}")
         start = None
         if config.init_from and (args.restart or not folder.steps()):
@@ -335,7 +335,7 @@ def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: d
 
 def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[str, Any]:
     """Figures of a machine on held-out samples, halted by a policy."""
-    curves = curves_of(machine, task.reading, batches)
+    curves = curves_of(machine, task.reading, batches, policy.signals)
     played = replay(policy, History.of(curves), curves.right)
     figures = summarise(curves)
     chosen = curves.choices[torch.arange(len(curves.choices)), :, played.answer_tick - 1]

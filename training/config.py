@@ -164,6 +164,11 @@ class RunConfig(Settings):
             _set(values, name, value)
         return RunConfig.read(values)
 
+    @property
+    def local(self) -> set[str]:
+        """Task settings that belong to one machine, such as `task.files`: no checkpoint holds them, no card tells them."""
+        return {f"task.{name}" for name in self.make_task().local}
+
     def portable(self) -> dict[str, Any]:
         """The settings as plain data, without what belongs to one machine or account."""
         return self.model_dump(

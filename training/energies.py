@@ -37,6 +37,19 @@ class Truth:
     counts: Bool[Tensor, "B T"] | None = None  # ticks at which a row may answer; None for all
     losses: Float[Tensor, "B T"] | None = None  # of the answer
 
+    @property
+    def good(self) -> Bool[Tensor, "B T"]:
+        """Right answers that count."""
+        return self.counting(self.right)
+
+    @property
+    def bad(self) -> Bool[Tensor, "B T"]:
+        """Wrong answers that count."""
+        return self.counting(~self.right)
+
+    def counting(self, ticks: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+        return ticks if self.counts is None else ticks & self.counts
+
     def mean(self, values: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
         """Over rows and the ticks that count."""
         return values.mean() if self.counts is None else values[self.counts].mean()
@@ -48,9 +61,7 @@ class Meaning:
 
     margin: float = 1.0  # contrastive: energy that wrong answers are pushed above
     cost: float = 0.005  # value, hindsight: of a tick, in right answers
-    doubt: float = (
-        0.0  # calibrated, ranked: probability left for the opposite of every label, so that energies stay finite
-    )
+    doubt: float = 0.0  # calibrated, ranked: probability left for the opposite of a label: energies stay finite
 
 
 PLAIN = Meaning()
@@ -74,11 +85,8 @@ def contrastive(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) 
 
 
 def balanced(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
-    values, wrong = squared(energies, truth, 1.0), ~truth.right
-    right = truth.right
-    if truth.counts is not None:
-        right, wrong = right & truth.counts, wrong & truth.counts
-    return sum((values * part).sum() / part.sum().clamp(min=1) for part in (right, wrong)) / 2
+    values = squared(energies, truth, 1.0)
+    return sum((values * part).sum() / part.sum().clamp(min=1) for part in (truth.good, truth.bad)) / 2
 
 
 def squared(energies: Float[Tensor, "B T"], truth: Truth, margin: float) -> Float[Tensor, "B T"]:
@@ -86,8 +94,7 @@ def squared(energies: Float[Tensor, "B T"], truth: Truth, margin: float) -> Floa
 
 
 def ranked(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
-    right = truth.right if truth.counts is None else truth.right & truth.counts
-    wrong = ~truth.right if truth.counts is None else ~truth.right & truth.counts
+    right, wrong = truth.good, truth.bad
     within = in_order(energies.unsqueeze(2), energies.unsqueeze(1), right.unsqueeze(2) & wrong.unsqueeze(1))
     others = [(energies.roll(by, 0), wrong.roll(by, 0)) for by in range(1, min(NEIGHBOURS + 1, len(energies)))]
     across = sum(in_order(energies, theirs, right & bad) for theirs, bad in others) / max(1, len(others))
@@ -102,11 +109,9 @@ def in_order(low: Tensor, high: Tensor, pairs: Tensor) -> Float[Tensor, ""]:
 def hazard(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
     """Likelihood of the tick from which on the answer is right for good, with the hazard sigmoid(-E) at every tick; thoughts
     that never settle say only when it had not happened yet."""
-    settled = truth.right.flip(1).int().cummin(1).values.flip(1).bool()
-    if truth.counts is not None:
-        settled = settled & truth.counts
+    settled = truth.counting(truth.right.flip(1).int().cummin(1).values.flip(1).bool())
     first = settled & (settled.cumsum(1) == 1)
-    before = ~settled if truth.counts is None else ~settled & truth.counts
+    before = truth.counting(~settled)
     return (F.softplus(-energies) * before + F.softplus(energies) * first).sum(1).mean()
 
 

@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ctm import Thinker
-from ctm.readout import SIGNALS, certainty_of, signals_of
+from ctm.readout import certainty_of, signals_of
 from ctm.types import may_answer
 from training.reading import Reading
 from training.tasks.base import TRAIN, Batch, Task, generator_for
+
+MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Curves:
 
 
 @torch.inference_mode()
-def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Curves:
-    """Think about all samples to the last tick.
+def curves_of(
+    machine: Thinker, reading: Reading, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
+) -> Curves:
+    """Think about all samples to the last tick, and note also these of `ctm.readout.SIGNALS`.
 
     Where the input says how many ticks a thought takes, the last one stands for those that a batch takes less than others.
     """
@@ -63,11 +67,11 @@ def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> C
                 batch.difficulty,
                 batch.targets,
                 None if thought.listening is None else thought.listening.cpu(),
-                signals_by_tick(thought.answers, reading.positions),
+                signals_by_tick(signals, thought.answers, reading.positions),
             )
         )
     machine.train(training)
-    right, choices, certainty, energies, difficulty, targets, listening, signals = zip(*parts, strict=True)
+    right, choices, certainty, energies, difficulty, targets, listening, noted = zip(*parts, strict=True)
     return Curves(
         joined(right),
         joined(choices),
@@ -76,17 +80,18 @@ def curves_of(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> C
         torch.cat(difficulty),
         torch.cat(targets),
         None if listening[0] is None else torch.cat(listening),
-        {name: joined([part[name] for part in signals]) for name in SIGNALS},
+        {name: joined([part[name] for part in noted]) for name in signals},
     )
 
 
-def signals_by_tick(answers: Float[Tensor, "B K T"], positions: int) -> dict[str, Float[Tensor, "B T"]]:
-    """What else a rule may look at; see `ctm.readout.signals_of`."""
-    names, before, ticks = frozenset(SIGNALS), None, []
-    for answer in answers.unbind(2):
-        ticks.append(signals_of(names, answer, before, positions))
-        before = answer
-    return {name: torch.stack([tick[name] for tick in ticks], 1).cpu() for name in names}
+def signals_by_tick(
+    names: frozenset[str], answers: Float[Tensor, "B K T"], positions: int
+) -> dict[str, Float[Tensor, "B T"]]:
+    """What else a rule may look at, of all ticks at once; see `ctm.readout.signals_of`."""
+    by_tick = answers.transpose(1, 2)
+    first = signals_of(names, by_tick[:, :1], None, positions)
+    later = signals_of(names, by_tick[:, 1:], by_tick[:, :-1], positions)
+    return {name: torch.cat((first[name], later[name]), 1).cpu() for name in names}
 
 
 def joined(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"]:

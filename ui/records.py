@@ -23,6 +23,7 @@ from inference.policies import (
     SignalAbove,
 )
 from inference.together import Thought
+from training.energies import IS_A_LOGIT
 from training.tasks import Task
 from training.tasks.base import Answer, Given
 
@@ -70,7 +71,7 @@ def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray | None:
     kind, chance = note.get("kind", "calibrated"), note.get("chance")
     if kind == "contrastive":
         return np.clip(1 - energy / note.get("margin", 1.0), 0, 1)
-    if kind in ("calibrated", "ranked"):
+    if kind in IS_A_LOGIT:
         chance = [1.0, 0.0]
     return None if chance is None else 1 / (1 + np.exp(np.clip(chance[0] * energy + chance[1], -500, 500)))
 

@@ -218,8 +218,7 @@ class Trainings:
         changes = changes_of(config, given)
         where = PublishConfig.read(publish, "publish").model_dump()
         moved = {f"publish.{key}": value for key, value in where.items() if value != getattr(config.publish, key)}
-        here = {f"task.{name}" for name in config.make_task().local}  # of this machine alone: in no card
-        words = as_overrides({name: value for name, value in changes.items() if name not in here})
+        words = as_overrides({name: value for name, value in changes.items() if name not in config.local})
         if init_from is not None and init_from != config.init_from:
             moved["init_from"] = self._beginning(init_from)
             words.append(f"init_from={moved['init_from']}")

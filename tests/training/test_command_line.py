@@ -1,6 +1,7 @@
 """`python -m training ...` as a person types it."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -8,11 +9,14 @@ import yaml
 
 from ctm.checkpoint import load
 from inference.parsing import parse
+from tests.pictures import write_data_set
 from tests.training.test_loop import TINY
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
+from training.runs import RunFolder
 from training.tasks.digits import DATA
 
+PICTURES = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"], "size": 12, "crop": 12}
 EVALUATED = {
     "task", "split", "n", "iterations", "accuracy_by_tick", "accuracy_last", "policy", "accuracy_halted", "mean_ticks",
     "energy_auroc", "certainty_auroc",
@@ -69,6 +73,16 @@ def test_fit_energy_changes_the_head_and_nothing_else(run, tmp_path, capsys):
     before, after = (load(folder).machine.state_dict() for folder in (run / "checkpoint", tmp_path / "fitted"))
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
+
+
+def test_a_folder_of_this_machine_is_in_neither_the_command_nor_the_card(tmp_path):
+    write_data_set(tmp_path / "files", ["a", "b"], 12, 3, train=60)
+    recipe = tmp_path / "pictures.yaml"
+    recipe.write_text(yaml.safe_dump(TINY | {"task": PICTURES, "finish": {"fit_samples": 8, "fit_steps": 2}}))
+    main(["train", str(recipe), "--folder", str(tmp_path / "run"), f"task.files={tmp_path / 'files'}", "train.steps=1"])
+    assert shlex.split(RunFolder(tmp_path / "run").command())[-1] == "train.steps=1"
+    made = [path for path in (tmp_path / "run/checkpoint").rglob("*") if path.is_file()]
+    assert made and not [path for path in made if str(tmp_path / "files").encode() in path.read_bytes()]
 
 
 def test_a_finished_run_goes_on_to_its_checkpoint_again(run, tmp_path):

@@ -92,6 +92,14 @@ def test_a_run_is_put_in_line_with_its_settings_and_its_command(trainings):
     assert trainings.views.current() == job.id
 
 
+def test_a_folder_of_this_machine_is_not_in_the_command(trainings, tmp_path):
+    task = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"]}
+    (trainings.recipes / "stripes.yaml").write_text(json.dumps(tiny().model_dump(mode="json") | {"task": task}))
+    _, folder = started(trainings, "stripes", {"task.files": str(tmp_path), "train.steps": 77})
+    assert folder.config().task["files"] == str(tmp_path)
+    assert folder.command() == "python -m training train configs/stripes.yaml train.steps=77"
+
+
 def test_the_command_means_the_same_when_it_goes_through_a_shell(trainings):
     """`no` without its quotes is a no of YAML's, and no precision."""
     bf16 = tiny().changed({"train.mixed_precision": "bf16"})

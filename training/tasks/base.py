@@ -10,6 +10,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -181,8 +182,13 @@ def splits_of(contents: Iterable[bytes]) -> list[str]:
 
 def places_of(keys: Iterable[bytes], shares: tuple[tuple[int, str], ...]) -> list[str]:
     """Which splits samples with these hashes belong to, by shares in percent that are added up."""
-    names = [next(name for bound, name in shares if number < bound) for number in range(100)]
+    names = names_by_percent(shares)
     return [names[int.from_bytes(key[:8], "big") % 100] for key in keys]
+
+
+@cache
+def names_by_percent(shares: tuple[tuple[int, str], ...]) -> list[str]:
+    return [next(name for bound, name in shares if number < bound) for number in range(100)]
 
 
 def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
