@@ -16,7 +16,7 @@ FLOORS = {
     "digits": 0.975,
     "parity-16": 0.99,
     "arithmetic": 0.99,
-    "brackets": 0.98,
+    "brackets": 0.99,
     "fashion": 0.9,
     "mazes-15": 0.6,
     "sorting-10": 0.95,
