@@ -23,6 +23,7 @@ FLOORS = {
     "tracking-position": 0.97,
     "tracking-quadrant": 0.99,
     "transfer": 0.95,
+    "transfer-random": 0.94,
 }
 ELSEWHERE = {"fashion"}  # whose pictures are not bundled
 SPEAK = {"sorting-10"}  # which have answered when all is said
