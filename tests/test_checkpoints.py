@@ -24,6 +24,7 @@ FLOORS = {
     "tracking-quadrant": 0.99,
     "transfer": 0.95,
     "transfer-random": 0.94,
+    "transfer-scratch": 0.98,
 }
 ELSEWHERE = {"fashion"}  # whose pictures are not bundled
 SPEAK = {"sorting-10"}  # which have answered when all is said
