@@ -1,5 +1,9 @@
 """Thinking that stops: one loop that streams ticks; rows that halt leave the batch, so that halting saves time.
 
+Whoever leaves leaves an empty seat, which costs its share of every tick until the others close up; closing up costs time, too.
+So they do it once the empty seats have cost about as much as closing up will: without knowing when the others will leave, no
+way of waiting is sure to lose less against one that does (the ski-rental problem).
+
 `run` consumes `stream`, and so does the screen. A row that never halts gets, when the budget runs out, the answer of the tick
 with the lowest energy it visited (without an energy head: of the most certain one), not the last: over-thinking is real.
 """
@@ -17,16 +21,19 @@ from inference.history import History, first, score_of
 from inference.policies import Policy
 
 BUDGET = "budget"
+CLOSING_UP = 0.5  # what it costs, in ticks of the rows that do it; measured on batches of 256
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One tick of a stream. Rows are numbered as in the input; only rows that were still thinking are told."""
+    """One tick of a stream. Rows are numbered as in the input; only rows that were still thinking are told, but the state has
+    those of empty seats, too."""
 
     number: int  # from 1
     rows: Int[Tensor, " A"]
     output: Output  # of these rows
-    state: Any  # of these rows
+    state: Any  # of all seats
+    seats: Int[Tensor, " A"]  # where these rows are in the state
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"
     best_tick: Int[Tensor, " A"]  # the tick so far, from 1, that would answer for these rows if no rule fired
@@ -90,27 +97,35 @@ class Engine:
         features = machine.encode(inputs)
         budget = features.ticks if self.max_ticks is None else self.max_ticks
         state = machine.begin(features, budget)
-        rows = torch.arange(len(inputs), device=inputs.device)
+        rows = seats = torch.arange(len(inputs), device=inputs.device)
+        width, idle = len(rows), 0  # seats, and ticks that went by at empty ones since rows closed up
         history, best = None, None
         for number in range(1, budget + 1):
             state, output = machine.tick(state, features)
+            if len(seats) < width:
+                output = taken(output, seats)
             if history is None:
                 history = first(output, self.policy.needs_choices, features.listening, self.policy.signals)
-                best = Best.of(output, features.listening)
+                best = Best.of(output, history.listening)
             else:
                 history = history.add(output, self.policy.looks_back)
-                best = best.or_now(output, number, features.listening)
+                best = best.or_now(output, number, history.listening)
             halted = self._judge(history, number, budget)
             ends = bool(halted.any())
             causes = self._causes(history, number, halted) if ends else []
-            yield Tick(number, rows, output, state, halted, causes, best.tick, features.places, budget)
-            if not ends:
-                continue
-            staying = close_up(halted)
-            if not len(staying):
-                return
-            rows, history, best = rows[staying], history.take(staying), best.take(staying)
-            state, features = state.take(staying, budget - number), features.take_(staying)
+            yield Tick(number, rows, output, state, seats, halted, causes, best.tick, features.places, budget)
+            if ends:
+                staying = (~halted).nonzero().squeeze(1)
+                if not len(staying):
+                    return
+                rows, seats, history, best = rows[staying], seats[staying], history.take(staying), best.take(staying)
+            idle += width - len(seats)
+            if idle and idle >= CLOSING_UP * len(seats):
+                order = close_up(torch.ones(width, dtype=torch.bool, device=seats.device).index_fill_(0, seats, False))
+                state, features = state.take(order, budget - number), features.take_(order)
+                moved = torch.searchsorted(seats, order)
+                rows, history, best = rows[moved], history.take(moved), best.take(moved)
+                seats, width, idle = torch.arange(len(rows), device=rows.device), len(rows), 0
 
     def _judge(self, history: History, number: int, budget: int) -> Bool[Tensor, " A"]:
         """Which rows end at this tick."""
@@ -177,12 +192,17 @@ def score_now(output: Output, number: int, listening: Int[Tensor, " A"] | None) 
     return score if listening is None else score.masked_fill(listening >= number, -torch.inf)
 
 
-def close_up(halted: Bool[Tensor, " A"]) -> Int[Tensor, " R"]:
-    """The rows that go on, the last ones in the places of those that leave: few rows have to be moved."""
-    going_on = (~halted).nonzero().squeeze(1)
-    order = torch.arange(len(going_on), device=halted.device)
-    order[halted[: len(order)]] = going_on[going_on >= len(order)]
+def close_up(empty: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
+    """The seats that are taken, the last ones in the places of the empty ones: few rows have to be moved."""
+    taken = (~empty).nonzero().squeeze(1)
+    order = torch.arange(len(taken), device=empty.device)
+    order[empty[: len(order)]] = taken[taken >= len(order)]
     return order
+
+
+def taken(output: Output, seats: Int[Tensor, " A"]) -> Output:
+    energy = None if output.energy is None else output.energy.index_select(0, seats)
+    return Output(output.answer.index_select(0, seats), output.certainty.index_select(0, seats), energy)
 
 
 def collect(said: Sequence[tuple[Tensor, Output]], answer_tick: Int[Tensor, " B"]) -> Output:

@@ -28,14 +28,14 @@ class Frame:
 
     @classmethod
     def of(cls, tick: Tick) -> "Frame":
-        output = tick.output
+        output, seats = tick.output, tick.seats.cpu().numpy()
         wide = {name: getattr(tick.state, name, None) for name in CHANNELS}
         return cls(
             rows={row: index for index, row in enumerate(tick.rows.tolist())},
             logits=to_numpy(output.answer.unflatten(1, (output.certainty.size(1), -1))),
             certainty=to_numpy(output.certainty),
             energy=None if output.energy is None else to_numpy(output.energy),
-            channels={name: to_numpy(values) for name, values in wide.items() if values is not None},
+            channels={name: to_numpy(values)[seats] for name, values in wide.items() if values is not None},
             places=tick.places,
         )
 

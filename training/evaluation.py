@@ -141,6 +141,26 @@ def summarise(curves: Curves) -> dict[str, Any]:
     return values
 
 
+def reliability(chance: Float[Tensor, " n"], right: Bool[Tensor, " n"], bins: int = 15) -> dict[str, Any]:
+    """How far a chance to be right can be believed.
+
+    Returns:
+        ece: mean gap between what is said and what happens, over bins of equal width; brier, nll: mean squared error and mean
+        negative log-likelihood, in nats, of what is said; bins: mean chance, share of right answers and count of each that is
+        not empty (a reliability diagram).
+    """
+    chance, happened = chance.double().clamp(1e-12, 1 - 1e-12), right.double()
+    place = (chance * bins).long().clamp(max=bins - 1)
+    count = torch.bincount(place, minlength=bins)
+    said, found = (torch.bincount(place, weights, bins) / count.clamp(min=1) for weights in (chance, happened))
+    return {
+        "ece": ((said - found).abs() * count).sum().item() / len(chance),
+        "brier": (chance - happened).square().mean().item(),
+        "nll": -(happened * chance.log() + (1 - happened) * (1 - chance).log()).mean().item(),
+        "bins": [[round(said[i].item(), 4), round(found[i].item(), 4), int(count[i])] for i in range(bins) if count[i]],
+    }
+
+
 def live_figures(curves: Curves, threshold: float | None) -> dict[str, Any]:
     """Figures to watch while a machine learns: what halting below an energy would give, energies of right and wrong."""
     figures: dict[str, Any] = {"accuracy_by_tick": [round(value, 4) for value in curves.right.float().mean(0).tolist()]}

@@ -45,12 +45,16 @@ class Felt:
 def fit_energy(
     machine: Thinker, reading: Reading, batches: Iterable[Batch], kind: Kind, meaning: Meaning, steps: int, seed: int
 ) -> dict[str, Any]:
-    """Fit `energy_proj` in place.
+    """Fit `energy_proj` in place, on validation samples, which the trunk was not trained on; see `fit_head`."""
+    return fit_head(machine.energy_proj, feel(machine, reading, batches), kind, meaning, steps, seed)
+
+
+def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, steps: int, seed: int) -> dict[str, Any]:
+    """Fit an energy head in place.
 
     Args:
-        machine: with an energy head.
-        reading: how its answers are read.
-        batches: validation samples, which the trunk was not trained on.
+        head: as `make_energy_head` makes it.
+        felt: what it sees, of samples that the trunk was not trained on.
         kind, meaning: what the energy is to mean.
         steps: optimiser steps; the head of the least held-back loss is kept.
         seed: draws minibatches.
@@ -59,12 +63,10 @@ def fit_energy(
         What was measured: samples, share of right answers, held-back loss before and after; and `chance`, the two numbers a, b
         of P(right) = 1 / (1 + exp(a E + b)) on held-back samples (Platt 1999).
     """
-    felt = feel(machine, reading, batches)
-    count, head = len(felt.latent), machine.energy_proj
+    count = len(felt.latent)
     back = max(1, int(count * HELD_BACK))
-    meaning = replace(
-        meaning, doubt=1 / (count + 2)
-    )  # n samples without a mistake say no more than this of one's chance
+    # n samples without a mistake say no more than this of one's chance
+    meaning = replace(meaning, doubt=1 / (count + 2))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=1e-2)
 

@@ -101,15 +101,18 @@ def test_rules_of_this_file_halt_at_different_ticks():
 
 def test_halted_rows_leave_the_batch():
     made, x = machine(), inputs(64)
-    sizes = []
+    sizes, widths = [], []
 
     def watch(tick):
-        assert tick.state.z.size(1) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
+        assert len(tick.seats) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
         sizes.append(len(tick.rows))
+        widths.append(tick.state.z.size(1))
 
     ticks = Engine(made, parse("energy<-2")).run(x, watch).ticks
     assert sizes == [int((ticks >= tick).sum()) for tick in range(1, len(sizes) + 1)]
-    assert sizes[0] == 64 and sizes[-1] < 32
+    assert sizes[0] == widths[0] == 64 and sizes[-1] < 32
+    idle = sum(width - size for size, width in zip(sizes, widths, strict=True))
+    assert widths[-1] < 48 and 0 < idle < 0.4 * sum(sizes), "rows close up now and then"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -128,10 +131,13 @@ def test_ticks_that_were_kept_are_not_written_over():
     for tick in Engine(made, parse("energy<-2|same=3")).stream(x):
         kept.append(tick)
         copies.append(
-            [values.clone() for values in (tick.rows, tick.state.z, tick.state.trace.window, tick.output.answer)]
+            [
+                values.clone()
+                for values in (tick.rows, tick.seats, tick.state.z, tick.state.trace.window, tick.output.answer)
+            ]
         )
     for tick, copy in zip(kept, copies, strict=True):
-        now = (tick.rows, tick.state.z, tick.state.trace.window, tick.output.answer)
+        now = (tick.rows, tick.seats, tick.state.z, tick.state.trace.window, tick.output.answer)
         assert all(torch.equal(a, b) for a, b in zip(now, copy, strict=True))
 
 

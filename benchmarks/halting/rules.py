@@ -1,0 +1,125 @@
+"""Every rule of the comparison, as what it does to samples at all of its levels.
+
+Rules that look at the answer alone fall back on its most certain tick when they never stop, rules by energy on that of the
+lowest energy, as the engine does.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from benchmarks.halting.trunks import Thoughts
+from ctm.readout import make_energy_head
+from inference.calibration import ready, replay
+from inference.frontiers import Family, fixed, of_rule, of_score, oracle
+from inference.history import History
+from inference.parsing import parse
+from inference.policies import CertaintyAbove, ChangeBelow, EnergyBelow, SameAnswer, SignalAbove
+from training.energies import Kind, Meaning
+from training.fitting import Felt, fit_head
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+STEPS, HIDDEN = 1_500, 64
+BY_ANSWER: dict[str, Callable[[float], CertaintyAbove | SignalAbove | ChangeBelow]] = {
+    "certainty": CertaintyAbove,  # one minus entropy: BranchyNet's rule, too
+    "certainty.min": lambda level: CertaintyAbove(level, "min"),
+    "probability": lambda level: SignalAbove("probability", level),
+    "margin": lambda level: SignalAbove("margin", level),
+    "change": ChangeBelow,
+}
+FORK = Meaning(margin=5.0)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
+SHIPPED = "calibrated"
+
+
+@dataclass(frozen=True)
+class Head:
+    """An energy head that was fitted on validation samples."""
+
+    kind: str
+    seed: int
+    net: nn.Sequential
+    chance: tuple[float, float]  # a, b of P(right) = 1 / (1 + exp(a E + b))
+
+    @torch.no_grad()
+    def energies(self, felt: Felt) -> Float[Tensor, "n T"]:
+        return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.latent)).split(512)])
+
+    def p_right(self, energies: Float[Tensor, "n T"]) -> Float[Tensor, "n T"]:
+        return torch.sigmoid(-(self.chance[0] * energies + self.chance[1]))
+
+
+def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
+    torch.manual_seed(seed)
+    net = make_energy_head(felt.latent.size(2), HIDDEN)
+    noted = fit_head(net, felt, kind, meaning or Meaning(), STEPS, seed)
+    return Head(kind, seed, net, tuple(noted["chance"]))
+
+
+def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:
+    """The rules that need no energy."""
+    history, right = History.of(thoughts.curves), thoughts.curves.right
+    yield "fixed", fixed(right)
+    for name, make in BY_ANSWER.items():
+        if name != "certainty.min" or history.certainty.size(2) > 1:
+            yield name, of_rule(make, history, right)
+    yield "patience", of_score(ready(SameAnswer(1), history), history.best_tick, right)
+    yield "oracle", oracle(right)
+
+
+def by_energy(head: Head, thoughts: Thoughts) -> Family:
+    return of_rule(EnergyBelow, with_energy(thoughts, head), thoughts.curves.right)
+
+
+def with_energy(thoughts: Thoughts, head: Head) -> History:
+    return replace(History.of(thoughts.curves), energy=head.energies(thoughts.felt))
+
+
+def by_time_to_settle(head: Head, thoughts: Thoughts) -> Family:
+    """Stop once it is likely that the thought has settled by now: 1 minus the product of what each tick leaves open."""
+    history = with_energy(thoughts, head)
+    settled = 1 - torch.sigmoid(history.energy.double()).cumprod(1)
+    counts = thoughts.curves.counts
+    return of_score(settled.masked_fill(~counts, -torch.inf), history.best_tick, thoughts.curves.right)
+
+
+def with_giving_up(head: Head, hope: Head, thoughts: Thoughts) -> Family:
+    """Stop when it is right, or when there is little hope that a later tick is more right: two energies, two levels."""
+    history, right = with_energy(thoughts, head), thoughts.curves.right
+    now, later = (torch.sigmoid(-each.energies(thoughts.felt)) for each in (head, hope))
+    counts = thoughts.curves.counts
+    families = []
+    for least in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
+        score = now.masked_fill(later - now < least, 2.0) if least else now
+        families.append(of_score(score.masked_fill(~counts, -torch.inf), history.best_tick, right))
+    return Family(torch.cat([each.ticks for each in families]), torch.cat([each.right for each in families]))
+
+
+def hopes(felt: Felt) -> Felt:
+    """The same thoughts, right at a tick if they are right then or later."""
+    right = felt.right & felt.counts
+    return replace(felt, right=right.flip(1).int().cummax(1).values.flip(1).bool())
+
+
+def as_the_fork_wrote_it(head: Head, thoughts: Thoughts) -> dict[str, dict]:
+    """Its two rules at its own levels, the second half alone, and who ended the thoughts; the last tick answers at the end."""
+    history, right = with_energy(thoughts, head), thoughts.curves.right
+    found = {}
+    for policy in ("energy<0.5|converged<0.01x1", "energy<0.5"):
+        played = replay(parse(policy), history, right)
+        correct = right.gather(1, played.ticks.unsqueeze(1) - 1).squeeze(1)
+        causes = {
+            cause: [row for row, by in enumerate(played.halted_by) if by == cause] for cause in set(played.halted_by)
+        }
+        found[policy] = {
+            "accuracy": mean(correct), "mean_ticks": played.mean_ticks,
+            "exits": {cause: {"n": len(rows), "accuracy": mean(correct[rows])} for cause, rows in sorted(causes.items())},
+        }  # fmt: skip
+    return found
+
+
+def mean(values: Bool[Tensor, " n"]) -> float:
+    return values.double().mean().item()

@@ -1,0 +1,106 @@
+"""The machines whose halting is compared, and what they say of held-out samples: thought once, kept, read again."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from ctm.checkpoint import load
+from ctm.readout import SIGNALS
+from training.evaluation import Curves, curves_of, split_batches
+from training.fitting import Felt, feel
+from training.tasks import Task, task_of
+from training.tasks.base import CALIBRATION, TEST, VALIDATION
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "runs" / "halting"
+SAMPLES = {VALIDATION: 8_192, CALIBRATION: 4_096, TEST: 4_096}  # of splits that can be drawn without end
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A trained machine; the energy head that it came with is not looked at."""
+
+    name: str
+    seed: int
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """Of its weights and settings."""
+        files = [self.folder / "model.safetensors", self.folder / "config.json"]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+    @property
+    def task(self) -> Task:
+        checkpoint = load(self.folder)
+        return task_of(checkpoint.task, checkpoint.machine.config.published())
+
+    @property
+    def command(self) -> str:
+        return json.loads((self.folder / "metrics.json").read_text("utf-8"))["training"]["command"]
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """What a trunk thought about the samples of one split, without any energy."""
+
+    felt: Felt
+    curves: Curves
+
+
+def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
+    """The bundled machines, and those of other seeds that were trained beside them; says which are not there."""
+    for name in names:
+        bundled = Trunk(name, 0, ROOT / "checkpoints" / name)
+        if not bundled.folder.is_dir():
+            raise SystemExit(f"Error: there is no bundled checkpoint {name}.")
+        yield bundled
+        for seed in range(1, seeds):
+            folder = ROOT / "runs" / f"{name}-seed{seed}"
+            if (folder / "checkpoint").is_dir():
+                yield Trunk(name, seed, folder / "checkpoint")
+            else:
+                here = folder.relative_to(ROOT)
+                print(
+                    f"{name}, seed {seed} is left out; to train it: {bundled.command} train.seed={seed} --folder {here}"
+                )
+
+
+def thoughts(trunk: Trunk, split: str) -> Thoughts:
+    """What the trunk thinks about a split, from the file that keeps it."""
+    path = KEPT / f"{trunk.digest}-{split}.safetensors"
+    if not path.is_file():
+        machine, task = load(trunk.folder).machine, trunk.task
+        batches = split_batches(task, split, SAMPLES[split])
+        curves = replace(curves_of(machine, task.reading, batches, frozenset(SIGNALS)), energy=None)
+        keep(Thoughts(feel(machine, task.reading, batches), curves), path)
+    return read(path)
+
+
+def keep(found: Thoughts, path: Path) -> None:
+    parts = {f"{part}.{field.name}": getattr(getattr(found, part), field.name) for part, field in named()}
+    signals = parts.pop("curves.signals")
+    whole = parts | {f"signal.{name}": values for name, values in signals.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.contiguous() for name, value in whole.items() if value is not None}, path.with_suffix(".part")
+    )
+    path.with_suffix(".part").replace(path)
+
+
+def read(path: Path) -> Thoughts:
+    whole = load_file(path)
+    signals = {name.removeprefix("signal."): value for name, value in whole.items() if name.startswith("signal.")}
+    felt, curves = (
+        {field.name: whole.get(f"{part}.{field.name}") for part, field in named() if part == which}
+        for which in ("felt", "curves")
+    )
+    return Thoughts(Felt(**felt), Curves(**(curves | {"signals": signals})))
+
+
+def named():
+    return [("felt", field) for field in fields(Felt)] + [("curves", field) for field in fields(Curves)]

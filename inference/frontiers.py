@@ -1,0 +1,126 @@
+"""What a rule can buy: accuracy against mean ticks, over all its levels, beside what is the least and the most to be had.
+
+Choosing between two levels by the toss of a coin is a rule, too, so a frontier is the upper convex hull of what the levels
+reach. Everything is worked out on finished thoughts; see `inference.calibration`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inference.calibration import ends_of, ready
+from inference.history import History
+from inference.policies import Scored
+
+LEVELS = 400
+
+
+@dataclass(frozen=True)
+class Family:
+    """What k rules, or one rule at k levels, do to n samples."""
+
+    ticks: Int[Tensor, "k n"]  # spent
+    right: Bool[Tensor, "k n"] | Float[Tensor, "k n"]  # the answer; a chance for rules that toss coins
+    levels: Float[Tensor, " k"] | None = None  # of the score above which a thought ends, where there is one
+
+    @property
+    def mean_ticks(self) -> Float[Tensor, " k"]:
+        return self.ticks.double().mean(1)
+
+    @property
+    def accuracy(self) -> Float[Tensor, " k"]:
+        return self.right.double().mean(1)
+
+    def frontier(self, budget: int) -> "Frontier":
+        return Frontier.of(self.mean_ticks.tolist(), self.accuracy.tolist(), budget)
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The most accuracy for every budget of mean ticks: corners of a concave line that never falls, from tick 1 to T."""
+
+    corners: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, ticks: Sequence[float], accuracy: Sequence[float], budget: int) -> "Frontier":
+        hull: list[tuple[float, float]] = []
+        for x, y in sorted(zip(ticks, accuracy, strict=True), key=lambda point: (point[0], -point[1])):
+            if hull and y <= hull[-1][1]:
+                continue
+            while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (x - hull[-1][0]) <= (y - hull[-1][1]) * (
+                hull[-1][0] - hull[-2][0]
+            ):
+                hull.pop()
+            hull.append((x, y))
+        return cls((*hull, (float(budget), hull[-1][1])))
+
+    @property
+    def area(self) -> float:
+        """Mean accuracy over all budgets from 1 to T ticks; below the first corner there is nothing to be had."""
+        width = self.corners[-1][0] - 1
+        return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(self.corners)) / width
+
+    def accuracy_at(self, budget: float) -> float:
+        """The most accuracy for this many mean ticks; 0 for fewer than any level takes."""
+        if budget < self.corners[0][0]:
+            return 0.0
+        for (x, y), (then, better) in pairwise(self.corners):
+            if budget <= then:
+                return better if then == x else y + (better - y) * (budget - x) / (then - x)
+        return self.corners[-1][1]
+
+    def ticks_for(self, accuracy: float) -> float | None:
+        """The fewest mean ticks for this accuracy; None where it is out of reach."""
+        if accuracy <= self.corners[0][1]:
+            return self.corners[0][0]
+        for (x, y), (then, better) in pairwise(self.corners):
+            if accuracy <= better:
+                return x + (accuracy - y) * (then - x) / (better - y)
+        return None
+
+
+def of_rule(make: Callable[[float], Scored], history: History, right: Bool[Tensor, "n T"]) -> Family:
+    """A rule at levels spread over its scores, from one that ends every thought at once to one that ends none."""
+    return of_score(ready(make(0.0), history), history.best_tick, right)
+
+
+def of_score(score: Float[Tensor, "n T"], best_tick: Int[Tensor, " n"], right: Bool[Tensor, "n T"]) -> Family:
+    """Stopping at the first tick whose score is above a level, and answering with the best tick where none is."""
+    levels = levels_of(score)
+    ends = ends_of(score, levels)
+    ticks = ends.clamp(max=right.size(1))
+    answers = torch.where(ends > right.size(1), best_tick, ticks)
+    return Family(ticks, right.gather(1, answers.T - 1).T, levels)
+
+
+def levels_of(score: Float[Tensor, "n T"]) -> Float[Tensor, " k"]:
+    """Levels at evenly spread ranks of the scores; the first is passed by all that is finite, the last by nothing."""
+    values = score[score.isfinite()].sort().values
+    ranks = torch.linspace(0, len(values) - 1, LEVELS).long()
+    below = torch.nextafter(values[:1], torch.tensor(-torch.inf, dtype=values.dtype))
+    return torch.cat((below, values[ranks].unique()))
+
+
+def fixed(right: Bool[Tensor, "n T"]) -> Family:
+    """Every thought ends at the same tick."""
+    ticks = torch.arange(1, right.size(1) + 1)
+    return Family(ticks.unsqueeze(1).expand(-1, len(right)), right.T)
+
+
+def at_random(family: Family, right: Bool[Tensor, "n T"]) -> Family:
+    """The same ticks dealt out to the samples by chance: whether it matters *which* thoughts end early."""
+    ends = torch.nn.functional.one_hot(family.ticks - 1, right.size(1)).double().mean(1)  # (k, T)
+    return Family(family.ticks, ends @ right.T.double())
+
+
+def oracle(right: Bool[Tensor, "n T"]) -> Family:
+    """Who knows all answers ends a thought at its first right tick, if that is not later than a level; else at once."""
+    ticks = right.size(1)
+    first = torch.where(right.any(1), right.int().argmax(1) + 1, ticks + 1)
+    levels = torch.arange(1, ticks + 1).unsqueeze(1)
+    found = first <= levels
+    return Family(torch.where(found, first, 1), found)
