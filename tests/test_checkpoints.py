@@ -25,6 +25,13 @@ FLOORS = {
     "transfer": 0.95,
     "transfer-random": 0.94,
     "transfer-scratch": 0.98,
+    # Baselines: as good as they were, to be compared with.
+    "brackets-ff": 0.81,
+    "brackets-lstm": 0.97,
+    "digits-ff": 0.98,
+    "digits-lstm": 0.97,
+    "tracking-position-ff": 0.22,
+    "tracking-position-lstm": 0.5,
 }
 ELSEWHERE = {"fashion"}  # whose pictures are not bundled
 SPEAK = {"sorting-10"}  # which have answered when all is said
