@@ -17,6 +17,7 @@ FLOORS = {
     "parity-16": 0.99,
     "arithmetic": 0.99,
     "brackets": 0.99,
+    "chain": 0.99,
     "fashion": 0.9,
     "mazes-15": 0.6,
     "sorting-10": 0.95,
