@@ -40,6 +40,7 @@ class ThinkerConfig(Settings):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
     energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
+    energy_sees_certainty: bool = Field(False, description="show the energy head how certain the answer is, too")
 
     @field_validator("backbone_type")
     @classmethod
@@ -97,10 +98,13 @@ class ThinkerConfig(Settings):
         return self.out_dims // classes, classes
 
     def published(self) -> dict[str, Any]:
-        """The constructor arguments of the published code; the energy keys only where there is a head."""
+        """The constructor arguments of the published code; the energy keys only where there is a head, and no other than the
+        energy-halting fork's where its head is like those."""
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
+        if not (self.energy_head_enabled and self.energy_sees_certainty):
+            del values["energy_sees_certainty"]
         return values
 
 

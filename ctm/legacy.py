@@ -14,7 +14,7 @@
 | `do_layernorm_nlm` | `trace_processor.0.0.layernorm.weight` is there |
 | `positional_embedding_type` | its parameters' names |
 | `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
-| `energy_head_enabled`, `energy_hidden_dim` | `energy_proj.0.weight` and its rows |
+| `energy_head_enabled`, `energy_hidden_dim`, `energy_sees_certainty` | `energy_proj.0.weight`, its rows, its columns |
 
 Of the baselines, which are told by `start_hidden_state` and by `output_projector.3.weight`: `d_model` and `num_layers` from the
 shapes of these, the rest as above.
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ctm.backbones import DEPTHS
 from ctm.config import CONFIGS, PHASED, PHASES
+from ctm.readout import EVIDENCE
 from ctm.settings import plainly
 from ctm.synchronisation import choose_neurons
 
@@ -145,6 +146,9 @@ def _shared(shapes: Shapes, answers: str) -> dict[str, Any]:
     }
     if known["energy_head_enabled"]:
         known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
+        known["energy_sees_certainty"] = (
+            _size(shapes, "energy_proj.0.weight", 1) == _size(shapes, answers, 1) + EVIDENCE
+        )
     if backbone := _backbone(shapes):
         known["backbone_type"] = backbone
     return known

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+EVIDENCE = 4  # numbers that tell an energy head how certain an answer is
 SIGNALS = ("margin", "probability", "change")  # of an answer, besides certainty and energy, that a rule may look at
 
 
@@ -21,6 +22,13 @@ def certainty_of(answer: Float[Tensor, "*T K B"], positions: int) -> Float[Tenso
     log_p = logits.log_softmax(-2)
     entropy = -(log_p.exp() * log_p).sum(-2)
     return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may step outside
+
+
+def evidence_of(certainty: Float[Tensor, "*T P B"]) -> Float[Tensor, "*T E B"]:
+    """What an energy head may see of the certainty: its mean and its least over the positions, as they are and as minus the
+    logarithm of what they lack of 1, in which the last thousandths are as far apart as the first halves."""
+    plain = torch.stack((certainty.mean(-2), certainty.amin(-2)), -2)
+    return torch.cat((plain, -torch.log1p(-plain.clamp(max=1 - 1e-6))), -2)
 
 
 def signals_of(
@@ -69,4 +77,7 @@ def energy_of(head: nn.Sequential, sync: Float[Tensor, "*T S B"]) -> Float[Tenso
     return project(head[2], F.silu(project(head[0], sync))).squeeze(-2)
 
 
-__all__ = ["SIGNALS", "begins_to_say", "certainty_of", "energy_of", "make_energy_head", "project", "signals_of"]
+__all__ = [
+    "EVIDENCE", "SIGNALS", "begins_to_say", "certainty_of", "energy_of", "evidence_of", "make_energy_head", "project",
+    "signals_of",
+]  # fmt: skip

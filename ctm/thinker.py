@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ctm.config import Config
-from ctm.readout import certainty_of, energy_of, make_energy_head, project
+from ctm.readout import EVIDENCE, certainty_of, energy_of, evidence_of, make_energy_head, project
 from ctm.types import Output, Thought
 
 MOST_PARAMETERS = 1_000_000_000  # 4 GB of weights
@@ -116,7 +116,12 @@ class Thinker(nn.Module, ABC):
 
     def _add_energy_head(self, latent: int) -> None:
         if self.config.energy_head_enabled:
-            self.energy_proj = make_energy_head(latent, self.config.energy_hidden_dim)
+            seen = latent + EVIDENCE * self.config.energy_sees_certainty
+            self.energy_proj = make_energy_head(seen, self.config.energy_hidden_dim)
+
+    def felt(self, latent: Float[Tensor, "*T S B"], certainty: Float[Tensor, "*T P B"]) -> Float[Tensor, "*T F B"]:
+        """What the energy head looks at."""
+        return torch.cat((latent, evidence_of(certainty)), -2) if self.config.energy_sees_certainty else latent
 
     def _read(
         self, latent: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False
@@ -125,8 +130,8 @@ class Thinker(nn.Module, ABC):
         certainty = certainty_of(answer, self.positions)
         if not self.config.energy_head_enabled:
             return answer, certainty, None
-        felt = latent if energy_reaches_trunk else latent.detach()
-        return answer, certainty, energy_of(self.energy_proj, felt).float()
+        felt = self.felt(latent, certainty)
+        return answer, certainty, energy_of(self.energy_proj, felt if energy_reaches_trunk else felt.detach()).float()
 
 
 def uniform(bound: float, *shape: int) -> Tensor:

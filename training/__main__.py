@@ -23,7 +23,7 @@ from typing import Any, get_args
 
 import torch
 
-from ctm import Thinker, make
+from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.stores import HubStore, Unavailable
 from ctm.stores.base import is_whole
@@ -47,8 +47,8 @@ from training.evaluation import (
     summarise,
     without_repeats,
 )
-from training.fitting import fit_energy
-from training.loop import ENERGY, train
+from training.fitting import fit_energy, with_energy_head
+from training.loop import train
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
@@ -256,16 +256,6 @@ def do_fit(args: argparse.Namespace) -> None:
     }  # fmt: skip
     save(replace(checkpoint, machine=machine, halting=halting), args.out or args.checkpoint)
     print(json.dumps(fitted))
-
-
-def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
-    """The machine itself, or where it lacks an energy head or is to have another its twin with a new one."""
-    if machine.config.energy_head_enabled and not anew:
-        return machine
-    twin = make(machine.config.model_copy(update={"energy_head_enabled": True}), machine.in_features)
-    new = {name: value for name, value in twin.state_dict().items() if ENERGY in name}
-    twin.load_state_dict({**machine.state_dict(), **new})
-    return twin.eval()
 
 
 def do_evaluate(args: argparse.Namespace) -> None:

@@ -185,7 +185,10 @@ class RunConfig(Settings):
         known = CONFIGS[kind].model_fields.keys() if isinstance(kind, str) and kind in CONFIGS else fixed.keys()
         if foreign := sorted(fixed.keys() - known):
             raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
-        defaults = {"backbone_type": shape.backbone, "energy_head_enabled": self.loss.energy != "none"}
+        energy = self.loss.energy != "none"
+        defaults = {
+            "backbone_type": shape.backbone, "energy_head_enabled": energy, "energy_sees_certainty": energy
+        }  # fmt: skip
         return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
 
 

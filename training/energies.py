@@ -6,6 +6,8 @@ balanced      contrastive with m = 1, right and wrong answers weighing the same
 ranked        calibrated, and right answers below wrong ones, within a thought and within a tick
 hazard        the logit of not yet having settled on the right answer, given that it had not before
 hindsight     the logit of doing better later by more than the ticks cost, knowing how the thought goes on
+wait          the logit of what a tick of waiting wins: one right answer, shared out among the ticks until it comes; nothing
+              where the answer is right now or never again
 gain          the logit of the next tick lowering the answer's loss (Zhu et al. 2025, arXiv 2510.25741, stage II)
 value         what going on is worth: the gain of stopping where the energy itself would stop, less what its ticks cost
               (optimal stopping, Longstaff and Schwartz 2001); worth nothing below 0
@@ -21,7 +23,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-Kind = Literal["calibrated", "contrastive", "balanced", "ranked", "hazard", "hindsight", "gain", "value"]
+Kind = Literal["calibrated", "contrastive", "balanced", "ranked", "hazard", "hindsight", "wait", "gain", "value"]
+ENERGY = "energy_proj."  # what the names of a head's weights begin with
 SURE = 0.95  # probability of being right at which figures of a training take a machine to halt
 IS_A_LOGIT = ("calibrated", "ranked")  # kinds whose energy is minus the logit of being right
 RANKING = 0.5  # weight of the ranking beside the calibrated loss
@@ -125,6 +128,15 @@ def hindsight(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) ->
     return truth.mean(F.binary_cross_entropy_with_logits(energies, labels, reduction="none"))
 
 
+def wait(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
+    won, ahead = [], torch.full_like(energies[:, 0], torch.inf)
+    for tick in range(energies.size(1) - 1, -1, -1):
+        ahead = torch.where(truth.right[:, tick], 0.0, ahead + 1)
+        won.append(torch.where(ahead > 0, 1 / ahead, 0.0))
+    labels = torch.stack(won[::-1], 1)
+    return truth.mean(F.binary_cross_entropy_with_logits(energies, labels, reduction="none"))
+
+
 def gain(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
     if truth.losses is None:
         raise ValueError(
@@ -147,7 +159,7 @@ def value(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Flo
 
 LOSSES: dict[str, Callable[[Tensor, Truth, Meaning], Tensor]] = {
     "calibrated": calibrated, "contrastive": contrastive, "balanced": balanced, "ranked": ranked, "hazard": hazard,
-    "hindsight": hindsight, "gain": gain, "value": value,
+    "hindsight": hindsight, "wait": wait, "gain": gain, "value": value,
 }  # fmt: skip
 assert LOSSES.keys() == set(get_args(Kind))
 

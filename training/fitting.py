@@ -1,7 +1,7 @@
 """Fitting the energy head on held-out samples, with everything else frozen.
 
 A head trained beside the trunk sees hardly any mistakes once the trunk knows its training data, and becomes over-confident.
-So it is fitted again on validation samples: what the answer is read from is worked out once, then only the head learns.
+So it is fitted again on validation samples: what it looks at is worked out once, then only the head learns.
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ctm import Thinker
-from ctm.readout import energy_of
+from ctm import Thinker, make
 from ctm.types import may_answer
-from training.energies import IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
+from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
 from training.reading import Reading
 from training.tasks.base import Batch
 
@@ -28,9 +27,9 @@ CHECK_EVERY = 20  # steps
 
 @dataclass(frozen=True)
 class Felt:
-    """What the answer of n samples is read from at every tick, and what is known of it."""
+    """What an energy head looks at, of n samples at every tick, and what is known of their answers."""
 
-    latent: Float[Tensor, "n T S"]
+    seen: Float[Tensor, "n T F"]
     right: Bool[Tensor, "n T"]
     counts: Bool[Tensor, "n T"]
     losses: Float[Tensor, "n T"] | None
@@ -39,7 +38,18 @@ class Felt:
         return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
     def energies(self, head: nn.Sequential, rows: Tensor | slice) -> Float[Tensor, "B T"]:
-        return energy_of(head, self.latent[rows].permute(1, 2, 0)).T  # (n, T, S) -> (T, S, n) -> (T, n)
+        return head(self.seen[rows]).squeeze(-1)
+
+
+def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
+    """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
+    if machine.config.energy_head_enabled and machine.config.energy_sees_certainty and not anew:
+        return machine
+    settings = {"energy_head_enabled": True, "energy_sees_certainty": True}
+    twin = make(machine.config.model_copy(update=settings), machine.in_features)
+    trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
+    twin.load_state_dict({**twin.state_dict(), **trunk})
+    return twin.eval()
 
 
 def fit_energy(
@@ -63,12 +73,14 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
         What was measured: samples, share of right answers, held-back loss before and after; and `chance`, the two numbers a, b
         of P(right) = 1 / (1 + exp(a E + b)) on held-back samples (Platt 1999).
     """
-    count = len(felt.latent)
+    count = len(felt.seen)
     back = max(1, int(count * HELD_BACK))
     # n samples without a mistake say no more than this of one's chance
     meaning = replace(meaning, doubt=1 / (count + 2))
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=1e-2)
+    felt, scaling = standardised(felt, back)
+    scaling.out_of(head)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
 
     def loss_of(rows: Tensor | slice) -> Tensor:
         return energy_loss(kind, felt.energies(head, rows), felt.truth(rows), meaning)
@@ -92,8 +104,35 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
             head[2].weight.mul_(scale)
             head[2].bias.mul_(scale).add_(shift)
             scale, shift = 1.0, 0.0
+    scaling.into(head)
     right = felt.right[felt.counts].float().mean().item()
     return {"n": count, "right": right, "loss_before": before, "loss_after": least, "chance": [scale, shift]}
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What was taken off inputs and what they were divided by, so that all vary alike; a head can take it in."""
+
+    mean: Float[Tensor, " F"]
+    spread: Float[Tensor, " F"]
+
+    @torch.no_grad()
+    def into(self, head: nn.Sequential) -> None:
+        """From a head for scaled inputs to the same for inputs as they are."""
+        head[0].weight.div_(self.spread)
+        head[0].bias.sub_(head[0].weight @ self.mean)
+
+    @torch.no_grad()
+    def out_of(self, head: nn.Sequential) -> None:
+        head[0].bias.add_(head[0].weight @ self.mean)
+        head[0].weight.mul_(self.spread)
+
+
+def standardised(felt: Felt, back: int) -> tuple[Felt, Scaling]:
+    """The same with inputs of mean 0 and spread 1 over the samples behind the first `back`."""
+    spread, mean = torch.std_mean(felt.seen[back:], (0, 1))
+    scaling = Scaling(mean, torch.where(spread > 1e-6, spread, 1.0))
+    return replace(felt, seen=(felt.seen - scaling.mean) / scaling.spread), scaling
 
 
 def chance_of(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> tuple[float, float]:
@@ -113,23 +152,23 @@ def chance_of(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) ->
 
 @torch.no_grad()
 def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
-    """Think about all samples, and keep what the answers were read from."""
+    """Think about all samples, and keep what an energy head looks at."""
     machine.eval()
-    latents, rights, counts, losses = [], [], [], []
+    seen, rights, counts, losses = [], [], [], []
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
-        latent, answers = [], []
+        felt, answers = [], []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
-            latent.append(state.latent)
+            felt.append(machine.felt(state.latent.T, output.certainty.T).T)
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
-        latents += torch.stack(latent, 1)
+        seen += torch.stack(felt, 1)
         rights += reading.right(logits, batch.targets)
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
         losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
     # What a thought lacks of the longest one does not count.
-    padded = [pad_sequence(parts, True) if parts else None for parts in (latents, rights, counts, losses)]
+    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, rights, counts, losses)]
     return Felt(*padded)

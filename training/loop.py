@@ -17,7 +17,7 @@ from torch import Tensor
 from ctm import Thinker, make
 from ctm.types import may_answer
 from training.config import OptimConfig, RunConfig
-from training.energies import Truth, energy_loss, energy_when_sure
+from training.energies import ENERGY, Truth, energy_loss, energy_when_sure
 from training.evaluation import curves_of, live_figures, summarise
 from training.reading import Reading
 from training.runs import RunFolder
@@ -33,7 +33,6 @@ from training.saving import (
 )
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
-ENERGY = "energy_proj."
 CORE = ("start_", "synapses.", "trace_processor.", "lstm.")  # what thinks, whatever it is shown and asked
 PAIRS = "_neuron_indices_"  # which neurons of the core are synchronised
 

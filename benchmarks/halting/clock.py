@@ -9,10 +9,11 @@ import torch
 
 from benchmarks.halting.rules import Head
 from benchmarks.halting.trunks import Trunk
-from ctm import Thinker, make
+from ctm import Thinker
 from ctm.checkpoint import load
 from inference import Engine
 from inference.policies import EnergyBelow
+from training.fitting import with_energy_head
 from training.tasks.base import TEST, generator_for
 
 BATCHES = (1, 32, 256)
@@ -21,21 +22,13 @@ ROUNDS = 21
 
 def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any]]:
     """What halting below an energy saves beside thinking to the last tick: medians of interleaved rounds."""
-    machine, task = with_head(load(trunk.folder).machine, head), trunk.task
+    machine, task = with_energy_head(load(trunk.folder).machine, anew=True), trunk.task
+    machine.energy_proj = head.net
     found = []
     for size in BATCHES:
         inputs = task.draw(TEST, size, generator_for("clock", size)).inputs
         found.append({"batch": size, **halting_saves(machine, inputs, EnergyBelow(threshold))})
     return found
-
-
-def with_head(machine: Thinker, head: Head) -> Thinker:
-    settings = {"energy_head_enabled": True, "energy_hidden_dim": head.net[0].out_features}
-    twin = make(machine.config.model_copy(update=settings), machine.in_features)
-    trunk = {name: value for name, value in machine.state_dict().items() if "energy_proj" not in name}
-    twin.load_state_dict(trunk, strict=False)
-    twin.energy_proj = head.net
-    return twin.eval()
 
 
 @torch.inference_mode()

@@ -46,7 +46,7 @@ class Head:
 
     @torch.no_grad()
     def energies(self, felt: Felt) -> Float[Tensor, "n T"]:
-        return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.latent)).split(512)])
+        return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.seen)).split(512)])
 
     def p_right(self, energies: Float[Tensor, "n T"]) -> Float[Tensor, "n T"]:
         return torch.sigmoid(-(self.chance[0] * energies + self.chance[1]))
@@ -54,7 +54,7 @@ class Head:
 
 def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
     torch.manual_seed(seed)
-    net = make_energy_head(felt.latent.size(2), HIDDEN)
+    net = make_energy_head(felt.seen.size(2), HIDDEN)
     noted = fit_head(net, felt, kind, meaning or Meaning(), STEPS, seed)
     return Head(kind, seed, net, tuple(noted["chance"]))
 

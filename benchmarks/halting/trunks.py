@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ctm.checkpoint import load
 from ctm.readout import SIGNALS
 from training.evaluation import Curves, curves_of, split_batches
-from training.fitting import Felt, feel
+from training.fitting import Felt, feel, with_energy_head
 from training.tasks import Task, task_of
 from training.tasks.base import CALIBRATION, TEST, VALIDATION
 
@@ -74,7 +74,7 @@ def thoughts(trunk: Trunk, split: str) -> Thoughts:
     """What the trunk thinks about a split, from the file that keeps it."""
     path = KEPT / f"{trunk.digest}-{split}.safetensors"
     if not path.is_file():
-        machine, task = load(trunk.folder).machine, trunk.task
+        machine, task = with_energy_head(load(trunk.folder).machine, anew=True), trunk.task
         batches = split_batches(task, split, SAMPLES[split])
         curves = replace(curves_of(machine, task.reading, batches, frozenset(SIGNALS)), energy=None)
         keep(Thoughts(feel(machine, task.reading, batches), curves), path)

@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from ctm.readout import evidence_of
+
 KINDS = ("first-last", "random", "random-pairing")
 NEURONS = {
     "linear": {"deep_nlms": False},
@@ -164,6 +166,7 @@ def test_rows_in_another_order_give_outputs_in_that_order(changes, machine_of, i
 
 TRAINED = {
     "deep U-Net": {"synapse_depth": 4, "do_layernorm_nlm": True, "energy_head_enabled": True},
+    "certainty seen": {"energy_head_enabled": True, "energy_sees_certainty": True},
     "raw linear": SEES["raw"] | NEURONS["linear, normalised"] | {"neuron_select_type": "first-last"},
     "picture": {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"},
     "picture, rotated": {"backbone_type": "resnet50-1", "positional_embedding_type": "custom-rotational"},
@@ -188,16 +191,30 @@ def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes
             assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
 
 
+def test_an_energy_that_sees_certainty_is_the_head_on_both_in_the_fold_and_in_every_tick(machine_of, inputs_for):
+    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=True)
+    inputs = inputs_for(machine)
+    with torch.no_grad():
+        thought, features = machine(inputs), machine.encode(inputs)
+        state = machine.begin(features)
+        for tick in range(features.ticks):
+            state, output = machine.tick(state, features)
+            seen = torch.cat((state.latent, evidence_of(output.certainty.T).T), 1)
+            assert_close(output.energy, machine.energy_proj(seen).squeeze(1))
+            assert_close(output.energy, thought.energies[:, tick], rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("sees", [False, True])
 @pytest.mark.parametrize("reaches", [False, True])
-def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, machine_of, inputs_for):
-    machine = machine_of(energy_head_enabled=True)
+def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, sees, machine_of, inputs_for):
+    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=sees)
     machine(inputs_for(machine), energy_reaches_trunk=reaches).energies.square().sum().backward()
     reached = {name for name, p in machine.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     head = {name for name, _ in machine.named_parameters() if name.startswith("energy_proj")}
     answer = {"output_projector.0.weight", "output_projector.0.bias"}
     everything = {name for name, _ in machine.named_parameters()}
     assert len(head) == 4
-    assert reached == (everything - answer if reaches else head)
+    assert reached == (everything - (set() if sees else answer) if reaches else head)
 
 
 @pytest.mark.parametrize("changes", [{"synapse_depth": 4}, SEES["raw"], {"do_layernorm_nlm": True}])

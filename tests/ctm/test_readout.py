@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from ctm.readout import certainty_of, energy_of, make_energy_head, project
+from ctm.readout import EVIDENCE, certainty_of, energy_of, evidence_of, make_energy_head, project
 
 
 def test_certainty_is_one_minus_normalised_entropy_of_every_position():
@@ -52,6 +52,14 @@ def test_certainty_of_low_precision_logits_is_worked_out_in_float32():
 def test_a_projection_of_neuron_major_values_is_the_layer_on_batch_first_ones():
     layer, sync = nn.Linear(5, 3), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
     assert_close(project(layer, sync), layer(sync.transpose(1, 2)).transpose(1, 2))
+
+
+def test_evidence_is_the_mean_and_the_least_certainty_and_what_they_lack_in_nats():
+    certainty = torch.tensor([[[0.5], [1.0]]])  # one tick, two positions, one row
+    found = evidence_of(certainty)
+    assert found.shape == (1, EVIDENCE, 1)
+    assert_close(found[0, :, 0], torch.tensor([0.75, 0.5, math.log(4.0), math.log(2.0)]))
+    assert evidence_of(torch.ones(2, 3, 4)).isfinite().all()
 
 
 def test_the_energy_is_the_head_on_batch_first_values():

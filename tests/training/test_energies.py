@@ -1,17 +1,26 @@
 """Each kind of energy means what it says: optima, hand-made cases, and brute force."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.testing import assert_close
 
+from ctm import make
+from ctm.config import read_config
 from ctm.readout import make_energy_head
 from training.energies import Kind, Meaning, Truth, energy_loss
-from training.fitting import Felt, chance_of
+from training.fitting import Felt, Scaling, chance_of, fit_head, with_energy_head
 
+TINY = {
+    "kind": "ctm", "iterations": 3, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
+    "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "backbone_type": "parity_backbone", "out_dims": 8,
+    "prediction_reshaper": [4, 2],
+}  # fmt: skip
 GENERATOR = torch.Generator().manual_seed(0)
 RIGHT = torch.rand(6, 7, generator=GENERATOR) > 0.5
 
@@ -88,6 +97,18 @@ def test_hindsight_knows_whether_going_on_paid():
     assert energy_loss("hindsight", energies, Truth(RIGHT), Meaning(cost=cost)).item() == pytest.approx(expected.item())
 
 
+def test_waiting_wins_one_right_answer_shared_out_among_the_ticks_until_it_comes():
+    labels = torch.zeros(RIGHT.shape)
+    for row in range(6):
+        for tick in range(7):
+            ahead = next((k - tick for k in range(tick, 7) if RIGHT[row, k]), 0)
+            labels[row, tick] = 1 / ahead if ahead else 0.0
+    energies = torch.randn(6, 7, generator=GENERATOR)
+    expected = F.binary_cross_entropy_with_logits(energies, labels)
+    assert energy_loss("wait", energies, Truth(RIGHT)).item() == pytest.approx(expected.item())
+    assert {0.0, 1.0, 0.5} <= set(labels.flatten().tolist()), "right or hopeless, one tick away, two"
+
+
 def test_value_is_what_the_rule_itself_would_win_by_going_on():
     cost, energies = 0.1, torch.randn(6, 7, generator=GENERATOR)
     worth = torch.zeros(6, 7)
@@ -130,6 +151,49 @@ def test_a_head_learns_to_be_low_where_it_is_good_to_stop(kind):
         if kind != "gain"
         else (energies[right].mean() < energies[wrong].mean())
     )
+
+
+def moving(count: int = 400) -> Felt:
+    """Thoughts that solve what they think about, and show it beside noise; inputs of very different sizes."""
+    generator = torch.Generator().manual_seed(1)
+    right = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
+    seen = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
+    seen[..., 1] += torch.randn(count, 8, generator=generator)
+    return Felt(seen, right, torch.ones_like(right), None)
+
+
+def test_a_fitted_head_takes_its_inputs_as_they_are_however_large_they_are():
+    felt, energies = moving(), []
+    for scale, shift in ((1.0, 0.0), (1000.0, -3.0)):
+        torch.manual_seed(0)
+        head, other = make_energy_head(2, 16), replace(felt, seen=felt.seen * scale + shift)
+        spread, mean = torch.std_mean(other.seen[80:], (0, 1))
+        Scaling(mean, spread).into(head)  # both begin with the same head of what is standardised
+        fit_head(head, other, "calibrated", Meaning(), 60, seed=0)
+        energies.append(other.energies(head, slice(None)).detach())
+    assert_close(*energies, rtol=2e-3, atol=2e-3)
+    assert energies[0][felt.right].mean() < energies[0][~felt.right].mean() - 2
+
+
+def test_scaling_goes_into_a_head_and_out_of_it_again():
+    head, x = make_energy_head(3, 5), torch.randn(4, 3)
+    scaling = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))
+    before = head((x - scaling.mean) / scaling.spread)
+    scaling.into(head)
+    assert_close(head(x), before, rtol=1e-4, atol=1e-4)
+    scaling.out_of(head)
+    assert_close(head((x - scaling.mean) / scaling.spread), before, rtol=1e-4, atol=1e-4)
+
+
+def test_a_machine_is_given_a_head_that_sees_certainty_and_keeps_what_it_thinks():
+    blind = make(read_config(TINY, "model")).eval()
+    seeing = with_energy_head(blind, anew=False)
+    assert seeing.config.energy_sees_certainty and with_energy_head(seeing, anew=False) is seeing
+    assert with_energy_head(seeing, anew=True) is not seeing
+    signs = torch.randint(2, (3, 4)).float() * 2 - 1
+    before, after = blind(signs), seeing(signs)
+    assert_close(after.answers, before.answers)
+    assert before.energies is None and after.energies.shape == (3, 3)
 
 
 def test_the_chance_to_be_right_is_found_from_any_energies():
