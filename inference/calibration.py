@@ -52,7 +52,7 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
             for row in so_far.allows(rows).nonzero().flatten().tolist():
                 ticks[row], halted_by[row] = tick, name
     spent = torch.tensor([cause == BUDGET for cause in halted_by])
-    answer_tick = torch.where(spent, history.best_tick, ticks)
+    answer_tick = ticks if policy.says else torch.where(spent, history.best_tick, ticks)
     return Replay(ticks, answer_tick, right.gather(1, answer_tick[:, None] - 1).squeeze(1), halted_by)
 
 

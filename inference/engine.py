@@ -4,8 +4,9 @@ Whoever leaves leaves an empty seat, which costs its share of every tick until t
 So they do it once the empty seats have cost about as much as closing up will: without knowing when the others will leave, no
 way of waiting is sure to lose less against one that does (the ski-rental problem).
 
-`run` consumes `stream`, and so does the screen. A row that never halts gets, when the budget runs out, the answer of the tick
-with the lowest energy it visited (without an energy head: of the most certain one), not the last: over-thinking is real.
+`run` consumes `stream`, and so does the screen. A row that never halts gets, when the budget runs out, the answer of the most
+certain tick it visited, not that of the last: over-thinking is real. (Nor that of the lowest energy, which is low, too, where
+there is nothing to hope for.)
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import Output, Thinker
-from inference.history import History, first, score_of
+from inference.history import History, first
 from inference.policies import Policy
 
 BUDGET = "budget"
@@ -70,8 +71,8 @@ class Engine:
         policy: when to stop.
         min_ticks: no thought ends earlier.
         max_ticks: every thought ends here; the ticks that the input takes, mostly the config's `iterations`, when not given.
-        fallback: which visited tick answers when the budget runs out; "best" is the lowest energy, or without an energy
-            head the highest certainty.
+        fallback: which visited tick answers when the budget runs out; "best" is the most certain one, but the last one for
+            answers that are said over the ticks.
     """
 
     machine: Thinker
@@ -157,7 +158,7 @@ class Engine:
             for row, cause in zip(ended, tick.causes, strict=True):
                 halted_by[row] = cause
         answer_tick = ticks
-        if self.fallback == "best":
+        if self.fallback == "best" and not self.policy.says:
             spent = torch.tensor([halted_by[row] == BUDGET for row in tick.rows.tolist()], device=inputs.device)
             answer_tick = ticks.clone()
             answer_tick[tick.rows[spent]] = tick.best_tick[spent]
@@ -188,7 +189,7 @@ class Best:
 
 def score_now(output: Output, number: int, listening: Int[Tensor, " A"] | None) -> Float[Tensor, " A"]:
     """How good it is to answer now; at no price before all is heard."""
-    score = score_of(output.certainty, output.energy)
+    score = output.certainty.mean(1)
     return score if listening is None else score.masked_fill(listening >= number, -torch.inf)
 
 

@@ -57,8 +57,8 @@ class History:
 
     @property
     def best_tick(self) -> Int[Tensor, " A"]:
-        """The tick, from 1, of the lowest energy; without an energy head, of the highest mean certainty."""
-        score = score_of(self.certainty, self.energy)
+        """The tick, from 1, of the highest mean certainty."""
+        score = self.certainty.mean(2)
         counts = may_answer(self.listening, score.size(1))
         return (score if counts is None else score.masked_fill(~counts, -torch.inf)).argmax(1) + 1
 
@@ -108,11 +108,6 @@ class History:
 
 def joined(before: Tensor | None, now: Tensor | None) -> Tensor | None:
     return None if before is None or now is None else torch.cat((before, now), 1)
-
-
-def score_of(certainty: Float[Tensor, "*A P"], energy: Float[Tensor, "*A"] | None) -> Float[Tensor, "*A"]:
-    """How good it is to answer at a tick, by the machine's own estimate."""
-    return certainty.mean(-1) if energy is None else -energy
 
 
 def choices_of(output: Output) -> Int[Tensor, "A P"]:

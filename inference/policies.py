@@ -48,6 +48,11 @@ class Policy(ABC):
         return frozenset()
 
     @property
+    def says(self) -> bool:
+        """Whether the answer is said over the ticks, so that the last of them has it all."""
+        return False
+
+    @property
     def looks_back(self) -> int:
         """How many of the last ticks it looks at."""
         return 1
@@ -272,6 +277,7 @@ class Said(Policy):
     """
 
     labels: int
+    says: ClassVar[bool] = True
     needs_choices: ClassVar[bool] = True
     looks_back: ClassVar[int] = 1_000_000  # to the beginning
 
@@ -303,6 +309,10 @@ class Joined(Policy):
     @property
     def needs_choices(self) -> bool:
         return any(policy.needs_choices for policy in self.policies)
+
+    @property
+    def says(self) -> bool:
+        return any(policy.says for policy in self.policies)
 
     @property
     def looks_back(self) -> int:

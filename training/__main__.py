@@ -122,6 +122,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--cost", type=float, help="value, hindsight: what a tick costs, in right answers")
     command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
     command.add_argument("--steps", type=int, default=FinishConfig().fit_steps)
+    command.add_argument(
+        "--tolerance", type=float, default=FinishConfig().tolerance,
+        help="accuracy that a threshold may lose against the most accurate one, on calibration samples",
+    )  # fmt: skip
     command.set_defaults(run_command=do_fit)
     command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
     command.add_argument("checkpoint", type=Path)
@@ -252,7 +256,7 @@ def do_fit(args: argparse.Namespace) -> None:
     batches = in_batches(drawn(task, VALIDATION, args.samples))
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
     halting = {
-        "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, FinishConfig().tolerance)
+        "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, args.tolerance)
     }  # fmt: skip
     save(replace(checkpoint, machine=machine, halting=halting), args.out or args.checkpoint)
     print(json.dumps(fitted))

@@ -96,9 +96,9 @@ class FinishConfig(Settings):
     """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
 
     fit_samples: int = Field(
-        4_096, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
+        8_192, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
     )
-    fit_steps: int = Field(600, ge=1, le=1_000_000, description="optimiser steps of that fit")
+    fit_steps: int = Field(1_000, ge=1, le=1_000_000, description="optimiser steps of that fit")
     tolerance: float = Field(
         0.002,
         ge=0,

@@ -1,7 +1,6 @@
 """Every rule of the comparison, as what it does to samples at all of its levels.
 
-Rules that look at the answer alone fall back on its most certain tick when they never stop, rules by energy on that of the
-lowest energy, as the engine does.
+Where a rule never stops, the most certain tick answers, as in the engine.
 """
 
 from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from ctm import ContinuousThoughtMachine, CTMConfig, Output
 from ctm.readout import SIGNALS
 from inference import Engine, parse
 from inference.calibration import replay
-from inference.engine import close_up
+from inference.engine import BUDGET, close_up
 from inference.history import History, first
 
 RULES = [
@@ -73,7 +73,7 @@ def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_tick
     verdict = Engine(made, policy, min_ticks=min_ticks).run(x)
     for row in range(len(x)):
         tick, by_rule = one_by_one(policy, history, row, 12, min_ticks)
-        answer_tick = tick if by_rule else int(history.energy[row].argmin()) + 1
+        answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
         assert verdict.ticks[row] == tick
         assert verdict.answer_tick[row] == answer_tick
         assert (verdict.halted_by[row] == "budget") != by_rule
@@ -153,15 +153,24 @@ def test_stream_tells_every_row_until_it_halts_and_never_again():
     assert [ended[row][0] for row in range(len(x))] == seen.tolist()
 
 
-def test_budget_answers_with_the_lowest_energy_tick_and_last_on_request():
+def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
     made, x = machine(), inputs()
     history, outputs = unroll(made, x)
     best = Engine(made, parse("energy<-99")).run(x)
-    assert best.answer_tick.tolist() == (history.energy.argmin(1) + 1).tolist()
+    assert best.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
     assert set(best.answer_tick.tolist()) != {12}
     last = Engine(made, parse("energy<-99"), fallback="last").run(x)
     assert set(last.answer_tick.tolist()) == {12}
     torch.testing.assert_close(last.answer, outputs[-1].answer)
+
+
+def test_what_is_said_over_the_ticks_is_whole_at_the_last():
+    made, x = machine(), inputs()
+    history, _ = unroll(made, x)
+    verdict = Engine(made, parse("said=12|energy<-99")).run(x)
+    assert set(verdict.halted_by) == {BUDGET} and set(verdict.answer_tick.tolist()) == {12}
+    played = replay(parse("said=12"), history, torch.ones(len(x), 12, dtype=torch.bool))
+    assert set(played.answer_tick.tolist()) == {12}
 
 
 def test_without_energy_head_the_budget_answers_with_the_most_certain_tick():
