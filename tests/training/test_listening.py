@@ -74,7 +74,7 @@ def test_losses_are_those_of_the_ticks_that_count(kind):
 def test_the_energy_is_fitted_where_answers_count():
     machine, batches = build(**SHOWN), samples()
     felt = feel(machine, AtEveryTick(1), batches)
-    sync, counts = felt.latent, felt.counts
+    sync, counts = felt.seen, felt.counts
     assert counts.sum(1).tolist() == [4] * 3 + [max(HEARD) + 4 - heard for heard in HEARD]
     assert sync.shape[:2] == counts.shape
     said = fit_energy(machine, AtEveryTick(1), batches, "calibrated", Meaning(), 20, 0)
