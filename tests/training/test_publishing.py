@@ -51,7 +51,7 @@ def environment(hub, tmp_path):
     return hub.environment(tmp_path / "home", TOKEN, xet=False) | {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(params=["http", "xet"])
+@pytest.fixture(params=[pytest.param("http", marks=pytest.mark.slow), "xet"])
 def both_ways(hub, tmp_path, request):
     """The environment with and without xet: two different ways through the client."""
     return hub.environment(tmp_path / "home", TOKEN, xet=request.param == "xet") | {"OMP_NUM_THREADS": "1"}
