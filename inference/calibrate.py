@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 
 from ctm.checkpoint import Checkpoint, load, save
-from inference.calibration import quantiles, ready
+from inference.calibration import levels_of
 from inference.guarantees import Method, Promise, promised, promised_by_class
 from inference.history import History
 from inference.parsing import THRESHOLDS
@@ -82,7 +82,7 @@ def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
         for split in (VALIDATION, CALIBRATION)
     )
     history = History.of(fresh)
-    levels = levels_of(args.score, make, History.of(seen))
+    levels = candidates(args.score, make, History.of(seen))
     if args.per_class:
         found = promised_by_class(make, levels, history, fresh.right, shares_of(seen, task), promise)
     else:
@@ -96,13 +96,11 @@ def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
     return replace(checkpoint, halting={**checkpoint.halting, "policies": policies})
 
 
-def levels_of(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
+def candidates(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
     """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
     if score == PATIENCE:
         return [float(ticks) for ticks in range(1, seen.ticks + 2)]
-    rule = make(0.0)
-    scores = ready(rule, seen)
-    return [rule.never, *quantiles(rule.sign * scores[scores.isfinite()], 400)]
+    return levels_of(make, seen)
 
 
 def shares_of(seen: Curves, task: Task) -> list[float]:

@@ -80,9 +80,16 @@ def sweep(
     """Apply a rule at many levels to finished thoughts, all at once; each does what `replay` says of it."""
     policies = [make(candidate) for candidate in candidates]
     ends = ends_of(ready(policies[0], history), torch.tensor([policy.level for policy in policies]))
+    return Sweep(policies, *answered(ends, history.best_tick, right))
+
+
+def answered(
+    ends: Int[Tensor, "k n"], best_tick: Int[Tensor, " n"], right: Bool[Tensor, "n T"]
+) -> tuple[Int[Tensor, "k n"], Int[Tensor, "k n"], Bool[Tensor, "k n"]]:
+    """Ticks spent, ticks that answer and whether those are right, where `ends` is T + 1 for thoughts that no level ends."""
     ticks = ends.clamp(max=right.size(1))
-    answer_tick = torch.where(ends > right.size(1), history.best_tick, ticks)
-    return Sweep(policies, ticks, answer_tick, right.gather(1, answer_tick.T - 1).T)
+    answer_tick = torch.where(ends > right.size(1), best_tick, ticks)
+    return ticks, answer_tick, right.gather(1, answer_tick.T - 1).T
 
 
 def ready(policy: Scored, history: History) -> Float[Tensor, "n T"]:
@@ -96,6 +103,13 @@ def ends_of(score: Float[Tensor, "n T"], levels: Float[Tensor, " k"]) -> Int[Ten
     highest = score.cummax(1).values.contiguous()
     levels = levels.to(score.dtype).expand(len(score), -1).contiguous()
     return torch.searchsorted(highest, levels, right=True).T + 1
+
+
+def levels_of(make: Callable[[float], Scored], seen: History) -> list[float]:
+    """Levels of a rule to try, the first of which nothing passes."""
+    rule = make(0.0)
+    scores = ready(rule, seen)
+    return [rule.never, *quantiles(rule.sign * scores[scores.isfinite()], 400)]
 
 
 def choose_threshold(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inference.calibration import ends_of, ready
+from inference.calibration import answered, ends_of, ready
 from inference.history import History
 from inference.policies import Scored
 
@@ -91,10 +91,8 @@ def of_rule(make: Callable[[float], Scored], history: History, right: Bool[Tenso
 def of_score(score: Float[Tensor, "n T"], best_tick: Int[Tensor, " n"], right: Bool[Tensor, "n T"]) -> Family:
     """Stopping at the first tick whose score is above a level, and answering with the best tick where none is."""
     levels = levels_of(score)
-    ends = ends_of(score, levels)
-    ticks = ends.clamp(max=right.size(1))
-    answers = torch.where(ends > right.size(1), best_tick, ticks)
-    return Family(ticks, right.gather(1, answers.T - 1).T, levels)
+    ticks, _, found = answered(ends_of(score, levels), best_tick, right)
+    return Family(ticks, found, levels)
 
 
 def levels_of(score: Float[Tensor, "n T"]) -> Float[Tensor, " k"]:

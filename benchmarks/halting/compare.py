@@ -2,7 +2,7 @@
 everything is measured on test samples, whose whole frontier is swept for every rule alike."""
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +21,20 @@ from benchmarks.halting.rules import (
     as_the_fork_wrote_it,
     by_answer,
     by_energy,
+    by_threshold,
     by_time_to_settle,
     fit,
     hopes,
+    mean,
     with_energy,
     with_giving_up,
 )
 from benchmarks.halting.trunks import Thoughts, Trunk, thoughts
-from inference.calibration import choose_threshold, quantiles, ready, replay, sweep
+from inference.calibration import choose_threshold, levels_of, ready, replay, sweep
 from inference.frontiers import Family, at_random
 from inference.guarantees import Promise, boldest, safest_first, to_the_end
 from inference.history import History
-from inference.policies import EnergyBelow, Scored
+from inference.policies import EnergyBelow
 from training.evaluation import reliability, tick_auroc
 from training.tasks.base import CALIBRATION, TEST, VALIDATION
 
@@ -104,9 +106,8 @@ def learned(heads: dict[str, list[Head]], splits: Splits) -> Iterator[tuple[str,
 def scores(heads: dict[str, list[Head]], test: Thoughts) -> Iterator[tuple[str, Float[Tensor, "n T"]]]:
     """What rules compare with their levels."""
     history = History.of(test.curves)
-    for name, make in BY_ANSWER.items():
-        if name != "certainty.min" or history.certainty.size(2) > 1:
-            yield name, ready(make(0.0), history)
+    for name, make in by_threshold(history):
+        yield name, ready(make(0.0), history)
     for head in (head for each in heads.values() for head in each):
         yield name_of(head), ready(EnergyBelow(0.0), with_energy(test, head))
 
@@ -139,11 +140,12 @@ def believed(head: Head, test: Thoughts) -> dict[str, Any]:
 
 def read_outs(head: Head, test: Thoughts) -> dict[str, float]:
     """Answers that take all ticks: that of the last, of the most certain (the paper's), of the lowest energy."""
-    right = test.curves.right.double()
+    right = test.curves.right
+    lowest = ready(EnergyBelow(0.0), with_energy(test, head)).argmax(1, keepdim=True)
     return {
-        "last": right[:, -1].mean().item(),
-        "most_certain": to_the_end(History.of(test.curves), test.curves.right).double().mean().item(),
-        "lowest_energy": to_the_end(with_energy(test, head), test.curves.right).double().mean().item(),
+        "last": mean(right[:, -1]),
+        "most_certain": mean(to_the_end(History.of(test.curves), right)),
+        "lowest_energy": mean(right.gather(1, lowest).squeeze(1)),
     }
 
 
@@ -166,13 +168,6 @@ def deployed(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
     return found
 
 
-def levels_of(make: Callable[[float], Scored], seen: History) -> list[float]:
-    """Levels to try, the safest of which nothing passes."""
-    rule = make(0.0)
-    values = ready(rule, seen)
-    return [rule.never, *quantiles(rule.sign * values[values.isfinite()], 400)]
-
-
 def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
     """What thresholds that promise to lose at most so much, chosen on calibration samples, lose on test samples; {} where the
     calibration samples are too few to promise anything."""
@@ -193,7 +188,7 @@ def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
         level = boldest(lost[0], PROMISE)
         if level is not None:
             found[name] = {
-                "policy": str(make(levels[level])), "lost": share(lost[1][level]),
+                "policy": str(make(levels[level])), "lost": mean(lost[1][level]),
                 "accuracy": played[1].accuracy[level].item(), "mean_ticks": played[1].mean_ticks[level].item(),
                 "re_splits": re_split(torch.cat(lost, 1), len(rights[0])),
             }  # fmt: skip
@@ -206,10 +201,6 @@ def re_split(lost: Bool[Tensor, "k n"], calibration: int) -> dict[str, float]:
     for _ in range(RE_SPLITS):
         order = torch.randperm(lost.size(1), generator=generator)
         level = boldest(lost[:, order[:calibration]], PROMISE)
-        shares.append(0.0 if level is None else share(lost[level, order[calibration:]]))
+        shares.append(0.0 if level is None else mean(lost[level, order[calibration:]]))
     broken = sum(value > PROMISE.risk for value in shares) / RE_SPLITS
     return {"splits": RE_SPLITS, "mean_lost": statistics.fmean(shares), "broken": broken}
-
-
-def share(which: Bool[Tensor, " n"]) -> float:
-    return which.double().mean().item()

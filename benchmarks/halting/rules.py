@@ -16,19 +16,15 @@ from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
 from inference.frontiers import Family, fixed, of_rule, of_score, oracle
 from inference.history import History
-from inference.parsing import parse
-from inference.policies import CertaintyAbove, ChangeBelow, EnergyBelow, SameAnswer, SignalAbove
+from inference.parsing import THRESHOLDS, parse
+from inference.policies import EnergyBelow, SameAnswer, Scored
 from training.energies import Kind, Meaning
 from training.fitting import Felt, fit_head
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STEPS, HIDDEN = 1_500, 64
-BY_ANSWER: dict[str, Callable[[float], CertaintyAbove | SignalAbove | ChangeBelow]] = {
-    "certainty": CertaintyAbove,  # one minus entropy: BranchyNet's rule, too
-    "certainty.min": lambda level: CertaintyAbove(level, "min"),
-    "probability": lambda level: SignalAbove("probability", level),
-    "margin": lambda level: SignalAbove("margin", level),
-    "change": ChangeBelow,
+BY_ANSWER = {  # certainty is one minus entropy: BranchyNet's rule, too
+    form[:-1]: THRESHOLDS[form] for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
 FORK = Meaning(margin=5.0)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
 SHIPPED = "calibrated"
@@ -62,11 +58,17 @@ def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:
     """The rules that need no energy."""
     history, right = History.of(thoughts.curves), thoughts.curves.right
     yield "fixed", fixed(right)
-    for name, make in BY_ANSWER.items():
-        if name != "certainty.min" or history.certainty.size(2) > 1:
-            yield name, of_rule(make, history, right)
+    for name, make in by_threshold(history):
+        yield name, of_rule(make, history, right)
     yield "patience", of_score(ready(SameAnswer(1), history), history.best_tick, right)
     yield "oracle", oracle(right)
+
+
+def by_threshold(history: History) -> list[tuple[str, Callable[[float], Scored]]]:
+    """Rules of the answer with a threshold; the least of one position is its mean."""
+    return [
+        (name, make) for name, make in BY_ANSWER.items() if name != "certainty.min" or history.certainty.size(2) > 1
+    ]
 
 
 def by_energy(head: Head, thoughts: Thoughts) -> Family:

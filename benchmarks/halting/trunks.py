@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from ctm import Thinker
 from ctm.checkpoint import load
 from ctm.readout import SIGNALS
 from training.evaluation import Curves, curves_of, split_batches
@@ -35,13 +36,14 @@ class Trunk:
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
     @property
-    def task(self) -> Task:
-        checkpoint = load(self.folder)
-        return task_of(checkpoint.task, checkpoint.machine.config.published())
-
-    @property
     def command(self) -> str:
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))["training"]["command"]
+
+    def opened(self) -> tuple[Thinker, Task]:
+        """The machine, with a new energy head, and its task."""
+        checkpoint = load(self.folder)
+        task = task_of(checkpoint.task, checkpoint.machine.config.published())
+        return with_energy_head(checkpoint.machine, anew=True), task
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def thoughts(trunk: Trunk, split: str) -> Thoughts:
     """What the trunk thinks about a split, from the file that keeps it."""
     path = KEPT / f"{trunk.digest}-{split}.safetensors"
     if not path.is_file():
-        machine, task = with_energy_head(load(trunk.folder).machine, anew=True), trunk.task
+        machine, task = trunk.opened()
         batches = split_batches(task, split, SAMPLES[split])
         curves = replace(curves_of(machine, task.reading, batches, frozenset(SIGNALS)), energy=None)
         keep(Thoughts(feel(machine, task.reading, batches), curves), path)
