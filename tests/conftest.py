@@ -1,4 +1,12 @@
-"""How many values Hypothesis draws: few, and the same every time; very many, and new ones, where slow tests are run."""
+"""What all tests share: one thread for each process, and how many values Hypothesis draws.
+
+Machines in tests are so small, and so many processes at work, that threads would only wait for each other. Hypothesis draws
+few values, and the same every time; very many, and new ones, where slow tests are run.
+"""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", CPU_CORES="1")  # before torch reads them
 
 import pytest
 from hypothesis import HealthCheck, settings

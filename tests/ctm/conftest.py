@@ -13,8 +13,6 @@ from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
 from ctm.config import CONFIGS, PHASED
 from ctm.phases import MINUS, PLUS, SIDE, pack
 
-torch.set_num_threads(1)  # machines this small only make threads wait for each other
-
 TINY = {
     "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,
     "memory_length": 5, "memory_hidden_dims": 4, "backbone_type": "tokens-7x6", "out_dims": 6,

@@ -59,7 +59,7 @@ def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = No
         capture_output=True,
         text=True,
         timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ,
         **limits,
     )
     return RunFolder(run), done.returncode, done.stdout + done.stderr

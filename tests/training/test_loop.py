@@ -253,7 +253,7 @@ def test_accelerates_launcher_starts_the_same_command(tmp_path):
     launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
                 "--dynamo_backend", "no", "-m"]  # fmt: skip
     command = [sys.executable, "-m", *launcher, "training", "train", str(recipe), "--folder", str(run), "train.steps=6"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = RunFolder(run)
