@@ -11,7 +11,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from ctm.files import read_json
 from ctm.settings import plainly
@@ -34,9 +37,33 @@ class RuleNote(Loose):
     policy: str = Field(max_length=500)
 
 
+class Chance(Loose):
+    """The chance of being right, as energy and mean certainty tell it: 1 / (1 + exp(energy E + certainty C + bias))."""
+
+    energy: float = 1.0
+    certainty: float = 0.0
+    bias: float = 0.0
+
+    def __call__(self, energy: Float[Tensor, "*n"], certainty: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return torch.sigmoid(-(self.energy * energy + self.certainty * certainty + self.bias))
+
+    def __str__(self) -> str:
+        parts = [f"{self.energy:.4g} * energy", f"{self.certainty:.4g} * certainty", f"{self.bias:.4g}"]
+        return f"1 / (1 + exp({' + '.join(parts)}))" if self != Chance() else "1 / (1 + exp(energy))"
+
+
 class EnergyNote(Loose):
     kind: str = Field("calibrated", max_length=100)
     margin: float = Field(1.0, gt=0)
+    chance: Chance | None = None
+
+    def p_correct(self, energy: Float[Tensor, "*n"], certainty: Float[Tensor, "*n"]) -> Float[Tensor, "*n"] | None:
+        """The chance of being right; None where the energy stands for none."""
+        if self.chance is not None:
+            return self.chance(energy, certainty)
+        if self.kind == "contrastive":
+            return (1 - energy / self.margin).clamp(0, 1)
+        return Chance()(energy, certainty) if self.kind == "calibrated" else None
 
 
 class HaltingNote(Loose):

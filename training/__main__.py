@@ -25,6 +25,7 @@ import torch
 
 from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load, save
+from ctm.notes import HaltingNote
 from ctm.stores import HubStore, Unavailable
 from ctm.stores.base import is_whole
 from ctm.thinkers import count_parameters
@@ -33,7 +34,7 @@ from inference.history import History
 from inference.parsing import parse
 from inference.policies import Policy
 from training.card import title_of, write_card
-from training.config import FinishConfig, PublishConfig, RunConfig, read_recipe
+from training.config import FinishConfig, LossConfig, PublishConfig, RunConfig, read_recipe
 from training.endings import explain
 from training.energies import Kind, Meaning
 from training.estimate import estimate
@@ -43,18 +44,18 @@ from training.evaluation import (
     curves_of,
     in_batches,
     rank_correlation,
+    reliability,
     split_batches,
     summarise,
-    without_repeats,
 )
-from training.fitting import fit_energy, with_energy_head
+from training.fitting import fit_energy, fitting_batches, with_energy_head
 from training.loop import train
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
 from training.saving import energy_note
 from training.tasks import Task, task_of
-from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch, generator_for
+from training.tasks.base import CALIBRATION, TRAIN, VALIDATION
 
 UNTIL_THE_END = 1_000_000
 
@@ -115,9 +116,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("checkpoint", type=Path)
     command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
-    command.add_argument(
-        "--loss", choices=get_args(Kind), help="what it is to mean (default: what it means, or calibrated)"
-    )
+    command.add_argument("--loss", choices=get_args(Kind), help="what it is to mean (default: what it means, or wait)")
     command.add_argument("--margin", type=float, help="contrastive: energy that wrong answers are pushed above")
     command.add_argument("--cost", type=float, help="value, hindsight: what a tick costs, in right answers")
     command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
@@ -249,11 +248,11 @@ def do_fit(args: argparse.Namespace) -> None:
     checkpoint = load(args.checkpoint)
     task = task_of(checkpoint.task, checkpoint.machine.config.published())
     known = checkpoint.halting.get("energy", {})
-    kind = args.loss or known.get("kind", "calibrated")
+    kind = args.loss or known.get("kind", LossConfig().energy)
     machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind"))
     given = {name: told for name in ("margin", "cost") if (told := getattr(args, name)) is not None}
     meaning = Meaning(**({name: known[name] for name in ("margin", "cost") if name in known} | given))
-    batches = in_batches(drawn(task, VALIDATION, args.samples))
+    batches = fitting_batches(task, args.samples)
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
     halting = {
         "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, args.tolerance)
@@ -284,7 +283,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
             held_out = ", ".join(split for split in task.splits if split != TRAIN)
             raise ValueError(f"--split must be one of {held_out}: got {args.split}.")
         batches, split = split_batches(task, args.split, MOST_SAMPLES), args.split
-    print(json.dumps(measure(checkpoint.machine, task, split, batches, policy)))
+    print(json.dumps(measure(checkpoint.machine, task, split, batches, policy, checkpoint.halting)))
 
 
 def finish(folder: RunFolder, out: Path | None) -> None:
@@ -298,11 +297,8 @@ def finish(folder: RunFolder, out: Path | None) -> None:
     if config.loss.energy != "none":
         fitted = None
         if config.finish.fit_samples:
-            batches = in_batches(drawn(task, VALIDATION, config.finish.fit_samples))
-            fitted = fit_energy(
-                machine, task.reading, batches, config.loss.energy, config.loss.meaning, config.finish.fit_steps,
-                config.train.seed,
-            )  # fmt: skip
+            batches, meant = fitting_batches(task, config.finish.fit_samples), (config.loss.energy, config.loss.meaning)
+            fitted = fit_energy(machine, task.reading, batches, *meant, config.finish.fit_steps, config.train.seed)
         halting["energy"] = energy_note(config.loss.energy, config.loss.meaning, fitted)
     halting |= rules_of(machine, task, config.finish.tolerance)
     whole = completed(machine, task, halting, training_note(config, folder, steps[-1]))
@@ -318,7 +314,7 @@ def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: d
     policy = default_policy(halting)
     held_out = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
     evaluations = [
-        measure(machine, task, split, split_batches(task, split, MOST_SAMPLES), policy) for split in held_out
+        measure(machine, task, split, split_batches(task, split, MOST_SAMPLES), policy, halting) for split in held_out
     ]
     metrics = {"date": datetime.date.today().isoformat(), "evaluations": evaluations, "training": training}
     parameters = count_parameters(machine.config, machine.in_features)
@@ -327,8 +323,8 @@ def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: d
     return Checkpoint(machine, task.describe(), halting, metrics, card)
 
 
-def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[str, Any]:
-    """Figures of a machine on held-out samples, halted by a policy."""
+def measure(machine, task: Task, split: str, batches, policy: Policy, halting: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a machine on held-out samples, halted by a policy; `halting` tells what its energy stands for."""
     curves = curves_of(machine, task.reading, batches, policy.signals)
     played = replay(policy, History.of(curves), curves.right)
     figures = summarise(curves)
@@ -340,9 +336,18 @@ def measure(machine, task: Task, split: str, batches, policy: Policy) -> dict[st
         "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
         "figures": {} if task.shape().spoken else task.figures(chosen, curves.targets),
         "spearman": rank_correlation(played.ticks, curves.difficulty),
-        "by_difficulty": by_difficulty(curves, played),
+        "by_difficulty": by_difficulty(curves, played), "reliability": believed(curves, played, halting),
         "date": datetime.date.today().isoformat(),
     }  # fmt: skip
+
+
+def believed(curves: Curves, played: Replay, halting: dict[str, Any]) -> dict[str, Any] | None:
+    """How far the chance to be right that comes with an answer can be believed; None where none comes with it."""
+    note, ticks = HaltingNote.model_validate(halting).energy, played.answer_tick.unsqueeze(1) - 1
+    if curves.energy is None:
+        return None
+    chance = note.p_correct(curves.energy, curves.certainty.mean(1))
+    return None if chance is None else reliability(chance.gather(1, ticks).squeeze(1), played.right)
 
 
 def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | float]]:
@@ -372,11 +377,6 @@ def default_policy(halting: dict[str, Any]) -> Policy:
     """The checkpoint's own rule; to the last tick where it has none."""
     rule = halting.get("policies", {}).get(halting.get("default"))
     return parse(rule["policy"]) if rule else parse(f"ticks={UNTIL_THE_END - 1}")
-
-
-def drawn(task: Task, split: str, count: int) -> Batch:
-    """Samples of a split with a fixed seed, none twice."""
-    return without_repeats(task.draw(split, count, generator_for("fit", split)))
 
 
 def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:

@@ -36,8 +36,9 @@ class LossConfig(Settings):
         description="structured answers: learn only this many positions past the longest right beginning",
     )
     energy: Literal[Kind, "none"] = Field(
-        "calibrated",
-        description="what the energy means: -logit P(right), the fork's contrastive energy, or another; none: no energy",
+        "wait",
+        description="what the energy means: what waiting wins (wait), -logit P(right) (calibrated), the fork's (contrastive), "
+        "or another; none: no energy",
     )
     energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
     margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")

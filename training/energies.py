@@ -1,13 +1,13 @@
 """What an energy is trained to mean. Each kind is a loss over all ticks of a thought; whatever it means, low says: stop here.
 
-calibrated    E = -logit P(right now)                                        the default
+calibrated    E = -logit P(right now)
 contrastive   the energy-halting fork's: E = m * P(wrong), margin m
 balanced      contrastive with m = 1, right and wrong answers weighing the same
 ranked        calibrated, and right answers below wrong ones, within a thought and within a tick
 hazard        the logit of not yet having settled on the right answer, given that it had not before
 hindsight     the logit of doing better later by more than the ticks cost, knowing how the thought goes on
 wait          the logit of what a tick of waiting wins: one right answer, shared out among the ticks until it comes; nothing
-              where the answer is right now or never again
+              where the answer is right now or never again; the default: low also where thinking on is in vain
 gain          the logit of the next tick lowering the answer's loss (Zhu et al. 2025, arXiv 2510.25741, stage II)
 value         what going on is worth: the gain of stopping where the energy itself would stop, less what its ticks cost
               (optimal stopping, Longstaff and Schwartz 2001); worth nothing below 0
@@ -165,8 +165,8 @@ assert LOSSES.keys() == set(get_args(Kind))
 
 
 def energy_when_sure(kind: str, margin: float) -> float | None:
-    """The energy below which figures of a training take a machine to halt: where an answer is right with probability 0.95, or
-    where going on is worth nothing."""
+    """The energy below which figures of a training take a machine to halt: where an answer is right with probability 0.95,
+    where a tick of waiting wins less than the rest of that, or where going on is worth nothing."""
     sure = -math.log(SURE / (1 - SURE))
-    known = {"calibrated": sure, "ranked": sure, "contrastive": (1 - SURE) * margin, "balanced": 1 - SURE}
+    known = {"calibrated": sure, "ranked": sure, "wait": sure, "contrastive": (1 - SURE) * margin, "balanced": 1 - SURE}
     return None if kind == "none" else known.get(kind, 0.0)

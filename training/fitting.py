@@ -4,6 +4,7 @@ A head trained beside the trunk sees hardly any mistakes once the trunk knows it
 So it is fitted again on validation samples: what it looks at is worked out once, then only the head learns.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
+from ctm.notes import Chance
 from ctm.types import may_answer
 from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
+from training.evaluation import in_batches, without_repeats
 from training.reading import Reading
-from training.tasks.base import Batch
+from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
 HELD_BACK = (
     0.2  # share of the samples that decides when to stop fitting, and what the energy says of the chance to be right
@@ -30,6 +33,7 @@ class Felt:
     """What an energy head looks at, of n samples at every tick, and what is known of their answers."""
 
     seen: Float[Tensor, "n T F"]
+    certainty: Float[Tensor, "n T"]  # mean over the answer's positions
     right: Bool[Tensor, "n T"]
     counts: Bool[Tensor, "n T"]
     losses: Float[Tensor, "n T"] | None
@@ -39,6 +43,12 @@ class Felt:
 
     def energies(self, head: nn.Sequential, rows: Tensor | slice) -> Float[Tensor, "B T"]:
         return head(self.seen[rows]).squeeze(-1)
+
+
+def fitting_batches(task: Task, count: int) -> list[Batch]:
+    """Validation samples to fit an energy on, drawn with a fixed seed, none twice; pictures are moved as in training, as of
+    those that are there too few are mistaken."""
+    return in_batches(without_repeats(task.draw(VALIDATION, count, generator_for("fit", VALIDATION))))
 
 
 def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
@@ -70,8 +80,8 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
         seed: draws minibatches.
 
     Returns:
-        What was measured: samples, share of right answers, held-back loss before and after; and `chance`, the two numbers a, b
-        of P(right) = 1 / (1 + exp(a E + b)) on held-back samples (Platt 1999).
+        What was measured: samples, share of right answers, held-back loss before and after; and the chance to be right that
+        the energy stands for, found on held-back samples. An energy that is to be a logit becomes one (Platt 1999).
     """
     count = len(felt.seen)
     back = max(1, int(count * HELD_BACK))
@@ -99,14 +109,14 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
             least, best = now, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(best)
     with torch.no_grad():
-        scale, shift = chance_of(felt.energies(head, slice(0, back)), felt.truth(slice(0, back)), meaning)
+        chance = chance_of(felt, felt.energies(head, slice(0, back)), kind not in IS_A_LOGIT, meaning)
         if kind in IS_A_LOGIT:
-            head[2].weight.mul_(scale)
-            head[2].bias.mul_(scale).add_(shift)
-            scale, shift = 1.0, 0.0
+            head[2].weight.mul_(chance.energy)
+            head[2].bias.mul_(chance.energy).add_(chance.bias)
+            chance = Chance()
     scaling.into(head)
     right = felt.right[felt.counts].float().mean().item()
-    return {"n": count, "right": right, "loss_before": before, "loss_after": least, "chance": [scale, shift]}
+    return {"n": count, "right": right, "loss_before": before, "loss_after": least, "chance": chance.model_dump()}
 
 
 @dataclass(frozen=True)
@@ -135,40 +145,55 @@ def standardised(felt: Felt, back: int) -> tuple[Felt, Scaling]:
     return replace(felt, seen=(felt.seen - scaling.mean) / scaling.spread), scaling
 
 
-def chance_of(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> tuple[float, float]:
-    """What energies say of the chance to be right: a and b of 1 / (1 + exp(a E + b)), a above 0, by Newton's method."""
-    which = torch.ones_like(truth.right) if truth.counts is None else truth.counts
-    inputs = torch.stack((energies[which], torch.ones_like(energies[which])), 1).double()
-    labels = (~truth.right[which]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
-    found = torch.tensor([1.0, 0.0], dtype=torch.double)
+def chance_of(felt: Felt, energies: Float[Tensor, "back T"], by_certainty: bool, meaning: Meaning) -> Chance:
+    """What energies of the first samples say of the chance to be right, with or without the certainty beside them.
+
+    An energy alone that is higher where answers are right is no logit of anything: then nothing is changed.
+    """
+    back = len(energies)
+    counts = felt.counts[:back]
+    known = [energies[counts], torch.ones_like(energies[counts])]
+    known += [felt.certainty[:back][counts]] if by_certainty else []
+    wrong = (~felt.right[:back][counts]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
+    found = logistic(torch.stack(known, 1).double(), wrong)
+    if not all(map(math.isfinite, found)) or not (by_certainty or found[0] > 0):
+        return Chance()
+    return Chance(energy=found[0], bias=found[1], certainty=found[2] if by_certainty else 0.0)
+
+
+def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[float]:
+    """Weights of the logistic regression of labels in [0, 1] on inputs, by Newton's method."""
+    found = torch.zeros(inputs.size(1), dtype=torch.double)
     for _ in range(50):
-        wrong = torch.sigmoid(inputs @ found)
-        slope = inputs.T @ (wrong - labels) / len(labels)
-        bend = (inputs.T * (wrong * (1 - wrong)).clamp(min=1e-9)) @ inputs / len(labels) + 1e-9 * torch.eye(2)
+        said = torch.sigmoid(inputs @ found)
+        slope = inputs.T @ (said - labels) / len(labels)
+        bend = (inputs.T * (said * (1 - said)).clamp(min=1e-9)) @ inputs / len(labels) + 1e-9 * torch.eye(len(found))
         step = torch.linalg.solve(bend, slope)
-        found = found - step * (1 / step.norm().clamp(min=1))
-    return (found[0].item(), found[1].item()) if found[0] > 0 and found.isfinite().all() else (1.0, 0.0)
+        found = found - step * (10 / step.norm().clamp(min=10))
+    return found.tolist()
 
 
 @torch.no_grad()
 def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
     """Think about all samples, and keep what an energy head looks at."""
     machine.eval()
-    seen, rights, counts, losses = [], [], [], []
+    seen, certainties, rights, counts, losses = [], [], [], [], []
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
-        felt, answers = [], []
+        felt, certain, answers = [], [], []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             felt.append(machine.felt(state.latent.T, output.certainty.T).T)
+            certain.append(output.certainty.mean(1))
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
         seen += torch.stack(felt, 1)
+        certainties += torch.stack(certain, 1)
         rights += reading.right(logits, batch.targets)
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
         losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
     # What a thought lacks of the longest one does not count.
-    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, rights, counts, losses)]
+    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, certainties, rights, counts, losses)]
     return Felt(*padded)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load_weights
+from ctm.notes import Chance
 from training.config import RunConfig
 from training.energies import IS_A_LOGIT, Meaning
 from training.runs import RunFolder
@@ -65,17 +66,16 @@ def energy_note(kind: str, meaning: Meaning, fitted: dict[str, Any] | None = Non
         kind, meaning: what it was trained for.
         fitted: what fitting it measured, if it was fitted.
     """
-    note: dict[str, Any] = {"kind": kind} | ({} if fitted is None else {"fitted_on": {"split": VALIDATION, **fitted}})
+    note: dict[str, Any] = {"kind": kind}
     if kind == "contrastive":
-        return note | {"margin": meaning.margin, "p_correct": "1 - energy / margin"}
-    if kind in IS_A_LOGIT:
-        return note | {"p_correct": "1 / (1 + exp(energy))"}
+        note |= {"margin": meaning.margin, "p_correct": "1 - energy / margin"}
     if kind in ("value", "hindsight"):
         note |= {"cost": meaning.cost}
-    if fitted is not None:
-        scale, shift = fitted["chance"]
-        note |= {"chance": fitted["chance"], "p_correct": f"1 / (1 + exp({scale:.4g} * energy + {shift:.4g}))"}
-    return note
+    measured = dict(fitted or {})
+    chance = measured.pop("chance", Chance().model_dump() if kind in IS_A_LOGIT else None)
+    if chance is not None:
+        note |= {"chance": chance, "p_correct": str(Chance(**chance))}
+    return note | ({"fitted_on": {"split": VALIDATION, **measured}} if measured else {})
 
 
 def load_newest(folder: RunFolder, machine: Thinker) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ctm.checkpoint import Checkpoint
+from ctm.notes import HaltingNote
 from inference import Recorder, parse
 from inference.policies import (
     AnyOf,
@@ -23,7 +24,6 @@ from inference.policies import (
     SignalAbove,
 )
 from inference.together import Thought
-from training.energies import IS_A_LOGIT
 from training.tasks import Task
 from training.tasks.base import Answer, Given
 
@@ -66,16 +66,6 @@ def summary_of(metrics: dict[str, Any]) -> str:
     )
 
 
-def p_correct(energy: np.ndarray, note: dict[str, Any]) -> np.ndarray | None:
-    """The probability of being right that an energy stands for; None where it stands for none."""
-    kind, chance = note.get("kind", "calibrated"), note.get("chance")
-    if kind == "contrastive":
-        return np.clip(1 - energy / note.get("margin", 1.0), 0, 1)
-    if kind in IS_A_LOGIT:
-        chance = [1.0, 0.0]
-    return None if chance is None else 1 / (1 + np.exp(np.clip(chance[0] * energy + chance[1], -500, 500)))
-
-
 def record_of(
     name: str,
     checkpoint: Checkpoint,
@@ -94,8 +84,8 @@ def record_of(
     answer = said[tick - 1]
     sure = probabilities[:tick] if task.shape().spoken else probabilities[tick - 1 : tick]
     energy = np.array(recorder.energy) if recorder.energy else None
-    chance = p_correct(energy, checkpoint.halting.get("energy", {})) if energy is not None else None
     certainty = np.stack(recorder.certainty).mean(1)
+    chance = None if energy is None else p_correct(checkpoint.halting, energy, certainty)
     labels = task.labels()
     record = {
         "id": uuid.uuid4().hex[:8],
@@ -125,6 +115,13 @@ def record_of(
     }
     record["sentence"] = sentence(answer.sentence, record, chance)
     return record
+
+
+def p_correct(halting: dict[str, Any], energy: np.ndarray, certainty: np.ndarray) -> np.ndarray | None:
+    """The chance of being right that a checkpoint's energy stands for; None where it stands for none."""
+    note = HaltingNote.model_validate(halting).energy
+    chance = note.p_correct(torch.from_numpy(energy), torch.from_numpy(certainty))
+    return None if chance is None else chance.numpy()
 
 
 def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> str:

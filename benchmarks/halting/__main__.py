@@ -19,11 +19,10 @@ import torch
 from benchmarks.halting.compare import compare
 from benchmarks.halting.figures import write_figures
 from benchmarks.halting.summary import summarise
-from benchmarks.halting.trunks import KEPT, ROOT, Trunk, trunks
+from benchmarks.halting.trunks import KEPT, ROOT, VERSION, Trunk, trunks
 from benchmarks.tick import processor
 
 TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
-VERSION = 1  # of what is measured: figures that an older version kept are measured again
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def middle(each: list[Any]) -> Any:
 def believed(head: Head, test: Thoughts) -> dict[str, Any]:
     """How far the chance to be right that a head says can be believed, over all ticks at which an answer counts."""
     counts = test.curves.counts
-    return reliability(head.p_right(head.energies(test.felt))[counts], test.curves.right[counts])
+    return reliability(head.p_right(test.felt)[counts], test.curves.right[counts])
 
 
 def read_outs(head: Head, test: Thoughts) -> dict[str, float]:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from benchmarks.halting.trunks import Thoughts
+from benchmarks.halting.trunks import FINISH, Thoughts
+from ctm.notes import Chance
 from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
 from inference.frontiers import Family, fixed, of_rule, of_score, oracle
@@ -22,12 +23,12 @@ from training.energies import Kind, Meaning
 from training.fitting import Felt, fit_head
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-STEPS, HIDDEN = 1_500, 64
+HIDDEN = 64
 BY_ANSWER = {  # certainty is one minus entropy: BranchyNet's rule, too
     form[:-1]: THRESHOLDS[form] for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
 FORK = Meaning(margin=5.0)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
-SHIPPED = "calibrated"
+SHIPPED = "wait"
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,21 @@ class Head:
     kind: str
     seed: int
     net: nn.Sequential
-    chance: tuple[float, float]  # a, b of P(right) = 1 / (1 + exp(a E + b))
+    chance: Chance
 
     @torch.no_grad()
     def energies(self, felt: Felt) -> Float[Tensor, "n T"]:
         return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.seen)).split(512)])
 
-    def p_right(self, energies: Float[Tensor, "n T"]) -> Float[Tensor, "n T"]:
-        return torch.sigmoid(-(self.chance[0] * energies + self.chance[1]))
+    def p_right(self, felt: Felt) -> Float[Tensor, "n T"]:
+        return self.chance(self.energies(felt), felt.certainty)
 
 
 def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
     torch.manual_seed(seed)
     net = make_energy_head(felt.seen.size(2), HIDDEN)
-    noted = fit_head(net, felt, kind, meaning or Meaning(), STEPS, seed)
-    return Head(kind, seed, net, tuple(noted["chance"]))
+    noted = fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
+    return Head(kind, seed, net, Chance(**noted["chance"]))
 
 
 def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:

@@ -11,14 +11,17 @@ from safetensors.torch import load_file, save_file
 from ctm import Thinker
 from ctm.checkpoint import load
 from ctm.readout import SIGNALS
+from training.config import FinishConfig
 from training.evaluation import Curves, curves_of, split_batches
-from training.fitting import Felt, feel, with_energy_head
+from training.fitting import Felt, feel, fitting_batches, with_energy_head
 from training.tasks import Task, task_of
-from training.tasks.base import CALIBRATION, TEST, VALIDATION
+from training.tasks.base import VALIDATION
 
 ROOT = Path(__file__).parents[2]
+FINISH = FinishConfig()  # heads are fitted as `python -m training finish` fits them
+VERSION = 2  # of what is kept and measured: what an older version kept is worked out again
 KEPT = ROOT / "runs" / "halting"
-SAMPLES = {VALIDATION: 8_192, CALIBRATION: 4_096, TEST: 4_096}  # of splits that can be drawn without end
+MEASURED_ON = 4_096  # calibration and test samples, of splits that can be drawn without end
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,11 @@ def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
 
 def thoughts(trunk: Trunk, split: str) -> Thoughts:
     """What the trunk thinks about a split, from the file that keeps it."""
-    path = KEPT / f"{trunk.digest}-{split}.safetensors"
+    path = KEPT / f"{trunk.digest}-{split}-v{VERSION}.safetensors"
     if not path.is_file():
         machine, task = trunk.opened()
-        batches = split_batches(task, split, SAMPLES[split])
+        fits = split == VALIDATION
+        batches = fitting_batches(task, FINISH.fit_samples) if fits else split_batches(task, split, MEASURED_ON)
         curves = replace(curves_of(machine, task.reading, batches, frozenset(SIGNALS)), energy=None)
         keep(Thoughts(feel(machine, task.reading, batches), curves), path)
     return read(path)

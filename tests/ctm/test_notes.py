@@ -54,6 +54,8 @@ def test_what_is_not_there_is_empty(tmp_path):
         ("halting", {"energy": None}, "`energy`"),
         ("halting", {"energy": {"margin": 0}}, "`energy.margin`"),
         ("halting", {"energy": {"margin": "1"}}, "`energy.margin`"),
+        ("halting", {"energy": {"chance": [1.0, 0.0]}}, "`energy.chance`"),
+        ("halting", {"energy": {"chance": {"energy": "1"}}}, "`energy.chance.energy`"),
         ("metrics", {"evaluations": {}}, "`evaluations`"),
         ("metrics", {"evaluations": [{"split": "test"}]}, "`evaluations.0.n`"),
         (

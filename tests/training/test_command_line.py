@@ -40,7 +40,7 @@ def last_line(capsys) -> dict:
 def test_training_ends_in_a_whole_checkpoint(run):
     checkpoint = load(run / "checkpoint")
     assert checkpoint.task["task"] == "parity"
-    assert checkpoint.halting["energy"]["kind"] == "calibrated"
+    assert checkpoint.halting["energy"]["kind"] == "wait"
     assert checkpoint.halting["energy"]["fitted_on"]["split"] == "validation"
     assert all(parse(rule["policy"]) and rule["n"] > 0 for rule in checkpoint.halting["policies"].values())
     assert checkpoint.metrics["evaluations"][0]["split"] == "test"
@@ -54,6 +54,7 @@ def test_evaluate_prints_one_json_object_last(run, capsys):
     figures = last_line(capsys)
     assert figures.keys() >= EVALUATED
     assert figures["iterations"] == len(figures["accuracy_by_tick"]) == 4
+    assert sum(count for _, _, count in figures["reliability"]["bins"]) == figures["n"]
     assert figures["accuracy_last"] == pytest.approx(figures["accuracy_by_tick"][-1], abs=1e-5)
     measured = load(run / "checkpoint").metrics["evaluations"][0]
     assert figures["accuracy_halted"] == measured["accuracy_halted"] and figures["n"] == measured["n"]

@@ -70,6 +70,17 @@ def test_p_correct_is_the_sigmoid_of_minus_energy(services):
     np.testing.assert_allclose(record["p_correct"], 1 / (1 + np.exp(record["energy"])), atol=2e-4)
 
 
+def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_path):
+    folder = make_checkpoint(tmp_path / "waiting", "parity")
+    note = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
+    (folder / "halting.json").write_text(json.dumps({"energy": note}))
+    record = services_over(tmp_path).think("waiting", "11", "ticks=3")
+    expected = 1 / (1 + np.exp(0.5 * np.array(record["energy"]) - 3 * np.array(record["certainty"]) + 1))
+    np.testing.assert_allclose(record["p_correct"], expected, atol=2e-4)
+    (folder / "halting.json").write_text(json.dumps({"energy": {"kind": "wait"}}))
+    assert services_over(tmp_path).think("waiting", "11", "ticks=3")["p_correct"] is None
+
+
 def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
     folder = make_checkpoint(tmp_path / "old", "parity")
     note = json.loads((folder / "halting.json").read_text())
