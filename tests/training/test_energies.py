@@ -219,7 +219,7 @@ def test_the_chance_to_be_right_is_finite_where_nothing_is_wrong():
 
 
 def test_waiting_means_nothing_where_it_is_in_vain_and_the_chance_says_so():
-    """Half of the thoughts never come right and are never certain: little is won by going on, and they are known to be wrong."""
+    """Half of the thoughts never come right: little is won by going on, and they are known to be wrong all the same."""
     generator = torch.Generator().manual_seed(2)
     hopeless = torch.arange(600).unsqueeze(1) % 2 == 0
     right = (torch.arange(8) >= torch.randint(2, 7, (600, 1), generator=generator)) & ~hopeless
