@@ -14,9 +14,11 @@ from torch import Tensor
 
 from inference.calibration import answered, ends_of, ready
 from inference.history import History
+from inference.parsing import THRESHOLDS
 from inference.policies import Scored
 
 LEVELS = 400
+SHOWN = ("energy<", "certainty>", "certainty.min>")  # rules whose frontiers people are shown
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,33 @@ def levels_of(score: Float[Tensor, "n T"]) -> Float[Tensor, " k"]:
     ranks = torch.linspace(0, len(values) - 1, LEVELS).long()
     below = torch.nextafter(values[:1], torch.tensor(-torch.inf, dtype=values.dtype))
     return torch.cat((below, values[ranks].unique()))
+
+
+def frontiers_for(
+    history: History, right: Bool[Tensor, "n T"], spoken: int | None = None
+) -> dict[str, list[list[float]]]:
+    """What people are shown of every rule: corners of its frontier, each with mean ticks, accuracy and the threshold that gives
+    them (for fixed ticks and the oracle the tick). An answer that is said over the ticks has no thresholds."""
+    makes = {form[:-1]: THRESHOLDS[form] for form in SHOWN}
+    if history.energy is None:
+        del makes["energy"]
+    if history.certainty.size(2) == 1:
+        del makes["certainty.min"]  # which is the mean
+    budget = right.size(1)
+    found = {"fixed": corners_of(fixed(right), budget), "oracle": corners_of(oracle(right), budget)}
+    for name, make in {} if spoken else makes.items():
+        found[name] = corners_of(of_rule(make, history, right), budget, make(0.0).sign)
+    return found
+
+
+def corners_of(family: Family, budget: int, sign: int = 1) -> list[list[float]]:
+    """The corners of a family's frontier: mean ticks, accuracy, and the level or the number of the rule that gives them."""
+    levels = torch.arange(1, len(family.ticks) + 1) if family.levels is None else sign * family.levels
+    known = dict(
+        zip(zip(family.mean_ticks.tolist(), family.accuracy.tolist(), strict=True), levels.tolist(), strict=True)
+    )
+    corners = [point for point in family.frontier(budget).corners if point in known]
+    return [[round(x, 3), round(y, 5), float(f"{known[x, y]:.7g}")] for x, y in corners]
 
 
 def fixed(right: Bool[Tensor, "n T"]) -> Family:

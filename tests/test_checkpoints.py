@@ -7,8 +7,9 @@ import pytest
 
 from ctm.checkpoint import load
 from inference.parsing import parse
-from training.__main__ import main, measure
+from training.__main__ import main
 from training.evaluation import split_batches
+from training.finishing import measure
 from training.tasks import task_of
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
@@ -65,7 +66,14 @@ def test_figures_can_be_measured_again(name, capsys):
 def test_a_few_samples_give_about_the_stated_figure(name):
     checkpoint = load(FOLDER / name)
     task, stated = task_of(checkpoint.task), checkpoint.metrics["evaluations"][0]
-    found = measure(checkpoint.machine, task, "test", split_batches(task, "test", 128)[:1], parse(stated["policy"]))
+    found = measure(
+        checkpoint.machine,
+        task,
+        "test",
+        split_batches(task, "test", 128)[:1],
+        parse(stated["policy"]),
+        checkpoint.halting,
+    )
     share, n = stated["accuracy_halted"], found["n"]
     assert abs(found["accuracy_halted"] - share) <= 4 * (share * (1 - share) / n) ** 0.5 + 2 / n
 

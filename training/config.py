@@ -101,7 +101,7 @@ class FinishConfig(Settings):
     )
     fit_steps: int = Field(1_000, ge=1, le=1_000_000, description="optimiser steps of that fit")
     tolerance: float = Field(
-        0.002,
+        0.005,
         ge=0,
         le=1,
         description="accuracy that a halting threshold may lose against the most accurate one, on calibration samples",
