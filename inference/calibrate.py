@@ -1,25 +1,26 @@
 """Thresholds that keep a promise, for a checkpoint; like `training/__main__.py` it only puts parts together.
 
-python -m inference.calibrate CHECKPOINT [--risk 0.01] [--confidence 0.95] [--method ltt|crc] [--score energy] [--per-class]
+python -m inference.calibrate CHECKPOINT|hub:NAMESPACE/NAME [--out FOLDER] [--risk 0.01] [--confidence 0.95]
+                              [--method ltt|crc] [--score energy] [--per-class]
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import torch
 
-from ctm.checkpoint import Checkpoint, load, save
+from ctm.checkpoint import Checkpoint, save
 from inference.calibration import levels_of
 from inference.guarantees import Method, Promise, promised, promised_by_class
 from inference.history import History
 from inference.parsing import THRESHOLDS
 from inference.policies import SameAnswer, Scored
 from training.evaluation import MOST_SAMPLES, Curves, curves_of, split_batches
-from training.tasks import Task, task_of
+from training.opening import goes_to, opened, takes_checkpoint
+from training.tasks import Task
 from training.tasks.base import CALIBRATION, VALIDATION
 
 PATIENCE = "patience"
@@ -30,8 +31,8 @@ SCORES[PATIENCE] = lambda ticks: SameAnswer(int(ticks))
 def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     try:
-        found = calibrate(load(args.checkpoint), args)
-        save(found, args.out or args.checkpoint)
+        checkpoint, task = opened(args)
+        save(calibrate(checkpoint, task, args), goes_to(args))
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
 
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description="Choose the boldest threshold that loses at most so many answers by stopping early, on calibration samples "
         "that nothing else has seen, and write it into the checkpoint's halting.json.",
     )
-    made.add_argument("checkpoint", type=Path)
+    takes_checkpoint(made)
     made.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
     made.add_argument(
         "--confidence", type=float, default=0.95,
@@ -55,18 +56,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--score", choices=SCORES, default="energy", help="what is compared with the threshold")
     made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
     made.add_argument("--samples", type=int, default=MOST_SAMPLES, help="to draw, of splits without an end")
-    made.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
     return made
 
 
-def calibrate(checkpoint: Checkpoint, args: argparse.Namespace) -> Checkpoint:
+def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> Checkpoint:
     """The checkpoint with the promised rule among its policies.
 
     Raises:
         ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
     """
     machine = checkpoint.machine
-    task = task_of(checkpoint.task, machine.config.published())
     promise = Promise(args.risk, args.confidence, args.method)
     if args.score == "energy" and not machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")

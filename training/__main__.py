@@ -5,8 +5,8 @@ python -m training size configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finish RUN [--out FOLDER]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
-python -m training fit-energy CHECKPOINT [--loss KIND] [--out FOLDER] [--samples N] [--steps N]
-python -m training evaluate CHECKPOINT [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
+python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--loss KIND] [--out FOLDER] [--samples N] [--steps N]
+python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import get_args
 
 from ctm import Thinker
 from ctm.checkpoint import load, save
-from ctm.stores import HubStore, Unavailable
+from ctm.stores import HubStore, Unavailable, folder_of
 from ctm.stores.base import is_whole
 from ctm.thinkers import count_parameters
 from inference.parsing import parse
@@ -35,11 +35,11 @@ from training.evaluation import MOST_SAMPLES, in_batches, split_batches
 from training.finishing import completed, default_policy, finish, measure, rules_of
 from training.fitting import fit_energy, fitting_batches, with_energy_head
 from training.loop import train
+from training.opening import goes_to, opened, takes_checkpoint
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
 from training.saving import energy_note
-from training.tasks import task_of
 from training.tasks.base import TRAIN
 
 
@@ -97,8 +97,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "fit-energy", help="fit the energy head of a checkpoint, a new one if it has none, on validation samples"
     )
-    command.add_argument("checkpoint", type=Path)
-    command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
+    takes_checkpoint(command)
     command.add_argument("--loss", choices=get_args(Kind), help="what it is to mean (default: what it means, or wait)")
     command.add_argument("--margin", type=float, help="contrastive: energy that wrong answers are pushed above")
     command.add_argument("--cost", type=float, help="value, hindsight: what a tick costs, in right answers")
@@ -110,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     command.set_defaults(run_command=do_fit)
     command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
-    command.add_argument("checkpoint", type=Path)
+    takes_checkpoint(command)
     command.add_argument("--split", default="test", help="a held-out split of the task")
     command.add_argument("--data", type=Path, help="parquet file with `image` and `label` columns, instead of a split")
     command.add_argument("--policy", help="halting rule, e.g. 'energy<-3' (default: the checkpoint's own)")
@@ -185,12 +184,7 @@ def telling(folder: RunFolder) -> Iterator[None]:
 
 def beginning(name: str, folder: RunFolder | None) -> Thinker:
     """The machine that `init_from` names; only its weights and config are read. `folder` notes which it was."""
-    if name.startswith("hub:"):
-        store = HubStore()
-        about = store.describe(name.removeprefix("hub:"))
-        path, name = store.fetch(about.name), f"hub:{about.name}"
-    else:
-        path = Path(name)
+    path, name = folder_of(name)
     machine = load(path).machine
     if folder is not None:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -228,8 +222,7 @@ def do_publish(args: argparse.Namespace) -> None:
 
 
 def do_fit(args: argparse.Namespace) -> None:
-    checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint.task, checkpoint.machine.config.published())
+    checkpoint, task = opened(args)
     known = checkpoint.halting.get("energy", {})
     kind = args.loss or known.get("kind", LossConfig().energy)
     machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind"))
@@ -240,13 +233,12 @@ def do_fit(args: argparse.Namespace) -> None:
     halting = {
         "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, args.tolerance)
     }  # fmt: skip
-    save(replace(checkpoint, machine=machine, halting=halting), args.out or args.checkpoint)
+    save(replace(checkpoint, machine=machine, halting=halting), goes_to(args))
     print(json.dumps(fitted))
 
 
 def do_evaluate(args: argparse.Namespace) -> None:
-    checkpoint = load(args.checkpoint)
-    task = task_of(checkpoint.task, checkpoint.machine.config.published())
+    checkpoint, task = opened(args)
     policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
     if args.save:
         if args.policy or args.data or "training" not in checkpoint.metrics:
@@ -254,7 +246,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
                 "--save measures a checkpoint that was trained here, as it is: give no --policy, no --data."
             )
         whole = completed(checkpoint.machine, task, checkpoint.halting, checkpoint.metrics["training"])
-        save(whole, args.checkpoint)
+        save(whole, goes_to(args))
         print(json.dumps(whole.metrics["evaluations"]))
         return
     if args.data:
