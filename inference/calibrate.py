@@ -31,8 +31,8 @@ SCORES[PATIENCE] = lambda ticks: SameAnswer(int(ticks))
 def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     try:
-        checkpoint, task = opened(args)
-        save(calibrate(checkpoint, task, args), goes_to(args))
+        out, (checkpoint, task) = goes_to(args), opened(args)
+        save(calibrate(checkpoint, task, args), out)
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
 

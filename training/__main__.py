@@ -222,7 +222,7 @@ def do_publish(args: argparse.Namespace) -> None:
 
 
 def do_fit(args: argparse.Namespace) -> None:
-    checkpoint, task = opened(args)
+    out, (checkpoint, task) = goes_to(args), opened(args)
     known = checkpoint.halting.get("energy", {})
     kind = args.loss or known.get("kind", LossConfig().energy)
     machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind"))
@@ -233,20 +233,21 @@ def do_fit(args: argparse.Namespace) -> None:
     halting = {
         "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, args.tolerance)
     }  # fmt: skip
-    save(replace(checkpoint, machine=machine, halting=halting), goes_to(args))
+    save(replace(checkpoint, machine=machine, halting=halting), out)
     print(json.dumps(fitted))
 
 
 def do_evaluate(args: argparse.Namespace) -> None:
+    out = goes_to(args) if args.save else None
     checkpoint, task = opened(args)
     policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
-    if args.save:
+    if out:
         if args.policy or args.data or "training" not in checkpoint.metrics:
             raise ValueError(
                 "--save measures a checkpoint that was trained here, as it is: give no --policy, no --data."
             )
         whole = completed(checkpoint.machine, task, checkpoint.halting, checkpoint.metrics["training"])
-        save(whole, goes_to(args))
+        save(whole, out)
         print(json.dumps(whole.metrics["evaluations"]))
         return
     if args.data:

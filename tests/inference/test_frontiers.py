@@ -1,5 +1,6 @@
 """What rules can buy, beside what is worked out by hand and by replaying every level."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.calibration import replay
-from inference.frontiers import Family, Frontier, at_random, fixed, of_rule, of_score, oracle
+from inference.frontiers import Family, Frontier, at_random, fixed, frontiers_for, of_rule, of_score, oracle
 from inference.history import History
+from inference.parsing import parse
 from inference.policies import CertaintyAbove, EnergyBelow
 
 RIGHT = torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
@@ -87,3 +89,15 @@ def test_what_may_not_be_answered_is_no_level():
     score = torch.tensor([[-torch.inf, 0.3, 0.5], [-torch.inf, -torch.inf, 0.4]])
     family = of_score(score, torch.tensor([2, 3]), torch.ones(2, 3).bool())
     assert family.ticks.tolist() == [[2, 3], [3, 3], [3, 3], [3, 3]]
+
+
+def test_what_people_are_shown_is_what_each_threshold_does():
+    history, right = thoughts(300, 6)
+    found = frontiers_for(history, right)
+    assert found.keys() == {"fixed", "oracle", "energy", "certainty"}, "one position: the least certain is the mean"
+    for form in ("energy<", "certainty>", "ticks="):
+        for ticks, accuracy, threshold in found["fixed" if form == "ticks=" else form[:-1]]:
+            played = replay(parse(f"{form}{threshold:.10g}"), history, right)
+            assert (played.mean_ticks, played.accuracy) == pytest.approx((ticks, accuracy), abs=0.02)
+    assert frontiers_for(history, right, spoken=3).keys() == {"fixed", "oracle"}
+    assert "energy" not in frontiers_for(replace(history, energy=None), right)
