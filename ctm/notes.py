@@ -9,7 +9,7 @@ Files from elsewhere may hold anything, so what the rest of the code relies on i
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -33,8 +33,37 @@ class TaskNote(Loose):
     labels: list[str] = Field([], max_length=100_000)
 
 
+class PromiseNote(Loose):
+    risk: float = Field(gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    method: str = Field("ltt", max_length=20)
+    score: str = Field("energy", max_length=100)
+    per_class: bool = False
+
+    @property
+    def sure(self) -> str:
+        return "on average" if self.method == "crc" else f"with {100 * self.confidence:.3g} % confidence"
+
+
 class RuleNote(Loose):
+    """A rule, and what it did to the calibration samples that its threshold was chosen on."""
+
     policy: str = Field(max_length=500)
+    accuracy: float | None = Field(None, ge=0, le=1)
+    mean_ticks: float | None = Field(None, ge=0)
+    n: int | None = Field(None, ge=0)
+    promise: PromiseNote | None = None
+
+    def says(self) -> str:
+        """What it promises and what is known of it, in sentences; empty if nothing is."""
+        said = []
+        if self.promise and self.n is not None:
+            risk, sure = f"{100 * self.promise.risk:.3g} %", self.promise.sure
+            said.append(f"At most {risk} of answers lost by stopping early, {sure}, on data like these {self.n:,} samples.")
+        if self.accuracy is not None and self.mean_ticks is not None and self.n is not None:
+            right = f"{self.accuracy:.1%} right in {self.mean_ticks:.1f} ticks on average"
+            said.append(f"There: {right}." if self.promise else f"On {self.n:,} calibration samples: {right}.")
+        return " ".join(said)
 
 
 class Chance(Loose):
@@ -66,10 +95,39 @@ class EnergyNote(Loose):
         return Chance()(energy, certainty) if self.kind == "calibrated" else None
 
 
+Corner = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class FrontiersNote(Loose):
+    """What every threshold of a rule gives: mean ticks, accuracy and the threshold, from the boldest to the most accurate."""
+
+    split: str = Field("calibration", max_length=100)
+    n: int = Field(ge=0)
+    rules: dict[str, Annotated[list[Corner], Field(max_length=2_000)]] = Field({}, max_length=20)
+
+
 class HaltingNote(Loose):
     energy: EnergyNote = Field(default_factory=lambda: EnergyNote.model_validate({}))
     policies: dict[str, RuleNote] = Field({}, max_length=100)
     default: str | None = None
+    frontiers: FrontiersNote | None = None
+
+
+class MeasuredRule(Loose):
+    """What a rule does to held-out samples, and the share of answers that it loses by stopping early."""
+
+    accuracy: float
+    mean_ticks: float
+    lost: float
+
+
+class ReliabilityNote(Loose):
+    """How far the chance to be right can be believed; each bin: mean chance, share of right answers, samples."""
+
+    ece: float
+    brier: float
+    nll: float
+    bins: list[Corner] = Field([], max_length=1_000)
 
 
 class EvaluationNote(Loose):
@@ -79,6 +137,8 @@ class EvaluationNote(Loose):
     accuracy_by_tick: list[float] = Field([], max_length=100_000)
     accuracy_halted: float
     mean_ticks: float
+    rules: dict[str, MeasuredRule] = Field({}, max_length=100)
+    reliability: ReliabilityNote | None = None
 
 
 class MetricsNote(Loose):

@@ -93,6 +93,7 @@ def training_knows_ctm_only(sources):
 )
 def screens_go_through_services(sources):
     doors = ("ui/services.py", "ui/models.py", "ui/downloads.py", "ui/records.py")  # the services and their parts
+    doors += ("ui/halting.py",)  # which reads what checkpoints say of their rules
     doors += ("ui/access.py", "ui/gates.py")  # who may train, asked of the Hub's accounts
     doors += ("ui/site.py",)  # puts all of them together
     doors += (

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from ctm.config import backbone_of, kind_of
+from ctm.notes import RuleNote
 
 PICTURE = "accuracy.png"
 KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
@@ -190,20 +191,12 @@ def difficulty(metrics: dict[str, Any]) -> str:
     )
 
 
-def evidence_of(rule: dict[str, Any]) -> str:
-    """What a rule's threshold rests on."""
-    if promise := rule.get("promise"):
-        return f"{promise['lost']} answers lost by stopping early, {promise['allowed']} allowed by the promise"
-    return f"best fixed tick: {rule['best_fixed_accuracy']:.2%} at {rule['best_fixed_tick']}"
-
-
 def halting_section(halting: dict[str, Any]) -> str:
     if not halting.get("policies"):
         return ""
     meaning = halting.get("energy", {}).get("p_correct")
     lines = [
-        f"- **{name}**: `{rule['policy']}`; on {rule['n']:,} calibration samples {rule['accuracy']:.2%} right in "
-        f"{rule['mean_ticks']:.1f} ticks ({evidence_of(rule)})"
+        f"- **{name}**: `{rule['policy']}`. {RuleNote.model_validate(rule).says()}"
         for name, rule in halting["policies"].items()
     ]
     energy = (

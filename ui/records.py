@@ -26,31 +26,12 @@ from inference.policies import (
 from inference.together import Thought
 from training.tasks import Task
 from training.tasks.base import Answer, Given
+from ui.halting import NEVER, promise_of
 
-TO_THE_END = "to the last tick"
 LIKELIEST = 8  # of many classes, those are kept that are among so many likeliest at some tick
 FEW = 12  # classes of which all are kept
 TOP = 5  # likeliest classes that a program is told
 MOST_NEURONS = 512  # that are kept; a screen has no more rows for them
-
-
-def policies_of(halting: dict[str, Any], iterations: int) -> dict[str, str]:
-    """Policies a person can pick, by name, the default first."""
-    measured, default = halting.get("policies", {}), halting.get("default")
-    names = sorted(measured, key=lambda name: name != default)
-    to_the_end = {TO_THE_END: f"ticks={iterations}"}
-    picked = {f"{NAMES.get(name, name)}": measured[name]["policy"] for name in names}
-    picked = picked or to_the_end  # where nothing was measured, nothing is known of when it is safe to stop
-    same = {} if "said" in measured else {"the same answer three times": "same=3"}  # silence is no answer
-    return picked | same | to_the_end
-
-
-NAMES = {
-    "energy": "energy is low",
-    "certainty": "certainty is high",
-    "certainty of the least certain position": "every position is certain",
-    "said": "all of it is said",
-}
 
 
 def summary_of(metrics: dict[str, Any]) -> str:
@@ -97,6 +78,7 @@ def record_of(
         "listening": read.shown.get("listening", 0),
         "halted_by": verdict.halted_by[0],
         "policy": str(rule),
+        "promise": promise_of(checkpoint.halting, str(rule)),
         "answer": answer.value,
         "label": answer.label,
         "probability": float(sure.max(2).prod()),
@@ -135,7 +117,7 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     if most == 1:
         return f"{said} ({sure}). It answers at once, in a single tick."
     saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
-    if record["halted_by"] == "budget" and re.fullmatch(r"ticks=\d+", record["policy"]):
+    if record["halted_by"] == "budget" and re.fullmatch(rf"ticks=\d+|{NEVER}", record["policy"]):
         end = f"It thought to the last tick, {most}; the best of them, tick {tick}, answers."
     elif record["halted_by"] == "budget":
         end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
@@ -186,7 +168,7 @@ def halting_lines(policy: Policy) -> list[tuple[str, float]]:
     match policy:
         case EnergyBelow(threshold):
             return [("energy", threshold)]
-        case CertaintyAbove(threshold, "mean"):
+        case CertaintyAbove(threshold, "mean") if threshold < 1:
             return [("certainty", threshold)]
         case AnyOf(policies):
             return [line for part in policies for line in halting_lines(part)]

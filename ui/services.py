@@ -18,9 +18,10 @@ from ctm.config import most_ticks
 from inference import parse
 from inference.together import MOST, Together
 from training.tasks import Task
+from ui.halting import Offer, halting_view, offers_of
 from ui.models import PURPOSE, Models, split, task_for
 from ui.pictures import address_of, read_picture
-from ui.records import policies_of, record_of, summary_of
+from ui.records import record_of, summary_of
 
 KEPT_IN_MEMORY = 8
 MOST_IN_MEMORY = 3 * 2**30  # bytes of weights
@@ -40,7 +41,7 @@ class CheckpointInfo:
     pad: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
     hint: str
     examples: list[Any]
-    policies: dict[str, str]  # name for people -> policy text; the default first
+    offers: dict[str, Offer]  # halting rules by their names for people; the default first
     iterations: int
     summary: str  # one line: what was measured
 
@@ -84,9 +85,14 @@ class Services:
         iterations = most_ticks(told["config"])
         return CheckpointInfo(
             name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, pad=task.pad,
-            hint=task.hint, examples=task.examples(), policies=policies_of(told["halting"], iterations),
+            hint=task.hint, examples=task.examples(), offers=offers_of(told["halting"], iterations),
             iterations=iterations, summary=summary_of(told["metrics"]),
         )  # fmt: skip
+
+    def halting(self, name: str) -> dict[str, Any]:
+        """What the Halting view draws of a checkpoint on this machine: see `halting_view`."""
+        told = self.models.here(name)[1]
+        return halting_view(told["halting"], told["metrics"], most_ticks(told["config"]))
 
     def labels(self) -> list[tuple[str, str]]:
         """Every checkpoint that can think now: how it is called on screen, and its name."""
@@ -249,8 +255,8 @@ class Services:
             wanted = "a text" if task.takes == "text" else "a picture"
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
         read = task.read(given)
-        own = policies_of(loaded.checkpoint.halting, iterations)
-        rule = parse(policy if policy and policy.strip() else next(iter(own.values())))
+        offers = offers_of(loaded.checkpoint.halting, iterations)
+        rule = parse(policy if policy and policy.strip() else next(iter(offers.values())).rule)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)
 

@@ -18,10 +18,11 @@ from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs,
 from ui.words import plain
 
 OWN_RULE = "my own rule"
+OWN_RULE_SAYS = "Write it below; nothing is known of it beforehand."
 RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
 ANSWER_KEYS = (
     "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
-    "answers_by_tick", "likeliest", "policy", "checkpoint", "sentence", "milliseconds",
+    "answers_by_tick", "likeliest", "policy", "promise", "checkpoint", "sentence", "milliseconds",
 )  # fmt: skip
 QUEUE = {"concurrency_limit": 24, "concurrency_id": "thinking", "show_progress": "minimal"}
 
@@ -42,7 +43,9 @@ def build(services: Services) -> gr.Dropdown | None:
             summary = gr.Markdown(first.summary, elem_id="summary")
             pictures = picture_inputs(services, first)
             texts = text_inputs(services, first)
-            policy = gr.Dropdown(list_policies(first), label="Stop when", elem_id="policy")
+            policy = gr.Dropdown(
+                list_policies(first), label="Stop when", info=says_of(first, first_of(first)), elem_id="policy"
+            )
             rule = gr.Textbox(
                 default_rule(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
             )
@@ -60,7 +63,7 @@ def build(services: Services) -> gr.Dropdown | None:
             gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
             begun(services, info, "text"), gr.Textbox(value="", info=plain(info.hint)), gr.Button(visible=info.invents),
-            gr.Dataset(samples=samples(info, "text")), gr.Dropdown(list_policies(info), value=first_of(info)),
+            gr.Dataset(samples=samples(info, "text")), policies_anew(info),
             default_rule(info), None, None,
         ]  # fmt: skip
 
@@ -90,10 +93,10 @@ def build(services: Services) -> gr.Dropdown | None:
         **private,
     )  # fmt: skip
     policy.input(
-        lambda name, picked, rule: asked(services.info, name).policies.get(picked, rule),
-        [checkpoint, policy, rule], rule, **private,
+        lambda name, picked, rule: choose(asked(services.info, name), picked, rule), [checkpoint, policy, rule], [policy, rule],
+        **private,
     )  # fmt: skip
-    rule.input(lambda: OWN_RULE, None, policy, **private)
+    rule.input(lambda: gr.Dropdown(value=OWN_RULE, info=OWN_RULE_SAYS), None, policy, **private)
     pictures.think_drawing.click(show_drawing, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
     pictures.think_upload.click(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
     pictures.think_pad.click(show_drawing, [pictures.pad, checkpoint, rule], shown, **private, **QUEUE)
@@ -168,12 +171,26 @@ def asked(question, *given):
 
 
 def list_policies(info: CheckpointInfo) -> list[str]:
-    return [*info.policies, OWN_RULE]
+    return [*info.offers, OWN_RULE]
+
+
+def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
+    first = first_of(info)
+    return gr.Dropdown(list_policies(info), value=first, info=says_of(info, first))
+
+
+def choose(info: CheckpointInfo, picked: str, rule: str) -> tuple[gr.Dropdown, str]:
+    """What is known of the rule that was picked, and the rule as text."""
+    return gr.Dropdown(info=says_of(info, picked)), info.offers[picked].rule if picked in info.offers else rule
+
+
+def says_of(info: CheckpointInfo, picked: str) -> str:
+    return info.offers[picked].says if picked in info.offers else OWN_RULE_SAYS
 
 
 def first_of(info: CheckpointInfo) -> str:
-    return next(iter(info.policies))
+    return next(iter(info.offers))
 
 
 def default_rule(info: CheckpointInfo) -> str:
-    return info.policies[first_of(info)]
+    return info.offers[first_of(info)].rule
