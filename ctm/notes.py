@@ -59,7 +59,9 @@ class RuleNote(Loose):
         said = []
         if self.promise and self.n is not None:
             risk, sure = f"{100 * self.promise.risk:.3g} %", self.promise.sure
-            said.append(f"At most {risk} of answers lost by stopping early, {sure}, on data like these {self.n:,} samples.")
+            said.append(
+                f"At most {risk} of answers lost by stopping early, {sure}, on data like these {self.n:,} samples."
+            )
         if self.accuracy is not None and self.mean_ticks is not None and self.n is not None:
             right = f"{self.accuracy:.1%} right in {self.mean_ticks:.1f} ticks on average"
             said.append(f"There: {right}." if self.promise else f"On {self.n:,} calibration samples: {right}.")

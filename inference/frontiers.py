@@ -108,28 +108,34 @@ def levels_of(score: Float[Tensor, "n T"]) -> Float[Tensor, " k"]:
 def frontiers_for(
     history: History, right: Bool[Tensor, "n T"], spoken: int | None = None
 ) -> dict[str, list[list[float]]]:
-    """What people are shown of every rule: corners of its frontier, each with mean ticks, accuracy and the threshold that gives
-    them (for fixed ticks and the oracle the tick). An answer that is said over the ticks has no thresholds."""
+    """What people are shown of every rule: what its levels reach, without any coin; see `best_of`. An answer that is said over
+    the ticks has no thresholds."""
     makes = {form[:-1]: THRESHOLDS[form] for form in SHOWN}
     if history.energy is None:
         del makes["energy"]
     if history.certainty.size(2) == 1:
         del makes["certainty.min"]  # which is the mean
-    budget = right.size(1)
-    found = {"fixed": corners_of(fixed(right), budget), "oracle": corners_of(oracle(right), budget)}
+    found = {"fixed": best_of(fixed(right)), "oracle": best_of(oracle(right))}
     for name, make in {} if spoken else makes.items():
-        found[name] = corners_of(of_rule(make, history, right), budget, make(0.0).sign)
+        found[name] = best_of(of_rule(make, history, right), make(0.0).sign)
     return found
 
 
-def corners_of(family: Family, budget: int, sign: int = 1) -> list[list[float]]:
-    """The corners of a family's frontier: mean ticks, accuracy, and the level or the number of the rule that gives them."""
+def best_of(family: Family, sign: int = 1, most: int = 80) -> list[list[float]]:
+    """Mean ticks, accuracy and threshold (or number) of those rules than which no other is as right in as few ticks, from the
+    boldest on; about `most` of them at even distances."""
     levels = torch.arange(1, len(family.ticks) + 1) if family.levels is None else sign * family.levels
-    known = dict(
-        zip(zip(family.mean_ticks.tolist(), family.accuracy.tolist(), strict=True), levels.tolist(), strict=True)
-    )
-    corners = [point for point in family.frontier(budget).corners if point in known]
-    return [[round(x, 3), round(y, 5), float(f"{known[x, y]:.7g}")] for x, y in corners]
+    known = sorted(zip(family.mean_ticks.tolist(), (-family.accuracy).tolist(), levels.tolist(), strict=True))
+    best: list[tuple[float, float, float]] = []
+    for ticks, wrong, level in known:
+        if not best or -wrong > best[-1][1]:
+            best.append((ticks, -wrong, level))
+    apart = (best[-1][0] - best[0][0]) / most
+    kept = [best[0]]
+    for place, one in enumerate(best[1:], 1):
+        if one[0] - kept[-1][0] >= apart or place == len(best) - 1:
+            kept.append(one)
+    return [[round(ticks, 3), round(accuracy, 5), float(f"{level:.7g}")] for ticks, accuracy, level in kept]
 
 
 def fixed(right: Bool[Tensor, "n T"]) -> Family:

@@ -108,9 +108,7 @@ def text_inputs(services: Services, info: CheckpointInfo) -> TextInputs:
     with gr.Column(visible=info.takes == "text") as column:
         with gr.Column(visible=has_pad(info, "text")) as pad_column:
             pad = pad_input("text-pad", begun(services, info, "text"))
-        text = gr.Textbox(
-            label="Sequence", info=plain(info.hint), max_length=1_000, elem_id="sequence", autofocus=False
-        )
+        text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
         think = gr.Button("Think", variant="primary", elem_id="think-text")
         invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent-text")
         examples = gr.Dataset(

@@ -9,13 +9,13 @@ import gradio as gr
 import numpy as np
 from gradio.components.plot import PlotData
 
+from ui.drawn import drawn
 from ui.figures import thought_figure
 from ui.inputs import FOLLOW, WRITE, PictureInput, picture_drawn
 from ui.live import live_view
 from ui.pictures import read_picture
 from ui.services import CheckpointInfo, Services
 from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
-from ui.words import plain
 
 OWN_RULE = "my own rule"
 OWN_RULE_SAYS = "Write it below; nothing is known of it beforehand."
@@ -53,6 +53,8 @@ def build(services: Services) -> gr.Dropdown | None:
             live = live_view()
             with gr.Accordion("Explore the whole thought", open=False):
                 figure = gr.Plot(show_label=False, elem_id="figure")
+            with gr.Accordion("When it stops, and what that costs", open=False, elem_id="when"):
+                halting = drawn("halting", ("halting",), "halting", services.halting(first.name))
 
     def pick(name: str) -> list[Any]:
         info = asked(services.info, name)
@@ -62,9 +64,9 @@ def build(services: Services) -> gr.Dropdown | None:
             begun(services, info, "image"), gr.Button(visible=info.invents), None, gr.Button(visible=info.invents),
             gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
-            begun(services, info, "text"), gr.Textbox(value="", info=plain(info.hint)), gr.Button(visible=info.invents),
+            begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
             gr.Dataset(samples=samples(info, "text")), policies_anew(info),
-            default_rule(info), None, None,
+            default_rule(info), None, None, services.halting(name),
         ]  # fmt: skip
 
     def show_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
@@ -89,13 +91,16 @@ def build(services: Services) -> gr.Dropdown | None:
         pick, checkpoint,
         [summary, pictures.column, pictures.ways, pictures.hint, pictures.by_hand, pictures.on_pad, pictures.pad,
          pictures.renew, pictures.upload, pictures.invent, pictures.edit, pictures.examples, texts.column, texts.on_pad,
-         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, live, figure],
+         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, live, figure, halting],
         **private,
     )  # fmt: skip
     policy.input(
         lambda name, picked, rule: choose(asked(services.info, name), picked, rule), [checkpoint, policy, rule], [policy, rule],
         **private,
     )  # fmt: skip
+    halting.input(
+        lambda value, name: take(asked(services.info, name), value), [halting, checkpoint], [policy, rule], **private
+    )
     rule.input(lambda: gr.Dropdown(value=OWN_RULE, info=OWN_RULE_SAYS), None, policy, **private)
     pictures.think_drawing.click(show_drawing, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
     pictures.think_upload.click(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
@@ -182,6 +187,13 @@ def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
 def choose(info: CheckpointInfo, picked: str, rule: str) -> tuple[gr.Dropdown, str]:
     """What is known of the rule that was picked, and the rule as text."""
     return gr.Dropdown(info=says_of(info, picked)), info.offers[picked].rule if picked in info.offers else rule
+
+
+def take(info: CheckpointInfo, value: Any) -> tuple[gr.Dropdown, str]:
+    """The rule that was picked in the Halting view, under its own name if it is on offer."""
+    rule = str(value.get("picked", ""))[:500] if isinstance(value, dict) else ""
+    name = next((name for name, offer in info.offers.items() if offer.rule == rule), OWN_RULE)
+    return gr.Dropdown(value=name, info=says_of(info, name)), rule
 
 
 def says_of(info: CheckpointInfo, picked: str) -> str:

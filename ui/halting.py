@@ -1,0 +1,112 @@
+"""When a checkpoint may stop: the rules it offers, with what they promise, and what every threshold would give."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ctm.notes import EvaluationNote, FrontiersNote, HaltingNote, MetricsNote, PromiseNote, RuleNote
+
+BALANCED, TO_THE_END, FORK = "energy is low", "think to the end", "the energy-halting fork's rule, as written"
+NEVER = "certainty>1"  # nothing is that certain: it thinks to the end, and the tick it was most certain of answers
+NAMES = {
+    "energy": BALANCED,
+    "certainty": "certainty is high",
+    "certainty of the least certain position": "every position is certain",
+    "said": "all of it is said",
+}
+CURVES = {  # name in halting.json -> name on screen, and how its rule is written; the oracle and fixed ticks are no thresholds
+    "energy": ("energy", "energy<"),
+    "certainty": ("certainty", "certainty>"),
+    "certainty.min": ("certainty of the least certain position", "certainty.min>"),
+    "fixed": ("the same tick for all", "ticks="),
+    "oracle": ("who knows the answers", ""),
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A rule that a person can pick."""
+
+    rule: str  # as text
+    says: str  # what it promises, and what is known of it
+
+
+def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
+    """Rules a person can pick, by what they promise; the default first."""
+    note = HaltingNote.model_validate(halting)
+    spoken = "said" in note.policies
+    to_the_end = Offer(f"ticks={iterations}", f"All {iterations} ticks; the last one answers.")
+    if not spoken:
+        to_the_end = Offer(NEVER, f"All {iterations} ticks; the one it was most certain of answers.")
+    names = sorted(note.policies, key=lambda name: name != note.default)
+    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
+    found = {name_of(name, note.policies[name], boldest): offer_of(note.policies[name]) for name in names}
+    if not found:  # where nothing was measured, nothing is known of when it is safe to stop
+        found[TO_THE_END] = to_the_end
+    if not spoken:  # silence is no answer
+        found["the same answer three times"] = Offer("same=3", "Not measured here. Patience, as others call it.")
+    if "energy" in note.policies:
+        found[FORK] = Offer(
+            "energy<0.5|converged<0.01x1",
+            "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine "
+            "is sure, and sure to be wrong.",
+        )
+    return found | {TO_THE_END: to_the_end}
+
+
+def name_of(name: str, rule: RuleNote, boldest: float) -> str:
+    """How a rule is called on screen; the one with the boldest promise is the fastest."""
+    promise = rule.promise
+    if promise is None:
+        return NAMES.get(name, name)
+    words = f"lose at most {100 * promise.risk:.3g} % of answers"
+    usual = PromiseNote(risk=promise.risk).model_dump()
+    words += "" if usual.items() <= promise.model_dump().items() else f": {name}"
+    return f"fastest: {words}" if promise.risk == boldest else words
+
+
+def offer_of(rule: RuleNote) -> Offer:
+    return Offer(rule.policy, rule.says())
+
+
+def promise_of(halting: dict[str, Any], rule: str) -> str:
+    """What the checkpoint promises of a rule, as text; empty where it promises nothing."""
+    known = HaltingNote.model_validate(halting).policies.values()
+    return next((note.says() for note in known if note.promise and note.policy == rule), "")
+
+
+def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: int) -> dict[str, Any]:
+    """What the Halting view draws, as JSON data: curves of calibration samples, rules on them, and how far the chance to be
+    right can be believed on held-out samples."""
+    note, measured = HaltingNote.model_validate(halting), MetricsNote.model_validate(metrics).evaluations
+    held_out = measured[0] if measured else None
+    if note.frontiers is None:
+        return {"problem": "This checkpoint does not say what other thresholds would give. To work it out: "
+                "python -m training fit-energy CHECKPOINT"}  # fmt: skip
+    return {
+        "iterations": iterations, "split": note.frontiers.split, "n": note.frontiers.n,
+        "curves": curves_of(note.frontiers), "rules": rules_of(note, held_out),
+        "held_out": {"split": held_out.split, "n": held_out.n} if held_out else None,
+        "reliability": held_out.reliability.model_dump() if held_out and held_out.reliability else None,
+    }  # fmt: skip
+
+
+def curves_of(frontiers: FrontiersNote) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "label": CURVES[name][0], "form": CURVES[name][1], "corners": frontiers.rules[name]}
+        for name in CURVES
+        if frontiers.rules.get(name)
+    ]
+
+
+def rules_of(note: HaltingNote, held_out: EvaluationNote | None) -> list[dict[str, Any]]:
+    """Every rule where it sits among the curves, and what it did to held-out samples."""
+    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
+    return [
+        {
+            "label": name_of(name, rule, boldest), "rule": rule.policy, "says": rule.says(), "default": name == note.default,
+            "ticks": rule.mean_ticks, "accuracy": rule.accuracy,
+            "held_out": held_out.rules[name].model_dump() if held_out and name in held_out.rules else None,
+        }
+        for name, rule in note.policies.items()
+        if rule.mean_ticks is not None and rule.accuracy is not None
+    ]  # fmt: skip
