@@ -70,7 +70,7 @@ CHARTS = (
     ),
     Chart(
         id="energy", title="Energy",
-        help="Its own guess of being wrong. The further apart the two lines, the better it knows when to stop.",
+        help="Its own word on thinking on: low says stop. The further apart the two lines, the better it knows when.",
         series=(Series("validation_energy_right", "right answers"), Series("validation_energy_wrong", "wrong answers")),
     ),
     Chart(

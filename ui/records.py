@@ -87,6 +87,7 @@ def record_of(
         "p_correct": rounded(chance),
         "certainty": rounded(certainty),
         "answers_by_tick": answers,
+        "labels_by_tick": [one.label for one in said],
         "likeliest": likeliest(probabilities[tick - 1], labels),
         "lines": [{"of": of, "at": at} for of, at in halting_lines(rule)],
         "choices": choices_of(probabilities, labels, task.shape().spoken),
@@ -110,7 +111,7 @@ def sentence(said: str, record: dict[str, Any], chance: np.ndarray | None) -> st
     """What it is, how sure, how many ticks of how many, what ended it; a machine of a single tick cannot but end there."""
     tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
     sure = (
-        f"{percent(chance[tick - 1])} sure by its energy"
+        f"{percent(chance[tick - 1])} sure, by its own word"
         if chance is not None
         else f"certainty {record['certainty'][tick - 1]:.2f}"
     )

@@ -27,6 +27,7 @@ KEPT_IN_MEMORY = 8
 MOST_IN_MEMORY = 3 * 2**30  # bytes of weights
 LARGEST_THOUGHT = 5_000_000  # numbers that all ticks together may answer
 LONGEST_TEXT = 1_000
+MOST_RIVALS = 3
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,34 @@ class Services:
         """What the Halting view draws of a checkpoint on this machine: see `halting_view`."""
         told = self.models.here(name)[1]
         return halting_view(told["halting"], told["metrics"], most_ticks(told["config"]))
+
+    def rivals(self, name: str) -> list[tuple[str, str]]:
+        """Who may race against a checkpoint's thought: its other rules, and other checkpoints of the same task."""
+        mine = self.info(name)
+        others = [
+            (label, other) for label, other in self.labels() if other != name and self._title(other) == mine.title
+        ]
+        rules = [(f"rule: {label}", f"rule:{offer.rule}") for label, offer in mine.offers.items()]
+        return rules + [(f"machine: {label}", f"machine:{other}") for label, other in others]
+
+    def race(self, record: dict[str, Any], given: Any, rivals: list[str]) -> list[dict[str, Any]]:
+        """A thought and its rivals' thoughts about the same thing, as lanes of a race; who cannot think about it says why.
+
+        Args:
+            record: of the thought.
+            given: what it was about: see `think`.
+            rivals: of `rivals`; at most `MOST_RIVALS` run.
+        """
+        name, calls = record["checkpoint"], {rival: label for label, rival in self.rivals(record["checkpoint"])}
+        lanes = [lane_of("as asked", record)]
+        for rival in rivals[:MOST_RIVALS]:
+            kind, _, what = rival.partition(":")
+            machine, rule = (name, what) if kind == "rule" else (what, "")
+            try:
+                lanes.append(lane_of(calls[rival], self.think(machine, given, rule)))
+            except (ValueError, KeyError) as error:
+                lanes.append({"name": calls.get(rival, "?"), "problem": str(error)})
+        return lanes
 
     def labels(self) -> list[tuple[str, str]]:
         """Every checkpoint that can think now: how it is called on screen, and its name."""
@@ -259,6 +288,17 @@ class Services:
         rule = parse(policy if policy and policy.strip() else next(iter(offers.values())).rule)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)
+
+
+def lane_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What a race shows of a thought."""
+    kept = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
+    return {
+        "name": name,
+        "rule": record["policy"],
+        "said": record["labels_by_tick"],
+        **{key: record[key] for key in kept},
+    }
 
 
 def label_of(name: str, title: str) -> str:

@@ -22,7 +22,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SENTENCE = re.compile(
-    r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure by its energy\)\. It .*ticks.*\."
+    r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure, by its own word\)\. It .*ticks.*\."
 )
 
 
@@ -156,7 +156,7 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     expect(page.locator("#picture-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#invent")
-    expect(sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure by its energy"))
+    expect(sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
     expect(page.locator("#upload img")).to_be_visible()
     assert painted(page, "route") and painted(page, "attention")
     expect(page.locator("#thought canvas[data-live=route]")).to_have_attribute(

@@ -5,7 +5,7 @@ panels.set("chart", { of: () => thought, dress: dressChart, draw: drawChart, say
 function dressChart({ energy, ticks, iterations, answerTick }) {
   parts["chart-title"].textContent = `${energy ? "Energy and certainty" : "Certainty"}${iterations > 1 ? " by tick" : ""}`;
   parts["chart-caption"].textContent =
-    (energy ? "Energy is the machine's own guess of being wrong: low is good. " : "") +
+    (energy ? "Energy is the machine's own word on thinking on: low says stop here. " : "") +
     "Certainty says how much it favours one answer over the others: high is sure, not always right." +
     (ticks < iterations ? " Hatched ticks were never needed." : "") +
     (answerTick < ticks ? ` The answer given is that of tick ${answerTick}.` : "");

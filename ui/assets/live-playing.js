@@ -4,6 +4,8 @@
 function dress() {
   const { ticks, milliseconds } = thought;
   parts.head.dataset.sentence = thought.sentence;
+  parts.promise.textContent = thought.promise;
+  parts.promise.hidden = !thought.promise;
   const took = milliseconds === null ? "" : `Thinking took ${duration(milliseconds)}.`;
   parts.note.textContent = ticks > 1 ? `${took} Replayed at human pace.` : took;
   parts.transport.hidden = ticks === 1; // there is nothing to go through

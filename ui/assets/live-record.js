@@ -47,6 +47,7 @@ function readThought(value) {
     iterations: whole(said.iterations, ticks, MOST_TICKS),
     answerTick,
     sentence: text(said.sentence) || `The thought took ${count(ticks, "tick")}.`,
+    promise: text(said.promise),
     milliseconds: isNumber(said.milliseconds) ? said.milliseconds : null,
     energy: energy && energy.some(isNumber) ? energy : null,
     chance: series(said.p_correct, ticks),

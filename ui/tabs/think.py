@@ -14,7 +14,7 @@ from ui.figures import thought_figure
 from ui.inputs import FOLLOW, WRITE, PictureInput, picture_drawn
 from ui.live import live_view
 from ui.pictures import read_picture
-from ui.services import CheckpointInfo, Services
+from ui.services import MOST_RIVALS, CheckpointInfo, Services
 from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
 
 OWN_RULE = "my own rule"
@@ -49,7 +49,12 @@ def build(services: Services) -> gr.Dropdown | None:
             rule = gr.Textbox(
                 default_rule(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
             )
+            against = gr.Dropdown(
+                services.rivals(first.name), value=[], multiselect=True, max_choices=MOST_RIVALS, label="Race against",
+                info=f"optional: up to {MOST_RIVALS} that think about the same thing beside it", elem_id="against",
+            )  # fmt: skip
         with gr.Column(scale=5, min_width=320):
+            race = drawn("race", ("race",), "race")
             live = live_view()
             with gr.Accordion("Explore the whole thought", open=False):
                 figure = gr.Plot(show_label=False, elem_id="figure")
@@ -66,17 +71,17 @@ def build(services: Services) -> gr.Dropdown | None:
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
             begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
             gr.Dataset(samples=samples(info, "text")), policies_anew(info),
-            default_rule(info), None, None, services.halting(name),
+            default_rule(info), gr.Dropdown(services.rivals(name), value=[]), None, None, None, services.halting(name),
         ]  # fmt: skip
 
-    def show_picture(path: str | None, name: str, rule: str) -> tuple[dict[str, Any], Any]:
-        return told(lambda: services.think(name, read_picture(path), rule))
+    def show_picture(path: str | None, *asked: Any) -> tuple[dict[str, Any], Any, Any]:
+        return told(services, lambda: read_picture(path), *asked)
 
-    def show_drawing(drawing: Any, name: str, rule: str) -> tuple[dict[str, Any], Any]:
-        return told(lambda: services.think(name, read_picture(picture_drawn(drawing)), rule))
+    def show_drawing(drawing: Any, *asked: Any) -> tuple[dict[str, Any], Any, Any]:
+        return told(services, lambda: read_picture(picture_drawn(drawing)), *asked)
 
-    def show_sequence(text: str, name: str, rule: str) -> tuple[dict[str, Any], Any]:
-        return told(lambda: services.think(name, text or "", rule))
+    def show_sequence(text: str, *asked: Any) -> tuple[dict[str, Any], Any, Any]:
+        return told(services, lambda: text or "", *asked)
 
     def edit(path: str | None, name: str) -> Any:
         return asked(lambda: edited(services, services.info(name), read_picture(path)))
@@ -86,12 +91,13 @@ def build(services: Services) -> gr.Dropdown | None:
         return picture, asked(lambda: edited(services, services.info(name), picture / np.float32(255)))
 
     private = {"api_visibility": "private"}
-    shown = [live, figure]
+    asks, shown = [checkpoint, rule, against], [live, figure, race]
     checkpoint.change(
         pick, checkpoint,
         [summary, pictures.column, pictures.ways, pictures.hint, pictures.by_hand, pictures.on_pad, pictures.pad,
          pictures.renew, pictures.upload, pictures.invent, pictures.edit, pictures.examples, texts.column, texts.on_pad,
-         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, live, figure, halting],
+         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, against, live, figure, race,
+         halting],
         **private,
     )  # fmt: skip
     policy.input(
@@ -102,9 +108,9 @@ def build(services: Services) -> gr.Dropdown | None:
         lambda value, name: take(asked(services.info, name), value), [halting, checkpoint], [policy, rule], **private
     )
     rule.input(lambda: gr.Dropdown(value=OWN_RULE, info=OWN_RULE_SAYS), None, policy, **private)
-    pictures.think_drawing.click(show_drawing, [pictures.drawing, checkpoint, rule], shown, **private, **QUEUE)
-    pictures.think_upload.click(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)
-    pictures.think_pad.click(show_drawing, [pictures.pad, checkpoint, rule], shown, **private, **QUEUE)
+    pictures.think_drawing.click(show_drawing, [pictures.drawing, *asks], shown, **private, **QUEUE)
+    pictures.think_upload.click(show_picture, [pictures.upload, *asks], shown, **private, **QUEUE)
+    pictures.think_pad.click(show_drawing, [pictures.pad, *asks], shown, **private, **QUEUE)
     pictures.renew.click(lambda name: make_up(name)[1], checkpoint, pictures.pad, **private)
     pictures.edit.click(
         lambda path, name: (edit(path, name), gr.Tabs(selected="draw")), [pictures.upload, checkpoint],
@@ -113,11 +119,11 @@ def build(services: Services) -> gr.Dropdown | None:
     pictures.examples.click(
         lambda row, name: (row[0], edit(row[0], name)), [pictures.examples, checkpoint], [pictures.upload, pictures.pad],
         **private,
-    ).then(show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE)  # fmt: skip
+    ).then(show_picture, [pictures.upload, *asks], shown, **private, **QUEUE)  # fmt: skip
     pictures.invent.click(make_up, checkpoint, [pictures.upload, pictures.pad], **private).then(
-        show_picture, [pictures.upload, checkpoint, rule], shown, **private, **QUEUE
+        show_picture, [pictures.upload, *asks], shown, **private, **QUEUE
     )
-    given = [texts.text, checkpoint, rule]
+    given = [texts.text, *asks]
     gr.on([texts.think.click, texts.text.submit], show_sequence, given, shown, **private, **QUEUE)
     texts.examples.click(lambda row: row[0], texts.examples, texts.text, **private).then(
         show_sequence, given, shown, **private, **QUEUE
@@ -158,13 +164,17 @@ def answered(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ANSWER_KEYS}
 
 
-def told(think: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], Any]:
-    """A record for the live view and its figure; what is wrong with the input is told where the thought would be."""
+def told(
+    services: Services, read: Callable[[], Any], name: str, rule: str, against: list[str] | None
+) -> tuple[dict[str, Any], Any, Any]:
+    """A record for the live view, its figure, and the race; what is wrong with the input is told where the thought would be."""
     try:
-        record = think()
+        given = read()
+        record = services.think(name, given, rule)
+        lanes = services.race(record, given, against) if against else []
     except ValueError as error:
-        return {"problem": str(error)}, None
-    return record, PlotData(type="plotly", plot=json.dumps(thought_figure(record)))
+        return {"problem": str(error)}, None, None
+    return record, PlotData(type="plotly", plot=json.dumps(thought_figure(record))), {"lanes": lanes} if lanes else None
 
 
 def asked(question, *given):
