@@ -74,9 +74,9 @@ function finish() {
   cancelAnimationFrame(clock);
   show(longest());
   const thought = lanes.filter((lane) => !lane.problem), first = Math.min(...thought.map((lane) => lane.ticks));
-  const ahead = thought.filter((lane) => lane.ticks === first);
-  parts.clock.textContent = thought.length < 2 ? "" : ahead.length === thought.length ? `All stop after ${first} ticks.`
-    : `First: ${ahead.map((lane) => lane.name).join(" and ")}, after ${first} ticks. Colours: orange unsure, blue certain.`;
+  const counted = `${first} tick${first === 1 ? "" : "s"}`, ahead = thought.filter((lane) => lane.ticks === first);
+  parts.clock.textContent = thought.length < 2 ? "" : ahead.length === thought.length ? `All stop after ${counted}.`
+    : `First: ${ahead.map((lane) => lane.name).join(" and ")}, after ${counted}. Colours: orange unsure, blue certain.`;
 }
 
 function run() {
