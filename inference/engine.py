@@ -9,7 +9,7 @@ certain tick it visited, not that of the last: over-thinking is real. (Nor that 
 there is nothing to hope for.)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, no_type_check
 
@@ -144,26 +144,49 @@ class Engine:
                 names = [name if hit else before for hit, before in zip(fires, names, strict=True)]
         return names
 
+    @torch.inference_mode()
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
         """Think about a batch; `watch` sees every tick."""
-        said: list[tuple[Tensor, Output]] = []
+        kept: Output | None = None  # of every row what it said at the tick that answers, as far as is known
         ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
-        halted_by = [BUDGET] * len(inputs)
+        answer_tick, halted_by = ticks.clone(), [BUDGET] * len(inputs)
         for tick in self.stream(inputs):
             if watch is not None:
                 watch(tick)
-            said.append((tick.rows, tick.output))
             ended = tick.rows[tick.halted].tolist() if tick.causes else []
             ticks[ended] = tick.number
             for row, cause in zip(ended, tick.causes, strict=True):
                 halted_by[row] = cause
-        answer_tick = ticks
-        if self.fallback == "best" and not self.policy.says:
-            spent = torch.tensor([halted_by[row] == BUDGET for row in tick.rows.tolist()], device=inputs.device)
-            answer_tick = ticks.clone()
-            answer_tick[tick.rows[spent]] = tick.best_tick[spent]
-        final = collect(said, answer_tick)
-        return Verdict(final.answer, final.certainty, final.energy, ticks, answer_tick, halted_by)
+            if kept is None:  # the first tick has all rows
+                kept = copied(tick.output)
+                answer_tick.fill_(1)
+            elif len(now := self._answering(tick)):
+                put(kept, tick.rows[now], tick.output, now)
+                answer_tick[tick.rows[now]] = tick.number
+        assert kept is not None
+        return Verdict(kept.answer, kept.certainty, kept.energy, ticks, answer_tick, halted_by)
+
+    def _answering(self, tick: Tick) -> Int[Tensor, " R"]:
+        """Which of the tick's rows answer with it: those that a rule ends, and those that would if nothing ended them later."""
+        if self.fallback == "last" or self.policy.says:
+            return tick.halted.nonzero().squeeze(1)
+        now = tick.best_tick == tick.number
+        if tick.causes:
+            by_rule = torch.tensor([cause != BUDGET for cause in tick.causes], device=now.device)
+            now[tick.halted.nonzero().squeeze(1)[by_rule]] = True
+        return now.nonzero().squeeze(1)
+
+
+def copied(output: Output) -> Output:
+    energy = None if output.energy is None else output.energy.clone()
+    return Output(output.answer.clone(), output.certainty.clone(), energy)
+
+
+def put(kept: Output, rows: Int[Tensor, " R"], output: Output, now: Int[Tensor, " R"]) -> None:
+    """Take over what some rows say now."""
+    kept.answer[rows], kept.certainty[rows] = output.answer[now], output.certainty[now]
+    if kept.energy is not None and output.energy is not None:
+        kept.energy[rows] = output.energy[now]
 
 
 @dataclass(frozen=True)
@@ -204,15 +227,3 @@ def close_up(empty: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
 def taken(output: Output, seats: Int[Tensor, " A"]) -> Output:
     energy = None if output.energy is None else output.energy.index_select(0, seats)
     return Output(output.answer.index_select(0, seats), output.certainty.index_select(0, seats), energy)
-
-
-def collect(said: Sequence[tuple[Tensor, Output]], answer_tick: Int[Tensor, " B"]) -> Output:
-    """For every row what it said at its answer's tick."""
-    chosen = [(answer_tick[rows] == tick).nonzero().squeeze(1) for tick, (rows, _) in enumerate(said, 1)]
-    order = torch.cat([rows[here] for (rows, _), here in zip(said, chosen, strict=True)]).argsort()
-
-    def gather(name: str) -> Tensor:
-        return torch.cat([getattr(output, name)[here] for (_, output), here in zip(said, chosen, strict=True)])[order]
-
-    energy = None if said[0][1].energy is None else gather("energy")
-    return Output(gather("answer"), gather("certainty"), energy)
