@@ -33,13 +33,13 @@ class Ruler:
 
     def measured(self, family: Family, areas: tuple[float, float]) -> dict[str, Any]:
         """Figures of a rule; `areas` are those of fixed ticks and of the oracle."""
-        frontier = family.frontier(self.budget)
+        frontier, span = family.frontier(self.budget), areas[1] - areas[0]
         reaches = family.accuracy >= self.target
         level = int(family.mean_ticks.masked_fill(~reaches, torch.inf).argmin()) if reaches.any() else None
         at_level = {} if level is None else self.at(family.ticks[level])
         return {
             "ticks_at_target": frontier.ticks_for(self.target), "area": frontier.area,
-            "normalised_area": (frontier.area - areas[0]) / (areas[1] - areas[0]),
+            "normalised_area": (frontier.area - areas[0]) / span if span else None,
             "most_accurate": frontier.corners[-1][1], "regret": self.regrets(family), **at_level,
             "corners": [[round(value, 4) for value in corner] for corner in frontier.corners],
         }  # fmt: skip

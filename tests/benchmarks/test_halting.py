@@ -1,0 +1,106 @@
+"""The comparison of halting rules: its measures by hand, and a whole comparison of tiny machines."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.halting import __main__ as command
+from benchmarks.halting import clock, compare, measures, rules, trunks
+from benchmarks.halting.figures import write_figures
+from benchmarks.halting.measures import Ruler, risk_coverage
+from benchmarks.halting.summary import summarise
+from inference.frontiers import fixed, oracle
+from tests.ui.conftest import make_checkpoint
+from training.config import FinishConfig
+
+RIGHT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
+
+
+def test_what_a_rule_lacks_of_the_best_is_counted_with_the_price_of_ticks():
+    ruler = Ruler(RIGHT, torch.tensor([2, 1, 3, 4]))
+    assert ruler.target == pytest.approx(0.5 - 0.005)
+    least = ruler.regrets(oracle(RIGHT))
+    assert least["0.002"] == pytest.approx(0.0), "who knows all answers stops at the first right tick, or at once"
+    best = (0.998 + 1.0 + 0.0 + 0.996) / 4
+    assert ruler.regrets(fixed(RIGHT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
+
+
+def test_shares_of_wrong_answers_among_the_most_trusted():
+    score = torch.tensor([[4.0], [3.0], [2.0], [1.0]])
+    right = torch.tensor([[1], [0], [1], [1]]).bool()
+    assert risk_coverage(score, right) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+def test_the_same_samples_are_drawn_for_every_rule():
+    families = {"fixed": fixed(RIGHT), "oracle": oracle(RIGHT)}
+    draws = measures.resampled(families, RIGHT, seed=3)
+    assert draws == measures.resampled(families, RIGHT, seed=3)
+    assert all(o >= f - 1e-9 for o, f in zip(draws["oracle"]["area"], draws["fixed"]["area"], strict=True))
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """Comparisons of seconds; returns a trunk of a seed."""
+    finish = FinishConfig(fit_samples=96, fit_steps=20)
+    for module in (trunks, rules):
+        monkeypatch.setattr(module, "FINISH", finish)
+    monkeypatch.setattr(trunks, "MEASURED_ON", 400)
+    for module in (trunks, command):
+        monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(compare, "KINDS", ("calibrated", "wait", "hazard"))
+    monkeypatch.setattr(compare, "HEAD_SEEDS", 1)
+    monkeypatch.setattr(measures, "DRAWS", 30)
+    monkeypatch.setattr(clock, "ROUNDS", 1)
+    monkeypatch.setattr(clock, "BATCHES", (4,))
+
+    def trunk(seed: int) -> trunks.Trunk:
+        folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)
+        (folder / "metrics.json").write_text(
+            json.dumps({"training": {"command": "python -m training train tiny.yaml"}})
+        )
+        return trunks.Trunk("tiny", seed, folder)
+
+    return trunk
+
+
+def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, capsys):
+    found = [command.measured(tiny(seed)) for seed in (0, 1)]
+    first = found[0]
+    known = {
+        "fixed",
+        "oracle",
+        "certainty",
+        "change",
+        "patience",
+        "energy: wait",
+        "time to settle",
+        "giving up",
+        "by chance",
+    }
+    assert known <= set(first["rules"])
+    assert all(first["rules"]["oracle"]["area"] >= each["area"] - 1e-9 for each in first["rules"].values())
+    assert first["rules"]["fixed"]["normalised_area"] == 0 and first["rules"]["oracle"]["normalised_area"] == 1
+    assert first["n"]["calibration"] > 300 and first["deployed"].keys() >= {"energy", "certainty"}
+    assert first["rules"]["energy: wait"]["reliability"]["ece"] <= 1
+    assert [entry["batch"] for entry in first["time"]] == [4]
+
+    def thinks(*_):
+        raise AssertionError("what is kept is not thought again")
+
+    monkeypatch.setattr(command, "compare", thinks)
+    assert command.measured(tiny(0)) == first
+
+    summary = summarise(found)["tiny"]
+    assert summary["seeds"] == [0, 1] and len(summary["energy_against_certainty"]["ticks_saved"]) == 3
+    low, middle, high = summary["energy_against_certainty"]["area_won"]
+    assert low <= middle <= high
+    write_figures({"trunks": found}, tmp_path / "page.html")
+    assert "energy" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_trunk_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit, match="no bundled checkpoint nowhere"):
+        list(trunks.trunks(["nowhere"], 1))
+    told = [trunk.seed for trunk in trunks.trunks(["digits"], 2)]
+    assert told == [0, 1] or "train.seed=1 --folder runs/digits-seed1" in capsys.readouterr().out
