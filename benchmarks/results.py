@@ -1,5 +1,5 @@
 """Write the measured parts of README.md and of the recipes from the files that runs wrote: `metrics.json` of every bundled
-checkpoint, and `benchmarks/tick.json`.
+checkpoint, and the files of the benchmarks.
 
     python -m benchmarks.results [--check]
 
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.halting.table import table_of
 from ctm.checkpoint import count_weights
 from ctm.config import kind_of
 
@@ -161,6 +162,12 @@ def load_table() -> str:
     return "\n".join(lines)
 
 
+def halting_table() -> str:
+    """When to stop, rule beside rule, as `benchmarks.halting` wrote it."""
+    figures = written_by("halting")
+    return table_of(figures) if figures else UNKNOWN
+
+
 def filled(text: str) -> str:
     """README text with its measured parts written anew."""
     for name, make in PARTS.items():
@@ -171,7 +178,10 @@ def filled(text: str) -> str:
     return text
 
 
-PARTS = {"checkpoints": checkpoints_table, "comparison": comparison_table, "speed": speed_table, "load": load_table}
+PARTS = {
+    "checkpoints": checkpoints_table, "comparison": comparison_table, "halting": halting_table, "speed": speed_table,
+    "load": load_table,
+}  # fmt: skip
 
 
 def claimed(text: str, metrics: dict[str, Any]) -> str:

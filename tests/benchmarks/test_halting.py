@@ -10,6 +10,7 @@ from benchmarks.halting import clock, compare, measures, rules, trunks
 from benchmarks.halting.figures import write_figures
 from benchmarks.halting.measures import Ruler, risk_coverage
 from benchmarks.halting.summary import summarise
+from benchmarks.halting.table import table_of
 from inference.frontiers import fixed, oracle
 from tests.ui.conftest import make_checkpoint
 from training.config import FinishConfig
@@ -104,3 +105,18 @@ def test_a_trunk_that_is_not_there_is_named(capsys):
         list(trunks.trunks(["nowhere"], 1))
     told = [trunk.seed for trunk in trunks.trunks(["digits"], 2)]
     assert told == [0, 1] or "train.seed=1 --folder runs/digits-seed1" in capsys.readouterr().out
+
+
+def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
+    task = {
+        "seeds": [0, 1], "iterations": 9, "n": {"test": 1_234}, "best_fixed": {"tick": 7.0, "accuracy": 0.98},
+        "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None}},
+        "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003]},
+    }  # fmt: skip
+    figures = {
+        "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
+        "hardware": {"processor": "CPU"},
+    }  # fmt: skip
+    told = table_of(figures)
+    assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
+    assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told

@@ -1,0 +1,65 @@
+"""The figures of the comparison as the README tells them."""
+
+from collections.abc import Callable
+from typing import Any
+
+RULES = {  # as they are called in the figures, and in the table
+    "certainty": "certainty", "certainty.min": "least certain position", "probability": "probability",
+    "patience": "patience", "change": "change", "energy: calibrated": "calibrated energy", "energy: wait": "**energy**",
+    "oracle": "oracle",
+}  # fmt: skip
+
+
+def table_of(figures: dict[str, Any]) -> str:
+    """Three tables: ticks at equal accuracy, the way from fixed ticks to the oracle, and what the energy wins."""
+    head = "".join(f" {label} |" for label in RULES.values())
+    lines = ["|---" * len(RULES) + "|"]
+    return "\n".join([
+        "Mean ticks for the accuracy of the best fixed tick less half a point:", "",
+        f"| task (machines) | n | best fixed tick |{head}", "|---|---|---" + lines[0], *rows(figures, told, ticks), "",
+        "How far each rule gets from fixed ticks to an oracle that knows when it is right, over all budgets of ticks:", "",
+        f"| task |{head}", "|---" + lines[0], *rows(figures, named, way), "",
+        "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap:", "",
+        "| task | ticks saved at equal accuracy | accuracy won, mean over all budgets |", "|---|---|---|",
+        *map(against, figures["summary"].items()), "",
+        f"`{figures['command']}`, energies of {figures['heads']} seeds each. Measured {figures['date']} on "
+        f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves: [docs/halting.html](docs/halting.html); all "
+        "figures: `benchmarks/halting.json`.",
+    ])  # fmt: skip
+
+
+def rows(figures: dict[str, Any], begin: Callable[..., str], cell: Callable[..., str]) -> list[str]:
+    """A row for each task, with a cell for each rule; a rule that does not exist for a task has none."""
+    return [
+        f"| {begin(name, task)} |" + "".join(f" {cell(task['rules'].get(rule, {}))} |" for rule in RULES)
+        for name, task in figures["summary"].items()
+    ]
+
+
+def named(name: str, task: dict[str, Any]) -> str:
+    return name
+
+
+def told(name: str, task: dict[str, Any]) -> str:
+    best = task["best_fixed"]
+    return (
+        f"{name} ({len(task['seeds'])}) | {task['n']['test']:,} | {best['accuracy']:.2%} at {best['tick']:.0f} of "
+        f"{task['iterations']}"
+    )
+
+
+def ticks(rule: dict[str, Any]) -> str:
+    return "-" if (value := rule.get("ticks_at_target")) is None else f"{value:.1f}"
+
+
+def way(rule: dict[str, Any]) -> str:
+    return "-" if (value := rule.get("normalised_area")) is None else f"{value:.0%}"
+
+
+def against(item: tuple[str, dict[str, Any]]) -> str:
+    name, task = item
+    saved, won = (task["energy_against_certainty"][key] for key in ("ticks_saved", "area_won"))
+    return (
+        f"| {name} | {saved[1]:.1%} ({saved[0]:.1%} to {saved[2]:.1%}) "
+        f"| {100 * won[1]:.2f} points ({100 * won[0]:.2f} to {100 * won[2]:.2f}) |"
+    )
