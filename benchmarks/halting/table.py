@@ -23,8 +23,8 @@ def table_of(figures: dict[str, Any]) -> str:
         "| task | ticks saved at equal accuracy | accuracy won, mean over all budgets |", "|---|---|---|",
         *map(against, figures["summary"].items()), "",
         f"`{figures['command']}`, energies of {figures['heads']} seeds each. Measured {figures['date']} on "
-        f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves: [docs/halting.html](docs/halting.html); all "
-        "figures: `benchmarks/halting.json`.",
+        f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
+        "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
     ])  # fmt: skip
 
 

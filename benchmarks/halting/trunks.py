@@ -12,6 +12,7 @@ from ctm import Thinker
 from ctm.checkpoint import load
 from ctm.readout import SIGNALS
 from training.config import FinishConfig
+from training.energies import ENERGY
 from training.evaluation import Curves, curves_of, split_batches
 from training.fitting import Felt, feel, fitting_batches, with_energy_head
 from training.tasks import Task, task_of
@@ -34,9 +35,12 @@ class Trunk:
 
     @property
     def digest(self) -> str:
-        """Of its weights and settings."""
-        files = [self.folder / "model.safetensors", self.folder / "config.json"]
-        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+        """Of its weights and settings, without those of its energy head."""
+        config = json.loads((self.folder / "config.json").read_text("utf-8"))
+        weights = load_file(self.folder / "model.safetensors")
+        parts = [f"{name}: {config[name]}".encode() for name in sorted(config) if not name.startswith("energy_")]
+        parts += [weights[name].numpy().tobytes() for name in sorted(weights) if not name.startswith(ENERGY)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
     @property
     def command(self) -> str:
