@@ -12,6 +12,8 @@ from dockerfile_parse import DockerfileParser
 from huggingface_hub.cli.hf import app as hf
 
 from ctm import ContinuousThoughtMachine, CTMConfig
+from inference import calibrate
+from training import __main__ as training
 from training.config import RunConfig
 from training.evaluation import split_batches
 from training.tasks import make_task, registry
@@ -54,13 +56,15 @@ def test_the_makefile_has_these_targets(words):
 
 
 @pytest.mark.parametrize(
-    "words", [words[words.index("-m") + 1 :] for words in commands() if "training" in words], ids=" ".join
+    "words", [words[words.index("-m") + 1 :] for words in commands() if "-m" in words], ids=" ".join
 )
-def test_the_training_program_takes_these_words(words):
-    words = words[words.index("training") + 1 :]
-    assert words[0] == "train"
+def test_our_programs_take_these_words(words):
+    programs = {"training": training.parser, "inference.calibrate": calibrate.parser}
+    args, rest = programs[words[0]]().parse_known_args(words[1:])
+    assert all("=" in word for word in rest)
     made_in_the_guide = "configs/majority.yaml"
-    assert words[1] == made_in_the_guide or (ROOT / words[1]).is_file()
+    if words[1] == "train":
+        assert words[2] == made_in_the_guide or ((ROOT / words[2]).is_file() and args.recipe == Path(words[2]))
 
 
 def test_the_client_named_is_the_one_that_is_installed():
