@@ -119,20 +119,11 @@ def speed_table() -> str:
             f"| {step['ratio']:.1f}x ({step['ours'] * 1e3:.0f} ms) | {peaks} |"
         )
     means = {what: figures["summary"][what]["geometric_mean"] for what in ("thought", "training step")}
-    halting = [
-        f"| {row['checkpoint']} | {row['samples']} | `{row['policy']}` | {row['ticks_saved']:.0%} "
-        f"| {row['time_saved_without_backbone']:.0%} | {row['time_saved']:.0%} |"
-        for row in figures["summary"]["halting"]
-    ]
     lines += [
         "",
         f"Geometric means: {means['thought']:.1f} times the original's speed for a thought, {means['training step']:.1f} "
         f"times for a training step. Measured on {figures['hardware']['processor']}, {figures['hardware']['threads']} "
-        f"threads, torch {figures['torch']}. What halting a batch saves there, beside thinking to the last tick:",
-        "",
-        "| checkpoint | samples | rule | ticks saved | time saved, without backbone | with backbone |",
-        "|---|---|---|---|---|---|",
-        *halting,
+        f"threads, torch {figures['torch']}.",
     ]
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@
 `--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both codes then run in turn on equal
 weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that a
 noisy machine disturbs both alike. Thoughts: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
-loss, backward at B = 32, with its peak memory. Last comes what halting saves: the bundled checkpoints, 256 samples of each.
+loss, backward at B = 32, with its peak memory. What halting saves is measured by `benchmarks.halting`.
 """
 
 import argparse
@@ -26,12 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ctm import ContinuousThoughtMachine, CTMConfig, Thinker
-from ctm.checkpoint import load
-from inference import Engine, parse
-from inference.policies import Policy
+from ctm import ContinuousThoughtMachine, CTMConfig
 from training.losses import per_tick, two_tick
-from training.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -182,52 +178,6 @@ def refuse_different(case: Case, theirs: Tensor, ours: Tensor) -> None:
         raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
 
 
-def measure_halting(name: str, repeats: int) -> dict:
-    """What halting saves a bundled checkpoint: 256 test samples, its own policy, beside thinking to the end."""
-    checkpoint = load(ROOT / "checkpoints" / name)
-    inputs = task_of(checkpoint.task).draw("test", 256, torch.Generator().manual_seed(0)).inputs
-    policy = parse(checkpoint.halting["policies"][checkpoint.halting["default"]]["policy"])
-    return {"checkpoint": name, "samples": len(inputs), **halting_saves(checkpoint.machine, inputs, policy, repeats)}
-
-
-@torch.inference_mode()
-def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, repeats: int) -> dict:
-    """Shares of ticks and of time that halting saves a batch, with and without what the backbone takes: medians of
-    interleaved rounds."""
-    engine, seeing = Engine(machine, policy), Stopwatch(machine.encode)
-    machine.encode = seeing
-    jobs = {"full": lambda: machine(inputs), "halted": lambda: engine.run(inputs)}
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
-    for repeat in range(repeats + 1):
-        for kind, job in jobs.items():
-            start = time.perf_counter()
-            made = job()
-            whole = time.perf_counter() - start
-            if repeat:  # the first round warms up
-                seconds[kind].append((whole, whole - seeing.seconds))
-    machine.encode = seeing.function
-    whole, ticking = ({kind: statistics.median(pair[at] for pair in seconds[kind]) for kind in jobs} for at in (0, 1))
-    return {
-        "policy": str(policy), "seconds": whole, "seconds_ticking": ticking,
-        "ticks_saved": 1 - made.ticks.double().mean().item() / machine.config.iterations,
-        "time_saved": 1 - whole["halted"] / whole["full"],
-        "time_saved_without_backbone": 1 - ticking["halted"] / ticking["full"],
-    }  # fmt: skip
-
-
-class Stopwatch:
-    """A function that notes how long its last call took."""
-
-    def __init__(self, function: Callable):
-        self.function, self.seconds = function, 0.0
-
-    def __call__(self, *given):
-        start = time.perf_counter()
-        made = self.function(*given)
-        self.seconds = time.perf_counter() - start
-        return made
-
-
 def geometric_mean(values: list[float]) -> float:
     return statistics.geometric_mean(values) if values else float("nan")
 
@@ -259,7 +209,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="checkout of the original repository")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds a case")
-    parser.add_argument("--only", nargs="*", help="names of cases; halting is one")
+    parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
@@ -267,12 +217,6 @@ def main() -> None:
     wanted = [case for case in cases() if not args.only or case.name in args.only]
     rows = [row for case in wanted for row in measure(case, args.reference, args.repeats)]
     summary = report(rows)
-    if not args.only or "halting" in args.only:
-        bundled = sorted(path.parent.name for path in ROOT.glob("checkpoints/*/config.json"))
-        summary["halting"] = [measure_halting(name, 3 * args.repeats) for name in bundled]
-        for row in summary["halting"]:
-            saved = {key: f"{value:.0%}" for key, value in row.items() if "saved" in key}
-            print(f"halting {row['checkpoint']}: {saved}")
     if args.json:
         hardware = {"processor": processor(), "threads": torch.get_num_threads()}
         figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}

@@ -116,7 +116,12 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     figures = {
         "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
         "hardware": {"processor": "CPU"},
+        "trunks": [{"name": "digits", "seed": 0, "time": [
+            {"batch": 1, "ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
+            {"batch": 256, "ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
+        ]}],
     }  # fmt: skip
     told = table_of(figures)
     assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told
+    assert "| digits | 60% | 50% | 40% |" in told
