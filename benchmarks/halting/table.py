@@ -22,8 +22,8 @@ def table_of(figures: dict[str, Any]) -> str:
         "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap:", "",
         "| task | ticks saved at equal accuracy | accuracy won, mean over all budgets |", "|---|---|---|",
         *map(against, figures["summary"].items()), "",
-        "What that saves a batch of 256 in the engine, beside thinking to the last tick, at the level of the first energy that is "
-        "as accurate; first machine of each task:", "",
+        "What that saves a batch of 256 in the engine, beside thinking to the last tick, at the level of the first energy that "
+        "is as accurate; first machine of each task:", "",
         "| task | ticks saved | time saved, without backbone | with backbone |", "|---|---|---|---|",
         *[saves(trunk) for trunk in figures["trunks"] if trunk["seed"] == 0], "",
         f"`{figures['command']}`, energies of {figures['heads']} seeds each. Measured {figures['date']} on "
