@@ -14,7 +14,7 @@ import torch
 
 from ctm.checkpoint import Checkpoint, save
 from inference.calibration import levels_of
-from inference.guarantees import Method, Promise, promised, promised_by_class
+from inference.guarantees import Method, Promise, promised, promised_by_class, worth_trying
 from inference.history import History
 from inference.parsing import THRESHOLDS
 from inference.policies import SameAnswer, Scored
@@ -81,11 +81,12 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> C
         for split in (VALIDATION, CALIBRATION)
     )
     history = History.of(fresh)
-    levels = candidates(args.score, make, History.of(seen))
+    before = History.of(seen)
+    levels = candidates(args.score, make, before)
     if args.per_class:
         found = promised_by_class(make, levels, history, fresh.right, shares_of(seen, task), promise)
     else:
-        found = promised(make, levels, history, fresh.right, promise)
+        found = promised(make, worth_trying(make, levels, before, seen.right), history, fresh.right, promise)
     if found is None:
         raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
     found["promise"] |= {"split": CALIBRATION, "score": args.score, "per_class": args.per_class}

@@ -96,7 +96,7 @@ def promised(
 
     Args:
         make: the rule, from its level.
-        levels: chosen without these samples.
+        levels: to try, from the safest to the boldest; chosen and ordered without these samples.
         history, right: of calibration samples, which nothing else has seen.
         promise: what is asked for.
 
@@ -104,7 +104,7 @@ def promised(
         ValueError: the samples are too few for this promise, whatever they say.
     """
     refuse_few(len(right), promise)
-    played = sweep(make, safest_first(make, levels), history, right)
+    played = sweep(make, levels, history, right)
     lost = to_the_end(history, right) & ~played.right
     if (chosen := boldest(lost, promise)) is None:
         return None
@@ -157,6 +157,26 @@ def promised_by_class(
     policy = ByClass(make(0.0), tuple(thresholds))
     played = replay(policy, history, right)
     return evidence(policy, played.accuracy, played.mean_ticks, end & ~played.right, promise)
+
+
+def worth_trying(
+    make: Callable[[float], Scored], levels: Sequence[float], seen: History, right: Bool[Tensor, "n T"]
+) -> list[float]:
+    """Those of some levels to try for a promise, from the safest to the boldest, as validation samples tell it.
+
+    The share that is lost need not grow as a level falls: who nearly always thinks too long loses more than who stops early. So
+    levels are ordered by what they lose on these samples, and one that saves fewer ticks than a safer one is left out. The
+    highest level comes first in any case. Any order may be tried that was fixed without the calibration samples.
+    """
+    highest, *others = safest_first(make, levels)
+    played = sweep(make, others, seen, right)
+    lost = (to_the_end(seen, right) & ~played.right).sum(1).tolist()
+    ranked = sorted(zip(lost, played.mean_ticks.tolist(), others, strict=True), key=lambda each: each[:2])
+    kept, fewest = [highest], math.inf
+    for _, ticks, level in ranked:
+        if ticks < fewest:
+            kept, fewest = [*kept, level], ticks
+    return kept
 
 
 def safest_first(make: Callable[[float], Scored], levels: Sequence[float]) -> list[float]:

@@ -32,14 +32,13 @@ from training.endings import explain
 from training.energies import Kind, Meaning
 from training.estimate import estimate
 from training.evaluation import MOST_SAMPLES, in_batches, split_batches
-from training.finishing import completed, default_policy, finish, measure, rules_of
+from training.finishing import completed, default_policy, finish, halting_note, measure
 from training.fitting import fit_energy, fitting_batches, with_energy_head
 from training.loop import train
 from training.opening import goes_to, opened, takes_checkpoint
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
-from training.saving import energy_note
 from training.tasks.base import TRAIN
 
 
@@ -230,9 +229,7 @@ def do_fit(args: argparse.Namespace) -> None:
     meaning = Meaning(**({name: known[name] for name in ("margin", "cost") if name in known} | given))
     batches = fitting_batches(task, args.samples)
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
-    halting = {
-        "energy": energy_note(kind, meaning, fitted), **rules_of(machine, task, args.tolerance)
-    }  # fmt: skip
+    halting = halting_note(machine, task, args.tolerance, kind, meaning, fitted)
     save(replace(checkpoint, machine=machine, halting=halting), out)
     print(json.dumps(fitted))
 

@@ -6,25 +6,29 @@ samples choose among them, held-out samples judge. It alone, and the command lin
 
 import datetime
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from ctm import Thinker
 from ctm.checkpoint import Checkpoint, load, save
-from ctm.notes import HaltingNote
+from ctm.notes import Chance, HaltingNote
 from ctm.thinkers import count_parameters
 from inference.calibration import Replay, levels_of, replay, thresholds_for
 from inference.frontiers import frontiers_for
-from inference.guarantees import Promise, promised, to_the_end
+from inference.guarantees import Promise, promised, to_the_end, worth_trying
 from inference.history import History
 from inference.parsing import THRESHOLDS, parse
 from inference.policies import EnergyBelow, Policy
 from training.card import title_of, write_card
 from training.config import RunConfig
+from training.energies import IS_A_LOGIT, Meaning
 from training.evaluation import (
     MOST_SAMPLES,
     Curves,
@@ -34,7 +38,7 @@ from training.evaluation import (
     split_batches,
     summarise,
 )
-from training.fitting import fit_energy, fitting_batches
+from training.fitting import fit_energy, fitting_batches, logistic
 from training.runs import RunFolder
 from training.saving import energy_note
 from training.tasks import Task
@@ -51,14 +55,11 @@ def finish(folder: RunFolder, out: Path | None) -> None:
         raise ValueError(f"{folder.path} has no saved step yet.")
     folder.say("finishing", steps[-1], config.train.steps)
     task, checkpoint = config.make_task(), load(folder.checkpoint(steps[-1]))
-    machine, halting = checkpoint.machine, {}
-    if config.loss.energy != "none":
-        fitted = None
-        if config.finish.fit_samples:
-            batches, meant = fitting_batches(task, config.finish.fit_samples), (config.loss.energy, config.loss.meaning)
-            fitted = fit_energy(machine, task.reading, batches, *meant, config.finish.fit_steps, config.train.seed)
-        halting["energy"] = energy_note(config.loss.energy, config.loss.meaning, fitted)
-    halting |= rules_of(machine, task, config.finish.tolerance)
+    machine, fitted = checkpoint.machine, None
+    if config.loss.energy != "none" and config.finish.fit_samples:
+        batches, meant = fitting_batches(task, config.finish.fit_samples), (config.loss.energy, config.loss.meaning)
+        fitted = fit_energy(machine, task.reading, batches, *meant, config.finish.fit_steps, config.train.seed)
+    halting = halting_note(machine, task, config.finish.tolerance, config.loss.energy, config.loss.meaning, fitted)
     whole = completed(machine, task, halting, training_note(config, folder, steps[-1]))
     saved = save(whole, out or folder.finished)
     folder.say("finished", steps[-1], config.train.steps, checkpoint=str(saved))
@@ -115,11 +116,16 @@ def measured_rule(policy: Policy, curves: Curves) -> dict[str, float]:
 
 def believed(curves: Curves, played: Replay, halting: dict[str, Any]) -> dict[str, Any] | None:
     """How far the chance to be right that comes with an answer can be believed; None where none comes with it."""
-    note, ticks = HaltingNote.model_validate(halting).energy, played.answer_tick.unsqueeze(1) - 1
-    if curves.energy is None:
+    note = HaltingNote.model_validate(halting).energy
+    if curves.energy is None or (chance := said(note.p_correct, curves, played)) is None:
         return None
-    chance = note.p_correct(curves.energy, curves.certainty.mean(1))
-    return None if chance is None else reliability(chance.gather(1, ticks).squeeze(1), played.right)
+    return reliability(chance, played.right)
+
+
+def said(chance: Callable[..., Tensor | None], curves: Curves, played: Replay) -> Float[Tensor, " n"] | None:
+    """The chance to be right that is told at the ticks that answer."""
+    found = chance(curves.energy, curves.certainty.mean(1))
+    return None if found is None else found.gather(1, played.answer_tick.unsqueeze(1) - 1).squeeze(1)
 
 
 def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | float]]:
@@ -137,8 +143,17 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
     }  # fmt: skip
 
 
-def rules_of(machine: Thinker, task: Task, tolerance: float) -> dict[str, Any]:
-    """Thresholds chosen on the calibration split, which rule is the default, and what every threshold would give there."""
+def halting_note(
+    machine: Thinker, task: Task, tolerance: float, kind: str, meaning: Meaning, fitted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What `halting.json` says: rules with thresholds chosen on the calibration split, which is the default, what every
+    threshold would give there, and what the energy means.
+
+    Args:
+        machine, task: what thinks, about what.
+        tolerance: accuracy that a threshold may lose against the most accurate one.
+        kind, meaning, fitted: see `energy_note`; "none" for a machine without an energy.
+    """
     seen, fresh = (
         curves_of(machine, task.reading, split_batches(task, split, MOST_SAMPLES))
         for split in (VALIDATION, CALIBRATION)
@@ -147,23 +162,44 @@ def rules_of(machine: Thinker, task: Task, tolerance: float) -> dict[str, Any]:
     policies = thresholds_for(history, fresh.right, tolerance, spoken)
     default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     if not spoken:
-        policies |= promises_of(History.of(seen), history, fresh.right)
+        policies |= promises_of(seen, fresh)
     frontiers = {"split": CALIBRATION, "n": len(fresh.right), "rules": frontiers_for(history, fresh.right, spoken)}
-    return {"policies": policies, "default": default, "frontiers": frontiers}
+    energy = {}
+    if kind != "none":
+        visited = replay(parse(policies[default]["policy"]), history, fresh.right).ticks
+        chance = Chance() if kind in IS_A_LOGIT else chance_of(fresh, visited)
+        energy = {"energy": energy_note(kind, meaning, fitted, chance)}
+    return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
 
 
-def promises_of(seen: History, fresh: History, right: torch.Tensor) -> dict[str, dict[str, Any]]:
+def chance_of(curves: Curves, visited: Int[Tensor, " n"]) -> Chance | None:
+    """The chance to be right that energy and certainty tell, at ticks that a rule visits; None where it cannot be found.
+
+    What lies below the rule's threshold is then what it ends with: among other ticks with the same energy there may be many
+    that come later, when the machine thought too long.
+    """
+    seen = curves.counts & (torch.arange(curves.right.size(1)) < visited.unsqueeze(1))
+    known = curves.energy[seen], curves.certainty.mean(1)[seen], torch.ones(int(seen.sum()))
+    doubt = 1 / (len(curves.right) + 2)  # n samples without a mistake say no more than this of one's chance
+    wrong = (~curves.right[seen]).double() * (1 - 2 * doubt) + doubt
+    found = logistic(torch.stack(known, 1).double(), wrong)
+    return Chance(energy=found[0], certainty=found[1], bias=found[2]) if all(map(math.isfinite, found)) else None
+
+
+def promises_of(seen: Curves, fresh: Curves) -> dict[str, dict[str, Any]]:
     """Rules that lose at most so many answers by stopping early; by energy, or by certainty where there is none.
 
     Args:
-        seen: validation samples, which say what thresholds to try.
-        fresh, right: calibration samples. Those that are too few for a promise make none.
+        seen: of validation samples, which say what thresholds to try, and in which order.
+        fresh: of calibration samples. Those that are too few for a promise make none.
     """
     score, make = ("certainty", THRESHOLDS["certainty>"]) if seen.energy is None else ("energy", EnergyBelow)
+    before, history = History.of(seen), History.of(fresh)
+    levels = worth_trying(make, levels_of(make, before), before, seen.right)
     found = {}
     for promise in map(Promise, PROMISES):
-        if len(right) >= promise.samples_needed and (
-            rule := promised(make, levels_of(make, seen), fresh, right, promise)
+        if len(fresh.right) >= promise.samples_needed and (
+            rule := promised(make, levels, history, fresh.right, promise)
         ):
             rule["promise"] |= {"split": CALIBRATION, "score": score, "per_class": False}
             found[f"{score}, {promise}"] = rule

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
-from ctm.notes import Chance
 from ctm.types import may_answer
 from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
 from training.evaluation import in_batches, without_repeats
@@ -33,7 +32,6 @@ class Felt:
     """What an energy head looks at, of n samples at every tick, and what is known of their answers."""
 
     seen: Float[Tensor, "n T F"]
-    certainty: Float[Tensor, "n T"]  # mean over the answer's positions
     right: Bool[Tensor, "n T"]
     counts: Bool[Tensor, "n T"]
     losses: Float[Tensor, "n T"] | None
@@ -80,8 +78,8 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
         seed: draws minibatches.
 
     Returns:
-        What was measured: samples, share of right answers, held-back loss before and after; and the chance to be right that
-        the energy stands for, found on held-back samples. An energy that is to be a logit becomes one (Platt 1999).
+        What was measured: samples, share of right answers, held-back loss before and after. An energy that is to be a logit
+        is made one by held-back samples.
     """
     count = len(felt.seen)
     back = max(1, int(count * HELD_BACK))
@@ -109,14 +107,13 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
             least, best = now, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(best)
     with torch.no_grad():
-        chance = chance_of(felt, felt.energies(head, slice(0, back)), kind not in IS_A_LOGIT, meaning)
         if kind in IS_A_LOGIT:
-            head[2].weight.mul_(chance.energy)
-            head[2].bias.mul_(chance.energy).add_(chance.bias)
-            chance = Chance()
+            scale, shift = platt(felt, felt.energies(head, slice(0, back)), meaning)
+            head[2].weight.mul_(scale)
+            head[2].bias.mul_(scale).add_(shift)
     scaling.into(head)
     right = felt.right[felt.counts].float().mean().item()
-    return {"n": count, "right": right, "loss_before": before, "loss_after": least, "chance": chance.model_dump()}
+    return {"n": count, "right": right, "loss_before": before, "loss_after": least}
 
 
 @dataclass(frozen=True)
@@ -145,20 +142,16 @@ def standardised(felt: Felt, back: int) -> tuple[Felt, Scaling]:
     return replace(felt, seen=(felt.seen - scaling.mean) / scaling.spread), scaling
 
 
-def chance_of(felt: Felt, energies: Float[Tensor, "back T"], by_certainty: bool, meaning: Meaning) -> Chance:
-    """What energies of the first samples say of the chance to be right, with or without the certainty beside them.
+def platt(felt: Felt, energies: Float[Tensor, "back T"], meaning: Meaning) -> tuple[float, float]:
+    """What makes energies of the first samples minus the logit of being right: a factor and what is added (Platt 1999).
 
-    An energy alone that is higher where answers are right is no logit of anything: then nothing is changed.
+    Energies that are higher where answers are right stay as they are.
     """
-    back = len(energies)
-    counts = felt.counts[:back]
-    known = [energies[counts], torch.ones_like(energies[counts])]
-    known += [felt.certainty[:back][counts]] if by_certainty else []
-    wrong = (~felt.right[:back][counts]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
-    found = logistic(torch.stack(known, 1).double(), wrong)
-    if not all(map(math.isfinite, found)) or not (by_certainty or found[0] > 0):
-        return Chance()
-    return Chance(energy=found[0], bias=found[1], certainty=found[2] if by_certainty else 0.0)
+    counts = felt.counts[: len(energies)]
+    inputs = torch.stack((energies[counts], torch.ones_like(energies[counts])), 1)
+    wrong = (~felt.right[: len(energies)][counts]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
+    scale, shift = logistic(inputs.double(), wrong)
+    return (scale, shift) if scale > 0 and math.isfinite(shift) else (1.0, 0.0)
 
 
 def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[float]:
@@ -177,23 +170,21 @@ def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[
 def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
     """Think about all samples, and keep what an energy head looks at."""
     machine.eval()
-    seen, certainties, rights, counts, losses = [], [], [], [], []
+    seen, rights, counts, losses = [], [], [], []
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
-        felt, certain, answers = [], [], []
+        felt, answers = [], []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             felt.append(machine.felt(state.latent.T, output.certainty.T).T)
-            certain.append(output.certainty.mean(1))
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
         seen += torch.stack(felt, 1)
-        certainties += torch.stack(certain, 1)
         rights += reading.right(logits, batch.targets)
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
         losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
     # What a thought lacks of the longest one does not count.
-    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, certainties, rights, counts, losses)]
+    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, rights, counts, losses)]
     return Felt(*padded)

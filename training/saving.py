@@ -59,23 +59,25 @@ def save_step(
     refuse_full_disk(folder, 0, config.train.spare_gb, f"stopped and saved at step {progress.step:,}")
 
 
-def energy_note(kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the energy of a checkpoint means, for `halting.json`: also the chance to be right, where that is known.
+def energy_note(
+    kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None, chance: Chance | None = None
+) -> dict[str, Any]:
+    """What the energy of a checkpoint means, for `halting.json`.
 
     Args:
         kind, meaning: what it was trained for.
         fitted: what fitting it measured, if it was fitted.
+        chance: of being right, as it tells it, where that is known.
     """
     note: dict[str, Any] = {"kind": kind}
     if kind == "contrastive":
         note |= {"margin": meaning.margin, "p_correct": "1 - energy / margin"}
     if kind in ("value", "hindsight"):
         note |= {"cost": meaning.cost}
-    measured = dict(fitted or {})
-    chance = measured.pop("chance", Chance().model_dump() if kind in IS_A_LOGIT else None)
-    if chance is not None:
-        note |= {"chance": chance, "p_correct": str(Chance(**chance))}
-    return note | ({"fitted_on": {"split": VALIDATION, **measured}} if measured else {})
+    if chance or kind in IS_A_LOGIT:
+        chance = chance or Chance()
+        note |= {"chance": chance.model_dump(), "p_correct": str(chance)}
+    return note | ({"fitted_on": {"split": VALIDATION, **fitted}} if fitted else {})
 
 
 def load_newest(folder: RunFolder, machine: Thinker) -> Any:

@@ -3,7 +3,7 @@ everything is measured on test samples, whose whole frontier is swept for every 
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,13 +29,16 @@ from benchmarks.halting.rules import (
     with_energy,
     with_giving_up,
 )
-from benchmarks.halting.trunks import Thoughts, Trunk, thoughts
+from benchmarks.halting.trunks import FINISH, Thoughts, Trunk, thoughts
+from ctm.notes import Chance
 from inference.calibration import choose_threshold, levels_of, ready, replay, sweep
 from inference.frontiers import Family, at_random
-from inference.guarantees import Promise, boldest, safest_first, to_the_end
+from inference.guarantees import Promise, boldest, to_the_end, worth_trying
 from inference.history import History
 from inference.policies import EnergyBelow
+from training.energies import IS_A_LOGIT
 from training.evaluation import reliability, tick_auroc
+from training.finishing import chance_of, said
 from training.tasks.base import CALIBRATION, TEST, VALIDATION
 
 PROMISE = Promise(risk=0.01, confidence=0.95)
@@ -66,7 +69,7 @@ def compare(trunk: Trunk) -> dict[str, Any]:
             "auroc": tick_auroc(score, curves.right, curves.counts), "risk_coverage": risk_coverage(score, curves.right)
         }  # fmt: skip
     for head in (head for each in heads.values() for head in each):
-        rules[name_of(head)]["reliability"] = believed(head, splits.test)
+        rules[name_of(head)]["reliability"] = believed(head, splits)
     by_tick = curves.right.double().mean(0)
     return {
         "name": trunk.name, "seed": trunk.seed, "digest": trunk.digest, "command": trunk.command,
@@ -132,10 +135,14 @@ def middle(each: list[Any]) -> Any:
     return None if any(value is None for value in each) else statistics.fmean(each)
 
 
-def believed(head: Head, test: Thoughts) -> dict[str, Any]:
-    """How far the chance to be right that a head says can be believed, over all ticks at which an answer counts."""
-    counts = test.curves.counts
-    return reliability(head.p_right(test.felt)[counts], test.curves.right[counts])
+def believed(head: Head, splits: Splits) -> dict[str, Any] | None:
+    """How far the chance to be right can be believed that comes with an answer, as of a finished checkpoint."""
+    seen, fresh = (replace(part.curves, energy=head.energies(part.felt)) for part in (splits.calibration, splits.test))
+    before, after = History.of(seen), History.of(fresh)
+    policy, _, _ = choose_threshold(EnergyBelow, levels_of(EnergyBelow, before), before, seen.right, FINISH.tolerance)
+    chance = Chance() if head.kind in IS_A_LOGIT else chance_of(seen, replay(policy, before, seen.right).ticks)
+    played = replay(policy, after, fresh.right)
+    return None if chance is None else reliability(said(chance, fresh, played), played.right)
 
 
 def read_outs(head: Head, test: Thoughts) -> dict[str, float]:
@@ -158,7 +165,7 @@ def deployed(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
             for part in (splits.calibration, splits.test)
         )
         policy, accuracy, ticks = choose_threshold(
-            make, levels_of(make, seen), seen, splits.calibration.curves.right, 0.005
+            make, levels_of(make, seen), seen, splits.calibration.curves.right, FINISH.tolerance
         )
         played = replay(policy, fresh, splits.test.curves.right)
         found[name] = {
@@ -180,7 +187,7 @@ def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
             for part in (splits.validation, splits.calibration, splits.test)
         )
         rights = [splits.calibration.curves.right, splits.test.curves.right]
-        levels = safest_first(make, levels_of(make, seen))
+        levels = worth_trying(make, levels_of(make, seen), seen, splits.validation.curves.right)
         played = [sweep(make, levels, history, right) for history, right in zip(parts, rights, strict=True)]
         lost = [
             to_the_end(history, right) & ~part.right for history, right, part in zip(parts, rights, played, strict=True)

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from benchmarks.halting.trunks import FINISH, Thoughts
-from ctm.notes import Chance
 from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
 from inference.frontiers import Family, fixed, of_rule, of_score, oracle
@@ -38,21 +37,17 @@ class Head:
     kind: str
     seed: int
     net: nn.Sequential
-    chance: Chance
 
     @torch.no_grad()
     def energies(self, felt: Felt) -> Float[Tensor, "n T"]:
         return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.seen)).split(512)])
 
-    def p_right(self, felt: Felt) -> Float[Tensor, "n T"]:
-        return self.chance(self.energies(felt), felt.certainty)
-
 
 def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
     torch.manual_seed(seed)
     net = make_energy_head(felt.seen.size(2), HIDDEN)
-    noted = fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
-    return Head(kind, seed, net, Chance(**noted["chance"]))
+    fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
+    return Head(kind, seed, net)
 
 
 def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:

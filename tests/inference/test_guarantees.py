@@ -104,7 +104,7 @@ def test_what_is_written_down_is_what_was_seen():
 def test_patience_and_any_score_can_be_promised_of():
     history, right = thoughts(1_000, 1)
     found = promised(
-        lambda ticks: SameAnswer(int(ticks)), [float(n) for n in range(1, 12)], history, right, Promise(0.1)
+        lambda ticks: SameAnswer(int(ticks)), [float(n) for n in range(11, 0, -1)], history, right, Promise(0.1)
     )
     assert found["policy"].startswith("same=")
 

@@ -12,10 +12,9 @@ from torch.testing import assert_close
 
 from ctm import make
 from ctm.config import read_config
-from ctm.notes import Chance
 from ctm.readout import make_energy_head
 from training.energies import Kind, Meaning, Truth, energy_loss
-from training.fitting import Felt, Scaling, chance_of, fit_head, with_energy_head
+from training.fitting import Felt, Scaling, fit_head, logistic, platt, with_energy_head
 
 TINY = {
     "kind": "ctm", "iterations": 3, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
@@ -138,7 +137,7 @@ def test_a_head_learns_to_be_low_where_it_is_good_to_stop(kind):
     right = torch.arange(8) >= solved
     latent = torch.stack((right.float(), torch.rand(400, 8, generator=GENERATOR)), 2)
     losses = torch.where(right, 0.01, 2.0 - torch.arange(8) * 0.01)
-    felt = Felt(latent, latent[..., 1], right, torch.ones_like(right), losses)
+    felt = Felt(latent, right, torch.ones_like(right), losses)
     head = make_energy_head(2, 16)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(200):
@@ -161,7 +160,7 @@ def moving(count: int = 400) -> Felt:
     right = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
     seen = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
     seen[..., 1] += torch.randn(count, 8, generator=generator)
-    return Felt(seen, torch.rand(count, 8, generator=generator), right, torch.ones_like(right), None)
+    return Felt(seen, right, torch.ones_like(right), None)
 
 
 def test_a_fitted_head_takes_its_inputs_as_they_are_however_large_they_are():
@@ -198,40 +197,36 @@ def test_a_machine_is_given_a_head_that_sees_certainty_and_keeps_what_it_thinks(
     assert before.energies is None and after.energies.shape == (3, 3)
 
 
-def test_the_chance_to_be_right_is_found_from_energies_and_certainties():
-    energies, certainty = torch.randn(8_000, 1, generator=GENERATOR), torch.rand(8_000, 1, generator=GENERATOR)
-    right = torch.rand(8_000, 1, generator=GENERATOR) < Chance(energy=2.5, certainty=-4.0, bias=1.0)(
-        energies, certainty
-    )
-    felt = Felt(torch.zeros(8_000, 1, 1), certainty, right, torch.ones_like(right), None)
-    found = chance_of(felt, energies, True, Meaning())
-    assert (found.energy, found.certainty, found.bias) == pytest.approx((2.5, -4.0, 1.0), abs=0.3)
-    alone = chance_of(felt, energies, False, Meaning())
-    assert alone.certainty == 0 and alone.energy > 1.5
-    assert chance_of(felt, -energies, False, Meaning()) == Chance(), "an energy that is high where answers are right"
+def test_an_energy_is_made_a_logit_by_a_factor_and_what_is_added():
+    energies = torch.randn(8_000, 1, generator=GENERATOR)
+    right = torch.rand(8_000, 1, generator=GENERATOR) < torch.sigmoid(-(2.5 * energies - 1))
+    felt = Felt(torch.zeros(8_000, 1, 1), right, torch.ones_like(right), None)
+    assert platt(felt, energies, Meaning()) == pytest.approx((2.5, -1.0), abs=0.2)
+    assert platt(felt, -energies, Meaning()) == (1.0, 0.0), "an energy that is high where answers are right"
 
 
-def test_the_chance_to_be_right_is_finite_where_nothing_is_wrong():
-    right, same = torch.ones(50, 3, dtype=torch.bool), torch.ones(50, 3)
-    felt = Felt(torch.zeros(50, 3, 1), same, right, right, None)
-    chance = chance_of(felt, same, True, Meaning(doubt=0.02))
-    assert_close(chance(same, same), torch.full((50, 3), 0.98), atol=1e-3, rtol=0)
+def test_what_decides_is_found_and_finite_where_nothing_does():
+    inputs = torch.randn(8_000, 3, generator=GENERATOR, dtype=torch.double)
+    weights = torch.tensor([2.5, -4.0, 1.0], dtype=torch.double)
+    labels = (torch.rand(8_000, generator=GENERATOR, dtype=torch.double) < torch.sigmoid(inputs @ weights)).double()
+    assert logistic(inputs, labels) == pytest.approx(weights.tolist(), abs=0.3)
+    same = torch.ones(50, 3, dtype=torch.double)
+    found = torch.tensor(logistic(same, torch.full((50,), 0.02, dtype=torch.double)))
+    assert_close(torch.sigmoid(found.sum()), torch.tensor(0.02), atol=1e-3, rtol=0)
 
 
-def test_waiting_means_nothing_where_it_is_in_vain_and_the_chance_says_so():
-    """Half of the thoughts never come right: little is won by going on, and they are known to be wrong all the same."""
+def test_waiting_means_nothing_where_it_is_in_vain():
+    """Half of the thoughts never come right: little is won by going on."""
     generator = torch.Generator().manual_seed(2)
     hopeless = torch.arange(600).unsqueeze(1) % 2 == 0
     right = (torch.arange(8) >= torch.randint(2, 7, (600, 1), generator=generator)) & ~hopeless
     seen = torch.stack((right.float(), hopeless.float().expand(-1, 8)), 2)
     seen += 0.1 * torch.randn(600, 8, 2, generator=generator)
-    felt = Felt(seen, 0.3 + 0.6 * right, right, torch.ones_like(right), None)
+    felt = Felt(seen, right, torch.ones_like(right), None)
     torch.manual_seed(0)
     head = make_energy_head(2, 16)
-    said = fit_head(head, felt, "wait", Meaning(), 300, seed=0)
+    fit_head(head, felt, "wait", Meaning(), 300, seed=0)
     energies = felt.energies(head, slice(None)).detach()
     worth_it = ~right & ~hopeless
     assert energies[right].max() < energies[worth_it].min()
     assert energies[hopeless.expand(-1, 8)].quantile(0.95) < energies[worth_it].quantile(0.05)
-    chance = Chance(**said["chance"])(energies, felt.certainty)
-    assert chance[right].min() > 0.9 > 0.1 > chance[~right].max()

@@ -1,0 +1,51 @@
+"""What a finished checkpoint says of its halting: the chance to be right, and rules that keep promises."""
+
+import pytest
+import torch
+
+from inference.calibration import replay
+from inference.history import History
+from inference.parsing import parse
+from training.evaluation import Curves
+from training.finishing import believed, chance_of, measured_rule, promises_of
+
+
+def thoughts(count: int, seed: int) -> Curves:
+    """Thoughts of four ticks that come right sooner or later and show it in energy and certainty; at the last tick many that
+    had been right think too long, with the same energy and certainty."""
+    generator = torch.Generator().manual_seed(seed)
+    right = torch.arange(4) >= torch.randint(0, 4, (count, 1), generator=generator)
+    energy = 2.0 * (~right) - 1 + 0.5 * torch.randn(count, 4, generator=generator)
+    certainty = 0.3 + 0.5 * right + 0.1 * torch.rand(count, 4, generator=generator)
+    right[:, 3] &= torch.rand(count, generator=generator) < 0.3
+    choices, nothing = torch.zeros(count, 1, 4, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    return Curves(right, choices, certainty.unsqueeze(1), energy, nothing, nothing.unsqueeze(1))
+
+
+def test_the_chance_to_be_right_is_that_of_ticks_that_are_visited():
+    seen, fresh = thoughts(3_000, 0), thoughts(3_000, 1)
+    rule = parse("energy<0")
+    chance = chance_of(seen, replay(rule, History.of(seen), seen.right).ticks)
+    note = {"energy": {"kind": "wait", "chance": chance.model_dump()}}
+    everywhere = {"energy": {"kind": "wait", "chance": chance_of(seen, torch.full((3_000,), 4)).model_dump()}}
+    played = replay(rule, History.of(fresh), fresh.right)
+    assert believed(fresh, played, note)["ece"] < 0.6 * believed(fresh, played, everywhere)["ece"]
+
+
+def test_energies_that_stand_for_no_chance_are_not_asked():
+    curves = thoughts(50, 0)
+    played = replay(parse("energy<0"), History.of(curves), curves.right)
+    assert believed(curves, played, {"energy": {"kind": "hazard"}}) is None
+    assert believed(curves, played, {})["brier"] <= 1, "a calibrated one is a logit by itself"
+
+
+def test_promises_are_kept_where_thinking_long_loses_more_than_stopping_early():
+    """Strict levels send thoughts to the last tick, which has forgotten: the order by level would end at the first step."""
+    seen, fresh, later = (thoughts(2_000, seed) for seed in (0, 1, 2))
+    rules = promises_of(seen, fresh)
+    assert list(rules) == [f"energy, at most {risk} lost with confidence 0.95" for risk in (0.01, 0.05)]
+    for rule in rules.values():
+        found = measured_rule(parse(rule["policy"]), later)
+        assert found["lost"] <= rule["promise"]["risk"] + 0.01
+        assert found["mean_ticks"] == pytest.approx(rule["mean_ticks"], abs=0.1)
+    assert promises_of(seen, thoughts(50, 3)) == {}, "too few for any"
