@@ -162,21 +162,16 @@ def promised_by_class(
 def worth_trying(
     make: Callable[[float], Scored], levels: Sequence[float], seen: History, right: Bool[Tensor, "n T"]
 ) -> list[float]:
-    """Those of some levels to try for a promise, from the safest to the boldest, as validation samples tell it.
+    """Those of some levels to try for a promise, from the safest to the boldest.
 
-    The share that is lost need not grow as a level falls: who nearly always thinks too long loses more than who stops early. So
-    levels are ordered by what they lose on these samples, and one that saves fewer ticks than a safer one is left out. The
-    highest level comes first in any case. Any order may be tried that was fixed without the calibration samples.
+    The share that is lost need not grow as a level falls: who nearly always thinks too long loses more than who stops early. A
+    level that loses more of these validation samples than a bolder one is left out, so that the search does not end there. What
+    is tried may be chosen in any way that does without the calibration samples. The highest level comes first in any case.
     """
-    highest, *others = safest_first(make, levels)
-    played = sweep(make, others, seen, right)
-    lost = (to_the_end(seen, right) & ~played.right).sum(1).tolist()
-    ranked = sorted(zip(lost, played.mean_ticks.tolist(), others, strict=True), key=lambda each: each[:2])
-    kept, fewest = [highest], math.inf
-    for _, ticks, level in ranked:
-        if ticks < fewest:
-            kept, fewest = [*kept, level], ticks
-    return kept
+    ordered = safest_first(make, levels)
+    lost = (to_the_end(seen, right) & ~sweep(make, ordered, seen, right).right).sum(1)
+    least_from_here = lost.flip(0).cummin(0).values.flip(0)
+    return [level for place, level in enumerate(ordered) if place == 0 or lost[place] <= least_from_here[place]]
 
 
 def safest_first(make: Callable[[float], Scored], levels: Sequence[float]) -> list[float]:

@@ -1,11 +1,13 @@
 """Promises are kept: exact binomial values, and the share of calibration sets that break them over many drawings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from inference.calibration import quantiles, replay
-from inference.guarantees import Promise, binomial_tail, boldest, promised, promised_by_class
+from inference.guarantees import Promise, binomial_tail, boldest, promised, promised_by_class, to_the_end, worth_trying
 from inference.history import History
 from inference.parsing import parse
 from inference.policies import ByClass, EnergyBelow, SameAnswer
@@ -143,3 +145,13 @@ def test_a_class_of_which_nothing_can_be_shown_never_stops_a_thought():
     wide = History(history.certainty.expand(-1, -1, 2), history.choices.expand(-1, -1, 2), history.energy)
     with pytest.raises(ValueError, match="one position"):
         promised_by_class(EnergyBelow, LEVELS, wide, right, [0.5, 0.5], Promise(0.05))
+
+
+def test_levels_that_lose_more_than_bolder_ones_are_left_out():
+    """Two thoughts that come right and think on: a strict level waits until they are wrong again, a bold one does not."""
+    right = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 1]]).bool()
+    history = History(torch.zeros(2, 4, 1), None, torch.tensor([[3.0, 2.0, 1.0, 4.0], [3.0, 2.0, 1.0, 0.0]]))
+    best_is_last = replace(history, certainty=torch.arange(4.0).expand(2, 4).unsqueeze(2))
+    assert to_the_end(best_is_last, right).all()
+    levels = [0.5, 1.5, 2.5, 3.5, -9.0]
+    assert worth_trying(EnergyBelow, levels, best_is_last, right) == [-9.0, 0.5, 2.5, 3.5]
