@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 RESERVED = 4_096  # bytes; a block of most disks
+NUMBERS = re.compile(r"\[\n([-+.eE\d,\s]+)\]")  # a list of numbers, one a line; no text in JSON has a line break
 
 
 def read_text(path: Path, most: int | None = None) -> str:
@@ -46,7 +48,8 @@ def read_json(path: Path, missing: Any = None, most: int | None = None) -> Any:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(values, indent=2, allow_nan=False)
+    write_text(path, NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -201,3 +201,11 @@ def test_json_half_written_is_never_seen(what, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
     write_json(path, {"step": 3})
     assert json.loads(path.read_text()) == {"step": 3}
+
+
+def test_lists_of_numbers_stand_on_one_line_and_texts_stay_as_they_are(tmp_path):
+    values = {"by_tick": [0.5, -1e-05, 3], "corners": [[1.0, 2.0], []], "text": "[\n 1,\n   2\n]", "mixed": [1, "a"]}
+    write_json(tmp_path / "some.json", values)
+    text = (tmp_path / "some.json").read_text("utf-8")
+    assert json.loads(text) == values
+    assert '"by_tick": [0.5, -1e-05, 3]' in text and "[1.0, 2.0]" in text
