@@ -33,7 +33,7 @@ run: $(VENV)/.runtime  ## set up, then serve the app on this machine
 	$(PY) app.py
 
 test: $(VENV)/.dev  ## set up, then run the tests, but for the slow ones
-	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev  ## set up, then run the tests that go on for minutes
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)

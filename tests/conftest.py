@@ -12,6 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SLOW = "slow"
+LONGEST = (  # files that take longest begin first, so that two workers end together
+    "test_runner", "test_browser_train", "test_publishing", "test_server", "test_browser", "test_ranks", "test_endings",
+    "test_browser_curves", "test_recipes", "test_browser_halting", "test_trainings", "test_guarantees", "test_calibrate",
+)  # fmt: skip
 ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
 settings.register_profile("quick", max_examples=40, derandomize=True, **ALIKE)
@@ -24,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is tested on generated values belongs to the slow tests, too."""
+    """The longest files first; what is tested on generated values belongs to the slow tests, too."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     if config.option.markexpr == SLOW:
         for item in items:
             if item.path.stem.endswith("_fuzz"):

@@ -188,8 +188,8 @@ def test_panels_are_as_wide_as_a_phone(page):
 def test_a_policy_is_picked_by_name_and_its_rule_is_shown(page):
     rule = page.locator("#rule textarea, #rule input")
     expect(rule).to_have_value("energy<-0.05")
-    choose(page, "#policy", "to the last tick")
-    expect(rule).to_have_value("ticks=6")
+    choose(page, "#policy", "think to the end")
+    expect(rule).to_have_value("certainty>1")
     rule.fill("")
     rule.press_sequentially("energy<<")
     expect(page.locator("#policy input")).to_have_value("my own rule")
