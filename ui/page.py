@@ -29,6 +29,7 @@ CSS = """
 #run-actions { flex-wrap: wrap; }
 #run-actions > * { flex-grow: 0; }
 #card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
+#race:has(.race[hidden]) { display: none; } /* or it would keep a gap for itself */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 #ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
 /* above: a tab with nothing to draw on, for Gradio 6.31 ignores its new `visible` */
