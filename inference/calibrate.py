@@ -14,7 +14,7 @@ import torch
 
 from ctm.checkpoint import Checkpoint, save
 from inference.calibration import levels_of
-from inference.guarantees import Method, Promise, promised, promised_by_class, worth_trying
+from inference.guarantees import Method, Promise, promised, promised_by_class, under_its_name, worth_trying
 from inference.history import History
 from inference.parsing import THRESHOLDS
 from inference.policies import SameAnswer, Scored
@@ -89,10 +89,10 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> C
         found = promised(make, worth_trying(make, levels, before, seen.right), history, fresh.right, promise)
     if found is None:
         raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
-    found["promise"] |= {"split": CALIBRATION, "score": args.score, "per_class": args.per_class}
-    name = f"{args.score}{' by class' if args.per_class else ''}, {promise}"
-    print(json.dumps({"name": name, **found, "ticks_to_the_end": fresh.right.size(1)}))
-    policies = {**checkpoint.halting.get("policies", {}), name: found}
+    named = under_its_name(found, promise, CALIBRATION, args.score, args.per_class)
+    for name, rule in named.items():
+        print(json.dumps({"name": name, **rule, "ticks_to_the_end": fresh.right.size(1)}))
+    policies = checkpoint.halting.get("policies", {}) | named
     return replace(checkpoint, halting={**checkpoint.halting, "policies": policies})
 
 

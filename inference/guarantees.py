@@ -191,6 +191,14 @@ def refuse_few(count: int, promise: Promise) -> None:
         )
 
 
+def under_its_name(
+    rule: dict[str, Any], promise: Promise, split: str, score: str, per_class: bool = False
+) -> dict[str, dict[str, Any]]:
+    """A promised rule as `halting.json` holds it among the others: under a name that tells all of the promise."""
+    told = rule["promise"] | {"split": split, "score": score, "per_class": per_class}
+    return {f"{score}{' by class' if per_class else ''}, {promise}": rule | {"promise": told}}
+
+
 def evidence(
     policy: Policy, accuracy: float, mean_ticks: float, lost: Bool[Tensor, " n"], promise: Promise
 ) -> dict[str, Any]:

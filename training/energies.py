@@ -78,8 +78,13 @@ def energy_loss(
 
 
 def calibrated(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:
-    labels = truth.right.to(energies.dtype) * (1 - 2 * meaning.doubt) + meaning.doubt
+    labels = softened(truth.right, meaning.doubt, energies.dtype)
     return truth.mean(F.binary_cross_entropy_with_logits(-energies, labels, reduction="none"))
+
+
+def softened(labels: Bool[Tensor, "*n"], doubt: float, dtype: torch.dtype) -> Float[Tensor, "*n"]:
+    """Labels that leave some probability for their opposites."""
+    return labels.to(dtype) * (1 - 2 * doubt) + doubt
 
 
 def contrastive(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Float[Tensor, ""]:

@@ -22,13 +22,13 @@ from ctm.notes import Chance, HaltingNote
 from ctm.thinkers import count_parameters
 from inference.calibration import Replay, levels_of, replay, thresholds_for
 from inference.frontiers import frontiers_for
-from inference.guarantees import Promise, promised, to_the_end, worth_trying
+from inference.guarantees import Promise, promised, to_the_end, under_its_name, worth_trying
 from inference.history import History
 from inference.parsing import THRESHOLDS, parse
 from inference.policies import EnergyBelow, Policy
 from training.card import title_of, write_card
 from training.config import RunConfig
-from training.energies import IS_A_LOGIT, Meaning
+from training.energies import IS_A_LOGIT, Meaning, softened
 from training.evaluation import (
     MOST_SAMPLES,
     Curves,
@@ -154,20 +154,18 @@ def halting_note(
         tolerance: accuracy that a threshold may lose against the most accurate one.
         kind, meaning, fitted: see `energy_note`; "none" for a machine without an energy.
     """
-    seen, fresh = (
-        curves_of(machine, task.reading, split_batches(task, split, MOST_SAMPLES))
-        for split in (VALIDATION, CALIBRATION)
-    )
+    fresh = curves_of(machine, task.reading, split_batches(task, CALIBRATION, MOST_SAMPLES))
     history, spoken = History.of(fresh), task.shape().spoken
     policies = thresholds_for(history, fresh.right, tolerance, spoken)
     default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     if not spoken:
+        seen = curves_of(machine, task.reading, split_batches(task, VALIDATION, MOST_SAMPLES))
         policies |= promises_of(seen, fresh)
     frontiers = {"split": CALIBRATION, "n": len(fresh.right), "rules": frontiers_for(history, fresh.right, spoken)}
     energy = {}
     if kind != "none":
-        visited = replay(parse(policies[default]["policy"]), history, fresh.right).ticks
-        chance = Chance() if kind in IS_A_LOGIT else chance_of(fresh, visited)
+        played = replay(parse(policies[default]["policy"]), history, fresh.right)
+        chance = None if kind in IS_A_LOGIT else chance_of(fresh, played.ticks)  # a logit is one by itself
         energy = {"energy": energy_note(kind, meaning, fitted, chance)}
     return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
 
@@ -181,8 +179,7 @@ def chance_of(curves: Curves, visited: Int[Tensor, " n"]) -> Chance | None:
     seen = curves.counts & (torch.arange(curves.right.size(1)) < visited.unsqueeze(1))
     known = curves.energy[seen], curves.certainty.mean(1)[seen], torch.ones(int(seen.sum()))
     doubt = 1 / (len(curves.right) + 2)  # n samples without a mistake say no more than this of one's chance
-    wrong = (~curves.right[seen]).double() * (1 - 2 * doubt) + doubt
-    found = logistic(torch.stack(known, 1).double(), wrong)
+    found = logistic(torch.stack(known, 1).double(), softened(~curves.right[seen], doubt, torch.double))
     return Chance(energy=found[0], certainty=found[1], bias=found[2]) if all(map(math.isfinite, found)) else None
 
 
@@ -201,8 +198,7 @@ def promises_of(seen: Curves, fresh: Curves) -> dict[str, dict[str, Any]]:
         if len(fresh.right) >= promise.samples_needed and (
             rule := promised(make, levels, history, fresh.right, promise)
         ):
-            rule["promise"] |= {"split": CALIBRATION, "score": score, "per_class": False}
-            found[f"{score}, {promise}"] = rule
+            found |= under_its_name(rule, promise, CALIBRATION, score)
     return found
 
 

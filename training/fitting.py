@@ -16,13 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
 from ctm.types import may_answer
-from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss
+from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss, softened
 from training.evaluation import in_batches, without_repeats
 from training.reading import Reading
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
 HELD_BACK = (
-    0.2  # share of the samples that decides when to stop fitting, and what the energy says of the chance to be right
+    0.2  # share of the samples that decides when to stop fitting, and makes logits of energies that are to be some
 )
 CHECK_EVERY = 20  # steps
 
@@ -149,7 +149,7 @@ def platt(felt: Felt, energies: Float[Tensor, "back T"], meaning: Meaning) -> tu
     """
     counts = felt.counts[: len(energies)]
     inputs = torch.stack((energies[counts], torch.ones_like(energies[counts])), 1)
-    wrong = (~felt.right[: len(energies)][counts]).double() * (1 - 2 * meaning.doubt) + meaning.doubt
+    wrong = softened(~felt.right[: len(energies)][counts], meaning.doubt, torch.double)
     scale, shift = logistic(inputs.double(), wrong)
     return (scale, shift) if scale > 0 and math.isfinite(shift) else (1.0, 0.0)
 

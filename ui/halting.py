@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ctm.notes import EvaluationNote, FrontiersNote, HaltingNote, MetricsNote, PromiseNote, RuleNote
+from ctm.notes import EvaluationNote, FrontiersNote, HaltingNote, MetricsNote, PromiseNote
 
-BALANCED, TO_THE_END, FORK = "energy is low", "think to the end", "the energy-halting fork's rule, as written"
+TO_THE_END, FORK = "think to the end", "the energy-halting fork's rule, as written"
 NEVER = "certainty>1"  # nothing is that certain: it thinks to the end, and the tick it was most certain of answers
 NAMES = {
-    "energy": BALANCED,
+    "energy": "energy is low",
     "certainty": "certainty is high",
     "certainty of the least certain position": "every position is certain",
     "said": "all of it is said",
@@ -37,9 +37,9 @@ def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
     to_the_end = Offer(f"ticks={iterations}", f"All {iterations} ticks; the last one answers.")
     if not spoken:
         to_the_end = Offer(NEVER, f"All {iterations} ticks; the one it was most certain of answers.")
+    labels = labels_of(note)
     names = sorted(note.policies, key=lambda name: name != note.default)
-    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
-    found = {name_of(name, note.policies[name], boldest): offer_of(note.policies[name]) for name in names}
+    found = {labels[name]: Offer(note.policies[name].policy, note.policies[name].says()) for name in names}
     if not found:  # where nothing was measured, nothing is known of when it is safe to stop
         found[TO_THE_END] = to_the_end
     if not spoken:  # silence is no answer
@@ -53,25 +53,23 @@ def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
     return found | {TO_THE_END: to_the_end}
 
 
-def name_of(name: str, rule: RuleNote, boldest: float) -> str:
-    """How a rule is called on screen; the one with the boldest promise is the fastest."""
-    promise = rule.promise
-    if promise is None:
-        return NAMES.get(name, name)
-    words = f"lose at most {100 * promise.risk:.3g} % of answers"
-    usual = PromiseNote(risk=promise.risk).model_dump()
-    words += "" if usual.items() <= promise.model_dump().items() else f": {name}"
-    return f"fastest: {words}" if promise.risk == boldest else words
+def labels_of(note: HaltingNote) -> dict[str, str]:
+    """How every rule is called on screen; the one with the boldest promise is the fastest."""
+    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
+    found = {}
+    for name, rule in note.policies.items():
+        if (promise := rule.promise) is None:
+            found[name] = NAMES.get(name, name)
+            continue
+        usual = PromiseNote(risk=promise.risk).model_dump().items() <= promise.model_dump().items()
+        words = f"lose at most {100 * promise.risk:.3g} % of answers" + ("" if usual else f": {name}")
+        found[name] = f"fastest: {words}" if promise.risk == boldest else words
+    return found
 
 
-def offer_of(rule: RuleNote) -> Offer:
-    return Offer(rule.policy, rule.says())
-
-
-def promise_of(halting: dict[str, Any], rule: str) -> str:
-    """What the checkpoint promises of a rule, as text; empty where it promises nothing."""
-    known = HaltingNote.model_validate(halting).policies.values()
-    return next((note.says() for note in known if note.promise and note.policy == rule), "")
+def promise_of(note: HaltingNote, rule: str) -> str:
+    """What a checkpoint promises of a rule, as text; empty where it promises nothing."""
+    return next((known.says() for known in note.policies.values() if known.promise and known.policy == rule), "")
 
 
 def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: int) -> dict[str, Any]:
@@ -100,10 +98,10 @@ def curves_of(frontiers: FrontiersNote) -> list[dict[str, Any]]:
 
 def rules_of(note: HaltingNote, held_out: EvaluationNote | None) -> list[dict[str, Any]]:
     """Every rule where it sits among the curves, and what it did to held-out samples."""
-    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
+    labels = labels_of(note)
     return [
         {
-            "label": name_of(name, rule, boldest), "rule": rule.policy, "says": rule.says(), "default": name == note.default,
+            "label": labels[name], "rule": rule.policy, "says": rule.says(), "default": name == note.default,
             "ticks": rule.mean_ticks, "accuracy": rule.accuracy,
             "held_out": held_out.rules[name].model_dump() if held_out and name in held_out.rules else None,
         }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ctm.checkpoint import Checkpoint
-from ctm.notes import HaltingNote
+from ctm.notes import EnergyNote, HaltingNote
 from inference import Recorder, parse
 from inference.policies import (
     AnyOf,
@@ -66,7 +66,8 @@ def record_of(
     sure = probabilities[:tick] if task.shape().spoken else probabilities[tick - 1 : tick]
     energy = np.array(recorder.energy) if recorder.energy else None
     certainty = np.stack(recorder.certainty).mean(1)
-    chance = None if energy is None else p_correct(checkpoint.halting, energy, certainty)
+    note = HaltingNote.model_validate(checkpoint.halting)
+    chance = None if energy is None else p_correct(note.energy, energy, certainty)
     labels = task.labels()
     record = {
         "id": uuid.uuid4().hex[:8],
@@ -78,7 +79,7 @@ def record_of(
         "listening": read.shown.get("listening", 0),
         "halted_by": verdict.halted_by[0],
         "policy": str(rule),
-        "promise": promise_of(checkpoint.halting, str(rule)),
+        "promise": promise_of(note, str(rule)),
         "answer": answer.value,
         "label": answer.label,
         "probability": float(sure.max(2).prod()),
@@ -100,9 +101,8 @@ def record_of(
     return record
 
 
-def p_correct(halting: dict[str, Any], energy: np.ndarray, certainty: np.ndarray) -> np.ndarray | None:
+def p_correct(note: EnergyNote, energy: np.ndarray, certainty: np.ndarray) -> np.ndarray | None:
     """The chance of being right that a checkpoint's energy stands for; None where it stands for none."""
-    note = HaltingNote.model_validate(halting).energy
     chance = note.p_correct(torch.from_numpy(energy), torch.from_numpy(certainty))
     return None if chance is None else chance.numpy()
 

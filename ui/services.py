@@ -97,12 +97,13 @@ class Services:
 
     def rivals(self, name: str) -> list[tuple[str, str]]:
         """Who may race against a checkpoint's thought: its other rules, and other checkpoints of the same task."""
-        mine = self.info(name)
-        others = [
-            (label, other) for label, other in self.labels() if other != name and self._title(other) == mine.title
-        ]
+        mine, titles = (
+            self.info(name),
+            {other: self._title(other) for other in self.checkpoint_names() if other != name},
+        )
         rules = [(f"rule: {label}", f"rule:{offer.rule}") for label, offer in mine.offers.items()]
-        return rules + [(f"machine: {label}", f"machine:{other}") for label, other in others]
+        alike = [other for other, title in titles.items() if title == mine.title]
+        return rules + [(f"machine: {label_of(other, mine.title)}", f"machine:{other}") for other in alike]
 
     def race(self, record: dict[str, Any], given: Any, rivals: list[str]) -> list[dict[str, Any]]:
         """A thought and its rivals' thoughts about the same thing, as lanes of a race; who cannot think about it says why.
@@ -284,8 +285,9 @@ class Services:
             wanted = "a text" if task.takes == "text" else "a picture"
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
         read = task.read(given)
-        offers = offers_of(loaded.checkpoint.halting, iterations)
-        rule = parse(policy if policy and policy.strip() else next(iter(offers.values())).rule)
+        if not (policy and policy.strip()):
+            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations).values())).rule
+        rule = parse(policy)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)
 

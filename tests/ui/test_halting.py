@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ctm.notes import RuleNote
+from ctm.notes import HaltingNote, RuleNote
 from inference import parse
 from tests.ui.conftest import make_checkpoint, services_over
 from ui.halting import FORK, NEVER, TO_THE_END, halting_view, offers_of, promise_of
@@ -70,8 +70,9 @@ def test_where_nothing_was_measured_it_thinks_to_the_end():
 
 
 def test_a_promise_is_told_of_its_own_rule_alone():
-    assert promise_of(HALTING, "energy<-2.5") == RuleNote(**HALTING["policies"]["energy, at most 0.01 lost"]).says()
-    assert promise_of(HALTING, "energy<-3") == "" == promise_of({}, "ticks=3")
+    note = HaltingNote.model_validate(HALTING)
+    assert promise_of(note, "energy<-2.5") == RuleNote(**HALTING["policies"]["energy, at most 0.01 lost"]).says()
+    assert promise_of(note, "energy<-3") == "" == promise_of(HaltingNote(), "ticks=3")
 
 
 def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
