@@ -16,12 +16,12 @@ def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) 
     """A component.
 
     Args:
-        name: of its template and style in `assets/`.
+        name: of its template and style in `assets/`; `drawn.css` is what styles share.
         scripts: in `assets/`, read as one function body in this order.
         elem_id: id of the component in the page.
         value: plain data to begin with.
     """
-    template, style = asset(f"{name}.html"), asset(f"{name}.css")
+    template, style = asset(f"{name}.html"), asset("drawn.css") + asset(f"{name}.css")
     for file, content in ((f"{name}.html", template), (f"{name}.css", style)):
         unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
         assert not unsafe, f"{file} must stay static, but {unsafe} means something to Gradio's templates"

@@ -38,7 +38,7 @@ class RunInput(gr.Dropdown):
 
 WRITE = "(pad) => pad.made"  # in the browser: from a pad into a text, and back
 FOLLOW = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
-PAD = ("pad", "pad-bits", "pad-path", "pad-maze", "pad-digits", "pad-showing")
+PAD = ("checked", "pad", "pad-bits", "pad-path", "pad-maze", "pad-digits", "pad-showing")
 
 
 def pad_input(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:

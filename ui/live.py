@@ -15,7 +15,7 @@ PANELS = (
     "attention",
     "activity",
 )  # dealt out in this order
-SCRIPT = ("pen", "live-record", "live-drawing", *(f"live-panel-{panel}" for panel in PANELS), "live-playing")
+SCRIPT = ("checked", "pen", "live-record", "live-drawing", *(f"live-panel-{panel}" for panel in PANELS), "live-playing")
 
 
 def live_view(elem_id: str = "thought") -> gr.HTML:

@@ -129,7 +129,9 @@ def test_charts_have_names_of_their_own_and_a_sentence_each():
     assert all(chart.help.endswith(".") and chart.series for chart in CHARTS)
 
 
-@pytest.mark.parametrize("name", ["curves.html", "curves.css"])
+@pytest.mark.parametrize(
+    "name", ["curves.html", "curves.css", "drawn.css", "halting.html", "halting.css", "race.html", "race.css"]
+)
 def test_the_template_is_static(name):
     """Gradio evaluates templates: data, or what looks like it, must not be in one."""
     content = (ASSETS / name).read_text("utf-8")

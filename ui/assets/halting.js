@@ -3,19 +3,12 @@
 //
 // A budget of ticks is dragged in the chart or moved with the slider; a rule that is picked goes out as `picked` in the value.
 // Values may come from anywhere: every number is checked, every text is written as text.
-"use strict";
-
 const parts = {};
 for (const part of element.querySelectorAll("[data-halting]")) parts[part.dataset.halting] = part;
 const HUES = { energy: "--energy", certainty: "--certainty", "certainty.min": "--least", fixed: "--fixed", oracle: "--oracle" };
 const DASHED = { fixed: "6 4", oracle: "2 4" };
 const HIGH = 250, MARGIN = { left: 44, right: 14, top: 8, bottom: 34 };
 
-const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
-const clamp = (x, least, most) => Math.min(most, Math.max(least, x));
-const list = (x, most) => (Array.isArray(x) ? x.slice(0, most) : []);
-const object = (x) => (x && typeof x === "object" && !Array.isArray(x) ? x : {});
-const text = (x, most = 600) => (typeof x === "string" || isNumber(x) ? String(x).slice(0, most) : "");
 const share = (x) => `${(100 * x).toFixed(1)}\u00a0%`;
 const points = (x) => `${(100 * x).toFixed(1)} points`;
 const short = (x) => String(Number(x.toPrecision(5)));
@@ -148,7 +141,7 @@ function key({ name, label }) {
 }
 
 function use(rule) {
-  const button = html("button", { type: "button", title: "Think with this rule" }, html("code", {}, rule));
+  const button = html("button", { type: "button", class: "drawn-pill", title: "Think with this rule" }, html("code", {}, rule));
   button.addEventListener("click", () => {
     props.value = { ...props.value, picked: rule };
     trigger("input");

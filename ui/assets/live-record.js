@@ -3,8 +3,6 @@
 //
 // One record comes in whole; `show(tick)` draws it at one tick; playing only calls `show` on a clock. Records may come from
 // anywhere, so each is read into a checked `thought` first: what is missing or odd leaves its panel out, never throws.
-"use strict";
-
 const MOST_TICKS = 5000, MOST_PLACES = 4096, MOST_CLASSES = 20000, MOST_HEADS = 16;
 const TICKS_A_SECOND = 6, LONGEST_PLAYBACK = 5000; // ms, at normal speed
 const INVITATION = "Give it something to think about.";
@@ -26,13 +24,8 @@ const panels = new Map();
 
 // --- reading a record ------------------------------------------------------------------------------------------------
 
-const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
-const clamp = (x, least, most) => Math.min(most, Math.max(least, x));
 const whole = (x, least, most) => (isNumber(x) ? clamp(Math.round(x), least, most) : least);
 const share = (x) => (isNumber(x) ? clamp(x, 0, 1) : 0);
-const list = (x) => (Array.isArray(x) ? x : []);
-const object = (x) => (x && typeof x === "object" && !Array.isArray(x) ? x : {});
-const text = (x, most = 600) => (typeof x === "string" || isNumber(x) ? String(x).slice(0, most) : "");
 const series = (x, ticks) => (list(x).length >= ticks ? list(x).slice(0, ticks).map((y) => (isNumber(y) ? y : NaN)) : null);
 
 function readThought(value) {

@@ -4,10 +4,6 @@
 // The value names the kind of pad and its sizes, and holds in `made` what was made so far: a text, or a PNG data address. A kind
 // is a function (root, spec, tell) that fills `root` and gives { show(made) }, which takes over what was made elsewhere; what a
 // person makes goes to `tell`. Values may come from anywhere: every number is checked, every text is written as text.
-"use strict";
-
-const clamp = (x, least, most) => Math.min(most, Math.max(least, x));
-const object = (x) => (x && typeof x === "object" && !Array.isArray(x) ? x : {});
 const whole = (x, least, most) => (Number.isFinite(x) ? clamp(Math.round(x), least, most) : least);
 const among = (count) => Math.floor(Math.random() * count);
 const counted = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;

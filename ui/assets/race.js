@@ -2,18 +2,10 @@
 // mounted component, as the body of a function that is given `element`, `props` and `watch`. Nothing here is global.
 //
 // The value holds `lanes`, or is empty. Values may come from anywhere: every number is checked, every text is written as text.
-"use strict";
-
 const parts = {};
 for (const part of element.querySelectorAll("[data-race]")) parts[part.dataset.race] = part;
 const PACE = 350, LONGEST = 8000; // milliseconds: of a tick, of a race
-const MOST_TICKS = 1000;
-
-const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
-const clamp = (x, least, most) => Math.min(most, Math.max(least, x));
-const list = (x, most) => (Array.isArray(x) ? x.slice(0, most) : []);
-const object = (x) => (x && typeof x === "object" && !Array.isArray(x) ? x : {});
-const text = (x, most = 200) => (typeof x === "string" || isNumber(x) ? String(x).slice(0, most) : "");
+const MOST_TICKS = 1000, LABEL = 200; // the longest label
 
 let lanes = []; // {name, rule, problem, ticks, iterations, answerTick, certainty, said, row, cells}
 let clock = 0, tick = 0;
@@ -22,8 +14,8 @@ function readLane(value) {
   const said = object(value), certainty = list(said.certainty, MOST_TICKS).map((x) => (isNumber(x) ? clamp(x, 0, 1) : 0));
   const ticks = certainty.length, most = isNumber(said.iterations) ? clamp(Math.round(said.iterations), ticks, MOST_TICKS) : ticks;
   return {
-    name: text(said.name), rule: text(said.rule), problem: ticks ? "" : text(said.problem, 600) || "It could not think about this.",
-    ticks, iterations: most, certainty, said: list(said.said, MOST_TICKS).map((words) => text(words)),
+    name: text(said.name, LABEL), rule: text(said.rule, LABEL), problem: ticks ? "" : text(said.problem, 600) || "It could not think about this.",
+    ticks, iterations: most, certainty, said: list(said.said, MOST_TICKS).map((words) => text(words, LABEL)),
     answerTick: isNumber(said.answer_tick) ? clamp(Math.round(said.answer_tick), 1, Math.max(1, ticks)) : ticks,
   };
 }

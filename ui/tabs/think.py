@@ -54,12 +54,12 @@ def build(services: Services) -> gr.Dropdown | None:
                 info=f"optional: up to {MOST_RIVALS} that think about the same thing beside it", elem_id="against",
             )  # fmt: skip
         with gr.Column(scale=5, min_width=320):
-            race = drawn("race", ("race",), "race")
+            race = drawn("race", ("checked", "race"), "race")
             live = live_view()
             with gr.Accordion("Explore the whole thought", open=False):
                 figure = gr.Plot(show_label=False, elem_id="figure")
             with gr.Accordion("When it stops, and what that costs", open=False, elem_id="when"):
-                halting = drawn("halting", ("halting",), "halting", services.halting(first.name))
+                halting = drawn("halting", ("checked", "halting"), "halting", services.halting(first.name))
 
     def pick(name: str) -> list[Any]:
         info = asked(services.info, name)
