@@ -104,7 +104,7 @@ class Brackets(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some brackets: {self.hint}.")
-        if strange := sorted(set(text) - set(SYMBOLS)):
+        if strange := [sign for sign in text if sign not in SYMBOLS]:
             raise ValueError(f"Only ( ) [ ] are read here, got {strange[0]!r}. Type {self.hint}.")
         if len(text) > longest:
             raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")

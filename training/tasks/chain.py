@@ -75,7 +75,7 @@ class Chain(Task):
         text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.hint}.")
-        if strange := sorted(set(text) - set("0123456789" + OPERATORS)):
+        if strange := [sign for sign in text if sign not in "0123456789" + OPERATORS]:
             raise ValueError(f"Only digits and + - * are read here, got {strange[0]!r}. Type {self.hint}.")
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
             raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.hint}.")

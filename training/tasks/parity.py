@@ -89,7 +89,7 @@ class Parity(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some bits: {self.hint}.")
-        if strange := sorted(set(text) - {"0", "1"}):
+        if strange := [sign for sign in text if sign not in "01"]:
             raise ValueError(f"Bits are 0 and 1 only, got {strange[0]!r}. Type {self.hint}.")
         if len(text) > longest or (self._signs and len(text) < longest):
             most = "exactly" if self._signs else "at most"

@@ -43,7 +43,7 @@ function drawClasses() {
   const pen = penFor(canvas, top + high * (shown.length + (rest ? 1 : 0)) + 4);
   pen.font = `600 12px ${look.font}`;
   const longest = Math.max(...shown.map((index) => pen.measureText(labelOf(thought.answer, index)).width), rest ? 62 : 0);
-  const name = clamp(longest + 10, 24, width * 0.3), strip = thought.ticks > 1 ? clamp(width * 0.28, 60, 260) : 0, number = 58;
+  const name = clamp(longest + 14, 24, width * 0.32), strip = thought.ticks > 1 ? clamp(width * 0.28, 60, 260) : 0, number = 66;
   const bar = { left: name, width: width - name - number - strip - 4 };
   if (strip) write(pen, `at tick ${tick}`, bar.left, 8, { colour: look.faint, size: 11, room: bar.width + number });
   if (strip) write(pen, "all ticks \u2192", width - strip, 8, { colour: look.faint, size: 11, room: strip });
