@@ -97,9 +97,9 @@ class FinishConfig(Settings):
     """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
 
     fit_samples: int = Field(
-        8_192, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
+        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
     )
-    fit_steps: int = Field(1_000, ge=1, le=1_000_000, description="optimiser steps of that fit")
+    fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of that fit, at most")
     tolerance: float = Field(
         0.005,
         ge=0,

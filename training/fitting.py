@@ -24,7 +24,11 @@ from training.tasks.base import VALIDATION, Batch, Task, generator_for
 HELD_BACK = (
     0.2  # share of the samples that decides when to stop fitting, and makes logits of energies that are to be some
 )
-CHECK_EVERY = 20  # steps
+CHECK_EVERY = 50  # steps
+PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
+MOST_FELT = (
+    200_000_000  # numbers to keep of all samples, 0.8 GB: what an energy head learns from is worth a lot of samples
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class Felt:
     def truth(self, rows: Tensor | slice) -> Truth:
         return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
-    def energies(self, head: nn.Sequential, rows: Tensor | slice) -> Float[Tensor, "B T"]:
-        return head(self.seen[rows]).squeeze(-1)
+    def energies(
+        self, head: nn.Sequential, rows: Tensor | slice, scaling: "Scaling | None" = None
+    ) -> Float[Tensor, "B T"]:
+        seen = self.seen[rows]
+        return head(seen if scaling is None else scaling(seen)).squeeze(-1)
 
 
 def fitting_batches(task: Task, count: int) -> list[Batch]:
@@ -74,7 +81,7 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
         head: as `make_energy_head` makes it.
         felt: what it sees, of samples that the trunk was not trained on.
         kind, meaning: what the energy is to mean.
-        steps: optimiser steps; the head of the least held-back loss is kept.
+        steps: optimiser steps at most; the head of the least held-back loss is kept.
         seed: draws minibatches.
 
     Returns:
@@ -86,29 +93,31 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
     # n samples without a mistake say no more than this of one's chance
     meaning = replace(meaning, doubt=1 / (count + 2))
     generator = torch.Generator().manual_seed(seed)
-    felt, scaling = standardised(felt, back)
+    scaling = Scaling.of(felt.seen[back:])
     scaling.out_of(head)
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
 
     def loss_of(rows: Tensor | slice) -> Tensor:
-        return energy_loss(kind, felt.energies(head, rows), felt.truth(rows), meaning)
+        return energy_loss(kind, felt.energies(head, rows, scaling), felt.truth(rows), meaning)
 
     def held_back_loss() -> float:
         with torch.no_grad():
             return loss_of(slice(0, back)).item()
 
     before = least = held_back_loss()
-    best = {name: value.clone() for name, value in head.state_dict().items()}
+    best, found_at = copied(head), 0
     for step in range(1, steps + 1):
         loss_of(back + torch.randint(count - back, (256,), generator=generator)).backward()
         optimizer.step()
         optimizer.zero_grad()
         if step % CHECK_EVERY == 0 and (now := held_back_loss()) < least:
-            least, best = now, {name: value.clone() for name, value in head.state_dict().items()}
+            least, best, found_at = now, copied(head), step
+        if step - found_at >= PATIENCE:
+            break
     head.load_state_dict(best)
     with torch.no_grad():
         if kind in IS_A_LOGIT:
-            scale, shift = platt(felt, felt.energies(head, slice(0, back)), meaning)
+            scale, shift = platt(felt, felt.energies(head, slice(0, back), scaling), meaning)
             head[2].weight.mul_(scale)
             head[2].bias.mul_(scale).add_(shift)
     scaling.into(head)
@@ -118,10 +127,19 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
 
 @dataclass(frozen=True)
 class Scaling:
-    """What was taken off inputs and what they were divided by, so that all vary alike; a head can take it in."""
+    """What is taken off inputs and what they are divided by, so that all vary alike; a head can take it in."""
 
     mean: Float[Tensor, " F"]
     spread: Float[Tensor, " F"]
+
+    @classmethod
+    def of(cls, seen: Float[Tensor, "n T F"]) -> "Scaling":
+        """What makes their mean 0 and their spread 1."""
+        spread, mean = torch.std_mean(seen, (0, 1))
+        return cls(mean, torch.where(spread > 1e-6, spread, 1.0))
+
+    def __call__(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
+        return (seen - self.mean) / self.spread
 
     @torch.no_grad()
     def into(self, head: nn.Sequential) -> None:
@@ -135,11 +153,8 @@ class Scaling:
         head[0].weight.mul_(self.spread)
 
 
-def standardised(felt: Felt, back: int) -> tuple[Felt, Scaling]:
-    """The same with inputs of mean 0 and spread 1 over the samples behind the first `back`."""
-    spread, mean = torch.std_mean(felt.seen[back:], (0, 1))
-    scaling = Scaling(mean, torch.where(spread > 1e-6, spread, 1.0))
-    return replace(felt, seen=(felt.seen - scaling.mean) / scaling.spread), scaling
+def copied(head: nn.Sequential) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in head.state_dict().items()}
 
 
 def platt(felt: Felt, energies: Float[Tensor, "back T"], meaning: Meaning) -> tuple[float, float]:
@@ -168,9 +183,10 @@ def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[
 
 @torch.no_grad()
 def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
-    """Think about all samples, and keep what an energy head looks at."""
+    """Think about all samples, as long as there is room to keep what an energy head looks at."""
     machine.eval()
     seen, rights, counts, losses = [], [], [], []
+    room = MOST_FELT
     for batch in batches:
         features = machine.encode(batch.inputs)
         state = machine.begin(features)
@@ -185,6 +201,9 @@ def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
         losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
+        room -= len(felt) * felt[0].numel()
+        if room <= 0:
+            break
     # What a thought lacks of the longest one does not count.
     padded = [pad_sequence(parts, True) if parts else None for parts in (seen, rights, counts, losses)]
     return Felt(*padded)

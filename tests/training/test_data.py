@@ -61,6 +61,13 @@ def test_one_file_without_a_test_split_is_parted_as_well(folder):
     assert sum(len(part.labels) for part in parts.values()) == 500 and len(parts[TEST].labels) > 20
 
 
+def test_no_more_held_out_pictures_are_drawn_than_fit_memory(folder, monkeypatch):
+    task = make_task({"kind": "images", "files": str(folder), "size": 12, "crop": 12, "augment": "none"}).settled()
+    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 50
+    monkeypatch.setattr("training.tasks.images.MOST_LOADED", 7 * 4 * 3 * 12**2)
+    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 7
+
+
 def test_a_stream_is_found_again_from_any_batch_and_shared_by_any_number_of_processes(folder):
     settings = DataSettings(files=str(folder), size=12, crop=12, streaming=True)
 

@@ -176,6 +176,18 @@ def test_a_fitted_head_takes_its_inputs_as_they_are_however_large_they_are():
     assert energies[0][felt.right].mean() < energies[0][~felt.right].mean() - 2
 
 
+def test_fitting_ends_when_nothing_gets_better_and_keeps_the_best(monkeypatch):
+    """Labels without any meaning: whatever is learned of them is worse on others."""
+    felt = Felt(torch.randn(80, 4, 6), torch.rand(80, 4) < 0.5, torch.ones(80, 4, dtype=torch.bool), None)
+    monkeypatch.setattr("training.fitting.PATIENCE", 100)
+    losses = []
+    monkeypatch.setattr("training.fitting.energy_loss", lambda *given: losses.append(energy_loss(*given)) or losses[-1])
+    said = fit_head(make_energy_head(6, 16), felt, "calibrated", Meaning(), 5_000, seed=0)
+    held_back = [loss.item() for loss in losses if not loss.requires_grad]
+    assert said["loss_after"] == min(held_back) and said["loss_before"] == held_back[0]
+    assert len(losses) < 1_000
+
+
 def test_scaling_goes_into_a_head_and_out_of_it_again():
     head, x = make_energy_head(3, 5), torch.randn(4, 3)
     scaling = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))

@@ -79,3 +79,11 @@ def test_the_energy_is_fitted_where_answers_count():
     assert sync.shape[:2] == counts.shape
     said = fit_energy(machine, AtEveryTick(1), batches, "calibrated", Meaning(), 20, 0)
     assert said["n"] == 9 and said["loss_after"] <= said["loss_before"]
+
+
+def test_what_is_felt_is_kept_as_long_as_there_is_room(monkeypatch):
+    machine, batches = build(**SHOWN), samples()
+    whole = feel(machine, AtEveryTick(1), batches)
+    assert len(whole.seen) == sum(len(batch.inputs) for batch in batches)
+    monkeypatch.setattr("training.fitting.MOST_FELT", 1)
+    assert len(feel(machine, AtEveryTick(1), batches).seen) == len(batches[0].inputs)

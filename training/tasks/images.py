@@ -99,14 +99,14 @@ class Images(Task):
         return part.pixels, part.labels
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Samples of a split; held-out ones are drawn once each, so there may be fewer."""
+        """Samples of a split; held-out ones are drawn once each, and as far as they fit memory, so there may be fewer."""
         if split == TRAIN and self.settings.streaming:
             seed = int(torch.randint(2**31, (), generator=generator))
             _, found = next(batches_to_train_on(self._source, len(self.labels()), count, seed))
             return self._to_learn_from(found, generator)
         pixels, labels = self._pictures(split)
         if split != TRAIN:
-            rows = torch.randperm(len(labels), generator=generator)[:count].numpy()
+            rows = torch.randperm(len(labels), generator=generator)[: min(count, self._most_loaded)].numpy()
             return self._batch(pixels[rows], labels[rows])
         rows = torch.randint(len(labels), (count,), generator=generator).tolist()
         return self._to_learn_from(

@@ -22,6 +22,7 @@ from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, T
 from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
 
 BASE = 10
+PLAIN = 0.25  # share of the questions to train on that name a single digit
 OPERATORS = {"+": PLUS, "-": MINUS}
 
 
@@ -66,11 +67,16 @@ class Qamnist(Task):
         return TaskShape("qamnist_backbone", classes=BASE, fixed=fixed)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Numbers of digits and of operations are drawn evenly, places and operators, too."""
+        """Numbers of digits and of operations are drawn evenly, places and operators, too.
+
+        Some of the questions to train on have no operation: what digit is seen is learned sooner when it is asked for.
+        """
         settings = self.settings
         pictures, labels = pictures_of(split)
         shown = torch.randint(1, settings.digits + 1, (count,), generator=generator)
         operations = torch.randint(1, settings.operations + 1, (count,), generator=generator)
+        if split == TRAIN:
+            operations *= torch.rand(count, generator=generator) >= PLAIN
         rows = torch.randint(len(labels), (count, settings.digits), generator=generator)
         seen = pictures[rows.flatten()]
         if split in (TRAIN, VALIDATION):

@@ -135,6 +135,16 @@ def test_questions_on_digits_have_the_answer_that_reckoning_gives():
     assert all(a["until"] + 1 == b["from"] for a, b in pairwise(read.shown["phases"]))
 
 
+def test_only_questions_to_train_on_may_name_a_single_digit():
+    task = make_task({"kind": "qamnist", "operations": 2})
+    shares = {
+        split: (task.draw(split, 400, generator_for("plain", split)).difficulty == 0).float().mean().item()
+        for split in ("train", "validation", "calibration", "test")
+    }
+    assert 0.15 < shares.pop("train") < 0.35
+    assert not any(shares.values())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_task_makes_up_is_held_out_and_read_as_it_is(kind):
     task = make_task({"kind": kind})
