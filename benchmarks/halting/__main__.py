@@ -2,9 +2,10 @@
 
     python -m benchmarks.halting [--tasks digits brackets ...] [--seeds N]
 
-Trunks are the bundled checkpoints and, for seeds beyond the first, machines trained with their recipes in `runs/`. What a
-trunk thinks is worked out once and kept in `runs/halting`, as are its figures: a run that was interrupted goes on. Writes
-`benchmarks/halting.json` (the figures of the README and of the cards) and `docs/halting.html` (the frontiers).
+Trunks are the bundled checkpoints and, for seeds beyond the first, machines trained with their recipes: those in `trunks/`
+beside this file, and those in `runs/`. What a trunk thinks is worked out once and kept in `runs/halting`, as are its figures:
+a run that was interrupted goes on. Writes `benchmarks/halting.json` (the figures of the README and of the cards) and
+`docs/halting.html` (the frontiers).
 """
 
 import argparse

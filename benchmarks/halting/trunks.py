@@ -21,6 +21,7 @@ from training.tasks.base import VALIDATION
 ROOT = Path(__file__).parents[2]
 FINISH = FinishConfig()  # heads are fitted as `python -m training finish` fits them
 VERSION = 3  # of what is kept and measured: what an older version kept is worked out again
+BUNDLED = Path(__file__).parent / "trunks"  # of other seeds than those of the bundled checkpoints
 KEPT = ROOT / "runs" / "halting"
 MEASURED_ON = 4_096  # calibration and test samples, of splits that can be drawn without end
 
@@ -62,21 +63,20 @@ class Thoughts:
 
 
 def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
-    """The bundled machines, and those of other seeds that were trained beside them; says which are not there."""
+    """The bundled machines, and those of other seeds, bundled or trained on this machine; says which are not there."""
     for name in names:
-        bundled = Trunk(name, 0, ROOT / "checkpoints" / name)
-        if not bundled.folder.is_dir():
+        first = Trunk(name, 0, ROOT / "checkpoints" / name)
+        if not first.folder.is_dir():
             raise SystemExit(f"Error: there is no bundled checkpoint {name}.")
-        yield bundled
+        yield first
         for seed in range(1, seeds):
-            folder = ROOT / "runs" / f"{name}-seed{seed}"
-            if (folder / "checkpoint").is_dir():
-                yield Trunk(name, seed, folder / "checkpoint")
+            other = f"{name}-seed{seed}"
+            places = (BUNDLED / other, ROOT / "runs" / other / "checkpoint")
+            if folder := next(filter(Path.is_dir, places), None):
+                yield Trunk(name, seed, folder)
             else:
-                here = folder.relative_to(ROOT)
-                print(
-                    f"{name}, seed {seed} is left out; to train it: {bundled.command} train.seed={seed} --folder {here}"
-                )
+                command = f"{first.command} train.seed={seed} --folder runs/{other}"
+                print(f"{name}, seed {seed} is left out; to train it: {command}")
 
 
 def thoughts(trunk: Trunk, split: str) -> Thoughts:

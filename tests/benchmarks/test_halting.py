@@ -100,11 +100,24 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     assert "energy" in (tmp_path / "page.html").read_text("utf-8")
 
 
-def test_a_trunk_that_is_not_there_is_named(capsys):
+def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match="no bundled checkpoint nowhere"):
         list(trunks.trunks(["nowhere"], 1))
-    told = [trunk.seed for trunk in trunks.trunks(["digits"], 2)]
-    assert told == [0, 1] or "train.seed=1 --folder runs/digits-seed1" in capsys.readouterr().out
+    monkeypatch.setattr(trunks, "ROOT", tmp_path)
+    monkeypatch.setattr(trunks, "BUNDLED", tmp_path / "trunks")
+    for place in (
+        "checkpoints/small",
+        "trunks/small-seed1",
+        "runs/small-seed1/checkpoint",
+        "runs/small-seed3/checkpoint",
+    ):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "metrics.json").write_text(json.dumps({"training": {"command": "train small"}}))
+    found = {trunk.seed: trunk.folder.relative_to(tmp_path).as_posix() for trunk in trunks.trunks(["small"], 4)}
+    assert found == {0: "checkpoints/small", 1: "trunks/small-seed1", 3: "runs/small-seed3/checkpoint"}
+    assert (
+        "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
+    )
 
 
 def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
