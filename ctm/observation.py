@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctm.looking import Gathered, softmax_attention
+from ctm.types import move_
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,9 @@ class Scene:
 
     def take_(self, rows: Int[Tensor, " A"]) -> "Scene":
         """The same, in the memory of this scene, which is lost: only rows that change their place are copied."""
-        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
-        keys, values = (
-            whole[: len(rows)].index_copy_(0, moved, whole.index_select(0, rows[moved]))
-            for whole in (self.keys, self.values)
-        )
+        for whole in (self.keys, self.values):
+            move_(whole, whole, rows, 0)
+        keys, values = self.keys[: len(rows)], self.values[: len(rows)]
         return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:

@@ -15,6 +15,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+def move_(places: Tensor, source: Tensor, rows: Int[Tensor, " A"], dim: int) -> None:
+    """Bring the rows of a source along `dim` to the first places, where all but a few are already."""
+    moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
+    places.index_copy_(dim, moved, source.index_select(dim, rows[moved]))
+
+
 @dataclass(frozen=True)
 class Output:
     """What the machine says at one tick."""
@@ -82,9 +88,8 @@ class Trace:
 
     def take(self, rows: Int[Tensor, " A"], room: int) -> "Trace":
         """The same for some batch rows only. Rows that keep their place are copied as blocks, which is far faster."""
-        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
         taken = Trace.of(self.window[:, :, : len(rows)], room)
-        taken.window.index_copy_(2, moved, self.window.index_select(2, rows[moved]))
+        move_(taken.window, self.window, rows, 2)
         return taken
 
 

@@ -21,6 +21,9 @@ from ctm import Output, Thinker
 from inference.history import History, first
 from inference.policies import Policy
 
+Fired = list[tuple[str, Bool[Tensor, " A"]]]  # rules by their names, and the rows that each would end
+Said = list[tuple[Int[Tensor, " _"], Output]]  # of every tick: whose rows said what
+
 BUDGET = "budget"
 CLOSING_UP = 0.5  # what it costs, in ticks of the rows that do it; measured on batches of 256
 
@@ -111,9 +114,9 @@ class Engine:
             else:
                 history = history.add(output, self.policy.looks_back)
                 best = best.or_now(output, number, history.listening)
-            halted = self._judge(history, number, budget)
+            halted, fired = self._judge(history, number, budget)
             ends = bool(halted.any())
-            causes = self._causes(history, number, halted) if ends else []
+            causes = causes_of(history, halted, fired) if ends else []
             yield Tick(number, rows, output, state, seats, halted, causes, best.tick, features.places, budget)
             if ends:
                 staying = (~halted).nonzero().squeeze(1)
@@ -128,65 +131,68 @@ class Engine:
                 rows, history, best = rows[moved], history.take(moved), best.take(moved)
                 seats, width, idle = torch.arange(len(rows), device=rows.device), len(rows), 0
 
-    def _judge(self, history: History, number: int, budget: int) -> Bool[Tensor, " A"]:
-        """Which rows end at this tick."""
-        if self.min_ticks <= number < budget:
-            return history.allows(self.policy.halted(history))
-        return torch.full_like(history.certainty[:, -1, 0], number == budget, dtype=torch.bool)
-
-    def _causes(self, history: History, number: int, halted: Bool[Tensor, " A"]) -> list[str]:
-        """For each row that ends here: the first rule that fires, or the budget."""
-        ended = halted.nonzero().squeeze(1)
-        names = [BUDGET] * len(ended)
-        if number >= self.min_ticks:
-            for name, fired in reversed(self.policy.causes(history)):
-                fires = history.allows(fired)[ended].tolist()
-                names = [name if hit else before for hit, before in zip(fires, names, strict=True)]
-        return names
+    def _judge(self, history: History, number: int, budget: int) -> tuple[Bool[Tensor, " A"], Fired]:
+        """Which rows end at this tick, and what each rule says of them."""
+        fired = self.policy.causes(history) if number >= self.min_ticks else []
+        if number == budget or not fired:
+            return torch.full_like(history.certainty[:, -1, 0], number == budget, dtype=torch.bool), fired
+        ended = fired[0][1] if len(fired) == 1 else torch.stack([rows for _, rows in fired]).any(0)
+        return history.allows(ended), fired
 
     @torch.inference_mode()
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
         """Think about a batch; `watch` sees every tick."""
-        kept: Output | None = None  # of every row what it said at the tick that answers, as far as is known
+        said: Said = []
         ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
         answer_tick, halted_by = ticks.clone(), [BUDGET] * len(inputs)
         for tick in self.stream(inputs):
             if watch is not None:
                 watch(tick)
-            ended = tick.rows[tick.halted].tolist() if tick.causes else []
-            ticks[ended] = tick.number
-            for row, cause in zip(ended, tick.causes, strict=True):
+            said.append((tick.rows, tick.output))
+            if not tick.causes:
+                continue
+            ended = tick.halted.nonzero().squeeze(1)
+            rows = tick.rows[ended]
+            ticks[rows] = tick.number
+            answer_tick[rows] = self._answering(tick, ended)
+            for row, cause in zip(rows.tolist(), tick.causes, strict=True):
                 halted_by[row] = cause
-            if kept is None:  # the first tick has all rows
-                kept = copied(tick.output)
-                answer_tick.fill_(1)
-            elif len(now := self._answering(tick)):
-                put(kept, tick.rows[now], tick.output, now)
-                answer_tick[tick.rows[now]] = tick.number
-        assert kept is not None
-        return Verdict(kept.answer, kept.certainty, kept.energy, ticks, answer_tick, halted_by)
+        output = taken_at(said, answer_tick)
+        return Verdict(output.answer, output.certainty, output.energy, ticks, answer_tick, halted_by)
 
-    def _answering(self, tick: Tick) -> Int[Tensor, " R"]:
-        """Which of the tick's rows answer with it: those that a rule ends, and those that would if nothing ended them later."""
-        if self.fallback == "last" or self.policy.says:
-            return tick.halted.nonzero().squeeze(1)
-        now = tick.best_tick == tick.number
-        if tick.causes:
-            by_rule = torch.tensor([cause != BUDGET for cause in tick.causes], device=now.device)
-            now[tick.halted.nonzero().squeeze(1)[by_rule]] = True
-        return now.nonzero().squeeze(1)
+    def _answering(self, tick: Tick, ended: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
+        """The ticks that answer for rows that end at this one."""
+        now = torch.full_like(ended, tick.number)
+        if self.fallback == "last" or self.policy.says or BUDGET not in tick.causes:
+            return now
+        spent = torch.tensor([cause == BUDGET for cause in tick.causes], device=ended.device)
+        return torch.where(spent, tick.best_tick[ended], now)
 
 
-def copied(output: Output) -> Output:
-    energy = None if output.energy is None else output.energy.clone()
-    return Output(output.answer.clone(), output.certainty.clone(), energy)
+def causes_of(history: History, halted: Bool[Tensor, " A"], fired: Fired) -> list[str]:
+    """For each row that ends here: the first rule that fires, or the budget."""
+    ended = halted.nonzero().squeeze(1)
+    names = [BUDGET] * len(ended)
+    for name, rows in reversed(fired):
+        fires = history.allows(rows)[ended].tolist()
+        names = [name if hit else before for hit, before in zip(fires, names, strict=True)]
+    return names
 
 
-def put(kept: Output, rows: Int[Tensor, " R"], output: Output, now: Int[Tensor, " R"]) -> None:
-    """Take over what some rows say now."""
-    kept.answer[rows], kept.certainty[rows] = output.answer[now], output.certainty[now]
-    if kept.energy is not None and output.energy is not None:
-        kept.energy[rows] = output.energy[now]
+def taken_at(said: Said, answer_tick: Int[Tensor, " B"]) -> Output:
+    """What every row said at its own tick, from what those that were still thinking said at every tick."""
+    first = said[0][1]  # of all rows
+    answer, certainty = torch.empty_like(first.answer), torch.empty_like(first.certainty)
+    energy = None if first.energy is None else torch.empty_like(first.energy)
+    for number, (rows, output) in enumerate(said, 1):
+        here = (answer_tick[rows] == number).nonzero().squeeze(1)
+        if not len(here):
+            continue
+        whose = rows[here]
+        answer[whose], certainty[whose] = output.answer[here], output.certainty[here]
+        if energy is not None and output.energy is not None:
+            energy[whose] = output.energy[here]
+    return Output(answer, certainty, energy)
 
 
 @dataclass(frozen=True)
