@@ -22,6 +22,7 @@ from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, T
 from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
 
 BASE = 10
+LONGER, MORE = "longer", 2  # a split whose questions have so many operations more than any that is trained on
 PLAIN = 0.25  # share of the questions to train on that name a single digit
 OPERATORS = {"+": PLUS, "-": MINUS}
 
@@ -39,6 +40,7 @@ class Qamnist(Task):
     title = "Questions on digits"
     takes = "text"
     invents = True
+    splits = (*Task.splits, LONGER)
     Settings = QamnistSettings
 
     @property
@@ -72,23 +74,24 @@ class Qamnist(Task):
         Some of the questions to train on have no operation: what digit is seen is learned sooner when it is asked for.
         """
         settings = self.settings
-        pictures, labels = pictures_of(split)
+        least, most = (
+            (settings.operations + 1, settings.operations + MORE) if split == LONGER else (1, settings.operations)
+        )
+        pictures, labels = pictures_of(TEST if split == LONGER else split)
         shown = torch.randint(1, settings.digits + 1, (count,), generator=generator)
-        operations = torch.randint(1, settings.operations + 1, (count,), generator=generator)
+        operations = torch.randint(least, most + 1, (count,), generator=generator)
         if split == TRAIN:
             operations *= torch.rand(count, generator=generator) >= PLAIN
         rows = torch.randint(len(labels), (count, settings.digits), generator=generator)
         seen = pictures[rows.flatten()]
         if split in (TRAIN, VALIDATION):
             seen = moved(seen, generator, DigitsSettings())
-        places = (torch.rand(count, settings.operations + 1, generator=generator) * shown.unsqueeze(1)).long()
-        signs = torch.randint(2, (count, settings.operations), generator=generator) * 2 - 1
+        places = (torch.rand(count, most + 1, generator=generator) * shown.unsqueeze(1)).long()
+        signs = torch.randint(2, (count, most), generator=generator) * 2 - 1
         asked = [question_of(p, s) for p, s in zip(places.tolist(), signs.tolist(), strict=True)]
         asked = [parts[: 2 * size + 1] for parts, size in zip(asked, operations.tolist(), strict=True)]
         values = labels[rows].gather(1, places)
-        signed = F.pad(signs, (1, 0), value=1).masked_fill(
-            torch.arange(settings.operations + 1) > operations.unsqueeze(1), 0
-        )
+        signed = F.pad(signs, (1, 0), value=1).masked_fill(torch.arange(most + 1) > operations.unsqueeze(1), 0)
         result = (values * signed).sum(1, keepdim=True) % BASE
         grouped = as_seen(seen).unflatten(0, (count, settings.digits))
         kept = [row[:size] for row, size in zip(grouped, shown.tolist(), strict=True)]

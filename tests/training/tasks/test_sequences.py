@@ -113,13 +113,15 @@ def test_a_quarter_is_where_the_cell_is():
 
 
 def test_questions_on_digits_have_the_answer_that_reckoning_gives():
-    task = make_task({"kind": "qamnist"})
+    task = make_task({"kind": "qamnist", "operations": 2})
     pictures, labels = pictures_of(TEST)
     digit_of = {
         row.numpy().tobytes(): label for row, label in zip(as_seen(pictures).flatten(1), labels.tolist(), strict=True)
     }
-    batch = task.draw(TEST, 40, generator_for("reckon"))
-    for frames, (target,) in zip(batch.inputs, batch.targets.tolist(), strict=True):
+    batch, longer = (task.draw(split, 40, generator_for("reckon")) for split in (TEST, "longer"))
+    assert set(batch.difficulty.tolist()) == {1, 2} and set(longer.difficulty.tolist()) == {3, 4}
+    both = zip([*batch.inputs, *longer.inputs], [*batch.targets.tolist(), *longer.targets.tolist()], strict=True)
+    for frames, (target,) in both:
         codes = frames[:, 0].long().tolist()
         digits = [digit_of[frame[1:].numpy().tobytes()] for frame in frames if frame[0] == PICTURE]
         question = [code for code in codes if code not in (PICTURE, NOTHING)]
