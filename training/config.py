@@ -73,9 +73,10 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes the accelerator that is there")
-    takes: Literal["all", "fitting", "core"] = Field(
+    takes: Literal["all", "fitting", "grown", "core"] = Field(
         "all",
-        description="weights that init_from gives: all, those that fit, or the core alone, which thinks whatever it is shown",
+        description="weights that init_from gives: all; those that fit; those that fit and, where ours are larger, their "
+        "beginnings; or the core alone, which thinks whatever it is shown",
     )
     frozen: Literal["none", "core"] = Field(
         "none", description="what does not learn; the core, to see if it carries over"

@@ -117,7 +117,7 @@ def measure(config: RunConfig, steps: int) -> tuple[Thinker, list[float], float]
 
 
 def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
-    """Give a new machine the weights of another: its core, those that fit, or all, when only an energy head may be new.
+    """Give a new machine the weights of another, as `train.takes` says; with "all", only an energy head may be new.
 
     Raises:
         ValueError: the two are not built alike, or nothing fits.
@@ -125,7 +125,12 @@ def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
     mine, theirs = machine.state_dict(), start.state_dict()
     if takes == "core":
         mine, theirs = core_of(mine), core_of(theirs)
-    if takes == "fitting":
+    if takes == "grown":
+        theirs = {
+            name: grown(value, mine[name]) if name in mine and ENERGY not in name else value
+            for name, value in theirs.items()
+        }
+    if takes in ("fitting", "grown"):
         theirs = {name: value for name, value in theirs.items() if name in mine and value.shape == mine[name].shape}
         mine = {name: mine[name] for name in theirs}
     wrong = [
@@ -141,6 +146,15 @@ def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
         raise ValueError(f"init_from does not fit this run's machine: {'; '.join(wrong[:3])}{more}.")
     fitting = {name: tensor for name, tensor in theirs.items() if name in mine and tensor.shape == mine[name].shape}
     machine.load_state_dict(fitting, strict=False)
+
+
+def grown(small: Tensor, large: Tensor) -> Tensor:
+    """The large one, beginning along every axis with the small one; the small one itself if it is not so small."""
+    if small.dim() != large.dim() or any(size > room for size, room in zip(small.shape, large.shape, strict=True)):
+        return small
+    whole = large.clone()
+    whole[tuple(slice(size) for size in small.shape)] = small
+    return whole
 
 
 def core_of(state: dict[str, Tensor]) -> dict[str, Tensor]:

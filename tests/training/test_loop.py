@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.testing import assert_close
 
 from ctm.checkpoint import load
 from training import loop, reading
@@ -217,6 +218,25 @@ def test_what_fits_is_taken_over_by_a_machine_of_another_size(tmp_path):
     other = loop.assemble(RunConfig.read(TINY | {"model": {"kind": "ff", "d_model": 5}}))[2]
     with pytest.raises(ValueError, match="init_from does not fit"):
         loop.begin_with(wide, other, "all")
+
+
+def test_a_machine_that_grew_does_at_first_what_it_did_when_it_was_small():
+    """Longer rows: the places it knows, and the answers for them, are its first ones."""
+    start, longer = (
+        loop.assemble(tiny().model_copy(update={"task": {"kind": "parity", "length": length}}))[2].eval()
+        for length in (8, 12)
+    )
+    small, large = start.state_dict(), longer.state_dict()
+    places, answers = large["backbone.positions"].clone(), large["output_projector.0.weight"].clone()
+    loop.begin_with(longer, start, "grown")
+    rows = torch.randint(3, (4, 8))
+    with torch.no_grad():
+        assert_close(longer(rows).answers[:, :16], start(rows).answers)
+    now = longer.state_dict()
+    assert torch.equal(now["backbone.positions"][:, 8:], places[:, 8:]), "others are as a new machine has them"
+    assert torch.equal(now["output_projector.0.weight"][16:], answers[16:])
+    loop.begin_with(start, longer, "grown")
+    assert all(torch.equal(small[name], value) for name, value in start.state_dict().items()), "nothing is cut off"
 
 
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
