@@ -6,7 +6,6 @@ calibration.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from ctm import Thinker
 from ctm.readout import certainty_of, signals_of
 from ctm.types import may_answer
+from training.data import digest
 from training.reading import Reading
 from training.tasks.base import TRAIN, Batch, Task, generator_for
 
@@ -119,7 +119,7 @@ def in_batches(whole: Batch, size: int = 256) -> list[Batch]:
 
 def without_repeats(batch: Batch) -> Batch:
     """The batch with every input once, in order of appearance."""
-    keys = [blake2b(row, digest_size=16).digest() for row in batch.inputs.flatten(1).contiguous().numpy()]
+    keys = [digest(row) for row in batch.inputs.flatten(1).contiguous().numpy()]
     first = torch.tensor(sorted({key: row for row, key in reversed(list(enumerate(keys)))}.values()))
     if len(first) == len(keys):
         return batch

@@ -5,7 +5,7 @@ So it is fitted again on validation samples: what it looks at is worked out once
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,14 +21,11 @@ from training.evaluation import in_batches, without_repeats
 from training.reading import Reading
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
-HELD_BACK = (
-    0.2  # share of the samples that decides when to stop fitting, and makes logits of energies that are to be some
-)
+# Share of the samples that decides when to stop fitting, and makes logits of energies that are to be some.
+HELD_BACK = 0.2
 CHECK_EVERY = 50  # steps
 PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
-MOST_FELT = (
-    200_000_000  # numbers to keep of all samples, 0.8 GB: what an energy head learns from is worth a lot of samples
-)
+MOST_FELT = 200_000_000  # numbers to keep of all samples: 0.8 GB
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,8 @@ class Felt:
     def truth(self, rows: Tensor | slice) -> Truth:
         return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
-    def energies(
-        self, head: nn.Sequential, rows: Tensor | slice, scaling: "Scaling | None" = None
-    ) -> Float[Tensor, "B T"]:
-        seen = self.seen[rows]
-        return head(seen if scaling is None else scaling(seen)).squeeze(-1)
+    def energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
+        return head(self.seen[rows]).squeeze(-1)
 
 
 def fitting_batches(task: Task, count: int) -> list[Batch]:
@@ -97,8 +91,11 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
     scaling.out_of(head)
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
 
+    def scaled(seen: Tensor) -> Tensor:
+        return head(scaling(seen))
+
     def loss_of(rows: Tensor | slice) -> Tensor:
-        return energy_loss(kind, felt.energies(head, rows, scaling), felt.truth(rows), meaning)
+        return energy_loss(kind, felt.energies(scaled, rows), felt.truth(rows), meaning)
 
     def held_back_loss() -> float:
         with torch.no_grad():
@@ -117,7 +114,7 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
     head.load_state_dict(best)
     with torch.no_grad():
         if kind in IS_A_LOGIT:
-            scale, shift = platt(felt, felt.energies(head, slice(0, back), scaling), meaning)
+            scale, shift = platt(felt, felt.energies(scaled, slice(0, back)), meaning)
             head[2].weight.mul_(scale)
             head[2].bias.mul_(scale).add_(shift)
     scaling.into(head)
