@@ -6,6 +6,7 @@ They see through the same backbones and answer through the same readout as the m
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from ctm.config import FFConfig, LSTMConfig
 from ctm.senses import Observed, add_attention, add_backbone, add_keys, observe, see
 from ctm.synapses import fold
 from ctm.thinker import Thinker, uniform
+from ctm.types import joined
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class LSTMState:
         """The same for some batch rows only."""
         attention = None if self.attention is None else self.attention.index_select(0, rows)
         return LSTMState(self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.ticks)
+
+    def join(self, others: "LSTMState", room: int = 0) -> "LSTMState":
+        """One state of these rows and of others that thought as long."""
+        hidden, cell = torch.cat((self.hidden, others.hidden), 1), torch.cat((self.cell, others.cell), 1)
+        attention = joined(self.attention, others.attention)
+        return LSTMState(hidden, cell, attention, self.ticks)
 
     @property
     def latent(self) -> Float[Tensor, "B D"]:
@@ -120,6 +128,7 @@ class FFFeatures:
     places: tuple[int, ...] = ()
     ticks: int = 1
     listening: None = None
+    joins: ClassVar[bool] = False  # there is nothing to wait for after the only tick
 
     @property
     def batch(self) -> int:

@@ -18,7 +18,7 @@ from ctm.neurons import NeuronLinear, PreparedLinear, activate, make_neuron_mode
 from ctm.senses import Observed, add_attention, add_backbone, add_keys, observe
 from ctm.synapses import make_synapses, prepare_entry
 from ctm.thinker import Thinker, uniform
-from ctm.types import Output, Sync, Trace
+from ctm.types import Output, Sync, Trace, joined
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,17 @@ class State:
             None if self.action is None else self.action.take(rows),
             self.out.take(rows),
             None if self.attention is None else self.attention.index_select(0, rows),
+            self.ticks,
+        )
+
+    def join(self, others: "State", room: int = 16) -> "State":
+        """One state of these rows and of others that thought as long."""
+        return State(
+            self.trace.join(others.trace, room),
+            torch.cat((self.z, others.z), 1),
+            None if self.action is None or others.action is None else self.action.join(others.action),
+            self.out.join(others.out),
+            joined(self.attention, others.attention),
             self.ticks,
         )
 

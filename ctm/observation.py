@@ -38,6 +38,11 @@ class Scene:
         keys, values = self.keys[: len(rows)], self.values[: len(rows)]
         return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
 
+    def join(self, others: "Scene") -> "Scene":
+        """One scene of these rows and of others of the same thinker."""
+        keys, values = torch.cat((self.keys, others.keys)), torch.cat((self.values, others.values))
+        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+
     def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
         """What is seen with this action synchronisation, before the output projection, and where."""
         batch, heads, width, _ = self.keys.shape

@@ -16,7 +16,7 @@ from ctm.config import Config, CTMConfig, LSTMConfig
 from ctm.observation import Scene, prepare_scene
 from ctm.phases import SIDE, Glance, Schedule, Timetable, codes_table, prepare_schedule
 from ctm.positions import POSITIONS
-from ctm.synapses import Entry
+from ctm.synapses import Entry, FoldedEntry
 
 MakeEntry = Callable[[Tensor | None, Tensor], Entry]  # attention's output projection, and what is handed over besides
 
@@ -43,6 +43,12 @@ class Steady:
         scene = None if self.scene is None else self.scene.take_(rows)
         return Steady(scene, self.entry.take(rows))
 
+    def join(self, others: "Steady") -> "Steady":
+        """One observation of these rows and of others of the same thinker."""
+        assert isinstance(self.entry, FoldedEntry) and isinstance(others.entry, FoldedEntry), "not while training"
+        scene = None if self.scene is None or others.scene is None else self.scene.join(others.scene)
+        return Steady(scene, self.entry.join(others.entry))
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -64,6 +70,16 @@ class Observed:
     def take_(self: AnObserved, rows: Int[Tensor, " A"]) -> AnObserved:
         """The same, in the memory of this one, which is lost: fast where most rows keep their place."""
         return self._with(rows, self.observation.take_(rows))
+
+    @property
+    def joins(self) -> bool:
+        """Whether other rows can join; what is shown by a timetable is ready for its own rows alone."""
+        return isinstance(self.observation, Steady)
+
+    def join(self: AnObserved, others: AnObserved) -> AnObserved:
+        """One of these rows and of others of the same thinker."""
+        assert isinstance(self.observation, Steady) and isinstance(others.observation, Steady), "who asks knows `joins`"
+        return replace(self, batch=self.batch + others.batch, observation=self.observation.join(others.observation))
 
     def _with(self: AnObserved, rows: Int[Tensor, " A"], observation: Steady | Schedule) -> AnObserved:
         listening = None if self.listening is None else self.listening.index_select(0, rows)

@@ -87,6 +87,12 @@ class FoldedEntry:
     def take(self, rows: Int[Tensor, " A"]) -> "FoldedEntry":
         return self if self.constant.dim() == 1 else replace(self, constant=self.constant.index_select(0, rows))
 
+    def join(self, others: "FoldedEntry") -> "FoldedEntry":
+        """One entry for these rows and for others of the same thinker."""
+        if self.constant.dim() == 1:
+            return self
+        return replace(self, constant=torch.cat((self.constant, others.constant)))
+
 
 @dataclass(frozen=True)
 class DroppingEntry:

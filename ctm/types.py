@@ -21,6 +21,11 @@ def move_(places: Tensor, source: Tensor, rows: Int[Tensor, " A"], dim: int) -> 
     places.index_copy_(dim, moved, source.index_select(dim, rows[moved]))
 
 
+def joined(mine: Tensor | None, others: Tensor | None, dim: int = 0) -> Tensor | None:
+    """Two tensors as one; None where there is none."""
+    return None if mine is None or others is None else torch.cat((mine, others), dim)
+
+
 @dataclass(frozen=True)
 class Output:
     """What the machine says at one tick."""
@@ -92,6 +97,10 @@ class Trace:
         move_(taken.window, self.window, rows, 2)
         return taken
 
+    def join(self, others: "Trace", room: int) -> "Trace":
+        """One trace of these rows and of others, with room for so many more ticks."""
+        return Trace.of(torch.cat((self.window, others.window), 2), room)
+
 
 @dataclass(frozen=True)
 class Sync:
@@ -109,3 +118,7 @@ class Sync:
 
     def take(self, rows: Int[Tensor, " A"]) -> "Sync":
         return Sync(self.alpha.index_select(1, rows), self.beta)
+
+    def join(self, others: "Sync") -> "Sync":
+        """One sum of these rows and of others that were added up as often."""
+        return Sync(torch.cat((self.alpha, others.alpha), 1), self.beta)

@@ -1,12 +1,11 @@
 """Thinking that stops: one loop that streams ticks; rows that halt leave the batch, so that halting saves time.
 
-Whoever leaves leaves an empty seat, which costs its share of every tick until the others close up; closing up costs time, too.
-So they do it once the empty seats have cost about as much as closing up will: without knowing when the others will leave, no
-way of waiting is sure to lose less against one that does (the ski-rental problem).
-
 `run` consumes `stream`, and so does the screen. A row that never halts gets, when the budget runs out, the answer of the most
 certain tick it visited, not that of the last: over-thinking is real. (Nor that of the lowest energy, which is low, too, where
 there is nothing to hope for.)
+
+Few rows take nearly as long as some more. So where there are more rows than seats, those who are left of one group wait until
+another comes by at their tick with seats to spare, and think on with it.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,19 +17,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import Output, Thinker
-from inference.history import History, first
+from inference.groups import Group
+from inference.history import History
 from inference.policies import Policy
 
 Fired = list[tuple[str, Bool[Tensor, " A"]]]  # rules by their names, and the rows that each would end
-Said = list[tuple[Int[Tensor, " _"], Output]]  # of every tick: whose rows said what
+Said = list[tuple[int, Int[Tensor, " _"], Output]]  # at which tick whose rows said what
 
 BUDGET = "budget"
-CLOSING_UP = 0.5  # what it costs, in ticks of the rows that do it; measured on batches of 256
+SEATS = 256
+MOST_WAITING = 8  # groups, each with the memory of one whose seats are all taken
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One tick of a stream. Rows are numbered as in the input; only rows that were still thinking are told, but the state has
+    """One tick of a group. Rows are numbered as in the input; only rows that were still thinking are told, but the state has
     those of empty seats, too."""
 
     number: int  # from 1
@@ -76,6 +77,7 @@ class Engine:
         max_ticks: every thought ends here; the ticks that the input takes, mostly the config's `iterations`, when not given.
         fallback: which visited tick answers when the budget runs out; "best" is the most certain one, but the last one for
             answers that are said over the ticks.
+        seats: most rows that think at once; an input may have more.
     """
 
     machine: Thinker
@@ -83,6 +85,7 @@ class Engine:
     min_ticks: int = 1
     max_ticks: int | None = None
     fallback: Literal["best", "last"] = "best"
+    seats: int = SEATS
 
     def __post_init__(self):
         most = self.machine.config.iterations if self.max_ticks is None else self.max_ticks
@@ -90,6 +93,8 @@ class Engine:
             raise ValueError(
                 f"min_ticks must lie between 1 and max_ticks: got min_ticks={self.min_ticks}, max_ticks={most}."
             )
+        if self.seats < 1:
+            raise ValueError(f"seats must be at least 1: got {self.seats}.")
         if self.policy.needs_energy and not self.machine.config.energy_head_enabled:
             raise ValueError(f"The policy {self.policy} needs an energy head, and this checkpoint has none.")
 
@@ -97,39 +102,50 @@ class Engine:
     @torch.inference_mode()
     def stream(self, inputs: Tensor) -> Iterator[Tick]:
         """Think tick by tick until every row has halted."""
-        machine = self.machine
-        features = machine.encode(inputs)
+        waiting: dict[int, Group] = {}  # by the tick that they are at
+        for start in range(0, len(inputs), self.seats):
+            more = start + self.seats < len(inputs)
+            yield from self._think(self._seated(inputs, start), waiting, pauses=more)
+            while len(waiting) > MOST_WAITING:
+                yield from self._think(waiting.pop(min(waiting)), waiting)
+        while waiting:
+            yield from self._think(waiting.pop(min(waiting)), waiting)
+
+    def _seated(self, inputs: Tensor, start: int) -> Group:
+        """A group of those who come next."""
+        features = self.machine.encode(inputs[start : start + self.seats])
         budget = features.ticks if self.max_ticks is None else self.max_ticks
-        state = machine.begin(features, budget)
-        rows = seats = torch.arange(len(inputs), device=inputs.device)
-        width, idle = len(rows), 0  # seats, and ticks that went by at empty ones since rows closed up
-        history, best = None, None
-        for number in range(1, budget + 1):
-            state, output = machine.tick(state, features)
-            if len(seats) < width:
-                output = taken(output, seats)
-            if history is None:
-                history = first(output, self.policy.needs_choices, features.listening, self.policy.signals)
-                best = Best.of(output, history.listening)
-            else:
-                history = history.add(output, self.policy.looks_back)
-                best = best.or_now(output, number, history.listening)
-            halted, fired = self._judge(history, number, budget)
-            ends = bool(halted.any())
-            causes = causes_of(history, halted, fired) if ends else []
-            yield Tick(number, rows, output, state, seats, halted, causes, best.tick, features.places, budget)
-            if ends:
-                staying = (~halted).nonzero().squeeze(1)
-                if not len(staying):
+        seats = torch.arange(features.batch, device=inputs.device)
+        return Group(seats + start, seats, features.batch, self.machine.begin(features, budget), features, budget)
+
+    def _think(self, group: Group, waiting: dict[int, Group], pauses: bool = False) -> Iterator[Tick]:
+        """Think on with a group until all are done, or if it `pauses`, until half of the seats would stay empty."""
+        while True:
+            yield (tick := self._tick(group))
+            if tick.causes:
+                group.leave(tick.halted)
+                if not len(group.rows):
                     return
-                rows, seats, history, best = rows[staying], seats[staying], history.take(staying), best.take(staying)
-            idle += width - len(seats)
-            if idle and idle >= CLOSING_UP * len(seats):
-                order = close_up(torch.ones(width, dtype=torch.bool, device=seats.device).index_fill_(0, seats, False))
-                state, features = state.take(order, budget - number), features.take_(order)
-                moved = torch.searchsorted(seats, order)
-                rows, history, best = rows[moved], history.take(moved), best.take(moved)
-                seats, width, idle = torch.arange(len(rows), device=rows.device), len(rows), 0
+            others = waiting.get(group.number)
+            if others is not None and len(group.rows) + len(others.rows) <= self.seats:
+                group.join(waiting.pop(group.number))
+            if pauses and group.features.joins and len(group.rows) <= self.seats // 2:
+                group.close_up(now=True)
+                waiting[group.number] = group
+                return
+            group.close_up()
+
+    def _tick(self, group: Group) -> Tick:
+        state, output = self.machine.tick(group.state, group.features)
+        if len(group.seats) < group.width:
+            output = taken(output, group.seats)
+        history, best = group.hear(state, output, self.policy)
+        halted, fired = self._judge(history, group.number, group.budget)
+        causes = causes_of(history, halted, fired) if bool(halted.any()) else []
+        return Tick(
+            group.number, group.rows, output, state, group.seats, halted, causes, best.tick, group.features.places,
+            group.budget,
+        )  # fmt: skip
 
     def _judge(self, history: History, number: int, budget: int) -> tuple[Bool[Tensor, " A"], Fired]:
         """Which rows end at this tick, and what each rule says of them."""
@@ -148,7 +164,7 @@ class Engine:
         for tick in self.stream(inputs):
             if watch is not None:
                 watch(tick)
-            said.append((tick.rows, tick.output))
+            said.append((tick.number, tick.rows, tick.output))
             if not tick.causes:
                 continue
             ended = tick.halted.nonzero().squeeze(1)
@@ -181,10 +197,10 @@ def causes_of(history: History, halted: Bool[Tensor, " A"], fired: Fired) -> lis
 
 def taken_at(said: Said, answer_tick: Int[Tensor, " B"]) -> Output:
     """What every row said at its own tick, from what those that were still thinking said at every tick."""
-    first = said[0][1]  # of all rows
-    answer, certainty = torch.empty_like(first.answer), torch.empty_like(first.certainty)
-    energy = None if first.energy is None else torch.empty_like(first.energy)
-    for number, (rows, output) in enumerate(said, 1):
+    first, count = said[0][2], len(answer_tick)
+    answer, certainty = (values.new_empty(count, values.size(1)) for values in (first.answer, first.certainty))
+    energy = None if first.energy is None else first.energy.new_empty(count)
+    for number, rows, output in said:
         here = (answer_tick[rows] == number).nonzero().squeeze(1)
         if not len(here):
             continue
@@ -193,41 +209,6 @@ def taken_at(said: Said, answer_tick: Int[Tensor, " B"]) -> Output:
         if energy is not None and output.energy is not None:
             energy[whose] = output.energy[here]
     return Output(answer, certainty, energy)
-
-
-@dataclass(frozen=True)
-class Best:
-    """For every row the tick whose answer the machine itself trusts most, so far."""
-
-    score: Float[Tensor, " A"]
-    tick: Int[Tensor, " A"]
-
-    @classmethod
-    def of(cls, output: Output, listening: Int[Tensor, " A"] | None) -> "Best":
-        score = score_now(output, 1, listening)
-        return cls(score, torch.ones_like(score, dtype=torch.long))
-
-    def or_now(self, output: Output, number: int, listening: Int[Tensor, " A"] | None) -> "Best":
-        score = score_now(output, number, listening)
-        better = (score > self.score) | self.score.isneginf()  # while it listens, the newest
-        return Best(torch.where(better, score, self.score), self.tick.masked_fill(better, number))
-
-    def take(self, rows: Int[Tensor, " R"]) -> "Best":
-        return Best(self.score[rows], self.tick[rows])
-
-
-def score_now(output: Output, number: int, listening: Int[Tensor, " A"] | None) -> Float[Tensor, " A"]:
-    """How good it is to answer now; at no price before all is heard."""
-    score = output.certainty.mean(1)
-    return score if listening is None else score.masked_fill(listening >= number, -torch.inf)
-
-
-def close_up(empty: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
-    """The seats that are taken, the last ones in the places of the empty ones: few rows have to be moved."""
-    taken = (~empty).nonzero().squeeze(1)
-    order = torch.arange(len(taken), device=empty.device)
-    order[empty[: len(order)]] = taken[taken >= len(order)]
-    return order
 
 
 def taken(output: Output, seats: Int[Tensor, " A"]) -> Output:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctm import Output
 from ctm.readout import signals_of
-from ctm.types import may_answer
+from ctm.types import joined, may_answer
 
 
 @runtime_checkable
@@ -77,8 +77,8 @@ class History:
         return replace(
             now,
             certainty=torch.cat((before.certainty, now.certainty), 1),
-            choices=joined(before.choices, now.choices),
-            energy=joined(before.energy, now.energy),
+            choices=joined(before.choices, now.choices, 1),
+            energy=joined(before.energy, now.energy, 1),
             forgotten=forgotten,
             signals={name: torch.cat((before.signals[name], values), 1) for name, values in now.signals.items()},
         )
@@ -88,6 +88,18 @@ class History:
             lambda values: values.index_select(0, rows),
             listening=None if self.listening is None else self.listening.index_select(0, rows),
             answer=None if self.answer is None else self.answer.index_select(0, rows),
+        )
+
+    def join(self, others: "History") -> "History":
+        """One history of these rows and of others, of the same ticks."""
+        return replace(
+            self,
+            certainty=torch.cat((self.certainty, others.certainty)),
+            choices=joined(self.choices, others.choices),
+            energy=joined(self.energy, others.energy),
+            listening=joined(self.listening, others.listening),
+            signals={name: torch.cat((values, others.signals[name])) for name, values in self.signals.items()},
+            answer=joined(self.answer, others.answer),
         )
 
     def until(self, tick: int) -> "History":
@@ -104,10 +116,6 @@ class History:
             signals={name: change(values) for name, values in self.signals.items()},
             **more,
         )
-
-
-def joined(before: Tensor | None, now: Tensor | None) -> Tensor | None:
-    return None if before is None or now is None else torch.cat((before, now), 1)
 
 
 def choices_of(output: Output) -> Int[Tensor, "A P"]:

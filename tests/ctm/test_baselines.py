@@ -80,6 +80,9 @@ def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of,
     assert_close(thought.energies, torch.stack([output.energy for output in said], 1), rtol=1e-4, atol=1e-5)
     rule = f"energy<{thought.energies[:, 0].median():.4f}"
     verdict = Engine(machine, parse(rule)).run(inputs)
+    seated = Engine(machine, parse(rule), seats=4).run(inputs)
+    assert seated.ticks.tolist() == verdict.ticks.tolist()
+    assert_close(seated.answer, verdict.answer, rtol=1e-4, atol=1e-5)
     assert (verdict.ticks == 1).sum() > 0 and (verdict.ticks <= machine.config.iterations).all()
     for row, tick in enumerate(verdict.answer_tick.tolist()):
         assert_close(verdict.answer[row], thought.answers[row, :, tick - 1], rtol=1e-4, atol=1e-5)

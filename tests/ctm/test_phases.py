@@ -86,6 +86,13 @@ def test_a_budget_that_ends_before_all_is_heard_takes_the_newest_answer():
     assert [cause == "budget" for cause in verdict.halted_by] == [heard >= 10 for heard in HEARD]
 
 
+def test_rows_that_are_shown_things_by_a_timetable_think_in_parts_where_seats_are_few():
+    machine, inputs = build(**SHOWN), frames(SIZES * 3)
+    whole, parts = (Engine(machine, parse("same=2"), seats=seats).run(inputs) for seats in (99, len(SIZES)))
+    assert parts.ticks.tolist() == whole.ticks.tolist() and len(set(whole.ticks.tolist())) > 2
+    assert_close(parts.answer, whole.answer, rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 1e-12])
 def test_training_thinks_alike_and_teaches_every_picture(dropout):
     """Batch norms are held, so that training and evaluation see the same; a chance of 1e-12 drops nothing."""

@@ -7,7 +7,8 @@ from ctm import ContinuousThoughtMachine, CTMConfig, Output
 from ctm.readout import SIGNALS
 from inference import Engine, parse
 from inference.calibration import replay
-from inference.engine import BUDGET, close_up
+from inference.engine import BUDGET
+from inference.groups import Group, seating
 from inference.history import History, first
 
 RULES = [
@@ -65,12 +66,16 @@ def one_by_one(policy, history: History, row: int, budget: int, min_ticks: int) 
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("min_ticks, attends", [(1, False), (4, False), (1, True)])
-def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_ticks, attends):
+@pytest.mark.parametrize(
+    "min_ticks, attends, seats",
+    [(1, False, 99), (4, False, 99), (1, True, 99), (1, True, 8), (4, False, 5), (1, True, 1)],
+)
+def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_ticks, attends, seats):
     policy = parse(rule)
     made, x = (machine(**ATTENDING), inputs(places=5)) if attends else (machine(), inputs())
+    made, x = made.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
     history, outputs = unroll(made, x)
-    verdict = Engine(made, policy, min_ticks=min_ticks).run(x)
+    verdict = Engine(made, policy, min_ticks=min_ticks, seats=seats).run(x)
     for row in range(len(x)):
         tick, by_rule = one_by_one(policy, history, row, 12, min_ticks)
         answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
@@ -118,17 +123,49 @@ def test_halted_rows_leave_the_batch():
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_close_up_by_moving_only_those_that_must(seed):
     halted = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
-    order = close_up(halted)
+    order = seating(halted)
     assert sorted(order.tolist()) == [row for row in range(31) if not halted[row]]
     moved = [place for place, row in enumerate(order.tolist()) if place != row]
     assert len(moved) == int(halted[: len(order)].sum())
 
 
-def test_ticks_that_were_kept_are_not_written_over():
+def test_more_rows_than_seats_wait_for_company_at_their_tick(monkeypatch):
+    made, x, joined = machine(**ATTENDING), inputs(200, places=5), []
+    monkeypatch.setattr(
+        Group, "join", lambda self, others, join=Group.join: joined.append(others) or join(self, others)
+    )
+
+    def ticks_of(size: int, **seats) -> list[int]:
+        engine = Engine(made, parse("energy<-2"), **seats)
+        return [tick.state.z.size(1) for rows in x.split(size) for tick in engine.stream(rows)]
+
+    apart, together = ticks_of(16), ticks_of(200, seats=16)
+    assert len(joined) > 3 and len(together) < 0.8 * len(apart) and sum(together) < 1.1 * sum(apart)
+    assert max(together) <= 32, "those who come bring their seats, and rows close up soon"
+
+
+def test_few_groups_wait_at_a_time(monkeypatch):
+    """Memory stays bounded even where groups never meet."""
+    made, x, most = machine(**ATTENDING), inputs(200, places=5), []
+    monkeypatch.setattr("inference.engine.MOST_WAITING", 2)
+    think = Engine._think
+
+    def spy(self, group, waiting, **how):
+        most.append(len(waiting))
+        yield from think(self, group, waiting, **how)
+
+    monkeypatch.setattr(Engine, "_think", spy)
+    everybody = Engine(made, parse("energy<-2"), seats=4).run(x)
+    assert max(most) == 2
+    assert everybody.ticks.tolist() == Engine(made, parse("energy<-2")).run(x).ticks.tolist()
+
+
+@pytest.mark.parametrize("seats", [99, 8])
+def test_ticks_that_were_kept_are_not_written_over(seats):
     """Rows move within the engine's own memory; what it has handed out must not change."""
     made, x = machine(**ATTENDING), inputs(places=5)
     kept, copies = [], []
-    for tick in Engine(made, parse("energy<-2|same=3")).stream(x):
+    for tick in Engine(made, parse("energy<-2|same=3"), seats=seats).stream(x):
         kept.append(tick)
         copies.append(
             [
@@ -141,10 +178,11 @@ def test_ticks_that_were_kept_are_not_written_over():
         assert all(torch.equal(a, b) for a, b in zip(now, copy, strict=True))
 
 
-def test_stream_tells_every_row_until_it_halts_and_never_again():
+@pytest.mark.parametrize("seats", [99, 8])
+def test_stream_tells_every_row_until_it_halts_and_never_again(seats):
     made, x = machine(), inputs()
     seen, ended = torch.zeros(len(x), dtype=torch.long), {}
-    for tick in Engine(made, parse("energy<-3|same=4")).stream(x):
+    for tick in Engine(made, parse("energy<-3|same=4"), seats=seats).stream(x):
         assert not set(tick.rows.tolist()) & set(ended)
         seen[tick.rows] += 1
         for row, cause in zip(tick.rows[tick.halted].tolist(), tick.causes, strict=True):
@@ -192,6 +230,11 @@ def test_an_energy_rule_without_an_energy_head_is_refused():
 def test_impossible_tick_bounds_are_refused(bounds):
     with pytest.raises(ValueError, match="min_ticks"):
         Engine(machine(), parse("same=2"), **bounds)
+
+
+def test_a_machine_with_no_seats_is_refused():
+    with pytest.raises(ValueError, match="seats must be at least 1: got 0"):
+        Engine(machine(), parse("same=2"), seats=0)
 
 
 def test_max_ticks_may_exceed_the_trained_iterations():
