@@ -79,3 +79,9 @@ def short(value: Any, limit: int = 60) -> str:
     except (ValueError, RecursionError):  # thousands of digits, or of brackets inside each other
         text = "what is too long to be shown"
     return text if len(text) <= limit else text[:limit] + "..."
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(". ")

@@ -4,7 +4,6 @@ What fits is decoded once and held in memory as bytes. What does not is read whi
 """
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from ctm.settings import Settings, short
+from ctm.settings import Settings, first_line, short
 from ctm.stores import HubName, Unavailable
 from training.pictures import middle_of
+from training.tables import decoded
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
 
 MOST_HELD = 8 * 2**30  # bytes of decoded pictures
@@ -184,11 +184,6 @@ def refused_name(name: str, gated: bool) -> ValueError:
     return ValueError(f"There is no data set {name} on the Hub, or it is private and HF_TOKEN may not see it.")
 
 
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(". ")
-
-
 @lru_cache(maxsize=16)
 def class_names(settings: DataSettings) -> tuple[str, ...]:
     """The names of the classes, as the data set states them.
@@ -229,15 +224,6 @@ def content_of(cell: Any, where: str) -> bytes:
         return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
     except (OSError, TypeError, KeyError) as error:
         raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
-
-
-def decoded(content: bytes, where: str) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
-    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
-    return picture
 
 
 def class_of(label: Any, classes: int, where: str) -> int:

@@ -27,12 +27,12 @@ from training.data import (
     Pictures,
     class_of,
     content_of,
-    decoded,
     digest,
     opened,
     read,
     telling,
 )
+from training.tables import decoded
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
 
 LANES = 8

@@ -8,6 +8,8 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
+from ctm.settings import first_line
+
 
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
     """The columns of a parquet file.
@@ -33,12 +35,21 @@ def pictures_in(table: pyarrow.Table, name: str, column: str = "image") -> Itera
     """
     for row, cell in enumerate(table[column]):
         value = cell.as_py()
-        try:
-            picture = Image.open(io.BytesIO(value.get("bytes") if isinstance(value, dict) else value))
-            picture.load()
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{name}: row {row} is not a picture: {error}") from None
-        yield picture
+        yield decoded(value.get("bytes") if isinstance(value, dict) else value, f"{name}: row {row}")
+
+
+def decoded(content: bytes, where: str) -> Image.Image:
+    """A picture from its file's bytes; `where` says whose, for messages.
+
+    Raises:
+        ValueError: they are none.
+    """
+    try:
+        picture = Image.open(io.BytesIO(content))
+        picture.load()
+    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
+    return picture
 
 
 def labels_in(table: pyarrow.Table, name: str, classes: int, column: str = "label") -> list[int]:

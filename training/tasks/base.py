@@ -22,6 +22,7 @@ from ctm.settings import Settings
 from training.reading import AtEveryTick, Reading, Spoken
 
 TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
+LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it
 SHARES = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
 
 
@@ -199,3 +200,9 @@ def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
 def sees_pictures(config: dict[str, Any]) -> bool:
     """Whether a machine of this published config has a backbone for pictures."""
     return str(backbone_of(config)).startswith(("resnet", "shallow-wide"))
+
+
+def refuse_other_signs(text: str, known: Iterable[str], told: str, hint: str) -> None:
+    """Raises `ValueError` where a text has other signs than the known ones."""
+    if strange := [sign for sign in text if sign not in known]:
+        raise ValueError(f"Only {told} are read here, got {strange[0]!r}. Type {hint}.")

@@ -25,6 +25,7 @@ from training.tasks.base import (
     Task,
     TaskShape,
     generator_for,
+    refuse_other_signs,
     split_of,
 )
 
@@ -104,8 +105,7 @@ class Brackets(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some brackets: {self.hint}.")
-        if strange := [sign for sign in text if sign not in SYMBOLS]:
-            raise ValueError(f"Only ( ) [ ] are read here, got {strange[0]!r}. Type {self.hint}.")
+        refuse_other_signs(text, SYMBOLS, "( ) [ ]", self.hint)
         if len(text) > longest:
             raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")
         row = [SYMBOLS.index(letter) for letter in text]

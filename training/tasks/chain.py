@@ -13,9 +13,19 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, belongs, generator_for
+from training.tasks.base import (
+    LONGER,
+    TEST,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    belongs,
+    generator_for,
+    refuse_other_signs,
+)
 
-LONGER = "longer"
 OPERATORS = "+-*"
 BASE = 10
 PAD = BASE + len(OPERATORS)
@@ -75,8 +85,7 @@ class Chain(Task):
         text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.hint}.")
-        if strange := [sign for sign in text if sign not in "0123456789" + OPERATORS]:
-            raise ValueError(f"Only digits and + - * are read here, got {strange[0]!r}. Type {self.hint}.")
+        refuse_other_signs(text, "0123456789" + OPERATORS, "digits and + - *", self.hint)
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
             raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.hint}.")
         if len(text) // 2 > self.settings.longer:

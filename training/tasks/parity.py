@@ -14,7 +14,19 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, split_of, splits_of
+from training.tasks.base import (
+    TEST,
+    TRAIN,
+    Answer,
+    Batch,
+    Given,
+    Task,
+    TaskShape,
+    generator_for,
+    refuse_other_signs,
+    split_of,
+    splits_of,
+)
 
 PAD = 2
 LISTED = 16  # rows of up to so many bits are few enough to list them all
@@ -89,8 +101,7 @@ class Parity(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some bits: {self.hint}.")
-        if strange := [sign for sign in text if sign not in "01"]:
-            raise ValueError(f"Bits are 0 and 1 only, got {strange[0]!r}. Type {self.hint}.")
+        refuse_other_signs(text, "01", "0 and 1", self.hint)
         if len(text) > longest or (self._signs and len(text) < longest):
             most = "exactly" if self._signs else "at most"
             raise ValueError(f"This checkpoint reads {most} {longest} bits, got {len(text)}.")

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from ctm.phases import MINUS, PLUS, SIDE, pack
 from ctm.settings import Settings
-from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
+from training.tasks.base import LONGER, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
 from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
 
 BASE = 10
-LONGER, MORE = "longer", 2  # a split whose questions have so many operations more than any that is trained on
+MORE = 2  # operations that a longer question has beyond any that is trained on, at most
 PLAIN = 0.25  # share of the questions to train on that name a single digit
 OPERATORS = {"+": PLUS, "-": MINUS}
 
