@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ctm import Thinker
@@ -45,6 +45,7 @@ from training.tasks import Task
 from training.tasks.base import CALIBRATION, TRAIN, VALIDATION, Batch
 
 UNTIL_THE_END = 1_000_000
+ANSWERS = 16  # times that a tick counts more that answers than one that is passed, in what the chance is learned from
 PROMISES = (0.01, 0.05)  # shares of answers that thresholds may lose by stopping early
 
 
@@ -165,21 +166,27 @@ def halting_note(
     energy = {}
     if kind != "none":
         played = replay(parse(policies[default]["policy"]), history, fresh.right)
-        chance = None if kind in IS_A_LOGIT else chance_of(fresh, played.ticks)  # a logit is one by itself
+        chance = None if kind in IS_A_LOGIT else chance_of(fresh, played)  # a logit is one by itself
         energy = {"energy": energy_note(kind, meaning, fitted, chance)}
     return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
 
 
-def chance_of(curves: Curves, visited: Int[Tensor, " n"]) -> Chance | None:
+def chance_of(curves: Curves, played: Replay) -> Chance | None:
     """The chance to be right that energy and certainty tell, at ticks that a rule visits; None where it cannot be found.
 
     What lies below the rule's threshold is then what it ends with: among other ticks with the same energy there may be many
-    that come later, when the machine thought too long.
+    that come later, when the machine thought too long. Ticks that answer count more, for what is said there is believed.
     """
-    seen = curves.counts & (torch.arange(curves.right.size(1)) < visited.unsqueeze(1))
-    known = curves.energy[seen], curves.certainty.mean(1)[seen], torch.ones(int(seen.sum()))
+    ticks = torch.arange(1, curves.right.size(1) + 1)
+    visited = curves.counts & (ticks <= played.ticks.unsqueeze(1))
+    weight = visited * torch.where(ticks == played.answer_tick.unsqueeze(1), ANSWERS, 1)
+    rows = torch.arange(weight.numel()).repeat_interleave(weight.flatten())
+    energy, certainty, right = (
+        values.flatten()[rows] for values in (curves.energy, curves.certainty.mean(1), curves.right)
+    )
     doubt = 1 / (len(curves.right) + 2)  # n samples without a mistake say no more than this of one's chance
-    found = logistic(torch.stack(known, 1).double(), softened(~curves.right[seen], doubt, torch.double))
+    known = torch.stack((energy, certainty, torch.ones_like(energy)), 1).double()
+    found = logistic(known, softened(~right, doubt, torch.double))
     return Chance(energy=found[0], certainty=found[1], bias=found[2]) if all(map(math.isfinite, found)) else None
 
 

@@ -140,7 +140,7 @@ def believed(head: Head, splits: Splits) -> dict[str, Any] | None:
     seen, fresh = (replace(part.curves, energy=head.energies(part.felt)) for part in (splits.calibration, splits.test))
     before, after = History.of(seen), History.of(fresh)
     policy, _, _ = choose_threshold(EnergyBelow, levels_of(EnergyBelow, before), before, seen.right, FINISH.tolerance)
-    chance = Chance() if head.kind in IS_A_LOGIT else chance_of(seen, replay(policy, before, seen.right).ticks)
+    chance = Chance() if head.kind in IS_A_LOGIT else chance_of(seen, replay(policy, before, seen.right))
     played = replay(policy, after, fresh.right)
     return None if chance is None else reliability(said(chance, fresh, played), played.right)
 

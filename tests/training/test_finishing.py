@@ -22,14 +22,28 @@ def thoughts(count: int, seed: int) -> Curves:
     return Curves(right, choices, certainty.unsqueeze(1), energy, nothing, nothing.unsqueeze(1))
 
 
+def believed_by(rule: str, seen: Curves, fresh: Curves) -> float:
+    """The gap between what is said of fresh answers and what happens; what is said was learned at the ticks of some rule."""
+    chance = chance_of(seen, replay(parse(rule), History.of(seen), seen.right))
+    note = {"energy": {"kind": "wait", "chance": chance.model_dump()}}
+    return believed(fresh, replay(parse("energy<0"), History.of(fresh), fresh.right), note)["ece"]
+
+
 def test_the_chance_to_be_right_is_that_of_ticks_that_are_visited():
     seen, fresh = thoughts(3_000, 0), thoughts(3_000, 1)
-    rule = parse("energy<0")
-    chance = chance_of(seen, replay(rule, History.of(seen), seen.right).ticks)
-    note = {"energy": {"kind": "wait", "chance": chance.model_dump()}}
-    everywhere = {"energy": {"kind": "wait", "chance": chance_of(seen, torch.full((3_000,), 4)).model_dump()}}
-    played = replay(rule, History.of(fresh), fresh.right)
-    assert believed(fresh, played, note)["ece"] < 0.6 * believed(fresh, played, everywhere)["ece"]
+    assert believed_by("energy<0", seen, fresh) < 0.6 * believed_by("ticks=4", seen, fresh)
+
+
+def test_ticks_that_answer_count_more_than_those_that_are_passed(monkeypatch):
+    """Where answers differ from all before with the same energy and certainty, as of what is said over the ticks."""
+    seen, fresh = thoughts(3_000, 0), thoughts(3_000, 1)
+    mostly = torch.rand(3_000, 1, generator=torch.Generator().manual_seed(2)) < 0.9
+    for curves in (seen, fresh):
+        ends = replay(parse("energy<0"), History.of(curves), curves.right).answer_tick.unsqueeze(1)
+        curves.right.copy_((torch.arange(1, 5) == ends) & mostly)
+    apart = believed_by("energy<0", seen, fresh)
+    monkeypatch.setattr("training.finishing.ANSWERS", 1)
+    assert apart < 0.6 * believed_by("energy<0", seen, fresh)
 
 
 def test_energies_that_stand_for_no_chance_are_not_asked():
