@@ -1,4 +1,4 @@
-"""Small untrained checkpoints, one a task, for screens to think with."""
+"""Small untrained checkpoints, one a task, for screens to think with, and a clock for them."""
 
 import os
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from ctm import make, read_config
 from ctm.checkpoint import Checkpoint, save
 from ctm.config import CONFIGS
+from tests.clocks import Clock
 from tests.hub.here import hub
 from training.tasks import make_task
 from ui import page
@@ -62,3 +63,8 @@ def server(checkpoints) -> Iterator[str]:
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
     yield address
     built.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

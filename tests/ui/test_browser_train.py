@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.training.jobs.conftest import end, until
 from tests.ui.test_browser import browser, choose
-from tests.ui.test_train_api import access_of
 from tests.ui.trained import pretend, recipes_in, served, trainings_in
+from tests.ui.visitors import access_of
 from training.jobs.book import Job
 from ui.trainings import Trainings
 

@@ -13,8 +13,8 @@ import pytest
 from gradio_client import Client
 
 from tests.training.jobs.conftest import end, until
-from tests.ui.test_train_api import Visitor, access_of, name_of
 from tests.ui.trained import built, served, trainings_in
+from tests.ui.visitors import Visitor, access_of, name_of
 from training.config import RunConfig, read_recipe
 from training.jobs.processes import cores
 from training.jobs.shepherd import NICE

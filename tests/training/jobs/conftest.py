@@ -54,3 +54,8 @@ def submit(runner: Runner, config: RunConfig, name: str = "tiny", **place) -> st
 def trains(runner: Runner, id: str) -> bool:
     """Whether a job has logged its first steps."""
     return runner.folder(id).metrics.is_file()
+
+
+def over(runner: Runner, id: str) -> bool:
+    """Whether a job has ended, in whatever way."""
+    return runner.book.get(id).is_over

@@ -1,0 +1,61 @@
+"""Jobs for the Hub on this machine: what is sent, who sends it, and what a refusal must look like."""
+
+import time
+
+import pytest
+
+from ctm.stores import Unavailable
+from tests.hub.here import TOKEN
+from tests.hub.here import hub as here
+from training.jobs import remote
+from training.jobs.remote import RemoteJobs
+
+__all__ = ["here"]
+
+WHAT = {
+    "space": "alice/space", "command": ["python", "-m", "training", "train", "configs/parity16.yaml"],
+    "env": {"CTM_RUN": "parity-1"}, "flavour": "t4-small", "timeout_minutes": 90, "namespace": "alice", "name": "parity-1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def hub(here, monkeypatch):
+    """A Hub with a Space on it, and nobody who waits long for it."""
+    here.add_repo("alice/space", kind="spaces")
+    monkeypatch.setattr(remote, "REST", 0.02)
+    monkeypatch.setattr(remote, "PAUSES", (0.02,) * 4)
+    monkeypatch.setattr(remote, "QUIET", 0.3)
+    return here
+
+
+@pytest.fixture
+def jobs(hub):
+    return RemoteJobs(TOKEN, hub.url, seconds=5.0)
+
+
+@pytest.fixture
+def sent(hub, jobs):
+    """A job as the Hub knows it, which waits for its machine."""
+    jobs.submit(**WHAT)
+    return hub.jobs.newest
+
+
+def refusal(call, *given, **named) -> str:
+    """What cannot be helped by waiting, said in one sentence."""
+    with pytest.raises(ValueError) as caught:
+        call(*given, **named)
+    assert not isinstance(caught.value, Unavailable), caught.value
+    return one_sentence(caught.value)
+
+
+def one_sentence(error: Exception) -> str:
+    said = str(error)
+    assert said.endswith((".", ")")) and "\n" not in said and TOKEN not in said
+    return said
+
+
+def wait_until(reached, what=None) -> None:
+    until = time.monotonic() + 10
+    while not reached():
+        assert time.monotonic() < until, vars(what) if what else "too late"
+        time.sleep(0.01)
