@@ -230,7 +230,12 @@ def do_fit(args: argparse.Namespace) -> None:
     batches = fitting_batches(task, args.samples)
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
     halting = halting_note(machine, task, args.tolerance, kind, meaning, fitted)
-    save(replace(checkpoint, machine=machine, halting=halting), out)
+    whole = replace(checkpoint, machine=machine, halting=halting)
+    if training := checkpoint.metrics.get("training"):  # what was measured was so with another energy
+        finished = {"fit_samples": args.samples, "fit_steps": args.steps, "tolerance": args.tolerance}
+        settings = {"settings": training["settings"] | {"finish": finished}} if "settings" in training else {}
+        whole = completed(machine, task, halting, training | settings)
+    save(whole, out)
     print(json.dumps(fitted))
 
 

@@ -166,7 +166,8 @@ def halting_note(
     energy = {}
     if kind != "none":
         played = replay(parse(policies[default]["policy"]), history, fresh.right)
-        chance = None if kind in IS_A_LOGIT else chance_of(fresh, played)  # a logit is one by itself
+        # a logit is one by itself, but where things are said one by one it is that of being through, more than of being right
+        chance = None if kind in IS_A_LOGIT and not spoken else chance_of(fresh, played)
         energy = {"energy": energy_note(kind, meaning, fitted, chance)}
     return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
 

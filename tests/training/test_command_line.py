@@ -67,13 +67,18 @@ def test_evaluate_takes_a_policy(run, capsys):
     assert figures["accuracy_halted"] == pytest.approx(figures["accuracy_by_tick"][1], abs=1e-5)
 
 
-def test_fit_energy_changes_the_head_and_nothing_else(run, tmp_path, capsys):
+def test_fit_energy_changes_the_head_and_measures_anew(run, tmp_path, capsys):
     main(
         ["fit-energy", str(run / "checkpoint"), "--out", str(tmp_path / "fitted"), "--samples", "150", "--steps", "40"]
     )
-    before, after = (load(folder).machine.state_dict() for folder in (run / "checkpoint", tmp_path / "fitted"))
+    old, new = (load(folder) for folder in (run / "checkpoint", tmp_path / "fitted"))
+    before, after = old.machine.state_dict(), new.machine.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
+    assert new.metrics["training"]["settings"]["finish"]["fit_samples"] == 150
+    assert new.metrics["training"]["command"] == old.metrics["training"]["command"]
+    policy = new.halting["policies"][new.halting["default"]]["policy"]
+    assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card
 
 
 def test_a_folder_of_this_machine_is_in_neither_the_command_nor_the_card(tmp_path):
