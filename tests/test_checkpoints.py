@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[1] / "checkpoints"
 FLOORS = {
     "digits": 0.975,
     "parity-16": 0.99,
+    "parity-64": 0.12,  # rows of up to 18 bits
     "arithmetic": 0.99,
     "brackets": 0.99,
     "chain": 0.99,
