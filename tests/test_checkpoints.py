@@ -22,7 +22,7 @@ FLOORS = {
     "chain": 0.99,
     "fashion": 0.9,
     "mazes-15": 0.69,
-    "qamnist": 0.9,
+    "qamnist": 0.95,
     "sorting-10": 0.95,
     "tracking-position": 0.97,
     "tracking-quadrant": 0.995,
