@@ -30,6 +30,7 @@ CSS = """
 #run-actions > * { flex-grow: 0; }
 footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after its last link */
 #card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
+#text-examples button { overflow-wrap: anywhere; } /* rows of 64 bits have no place to break at */
 #race:has(.race[hidden]) { display: none; } /* or it would keep a gap for itself */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 #ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
