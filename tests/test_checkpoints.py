@@ -21,7 +21,7 @@ FLOORS = {
     "brackets": 0.99,
     "chain": 0.99,
     "fashion": 0.9,
-    "mazes-15": 0.69,
+    "mazes-15": 0.75,
     "qamnist": 0.95,
     "sorting-10": 0.95,
     "tracking-position": 0.97,
