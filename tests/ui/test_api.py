@@ -60,11 +60,11 @@ def test_a_sequence_is_answered(client):
 @pytest.mark.parametrize(
     "text, checkpoint, policy, says",
     [
-        ("", "parity-16", "", "Type some bits"), ("12", "parity-16", "", "Only 0 and 1"),
+        ("", "parity-16", "", "Type some bits"), ("12", "parity-16", "", "0 and 1 only"),
         ("1 2 3", "arithmetic", "", "exactly 4 numbers"), ("1 2 3 nan", "arithmetic", "", "not a whole number"),
         ("1", "gone", "", "no checkpoint called"), ("1", "parity-16", "energy", "not a halting rule"),
-        ("junk " * 200, "parity-16", "", "Only 0 and 1"), ("x" * 1001, "parity-16", "", "characters"),
-        ("<script>alert(1)</script>${7*7}", "parity-16", "", "Only 0 and 1"),
+        ("junk " * 200, "parity-16", "", "0 and 1 only"), ("x" * 1001, "parity-16", "", "characters"),
+        ("<script>alert(1)</script>${7*7}", "parity-16", "", "0 and 1 only"),
     ],
 )  # fmt: skip
 def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says):

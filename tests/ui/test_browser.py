@@ -134,7 +134,7 @@ def test_an_example_is_one_click_away(page):
 
 @pytest.mark.parametrize(
     "name, text, wrong, says",
-    [("parity-16", "1011", "10x1", "Only 0 and 1"), ("arithmetic", "3 7 11 15", "3 7 11", "exactly 4 numbers, got 3")],
+    [("parity-16", "1011", "10x1", "0 and 1 only"), ("arithmetic", "3 7 11 15", "3 7 11", "exactly 4 numbers, got 3")],
 )
 def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
     choose(page, "#checkpoint", name)

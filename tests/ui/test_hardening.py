@@ -187,7 +187,7 @@ def test_a_guessed_session_is_told_nothing(stranger):
 def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(stranger):
     """Gradio keeps the inputs and outputs of ten thousand visitors, for links that this page does not offer."""
     typed = f"private{secrets.token_hex(8)}"
-    assert "Only 0 and 1" in stranger.answer(stranger.number["think_sequence"], [typed, "parity-16", ""])
+    assert "0 and 1 only" in stranger.answer(stranger.number["think_sequence"], [typed, "parity-16", ""])
     sessions = [one for one in gc.get_objects() if issubclass(type(one), SessionState)]
     assert sessions
     assert not [one for one in sessions if typed in json.dumps(vars(one), default=str, skipkeys=True)]

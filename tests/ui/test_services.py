@@ -94,7 +94,7 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
     [
         ("nowhere", "1", "", "no checkpoint called 'nowhere'"), ("../digits", "1", "", "namespace/name"),
         ("", "1", "", "no checkpoint called"), ("parity-16", "", "", "Type some bits"),
-        ("parity-16", "10a1", "", "Only 0 and 1"), ("parity-16", "1" * 17, "", "at most 16 bits, got 17"),
+        ("parity-16", "10a1", "", "0 and 1 only"), ("parity-16", "1" * 17, "", "at most 16 bits, got 17"),
         ("parity-16", "x" * 1001, "", "1,001 characters"), ("arithmetic", "1 2 3", "", "exactly 4 numbers, got 3"),
         ("arithmetic", "1 2 3 nan", "", "not a whole number"), ("parity-16", "1", "energy<", "not a halting rule"),
         ("parity-16", "1", "ticks=0", "at least 1"), ("digits", np.ones((40, 40), np.float32), "", "empty"),

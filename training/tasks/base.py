@@ -202,7 +202,7 @@ def sees_pictures(config: dict[str, Any]) -> bool:
     return str(backbone_of(config)).startswith(("resnet", "shallow-wide"))
 
 
-def refuse_other_signs(text: str, known: Iterable[str], told: str, hint: str) -> None:
-    """Raises `ValueError` where a text has other signs than the known ones."""
+def refuse_other_signs(text: str, known: Iterable[str], rule: str, hint: str) -> None:
+    """Raises `ValueError` where a text has other signs than the known ones; `rule` says which those are."""
     if strange := [sign for sign in text if sign not in known]:
-        raise ValueError(f"Only {told} are read here, got {strange[0]!r}. Type {hint}.")
+        raise ValueError(f"{rule}, got {strange[0]!r}. Type {hint}.")

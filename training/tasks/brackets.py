@@ -105,7 +105,7 @@ class Brackets(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some brackets: {self.hint}.")
-        refuse_other_signs(text, SYMBOLS, "( ) [ ]", self.hint)
+        refuse_other_signs(text, SYMBOLS, "Only ( ) [ ] are read here", self.hint)
         if len(text) > longest:
             raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")
         row = [SYMBOLS.index(letter) for letter in text]

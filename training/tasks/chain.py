@@ -85,7 +85,7 @@ class Chain(Task):
         text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.hint}.")
-        refuse_other_signs(text, "0123456789" + OPERATORS, "digits and + - *", self.hint)
+        refuse_other_signs(text, "0123456789" + OPERATORS, "Only digits and + - * are read here", self.hint)
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
             raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.hint}.")
         if len(text) // 2 > self.settings.longer:

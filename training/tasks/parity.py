@@ -101,7 +101,7 @@ class Parity(Task):
         longest = self.settings.length
         if not text:
             raise ValueError(f"Type some bits: {self.hint}.")
-        refuse_other_signs(text, "01", "0 and 1", self.hint)
+        refuse_other_signs(text, "01", "Bits are 0 and 1 only", self.hint)
         if len(text) > longest or (self._signs and len(text) < longest):
             most = "exactly" if self._signs else "at most"
             raise ValueError(f"This checkpoint reads {most} {longest} bits, got {len(text)}.")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.server import LoopbackHub
 from tests.training.test_loop import TINY
 from training.config import RunConfig
+from training.jobs import remote
 from training.jobs.runner import Runner
 
 ENDLESS = {"steps": 1_000_000, "save_every": 1_000_000, "eval_every": 1_000_000}
@@ -59,3 +61,12 @@ def trains(runner: Runner, id: str) -> bool:
 def over(runner: Runner, id: str) -> bool:
     """Whether a job has ended, in whatever way."""
     return runner.book.get(id).is_over
+
+
+def hurried(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tries: int) -> LoopbackHub:
+    """A Hub with a Space on it, and nobody who waits long for it, or tries more often."""
+    hub.add_repo("alice/space", kind="spaces")
+    monkeypatch.setattr(remote, "REST", 0.02)
+    monkeypatch.setattr(remote, "PAUSES", (0.02,) * tries)
+    monkeypatch.setattr(remote, "QUIET", 0.3)
+    return hub

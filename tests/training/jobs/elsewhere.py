@@ -7,9 +7,9 @@ import pytest
 from ctm.stores import HubStore
 from tests.hub.here import TOKEN
 from tests.hub.here import hub as here
-from tests.training.jobs.conftest import environment, over, submit, tiny, until
+from tests.training.jobs.conftest import environment, hurried, over, submit, tiny, until
 from training.config import RunConfig
-from training.jobs import away, remote
+from training.jobs import away
 from training.jobs.book import Job
 from training.jobs.remote import RemoteJobs
 from training.jobs.runner import Runner
@@ -27,13 +27,8 @@ OWN = "outbox/000000000001500-0123456789ab/entry.json"
 
 @pytest.fixture
 def hub(here, monkeypatch):
-    """A Hub with a Space on it; nobody waits long for it."""
-    here.add_repo("alice/space", kind="spaces")
-    monkeypatch.setattr(remote, "REST", 0.02)
-    monkeypatch.setattr(remote, "PAUSES", (0.02,) * 3)
-    monkeypatch.setattr(remote, "QUIET", 0.3)
     monkeypatch.setattr(away, "AGAIN", 0.1)
-    return here
+    return hurried(here, monkeypatch, tries=3)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from ctm.stores import Unavailable
 from tests.hub.here import TOKEN
 from tests.hub.here import hub as here
-from training.jobs import remote
+from tests.training.jobs.conftest import hurried
 from training.jobs.remote import RemoteJobs
 
 __all__ = ["here"]
@@ -20,12 +20,7 @@ WHAT = {
 
 @pytest.fixture
 def hub(here, monkeypatch):
-    """A Hub with a Space on it, and nobody who waits long for it."""
-    here.add_repo("alice/space", kind="spaces")
-    monkeypatch.setattr(remote, "REST", 0.02)
-    monkeypatch.setattr(remote, "PAUSES", (0.02,) * 4)
-    monkeypatch.setattr(remote, "QUIET", 0.3)
-    return here
+    return hurried(here, monkeypatch, tries=4)
 
 
 @pytest.fixture
