@@ -17,7 +17,6 @@ from ctm.config import FFConfig, LSTMConfig
 from ctm.senses import Observed, add_attention, add_backbone, add_keys, observe, see
 from ctm.synapses import fold
 from ctm.thinker import Thinker, uniform
-from ctm.types import joined
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,10 @@ class LSTMState:
         attention = None if self.attention is None else self.attention.index_select(0, rows)
         return LSTMState(self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.ticks)
 
-    def join(self, others: "LSTMState", room: int = 0) -> "LSTMState":
-        """One state of these rows and of others that thought as long."""
-        hidden, cell = torch.cat((self.hidden, others.hidden), 1), torch.cat((self.cell, others.cell), 1)
-        attention = joined(self.attention, others.attention)
-        return LSTMState(hidden, cell, attention, self.ticks)
+    def seat(self, newcomers: "LSTMState", seats: Int[Tensor, " A"], room: int = 0) -> "LSTMState":
+        """The same with newcomers in these seats."""
+        hidden = self.hidden.index_copy(1, seats, newcomers.hidden)
+        return replace(self, hidden=hidden, cell=self.cell.index_copy(1, seats, newcomers.cell))
 
     @property
     def latent(self) -> Float[Tensor, "B D"]:
@@ -128,7 +126,7 @@ class FFFeatures:
     places: tuple[int, ...] = ()
     ticks: int = 1
     listening: None = None
-    joins: ClassVar[bool] = False  # there is nothing to wait for after the only tick
+    has_seats: ClassVar[bool] = False  # all rows are done after the only tick
 
     @property
     def batch(self) -> int:

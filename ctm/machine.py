@@ -18,7 +18,7 @@ from ctm.neurons import NeuronLinear, PreparedLinear, activate, make_neuron_mode
 from ctm.senses import Observed, add_attention, add_backbone, add_keys, observe
 from ctm.synapses import make_synapses, prepare_entry
 from ctm.thinker import Thinker, uniform
-from ctm.types import Output, Sync, Trace, joined
+from ctm.types import Output, Sync, Trace
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class State:
     action: Sync | None
     out: Sync
     attention: Float[Tensor, "B H N"] | None  # where it just looked
-    ticks: int = 0  # thought so far
+    ticks: int = 0  # thought so far, by those who began
 
     def take(self, rows: Int[Tensor, " A"], room: int = 16) -> "State":
         """The same for some batch rows only, with room for so many more ticks."""
@@ -64,15 +64,16 @@ class State:
             self.ticks,
         )
 
-    def join(self, others: "State", room: int = 16) -> "State":
-        """One state of these rows and of others that thought as long."""
-        return State(
-            self.trace.join(others.trace, room),
-            torch.cat((self.z, others.z), 1),
-            None if self.action is None or others.action is None else self.action.join(others.action),
-            self.out.join(others.out),
-            joined(self.attention, others.attention),
-            self.ticks,
+    def seat(self, newcomers: "State", seats: Int[Tensor, " A"], room: int = 16) -> "State":
+        """The same with newcomers in these seats, with room for so many more ticks."""
+        return replace(
+            self,
+            trace=self.trace.seat(newcomers.trace, seats, room),
+            z=self.z.index_copy(1, seats, newcomers.z),
+            action=None
+            if self.action is None or newcomers.action is None
+            else self.action.seat(newcomers.action, seats),
+            out=self.out.seat(newcomers.out, seats),
         )
 
     @property

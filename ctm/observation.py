@@ -38,10 +38,11 @@ class Scene:
         keys, values = self.keys[: len(rows)], self.values[: len(rows)]
         return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
 
-    def join(self, others: "Scene") -> "Scene":
-        """One scene of these rows and of others of the same thinker."""
-        keys, values = torch.cat((self.keys, others.keys)), torch.cat((self.values, others.values))
-        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+    def seat_(self, newcomers: "Scene", seats: Int[Tensor, " A"]) -> "Scene":
+        """Newcomers take these seats, in the memory of this scene, which is lost."""
+        self.keys.index_copy_(0, seats, newcomers.keys)
+        self.values.index_copy_(0, seats, newcomers.values)
+        return self
 
     def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
         """What is seen with this action synchronisation, before the output projection, and where."""

@@ -43,11 +43,11 @@ class Steady:
         scene = None if self.scene is None else self.scene.take_(rows)
         return Steady(scene, self.entry.take(rows))
 
-    def join(self, others: "Steady") -> "Steady":
-        """One observation of these rows and of others of the same thinker."""
-        assert isinstance(self.entry, FoldedEntry) and isinstance(others.entry, FoldedEntry), "not while training"
-        scene = None if self.scene is None or others.scene is None else self.scene.join(others.scene)
-        return Steady(scene, self.entry.join(others.entry))
+    def seat_(self, newcomers: "Steady", seats: Int[Tensor, " A"]) -> "Steady":
+        """Newcomers take these seats, in the memory of this observation, which is lost."""
+        assert isinstance(self.entry, FoldedEntry) and isinstance(newcomers.entry, FoldedEntry), "not while training"
+        scene = None if self.scene is None or newcomers.scene is None else self.scene.seat_(newcomers.scene, seats)
+        return Steady(scene, self.entry.seat_(newcomers.entry, seats))
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Observed:
         return self._with(rows, self.observation.take_(rows))
 
     @property
-    def joins(self) -> bool:
-        """Whether other rows can join; what is shown by a timetable is ready for its own rows alone."""
+    def has_seats(self) -> bool:
+        """Whether newcomers can take the seats of rows that are done; a timetable is that of its own rows alone."""
         return isinstance(self.observation, Steady)
 
-    def join(self: AnObserved, others: AnObserved) -> AnObserved:
-        """One of these rows and of others of the same thinker."""
-        assert isinstance(self.observation, Steady) and isinstance(others.observation, Steady), "who asks knows `joins`"
-        return replace(self, batch=self.batch + others.batch, observation=self.observation.join(others.observation))
+    def seat_(self: AnObserved, newcomers: AnObserved, seats: Int[Tensor, " A"]) -> AnObserved:
+        """Newcomers take these seats, in the memory of this one, which is lost."""
+        assert isinstance(self.observation, Steady) and isinstance(newcomers.observation, Steady), "see `has_seats`"
+        return replace(self, observation=self.observation.seat_(newcomers.observation, seats))
 
     def _with(self: AnObserved, rows: Int[Tensor, " A"], observation: Steady | Schedule) -> AnObserved:
         listening = None if self.listening is None else self.listening.index_select(0, rows)

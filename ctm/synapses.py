@@ -87,11 +87,11 @@ class FoldedEntry:
     def take(self, rows: Int[Tensor, " A"]) -> "FoldedEntry":
         return self if self.constant.dim() == 1 else replace(self, constant=self.constant.index_select(0, rows))
 
-    def join(self, others: "FoldedEntry") -> "FoldedEntry":
-        """One entry for these rows and for others of the same thinker."""
-        if self.constant.dim() == 1:
-            return self
-        return replace(self, constant=torch.cat((self.constant, others.constant)))
+    def seat_(self, newcomers: "FoldedEntry", seats: Int[Tensor, " A"]) -> "FoldedEntry":
+        """Newcomers take these seats, in the memory of this entry, which is lost."""
+        if self.constant.dim() > 1:
+            self.constant.index_copy_(0, seats, newcomers.constant)
+        return self
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,6 @@ def move_(places: Tensor, source: Tensor, rows: Int[Tensor, " A"], dim: int) -> 
     places.index_copy_(dim, moved, source.index_select(dim, rows[moved]))
 
 
-def joined(mine: Tensor | None, others: Tensor | None, dim: int = 0) -> Tensor | None:
-    """Two tensors as one; None where there is none."""
-    return None if mine is None or others is None else torch.cat((mine, others), dim)
-
-
 @dataclass(frozen=True)
 class Output:
     """What the machine says at one tick."""
@@ -97,9 +92,11 @@ class Trace:
         move_(taken.window, self.window, rows, 2)
         return taken
 
-    def join(self, others: "Trace", room: int) -> "Trace":
-        """One trace of these rows and of others, with room for so many more ticks."""
-        return Trace.of(torch.cat((self.window, others.window), 2), room)
+    def seat(self, newcomers: "Trace", seats: Int[Tensor, " A"], room: int) -> "Trace":
+        """The same with newcomers in these seats, with room for so many more ticks."""
+        seated = Trace.of(self.window, room)
+        seated.window.index_copy_(2, seats, newcomers.window)
+        return seated
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class Sync:
     """A running synchronisation (paper section 3.4): alpha_t = r * alpha_{t-1} + products, beta_t = r * beta_{t-1} + 1."""
 
     alpha: Float[Tensor, "S B"]
-    beta: Float[Tensor, "S 1"]
+    beta: Float[Tensor, "S 1"] | Float[Tensor, "S B"]  # one for all rows, as long as they think equally long
 
     @property
     def value(self) -> Float[Tensor, "S B"]:
@@ -117,8 +114,11 @@ class Sync:
         return Sync(torch.addcmul(products, rate, self.alpha), rate * self.beta + 1)
 
     def take(self, rows: Int[Tensor, " A"]) -> "Sync":
-        return Sync(self.alpha.index_select(1, rows), self.beta)
+        beta = self.beta if self.beta.size(1) == 1 else self.beta.index_select(1, rows)
+        return Sync(self.alpha.index_select(1, rows), beta)
 
-    def join(self, others: "Sync") -> "Sync":
-        """One sum of these rows and of others that were added up as often."""
-        return Sync(torch.cat((self.alpha, others.alpha), 1), self.beta)
+    def seat(self, newcomers: "Sync", seats: Int[Tensor, " A"]) -> "Sync":
+        """The same with newcomers in these seats."""
+        alpha = self.alpha.index_copy(1, seats, newcomers.alpha)
+        beta = newcomers.beta.expand_as(newcomers.alpha)
+        return Sync(alpha, self.beta.expand_as(alpha).index_copy(1, seats, beta))

@@ -99,7 +99,7 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> C
 def candidates(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
     """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
     if score == PATIENCE:
-        return [float(ticks) for ticks in range(1, seen.ticks + 2)]
+        return [float(ticks) for ticks in range(1, seen.certainty.size(1) + 2)]
     return levels_of(make, seen)
 
 

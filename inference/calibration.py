@@ -94,7 +94,7 @@ def answered(
 
 def ready(policy: Scored, history: History) -> Float[Tensor, "n T"]:
     """A rule's score at every tick; none at ticks at which nothing may be answered yet."""
-    score, counts = policy.score(history), may_answer(history.listening, history.ticks)
+    score, counts = policy.score(history), may_answer(history.listening, history.certainty.size(1))
     return score if counts is None else score.masked_fill(~counts, -torch.inf)
 
 
@@ -157,7 +157,7 @@ def thresholds_for(
     if history.certainty.size(2) > 1:
         spans["certainty of the least certain position"] = (lambda level: CertaintyAbove(level, "min"), levels)
     if history.energy is not None:
-        counts = may_answer(history.listening, history.ticks)
+        counts = may_answer(history.listening, history.certainty.size(1))
         spans["energy"] = (EnergyBelow, quantiles(history.energy if counts is None else history.energy[counts]))
     for name, (make, candidates) in spans.items():
         chosen[name] = choose_threshold(make, candidates, history, right, tolerance)

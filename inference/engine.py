@@ -4,8 +4,8 @@
 certain tick it visited, not that of the last: over-thinking is real. (Nor that of the lowest energy, which is low, too, where
 there is nothing to hope for.)
 
-Few rows take nearly as long as some more. So where there are more rows than seats, those who are left of one group wait until
-another comes by at their tick with seats to spare, and think on with it.
+Few rows take nearly as long as some more. So where there are more rows than seats, newcomers take the seats of those who are
+done, and every row has a tick of its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,20 +22,20 @@ from inference.history import History
 from inference.policies import Policy
 
 Fired = list[tuple[str, Bool[Tensor, " A"]]]  # rules by their names, and the rows that each would end
-Said = list[tuple[int, Int[Tensor, " _"], Output]]  # at which tick whose rows said what
+Said = list[tuple[Int[Tensor, " _"], Int[Tensor, " _"], Output]]  # which rows, at which of their ticks, and what
 
 BUDGET = "budget"
 SEATS = 256
-MOST_WAITING = 8  # groups, each with the memory of one whose seats are all taken
+ENOUGH = 1 / 8  # of the seats are empty before newcomers come in: each time costs a look at their inputs
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One tick of a group. Rows are numbered as in the input; only rows that were still thinking are told, but the state has
-    those of empty seats, too."""
+    """One tick of rows that think together, each at a tick of its own. Rows are numbered as in the input; only rows that were
+    still thinking are told, but the state has those of empty seats, too."""
 
-    number: int  # from 1
     rows: Int[Tensor, " A"]
+    numbers: Int[Tensor, " A"]  # which tick it is for these rows, from 1
     output: Output  # of these rows
     state: Any  # of all seats
     seats: Int[Tensor, " A"]  # where these rows are in the state
@@ -102,58 +102,51 @@ class Engine:
     @torch.inference_mode()
     def stream(self, inputs: Tensor) -> Iterator[Tick]:
         """Think tick by tick until every row has halted."""
-        waiting: dict[int, Group] = {}  # by the tick that they are at
-        for start in range(0, len(inputs), self.seats):
-            more = start + self.seats < len(inputs)
-            yield from self._think(self._seated(inputs, start), waiting, pauses=more)
-            while len(waiting) > MOST_WAITING:
-                yield from self._think(waiting.pop(min(waiting)), waiting)
-        while waiting:
-            yield from self._think(waiting.pop(min(waiting)), waiting)
+        came = 0
+        while came < len(inputs):
+            group = self._come(inputs, came, self.seats)
+            came += len(group.rows)
+            while True:
+                yield (tick := self._tick(group))
+                if tick.causes:
+                    group.leave(tick.halted)
+                    if not len(group.rows):
+                        break
+                empty = self.seats - len(group.rows)
+                if came == len(inputs) or not group.features.has_seats:
+                    group.close_up()
+                elif empty >= self.seats * ENOUGH:
+                    group.welcome(newcomers := self._come(inputs, came, empty))
+                    came += len(newcomers.rows)
 
-    def _seated(self, inputs: Tensor, start: int) -> Group:
-        """A group of those who come next."""
-        features = self.machine.encode(inputs[start : start + self.seats])
+    def _come(self, inputs: Tensor, start: int, seats: int) -> Group:
+        """Those who come next, at most so many."""
+        features = self.machine.encode(inputs[start : start + seats])
         budget = features.ticks if self.max_ticks is None else self.max_ticks
-        seats = torch.arange(features.batch, device=inputs.device)
-        return Group(seats + start, seats, features.batch, self.machine.begin(features, budget), features, budget)
-
-    def _think(self, group: Group, waiting: dict[int, Group], pauses: bool = False) -> Iterator[Tick]:
-        """Think on with a group until all are done, or if it `pauses`, until half of the seats would stay empty."""
-        while True:
-            yield (tick := self._tick(group))
-            if tick.causes:
-                group.leave(tick.halted)
-                if not len(group.rows):
-                    return
-            others = waiting.get(group.number)
-            if others is not None and len(group.rows) + len(others.rows) <= self.seats:
-                group.join(waiting.pop(group.number))
-            if pauses and group.features.joins and len(group.rows) <= self.seats // 2:
-                group.close_up(now=True)
-                waiting[group.number] = group
-                return
-            group.close_up()
+        taken = torch.arange(features.batch, device=inputs.device)
+        return Group(taken + start, taken, features.batch, self.machine.begin(features, budget), features, budget)
 
     def _tick(self, group: Group) -> Tick:
         state, output = self.machine.tick(group.state, group.features)
         if len(group.seats) < group.width:
             output = taken(output, group.seats)
         history, best = group.hear(state, output, self.policy)
-        halted, fired = self._judge(history, group.number, group.budget)
-        causes = causes_of(history, halted, fired) if bool(halted.any()) else []
+        halted, fired = self._judge(history, group.budget)
+        causes = causes_of(halted, fired) if bool(halted.any()) else []
         return Tick(
-            group.number, group.rows, output, state, group.seats, halted, causes, best.tick, group.features.places,
+            group.rows, history.ticks, output, state, group.seats, halted, causes, best.tick, group.features.places,
             group.budget,
         )  # fmt: skip
 
-    def _judge(self, history: History, number: int, budget: int) -> tuple[Bool[Tensor, " A"], Fired]:
-        """Which rows end at this tick, and what each rule says of them."""
-        fired = self.policy.causes(history) if number >= self.min_ticks else []
-        if number == budget or not fired:
-            return torch.full_like(history.certainty[:, -1, 0], number == budget, dtype=torch.bool), fired
-        ended = fired[0][1] if len(fired) == 1 else torch.stack([rows for _, rows in fired]).any(0)
-        return history.allows(ended), fired
+    def _judge(self, history: History, budget: int) -> tuple[Bool[Tensor, " A"], Fired]:
+        """Which rows end at this tick, and which of them each rule ends."""
+        ended = history.ticks >= budget
+        fired = [(name, history.allows(rows)) for name, rows in self.policy.causes(history)]
+        if self.min_ticks > 1:
+            fired = [(name, rows & (history.ticks >= self.min_ticks)) for name, rows in fired]
+        for _, rows in fired:
+            ended = ended | rows
+        return ended, fired
 
     @torch.inference_mode()
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
@@ -164,12 +157,12 @@ class Engine:
         for tick in self.stream(inputs):
             if watch is not None:
                 watch(tick)
-            said.append((tick.number, tick.rows, tick.output))
+            said.append((tick.rows, tick.numbers, tick.output))
             if not tick.causes:
                 continue
             ended = tick.halted.nonzero().squeeze(1)
             rows = tick.rows[ended]
-            ticks[rows] = tick.number
+            ticks[rows] = tick.numbers[ended]
             answer_tick[rows] = self._answering(tick, ended)
             for row, cause in zip(rows.tolist(), tick.causes, strict=True):
                 halted_by[row] = cause
@@ -178,30 +171,30 @@ class Engine:
 
     def _answering(self, tick: Tick, ended: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
         """The ticks that answer for rows that end at this one."""
-        now = torch.full_like(ended, tick.number)
+        now = tick.numbers[ended]
         if self.fallback == "last" or self.policy.says or BUDGET not in tick.causes:
             return now
         spent = torch.tensor([cause == BUDGET for cause in tick.causes], device=ended.device)
         return torch.where(spent, tick.best_tick[ended], now)
 
 
-def causes_of(history: History, halted: Bool[Tensor, " A"], fired: Fired) -> list[str]:
+def causes_of(halted: Bool[Tensor, " A"], fired: Fired) -> list[str]:
     """For each row that ends here: the first rule that fires, or the budget."""
     ended = halted.nonzero().squeeze(1)
     names = [BUDGET] * len(ended)
     for name, rows in reversed(fired):
-        fires = history.allows(rows)[ended].tolist()
-        names = [name if hit else before for hit, before in zip(fires, names, strict=True)]
+        fires = zip(rows[ended].tolist(), names, strict=True)
+        names = [name if hit else before for hit, before in fires]
     return names
 
 
 def taken_at(said: Said, answer_tick: Int[Tensor, " B"]) -> Output:
     """What every row said at its own tick, from what those that were still thinking said at every tick."""
-    first, count = said[0][2], len(answer_tick)
+    (*_, first), count = said[0], len(answer_tick)
     answer, certainty = (values.new_empty(count, values.size(1)) for values in (first.answer, first.certainty))
     energy = None if first.energy is None else first.energy.new_empty(count)
-    for number, rows, output in said:
-        here = (answer_tick[rows] == number).nonzero().squeeze(1)
+    for rows, numbers, output in said:
+        here = (answer_tick[rows] == numbers).nonzero().squeeze(1)
         if not len(here):
             continue
         whose = rows[here]

@@ -1,8 +1,9 @@
-"""Rows that think together, all at the same tick.
+"""Rows that think together, each at its own tick.
 
-Whoever leaves leaves an empty seat, which costs its share of every tick until the others close up; closing up costs time, too.
-So they do it once the empty seats have cost about as much as closing up will: without knowing when the others will leave, no
-way of waiting is sure to lose less against one that does (the ski-rental problem).
+Whoever leaves leaves an empty seat, which costs its share of every tick until a newcomer takes it, or, where nobody comes any
+more, until the others close up. Closing up costs time, too. So they do it once the empty seats have cost about as much as
+closing up will: without knowing when the others will leave, no way of waiting is sure to lose less against one that does (the
+ski-rental problem).
 """
 
 from dataclasses import dataclass
@@ -27,26 +28,27 @@ class Best:
     tick: Int[Tensor, " A"]
 
     @classmethod
-    def of(cls, output: Output, listening: Int[Tensor, " A"] | None) -> "Best":
-        score = score_now(output, 1, listening)
-        return cls(score, torch.ones_like(score, dtype=torch.long))
+    def of(cls, output: Output, history: History) -> "Best":
+        return cls(score_now(output, history), history.ticks)
 
-    def or_now(self, output: Output, number: int, listening: Int[Tensor, " A"] | None) -> "Best":
-        score = score_now(output, number, listening)
-        better = (score > self.score) | self.score.isneginf()  # while it listens, the newest
-        return Best(torch.where(better, score, self.score), self.tick.masked_fill(better, number))
+    def or_now(self, output: Output, history: History) -> "Best":
+        score = score_now(output, history)
+        better = (score > self.score) | self.score.isneginf()  # before anything counts, the newest
+        return Best(torch.where(better, score, self.score), torch.where(better, history.ticks, self.tick))
 
     def take(self, rows: Int[Tensor, " R"]) -> "Best":
         return Best(self.score[rows], self.tick[rows])
 
-    def join(self, others: "Best") -> "Best":
-        return Best(torch.cat((self.score, others.score)), torch.cat((self.tick, others.tick)))
+    def welcome(self, count: int) -> "Best":
+        """The same with so many more rows, which have not said anything yet."""
+        nothing = self.score.new_full((count,), -torch.inf)
+        return Best(torch.cat((self.score, nothing)), torch.cat((self.tick, self.tick.new_zeros(count))))
 
 
-def score_now(output: Output, number: int, listening: Int[Tensor, " A"] | None) -> Float[Tensor, " A"]:
+def score_now(output: Output, history: History) -> Float[Tensor, " A"]:
     """How good it is to answer now; at no price before all is heard."""
-    score = output.certainty.mean(1)
-    return score if listening is None else score.masked_fill(listening >= number, -torch.inf)
+    score, listening = output.certainty.mean(1), history.listening
+    return score if listening is None else score.masked_fill(listening >= history.ticks, -torch.inf)
 
 
 @dataclass
@@ -54,13 +56,12 @@ class Group:
     """Rows that think together. Who is done leaves an empty seat in the state and in the features."""
 
     rows: Int[Tensor, " A"]  # who still thinks, numbered as in the input
-    seats: Int[Tensor, " A"]  # where they are in the state and in the features
+    seats: Int[Tensor, " A"]  # where they are in the state and in the features; in order
     width: int  # seats
     state: Any
     features: Any
     budget: int  # the tick at which everybody is done
-    number: int = 0  # ticks thought
-    idle: int = 0  # ticks that go by at empty seats
+    idle: int = 0  # ticks that go by at empty seats while nobody comes
     history: History | None = None  # None before the first tick
     best: Best | None = None
 
@@ -72,40 +73,44 @@ class Group:
             output: what these rows said.
             policy: what will look at the history.
         """
-        self.state, self.number = state, self.number + 1
+        self.state = state
         if self.history is None or self.best is None:
-            listening = self.features.listening
-            self.history = first(output, policy.needs_choices, listening, policy.signals)
-            self.best = Best.of(output, listening)
+            self.history = first(output, policy.needs_choices, self.features.listening, policy.signals)
+            self.best = Best.of(output, self.history)
         else:
-            self.history = self.history.add(output, policy.looks_back)
-            self.best = self.best.or_now(output, self.number, self.history.listening)
+            self.history = self.history.add(output, min(policy.looks_back, self.budget))
+            self.best = self.best.or_now(output, self.history)
         return self.history, self.best
 
     def leave(self, done: Bool[Tensor, " A"]) -> None:
         """Some rows leave."""
         self._keep((~done).nonzero().squeeze(1))
 
-    def close_up(self, now: bool = False) -> None:
-        """Leave no seat empty, in the memory of these features; unless it is done `now`, only once it is worth it."""
+    def welcome(self, newcomers: "Group") -> None:
+        """Others, who have not begun to think, take empty seats, in the memory of these features."""
+        assert self.history and self.best, "they have thought"
+        count = len(newcomers.rows)
+        seats = self._empty().nonzero().squeeze(1)[:count]
+        self.state = self.state.seat(newcomers.state, seats, self.budget)
+        self.features = self.features.seat_(newcomers.features, seats)
+        self.history, self.best = self.history.welcome(count), self.best.welcome(count)
+        self.rows, self.seats = torch.cat((self.rows, newcomers.rows)), torch.cat((self.seats, seats))
+        self._keep(self.seats.argsort())
+
+    def close_up(self) -> None:
+        """Leave no seat empty, in the memory of these features, once it is worth it."""
         self.idle += self.width - len(self.seats)
-        if not now and (not self.idle or self.idle < CLOSING_UP * len(self.seats)):
+        if not self.idle or self.idle < CLOSING_UP * len(self.seats):
             return
-        free = torch.ones(self.width, dtype=torch.bool, device=self.seats.device).index_fill_(0, self.seats, False)
-        order = seating(free)
+        order = seating(self._empty())
         self._keep(torch.searchsorted(self.seats, order))
         self.seats, self.width, self.idle = torch.arange(len(order), device=order.device), len(order), 0
-        self.state, self.features = self.state.take(order, self.budget - self.number), self.features.take_(order)
+        assert self.history, "they have thought"
+        room = self.budget - int(self.history.ticks.min())
+        self.state, self.features = self.state.take(order, room), self.features.take_(order)
 
-    def join(self, others: "Group") -> None:
-        """Others who are at the same tick come in."""
-        assert self.history and others.history and self.best and others.best, "they have thought"
-        self.rows = torch.cat((self.rows, others.rows))
-        self.seats = torch.cat((self.seats, others.seats + self.width))
-        self.width, self.idle = self.width + others.width, self.idle + others.idle
-        self.state = self.state.join(others.state, self.budget - self.number)
-        self.features = self.features.join(others.features)
-        self.history, self.best = self.history.join(others.history), self.best.join(others.best)
+    def _empty(self) -> Bool[Tensor, " W"]:
+        return torch.ones(self.width, dtype=torch.bool, device=self.seats.device).index_fill_(0, self.seats, False)
 
     def _keep(self, places: Int[Tensor, " R"]) -> None:
         assert self.history and self.best, "they have thought"

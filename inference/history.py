@@ -1,5 +1,6 @@
 """What a thought has said so far: all that a halting policy may look at."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -7,10 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from ctm import Output
 from ctm.readout import signals_of
-from ctm.types import joined, may_answer
+from ctm.types import may_answer
+
+NOT_YET = 1 << 30  # the class that was chosen before the first tick: none that there is
 
 
 @runtime_checkable
@@ -35,12 +39,12 @@ class Noted(Protocol):
 
 @dataclass(frozen=True)
 class History:
-    """What was said up to the current tick, oldest first. Axes: A rows still thinking, t ticks so far, P positions."""
+    """What was said up to the current tick, oldest first. Axes: A rows still thinking, t ticks that are kept, P positions."""
 
     certainty: Float[Tensor, "A t P"]
     choices: Int[Tensor, "A t P"] | None  # the chosen class of every position; None where no rule asks for it
     energy: Float[Tensor, "A t"] | None  # None without an energy head
-    forgotten: int = 0  # ticks before the first that is kept
+    ages: Int[Tensor, " A"] | None = None  # ticks that every row has thought; None where all of them are kept
     listening: Int[Tensor, " A"] | None = None  # ticks before an answer counts; None where all count
     signals: dict[str, Float[Tensor, "A t"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`, those asked for
     answer: Float[Tensor, "A K"] | None = None  # the newest, where a rule asks how much it changes
@@ -52,8 +56,12 @@ class History:
         return cls(certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals)
 
     @property
-    def ticks(self) -> int:
-        return self.forgotten + self.certainty.size(1)
+    def ticks(self) -> Int[Tensor, " A"]:
+        """How many ticks every row has thought."""
+        if self.ages is not None:
+            return self.ages
+        count, ticks, _ = self.certainty.shape
+        return torch.full((count,), ticks, device=self.certainty.device)
 
     @property
     def best_tick(self) -> Int[Tensor, " A"]:
@@ -69,42 +77,44 @@ class History:
     def add(self, output: Output, keep: int | None = None) -> "History":
         """The history one tick later, of which only the last `keep` ticks are kept."""
         now = first(output, self.choices is not None, self.listening, frozenset(self.signals), self.answer)
+        now = replace(now, ages=self.ticks + 1)
         older = self.certainty.size(1) if keep is None else min(keep - 1, self.certainty.size(1))
-        forgotten = self.ticks - older
         if not older:
-            return replace(now, forgotten=forgotten)
-        before = self._each(lambda values: values[:, -older:])
+            return now
         return replace(
             now,
-            certainty=torch.cat((before.certainty, now.certainty), 1),
-            choices=joined(before.choices, now.choices, 1),
-            energy=joined(before.energy, now.energy, 1),
-            forgotten=forgotten,
-            signals={name: torch.cat((before.signals[name], values), 1) for name, values in now.signals.items()},
+            certainty=torch.cat((self.certainty[:, -older:], now.certainty), 1),
+            choices=after(self.choices, now.choices, older),
+            energy=after(self.energy, now.energy, older),
+            signals={
+                name: torch.cat((self.signals[name][:, -older:], values), 1) for name, values in now.signals.items()
+            },
         )
 
     def take(self, rows: Int[Tensor, " R"]) -> "History":
         return self._each(
             lambda values: values.index_select(0, rows),
+            ages=None if self.ages is None else self.ages.index_select(0, rows),
             listening=None if self.listening is None else self.listening.index_select(0, rows),
             answer=None if self.answer is None else self.answer.index_select(0, rows),
         )
 
-    def join(self, others: "History") -> "History":
-        """One history of these rows and of others, of the same ticks."""
+    def welcome(self, count: int) -> "History":
+        """The same with so many more rows, which have not said anything yet: no rule fires for what they did not say."""
+        assert self.listening is None, "who listens for a while does not join"
         return replace(
             self,
-            certainty=torch.cat((self.certainty, others.certainty)),
-            choices=joined(self.choices, others.choices),
-            energy=joined(self.energy, others.energy),
-            listening=joined(self.listening, others.listening),
-            signals={name: torch.cat((values, others.signals[name])) for name, values in self.signals.items()},
-            answer=joined(self.answer, others.answer),
+            certainty=F.pad(self.certainty, (0, 0, 0, 0, 0, count), value=math.nan),
+            choices=None if self.choices is None else F.pad(self.choices, (0, 0, 0, 0, 0, count), value=NOT_YET),
+            energy=None if self.energy is None else F.pad(self.energy, (0, 0, 0, count), value=math.nan),
+            ages=F.pad(self.ticks, (0, count)),
+            signals={name: F.pad(values, (0, 0, 0, count), value=math.nan) for name, values in self.signals.items()},
+            answer=None if self.answer is None else F.pad(self.answer, (0, 0, 0, count), value=math.nan),
         )
 
     def until(self, tick: int) -> "History":
-        """The history as it was after so many ticks."""
-        return self._each(lambda values: values[:, :tick])
+        """The history of all ticks as it was after so many."""
+        return self._each(lambda values: values[:, :tick], ages=None)
 
     def _each(self, change: Callable[[Tensor], Tensor], **more: Any) -> "History":
         """The same with all that there is of every tick changed, and more."""
@@ -116,6 +126,11 @@ class History:
             signals={name: change(values) for name, values in self.signals.items()},
             **more,
         )
+
+
+def after(before: Tensor | None, now: Tensor | None, older: int) -> Tensor | None:
+    """The newest tick behind the last ones of those before."""
+    return None if before is None or now is None else torch.cat((before[:, -older:], now), 1)
 
 
 def choices_of(output: Output) -> Int[Tensor, "A P"]:

@@ -76,7 +76,7 @@ class FixedTicks(Policy):
         at_least(1, ticks=self.ticks)
 
     def halted(self, history: History) -> Bool[Tensor, " A"]:
-        return torch.full(history.certainty.shape[:1], history.ticks >= self.ticks, device=history.certainty.device)
+        return history.ticks >= self.ticks
 
     def __str__(self) -> str:
         return f"ticks={self.ticks}"

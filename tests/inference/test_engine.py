@@ -8,7 +8,7 @@ from ctm.readout import SIGNALS
 from inference import Engine, parse
 from inference.calibration import replay
 from inference.engine import BUDGET
-from inference.groups import Group, seating
+from inference.groups import seating
 from inference.history import History, first
 
 RULES = [
@@ -129,35 +129,23 @@ def test_rows_close_up_by_moving_only_those_that_must(seed):
     assert len(moved) == int(halted[: len(order)].sum())
 
 
-def test_more_rows_than_seats_wait_for_company_at_their_tick(monkeypatch):
-    made, x, joined = machine(**ATTENDING), inputs(200, places=5), []
-    monkeypatch.setattr(
-        Group, "join", lambda self, others, join=Group.join: joined.append(others) or join(self, others)
-    )
-
-    def ticks_of(size: int, **seats) -> list[int]:
-        engine = Engine(made, parse("energy<-2"), **seats)
-        return [tick.state.z.size(1) for rows in x.split(size) for tick in engine.stream(rows)]
-
-    apart, together = ticks_of(16), ticks_of(200, seats=16)
-    assert len(joined) > 3 and len(together) < 0.8 * len(apart) and sum(together) < 1.1 * sum(apart)
-    assert max(together) <= 32, "those who come bring their seats, and rows close up soon"
+@pytest.mark.parametrize("rule", ["said=3", "same=4|converged<0.3x2", "change<0.01", "margin>0.5"])
+def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule):
+    made, x = machine(**ATTENDING).double(), inputs(60, places=5).double()
+    alone, among = (Engine(made, parse(rule), seats=seats).run(x) for seats in (99, 6))
+    assert len(set(alone.ticks.tolist())) > 2, "it matters when they came"
+    assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by
+    assert torch.allclose(among.answer, alone.answer)
 
 
-def test_few_groups_wait_at_a_time(monkeypatch):
-    """Memory stays bounded even where groups never meet."""
-    made, x, most = machine(**ATTENDING), inputs(200, places=5), []
-    monkeypatch.setattr("inference.engine.MOST_WAITING", 2)
-    think = Engine._think
-
-    def spy(self, group, waiting, **how):
-        most.append(len(waiting))
-        yield from think(self, group, waiting, **how)
-
-    monkeypatch.setattr(Engine, "_think", spy)
-    everybody = Engine(made, parse("energy<-2"), seats=4).run(x)
-    assert max(most) == 2
-    assert everybody.ticks.tolist() == Engine(made, parse("energy<-2")).run(x).ticks.tolist()
+def test_newcomers_take_the_seats_of_those_who_are_done():
+    made, x = machine(**ATTENDING), inputs(200, places=5)
+    engine, alone = Engine(made, parse("energy<-2"), seats=16), Engine(made, parse("energy<-2"))
+    seen = list(engine.stream(x))
+    assert max(tick.state.z.size(1) for tick in seen) == 16
+    most, apart = int(alone.run(x).ticks.sum()), sum(len(list(alone.stream(rows))) for rows in x.split(16))
+    assert len(seen) < 0.7 * apart and 16 * len(seen) < 1.25 * most, "hardly a seat is empty"
+    assert max(len(set(tick.numbers.tolist())) for tick in seen) > 3, "every row is at a tick of its own"
 
 
 @pytest.mark.parametrize("seats", [99, 8])
@@ -185,8 +173,9 @@ def test_stream_tells_every_row_until_it_halts_and_never_again(seats):
     for tick in Engine(made, parse("energy<-3|same=4"), seats=seats).stream(x):
         assert not set(tick.rows.tolist()) & set(ended)
         seen[tick.rows] += 1
+        assert torch.equal(tick.numbers, seen[tick.rows])
         for row, cause in zip(tick.rows[tick.halted].tolist(), tick.causes, strict=True):
-            ended[row] = (tick.number, cause)
+            ended[row] = (int(seen[row]), cause)
     assert sorted(ended) == list(range(len(x)))
     assert [ended[row][0] for row in range(len(x))] == seen.tolist()
 
