@@ -15,32 +15,35 @@ from inference import Engine
 from inference.policies import EnergyBelow, Policy
 from training.tasks.base import TEST, generator_for
 
-BATCHES = (1, 32, 256)
+SIZES = ((1, 1), (32, 32), (256, 256), (2048, 256))  # rows, and how many of them think at a time
 ROUNDS = 21
+STREAMS = 5  # rounds of more rows than seats
 
 
 def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any]]:
-    """What halting below an energy saves beside thinking to the last tick, for each size of a batch."""
+    """What halting below an energy saves beside thinking to the last tick, for a batch of each size, and for more rows."""
     machine, task = trunk.opened()
     machine.energy_proj = head.net
     found = []
-    for size in BATCHES:
-        inputs = task.draw(TEST, size, generator_for("clock", size)).inputs
-        found.append({"batch": size, **halting_saves(machine, inputs, EnergyBelow(threshold), ROUNDS)})
+    for rows, seats in SIZES:
+        inputs = task.draw(TEST, rows, generator_for("clock", rows)).inputs
+        rounds = ROUNDS if rows == seats else STREAMS
+        saves = halting_saves(machine, inputs, EnergyBelow(threshold), seats, rounds)
+        found.append({"rows": rows, "seats": seats, **saves})
     return found
 
 
 @torch.inference_mode()
-def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, repeats: int) -> dict:
-    """Shares of ticks and of time that halting saves a batch, with and without what the backbone takes: medians of
-    interleaved rounds."""
-    engine, seeing = Engine(machine, policy), Stopwatch(machine.encode)
+def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, seats: int, repeats: int) -> dict:
+    """Shares of ticks and of time that halting saves, with and without what the backbone takes: medians of interleaved
+    rounds. So many rows think at a time as there are seats."""
+    engine, seeing = Engine(machine, policy, seats=seats), Stopwatch(machine.encode)
     machine.encode = seeing
-    jobs = {"full": lambda: machine(inputs), "halted": lambda: engine.run(inputs)}
+    jobs = {"full": lambda: [machine(part) for part in inputs.split(seats)], "halted": lambda: engine.run(inputs)}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for kind, job in jobs.items():
-            start = time.perf_counter()
+            seeing.seconds, start = 0.0, time.perf_counter()
             made = job()
             whole = time.perf_counter() - start
             if repeat:  # the first round warms up
@@ -56,7 +59,7 @@ def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, repeats: int
 
 
 class Stopwatch:
-    """A function that notes how long its last call took."""
+    """A function that adds up how long its calls take."""
 
     def __init__(self, function: Callable):
         self.function, self.seconds = function, 0.0
@@ -64,5 +67,5 @@ class Stopwatch:
     def __call__(self, *given):
         start = time.perf_counter()
         made = self.function(*given)
-        self.seconds = time.perf_counter() - start
+        self.seconds += time.perf_counter() - start
         return made

@@ -53,7 +53,8 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "HEAD_SEEDS", 1)
     monkeypatch.setattr(measures, "DRAWS", 30)
     monkeypatch.setattr(clock, "ROUNDS", 1)
-    monkeypatch.setattr(clock, "BATCHES", (4,))
+    monkeypatch.setattr(clock, "SIZES", ((4, 4), (9, 4)))
+    monkeypatch.setattr(clock, "STREAMS", 1)
 
     def trunk(seed: int) -> trunks.Trunk:
         folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)
@@ -84,7 +85,8 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     assert first["rules"]["fixed"]["normalised_area"] == 0 and first["rules"]["oracle"]["normalised_area"] == 1
     assert first["n"]["calibration"] > 300 and first["deployed"].keys() >= {"energy", "certainty"}
     assert first["rules"]["energy: wait"]["reliability"]["ece"] <= 1
-    assert [entry["batch"] for entry in first["time"]] == [4]
+    assert [(entry["rows"], entry["seats"]) for entry in first["time"]] == [(4, 4), (9, 4)]
+    assert all(0 <= entry["ticks_saved"] < 1 and entry["seconds"]["full"] > 0 for entry in first["time"])
 
     def thinks(*_):
         raise AssertionError("what is kept is not thought again")
@@ -130,11 +132,12 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
         "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
         "hardware": {"processor": "CPU"},
         "trunks": [{"name": "digits", "seed": 0, "time": [
-            {"batch": 1, "ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
-            {"batch": 256, "ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
+            {"ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
+            {"ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
+            {"ticks_saved": 0.61, "time_saved_without_backbone": 0.57, "time_saved": 0.45},
         ]}],
     }  # fmt: skip
     told = table_of(figures)
     assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told
-    assert "| digits | 60% | 50% | 40% |" in told
+    assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
