@@ -41,10 +41,11 @@ class LSTMState:
         attention = None if self.attention is None else self.attention.index_select(0, rows)
         return LSTMState(self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.ticks)
 
-    def seat(self, newcomers: "LSTMState", seats: Int[Tensor, " A"], room: int = 0) -> "LSTMState":
-        """The same with newcomers in these seats."""
-        hidden = self.hidden.index_copy(1, seats, newcomers.hidden)
-        return replace(self, hidden=hidden, cell=self.cell.index_copy(1, seats, newcomers.cell))
+    def seat_(self, newcomers: "LSTMState", seats: Int[Tensor, " A"]) -> "LSTMState":
+        """Newcomers take these seats, in the memory of this state, which is lost."""
+        self.hidden.index_copy_(1, seats, newcomers.hidden)
+        self.cell.index_copy_(1, seats, newcomers.cell)
+        return self
 
     @property
     def latent(self) -> Float[Tensor, "B D"]:

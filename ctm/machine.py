@@ -64,16 +64,15 @@ class State:
             self.ticks,
         )
 
-    def seat(self, newcomers: "State", seats: Int[Tensor, " A"], room: int = 16) -> "State":
-        """The same with newcomers in these seats, with room for so many more ticks."""
-        return replace(
-            self,
-            trace=self.trace.seat(newcomers.trace, seats, room),
-            z=self.z.index_copy(1, seats, newcomers.z),
-            action=None
-            if self.action is None or newcomers.action is None
-            else self.action.seat(newcomers.action, seats),
-            out=self.out.seat(newcomers.out, seats),
+    def seat_(self, newcomers: "State", seats: Int[Tensor, " A"]) -> "State":
+        """Newcomers take these seats, in the memory of this state, which is lost."""
+        return State(
+            self.trace.seat_(newcomers.trace, seats),
+            self.z.index_copy_(1, seats, newcomers.z),
+            None if self.action is None or newcomers.action is None else self.action.seat_(newcomers.action, seats),
+            self.out.seat_(newcomers.out, seats),
+            self.attention,
+            self.ticks,
         )
 
     @property

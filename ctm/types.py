@@ -92,11 +92,10 @@ class Trace:
         move_(taken.window, self.window, rows, 2)
         return taken
 
-    def seat(self, newcomers: "Trace", seats: Int[Tensor, " A"], room: int) -> "Trace":
-        """The same with newcomers in these seats, with room for so many more ticks."""
-        seated = Trace.of(self.window, room)
-        seated.window.index_copy_(2, seats, newcomers.window)
-        return seated
+    def seat_(self, newcomers: "Trace", seats: Int[Tensor, " A"]) -> "Trace":
+        """Newcomers take these seats, in the memory of this trace, which is lost."""
+        self.window.index_copy_(2, seats, newcomers.window)
+        return self
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,8 @@ class Sync:
         beta = self.beta if self.beta.size(1) == 1 else self.beta.index_select(1, rows)
         return Sync(self.alpha.index_select(1, rows), beta)
 
-    def seat(self, newcomers: "Sync", seats: Int[Tensor, " A"]) -> "Sync":
-        """The same with newcomers in these seats."""
-        alpha = self.alpha.index_copy(1, seats, newcomers.alpha)
-        beta = newcomers.beta.expand_as(newcomers.alpha)
-        return Sync(alpha, self.beta.expand_as(alpha).index_copy(1, seats, beta))
+    def seat_(self, newcomers: "Sync", seats: Int[Tensor, " A"]) -> "Sync":
+        """Newcomers take these seats, in the memory of this sum, which is lost."""
+        beta = self.beta.expand_as(self.alpha).contiguous()
+        beta.index_copy_(1, seats, newcomers.beta.expand_as(newcomers.alpha))
+        return Sync(self.alpha.index_copy_(1, seats, newcomers.alpha), beta)

@@ -37,7 +37,7 @@ class Tick:
     rows: Int[Tensor, " A"]
     numbers: Int[Tensor, " A"]  # which tick it is for these rows, from 1
     output: Output  # of these rows
-    state: Any  # of all seats
+    state: Any  # of all seats; newcomers may take its memory before the next tick
     seats: Int[Tensor, " A"]  # where these rows are in the state
     halted: Bool[Tensor, " A"]  # which of these rows end here
     causes: list[str]  # for each row that ends here: the rule that ended it, or "budget"

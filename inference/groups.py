@@ -87,12 +87,14 @@ class Group:
         self._keep((~done).nonzero().squeeze(1))
 
     def welcome(self, newcomers: "Group") -> None:
-        """Others, who have not begun to think, take empty seats, in the memory of these features."""
+        """Others, who have not begun to think, take empty seats, in the memory of this state and of these features."""
         assert self.history and self.best, "they have thought"
         count = len(newcomers.rows)
         seats = self._empty().nonzero().squeeze(1)[:count]
-        self.state = self.state.seat(newcomers.state, seats, self.budget)
-        self.features = self.features.seat_(newcomers.features, seats)
+        self.state, self.features = (
+            self.state.seat_(newcomers.state, seats),
+            self.features.seat_(newcomers.features, seats),
+        )
         self.history, self.best = self.history.welcome(count), self.best.welcome(count)
         self.rows, self.seats = torch.cat((self.rows, newcomers.rows)), torch.cat((self.seats, seats))
         self._keep(self.seats.argsort())

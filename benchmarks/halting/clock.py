@@ -1,4 +1,7 @@
-"""The time that ending thoughts early saves, beside the ticks that it saves."""
+"""The time that ending thoughts early saves, beside the ticks that it saves.
+
+It is processor time of one thread: on a machine that has other things to do, too, waiting would be measured otherwise.
+"""
 
 import statistics
 import time
@@ -24,12 +27,14 @@ def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any
     """What halting below an energy saves beside thinking to the last tick, for a batch of each size, and for more rows."""
     machine, task = trunk.opened()
     machine.energy_proj = head.net
-    found = []
+    found, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
     for rows, seats in SIZES:
         inputs = task.draw(TEST, rows, generator_for("clock", rows)).inputs
         rounds = ROUNDS if rows == seats else STREAMS
         saves = halting_saves(machine, inputs, EnergyBelow(threshold), seats, rounds)
         found.append({"rows": rows, "seats": seats, **saves})
+    torch.set_num_threads(threads)
     return found
 
 
@@ -43,9 +48,9 @@ def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, seats: int, 
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for kind, job in jobs.items():
-            seeing.seconds, start = 0.0, time.perf_counter()
+            seeing.seconds, start = 0.0, time.process_time()
             made = job()
-            whole = time.perf_counter() - start
+            whole = time.process_time() - start
             if repeat:  # the first round warms up
                 seconds[kind].append((whole, whole - seeing.seconds))
     machine.encode = seeing.function
@@ -65,7 +70,7 @@ class Stopwatch:
         self.function, self.seconds = function, 0.0
 
     def __call__(self, *given):
-        start = time.perf_counter()
+        start = time.process_time()
         made = self.function(*given)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
         return made

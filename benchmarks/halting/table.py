@@ -23,8 +23,8 @@ def table_of(figures: dict[str, Any]) -> str:
         "| task | ticks saved at equal accuracy | accuracy won, mean over all budgets |", "|---|---|---|",
         *map(against, figures["summary"].items()), "",
         "What that saves in the engine, beside thinking to the last tick, at the level of the first energy that is as "
-        "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; time without what the backbone takes, and "
-        "with it; first machine of each task:", "",
+        "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; processor time without what the backbone "
+        "takes, and with it; first machine of each task:", "",
         "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
         "|---|---|---|---|---|---|---|",
         *[saves(trunk) for trunk in figures["trunks"] if trunk["seed"] == 0], "",
