@@ -150,7 +150,7 @@ def test_newcomers_take_the_seats_of_those_who_are_done():
 
 @pytest.mark.parametrize("seats", [99, 8])
 def test_ticks_that_were_kept_are_not_written_over(seats):
-    """Rows move within the engine's own memory; what it has handed out must not change, but for a state that newcomers enter."""
+    """Rows move within the engine's own memory; what it has handed out must not change; a state may be entered by newcomers."""
     made, x = machine(**ATTENDING), inputs(places=5)
 
     def told(tick) -> list[torch.Tensor]:
