@@ -53,6 +53,11 @@ class LSTMState:
         return self.hidden[-1]
 
     @property
+    def neurons(self) -> Float[Tensor, "B D"]:
+        """What it remembers besides."""
+        return self.cell[-1]
+
+    @property
     def post_activations(self) -> Float[Tensor, "B D"]:
         return self.hidden[-1]
 
@@ -71,7 +76,7 @@ class LSTMBaseline(Thinker):
         self.lstm = nn.LSTM(config.d_input, width, layers, dropout=config.dropout if layers > 1 else 0.0)
         add_attention(self, config, width)
         self.output_projector = nn.Sequential(nn.Linear(width, config.out_dims))
-        self._add_energy_head(width)
+        self._add_energy_head(width, width)
 
     def encode(self, inputs: Tensor) -> LSTMFeatures:
         first, *others = [self._layer(number) for number in range(self.config.num_layers)]
@@ -152,6 +157,11 @@ class FFState:
         return FFState(self.latent.index_select(0, rows))
 
     @property
+    def neurons(self) -> Float[Tensor, "B 0"]:
+        """Nothing besides."""
+        return self.latent[:, :0]
+
+    @property
     def post_activations(self) -> Float[Tensor, "B D"]:
         return self.latent
 
@@ -166,7 +176,7 @@ class FFBaseline(Thinker):
         pool = [nn.Identity() for _ in range(3)]  # the published places of what has no parameters: see `encode`
         hidden = [nn.Linear(channels, config.d_model), nn.ReLU(), nn.Dropout(config.dropout)]
         self.output_projector = nn.Sequential(*pool, *hidden, nn.Linear(config.d_model, config.out_dims))
-        self._add_energy_head(config.d_model)
+        self._add_energy_head(config.d_model, 0)
 
     def encode(self, inputs: Tensor) -> FFFeatures:
         seen = see(self, inputs)

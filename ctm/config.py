@@ -41,6 +41,7 @@ class ThinkerConfig(Settings):
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
     energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
     energy_sees_certainty: bool = Field(False, description="show the energy head how certain the answer is, too")
+    energy_sees_neurons: bool = Field(False, description="show the energy head what every neuron does, too")
 
     @field_validator("backbone_type")
     @classmethod
@@ -103,8 +104,9 @@ class ThinkerConfig(Settings):
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
-        if not (self.energy_head_enabled and self.energy_sees_certainty):
-            del values["energy_sees_certainty"]
+        for sees in ("energy_sees_certainty", "energy_sees_neurons"):
+            if not (self.energy_head_enabled and values[sees]):
+                del values[sees]
         return values
 
 

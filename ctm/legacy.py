@@ -14,7 +14,7 @@
 | `do_layernorm_nlm` | `trace_processor.0.0.layernorm.weight` is there |
 | `positional_embedding_type` | its parameters' names |
 | `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
-| `energy_head_enabled`, `energy_hidden_dim`, `energy_sees_certainty` | `energy_proj.0.weight`, its rows, its columns |
+| `energy_head_enabled`, `energy_hidden_dim`, `energy_sees_*` | `energy_proj.0.weight`, its rows, its columns |
 
 Of the baselines, which are told by `start_hidden_state` and by `output_projector.3.weight`: `d_model` and `num_layers` from the
 shapes of these, the rest as above.
@@ -100,7 +100,7 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
     attends = "attention.in_proj_weight" in shapes
     neurons, memory = shapes["start_trace"]
     deep = "trace_processor.0.2.w1" in shapes
-    known: dict[str, Any] = _shared(shapes, "output_projector.0.weight") | {
+    known: dict[str, Any] = _shared(shapes, "output_projector.0.weight", neurons) | {
         "kind": "ctm",
         "d_model": neurons,
         "memory_length": memory,
@@ -127,18 +127,18 @@ def _told(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
 def _lstm(shapes: Shapes) -> dict[str, Any]:
     layers, width = (_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
     d_input = _size(shapes, "attention.in_proj_weight", 1)
-    return _shared(shapes, "output_projector.0.weight") | {
+    return _shared(shapes, "output_projector.0.weight", width) | {
         "kind": "lstm", "d_model": width, "num_layers": layers, "d_input": d_input
     }  # fmt: skip
 
 
 def _feed_forward(shapes: Shapes) -> dict[str, Any]:
     width = _size(shapes, "output_projector.3.weight", 0)
-    return _shared(shapes, "output_projector.6.weight") | {"kind": "ff", "d_model": width}
+    return _shared(shapes, "output_projector.6.weight", 0) | {"kind": "ff", "d_model": width}
 
 
-def _shared(shapes: Shapes, answers: str) -> dict[str, Any]:
-    """What the weights of any thinker tell; `answers` is the matrix that makes the answer."""
+def _shared(shapes: Shapes, answers: str, neurons: int) -> dict[str, Any]:
+    """What the weights of any thinker tell; `answers` is the matrix that makes the answer, which is not read from `neurons`."""
     known: dict[str, Any] = {
         "out_dims": _size(shapes, answers, 0),
         "energy_head_enabled": "energy_proj.0.weight" in shapes,
@@ -146,9 +146,9 @@ def _shared(shapes: Shapes, answers: str) -> dict[str, Any]:
     }
     if known["energy_head_enabled"]:
         known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
-        known["energy_sees_certainty"] = (
-            _size(shapes, "energy_proj.0.weight", 1) == _size(shapes, answers, 1) + EVIDENCE
-        )
+        more = _size(shapes, "energy_proj.0.weight", 1) - _size(shapes, answers, 1)
+        known["energy_sees_neurons"] = more >= neurons > EVIDENCE
+        known["energy_sees_certainty"] = more - neurons * known["energy_sees_neurons"] == EVIDENCE
     if backbone := _backbone(shapes):
         known["backbone_type"] = backbone
     return known

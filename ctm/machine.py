@@ -89,6 +89,11 @@ class State:
         return self.sync_out
 
     @property
+    def neurons(self) -> Float[Tensor, "B D"]:
+        """What the neurons do."""
+        return self.z.T
+
+    @property
     def sync_out(self) -> Float[Tensor, "B S"]:
         return self.out.value.T
 
@@ -130,7 +135,7 @@ class ContinuousThoughtMachine(Thinker):
             deep=config.deep_nlms, normalise=config.do_layernorm_nlm, dropout=dropout_nlm,
         )  # fmt: skip
         self.output_projector = nn.Sequential(nn.Linear(config.synch_size(config.n_synch_out), config.out_dims))
-        self._add_energy_head(config.synch_size(config.n_synch_out))
+        self._add_energy_head(config.synch_size(config.n_synch_out), neurons)
 
     def encode(self, inputs: Tensor) -> Features:
         return Features(
@@ -157,16 +162,17 @@ class ContinuousThoughtMachine(Thinker):
         """One tick of thought."""
         state = self._advance(state, features)
         state = replace(state, out=state.out.add(features.out.products(state.z), features.out.rate))
-        answer, certainty, energy = self._read(state.out.value)
+        answer, certainty, energy = self._read(state.out.value, state.z)
         return state, Output(answer.T, certainty.T, energy)
 
-    def _unroll(self, features: Features) -> Float[Tensor, "T S B"]:
-        """The output synchronisation of all ticks at once."""
+    def _unroll(self, features: Features) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
+        """The output synchronisation of all ticks at once, and what the neurons did."""
         state, activations = self.begin(features), []
         for _ in range(features.ticks):
             state = self._advance(state, features)
             activations.append(state.z)
-        return synchronisation.unroll(features.out.products(torch.stack(activations)), state.out, features.out.rate)
+        neurons = torch.stack(activations)
+        return synchronisation.unroll(features.out.products(neurons), state.out, features.out.rate), neurons
 
     def _advance(self, state: State, features: Features) -> State:
         """All of a tick that acts on the next tick: look, connect, remember, activate."""

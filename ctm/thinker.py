@@ -72,7 +72,7 @@ class Thinker(nn.Module, ABC):
     def tick(self, state: Any, features: Any) -> tuple[Any, Output]:
         """One tick of thought."""
         state = self._advance(state, features)
-        answer, certainty, energy = self._read(state.latent.T)
+        answer, certainty, energy = self._read(state.latent.T, state.neurons.T)
         return state, Output(answer.T, certainty.T, energy)
 
     # --- the fold ------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Thinker(nn.Module, ABC):
             energy_reaches_trunk: let gradients of the energy flow into the thinker, not only into its energy head.
         """
         features = self.encode(inputs)
-        answer, certainty, energy = self._read(self._unroll(features), energy_reaches_trunk)
+        answer, certainty, energy = self._read(*self._unroll(features), energy_reaches_trunk)
         certainty = certainty.mean(1).T
         return Thought(
             answers=answer.permute(2, 1, 0),
@@ -106,31 +106,40 @@ class Thinker(nn.Module, ABC):
     def _advance(self, state: Any, features: Any) -> Any:
         """All of a tick that acts on the next tick."""
 
-    def _unroll(self, features: Any) -> Float[Tensor, "T S B"]:
-        """What the answer is read from, at every tick."""
-        state, latents = self.begin(features), []
+    def _unroll(self, features: Any) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
+        """What the answer is read from, and what the neurons do, at every tick."""
+        state, latents, neurons = self.begin(features), [], []
         for _ in range(features.ticks):
             state = self._advance(state, features)
             latents.append(state.latent.T)
-        return torch.stack(latents)
+            neurons.append(state.neurons.T)
+        return torch.stack(latents), torch.stack(neurons)
 
-    def _add_energy_head(self, latent: int) -> None:
-        if self.config.energy_head_enabled:
-            seen = latent + EVIDENCE * self.config.energy_sees_certainty
-            self.energy_proj = make_energy_head(seen, self.config.energy_hidden_dim)
+    def _add_energy_head(self, latent: int, neurons: int) -> None:
+        config = self.config
+        if config.energy_head_enabled:
+            seen = latent + neurons * config.energy_sees_neurons + EVIDENCE * config.energy_sees_certainty
+            self.energy_proj = make_energy_head(seen, config.energy_hidden_dim)
 
-    def felt(self, latent: Float[Tensor, "*T S B"], certainty: Float[Tensor, "*T P B"]) -> Float[Tensor, "*T F B"]:
-        """What the energy head looks at."""
-        return torch.cat((latent, evidence_of(certainty)), -2) if self.config.energy_sees_certainty else latent
+    def felt(
+        self, latent: Float[Tensor, "*T S B"], neurons: Float[Tensor, "*T D B"], certainty: Float[Tensor, "*T P B"]
+    ) -> Float[Tensor, "*T F B"]:
+        """What the energy head looks at: what the answer is read from, and more where the config says so."""
+        seen = [latent]
+        if self.config.energy_sees_neurons:
+            seen.append(neurons)
+        if self.config.energy_sees_certainty:
+            seen.append(evidence_of(certainty))
+        return torch.cat(seen, -2) if len(seen) > 1 else latent
 
     def _read(
-        self, latent: Float[Tensor, "*T S B"], energy_reaches_trunk: bool = False
+        self, latent: Float[Tensor, "*T S B"], neurons: Float[Tensor, "*T D B"], energy_reaches_trunk: bool = False
     ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
         answer = project(self.output_projector[-1], latent).float()
         certainty = certainty_of(answer, self.positions)
         if not self.config.energy_head_enabled:
             return answer, certainty, None
-        felt = self.felt(latent, certainty)
+        felt = self.felt(latent, neurons, certainty)
         return answer, certainty, energy_of(self.energy_proj, felt if energy_reaches_trunk else felt.detach()).float()
 
 

@@ -189,7 +189,8 @@ class RunConfig(Settings):
             raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
         energy = self.loss.energy != "none"
         defaults = {
-            "backbone_type": shape.backbone, "energy_head_enabled": energy, "energy_sees_certainty": energy
+            "backbone_type": shape.backbone, "energy_head_enabled": energy, "energy_sees_certainty": energy,
+            "energy_sees_neurons": energy,
         }  # fmt: skip
         return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
 

@@ -25,7 +25,7 @@ from training.tasks.base import VALIDATION, Batch, Task, generator_for
 HELD_BACK = 0.2
 CHECK_EVERY = 50  # steps
 PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
-MOST_FELT = 200_000_000  # numbers to keep of all samples: 0.8 GB
+MOST_FELT = 400_000_000  # numbers to keep of all samples: 1.6 GB
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def fitting_batches(task: Task, count: int) -> list[Batch]:
 
 def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
     """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
-    if machine.config.energy_head_enabled and machine.config.energy_sees_certainty and not anew:
+    config, seeing = machine.config, {"energy_sees_certainty": True, "energy_sees_neurons": True}
+    if not anew and config.energy_head_enabled and all(getattr(config, sees) for sees in seeing):
         return machine
-    settings = {"energy_head_enabled": True, "energy_sees_certainty": True}
+    settings = {"energy_head_enabled": True, **seeing}
     twin = make(machine.config.model_copy(update=settings), machine.in_features)
     trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
     twin.load_state_dict({**twin.state_dict(), **trunk})
@@ -190,7 +191,7 @@ def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
         felt, answers = [], []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
-            felt.append(machine.felt(state.latent.T, output.certainty.T).T)
+            felt.append(machine.felt(state.latent.T, state.neurons.T, output.certainty.T).T)
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
         seen += torch.stack(felt, 1)

@@ -50,7 +50,7 @@ def tiny(monkeypatch, tmp_path):
     for module in (trunks, command):
         monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(compare, "KINDS", ("calibrated", "wait", "hazard"))
-    monkeypatch.setattr(compare, "HEAD_SEEDS", 1)
+    monkeypatch.setattr(compare, "HEAD_SEEDS", {})
     monkeypatch.setattr(measures, "DRAWS", 30)
     monkeypatch.setattr(clock, "ROUNDS", 1)
     monkeypatch.setattr(clock, "SIZES", ((4, 4), (9, 4)))

@@ -72,7 +72,7 @@ def test_taking_rows_and_ticking_is_ticking_and_taking_rows(kind, machine_of, in
 
 @KINDS
 def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of, inputs_for):
-    machine = machine_of(kind=kind, energy_head_enabled=True)
+    machine = machine_of(kind=kind, energy_head_enabled=True, energy_sees_neurons=True)
     inputs = inputs_for(machine, 30)
     with torch.no_grad():
         said, thought = [output for _, output in unroll(machine, inputs)], machine(inputs)

@@ -174,6 +174,7 @@ def test_a_config_cannot_be_changed(tiny):
         {},
         {"energy_head_enabled": True, "energy_hidden_dim": 7},
         {"energy_head_enabled": True, "energy_sees_certainty": True},
+        {"energy_head_enabled": True, "energy_sees_neurons": True},
         {"prediction_reshaper": [3, 2], "dropout": 0.1, "dropout_nlm": 0.0, "deep_nlms": False},
         PICTURE | {"positional_embedding_type": "multi-learnable-fourier", "neuron_select_type": "random"},
     ],
@@ -185,12 +186,13 @@ def test_the_published_form_reads_back_as_the_same_config(changes, tiny):
 
 
 def test_the_published_form_holds_every_key_flat(tiny):
-    published = CTMConfig.read(tiny | {"energy_head_enabled": True, "energy_sees_certainty": True}).published()
+    energy = dict.fromkeys(("energy_head_enabled", "energy_sees_certainty", "energy_sees_neurons"), True)
+    published = CTMConfig.read(tiny | energy).published()
     assert published.keys() == CTMConfig.model_fields.keys() - set(PHASES)
 
 
 def test_the_published_form_omits_the_energy_keys_without_a_head(tiny):
-    energy = {"energy_head_enabled", "energy_hidden_dim", "energy_sees_certainty"}
+    energy = {"energy_head_enabled", "energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
     published = CTMConfig.read(tiny | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).published()
     assert published.keys() == CTMConfig.model_fields.keys() - energy - set(PHASES)
     forks = CTMConfig.read(tiny | {"energy_head_enabled": True}).published()

@@ -24,7 +24,9 @@ def assert_told(machine):
     config, (known, unknown) = machine.config, told(machine)
     silent = SILENT | ({*PHASES} if config.is_phased else set())
     silent |= {"heads"} if config.heads else {"d_input"}
-    silent |= set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty"}
+    silent |= (
+        set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
+    )
     if isinstance(config, CTMConfig):
         silent |= set() if config.deep_nlms else {"memory_hidden_dims"}
         silent |= set() if config.neuron_select_type == "random-pairing" else {"n_random_pairing_self"}
@@ -56,6 +58,8 @@ def test_golden_configs_are_told_or_refused(name):
         {"backbone_type": "none", "heads": 1},
         {"energy_head_enabled": True, "energy_hidden_dim": 7, "do_layernorm_nlm": True},
         {"energy_head_enabled": True, "energy_sees_certainty": True},
+        {"energy_head_enabled": True, "energy_sees_neurons": True},
+        {"energy_head_enabled": True, "energy_sees_certainty": True, "energy_sees_neurons": True},
         {"deep_nlms": False, "backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d"},
     ],
 )

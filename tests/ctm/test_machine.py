@@ -167,6 +167,7 @@ def test_rows_in_another_order_give_outputs_in_that_order(changes, machine_of, i
 TRAINED = {
     "deep U-Net": {"synapse_depth": 4, "do_layernorm_nlm": True, "energy_head_enabled": True},
     "certainty seen": {"energy_head_enabled": True, "energy_sees_certainty": True},
+    "neurons seen": {"energy_head_enabled": True, "energy_sees_neurons": True},
     "raw linear": SEES["raw"] | NEURONS["linear, normalised"] | {"neuron_select_type": "first-last"},
     "picture": {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"},
     "picture, rotated": {"backbone_type": "resnet50-1", "positional_embedding_type": "custom-rotational"},
@@ -191,16 +192,21 @@ def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes
             assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
 
 
-def test_an_energy_that_sees_certainty_is_the_head_on_both_in_the_fold_and_in_every_tick(machine_of, inputs_for):
-    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=True)
+@pytest.mark.parametrize("certainty", [False, True])
+@pytest.mark.parametrize("neurons", [False, True])
+def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_every_tick(
+    certainty, neurons, machine_of, inputs_for
+):
+    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=certainty, energy_sees_neurons=neurons)
     inputs = inputs_for(machine)
     with torch.no_grad():
         thought, features = machine(inputs), machine.encode(inputs)
         state = machine.begin(features)
         for tick in range(features.ticks):
             state, output = machine.tick(state, features)
-            seen = torch.cat((state.latent, evidence_of(output.certainty.T).T), 1)
-            assert_close(output.energy, machine.energy_proj(seen).squeeze(1))
+            seen = [state.latent, state.post_activations, evidence_of(output.certainty.T).T]
+            shown = [values for values, sees in zip(seen, (True, neurons, certainty), strict=True) if sees]
+            assert_close(output.energy, machine.energy_proj(torch.cat(shown, 1)).squeeze(1))
             assert_close(output.energy, thought.energies[:, tick], rtol=1e-4, atol=5e-5)
 
 
