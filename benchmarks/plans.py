@@ -35,12 +35,13 @@ def plan_of(config: dict[str, Any], checkpoints: list[str], pause: list[float]) 
                 given = [props[part].get("value") for part in event["inputs"]]
                 on_load.append(call | {"data": given, "queue": event["queue"]})
             elif trigger == "click":
-                buttons[props[target].get("elem_id")] = call
+                others = [props[part].get("value") for part in event["inputs"][3:]]  # after thing, checkpoint and rule
+                buttons[props[target].get("elem_id")] = call | {"others": others}
     things = [thing for name in checkpoints for thing in things_of(name, buttons)]
     return {"on_load": on_load, "things": things, "pause": pause}
 
 
-def things_of(name: str, buttons: dict[str, dict[str, int]]) -> Iterator[dict[str, Any]]:
+def things_of(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Held-out samples of a bundled checkpoint; of pictures every second one is uploaded, the others are drawn."""
     folder = ROOT / "checkpoints" / name
     if not folder.is_dir():

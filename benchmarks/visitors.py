@@ -95,7 +95,7 @@ class Visitor(HttpUser):
             given = self.upload(thing["given"]) if thing["upload"] else thing["given"]
             began = time.perf_counter()
             with gevent.Timeout(PATIENCE, TimeoutError(f"no answer within {PATIENCE} seconds")):
-                record = self.ask(thing, [given, thing["checkpoint"], thing["rule"]])
+                record = self.ask(thing, [given, thing["checkpoint"], thing["rule"], *thing["others"]])
             right = record["answer"] == thing["answer"]
         except Exception as error:
             problem = error
