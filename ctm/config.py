@@ -20,6 +20,7 @@ PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 MOST_TICKS = 2_000  # of a thought
+ENERGY_SEES = ("energy_sees_certainty", "energy_sees_neurons")  # settings of what an energy head is shown besides
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
@@ -104,7 +105,7 @@ class ThinkerConfig(Settings):
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
-        for sees in ("energy_sees_certainty", "energy_sees_neurons"):
+        for sees in ENERGY_SEES:
             if not (self.energy_head_enabled and values[sees]):
                 del values[sees]
         return values

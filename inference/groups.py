@@ -91,10 +91,8 @@ class Group:
         assert self.history and self.best, "they have thought"
         count = len(newcomers.rows)
         seats = self._empty().nonzero().squeeze(1)[:count]
-        self.state, self.features = (
-            self.state.seat_(newcomers.state, seats),
-            self.features.seat_(newcomers.features, seats),
-        )
+        self.state = self.state.seat_(newcomers.state, seats)
+        self.features = self.features.seat_(newcomers.features, seats)
         self.history, self.best = self.history.welcome(count), self.best.welcome(count)
         self.rows, self.seats = torch.cat((self.rows, newcomers.rows)), torch.cat((self.seats, seats))
         self._keep(self.seats.argsort())

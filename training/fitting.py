@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
+from ctm.config import ENERGY_SEES
 from ctm.types import may_answer
 from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss, softened
 from training.evaluation import in_batches, without_repeats
@@ -52,10 +53,9 @@ def fitting_batches(task: Task, count: int) -> list[Batch]:
 
 def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
     """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
-    config, seeing = machine.config, {"energy_sees_certainty": True, "energy_sees_neurons": True}
-    if not anew and config.energy_head_enabled and all(getattr(config, sees) for sees in seeing):
+    settings = dict.fromkeys(("energy_head_enabled", *ENERGY_SEES), True)
+    if not anew and all(getattr(machine.config, name) for name in settings):
         return machine
-    settings = {"energy_head_enabled": True, **seeing}
     twin = make(machine.config.model_copy(update=settings), machine.in_features)
     trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
     twin.load_state_dict({**twin.state_dict(), **trunk})

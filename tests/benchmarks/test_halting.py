@@ -132,12 +132,16 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
         "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
         "hardware": {"processor": "CPU"},
         "trunks": [{"name": "digits", "seed": 0, "time": [
-            {"ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
-            {"ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
-            {"ticks_saved": 0.61, "time_saved_without_backbone": 0.57, "time_saved": 0.45},
+            {"rows": 32, "ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
+            {"rows": 256, "ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
+            {"rows": 2048, "ticks_saved": 0.61, "time_saved_without_backbone": 0.57, "time_saved": 0.45},
         ]}],
     }  # fmt: skip
     told = table_of(figures)
     assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
+    older = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
+    assert "| digits | - | - | - | - | - | - |" in table_of(figures | {"trunks": older}), (
+        "other figures are not shown as these"
+    )
