@@ -31,7 +31,7 @@ class Offer:
 
 
 def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
-    """Rules a person can pick, by what they promise; the default first."""
+    """Rules a person can pick, by what they promise; the default first, and none under two names."""
     note = HaltingNote.model_validate(halting)
     spoken = "said" in note.policies
     to_the_end = Offer(f"ticks={iterations}", f"All {iterations} ticks; the last one answers.")
@@ -50,7 +50,13 @@ def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
             "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine "
             "is sure, and sure to be wrong.",
         )
-    return found | {TO_THE_END: to_the_end}
+    return each_rule_once(found | {TO_THE_END: to_the_end})
+
+
+def each_rule_once(offers: dict[str, Offer]) -> dict[str, Offer]:
+    """Without the later names of rules that have several."""
+    names = {offer.rule: name for name, offer in reversed(offers.items())}
+    return {name: offer for name, offer in offers.items() if names[offer.rule] == name}
 
 
 def labels_of(note: HaltingNote) -> dict[str, str]:

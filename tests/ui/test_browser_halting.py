@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.ui.conftest import make_checkpoint, services_over
 from tests.ui.test_browser import browser, choose
@@ -96,9 +96,22 @@ def test_a_race_is_run_beside_the_thought(page):
 
 
 def test_a_promise_stands_beside_the_thought_that_it_was_kept_for(page):
-    choose(page, "#policy", "fastest")
+    late = []
+
+    def hold_back_what_is_said_of_the_rule(asked: Route) -> None:
+        if asked.request.post_data_json["data"] == ["told", "energy<-1"]:
+            late.append(asked)
+        else:
+            asked.continue_()
+
+    page.route("**/queue/join*", hold_back_what_is_said_of_the_rule)
     page.locator("#sequence textarea, #sequence input").fill("11")
+    choose(page, "#policy", "fastest")
     page.click("#think-text")
     expect(page.locator("#thought [data-live=promise]")).to_contain_text(
         "At most 5 % of answers lost by stopping early"
     )
+    expect(page.locator("#policy")).not_to_contain_text("with 95 % confidence")
+    for asked in late:
+        asked.continue_()
+    expect(page.locator("#policy")).to_contain_text("with 95 % confidence")

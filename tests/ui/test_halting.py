@@ -59,6 +59,14 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
     assert all(str(parse(offer.rule)) == offer.rule for offer in offers.values())
 
 
+def test_a_rule_is_offered_once_under_its_first_name():
+    rules = HALTING["policies"]
+    alike = rules["energy, at most 0.05 lost"] | {"policy": rules["energy, at most 0.01 lost"]["policy"]}
+    offers = offers_of(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6)
+    assert "lose at most 1 % of answers" in offers and "fastest: lose at most 5 % of answers" not in offers
+    assert len({offer.rule for offer in offers.values()}) == len(offers)
+
+
 def test_where_nothing_was_measured_it_thinks_to_the_end():
     offers = offers_of({}, 9)
     assert next(iter(offers)) == TO_THE_END and offers[TO_THE_END].rule == NEVER and FORK not in offers

@@ -17,9 +17,12 @@ from ui.pictures import read_picture
 from ui.services import MOST_RIVALS, CheckpointInfo, Services
 from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
 
-OWN_RULE = "my own rule"
+OWN, OWN_RULE = "own", "my own rule"
 OWN_RULE_SAYS = "Write it below; nothing is known of it beforehand."
 RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
+# In the browser, so that who picks a rule and presses Think at once is answered by that rule: what was picked, as text.
+PICKED = f"(picked, rule) => picked === '{OWN}' ? rule : picked"
+PICKED_IN_VIEW = "(value) => String(value?.picked ?? '').slice(0, 500)"
 ANSWER_KEYS = (
     "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
     "answers_by_tick", "likeliest", "policy", "promise", "checkpoint", "sentence", "milliseconds",
@@ -47,7 +50,7 @@ def build(services: Services) -> gr.Dropdown | None:
                 list_policies(first), label="Stop when", info=says_of(first, first_of(first)), elem_id="policy"
             )
             rule = gr.Textbox(
-                default_rule(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
+                first_of(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
             )
             against = gr.Dropdown(
                 services.rivals(first.name), value=[], multiselect=True, max_choices=MOST_RIVALS, label="Race against",
@@ -71,7 +74,7 @@ def build(services: Services) -> gr.Dropdown | None:
             gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
             begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
             gr.Dataset(samples=samples(info, "text")), policies_anew(info),
-            default_rule(info), gr.Dropdown(services.rivals(name), value=[]), None, None, None, services.halting(name),
+            first_of(info), gr.Dropdown(services.rivals(name), value=[]), None, None, None, services.halting(name),
         ]  # fmt: skip
 
     def show_picture(path: str | None, *asked: Any) -> tuple[dict[str, Any], Any, Any]:
@@ -100,14 +103,14 @@ def build(services: Services) -> gr.Dropdown | None:
          halting],
         **private,
     )  # fmt: skip
+    policy.input(None, [policy, rule], rule, js=PICKED, **private)
     policy.input(
-        lambda name, picked, rule: choose(asked(services.info, name), picked, rule), [checkpoint, policy, rule], [policy, rule],
+        lambda name, picked: gr.Dropdown(info=says_of(asked(services.info, name), picked)), [checkpoint, policy], policy,
         **private,
     )  # fmt: skip
-    halting.input(
-        lambda value, name: take(asked(services.info, name), value), [halting, checkpoint], [policy, rule], **private
-    )
-    rule.input(lambda: gr.Dropdown(value=OWN_RULE, info=OWN_RULE_SAYS), None, policy, **private)
+    rule.input(lambda: gr.Dropdown(value=OWN, info=OWN_RULE_SAYS), None, policy, **private)
+    halting.input(None, halting, rule, js=PICKED_IN_VIEW, **private)
+    halting.input(lambda name, value: take(asked(services.info, name), value), [checkpoint, halting], policy, **private)
     pictures.think_drawing.click(show_drawing, [pictures.drawing, *asks], shown, **private, **QUEUE)
     pictures.think_upload.click(show_picture, [pictures.upload, *asks], shown, **private, **QUEUE)
     pictures.think_pad.click(show_drawing, [pictures.pad, *asks], shown, **private, **QUEUE)
@@ -185,8 +188,9 @@ def asked(question, *given):
         raise gr.Error(str(error), print_exception=False) from None
 
 
-def list_policies(info: CheckpointInfo) -> list[str]:
-    return [*info.offers, OWN_RULE]
+def list_policies(info: CheckpointInfo) -> list[tuple[str, str]]:
+    """Names for people and rules as text."""
+    return [*((name, offer.rule) for name, offer in info.offers.items()), (OWN_RULE, OWN)]
 
 
 def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
@@ -194,25 +198,17 @@ def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
     return gr.Dropdown(list_policies(info), value=first, info=says_of(info, first))
 
 
-def choose(info: CheckpointInfo, picked: str, rule: str) -> tuple[gr.Dropdown, str]:
-    """What is known of the rule that was picked, and the rule as text."""
-    return gr.Dropdown(info=says_of(info, picked)), info.offers[picked].rule if picked in info.offers else rule
-
-
-def take(info: CheckpointInfo, value: Any) -> tuple[gr.Dropdown, str]:
+def take(info: CheckpointInfo, value: Any) -> gr.Dropdown:
     """The rule that was picked in the Halting view, under its own name if it is on offer."""
-    rule = str(value.get("picked", ""))[:500] if isinstance(value, dict) else ""
-    name = next((name for name, offer in info.offers.items() if offer.rule == rule), OWN_RULE)
-    return gr.Dropdown(value=name, info=says_of(info, name)), rule
+    rule = value.get("picked") if isinstance(value, dict) else None
+    offered = any(offer.rule == rule for offer in info.offers.values())
+    return gr.Dropdown(value=rule if offered else OWN, info=says_of(info, rule))
 
 
-def says_of(info: CheckpointInfo, picked: str) -> str:
-    return info.offers[picked].says if picked in info.offers else OWN_RULE_SAYS
+def says_of(info: CheckpointInfo, rule: Any) -> str:
+    return next((offer.says for offer in info.offers.values() if offer.rule == rule), OWN_RULE_SAYS)
 
 
 def first_of(info: CheckpointInfo) -> str:
-    return next(iter(info.offers))
-
-
-def default_rule(info: CheckpointInfo) -> str:
-    return info.offers[first_of(info)].rule
+    """The rule that is used where none is picked."""
+    return next(iter(info.offers.values())).rule
