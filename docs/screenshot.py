@@ -1,18 +1,20 @@
-"""Take the picture of README.md: the page, with a digit drawn and thought about.
+"""Take the pictures of README.md: the page, with a digit drawn and thought about, and the frontiers of the halting rules.
 
-python docs/screenshot.py        writes docs/think.png; needs a Chromium or Chrome and requirements-dev.txt
+python docs/screenshot.py        writes docs/think.png, docs/halting.png; needs a Chromium or Chrome and requirements-dev.txt
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ui import page  # noqa: E402 -- the project is not installed
+from benchmarks.halting.figures import figure_of  # noqa: E402 -- the project is not installed
+from ui import page  # noqa: E402
 from ui.models import Models  # noqa: E402
 from ui.services import Services  # noqa: E402
 
@@ -34,23 +36,36 @@ def main() -> None:
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
         raise SystemExit("No Chromium or Chrome is on PATH.")
-    built = page.build(Services(Models(ROOT / "checkpoints")))
-    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-        shown = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
-        shown.goto(address)
-        shown.wait_for_selector("#drawing canvas")
-        draw(shown)
-        shown.click("#think-drawing")
-        shown.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent !== ''")
-        shown.wait_for_timeout(1_500)  # until Gradio has faded the view in again
-        shown.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
+        take_think(browser)
+        take_halting(browser)
         browser.close()
+
+
+def take_think(browser: Browser) -> None:
+    built = page.build(Services(Models(ROOT / "checkpoints")))
+    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
+    shown = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+    shown.goto(address)
+    shown.wait_for_selector("#drawing canvas")
+    draw(shown)
+    shown.click("#think-drawing")
+    shown.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent !== ''")
+    shown.wait_for_timeout(1_500)  # until Gradio has faded the view in again
+    shown.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
     built.close()
 
 
-def draw(shown) -> None:
+def take_halting(browser: Browser) -> None:
+    figure = figure_of(json.loads((ROOT / "benchmarks" / "halting.json").read_text("utf-8")))
+    shown = browser.new_page(viewport={"width": figure.layout.width + 20, "height": figure.layout.height})
+    shown.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
+    shown.wait_for_selector(".legend .traces")
+    shown.screenshot(path=ROOT / "docs" / "halting.png", full_page=True)
+
+
+def draw(shown: Page) -> None:
     box = shown.locator("#drawing canvas").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in THREE]
     shown.mouse.move(*places[0])

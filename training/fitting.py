@@ -4,6 +4,7 @@ A head trained beside the trunk sees hardly any mistakes once the trunk knows it
 So it is fitted again on validation samples: what it looks at is worked out once, then only the head learns.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
@@ -22,8 +24,9 @@ from training.evaluation import in_batches, without_repeats
 from training.reading import Reading
 from training.tasks.base import VALIDATION, Batch, Task, generator_for
 
-# Share of the samples that decides when to stop fitting, and makes logits of energies that are to be some.
-HELD_BACK = 0.2
+# An energy is the mean of so many heads. Each holds back another part of the samples, to decide when to stop fitting, and to
+# make logits of energies that are to be some; the mean errs less than each where samples are few (bagging, Breiman 1996).
+FOLDS = 4
 CHECK_EVERY = 50  # steps
 PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
 MOST_FELT = 400_000_000  # numbers to keep of all samples: 1.6 GB
@@ -46,9 +49,12 @@ class Felt:
 
 
 def fitting_batches(task: Task, count: int) -> list[Batch]:
-    """Validation samples to fit an energy on, drawn with a fixed seed, none twice; pictures are moved as in training, as of
-    those that are there too few are mistaken."""
-    return in_batches(without_repeats(task.draw(VALIDATION, count, generator_for("fit", VALIDATION))))
+    """Validation samples to fit an energy on, drawn with a fixed seed, none twice, in random order: those that came first are
+    the likely ones. Pictures are moved as in training, as of those that are there too few are mistaken."""
+    generator = generator_for("fit", VALIDATION)
+    once = without_repeats(task.draw(VALIDATION, count, generator))
+    order = torch.randperm(len(once.inputs), generator=generator)
+    return in_batches(Batch(once.inputs[order], once.targets[order], once.difficulty[order]))
 
 
 def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
@@ -74,53 +80,131 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
 
     Args:
         head: as `make_energy_head` makes it.
-        felt: what it sees, of samples that the trunk was not trained on.
+        felt: what it sees, of samples that the trunk was not trained on, in random order.
         kind, meaning: what the energy is to mean.
-        steps: optimiser steps at most; the head of the least held-back loss is kept.
+        steps: optimiser steps at most; every fold is kept as it was when its held-back loss was least.
         seed: draws minibatches.
 
     Returns:
-        What was measured: samples, share of right answers, held-back loss before and after. An energy that is to be a logit
-        is made one by held-back samples.
+        What was measured: samples, share of right answers, mean held-back loss before and after. An energy that is to be a
+        logit is made one by held-back samples.
+
+    Raises:
+        ValueError: there are not two samples.
     """
     count = len(felt.seen)
-    back = max(1, int(count * HELD_BACK))
-    # n samples without a mistake say no more than this of one's chance
-    meaning = replace(meaning, doubt=1 / (count + 2))
-    generator = torch.Generator().manual_seed(seed)
-    scaling = Scaling.of(felt.seen[back:])
+    if count < 2:
+        raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
+    scaling = Scaling.of(felt.seen)
     scaling.out_of(head)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
-
-    def scaled(seen: Tensor) -> Tensor:
-        return head(scaling(seen))
-
-    def loss_of(rows: Tensor | slice) -> Tensor:
-        return energy_loss(kind, felt.energies(scaled, rows), felt.truth(rows), meaning)
-
-    def held_back_loss() -> float:
-        with torch.no_grad():
-            return loss_of(slice(0, back)).item()
-
-    before = least = held_back_loss()
-    best, found_at = copied(head), 0
-    for step in range(1, steps + 1):
-        loss_of(back + torch.randint(count - back, (256,), generator=generator)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if step % CHECK_EVERY == 0 and (now := held_back_loss()) < least:
-            least, best, found_at = now, copied(head), step
-        if step - found_at >= PATIENCE:
-            break
-    head.load_state_dict(best)
-    with torch.no_grad():
-        if kind in IS_A_LOGIT:
-            scale, shift = platt(felt, felt.energies(scaled, slice(0, back)), meaning)
-            head[2].weight.mul_(scale)
-            head[2].bias.mul_(scale).add_(shift)
+    folds = Folds(head, min(FOLDS, count, head[0].out_features))
+    # n samples without a mistake say no more than this of one's chance
+    lesson = Lesson(felt, scaling, in_parts(count, folds.count), kind, replace(meaning, doubt=1 / (count + 2)))
+    best, before, after = learned(folds, lesson, steps, seed)
+    if kind in IS_A_LOGIT:
+        best.turn(*lesson.into_logits(best))
+    head.load_state_dict(best.joined())
     scaling.into(head)
     right = felt.right[felt.counts].float().mean().item()
-    return {"n": count, "right": right, "loss_before": before, "loss_after": least}
+    return {"n": count, "right": right, "loss_before": before, "loss_after": after}
+
+
+def in_parts(count: int, folds: int) -> list[slice]:
+    """What each fold holds back, of samples that are in random order; never all."""
+    parts = max(2, folds)
+    return [slice(fold * count // parts, (fold + 1) * count // parts) for fold in range(folds)]
+
+
+def learned(folds: "Folds", lesson: "Lesson", steps: int, seed: int) -> tuple["Folds", float, float]:
+    """Folds as they were when what they hold back was told best by each; mean held-back loss before and then."""
+    optimizer = torch.optim.AdamW(folds.parameters(), lr=3e-3, weight_decay=0.1)
+    generator, count = torch.Generator().manual_seed(seed), len(lesson.felt.seen)
+    best, found_at = copy.deepcopy(folds), 0
+    before = least = lesson.held_back_losses(folds)
+    for step in range(1, steps + 1):
+        lesson.loss(folds, torch.randint(count, (256,), generator=generator)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % CHECK_EVERY == 0 and (better := (now := lesson.held_back_losses(folds)) < least).any():
+            best.take(folds, better)
+            least, found_at = torch.where(better, now, least), step
+        if step - found_at >= PATIENCE:
+            break
+    return best, before.mean().item(), least.mean().item()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What folds learn from, which of it each holds back, and what their energies are to mean."""
+
+    felt: Felt
+    scaling: "Scaling"
+    held_back: list[slice]
+    kind: Kind
+    meaning: Meaning
+
+    def energies(self, folds: "Folds", rows: Tensor | slice) -> Float[Tensor, "K B T"]:
+        return folds(self.scaling(self.felt.seen[rows]))
+
+    def loss(self, folds: "Folds", rows: Tensor) -> Float[Tensor, ""]:
+        """Of all folds, each on the rows that it does not hold back."""
+        losses = []
+        for energies, back in zip(self.energies(folds, rows), self.held_back, strict=True):
+            mine = (rows < back.start) | (rows >= back.stop)
+            losses.append(energy_loss(self.kind, energies[mine], self.felt.truth(rows[mine]), self.meaning))
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def held_back_losses(self, folds: "Folds") -> Float[Tensor, " K"]:
+        losses = [
+            energy_loss(self.kind, self.energies(folds, back)[fold], self.felt.truth(back), self.meaning)
+            for fold, back in enumerate(self.held_back)
+        ]
+        return torch.stack(losses)
+
+    @torch.no_grad()
+    def into_logits(self, folds: "Folds") -> Float[Tensor, "2 K"]:
+        """Factors, and what is added, that make energies the logits of being wrong, by what each fold holds back."""
+        turns = [
+            platt(self.energies(folds, back)[fold], self.felt.right[back], self.felt.counts[back], self.meaning)
+            for fold, back in enumerate(self.held_back)
+        ]
+        return torch.tensor(turns).T
+
+
+class Folds(nn.Module):
+    """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean."""
+
+    def __init__(self, head: nn.Sequential, count: int):
+        super().__init__()
+        self.count, enter, leave = count, head[0], head[2]
+        self.enter = copy.deepcopy(enter)
+        self.leave = nn.Parameter(leave.weight.detach()[0] * count)
+        self.bias = nn.Parameter(leave.bias.detach().repeat(count))
+        whose = torch.arange(enter.out_features) * count // enter.out_features
+        self.register_buffer("units", F.one_hot(whose, count).float())
+
+    def forward(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
+        hidden = F.silu(self.enter(seen))
+        return (hidden @ (self.leave.unsqueeze(1) * self.units) + self.bias).movedim(-1, 0)
+
+    @torch.no_grad()
+    def take(self, others: "Folds", which: Bool[Tensor, " K"]) -> None:
+        """Become what others are, where they are better."""
+        units = (self.units @ which.float()).bool()
+        self.enter.weight[units], self.enter.bias[units] = others.enter.weight[units], others.enter.bias[units]
+        self.leave[units], self.bias[which] = others.leave[units], others.bias[which]
+
+    @torch.no_grad()
+    def turn(self, scale: Float[Tensor, " K"], shift: Float[Tensor, " K"]) -> None:
+        """Give every energy a factor, and add something to it."""
+        self.leave.mul_(self.units @ scale)
+        self.bias.mul_(scale).add_(shift)
+
+    def joined(self) -> dict[str, Tensor]:
+        """The weights of the one head whose energy is the mean of all."""
+        leave = {"2.weight": self.leave.unsqueeze(0) / self.count, "2.bias": self.bias.mean().unsqueeze(0)}
+        return {"0.weight": self.enter.weight, "0.bias": self.enter.bias, **leave}
 
 
 @dataclass(frozen=True)
@@ -151,18 +235,15 @@ class Scaling:
         head[0].weight.mul_(self.spread)
 
 
-def copied(head: nn.Sequential) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in head.state_dict().items()}
-
-
-def platt(felt: Felt, energies: Float[Tensor, "back T"], meaning: Meaning) -> tuple[float, float]:
-    """What makes energies of the first samples minus the logit of being right: a factor and what is added (Platt 1999).
+def platt(
+    energies: Float[Tensor, "n T"], right: Bool[Tensor, "n T"], counts: Bool[Tensor, "n T"], meaning: Meaning
+) -> tuple[float, float]:
+    """What makes energies minus the logit of being right: a factor and what is added (Platt 1999).
 
     Energies that are higher where answers are right stay as they are.
     """
-    counts = felt.counts[: len(energies)]
     inputs = torch.stack((energies[counts], torch.ones_like(energies[counts])), 1)
-    wrong = softened(~felt.right[: len(energies)][counts], meaning.doubt, torch.double)
+    wrong = softened(~right[counts], meaning.doubt, torch.double)
     scale, shift = logistic(inputs.double(), wrong)
     return (scale, shift) if scale > 0 and math.isfinite(shift) else (1.0, 0.0)
 

@@ -21,7 +21,11 @@ SHOWN = {  # rule -> name, colour, dash
 
 
 def write_figures(found: dict[str, Any], path: Path) -> None:
-    """One page with the frontiers of the first trunk of every task."""
+    figure_of(found).write_html(path, include_plotlyjs="cdn")
+
+
+def figure_of(found: dict[str, Any]) -> go.Figure:
+    """The frontiers of the first trunk of every task."""
     trunks = [trunk for trunk in found["trunks"] if trunk["seed"] == 0]
     columns = min(2, len(trunks))
     rows = -(-len(trunks) // columns)
@@ -41,4 +45,4 @@ def write_figures(found: dict[str, Any], path: Path) -> None:
         template="plotly_white", height=380 * rows, width=560 * columns, legend={"orientation": "h", "y": -0.08},
         title_text="Accuracy for every budget of ticks, held-out samples",
     )  # fmt: skip
-    figure.write_html(path, include_plotlyjs="cdn")
+    return figure

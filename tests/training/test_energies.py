@@ -1,26 +1,17 @@
 """Each kind of energy means what it says: optima, hand-made cases, and brute force."""
 
 import math
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.testing import assert_close
 
-from ctm import make
-from ctm.config import read_config
 from ctm.readout import make_energy_head
 from training.energies import Kind, Meaning, Truth, energy_loss
-from training.fitting import Felt, Scaling, fit_head, logistic, platt, with_energy_head
+from training.fitting import Felt
 
-TINY = {
-    "kind": "ctm", "iterations": 3, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
-    "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "backbone_type": "parity_backbone", "out_dims": 8,
-    "prediction_reshaper": [4, 2],
-}  # fmt: skip
 GENERATOR = torch.Generator().manual_seed(0)
 RIGHT = torch.rand(6, 7, generator=GENERATOR) > 0.5
 
@@ -152,93 +143,3 @@ def test_a_head_learns_to_be_low_where_it_is_good_to_stop(kind):
         if kind != "gain"
         else (energies[right].mean() < energies[wrong].mean())
     )
-
-
-def moving(count: int = 400) -> Felt:
-    """Thoughts that solve what they think about, and show it beside noise; inputs of very different sizes."""
-    generator = torch.Generator().manual_seed(1)
-    right = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
-    seen = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
-    seen[..., 1] += torch.randn(count, 8, generator=generator)
-    return Felt(seen, right, torch.ones_like(right), None)
-
-
-def test_a_fitted_head_takes_its_inputs_as_they_are_however_large_they_are():
-    felt, energies = moving(), []
-    for scale, shift in ((1.0, 0.0), (1000.0, -3.0)):
-        torch.manual_seed(0)
-        head, other = make_energy_head(2, 16), replace(felt, seen=felt.seen * scale + shift)
-        spread, mean = torch.std_mean(other.seen[80:], (0, 1))
-        Scaling(mean, spread).into(head)  # both begin with the same head of what is standardised
-        fit_head(head, other, "calibrated", Meaning(), 60, seed=0)
-        energies.append(other.energies(head, slice(None)).detach())
-    assert_close(*energies, rtol=2e-3, atol=2e-3)
-    assert energies[0][felt.right].mean() < energies[0][~felt.right].mean() - 2
-
-
-def test_fitting_ends_when_nothing_gets_better_and_keeps_the_best(monkeypatch):
-    """Labels without any meaning: whatever is learned of them is worse on others."""
-    felt = Felt(torch.randn(80, 4, 6), torch.rand(80, 4) < 0.5, torch.ones(80, 4, dtype=torch.bool), None)
-    monkeypatch.setattr("training.fitting.PATIENCE", 100)
-    losses = []
-    monkeypatch.setattr("training.fitting.energy_loss", lambda *given: losses.append(energy_loss(*given)) or losses[-1])
-    said = fit_head(make_energy_head(6, 16), felt, "calibrated", Meaning(), 5_000, seed=0)
-    held_back = [loss.item() for loss in losses if not loss.requires_grad]
-    assert said["loss_after"] == min(held_back) and said["loss_before"] == held_back[0]
-    assert len(losses) < 1_000
-
-
-def test_scaling_goes_into_a_head_and_out_of_it_again():
-    head, x = make_energy_head(3, 5), torch.randn(4, 3)
-    scaling = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))
-    before = head((x - scaling.mean) / scaling.spread)
-    scaling.into(head)
-    assert_close(head(x), before, rtol=1e-4, atol=1e-4)
-    scaling.out_of(head)
-    assert_close(head((x - scaling.mean) / scaling.spread), before, rtol=1e-4, atol=1e-4)
-
-
-def test_a_machine_is_given_a_head_that_sees_certainty_and_keeps_what_it_thinks():
-    blind = make(read_config(TINY, "model")).eval()
-    seeing = with_energy_head(blind, anew=False)
-    assert seeing.config.energy_sees_certainty and with_energy_head(seeing, anew=False) is seeing
-    assert with_energy_head(seeing, anew=True) is not seeing
-    signs = torch.randint(2, (3, 4)).float() * 2 - 1
-    before, after = blind(signs), seeing(signs)
-    assert_close(after.answers, before.answers)
-    assert before.energies is None and after.energies.shape == (3, 3)
-
-
-def test_an_energy_is_made_a_logit_by_a_factor_and_what_is_added():
-    energies = torch.randn(8_000, 1, generator=GENERATOR)
-    right = torch.rand(8_000, 1, generator=GENERATOR) < torch.sigmoid(-(2.5 * energies - 1))
-    felt = Felt(torch.zeros(8_000, 1, 1), right, torch.ones_like(right), None)
-    assert platt(felt, energies, Meaning()) == pytest.approx((2.5, -1.0), abs=0.2)
-    assert platt(felt, -energies, Meaning()) == (1.0, 0.0), "an energy that is high where answers are right"
-
-
-def test_what_decides_is_found_and_finite_where_nothing_does():
-    inputs = torch.randn(8_000, 3, generator=GENERATOR, dtype=torch.double)
-    weights = torch.tensor([2.5, -4.0, 1.0], dtype=torch.double)
-    labels = (torch.rand(8_000, generator=GENERATOR, dtype=torch.double) < torch.sigmoid(inputs @ weights)).double()
-    assert logistic(inputs, labels) == pytest.approx(weights.tolist(), abs=0.3)
-    same = torch.ones(50, 3, dtype=torch.double)
-    found = torch.tensor(logistic(same, torch.full((50,), 0.02, dtype=torch.double)))
-    assert_close(torch.sigmoid(found.sum()), torch.tensor(0.02), atol=1e-3, rtol=0)
-
-
-def test_waiting_means_nothing_where_it_is_in_vain():
-    """Half of the thoughts never come right: little is won by going on."""
-    generator = torch.Generator().manual_seed(2)
-    hopeless = torch.arange(600).unsqueeze(1) % 2 == 0
-    right = (torch.arange(8) >= torch.randint(2, 7, (600, 1), generator=generator)) & ~hopeless
-    seen = torch.stack((right.float(), hopeless.float().expand(-1, 8)), 2)
-    seen += 0.1 * torch.randn(600, 8, 2, generator=generator)
-    felt = Felt(seen, right, torch.ones_like(right), None)
-    torch.manual_seed(0)
-    head = make_energy_head(2, 16)
-    fit_head(head, felt, "wait", Meaning(), 300, seed=0)
-    energies = felt.energies(head, slice(None)).detach()
-    worth_it = ~right & ~hopeless
-    assert energies[right].max() < energies[worth_it].min()
-    assert energies[hopeless.expand(-1, 8)].quantile(0.95) < energies[worth_it].quantile(0.05)
