@@ -27,7 +27,7 @@ from training.tasks.base import VALIDATION, Batch, Task, generator_for
 # An energy is the mean of so many heads. Each holds back another part of the samples, to decide when to stop fitting, and to
 # make logits of energies that are to be some; the mean errs less than each where samples are few (bagging, Breiman 1996).
 FOLDS = 4
-CHECK_EVERY = 50  # steps
+CHECK_EVERY = 100  # steps
 PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
 MOST_FELT = 400_000_000  # numbers to keep of all samples: 1.6 GB
 
@@ -97,9 +97,9 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
         raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
     scaling = Scaling.of(felt.seen)
     scaling.out_of(head)
-    folds = Folds(head, min(FOLDS, count, head[0].out_features))
+    folds = Folds(head, min(FOLDS, count, head[0].out_features), scaling)
     # n samples without a mistake say no more than this of one's chance
-    lesson = Lesson(felt, scaling, in_parts(count, folds.count), kind, replace(meaning, doubt=1 / (count + 2)))
+    lesson = Lesson(felt, in_parts(count, folds.count), kind, replace(meaning, doubt=1 / (count + 2)))
     best, before, after = learned(folds, lesson, steps, seed)
     if kind in IS_A_LOGIT:
         best.turn(*lesson.into_logits(best))
@@ -138,18 +138,14 @@ class Lesson:
     """What folds learn from, which of it each holds back, and what their energies are to mean."""
 
     felt: Felt
-    scaling: "Scaling"
     held_back: list[slice]
     kind: Kind
     meaning: Meaning
 
-    def energies(self, folds: "Folds", rows: Tensor | slice) -> Float[Tensor, "K B T"]:
-        return folds(self.scaling(self.felt.seen[rows]))
-
     def loss(self, folds: "Folds", rows: Tensor) -> Float[Tensor, ""]:
         """Of all folds, each on the rows that it does not hold back."""
         losses = []
-        for energies, back in zip(self.energies(folds, rows), self.held_back, strict=True):
+        for energies, back in zip(folds(self.felt.seen[rows]), self.held_back, strict=True):
             mine = (rows < back.start) | (rows >= back.stop)
             losses.append(energy_loss(self.kind, energies[mine], self.felt.truth(rows[mine]), self.meaning))
         return torch.stack(losses).sum()
@@ -157,7 +153,7 @@ class Lesson:
     @torch.no_grad()
     def held_back_losses(self, folds: "Folds") -> Float[Tensor, " K"]:
         losses = [
-            energy_loss(self.kind, self.energies(folds, back)[fold], self.felt.truth(back), self.meaning)
+            energy_loss(self.kind, folds(self.felt.seen[back])[fold], self.felt.truth(back), self.meaning)
             for fold, back in enumerate(self.held_back)
         ]
         return torch.stack(losses)
@@ -166,18 +162,24 @@ class Lesson:
     def into_logits(self, folds: "Folds") -> Float[Tensor, "2 K"]:
         """Factors, and what is added, that make energies the logits of being wrong, by what each fold holds back."""
         turns = [
-            platt(self.energies(folds, back)[fold], self.felt.right[back], self.felt.counts[back], self.meaning)
+            platt(folds(self.felt.seen[back])[fold], self.felt.right[back], self.felt.counts[back], self.meaning)
             for fold, back in enumerate(self.held_back)
         ]
         return torch.tensor(turns).T
 
 
 class Folds(nn.Module):
-    """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean."""
+    """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean.
 
-    def __init__(self, head: nn.Sequential, count: int):
+    Args:
+        head: for scaled inputs.
+        count: folds; at most the hidden units.
+        scaling: of the inputs.
+    """
+
+    def __init__(self, head: nn.Sequential, count: int, scaling: "Scaling"):
         super().__init__()
-        self.count, enter, leave = count, head[0], head[2]
+        self.count, self.scaling, enter, leave = count, scaling, head[0], head[2]
         self.enter = copy.deepcopy(enter)
         self.leave = nn.Parameter(leave.weight.detach()[0] * count)
         self.bias = nn.Parameter(leave.bias.detach().repeat(count))
@@ -185,7 +187,8 @@ class Folds(nn.Module):
         self.register_buffer("units", F.one_hot(whose, count).float())
 
     def forward(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
-        hidden = F.silu(self.enter(seen))
+        weight = self.enter.weight / self.scaling.spread  # far smaller than what is seen
+        hidden = F.silu(F.linear(seen, weight, self.enter.bias - weight @ self.scaling.mean))
         return (hidden @ (self.leave.unsqueeze(1) * self.units) + self.bias).movedim(-1, 0)
 
     @torch.no_grad()
@@ -202,7 +205,7 @@ class Folds(nn.Module):
         self.bias.mul_(scale).add_(shift)
 
     def joined(self) -> dict[str, Tensor]:
-        """The weights of the one head whose energy is the mean of all."""
+        """The weights of the one head, for scaled inputs, whose energy is the mean of all."""
         leave = {"2.weight": self.leave.unsqueeze(0) / self.count, "2.bias": self.bias.mean().unsqueeze(0)}
         return {"0.weight": self.enter.weight, "0.bias": self.enter.bias, **leave}
 
@@ -219,9 +222,6 @@ class Scaling:
         """What makes their mean 0 and their spread 1."""
         spread, mean = torch.std_mean(seen, (0, 1))
         return cls(mean, torch.where(spread > 1e-6, spread, 1.0))
-
-    def __call__(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
-        return (seen - self.mean) / self.spread
 
     @torch.no_grad()
     def into(self, head: nn.Sequential) -> None:

@@ -33,6 +33,7 @@ TINY = {
     "prediction_reshaper": [4, 2],
 }  # fmt: skip
 GENERATOR = torch.Generator().manual_seed(0)
+AS_IT_IS = Scaling(torch.zeros(3), torch.ones(3))
 
 
 def moving(count: int = 400) -> Felt:
@@ -74,7 +75,7 @@ def test_fitting_ends_when_nothing_gets_better_and_every_fold_keeps_its_best(mon
 @pytest.mark.parametrize(("hidden", "count"), [(8, 4), (7, 3), (2, 2), (1, 1)])
 def test_a_head_is_the_mean_of_its_folds_and_they_are_joined_again(hidden, count):
     head, x = make_energy_head(3, hidden), torch.randn(5, 4, 3)
-    folds = Folds(head, count)
+    folds = Folds(head, count, AS_IT_IS)
     assert folds(x).shape == (count, 5, 4) and folds.units.sum(0).min() >= 1
     assert_close(folds(x).mean(0), head(x).squeeze(-1))
     folds.turn(torch.rand(count), torch.randn(count))
@@ -82,8 +83,16 @@ def test_a_head_is_the_mean_of_its_folds_and_they_are_joined_again(hidden, count
     assert_close(folds(x).mean(0), head(x).squeeze(-1))
 
 
+def test_folds_scale_what_they_see():
+    scaling, x = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0])), torch.randn(5, 4, 3)
+    head = make_energy_head(3, 8)
+    assert_close(
+        Folds(head, 4, scaling)(x), Folds(head, 4, AS_IT_IS)((x - scaling.mean) / scaling.spread), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_one_fold_becomes_another_and_the_rest_stay_as_they_are():
-    x, mine, others = torch.randn(2, 3, 3), Folds(make_energy_head(3, 8), 4), Folds(make_energy_head(3, 8), 4)
+    x, mine, others = torch.randn(2, 3, 3), *(Folds(make_energy_head(3, 8), 4, AS_IT_IS) for _ in range(2))
     before = mine(x).detach()
     mine.take(others, torch.tensor([False, True, False, True]))
     assert_close(mine(x)[1::2], others(x)[1::2])
@@ -98,9 +107,8 @@ def test_a_fold_learns_nothing_of_what_it_holds_back():
         torch.cat((~felt.right[:10], felt.right[10:])),
     ):  # what the first fold holds back is told wrong
         torch.manual_seed(0)
-        folds = Folds(make_energy_head(2, 8), FOLDS)
-        scaling = Scaling.of(felt.seen)
-        Lesson(replace(felt, right=right), scaling, held_back, "calibrated", Meaning()).loss(folds, rows).backward()
+        folds = Folds(make_energy_head(2, 8), FOLDS, Scaling.of(felt.seen))
+        Lesson(replace(felt, right=right), held_back, "calibrated", Meaning()).loss(folds, rows).backward()
         gradients.append(folds.enter.weight.grad)
     assert_close(gradients[0][:2], gradients[1][:2], rtol=0, atol=0)
     assert (gradients[0][2:] != gradients[1][2:]).any(1).all()
