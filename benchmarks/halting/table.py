@@ -28,7 +28,7 @@ def table_of(figures: dict[str, Any]) -> str:
         "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
         "|---|---|---|---|---|---|---|",
         *[saves(trunk) for trunk in figures["trunks"] if trunk["seed"] == 0], "",
-        f"`{figures['command']}`, energies of {figures['heads']} seeds each. Measured {figures['date']} on "
+        f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
         f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
         "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
     ])  # fmt: skip
