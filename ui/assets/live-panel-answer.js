@@ -14,7 +14,7 @@ function dressClasses({ size, shown }) {
   legend("answer", [[look.certainty, "favourite"], [band(look.more), "probability, 0 to 100 %", "band"]]);
   const many = size > shown.length ? ` The ${shown.length} likeliest of ${size} answers are shown.` : "";
   const when = thought.ticks > 1 ? ": now as bars, at every tick as the strip beside" : "";
-  parts["answer-caption"].textContent = `How likely it holds each answer to be${when}.${many}`;
+  parts["answer-caption"].textContent = `How much it favours each answer${when}.${many}`;
 }
 
 function sayClasses(answer) {
