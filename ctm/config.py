@@ -40,7 +40,7 @@ class ThinkerConfig(Settings):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
-    energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
+    energy_hidden_dim: int = Field(128, ge=1, le=65_536, description="hidden width of the energy head")
     energy_sees_certainty: bool = Field(False, description="show the energy head how certain the answer is, too")
     energy_sees_neurons: bool = Field(False, description="show the energy head what every neuron does, too")
 

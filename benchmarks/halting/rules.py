@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from benchmarks.halting.trunks import FINISH, Thoughts
+from ctm.config import ThinkerConfig
 from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
 from inference.frontiers import Family, fixed, of_rule, of_score, oracle
@@ -22,7 +23,7 @@ from training.energies import Kind, Meaning
 from training.fitting import Felt, fit_head
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-HIDDEN = 64
+HIDDEN = ThinkerConfig.model_fields["energy_hidden_dim"].default
 BY_ANSWER = {  # certainty is one minus entropy: BranchyNet's rule, too
     form[:-1]: THRESHOLDS[form] for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
