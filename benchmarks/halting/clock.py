@@ -29,12 +29,14 @@ def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any
     machine.energy_proj = head.net
     found, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
-    for rows, seats in SIZES:
-        inputs = task.draw(TEST, rows, generator_for("clock", rows)).inputs
-        rounds = ROUNDS if rows == seats else STREAMS
-        saves = halting_saves(machine, inputs, EnergyBelow(threshold), seats, rounds)
-        found.append({"rows": rows, "seats": seats, **saves})
-    torch.set_num_threads(threads)
+    try:
+        for rows, seats in SIZES:
+            inputs = task.draw(TEST, rows, generator_for("clock", rows)).inputs
+            rounds = ROUNDS if rows == seats else STREAMS
+            saves = halting_saves(machine, inputs, EnergyBelow(threshold), seats, rounds)
+            found.append({"rows": rows, "seats": seats, **saves})
+    finally:
+        torch.set_num_threads(threads)
     return found
 
 
