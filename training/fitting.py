@@ -29,12 +29,12 @@ from training.tasks.base import VALIDATION, Batch, Task, generator_for
 FOLDS = 4
 CHECK_EVERY = 100  # steps
 PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
-MOST_FELT = 400_000_000  # numbers to keep of all samples: 1.6 GB
+MOST_FELT = 800_000_000  # numbers to keep of all samples, in half precision: 1.6 GB
 
 
 @dataclass(frozen=True)
 class Felt:
-    """What an energy head looks at, of n samples at every tick, and what is known of their answers."""
+    """What an energy head looks at, of n samples at every tick, in any precision, and what is known of their answers."""
 
     seen: Float[Tensor, "n T F"]
     right: Bool[Tensor, "n T"]
@@ -45,7 +45,7 @@ class Felt:
         return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
     def energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
-        return head(self.seen[rows]).squeeze(-1)
+        return head(self.seen[rows].float()).squeeze(-1)
 
 
 def fitting_batches(task: Task, count: int) -> list[Batch]:
@@ -145,24 +145,28 @@ class Lesson:
     def loss(self, folds: "Folds", rows: Tensor) -> Float[Tensor, ""]:
         """Of all folds, each on the rows that it does not hold back."""
         losses = []
-        for energies, back in zip(folds(self.felt.seen[rows]), self.held_back, strict=True):
+        for energies, back in zip(folds(self.felt.seen[rows].float()), self.held_back, strict=True):
             mine = (rows < back.start) | (rows >= back.stop)
             losses.append(energy_loss(self.kind, energies[mine], self.felt.truth(rows[mine]), self.meaning))
         return torch.stack(losses).sum()
 
-    @torch.no_grad()
     def held_back_losses(self, folds: "Folds") -> Float[Tensor, " K"]:
         losses = [
-            energy_loss(self.kind, folds(self.felt.seen[back])[fold], self.felt.truth(back), self.meaning)
+            energy_loss(self.kind, self.held_back_energies(folds, fold), self.felt.truth(back), self.meaning)
             for fold, back in enumerate(self.held_back)
         ]
         return torch.stack(losses)
 
     @torch.no_grad()
+    def held_back_energies(self, folds: "Folds", fold: int) -> Float[Tensor, "n T"]:
+        """A fold's energies of what it holds back."""
+        seen = self.felt.seen[self.held_back[fold]]
+        return torch.cat([folds(part.float())[fold] for part in seen.split(256)])
+
     def into_logits(self, folds: "Folds") -> Float[Tensor, "2 K"]:
         """Factors, and what is added, that make energies the logits of being wrong, by what each fold holds back."""
         turns = [
-            platt(folds(self.felt.seen[back])[fold], self.felt.right[back], self.felt.counts[back], self.meaning)
+            platt(self.held_back_energies(folds, fold), self.felt.right[back], self.felt.counts[back], self.meaning)
             for fold, back in enumerate(self.held_back)
         ]
         return torch.tensor(turns).T
@@ -219,9 +223,12 @@ class Scaling:
 
     @classmethod
     def of(cls, seen: Float[Tensor, "n T F"]) -> "Scaling":
-        """What makes their mean 0 and their spread 1."""
-        spread, mean = torch.std_mean(seen, (0, 1))
-        return cls(mean, torch.where(spread > 1e-6, spread, 1.0))
+        """What makes their mean 0 and their spread 1; in double precision, without a copy of all."""
+        count, parts = seen.size(0) * seen.size(1), seen.split(256)
+        mean = torch.stack([part.double().sum((0, 1)) for part in parts]).sum(0) / count
+        squares = torch.stack([(part.double() - mean).square().sum((0, 1)) for part in parts]).sum(0)
+        spread = (squares / count).sqrt().float()
+        return cls(mean.float(), torch.where(spread > 1e-6, spread, 1.0))
 
     @torch.no_grad()
     def into(self, head: nn.Sequential) -> None:
@@ -275,7 +282,7 @@ def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
             felt.append(machine.felt(state.latent.T, state.neurons.T, output.certainty.T).T)
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
-        seen += torch.stack(felt, 1)
+        seen += torch.stack(felt, 1).half()
         rights += reading.right(logits, batch.targets)
         may = may_answer(features.listening, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may

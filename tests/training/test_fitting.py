@@ -148,6 +148,17 @@ def test_scaling_goes_into_a_head_and_out_of_it_again():
     assert_close(head((x - scaling.mean) / scaling.spread), before, rtol=1e-4, atol=1e-4)
 
 
+def test_means_and_spreads_are_found_exactly_in_half_precision():
+    seen = (torch.randn(600, 8, 3) * torch.tensor([1e-3, 1.0, 20.0]) + torch.tensor([0.5, -3.0, 900.0])).half()
+    spread, mean = torch.std_mean(seen.double(), (0, 1), correction=0)
+    found = Scaling.of(seen)
+    assert found.mean.dtype == found.spread.dtype == torch.float32
+    assert_close(found.mean, mean.float())
+    assert_close(found.spread, spread.float())
+    still = Scaling.of(torch.full((4, 2, 1), 7.0))
+    assert still.spread.item() == 1.0, "what never varies is not divided by nothing"
+
+
 def test_a_machine_is_given_a_head_that_sees_certainty_and_keeps_what_it_thinks():
     blind = make(read_config(TINY, "model")).eval()
     seeing = with_energy_head(blind, anew=False)
