@@ -21,6 +21,8 @@ TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 MOST_TICKS = 2_000  # of a thought
 ENERGY_SEES = ("energy_sees_certainty", "energy_sees_neurons")  # settings of what an energy head is shown besides
+# How energy heads are made here. A config that says less is of one like the energy-halting fork's, for which it has defaults.
+ENERGY_HEAD = {"energy_head_enabled": True, **dict.fromkeys(ENERGY_SEES, True), "energy_hidden_dim": 128}
 PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
@@ -40,7 +42,7 @@ class ThinkerConfig(Settings):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
     energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
-    energy_hidden_dim: int = Field(128, ge=1, le=65_536, description="hidden width of the energy head")
+    energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
     energy_sees_certainty: bool = Field(False, description="show the energy head how certain the answer is, too")
     energy_sees_neurons: bool = Field(False, description="show the energy head what every neuron does, too")
 

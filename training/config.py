@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ctm.config import CONFIGS, ENERGY_SEES, Config, read_config
+from ctm.config import CONFIGS, ENERGY_HEAD, Config, read_config
 from ctm.convert import read_yaml
 from ctm.files import read_text
 from ctm.settings import Settings, plainly, short
@@ -187,8 +187,7 @@ class RunConfig(Settings):
         known = CONFIGS[kind].model_fields.keys() if isinstance(kind, str) and kind in CONFIGS else fixed.keys()
         if foreign := sorted(fixed.keys() - known):
             raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
-        energy = self.loss.energy != "none"
-        defaults = {"backbone_type": shape.backbone, **dict.fromkeys(("energy_head_enabled", *ENERGY_SEES), energy)}
+        defaults = {"backbone_type": shape.backbone, **(ENERGY_HEAD if self.loss.energy != "none" else {})}
         return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ctm import Thinker, make
-from ctm.config import ENERGY_SEES
+from ctm.config import ENERGY_HEAD, ENERGY_SEES
 from ctm.types import may_answer
 from training.energies import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss, softened
 from training.evaluation import in_batches, without_repeats
@@ -59,10 +59,9 @@ def fitting_batches(task: Task, count: int) -> list[Batch]:
 
 def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
     """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
-    settings = dict.fromkeys(("energy_head_enabled", *ENERGY_SEES), True)
-    if not anew and all(getattr(machine.config, name) for name in settings):
+    if not anew and all(getattr(machine.config, name) for name in ("energy_head_enabled", *ENERGY_SEES)):
         return machine
-    twin = make(machine.config.model_copy(update=settings), machine.in_features)
+    twin = make(machine.config.model_copy(update=ENERGY_HEAD), machine.in_features)
     trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
     twin.load_state_dict({**twin.state_dict(), **trunk})
     return twin.eval()

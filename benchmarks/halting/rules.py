@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from benchmarks.halting.trunks import FINISH, Thoughts
-from ctm.config import ThinkerConfig
+from ctm.config import ENERGY_HEAD
 from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
 from inference.frontiers import Family, fixed, of_rule, of_score, oracle
@@ -23,7 +23,6 @@ from training.energies import Kind, Meaning
 from training.fitting import Felt, fit_head
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-HIDDEN = ThinkerConfig.model_fields["energy_hidden_dim"].default
 BY_ANSWER = {  # certainty is one minus entropy: BranchyNet's rule, too
     form[:-1]: THRESHOLDS[form] for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
@@ -46,7 +45,7 @@ class Head:
 
 def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
     torch.manual_seed(seed)
-    net = make_energy_head(felt.seen.size(2), HIDDEN)
+    net = make_energy_head(felt.seen.size(2), ENERGY_HEAD["energy_hidden_dim"])
     fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
     return Head(kind, seed, net)
 

@@ -197,6 +197,7 @@ def test_the_published_form_omits_the_energy_keys_without_a_head(tiny):
     assert published.keys() == CTMConfig.model_fields.keys() - energy - set(PHASES)
     forks = CTMConfig.read(tiny | {"energy_head_enabled": True}).published()
     assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "those that the fork knows"
+    assert forks["energy_hidden_dim"] == 64, "the fork's default: files that do not say how wide theirs is rely on it"
 
 
 def test_the_published_class_with_phases_takes_no_backbone(tiny):
