@@ -52,11 +52,15 @@ class RuleNote(Loose):
     accuracy: float | None = Field(None, ge=0, le=1)
     mean_ticks: float | None = Field(None, ge=0)
     n: int | None = Field(None, ge=0)
+    tolerance: float | None = Field(None, ge=0, le=1)  # accuracy given up for fewer ticks
     promise: PromiseNote | None = None
 
     def says(self) -> str:
         """What it promises and what is known of it, in sentences; empty if nothing is."""
         said = []
+        if self.tolerance is not None:
+            cost = f"at most {100 * self.tolerance:.3g} points of" if self.tolerance else "no"
+            said.append(f"The fewest ticks that cost {cost} accuracy.")
         if self.promise and self.n is not None:
             risk, sure = f"{100 * self.promise.risk:.3g} %", self.promise.sure
             said.append(

@@ -143,7 +143,8 @@ def thresholds_for(
             nothing of the whole then.
 
     Returns:
-        name -> {policy, accuracy, mean_ticks, best_fixed_tick, best_fixed_accuracy, n}
+        name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance where a threshold
+        was chosen
     """
     by_tick = right.float().mean(0)
     levels = [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999]
@@ -165,6 +166,7 @@ def thresholds_for(
         name: {
             "policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(right),
             "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": by_tick.max().item(),
+            **({"tolerance": tolerance} if name in spans else {}),
         }
         for name, (policy, accuracy, ticks) in chosen.items()
     }  # fmt: skip

@@ -115,7 +115,8 @@ def frontiers_for(
         del makes["energy"]
     if history.certainty.size(2) == 1:
         del makes["certainty.min"]  # which is the mean
-    found = {"fixed": best_of(fixed(right)), "oracle": best_of(oracle(right))}
+    ideals = {"fixed": fixed(right, history.listening), "oracle": oracle(right, history.listening)}
+    found = {name: best_of(family) for name, family in ideals.items()}
     for name, make in {} if spoken else makes.items():
         found[name] = best_of(of_rule(make, history, right), make(0.0).sign)
     return found
@@ -138,10 +139,10 @@ def best_of(family: Family, sign: int = 1, most: int = 80) -> list[list[float]]:
     return [[round(ticks, 3), round(accuracy, 5), float(f"{level:.7g}")] for ticks, accuracy, level in kept]
 
 
-def fixed(right: Bool[Tensor, "n T"]) -> Family:
-    """Every thought ends at the same tick."""
-    ticks = torch.arange(1, right.size(1) + 1)
-    return Family(ticks.unsqueeze(1).expand(-1, len(right)), right.T)
+def fixed(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None = None) -> Family:
+    """Every thought ends at the same tick, or as soon as all is heard where that is later."""
+    ticks = torch.maximum(torch.arange(1, right.size(1) + 1).unsqueeze(1), soonest(right, listening))
+    return Family(ticks, right.gather(1, ticks.T - 1).T)
 
 
 def at_random(family: Family, right: Bool[Tensor, "n T"]) -> Family:
@@ -150,10 +151,14 @@ def at_random(family: Family, right: Bool[Tensor, "n T"]) -> Family:
     return Family(family.ticks, ends @ right.T.double())
 
 
-def oracle(right: Bool[Tensor, "n T"]) -> Family:
-    """Who knows all answers ends a thought at its first right tick, if that is not later than a level; else at once."""
-    ticks = right.size(1)
+def oracle(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None = None) -> Family:
+    """Who knows all answers ends a thought when it is first right, if that is not later than a level; else as soon as it may."""
+    ticks, least = right.size(1), soonest(right, listening)
     first = torch.where(right.any(1), right.int().argmax(1) + 1, ticks + 1)
-    levels = torch.arange(1, ticks + 1).unsqueeze(1)
-    found = first <= levels
-    return Family(torch.where(found, first, 1), found)
+    found = first <= torch.maximum(torch.arange(1, ticks + 1).unsqueeze(1), least)
+    return Family(torch.where(found, first, least), found)
+
+
+def soonest(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
+    """The first tick at which an answer counts."""
+    return torch.ones(len(right), dtype=torch.long) if listening is None else listening + 1

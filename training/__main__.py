@@ -32,7 +32,7 @@ from training.endings import explain
 from training.energies import Kind, Meaning
 from training.estimate import estimate
 from training.evaluation import MOST_SAMPLES, in_batches, split_batches
-from training.finishing import completed, default_policy, finish, halting_note, measure
+from training.finishing import completed, default_policy, finish, halting_note, measure, tolerance_of
 from training.fitting import fit_energy, fitting_batches, with_energy_head
 from training.loop import train
 from training.opening import goes_to, opened, takes_checkpoint
@@ -103,8 +103,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
     command.add_argument("--steps", type=int, default=FinishConfig().fit_steps)
     command.add_argument(
-        "--tolerance", type=float, default=FinishConfig().tolerance,
-        help="accuracy that a threshold may lose against the most accurate one, on calibration samples",
+        "--tolerance", type=float,
+        help="accuracy that a threshold may lose against the most accurate one, on calibration samples "
+        "(default: what its own rule may lose)",
     )  # fmt: skip
     command.set_defaults(run_command=do_fit)
     command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
@@ -230,10 +231,11 @@ def do_fit(args: argparse.Namespace) -> None:
     meaning = Meaning(**({name: known[name] for name in ("margin", "cost") if name in known} | given))
     batches = fitting_batches(task, args.samples)
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
-    halting = halting_note(machine, task, args.tolerance, kind, meaning, fitted)
+    tolerance = tolerance_of(checkpoint.halting) if args.tolerance is None else args.tolerance
+    halting = halting_note(machine, task, tolerance, kind, meaning, fitted)
     whole = replace(checkpoint, machine=machine, halting=halting)
     if training := checkpoint.metrics.get("training"):  # what was measured was so with another energy
-        finished = {"fit_samples": args.samples, "fit_steps": args.steps, "tolerance": args.tolerance}
+        finished = {"fit_samples": args.samples, "fit_steps": args.steps, "tolerance": tolerance}
         settings = {"settings": training["settings"] | {"finish": finished}} if "settings" in training else {}
         whole = completed(machine, task, halting, training | settings)
     save(whole, out)

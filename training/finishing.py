@@ -27,7 +27,7 @@ from inference.history import History
 from inference.parsing import THRESHOLDS, parse
 from inference.policies import EnergyBelow, Policy
 from training.card import title_of, write_card
-from training.config import RunConfig
+from training.config import FinishConfig, RunConfig
 from training.energies import IS_A_LOGIT, Meaning, softened
 from training.evaluation import (
     MOST_SAMPLES,
@@ -214,6 +214,12 @@ def default_policy(halting: dict[str, Any]) -> Policy:
     """The checkpoint's own rule; to the last tick where it has none."""
     rule = halting.get("policies", {}).get(halting.get("default"))
     return parse(rule["policy"]) if rule else parse(f"ticks={UNTIL_THE_END - 1}")
+
+
+def tolerance_of(halting: dict[str, Any]) -> float:
+    """What thresholds of a checkpoint may cost in accuracy; the usual where it does not say."""
+    said = (rule["tolerance"] for rule in halting.get("policies", {}).values() if "tolerance" in rule)
+    return next(said, FinishConfig().tolerance)
 
 
 def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:

@@ -67,6 +67,20 @@ def test_fixed_ticks_and_the_oracle_by_hand():
     assert known.mean_ticks.tolist() == [1, 1.25, 1.25, 2]
 
 
+def test_nobody_answers_before_all_is_heard():
+    listening = torch.tensor([0, 3, 1, 2])
+    heard = RIGHT & (torch.arange(4) >= listening.unsqueeze(1))
+    same = fixed(heard, listening)
+    assert same.ticks.tolist() == [[1, 4, 2, 3], [2, 4, 2, 3], [3, 4, 3, 3], [4, 4, 4, 4]]
+    assert same.accuracy.tolist() == [0.5, 0.75, 0.5, 0.5]
+    known = oracle(heard, listening)
+    assert known.ticks.tolist() == [[1, 4, 2, 3], [2, 4, 2, 3], [2, 4, 2, 3], [2, 4, 2, 3]]
+    assert known.accuracy.tolist() == [0.5, 0.75, 0.75, 0.75]
+    history = History(torch.rand(4, 4, 1), None, torch.randn(4, 4), listening=listening)
+    shown = frontiers_for(history, heard)
+    assert {corners[0][0] for corners in shown.values()} == {2.5}, "all rules begin where one may answer"
+
+
 def test_nothing_beats_the_oracle():
     for count in (5, 30, 80):
         history, right = thoughts(count, 9)

@@ -13,6 +13,7 @@ from tests.pictures import write_data_set
 from tests.training.test_loop import TINY
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
+from training.finishing import tolerance_of
 from training.runs import RunFolder
 from training.tasks.digits import DATA
 
@@ -28,7 +29,7 @@ def run(tmp_path_factory):
     """A tiny run, trained and finished by the command."""
     folder = tmp_path_factory.mktemp("run")
     recipe = folder / "tiny.yaml"
-    recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 200, "fit_steps": 20}}))
+    recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 200, "fit_steps": 20, "tolerance": 0.02}}))
     main(["train", str(recipe), "--folder", str(folder / "run"), "train.steps=6", "train.seed=4"])
     return folder / "run"
 
@@ -76,6 +77,7 @@ def test_fit_energy_changes_the_head_and_measures_anew(run, tmp_path, capsys):
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
     assert new.metrics["training"]["settings"]["finish"]["fit_samples"] == 150
+    assert tolerance_of(new.halting) == 0.02, "that of the run, since no other is asked for"
     assert new.metrics["training"]["command"] == old.metrics["training"]["command"]
     policy = new.halting["policies"][new.halting["default"]]["policy"]
     assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card

@@ -23,7 +23,7 @@ HALTING = {
     "energy": {"kind": "wait", "chance": {"energy": 1.0, "certainty": -2.0, "bias": 0.5}},
     "policies": {
         "certainty": {"policy": "certainty>0.9", **MEASURED},
-        "energy": {"policy": "energy<-3", **MEASURED},
+        "energy": {"policy": "energy<-3", **MEASURED, "tolerance": 0.005},
         "energy, at most 0.01 lost": {"policy": "energy<-2.5", **MEASURED, "promise": PROMISED},
         "energy, at most 0.05 lost": {"policy": "energy<-1", **MEASURED, "promise": PROMISED | {"risk": 0.05}},
         "margin, on average": {"policy": "margin>0.5", **MEASURED, "promise": PROMISED | {"method": "crc", "score": "margin"}},
@@ -50,7 +50,10 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
         "energy is low", "certainty is high", "lose at most 1 % of answers", "fastest: lose at most 5 % of answers",
         "lose at most 1 % of answers: margin, on average", "the same answer three times", FORK, TO_THE_END,
     ]  # fmt: skip
-    assert offers["energy is low"].says == "On 1,000 calibration samples: 98.0% right in 3.2 ticks on average."
+    measured = "On 1,000 calibration samples: 98.0% right in 3.2 ticks on average."
+    assert offers["certainty is high"].says == measured
+    assert offers["energy is low"].says == f"The fewest ticks that cost at most 0.5 points of accuracy. {measured}"
+    assert RuleNote(policy="energy<0", tolerance=0.0).says() == "The fewest ticks that cost no accuracy."
     promised = offers["lose at most 1 % of answers"].says
     assert promised.startswith(
         "At most 1 % of answers lost by stopping early, with 95 % confidence, on data like these 1,000 samples. There: 98.0%"
