@@ -152,7 +152,7 @@ def at_random(family: Family, right: Bool[Tensor, "n T"]) -> Family:
 
 
 def oracle(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None = None) -> Family:
-    """Who knows all answers ends a thought when it is first right, if that is not later than a level; else as soon as it may."""
+    """Who knows all answers ends a thought when it is first right, if that is not after a level; else as soon as it may."""
     ticks, least = right.size(1), soonest(right, listening)
     first = torch.where(right.any(1), right.int().argmax(1) + 1, ticks + 1)
     found = first <= torch.maximum(torch.arange(1, ticks + 1).unsqueeze(1), least)
