@@ -58,6 +58,15 @@ def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:
         yield name, of_rule(make, history, right)
     yield "patience", of_score(ready(SameAnswer(1), history), history.best_tick, right)
     yield "oracle", oracle(right)
+    yield "settled oracle", settled(right)
+
+
+def settled(right: Bool[Tensor, "n T"]) -> Family:
+    """Who knows all answers, but waits until this one stays right: what an oracle gets that is not lucky, where thoughts do not
+    unlearn. One that never settles ends at once."""
+    stays = right.flip(1).int().cummin(1).values.flip(1).bool()
+    late = oracle(stays)
+    return Family(late.ticks, late.right | right[:, 0])
 
 
 def by_threshold(history: History) -> list[tuple[str, Callable[[float], Scored]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+ENOUGH = 0.8  # of the way to the oracle; and of the ticks saved, in time
 RULES = {  # as they are called in the figures, and in the table
     "certainty": "certainty", "certainty.min": "least certain position", "probability": "probability",
     "patience": "patience", "change": "change", "energy: calibrated": "calibrated energy", "energy: wait": "**energy**",
@@ -27,7 +28,7 @@ def table_of(figures: dict[str, Any]) -> str:
         "takes, and with it; first machine of each task:", "",
         "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
         "|---|---|---|---|---|---|---|",
-        *[saves(trunk) for trunk in figures["trunks"] if trunk["seed"] == 0], "",
+        *map(saves, firsts(figures)), "", "In short:", "", *in_short(figures), "",
         f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
         f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
         "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
@@ -71,9 +72,49 @@ def against(item: tuple[str, dict[str, Any]]) -> str:
     )
 
 
+def firsts(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first trunk of every task."""
+    return [trunk for trunk in figures["trunks"] if trunk["seed"] == 0]
+
+
+def clocked(trunk: dict[str, Any], rows: int) -> dict[str, Any]:
+    """What halting saves where so many rows think; {} where an older run has not measured that."""
+    return next((entry for entry in trunk["time"] if entry.get("rows") == rows), {})
+
+
 def saves(trunk: dict[str, Any]) -> str:
-    """By a batch of 256, and by more samples; nothing where an older run has not measured that."""
-    measured = {entry.get("rows"): entry for entry in trunk["time"]}
+    """By a batch of 256, and by more samples."""
     names = ("ticks_saved", "time_saved_without_backbone", "time_saved")
-    shares = [measured.get(rows, {}).get(name) for rows in (256, 2048) for name in names]
+    shares = [clocked(trunk, rows).get(name) for rows in (256, 2048) for name in names]
     return f"| {trunk['name']} |" + "".join(" - |" if share is None else f" {share:.0%} |" for share in shares)
+
+
+def in_short(figures: dict[str, Any]) -> list[str]:
+    """For each thing that is hoped of an energy, the tasks that give it."""
+    tasks, first = figures["summary"], firsts(figures)
+    ways = {name: (way_of(task, "energy: wait"), way_of(task, "settled oracle")) for name, task in tasks.items()}
+    hoped = {
+        "Fewer ticks than the better certainty rule at equal accuracy, beyond chance": [
+            name for name, task in tasks.items() if task["energy_against_certainty"]["ticks_saved"][0] > 0
+        ],
+        f"At least {ENOUGH:.0%} of the way to the oracle": [name for name, (far, _) in ways.items() if far >= ENOUGH],
+        **{
+            f"At least {ENOUGH:.0%} of the ticks saved by {rows:,} are time saved, without the backbone": [
+                trunk["name"] for trunk in first if saves_time(clocked(trunk, rows))
+            ]
+            for rows in (256, 2048)
+        },
+    }  # fmt: skip
+    lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < ENOUGH]
+    told = [f"{hope}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for hope, names in hoped.items()]
+    if lucky:
+        told.append(f"How far an oracle gets that waits until the answer stays right, without luck: {', '.join(lucky)}")
+    return [f"- {line}." for line in told]
+
+
+def way_of(task: dict[str, Any], rule: str) -> float:
+    return task["rules"].get(rule, {}).get("normalised_area") or 0.0
+
+
+def saves_time(measured: dict[str, Any]) -> bool:
+    return bool(measured) and measured["time_saved_without_backbone"] >= ENOUGH * measured["ticks_saved"]

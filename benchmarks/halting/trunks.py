@@ -20,7 +20,7 @@ from training.tasks.base import VALIDATION
 
 ROOT = Path(__file__).parents[2]
 FINISH = FinishConfig()  # heads are fitted as `python -m training finish` fits them
-VERSION = 5  # of what is kept and measured: what an older version kept is worked out again
+VERSION = 6  # of what is kept and measured: what an older version kept is worked out again
 BUNDLED = Path(__file__).parent / "trunks"  # of other seeds than those of the bundled checkpoints
 KEPT = ROOT / "runs" / "halting"
 MEASURED_ON = 4_096  # calibration and test samples, of splits that can be drawn without end

@@ -125,7 +125,8 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
 def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     task = {
         "seeds": [0, 1], "iterations": 9, "n": {"test": 1_234}, "best_fixed": {"tick": 7.0, "accuracy": 0.98},
-        "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None}},
+        "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None},
+                  "settled oracle": {"normalised_area": 0.7}},
         "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003]},
     }  # fmt: skip
     figures = {
@@ -141,6 +142,10 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
+    assert "- Fewer ticks than the better certainty rule at equal accuracy, beyond chance: digits (1 of 1)." in told
+    assert "- At least 80% of the way to the oracle: none (0 of 1)." in told
+    assert "by 256 are time saved, without the backbone: digits (1 of 1)." in told, "50 of 60 are more than 0.8"
+    assert "without luck: digits 70%." in told
     older = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
     assert "| digits | - | - | - | - | - | - |" in table_of(figures | {"trunks": older}), (
         "other figures are not shown as these"
