@@ -19,16 +19,9 @@ from ui.models import Models  # noqa: E402
 from ui.services import Services  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-THREE = (
-    (0.33, 0.27),
-    (0.46, 0.2),
-    (0.6, 0.26),
-    (0.6, 0.4),
-    (0.47, 0.48),
-    (0.62, 0.56),
-    (0.63, 0.72),
-    (0.48, 0.8),
-    (0.33, 0.74),
+SEVEN = (  # strokes; the bar makes it think for longer
+    ((0.3, 0.25), (0.68, 0.25), (0.55, 0.5), (0.45, 0.8)),
+    ((0.38, 0.52), (0.64, 0.5)),
 )
 
 
@@ -67,12 +60,13 @@ def take_halting(browser: Browser) -> None:
 
 def draw(shown: Page) -> None:
     box = shown.locator("#drawing canvas").bounding_box()
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in THREE]
-    shown.mouse.move(*places[0])
-    shown.mouse.down()
-    for place in places[1:]:
-        shown.mouse.move(*place, steps=5)
-    shown.mouse.up()
+    for stroke in SEVEN:
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        shown.mouse.move(*places[0])
+        shown.mouse.down()
+        for place in places[1:]:
+            shown.mouse.move(*place, steps=5)
+        shown.mouse.up()
 
 
 if __name__ == "__main__":
