@@ -6,6 +6,11 @@ from typing import Any
 from ctm.notes import EvaluationNote, FrontiersNote, HaltingNote, MetricsNote, PromiseNote
 
 TO_THE_END, FORK = "think to the end", "the energy-halting fork's rule, as written"
+FORKS_RULE = "energy<0.5|converged<0.01x1"
+FORK_SAYS = (
+    "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine is sure, "
+    "and sure to be wrong."
+)
 NEVER = "certainty>1"  # nothing is that certain: it thinks to the end, and the tick it was most certain of answers
 NAMES = {
     "energy": "energy is low",
@@ -26,37 +31,29 @@ CURVES = {  # name in halting.json -> name on screen, and how its rule is writte
 class Offer:
     """A rule that a person can pick."""
 
-    rule: str  # as text
-    says: str  # what it promises, and what is known of it
+    name: str  # for people: what it promises
+    says: str  # what is known of it
 
 
 def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
-    """Rules a person can pick, by what they promise; the default first, and none under two names."""
+    """Rules a person can pick, as text, with their names; the default first. One that has two goes by the first."""
     note = HaltingNote.model_validate(halting)
     spoken = "said" in note.policies
-    to_the_end = Offer(f"ticks={iterations}", f"All {iterations} ticks; the last one answers.")
-    if not spoken:
-        to_the_end = Offer(NEVER, f"All {iterations} ticks; the one it was most certain of answers.")
+    end, tick = (f"ticks={iterations}", "the last one") if spoken else (NEVER, "the one it was most certain of")
+    to_the_end = Offer(TO_THE_END, f"All {iterations} ticks; {tick} answers.")
+    # where nothing was measured, nothing is known of when it is safe to stop
+    found = {} if note.policies else {end: to_the_end}
     labels = labels_of(note)
-    names = sorted(note.policies, key=lambda name: name != note.default)
-    found = {labels[name]: Offer(note.policies[name].policy, note.policies[name].says()) for name in names}
-    if not found:  # where nothing was measured, nothing is known of when it is safe to stop
-        found[TO_THE_END] = to_the_end
+    for name in sorted(note.policies, key=lambda name: name != note.default):
+        found.setdefault(note.policies[name].policy, Offer(labels[name], note.policies[name].says()))
     if not spoken:  # silence is no answer
-        found["the same answer three times"] = Offer("same=3", "Not measured here. Patience, as others call it.")
-    if "energy" in note.policies:
-        found[FORK] = Offer(
-            "energy<0.5|converged<0.01x1",
-            "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine "
-            "is sure, and sure to be wrong.",
+        found.setdefault(
+            "same=3", Offer("the same answer three times", "Not measured here. Patience, as others call it.")
         )
-    return each_rule_once(found | {TO_THE_END: to_the_end})
-
-
-def each_rule_once(offers: dict[str, Offer]) -> dict[str, Offer]:
-    """Without the later names of rules that have several."""
-    names = {offer.rule: name for name, offer in reversed(offers.items())}
-    return {name: offer for name, offer in offers.items() if names[offer.rule] == name}
+    if "energy" in note.policies:
+        found.setdefault(FORKS_RULE, Offer(FORK, FORK_SAYS))
+    found.setdefault(end, to_the_end)
+    return found
 
 
 def labels_of(note: HaltingNote) -> dict[str, str]:

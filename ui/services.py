@@ -42,7 +42,7 @@ class CheckpointInfo:
     pad: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
     hint: str
     examples: list[Any]
-    offers: dict[str, Offer]  # halting rules by their names for people; the default first
+    offers: dict[str, Offer]  # halting rules, as text; the default first
     iterations: int
     summary: str  # one line: what was measured
 
@@ -101,7 +101,7 @@ class Services:
             self.info(name),
             {other: self._title(other) for other in self.checkpoint_names() if other != name},
         )
-        rules = [(f"rule: {label}", f"rule:{offer.rule}") for label, offer in mine.offers.items()]
+        rules = [(f"rule: {offer.name}", f"rule:{rule}") for rule, offer in mine.offers.items()]
         alike = [other for other, title in titles.items() if title == mine.title]
         return rules + [(f"machine: {label_of(other, mine.title)}", f"machine:{other}") for other in alike]
 
@@ -286,7 +286,7 @@ class Services:
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
         read = task.read(given)
         if not (policy and policy.strip()):
-            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations).values())).rule
+            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations)))
         rule = parse(policy)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)

@@ -34,7 +34,7 @@ def a_maze(side: int = 39, route: int = 100) -> np.ndarray:
 def check_maze(services: Services) -> None:
     info = services.info("bare")
     assert (info.title, info.takes, info.drawn, info.invents) == ("Mazes", "image", False, True)
-    assert "39 x 39" in info.hint and next(iter(info.offers)) == "think to the end"
+    assert "39 x 39" in info.hint and next(iter(info.offers.values())).name == "think to the end"
     record = json.loads(json.dumps(services.think("bare", a_maze(), ""), allow_nan=False))
     assert record["ticks"] == info.iterations == len(record["routes"]) and record["energy"] is None
     assert record["input"]["channels"] == 3 and record["input"]["width"] == 39

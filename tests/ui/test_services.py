@@ -137,7 +137,7 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_think(tmp_path
 
 def test_info_offers_the_checkpoints_own_rule_first(services):
     info = services.info("parity-16")
-    name, offer = next(iter(info.offers.items()))
-    assert (name, offer.rule) == ("energy is low", "energy<-0.05")
+    rule, offer = next(iter(info.offers.items()))
+    assert (offer.name, rule) == ("energy is low", "energy<-0.05")
     assert offer.says == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."
-    assert all(parse(offer.rule) and offer.says for offer in info.offers.values())
+    assert all(parse(rule) and offer.says for rule, offer in info.offers.items())

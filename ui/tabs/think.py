@@ -190,7 +190,7 @@ def asked(question, *given):
 
 def list_policies(info: CheckpointInfo) -> list[tuple[str, str]]:
     """Names for people and rules as text."""
-    return [*((name, offer.rule) for name, offer in info.offers.items()), (OWN_RULE, OWN)]
+    return [*((offer.name, rule) for rule, offer in info.offers.items()), (OWN_RULE, OWN)]
 
 
 def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
@@ -200,15 +200,15 @@ def policies_anew(info: CheckpointInfo) -> gr.Dropdown:
 
 def take(info: CheckpointInfo, value: Any) -> gr.Dropdown:
     """The rule that was picked in the Halting view, under its own name if it is on offer."""
-    rule = value.get("picked") if isinstance(value, dict) else None
-    offered = any(offer.rule == rule for offer in info.offers.values())
-    return gr.Dropdown(value=rule if offered else OWN, info=says_of(info, rule))
+    rule = str(value.get("picked", "")) if isinstance(value, dict) else ""
+    return gr.Dropdown(value=rule if rule in info.offers else OWN, info=says_of(info, rule))
 
 
 def says_of(info: CheckpointInfo, rule: Any) -> str:
-    return next((offer.says for offer in info.offers.values() if offer.rule == rule), OWN_RULE_SAYS)
+    offer = info.offers.get(str(rule))
+    return offer.says if offer else OWN_RULE_SAYS
 
 
 def first_of(info: CheckpointInfo) -> str:
     """The rule that is used where none is picked."""
-    return next(iter(info.offers.values())).rule
+    return next(iter(info.offers))
