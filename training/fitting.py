@@ -94,16 +94,13 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
     count = len(felt.seen)
     if count < 2:
         raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
-    scaling = Scaling.of(felt.seen)
-    scaling.out_of(head)
-    folds = Folds(head, min(FOLDS, count, head[0].out_features), scaling)
+    folds = Folds(head, min(FOLDS, count, head[0].out_features), Scaling.of(felt.seen))
     # n samples without a mistake say no more than this of one's chance
     lesson = Lesson(felt, in_parts(count, folds.count), kind, replace(meaning, doubt=1 / (count + 2)))
     best, before, after = learned(folds, lesson, steps, seed)
     if kind in IS_A_LOGIT:
         best.turn(*lesson.into_logits(best))
     head.load_state_dict(best.joined())
-    scaling.into(head)
     right = felt.right[felt.counts].float().mean().item()
     return {"n": count, "right": right, "loss_before": before, "loss_after": after}
 
@@ -175,23 +172,22 @@ class Folds(nn.Module):
     """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean.
 
     Args:
-        head: for scaled inputs.
+        head: to begin with; it stays as it is.
         count: folds; at most the hidden units.
-        scaling: of the inputs.
+        scaling: of the inputs; what learns are weights for scaled ones.
     """
 
     def __init__(self, head: nn.Sequential, count: int, scaling: "Scaling"):
         super().__init__()
         self.count, self.scaling, enter, leave = count, scaling, head[0], head[2]
-        self.enter = copy.deepcopy(enter)
+        self.enter = scaling.out_of(copy.deepcopy(enter))
         self.leave = nn.Parameter(leave.weight.detach()[0] * count)
         self.bias = nn.Parameter(leave.bias.detach().repeat(count))
         whose = torch.arange(enter.out_features) * count // enter.out_features
         self.register_buffer("units", F.one_hot(whose, count).float())
 
     def forward(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
-        weight = self.enter.weight / self.scaling.spread  # far smaller than what is seen
-        hidden = F.silu(F.linear(seen, weight, self.enter.bias - weight @ self.scaling.mean))
+        hidden = F.silu(F.linear(seen, *self.scaling.into(self.enter)))  # weights are far smaller than what is seen
         return (hidden @ (self.leave.unsqueeze(1) * self.units) + self.bias).movedim(-1, 0)
 
     @torch.no_grad()
@@ -208,14 +204,15 @@ class Folds(nn.Module):
         self.bias.mul_(scale).add_(shift)
 
     def joined(self) -> dict[str, Tensor]:
-        """The weights of the one head, for scaled inputs, whose energy is the mean of all."""
+        """The weights of the one head whose energy is the mean of all."""
+        weight, bias = self.scaling.into(self.enter)
         leave = {"2.weight": self.leave.unsqueeze(0) / self.count, "2.bias": self.bias.mean().unsqueeze(0)}
-        return {"0.weight": self.enter.weight, "0.bias": self.enter.bias, **leave}
+        return {"0.weight": weight, "0.bias": bias, **leave}
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is taken off inputs and what they are divided by, so that all vary alike; a head can take it in."""
+    """What is taken off inputs and what they are divided by, so that all vary alike; a layer can take it in."""
 
     mean: Float[Tensor, " F"]
     spread: Float[Tensor, " F"]
@@ -229,16 +226,17 @@ class Scaling:
         spread = (squares / count).sqrt().float()
         return cls(mean.float(), torch.where(spread > 1e-6, spread, 1.0))
 
-    @torch.no_grad()
-    def into(self, head: nn.Sequential) -> None:
-        """From a head for scaled inputs to the same for inputs as they are."""
-        head[0].weight.div_(self.spread)
-        head[0].bias.sub_(head[0].weight @ self.mean)
+    def into(self, layer: nn.Linear) -> tuple[Float[Tensor, "H F"], Float[Tensor, " H"]]:
+        """Weight and bias of a layer for scaled inputs that does the same to inputs as they are."""
+        weight = layer.weight / self.spread
+        return weight, layer.bias - weight @ self.mean
 
     @torch.no_grad()
-    def out_of(self, head: nn.Sequential) -> None:
-        head[0].bias.add_(head[0].weight @ self.mean)
-        head[0].weight.mul_(self.spread)
+    def out_of(self, layer: nn.Linear) -> nn.Linear:
+        """The layer itself, from one for inputs as they are to one that does the same to scaled inputs."""
+        layer.bias.add_(layer.weight @ self.mean)
+        layer.weight.mul_(self.spread)
+        return layer
 
 
 def platt(

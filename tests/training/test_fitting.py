@@ -33,7 +33,7 @@ TINY = {
     "prediction_reshaper": [4, 2],
 }  # fmt: skip
 GENERATOR = torch.Generator().manual_seed(0)
-AS_IT_IS = Scaling(torch.zeros(3), torch.ones(3))
+SCALING = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))
 
 
 def moving(count: int = 400) -> Felt:
@@ -51,7 +51,9 @@ def test_a_fitted_head_takes_its_inputs_as_they_are_however_large_they_are():
         torch.manual_seed(0)
         head, other = make_energy_head(2, 16), replace(felt, seen=felt.seen * scale + shift)
         spread, mean = torch.std_mean(other.seen, (0, 1))
-        Scaling(mean, spread).into(head)  # both begin with the same head of what is standardised
+        with torch.no_grad():  # both begin with the same head of what is standardised
+            head[0].weight.div_(spread)
+            head[0].bias.sub_(head[0].weight @ mean)
         fit_head(head, other, "calibrated", Meaning(), 150, seed=0)
         energies.append(other.energies(head, slice(None)).detach())
     assert_close(*energies, rtol=2e-3, atol=2e-3)
@@ -75,24 +77,16 @@ def test_fitting_ends_when_nothing_gets_better_and_every_fold_keeps_its_best(mon
 @pytest.mark.parametrize(("hidden", "count"), [(8, 4), (7, 3), (2, 2), (1, 1)])
 def test_a_head_is_the_mean_of_its_folds_and_they_are_joined_again(hidden, count):
     head, x = make_energy_head(3, hidden), torch.randn(5, 4, 3)
-    folds = Folds(head, count, AS_IT_IS)
+    folds = Folds(head, count, SCALING)
     assert folds(x).shape == (count, 5, 4) and folds.units.sum(0).min() >= 1
-    assert_close(folds(x).mean(0), head(x).squeeze(-1))
+    assert_close(folds(x).mean(0), head(x).squeeze(-1), rtol=1e-4, atol=1e-4)
     folds.turn(torch.rand(count), torch.randn(count))
     head.load_state_dict(folds.joined())
-    assert_close(folds(x).mean(0), head(x).squeeze(-1))
-
-
-def test_folds_scale_what_they_see():
-    scaling, x = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0])), torch.randn(5, 4, 3)
-    head = make_energy_head(3, 8)
-    assert_close(
-        Folds(head, 4, scaling)(x), Folds(head, 4, AS_IT_IS)((x - scaling.mean) / scaling.spread), rtol=1e-4, atol=1e-4
-    )
+    assert_close(folds(x).mean(0), head(x).squeeze(-1), rtol=1e-4, atol=1e-4)
 
 
 def test_one_fold_becomes_another_and_the_rest_stay_as_they_are():
-    x, mine, others = torch.randn(2, 3, 3), *(Folds(make_energy_head(3, 8), 4, AS_IT_IS) for _ in range(2))
+    x, mine, others = torch.randn(2, 3, 3), *(Folds(make_energy_head(3, 8), 4, SCALING) for _ in range(2))
     before = mine(x).detach()
     mine.take(others, torch.tensor([False, True, False, True]))
     assert_close(mine(x)[1::2], others(x)[1::2])
@@ -136,14 +130,12 @@ def test_samples_to_fit_on_are_in_random_order_and_always_the_same():
     assert {*map(tuple, inputs.flatten(1).tolist())} == {*map(tuple, drawn.flatten(1).tolist())}
 
 
-def test_scaling_goes_into_a_head_and_out_of_it_again():
+def test_a_layer_for_scaled_inputs_does_the_same_to_them_as_one_for_inputs_as_they_are():
     head, x = make_energy_head(3, 5), torch.randn(4, 3)
-    scaling = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))
-    before = head((x - scaling.mean) / scaling.spread)
-    scaling.into(head)
-    assert_close(head(x), before, rtol=1e-4, atol=1e-4)
-    scaling.out_of(head)
-    assert_close(head((x - scaling.mean) / scaling.spread), before, rtol=1e-4, atol=1e-4)
+    before = head[0](x).detach()
+    layer = SCALING.out_of(head[0])
+    assert_close(layer((x - SCALING.mean) / SCALING.spread), before, rtol=1e-4, atol=1e-4)
+    assert_close(torch.nn.functional.linear(x, *SCALING.into(layer)), before, rtol=1e-4, atol=1e-4)
 
 
 def test_means_and_spreads_are_found_exactly_in_half_precision():
