@@ -229,12 +229,14 @@ class FFConfig(ThinkerConfig):
         return self.d_model
 
     def published(self) -> dict[str, Any]:
-        """The published constructor arguments; ours only where they say something."""
+        """The published constructor arguments; ours only where they say something, and all of a head's."""
         fields = type(self).model_fields
         return {
             name: value
             for name, value in super().published().items()
-            if name in ("dropout", "backbone_type") or getattr(self, name) != fields[name].default
+            if name in ("dropout", "backbone_type")
+            or name.startswith("energy_")
+            or getattr(self, name) != fields[name].default
         }
 
 

@@ -128,6 +128,8 @@ def test_the_published_forms_hold_the_published_keys():
     assert LSTMConfig.read(lstm).published() == lstm and FFConfig.read(feed).published() == feed
     more = feed | {"prediction_reshaper": [3, 2], "energy_head_enabled": True, "energy_hidden_dim": 9}
     assert FFConfig.read(more).published() == more
+    del more["energy_hidden_dim"]
+    assert FFConfig.read(more).published() == more | {"energy_hidden_dim": 64}, "no file relies on a default of a head"
 
 
 @pytest.mark.parametrize(
