@@ -109,6 +109,7 @@ class FrontiersNote(Loose):
 
     split: str = Field("calibration", max_length=100)
     n: int = Field(ge=0)
+    iterations: int | None = Field(None, ge=1)  # ticks of the longest of these thoughts
     rules: dict[str, Annotated[list[Corner], Field(max_length=2_000)]] = Field({}, max_length=20)
 
 

@@ -162,7 +162,8 @@ def halting_note(
     if not spoken:
         seen = curves_of(machine, task.reading, split_batches(task, VALIDATION, MOST_SAMPLES))
         policies |= promises_of(seen, fresh)
-    frontiers = {"split": CALIBRATION, "n": len(fresh.right), "rules": frontiers_for(history, fresh.right, spoken)}
+    curves = frontiers_for(history, fresh.right, spoken)
+    frontiers = {"split": CALIBRATION, "n": len(fresh.right), "iterations": fresh.right.size(1), "rules": curves}
     energy = {}
     if kind != "none":
         played = replay(parse(policies[default]["policy"]), history, fresh.right)

@@ -40,7 +40,7 @@ def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
     note = HaltingNote.model_validate(halting)
     spoken = "said" in note.policies
     end, tick = (f"ticks={iterations}", "the last one") if spoken else (NEVER, "the one it was most certain of")
-    to_the_end = Offer(TO_THE_END, f"All {iterations} ticks; {tick} answers.")
+    to_the_end = Offer(TO_THE_END, f"All of its ticks; {tick} answers.")
     # where nothing was measured, nothing is known of when it is safe to stop
     found = {} if note.policies else {end: to_the_end}
     labels = labels_of(note)
@@ -84,7 +84,7 @@ def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: i
         return {"problem": "This checkpoint does not say what other thresholds would give. To work it out: "
                 "python -m training fit-energy CHECKPOINT"}  # fmt: skip
     return {
-        "iterations": iterations, "split": note.frontiers.split, "n": note.frontiers.n,
+        "iterations": note.frontiers.iterations or iterations, "split": note.frontiers.split, "n": note.frontiers.n,
         "curves": curves_of(note.frontiers), "rules": rules_of(note, held_out),
         "held_out": {"split": held_out.split, "n": held_out.n} if held_out else None,
         "reliability": held_out.reliability.model_dump() if held_out and held_out.reliability else None,

@@ -43,6 +43,7 @@ def test_training_ends_in_a_whole_checkpoint(run):
     assert checkpoint.task["task"] == "parity"
     assert checkpoint.halting["energy"]["kind"] == "wait"
     assert checkpoint.halting["energy"]["fitted_on"]["split"] == "validation"
+    assert checkpoint.halting["frontiers"]["iterations"] == checkpoint.machine.config.iterations
     assert all(parse(rule["policy"]) and rule["n"] > 0 for rule in checkpoint.halting["policies"].values())
     assert checkpoint.metrics["evaluations"][0]["split"] == "test"
     assert checkpoint.metrics["training"]["seed"] == 4 and checkpoint.metrics["training"]["steps"] == 6

@@ -100,6 +100,9 @@ def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
     assert found["rules"][0]["held_out"] is None and found["held_out"] == {"split": "test", "n": 800}
     assert found["reliability"]["bins"] == [[0.6, 0.5, 10], [0.99, 0.98, 790]]
     assert "fit-energy" in halting_view({}, METRICS, 6)["problem"]
+    assert found["iterations"] == 6
+    longer = HALTING | {"frontiers": HALTING["frontiers"] | {"iterations": 9}}
+    assert halting_view(longer, METRICS, 2_000)["iterations"] == 9, "of thoughts that are as long as what is shown"
     bare = halting_view(HALTING, {}, 6)
     assert bare["reliability"] is None and bare["held_out"] is None
 
