@@ -23,7 +23,7 @@ from benchmarks.halting.rules import (
     by_energy,
     by_threshold,
     by_time_to_settle,
-    fit,
+    fitted,
     hopes,
     mean,
     with_energy,
@@ -59,8 +59,12 @@ def compare(trunk: Trunk) -> dict[str, Any]:
     curves = splits.test.curves
     ruler = Ruler(curves.right, curves.difficulty)
     felt = splits.validation.felt
-    heads = {kind: [fit(kind, seed, felt) for seed in range(HEAD_SEEDS.get(kind, 1))] for kind in KINDS}
-    families = dict(by_answer(splits.test)) | dict(learned(heads, splits))
+    heads = {kind: [fitted(trunk, kind, kind, seed, felt) for seed in range(HEAD_SEEDS.get(kind, 1))] for kind in KINDS}
+    hope, fork = (
+        fitted(trunk, "hope", "calibrated", 0, hopes(felt)),
+        fitted(trunk, "fork", "contrastive", 0, felt, FORK),
+    )
+    families = dict(by_answer(splits.test)) | dict(learned(heads, hope, splits.test))
     shipped = heads[SHIPPED][0]
     families["by chance"] = at_random(families[f"energy: {SHIPPED}, head 0"], curves.right)
     areas = tuple(families[name].frontier(ruler.budget).area for name in ("fixed", "oracle"))
@@ -79,7 +83,7 @@ def compare(trunk: Trunk) -> dict[str, Any]:
         "best_fixed": {"tick": int(by_tick.argmax()) + 1, "accuracy": by_tick.max().item(), "last": by_tick[-1].item()},
         "read_out": read_outs(shipped, splits.test),
         "rules": averaged(rules),
-        "fork": as_the_fork_wrote_it(fit("contrastive", 0, felt, FORK), splits.test),
+        "fork": as_the_fork_wrote_it(fork, splits.test),
         "deployed": deployed(shipped, splits), "promise": kept(shipped, splits),
         "time": time_saved(trunk, shipped, level_for(ruler.target, families[f"energy: {SHIPPED}, head 0"])),
         "draws": averaged(resampled(families, curves.right, trunk.seed)),
@@ -96,13 +100,12 @@ def name_of(head: Head) -> str:
     return f"energy: {head.kind}, head {head.seed}"
 
 
-def learned(heads: dict[str, list[Head]], splits: Splits) -> Iterator[tuple[str, Family]]:
+def learned(heads: dict[str, list[Head]], hope: Head, test: Thoughts) -> Iterator[tuple[str, Family]]:
     """The rules of all heads."""
     for head in (head for each in heads.values() for head in each):
-        yield name_of(head), by_energy(head, splits.test)
-    yield "time to settle", by_time_to_settle(heads["hazard"][0], splits.test)
-    hope = fit(SHIPPED, 0, hopes(splits.validation.felt))
-    yield "giving up", with_giving_up(heads[SHIPPED][0], hope, splits.test)
+        yield name_of(head), by_energy(head, test)
+    yield "time to settle", by_time_to_settle(heads["hazard"][0], test)
+    yield "giving up", with_giving_up(heads["calibrated"][0], hope, test)
 
 
 def scores(heads: dict[str, list[Head]], test: Thoughts) -> Iterator[tuple[str, Float[Tensor, "n T"]]]:

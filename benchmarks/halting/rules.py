@@ -9,9 +9,10 @@ from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.halting.trunks import FINISH, Thoughts
+from benchmarks.halting.trunks import FINISH, Thoughts, Trunk, write
 from ctm.config import ENERGY_HEAD
 from ctm.readout import make_energy_head
 from inference.calibration import ready, replay
@@ -43,10 +44,15 @@ class Head:
         return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.seen)).split(512)])
 
 
-def fit(kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
+def fitted(trunk: Trunk, what: str, kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
+    """A head of the trunk, fitted or read from the file that keeps it."""
+    path = trunk.kept(f"{what}-{seed}")
     torch.manual_seed(seed)
     net = make_energy_head(felt.seen.size(2), ENERGY_HEAD["energy_hidden_dim"])
-    fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
+    if not path.is_file():
+        fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
+        write(path, net.state_dict())
+    net.load_state_dict(load_file(path))
     return Head(kind, seed, net)
 
 
@@ -93,7 +99,8 @@ def by_time_to_settle(head: Head, thoughts: Thoughts) -> Family:
 
 
 def with_giving_up(head: Head, hope: Head, thoughts: Thoughts) -> Family:
-    """Stop when it is right, or when there is little hope that a later tick is more right: two energies, two levels."""
+    """Stop when it is right, or when there is little hope that a later tick is more right: two energies, two levels. Both are
+    logits: of being wrong now, and of being wrong now and at all later ticks."""
     history, right = with_energy(thoughts, head), thoughts.curves.right
     now, later = (torch.sigmoid(-each.energies(thoughts.felt)) for each in (head, hope))
     counts = thoughts.curves.counts

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ctm import Thinker
 from ctm.checkpoint import load
@@ -47,6 +48,10 @@ class Trunk:
     def command(self) -> str:
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))["training"]["command"]
 
+    def kept(self, what: str) -> Path:
+        """The file that keeps something of this trunk."""
+        return KEPT / f"{self.digest}-{what}-v{VERSION}.safetensors"
+
     def opened(self) -> tuple[Thinker, Task]:
         """The machine, with a new energy head, and its task."""
         checkpoint = load(self.folder)
@@ -81,7 +86,7 @@ def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
 
 def thoughts(trunk: Trunk, split: str) -> Thoughts:
     """What the trunk thinks about a split, from the file that keeps it."""
-    path = KEPT / f"{trunk.digest}-{split}-v{VERSION}.safetensors"
+    path = trunk.kept(split)
     if not path.is_file():
         machine, task = trunk.opened()
         fits = split == VALIDATION
@@ -95,10 +100,13 @@ def keep(found: Thoughts, path: Path) -> None:
     parts = {f"{part}.{field.name}": getattr(getattr(found, part), field.name) for part, field in named()}
     signals = parts.pop("curves.signals")
     whole = parts | {f"signal.{name}": values for name, values in signals.items()}
+    write(path, {name: value.contiguous() for name, value in whole.items() if value is not None})
+
+
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.contiguous() for name, value in whole.items() if value is not None}, path.with_suffix(".part")
-    )
+    save_file(tensors, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
