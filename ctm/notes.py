@@ -88,7 +88,7 @@ class Chance(Loose):
 
 
 class EnergyNote(Loose):
-    kind: str = Field("calibrated", max_length=100)
+    kind: str = Field("", max_length=100)
     margin: float = Field(1.0, gt=0)
     chance: Chance | None = None
 

@@ -109,7 +109,8 @@ def levels_of(make: Callable[[float], Scored], seen: History) -> list[float]:
     """Levels of a rule to try, the first of which nothing passes."""
     rule = make(0.0)
     scores = ready(rule, seen)
-    return [rule.never, *quantiles(rule.sign * scores[scores.isfinite()], 400)]
+    told = scores[scores.isfinite()]
+    return [rule.never, *(quantiles(rule.sign * told, 400) if len(told) else ())]
 
 
 def choose_threshold(
@@ -147,26 +148,24 @@ def thresholds_for(
         was chosen
     """
     by_tick = right.float().mean(0)
-    levels = [i / 200 for i in range(100, 200)] + [0.997, 0.998, 0.999, 0.9995, 0.9999]
     chosen: dict[str, tuple[Policy, float, float]] = {}
-    spans: dict[str, tuple[Callable[[float], Scored], list[float]]] = {}
+    rules: dict[str, Callable[[float], Scored]] = {}
     if spoken:
         played = replay(Said(spoken), history, right)
         chosen["said"] = Said(spoken), played.accuracy, played.mean_ticks
     else:
-        spans["certainty"] = (CertaintyAbove, levels)
+        rules["certainty"] = CertaintyAbove
     if history.certainty.size(2) > 1:
-        spans["certainty of the least certain position"] = (lambda level: CertaintyAbove(level, "min"), levels)
+        rules["certainty of the least certain position"] = lambda level: CertaintyAbove(level, "min")
     if history.energy is not None:
-        counts = may_answer(history.listening, history.certainty.size(1))
-        spans["energy"] = (EnergyBelow, quantiles(history.energy if counts is None else history.energy[counts]))
-    for name, (make, candidates) in spans.items():
-        chosen[name] = choose_threshold(make, candidates, history, right, tolerance)
+        rules["energy"] = EnergyBelow
+    for name, make in rules.items():
+        chosen[name] = choose_threshold(make, levels_of(make, history), history, right, tolerance)
     return {
         name: {
             "policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(right),
             "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": by_tick.max().item(),
-            **({"tolerance": tolerance} if name in spans else {}),
+            **({"tolerance": tolerance} if name in rules else {}),
         }
         for name, (policy, accuracy, ticks) in chosen.items()
     }  # fmt: skip

@@ -75,8 +75,8 @@ class Engine:
         policy: when to stop.
         min_ticks: no thought ends earlier.
         max_ticks: every thought ends here; the ticks that the input takes, mostly the config's `iterations`, when not given.
-        fallback: which visited tick answers when the budget runs out; "best" is the most certain one, but the last one for
-            answers that are said over the ticks.
+        fallback: which visited tick answers when the budget runs out; "best" is the most certain one. Of an answer that is said
+            over the ticks it must be the last one, as it is without asking under rules such as `said=10`.
         seats: most rows that think at once; an input may have more.
     """
 

@@ -145,10 +145,12 @@ def fixed(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None = None
     return Family(ticks, right.gather(1, ticks.T - 1).T)
 
 
-def at_random(family: Family, right: Bool[Tensor, "n T"]) -> Family:
-    """The same ticks dealt out to the samples by chance: whether it matters *which* thoughts end early."""
+def at_random(family: Family, best_tick: Int[Tensor, " n"], right: Bool[Tensor, "n T"]) -> Family:
+    """The same ticks dealt out to the samples by chance: whether it matters *which* thoughts end early. Who is dealt all ticks
+    answers with the best one, as under the rule."""
     ends = torch.nn.functional.one_hot(family.ticks - 1, right.size(1)).double().mean(1)  # (k, T)
-    return Family(family.ticks, ends @ right.T.double())
+    at_the_end = right.gather(1, best_tick.unsqueeze(1) - 1)
+    return Family(family.ticks, ends @ torch.cat((right[:, :-1], at_the_end), 1).T.double())
 
 
 def oracle(right: Bool[Tensor, "n T"], listening: Int[Tensor, " n"] | None = None) -> Family:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from inference.calibration import ends_of, ready, replay, sweep
 from inference.history import History
+from inference.parsing import LONGEST
 from inference.policies import ByClass, Policy, Scored
 
 Method = Literal["ltt", "crc"]
@@ -73,7 +74,8 @@ def boldest(lost: Bool[Tensor, "k n"], promise: Promise) -> int | None:
     """The boldest level that keeps a promise, or None.
 
     Levels are tried from the safest; the first that fails ends the search. That is what makes learn then test right without
-    a price for trying many (its fixed sequence), and conformal risk control right for a risk that is not monotone.
+    a price for trying many (its fixed sequence). Conformal risk control takes it that bolder levels lose more; where some do
+    not, ending at the first that fails is the cautious choice, and its average holds but approximately.
 
     Args:
         lost: which calibration samples each level loses, the safest level first.
@@ -131,7 +133,7 @@ def promised_by_class(
         shares: of each class among the answers, known without these samples.
 
     Raises:
-        ValueError: an answer has several positions, or the samples are too few for every class.
+        ValueError: an answer has several positions, the samples are too few for every class, or there are too many classes.
     """
     assert history.choices is not None
     if history.choices.size(2) > 1:
@@ -155,6 +157,11 @@ def promised_by_class(
         chosen = boldest(lost, each) if each else None
         thresholds.append(make(0.0).never if chosen is None else ordered[chosen])
     policy = ByClass(make(0.0), tuple(thresholds))
+    if len(str(policy)) > LONGEST:
+        raise ValueError(
+            f"Levels for {len(shares)} classes make a rule of {len(str(policy)):,} characters; at most {LONGEST} are read: "
+            "leave --per-class away."
+        )
     played = replay(policy, history, right)
     return evidence(policy, played.accuracy, played.mean_ticks, end & ~played.right, promise)
 

@@ -34,6 +34,9 @@ class Noted(Protocol):
     def listening(self) -> Int[Tensor, " n"] | None: ...
 
     @property
+    def spoken(self) -> bool: ...
+
+    @property
     def signals(self) -> dict[str, Float[Tensor, "n T"]]: ...
 
 
@@ -48,12 +51,15 @@ class History:
     listening: Int[Tensor, " A"] | None = None  # ticks before an answer counts; None where all count
     signals: dict[str, Float[Tensor, "A t"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`, those asked for
     answer: Float[Tensor, "A K"] | None = None  # the newest, where a rule asks how much it changes
+    spoken: bool = False  # whether an answer is said over the ticks
 
     @classmethod
     def of(cls, curves: "Noted") -> "History":
         """All ticks of finished thoughts."""
         certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
-        return cls(certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals)
+        return cls(
+            certainty, choices, curves.energy, listening=curves.listening, signals=curves.signals, spoken=curves.spoken
+        )
 
     @property
     def ticks(self) -> Int[Tensor, " A"]:
@@ -65,7 +71,10 @@ class History:
 
     @property
     def best_tick(self) -> Int[Tensor, " A"]:
-        """The tick, from 1, of the highest mean certainty."""
+        """The tick, from 1, that answers where no rule ends the thought: that of the highest mean certainty; of what is said
+        over the ticks the last one, since all of them answer."""
+        if self.spoken:
+            return self.ticks
         score = self.certainty.mean(2)
         counts = may_answer(self.listening, score.size(1))
         return (score if counts is None else score.masked_fill(~counts, -torch.inf)).argmax(1) + 1

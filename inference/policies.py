@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from ctm.readout import begins_to_say
 from ctm.settings import short
-from inference.history import History
+from inference.history import NOT_YET, History
 
 
 class Policy(ABC):
@@ -199,6 +199,7 @@ class ByClass(Scored):
     def score(self, history: History) -> Float[Tensor, "A t"]:
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
         choices = history.choices[:, :, -1]
+        choices = choices.masked_fill(choices == NOT_YET, 0)  # newcomers, who have no score there, either
         if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
             raise ValueError(
                 f"{short(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -53,10 +54,13 @@ class Together:
         machine: in eval mode.
         most: thoughts in a batch; 1 for one after the other.
         limit: seconds that a batch may take.
+        fallback: which tick answers where no rule ends a thought: see `Engine`.
     """
 
-    def __init__(self, machine: Thinker, most: int = MOST, limit: float = LIMIT):
-        self.machine, self.most, self.limit = machine, most, limit
+    def __init__(
+        self, machine: Thinker, most: int = MOST, limit: float = LIMIT, fallback: Literal["best", "last"] = "best"
+    ):
+        self.machine, self.most, self.limit, self.fallback = machine, most, limit, fallback
         self._line: deque[Asked] = deque()
         self._changes, self._busy = threading.Lock(), threading.Lock()
 
@@ -118,6 +122,7 @@ class Together:
             for recorder in recorders:
                 recorder.note(frame)
 
-        verdict = Engine(self.machine, batch[0].policy).run(torch.cat([asked.inputs for asked in batch]), watch)
+        engine = Engine(self.machine, batch[0].policy, fallback=self.fallback)
+        verdict = engine.run(torch.cat([asked.inputs for asked in batch]), watch)
         milliseconds = (time.perf_counter() - started) * 1e3
         return [Thought(verdict.row(row), recorder, milliseconds, len(batch)) for row, recorder in enumerate(recorders)]

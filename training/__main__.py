@@ -224,7 +224,7 @@ def do_publish(args: argparse.Namespace) -> None:
 def do_fit(args: argparse.Namespace) -> None:
     out, (checkpoint, task) = goes_to(args), opened(args)
     known = checkpoint.halting.get("energy", {})
-    kind = args.loss or known.get("kind", LossConfig().energy)
+    kind = args.loss or (known["kind"] if known.get("kind") in get_args(Kind) else LossConfig().energy)
     # one that was fitted before knows the samples that are held back to say when to end
     machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind") or "fitted_on" in known)
     given = {name: told for name in ("margin", "cost") if (told := getattr(args, name)) is not None}

@@ -16,10 +16,10 @@ from ctm import Thinker
 from ctm.readout import certainty_of, signals_of
 from ctm.types import may_answer
 from training.data import digest
-from training.reading import Reading
-from training.tasks.base import TRAIN, Batch, Task, generator_for
+from training.reading import Reading, Spoken
+from training.tasks.base import CALIBRATION, PER_CENT, TRAIN, Batch, Task, generator_for
 
-MOST_SAMPLES = 4_096  # of a held-out split that can be drawn without end
+MOST_SAMPLES = 4_096  # drawn of a held-out split without an end that is as large as the calibration split
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Curves:
     targets: Int[Tensor, "n L"]
     listening: Int[Tensor, " n"] | None = None  # ticks before an answer counts, which is not right there
     signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`
+    spoken: bool = False  # whether an answer is said over the ticks
 
     @property
     def counts(self) -> Bool[Tensor, "n T"]:
@@ -82,6 +83,7 @@ def curves_of(
         torch.cat(targets),
         None if listening[0] is None else torch.cat(listening),
         {name: joined([part[name] for part in noted]) for name in signals},
+        isinstance(reading, Spoken),
     )
 
 
@@ -102,10 +104,15 @@ def joined(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"
 
 
 def split_batches(task: Task, split: str, most: int) -> list[Batch]:
-    """Held-out samples of a split: all of them where they are few, else `most` drawn with a fixed seed, none twice."""
+    """Held-out samples of a split: all of them where they are few, else some drawn with a fixed seed, none twice.
+
+    Of a split that is twice as large as that for calibration, twice as many are drawn as the `most` of that one. Else what is
+    drawn often, and kept once, would be rarer among fewer kept, and no promise made on one split would hold on the other.
+    """
     assert split != TRAIN
     everything = getattr(task, "all_of", None)
-    whole = everything(split) if everything else task.draw(split, most, generator_for("evaluation", split))
+    draws = most * PER_CENT.get(split, PER_CENT[CALIBRATION]) // PER_CENT[CALIBRATION]
+    whole = everything(split) if everything else task.draw(split, draws, generator_for("evaluation", split))
     return in_batches(without_repeats(whole))
 
 

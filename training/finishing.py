@@ -110,8 +110,7 @@ def measured_rule(policy: Policy, curves: Curves) -> dict[str, float]:
     """What a rule does to samples that did not choose it, and the share of answers that it loses by stopping early."""
     history = History.of(curves)
     played = replay(policy, history, curves.right)
-    end = curves.right[:, -1] if policy.says else to_the_end(history, curves.right)
-    lost = end & ~played.right
+    lost = to_the_end(history, curves.right) & ~played.right
     return {"accuracy": played.accuracy, "mean_ticks": played.mean_ticks, "lost": lost.float().mean().item()}
 
 
@@ -219,8 +218,8 @@ def default_policy(halting: dict[str, Any]) -> Policy:
 
 def tolerance_of(halting: dict[str, Any]) -> float:
     """What thresholds of a checkpoint may cost in accuracy; the usual where it does not say."""
-    said = (rule["tolerance"] for rule in halting.get("policies", {}).values() if "tolerance" in rule)
-    return next(said, FinishConfig().tolerance)
+    said = (rule.get("tolerance") for rule in halting.get("policies", {}).values())
+    return next((value for value in said if value is not None), FinishConfig().tolerance)
 
 
 def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, Any]:

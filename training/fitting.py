@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -287,6 +287,11 @@ def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
         room -= len(felt) * felt[0].numel()
         if room <= 0:
             break
-    # What a thought lacks of the longest one does not count.
-    padded = [pad_sequence(parts, True) if parts else None for parts in (seen, rights, counts, losses)]
-    return Felt(*padded)
+    ticks = max(map(len, seen))
+    whole = [as_long_as(ticks, parts) if parts else None for parts in (seen, rights, losses)]
+    return Felt(whole[0], whole[1], pad_sequence(counts, True), whole[2])
+
+
+def as_long_as(ticks: int, parts: list[Shaped[Tensor, "_ *F"]]) -> Shaped[Tensor, "n T *F"]:
+    """What was noted at every tick of several thoughts. The last tick of a shorter one is repeated; it does not count."""
+    return torch.stack([part[torch.arange(ticks).clamp(max=len(part) - 1)] for part in parts])

@@ -35,10 +35,15 @@ class Offer:
     says: str  # what is known of it
 
 
-def offers_of(halting: dict[str, Any], iterations: int) -> dict[str, Offer]:
-    """Rules a person can pick, as text, with their names; the default first. One that has two goes by the first."""
+def offers_of(halting: dict[str, Any], iterations: int, spoken: bool) -> dict[str, Offer]:
+    """Rules a person can pick, as text, with their names; the default first. One that has two goes by the first.
+
+    Args:
+        halting: what a checkpoint says.
+        iterations: ticks of a thought.
+        spoken: whether an answer is said over the ticks.
+    """
     note = HaltingNote.model_validate(halting)
-    spoken = "said" in note.policies
     end, tick = (f"ticks={iterations}", "the last one") if spoken else (NEVER, "the one it was most certain of")
     to_the_end = Offer(TO_THE_END, f"All of its ticks; {tick} answers.")
     # where nothing was measured, nothing is known of when it is safe to stop

@@ -86,7 +86,7 @@ class Services:
         iterations = most_ticks(told["config"])
         return CheckpointInfo(
             name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, pad=task.pad,
-            hint=task.hint, examples=task.examples(), offers=offers_of(told["halting"], iterations),
+            hint=task.hint, examples=task.examples(), offers=offers_of(told["halting"], iterations, bool(task.shape().spoken)),
             iterations=iterations, summary=summary_of(told["metrics"]),
         )  # fmt: skip
 
@@ -211,7 +211,8 @@ class Services:
         if ticks * config.out_dims > LARGEST_THOUGHT:
             raise ValueError(f"Its thoughts are too large to be shown: {ticks:,} ticks of {config.out_dims:,} numbers.")
         task = task_for(checkpoint.task, config.published(), purpose)
-        return Loaded(checkpoint, task, stamp, Together(checkpoint.machine, self.most))
+        fallback = "last" if task.shape().spoken else "best"
+        return Loaded(checkpoint, task, stamp, Together(checkpoint.machine, self.most, fallback=fallback))
 
     def _held(self, key: str) -> Loaded | None:
         with self._lock:
@@ -286,7 +287,7 @@ class Services:
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
         read = task.read(given)
         if not (policy and policy.strip()):
-            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations)))
+            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations, bool(task.shape().spoken))))
         rule = parse(policy)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)

@@ -66,7 +66,9 @@ def compare(trunk: Trunk) -> dict[str, Any]:
     )
     families = dict(by_answer(splits.test)) | dict(learned(heads, hope, splits.test))
     shipped = heads[SHIPPED][0]
-    families["by chance"] = at_random(families[f"energy: {SHIPPED}, head 0"], curves.right)
+    families["by chance"] = at_random(
+        families[f"energy: {SHIPPED}, head 0"], History.of(curves).best_tick, curves.right
+    )
     areas = tuple(families[name].frontier(ruler.budget).area for name in ("fixed", "oracle"))
     rules = {name: ruler.measured(family, areas) for name, family in families.items()}
     for name, score in scores(heads, splits.test):
@@ -86,7 +88,7 @@ def compare(trunk: Trunk) -> dict[str, Any]:
         "fork": as_the_fork_wrote_it(fork, splits.test),
         "deployed": deployed(shipped, splits), "promise": kept(shipped, splits),
         "time": time_saved(trunk, shipped, level_for(ruler.target, families[f"energy: {SHIPPED}, head 0"])),
-        "draws": averaged(resampled(families, curves.right, trunk.seed)),
+        "draws": averaged(resampled(families, curves.right)),
     }  # fmt: skip
 
 
@@ -126,7 +128,10 @@ def averaged(rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def middle(each: list[Any]) -> Any:
-    """The mean of what several heads measured, number by number; lists of corners and bins are those of the first head."""
+    """The mean of what several heads measured, number by number; lists of corners and bins are those of the first head. None
+    where one of them has not measured it."""
+    if any(value is None for value in each):
+        return None
     if isinstance(each[0], dict):
         return {
             key: each[0][key] if key in ("corners", "bins") else middle([figures.get(key) for figures in each])
@@ -134,7 +139,7 @@ def middle(each: list[Any]) -> Any:
         }
     if isinstance(each[0], list):
         return [middle(list(values)) for values in zip(*each, strict=True)]
-    return None if any(value is None for value in each) else statistics.fmean(each)
+    return statistics.fmean(each)
 
 
 def believed(head: Head, splits: Splits) -> dict[str, Any] | None:
@@ -205,11 +210,11 @@ def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
 
 
 def re_split(lost: Bool[Tensor, "k n"], calibration: int) -> dict[str, float]:
-    """Over random splits into new calibration and test samples: mean share lost, and how often more than promised."""
+    """Over random choices of new calibration samples: mean share of all samples lost, and how often more than promised."""
     generator, shares = torch.Generator().manual_seed(0), []
     for _ in range(RE_SPLITS):
         order = torch.randperm(lost.size(1), generator=generator)
         level = boldest(lost[:, order[:calibration]], PROMISE)
-        shares.append(0.0 if level is None else mean(lost[level, order[calibration:]]))
+        shares.append(0.0 if level is None else mean(lost[level]))
     broken = sum(value > PROMISE.risk for value in shares) / RE_SPLITS
     return {"splits": RE_SPLITS, "mean_lost": statistics.fmean(shares), "broken": broken}

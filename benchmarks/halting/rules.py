@@ -61,10 +61,16 @@ def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, Family]]:
     history, right = History.of(thoughts.curves), thoughts.curves.right
     yield "fixed", fixed(right)
     for name, make in by_threshold(history):
-        yield name, of_rule(make, history, right)
+        yield name, or_at_once(of_rule(make, history, right), right)
     yield "patience", of_score(ready(SameAnswer(1), history), history.best_tick, right)
     yield "oracle", oracle(right)
     yield "settled oracle", settled(right)
+
+
+def or_at_once(family: Family, right: Bool[Tensor, "n T"]) -> Family:
+    """The same with a level at which every thought ends at its first tick, where `change` has nothing to compare."""
+    ticks = torch.cat((torch.ones_like(family.ticks[:1]), family.ticks))
+    return Family(ticks, torch.cat((right[:, 0].unsqueeze(0), family.right)))
 
 
 def settled(right: Bool[Tensor, "n T"]) -> Family:

@@ -31,7 +31,7 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def means(trunks: list[dict[str, Any]], rule: str) -> dict[str, float | None]:
     return {
-        figure: mean([trunk["rules"][rule][figure] for trunk in trunks])
+        figure: mean([trunk["rules"][rule].get(figure) for trunk in trunks])
         for figure in FIGURES
         if figure in trunks[0]["rules"][rule]
     }

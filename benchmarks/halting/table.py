@@ -103,12 +103,16 @@ def in_short(figures: dict[str, Any]) -> list[str]:
                 trunk["name"] for trunk in first if saves_time(clocked(trunk, rows))
             ]
             for rows in (256, 2048)
+            if all(clocked(trunk, rows) for trunk in first)
         },
     }  # fmt: skip
     lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < ENOUGH]
     told = [f"{hope}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for hope, names in hoped.items()]
     if lucky:
-        told.append(f"How far an oracle gets that waits until the answer stays right, without luck: {', '.join(lucky)}")
+        told.append(
+            "How far an oracle gets that waits until the answer stays right, so that guesses are not counted as knowledge: "
+            + ", ".join(lucky)
+        )
     return [f"- {line}." for line in told]
 
 
@@ -117,4 +121,4 @@ def way_of(task: dict[str, Any], rule: str) -> float:
 
 
 def saves_time(measured: dict[str, Any]) -> bool:
-    return bool(measured) and measured["time_saved_without_backbone"] >= ENOUGH * measured["ticks_saved"]
+    return measured["time_saved_without_backbone"] >= ENOUGH * measured["ticks_saved"]

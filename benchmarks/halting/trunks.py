@@ -100,7 +100,7 @@ def keep(found: Thoughts, path: Path) -> None:
     parts = {f"{part}.{field.name}": getattr(getattr(found, part), field.name) for part, field in named()}
     signals = parts.pop("curves.signals")
     whole = parts | {f"signal.{name}": values for name, values in signals.items()}
-    write(path, {name: value.contiguous() for name, value in whole.items() if value is not None})
+    write(path, {name: value.contiguous() for name, value in whole.items() if isinstance(value, Tensor)})
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -121,4 +121,7 @@ def read(path: Path) -> Thoughts:
 
 
 def named():
-    return [("felt", field) for field in fields(Felt)] + [("curves", field) for field in fields(Curves)]
+    """Parts of thoughts, and what is kept of them; answers are never spoken here."""
+    return [("felt", field) for field in fields(Felt)] + [
+        ("curves", field) for field in fields(Curves) if field.name != "spoken"
+    ]

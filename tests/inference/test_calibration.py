@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inference.calibration import choose_threshold, quantiles, replay, sweep, thresholds_for
+from inference.calibration import choose_threshold, levels_of, quantiles, replay, sweep, thresholds_for
 from inference.history import History
 from inference.parsing import parse
-from inference.policies import CertaintyAbove, EnergyBelow, FixedTicks, SameAnswer
+from inference.policies import CertaintyAbove, ChangeBelow, EnergyBelow, FixedTicks, SameAnswer
 
 TICKS = 8
 
@@ -46,6 +46,28 @@ def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
     assert all(other.mean_ticks >= ticks for other in others if other.accuracy >= reach - 0.02)
     bolder, _, _ = choose_threshold(EnergyBelow, candidates, history, right, 0.3)
     assert bolder.threshold > policy.threshold
+
+
+def test_no_threshold_of_any_rule_has_fewer_ticks_within_the_tolerance():
+    history, right = thoughts(positions=3)
+    history = replace(history, certainty=history.certainty / 10)  # far below what is usual
+    for name, make in (("certainty", CertaintyAbove), ("energy", EnergyBelow)):
+        found = thresholds_for(history, right, 0.02)[name]
+        for level in make(0.0).sign * torch.linspace(-6, 6, 300) if name == "energy" else torch.linspace(0, 0.1, 300):
+            other = replay(make(level.item()), history, right)
+            assert other.mean_ticks >= found["mean_ticks"] - 0.02 or other.accuracy <= found["accuracy"] + 0.005
+
+
+def test_what_is_said_over_the_ticks_answers_with_the_last_where_nothing_ends_it():
+    history, right = thoughts()
+    spoken = replace(history, spoken=True)
+    assert set(spoken.best_tick.tolist()) == {TICKS} != set(history.best_tick.tolist())
+    assert replay(parse("energy<-1e9"), spoken, right).accuracy == right[:, -1].float().mean()
+
+
+def test_a_rule_that_has_no_score_has_one_level():
+    history = replace(thoughts()[0].until(1), signals={"change": torch.full((400, 1), torch.inf)})
+    assert levels_of(ChangeBelow, history) == [-1e9]
 
 
 @pytest.mark.parametrize("listening", [None, 3])

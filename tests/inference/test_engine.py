@@ -129,9 +129,16 @@ def test_rows_close_up_by_moving_only_those_that_must(seed):
     assert len(moved) == int(halted[: len(order)].sum())
 
 
-@pytest.mark.parametrize("rule", ["said=3", "same=4|converged<0.3x2", "change<0.01", "margin>0.5"])
-def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule):
-    made, x = machine(**ATTENDING).double(), inputs(60, places=5).double()
+ONE_ANSWER = {"prediction_reshaper": [-1]}
+BY_CLASS = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [("said=3", {}), ("same=4|converged<0.3x2", {}), ("change<0.01", {}), ("margin>0.5", {}), (BY_CLASS, ONE_ANSWER)],
+)
+def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule, changes):
+    made, x = machine(**ATTENDING, **changes).double(), inputs(60, places=5).double()
     alone, among = (Engine(made, parse(rule), seats=seats).run(x) for seats in (99, 6))
     assert len(set(alone.ticks.tolist())) > 2, "it matters when they came"
     assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by

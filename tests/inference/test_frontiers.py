@@ -96,7 +96,13 @@ def test_dealing_the_ticks_out_by_chance_gives_the_mean_over_all_ways_to_deal_th
     for _ in range(4_000):
         dealt = family.ticks[0][torch.randperm(4, generator=generator)]
         means.append(RIGHT.gather(1, dealt[:, None] - 1).float().mean())
-    assert at_random(family, RIGHT).accuracy.item() == pytest.approx(torch.stack(means).mean().item(), abs=0.01)
+    last = torch.full((4,), 4)
+    assert at_random(family, last, RIGHT).accuracy.item() == pytest.approx(torch.stack(means).mean().item(), abs=0.01)
+
+
+def test_who_is_dealt_all_ticks_answers_as_under_the_rule():
+    never = Family(torch.full((1, 4), 4), torch.ones(1, 4, dtype=torch.bool))
+    assert at_random(never, torch.tensor([2, 4, 1, 1]), RIGHT).accuracy.item() == 0.75, "not 0.5, as at the last tick"
 
 
 def test_what_may_not_be_answered_is_no_level():

@@ -142,6 +142,8 @@ def test_a_class_of_which_nothing_can_be_shown_never_stops_a_thought():
     assert parse(found["policy"]).thresholds[2] == -1e9
     with pytest.raises(ValueError, match="too few"):
         promised_by_class(EnergyBelow, LEVELS, *thoughts(50, 3), [0.5, 0.25, 0.25], Promise(0.05))
+    with pytest.raises(ValueError, match=r"200 classes make a rule of .* leave --per-class away"):
+        promised_by_class(EnergyBelow, LEVELS, *thoughts(9_000, 3), [1 / 200] * 200, Promise(0.5))
     wide = History(history.certainty.expand(-1, -1, 2), history.choices.expand(-1, -1, 2), history.energy)
     with pytest.raises(ValueError, match="one position"):
         promised_by_class(EnergyBelow, LEVELS, wide, right, [0.5, 0.5], Promise(0.05))

@@ -84,6 +84,18 @@ def test_fit_energy_changes_the_head_and_measures_anew(run, tmp_path, capsys):
     assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card
 
 
+def test_an_energy_of_another_house_is_fitted_anew_as_ours(run, tmp_path, capsys):
+    folder = shutil.copytree(run / "checkpoint", tmp_path / "foreign")
+    halting = json.loads((folder / "halting.json").read_text())
+    halting["energy"] = {"kind": "of their own"}
+    for rule in halting["policies"].values():
+        rule["tolerance"] = None
+    (folder / "halting.json").write_text(json.dumps(halting))
+    main(["fit-energy", str(folder), "--out", str(tmp_path / "fitted"), "--samples", "60", "--steps", "5"])
+    new = load(tmp_path / "fitted").halting
+    assert new["energy"]["kind"] == "wait" and tolerance_of(new) == 0.005
+
+
 def test_a_folder_of_this_machine_is_in_neither_the_command_nor_the_card(tmp_path):
     write_data_set(tmp_path / "files", ["a", "b"], 12, 3, train=60)
     recipe = tmp_path / "pictures.yaml"

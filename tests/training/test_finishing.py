@@ -1,5 +1,7 @@
 """What a finished checkpoint says of its halting: the chance to be right, and rules that keep promises."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,6 +22,15 @@ def thoughts(count: int, seed: int) -> Curves:
     right[:, 3] &= torch.rand(count, generator=generator) < 0.3
     choices, nothing = torch.zeros(count, 1, 4, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     return Curves(right, choices, certainty.unsqueeze(1), energy, nothing, nothing.unsqueeze(1))
+
+
+def test_an_answer_that_is_said_over_the_ticks_is_lost_if_the_whole_of_it_would_have_been_right():
+    seen = replace(thoughts(300, 0), spoken=True)
+    found = measured_rule(parse("ticks=2"), seen)
+    assert found["lost"] == (seen.right[:, 3] & ~seen.right[:, 1]).float().mean().item()
+    assert measured_rule(parse("energy<-1e9"), seen) == {
+        "accuracy": seen.right[:, 3].float().mean().item(), "mean_ticks": 4.0, "lost": 0.0
+    }  # fmt: skip
 
 
 def believed_by(rule: str, seen: Curves, fresh: Curves) -> float:
@@ -50,7 +61,9 @@ def test_energies_that_stand_for_no_chance_are_not_asked():
     curves = thoughts(50, 0)
     played = replay(parse("energy<0"), History.of(curves), curves.right)
     assert believed(curves, played, {"energy": {"kind": "hazard"}}) is None
-    assert believed(curves, played, {})["brier"] <= 1, "a calibrated one is a logit by itself"
+    assert believed(curves, played, {}) is None, "nothing is known of an energy of which nothing is said"
+    note = {"energy": {"kind": "calibrated"}}
+    assert believed(curves, played, note)["brier"] <= 1, "a calibrated one is a logit by itself"
 
 
 def test_promises_are_kept_where_thinking_long_loses_more_than_stopping_early():

@@ -17,6 +17,7 @@ from training.fitting import (
     Folds,
     Lesson,
     Scaling,
+    as_long_as,
     fit_head,
     fitting_batches,
     in_parts,
@@ -136,6 +137,11 @@ def test_a_layer_for_scaled_inputs_does_the_same_to_them_as_one_for_inputs_as_th
     layer = SCALING.out_of(head[0])
     assert_close(layer((x - SCALING.mean) / SCALING.spread), before, rtol=1e-4, atol=1e-4)
     assert_close(torch.nn.functional.linear(x, *SCALING.into(layer)), before, rtol=1e-4, atol=1e-4)
+
+
+def test_the_last_tick_of_a_shorter_thought_stands_for_those_that_it_lacks():
+    long, short = torch.rand(4, 2), torch.rand(2, 2)
+    assert_close(as_long_as(4, [long, short]), torch.stack((long, short[[0, 1, 1, 1]])))
 
 
 def test_means_and_spreads_are_found_exactly_in_half_precision():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.testing import assert_close
 
 from ctm import ContinuousThoughtMachine
 from tests.pictures import write_data_set
@@ -14,7 +15,8 @@ from training.config import RunConfig, read_recipe
 from training.evaluation import split_batches, without_repeats
 from training.losses import is_right
 from training.tasks import make_task, task_kinds
-from training.tasks.base import TRAIN, generator_for, split_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for, split_of
+from training.tasks.parity import PAD
 
 SMALL = {
     "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
@@ -100,6 +102,17 @@ def test_held_out_batches_are_the_same_every_time_and_hold_nothing_twice(task):
         again = torch.cat([batch.inputs for batch in split_batches(task, split, 200)])
         assert torch.equal(once, again)
         assert len({row.tobytes() for row in once.flatten(1).numpy()}) == len(once) > 20
+
+
+def test_what_is_drawn_often_is_as_common_among_test_samples_as_among_those_for_calibration():
+    """Lengths are drawn evenly, and rows of few bits are few, so they are drawn again and again, and kept once."""
+    task, shares = make_task({"kind": "parity", "length": 16}), {}
+    for split in (VALIDATION, CALIBRATION, TEST):
+        lengths = torch.cat([batch.inputs.ne(PAD).sum(1) for batch in split_batches(task, split, 4_096)])
+        shares[split] = (torch.bincount(lengths, minlength=17) / len(lengths))[10:]
+    assert shares[TEST].sum() > 0.95
+    assert_close(shares[TEST], shares[CALIBRATION], rtol=0, atol=0.02)  # where it was 0.05
+    assert_close(shares[VALIDATION], shares[CALIBRATION], rtol=0, atol=0.02)
 
 
 def test_it_has_a_recipe_that_trains_it(task):

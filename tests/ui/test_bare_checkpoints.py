@@ -7,7 +7,7 @@ from PIL import Image
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
-from tests.ui.conftest import SMALL, services_over
+from tests.ui.conftest import SMALL, make_checkpoint, services_over
 from training.tasks import make_task
 from ui.services import Services
 
@@ -29,6 +29,18 @@ def served(folder, config) -> Services:
 
 def a_maze(side: int = 39, route: int = 100) -> np.ndarray:
     return make_task({"kind": "mazes", "side": side, "route": route}).invent(0) / np.float32(255)
+
+
+def test_what_is_said_over_the_ticks_is_whole_without_rules_of_its_own(tmp_path):
+    """Such as a saved step of a run that sorts: there is no tick to be most certain of."""
+    folder = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
+    (folder / "halting.json").unlink()
+    services = services_over(tmp_path)
+    numbers = " ".join(map(str, range(10)))
+    record = services.think("sorting", numbers, "")
+    assert next(iter(services.info("sorting").offers)) == f"ticks={record['iterations']}"
+    assert record["ticks"] == record["answer_tick"] == record["iterations"]
+    assert services.think("sorting", numbers, "certainty>1")["answer_tick"] == record["iterations"]
 
 
 def check_maze(services: Services) -> None:

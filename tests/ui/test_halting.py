@@ -49,7 +49,7 @@ def by_name(offers):
 
 
 def test_rules_are_offered_by_what_they_promise_the_default_first():
-    rules = offers_of(HALTING, 6)
+    rules = offers_of(HALTING, 6, spoken=False)
     offers = by_name(rules)
     assert list(offers) == [
         "energy is low", "certainty is high", "lose at most 1 % of answers", "fastest: lose at most 5 % of answers",
@@ -70,18 +70,19 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
 def test_a_rule_is_offered_once_under_its_first_name():
     rules = HALTING["policies"]
     alike = rules["energy, at most 0.05 lost"] | {"policy": rules["energy, at most 0.01 lost"]["policy"]}
-    offers = by_name(offers_of(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6))
+    offers = by_name(offers_of(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, spoken=False))
     assert "lose at most 1 % of answers" in offers and "fastest: lose at most 5 % of answers" not in offers
 
 
 def test_where_nothing_was_measured_it_thinks_to_the_end():
-    offers = offers_of({}, 9)
+    offers = offers_of({}, 9, spoken=False)
     assert next(iter(offers)) == NEVER and next(iter(by_name(offers))) == TO_THE_END and FORK not in by_name(offers)
-    spoken = offers_of({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9)
+    spoken = offers_of({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, spoken=True)
     assert list(by_name(spoken)) == ["all of it is said", TO_THE_END], (
         "silence is no answer, the most certain tick not all of it"
     )
     assert spoken["ticks=9"].name == TO_THE_END
+    assert next(iter(offers_of({}, 9, spoken=True))) == "ticks=9", "where nothing was measured, too"
 
 
 def test_a_promise_is_told_of_its_own_rule_alone():

@@ -24,6 +24,7 @@ from training.reading import AtEveryTick, Reading, Spoken
 TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
 LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it
 SHARES = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
+PER_CENT = {split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *SHARES))}
 
 
 @dataclass(frozen=True)
