@@ -61,8 +61,13 @@ def load(folder: str | Path) -> Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
-    """Write a checkpoint folder, replacing one that is there."""
+    """Write a checkpoint folder, replacing one that is there.
+
+    Raises:
+        ValueError: something else than a checkpoint is there.
+    """
     folder = Path(folder).resolve()
+    refuse_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(folder)
     draft.mkdir()
@@ -82,6 +87,22 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def refuse_others(folder: Path) -> None:
+    """A place that holds anything but a checkpoint is not written to, since what is there would be lost.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is there and is no folder: name another one for the checkpoint.")
+    known = {CONFIG, INDEX, CARD, *(f"{name}.json" for name in NOTES)}
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if others := sorted(name for name in there if name not in known and not PART.fullmatch(name)):
+        raise ValueError(
+            f"{folder} holds other things than a checkpoint, which would be lost: {some(others)}. Name a new folder."
+        )
 
 
 def load_weights(folder: Path, config: Config) -> Thinker:

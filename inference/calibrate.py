@@ -19,7 +19,7 @@ from inference.history import History
 from inference.parsing import THRESHOLDS
 from inference.policies import SameAnswer, Scored
 from training.evaluation import MOST_SAMPLES, Curves, curves_of, split_batches
-from training.opening import goes_to, opened, takes_checkpoint
+from training.opening import between, goes_to, opened, takes_checkpoint
 from training.tasks import Task
 from training.tasks.base import CALIBRATION, VALIDATION
 
@@ -32,9 +32,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     try:
         out, (checkpoint, task) = goes_to(args), opened(args)
-        save(calibrate(checkpoint, task, args), out)
+        whole, name = calibrate(checkpoint, task, args)
+        save(whole, out)
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
+    rule = whole.halting["policies"][name]
+    print(f"Written to {out}, to be used as --policy '{rule['policy']}'. The default stays what it was.")
+    print(json.dumps({"name": name, **rule}))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,12 +59,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--score", choices=SCORES, default="energy", help="what is compared with the threshold")
     made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
-    made.add_argument("--samples", type=int, default=MOST_SAMPLES, help="to draw, of splits without an end")
+    made.add_argument(
+        "--samples", type=between(1, 1_000_000, int), default=MOST_SAMPLES,
+        help="to draw, of splits without an end (default: %(default)s)",
+    )  # fmt: skip
     return made
 
 
-def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> Checkpoint:
-    """The checkpoint with the promised rule among its policies.
+def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> tuple[Checkpoint, str]:
+    """The checkpoint with the promised rule among its policies, and the name of the rule.
 
     Raises:
         ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
@@ -90,10 +97,8 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> C
     if found is None:
         raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
     named = under_its_name(found, promise, CALIBRATION, args.score, args.per_class)
-    for name, rule in named.items():
-        print(json.dumps({"name": name, **rule, "ticks_to_the_end": fresh.right.size(1)}))
     policies = checkpoint.halting.get("policies", {}) | named
-    return replace(checkpoint, halting={**checkpoint.halting, "policies": policies})
+    return replace(checkpoint, halting={**checkpoint.halting, "policies": policies}), next(iter(named))
 
 
 def candidates(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:

@@ -150,7 +150,13 @@ class Engine:
 
     @torch.inference_mode()
     def run(self, inputs: Tensor, watch: Callable[[Tick], None] | None = None) -> Verdict:
-        """Think about a batch; `watch` sees every tick."""
+        """Think about a batch; `watch` sees every tick.
+
+        Raises:
+            ValueError: there are no rows.
+        """
+        if not len(inputs):
+            raise ValueError("There is nothing to think about: the batch has no rows.")
         said: Said = []
         ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
         answer_tick, halted_by = ticks.clone(), [BUDGET] * len(inputs)

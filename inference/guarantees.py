@@ -24,6 +24,7 @@ from inference.parsing import LONGEST
 from inference.policies import ByClass, Policy, Scored
 
 Method = Literal["ltt", "crc"]
+NEAREST = 1e-6  # that a risk or a confidence may be to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Promise:
 
     def __post_init__(self):
         for name, value in (("risk", self.risk), ("confidence", self.confidence)):
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must lie between 0 and 1: got {value}.")
+            if not NEAREST <= value <= 1 - NEAREST:
+                raise ValueError(f"{name} must lie between 0 and 1, and no nearer than {NEAREST}: got {value}.")
 
     @property
     def samples_needed(self) -> int:
@@ -57,8 +58,8 @@ class Promise:
 
     def __str__(self) -> str:
         if self.method == "crc":
-            return f"at most {self.risk:.3g} lost on average"
-        return f"at most {self.risk:.3g} lost with confidence {self.confidence:.3g}"
+            return f"at most {self.risk:.12g} lost on average"
+        return f"at most {self.risk:.12g} lost with confidence {self.confidence:.12g}"
 
 
 def binomial_tail(most: int, count: int, chance: float) -> float:
@@ -105,7 +106,7 @@ def promised(
     Raises:
         ValueError: the samples are too few for this promise, whatever they say.
     """
-    refuse_few(len(right), promise)
+    refuse_few(len(right), promise, promise.samples_needed)
     played = sweep(make, levels, history, right)
     lost = to_the_end(history, right) & ~played.right
     if (chosen := boldest(lost, promise)) is None:
@@ -144,7 +145,8 @@ def promised_by_class(
         else None
         for share in shares
     ]
-    refuse_few(len(right), min((each for each in apart if each), key=lambda each: each.samples_needed))
+    commonest = min((each for each in apart if each), key=lambda each: each.samples_needed)
+    refuse_few(len(right), promise, commonest.samples_needed, " by class, for the commonest one")
     ordered = safest_first(make, levels)
     ranked = torch.tensor([make(level).level for level in ordered])
     end, score = to_the_end(history, right), ready(make(ordered[0]), history)
@@ -190,11 +192,12 @@ def to_the_end(history: History, right: Bool[Tensor, "n T"]) -> Bool[Tensor, " n
     return right.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
 
 
-def refuse_few(count: int, promise: Promise) -> None:
-    if count < promise.samples_needed:
+def refuse_few(count: int, promise: Promise, needed: int, of_what: str = "") -> None:
+    if count < needed:
+        or_else = " or a lower confidence" if promise.method == "ltt" else ""
         raise ValueError(
-            f"{count:,} calibration samples are too few to promise {promise}, even if not one is lost: it takes "
-            f"{promise.samples_needed:,}. Give more samples, a higher risk or a lower confidence."
+            f"{count:,} calibration samples are too few to promise {promise}{of_what}, even if not one is lost: it takes "
+            f"{needed:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{or_else}."
         )
 
 

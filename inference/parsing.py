@@ -33,7 +33,7 @@ def parse(text: str) -> Policy:
     Raises:
         ValueError: what could not be read, and what can.
     """
-    text = "".join(str(text).split()).lower()
+    text = "".join(str(text).split()).lower().replace("\N{MINUS SIGN}", "-")
     if not text:
         raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
     refuse_long(text)
@@ -60,6 +60,8 @@ def _all_of(text: str, depth: int) -> Policy:
 
 
 def _single(text: str, depth: int) -> Policy:
+    if not text:
+        raise ValueError("In a policy something stands before and after every | and &, and inside brackets.")
     if text.startswith("(") and text.endswith(")"):
         return _any_of(text[1:-1], depth + 1)
     if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER})|\[({LIST})\])", text)) and match[1] in THRESHOLDS:

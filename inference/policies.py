@@ -270,6 +270,19 @@ class SameAnswer(Scored):
         return f"{self.form}{self.ticks}"
 
 
+def refuse_said(policy: Policy, spoken: int | None) -> None:
+    """A rule that waits for what is said suits machines alone that say an answer over the ticks.
+
+    Raises:
+        ValueError: the machine gives its whole answer at every tick.
+    """
+    if policy.says and not spoken:
+        raise ValueError(
+            f"{short(str(policy))} waits for things to be said one after the other, but this machine gives its whole answer at "
+            "every tick: take another rule, such as certainty>0.9."
+        )
+
+
 @dataclass(frozen=True)
 class Said(Policy):
     """Stop when so many labels were said: classes below that number, each counted when it begins.

@@ -23,10 +23,12 @@ from typing import get_args
 
 from ctm import Thinker
 from ctm.checkpoint import load, save
+from ctm.notes import RuleNote
 from ctm.stores import HubStore, Unavailable, folder_of
 from ctm.stores.base import is_whole
 from ctm.thinkers import count_parameters
 from inference.parsing import parse
+from inference.policies import refuse_said
 from training.config import FinishConfig, LossConfig, PublishConfig, read_recipe
 from training.endings import explain
 from training.energies import Kind, Meaning
@@ -35,7 +37,7 @@ from training.evaluation import MOST_SAMPLES, in_batches, split_batches
 from training.finishing import completed, default_policy, finish, halting_note, measure, tolerance_of
 from training.fitting import fit_energy, fitting_batches, with_energy_head
 from training.loop import train
-from training.opening import goes_to, opened, takes_checkpoint
+from training.opening import between, goes_to, opened, takes_checkpoint, writable
 from training.outbox import Outbox
 from training.publishing import COURIER, Publishing, deliver, offer
 from training.runs import RunFolder
@@ -87,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("finish", help="turn the last saved step of a run into a finished checkpoint")
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, help="where the checkpoint goes (default: RUN/checkpoint)")
-    command.set_defaults(run_command=lambda args: finish(RunFolder(args.folder), args.out))
+    command.set_defaults(run_command=lambda args: finish(RunFolder(args.folder), args.out and writable(args.out)))
     command = commands.add_parser("publish", help="send a finished run to the Hub, or go on sending it")
     command.add_argument("folder", type=Path, metavar="RUN")
     command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
@@ -98,12 +100,20 @@ def parser() -> argparse.ArgumentParser:
     )
     takes_checkpoint(command)
     command.add_argument("--loss", choices=get_args(Kind), help="what it is to mean (default: what it means, or wait)")
-    command.add_argument("--margin", type=float, help="contrastive: energy that wrong answers are pushed above")
-    command.add_argument("--cost", type=float, help="value, hindsight: what a tick costs, in right answers")
-    command.add_argument("--samples", type=int, default=FinishConfig().fit_samples)
-    command.add_argument("--steps", type=int, default=FinishConfig().fit_steps)
     command.add_argument(
-        "--tolerance", type=float,
+        "--margin", type=between(1e-6, 1e6), help="contrastive: energy that wrong answers are pushed above"
+    )
+    command.add_argument("--cost", type=between(0, 1), help="value, hindsight: what a tick costs, in right answers")
+    command.add_argument(
+        "--samples", type=between(2, 1_000_000, int), default=FinishConfig().fit_samples,
+        help="validation samples to draw, none twice (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--steps", type=between(1, 1_000_000, int), default=FinishConfig().fit_steps,
+        help="optimiser steps, at most (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--tolerance", type=between(0, 1),
         help="accuracy that a threshold may lose against the most accurate one, on calibration samples "
         "(default: what its own rule may lose)",
     )  # fmt: skip
@@ -239,15 +249,20 @@ def do_fit(args: argparse.Namespace) -> None:
         settings = {"settings": training["settings"] | {"finish": finished}} if "settings" in training else {}
         whole = completed(machine, task, halting, training | settings)
     save(whole, out)
+    rule = RuleNote.model_validate(halting["policies"][halting["default"]])
+    print(f"Fitted on {fitted['n']:,} different samples, written to {out}. Its rule is {rule.policy}: {rule.says()}")
     print(json.dumps(fitted))
 
 
 def do_evaluate(args: argparse.Namespace) -> None:
     out = goes_to(args) if args.save else None
     checkpoint, task = opened(args)
-    policy = parse(args.policy) if args.policy else default_policy(checkpoint.halting)
+    policy = default_policy(checkpoint.halting) if args.policy is None else parse(args.policy)
+    refuse_said(policy, task.shape().spoken)
+    if args.out and not args.save:
+        raise ValueError("--out is for --save, which writes figures and card anew; without it nothing is written.")
     if out:
-        if args.policy or args.data or "training" not in checkpoint.metrics:
+        if args.policy is not None or args.data or "training" not in checkpoint.metrics:
             raise ValueError(
                 "--save measures a checkpoint that was trained here, as it is: give no --policy, no --data."
             )

@@ -88,6 +88,8 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of a machine on held-out samples, halted by a policy; also of the rules that `halting` offers."""
     offered = {name: parse(rule["policy"]) for name, rule in halting.get("policies", {}).items()}
+    if not machine.config.energy_head_enabled:  # whatever is offered, these cannot be followed
+        offered = {name: rule for name, rule in offered.items() if not rule.needs_energy}
     signals = policy.signals.union(*(rule.signals for rule in offered.values()))
     curves = curves_of(machine, task.reading, batches, signals)
     played = replay(policy, History.of(curves), curves.right)

@@ -121,7 +121,9 @@ def learned(folds: "Folds", lesson: "Lesson", steps: int, seed: int) -> tuple["F
         lesson.loss(folds, torch.randint(count, (256,), generator=generator)).backward()
         optimizer.step()
         optimizer.zero_grad()
-        if step % CHECK_EVERY == 0 and (better := (now := lesson.held_back_losses(folds)) < least).any():
+        if (step % CHECK_EVERY == 0 or step == steps) and (
+            better := (now := lesson.held_back_losses(folds)) < least
+        ).any():
             best.take(folds, better)
             least, found_at = torch.where(better, now, least), step
         if step - found_at >= PATIENCE:

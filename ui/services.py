@@ -16,6 +16,7 @@ import torch
 from ctm.checkpoint import Checkpoint, load
 from ctm.config import most_ticks
 from inference import parse
+from inference.policies import refuse_said
 from inference.together import MOST, Together
 from training.tasks import Task
 from ui.halting import Offer, halting_view, offers_of
@@ -289,6 +290,7 @@ class Services:
         if not (policy and policy.strip()):
             policy = next(iter(offers_of(loaded.checkpoint.halting, iterations, bool(task.shape().spoken))))
         rule = parse(policy)
+        refuse_said(rule, task.shape().spoken)
         thought = loaded.together.think(read.inputs, rule)
         return record_of(name, loaded.checkpoint, task, read, rule, thought)
 

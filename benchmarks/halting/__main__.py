@@ -23,6 +23,7 @@ from benchmarks.halting.rules import SHIPPED
 from benchmarks.halting.summary import summarise
 from benchmarks.halting.trunks import KEPT, ROOT, VERSION, Trunk, trunks
 from benchmarks.tick import processor
+from training.opening import between
 
 TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
 
@@ -30,11 +31,18 @@ TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.halting", description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="NAME", help="bundled checkpoints")
-    parser.add_argument("--seeds", type=int, default=3, help="trunks of each, where they were trained (default: 3)")
+    parser.add_argument(
+        "--seeds", type=between(1, 100, int), default=3, help="trunks of each, where they were trained (default: 3)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/halting.json", help="the figures")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/halting.html", help="the frontiers, drawn")
     args = parser.parse_args()
-    found = [measured(trunk) for trunk in trunks(args.tasks, args.seeds)]
+    for path in (args.out, args.page):
+        if not path.absolute().parent.is_dir():
+            raise SystemExit(f"Error: {path.parent} is no folder.")
+    found = [
+        measured(trunk) for trunk in list(trunks(args.tasks, args.seeds))
+    ]  # all are looked up before any is measured
     whole = {
         "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
         "date": datetime.date.today().isoformat(), "torch": torch.__version__,

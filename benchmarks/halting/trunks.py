@@ -71,8 +71,10 @@ def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
     """The bundled machines, and those of other seeds, bundled or trained on this machine; says which are not there."""
     for name in names:
         first = Trunk(name, 0, ROOT / "checkpoints" / name)
-        if not first.folder.is_dir():
-            raise SystemExit(f"Error: there is no bundled checkpoint {name}.")
+        if name not in (known := suited()):
+            raise SystemExit(
+                f"Error: {name} is no bundled checkpoint that may stop early; those are {', '.join(known)}."
+            )
         yield first
         for seed in range(1, seeds):
             other = f"{name}-seed{seed}"
@@ -82,6 +84,16 @@ def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
             else:
                 command = f"{first.command} train.seed={seed} --folder runs/{other}"
                 print(f"{name}, seed {seed} is left out; to train it: {command}")
+
+
+def suited() -> list[str]:
+    """The bundled checkpoints that think for several ticks and give a whole answer at each."""
+    found = []
+    for folder in sorted((ROOT / "checkpoints").iterdir()):
+        config, task = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "task.json"))
+        if config.get("iterations", 1) > 1 and not task_of(task, config).shape().spoken:
+            found.append(folder.name)
+    return found
 
 
 def thoughts(trunk: Trunk, split: str) -> Thoughts:

@@ -103,8 +103,12 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
 
 
 def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="no bundled checkpoint nowhere"):
-        list(trunks.trunks(["nowhere"], 1))
+    for name in ("nowhere", "checkpoints/digits", "sorting-10", "digits-ff"):
+        with pytest.raises(
+            SystemExit, match=f"{name} is no bundled checkpoint that may stop early; those are .*digits,"
+        ):
+            list(trunks.trunks([name], 1))
+    monkeypatch.setattr(trunks, "suited", lambda: ["small"])
     monkeypatch.setattr(trunks, "ROOT", tmp_path)
     monkeypatch.setattr(trunks, "BUNDLED", tmp_path / "trunks")
     for place in (
@@ -120,6 +124,19 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
     assert (
         "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["--seeds", "0"], "from 1 to 100: got '0'"), (["--tasks", "digits", "nowhere"], "nowhere is no bundled"),
+     (["--out", "nofolder/halting.json"], "nofolder is no folder")],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_is_measured(words, says, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["halting", *words])
+    monkeypatch.setattr(command, "compare", lambda *_: pytest.fail("nothing is measured"))
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert says in f"{ended.value} {capsys.readouterr().err}"
 
 
 def test_the_table_tells_every_task_and_what_a_rule_never_reaches():

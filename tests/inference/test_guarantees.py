@@ -118,6 +118,11 @@ def test_too_few_samples_are_refused_with_the_number_needed():
         Promise(0.0)
 
 
+def test_promises_that_differ_have_names_that_differ():
+    assert str(Promise(0.02, 0.9999)) == "at most 0.02 lost with confidence 0.9999"
+    assert str(Promise(0.0123456)) != str(Promise(0.0123457))
+
+
 def test_each_class_has_a_level_and_loses_no_more_than_its_share():
     promise = Promise(0.06, 0.9)
     history, right = thoughts(3_000, 2)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from ctm.checkpoint import load
+from ctm.checkpoint import load, save
 from inference.parsing import parse
 from tests.pictures import write_data_set
 from tests.training.test_loop import TINY
@@ -82,6 +82,48 @@ def test_fit_energy_changes_the_head_and_measures_anew(run, tmp_path, capsys):
     assert new.metrics["training"]["command"] == old.metrics["training"]["command"]
     policy = new.halting["policies"][new.halting["default"]]["policy"]
     assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card
+
+
+def test_nothing_but_a_checkpoint_is_ever_written_over(run, tmp_path, monkeypatch):
+    """Not by a name that was forgotten, either, which is the folder that one is in."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    short = ["--samples", "20", "--steps", "1"]
+    for out, says in (("mine", "holds other things .*: thesis.txt"), ("", "holds other things"), ("file", "is no folder"),
+                      ("file/new", r"file/new cannot be written \(")):  # fmt: skip
+        for command in (["fit-energy", str(run / "checkpoint"), *short], ["finish", str(run)],
+                        ["evaluate", str(run / "checkpoint"), "--save"]):  # fmt: skip
+            with pytest.raises(SystemExit, match=f"Error: .*{says}"):
+                main([*command, "--out", out])
+    with pytest.raises(ValueError, match="holds other things"):
+        save(load(run / "checkpoint"), "mine")
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "file"}
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--samples", "0"], ["--samples", "many"], ["--steps", "0"], ["--tolerance", "nan"], ["--tolerance", "5"],
+     ["--cost", "-1"], ["--margin", "0"]],
+)  # fmt: skip
+def test_numbers_out_of_bounds_are_told_at_once(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit-energy", "nowhere", *words])
+    assert f"argument {words[0]}: must be a" in capsys.readouterr().err
+
+
+def test_rules_that_do_not_suit_a_machine_are_refused(run):
+    for rule, says in (
+        ("said=3", "whole answer at every tick"),
+        ("", "A policy is empty"),
+        ("same=2&", "something stands"),
+    ):
+        with pytest.raises(SystemExit, match=says):
+            main(["evaluate", str(run / "checkpoint"), "--policy", rule])
+    with pytest.raises(SystemExit, match="--out is for --save"):
+        main(["evaluate", str(run / "checkpoint"), "--out", "elsewhere"])
 
 
 def test_an_energy_of_another_house_is_fitted_anew_as_ours(run, tmp_path, capsys):

@@ -115,6 +115,11 @@ def test_no_fold_holds_back_all_or_nothing_and_none_what_another_does(count, fol
     assert len({*together}) == len(together) and (folds == 1 or len(together) == count)
 
 
+def test_what_was_learned_since_the_last_check_is_kept():
+    said = fit_head(make_energy_head(2, 16), moving(), "calibrated", Meaning(), steps=30, seed=0)
+    assert said["loss_after"] < said["loss_before"]
+
+
 def test_one_sample_is_too_few():
     felt = moving(1)
     with pytest.raises(ValueError, match="two samples at least, better on thousands; there is 1"):
