@@ -164,7 +164,8 @@ def test_an_interrupted_save_leaves_no_draft(folder, machine_of, monkeypatch):
 
 
 def test_a_save_replaces_the_whole_folder(folder, machine_of):
-    (folder / "leftover.txt").write_text("from before")
+    for name in ("metrics.json", "model-00001-of-00002.safetensors"):
+        (folder / name).write_text("from before")
     machine = machine_of(seed=9)
     save(Checkpoint(machine, task={"name": "other"}), folder)
     assert {path.name for path in folder.iterdir()} == {WEIGHTS, CONFIG, "task.json"}
