@@ -129,7 +129,14 @@ def read(path: Path) -> Thoughts:
         {field.name: whole.get(f"{part}.{field.name}") for part, field in named() if part == which}
         for which in ("felt", "curves")
     )
-    return Thoughts(Felt(**felt), Curves(**(curves | {"signals": signals})))
+    return Thoughts(Felt(**felt), of_the_first(len(felt["seen"]), Curves(**(curves | {"signals": signals}))))
+
+
+def of_the_first(count: int, curves: Curves) -> Curves:
+    """Curves of so many samples: of long thoughts, not all that were thought about have room to be felt."""
+    whole = {field.name: getattr(curves, field.name) for field in fields(Curves)}
+    parts = {name: value[:count] for name, value in whole.items() if isinstance(value, Tensor)}
+    return replace(curves, **parts, signals={name: value[:count] for name, value in curves.signals.items()})
 
 
 def named():

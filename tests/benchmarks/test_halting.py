@@ -102,6 +102,15 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     assert "energy" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_thoughts_are_those_that_could_be_felt(tiny, monkeypatch):
+    """Of long thoughts about many samples there is not room for all."""
+    monkeypatch.setattr("training.fitting.MOST_FELT", 1)
+    monkeypatch.setattr(trunks, "FINISH", FinishConfig(fit_samples=600))
+    found = trunks.thoughts(tiny(0), "validation")
+    assert len(found.felt.seen) == len(found.curves.right) == len(found.curves.certainty) == 256
+    assert all(len(values) == 256 for values in found.curves.signals.values())
+
+
 def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path, capsys):
     for name in ("nowhere", "checkpoints/digits", "sorting-10", "digits-ff"):
         with pytest.raises(
