@@ -40,9 +40,8 @@ def main() -> None:
     for path in (args.out, args.page):
         if not path.absolute().parent.is_dir():
             raise SystemExit(f"Error: {path.parent} is no folder.")
-    found = [
-        measured(trunk) for trunk in list(trunks(args.tasks, args.seeds))
-    ]  # all are looked up before any is measured
+    compared = list(trunks(args.tasks, args.seeds))  # all are looked up before any is measured
+    found = [measured(trunk) for trunk in compared]
     whole = {
         "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
         "date": datetime.date.today().isoformat(), "torch": torch.__version__,
