@@ -36,10 +36,15 @@ def checkpoints_table() -> str:
         train = metrics["training"]
         notes.append(
             f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
-            f"{train['minutes']:.0f} minutes on {train['hardware']}; measured {metrics['date']}, halted with "
+            f"{train['minutes']:.0f} minutes on {train['hardware']}{begun(train)}; measured {metrics['date']}, halted with "
             f"`{metrics['evaluations'][0]['policy']}`."
         )
     return "\n".join([*lines, "", *notes])
+
+
+def begun(train: dict[str, Any]) -> str:
+    """Whose weights a run began with, where they were not drawn anew."""
+    return f", begun with the weights of `{train['init_from']}`" if "init_from" in train else ""
 
 
 def row(folder: Path, e: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import results
 from tests.laws import PACKAGES, ROOT, product, read_tree, under
+from training.config import read_recipe
 
 READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
 LEFT_OUT = {"__pycache__", "golden", "node_modules", "runs"}
@@ -111,3 +112,15 @@ def test_measured_figures_in_the_text_are_those_of_the_files():
     """README.md and the recipes say what the runs wrote, to the letter."""
     stale = [path.name for path, text in results.written().items() if path.read_text("utf-8") != text]
     assert not stale, f"{', '.join(stale)}: run `make results`"
+
+
+def test_no_bundled_machine_begins_with_the_weights_that_its_own_recipe_ends_with():
+    """A recipe that names the checkpoint which it made would train that one further instead of making it again."""
+    found = {folder: next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
+             for folder, _, metrics in results.measured()}  # fmt: skip
+    wrong = [
+        recipe
+        for folder, recipe in found.items()
+        if read_recipe(ROOT / recipe).init_from == f"checkpoints/{folder.name}"
+    ]
+    assert not wrong, f"{', '.join(wrong)}: begin with the run that came before (`runs/NAME/checkpoint`)"
