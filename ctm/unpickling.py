@@ -81,10 +81,11 @@ def reading(name: str) -> Iterator[None]:
     except BROKEN as error:
         if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
             raise ValueError(never_unpickled(name, [match[1]])) from None
-        # its words, without the advice to read the file unsafely
+        # its words, without the advice to read the file unsafely and without values of the file, which may be anything
         words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
         words = re.sub(r"<(?:class|function|built-in \w+) '?([\w.]+)[^>]*>", r"\1", " ".join(words.split()))
-        words = words[:160].rstrip(".:") if words and words.isprintable() else type(error).__name__
+        words = re.split(r"[(<\[{'\"]", words)[0][:160].rstrip(" .:,")
+        words = words if words and words.isprintable() else type(error).__name__
         raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
 
 

@@ -110,7 +110,7 @@ def contents(draw, machines) -> tuple[str, object]:
                 del state[name]
             case "rename":
                 state[draw(st.sampled_from(["module.", "_orig_mod.", "x."]) | texts) + str(name)] = state.pop(name)
-            case "turn" if isinstance(state[name], torch.Tensor):
+            case "turn" if isinstance(state[name], torch.Tensor) and state[name].ndim > 0:
                 state[name] = state[name].mT if state[name].ndim > 1 else state[name][: draw(st.integers(0, 3))]
             case "add":
                 names = st.sampled_from(["a\nb", "backbone.x.weight", "x" * 50_000])

@@ -136,3 +136,13 @@ def test_a_large_file_of_the_old_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(unpickling, "MOST_BYTES_UNMAPPED", 10)
     with pytest.raises(ValueError, match="too large to be read whole"):
         read_file(tmp_path / "a.pt")
+
+
+def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
+    """The reader of PyTorch says what it was to call, whatever that is."""
+    called = b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."  # ("Traceback", 1)(3)
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", called)
+        archive.writestr("a/version", "3\n")
+    with pytest.raises(ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"):
+        read_file(tmp_path / "a.pt")
