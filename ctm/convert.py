@@ -26,7 +26,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ctm.checkpoint import Checkpoint, infer_in_features, load, save, some
+from ctm.checkpoint import Checkpoint, count_weights, infer_in_features, load, save, some
 from ctm.config import CONFIGS, PHASED, PHASES, TOKENS, Config, CTMConfig, read_config
 from ctm.legacy import agrees, infer_config, published_names
 from ctm.settings import plainly, short
@@ -292,9 +292,8 @@ def main(arguments: list[str] | None = None) -> None:
         machine = convert(args.file, args.out, args.config).machine
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
-    count = sum(parameter.numel() for parameter in machine.parameters())
     said = ", ".join(f"{key}={value}" for key, value in machine.config.published().items())
-    print(f"{args.out}: {count:,} parameters, {said}")
+    print(f"{args.out}: {count_weights(args.out):,} parameters, {said}")
 
 
 if __name__ == "__main__":

@@ -148,10 +148,10 @@ def uniform(bound: float, *shape: int) -> Tensor:
 
 
 def count_of(kind: type[Thinker], config: Config, in_features: int | None = None) -> int:
-    """Number of parameters and buffers of a thinker, without allocating any."""
+    """Number of weights of a thinker, without allocating any: its parameters, and the means that normalisation keeps."""
     with torch.device("meta"):
         thinker = kind(config, in_features)
-    return sum(tensor.numel() for tensor in thinker.state_dict().values())
+    return sum(tensor.numel() for tensor in thinker.state_dict().values() if tensor.is_floating_point())
 
 
 def refuse_size_of(kind: type[Thinker], config: Config, in_features: int | None) -> None:

@@ -14,7 +14,7 @@ def make(config: Config, in_features: int | None = None, seed: int = 0) -> Think
 
 
 def count_parameters(config: Config, in_features: int | None = None) -> int:
-    """Number of parameters and buffers of a thinker, without allocating any."""
+    """Number of weights of a thinker, as its file will hold them, without allocating any."""
     return count_of(KINDS[config.kind], config, in_features)
 
 

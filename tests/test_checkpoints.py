@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ctm.checkpoint import load
+from ctm.checkpoint import count_weights, load
 from inference.parsing import parse
 from training.__main__ import main
 from training.evaluation import split_batches
@@ -116,3 +116,4 @@ def test_the_card_states_what_was_measured(name):
     checkpoint = load(FOLDER / name)
     first = checkpoint.metrics["evaluations"][0]
     assert f"{first['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card
+    assert f"of {count_weights(FOLDER / name):,} parameters" in checkpoint.card, "as the README counts them"

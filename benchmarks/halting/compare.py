@@ -79,7 +79,7 @@ def compare(trunk: Trunk) -> dict[str, Any]:
         rules[name_of(head)]["reliability"] = believed(head, splits)
     by_tick = curves.right.double().mean(0)
     return {
-        "name": trunk.name, "seed": trunk.seed, "digest": trunk.digest, "command": trunk.command,
+        "name": trunk.name, "seed": trunk.seed, "digest": trunk.digest, "command": trunk.training["command"],
         "n": {split: len(getattr(splits, split).curves.right) for split in (VALIDATION, CALIBRATION, TEST)},
         "iterations": ruler.budget, "target": ruler.target,
         "best_fixed": {"tick": int(by_tick.argmax()) + 1, "accuracy": by_tick.max().item(), "last": by_tick[-1].item()},

@@ -21,7 +21,10 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         name: {
             "seeds": [trunk["seed"] for trunk in trunks], "iterations": trunks[0]["iterations"], "n": trunks[0]["n"],
-            "best_fixed": {key: mean([trunk["best_fixed"][key] for trunk in trunks]) for key in ("tick", "accuracy")},
+            "best_fixed": {
+                **{key: mean([trunk["best_fixed"][key] for trunk in trunks]) for key in ("tick", "accuracy")},
+                "accuracy_by_trunk": [trunk["best_fixed"]["accuracy"] for trunk in trunks],
+            },
             "rules": {rule: means(trunks, rule) for rule in trunks[0]["rules"]},
             "energy_against_certainty": against(trunks),
         }

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -45,8 +46,18 @@ class Trunk:
         return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
     @property
-    def command(self) -> str:
-        return json.loads((self.folder / "metrics.json").read_text("utf-8"))["training"]["command"]
+    def training(self) -> dict[str, Any]:
+        """How it was trained."""
+        return json.loads((self.folder / "metrics.json").read_text("utf-8"))["training"]
+
+    def again(self, seed: int) -> str:
+        """The command that trains a machine like this one with another seed; two where it grew out of another run."""
+        command, run = f"{self.training['command']} train.seed={seed}", f"runs/{self.name}-seed{seed}"
+        match Path(self.training.get("init_from", "")).parts:
+            case ("runs", before, _):
+                first = f"python -m training train configs/{before}.yaml train.seed={seed} --folder {run}-first"
+                return f"{first} && {command} init_from={run}-first/checkpoint --folder {run}"
+        return f"{command} --folder {run}"
 
     def kept(self, what: str) -> Path:
         """The file that keeps something of this trunk."""
@@ -82,8 +93,7 @@ def trunks(names: Sequence[str], seeds: int) -> Iterator[Trunk]:
             if folder := next(filter(Path.is_dir, places), None):
                 yield Trunk(name, seed, folder)
             else:
-                command = f"{first.command} train.seed={seed} --folder runs/{other}"
-                print(f"{name}, seed {seed} is left out; to train it: {command}")
+                print(f"{name}, seed {seed} is left out; to train it: {first.again(seed)}")
 
 
 def suited() -> list[str]:

@@ -133,6 +133,12 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
     assert (
         "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
     )
+    grown = {"command": "train wide", "init_from": "runs/small/checkpoint"}
+    (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": grown}))
+    assert trunks.Trunk("small", 0, tmp_path / "checkpoints/small").again(1) == (
+        "python -m training train configs/small.yaml train.seed=1 --folder runs/small-seed1-first && "
+        "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --folder runs/small-seed1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,10 +156,12 @@ def test_mistakes_are_told_before_anything_is_measured(words, says, monkeypatch,
 
 def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     task = {
-        "seeds": [0, 1], "iterations": 9, "n": {"test": 1_234}, "best_fixed": {"tick": 7.0, "accuracy": 0.98},
+        "seeds": [0, 1], "iterations": 9, "n": {"test": 1_234},
+        "best_fixed": {"tick": 7.0, "accuracy": 0.98, "accuracy_by_trunk": [0.975, 0.985]},
         "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None},
                   "settled oracle": {"normalised_area": 0.7}},
-        "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003]},
+        "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003],
+                                     "ticks_saved_by_trunk": [0.15, 0.25]},
     }  # fmt: skip
     figures = {
         "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
@@ -165,8 +173,8 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
         ]}],
     }  # fmt: skip
     told = table_of(figures)
-    assert "| digits (2) | 1,234 | 98.00% at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
-    assert "| digits | 20.0% (10.0% to 30.0%) | 0.20 points (0.10 to 0.30) |" in told
+    assert "| digits (2) | 1,234 | 98.00% (97.5, 98.5) at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
+    assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
     assert "- Fewer ticks than the better certainty rule at equal accuracy, beyond chance: digits (1 of 1)." in told
     assert "- At least 80% of the way to the oracle: none (0 of 1)." in told

@@ -286,5 +286,5 @@ def test_parameters_are_counted_as_they_are_built(machine_of, allocations):
     machine = machine_of(energy_head_enabled=True, synapse_depth=4, neuron_select_type="random")
     with allocations() as seen:
         count = count_parameters(machine.config)
-    assert count == sum(tensor.numel() for tensor in machine.state_dict().values())
+    assert count == sum(tensor.numel() for tensor in machine.state_dict().values() if tensor.is_floating_point())
     assert seen.largest < 10_000

@@ -144,5 +144,7 @@ def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/data.pkl", called)
         archive.writestr("a/version", "3\n")
-    with pytest.raises(ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"):
+    with pytest.raises(
+        ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"
+    ):
         read_file(tmp_path / "a.pt")
