@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.halting import __main__ as command
 from benchmarks.halting import clock, compare, measures, rules, trunks
-from benchmarks.halting.figures import write_figures
+from benchmarks.halting.figures import figure_of, write_figures
 from benchmarks.halting.measures import Ruler, risk_coverage
 from benchmarks.halting.summary import summarise
 from benchmarks.halting.table import table_of
@@ -100,6 +100,15 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     assert low <= middle <= high
     write_figures({"trunks": found}, tmp_path / "page.html")
     assert "energy" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lacks():
+    rules = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
+    first = {"name": "digits", "seed": 0, "rules": {name: rules[name] for name in ("oracle", "certainty")}}
+    other = {"name": "brackets", "seed": 0, "rules": rules}
+    drawn = figure_of({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
+    assert len(drawn) == 5, "of the first machine of each task"
+    assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least sure position"]
 
 
 def test_thoughts_are_those_that_could_be_felt(tiny, monkeypatch):
