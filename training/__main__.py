@@ -195,6 +195,11 @@ def telling(folder: RunFolder) -> Iterator[None]:
 def beginning(name: str, folder: RunFolder | None) -> Thinker:
     """The machine that `init_from` names; only its weights and config are read. `folder` notes which it was."""
     path, name = folder_of(name)
+    if not path.is_dir():
+        raise ValueError(
+            f"There is no checkpoint at {path}, which init_from names. Train that one first, or set init_from to another: a "
+            "folder, or hub:namespace/name."
+        )
     machine = load(path).machine
     if folder is not None:
         folder.path.mkdir(parents=True, exist_ok=True)

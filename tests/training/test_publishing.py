@@ -236,6 +236,13 @@ def test_a_run_that_begins_with_another_machine_is_refused(recipe, trained, tmp_
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), *settings])
 
 
+def test_a_run_that_begins_with_nothing_is_told_what_to_do(recipe, tmp_path):
+    with pytest.raises(
+        SystemExit, match=r"no checkpoint at \S*gone, which init_from names\. Train that one first, or set init_from"
+    ):
+        main(["train", str(recipe), "--folder", str(tmp_path / "second"), f"init_from={tmp_path / 'gone'}"])
+
+
 def test_an_energy_head_may_be_new(recipe, trained, tmp_path):
     """A published checkpoint without one can be begun with all the same."""
     checkpoint = load(trained / "checkpoint")
