@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.halting.measures import interval
+from benchmarks.halting.measures import SLACK, interval
 from benchmarks.halting.rules import SHIPPED
+from inference.frontiers import Frontier
 
 ENERGY = f"energy: {SHIPPED}"
 CERTAINTY = ("certainty", "certainty.min")
@@ -58,4 +59,20 @@ def against(trunks: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "ticks_saved": interval(torch.stack(saved).mean(0)), "ticks_saved_by_trunk": [each.mean().item() for each in saved],
         "area_won": interval(torch.stack(won).mean(0)), "area_won_by_trunk": [each.mean().item() for each in won],
+        "ticks_saved_at_the_top_by_trunk": [at_the_top(trunk["rules"]) for trunk in trunks],
     }  # fmt: skip
+
+
+def at_the_top(rules: dict[str, Any]) -> float:
+    """Share of ticks that the energy saves where accuracy is what both it and certainty reach at most, less half a point.
+
+    Rules that pick a tick for each sample may be far more accurate than any fixed tick; there less is to be saved.
+    """
+    energy, *rivals = (
+        Frontier(tuple((float(ticks), float(accuracy)) for ticks, accuracy in rules[name]["corners"]))
+        for name in (ENERGY, *CERTAINTY)
+        if name in rules
+    )
+    top = min(energy.corners[-1][1], max(rival.corners[-1][1] for rival in rivals)) - SLACK
+    needed = min(ticks for rival in rivals if (ticks := rival.ticks_for(top)) is not None)
+    return 1 - (energy.ticks_for(top) or needed) / needed

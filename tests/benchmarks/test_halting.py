@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.halting import __main__ as command
-from benchmarks.halting import clock, compare, measures, rules, trunks
+from benchmarks.halting import clock, compare, measures, rules, summary, trunks
 from benchmarks.halting.figures import figure_of, write_figures
 from benchmarks.halting.measures import Ruler, risk_coverage
 from benchmarks.halting.summary import summarise
@@ -102,6 +102,20 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     assert "energy" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_at_the_top_less_may_be_saved_than_below_it():
+    """Where certainty needs 4 ticks the energy needs 2; where it is nearly as right as it can be, 8 and 7.5."""
+    rules = {
+        "energy: wait": {"corners": [[1, 0.0], [2, 0.695], [8, 0.805], [9, 0.805]]},
+        "certainty": {"corners": [[1, 0.0], [4, 0.695], [8, 0.795], [9, 0.795]]},
+        "certainty.min": {"corners": [[1, 0.0], [9, 0.8]]},
+    }
+    level = (
+        2 + 6 * (0.795 - 0.695) / 0.11
+    )  # of the energy, for half a point less than the 0.8 of the least certain position
+    assert summary.at_the_top(rules) == pytest.approx(1 - level / 8)
+    assert summary.at_the_top({name: rules[name] for name in ("certainty", "energy: wait")}) < 0.2
+
+
 def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lacks():
     rules = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
     first = {"name": "digits", "seed": 0, "rules": {name: rules[name] for name in ("oracle", "certainty")}}
@@ -170,7 +184,7 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
         "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None},
                   "settled oracle": {"normalised_area": 0.7}},
         "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003],
-                                     "ticks_saved_by_trunk": [0.15, 0.25]},
+                                     "ticks_saved_by_trunk": [0.15, 0.25], "ticks_saved_at_the_top_by_trunk": [0.05, 0.1]},
     }  # fmt: skip
     figures = {
         "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
@@ -183,7 +197,7 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     }  # fmt: skip
     told = table_of(figures)
     assert "| digits (2) | 1,234 | 98.00% (97.5, 98.5) at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
-    assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 0.20 points (0.10 to 0.30) |" in told
+    assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 5.0%, 10.0% | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
     assert "- Fewer ticks than the better certainty rule at equal accuracy, beyond chance: digits (1 of 1)." in told
     assert "- At least 80% of the way to the oracle: none (0 of 1)." in told
