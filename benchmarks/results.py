@@ -101,6 +101,11 @@ def measured() -> list[tuple[Path, str, dict[str, Any]]]:
     return found
 
 
+def recipe_of(metrics: dict[str, Any]) -> Path:
+    """The recipe that a machine was trained with."""
+    return ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
+
+
 def promises_told() -> str:
     """What became of all promises on test samples; machines that think for one tick lose nothing by stopping early."""
     lost = [
@@ -219,7 +224,7 @@ def written() -> dict[Path, str]:
     files = {readme: filled(readme.read_text("utf-8"))}
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         metrics = json.loads(path.read_text("utf-8"))
-        recipe = ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
+        recipe = recipe_of(metrics)
         files[recipe] = claimed(recipe.read_text("utf-8"), metrics)
     return files
 

@@ -147,15 +147,19 @@ def uniform(bound: float, *shape: int) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
+def made_of(kind: type[Thinker], config: Config, in_features: int | None = None) -> list[Tensor]:
+    """The tensors of a thinker, without allocating any."""
+    with torch.device("meta"):
+        return list(kind(config, in_features).state_dict().values())
+
+
 def count_of(kind: type[Thinker], config: Config, in_features: int | None = None) -> int:
     """Number of weights of a thinker, without allocating any: its parameters, and the means that normalisation keeps."""
-    with torch.device("meta"):
-        thinker = kind(config, in_features)
-    return sum(tensor.numel() for tensor in thinker.state_dict().values() if tensor.is_floating_point())
+    return sum(tensor.numel() for tensor in made_of(kind, config, in_features) if tensor.is_floating_point())
 
 
 def refuse_size_of(kind: type[Thinker], config: Config, in_features: int | None) -> None:
-    count = count_of(kind, config, in_features)
+    count = sum(tensor.numel() for tensor in made_of(kind, config, in_features))  # places of neurons take room, too
     if count > MOST_PARAMETERS:
         widths = (
             "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out" if config.kind == "ctm" else "d_model"

@@ -116,11 +116,9 @@ def test_measured_figures_in_the_text_are_those_of_the_files():
 
 def test_no_bundled_machine_begins_with_the_weights_that_its_own_recipe_ends_with():
     """A recipe that names the checkpoint which it made would train that one further instead of making it again."""
-    found = {folder: next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
-             for folder, _, metrics in results.measured()}  # fmt: skip
     wrong = [
-        recipe
-        for folder, recipe in found.items()
-        if read_recipe(ROOT / recipe).init_from == f"checkpoints/{folder.name}"
+        recipe.name
+        for recipe, folder in ((results.recipe_of(metrics), folder) for folder, _, metrics in results.measured())
+        if read_recipe(recipe).init_from == f"checkpoints/{folder.name}"
     ]
     assert not wrong, f"{', '.join(wrong)}: begin with the run that came before (`runs/NAME/checkpoint`)"

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from benchmarks.halting.summary import ENERGY
+from benchmarks.halting.table import firsts
 
 SHOWN = {  # rule -> name, colour, dash
     "oracle": ("oracle", "#9aa0a6", "dot"),
@@ -26,7 +27,7 @@ def write_figures(found: dict[str, Any], path: Path) -> None:
 
 def figure_of(found: dict[str, Any]) -> go.Figure:
     """The frontiers of the first trunk of every task."""
-    trunks = [trunk for trunk in found["trunks"] if trunk["seed"] == 0]
+    trunks = firsts(found)
     columns = min(2, len(trunks))
     rows = -(-len(trunks) // columns)
     figure = make_subplots(rows, columns, subplot_titles=[trunk["name"] for trunk in trunks], vertical_spacing=0.12)

@@ -1,5 +1,6 @@
 """From the figures of every trunk to those of a task."""
 
+import math
 import statistics
 from typing import Any
 
@@ -74,5 +75,5 @@ def at_the_top(rules: dict[str, Any]) -> float:
         if name in rules
     )
     top = min(energy.corners[-1][1], max(rival.corners[-1][1] for rival in rivals)) - SLACK
-    needed = min(ticks for rival in rivals if (ticks := rival.ticks_for(top)) is not None)
-    return 1 - (energy.ticks_for(top) or needed) / needed
+    ticks, *others = (frontier.ticks_for(top) or math.inf for frontier in (energy, *rivals))
+    return 1 - ticks / min(others)

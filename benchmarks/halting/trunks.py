@@ -52,8 +52,9 @@ class Trunk:
 
     def again(self, seed: int) -> str:
         """The command that trains a machine like this one with another seed; two where it grew out of another run."""
-        command, run = f"{self.training['command']} train.seed={seed}", f"runs/{self.name}-seed{seed}"
-        match Path(self.training.get("init_from", "")).parts:
+        training, run = self.training, f"runs/{self.name}-seed{seed}"
+        command = f"{training['command']} train.seed={seed}"
+        match Path(training.get("init_from", "")).parts:
             case ("runs", before, _):
                 first = f"python -m training train configs/{before}.yaml train.seed={seed} --folder {run}-first"
                 return f"{first} && {command} init_from={run}-first/checkpoint --folder {run}"

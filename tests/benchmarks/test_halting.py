@@ -109,9 +109,7 @@ def test_at_the_top_less_may_be_saved_than_below_it():
         "certainty": {"corners": [[1, 0.0], [4, 0.695], [8, 0.795], [9, 0.795]]},
         "certainty.min": {"corners": [[1, 0.0], [9, 0.8]]},
     }
-    level = (
-        2 + 6 * (0.795 - 0.695) / 0.11
-    )  # of the energy, for half a point less than the 0.8 of the least certain position
+    level = 2 + 6 * (0.795 - 0.695) / 0.11  # half a point below the 0.8 of the least certain position
     assert summary.at_the_top(rules) == pytest.approx(1 - level / 8)
     assert summary.at_the_top({name: rules[name] for name in ("certainty", "energy: wait")}) < 0.2
 
