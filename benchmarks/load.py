@@ -35,10 +35,10 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.paths import ROOT
 from benchmarks.plans import plan_of
 from benchmarks.tick import memory_kib, processor
 
-ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ("digits", "parity-16", "arithmetic")
 READY = "/readyz"
 PATIENCE = 120  # seconds that a server gets to be ready, and a thought to end

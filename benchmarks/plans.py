@@ -4,17 +4,16 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
+from benchmarks.paths import ROOT
 from training.tasks import Task, task_of
 from training.tasks.base import TEST
 from training.tasks.digits import pictures_of
 
-ROOT = Path(__file__).parents[1]
 VARIETY = 200  # samples of each checkpoint
 CANVAS = 280  # pixels of a drawing on the page
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.halting.table import table_of
+from benchmarks.paths import ROOT
 from ctm.checkpoint import count_weights
 from ctm.config import kind_of
 
-ROOT = Path(__file__).parents[1]
 UNKNOWN = "Not measured yet."
 NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
 

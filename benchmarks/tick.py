@@ -26,10 +26,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.paths import ROOT
 from ctm import ContinuousThoughtMachine, CTMConfig
 from training.losses import per_tick, two_tick
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
 """The bundled checkpoints: whole, as good as they say, and measured on nothing they were trained on."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from ctm.checkpoint import count_weights, load
 from inference.parsing import parse
+from tests.paths import ROOT
 from training.__main__ import main
 from training.evaluation import split_batches
 from training.finishing import measure
 from training.tasks import task_of
 
-FOLDER = Path(__file__).parents[1] / "checkpoints"
+FOLDER = ROOT / "checkpoints"
 FLOORS = {
     "digits": 0.975,
     "parity-16": 0.99,

@@ -13,13 +13,13 @@ from huggingface_hub.cli.hf import app as hf
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from inference import calibrate
+from tests.paths import ROOT
 from training import __main__ as training
 from training.config import RunConfig
 from training.evaluation import split_batches
 from training.tasks import make_task, registry
 from ui.environment import OURS
 
-ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")
 SOURCES = "\n".join(
     path.read_text("utf-8") for path in sorted(ROOT.glob("[cituv]*/**/*.py")) if "tests" not in path.parts

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
+from tests.paths import ROOT
 from ui.environment import Environment, unknown_to_us
 
-ROOT = Path(__file__).parents[1]
 LINT = Path(sys.executable).with_name("hadolint")
 
 

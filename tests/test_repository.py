@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
-from tests.laws import PACKAGES, ROOT, product, read_tree, under
+from tests.laws import PACKAGES, product, read_tree, under
+from tests.paths import ROOT
 from training.config import read_recipe
 
 READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}

@@ -1,16 +1,15 @@
 """The page: tabs, theme and words around them."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ui.access import Access
+from ui.paths import EXAMPLES_DIR
 from ui.services import Services
 from ui.tabs import models, think, train
 from ui.trainings import Trainings
 
-EXAMPLES = Path(__file__).parents[1] / "data" / "examples"
 TITLE = "Continuous Thought Machines"
 INTRO = """# Continuous Thought Machines
 A machine that takes its time: it looks, thinks *tick by tick*, and stops when its energy says that it knows.
@@ -56,7 +55,7 @@ def build(services: Services, trainings: Trainings | None = None, access: Access
 def launch_options() -> dict[str, Any]:
     """What Gradio is told when the page is served, mounted or launched: looks, and what a stranger may do."""
     return {
-        "theme": theme(), "css": CSS, "allowed_paths": [str(EXAMPLES)], "max_file_size": "20mb", "footer_links": ["api"],
+        "theme": theme(), "css": CSS, "allowed_paths": [str(EXAMPLES_DIR)], "max_file_size": "20mb", "footer_links": ["api"],
         "run_history": False, "show_error": False,
     }  # fmt: skip
 

@@ -22,10 +22,10 @@ from ui.forgetful import forget
 from ui.gates import TokenGate
 from ui.guard import Guard
 from ui.models import Models
+from ui.paths import ROOT
 from ui.services import Services, limit_threads
 from ui.trainings import Trainings
 
-ROOT = Path(__file__).parents[1]
 LONGEST_QUEUE = 64  # events that wait for their turn, each kind for itself
 
 

@@ -21,7 +21,8 @@ from benchmarks.halting.compare import HEAD_SEEDS, compare
 from benchmarks.halting.figures import write_figures
 from benchmarks.halting.rules import SHIPPED
 from benchmarks.halting.summary import summarise
-from benchmarks.halting.trunks import KEPT, ROOT, VERSION, Trunk, trunks
+from benchmarks.halting.trunks import KEPT, VERSION, Trunk, trunks
+from benchmarks.paths import ROOT
 from benchmarks.tick import processor
 from training.opening import between
 

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.paths import ROOT
 from ctm import Thinker
 from ctm.checkpoint import load
 from ctm.readout import SIGNALS
@@ -20,7 +21,6 @@ from training.fitting import Felt, feel, fitting_batches, with_energy_head
 from training.tasks import Task, task_of
 from training.tasks.base import VALIDATION
 
-ROOT = Path(__file__).parents[2]
 FINISH = FinishConfig()  # heads are fitted as `python -m training finish` fits them
 VERSION = 6  # of what is kept and measured: what an older version kept is worked out again
 BUNDLED = Path(__file__).parent / "trunks"  # of other seeds than those of the bundled checkpoints

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,10 @@ from benchmarks import results
 from benchmarks.load import Visit, figures_of, ratios, spread
 from benchmarks.plans import plan_of, things_of
 from ctm.checkpoint import load
+from tests.paths import ROOT
 from training.tasks import task_of
 from ui.pictures import read_picture
 
-ROOT = Path(__file__).parents[2]
 BUTTONS = {
     name: {"fn_index": n, "trigger_id": 10 + n}
     for n, name in enumerate(["think-drawing", "think-upload", "think-text"])

@@ -7,7 +7,8 @@ import torch
 
 from ctm.config import PHASED, PHASES, CTMConfig
 from ctm.convert import convert, read_settings
-from tests.ctm.test_convert import ROOT, legacy
+from tests.ctm.test_convert import legacy
+from tests.paths import ROOT
 
 COMMUNITY = ROOT / "configs" / "community"
 

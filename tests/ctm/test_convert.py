@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from ctm.checkpoint import load
 from ctm.config import PHASES
 from ctm.convert import convert, main, spoken
 from tests.ctm.test_published import BUILT, CASES, GOLDEN, inputs_of, load_case
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 REST = {"iterations": 4, "heads": 2, "prediction_reshaper": [-1]}  # what the weights of `tiny` do not tell
 
 

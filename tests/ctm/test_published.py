@@ -19,8 +19,9 @@ from ctm import Thinker, make, read_config
 from ctm.checkpoint import infer_in_features
 from ctm.config import Config
 from ctm.phases import CODES, PICTURE, codes_table, pack
+from tests.paths import ROOT
 
-GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
+GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
 CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 BUILT = {
     "ContinuousThoughtMachine", "ContinuousThoughtMachineSORT", "ContinuousThoughtMachineQAMNIST", "LSTMBaseline", "FFBaseline",

@@ -16,7 +16,7 @@ from typing import Any
 
 import huggingface_hub
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 class Failed(Exception):

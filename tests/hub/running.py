@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 GRACE = 30.0  # seconds between asking a process to end and ending it
 

@@ -13,8 +13,8 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from tests.hub.asking import get
-from tests.hub.client import ROOT
 from tests.hub.server import LoopbackHub
+from tests.paths import ROOT
 
 
 def test_it_ends_while_a_request_stalls():

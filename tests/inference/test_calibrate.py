@@ -1,15 +1,15 @@
 """The command that makes promises: what it writes, and what it refuses."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from ctm.checkpoint import load
 from inference import parse
 from inference.calibrate import main
+from tests.paths import ROOT
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+CHECKPOINTS = ROOT / "checkpoints"
 
 
 def said(capsys) -> dict:

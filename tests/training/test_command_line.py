@@ -14,8 +14,8 @@ from tests.training.test_loop import TINY
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
 from training.finishing import tolerance_of
+from training.paths import DATA_DIR
 from training.runs import RunFolder
-from training.tasks.digits import DATA
 
 PICTURES = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"], "size": 12, "crop": 12}
 EVALUATED = {
@@ -178,7 +178,7 @@ def test_words_that_are_no_settings_are_refused(run, capsys):
 def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
     folder = make_checkpoint(tmp_path / "digits", "digits")
     copy = tmp_path / "mine.parquet"
-    shutil.copy(DATA / "test.parquet", copy)
+    shutil.copy(DATA_DIR / "test.parquet", copy)
     main(["evaluate", str(folder), "--data", str(copy)])
     figures = last_line(capsys)
     assert figures["n"] == 1000 and figures["split"] == str(copy) and figures.keys() >= EVALUATED

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from huggingface_hub.utils import httpx
 
 from ctm.stores import Unavailable
 from tests.hub.server import LoopbackHub
+from tests.paths import ROOT
 from tests.pictures import as_file, picture, write_data_set, write_split
 from training.card import front_matter
 from training.config import RunConfig
@@ -23,7 +23,6 @@ from training.streams import LANES, batches_to_train_on, held_out
 from training.tasks import make_task, task_of
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for
 
-ROOT = Path(__file__).parents[2]
 NAMES = ["oak", "elm", "ash"]
 SEEN = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
 

@@ -14,12 +14,11 @@ import yaml
 from safetensors import SafetensorError
 
 from ctm.checkpoint import load
+from tests.paths import ROOT
 from tests.training.test_loop import TINY
 from training.endings import explain
 from training.runs import RunFolder
 from training.saving import DiskAlmostFull
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

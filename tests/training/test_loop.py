@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,12 +15,12 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from ctm.checkpoint import load
+from tests.paths import ROOT
 from training import loop, reading
 from training.config import RunConfig, read_recipe
 from training.loop import rate_at, train
 from training.runs import RunFolder
 
-ROOT = Path(__file__).parents[2]
 TINY = {
     "task": {"kind": "parity", "length": 9},
     "model": {

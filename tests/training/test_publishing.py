@@ -19,12 +19,12 @@ from ctm.checkpoint import Checkpoint, load, save
 from ctm.stores import Commit
 from tests.hub.here import TOKEN, files_of
 from tests.hub.server import LoopbackHub
+from tests.paths import ROOT
 from training.__main__ import main
 from training.config import PublishConfig
 from training.publishing import Publishing
 from training.runs import RunFolder
 
-ROOT = Path(__file__).parents[2]
 RECIPE = {
     "task": {"kind": "parity", "length": 9},
     "model": {

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from ctm.checkpoint import load
 from tests.hub.here import TOKEN
 from tests.hub.server import LoopbackHub
+from tests.paths import ROOT
 from tests.training.jobs.conftest import end, environment, submit, trains, until
 from tests.training.test_loop import TINY, figures, weights
 from training.config import RunConfig
@@ -21,7 +22,6 @@ from training.jobs.runner import Runner
 from training.loop import train
 from training.runs import RunFolder
 
-ROOT = Path(__file__).parents[2]
 REPO = "alice/new"
 LAUNCHER = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 SURROUNDINGS = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from ctm import make
+from tests.paths import ROOT
 from tests.pictures import write_data_set
 from training.config import RunConfig, read_recipe
 from training.loop import assemble, measure, optimise
 from training.tasks.base import TRAIN, generator_for
 
-ROOT = Path(__file__).parents[2]
 QUICK = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])
 RECIPES = sorted([*QUICK, *(ROOT / "configs/published").glob("*.yaml")])
 OF_PICTURES = [path for path in RECIPES if "kind: images" in path.read_text("utf-8")]

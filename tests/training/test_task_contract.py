@@ -1,7 +1,6 @@
 """Every task in the folder keeps the contract; a new file is tested by being there."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from ctm import ContinuousThoughtMachine
+from tests.paths import ROOT
 from tests.pictures import write_data_set
 from training.config import RunConfig, read_recipe
 from training.evaluation import split_batches, without_repeats
@@ -117,7 +117,7 @@ def test_what_is_drawn_often_is_as_common_among_test_samples_as_among_those_for_
 
 def test_it_has_a_recipe_that_trains_it(task):
     """Whose learning is tested with the recipes."""
-    recipes = (Path(__file__).parents[2] / "configs").glob("*.yaml")
+    recipes = (ROOT / "configs").glob("*.yaml")
     assert any(read_recipe(path).task["kind"] == task.name for path in recipes)
 
 

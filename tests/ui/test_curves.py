@@ -2,14 +2,14 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.paths import ROOT
 from ui.curves import BY_TICK, CHARTS, MOST_POINTS, SCRIPT, curves_value
 
-ASSETS = Path(__file__).parents[2] / "ui" / "assets"
+ASSETS = ROOT / "ui" / "assets"
 TRAINED = [
     "loss", "accuracy", "lr", "grad_norm", "energy_grad_norm", "steps_per_second", "memory_gb", "gpu_memory_gb",
     "gpu_utilisation",

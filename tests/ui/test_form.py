@@ -3,7 +3,6 @@
 import math
 import re
 import shlex
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
@@ -13,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctm.config import PHASED, PHASES
+from tests.paths import ROOT
 from training.config import RunConfig, as_overrides, read_recipe
 from training.tasks import make_task, registry
 from ui.form import FIRST, GROUPS, Field, changes_of, fields, settings_of, side_by_side, values_of
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 FIELDS = fields()
 NAMES = {field.name for field in FIELDS}

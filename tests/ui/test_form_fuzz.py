@@ -1,7 +1,6 @@
 """Whatever comes back from the form of a run, under any name and of any kind, is a change of a setting or one sentence."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.generated import HOSTILE, are_sentences, plain, soon, texts, told
+from tests.paths import ROOT
 from training.config import as_overrides, read_recipe
 from ui.form import changes_of, fields, side_by_side, values_of
 from ui.inputs import PictureInput, RunInput
 
-CONFIG = {name: read_recipe(Path(__file__).parents[2] / "configs" / f"{name}.yaml") for name in ("digits", "parity-16")}
+CONFIG = {name: read_recipe(ROOT / "configs" / f"{name}.yaml") for name in ("digits", "parity-16")}
 FIELDS = sorted(fields(), key=lambda field: field.name)
 NAMES = [field.name for field in FIELDS]
 

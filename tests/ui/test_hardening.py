@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -22,6 +21,7 @@ from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
 from tests.hub.here import files_of, hub
+from tests.paths import ROOT
 from tests.ui.conftest import make_checkpoint
 from tests.ui.strangers import file_data, stranger, uploads
 from tests.ui.test_browser import browser
@@ -82,7 +82,7 @@ ESCAPES = ("/etc/passwd", "..%2f" * 9 + "etc/passwd", "%2Fetc%2Fpasswd", "../" *
     "route", ["gradio_api/file=", "gradio_api/file/", "static/", "assets/", "svelte/", "theme.css/"]
 )
 def test_no_path_leads_out_of_what_is_served(stranger, route):
-    examples = Path(__file__).parents[2] / "data" / "examples"
+    examples = ROOT / "data" / "examples"
     for path in (*ESCAPES, f"{examples}/../../app.py", f"{examples}/%2e%2e/%2e%2e/app.py", str(examples)):
         status, content = raw(stranger.address, f"/{route}{path}")
         assert status in (400, 403, 404, 405), path
@@ -90,13 +90,13 @@ def test_no_path_leads_out_of_what_is_served(stranger, route):
 
 
 def test_examples_can_be_fetched(stranger):
-    example = Path(__file__).parents[2] / "data" / "examples" / "digit-3.png"
+    example = ROOT / "data" / "examples" / "digit-3.png"
     assert stranger.ask("GET", f"/gradio_api/file={example}").content == example.read_bytes()
 
 
 @pytest.mark.parametrize("url", [None, "/gradio_api/file=a", "https://proxy.example/under/gradio_api/file=a"])
 def test_what_was_uploaded_is_taken_under_whatever_address_the_page_has(stranger, url):
-    example = Path(__file__).parents[2] / "data" / "examples" / "digit-3.png"
+    example = ROOT / "data" / "examples" / "digit-3.png"
     uploaded = stranger.upload("three.png", example.read_bytes()).json()[0]
     given = [file_data(uploaded, **({"url": url} if url else {})), "digits", "ticks=2"]
     assert '"answer"' in stranger.answer(stranger.number["think_image"], given)

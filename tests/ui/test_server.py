@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,10 +17,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tests.paths import ROOT
 from tests.training.jobs.conftest import until
 from ui.server import Door, address_of, listen, serve
 
-ROOT = Path(__file__).parents[2]
 SMALL = """
 import os
 import gradio as gr

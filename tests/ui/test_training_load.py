@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from gradio_client import Client
 
+from tests.paths import ROOT
 from tests.training.jobs.conftest import end, until
 from tests.ui.trained import built, served, trainings_in
 from tests.ui.visitors import Visitor, access_of, name_of
@@ -21,7 +21,6 @@ from training.jobs.shepherd import NICE
 from training.runs import RunFolder
 from ui.trainings import Trainings
 
-ROOT = Path(__file__).parents[2]
 READERS = 100
 ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.save_every": 1_000_000, "train.log_every": 5}
 

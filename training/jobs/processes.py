@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from training.paths import ROOT
+
 MARK = "CTM_JOB"
-ROOT = Path(__file__).parents[2]
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 HANDED_ON = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|SSL_CERT_\w+|"

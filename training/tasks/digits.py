@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from ctm.settings import Settings
 from training.data import LOOSE, digest
+from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.pictures import figure_of, grey_of, ground_of, trimmed
 from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, places_of
 
-DATA = Path(__file__).parents[2] / "data"
 SIDE = 28
 MEAN, SPREAD = 0.1307, 0.3081  # of the MNIST training pictures
 
@@ -73,7 +73,7 @@ class Digits(Task):
         return [str(digit) for digit in range(10)]
 
     def examples(self) -> list[Path]:
-        return sorted((DATA / "examples").glob("digit-*.png"))
+        return sorted(EXAMPLES_DIR.glob("digit-*.png"))
 
     def describe(self) -> dict[str, Any]:
         preprocessing = {
@@ -151,9 +151,9 @@ def make_batch(pictures: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) 
 def pictures_of(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
     """Pictures and labels of a split. Test is the published test file; the others part the training file by content."""
     if split == TEST:
-        return read_parquet(DATA / "test.parquet")
-    pictures, labels = read_parquet(DATA / "train.parquet")
-    tested = {picture_hash(picture) for picture in read_parquet(DATA / "test.parquet")[0]}
+        return read_parquet(DATA_DIR / "test.parquet")
+    pictures, labels = read_parquet(DATA_DIR / "train.parquet")
+    tested = {picture_hash(picture) for picture in read_parquet(DATA_DIR / "test.parquet")[0]}
     keys = [picture_hash(picture) for picture in pictures]
     places = places_of(keys, LOOSE)
     rows = [

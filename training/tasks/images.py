@@ -18,12 +18,12 @@ from torch import Tensor
 
 from ctm.settings import short
 from training.data import DataSettings, class_names, held
+from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.pictures import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
 from training.streams import batches_to_train_on, held_out
 from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures
 
-DATA = Path(__file__).parents[2] / "data"
 MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
 FASHION = "fashion_mnist"  # a data set of which examples are bundled
 SMALL = 64  # pixels; larger pictures need more than one stage to be seen
@@ -182,7 +182,7 @@ class Images(Task):
 
     def examples(self) -> list[Path]:
         """Bundled pictures of the data set's test split; photographs for the names of ImageNet."""
-        bundled, name = DATA / "examples", self.settings.data.rpartition("/")[2]
+        bundled, name = EXAMPLES_DIR, self.settings.data.rpartition("/")[2]
         photographs = [] if isinstance(self.settings.names, tuple) else sorted(bundled.glob("photo-*.jpg"))
         return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION else photographs
 
@@ -217,4 +217,4 @@ def on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2
 
 @cache
 def imagenet_names() -> tuple[str, ...]:
-    return tuple((DATA / "imagenet_classes.txt").read_text("utf-8").splitlines())
+    return tuple((DATA_DIR / "imagenet_classes.txt").read_text("utf-8").splitlines())

@@ -33,10 +33,10 @@ from training.mazes import (
     pixel_of,
     way_between,
 )
+from training.paths import EXAMPLES_DIR
 from training.tables import pictures_in, read_table
 from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures, split_of
 
-EXAMPLES = Path(__file__).parents[2] / "data" / "examples"
 NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
 INVENTED = 4  # mazes to choose one from
 SHOWN_PIXELS = 400  # about the side of an invented picture
@@ -170,7 +170,7 @@ class Mazes(Task):
     def examples(self) -> list[Path]:
         """What `invent` gave for the first seeds, at the nearest side that is bundled."""
         by_side: dict[int, list[Path]] = {}
-        for path in sorted(EXAMPLES.glob("maze-*.png")):
+        for path in sorted(EXAMPLES_DIR.glob("maze-*.png")):
             by_side.setdefault(int(path.stem.split("-")[1]), []).append(path)
         return by_side[min(by_side, key=lambda side: abs(side - self.settings.side))] if by_side else []
 

@@ -1,7 +1,6 @@
 """Checkpoints to the Hub, with the real client in both of its ways to upload: one commit, once, or one sentence why not."""
 
 import json
-from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -11,6 +10,7 @@ from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from ctm.stores import Unavailable
 from tests.hub.here import files_of
+from tests.paths import ROOT
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MESSAGE = "parity-1: finished, step 100 [0123456789ab]"
@@ -178,7 +178,7 @@ def test_half_a_checkpoint_is_not_sent(store, hub, folder):
 
 def test_what_is_published_loads_in_the_original_code(store, hub, machine_of, tmp_path):
     """Keys, names, shapes and dtypes are those that the original code's constructor and state dict have."""
-    golden = json.loads((Path(__file__).parents[2] / "golden" / "parity-random.json").read_text())
+    golden = json.loads((ROOT / "tests" / "golden" / "parity-random.json").read_text())
     machine = ContinuousThoughtMachine(CTMConfig.read(golden["config"]))
     store.publish(save(Checkpoint(machine), tmp_path / "mine"), "alice/new", MESSAGE)
     fetched = store.fetch("alice/new")

@@ -4,18 +4,16 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
 from tests.training.jobs.conftest import end, environment, over, submit, tiny, trains, until
 from training.jobs.book import Job
 from training.jobs.processes import Group
 from training.jobs.runner import Runner
 from training.loop import train
 from training.runs import RunFolder
-
-ROOT = Path(__file__).parents[3]
 
 
 def let_go(runner: Runner) -> None:
