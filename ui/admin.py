@@ -1,7 +1,6 @@
 """Logging in with the administrator's token: a small page that works without scripts, and what it sends."""
 
 import html
-from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs
 
@@ -9,9 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from ui.gates import COOKIE, HOURS, LOGIN, LOGOUT, Refused, TokenGate, TooManyTries
+from ui.paths import STATIC_DIR
 from ui.visits import address_of, from_own_page, is_encrypted
 
-PAGE = Template((Path(__file__).parent / "assets" / "login.html").read_text("utf-8"))
+PAGE = Template((STATIC_DIR / "login.html").read_text("utf-8"))
 HOME = "/?tab=train"
 LONGEST_FORM = 4096  # bytes
 HEADERS = {

@@ -4,12 +4,11 @@ Their template is static. Gradio evaluates templates as JavaScript strings, so d
 as the value only, and the scripts check every number and write every text as text.
 """
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-ASSETS = Path(__file__).parent / "assets"
+from ui.paths import STATIC_DIR
 
 
 def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) -> gr.HTML:
@@ -36,4 +35,4 @@ def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) 
 
 
 def asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
+    return (STATIC_DIR / name).read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import uvicorn
@@ -21,9 +20,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from ui.paths import STATIC_DIR
+
 PORTS = range(7860, 7960)  # tried one after the other where none is named
 PATIENCE = 3  # seconds that open requests get to finish when the server ends
-STARTING = (Path(__file__).parent / "assets" / "starting.html").read_text("utf-8")
+STARTING = (STATIC_DIR / "starting.html").read_text("utf-8")
 
 
 class Site(Protocol):
