@@ -42,7 +42,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py tests/test_image.py
+	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py tests/test_dockerfile.py
 	@if $(PY) -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=5)" 2>/dev/null; \
 		then $(MAKE) --no-print-directory audit; else echo "Weaknesses of dependencies: not asked for, PyPI cannot be reached."; fi
 
@@ -58,7 +58,7 @@ lock: $(VENV)/.dev  ## pin all that the direct dependencies bring along, in cons
 		| grep --invert-match --extended-regexp '^(torch|triton|setuptools|cuda-.*|nvidia-[^m].*)==' > constraints.txt
 
 results: $(VENV)/.dev  ## write what was measured into README.md and the recipes
-	$(PY) -m benchmarks.results
+	$(PY) -m benchmarks.render_results
 
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
 	$(PY) -m ruff check --fix-only .

@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.jobs.processes import tidy
-from ui.environment import Environment, unknown_to_us
-from ui.server import serve
+from training.jobs.process_group import tidy
+from ui.server.app_settings import Environment, unknown_to_us
+from ui.server.serve import serve
 
 QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which it would make anew after every event
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -41,7 +41,7 @@ def main() -> None:
         print(sentence, file=sys.stderr)
 
     def build():  # torch and the screens take seconds to load: visitors are let into the waiting room first
-        return importlib.import_module("ui.site").build(environment)
+        return importlib.import_module("ui.server.app_factory").build(environment)
 
     serve(build, environment.host, environment.port, behind_proxy=bool(environment.space))
 

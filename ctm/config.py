@@ -16,7 +16,7 @@ from ctm.settings import Settings, short
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
 PHASES = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
-PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.phases`
+PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.modules.input_schedule`
 TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
 MOST_TICKS = 2_000  # of a thought

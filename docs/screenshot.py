@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.halting.figures import figure_of  # noqa: E402 -- the project is not installed
+from benchmarks.halting.plots import figure_of  # noqa: E402 -- the project is not installed
 from ui import page  # noqa: E402
-from ui.models import Models  # noqa: E402
-from ui.services import Services  # noqa: E402
+from ui.services.inference_service import Services  # noqa: E402
+from ui.services.model_catalog import Models  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SEVEN = (  # strokes; the bar makes it think for longer

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import Output, Thinker
-from inference.groups import Group
-from inference.history import History
-from inference.policies import Policy
+from inference.active_batch import Group
+from inference.halting.policies import Policy
+from inference.tick_history import History
 
 Fired = list[tuple[str, Bool[Tensor, " A"]]]  # rules by their names, and the rows that each would end
 Said = list[tuple[Int[Tensor, " _"], Int[Tensor, " _"], Output]]  # which rows, at which of their ticks, and what

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, settings
 
 SLOW = "slow"
 LONGEST = (  # files that take longest begin first, so that two workers end together
-    "test_runner", "test_browser_train", "test_runner_apps", "test_publishing", "test_server", "test_browser", "test_ranks",
-    "test_endings", "test_browser_curves", "test_recipes", "test_browser_halting", "test_trainings_watched",
-    "test_guarantees", "test_calibrate",
+    "test_scheduler", "test_browser_train", "test_scheduler_apps", "test_run_publisher", "test_serve", "test_browser",
+    "test_distributed", "test_failures", "test_browser_curves", "test_recipes", "test_browser_halting",
+    "test_run_view_models", "test_risk_control", "test_calibrate",
 )  # fmt: skip
 ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 

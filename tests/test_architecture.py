@@ -1,6 +1,6 @@
 """The layers and other laws of the tree.
 
-    app -> ui -> ui/services.py -> {inference, training} -> ctm
+    app -> ui -> ui/services/inference_service.py -> {inference, training} -> ctm
 
 `tests/laws.py` says what a law is and how it is held to account.
 """
@@ -25,17 +25,17 @@ from tests.laws import LAWS, Check, Source, law, parse, product, read_tree, refu
         {"ctm/hub.py": "import huggingface_hub"},
         {"ctm/a/b.py": "from ... import ui"},
         {"ctm/a.py": "import yaml"},
-        {"ctm/convert.py": "import huggingface_hub"},
+        {"ctm/conversion/convert.py": "import huggingface_hub"},
     ],
     kept={
         "ctm/a/b.py": "import math, torch.nn\nfrom . import c\nfrom ..d import E",
         "ctm/stores/hub.py": "import huggingface_hub",
-        "ctm/convert.py": "import torch, yaml",
+        "ctm/conversion/convert.py": "import torch, yaml",
     },
 )
 def ctm_stands_alone(sources):
     theirs = {"torch", "safetensors", "pydantic", "jaxtyping", "numpy"}
-    more = {"ctm/stores/": "huggingface_hub", "ctm/convert.py": "yaml"}
+    more = {"ctm/stores/": "huggingface_hub", "ctm/conversion/convert.py": "yaml"}
     for source in sources:
         if under(source, "ctm/"):
             yield from refuse_all_but([source], {"ctm", *theirs, *(more[p] for p in more if under(source, p))})
@@ -43,64 +43,72 @@ def ctm_stands_alone(sources):
 
 @law(
     "inference knows ctm and arrays only: what it needs of a task passes as data or as an argument; its command line, "
-    "inference/calibrate.py, may put training beside it.",
+    "training/cli/calibrate.py, may put training beside it.",
     broken=[
         {"inference/a.py": "from training.evaluation import Curves"},
         {"inference/a.py": "import accelerate"},
-        {"inference/a.py": "import importlib\nimportlib.import_module('ui.figures')"},
+        {"inference/a.py": "import importlib\nimportlib.import_module('ui.components.plotly_figures')"},
     ],
     kept={
-        "inference/a.py": "import torch\nfrom ctm import State\nfrom inference.history import History",
-        "inference/calibrate.py": "from training.evaluation import curves_of",
+        "inference/a.py": "import torch\nfrom ctm import State\nfrom inference.tick_history import History",
+        "training/cli/calibrate.py": "from training.evaluation import curves_of",
     },
 )
 def inference_knows_ctm_only(sources):
     allowed = {"ctm", "inference", "torch", "numpy", "jaxtyping", "pydantic", "safetensors"}
     for source in sources:
         if under(source, "inference/"):
-            composes = under(source, "inference/calibrate.py")
+            composes = under(source, "training/cli/calibrate.py")
             yield from refuse_all_but([source], allowed | ({"training"} if composes else set()))
 
 
 @law(
-    "training knows ctm only; its command line, training/__main__.py, and what finishes checkpoints, training/finishing.py, "
+    "training knows ctm only; its command line, training/__main__.py, and what finishes checkpoints, training/finalize.py, "
     "may put inference beside it.",
     broken=[
-        {"training/loop.py": "from inference import Engine"},
+        {"training/trainer.py": "from inference import Engine"},
         {"training/__main__.py": "import ui"},
-        {"training/jobs/runner.py": "from ui.services import Services"},
+        {"training/jobs/scheduler.py": "from ui.services import Services"},
     ],
     kept={
         "training/__main__.py": "import inference",
-        "training/finishing.py": "from inference.calibration import replay",
+        "training/finalize.py": "from inference.calibration import replay",
         "training/a.py": "import ctm\nimport training.runs",
     },
 )
 def training_knows_ctm_only(sources):
     for source in sources:
         if under(source, "training/"):
-            composes = under(source, "training/__main__.py", "training/finishing.py")
+            composes = under(source, "training/__main__.py", "training/finalize.py", "training/cli/")
             yield from refuse([source], {"ui", "app", "benchmarks", "tests", *(() if composes else ["inference"])})
 
 
 @law(
-    "A screen reaches the rest through ui/services.py alone: add a method there and call it.",
+    "A screen reaches the rest through ui/services/inference_service.py alone: add a method there and call it.",
     broken=[
         {"ui/tabs/think.py": f"import {name}"}
         for name in ("ctm", "inference.engine", "training", "torch", "sqlite3", "subprocess", "threading")
     ],
-    kept={"ui/services.py": "import torch, ctm, inference, training, threading", "ui/tabs/a.py": "import numpy"},
+    kept={
+        "ui/services/inference_service.py": "import torch, ctm, inference, training, threading",
+        "ui/tabs/a.py": "import numpy",
+    },
 )
 def screens_go_through_services(sources):
-    doors = ("ui/services.py", "ui/models.py", "ui/downloads.py", "ui/records.py")  # the services and their parts
-    doors += ("ui/halting.py",)  # which reads what checkpoints say of their rules
-    doors += ("ui/access.py", "ui/gates.py")  # who may train, asked of the Hub's accounts
-    doors += ("ui/site.py",)  # puts all of them together
+    doors = (
+        "ui/services/inference_service.py",
+        "ui/services/model_catalog.py",
+        "ui/services/downloads.py",
+        "ui/services/thought_record.py",
+    )  # the services and their parts
+    doors += ("ui/services/halting_view_model.py",)  # which reads what checkpoints say of their rules
+    doors += ("ui/auth/access.py", "ui/auth/authenticators.py")  # who may train, asked of the Hub's accounts
+    doors += ("ui/server/app_factory.py",)  # puts all of them together
     doors += (
-        "ui/trainings.py",
-        "ui/run_views.py",
-        "ui/packing.py",
-        "ui/form.py",
+        "ui/services/training_service.py",
+        "ui/services/run_view_models.py",
+        "ui/services/run_archive.py",
+        "ui/services/form_schema.py",
     )  # runs, and the form of their settings
     screens = (source for source in sources if under(source, "ui/") and not under(source, *doors))
     yield from refuse(screens, {"ctm", "inference", "training", "torch", "sqlite3", "subprocess", "threading"})
@@ -162,32 +170,32 @@ def gradio_only_on_screen(sources):
 
 
 @law(
-    "accelerate belongs to training/loop.py: pass plain values out of it.",
+    "accelerate belongs to training/trainer.py: pass plain values out of it.",
     broken=[{"training/evaluation.py": "from accelerate import Accelerator"}],
-    kept={"training/loop.py": "import accelerate"},
+    kept={"training/trainer.py": "import accelerate"},
 )
 def accelerate_only_in_the_loop(sources):
-    yield from only_in({"accelerate"}, "training/loop.py")(sources)
+    yield from only_in({"accelerate"}, "training/trainer.py")(sources)
 
 
 @law(
     "The Hub is met in ctm/stores/, where training data is fetched (training/tasks/, training/data*) and where jobs are "
-    "sent to it (training/jobs/remote.py).",
+    "sent to it (training/jobs/remote/hf_jobs.py).",
     broken=[
-        {"ui/services.py": "import huggingface_hub"},
+        {"ui/services/inference_service.py": "import huggingface_hub"},
         {"ctm/stores/hub.py": "import datasets"},
-        {"training/jobs/runner.py": "import huggingface_hub"},
-        {"training/jobs/remote.py": "import datasets"},
+        {"training/jobs/scheduler.py": "import huggingface_hub"},
+        {"training/jobs/remote/hf_jobs.py": "import datasets"},
     ],
     kept={
         "ctm/stores/hub.py": "import huggingface_hub",
-        "training/data.py": "import huggingface_hub, datasets",
-        "training/jobs/remote.py": "import huggingface_hub",
+        "training/data/image_dataset.py": "import huggingface_hub, datasets",
+        "training/jobs/remote/hf_jobs.py": "import huggingface_hub",
     },
 )
 def hub_only_where_it_is_met(sources):
     data = [s.path for s in sources if under(s, "training/tasks/", "training/data/") or is_data_module(s)]
-    yield from only_in({"huggingface_hub"}, "ctm/stores/", "training/jobs/remote.py", *data)(sources)
+    yield from only_in({"huggingface_hub"}, "ctm/stores/", "training/jobs/remote/hf_jobs.py", *data)(sources)
     yield from only_in({"datasets"}, *data)(sources)
 
 
@@ -197,20 +205,23 @@ def is_data_module(source: Source) -> bool:
 
 @law(
     "Processes are started by training/jobs/ (and benchmarks/, to measure them) alone: submit a job.",
-    broken=[{"ui/services.py": "import subprocess"}, {"training/loop.py": "from multiprocessing import Process"}],
-    kept={"training/jobs/runner.py": "import subprocess", "benchmarks/a.py": "import subprocess"},
+    broken=[
+        {"ui/services/inference_service.py": "import subprocess"},
+        {"training/trainer.py": "from multiprocessing import Process"},
+    ],
+    kept={"training/jobs/scheduler.py": "import subprocess", "benchmarks/a.py": "import subprocess"},
 )
 def subprocess_only_in_the_job_runner(sources):
     yield from only_in({"subprocess", "multiprocessing"}, "training/jobs/", "benchmarks/")(sources)
 
 
 @law(
-    "Figures are drawn in ui/figures.py (and benchmarks/): return arrays.",
+    "Figures are drawn in ui/components/plotly_figures.py (and benchmarks/): return arrays.",
     broken=[{"ui/tabs/think.py": "import plotly.graph_objects as go"}, {"inference/recorder.py": "import plotly"}],
-    kept={"ui/figures.py": "import plotly.graph_objects", "benchmarks/a.py": "import plotly"},
+    kept={"ui/components/plotly_figures.py": "import plotly.graph_objects", "benchmarks/a.py": "import plotly"},
 )
 def plotly_only_in_figures(sources):
-    yield from only_in({"plotly"}, "ui/figures.py", "benchmarks/")(sources)
+    yield from only_in({"plotly"}, "ui/components/plotly_figures.py", "benchmarks/")(sources)
 
 
 # --- what code may not do ----------------------------------------------------------------------------------------
@@ -219,7 +230,7 @@ def plotly_only_in_figures(sources):
 @law(
     "What is shared knows no task: ask the task object, or add a setting to it.",
     broken=[
-        {"training/tasks/parity.py": "", "training/loop.py": "if kind == 'parity': pass"},
+        {"training/tasks/parity.py": "", "training/trainer.py": "if kind == 'parity': pass"},
         {"training/tasks/parity.py": "", "inference/a.py": "path = f'checkpoints/Parity-{n}'"},
         {"training/tasks/parity.py": "", "training/losses.py": "from training.tasks import parity"},
     ],
@@ -232,7 +243,7 @@ def plotly_only_in_figures(sources):
 def shared_code_names_no_task(sources):
     found = (re.fullmatch(r"training/tasks/(\w+)\.py", source.path) for source in sources)
     tasks = {match[1] for match in found if match} - {"__init__", "base"}
-    shared = ("training/loop.py", "training/losses.py", "training/evaluation.py", "inference/", "ctm/")
+    shared = ("training/trainer.py", "training/losses.py", "training/evaluation.py", "inference/", "ctm/")
     for source in sources:
         if under(source, *shared):
             for line, text in source.literals():
@@ -260,8 +271,8 @@ def modules_are_named_for_what_they_hold(sources):
     "A library does not print: return the value, or call back; printing is for __main__, calibrate and convert.",
     broken=[{"ctm/a.py": "def f():\n    print('x')"}, {"inference/a.py": "print()"}],
     kept={
-        "inference/calibrate.py": "print()",
-        "ctm/convert.py": "print()",
+        "training/cli/calibrate.py": "print()",
+        "ctm/conversion/convert.py": "print()",
         "ctm/a.py": "'print()'\nself.print()",
         "training/a.py": "print()",
     },
@@ -317,7 +328,7 @@ def tree() -> list[Source]:
 
 def test_the_tree_is_found(tree):
     found = {source.path for source in tree}
-    assert {"ctm/machine.py", "training/loop.py", "tests/test_architecture.py"} <= found
+    assert {"ctm/models/ctm.py", "training/trainer.py", "tests/test_architecture.py"} <= found
 
 
 @pytest.mark.parametrize("name", LAWS)

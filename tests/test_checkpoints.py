@@ -5,11 +5,11 @@ import json
 import pytest
 
 from ctm.checkpoint import count_weights, load
-from inference.parsing import parse
+from inference.halting.policy_parser import parse
 from tests.paths import ROOT
 from training.__main__ import main
 from training.evaluation import split_batches
-from training.finishing import measure
+from training.finalize import measure
 from training.tasks import task_of
 
 FOLDER = ROOT / "checkpoints"

@@ -12,13 +12,13 @@ from dockerfile_parse import DockerfileParser
 from huggingface_hub.cli.hf import app as hf
 
 from ctm import ContinuousThoughtMachine, CTMConfig
-from inference import calibrate
 from tests.paths import ROOT
 from training import __main__ as training
+from training.cli import calibrate
 from training.config import RunConfig
 from training.evaluation import split_batches
 from training.tasks import make_task, registry
-from ui.environment import OURS
+from ui.server.app_settings import OURS
 
 GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")
 SOURCES = "\n".join(

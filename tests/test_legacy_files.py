@@ -15,16 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ctm.checkpoint.metadata import HaltingNote, read_notes
 from ctm.config import read_config
-from ctm.notes import HaltingNote, read_notes
 from ctm.stores import HubStore
-from inference.parsing import parse
-from tests.hub.here import TOKEN, files_of, hub
+from inference.halting.policy_parser import parse
+from tests.fake_hub.fixtures import TOKEN, files_of, hub
 from training.__main__ import main
 from training.config import RunConfig, read_recipe
-from training.finishing import default_policy
-from training.jobs.book import JobBook
-from training.outbox import Outbox
+from training.finalize import default_policy
+from training.jobs.store import JobBook
+from training.publishing.outbox import Outbox
 from training.tasks import task_of
 
 __all__ = ["hub"]

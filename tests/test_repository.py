@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
+from benchmarks import render_results
 from tests.laws import PACKAGES, product, read_tree, under
 from tests.paths import ROOT
 from training.config import read_recipe
@@ -50,7 +50,7 @@ def requirements(name: str) -> list[str]:
 
 def test_files_are_found():
     found = {path.relative_to(ROOT).as_posix() for path in text_files()}
-    assert {"Makefile", ".ci/run", "ctm/machine.py", "CHANGELOG.md", "requirements.txt"} <= found
+    assert {"Makefile", ".ci/run", "ctm/models/ctm.py", "CHANGELOG.md", "requirements.txt"} <= found
     assert not any(path.startswith((".git/", ".venv/")) for path in found)
 
 
@@ -111,7 +111,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 def test_measured_figures_in_the_text_are_those_of_the_files():
     """README.md and the recipes say what the runs wrote, to the letter."""
-    stale = [path.name for path, text in results.written().items() if path.read_text("utf-8") != text]
+    stale = [path.name for path, text in render_results.written().items() if path.read_text("utf-8") != text]
     assert not stale, f"{', '.join(stale)}: run `make results`"
 
 
@@ -119,7 +119,9 @@ def test_no_bundled_machine_begins_with_the_weights_that_its_own_recipe_ends_wit
     """A recipe that names the checkpoint which it made would train that one further instead of making it again."""
     wrong = [
         recipe.name
-        for recipe, folder in ((results.recipe_of(metrics), folder) for folder, _, metrics in results.measured())
+        for recipe, folder in (
+            (render_results.recipe_of(metrics), folder) for folder, _, metrics in render_results.measured()
+        )
         if read_recipe(recipe).init_from == f"checkpoints/{folder.name}"
     ]
     assert not wrong, f"{', '.join(wrong)}: begin with the run that came before (`runs/NAME/checkpoint`)"

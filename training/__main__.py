@@ -23,25 +23,25 @@ from typing import get_args
 
 from ctm import Thinker
 from ctm.checkpoint import load, save
-from ctm.notes import RuleNote
+from ctm.checkpoint.metadata import RuleNote
+from ctm.models.registry import count_parameters
 from ctm.stores import HubStore, Unavailable, folder_of
 from ctm.stores.base import is_whole
-from ctm.thinkers import count_parameters
-from inference.parsing import parse
-from inference.policies import refuse_said
+from inference.halting.policies import refuse_said
+from inference.halting.policy_parser import parse
+from training.cli.options import between, goes_to, opened, takes_checkpoint, writable
 from training.config import FinishConfig, LossConfig, PublishConfig, read_recipe
-from training.endings import explain
-from training.energies import Kind, Meaning
+from training.energy.fitting import fit_energy, fitting_batches, with_energy_head
+from training.energy.losses import Kind, Meaning
 from training.estimate import estimate
 from training.evaluation import MOST_SAMPLES, in_batches, split_batches
-from training.finishing import completed, default_policy, finish, halting_note, measure, tolerance_of
-from training.fitting import fit_energy, fitting_batches, with_energy_head
-from training.loop import train
-from training.opening import between, goes_to, opened, takes_checkpoint, writable
-from training.outbox import Outbox
-from training.publishing import COURIER, Publishing, deliver, offer
-from training.runs import RunFolder
+from training.failures import explain
+from training.finalize import completed, default_policy, finish, halting_note, measure, tolerance_of
+from training.publishing.outbox import Outbox
+from training.publishing.run_publisher import COURIER, Publishing, deliver, offer
+from training.run_dir import RunFolder
 from training.tasks.base import TRAIN
+from training.trainer import train
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ctm.config import CONFIGS, ENERGY_HEAD, Config, read_config
-from ctm.convert import read_yaml
-from ctm.files import read_text
+from ctm.conversion.convert import read_yaml
+from ctm.io.atomic import read_text
 from ctm.settings import Settings, plainly, short
 from ctm.stores import HubName
-from training.energies import Kind, Meaning
+from training.energy.losses import Kind, Meaning
 from training.tasks import Task, make_task
 
 LARGEST = 2**20  # bytes of a recipe

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ctm.thinkers import count_parameters
+from ctm.models.registry import count_parameters
 from training.config import RunConfig
-from training.loop import measure
-from training.saving import size_of
+from training.trainer import measure
+from training.trainer_state import size_of
 
 STEPS = 5  # that are measured, after one that warms up
 

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ctm import Thinker
-from ctm.readout import certainty_of, signals_of
-from ctm.types import may_answer
-from training.data import digest
-from training.reading import Reading, Spoken
+from ctm.models.outputs import may_answer
+from ctm.modules.readout import certainty_of, signals_of
+from training.data.image_dataset import digest
+from training.decoding import Reading, Spoken
 from training.tasks.base import CALIBRATION, PER_CENT, TRAIN, Batch, Task, generator_for
 
 MOST_SAMPLES = 4_096  # drawn of a held-out split without an end that is as large as the calibration split
@@ -33,7 +33,7 @@ class Curves:
     difficulty: Int[Tensor, " n"]
     targets: Int[Tensor, "n L"]
     listening: Int[Tensor, " n"] | None = None  # ticks before an answer counts, which is not right there
-    signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)  # of `ctm.readout.SIGNALS`
+    signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)  # of `ctm.modules.readout.SIGNALS`
     spoken: bool = False  # whether an answer is said over the ticks
 
     @property
@@ -47,7 +47,7 @@ class Curves:
 def curves_of(
     machine: Thinker, reading: Reading, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
 ) -> Curves:
-    """Think about all samples to the last tick, and note also these of `ctm.readout.SIGNALS`.
+    """Think about all samples to the last tick, and note also these of `ctm.modules.readout.SIGNALS`.
 
     Where the input says how many ticks a thought takes, the last one stands for those that a batch takes less than others.
     """
@@ -90,7 +90,7 @@ def curves_of(
 def signals_by_tick(
     names: frozenset[str], answers: Float[Tensor, "B K T"], positions: int
 ) -> dict[str, Float[Tensor, "B T"]]:
-    """What else a rule may look at, of all ticks at once; see `ctm.readout.signals_of`."""
+    """What else a rule may look at, of all ticks at once; see `ctm.modules.readout.signals_of`."""
     by_tick = answers.transpose(1, 2)
     first = signals_of(names, by_tick[:, :1], None, positions)
     later = signals_of(names, by_tick[:, 1:], by_tick[:, :-1], positions)

@@ -4,11 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from ui.access import Access
+from ui.auth.access import Access
 from ui.paths import EXAMPLES_DIR
-from ui.services import Services
+from ui.services.inference_service import Services
+from ui.services.training_service import Trainings
 from ui.tabs import models, think, train
-from ui.trainings import Trainings
 
 TITLE = "Continuous Thought Machines"
 INTRO = """# Continuous Thought Machines

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.halting.compare import HEAD_SEEDS, compare
-from benchmarks.halting.figures import write_figures
-from benchmarks.halting.rules import SHIPPED
+from benchmarks.halting.evaluate import HEAD_SEEDS, compare
+from benchmarks.halting.frozen_models import KEPT, VERSION, Trunk, trunks
+from benchmarks.halting.plots import write_figures
+from benchmarks.halting.policies_under_test import SHIPPED
 from benchmarks.halting.summary import summarise
-from benchmarks.halting.trunks import KEPT, VERSION, Trunk, trunks
 from benchmarks.paths import ROOT
-from benchmarks.tick import processor
-from training.opening import between
+from benchmarks.speed import processor
+from training.cli.options import between
 
 TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.halting.measures import SLACK, interval
-from benchmarks.halting.rules import SHIPPED
-from inference.frontiers import Frontier
+from benchmarks.halting.metrics import SLACK, interval
+from benchmarks.halting.policies_under_test import SHIPPED
+from inference.halting.frontier import Frontier
 
 ENERGY = f"energy: {SHIPPED}"
 CERTAINTY = ("certainty", "certainty.min")

@@ -5,7 +5,7 @@ from pathlib import Path
 from ctm.stores.base import Commit, Description, Destination, GivenUp, Store, Unavailable, Watch
 from ctm.stores.hub import HubStore
 from ctm.stores.local import LocalStore
-from ctm.stores.names import HubName
+from ctm.stores.repo_ref import HubName
 
 HUB = "hub:"
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, get_token_to_send, hf_raise_for_status, httpx
 
 from ctm.stores.base import Unavailable
-from ctm.stores.refusals import shortened
+from ctm.stores.errors import shortened
 
 
 @dataclass(frozen=True)

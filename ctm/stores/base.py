@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CARD, CONFIG, weight_files
+from ctm.checkpoint.metadata import LARGEST as SMALL
+from ctm.checkpoint.metadata import read_notes
 from ctm.config import read_config
-from ctm.files import read_json, read_text
-from ctm.notes import LARGEST as SMALL
-from ctm.notes import read_notes
+from ctm.io.atomic import read_json, read_text
 
 Watch = Callable[[int, int], None]  # (bytes done, bytes in all); raises GivenUp to end a fetch
 

@@ -23,12 +23,12 @@ from huggingface_hub.utils import disable_progress_bars, httpx
 
 from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of
 from ctm.config import read_config
-from ctm.files import read_json
+from ctm.io.atomic import read_json
+from ctm.models.registry import refuse_absurd_size
 from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, describe_folder, is_whole, read_all
-from ctm.stores.cache import counter, digest_of, looks_like_ours, recall, remember, verified
-from ctm.stores.names import COMMIT, HubName
-from ctm.stores.refusals import refusal
-from ctm.thinkers import refuse_absurd_size
+from ctm.stores.errors import refusal
+from ctm.stores.hub_cache import counter, digest_of, looks_like_ours, recall, remember, verified
+from ctm.stores.repo_ref import COMMIT, HubName
 
 LARGEST = 5 * 2**30  # bytes; weights of the largest machine that is accepted
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ctm.checkpoint import CONFIG
-from ctm.files import draft_of, swap
+from ctm.io.atomic import draft_of, swap
 from ctm.stores.base import Commit, Description, Watch, describe_folder, is_whole
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from benchmarks.halting import __main__ as command
-from benchmarks.halting import clock, compare, measures, rules, summary, trunks
-from benchmarks.halting.figures import figure_of, write_figures
-from benchmarks.halting.measures import Ruler, risk_coverage
+from benchmarks.halting import evaluate, frozen_models, metrics, policies_under_test, summary, timing
+from benchmarks.halting.markdown import table_of
+from benchmarks.halting.metrics import Ruler, risk_coverage
+from benchmarks.halting.plots import figure_of, write_figures
 from benchmarks.halting.summary import summarise
-from benchmarks.halting.table import table_of
-from inference.frontiers import fixed, oracle
+from inference.halting.frontier import fixed, oracle
 from tests.ui.conftest import make_checkpoint
 from training.config import FinishConfig
 
@@ -35,8 +35,8 @@ def test_shares_of_wrong_answers_among_the_most_trusted():
 
 def test_the_same_samples_are_drawn_for_every_rule():
     families = {"fixed": fixed(RIGHT), "oracle": oracle(RIGHT)}
-    draws = measures.resampled(families, RIGHT)
-    assert draws == measures.resampled(families, RIGHT)
+    draws = metrics.resampled(families, RIGHT)
+    assert draws == metrics.resampled(families, RIGHT)
     assert all(o >= f - 1e-9 for o, f in zip(draws["oracle"]["area"], draws["fixed"]["area"], strict=True))
 
 
@@ -44,24 +44,24 @@ def test_the_same_samples_are_drawn_for_every_rule():
 def tiny(monkeypatch, tmp_path):
     """Comparisons of seconds; returns a trunk of a seed."""
     finish = FinishConfig(fit_samples=96, fit_steps=20)
-    for module in (trunks, rules):
+    for module in (frozen_models, policies_under_test):
         monkeypatch.setattr(module, "FINISH", finish)
-    monkeypatch.setattr(trunks, "MEASURED_ON", 400)
-    for module in (trunks, command):
+    monkeypatch.setattr(frozen_models, "MEASURED_ON", 400)
+    for module in (frozen_models, command):
         monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(compare, "KINDS", ("calibrated", "wait", "hazard"))
-    monkeypatch.setattr(compare, "HEAD_SEEDS", {})
-    monkeypatch.setattr(measures, "DRAWS", 30)
-    monkeypatch.setattr(clock, "ROUNDS", 1)
-    monkeypatch.setattr(clock, "SIZES", ((4, 4), (9, 4)))
-    monkeypatch.setattr(clock, "STREAMS", 1)
+    monkeypatch.setattr(evaluate, "KINDS", ("calibrated", "wait", "hazard"))
+    monkeypatch.setattr(evaluate, "HEAD_SEEDS", {})
+    monkeypatch.setattr(metrics, "DRAWS", 30)
+    monkeypatch.setattr(timing, "ROUNDS", 1)
+    monkeypatch.setattr(timing, "SIZES", ((4, 4), (9, 4)))
+    monkeypatch.setattr(timing, "STREAMS", 1)
 
-    def trunk(seed: int) -> trunks.Trunk:
+    def trunk(seed: int) -> frozen_models.Trunk:
         folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)
         (folder / "metrics.json").write_text(
             json.dumps({"training": {"command": "python -m training train tiny.yaml"}})
         )
-        return trunks.Trunk("tiny", seed, folder)
+        return frozen_models.Trunk("tiny", seed, folder)
 
     return trunk
 
@@ -104,20 +104,24 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
 
 def test_at_the_top_less_may_be_saved_than_below_it():
     """Where certainty needs 4 ticks the energy needs 2; where it is nearly as right as it can be, 8 and 7.5."""
-    rules = {
+    policies_under_test = {
         "energy: wait": {"corners": [[1, 0.0], [2, 0.695], [8, 0.805], [9, 0.805]]},
         "certainty": {"corners": [[1, 0.0], [4, 0.695], [8, 0.795], [9, 0.795]]},
         "certainty.min": {"corners": [[1, 0.0], [9, 0.8]]},
     }
     level = 2 + 6 * (0.795 - 0.695) / 0.11  # half a point below the 0.8 of the least certain position
-    assert summary.at_the_top(rules) == pytest.approx(1 - level / 8)
-    assert summary.at_the_top({name: rules[name] for name in ("certainty", "energy: wait")}) < 0.2
+    assert summary.at_the_top(policies_under_test) == pytest.approx(1 - level / 8)
+    assert summary.at_the_top({name: policies_under_test[name] for name in ("certainty", "energy: wait")}) < 0.2
 
 
 def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lacks():
-    rules = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
-    first = {"name": "digits", "seed": 0, "rules": {name: rules[name] for name in ("oracle", "certainty")}}
-    other = {"name": "brackets", "seed": 0, "rules": rules}
+    policies_under_test = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
+    first = {
+        "name": "digits",
+        "seed": 0,
+        "rules": {name: policies_under_test[name] for name in ("oracle", "certainty")},
+    }
+    other = {"name": "brackets", "seed": 0, "rules": policies_under_test}
     drawn = figure_of({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
     assert len(drawn) == 5, "of the first machine of each task"
     assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least sure position"]
@@ -125,9 +129,9 @@ def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lac
 
 def test_thoughts_are_those_that_could_be_felt(tiny, monkeypatch):
     """Of long thoughts about many samples there is not room for all."""
-    monkeypatch.setattr("training.fitting.MOST_FELT", 1)
-    monkeypatch.setattr(trunks, "FINISH", FinishConfig(fit_samples=600))
-    found = trunks.thoughts(tiny(0), "validation")
+    monkeypatch.setattr("training.energy.fitting.MOST_FELT", 1)
+    monkeypatch.setattr(frozen_models, "FINISH", FinishConfig(fit_samples=600))
+    found = frozen_models.thoughts(tiny(0), "validation")
     assert len(found.felt.seen) == len(found.curves.right) == len(found.curves.certainty) == 256
     assert all(len(values) == 256 for values in found.curves.signals.values())
 
@@ -137,10 +141,10 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
         with pytest.raises(
             SystemExit, match=f"{name} is no bundled checkpoint that may stop early; those are .*digits,"
         ):
-            list(trunks.trunks([name], 1))
-    monkeypatch.setattr(trunks, "suited", lambda: ["small"])
-    monkeypatch.setattr(trunks, "ROOT", tmp_path)
-    monkeypatch.setattr(trunks, "BUNDLED", tmp_path / "trunks")
+            list(frozen_models.trunks([name], 1))
+    monkeypatch.setattr(frozen_models, "suited", lambda: ["small"])
+    monkeypatch.setattr(frozen_models, "ROOT", tmp_path)
+    monkeypatch.setattr(frozen_models, "BUNDLED", tmp_path / "trunks")
     for place in (
         "checkpoints/small",
         "trunks/small-seed1",
@@ -149,14 +153,14 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
     ):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "metrics.json").write_text(json.dumps({"training": {"command": "train small"}}))
-    found = {trunk.seed: trunk.folder.relative_to(tmp_path).as_posix() for trunk in trunks.trunks(["small"], 4)}
+    found = {trunk.seed: trunk.folder.relative_to(tmp_path).as_posix() for trunk in frozen_models.trunks(["small"], 4)}
     assert found == {0: "checkpoints/small", 1: "trunks/small-seed1", 3: "runs/small-seed3/checkpoint"}
     assert (
         "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
     )
     grown = {"command": "train wide", "init_from": "runs/small/checkpoint"}
     (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": grown}))
-    assert trunks.Trunk("small", 0, tmp_path / "checkpoints/small").again(1) == (
+    assert frozen_models.Trunk("small", 0, tmp_path / "checkpoints/small").again(1) == (
         "python -m training train configs/small.yaml train.seed=1 --folder runs/small-seed1-first && "
         "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --folder runs/small-seed1"
     )

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_iter
 from ctm import Thinker, make, read_config
 from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
 from ctm.config import CONFIGS, PHASED
-from ctm.phases import MINUS, PLUS, SIDE, pack
+from ctm.modules.input_schedule import MINUS, PLUS, SIDE, pack
 
 TINY = {
     "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.config import PHASED, PHASES, backbone_of
-from ctm.thinkers import count_parameters, refuse_absurd_size
+from ctm.models.registry import count_parameters, refuse_absurd_size
 
 PHASED_TICKS = dict.fromkeys(PHASES, 2)
 PICTURE = {"backbone_type": "resnet18-2"}

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ctm.config import CTMConfig
 from ctm.settings import Settings
-from tests.generated import HOSTILE, are_sentences, edited, groups, plain, scalars, soon, texts, told
+from tests.strategies import HOSTILE, are_sentences, edited, groups, plain, scalars, soon, texts, told
 
 TINY = {
     "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,

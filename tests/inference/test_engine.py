@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ctm import ContinuousThoughtMachine, CTMConfig, Output
-from ctm.readout import SIGNALS
+from ctm.modules.readout import SIGNALS
 from inference import Engine, parse
-from inference.calibration import replay
+from inference.active_batch import seating
 from inference.engine import BUDGET
-from inference.groups import seating
-from inference.history import History, first
+from inference.halting.thresholds import replay
+from inference.tick_history import History, first
 
 RULES = [
     "margin>0.3", "probability>0.5", "change<0.05|energy<-2",

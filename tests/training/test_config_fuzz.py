@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.generated import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
+from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
 from training.config import RunConfig, read_recipe
 
 TINY = {

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ctm import make
+from tests.image_datasets import write_data_set
 from tests.paths import ROOT
-from tests.pictures import write_data_set
 from training.config import RunConfig, read_recipe
-from training.loop import assemble, measure, optimise
 from training.tasks.base import TRAIN, generator_for
+from training.trainer import assemble, measure, optimise
 
 QUICK = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])
 RECIPES = sorted([*QUICK, *(ROOT / "configs/published").glob("*.yaml")])

@@ -9,8 +9,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from ctm import ContinuousThoughtMachine
+from tests.image_datasets import write_data_set
 from tests.paths import ROOT
-from tests.pictures import write_data_set
 from training.config import RunConfig, read_recipe
 from training.evaluation import split_batches, without_repeats
 from training.losses import is_right

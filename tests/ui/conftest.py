@@ -11,12 +11,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from ctm import make, read_config
 from ctm.checkpoint import Checkpoint, save
 from ctm.config import CONFIGS
-from tests.clocks import Clock
-from tests.hub.here import hub
+from tests.fake_clock import Clock
+from tests.fake_hub.fixtures import hub
 from training.tasks import make_task
 from ui import page
-from ui.models import Models
-from ui.services import Services
+from ui.services.inference_service import Services
+from ui.services.model_catalog import Models
 
 __all__ = ["hub"]
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.test_browser import browser
 from ui import page as pages
-from ui.curves import BY_TICK, curves_value, curves_view
+from ui.components.curves import BY_TICK, curves_value, curves_view
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser

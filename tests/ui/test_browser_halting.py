@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.ui.conftest import make_checkpoint, services_over
+from tests.ui.services.test_halting_view_model import HALTING, METRICS
 from tests.ui.test_browser import browser, choose
-from tests.ui.test_halting import HALTING, METRICS
 from ui import page as pages
 
 __all__ = ["browser"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hub.here import files_of
+from tests.fake_hub.fixtures import files_of
 from tests.ui.conftest import make_checkpoint, services_over
 from tests.ui.test_browser import browser
 from ui import page as pages

@@ -8,10 +8,10 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui import shown
+from tests.ui import sample_records
 from tests.ui.test_browser import browser
 from ui import page as pages
-from ui.live import live_view
+from ui.components.thought_view import live_view
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -76,18 +76,18 @@ def own_panels(page: Page) -> list[str]:
 
 
 def test_a_dot_is_expected_where_the_answer_says_and_judged_by_its_path(show):
-    page = show(shown.tracked())
+    page = show(sample_records.tracked())
     says(page, "field", "expects the dot at row 5, column 6, 94 % sure, right; 4 of 5 frames are seen")
     assert own_panels(page) == ["field"] and len({drawn(page, "field", tick) for tick in (1, 2, 3, 4)}) == 4
     at(page, 1)
     says(page, "field", "row 8, column 15, 6 % sure, wrong")
-    several = shown.tracked()
+    several = sample_records.tracked()
     several["input"]["path"]["frames"][1:] = [None] * 4  # from one frame nobody knows where it goes
     says(show(several), "field", "94 % sure; 1 of 5 frames")
 
 
 def test_a_quarter_is_expected(show):
-    record = shown.tracked()
+    record = sample_records.tracked()
     chances = [[0.1, 0.7, 0.1, 0.1]] * 3 + [[0.8, 0.1, 0.05, 0.05]]
     record["choices"] = {
         "kind": "classes",
@@ -102,7 +102,7 @@ def test_a_quarter_is_expected(show):
 
 
 def test_brackets_show_what_is_believed_of_the_stack(show):
-    page = show(shown.stacked())
+    page = show(sample_records.stacked())
     assert own_panels(page) == ["stack"] and not part(page, "answer-panel").is_visible()
     says(page, "stack", "not balanced, broken: 90 % sure, right; its belief is mistaken after 0 of 3")
     for tick, words in (
@@ -114,7 +114,7 @@ def test_brackets_show_what_is_believed_of_the_stack(show):
 
 
 def test_numbers_are_said_one_after_the_other(show, tmp_path):
-    page = show(shown.spoken())
+    page = show(sample_records.spoken())
     assert own_panels(page) == ["speech"] and not part(page, "answer-panel").is_visible()
     says(page, "speech", "has said 4 of 4 numbers, 1 of them out of order: \u22121.5 3 40 7")
     at(page, 5)
@@ -126,33 +126,33 @@ def test_numbers_are_said_one_after_the_other(show, tmp_path):
 
 
 def test_what_is_shown_comes_in_phases_and_is_looked_at_one_by_one(show):
-    page = show(shown.in_phases())
+    page = show(sample_records.in_phases())
     assert own_panels(page) == ["phases"]
     says(page, "phases", "At tick 12 comes: answer; it may answer now")
     assert len({drawn(page, "attention", tick) for tick in (2, 5, 7)}) == 3
     assert drawn(page, "attention", 1) == drawn(page, "attention", 3), "the same picture, looked at alike"
     at(page, 5)
     says(page, "phases", "At tick 5 comes: 2nd digit; it listens until tick 8")
-    heard = shown.in_phases() | {"listening": 0}
+    heard = sample_records.in_phases() | {"listening": 0}
     before = drawn(page, "chart", 5)
     assert before != drawn(show(heard), "chart", 5), "the chart shows how long it listens"
 
 
 def test_an_answer_at_once_needs_no_playback(show):
-    page = show(shown.at_once())
+    page = show(sample_records.at_once())
     expect(part(page, "transport")).to_be_hidden()
     expect(part(page, "note")).to_have_text("Thinking took 12 ms.")
     expect(part(page, "answer-title")).to_have_text("The answer")
     assert own_panels(page) == []
-    expect(part(show(shown.spoken()), "transport")).to_be_visible()
+    expect(part(show(sample_records.spoken()), "transport")).to_be_visible()
 
 
 @pytest.mark.parametrize(
     "make, key, odd",
-    [(shown.tracked, "path", [None, 7, {"side": 1e9}, {"side": 16, "frames": [[1], "x", None]}]),
-     (shown.stacked, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
-     (shown.spoken, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
-     (shown.in_phases, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]])],
+    [(sample_records.tracked, "path", [None, 7, {"side": 1e9}, {"side": 16, "frames": [[1], "x", None]}]),
+     (sample_records.stacked, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
+     (sample_records.spoken, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
+     (sample_records.in_phases, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]])],
 )  # fmt: skip
 def test_odd_notes_of_a_task_leave_its_panel_out(show, make, key, odd):
     for value in odd:

@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.training.jobs.conftest import end, until
+from tests.ui.gradio_session import access_of
+from tests.ui.run_fixtures import pretend, recipes_in, served, trainings_in
 from tests.ui.test_browser import browser, choose
-from tests.ui.trained import pretend, recipes_in, served, trainings_in
-from tests.ui.visitors import access_of
-from training.jobs.book import Job
-from ui.trainings import Trainings
+from training.jobs.store import Job
+from ui.services.training_service import Trainings
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser

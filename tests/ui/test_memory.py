@@ -9,9 +9,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.ui.strangers import Stranger
-from tests.ui.test_server import running
-from ui.forgetful import ForgetfulState, Original
+from tests.ui.anonymous_client import Stranger
+from tests.ui.server.test_serve import running
+from ui.server.gradio_patches import ForgetfulState, Original
 
 MB = 2**20
 BITS = "1011001110110010"

@@ -8,10 +8,10 @@ import gradio as gr
 import psutil
 import pytest
 
-from tests.ui.spaces import provider, space
-from tests.ui.trained import SECRET, built, served
-from tests.ui.visitors import RUNS, Visitor, access_of, name_of, tab
-from ui.gates import HEADER
+from tests.ui.gradio_session import RUNS, Visitor, access_of, name_of, tab
+from tests.ui.run_fixtures import SECRET, built, served
+from tests.ui.space_fixtures import provider, space
+from ui.auth.authenticators import HEADER
 
 __all__ = ["provider", "space", "tab"]
 
@@ -39,12 +39,12 @@ STRANGE = {  # what a stranger sends along who hopes to pass for somebody else
 
 def of_train_tab(blocks: gr.Blocks) -> list[Any]:
     rooms = (
-        "ui.tabs.watching",
-        "ui.tabs.train_form",
-        "ui.tabs.looking_back",
+        "ui.tabs.run_monitor",
+        "ui.tabs.new_run",
+        "ui.tabs.run_history",
         "ui.tabs.login",
-        "ui.trainings",
-        "ui.run_views",
+        "ui.services.training_service",
+        "ui.services.run_view_models",
         "ui.tabs.train",
     )
     return [fn for fn in blocks.fns.values() if fn.fn is not None and fn.fn.__module__ in rooms]
@@ -63,7 +63,7 @@ def mode(request) -> str:
 @pytest.fixture
 def stranger(mode, tab, request, monkeypatch) -> Iterator[Visitor]:
     """A visitor who may not train, in a session that knows every run."""
-    for place in ("training.jobs.runner.launch", "training.jobs.measuring.launch"):
+    for place in ("training.jobs.scheduler.launch", "training.jobs.estimate_process.launch"):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("a process was begun"))
     environment = request.getfixturevalue("space") if mode == "space" else {}
     access = access_of(mode, environment)

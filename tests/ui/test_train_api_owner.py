@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.training.jobs.conftest import end, until
-from tests.ui.trained import SECRET, built, served, trainings_in
-from tests.ui.visitors import Visitor, access_of, name_of, tab, triggered
-from training.jobs.runner import Runner
-from ui.gates import HEADER
-from ui.trainings import Trainings
+from tests.ui.gradio_session import Visitor, access_of, name_of, tab, triggered
+from tests.ui.run_fixtures import SECRET, built, served, trainings_in
+from training.jobs.scheduler import Runner
+from ui.auth.authenticators import HEADER
+from ui.services.training_service import Trainings
 
 __all__ = ["tab"]
 
@@ -128,7 +128,7 @@ def test_a_form_begins_a_run_with_just_its_settings(owner, tab):
 def test_an_estimate_is_told_as_people_read_it(owner, tab, monkeypatch):
     found = {"parameters": 12_345, "seconds_per_1000_steps": 60.0, "seconds_in_all": 7200.0, "memory_gb": 0.5,
              "gpu_memory_gb": None, "disk_gb": 0.25, "save_gb": 0.001, "device": "2 cores"}  # fmt: skip
-    monkeypatch.setattr("ui.trainings.measure", lambda *_: found)
+    monkeypatch.setattr("ui.services.training_service.measure", lambda *_: found)
     estimate = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Form._estimate")
     said = owner.queued(estimate)["output"]["data"][0]
     assert "12,345" in str(said) and "2 h" in str(said) and "0.5 GB" in str(said)

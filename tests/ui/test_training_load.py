@@ -13,13 +13,13 @@ from gradio_client import Client
 
 from tests.paths import ROOT
 from tests.training.jobs.conftest import end, until
-from tests.ui.trained import built, served, trainings_in
-from tests.ui.visitors import Visitor, access_of, name_of
+from tests.ui.gradio_session import Visitor, access_of, name_of
+from tests.ui.run_fixtures import built, served, trainings_in
 from training.config import RunConfig, read_recipe
-from training.jobs.processes import cores
-from training.jobs.shepherd import NICE
-from training.runs import RunFolder
-from ui.trainings import Trainings
+from training.jobs.process_group import cores
+from training.jobs.supervisor import NICE
+from training.run_dir import RunFolder
+from ui.services.training_service import Trainings
 
 READERS = 100
 ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.save_every": 1_000_000, "train.log_every": 5}

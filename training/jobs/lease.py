@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from ctm.files import locked, read_json, write_json
+from ctm.io.atomic import locked, read_json, write_json
 
 BEAT = 20.0  # seconds between two signs of life
 SILENCE = 90.0  # seconds after which a machine is taken to be gone; a mounted bucket tells of changes within 30

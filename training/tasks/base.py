@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ctm.config import backbone_of
 from ctm.settings import Settings
-from training.reading import AtEveryTick, Reading, Spoken
+from training.decoding import AtEveryTick, Reading, Spoken
 
 TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
 LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
-from training.data import LOOSE, digest
+from training.data.augmentation import figure_of, grey_of, ground_of, trimmed
+from training.data.image_dataset import LOOSE, digest
+from training.data.parquet import labels_in, pictures_in, read_table
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.pictures import figure_of, grey_of, ground_of, trimmed
-from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, places_of
 
 SIDE = 28

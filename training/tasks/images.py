@@ -1,7 +1,8 @@
 """Pictures with one name each: of a data set of the Hub to learn from, or as ImageNet machines see them.
 
 Without a data set, names are those of ImageNet: `data/imagenet_classes.txt`, one a line in the standard order of its 1,000
-classes, as torchvision has them. `training.data` says where pictures come from, `training.pictures` how they are varied.
+classes, as torchvision has them. `training.data.image_dataset` says where pictures come from,
+`training.data.augmentation` how they are varied.
 """
 
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import short
-from training.data import DataSettings, class_names, held
+from training.data.augmentation import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
+from training.data.image_dataset import DataSettings, class_names, held
+from training.data.parquet import labels_in, pictures_in, read_table
+from training.data.streaming import batches_to_train_on, held_out
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.pictures import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
-from training.streams import batches_to_train_on, held_out
-from training.tables import labels_in, pictures_in, read_table
 from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures
 
 MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split

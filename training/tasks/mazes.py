@@ -3,8 +3,8 @@
 As published: the picture goes from 0 to 1 without further normalising. Past the goal the answer waits, and waiting counts, so
 an answer is right when the whole route is. Published sides: 15 (small), 19, 39 (large), 99.
 
-`training.mazes` says what a maze is, how one is made, and how one is read from a picture. Mazes are made as they are drawn, and
-every mirror image is as likely as the maze itself, so nothing need be turned to train on; all of them belong to one split.
+`training.data.maze` defines the grid, the generator and the image parser. Every mirror image of a generated maze is as likely
+as the maze itself, so training needs no flips; all of them belong to one split.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.mazes import (
+from training.data.maze import (
     COLOURS,
     GOAL,
     MOST_SIDE,
@@ -33,8 +33,8 @@ from training.mazes import (
     pixel_of,
     way_between,
 )
+from training.data.parquet import pictures_in, read_table
 from training.paths import EXAMPLES_DIR
-from training.tables import pictures_in, read_table
 from training.tasks.base import TEST, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures, split_of
 
 NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.phases import MINUS, PLUS, SIDE, pack
+from ctm.modules.input_schedule import MINUS, PLUS, SIDE, pack
 from ctm.settings import Settings
 from training.tasks.base import LONGER, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
 from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from ui.access import Access
-from ui.gates import LOGIN, LOGOUT
-from ui.tabs.events import QUIET
+from ui.auth.access import Access
+from ui.auth.authenticators import LOGIN, LOGOUT
+from ui.tabs.event_options import QUIET
 
 LEAVE = f'() => fetch("{LOGOUT}", {{method: "POST"}}).then(() => window.location.reload())'
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from ui.models import PURPOSE, split
-from ui.services import Services
-from ui.tabs.events import ASKS, PRIVATE, QUIET
-from ui.words import bar_of, plain, table_of
+from ui.components.formatting import bar_of, plain, table_of
+from ui.services.inference_service import Services
+from ui.services.model_catalog import PURPOSE, split
+from ui.tabs.event_options import ASKS, PRIVATE, QUIET
 
 NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
 PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}

@@ -9,13 +9,22 @@ import gradio as gr
 import numpy as np
 from gradio.components.plot import PlotData
 
-from ui.drawn import drawn
-from ui.figures import thought_figure
-from ui.inputs import FOLLOW, WRITE, PictureInput, picture_drawn
-from ui.live import live_view
-from ui.pictures import read_picture
-from ui.services import MOST_RIVALS, CheckpointInfo, Services
-from ui.tabs.giving import begun, edited, has_pad, picture_hint, picture_inputs, samples, text_inputs, ways_to_give
+from ui.components.html_component import drawn
+from ui.components.inputs import FOLLOW, WRITE, PictureInput, picture_drawn
+from ui.components.plotly_figures import thought_figure
+from ui.components.thought_view import live_view
+from ui.services.image_decoding import read_picture
+from ui.services.inference_service import MOST_RIVALS, CheckpointInfo, Services
+from ui.tabs.think_inputs import (
+    begun,
+    edited,
+    has_pad,
+    picture_hint,
+    picture_inputs,
+    samples,
+    text_inputs,
+    ways_to_give,
+)
 
 OWN, OWN_RULE = "own", "my own rule"
 OWN_RULE_SAYS = "Write it below; nothing is known of it beforehand."

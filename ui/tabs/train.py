@@ -2,13 +2,13 @@
 
 import gradio as gr
 
-from ui.access import Access
-from ui.services import Services
+from ui.auth.access import Access
+from ui.services.inference_service import Services
+from ui.services.training_service import Trainings
 from ui.tabs.login import login_row
-from ui.tabs.looking_back import compare_room, history_room
-from ui.tabs.train_form import Form
-from ui.tabs.watching import Watch
-from ui.trainings import Trainings
+from ui.tabs.new_run import Form
+from ui.tabs.run_history import compare_room, history_room
+from ui.tabs.run_monitor import Watch
 
 PASSING = (
     "⚠️ **Runs here do not last**: nothing is mounted at `CTM_HOME`, so they and all that they made are gone when this "

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ctm.stores import HubStore
-from tests.hub.here import TOKEN, files_of, hub
+from tests.fake_hub.fixtures import TOKEN, files_of, hub
 
 __all__ = ["hub"]
 

@@ -10,7 +10,7 @@ import torch
 
 from ctm.checkpoint import load
 from ctm.stores import GivenUp, HubStore, Unavailable
-from tests.hub.here import files_of
+from tests.fake_hub.fixtures import files_of
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 WEIGHTS_PATH = r"/resolve/[0-9a-f]{40}/model\.safetensors(\?|$)"

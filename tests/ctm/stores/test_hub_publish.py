@@ -9,7 +9,7 @@ from safetensors import safe_open
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from ctm.stores import Unavailable
-from tests.hub.here import files_of
+from tests.fake_hub.fixtures import files_of
 from tests.paths import ROOT
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.server import LoopbackHub
-from tests.training.test_loop import TINY
+from tests.fake_hub.server import LoopbackHub
+from tests.training.test_trainer import TINY
 from training.config import RunConfig
-from training.jobs import remote
-from training.jobs.runner import Runner
+from training.jobs.remote import hf_jobs
+from training.jobs.scheduler import Runner
 
 ENDLESS = {"steps": 1_000_000, "save_every": 1_000_000, "eval_every": 1_000_000}
 QUICK = {"fit_samples": 0}
@@ -66,7 +66,7 @@ def over(runner: Runner, id: str) -> bool:
 def hurried(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tries: int) -> LoopbackHub:
     """A Hub with a Space on it, and nobody who waits long for it, or tries more often."""
     hub.add_repo("alice/space", kind="spaces")
-    monkeypatch.setattr(remote, "REST", 0.02)
-    monkeypatch.setattr(remote, "PAUSES", (0.02,) * tries)
-    monkeypatch.setattr(remote, "QUIET", 0.3)
+    monkeypatch.setattr(hf_jobs, "REST", 0.02)
+    monkeypatch.setattr(hf_jobs, "PAUSES", (0.02,) * tries)
+    monkeypatch.setattr(hf_jobs, "QUIET", 0.3)
     return hub

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.clocks import Clock
+from tests.fake_clock import Clock
 from training.jobs.lease import BEAT, SILENCE, Lease
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.mazes import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, content_of, maze_of
+from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, content_of, maze_of
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, VALIDATION, generator_for, split_of
 

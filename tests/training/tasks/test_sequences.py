@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from ctm.phases import MINUS, NOTHING, PICTURE, PLUS
+from ctm.modules.input_schedule import MINUS, NOTHING, PICTURE, PLUS
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, generator_for
 from training.tasks.brackets import SYMBOLS, balanced_row, endings, stack_of

@@ -1,0 +1,51 @@
+"""The frontiers as figures: accuracy against mean ticks."""
+
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from benchmarks.halting.markdown import firsts
+from benchmarks.halting.summary import ENERGY
+
+SHOWN = {  # rule -> name, colour, dash
+    "oracle": ("oracle", "#9aa0a6", "dot"),
+    ENERGY: ("energy", "#d9480f", "solid"),
+    "certainty": ("certainty", "#1971c2", "solid"),
+    "certainty.min": ("certainty, least sure position", "#4dabf7", "solid"),
+    "patience": ("patience", "#7048e8", "dash"),
+    "change": ("change (KL)", "#2b8a3e", "dash"),
+    "fixed": ("fixed ticks", "#495057", "dash"),
+    "by chance": ("the energy's ticks, dealt by chance", "#adb5bd", "dashdot"),
+}
+
+
+def write_figures(found: dict[str, Any], path: Path) -> None:
+    figure_of(found).write_html(path, include_plotlyjs="cdn")
+
+
+def figure_of(found: dict[str, Any]) -> go.Figure:
+    """The frontiers of the first trunk of every task."""
+    trunks = firsts(found)
+    columns = min(2, len(trunks))
+    rows = -(-len(trunks) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=[trunk["name"] for trunk in trunks], vertical_spacing=0.12)
+    named: set[str] = set()  # not all rules are there for all tasks; each is named where it is drawn first
+    for place, trunk in enumerate(trunks):
+        for rule, (name, colour, dash) in SHOWN.items():
+            if rule in trunk["rules"]:
+                x, y = zip(*trunk["rules"][rule]["corners"], strict=True)
+                line = go.Scatter(
+                    x=x, y=y, name=name, legendgroup=rule, showlegend=rule not in named, mode="lines",
+                    line={"color": colour, "dash": dash, "width": 2},
+                )  # fmt: skip
+                figure.add_trace(line, place // columns + 1, place % columns + 1)
+                named.add(rule)
+    figure.update_xaxes(title_text="mean ticks", rangemode="tozero")
+    figure.update_yaxes(title_text="share right", tickformat=".0%")
+    figure.update_layout(
+        template="plotly_white", height=380 * rows, width=560 * columns, legend={"orientation": "h", "y": -0.08},
+        title_text="Accuracy for every budget of ticks, held-out samples, first machine of each task",
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,78 @@
+"""The time that ending thoughts early saves, beside the ticks that it saves.
+
+It is processor time of one thread: on a machine that has other things to do, too, waiting would be measured otherwise.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.halting.frozen_models import Trunk
+from benchmarks.halting.policies_under_test import Head
+from ctm import Thinker
+from inference import Engine
+from inference.halting.policies import EnergyBelow, Policy
+from training.tasks.base import TEST, generator_for
+
+SIZES = ((1, 1), (32, 32), (256, 256), (2048, 256))  # rows, and how many of them think at a time
+ROUNDS = 21
+STREAMS = 5  # rounds of more rows than seats
+
+
+def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any]]:
+    """What halting below an energy saves beside thinking to the last tick, for a batch of each size, and for more rows."""
+    machine, task = trunk.opened()
+    machine.energy_proj = head.net
+    found, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for rows, seats in SIZES:
+            inputs = task.draw(TEST, rows, generator_for("clock", rows)).inputs
+            rounds = ROUNDS if rows == seats else STREAMS
+            saves = halting_saves(machine, inputs, EnergyBelow(threshold), seats, rounds)
+            found.append({"rows": rows, "seats": seats, **saves})
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+@torch.inference_mode()
+def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, seats: int, repeats: int) -> dict:
+    """Shares of ticks and of time that halting saves, with and without what the backbone takes: medians of interleaved
+    rounds. So many rows think at a time as there are seats."""
+    engine, seeing = Engine(machine, policy, seats=seats), Stopwatch(machine.encode)
+    machine.encode = seeing
+    jobs = {"full": lambda: [machine(part) for part in inputs.split(seats)], "halted": lambda: engine.run(inputs)}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
+    for repeat in range(repeats + 1):
+        for kind, job in jobs.items():
+            seeing.seconds, start = 0.0, time.process_time()
+            made = job()
+            whole = time.process_time() - start
+            if repeat:  # the first round warms up
+                seconds[kind].append((whole, whole - seeing.seconds))
+    machine.encode = seeing.function
+    whole, ticking = ({kind: statistics.median(pair[at] for pair in seconds[kind]) for kind in jobs} for at in (0, 1))
+    return {
+        "policy": str(policy), "seconds": whole, "seconds_ticking": ticking,
+        "ticks_saved": 1 - made.ticks.double().mean().item() / machine.config.iterations,
+        "time_saved": 1 - whole["halted"] / whole["full"],
+        "time_saved_without_backbone": 1 - ticking["halted"] / ticking["full"],
+    }  # fmt: skip
+
+
+class Stopwatch:
+    """A function that adds up how long its calls take."""
+
+    def __init__(self, function: Callable):
+        self.function, self.seconds = function, 0.0
+
+    def __call__(self, *given):
+        start = time.process_time()
+        made = self.function(*given)
+        self.seconds += time.process_time() - start
+        return made

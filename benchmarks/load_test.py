@@ -1,0 +1,291 @@
+"""How the page serves many visitors at once: a server of our own, visited by https://locust.io.
+
+    python -m benchmarks.load_test [--visitors N] [--seconds T] [--checkpoint NAME ...] [--pause LEAST MOST] [--compare]
+                              [--json FILE]
+
+`app.py` is started as a process of its own with an empty home, and asked until it is ready. Visitors open the page and think
+about held-out samples of the checkpoints, waiting a little between two thoughts; with `--pause 0 0` they do not wait, which
+shows the most that the server does. First one visitor comes alone, then N at once. A thought lasts from its request to its
+answer; anything but an answer is an error, and with an error, or without a thought, the exit code is 1.
+
+`--compare` serves the same load with and without thinking together (`CTM_BATCH`), in turn, by servers that are started anew.
+The visitors take their share of the processor on the machine of the server: it is told beside the server's own.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.load_plan import plan_of
+from benchmarks.paths import ROOT
+from benchmarks.speed import memory_kib, processor
+
+CHECKPOINTS = ("digits", "parity-16", "arithmetic")
+READY = "/readyz"
+PATIENCE = 120  # seconds that a server gets to be ready, and a thought to end
+ALONE = 15  # seconds that the first visitor has for itself
+COMING = 10  # visitors a second, until all are there
+WARMING = 5  # seconds in which one visitor makes the server read every checkpoint
+MOST_SAID = 5_000  # characters of a server's log
+BATCHING = {"off": {"CTM_BATCH": "1"}, "on": {}}
+TURNS = ("off", "on", "on", "off")  # so that a machine that grows slower does so for both alike
+
+
+# --- the server --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    process: subprocess.Popen
+
+
+@contextmanager
+def served(**environment: str) -> Iterator[Served]:
+    """Our server in a process of its own, ready, with nothing of this machine's. What it said last is printed at its end."""
+    foreign = ("GRADIO_", "SPACE_", "CTM_", "HF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    with tempfile.TemporaryDirectory() as home:
+        log = Path(home, "log.txt")
+        ours = {
+            "CTM_HOME": home,
+            "GRADIO_TEMP_DIR": f"{home}/uploads",
+            "GRADIO_SERVER_PORT": "0",
+            "HF_HUB_OFFLINE": "1",
+        }
+        command = [sys.executable, "app.py"]
+        with log.open("w") as file:
+            process = subprocess.Popen(command, cwd=ROOT, env=kept | ours | environment, stdout=file, stderr=file)
+        try:
+            yield Served(address_when_ready(process, log), process)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+            said = re.sub(r"^(Starting|Open)\b.*\n", "", log.read_text("utf-8"), flags=re.M)
+            print(said[-MOST_SAID:], end="", file=sys.stderr)
+
+
+def address_when_ready(process: subprocess.Popen, log: Path) -> str:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        if found := re.search(r"Open (http://\S+)", log.read_text("utf-8")):
+            with suppress(urllib.error.URLError), urllib.request.urlopen(found[1] + READY, timeout=PATIENCE):
+                return found[1]
+        time.sleep(0.1)
+    raise SystemExit("The server did not get ready.")
+
+
+def used(number: int) -> dict[str, float]:
+    """What a process has used and holds now."""
+    process = psutil.Process(number)
+    with process.oneshot():
+        spent = process.cpu_times()
+        return {
+            "at": time.time(), "cpu": spent.user + spent.system, "peak_mib": memory_kib("VmHWM", number) / 1024,
+            "threads": process.num_threads(), "files": process.num_fds(),
+        }  # fmt: skip
+
+
+# --- visiting it -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What was told of some visitors: their requests, and what the server used while all of them were there."""
+
+    visitors: int
+    seconds: float
+    cpu: float  # seconds of the processor that the visitors themselves took
+    samples: list[dict[str, Any]]
+    server: list[dict[str, float]]
+
+
+def visit(server: Served, plan: dict[str, Any], visitors: int, seconds: float) -> Visit:
+    """Let so many visitors come for so many seconds. Their thoughts count from when the page is open for all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, told, log = (Path(folder, name) for name in ("plan.json", "told.json", "log.txt"))
+        given.write_text(json.dumps(plan), "utf-8")
+        command = [
+            sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", "benchmarks/locustfile.py",
+            "--host", server.address, "--users", str(visitors), "--spawn-rate", str(COMING),
+            "--run-time", f"{seconds + (visitors - 1) / COMING:.0f}s", "--stop-timeout", str(PATIENCE),
+            "--plan", str(given), "--told", str(told),
+        ]  # fmt: skip
+        with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as process:
+            looks = list(watched(server.process, process))
+        if not told.is_file():
+            raise SystemExit(f"Nobody could visit the server:\n{log.read_text('utf-8')}")
+        said = json.loads(told.read_text("utf-8"))
+    ended = said["ended"]
+    began = min(said.get("began", ended), ended)
+    samples = [s for s in said["samples"] if s["name"] != "thought" or s["error"] or began <= s["began"] <= ended]
+    looks = [look for look in looks if began <= look["at"] <= ended]
+    return Visit(visitors, ended - began, said["cpu"], samples, looks)
+
+
+def watched(server: subprocess.Popen, visitors: subprocess.Popen) -> Iterator[dict[str, float]]:
+    """What the server uses, four times a second, until the visitors are gone; they go when this ends early."""
+    try:
+        while visitors.poll() is None:
+            if server.poll() is not None:
+                raise SystemExit(f"The server ended with exit code {server.returncode} while it was visited.")
+            with suppress(psutil.Error):  # it may end meanwhile
+                yield used(server.pid)
+            time.sleep(0.25)
+    finally:
+        visitors.terminate()
+
+
+# --- what it comes to --------------------------------------------------------------------------------------------
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """How many there are, the percentiles that matter, and the largest."""
+    if not values:
+        return {"n": 0}
+    cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else values * 99
+    found = {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(values)}
+    return {"n": len(values)} | {name: round(value, 1) for name, value in found.items()}
+
+
+def figures_of(visits: list[Visit]) -> dict[str, Any]:
+    """The figures of visits by equally many visitors; latencies are milliseconds."""
+    seconds = sum(visit.seconds for visit in visits)
+    samples = [sample for visit in visits for sample in visit.samples]
+    well = [sample for sample in samples if not sample["error"]]
+    thoughts = [sample for sample in well if sample["name"] == "thought"]
+    names = sorted({thought["checkpoint"] for thought in thoughts})
+    server = usage([visit.server for visit in visits])
+    return {
+        "visitors": visits[0].visitors,
+        "seconds": round(seconds, 1),
+        "thoughts_per_second": round(len(thoughts) / seconds, 2),
+        "thought": spread([thought["milliseconds"] for thought in thoughts]),
+        "right": share_right(thoughts),
+        "by_checkpoint": {name: of_checkpoint([t for t in thoughts if t["checkpoint"] == name]) for name in names},
+        "page": spread([sample["milliseconds"] for sample in well if sample["name"] == "page"]),
+        "errors": dict(Counter(f"{s['name']}: {s['error']}" for s in samples if s["error"])),
+        "server": server | {"cpu_ms_per_thought": round(server["cpu"] * seconds / max(1, len(thoughts)) * 1e3, 1)},
+        "visitors_cpu": round(sum(visit.cpu for visit in visits) / seconds, 2),
+    }
+
+
+def of_checkpoint(thoughts: list[dict[str, Any]]) -> dict[str, float]:
+    return spread([thought["milliseconds"] for thought in thoughts]) | {"right": share_right(thoughts)}
+
+
+def share_right(thoughts: list[dict[str, Any]]) -> float:
+    """Of answers: what thoughts mixed up would lower."""
+    return round(sum(thought["right"] for thought in thoughts) / max(1, len(thoughts)), 4)
+
+
+def usage(visits: list[list[dict[str, float]]]) -> dict[str, float]:
+    """What servers used: processors on average, the most memory (MiB) before and after, the most threads and open files."""
+    looks = [look for visit in visits for look in visit]
+    cpu, seconds = (sum(visit[-1][name] - visit[0][name] for visit in visits) for name in ("cpu", "at"))
+    return {
+        "cpu": round(cpu / seconds, 2),
+        "peak_mib_before": round(max(visit[0]["peak_mib"] for visit in visits), 1),
+        "peak_mib_after": round(max(visit[-1]["peak_mib"] for visit in visits), 1),
+        "threads": max(look["threads"] for look in looks),
+        "files": max(look["files"] for look in looks),
+    }
+
+
+def ratios(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """With batching, in times of without: thoughts a second (more is better) and latencies (less is better)."""
+    without = {row["visitors"]: row for row in rows if row["batching"] == "off"}
+    pairs = [(without[row["visitors"]], row) for row in rows if row["batching"] == "on" and row["visitors"] in without]
+    return [
+        {"visitors": on["visitors"], "thoughts_per_second": on["thoughts_per_second"] / off["thoughts_per_second"]}
+        | {name: on["thought"][name] / off["thought"][name] for name in ("p50", "p95", "p99", "max")}
+        for off, on in pairs
+        if off["thought"]["n"] and on["thought"]["n"]
+    ]
+
+
+def measure(args: argparse.Namespace, turns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A row for one visitor and one for all of them, with and without batching as the turns have it."""
+    visits: dict[tuple[str, int], list[Visit]] = {}
+    for turn in turns:
+        with served(**BATCHING[turn]) as server:
+            with urllib.request.urlopen(f"{server.address}/config", timeout=PATIENCE) as config:
+                plan = plan_of(json.load(config), args.checkpoint, args.pause)
+            visit(server, plan | {"pause": [0, 0]}, 1, WARMING)
+            for visitors, seconds in ((1, ALONE), (args.visitors, args.seconds)):
+                found = visit(server, plan, visitors, seconds)
+                if len(found.server) < 2:
+                    raise SystemExit("The page was open for everybody too late: let them stay for more --seconds.")
+                visits.setdefault((turn, visitors), []).append(found)
+    return [{"batching": turn} | figures_of(found) for (turn, _), found in visits.items()]
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Print the table, and what went wrong."""
+    print(
+        f"{'batching':8} {'visitors':>8} {'thoughts/s':>10} {'p50 ms':>7} {'p95':>6} {'p99':>6} {'max':>6} "
+        f"{'page p50':>8} {'p95':>5} {'errors':>6} {'right':>6} {'CPUs':>5} {'ms each':>7} {'MiB':>5} {'threads':>7} "
+        f"{'files':>5}"
+    )
+    for row in rows:
+        thought, page = ({"p50": 0, "p95": 0, "p99": 0, "max": 0} | row[what] for what in ("thought", "page"))
+        server, errors = row["server"], row["errors"]
+        print(
+            f"{row['batching']:8} {row['visitors']:8} {row['thoughts_per_second']:10.2f} {thought['p50']:7.0f} "
+            f"{thought['p95']:6.0f} {thought['p99']:6.0f} {thought['max']:6.0f} {page['p50']:8.0f} {page['p95']:5.0f} "
+            f"{sum(errors.values()):6} {row['right']:6.1%} {server['cpu']:5.2f} {server['cpu_ms_per_thought']:7.1f} "
+            f"{server['peak_mib_after']:5.0f} {server['threads']:7} {server['files']:5}"
+        )
+        for error, times in errors.items():
+            print(f"{times} x {error}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--visitors", type=int, default=50, help="how many come at once, after one came alone")
+    parser.add_argument("--seconds", type=float, default=120, help="how long all of them stay")
+    parser.add_argument("--checkpoint", nargs="+", default=CHECKPOINTS, help="what they think with")
+    parser.add_argument("--pause", nargs=2, type=float, default=(0.5, 1.5), help="seconds between two thoughts")
+    parser.add_argument(
+        "--compare", action="store_true", help="without and with thinking together, twice each, in turn"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args()
+    rows = measure(args, TURNS if args.compare else ("on",))
+    report(rows)
+    compared = ratios(rows)
+    for ratio in compared:
+        print("with batching, in times of without:", {name: round(value, 2) for name, value in ratio.items()})
+    if args.json:
+        figures = {
+            "rows": rows, "ratios": compared, "pause": args.pause,
+            "command": shlex.join(["python", "-m", "benchmarks.load_test", *sys.argv[1:]]),
+            "date": f"{datetime.date.today():%Y-%m-%d}",
+            "hardware": {"processor": processor(), "cores": os.cpu_count()}, "torch": torch.__version__,
+        }  # fmt: skip
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if any(row["errors"] or not row["thought"]["n"] for row in rows):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

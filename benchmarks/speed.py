@@ -1,0 +1,234 @@
+"""How fast a thought and a training step are, beside the original code in the same process.
+
+    python -m benchmarks.speed [--reference PATH] [--json FILE] [--repeats N] [--only CASE ...]
+
+`--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both codes then run in turn on equal
+weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that a
+noisy machine disturbs both alike. Thoughts: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
+loss, backward at B = 32, with its peak memory. What halting saves is measured by `benchmarks.halting`.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.paths import ROOT
+from ctm import ContinuousThoughtMachine, CTMConfig
+from training.losses import per_tick, two_tick
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    config: dict
+    in_features: int | None
+    draw: Callable[[int], Tensor]
+
+
+def signs(length: int) -> Callable[[int], Tensor]:
+    return lambda batch: (torch.randint(2, (batch, length)) * 2 - 1).float()
+
+
+def cases() -> list[Case]:
+    common = {"deep_nlms": True, "do_layernorm_nlm": False, "dropout": 0.0}
+    parity = common | {
+        "backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d", "heads": 8,
+        "n_synch_out": 32, "n_synch_action": 32, "memory_length": 25, "memory_hidden_dims": 16,
+    }  # fmt: skip
+    digits = json.loads((ROOT / "checkpoints/digits/config.json").read_text())
+    digits = {key: value for key, value in digits.items() if not key.startswith("energy")}
+    return [
+        Case("digits", digits, 1, lambda batch: torch.randn(batch, 1, 28, 28)),
+        Case("parity-16", parity | {
+            "iterations": 50, "d_model": 256, "d_input": 32, "synapse_depth": 8, "neuron_select_type": "random-pairing",
+            "out_dims": 32, "prediction_reshaper": [16, 2],
+        }, None, signs(16)),
+        Case("parity-64", parity | {
+            "iterations": 75, "d_model": 1024, "d_input": 512, "synapse_depth": 1, "neuron_select_type": "random",
+            "out_dims": 128, "prediction_reshaper": [64, 2],
+        }, None, signs(64)),
+        Case("cifar", common | {
+            "iterations": 50, "d_model": 256, "d_input": 64, "heads": 16, "n_synch_out": 256, "n_synch_action": 512,
+            "synapse_depth": 5, "memory_length": 15, "memory_hidden_dims": 64, "backbone_type": "resnet18-1",
+            "positional_embedding_type": "none", "out_dims": 10, "prediction_reshaper": [-1],
+            "neuron_select_type": "random-pairing",
+        }, 3, lambda batch: torch.randn(batch, 3, 32, 32)),
+    ]  # fmt: skip
+
+
+def load_reference(path: Path, case: Case, ours: ContinuousThoughtMachine) -> nn.Module:
+    """The original machine of the same config and the same weights."""
+    if str(path) not in sys.path:
+        sys.path.insert(0, str(path))
+    original = importlib.import_module("models.ctm").ContinuousThoughtMachine
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
+        theirs = original(**case.config)
+        theirs.eval()(case.draw(2))  # its lazy layers take their shapes from a first input
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    return theirs
+
+
+def step_of(machine: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[int, int]) -> Callable[[], None]:
+    """One training step without the optimiser: forward, two-tick loss, backward."""
+
+    def step() -> None:
+        thought = machine(inputs)
+        answers, certainties = thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
+        loss = two_tick(per_tick(answers.unflatten(1, shape), targets), certainties[:, 1])
+        loss.backward()
+        machine.zero_grad(set_to_none=True)
+
+    return step
+
+
+def peak_memory(case: Case, reference: Path | None) -> float:
+    """MiB by which one training step raises the peak of a fresh process; the original code's if `reference` is given."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--peak", case.name]
+    command += ["--reference", str(reference)] if reference else []
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(case: Case, reference: Path | None) -> None:
+    """What `peak_memory` starts: build, take one step, print how far memory rose above what was held before (Linux)."""
+    ours = build(case)
+    machine = load_reference(reference, case, ours) if reference else ours
+    inputs, targets, shape = training_batch(case, ours)
+    step = step_of(machine.train(), inputs, targets, shape)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, which importing may have set
+    before = memory_kib("VmRSS")
+    step()
+    print((memory_kib("VmHWM") - before) / 1024)
+
+
+def memory_kib(name: str, process: int | str = "self") -> int:
+    """A line of a process's status: VmRSS, memory held now; VmHWM, the most it ever held. 0 once it has ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+
+
+def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Median seconds of each job, run in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for repeat in range(repeats + 1):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            if repeat:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def build(case: Case) -> ContinuousThoughtMachine:
+    torch.manual_seed(0)
+    machine = ContinuousThoughtMachine(CTMConfig.read(case.config), case.in_features)
+    for name, parameter in machine.named_parameters():
+        if name.startswith("decay_params"):
+            nn.init.uniform_(parameter, 0, 1)
+    return machine
+
+
+def training_batch(case: Case, machine: ContinuousThoughtMachine) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    shape = machine.config.answer_shape
+    return case.draw(32), torch.randint(shape[1], (32, shape[0])), shape
+
+
+def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
+    """Rows of one case: a thought at B = 1 and 64, a training step at B = 32."""
+    ours = build(case)
+    machines: dict[str, nn.Module] = {"ours": ours}
+    if reference:
+        machines["original"] = load_reference(reference, case, ours)
+    rows = []
+    for batch in (1, 64):
+        inputs = case.draw(batch)
+        for machine in machines.values():
+            machine.eval()
+        with torch.inference_mode():
+            if reference:
+                refuse_different(case, machines["original"](inputs)[0], ours(inputs).answers)
+            jobs = {name: partial(machine, inputs) for name, machine in machines.items()}
+            rows.append({"case": case.name, "what": "thought", "batch": batch, **interleaved(jobs, repeats)})
+    inputs, targets, shape = training_batch(case, ours)
+    jobs = {name: step_of(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
+    row = {"case": case.name, "what": "training step", "batch": 32, **interleaved(jobs, max(3, repeats // 3))}
+    row |= {
+        f"{name}_peak_mib": round(peak_memory(case, reference if name == "original" else None), 1) for name in machines
+    }
+    return [*rows, row]
+
+
+def refuse_different(case: Case, theirs: Tensor, ours: Tensor) -> None:
+    difference = (theirs - ours).abs().max().item()
+    if difference > 1e-4:
+        raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
+
+
+def geometric_mean(values: list[float]) -> float:
+    return statistics.geometric_mean(values) if values else float("nan")
+
+
+def report(rows: list[dict]) -> dict:
+    """Print the table; give the summary."""
+    print(
+        f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)"
+    )
+    for row in rows:
+        row["ratio"] = row["original"] / row["ours"] if "original" in row else None
+        ratio = f"{row['ratio']:6.2f}" if row["ratio"] else "     -"
+        original = f"{row['original'] * 1e3:12.1f}" if row["ratio"] else f"{'-':>12}"
+        peaks = " / ".join(str(row[f"{name}_peak_mib"]) for name in ("ours", "original") if f"{name}_peak_mib" in row)
+        print(
+            f"{row['case']:10} {row['what']:14} {row['batch']:5} {row['ours'] * 1e3:9.1f} {original} {ratio}  {peaks}"
+        )
+    summary = {}
+    for what in ("thought", "training step"):
+        ratios = [row["ratio"] for row in rows if row["what"] == what and row["ratio"]]
+        if ratios:
+            summary[what] = {"geometric_mean": geometric_mean(ratios), "least": min(ratios)}
+            print(f"{what}: geometric mean {summary[what]['geometric_mean']:.2f}, least {summary[what]['least']:.2f}")
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reference", type=Path, help="checkout of the original repository")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--repeats", type=int, default=15, help="timed rounds a case")
+    parser.add_argument("--only", nargs="*", help="names of cases")
+    parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak:
+        return print_peak(next(case for case in cases() if case.name == args.peak), args.reference)
+    wanted = [case for case in cases() if not args.only or case.name in args.only]
+    rows = [row for case in wanted for row in measure(case, args.reference, args.repeats)]
+    summary = report(rows)
+    if args.json:
+        hardware = {"processor": processor(), "threads": torch.get_num_threads()}
+        figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return None
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Turns a checkpoint file of the original code into a checkpoint folder.
+
+    python -m ctm.convert FILE.pt [--config FILE.yaml] --out FOLDER
+
+A file holds weights as a bare `state_dict`, or in a dictionary under `model_state_dict`, `state_dict` or `model`, beside
+`args` or `config` of the training that wrote it. The config of the machine comes from
+
+1. the weights: `ctm.conversion.infer_config` says which keys are inferred, and how;
+2. the file's own `args` and `config`, for what the weights do not tell;
+3. the YAML file: config keys, and `task` for what becomes `task.json`. It may not contradict the weights.
+
+What changes a thought and is said by none of them (`iterations`, `heads`, `prediction_reshaper`, ...) is asked for by
+name. Dropout acts in training alone and is 0 when nobody says otherwise.
+
+The file is read by `ctm.conversion.safe_unpickle`, which never runs what it holds.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml  # type: ignore[import-untyped]
+from torch import Tensor
+
+from ctm.checkpoint import Checkpoint, count_weights, infer_in_features, load, save, some
+from ctm.config import CONFIGS, PHASED, PHASES, TOKENS, Config, CTMConfig, read_config
+from ctm.conversion.infer_config import agrees, infer_config, published_names
+from ctm.conversion.safe_unpickle import read_file
+from ctm.models.base import Thinker
+from ctm.models.registry import make, refuse_absurd_size
+from ctm.settings import plainly, short
+
+WRAPPERS = ("model_state_dict", "state_dict", "model")
+KEYS = {key for kind in CONFIGS.values() for key in kind.model_fields}
+SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
+SHOWN_FOR = {"q_num_repeats_per_input": PHASES[:2], "q_num_answer_steps": PHASES[2:]}  # of its questions about digits
+CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
+ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+MOST_PARTS = 100  # of a setting that is a list
+EXAMPLES = {
+    "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
+    "neuron_select_type": "first-last", **dict.fromkeys(PHASES, "10"),
+}  # fmt: skip
+
+
+def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:
+    """Write the checkpoint folder `out` from the legacy checkpoint `file`, and load it.
+
+    Raises:
+        ValueError: the file cannot be read safely, holds no machine that can be built, or does not say enough of it.
+    """
+    if out.exists():
+        raise ValueError(f"{out} is there already; name a folder that is not.")
+    given = read_settings(config_file) if config_file else {}
+    task = task_of(given.pop("task", {}))
+    tensors, said = weights_of(read_file(file), file.name)
+    tensors = {new: tensors[old] for old, new in published_names(tensors).items()}
+    config = settle(tensors, said, given, file.name)
+    machine = build(tensors, config, file.name)
+    return load(save(Checkpoint(machine, task=task), out))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def weights_of(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, and what its `args` and `config` say in the words of the config."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{name} holds {_article(content)}, not a dictionary with the weights.")
+    wrapped = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    tensors = dict(wrapped)
+    if wrapped is content and not any(isinstance(value, Tensor) for value in tensors.values()):
+        keys = ", ".join(map(plainly, list(content)[:8]))
+        raise ValueError(f"{name} holds no weights: none of {', '.join(WRAPPERS)} among its keys ({keys}).")
+    for key, value in tensors.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} holds {_article(value)} as {short(key)} among the weights, where only tensors belong."
+            )
+        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in FLOATS | INTEGERS:
+            raise ValueError(
+                f"{name} holds `{plainly(key)}` as {value.dtype}, {value.layout}; only dense numbers are converted."
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(
+                f"{name} holds `{plainly(key)}` as {list(value.shape)}, which is more than is stored of it."
+            )
+    said: dict[str, Any] = {}
+    if wrapped is not content:
+        for key in ("args", "config"):
+            said |= spoken(content.get(key))
+    return tensors, said
+
+
+def spoken(values: Any) -> dict[str, Any]:
+    """Config keys in the `args` or the `config` of a file, whose names may be those of the original command line."""
+    values = vars(values) if isinstance(values, argparse.Namespace) else values
+    if not isinstance(values, Mapping):
+        return {}
+    inner = values.get("model")
+    both = {**values, **(inner if isinstance(inner, Mapping) else {})}
+    found = {str(key): value for key, value in both.items() if _is_plain(value)}
+    said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in KEYS}
+    said = {key: found[old] for old, keys in SHOWN_FOR.items() if old in found for key in keys} | said
+    if "prediction_reshaper" not in said:
+        lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
+        if lengths:
+            said["prediction_reshaper"] = lengths[0]
+        elif str(found.get("dataset")) in ONE_CHOICE or found.keys() & {"N_to_sort", "q_num_answer_steps"}:
+            said["prediction_reshaper"] = [-1]
+    return said
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a setting could have this value; others may hold very much, or themselves."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return len(parts) <= MOST_PARTS and all(isinstance(part, str | float | int | None) for part in parts)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Reads YAML, but not what makes a short text stand for a huge one, or for another than it seems: aliases, doubled keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="write the value out instead of an alias", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"{short(key.value)} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+for kind in ("binary", "omap", "pairs", "set"):  # of which no setting is
+    PlainLoader.add_constructor(f"tag:yaml.org,2002:{kind}", PlainLoader.construct_undefined)
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds; `name` is what messages call it.
+
+    Raises:
+        ValueError: it is no YAML, or YAML that is more than a person would write.
+    """
+    try:
+        return yaml.load(text, PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
+        problem = line + " ".join(str(error.problem).split())[:150]
+    except yaml.YAMLError:
+        problem = "it holds letters that are none"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except (ValueError, LookupError, TypeError, AttributeError):  # of a constructor, which trusts what a tag says
+        problem = "a value in it is not what its form or its tag says"
+    raise ValueError(f"{name} is not YAML that can be read: {problem}.")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A YAML mapping."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
+    values = read_yaml(text, str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold `name: value` lines, got {short(values)}.")
+    return {str(key): value for key, value in values.items()}
+
+
+def task_of(values: Any) -> dict[str, Any]:
+    """The contents of `task.json`, as a person wrote them."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"`task` must be a group of `name: value` lines, got {short(values)}.")
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`task` may hold text, numbers, lists and groups only; put dates and the like in quotes."
+        ) from None
+    return dict(values)
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mapping[str, Any], name: str) -> Config:
+    """The config, from the weights, from what their file says, and from what a person gives.
+
+    Raises:
+        ValueError: a person contradicts the weights, or something is said by nobody.
+    """
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    indices = {key: tensor for key, tensor in tensors.items() if "neuron_indices" in key}
+    known, _ = infer_config(shapes, indices)
+    for key, value in given.items():
+        if key in known and not agrees(key, value, known[key]):
+            raise ValueError(
+                f"The weights of {name} have {key}={known[key]}, not {short(value)}; correct that or drop it."
+            )
+    fields = CONFIGS[known["kind"]].model_fields
+    values = {**{key: value for key, value in said.items() if key in fields}, **known, **given}
+    if not known.get("deep_nlms", True):
+        values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
+    if known.get("heads") == 0:
+        values.setdefault("d_input", 1)  # nothing is attended to
+    needed = {key for key, field in fields.items() if field.is_required()}
+    needed |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
+    if known.get("backbone_type") == PHASED:
+        needed |= {*PHASES}
+    missing = sorted(needed - values.keys())
+    if missing and given.keys() <= fields.keys():
+        raise ValueError(
+            f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
+            f"such as `{missing[0]}: {EXAMPLES.get(missing[0], '...')}`, and give that with --config."
+        )
+    return read_config(values)
+
+
+def build(tensors: Mapping[str, Tensor], config: Config, name: str) -> Thinker:
+    """The machine of `config` with these weights, strictly; what old files lack and is no choice is put in."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    in_features = infer_in_features(config, shapes)
+    refuse_absurd_size(config, in_features)
+    with torch.device("meta"):
+        expected = make(config, in_features).state_dict()
+    absent = expected.keys() - tensors.keys()
+    if strange := sorted(tensors.keys() - expected.keys()):
+        raise ValueError(f"{name} holds what no part of this machine is called: {some([*map(plainly, strange)], '`')}.")
+    if needed := sorted(key for key in absent if not _replaceable(key, config)):
+        raise ValueError(f"{name} lacks {some(needed, '`')}.")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(f"{name}: `{key}` should be {list(expected[key].shape)}, is {list(tensor.shape)}.")
+        if tensor.is_floating_point() != expected[key].is_floating_point():
+            raise ValueError(f"{name}: `{key}` should be {expected[key].dtype}, is {tensor.dtype}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
+        if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
+            raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
+    machine = make(config, in_features)
+    state = machine.state_dict()
+    for key in absent:
+        if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
+            state[key].fill_(1 if key.endswith(".T") else 0)
+    for key, tensor in tensors.items():
+        state[key].copy_(tensor)
+    return machine.eval()
+
+
+def _replaceable(key: str, config: Config) -> bool:
+    """Whether a tensor may be missing in a file because it is sure what it would be.
+
+    The tutorial's neuron-level models have no temperature, which is 1; batch norms once did not count batches; what
+    first-last takes is a rule; an embedding of symbols without places is one whose places add 0.
+    """
+    if "neuron_indices" in key:
+        return isinstance(config, CTMConfig) and config.neuron_select_type == "first-last"
+    if key == "backbone.positions":
+        return TOKENS.fullmatch(config.backbone_type) is not None
+    return key.endswith((".T", ".num_batches_tracked"))
+
+
+def _article(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m ctm.convert", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE.pt", help="a checkpoint of the original code")
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not tell")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the checkpoint folder to write")
+    args = parser.parse_args(arguments)
+    try:
+        machine = convert(args.file, args.out, args.config).machine
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"Error: {error}") from None
+    said = ", ".join(f"{key}={value}" for key, value in machine.config.published().items())
+    print(f"{args.out}: {count_weights(args.out):,} parameters, {said}")

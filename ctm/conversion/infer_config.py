@@ -1,0 +1,270 @@
+"""What weights of the original code tell of the machine they belong to, by names, shapes and index buffers alone.
+
+| config key | read from |
+|---|---|
+| `d_model`, `memory_length` | shape of `start_trace` |
+| `out_dims` | rows of `output_projector.0.weight` |
+| `d_input` | columns of `attention.in_proj_weight` |
+| `heads`, `n_synch_action` | 0 without `attention.in_proj_weight`; with it, `heads` leaves no trace |
+| `n_synch_out`, `n_synch_action` | length of `*_neuron_indices_left` |
+| `neuron_select_type` | as many decays as indices: random-pairing; n (n + 1) / 2 decays: first-last where the indices are those that first-last takes, else random |
+| `n_random_pairing_self` | random-pairing only: how many indices are equal, left and right, from the first on |
+| `synapse_depth` | 1, or one more than the `synapses.down_projections` |
+| `deep_nlms`, `memory_hidden_dims` | `trace_processor.0.2.w1` is there, and half the width of `trace_processor.0.0.w1`; no trace of the latter otherwise |
+| `do_layernorm_nlm` | `trace_processor.0.0.layernorm.weight` is there |
+| `positional_embedding_type` | its parameters' names |
+| `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
+| `energy_head_enabled`, `energy_hidden_dim`, `energy_sees_*` | `energy_proj.0.weight`, its rows, its columns |
+
+Of the baselines, which are told by `start_hidden_state` and by `output_projector.3.weight`: `d_model` and `num_layers` from the
+shapes of these, the rest as above.
+
+`iterations`, those of every phase, `prediction_reshaper` and the dropouts leave no trace.
+"""  # noqa: E501 -- a table
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctm.config import CONFIGS, PHASED, PHASES
+from ctm.modules.backbones import DEPTHS
+from ctm.modules.readout import EVIDENCE
+from ctm.modules.synchronisation import choose_neurons
+from ctm.settings import plainly
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+ESSENTIAL = {
+    "start_activated_state": 1, "start_trace": 2, "decay_params_out": 1, "trace_processor.0.0.w1": 3,
+    "trace_processor.0.0.b1": 3, "output_projector.0.weight": 2,
+}  # fmt: skip
+OTHER_CLASSES = {
+    r"start_activated_trace|diagonal_mask_\w+": "ContinuousThoughtMachineRL, which synchronises over a sliding window",
+    r"lstm_cell": "an LSTMBaseline that sees in phases or plays games",
+}
+POSITIONS = {
+    "combination": "multi-learnable-fourier", "Wr.weight": "learnable-fourier", "start_vector": "custom-rotational",
+    "projection.weight": "custom-rotational-1d",
+}  # fmt: skip
+TUTORIAL = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"} | {
+    f"trace_processor.{place}": f"trace_processor.0.{place}" for place in (0, 2)
+}
+
+
+def published_names(names: Iterable[str]) -> dict[str, str]:
+    """Name in a file -> published name.
+
+    Taken away are `module.` of data-parallel and `_orig_mod.` of compiled modules. The layouts of the MNIST tutorial,
+    whose synapses have no dropout layer and whose neuron-level models and backbone lie one level higher, become the
+    published ones.
+
+    Raises:
+        ValueError: two names become one.
+    """
+    short = {name: re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")) for name in names}
+    found = set(short.values())
+    moves = {old: new for old, new in TUTORIAL.items() if not any(name.startswith(f"{new}.") for name in found)}
+    if {"backbone.0.weight", "backbone.4.weight"} <= found:
+        moves |= {f"backbone.{place}": f"backbone.layers.{place}" for place in (0, 1, 4, 5)}
+    renamed: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, now in short.items():
+        module, dot, parameter = now.rpartition(".")
+        new = f"{moves.get(module, module)}{dot}{parameter}"
+        if new in taken:
+            raise ValueError(f"Several tensors would be `{plainly(new)}`; keep one of them and save the file again.")
+        taken.add(new)
+        renamed[name] = new
+    return renamed
+
+
+def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Any], set[str]]:
+    """The config keys that weights tell, and those that they do not.
+
+    Args:
+        shapes: published parameter and buffer name -> shape.
+        indices: the `*_neuron_indices_*` buffers themselves; without them `neuron_select_type` may stay unknown.
+
+    Raises:
+        ValueError: these are not the weights of a Continuous Thought Machine that can be built.
+    """
+    _refuse_other_classes(shapes)
+    if "start_hidden_state" in shapes:
+        return _told(_lstm(shapes))
+    if "output_projector.3.weight" in shapes and "start_trace" not in shapes:
+        return _told(_feed_forward(shapes))
+    _refuse_without_essentials(shapes)
+    attends = "attention.in_proj_weight" in shapes
+    neurons, memory = shapes["start_trace"]
+    deep = "trace_processor.0.2.w1" in shapes
+    known: dict[str, Any] = _shared(shapes, "output_projector.0.weight", neurons) | {
+        "kind": "ctm",
+        "d_model": neurons,
+        "memory_length": memory,
+        "synapse_depth": _synapse_depth(shapes),
+        "deep_nlms": deep,
+        "do_layernorm_nlm": "trace_processor.0.0.layernorm.weight" in shapes,
+    }
+    if deep:
+        known["memory_hidden_dims"] = shapes["trace_processor.0.0.w1"][1] // 2
+    if attends:
+        known["d_input"] = _size(shapes, "attention.in_proj_weight", 1)
+    else:
+        known |= {"heads": 0, "n_synch_action": 0}
+    if known.get("backbone_type") != PHASED:
+        known |= dict.fromkeys(PHASES)
+    known |= _selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
+    return _told(known)
+
+
+def _told(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    return known, set(CONFIGS[known["kind"]].model_fields) - known.keys()
+
+
+def _lstm(shapes: Shapes) -> dict[str, Any]:
+    layers, width = (_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
+    d_input = _size(shapes, "attention.in_proj_weight", 1)
+    return _shared(shapes, "output_projector.0.weight", width) | {
+        "kind": "lstm", "d_model": width, "num_layers": layers, "d_input": d_input
+    }  # fmt: skip
+
+
+def _feed_forward(shapes: Shapes) -> dict[str, Any]:
+    width = _size(shapes, "output_projector.3.weight", 0)
+    return _shared(shapes, "output_projector.6.weight", 0) | {"kind": "ff", "d_model": width}
+
+
+def _shared(shapes: Shapes, answers: str, neurons: int) -> dict[str, Any]:
+    """What the weights of any thinker tell; `answers` is the matrix that makes the answer, which is not read from `neurons`."""
+    known: dict[str, Any] = {
+        "out_dims": _size(shapes, answers, 0),
+        "energy_head_enabled": "energy_proj.0.weight" in shapes,
+        "positional_embedding_type": _positions(shapes),
+    }
+    if known["energy_head_enabled"]:
+        known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
+        more = _size(shapes, "energy_proj.0.weight", 1) - _size(shapes, answers, 1)
+        known["energy_sees_neurons"] = more >= neurons > EVIDENCE
+        known["energy_sees_certainty"] = more - neurons * known["energy_sees_neurons"] == EVIDENCE
+    if backbone := _backbone(shapes):
+        known["backbone_type"] = backbone
+    return known
+
+
+def agrees(key: str, given: Any, found: Any) -> bool:
+    """Whether a value that someone gave for a key may stand where the weights say `found`."""
+    if key == "backbone_type":  # ResNets 50, 101 and 152 share their first two stages
+        return re.sub(r"^resnet(101|152)-([12])$", r"resnet50-\2", str(given)) == found
+    if key == "neuron_select_type":  # random may draw what first-last takes
+        return given == found or (given, found) == ("random", "first-last")
+    if key == "n_random_pairing_self":  # a pair may be of one neuron by chance
+        return isinstance(given, int) and given <= found
+    return bool(given == found)
+
+
+def _size(shapes: Shapes, name: str, axis: int) -> int:
+    if len(shapes.get(name, ())) <= axis:
+        raise ValueError(f"The weights lack `{name}` with {axis + 1} dimensions or more, from which a size is read.")
+    return shapes[name][axis]
+
+
+def _refuse_other_classes(shapes: Shapes) -> None:
+    for pattern, described in OTHER_CLASSES.items():
+        if any(re.search(rf"(^|\.)({pattern})(\.|$)", name) for name in shapes):
+            raise ValueError(
+                f"These are weights of {described}; ContinuousThoughtMachine, LSTMBaseline and FFBaseline are converted."
+            )
+
+
+def _refuse_without_essentials(shapes: Shapes) -> None:
+    for name, dimensions in ESSENTIAL.items():
+        if name not in shapes:
+            raise ValueError(f"These are not the weights of a Continuous Thought Machine: `{name}` is missing.")
+        if len(shapes[name]) != dimensions:
+            raise ValueError(f"`{name}` should have {dimensions} dimensions, has the shape {list(shapes[name])}.")
+
+
+def _synapse_depth(shapes: Shapes) -> int:
+    if "synapses.1.weight" in shapes:
+        return 1
+    levels = {name.split(".")[2] for name in shapes if name.startswith("synapses.down_projections.")}
+    if "synapses.first_projection.0.weight" not in shapes or not levels:
+        raise ValueError("These weights have no synapses: neither `synapses.1.weight` nor a U-Net's first projection.")
+    return len(levels) + 1
+
+
+def _positions(shapes: Shapes) -> str:
+    names = {name.removeprefix("positional_embedding.") for name in shapes if name.startswith("positional_embedding.")}
+    if not names:
+        return "none"
+    for name, kind in POSITIONS.items():
+        if name in names:
+            return kind
+    raise ValueError(f"No positional_embedding_type has a parameter `positional_embedding.{plainly(min(names))}`.")
+
+
+def _backbone(shapes: Shapes) -> str | None:
+    """The backbone's type; None for an embedding whose longest row cannot be told."""
+    names = sorted(name.removeprefix("backbone.") for name in shapes if name.startswith("backbone."))
+    if "operator_backbone.embedding.weight" in shapes and not names:
+        return PHASED
+    if not names:
+        return "none"
+    if "embedding.weight" in names:
+        symbols = _size(shapes, "backbone.embedding.weight", 0)
+        if "positions" in names:
+            return f"tokens-{symbols}x{_size(shapes, 'backbone.positions', 1)}"
+        return "parity_backbone" if symbols == 2 else None
+    if "conv1.weight" in names and (resnet := _resnet(names)):
+        return resnet
+    if "layers.0.weight" in names and {"layers.3.weight", "layers.4.weight"} & {*names}:
+        return "shallow-wide" if "layers.3.weight" in names else "mnist_backbone"
+    raise ValueError(
+        f"No backbone_type has the backbone of these weights (`backbone.{plainly(names[0])}` and {len(names) - 1} more); "
+        "only the published backbones can be converted."
+    )
+
+
+def _resnet(names: Iterable[str]) -> str | None:
+    """`resnet{depth}-{stages}`, of all that fit the one with the smallest depth."""
+    found = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
+    blocks = tuple(sum(stage == str(n) for stage, _ in found) for n in range(1, 5))
+    stages = 4 - blocks.count(0)
+    bottleneck = "layer1.0.conv3.weight" in names
+    for depth, counts in DEPTHS.items():
+        if (depth not in ("18", "34")) == bottleneck and stages and counts[:stages] == blocks[:stages]:
+            return f"resnet{depth}-{stages}"
+    return None
+
+
+def _selection(shapes: Shapes, indices: Mapping[str, Tensor], neurons: int, places: tuple[str, ...]) -> dict[str, Any]:
+    """Which neurons are synchronised; nothing where the index buffers are missing."""
+    sides = ("left", "right")
+    if any(f"{place}_neuron_indices_{side}" not in shapes for place in places for side in sides):
+        return {}
+    counts = {place: _size(shapes, f"{place}_neuron_indices_left", 0) for place in places}
+    known: dict[str, Any] = {f"n_synch_{place}": count for place, count in counts.items()}
+    pairs = {place: _size(shapes, f"decay_params_{place}", 0) for place in places}
+    if pairs == counts:
+        known["neuron_select_type"] = "random-pairing"
+        if indices:
+            alike = (_alike(*(indices[f"{place}_neuron_indices_{side}"] for side in sides)) for place in places)
+            known["n_random_pairing_self"] = min([*alike, *(count - 1 for count in counts.values())])
+    elif any(pairs[place] != count * (count + 1) // 2 for place, count in counts.items()):
+        raise ValueError(f"No neuron_select_type makes {pairs} decay parameters of {counts} neurons.")
+    elif indices:
+        first_last = all(
+            torch.equal(indices[f"{place}_neuron_indices_{side}"].long(), expected)
+            for place, count in counts.items()
+            for side, expected in zip(sides, choose_neurons("first-last", place, neurons, count, 0, None), strict=True)
+        )
+        known["neuron_select_type"] = "first-last" if first_last else "random"
+    return known
+
+
+def _alike(left: Tensor, right: Tensor) -> int:
+    """How many entries are equal, from the first on."""
+    return int((left == right).long().cumprod(0).sum()) if left.shape == right.shape else 0

@@ -1,0 +1,230 @@
+"""What the machine sees its input through, before the first tick.
+
+A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
+`MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to
+4 stages), so that a published `state_dict` loads. Ours are `tokens-VxL`, V symbols at up to L places, with learned positions,
+and `grid-GxL`, the same where the first G * G symbols are the cells of a square field.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctm.config import GRID, TOKENS
+from ctm.modules.positional_encoding import rotations
+
+DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 4, 36, 3)}
+GRID_WORDS = 32  # symbols beside the cells
+# (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
+
+
+def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.Module, nn.Module, int]:
+    """Build the modules that the published code calls `initial_rgb` and `backbone`.
+
+    Args:
+        kind: `backbone_type` of the config.
+        d_input: width of sequence embeddings.
+        in_features: channels of a picture, or features of a raw input; the published code finds it lazily.
+
+    Returns:
+        initial_rgb, backbone, and the number of channels that the backbone gives.
+    """
+    if tokens := TOKENS.fullmatch(kind):
+        return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
+    if grid := GRID.fullmatch(kind):
+        return nn.Identity(), GridBackbone(int(grid[1]), int(grid[2]), d_input), d_input
+    if kind == "parity_backbone":
+        return nn.Identity(), ParityBackbone(d_input), d_input
+    if kind == "mnist_backbone":
+        return nn.Identity(), MNISTBackbone(d_input), d_input
+    if in_features is None:
+        raise ValueError(f"backbone_type={kind} needs in_features: channels of a picture, or features of a raw input.")
+    if kind == "none":
+        return nn.Identity(), nn.Identity(), in_features
+    if kind == "shallow-wide":
+        return nn.Identity(), ShallowWide(in_features), 2048
+    depth, stages = kind.removeprefix("resnet").split("-")
+    backbone = ResNet(depth, int(stages))
+    return nn.Conv2d(in_features, 3, 1), backbone, backbone.channels
+
+
+class ParityBackbone(nn.Module):
+    """Embeds signs: -1 (or anything but 1) and +1."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.embedding = nn.Embedding(2, width)
+
+    def forward(self, signs: Float[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        return self.embedding((signs == 1).long()).transpose(1, 2)
+
+
+class TokensBackbone(nn.Module):
+    """Embeds symbols and their places."""
+
+    def __init__(self, symbols: int, places: int, width: int):
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, width)
+        self.positions = start_positions(places, width)
+
+    def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        refuse_longer(tokens, self.positions)
+        return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
+
+
+class GridBackbone(nn.Module):
+    """Embeds cells of a square field, row and column apart, other symbols by themselves, and their places."""
+
+    def __init__(self, side: int, places: int, width: int):
+        super().__init__()
+        self.side = side
+        self.rows, self.columns = nn.Embedding(side, width), nn.Embedding(side, width)
+        self.words = nn.Embedding(GRID_WORDS, width)
+        self.positions = start_positions(places, width)
+
+    def forward(self, symbols: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        refuse_longer(symbols, self.positions)
+        cells = self.side**2
+        cell = symbols.clamp(max=cells - 1)
+        in_field = self.rows(cell // self.side) + self.columns(cell % self.side)
+        word = self.words((symbols - cells).clamp(min=0))
+        seen = torch.where((symbols < cells).unsqueeze(2), in_field, word)
+        return seen.transpose(1, 2) + self.positions[:, : symbols.size(1)]
+
+
+def start_positions(places: int, width: int) -> nn.Parameter:
+    """Codes of places along a random half circle, so that neighbours look alike."""
+    return nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
+
+
+def refuse_longer(symbols: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
+    if symbols.size(1) > positions.size(1):
+        raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {symbols.size(1)}.")
+
+
+class ShallowWide(nn.Module):
+    """Two wide gated convolutions."""
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 4096, 3, stride=2, padding=1),
+            nn.GLU(dim=1),
+            nn.BatchNorm2d(2048),
+            nn.Conv2d(2048, 4096, 3, padding=1, groups=32),
+            nn.GLU(dim=1),
+            nn.BatchNorm2d(2048),
+        )
+
+    def forward(self, pictures: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(pictures)
+
+
+class MNISTBackbone(nn.Module):
+    """Two small convolutions over grey pictures, each halving them (the MNIST tutorial of the published code)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+
+    def forward(self, pictures: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(pictures)
+
+
+class ResNet(nn.Module):
+    """The first stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
+
+    def __init__(self, depth: str, stages: int):
+        super().__init__()
+        block = BasicBlock if depth in ("18", "34") else Bottleneck
+        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.channels = 64
+        self.stages = stages
+        for stage in range(stages):
+            setattr(self, f"layer{stage + 1}", self._stage(block, 64 * 2**stage, DEPTHS[depth][stage], 1 + (stage > 0)))
+
+    def _stage(self, block: "type[BasicBlock | Bottleneck]", planes: int, count: int, stride: int) -> nn.Sequential:
+        blocks = [block(self.channels, planes, stride)]
+        self.channels = planes * block.expansion
+        blocks += [block(self.channels, planes) for _ in range(1, count)]
+        return nn.Sequential(*blocks)
+
+    def forward(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        pictures = pictures.contiguous(memory_format=torch.channels_last)  # so convolutions and pooling are faster
+        features = self.maxpool(self.relu(convolve(pictures, self.conv1, self.bn1)))
+        for stage in range(self.stages):
+            features = getattr(self, f"layer{stage + 1}")(features)
+        return features
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, planes: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = shortcut(channels, planes, stride)
+
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = convolve(out, self.conv2, self.bn2)
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a shortcut; the 3x3 one carries the stride."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, planes: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * 4)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(channels, planes * 4, stride)
+
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = self.relu(convolve(out, self.conv2, self.bn2))
+        out = convolve(out, self.conv3, self.bn3)
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def convolve(x: Float[Tensor, "B c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Float[Tensor, "B d h2 w2"]:
+    """A convolution and its batch norm; where nothing is learned they are one convolution."""
+    if norm.training or torch.is_grad_enabled():
+        return norm(conv(x))
+    assert norm.running_mean is not None and norm.running_var is not None, "these norms keep running statistics"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight = (conv.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, norm.bias - norm.running_mean * scale, conv.stride, conv.padding)
+
+
+def shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
+    """A 1x1 convolution where the shape changes; None where it does not."""
+    if stride == 1 and channels == planes:
+        return None
+    return nn.Sequential(nn.Conv2d(channels, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))

@@ -1,0 +1,76 @@
+"""How the machine meets its data at every tick: by attention, or by having all of it handed over.
+
+Attention (paper section 3.4, equation 5): the action synchronisation makes one query a head; keys and values of the
+features stay the same for a whole thought, so they are made once, and so are products of neighbouring linear maps.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ctm.models.outputs import move_
+from ctm.modules.deferred_kv_grad import Gathered, softmax_attention
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything about the input that does not change in a thought."""
+
+    keys: Float[Tensor, "B H d N"]
+    values: Float[Tensor, "B H N d"]
+    query_weight: Float[Tensor, "E S"]
+    query_bias: Float[Tensor, "E 1"]
+    dropout: float
+    gathered: Gathered | None = None  # while training: the same keys and values, see `ctm.modules.deferred_kv_grad`
+
+    def take(self, rows: Int[Tensor, " A"]) -> "Scene":
+        keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
+        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+
+    def take_(self, rows: Int[Tensor, " A"]) -> "Scene":
+        """The same, in the memory of this scene, which is lost: only rows that change their place are copied."""
+        for whole in (self.keys, self.values):
+            move_(whole, whole, rows, 0)
+        keys, values = self.keys[: len(rows)], self.values[: len(rows)]
+        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+
+    def seat_(self, newcomers: "Scene", seats: Int[Tensor, " A"]) -> "Scene":
+        """Newcomers take these seats, in the memory of this scene, which is lost."""
+        self.keys.index_copy_(0, seats, newcomers.keys)
+        self.values.index_copy_(0, seats, newcomers.values)
+        return self
+
+    def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
+        """What is seen with this action synchronisation, before the output projection, and where."""
+        batch, heads, width, _ = self.keys.shape
+        query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
+        if self.gathered is not None:
+            seen, weights = self.gathered.look(query)
+        else:
+            seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1), self.dropout)
+        return seen.view(batch, heads * width), weights.view(batch, heads, -1)
+
+
+def prepare_scene(
+    places: Float[Tensor, "B N E"], attention: nn.MultiheadAttention, q_proj: nn.Linear, dropout: float
+) -> Scene:
+    """Keys and values of all places, and the query map with both its layers and the softmax scale folded into one."""
+    width, heads = attention.embed_dim, attention.num_heads
+    w_query, w_key, w_value = attention.in_proj_weight.chunk(3)
+    b_query, b_key, b_value = attention.in_proj_bias.chunk(3)
+    scale = 1 / math.sqrt(width // heads)
+    keys = F.linear(places, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous()
+    values = F.linear(places, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
+    gathers = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(places.device.type)
+    return Scene(
+        keys,
+        values,
+        query_weight=scale * (w_query @ q_proj.weight),
+        query_bias=scale * (w_query @ q_proj.bias + b_query).unsqueeze(1),
+        dropout=dropout,
+        gathered=Gathered.of(keys.flatten(0, 1), values.flatten(0, 1)) if gathers else None,
+    )

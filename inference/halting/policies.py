@@ -1,0 +1,375 @@
+"""When to stop thinking: policies are frozen values that compose, print and parse.
+
+    ticks=12                  after 12 ticks
+    certainty>0.8             mean certainty over the answer's positions above 0.8 (paper section 4.1)
+    certainty.min>0.8         the least certain position above 0.8: the mean halts on half-wrong answers
+    margin>0.5                the two likeliest classes of every position at least so far apart
+    probability>0.9           the likeliest class of every position above 0.9
+    change<0.0005             the answer moved by less than that from the tick before (KL divergence, mean over positions)
+    energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
+    energy<[-3,-2]            a threshold for each class that is answered: also for certainty, margin and probability
+    converged<0.01x3          energy moved by less than 0.01 three ticks in a row
+    same=4                    the same answer at 4 ticks in a row
+    said=10                   ten things were said, by a machine that says at most one a tick (CTC)
+    a|b   a&b   (a|b)&c       any of, all of
+
+The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau
+is a confidently wrong one, so no default of ours holds it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from ctm.modules.readout import begins_to_say
+from ctm.settings import short
+from inference.tick_history import NOT_YET, History
+
+
+class Policy(ABC):
+    """A rule that ends thoughts. `str(policy)` and `parse` are inverse to each other."""
+
+    @property
+    def needs_energy(self) -> bool:
+        return False
+
+    @property
+    def needs_choices(self) -> bool:
+        return False
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """What else it looks at, of `ctm.modules.readout.SIGNALS`."""
+        return frozenset()
+
+    @property
+    def says(self) -> bool:
+        """Whether the answer is said over the ticks, so that the last of them has it all."""
+        return False
+
+    @property
+    def looks_back(self) -> int:
+        """How many of the last ticks it looks at."""
+        return 1
+
+    @abstractmethod
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        """Which rows stop at the history's last tick."""
+
+    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
+        """The rules in here that can end a thought by themselves, and the rows that each one ends now."""
+        return [(str(self), self.halted(history))]
+
+
+@dataclass(frozen=True)
+class FixedTicks(Policy):
+    """Stop after so many ticks."""
+
+    ticks: int
+
+    def __post_init__(self):
+        at_least(1, ticks=self.ticks)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return history.ticks >= self.ticks
+
+    def __str__(self) -> str:
+        return f"ticks={self.ticks}"
+
+
+class Scored(Policy):
+    """A rule that stops as soon as a score of the tick rises above a level."""
+
+    threshold: float
+
+    @property
+    @abstractmethod
+    def form(self) -> str:
+        """How it is written, before its threshold."""
+
+    @property
+    def sign(self) -> int:
+        """Of scores, and of levels: -1 for a rule that stops below its threshold."""
+        return -1 if self.form.endswith("<") else 1
+
+    @property
+    def level(self) -> float:
+        return self.sign * self.threshold
+
+    @property
+    def never(self) -> float:
+        """A threshold that nothing passes."""
+        return self.sign * 1e9
+
+    @abstractmethod
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        """How ready the thought is to end, at every tick of the history."""
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return self.score(history)[:, -1] > self.level
+
+    def __str__(self) -> str:
+        return f"{self.form}{written(self.threshold)}"
+
+
+@dataclass(frozen=True)
+class CertaintyAbove(Scored):
+    """Stop when the answer is certain: the mean or the minimum over its positions."""
+
+    threshold: float
+    reduction: Literal["mean", "min"] = "mean"
+
+    @property
+    def form(self) -> str:
+        return "certainty.min>" if self.reduction == "min" else "certainty>"
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return history.certainty.amin(2) if self.reduction == "min" else history.certainty.mean(2)
+
+
+@dataclass(frozen=True)
+class SignalAbove(Scored):
+    """Stop when a signal of the answer is strong: its margin or its probability, of the least sure position."""
+
+    signal: Literal["margin", "probability"]
+    threshold: float
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return frozenset({self.signal})
+
+    @property
+    def form(self) -> str:
+        return f"{self.signal}>"
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return history.signals[self.signal]
+
+
+@dataclass(frozen=True)
+class ChangeBelow(Scored):
+    """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
+
+    threshold: float
+    signals: ClassVar[frozenset[str]] = frozenset({"change"})
+    form: ClassVar[str] = "change<"
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return -history.signals["change"]
+
+
+@dataclass(frozen=True)
+class EnergyBelow(Scored):
+    """Stop when the energy is low."""
+
+    threshold: float
+    needs_energy: ClassVar[bool] = True
+    form: ClassVar[str] = "energy<"
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        return -energies(history)
+
+
+@dataclass(frozen=True)
+class ByClass(Scored):
+    """Stop above a level that depends on what is answered: a threshold for each class, for answers of one position."""
+
+    rule: Scored  # whose own threshold does not matter
+    thresholds: tuple[float, ...]
+    needs_choices: ClassVar[bool] = True
+    level: ClassVar[float] = 0.0
+
+    @property
+    def needs_energy(self) -> bool:
+        return self.rule.needs_energy
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return self.rule.signals
+
+    @property
+    def form(self) -> str:
+        return self.rule.form
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        choices = history.choices[:, :, -1]
+        choices = choices.masked_fill(choices == NOT_YET, 0)  # newcomers, who have no score there, either
+        if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
+            raise ValueError(
+                f"{short(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "
+                "machine answers otherwise."
+            )
+        score = self.rule.score(history)
+        levels = self.sign * torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
+        return score - levels[choices]
+
+    def __str__(self) -> str:
+        return f"{self.form}[{','.join(map(written, self.thresholds))}]"
+
+
+@dataclass(frozen=True)
+class EnergyConverged(Policy):
+    """Stop when the energy moved by less than `tolerance` at each of the last `patience` ticks."""
+
+    tolerance: float
+    patience: int = 1
+    needs_energy: ClassVar[bool] = True
+
+    def __post_init__(self):
+        at_least(1, patience=self.patience)
+
+    @property
+    def looks_back(self) -> int:
+        return self.patience + 1
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        energy = energies(history)[:, -self.patience - 1 :]
+        if energy.size(1) <= self.patience:
+            return torch.zeros(len(energy), dtype=torch.bool, device=energy.device)
+        return (energy.diff(dim=1).abs() < self.tolerance).all(1)
+
+    def __str__(self) -> str:
+        return f"converged<{written(self.tolerance)}x{self.patience}"
+
+
+@dataclass(frozen=True)
+class SameAnswer(Scored):
+    """Stop when the whole answer was the same at so many ticks in a row."""
+
+    ticks: int
+    needs_choices: ClassVar[bool] = True
+
+    def __post_init__(self):
+        at_least(1, ticks=self.ticks)
+
+    @property
+    def looks_back(self) -> int:
+        return self.ticks
+
+    form: ClassVar[str] = "same="
+
+    @property
+    def level(self) -> float:
+        return self.ticks - 0.5
+
+    def score(self, history: History) -> Float[Tensor, "A t"]:
+        """For how many ticks the answer has been what it is."""
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        same = (history.choices[:, 1:] == history.choices[:, :-1]).all(2)
+        tick = torch.arange(1, same.size(1) + 2, device=same.device).expand(len(same), -1)
+        began = F.pad(tick[:, 1:].masked_fill(same, 1), (1, 0), value=1).cummax(1).values
+        return (tick - began + 1).float()
+
+    def __str__(self) -> str:
+        return f"{self.form}{self.ticks}"
+
+
+def refuse_said(policy: Policy, spoken: int | None) -> None:
+    """A rule that waits for what is said suits machines alone that say an answer over the ticks.
+
+    Raises:
+        ValueError: the machine gives its whole answer at every tick.
+    """
+    if policy.says and not spoken:
+        raise ValueError(
+            f"{short(str(policy))} waits for things to be said one after the other, but this machine gives its whole answer at "
+            "every tick: take another rule, such as certainty>0.9."
+        )
+
+
+@dataclass(frozen=True)
+class Said(Policy):
+    """Stop when so many labels were said: classes below that number, each counted when it begins.
+
+    For lists whose labels are 0 to n - 1 and whose silence is the class n, such as those of sorting.
+    """
+
+    labels: int
+    says: ClassVar[bool] = True
+    needs_choices: ClassVar[bool] = True
+    looks_back: ClassVar[int] = 1_000_000  # to the beginning
+
+    def __post_init__(self):
+        at_least(1, labels=self.labels)
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        return begins_to_say(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
+
+    def __str__(self) -> str:
+        return f"said={self.labels}"
+
+
+@dataclass(frozen=True)
+class Joined(Policy):
+    """Several rules as one."""
+
+    policies: tuple[Policy, ...]
+
+    @property
+    def signals(self) -> frozenset[str]:
+        return frozenset().union(*(policy.signals for policy in self.policies))
+
+    @property
+    def needs_energy(self) -> bool:
+        return any(policy.needs_energy for policy in self.policies)
+
+    @property
+    def needs_choices(self) -> bool:
+        return any(policy.needs_choices for policy in self.policies)
+
+    @property
+    def says(self) -> bool:
+        return any(policy.says for policy in self.policies)
+
+    @property
+    def looks_back(self) -> int:
+        return max(policy.looks_back for policy in self.policies)
+
+
+@dataclass(frozen=True)
+class AnyOf(Joined):
+    """Stop when any of these would."""
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.halted(history) for policy in self.policies]).any(0)
+
+    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
+        return [cause for policy in self.policies for cause in policy.causes(history)]
+
+    def __str__(self) -> str:
+        return "|".join(f"({policy})" if isinstance(policy, AnyOf) else str(policy) for policy in self.policies)
+
+
+@dataclass(frozen=True)
+class AllOf(Joined):
+    """Stop when all of these would, at the same tick."""
+
+    def halted(self, history: History) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.halted(history) for policy in self.policies]).all(0)
+
+    def __str__(self) -> str:
+        return "&".join(f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies)
+
+
+def written(value: float) -> str:
+    """A number in few letters that read as the same number."""
+    return text if float(text := f"{value:g}") == value else repr(value)
+
+
+def energies(history: History):
+    if history.energy is None:
+        raise ValueError("This checkpoint has no energy head: choose a certainty, same-answer or fixed-ticks policy.")
+    return history.energy
+
+
+def at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}: got {value}.")

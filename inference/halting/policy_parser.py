@@ -1,0 +1,114 @@
+"""Reading a policy from text, such as `energy<-3|ticks=12`."""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+
+from ctm.settings import short
+from inference.halting.policies import (
+    AllOf,
+    AnyOf,
+    ByClass,
+    CertaintyAbove,
+    ChangeBelow,
+    EnergyBelow,
+    EnergyConverged,
+    FixedTicks,
+    Policy,
+    Said,
+    SameAnswer,
+    Scored,
+    SignalAbove,
+)
+
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+LIST = rf"{NUMBER}(?:,{NUMBER})*"
+DEEPEST, LONGEST = 8, 500
+
+
+def parse(text: str) -> Policy:
+    """Read a policy, as printed or as written by a person.
+
+    Raises:
+        ValueError: what could not be read, and what can.
+    """
+    text = "".join(str(text).split()).lower().replace("\N{MINUS SIGN}", "-")
+    if not text:
+        raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
+    refuse_long(text)
+    policy = _any_of(text, 0)
+    refuse_long(str(policy))  # which may be longer: .5 is printed as 0.5
+    return policy
+
+
+def refuse_long(text: str) -> None:
+    if len(text) > LONGEST:
+        raise ValueError(f"A policy has at most {LONGEST} characters, got {len(text)}.")
+
+
+def _any_of(text: str, depth: int) -> Policy:
+    if depth > DEEPEST:
+        raise ValueError(f"A policy has at most {DEEPEST} brackets inside each other.")
+    choices = [_all_of(part, depth) for part in split_outside_brackets(text, "|")]
+    return choices[0] if len(choices) == 1 else AnyOf(tuple(choices))
+
+
+def _all_of(text: str, depth: int) -> Policy:
+    parts = [_single(part, depth) for part in split_outside_brackets(text, "&")]
+    return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+
+def _single(text: str, depth: int) -> Policy:
+    if not text:
+        raise ValueError("In a policy something stands before and after every | and &, and inside brackets.")
+    if text.startswith("(") and text.endswith(")"):
+        return _any_of(text[1:-1], depth + 1)
+    if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER})|\[({LIST})\])", text)) and match[1] in THRESHOLDS:
+        rule = THRESHOLDS[match[1]]
+        return rule(number(match[2])) if match[2] else ByClass(rule(0.0), tuple(map(number, match[3].split(","))))
+    for pattern, make in FORMS:
+        if match := re.fullmatch(pattern, text):
+            return make(*match.groups())
+    raise ValueError(
+        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
+        "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
+    )
+
+
+THRESHOLDS: dict[str, Callable[[float], Scored]] = {  # rules of one threshold, or of a list of one a class
+    "certainty>": CertaintyAbove,
+    "certainty.mean>": CertaintyAbove,
+    "certainty.min>": partial(CertaintyAbove, reduction="min"),
+    "margin>": partial(SignalAbove, "margin"),
+    "probability>": partial(SignalAbove, "probability"),
+    "change<": ChangeBelow,
+    "energy<": EnergyBelow,
+}
+FORMS = (
+    (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
+    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
+    (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
+    (r"said=(\d{1,6})", lambda n: Said(int(n))),
+)
+
+
+def number(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{short(text)} is too large a number for a halting rule; energies and certainties are small.")
+    return value
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split at a separator, but not inside brackets."""
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+        if letter == separator and not depth:
+            parts.append(text[start:place])
+            start = place + 1
+    if depth:
+        raise ValueError(f"Brackets do not match in the policy {short(text)}.")
+    return [*parts, text[start:]]

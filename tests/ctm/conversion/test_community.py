@@ -1,0 +1,71 @@
+"""The settings of the community's files: they name their source, and convert what their card describes."""
+
+import json
+
+import pytest
+import torch
+
+from ctm.config import PHASED, PHASES, CTMConfig
+from ctm.conversion.convert import convert, read_settings
+from tests.ctm.conversion.test_convert import legacy
+from tests.paths import ROOT
+
+COMMUNITY = ROOT / "configs" / "community"
+
+
+def test_there_are_eight_community_files():
+    assert len(list(COMMUNITY.glob("*.yaml"))) == 8
+
+
+@pytest.mark.parametrize("path", sorted(COMMUNITY.glob("*.yaml")), ids=lambda path: path.stem)
+def test_community_settings_name_their_source_and_known_keys(path):
+    text = path.read_text("utf-8")
+    assert "vincentoh/ctm-experiments" in text and "python -m ctm.convert" in text
+    assert read_settings(path).keys() <= CTMConfig.model_fields.keys()
+
+
+PARITY = {"d_model": 256, "d_input": 32, "memory_length": 25, "memory_hidden_dims": 16, "synapse_depth": 8,
+          "n_synch_out": 256, "n_synch_action": 256, "backbone_type": "parity_backbone", "out_dims": 32,
+          "positional_embedding_type": "custom-rotational-1d", "heads": 8, "prediction_reshaper": [16, 2]}  # fmt: skip
+DIGITS = {"d_model": 128, "d_input": 128, "memory_length": 10, "memory_hidden_dims": 8, "n_synch_out": 16,
+          "n_synch_action": 16, "backbone_type": "mnist_backbone", "out_dims": 10,
+          "neuron_select_type": "first-last"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stem", "changes"), [("ctm-mnist", DIGITS), ("ctm-parity-16", PARITY)])
+def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_path, machine_of):
+    """Machines as the tutorials build them, at the sizes that the card states."""
+    torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
+    config = convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml").machine.config
+    assert config.iterations == {"ctm-mnist": 15, "ctm-parity-16": 50}[stem]
+    assert {key: getattr(config, key) for key in changes if key != "prediction_reshaper"} == {
+        key: value for key, value in changes.items() if key != "prediction_reshaper"
+    }
+
+
+@pytest.mark.parametrize(
+    ("stem", "outputs"),
+    [
+        ("ctm-parity-64", 128), ("ctm-brackets", 2), ("ctm-tracking-quadrant", 4), ("ctm-tracking-position", 256),
+        ("ctm-transfer-parity-brackets", 2),
+    ],
+)  # fmt: skip
+def test_community_files_whose_card_says_less_ask_for_it(stem, outputs, tmp_path, machine_of):
+    machine = machine_of(out_dims=outputs)
+    torch.save(machine.state_dict(), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="does not say heads, iterations; write them"):
+        convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml")
+    with_args = legacy(tmp_path / "b.pt", machine)  # a whole training checkpoint says it itself
+    assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").machine.config.heads == 2
+
+
+def test_the_ticks_of_phases_are_asked_for_by_name(tmp_path, machine_of):
+    changes = {"backbone_type": PHASED, **dict.fromkeys(PHASES, 3)}
+    torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=f"does not say {', '.join(sorted(PHASES))}, prediction_reshaper; write them"):
+        convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / "ctm-qamnist.yaml")
+    lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8"), "prediction_reshaper: [-1]"]
+    (tmp_path / "said.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in PHASES)]))
+    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "said.yaml").machine.config
+    assert config.is_phased and config.iterations_per_digit == 3 and config.heads == 4
+    assert "backbone_type" not in json.loads((tmp_path / "out" / "config.json").read_text())

@@ -1,0 +1,185 @@
+"""Legacy files damaged in any place, and whole ones of anything: converted to what they say, or refused in sentences."""
+
+import argparse
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ctm.checkpoint import load
+from ctm.conversion.convert import convert, read_settings, read_yaml
+from ctm.conversion.safe_unpickle import Unread, read_file
+from tests.ctm.conftest import RAW, build
+from tests.ctm.conversion.test_convert import REST, legacy
+from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
+
+KINDS = {
+    "tokens": {"energy_head_enabled": True}, "raw": RAW, "deep": {"synapse_depth": 3, "do_layernorm_nlm": True},
+    "shallow": {"deep_nlms": False}, "random": {"neuron_select_type": "random"}, "signs": {"backbone_type": "parity_backbone"},
+}  # fmt: skip
+OLD, NEW = {"_use_new_zipfile_serialization": False}, {}
+REST_OF = {name: REST | ({"heads": 0} if name == "raw" else {}) for name in KINDS}
+
+
+def saved(content, form=NEW) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file, **form)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def machines() -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of every kind of machine."""
+    return {name: build(**changes).state_dict() for name, changes in KINDS.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """A file as the original writes it, in either format, and a small one."""
+    path = tmp_path_factory.mktemp("whole") / "a.pt"
+    small = {"a": torch.arange(6).view(2, 3), "b": [1.5, None, True, "x"], "args": argparse.Namespace(heads=2)}
+    new = legacy(path, build(**KINDS["tokens"])).read_bytes()
+    old = saved(torch.load(path, weights_only=False), OLD)
+    return {"new": new, "old": old, "small": saved(small), "small and old": saved(small, OLD)}
+
+
+def repacked(data: bytes, change) -> bytes:
+    """An archive with its pickle changed, and sound in all else."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:
+        for entry in archive.namelist():
+            other.writestr(entry, change(archive.read(entry)) if entry.endswith("data.pkl") else archive.read(entry))
+    return file.getvalue()
+
+
+def leaves(value):
+    """Every value in what a file holds."""
+    yield value
+    inside = vars(value) if isinstance(value, argparse.Namespace) else value
+    if isinstance(inside, dict):
+        value = [*inside, *inside.values()]
+    if isinstance(value, list | tuple | set):
+        for part in value:
+            yield from leaves(part)
+
+
+PLAIN = (torch.Tensor, Unread, argparse.Namespace, dict, list, tuple, set, str, bytes, int, float, type(None))
+
+
+@given(st.sampled_from(["new", "old", "small", "small and old"]), st.booleans(), st.data())
+def test_a_damaged_file_is_read_or_refused_in_one_sentence(whole, tmp_path_factory, kind, inside, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.pt"
+    if inside and "old" not in kind:
+        content = repacked(whole[kind], lambda pickled: data.draw(damaged(st.just(pickled)), "data.pkl"))
+    else:
+        content = data.draw(damaged(st.just(whole[kind])), "file")
+    path.write_bytes(content)
+    read = told(lambda: read_file(path))
+    if read is not None and "small" in kind:
+        for value in leaves(read):
+            assert isinstance(value, PLAIN) or type(value).__module__ in ("torch", "torch.storage"), type(value)
+
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64)
+ODD = (
+    torch.zeros(1).expand(10**12), torch.eye(3).to_sparse(), torch.zeros(2, device="meta"), torch.tensor([2**40, -1]),
+    torch.nn.Parameter(torch.zeros(3)),
+)  # fmt: skip
+SAID = ("iterations", "heads", "dataset", "model", "parity_sequence_length", "N_to_sort", "deep_memory", "dropout",
+        "prediction_reshaper")  # fmt: skip
+
+shapes = st.lists(st.integers(0, 5) | st.sampled_from([12, 24]), max_size=4)
+ones = st.builds(lambda shape, dtype: torch.ones(shape).to(dtype), shapes, st.sampled_from(DTYPES))
+odd = st.one_of(ones, shapes.map(lambda shape: torch.full(shape, torch.nan)), st.sampled_from(ODD), plain)
+
+
+@st.composite
+def contents(draw, machines) -> tuple[str, object]:
+    """What a file may hold: the weights of a machine with a few changes, wrapped or bare, beside args of any kind."""
+    kind = draw(st.sampled_from(list(KINDS)))
+    state = dict(machines[kind])
+    for _ in range(draw(st.integers(0, 3))):
+        name = draw(st.sampled_from(sorted(state, key=str)))
+        match draw(st.sampled_from(["drop", "rename", "replace", "turn", "add"])):
+            case "drop":
+                del state[name]
+            case "rename":
+                state[draw(st.sampled_from(["module.", "_orig_mod.", "x."]) | texts) + str(name)] = state.pop(name)
+            case "turn" if isinstance(state[name], torch.Tensor) and state[name].ndim > 0:
+                state[name] = state[name].mT if state[name].ndim > 1 else state[name][: draw(st.integers(0, 3))]
+            case "add":
+                names = st.sampled_from(["a\nb", "backbone.x.weight", "x" * 50_000])
+                state[draw(texts | st.integers() | names)] = draw(odd)
+            case _:
+                state[name] = draw(odd)
+    said = draw(st.dictionaries(st.sampled_from(SAID), plain, max_size=4))
+    wrap = draw(st.sampled_from(["bare", "model_state_dict", "state_dict", "model"]))
+    if wrap == "bare":
+        return kind, state
+    return kind, {wrap: state, "args": draw(st.sampled_from([said, argparse.Namespace(**said)])), "config": draw(plain)}
+
+
+@given(st.data())
+@share(2)
+def test_any_weights_are_converted_or_refused_in_sentences(machines, tmp_path_factory, data):
+    kind, content = data.draw(contents(machines), "content")
+    folder = tmp_path_factory.mktemp("any")
+    torch.save(content, folder / "a.pt")
+    config = data.draw(st.sampled_from([REST_OF[kind], {}]) | edited(REST_OF[kind]), "config")
+    (folder / "a.yaml").write_text(json.dumps(config))
+    with soon(20):
+        made = told(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
+    assert (made is not None) is (folder / "out").exists()
+    if made is not None:
+        assert all(torch.isfinite(tensor).all() for tensor in made.machine.state_dict().values())
+        assert load(folder / "out").machine.config == made.machine.config
+
+
+@given(st.data())
+@share(2)
+def test_files_that_hold_anything_hold_no_machine(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "anything.pt"
+    keys = st.sampled_from(["model", "state_dict", "args", "config"]) | texts | st.integers()
+    torch.save(data.draw(st.dictionaries(keys, odd, max_size=4) | odd, "content"), path)
+    assert told(lambda: convert(path, Path("never")), are_sentences) is None
+
+
+@pytest.mark.parametrize("key", ["dataset", "iterations", "model", "parity_sequence_length"])
+def test_what_holds_itself_over_and_over_says_nothing(machines, tmp_path, key):
+    laughs = ["ha"]
+    for _ in range(60):
+        laughs = [laughs, laughs]
+    round_and_round = []
+    round_and_round.append(round_and_round)
+    for value in (laughs, argparse.Namespace(x=laughs), {"iterations": laughs}, round_and_round):
+        torch.save({"model_state_dict": machines["tokens"], "args": {key: value}}, tmp_path / "a.pt")
+        with soon(), pytest.raises(ValueError, match="does not say heads, iterations, prediction_reshaper"):
+            convert(tmp_path / "a.pt", tmp_path / "out")
+
+
+@given(text=texts | st.text("{}[]&*!|:- \n\ta1'\"#%@", max_size=40))
+@example(text="a: &a [x]\nb: *a\n")
+@example(text="a: 1\na: 2\n")
+@example(text="!!python/object/apply:os.getcwd []")
+@example(text="a: !!binary x\n")
+@example(text="- " * 5_000)
+@example(text="0x" + "F" * 5_000)
+def test_any_yaml_is_plain_data_or_refused_in_one_sentence(text, tmp_path):
+    told(lambda: read_yaml(text, "It"))
+    (tmp_path / "a.yaml").write_text(text, "utf-8", "surrogatepass")
+    values = told(lambda: read_settings(tmp_path / "a.yaml"))
+    assert values is None or all(type(key) is str for key in values)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+def test_hostile_settings_are_refused_at_once(machines, tmp_path, text):
+    torch.save(machines["tokens"], tmp_path / "a.pt")
+    with soon():
+        for lines in (text, f"heads: {text}", f"{text}: 1", f"task: {text}"):
+            (tmp_path / "a.yaml").write_text(lines, "utf-8", "surrogatepass")
+            told(lambda: convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml"), are_sentences)

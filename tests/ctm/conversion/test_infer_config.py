@@ -1,0 +1,185 @@
+"""What is inferred from weights is what the machine was built from."""
+
+import json
+
+import pytest
+import torch
+
+from ctm import ContinuousThoughtMachine, CTMConfig, make
+from ctm.config import BACKBONES, PHASES, PICTURE_POSITIONS
+from ctm.conversion.infer_config import agrees, infer_config, published_names
+from tests.ctm.models.test_published import BUILT, CASES, GOLDEN, load_case
+
+SILENT = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}  # leave no trace
+
+
+def told(machine):
+    state = machine.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return infer_config(shapes, {name: tensor for name, tensor in state.items() if "neuron_indices" in name})
+
+
+def assert_told(machine):
+    """Everything that leaves a trace is found, and as it was."""
+    config, (known, unknown) = machine.config, told(machine)
+    silent = SILENT | ({*PHASES} if config.is_phased else set())
+    silent |= {"heads"} if config.heads else {"d_input"}
+    silent |= (
+        set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
+    )
+    if isinstance(config, CTMConfig):
+        silent |= set() if config.deep_nlms else {"memory_hidden_dims"}
+        silent |= set() if config.neuron_select_type == "random-pairing" else {"n_random_pairing_self"}
+    assert unknown == silent & type(config).model_fields.keys()
+    assert known.pop("n_random_pairing_self", 0) >= getattr(
+        config, "n_random_pairing_self", 0
+    )  # more may be, by chance
+    assert known == {key: getattr(config, key) for key in known}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden_configs_are_told_or_refused(name):
+    if json.loads((GOLDEN / f"{name}.json").read_text())["class"] in BUILT:
+        _, _, machine = load_case(name)
+        assert_told(make(machine.config, machine.in_features, seed=1))
+        return
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    with pytest.raises(ValueError, match=r"These are (weights of|not the weights of a Continuous)"):
+        infer_config({entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]})
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["random", "random-pairing", "first-last"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"heads": 0, "n_synch_action": 0, "backbone_type": "none"},
+        {"backbone_type": "none", "heads": 1},
+        {"energy_head_enabled": True, "energy_hidden_dim": 7, "do_layernorm_nlm": True},
+        {"energy_head_enabled": True, "energy_sees_certainty": True},
+        {"energy_head_enabled": True, "energy_sees_neurons": True},
+        {"energy_head_enabled": True, "energy_sees_certainty": True, "energy_sees_neurons": True},
+        {"deep_nlms": False, "backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d"},
+    ],
+)
+def test_configs_are_told(changes, depth, kind, tiny):
+    config = CTMConfig.read(tiny | changes | {"synapse_depth": depth, "neuron_select_type": kind, "d_model": 40})
+    assert_told(ContinuousThoughtMachine(config, 5, seed=depth))
+
+
+@pytest.mark.parametrize("alike", [0, 1, 3])
+def test_neurons_paired_with_themselves_are_counted(alike, machine_of):
+    known, _ = told(machine_of(d_model=500, n_random_pairing_self=alike, neuron_select_type="random-pairing"))
+    assert known["n_random_pairing_self"] == alike
+
+
+@pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-2x9", "tokens-31x4"])
+def test_backbones_are_told(backbone, tiny):
+    config = CTMConfig.read(tiny | {"backbone_type": backbone})
+    with torch.device("meta"):
+        machine = ContinuousThoughtMachine(config, 3)
+    known, _ = infer_config({name: tuple(tensor.shape) for name, tensor in machine.state_dict().items()})
+    assert agrees("backbone_type", backbone, known["backbone_type"])
+    shared = backbone in {"resnet101-1", "resnet101-2", "resnet152-1", "resnet152-2"}
+    assert (known["backbone_type"] == backbone) != shared
+
+
+@pytest.mark.parametrize("positions", [*PICTURE_POSITIONS, "none"])
+@pytest.mark.parametrize("backbone", ["resnet18-1", "mnist_backbone"])
+def test_positions_are_told(positions, backbone, machine_of):
+    assert_told(machine_of(backbone_type=backbone, positional_embedding_type=positions))
+
+
+def test_without_index_buffers_the_selection_stays_open(tiny):
+    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if "indices" not in name})
+    assert unknown >= {"neuron_select_type", "n_synch_out", "n_synch_action"}
+
+
+def test_an_embedding_of_symbols_without_places_leaves_the_backbone_open(tiny):
+    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if name != "backbone.positions"})
+    assert "backbone_type" in unknown
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"start_trace": None}, "not the weights of a Continuous Thought Machine: `start_trace` is missing"),
+        ({"start_trace": (12,)}, "`start_trace` should have 2 dimensions"),
+        ({"synapses.1.weight": None}, "have no synapses"),
+        (
+            {"backbone.embedding.weight": None, "backbone.positions": None, "backbone.stem.weight": (3, 3)},
+            "backbone.stem",
+        ),
+        ({"backbone.embedding.weight": ()}, "lack `backbone.embedding.weight` with 1 dimension"),
+        ({"attention.in_proj_weight": (3,)}, "lack `attention.in_proj_weight` with 2 dimensions"),
+        ({"positional_embedding.table": (3, 3)}, "positional_embedding.table"),
+        ({"decay_params_out": (6,)}, "No neuron_select_type makes"),
+        ({"start_activated_trace": (12, 5)}, "ContinuousThoughtMachineRL"),
+        ({"lstm_cell.bias_hh": (12,)}, "LSTMBaseline that sees in phases"),
+    ],
+)
+def test_other_weights_are_refused_in_a_sentence(change, words, tiny):
+    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()} | change
+    with pytest.raises(ValueError, match=words):
+        infer_config({name: shape for name, shape in shapes.items() if shape is not None})
+
+
+def test_a_resnet_with_other_blocks_is_refused(machine_of):
+    shapes = {n: tuple(t.shape) for n, t in machine_of(backbone_type="resnet18-1").state_dict().items()}
+    more = {name.replace("layer1.1", "layer1.9"): shape for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match="No backbone_type has the backbone"):
+        infer_config(shapes | more | {name.replace("layer1.9", "layer1.8"): shape for name, shape in more.items()})
+
+
+# --- what people may say instead -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "found", "may"),
+    [
+        ("d_model", 8, 8, True),
+        ("d_model", 8, 9, False),
+        ("d_model", "8", 8, False),
+        ("backbone_type", "resnet152-2", "resnet50-2", True),
+        ("backbone_type", "resnet152-3", "resnet50-3", False),
+        ("neuron_select_type", "random", "first-last", True),
+        ("neuron_select_type", "first-last", "random", False),
+        ("n_random_pairing_self", 2, 3, True),
+        ("n_random_pairing_self", 4, 3, False),
+        ("n_random_pairing_self", "none", 3, False),
+    ],
+)
+def test_what_may_stand_instead(key, given, found, may):
+    assert agrees(key, given, found) is may
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
+def test_prefixes_of_wrappers_are_taken_away(prefix):
+    names = ["start_trace", "synapses.1.weight", "trace_processor.0.0.w1"]
+    assert list(published_names(prefix + name for name in names).values()) == names
+
+
+def test_compiled_parts_are_named_as_others():
+    assert published_names(["backbone._orig_mod.conv1.weight"]) == {
+        "backbone._orig_mod.conv1.weight": "backbone.conv1.weight"
+    }
+
+
+def test_published_names_stay(machine_of):
+    for changes in ({}, {"synapse_depth": 4}, {"deep_nlms": False}, {"backbone_type": "resnet18-1"}):
+        names = list(machine_of(**changes).state_dict())
+        assert published_names(names) == dict(zip(names, names, strict=True))
+
+
+def test_names_that_become_one_are_refused():
+    with pytest.raises(ValueError, match="Several tensors would be `start_trace`"):
+        published_names(["start_trace", "module.start_trace"])

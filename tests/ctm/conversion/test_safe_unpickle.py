@@ -1,0 +1,150 @@
+"""Legacy files are read without running anything of them; all that is no such file is refused in a sentence."""
+
+import argparse
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ctm.conversion import safe_unpickle
+from ctm.conversion.convert import convert
+from ctm.conversion.safe_unpickle import read_file
+
+
+class Marker:
+    """An object that ours never unpickle."""
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"model_state_dict": {}, "args": it}])
+def test_objects_are_never_unpickled_and_their_class_is_named(old, wrap, tmp_path):
+    torch.save(wrap(Marker()), tmp_path / "a.pt", **old)
+    with pytest.raises(ValueError, match=r"a\.pt holds objects of .*Marker, which are never unpickled; .*state_dict"):
+        read_file(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_a_file_cannot_run_anything(old, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "touched",)
+
+    class Evaluate:
+        def __reduce__(self):
+            return eval, ("1 + 1",)
+
+    for thing in (Touch(), Evaluate(), {"args": argparse.Namespace(a=Evaluate())}):
+        torch.save(thing, tmp_path / "a.pt", **old)
+        with pytest.raises(ValueError, match="never unpickled"):
+            read_file(tmp_path / "a.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("name", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
+    values = {
+        "a": np.linspace(0, 1, 5),
+        "b": np.float64(0.25),
+        "c": np.arange(3, dtype=">u4"),
+        "d": torch.ones(2),
+        "e": [True],
+    }
+    torch.save(values, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        parts = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+        for entry, data in parts.items():
+            archive.writestr(entry, data.replace(b"numpy._core.multiarray", name.encode()))
+    read = read_file(tmp_path / "b.pt")
+    assert [repr(read[key]) for key in "abc"] == ["an array of NumPy"] * 3
+    assert torch.equal(read["d"], torch.ones(2)) and read["e"] == [True]
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_bytes_are_never_taken_for_addresses(old, tmp_path):
+    """Each of these would make NumPy look at an address that the file names: the program ends at once, or worse."""
+
+    class Array:
+        def __reduce__(self):
+            return np.ndarray, ((1,), "O", b"A" * 8)
+
+    class Fields:
+        def __reduce__(self):
+            return np.dtype, ("f8", False, True), (3, "<", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 8, 63)
+
+    class Scalar:
+        def __reduce__(self):
+            return np.float64(0).__reduce__()[0], (Fields(), b"A" * 8)
+
+    content = {
+        "model_state_dict": {"a": torch.zeros(1)},
+        "args": argparse.Namespace(dataset=[Array(), Fields(), Scalar()]),
+    }
+    torch.save(content, tmp_path / "a.pt", **old)
+    read = read_file(tmp_path / "a.pt")["args"].dataset
+    assert [type(value) for value in read] == [safe_unpickle.Unread] * 3
+    with pytest.raises(ValueError, match="not the weights of a Continuous Thought Machine"):
+        convert(tmp_path / "a.pt", tmp_path / "out")
+
+
+@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
+def test_truncated_files_are_refused(old, tmp_path, machine_of):
+    torch.save(machine_of().state_dict(), tmp_path / "a.pt", **old)
+    data = (tmp_path / "a.pt").read_bytes()
+    for share in (0.02, 0.5, 0.9, 0.999):
+        (tmp_path / "b.pt").write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(ValueError, match=r"b\.pt is (cut short|not a whole checkpoint of PyTorch)"):
+            read_file(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<!doctype html>", b"\x80\x02.", b"\x80\x04\x95", b"PK\x03\x04 and nothing more", bytes(1000), b"version https://git-lfs"],
+)  # fmt: skip
+def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.pt is") as refused:
+        read_file(tmp_path / "a.pt")
+    assert "weights_only=False" not in str(refused.value) and "Re-running" not in str(refused.value)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickles_are_refused(protocol, tmp_path):
+    (tmp_path / "a.pt").write_bytes(pickle.dumps({"state_dict": [1, 2]}, protocol))
+    with pytest.raises(ValueError, match=r"a\.pt is not a whole checkpoint"):
+        read_file(tmp_path / "a.pt")
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine_of):
+    torch.save({"state_dict": {"a": torch.zeros(1_000_000)}}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w") as packed:
+        for entry in archive.namelist():
+            packed.writestr(entry, archive.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="unpacks to more than it is"):
+        read_file(tmp_path / "b.pt")
+    with zipfile.ZipFile(tmp_path / "c.pt", "w") as other:
+        other.writestr("readme.txt", "no weights")
+    with pytest.raises(ValueError, match=r"not one of `torch\.save`"):
+        read_file(tmp_path / "c.pt")
+
+
+def test_a_large_file_of_the_old_format_is_refused(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(9)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    monkeypatch.setattr(safe_unpickle, "MOST_BYTES_UNMAPPED", 10)
+    with pytest.raises(ValueError, match="too large to be read whole"):
+        read_file(tmp_path / "a.pt")
+
+
+def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
+    """The reader of PyTorch says what it was to call, whatever that is."""
+    called = b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."  # ("Traceback", 1)(3)
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", called)
+        archive.writestr("a/version", "3\n")
+    with pytest.raises(
+        ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"
+    ):
+        read_file(tmp_path / "a.pt")

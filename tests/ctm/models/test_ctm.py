@@ -1,0 +1,262 @@
+"""The machine: the unroll against ticking by hand, rows against each other, gradients against what they should be."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from ctm.modules.readout import evidence_of
+
+KINDS = ("first-last", "random", "random-pairing")
+NEURONS = {
+    "linear": {"deep_nlms": False},
+    "deep": {},
+    "linear, normalised": {"deep_nlms": False, "do_layernorm_nlm": True},
+    "deep, normalised": {"do_layernorm_nlm": True},
+}
+SEES = {"attention": {}, "raw": {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}}
+ANSWERS = {"one choice": {}, "structured": {"prediction_reshaper": [3, 2]}}
+
+
+def every_variant():
+    for kind, neurons, depth, sees, answer in product(KINDS, NEURONS, (1, 4), SEES, ANSWERS):
+        changes = {"neuron_select_type": kind, "synapse_depth": depth, "energy_head_enabled": True}
+        yield pytest.param(
+            changes | NEURONS[neurons] | SEES[sees] | ANSWERS[answer], id=f"{kind}-{neurons}-{depth}-{sees}-{answer}"
+        )
+
+
+def tick_by_hand(machine, inputs):
+    """States (the start included) and outputs of a thought."""
+    features = machine.encode(inputs)
+    states, outputs = [machine.begin(features)], []
+    for _ in range(machine.config.iterations):
+        state, output = machine.tick(states[-1], features)
+        states.append(state)
+        outputs.append(output)
+    return states, outputs
+
+
+def assert_same_thought(thought, outputs):
+    certainty = torch.stack([output.certainty.mean(1) for output in outputs], -1)
+    assert_close(thought.answers, torch.stack([output.answer for output in outputs], -1), rtol=1e-4, atol=5e-5)
+    assert_close(thought.certainties[:, 1], certainty, rtol=1e-4, atol=5e-5)
+    assert_close(thought.certainties[:, 0], 1 - certainty, rtol=1e-4, atol=5e-5)
+    assert_close(thought.energies, torch.stack([output.energy for output in outputs], -1), rtol=1e-4, atol=5e-5)
+
+
+# --- outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", list(every_variant()))
+def test_the_unroll_is_ticking_by_hand_with_and_without_gradients(changes, machine_of, inputs_for):
+    machine = machine_of(**changes)
+    inputs = inputs_for(machine)
+    assert_same_thought(copied := machine(inputs), tick_by_hand(machine, inputs)[1])
+    with torch.no_grad():
+        assert_same_thought(slid := machine(inputs), tick_by_hand(machine, inputs)[1])
+    assert copied.answers.requires_grad and not slid.answers.requires_grad
+    assert_close(slid.answers, copied.answers.detach(), rtol=1e-4, atol=5e-5)
+    assert copied.answers.shape == (3, 6, 4)
+    assert copied.answers.std(0).max() > 1e-2, "rows do not differ: the input is not seen"
+    assert copied.answers.std(2).max() > 1e-2, "ticks do not differ: nothing is thought"
+
+
+@pytest.mark.parametrize("sees", list(SEES))
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_thought_is_the_equations_written_out(kind, sees, machine_of, inputs_for):
+    """Nothing folded, nothing batched over neurons, no running sum: the modules called as the published code does."""
+    machine = machine_of(neuron_select_type=kind, **SEES[sees])
+    inputs = inputs_for(machine)
+    config, first, second = machine.config, machine.trace_processor[0][0], machine.trace_processor[0][2]
+
+    def neuron(number, history):
+        for layer in (first, second):
+            history = F.glu((history @ layer.w1[:, :, number] + layer.b1[0, number]) / layer.T, -1)
+        return history.squeeze(-1)
+
+    def synchronisation(place, past):
+        left, right = (getattr(machine, f"{place}_neuron_indices_{side}") for side in ("left", "right"))
+        n = len(left)
+        pairs = (
+            [(i, i) for i in range(n)] if kind == "random-pairing" else [(i, j) for i in range(n) for j in range(i, n)]
+        )
+        kept = [
+            torch.exp(-rate * torch.arange(len(past)).flip(0)) for rate in getattr(machine, f"decay_params_{place}")
+        ]
+        z = torch.stack(past)
+        sums = [
+            (kept[s][:, None] * z[:, :, left[i]] * z[:, :, right[j]]).sum(0) / kept[s].sum().sqrt()
+            for s, (i, j) in enumerate(pairs)
+        ]
+        return torch.stack(sums, 1)
+
+    with torch.no_grad():
+        past = [machine.start_activated_state.expand(3, -1)]
+        trace = machine.start_trace.expand(3, -1, -1)
+        answers = []
+        for _ in range(config.iterations):
+            observed = inputs
+            if config.heads:
+                places = machine.kv_proj(machine.backbone(inputs).transpose(1, 2))
+                query = machine.q_proj(synchronisation("action", past)).unsqueeze(1)
+                observed = machine.attention(query, places, places)[0].squeeze(1)
+            pre_activations = machine.synapses(torch.cat((observed, past[-1]), 1))
+            trace = torch.cat((trace[:, :, 1:], pre_activations.unsqueeze(2)), 2)
+            past.append(torch.stack([neuron(d, trace[:, d]) for d in range(config.d_model)], 1))
+            answers.append(machine.output_projector(synchronisation("out", past)))
+        assert_close(machine(inputs).answers, torch.stack(answers, -1), rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("sees", list(SEES))
+def test_training_without_any_dropped_value_gives_the_numbers_of_eval(sees, depth, machine_of, inputs_for):
+    """Dropout forbids folding, so training goes another way; a chance of 1e-12 takes that way and drops nothing."""
+    machine = machine_of(dropout=1e-12, synapse_depth=depth, **SEES[sees])
+    inputs = inputs_for(machine)
+    with torch.no_grad():
+        expected = machine(inputs).answers
+        assert_close(machine.train()(inputs).answers, expected, rtol=1e-4, atol=5e-5)
+
+
+def test_a_machine_without_energy_head_gives_no_energy(machine_of, inputs_for):
+    machine = machine_of()
+    inputs = inputs_for(machine)
+    assert machine(inputs).energies is None
+    assert tick_by_hand(machine, inputs)[1][0].energy is None
+
+
+def test_one_tick_tells_every_position_of_a_structured_answer_how_certain_it_is(machine_of, inputs_for):
+    machine = machine_of(prediction_reshaper=[3, 2])
+    output = tick_by_hand(machine, inputs_for(machine))[1][-1]
+    p = output.answer.reshape(3, 3, 2).softmax(-1)
+    expected = 1 + (p * p.log()).sum(-1) / torch.log(torch.tensor(2.0))
+    assert_close(output.certainty, expected, rtol=1e-5, atol=1e-6)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [*SEES.values(), {"backbone_type": "resnet18-1"}], ids=[*SEES, "resnet"])
+def test_rows_of_a_batch_do_not_touch_each_other(changes, machine_of, inputs_for):
+    machine = machine_of(energy_head_enabled=True, **changes)
+    inputs, other = inputs_for(machine, 4), inputs_for(machine, 4, seed=9)
+    perturbed = torch.cat((inputs[:2], other[2:3], inputs[3:]))
+    with torch.no_grad():
+        before, after = machine(inputs), machine(perturbed)
+    for name in ("answers", "certainties", "energies"):
+        old, new = getattr(before, name), getattr(after, name)
+        assert_close(new[[0, 1, 3]], old[[0, 1, 3]], rtol=1e-4, atol=5e-5)
+        assert (new[2] - old[2]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("changes", list(SEES.values()), ids=list(SEES))
+def test_rows_in_another_order_give_outputs_in_that_order(changes, machine_of, inputs_for):
+    machine = machine_of(energy_head_enabled=True, **changes)
+    inputs, order = inputs_for(machine, 4), torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        straight, permuted = machine(inputs), machine(inputs[order])
+    for name in ("answers", "certainties", "energies"):
+        assert_close(getattr(permuted, name), getattr(straight, name)[order], rtol=1e-4, atol=5e-5)
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+TRAINED = {
+    "deep U-Net": {"synapse_depth": 4, "do_layernorm_nlm": True, "energy_head_enabled": True},
+    "certainty seen": {"energy_head_enabled": True, "energy_sees_certainty": True},
+    "neurons seen": {"energy_head_enabled": True, "energy_sees_neurons": True},
+    "raw linear": SEES["raw"] | NEURONS["linear, normalised"] | {"neuron_select_type": "first-last"},
+    "picture": {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"},
+    "picture, rotated": {"backbone_type": "resnet50-1", "positional_embedding_type": "custom-rotational"},
+    "parity": {
+        "backbone_type": "parity_backbone",
+        "positional_embedding_type": "custom-rotational-1d",
+        "neuron_select_type": "random",
+    },
+}
+
+
+@pytest.mark.parametrize("changes", list(TRAINED.values()), ids=list(TRAINED))
+def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes, machine_of, inputs_for):
+    machine = machine_of(**changes).train()
+    answers = machine(inputs_for(machine, 4)).answers
+    F.cross_entropy(answers[..., -1], torch.tensor([0, 1, 2, 3])).backward()
+    for name, parameter in machine.named_parameters():
+        if name.startswith("energy_proj"):
+            assert parameter.grad is None, f"the answer does not depend on {name}"
+        else:
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, f"no gradient reaches {name}"
+            assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+@pytest.mark.parametrize("certainty", [False, True])
+@pytest.mark.parametrize("neurons", [False, True])
+def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_every_tick(
+    certainty, neurons, machine_of, inputs_for
+):
+    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=certainty, energy_sees_neurons=neurons)
+    inputs = inputs_for(machine)
+    with torch.no_grad():
+        thought, features = machine(inputs), machine.encode(inputs)
+        state = machine.begin(features)
+        for tick in range(features.ticks):
+            state, output = machine.tick(state, features)
+            seen = [state.latent, state.post_activations, evidence_of(output.certainty.T).T]
+            shown = [values for values, sees in zip(seen, (True, neurons, certainty), strict=True) if sees]
+            assert_close(output.energy, machine.energy_proj(torch.cat(shown, 1)).squeeze(1))
+            assert_close(output.energy, thought.energies[:, tick], rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("sees", [False, True])
+@pytest.mark.parametrize("reaches", [False, True])
+def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, sees, machine_of, inputs_for):
+    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=sees)
+    machine(inputs_for(machine), energy_reaches_trunk=reaches).energies.square().sum().backward()
+    reached = {name for name, p in machine.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    head = {name for name, _ in machine.named_parameters() if name.startswith("energy_proj")}
+    answer = {"output_projector.0.weight", "output_projector.0.bias"}
+    everything = {name for name, _ in machine.named_parameters()}
+    assert len(head) == 4
+    assert reached == (everything - (set() if sees else answer) if reaches else head)
+
+
+@pytest.mark.parametrize("changes", [{"synapse_depth": 4}, SEES["raw"], {"do_layernorm_nlm": True}])
+def test_gradients_of_the_unroll_are_those_of_ticking_by_hand(changes, machine_of, inputs_for):
+    machine = machine_of(neuron_select_type="random", **changes)
+    inputs, names = inputs_for(machine), [name for name, _ in machine.named_parameters()]
+
+    def gradients(answers):
+        return torch.autograd.grad(answers.sin().sum(), machine.parameters())
+
+    unrolled = gradients(machine(inputs).answers)
+    ticked = gradients(torch.stack([output.answer for output in tick_by_hand(machine, inputs)[1]], -1))
+    for name, one, other in zip(names, unrolled, ticked, strict=True):
+        assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("changes", [{"synapse_depth": 4, "do_layernorm_nlm": True}, SEES["raw"]])
+def test_gradients_are_the_slopes_that_small_steps_find(changes, machine_of, inputs_for):
+    """Central differences along a random direction for every parameter (float32 allows a loose tolerance only)."""
+    machine = machine_of(**changes)
+    inputs, step, directions = inputs_for(machine), 2e-3, torch.Generator().manual_seed(0)
+
+    def loss():
+        return machine(inputs).answers.sin().sum()
+
+    slopes = torch.autograd.grad(loss(), machine.parameters())
+    for (name, parameter), slope in zip(machine.named_parameters(), slopes, strict=True):
+        direction = torch.randn(parameter.shape, generator=directions)
+        direction /= direction.norm()
+        ends = []
+        with torch.no_grad():
+            for side in (step, -step):
+                parameter.add_(direction, alpha=side)
+                ends.append(loss())
+                parameter.sub_(direction, alpha=side)
+        measured = (ends[0] - ends[1]) / (2 * step)
+        assert_close(
+            (slope * direction).sum(), measured, rtol=1e-2, atol=6e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )

@@ -1,0 +1,144 @@
+"""Outputs of the original code, for weights given by a written rule: ours must be the same numbers.
+
+A case is `NAME.json` (class, constructor arguments, manifest of the state_dict) beside `NAME.safetensors` (`in.*`, `out.*`).
+`CTM_GOLDEN_DIR` names another folder of cases.
+"""
+
+import json
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ctm import Thinker, make, read_config
+from ctm.checkpoint import infer_in_features
+from ctm.config import Config
+from ctm.modules.input_schedule import CODES, PICTURE, codes_table, pack
+from tests.paths import ROOT
+
+GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
+CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+BUILT = {
+    "ContinuousThoughtMachine", "ContinuousThoughtMachineSORT", "ContinuousThoughtMachineQAMNIST", "LSTMBaseline", "FFBaseline",
+}  # fmt: skip
+OUTPUTS = {"LSTMBaseline": 2, "FFBaseline": 1}  # that are stored of the baselines
+# The published sorting class forces these on its constructor's arguments.
+SORT = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}
+DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
+
+
+def by_rule(name: str, shape: list[int], d_model: int) -> torch.Tensor:
+    """The value that the golden rule gives to a state_dict entry."""
+    r = np.random.RandomState(zlib.crc32(name.encode()))
+    x = np.asarray(r.standard_normal(shape), dtype=np.float32)
+    last = name.split(".")[-1]
+    if "neuron_indices" in name:
+        return torch.from_numpy(np.asarray(r.randint(0, d_model, size=shape), dtype=np.int64))
+    if last == "num_batches_tracked":
+        return torch.zeros(shape, dtype=torch.int64)
+    if last == "running_var":
+        x = 1 + 0.1 * np.abs(x)
+    elif last == "running_mean":
+        x = 0.1 * x
+    elif name.startswith("decay_params"):
+        x = 0.5 * np.abs(x)
+    elif last == "T":
+        x = 1 + 0.1 * np.abs(x)
+    elif len(shape) <= 1:
+        x = 1 + 0.1 * x if last == "weight" else 0.1 * x
+    elif last == "w1":
+        x = x / np.sqrt(shape[0])
+    elif last == "b1":
+        x = 0.1 * x
+    else:
+        x = x / np.sqrt(math.prod(shape[1:]))
+    return torch.from_numpy(np.asarray(x, dtype=np.float32))
+
+
+def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], Thinker]:
+    """The case's description, its tensors, and our machine with the published weights, loaded strictly."""
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    if case["class"] not in BUILT:
+        pytest.skip(f"{case['class']} is not built yet")
+    values = case["config"] | (SORT if case["class"].endswith("SORT") else {})
+    config = read_config(values)
+    shapes = {entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]}
+    machine = make(config, infer_in_features(config, shapes))
+    constants = machine.state_dict()
+    state_dict = {
+        entry["name"]: by_rule(entry["name"], entry["shape"], config.d_model)
+        if entry["rule"]
+        else constants[entry["name"]]
+        for entry in case["state_dict"]
+    }
+    machine.load_state_dict(state_dict, strict=True)
+    return case, load_file(GOLDEN / f"{name}.safetensors"), machine.eval()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_manifest_is_the_published_one(name):
+    case, _, machine = load_case(name)
+    ours = [(key, list(value.shape), value.dtype) for key, value in machine.state_dict().items()]
+    assert ours == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
+
+
+def inputs_of(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The input of a case. With phases the published one is two tensors, in which all is repeated for its ticks."""
+    if not config.is_phased:
+        return tensors["in.x"]
+    question = tensors["in.z"][:, :: config.iterations_per_question_part]
+    return pack(tensors["in.x"][:, :: config.iterations_per_digit], question, most=99)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_are_the_published_ones(name):
+    case, tensors, machine = load_case(name)
+    deep = "resnet" in case["config"].get("backbone_type", "")
+    inputs = inputs_of(machine.config, tensors)
+    with torch.inference_mode():
+        features = machine.encode(inputs)
+        state, ticks = machine.begin(features), []
+        for _ in range(features.ticks):
+            state, output = machine.tick(state, features)
+            ticks.append((state, output))
+        thought = machine(inputs)
+    seen = {
+        "out.predictions": thought.answers,
+        "out.certainties": thought.certainties,
+        "out.synch_out": torch.stack([state.latent for state, _ in ticks]),
+        "out.post_activations": torch.stack([state.post_activations for state, _ in ticks]),
+    }
+    if case["class"] not in OUTPUTS:
+        seen["out.pre_activations"] = torch.stack([state.pre_activations for state, _ in ticks])
+    seen["out.synch_out_last"] = seen["out.synch_out"][-1]
+    if machine.config.is_phased:
+        codes = features.observation.codes
+        looked = [state.attention for state, _ in ticks][: int((codes[:, 0] == PICTURE % CODES).sum())]
+        seen["out.attention"] = torch.stack(looked).unsqueeze(3)
+        asked = codes[len(looked) : -machine.config.iterations_for_answering]
+        indices, operators = machine.index_backbone.embedding, machine.operator_backbone.embedding.weight.detach()
+        seen["out.embeddings"] = codes_table(indices, operators, indices[0])[asked]
+    elif machine.config.heads and case["class"] not in OUTPUTS:
+        seen["out.synch_action"] = torch.stack([state.sync_action for state, _ in ticks])
+        seen["out.attention"] = torch.stack([state.attention for state, _ in ticks]).unsqueeze(3)
+    if thought.energies is not None:
+        seen["out.energies"] = seen["out.energy"] = thought.energies
+    checked = 0
+    for key, expected in tensors.items():
+        if not key.startswith("out.") or expected.numel() == 0:
+            continue
+        assert key in seen, f"{name} holds {key}, which this test does not know"
+        tolerance = 1e-4 if deep and key == "out.predictions" else 1e-5
+        difference = (seen[key].reshape(expected.shape) - expected).abs().max().item()
+        assert difference <= tolerance, f"{name}: {key} differs by {difference:.2e}"
+        checked += 1
+    assert checked >= OUTPUTS.get(case["class"], 3), f"{name} checked {checked} outputs only"
+
+
+def test_there_are_cases():
+    assert CASES, f"no golden case in {GOLDEN}"

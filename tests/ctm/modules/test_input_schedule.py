@@ -1,0 +1,132 @@
+"""What is shown changes while the machine thinks: rows of any length think together as they think alone."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ctm.config import MOST_TICKS, PHASED
+from ctm.modules.input_schedule import CODES, NOTHING, PICTURE, PLUS, pack
+from inference import Engine, parse
+from inference.halting.thresholds import replay
+from inference.tick_history import first
+from tests.ctm.conftest import build, draw_frames
+
+SHOWN = {
+    "backbone_type": PHASED, "iterations_per_digit": 2, "iterations_per_question_part": 3, "iterations_for_answering": 4,
+    "energy_head_enabled": True, "iterations": 1,
+}  # fmt: skip
+SIZES = [(1, 1), (3, 3), (2, 5), (3, 1), (1, 3), (2, 1)]  # pictures and parts of the question
+HEARD = [2 * shown + 3 * asked for shown, asked in SIZES]
+
+
+def frames(sizes=SIZES):
+    return draw_frames(sizes, torch.Generator().manual_seed(0))
+
+
+def unroll(machine, inputs):
+    """Every tick's state and output."""
+    with torch.no_grad():
+        features = machine.encode(inputs)
+        state, said = machine.begin(features), []
+        for _ in range(features.ticks):
+            state, output = machine.tick(state, features)
+            said.append((state, output))
+    return said
+
+
+def test_rows_are_shown_their_pictures_then_their_question_then_nothing():
+    features = build(**SHOWN).encode(pack(torch.zeros(1, 2, 1, 32, 32), [[7, PLUS, 4]], most=9))
+    assert features.ticks == 2 * 2 + 3 * 3 + 4 and features.listening.tolist() == [13] and features.places == (8, 8)
+    assert features.observation.codes[:, 0].tolist() == [
+        code % CODES for code in [PICTURE] * 4 + [7] * 3 + [PLUS] * 3 + [4] * 3 + [NOTHING] * 4
+    ]
+    mixed = build(**SHOWN).encode(frames())
+    assert mixed.listening.tolist() == HEARD and mixed.ticks == max(HEARD) + 4
+
+
+def test_company_does_not_change_what_a_row_thinks():
+    """A row alone, beside longer ones, and with more frames of nothing."""
+    machine, inputs = build(**SHOWN), frames()
+    together = unroll(machine, inputs)
+    for row in range(len(inputs)):
+        alone = unroll(machine, inputs[row : row + 1])
+        assert len(alone) == HEARD[row] + 4
+        for (state, output), (states, outputs) in zip(alone, together[: len(alone)], strict=True):
+            assert_close(output.answer[0], outputs.answer[row], rtol=1e-4, atol=2e-5)
+            assert_close(state.attention[0], states.attention[row], rtol=1e-4, atol=1e-5)
+    looks = torch.stack([state.attention.sum(2).mean(1) for state, _ in together])  # 1 where a row looks, else 0
+    ticks = torch.arange(len(together)).unsqueeze(1)
+    assert_close(looks, (ticks < torch.tensor([2 * shown for shown, _ in SIZES])).float())
+
+
+@pytest.mark.parametrize("rule", ["ticks=1", "energy<0.2", "same=2", "certainty>0.2", "energy<-99"])
+def test_the_engine_answers_each_row_after_it_has_heard_all_and_as_the_full_unroll(rule):
+    machine, inputs, history = build(**SHOWN), frames(SIZES * 3), None
+    outputs = [output for _, output in unroll(machine, inputs)]
+    for output in outputs:
+        listening = torch.tensor(HEARD * 3)
+        history = first(output, listening=listening) if history is None else history.add(output)
+    played = replay(parse(rule), history, torch.ones(len(inputs), len(outputs), dtype=torch.bool))
+    verdict = Engine(machine, parse(rule)).run(inputs)
+    assert verdict.ticks.tolist() == played.ticks.tolist() and verdict.halted_by == played.halted_by
+    assert verdict.answer_tick.tolist() == played.answer_tick.tolist()
+    assert (verdict.answer_tick > listening).all()
+    said = torch.stack([outputs[tick - 1].answer[row] for row, tick in enumerate(played.answer_tick.tolist())])
+    assert_close(verdict.answer, said, rtol=1e-4, atol=2e-5)
+    if rule == "ticks=1":
+        assert verdict.ticks.tolist() == [heard + 1 for heard in HEARD * 3]
+    if rule == "energy<-99":
+        assert set(verdict.halted_by) == {"budget"} and len(set(verdict.answer_tick.tolist())) > 3
+
+
+def test_a_budget_that_ends_before_all_is_heard_takes_the_newest_answer():
+    verdict = Engine(build(**SHOWN), parse("ticks=1"), max_ticks=10).run(frames())
+    ended = [min(heard + 1, 10) for heard in HEARD]
+    assert verdict.ticks.tolist() == ended == verdict.answer_tick.tolist()
+    assert [cause == "budget" for cause in verdict.halted_by] == [heard >= 10 for heard in HEARD]
+
+
+def test_rows_that_are_shown_things_by_a_timetable_think_in_parts_where_seats_are_few():
+    machine, inputs = build(**SHOWN), frames(SIZES * 3)
+    whole, parts = (Engine(machine, parse("same=2"), seats=seats).run(inputs) for seats in (99, len(SIZES)))
+    assert parts.ticks.tolist() == whole.ticks.tolist() and len(set(whole.ticks.tolist())) > 2
+    assert_close(parts.answer, whole.answer, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-12])
+def test_training_thinks_alike_and_teaches_every_picture(dropout):
+    """Batch norms are held, so that training and evaluation see the same; a chance of 1e-12 drops nothing."""
+    machine, inputs = build(**SHOWN, dropout=dropout), frames().requires_grad_()
+    machine.train()
+    machine.backbone_digit.eval()
+    thought = machine(inputs)
+    expected = torch.stack([output.answer for _, output in unroll(machine.eval(), inputs)], 2)
+    assert_close(thought.answers, expected, rtol=1e-4, atol=2e-5)
+    assert thought.listening.tolist() == HEARD
+    thought.answers[..., -1].square().sum().backward()
+    taught = inputs.grad[..., 1:].abs().sum(2) > 0
+    assert torch.equal(taught, inputs[..., 0] == PICTURE)
+    assert all(parameter.grad is not None for name, parameter in machine.named_parameters() if "energy" not in name)
+
+
+def test_a_question_without_pictures_is_thought_about():
+    (_, said), *_, (state, _) = unroll(build(**SHOWN), pack(torch.zeros(2, 0, 1, 32, 32), [[1, PLUS, 2]] * 2))
+    assert state.attention is None and torch.equal(said.answer[0], said.answer[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (torch.zeros(2, 3, 32), "got [2, 3, 32]"),
+        (torch.zeros(2, 0, 1025), "got [2, 0, 1025]"),
+        (pack(torch.zeros(1, 1, 1, 32, 32), [[50]]), "indices (0 to 49)"),
+        (torch.full((1, 2, 1025), torch.nan), "got other codes"),
+        (pack(torch.zeros(1, 0, 1, 32, 32), [[1, PICTURE]]), "another order"),
+        (pack(torch.zeros(1, 0, 1, 32, 32), [[NOTHING, 1]]), "another order"),
+        (pack(torch.zeros(1, 0, 1, 32, 32), [[1] * 700]), f"at most {MOST_TICKS:,}"),
+    ],
+)
+def test_other_frames_are_refused_in_a_sentence(wrong, words):
+    with pytest.raises(ValueError) as caught:
+        build(**SHOWN).encode(wrong)
+    assert words in str(caught.value)

@@ -1,0 +1,149 @@
+"""Neuron-level models: the batched product against a loop over neurons, privacy, and how weights lie in memory."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from ctm.modules.neuron_level_models import NeuronLinear, activate, make_neuron_models
+
+D, M, H, B = 5, 4, 3, 2
+MODELS = pytest.mark.parametrize("deep", [True, False], ids=["deep", "linear"])
+NORMS = pytest.mark.parametrize("normalised", [True, False], ids=["normalised", "plain"])
+
+
+def stirred(deep, normalised):
+    """Neuron models with published names, none of whose weights rests at a neutral value."""
+    models = make_neuron_models(D, M, H, deep=deep, normalise=normalised, dropout=0.0)
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in models.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draws))
+    return models.eval()
+
+
+def linear_layers(models):
+    return [layer for layer in models[0] if isinstance(layer, NeuronLinear)]
+
+
+def prepared(models):
+    return [layer.prepare() for layer in linear_layers(models)]
+
+
+def a_window():
+    return torch.randn(D, M, B, generator=torch.Generator().manual_seed(1))
+
+
+@MODELS
+@NORMS
+def test_the_batched_models_are_a_loop_over_neurons_with_published_weights(deep, normalised):
+    models = stirred(deep, normalised)
+    weights = models.state_dict()
+    window = a_window()
+    rows = []
+    for neuron in range(D):
+        history = window[neuron].T  # (B, M)
+        for layer in ("0.0", "0.2") if deep else ("0.0",):
+            if normalised:
+                history = F.layer_norm(
+                    history, history.shape[1:], weights[f"{layer}.layernorm.weight"], weights[f"{layer}.layernorm.bias"]
+                )
+            linear = history @ weights[f"{layer}.w1"][:, :, neuron] + weights[f"{layer}.b1"][0, neuron]
+            value, gate = (linear / weights[f"{layer}.T"]).chunk(2, 1)
+            history = value * torch.sigmoid(gate)
+        rows.append(history[:, 0])
+    assert_close(activate(prepared(models), window), torch.stack(rows), rtol=1e-5, atol=1e-6)
+
+
+@MODELS
+@NORMS
+def test_the_weights_have_the_published_names_and_shapes(deep, normalised):
+    widths = {"0.0": (M, 2 * H), "0.2": (H, 2)} if deep else {"0.0": (M, 2)}
+    shapes = {}
+    for layer, (wide, out) in widths.items():
+        shapes |= {f"{layer}.w1": (wide, out, D), f"{layer}.b1": (1, D, out), f"{layer}.T": (1,)}
+        if normalised:
+            shapes |= {f"{layer}.layernorm.weight": (wide,), f"{layer}.layernorm.bias": (wide,)}
+    assert {name: tuple(tensor.shape) for name, tensor in stirred(deep, normalised).state_dict().items()} == shapes
+
+
+@MODELS
+@NORMS
+def test_a_neuron_sees_its_own_history_only(deep, normalised):
+    layers = prepared(stirred(deep, normalised))
+    slopes = torch.autograd.functional.jacobian(lambda window: activate(layers, window), a_window())  # (D, B, D, M, B)
+    for i in range(D):
+        for j in range(D):
+            assert slopes[i, :, j].any() == (i == j), f"neuron {i} and the history of neuron {j}"
+    for row in range(B):
+        assert not slopes[:, row, :, :, 1 - row].any(), "a row sees its own history only"
+        assert slopes[:, row, :, :, row].abs().amin((0, 2)).shape == (D,)
+        assert all(slopes[i, row, i, :, row].all() for i in range(D)), "and all of it"
+
+
+@MODELS
+def test_the_weights_of_a_neuron_serve_that_neuron_only(deep):
+    models = stirred(deep, False)
+    for i in range(D):
+        models.zero_grad()
+        activate(prepared(models), a_window())[i].sum().backward()
+        for layer in linear_layers(models):
+            for name, neuron_axis in (("w1", 2), ("b1", 1)):
+                touched = getattr(layer, name).grad.movedim(neuron_axis, 0).flatten(1).any(1)
+                assert touched.tolist() == [j == i for j in range(D)], name
+
+
+# --- layout ----------------------------------------------------------------------------------------------------------
+
+
+def lies_neuron_major(machine):
+    weights = [parameter for name, parameter in machine.named_parameters() if name.endswith("w1")]
+    assert len(weights) == 2
+    return all(weight.permute(2, 1, 0).is_contiguous() and not weight.is_contiguous() for weight in weights)
+
+
+def through_load(machine, machine_of):
+    plain = {name: tensor.contiguous().clone() for name, tensor in machine.state_dict().items()}
+    loaded = machine_of(seed=5)
+    loaded.load_state_dict(plain)
+    return loaded
+
+
+ROUTES = {
+    "built": lambda machine, _: machine,
+    "state dict": through_load,
+    "deepcopy": lambda machine, _: copy.deepcopy(machine),
+    "float64 and back": lambda machine, _: copy.deepcopy(machine).to(torch.float64).to(torch.float32),
+    "float": lambda machine, _: copy.deepcopy(machine).float().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("route", list(ROUTES))
+def test_weights_lie_neuron_major_and_learn_the_same_on_every_route(route, machine_of, inputs_for):
+    machine = machine_of()
+    inputs = inputs_for(machine)
+    twin = ROUTES[route](machine, machine_of)
+    assert lies_neuron_major(twin)
+    plain = copy.deepcopy(machine)  # the same numbers, in the published order in memory
+    for name, parameter in plain.named_parameters():
+        if name.endswith("w1"):
+            parameter.data = parameter.data.contiguous()
+    assert not lies_neuron_major(plain)
+    for other in (twin, plain):
+        other(inputs).answers.sin().sum().backward()
+    assert lies_neuron_major(twin)
+    for (name, one), other in zip(twin.named_parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one, other), name
+        assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_step_of_the_optimiser_keeps_the_layout(machine_of, inputs_for):
+    machine = machine_of()
+    optimiser = torch.optim.AdamW(machine.parameters(), lr=1e-2)
+    before = machine.trace_processor[0][0].w1.detach().clone()
+    machine(inputs_for(machine)).answers.sum().backward()
+    optimiser.step()
+    assert lies_neuron_major(machine)
+    assert (machine.trace_processor[0][0].w1 != before).all()

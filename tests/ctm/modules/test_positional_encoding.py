@@ -1,0 +1,192 @@
+"""Position codes against their definition; backbones against known sizes, shapes and counts."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ctm import CTMConfig
+from ctm.config import BACKBONES, RESNETS
+from ctm.models.registry import count_parameters
+from ctm.modules.backbones import ParityBackbone, ResNet, TokensBackbone, make_backbone
+from ctm.modules.positional_encoding import LearnableFourier, MultiLearnableFourier, Rotational, Rotational1D, rotations
+
+
+def turned(vector, degrees):
+    """A 2-D vector turned counterclockwise."""
+    x, y, angle = *vector, math.radians(degrees)
+    return [math.cos(angle) * x - math.sin(angle) * y, math.sin(angle) * x + math.cos(angle) * y]
+
+
+# --- positions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (5, 3), (4, 4), (1, 4), (4, 1), (1, 1), (2, 2)])
+def test_rotational_positions_are_a_double_loop_over_rows_and_columns(height, width):
+    code = Rotational(6)
+    with torch.no_grad():
+        code.start_vector.copy_(torch.tensor([0.6, -1.3]))
+        expected = torch.empty(1, 6, height, width)
+        for row in range(height):
+            for column in range(width):
+                by_row = turned([0.6, -1.3], 180 * row / max(height - 1, 1))
+                by_column = turned([0.6, -1.3], 180 * column / max(width - 1, 1))
+                expected[0, :, row, column] = code.projection(torch.tensor(by_row + by_column))
+        assert_close(code(torch.zeros(2, 6, height, width)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_one_dimensional_rotations_are_a_loop_over_the_sequence(steps):
+    code = Rotational1D(6)
+    with torch.no_grad():
+        vectors = [turned([0.0, 1.0], 180 * n / max(steps - 1, 1)) for n in range(steps)]
+        expected = torch.stack([code.projection(torch.tensor(vector)) for vector in vectors], 1)
+        assert_close(code(torch.zeros(2, 6, steps)), expected.unsqueeze(0), rtol=1e-5, atol=1e-5)
+
+
+def test_rotations_keep_the_length_and_end_opposite():
+    turned_vectors = rotations(9, torch.tensor([3.0, 4.0]))
+    assert_close(turned_vectors.norm(dim=1), torch.full((9,), 5.0))
+    assert_close(turned_vectors[-1], torch.tensor([-3.0, -4.0]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (1, 4), (4, 1), (1, 1)])
+@pytest.mark.parametrize("kind", [LearnableFourier, MultiLearnableFourier])
+def test_fourier_positions_are_finite_and_learn_on_maps_one_place_wide(kind, height, width):
+    torch.manual_seed(0)
+    code = kind(6)
+    out = code(torch.zeros(2, 6, height, width))
+    assert out.shape == (1, 6, height, width) and out.isfinite().all()
+    out.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in code.parameters())
+    flat = out.detach().flatten(2)[0].T
+    assert len(flat.unique(dim=0)) == height * width, "two places have the same code"
+
+
+def test_a_fourier_position_is_that_of_its_coordinate():
+    """Row and column counted from 0 to 1; x, the column, comes first."""
+    torch.manual_seed(0)
+    code = LearnableFourier(6)
+    out = code(torch.zeros(1, 6, 3, 5))
+    for row in range(3):
+        for column in range(5):
+            angles = code.Wr(torch.tensor([column / 4, row / 2]))
+            fourier = torch.cat((angles.cos(), angles.sin())) / math.sqrt(256)
+            assert_close(out[0, :, row, column], code.mlp(fourier), rtol=1e-4, atol=1e-4)
+
+
+def test_mixed_fourier_positions_are_the_weighted_mean_of_their_codes():
+    torch.manual_seed(0)
+    code, features = MultiLearnableFourier(6, codes=3), torch.zeros(1, 6, 3, 2)
+    with torch.no_grad():
+        code.combination.copy_(torch.tensor([0.0, 1.0, 2.0]))
+        weights = torch.tensor([0.0, 1.0, 2.0]).exp()
+        expected = sum(
+            w * embedder(features) for w, embedder in zip(weights / weights.sum(), code.embedders, strict=True)
+        )
+        assert_close(code(features), expected)
+
+
+# --- sequences -------------------------------------------------------------------------------------------------------
+
+
+def test_symbols_are_embedded_at_their_place():
+    backbone = TokensBackbone(symbols=5, places=4, width=3)
+    tokens = torch.tensor([[4, 0, 2], [1, 1, 3]])
+    seen = backbone(tokens)
+    assert seen.shape == (2, 3, 3)
+    for row in range(2):
+        for place in range(3):
+            expected = backbone.embedding.weight[tokens[row, place]] + backbone.positions[:, place]
+            assert_close(seen[row, :, place], expected)
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_a_sequence_longer_than_its_places_is_refused(places):
+    with pytest.raises(ValueError, match=f"{places} "):
+        TokensBackbone(symbols=5, places=places, width=3)(torch.zeros(2, 6, dtype=torch.int64))
+
+
+def test_signs_are_embedded_as_two_symbols():
+    backbone = ParityBackbone(3)
+    seen = backbone(torch.tensor([[1.0, -1.0, 0.0]]))
+    minus, plus = backbone.embedding.weight
+    assert_close(seen[0], torch.stack((plus, minus, minus), 1))
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+# Parameters of torchvision's models (https://pytorch.org/vision/stable/models.html), their last layer included.
+TORCHVISION = {"18": 11_689_512, "34": 21_797_672, "50": 25_557_032, "101": 44_549_160, "152": 60_192_808}
+
+
+@pytest.mark.parametrize("depth", list(TORCHVISION))
+def test_a_whole_resnet_has_the_known_number_of_parameters(depth):
+    with torch.device("meta"):
+        backbone = ResNet(depth, 4)
+    last_layer = (512 if depth in ("18", "34") else 2_048) * 1_000 + 1_000
+    stem = 64 * 3 * 7 * 7 - 64 * 3 * 3 * 3  # 7x7 there, 3x3 here
+    wide = 512 * 128 + 128 * 128 * 9 + 128 * 512 + 2 * (128 + 128 + 512)
+    missing = 4 * wide if depth == "152" else 0  # the published backbone has 4 blocks for 8 in its second stage
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    assert count == TORCHVISION[depth] - last_layer - stem - missing
+
+
+@pytest.mark.parametrize("kind", RESNETS)
+def test_every_resnet_halves_the_map_at_every_stage_and_tells_its_channels(kind):
+    depth, stages = kind.removeprefix("resnet").split("-")
+    with torch.device("meta"):
+        initial_rgb, backbone, channels = make_backbone(kind, 8, 1)
+        seen = backbone.eval()(initial_rgb(torch.empty(2, 1, 32, 48)))
+    shrink = 2 ** int(stages)
+    assert channels == 64 * shrink // 2 * (1 if depth in ("18", "34") else 4)
+    assert seen.shape == (2, channels, 32 // shrink, 48 // shrink)
+
+
+def test_resnet18_1_sees_64_channels_at_half_the_size(machine_of):
+    machine = machine_of(backbone_type="resnet18-1")
+    pictures = torch.randn(2, 3, 32, 24, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen, features = machine.backbone(machine.initial_rgb(pictures)), machine.encode(pictures)
+    assert seen.shape == (2, 64, 16, 12) and seen.isfinite().all() and seen.std() > 0
+    assert features.places == (16, 12)
+    assert features.observation.scene.keys.shape == (2, 2, 4, 16 * 12)
+
+
+def test_shallow_wide_sees_2048_channels_at_half_the_size():
+    with torch.device("meta"):
+        _, backbone, channels = make_backbone("shallow-wide", 8, 3)
+        assert backbone.eval()(torch.empty(2, 3, 20, 12)).shape == (2, 2_048, 10, 6)
+    assert channels == 2_048
+
+
+def test_the_mnist_backbone_sees_grey_pictures_at_a_quarter_of_the_size():
+    _, backbone, channels = make_backbone("mnist_backbone", 8, None)
+    assert backbone.eval()(torch.zeros(2, 1, 28, 21)).shape == (2, 8, 7, 5)
+    assert channels == 8
+
+
+@pytest.mark.parametrize("kind", [*BACKBONES, "tokens-7x6", "tokens-99999x99999"])
+def test_every_backbone_is_counted_without_being_allocated(kind, tiny, allocations):
+    config = CTMConfig.read(tiny | {"backbone_type": kind})
+    small = count_parameters(CTMConfig.read(tiny | {"backbone_type": "parity_backbone"}))
+    with allocations() as seen:
+        count = count_parameters(config, 3)
+    assert count > small or kind in ("parity_backbone", "none", "tokens-7x6")
+    assert seen.largest < 10_000
+
+
+@pytest.mark.parametrize("kind", ["resnet18-1", "shallow-wide", "none"])
+def test_a_backbone_that_needs_the_size_of_its_input_asks_for_it(kind, tiny):
+    with pytest.raises(ValueError, match=f"backbone_type={kind} needs in_features"):
+        count_parameters(CTMConfig.read(tiny | {"backbone_type": kind}))
+
+
+def test_sequences_handed_to_attention_without_a_backbone_are_looked_at_place_by_place(machine_of):
+    machine = machine_of(backbone_type="none")
+    places = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))  # 5 features at 7 places
+    assert machine.encode(places).places == (7,)
+    shuffled = places[:, :, torch.randperm(7, generator=torch.Generator().manual_seed(1))]
+    with torch.no_grad():
+        assert_close(machine(shuffled).answers, machine(places).answers, rtol=1e-4, atol=5e-5)

@@ -1,0 +1,78 @@
+"""Synapses: entry and rest, folded or not, against the modules called one after the other."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from ctm.modules.synapses import DroppingEntry, FoldedEntry, SynapseUNet, make_synapses, prepare_entry
+
+D, OBSERVED, B = 24, 6, 3
+DEPTHS = pytest.mark.parametrize("depth", [1, 2, 5])
+
+
+def a_synapse(depth, dropout=0.0):
+    torch.manual_seed(0)
+    synapses = make_synapses(OBSERVED + D, D, depth, dropout)
+    with torch.no_grad():
+        for parameter in synapses.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return synapses.eval()
+
+
+def called_one_after_the_other(synapses, x):
+    """As the published forward: every module is called, skips are added from the narrowest level to the widest."""
+    if not isinstance(synapses, SynapseUNet):
+        return synapses(x)
+    passed = [synapses.first_projection(x)]
+    for down in synapses.down_projections:
+        passed.append(down(passed[-1]))
+    out = passed[-1]
+    for level in reversed(range(len(synapses.up_projections))):
+        out = synapses.skip_lns[level](synapses.up_projections[level](out) + passed[level])
+    return out
+
+
+def some_values():
+    draws = torch.Generator().manual_seed(1)
+    return (torch.randn(B, width, generator=draws) for width in (OBSERVED, OBSERVED, D))
+
+
+@DEPTHS
+@pytest.mark.parametrize("attends", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 1e-12])
+def test_prepared_synapses_are_the_modules_called_one_after_the_other(depth, attends, dropout):
+    synapses = a_synapse(depth, dropout).train(dropout > 0)  # a chance of 1e-12 drops nothing
+    seen, raw, z = some_values()
+    projection = nn.Linear(OBSERVED, OBSERVED) if attends else None
+    entry = prepare_entry(synapses, *((projection.weight, projection.bias) if attends else (None, raw)))
+    assert isinstance(entry, DroppingEntry if dropout and depth == 1 else FoldedEntry)
+    got = synapses.after(entry(seen if attends else None, z.T))
+    observed = projection(seen) if attends else raw
+    assert_close(got, called_one_after_the_other(synapses.eval(), torch.cat((observed, z), 1)), rtol=1e-4, atol=1e-5)
+
+
+@DEPTHS
+@pytest.mark.parametrize("dropout", [0.0, 1e-12])
+def test_an_entry_for_some_rows_of_a_raw_input_gives_those_rows(depth, dropout):
+    synapses = a_synapse(depth, dropout).train(dropout > 0)
+    _, raw, z = some_values()
+    entry, rows = prepare_entry(synapses, None, raw), torch.tensor([2, 0])
+    assert_close(entry.take(rows)(None, z[rows].T), entry(None, z.T)[rows], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("neurons", [8, 16, 17, 128, 509, 2048])
+@pytest.mark.parametrize("depth", [2, 3, 5, 8, 16])
+def test_the_widths_of_a_u_net_fall_evenly_as_published(neurons, depth):
+    with torch.device("meta"):
+        synapses = SynapseUNet(neurons + 1, neurons, depth, 0.0)
+    published = [int(width) for width in np.linspace(neurons, 16, depth)]
+    downs = [layers[1] for layers in synapses.down_projections]
+    assert [layer.in_features for layer in downs] + [downs[-1].out_features] == published
+    assert [layer.out_features for layer in downs] == published[1:]
+    assert [(up[1].in_features, up[1].out_features) for up in synapses.up_projections] == [
+        (narrow, wide) for wide, narrow in pairwise(published)
+    ]

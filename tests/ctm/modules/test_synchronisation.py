@@ -1,0 +1,193 @@
+"""Synchronisation: the written-out sum (paper section 3.4), which pairs there are, and decay rates at their bounds."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ctm.modules.synchronisation import choose_neurons, empty, pair_up, retention, unroll
+
+KINDS = ("first-last", "random", "random-pairing")
+
+
+def pairs_of(machine, place):
+    """The pairs of neurons as the published code makes them, written as loops."""
+    left, right = (getattr(machine, f"{place}_neuron_indices_{side}").tolist() for side in ("left", "right"))
+    if machine.config.neuron_select_type == "random-pairing":
+        return list(zip(left, right, strict=True))
+    return [(left[i], right[j]) for i in range(len(left)) for j in range(i, len(left))]
+
+
+def written_out(machine, place, past):
+    """sum_k exp(-r (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r (t - k))) for every pair (i, j), over the given ticks."""
+    decays, columns = getattr(machine, f"decay_params_{place}").tolist(), []
+    for (i, j), r in zip(pairs_of(machine, place), decays, strict=True):
+        weights = [math.exp(-r * (len(past) - 1 - k)) for k in range(len(past))]
+        total = sum(weight * z[:, i] * z[:, j] for weight, z in zip(weights, past, strict=True))
+        columns.append(total / math.sqrt(sum(weights)))
+    return torch.stack(columns, 1)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_recurrent_synchronisation_is_the_sum_written_out(kind, gradients, machine_of, inputs_for):
+    machine = machine_of(neuron_select_type=kind)
+    with torch.set_grad_enabled(gradients):
+        features = machine.encode(inputs_for(machine))
+        state = machine.begin(features)
+        past = [state.post_activations.detach()]
+        assert_close(state.sync_out.detach(), written_out(machine, "out", past))
+        for _ in range(5):
+            state, _ = machine.tick(state, features)
+            action = written_out(machine, "action", past)  # looking comes before thinking: up to the tick before
+            assert_close(state.sync_action.detach(), action, rtol=1e-4, atol=1e-5)
+            past.append(state.post_activations.detach())
+            assert_close(state.sync_out.detach(), written_out(machine, "out", past), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_output_synchronisation_counts_the_start_state_and_action_starts_empty(kind, machine_of, inputs_for):
+    machine = machine_of(neuron_select_type=kind)
+    features = machine.encode(inputs_for(machine))
+    state = machine.begin(features)
+    z = machine.start_activated_state
+    products = torch.stack([z[i] * z[j] for i, j in pairs_of(machine, "out")])
+    assert_close(state.out.alpha, products.unsqueeze(1).expand(-1, 3))
+    assert torch.equal(state.out.beta, torch.ones_like(state.out.beta))
+    assert not state.action.alpha.any() and not state.action.beta.any()
+    assert state.action.alpha.shape == (len(pairs_of(machine, "action")), 3)
+
+
+def test_without_attention_there_is_no_action_synchronisation(machine_of, inputs_for, raw):
+    machine = machine_of(**raw | {"n_synch_action": 4})
+    features = machine.encode(inputs_for(machine))
+    state, _ = machine.tick(machine.begin(features), features)
+    assert state.action is None and state.sync_action is None
+    assert not [name for name in machine.state_dict() if "action" in name]
+
+
+def test_unrolling_known_products_is_adding_them_one_by_one():
+    draws = torch.Generator().manual_seed(0)
+    products, rate = torch.randn(6, 4, 3, generator=draws), torch.rand(4, 1, generator=draws)
+    first = empty(4, torch.zeros(9, 3)).add(torch.randn(4, 3, generator=draws), rate)
+    sync = first
+    for product, value in zip(products, unroll(products, first, rate), strict=True):
+        sync = sync.add(product, rate)
+        assert_close(value, sync.value)
+
+
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["first-last", "random"])
+def test_dense_pairs_are_the_upper_triangle_row_by_row(kind):
+    left, right = pair_up(kind, torch.tensor([10, 11, 12]), torch.tensor([20, 21, 22]))
+    pairs = list(zip(left.tolist(), right.tolist(), strict=True))
+    assert pairs == [(10, 20), (10, 21), (10, 22), (11, 21), (11, 22), (12, 22)]
+
+
+def test_random_pairs_stand_side_by_side():
+    left, right = pair_up("random-pairing", torch.tensor([10, 11]), torch.tensor([20, 21]))
+    assert (left.tolist(), right.tolist()) == ([10, 11], [20, 21])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_config_knows_how_many_pairs_there_are(kind, machine_of):
+    machine = machine_of(neuron_select_type=kind, n_synch_out=7)
+    features = machine.encode(torch.zeros(1, 6, dtype=torch.int64))
+    assert len(features.out.left) == machine.config.synch_size(7) == len(machine.decay_params_out)
+    assert len(features.action.left) == machine.config.synch_size(4) == len(machine.decay_params_action)
+    assert len(features.out.left) == (7 if kind == "random-pairing" else 28)
+
+
+def test_first_last_answers_with_the_first_neurons_and_looks_with_the_last():
+    for side in choose_neurons("first-last", "out", 10, 3, 0, None):
+        assert side.tolist() == [0, 1, 2]
+    for side in choose_neurons("first-last", "action", 10, 3, 0, None):
+        assert side.tolist() == [7, 8, 9]
+
+
+def test_first_last_ignores_the_neuron_numbers_in_a_checkpoint(machine_of, inputs_for):
+    """As the published code, which slices; its buffers may hold anything."""
+    machine = machine_of(neuron_select_type="first-last")
+    inputs = inputs_for(machine)
+    expected = machine(inputs).answers
+    machine.out_neuron_indices_left.fill_(3)
+    machine.action_neuron_indices_right.fill_(0)
+    assert torch.equal(machine(inputs).answers, expected)
+
+
+@pytest.mark.parametrize("kind", ["random", "random-pairing"])
+def test_random_neurons_come_from_the_generator_alone_and_from_all_neurons(kind):
+    def draw(seed):
+        return choose_neurons(kind, "out", 8, 400, 3, torch.Generator().manual_seed(seed))
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    (left, right), again, other = draw(5), draw(5), draw(6)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(left, again[0]) and torch.equal(right, again[1])
+    assert not torch.equal(left, other[0]) and not torch.equal(left, right)
+    assert set(left.tolist()) == set(right.tolist()) == set(range(8))
+
+
+def test_the_first_pairs_are_of_a_neuron_with_itself_when_asked_for():
+    left, right = choose_neurons("random-pairing", "out", 1_000, 50, 20, torch.Generator().manual_seed(0))
+    assert torch.equal(left[:20], right[:20])
+    assert (left[20:] != right[20:]).sum() > 25
+
+
+# --- decay rates -----------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_held_between_0_and_15():
+    kept = retention(torch.tensor([-3.0, 0.0, 1.0, 15.0, 40.0])).squeeze(1)
+    assert_close(kept, torch.tensor([1.0, 1.0, math.exp(-1), math.exp(-15), math.exp(-15)]))
+
+
+@pytest.mark.parametrize(("decay", "outward"), [(0.0, -1), (-2.0, -1), (15.0, 1), (17.0, 1)])
+def test_at_a_bound_only_the_gradient_that_pushes_further_out_vanishes(decay, outward):
+    """A step goes against the gradient: what asks for a lower rate has a positive one."""
+    for asked, expected in ((outward, 0.0), (-outward, 1.0)):
+        rate = torch.tensor([decay], requires_grad=True)
+        loss = asked * retention(rate).log().sum()  # log(retention) is -rate: falling loss, rising asked * rate
+        loss.backward()
+        assert_close(rate.grad, torch.tensor([-asked * expected]))
+
+
+def test_within_the_bounds_gradients_pass_both_ways():
+    rate = torch.tensor([0.1, 14.0], requires_grad=True)
+    retention(rate).log().mul(torch.tensor([[2.0], [-3.0]])).sum().backward()
+    assert_close(rate.grad, torch.tensor([-2.0, 3.0]))
+
+
+@pytest.mark.parametrize("start", [-1.0, 0.0, 15.0, 16.0])
+def test_a_rate_at_its_bound_or_beyond_comes_back(start):
+    rate = torch.nn.Parameter(torch.tensor([start]))
+    optimiser = torch.optim.SGD([rate], lr=0.1)
+    for _ in range(60):
+        optimiser.zero_grad()
+        (retention(rate).log() + 4).square().sum().backward()  # least where the rate is 4
+        optimiser.step()
+    assert_close(rate.detach(), torch.tensor([4.0]), atol=1e-2, rtol=0)
+
+
+def test_the_decay_rates_of_a_machine_come_back_as_well(machine_of, inputs_for):
+    """Teach a machine what the same machine with slow decay says, from rates beyond the bound."""
+    machine = machine_of(iterations=6)
+    inputs = inputs_for(machine)
+    with torch.no_grad():
+        machine.decay_params_out.fill_(0.5)
+        expected = machine(inputs).answers
+        machine.decay_params_out.fill_(-0.05)
+    optimiser = torch.optim.Adam([machine.decay_params_out], lr=0.05)
+    losses = []
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = (machine(inputs).answers - expected).square().mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert (machine.decay_params_out > 0.05).all()

@@ -1,0 +1,86 @@
+"""Whatever is typed as a name on the Hub is one, which reads back as it prints and leads nowhere else, or is refused."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ctm.stores import HubName, HubStore
+from tests.strategies import HOSTILE, soon, texts, told
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+BEGINS = ("", "hub:", "hf://", "https://huggingface.co/", "http://hf.co/", " ")
+ODD = ("..", ".", "", "~", "a b", "\u00e9", "a\nb", "%2e%2e", "\\", "hub:", "github:x", "--", "x.git", "\u2215", "\x00",
+       "\ud800", "@", ":")  # fmt: skip
+LONG = [piece * 200_000 for piece in ("a", "/", "a/", "@", ":", "hub:", "a/b@", "https://hf.co/", " ")]
+
+letters = st.text("abAZ09._-", min_size=1, max_size=12)
+parts = letters | st.sampled_from(ODD) | texts
+repos = st.builds("{}/{}".format, parts, parts)
+revisions = st.just("") | st.builds("@{}".format, parts | st.just(COMMIT))
+subfolders = st.just("") | st.builds(":{}".format, st.lists(parts, max_size=3).map("/".join))
+pages = st.sampled_from(["tree", "commit", "blob", ".."])
+typed = st.one_of(
+    st.builds("{}{}{}{}".format, st.sampled_from(BEGINS), repos, revisions, subfolders),
+    st.builds("https://huggingface.co/{}/{}/{}".format, repos, pages, parts),
+    st.text("ab/@:. -", max_size=20),
+    texts,
+)
+words = st.text("ABCxyz019", min_size=1, max_size=9)
+
+
+@given(typed)
+@example("me/github:models")
+@example("me/hub:x")
+@example("alice/x:a /")
+@example("alice/x:a/ /b")
+@example("alice/x:" + "\u00e9" * 200)
+@example("alice/x@" + "\u00e9" * 128)
+@example("\U000e0001" * 200)
+@example("alice/x\n")
+@example("alice/x@v1\n:a")
+def test_any_text_is_a_name_that_leads_nowhere_else_or_is_refused_in_one_sentence(text):
+    name = told(lambda: HubName.read(text))
+    if name is None:
+        return
+    assert HubName.read(str(name)) == name and str(name).isprintable()
+    assert name.repo in text, "the repository is one that was typed"
+    assert name.repo.count("/") == 1 and not {"", ".", ".."} & set(name.repo.split("/"))
+    for path in (name.repo, name.revision or "main", name.inside("config.json")):
+        pure = PurePosixPath(path)
+        assert not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and str(pure) == path
+    assert name.subfolder in text and (name.revision or "") in text
+
+
+@given(text=typed)
+@example(text="alice/x:" + "\u00e9" * 200)
+@example(text="alice/x:" + "a" * 200)
+@example(text="alice/x@" + "\u00e9" * 128)
+@example(text=f"alice/x@{COMMIT}:" + "\U00020000" * 100)
+def test_any_name_is_looked_up_in_the_cache_and_nowhere_else(text, tmp_path_factory):
+    name = told(lambda: HubName.read(text))
+    if name is not None:
+        store = HubStore(cache=tmp_path_factory.getbasetemp())
+        if name.repo == "alice/x":  # one that is here
+            store._folder(HubName("alice/x", COMMIT)).mkdir(parents=True, exist_ok=True)
+            store._ref(HubName("alice/x")).parent.mkdir(parents=True, exist_ok=True)
+        assert told(lambda: store.folder_here(name)) is None
+        for path in (store._folder(name), store._ref(name)):
+            assert path.resolve().is_relative_to(store.cache.resolve())
+
+
+@given(words, words, st.sampled_from(BEGINS))
+def test_sound_names_are_read_as_they_are(namespace, name, begin):
+    assert HubName.read(f"{begin}{namespace}/{name}@v1:a/b") == HubName(f"{namespace}/{name}", "v1", "a/b")
+    for word in ("github", "tophub", "hf", "http"):
+        assert HubName.read(f"{begin}{namespace}/{word}:models") == HubName(f"{namespace}/{word}", None, "models")
+        assert HubName.read(f"{begin}{word}/{name}:hub") == HubName(f"{word}/{name}", None, "hub")
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *LONG], ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_refused_at_once(text):
+    with soon(1):
+        for form in ("{}", "alice/{}", "{}/x", "alice/x@{}", "alice/x:{}", "https://huggingface.co/alice/x/tree/{}"):
+            told(lambda form=form: HubName.read(form.format(text)))

@@ -1,0 +1,96 @@
+"""A child process that runs the real Hub client.
+
+`python -m tests.fake_hub.client_process` reads one JSON line per request, with an expression and the values it uses, and
+answers each with one JSON line. In an expression `api` is an `HfApi`, and `hub` is huggingface_hub.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+
+from tests.paths import ROOT
+
+
+class Failed(Exception):
+    """An error of the child: the names of its type and of what that derives from, its status, its cause, its words."""
+
+    def __init__(self, kinds: list[str], status: int | None, cause: str, message: str):
+        super().__init__(f"{kinds[0]}: {message}")
+        self.kinds, self.status, self.cause, self.message = kinds, status, cause, message
+
+    @property
+    def kind(self) -> str:
+        return self.kinds[0]
+
+
+class Client:
+    """The parent's end. Call it with an expression, and plain values for names in it; a path becomes its text."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fake_hub.client_process"],
+            cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def __call__(self, expression: str, **names: Any) -> Any:
+        self.process.stdin.write(json.dumps([expression, plain(names)]) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The client died at {expression}")
+        said = json.loads(line)
+        if "kinds" in said:
+            raise Failed(**said)
+        return said["value"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; generators are read to their end."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | Iterator):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the client prints is none of the answers
+    names = {"api": huggingface_hub.HfApi(), "hub": huggingface_hub, "Path": Path}
+    for line in sys.stdin:
+        try:
+            expression, more = json.loads(line)
+            said = {"value": plain(eval(expression, names | more))}
+        except Exception as error:
+            said = {
+                "kinds": [kind.__name__ for kind in type(error).__mro__[:-2]],
+                "status": getattr(getattr(error, "response", None), "status_code", None),
+                "cause": type(error.__cause__).__name__,
+                "message": str(error),
+            }
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

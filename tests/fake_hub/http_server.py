@@ -1,0 +1,177 @@
+"""HTTP: connections, requests read whole, answers sent whole or spoilt."""
+
+import contextlib
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+from tests.fake_hub.fault_injection import Fault, Faults
+from tests.fake_hub.messages import Answer, Request, json_answer
+from tests.fake_hub.routing import Routes
+from tests.fake_hub.state import Store
+
+HOST = "127.0.0.1"
+
+
+class Owner(Protocol):
+    """What a listener needs of the hub it belongs to."""
+
+    store: Store
+    faults: Faults
+    working: threading.RLock
+    closing: threading.Event
+
+    def log(self, origin: str, request: Request, answer: Answer | None, fault: Fault | None) -> None: ...
+
+    def crash(self, error: BaseException) -> None: ...
+
+
+class Listener(ThreadingHTTPServer):
+    """One of the hub's addresses: a thread that listens, and one for each connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, hub: Owner, origin: str, routes: Routes, port: int):
+        self.hub, self.origin, self.routes = hub, origin, routes
+        self.connections: set[socket.socket] = set()
+        self.thread: threading.Thread | None = None
+        super().__init__((HOST, port), Connection)
+        self.url = f"http://{HOST}:{self.server_address[1]}"
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # HTTPServer would look up the machine's name, which can take long
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=self.origin, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        if self.thread is not None:
+            self.shutdown()
+        self.server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.add(connection)
+        return connection, address
+
+    def close_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            self.hub.crash(error)
+
+    def work(self, request: Request) -> Answer:
+        with self.hub.working:
+            try:
+                return self.routes.answer(self.hub.store, request)
+            except Exception as error:
+                self.hub.crash(error)
+                return json_answer({"error": f"the loopback hub itself failed: {error!r}"}, 500)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """Requests of one connection, one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Listener
+
+    def answer(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, self.path, headers, self.body())
+        hub = self.server.hub
+        fault = hub.faults.strike(request)
+        if fault is not None and fault.kind == "stall":
+            hub.closing.wait(fault.seconds)
+        if hub.closing.is_set() or (fault is not None and fault.kind == "drop"):
+            self.leave(request, fault)
+        elif fault is not None and fault.kind != "stall":
+            self.finish_with(request, fault.answer(), fault)
+        else:
+            answer = self.server.work(request)
+            self.finish_with(request, answer, hub.faults.strike(request, answer) or fault)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+
+    def finish_with(self, request: Request, answer: Answer, fault: Fault | None) -> None:
+        """Send an answer, as far as the fault lets it through."""
+        if fault is not None and fault.kind == "lost_reply":
+            self.leave(request, fault)
+            return
+        self.server.hub.log(self.server.origin, request, answer, fault)
+        if fault is not None and fault.kind == "cut":
+            self.send(answer, only=fault.offset(answer))
+            self.hang_up()
+        else:
+            self.send(fault.spoilt(answer) if fault is not None and fault.kind == "wrong_bytes" else answer)
+
+    def body(self) -> bytes:
+        """All of the body; one that ends early is never worked on."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while length := int(self.line().partition(b";")[0], 16):
+            chunks.append(self.read(length))
+            self.line()
+        while self.line().strip():
+            pass
+        return b"".join(chunks)
+
+    def read(self, length: int) -> bytes:
+        data = self.rfile.read(length)
+        if len(data) < length:
+            raise ConnectionAbortedError(f"{len(data)} of {length} bytes came")
+        return data
+
+    def line(self) -> bytes:
+        if not (line := self.rfile.readline()):
+            raise ConnectionAbortedError("the body ended early")
+        return line
+
+    def send(self, answer: Answer, only: int | None = None) -> None:
+        """Send the head, which promises the whole body, and the body or so many bytes of it."""
+        length = {"Transfer-Encoding": "chunked"} if answer.stream else {"Content-Length": str(len(answer.body))}
+        headers = {**answer.headers, **length}
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        body = b"" if self.command == "HEAD" else answer.body[:only]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        if answer.stream is not None:
+            self.send_stream(answer.stream)
+
+    def send_stream(self, pieces: Iterator[bytes]) -> None:
+        """Send pieces as they come, until there are no more or the hub closes; an error of theirs breaks the connection."""
+        for piece in pieces:
+            if self.server.hub.closing.is_set():
+                self.hang_up()
+                return
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def leave(self, request: Request, fault: Fault | None) -> None:
+        self.server.hub.log(self.server.origin, request, None, fault)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing on the terminal: the hub keeps its own log."""

@@ -1,0 +1,153 @@
+"""Policies print, parse, compose, and mean what they say."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ctm import Output
+from ctm.modules.readout import SIGNALS
+from inference import parse
+from inference.halting.policies import (  # fmt: skip
+    AllOf,
+    AnyOf,
+    ByClass,
+    CertaintyAbove,
+    ChangeBelow,
+    EnergyBelow,
+    EnergyConverged,
+    FixedTicks,
+    SameAnswer,
+    SignalAbove,
+)
+from inference.tick_history import History, first
+
+numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:g}"))
+counts = st.integers(1, 999_999)
+leaves = st.one_of(
+    counts.map(FixedTicks), counts.map(SameAnswer), numbers.map(EnergyBelow),
+    st.builds(CertaintyAbove, numbers, st.sampled_from(["mean", "min"])), st.builds(EnergyConverged, numbers, counts),
+    numbers.map(ChangeBelow), st.builds(SignalAbove, st.sampled_from(["margin", "probability"]), numbers),
+    st.lists(numbers, min_size=1, max_size=4).map(lambda found: ByClass(EnergyBelow(0.0), tuple(found))),
+)  # fmt: skip
+policies = st.recursive(
+    leaves,
+    lambda inner: st.builds(
+        lambda kind, parts: kind(tuple(parts)), st.sampled_from([AnyOf, AllOf]), st.lists(inner, min_size=2, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(policies)
+def test_printing_and_parsing_are_inverse(policy):
+    if len(str(policy)) <= 500:
+        assert parse(str(policy)) == policy
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_with_one_sentence(text):
+    try:
+        assert parse(str(parse(text))) == parse(text)
+    except ValueError as error:
+        assert "\n" not in str(error).strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "energy", "energy<", "energy>1", "energy<nan", "energy<inf", "ticks=0", "ticks=-1", "ticks=1.5",
+             "same=0", "converged<0.1x0", "a|b", "energy<1|", "&", "(energy<1", "energy<1)", "()", "(" * 99 + ")" * 99,
+             "certainty.max>1", "x" * 501, "energy<1;import os", "ticks=9999999"],
+)  # fmt: skip
+def test_nonsense_is_refused(text):
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+def test_spaces_and_capitals_do_not_matter():
+    assert parse(" Energy < 0.1 | Converged<0.01 x3") == AnyOf((EnergyBelow(0.1), EnergyConverged(0.01, 3)))
+
+
+def history(certainty=((0.5,),), choices=None, energy=None) -> History:
+    """One row; a tuple a tick."""
+    certainty = torch.tensor([certainty], dtype=torch.float32)
+    choices = torch.zeros_like(certainty, dtype=torch.long) if choices is None else torch.tensor([choices])
+    return History(certainty, choices, None if energy is None else torch.tensor([energy]))
+
+
+def test_the_mean_is_sure_of_a_half_wrong_answer_and_the_minimum_is_not():
+    half = history(certainty=((1.0, 0.2),))
+    assert bool(parse("certainty>0.5").halted(half))
+    assert not bool(parse("certainty.min>0.5").halted(half))
+
+
+def test_convergence_waits_for_its_patience():
+    rule = parse("converged<0.1x2")
+    flat = history(certainty=((0.5,),) * 4, energy=[3.0, 1.0, 1.05, 1.0])
+    assert [bool(rule.halted(flat.until(tick))) for tick in (1, 2, 3, 4)] == [False, False, False, True]
+
+
+def test_same_answer_counts_whole_answers():
+    rule = parse("same=2")
+    told = history(certainty=((0.5, 0.5),) * 3, choices=[[1, 2], [1, 3], [1, 3]])
+    assert [bool(rule.halted(told.until(tick))) for tick in (1, 2, 3)] == [False, False, True]
+
+
+def test_the_forks_rule_is_one_expression():
+    """It halts below the threshold or when one step moves the energy by less than delta; its first tick cannot converge."""
+    rule = parse("energy<0.5|converged<0.01x1")
+    for energy, tick in (([0.4, 3.0], 1), ([2.0, 2.005], 2), ([2.0, 0.1], 2)):
+        told = history(certainty=((0.5,),) * 2, energy=energy)
+        fired = [bool(rule.halted(told.until(t))) for t in (1, 2)]
+        assert fired.index(True) + 1 == tick
+
+
+def test_energy_rules_say_that_there_is_no_energy():
+    with pytest.raises(ValueError, match="no energy head"):
+        parse("energy<0").halted(history())
+
+
+@pytest.mark.parametrize("text, wants", [("energy<1", True), ("same=2", False), ("same=2|energy<1", True),
+                                         ("same=2&(ticks=3|converged<1x1)", True)])  # fmt: skip
+def test_a_policy_knows_whether_it_needs_energy(text, wants):
+    assert parse(text).needs_energy is wants
+
+
+def said(logits) -> History:
+    """What a history keeps of these logits (t, P, C), for one row."""
+    kept, answers = None, torch.tensor(logits, dtype=torch.float32)
+    for answer in answers:
+        output = Output(answer.flatten().unsqueeze(0), torch.zeros(1, answer.size(0)), None)
+        kept = first(output, signals=frozenset(SIGNALS)) if kept is None else kept.add(output)
+    return kept
+
+
+def test_signals_are_those_of_the_least_sure_position():
+    seen = said([[[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0], [0.0, 2.0, 1.0]]])
+    sure = torch.tensor([0.0, 2.0, 1.0]).softmax(0)
+    assert torch.allclose(seen.signals["probability"], torch.tensor([[1 / 3, sure[1]]]))
+    assert torch.allclose(seen.signals["margin"], torch.tensor([[0.0, sure[1] - sure[2]]]), atol=1e-6)
+    assert bool(parse("margin>0.4").halted(seen)) and not bool(parse("margin>0.4").halted(seen.until(1)))
+    assert bool(parse("probability>0.6").halted(seen)) and not bool(parse("probability>0.7").halted(seen))
+
+
+def test_change_is_the_divergence_from_the_tick_before_and_there_is_none_at_first():
+    before, now = torch.tensor([1.0, 0.0]).log_softmax(0), torch.tensor([3.0, 0.0]).log_softmax(0)
+    seen = said([[[1.0, 0.0]], [[3.0, 0.0]], [[3.0, 0.0]]])
+    divergence = F.kl_div(before, now, log_target=True, reduction="sum")  # of now from before
+    assert torch.allclose(seen.signals["change"], torch.tensor([[torch.inf, divergence, 0.0]]), atol=1e-6)
+    assert [bool(parse("change<0.01").halted(seen.until(tick))) for tick in (1, 2, 3)] == [False, False, True]
+
+
+def test_scores_of_all_ticks_are_those_that_ended_thoughts_tick_by_tick():
+    generator = torch.Generator().manual_seed(1)
+    choices = torch.randint(2, (50, 9, 2), generator=generator)
+    seen = History(torch.rand(50, 9, 2, generator=generator), choices, torch.randn(50, 9, generator=generator))
+    for text in ("certainty>0.6", "certainty.min>0.4", "energy<-0.5", "same=1", "same=2", "same=3"):
+        rule = parse(text)
+        together = rule.score(seen) > rule.level
+        assert torch.equal(together, torch.stack([rule.halted(seen.until(tick)) for tick in range(1, 10)], 1)), text
+        kept = [seen.until(tick)._each(lambda values, back=rule.looks_back: values[:, -back:]) for tick in range(1, 10)]
+        assert torch.equal(together, torch.stack([rule.halted(part) for part in kept], 1)), (
+            "as much as the engine keeps"
+        )

@@ -1,0 +1,130 @@
+"""Thinking together gives everybody what they would have got alone."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+from inference import Engine, Recorder, parse
+from inference.dynamic_batcher import Asked, Together
+
+CONFIG = {
+    "iterations": 8, "d_model": 24, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "memory_length": 4,
+    "synapse_depth": 1, "memory_hidden_dims": 3, "backbone_type": "parity_backbone", "out_dims": 6,
+    "prediction_reshaper": [3, 2], "energy_head_enabled": True, "energy_hidden_dim": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def machine() -> ContinuousThoughtMachine:
+    torch.manual_seed(0)
+    return ContinuousThoughtMachine(CTMConfig.read(CONFIG), 1).eval()
+
+
+def questions(count: int) -> list[torch.Tensor]:
+    signs = torch.randint(0, 2, (count, 3), generator=torch.Generator().manual_seed(count)) * 2 - 1
+    return list(signs.float().split(1))
+
+
+class Held:
+    """A machine whose batches wait until they are let go, and are counted."""
+
+    def __init__(self, together: Together):
+        self.go, self.entered, self.sizes = threading.Event(), threading.Event(), []
+        think = together._think
+
+        def held(batch):
+            self.sizes.append(len(batch))
+            self.entered.set()
+            assert self.go.wait(20)
+            think(batch)
+
+        together._think = held
+
+
+def asked_at_once(together: Together, asked, rules) -> tuple[list, list[int]]:
+    """Answers, or what went wrong, of those who all came while the first was being thought; and the sizes of the batches."""
+    held, answers = Held(together), [None] * len(asked)
+
+    def ask(index: int) -> None:
+        try:
+            answers[index] = together.think(asked[index], parse(rules[index]))
+        except ValueError as error:
+            answers[index] = str(error)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(asked))]
+    threads[0].start()
+    assert held.entered.wait(20)
+    for count, thread in enumerate(threads[1:], 1):
+        thread.start()
+        while len(together._line) < count:
+            time.sleep(0.001)
+    held.go.set()
+    for thread in threads:
+        thread.join(20)
+    return answers, held.sizes
+
+
+def test_company_changes_nothing_but_the_time(machine):
+    asked = questions(6)
+    rule = (
+        f"energy<{float(machine(torch.cat(asked)).energies[:, 0].detach().median()):.6f}"  # half of them stop at once
+    )
+    thoughts, sizes = asked_at_once(Together(machine), asked, [rule] * 6)
+    assert sizes == [1, 5] and [thought.company for thought in thoughts] == [1, 5, 5, 5, 5, 5]
+    assert len({int(thought.verdict.ticks) for thought in thoughts}) > 1, "they stop at different ticks"
+    for inputs, thought in zip(asked, thoughts, strict=True):
+        recorder = Recorder(8)
+        alone = Engine(machine, parse(rule)).run(inputs, recorder)
+        for name in ("ticks", "answer_tick", "halted_by"):
+            assert getattr(thought.verdict, name) == getattr(alone, name)
+        for name in ("answer", "certainty", "energy"):
+            torch.testing.assert_close(getattr(thought.verdict, name), getattr(alone, name))
+        assert len(thought.recorder.logits) == int(alone.ticks)
+        for channel in recorder.channels:
+            torch.testing.assert_close(
+                torch.tensor(thought.recorder.channel(channel)), torch.tensor(recorder.channel(channel))
+            )
+
+
+def test_only_what_fits_together_is_thought_together(machine):
+    rules = ["ticks=2", "ticks=3", "ticks=2", "ticks=3", "ticks=2"]
+    thoughts, sizes = asked_at_once(Together(machine), questions(5), rules)
+    assert sizes == [1, 2, 2]
+    assert [int(thought.verdict.ticks) for thought in thoughts] == [int(rule[-1]) for rule in rules]
+    short, long = (Asked(torch.zeros(1, length), parse("ticks=2")) for length in (2, 3))
+    assert short.key != long.key
+
+
+@pytest.mark.parametrize("most, sizes", [(1, [1] * 6), (2, [1, 2, 2, 1]), (16, [1, 5])])
+def test_a_batch_is_bounded(machine, most, sizes):
+    assert asked_at_once(Together(machine, most), questions(6), ["ticks=1"] * 6)[1] == sizes
+
+
+def test_what_goes_wrong_is_told_to_everybody_and_the_next_can_think(machine):
+    together = Together(machine, limit=0.0)
+    said, sizes = asked_at_once(together, questions(3), ["ticks=2"] * 3)
+    assert sizes == [1, 2] and all("takes more than 0 seconds here" in text for text in said)
+    together = Together(machine)
+    with pytest.raises(Exception, match="signs"):
+        together.think(torch.zeros(1, 3, 3, 3), parse("ticks=1"))
+    assert int(together.think(questions(1)[0], parse("ticks=1")).verdict.ticks) == 1
+
+
+def test_many_at_once_all_get_their_own(machine):
+    together, asked = Together(machine, most=4), questions(40)
+    answers: list = [None] * 40
+
+    def ask(index: int) -> None:
+        answers[index] = together.think(asked[index], parse("ticks=2")).verdict.answer
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = Engine(machine, parse("ticks=2")).run(torch.cat(asked)).answer
+    torch.testing.assert_close(torch.cat(answers), alone)
+    assert not together._line

@@ -1,0 +1,38 @@
+"""Checkpoints that a command line names, in a folder or on the Hub."""
+
+import json
+
+import pytest
+from huggingface_hub import constants
+
+from ctm.checkpoint import load
+from tests.fake_hub.fixtures import files_of, hub
+from tests.ui.conftest import make_checkpoint
+from training.__main__ import main
+
+__all__ = ["hub"]
+
+
+def test_a_checkpoint_of_the_hub_is_given_a_head_and_stays_as_it_is_there(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    folder = make_checkpoint(tmp_path / "headless", "parity", energy_head_enabled=False)
+    hub.add_repo("alice/headless", files_of(folder))
+    with pytest.raises(SystemExit, match=r"stays as it is there.*--out FOLDER"):
+        main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20"])
+    assert not hub.requests, "minutes are not spent on what cannot be written"
+    out = tmp_path / "new"
+    main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20", "--out", str(out)])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] <= 64
+    before, after = load(folder), load(out)
+    assert not before.machine.config.energy_head_enabled and after.machine.config.energy_head_enabled
+    assert after.halting["energy"]["fitted_on"]["n"] <= 64 and after.halting["default"] == "energy"
+    trunk = before.machine.state_dict()
+    assert all(trunk[name].equal(after.machine.state_dict()[name]) for name in trunk)
+
+
+def test_a_task_without_local_files_is_told_none(tmp_path):
+    folder = make_checkpoint(tmp_path / "bits", "parity")
+    with pytest.raises(SystemExit, match="files"):
+        main(["evaluate", str(folder), "--files", str(tmp_path)])
+    with pytest.raises(SystemExit, match="namespace/name"):
+        main(["evaluate", "hub:no"])

@@ -1,0 +1,224 @@
+"""Data sets of pictures: what is read, how it is parted, how a stream is found again, and what is said when it fails."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import httpx
+
+from ctm.stores import Unavailable
+from tests.fake_hub.server import LoopbackHub
+from tests.image_datasets import as_file, picture, write_data_set, write_split
+from tests.paths import ROOT
+from training.config import RunConfig
+from training.data.image_dataset import DataSettings, commit_of, held
+from training.data.streaming import LANES, batches_to_train_on, held_out
+from training.model_card import front_matter
+from training.tasks import make_task, task_of
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for
+
+NAMES = ["oak", "elm", "ash"]
+SEEN = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_data_set(tmp_path_factory.mktemp("set"), NAMES)
+
+
+def contents(pixels: np.ndarray) -> set[bytes]:
+    return {one.tobytes() for one in pixels}
+
+
+def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(folder):
+    settings = DataSettings(files=str(folder), size=12, crop=12)
+    parts = held(settings, 3, 12)
+    assert {name: len(part.labels) for name, part in parts.items()}[TEST] == 60
+    found = {name: contents(part.pixels) for name, part in parts.items()}
+    published = [
+        contents(np.stack([picture(n % 3, n, 12) for n in range(*bounds)])) for bounds in ((497, 557), (0, 497))
+    ]
+    assert found[TEST] == published[0], "the published test split, first pictures of which are in the other too"
+    assert found[TRAIN] | found[VALIDATION] | found[CALIBRATION] == published[1]
+    assert sum(map(len, found.values())) == 557
+    for number, one in enumerate(parts[TEST].pixels, 497):
+        assert (
+            parts[TEST].labels[number - 497] == number % 3
+            and one.tobytes() == picture(number % 3, number, 12).tobytes()
+        )
+
+
+def test_one_file_without_a_test_split_is_parted_as_well(folder):
+    file = next(folder.glob("train*"))
+    parts = held(DataSettings(files=str(file), test="", size=12, crop=12), 3, 12)
+    assert sum(len(part.labels) for part in parts.values()) == 500 and len(parts[TEST].labels) > 20
+
+
+def test_no_more_held_out_pictures_are_drawn_than_fit_memory(folder, monkeypatch):
+    task = make_task({"kind": "images", "files": str(folder), "size": 12, "crop": 12, "augment": "none"}).settled()
+    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 50
+    monkeypatch.setattr("training.tasks.images.MOST_LOADED", 7 * 4 * 3 * 12**2)
+    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 7
+
+
+def test_a_stream_is_found_again_from_any_batch_and_shared_by_any_number_of_processes(folder):
+    settings = DataSettings(files=str(folder), size=12, crop=12, streaming=True)
+
+    def some(count: int, rank: int = 0, ranks: int = 1, start: int = 0) -> dict[int, list[bytes]]:
+        batches = batches_to_train_on(settings, 3, 6, seed=5, rank=rank, ranks=ranks, start=start)
+        return {number: [one.tobytes() for one, _ in found] for number, found in (next(batches) for _ in range(count))}
+
+    whole = some(LANES + 4)
+    assert some(2, start=LANES + 2) == {number: whole[number] for number in (LANES + 2, LANES + 3)}
+    assert some(4, rank=1, ranks=3) == {number: whole[number] for number in (1, 4, 7, 10)}
+    assert len({content for found in whole.values() for content in found}) > 40
+    out = held_out(settings, 3)
+    assert not {content for found in whole.values() for content in found} & {
+        one.tobytes() for part in out.parts.values() for one in part.pixels
+    }
+    assert len(out.parts[TEST].labels) == 60 and min(len(part.labels) for part in out.parts.values()) > 15
+
+
+def test_a_held_out_picture_under_another_encoding_is_not_trained_on(folder, tmp_path):
+    pixels = [picture(number % 3, number, 12) for number in range(300)]
+    write_split(tmp_path / "train.parquet", [as_file(one) for one in pixels], [n % 3 for n in range(300)], NAMES)
+    tested = [as_file(one, "BMP") for one in pixels[:150]]
+    write_split(tmp_path / "test.parquet", tested, [n % 3 for n in range(150)], NAMES)
+    batches = batches_to_train_on(DataSettings(files=str(tmp_path), size=12, crop=12, streaming=True), 3, 50, seed=0)
+    drawn = {one.tobytes() for _ in range(3) for one, _ in next(batches)[1]}
+    assert drawn and not drawn & contents(np.stack(pixels[:150]))
+
+
+def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
+    model = dict.fromkeys(("iterations", "d_input", "heads", "memory_length", "memory_hidden_dims", "synapse_depth"), 2)
+    model |= {"d_model": 8, "n_synch_out": 4, "n_synch_action": 4}
+    config = RunConfig.read({"model": model, "task": SEEN | {"data": "me/trees", "files": str(folder)}})
+    told = json.loads(json.dumps(config.make_task().describe()))
+    assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["data"] == "me/trees"
+    assert str(folder) not in json.dumps(told) + json.dumps(config.portable())
+    assert config.portable()["task"]["data"] == "me/trees" and config.model_dump()["task"]["files"] == str(folder)
+    assert task_of(told).labels() == NAMES
+    assert "datasets:\n- me/trees\n" in front_matter("A card", told, {"evaluations": []})
+    del told["settings"]["names"]
+    with pytest.raises(ValueError, match=r"task\.names"):  # a stranger's checkpoint makes nobody fetch a data set
+        task_of(told).labels()
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [({"files": "nowhere"}, "There is no folder or file 'nowhere'"),
+     ({"train": "learn"}, r"Bad split: learn.*task\.train"),
+     ({"config": "big"}, r"'big' not found.*task\.config"),
+     ({"image": "img"}, "has no column 'img'; it has image, label"),
+     ({"label": "image"}, r"task\.label|names no classes"),
+     ({"image": "label"}, "column 'label' holds no pictures"),
+     ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
+     ({"data": "a b"}, "namespace/name"), ({"data": "me/x@main"}, r"task\.revision"), ({"channels": 2}, "must be 1"),
+     ({"channels": 1}, "or one a channel: 1")],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_sentence(folder, settings, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        make_task(SEEN | {"files": str(folder)} | settings).settled().draw(TRAIN, 1, generator_for(0))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_broken_pictures_and_files_are_refused(tmp_path):
+    good = [as_file(picture(0, number, 12)) for number in range(4)]
+    write_split(tmp_path / "a/train.parquet", [*good, b"no picture"], [0] * 5, NAMES)
+    write_split(tmp_path / "a/test.parquet", good, [0] * 4, NAMES)
+    write_split(tmp_path / "plain/train.parquet", good, [0] * 4, None)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/train.parquet").write_bytes(b"PAR1 but no more")
+    for name, says in (("a", "train, row 4 is not a picture"), ("plain", "names no classes"), ("b", "b: ")):
+        with pytest.raises(ValueError, match=says):
+            make_task(SEEN | {"files": str(tmp_path / name)}).settled().draw(TRAIN, 1, generator_for(0))
+    with pytest.raises(ValueError, match="too few to be streamed"):
+        streamed = SEEN | {"files": str(tmp_path / "a"), "streaming": True, "names": NAMES}
+        make_task(streamed).draw(TRAIN, 1, generator_for(0))
+
+
+def answer(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub.example"))
+
+
+@pytest.mark.parametrize(
+    "error, kind, says",
+    [(httpx.ConnectError("Connection refused"), Unavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
+     (RepositoryNotFoundError("no", response=answer(404)), ValueError, "There is no data set me/x on the Hub"),
+     (GatedRepoError("gated", response=answer(403)), ValueError, "me/x is gated: accept its terms"),
+     (RevisionNotFoundError("no", response=answer(404)), ValueError, r"no revision 'v9'.*task\.revision")],
+)  # fmt: skip
+def test_the_hub_is_asked_once_and_its_refusal_is_told(monkeypatch, error, kind, says):
+    def refuse(*args, **more):
+        assert more["timeout"] <= 10
+        raise error
+
+    monkeypatch.setattr(HfApi, "dataset_info", refuse)
+    commit_of.cache_clear()
+    with pytest.raises(kind, match=says):
+        make_task(SEEN | {"data": "me/x", "revision": "v9"}).settled()
+
+
+def test_a_picture_of_a_person_is_brought_onto_black():
+    task = make_task(SEEN | {"channels": 1, "mean": [0], "std": [1], "names": NAMES, "ground": "dark"})
+    garment = np.full((60, 90, 3), 0.95, np.float32)
+    garment[20:50, 40:55] = 0.2
+    seen = task.read(garment).inputs[0, 0]
+    assert seen[0, 0] == 0 and seen[6, 6] > 0.7 and (seen[:, 6] > 0.3).all()
+    assert torch.allclose(task.read(1 - garment).inputs[0, 0], seen, atol=0.02)
+    as_trained = np.zeros((12, 12), np.float32)
+    as_trained[3:6, 2:9] = 0.6
+    np.testing.assert_allclose(task.read(as_trained).inputs[0, 0], np.rint(as_trained * 255) / 255, atol=1e-6)
+    with pytest.raises(ValueError, match="Nothing stands out"):
+        task.read(np.full((30, 30, 3), 0.5, np.float32))
+
+
+def test_bundled_garments_are_examples_of_their_data_set():
+    seen = {"channels": 1, "mean": [0.3], "std": [0.4], "names": NAMES}
+    paths = make_task(SEEN | seen | {"data": "zalando-datasets/fashion_mnist"}).examples()
+    assert len(paths) >= 4 and all(path.stat().st_size < 1_000 for path in paths)
+    assert make_task(SEEN | {"data": "me/x", "names": NAMES}).examples() == []
+
+
+READING = """
+from training.tasks import make_task
+from training.tasks.base import TEST, TRAIN, generator_for
+
+def task(**more):
+    return make_task({"kind": "images", "size": 12, "crop": 12, "augment": "none"} | more).settled()
+
+for streaming in (False, True):
+    trees = task(data="alice/trees", streaming=streaming)
+    print(trees.labels(), len(trees.draw(TRAIN, 4, generator_for(0)).targets), len(trees.all_of(TEST).targets))
+for wrong in ({"data": "alice/none"}, {"data": "alice/trees", "revision": "v9"}, {"data": "alice/trees", "config": "big"}):
+    try:
+        task(**wrong)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub_is_held_and_streamed(folder, tmp_path):
+    """The real client, in a process of its own, against a hub on this machine."""
+    with LoopbackHub() as hub:
+        hub.add_user("alice", "hf_alice")
+        hub.add_repo(
+            "alice/trees", {f"data/{path.name}": path.read_bytes() for path in folder.iterdir()}, kind="datasets"
+        )
+        environment = {**os.environ, **hub.environment(tmp_path, token="hf_alice")}
+        environment["HF_DATASETS_CACHE"] = str(tmp_path / "datasets")
+        done = subprocess.run(
+            [sys.executable, "-c", READING], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+    assert done.returncode == 0, done.stderr
+    held_so, streamed, *refusals = done.stdout.splitlines()
+    assert held_so == streamed == f"{NAMES} 4 60"
+    for said, expected in zip(refusals, ("no data set alice/none", "no revision 'v9'", "'big' not found"), strict=True):
+        assert expected in said

@@ -1,0 +1,134 @@
+"""What a run would cost, measured in a process of its own: sound figures, one sentence where it fails, nothing left behind."""
+
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ctm.models.registry import count_parameters
+from tests.training.jobs.conftest import environment, tiny, until
+from training.config import RunConfig
+from training.jobs import estimate_process
+from training.jobs.estimate_process import measure
+from training.jobs.process_group import marked
+
+
+@pytest.fixture(autouse=True)
+def marks(tmp_path, monkeypatch):
+    """What the processes are marked with; neither files nor processes are left, however it ends."""
+    real, begun = estimate_process.launch, []
+    monkeypatch.setattr(
+        estimate_process, "launch", lambda command, mark, *rest: begun.append(mark) or real(command, mark, *rest)
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    yield begun
+    assert list((tmp_path / "temporary").glob("ctm-*")) == []
+    until(lambda: not any(marked(mark) for mark in begun), 5)
+
+
+def python(monkeypatch, code: str) -> None:
+    """Let Python code take the place of the program that measures."""
+    real = estimate_process.launch
+    monkeypatch.setattr(
+        estimate_process, "launch", lambda command, *rest: real([command[0], "-c", code, *command[4:]], *rest)
+    )
+
+
+def refusal(config: RunConfig, **options) -> str:
+    with pytest.raises(ValueError) as caught:
+        measure(config, environment(), **options)
+    said = str(caught.value)
+    assert "\n" not in said and "Traceback" not in said and len(said) < 700
+    return said
+
+
+def test_the_figures_of_a_tiny_run_are_sound():
+    config = tiny()
+    told = measure(config, environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
+    task = config.make_task()
+    assert told["parameters"] == count_parameters(config.machine(task), task.shape().in_features)
+    step, evaluation = told["seconds_per_step"], told["seconds_per_evaluation"]
+    assert 0 < step < 5 and 0 < evaluation < 5
+    assert told["seconds_per_1000_steps"] == pytest.approx(1_000 * step + 250 * evaluation)
+    assert told["seconds_in_all"] == pytest.approx(12 * step + 3 * evaluation)
+    assert 0.1 < told["memory_gb"] < 8 and told["gpu_memory_gb"] is None and told["device"] == "CPU"
+    weights = 4 * told["parameters"] / 2**30
+    assert 3 * weights <= told["save_gb"] < 6 * weights, "weights, two moments, and buffers"
+    assert told["disk_gb"] == pytest.approx(3 * told["save_gb"]), "the two newest and the best"
+
+
+def test_what_the_run_would_be_refused_for_is_told_as_the_run_would():
+    said = refusal(
+        tiny().changed({"model.d_model": 65_536, "model.memory_length": 256, "model.memory_hidden_dims": 4_096})
+    )
+    assert said.startswith("A few steps were tried, and failed: This config asks for 147.1 billion parameters")
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_is_told_in_one_sentence():
+    """More than any machine has, asked for in one piece: it is refused at once, and nothing else suffers."""
+    said = refusal(tiny().changed({"train.batch_size": 65_536, "model.d_model": 2_048, "model.memory_length": 4_096}))
+    assert said.startswith("A few steps were tried, and failed: The machine ran out of memory")
+    assert "Halve train.batch_size" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise SystemExit('Error: There is no data.')", "failed: There is no data."),
+        ("print('one'); raise RuntimeError('no such thing')", "failed: RuntimeError: no such thing"),
+        ("raise SystemExit(3)", "failed: it ended with code 3"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed it, most likely for want of memory"),
+        ("print('x' * 9_000); raise SystemExit(1)", "failed: xxx"),
+        ("print('not what was asked for')", "failed: it told no figures"),
+        ("print('[1]')", "failed: it told no figures"),
+    ],
+)  # fmt: skip
+def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, says):
+    python(monkeypatch, code)
+    assert says in refusal(tiny())
+
+
+def test_a_machine_that_cannot_be_built_is_refused_before_anything_is_begun():
+    with pytest.raises(ValueError, match="multiple of heads"):
+        tiny().changed({"model.heads": 3})
+
+
+def test_one_that_takes_too_long_is_ended_with_all_that_it_began(monkeypatch):
+    child = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+    python(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+    began = time.monotonic()
+    said = refusal(tiny(), limit=1.0)
+    assert said == "A few steps take more than 1 seconds here: make the machine or the batch smaller."
+    assert time.monotonic() - began < 10
+
+
+def test_two_at_once_are_refused_and_one_after_the_other_is_not(monkeypatch, tmp_path, marks):
+    python(
+        monkeypatch,
+        f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\nprint('{{}}')",
+    )
+    told: list[dict] = []
+    first = threading.Thread(target=lambda: told.append(measure(tiny(), environment())))
+    first.start()
+    until(lambda: marks and marked(marks[0]), 10)
+    assert refusal(tiny()) == "Another estimate is being measured; ask again in a moment."
+    (tmp_path / "go").touch()
+    first.join(10)
+    assert told == [{}] and measure(tiny(), environment()) == {}
+
+
+def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
+    code = (
+        "import json, os, sys; print(json.dumps({'env': dict(os.environ), 'settings': json.load(open(sys.argv[1]))}))"
+    )
+    python(monkeypatch, code)
+    secrets = {"HF_TOKEN": "hf_secret", "CTM_ADMIN_TOKEN": "s3cret", "OAUTH_CLIENT_SECRET": "s3cret"}
+    told = measure(tiny(), environment(OMP_NUM_THREADS="3500m", **secrets))
+    assert RunConfig.read(told["settings"]) == tiny()
+    assert told["env"]["OMP_NUM_THREADS"].isdigit() and not secrets.keys() & told["env"].keys()
+    assert Path(told["env"]["PATH"].partition(":")[0]) and "s3cret" not in json.dumps(told)

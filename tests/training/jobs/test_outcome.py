@@ -1,0 +1,41 @@
+"""What became of a job, from its exit code, its own words and what was wanted of it."""
+
+import pytest
+
+from training.jobs.outcome import verdict
+
+FINISHED = {"reason": "finished", "sentence": "All 12 steps are done."}
+TIME = {"reason": "time", "sentence": "Its time was over (train.minutes): saved at step 8 of 12."}
+STOPPED = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12."}
+
+
+def failed(reason: str) -> dict:
+    return {"reason": reason, "sentence": "Lower optim.lr."}
+
+
+@pytest.mark.parametrize(
+    "code, ending, intent, state, says",
+    [
+        (0, FINISHED, "", "succeeded", "All 12"), (0, FINISHED, "stop", "succeeded", "All 12"),
+        (None, FINISHED, "", "succeeded", "All 12"), (1, FINISHED, "", "failed", "code 1"),
+        (0, STOPPED, "stop", "cancelled", "saved at step 8"), (1, STOPPED, "stop", "cancelled", "saved at step 8"),
+        (0, STOPPED, "", "interrupted", "from outside"), (0, STOPPED, "leave", "interrupted", "The app ended. Stopped"),
+        (-9, {}, "kill", "cancelled", "Killed."), (-9, {}, "stop", "cancelled", "did not stop in time"),
+        (1, failed("nan"), "", "failed", "Lower"), (1, failed("memory"), "leave", "failed", "Lower"),
+        (1, failed("disk"), "", "failed", "Lower"), (1, failed("refused"), "stop", "failed", "Lower"),
+        (None, {}, "", "interrupted", "restarted"), (-15, {}, "leave", "interrupted", "before it had begun"),
+        (-15, {}, "stop", "cancelled", "before it had begun"), (0, TIME, "", "cancelled", "time was over"),
+        (-9, {}, "", "failed", "for want of memory"), (-11, {}, "", "failed", "signal 11"), (3, {}, "", "failed", "code 3"),
+        (0, {}, "", "failed", "without saying"), (0, {"reason": "sunshine"}, "", "failed", "without saying"),
+        (None, {"reason": ["odd"]}, "", "interrupted", "restarted"),
+    ],
+)  # fmt: skip
+def test_every_end_has_its_state_and_sentence(code, ending, intent, state, says):
+    got, sentence = verdict(code, ending, intent, 6)
+    assert got == state and says in sentence and sentence.endswith(".")
+
+
+def test_what_is_kept_is_said():
+    assert "The last saved step is 1,200." in verdict(1, {}, "", 1200)[1]
+    assert "No step had been saved." in verdict(1, {}, "", None)[1]
+    assert "ran out of memory" in verdict(-9, {}, "", 5, out_of_memory=True)[1]

@@ -1,0 +1,214 @@
+"""Jobs whose app ends: they are saved or go on, and the next app finds them again."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.paths import ROOT
+from tests.training.jobs.conftest import end, environment, over, submit, tiny, trains, until
+from training.jobs.process_group import Group
+from training.jobs.scheduler import Runner
+from training.jobs.store import Job
+from training.run_dir import RunFolder
+from training.trainer import train
+
+
+def let_go(runner: Runner) -> None:
+    """Take note of the end of processes whose runner is gone, as the system would."""
+    for child in runner._children.values():
+        threading.Thread(target=child.wait, daemon=True).start()
+
+
+def end_without_jobs(runner: Runner) -> None:
+    """As if the app were killed: its jobs go on."""
+    let_go(runner)
+    runner._ending.set()
+    runner._thread.join()
+    runner._lease._held.close()
+    runner.writes = False
+
+
+def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
+    """SIGKILL the app while its job trains, again just after it began one; the next app stops the job as its own."""
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-c", APP, str(runs)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as app:
+        id = app.stdout.readline().strip()  # type: ignore[union-attr]
+        until(lambda: (runs / id / "metrics.jsonl").is_file())
+        app.kill()
+    runner = Runner(runs, environment=environment())
+    runner.start()
+    try:
+        job = runner.book.get(id)
+        assert job.state == "running" and runner._group(job).members(), "it was found alive"
+        runner.stop(id)
+        until(lambda: over(runner, id))
+        job = runner.book.get(id)
+        assert (job.state, job.exit_code) == ("cancelled", 0), (
+            "the exit code is known though another app had started it"
+        )
+        assert RunFolder(runs / id).steps()
+    finally:
+        end(runner)
+
+
+APP = """
+import sys, time
+from pathlib import Path
+from tests.training.jobs.conftest import environment, submit, tiny
+from training.jobs.runner import Runner
+runner = Runner(Path(sys.argv[1]), environment=environment())
+runner.start()
+print(submit(runner, tiny(endless=True)), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    pid = runner.book.get(id).pid
+    end_without_jobs(runner)
+    runner.book.change(id, pid=0)
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    try:
+        assert other.book.get(id).pid == pid and other.book.get(id).state == "running"
+    finally:
+        end(other)
+
+
+def test_a_job_that_died_with_its_app_is_interrupted_and_goes_on(runner):
+    id = submit(runner, tiny(endless=True, save_every=5))
+    until(lambda: runner.folder(id).steps())
+    group = runner._group(runner.book.get(id))
+    end_without_jobs(runner)
+    group.signal(signal.SIGKILL)
+    until(lambda: not group.members())
+    other = Runner(runner.runs, environment=environment(), resumes=True)
+    other.start()
+    try:
+        until(lambda: trains(other, id) and other.book.get(id).state == "running")
+        job = other.book.get(id)
+        assert job.attempt == 2 and job.from_step >= 5
+    finally:
+        end(other)
+
+
+def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    group = runner._group(runner.book.get(id))
+    end_without_jobs(runner)
+    group.signal(signal.SIGKILL)
+    until(lambda: not group.members())
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        runner.book.change(id, pid=stranger.pid)
+        other = Runner(runner.runs, environment=environment())
+        other.start()
+        try:
+            job = other.book.get(id)
+            assert job.state == "interrupted" and "was restarted while it ran" in job.sentence
+            assert stranger.poll() is None
+        finally:
+            end(other)
+            stranger.kill()
+
+
+def test_the_end_of_the_app_saves_its_job(runner):
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    runner.close(patience=60.0)
+    job = runner.book.get(id)
+    assert job.state == "interrupted" and job.sentence.startswith("The app ended. Stopped and saved at step")
+    assert RunFolder(runner.runs / id).steps()
+
+
+def test_a_second_app_on_the_same_folder_only_reads_until_the_first_has_ended(runner, monkeypatch):
+    monkeypatch.setattr("training.jobs.scheduler.RETRY", 0.1)
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    try:
+        assert not other.writes and other.book.get(id).id == id
+        for ask in (other.stop, other.kill, other.resume, other.remove):
+            with pytest.raises(ValueError, match="Another app looks after"):
+                ask(id)
+        end_without_jobs(runner)
+        until(lambda: other.writes, 10)
+        other.stop(id)
+        until(lambda: over(other, id))
+        assert other.book.get(id).state == "cancelled"
+    finally:
+        end(other)
+
+
+def test_a_job_that_still_saves_when_the_next_app_begins_goes_on_by_itself(runner):
+    """The usual quick restart: the app ended, its job is told to save and is not done yet."""
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    runner.close(patience=0.0)
+    let_go(runner)
+    assert runner.book.get(id).state == "running" and runner.book.get(id).intent == "leave"
+    other = Runner(runner.runs, environment=environment(), resumes=True)
+    other.start()
+    try:
+        until(lambda: other.book.get(id).attempt == 2 and other.book.get(id).state == "running")
+    finally:
+        end(other)
+
+
+def test_the_end_of_the_app_leaves_a_stopping_job_to_its_save(runner, monkeypatch):
+    signals = []
+    id = submit(runner, tiny(endless=True))
+    until(lambda: trains(runner, id))
+    monkeypatch.setattr(Group, "signal", lambda self, number: signals.append(number))
+    runner.stop(id)
+    runner.close(patience=0.0)
+    assert signals == [signal.SIGTERM]
+    let_go(runner)
+    monkeypatch.undo()
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    end(other)
+
+
+def test_runs_of_the_command_line_are_entered(tmp_path):
+    runs = tmp_path / "runs"
+    train(tiny(), RunFolder(runs / "by-hand"))
+    runner = Runner(runs, environment=environment())
+    runner.start()
+    try:
+        job = runner.book.get("by-hand")
+        assert job.state == "interrupted" and "before its last step" in job.sentence
+        runner.resume("by-hand")  # only its end is missing
+        until(lambda: over(runner, "by-hand"))
+        assert runner.book.get("by-hand").state == "succeeded"
+    finally:
+        end(runner)
+
+
+def test_a_broken_book_is_begun_anew_from_the_folders(runner):
+    id = submit(runner, tiny())
+    until(lambda: over(runner, id))
+    end(runner)
+    (runner.runs / "jobs.sqlite").write_bytes(b"not a database " * 300)
+    other = Runner(runner.runs, environment=environment())
+    other.start()
+    try:
+        assert other.book.get(id).state == "succeeded"
+    finally:
+        end(other)
+
+
+def test_what_was_interrupted_goes_on_before_what_waits(tmp_path):
+    runner = Runner(tmp_path, resumes=True)
+    for id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
+        RunFolder(tmp_path / id).begin(tiny())
+        runner.book.add(Job(id, state, queued=queued, attempt=1))
+    runner._recover()
+    assert [job.id for job in runner.book.waiting()] == ["begun", "later"]

@@ -1,0 +1,133 @@
+"""Whatever people type, and every picture, is read by a task as it should be, or refused in one sentence."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tests.strategies import HOSTILE, share, soon, told
+from training.data.maze import COLOURS
+from training.tasks import make_task, registry
+from training.tasks.base import Given, Task
+
+TASKS = {
+    "parity": {"kind": "parity", "length": 6},
+    "parity, signs": {"kind": "parity", "length": 6, "encoding": "signs"},
+    "arithmetic": {"kind": "arithmetic"},
+    "arithmetic, one digit": {"kind": "arithmetic", "digits": 1},
+    "brackets": {"kind": "brackets"},
+    "chain": {"kind": "chain"},
+    "tracking": {"kind": "tracking"},
+    "tracking, quadrant": {"kind": "tracking", "ask": "quadrant", "frames": 2},
+    "sorting": {"kind": "sorting", "count": 3},
+    "qamnist": {"kind": "qamnist"},
+    "digits": {"kind": "digits"},
+    "images": {"kind": "images", "size": 40, "crop": 32},
+    "images, on black": {
+        "kind": "images", "size": 28, "crop": 28, "channels": 1, "mean": [0.3], "std": [0.4], "names": ["a", "b"],
+        "ground": "dark",
+    },
+    "mazes": {"kind": "mazes"},
+    "mazes, expanded": {"kind": "mazes", "route": 2, "expand_range": True},
+}  # fmt: skip
+MADE = {name: make_task(settings) for name, settings in TASKS.items()}
+TEXT = [name for name, task in MADE.items() if task.takes == "text"]
+PICTURES = [name for name, task in MADE.items() if task.takes == "image"]
+
+separators = st.sampled_from([" ", ",", ";", "\n", "\t", "", "\u00a0", "\u2028", " , "])
+odd_words = st.sampled_from(["0", "1", "01", "-0", "+7", "1e3", "0x1", "\u0663", "\uff11", "nan", "\u00b2", "1_0"])
+bracket_like = st.text("([)]+-*:,. 0123456789", max_size=30)
+words = st.integers(-3, 1_200).map(str) | odd_words
+typed = (
+    st.builds(str.join, separators, st.lists(words, max_size=7))
+    | st.text("01 ,\n", max_size=9)
+    | bracket_like
+    | st.text(max_size=60)
+)
+
+
+def check(task: Task, read: Given | None) -> None:
+    """What was read fits the machine, and every answer to it is one in words."""
+    if read is None:
+        return
+    shape = task.shape()
+    assert len(read.inputs) == 1 and read.inputs.dtype in (torch.int64, torch.float32)
+    assert torch.isfinite(read.inputs.float()).all() and 1 <= read.positions <= shape.positions
+    classes = shape.spoken or shape.classes  # silence is never part of an answer
+    for choice in range(classes if classes < 20 else 2):
+        assert task.present(read, [choice] * read.positions).sentence
+
+
+@pytest.mark.parametrize("name", TEXT)
+@given(text=typed)
+@example("\ud800")
+@example("\u0661" * 6)
+def test_any_text_is_read_or_refused_in_one_sentence(name, text):
+    task = MADE[name]
+    read = told(lambda: task.read(text))
+    check(task, read)
+    if read is not None:
+        assert task.read(f" {text}\n").inputs.equal(read.inputs)
+        assert all(item.isascii() and item.isprintable() for item in read.shown.get("items", []))
+
+
+@given(st.lists(st.integers(0, 999), min_size=4, max_size=4), st.sampled_from([" ", ", ", ";", "\n"]))
+def test_numbers_are_read_as_they_are(numbers, separator):
+    read = MADE["arithmetic"].read(separator.join(map(str, numbers)))
+    assert read.inputs.tolist() == [[int(digit) for number in numbers for digit in f"{number:03d}"]]
+
+
+@given(st.text("01", min_size=1, max_size=6))
+def test_bits_are_read_as_they_are(bits):
+    assert MADE["parity"].read(bits).inputs.tolist() == [[*map(int, bits), *[2] * (6 - len(bits))]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*HOSTILE, *(piece * 100_000 for piece in ("1", "1 ", "-", ",", "\u0661"))],
+    ids=lambda text: repr(text)[:20],
+)
+def test_hostile_texts_are_refused_at_once(text):
+    with soon():
+        for name in TEXT:
+            assert told(lambda name=name: MADE[name].read(text)) is None
+
+
+sides = st.integers(1, 60) | st.sampled_from([1, 7, 8, 28, 400, 2_001])
+shapes = st.tuples(sides, sides).filter(lambda shape: shape[0] * shape[1] <= 200_000)
+colours = st.sampled_from([0.0, 1.0, 0.5, 0.14, 0.16, 1e-30]) | st.floats(0, 1, width=32)
+
+
+@st.composite
+def pictures(draw) -> np.ndarray:
+    """Pictures as `ui.services.image_decoding` gives them: plain, of noise, of blocks, or with a few pixels that stand out."""
+    shape = draw(shapes)
+    match draw(st.sampled_from(["plain", "noise", "blocks", "spots", "grey"])):
+        case "noise":
+            return np.random.default_rng(draw(st.integers(0, 99))).random((*shape, 3), np.float32)
+        case "blocks":
+            rows = st.lists(st.sampled_from(range(len(COLOURS))), min_size=7, max_size=7)
+            grid, scale = draw(st.lists(rows, min_size=5, max_size=9)), draw(st.integers(1, 6))
+            return COLOURS[grid].repeat(scale, 0).repeat(scale, 1)
+        case "grey":
+            return draw(arrays.arrays(np.float32, draw(st.tuples(*[st.integers(1, 12)] * 2)), elements=colours))
+    picture = np.full((*shape, 3), draw(colours), np.float32)
+    for _ in range(draw(st.integers(0, 4))):
+        row, column = draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1))
+        picture[row : row + draw(st.integers(1, 9)), column : column + draw(st.integers(1, 9))] = draw(colours)
+    return picture
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@given(pixels=pictures())
+@share(2)
+def test_any_picture_is_read_or_refused_in_one_sentence(name, pixels):
+    before = pixels.copy()
+    check(MADE[name], told(lambda: MADE[name].read(pixels)))
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_every_task_is_tried():
+    assert {task.name for task in MADE.values()} == set(registry())

@@ -1,0 +1,77 @@
+"""Ways in: requests as the server hands them on, and visits to a page with one action."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+from fastapi import Request
+from starlette.testclient import TestClient
+
+from tests.ui.run_fixtures import SECRET
+from ui.auth.access import Access, Refused
+from ui.server.app_factory import application
+from ui.tabs.login import login_row
+
+HERE = {"host": "127.0.0.1:7860"}
+
+
+def request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1", **scope) -> Request:
+    """A request as the server hands it on."""
+    raw = [
+        (name.lower().encode(), value.encode("latin-1"))
+        for name, value in (HERE if headers is None else headers).items()
+    ]
+    client = (peer, 5000) if peer else None
+    return Request(
+        {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": raw, "client": client} | scope
+    )
+
+
+def access_of(host: str = "127.0.0.1", **environment: str) -> Access:
+    return Access.from_environment(environment, host)
+
+
+def with_token() -> Access:
+    return access_of(CTM_ADMIN_TOKEN=SECRET)
+
+
+def taken_for(profile: gr.OAuthProfile | None) -> str:
+    """Whom Gradio takes a visitor for."""
+    return profile.username if profile else "nobody"
+
+
+def page_of(access: Access, button: bool = False) -> gr.Blocks:
+    """A page with one action; with a sign-in button of Gradio, however unwise."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        login_row(access, page)
+        said = gr.Textbox()
+        if button:
+            gr.LoginButton().click(taken_for, None, said, api_name="taken_for")
+
+        def act(request: gr.Request) -> str:
+            try:
+                return access.check(request).name
+            except Refused as refusal:
+                return f"refused: {refusal}"
+
+        gr.Button("Act").click(act, None, said, api_name="act")
+    return page.queue()
+
+
+@contextmanager
+def visiting(access: Access, address: str, button: bool = False, peer: str = "127.0.0.1") -> Iterator[TestClient]:
+    app = application(page_of(access, button), access)
+    with TestClient(app, base_url=address, client=(peer, 5000), follow_redirects=False) as client:
+        yield client
+
+
+def act(client: TestClient, name: str = "act", **headers: str) -> str:
+    """What an action of the page answers, or the guard before it."""
+    asked = client.post(f"/gradio_api/call/{name}", json={"data": []}, headers=headers)
+    if asked.status_code == 403:
+        return f"stopped: {asked.json()['detail']}"
+    event = asked.json()["event_id"]
+    answer = client.get(f"/gradio_api/call/{name}/{event}", headers=headers).text
+    assert answer.startswith("event: complete"), answer
+    return json.loads(answer.partition("data: ")[2])[0]

@@ -1,0 +1,83 @@
+"""Settings from the environment: every wrong one is named in a sentence."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ui.server import app_settings as module
+from ui.server.app_settings import Environment, is_lasting, unknown_to_us
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path
+
+
+def test_nothing_has_to_be_said(root):
+    read = Environment.read({}, root)
+    assert (read.host, read.port, read.home, read.checkpoints) == ("127.0.0.1", None, root, root / "checkpoints")
+    assert read.models and not read.resumes and read.together > 1 and not read.space
+
+
+def test_what_is_said_is_taken(root, tmp_path):
+    said = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path / "a"), "CTM_RESUME": "1",
+            "CTM_MODELS": "a/b, c/d@main", "CTM_BATCH": "1", "SPACE_ID": "ann/ctm"}  # fmt: skip
+    read = Environment.read(said, root)
+    assert (read.host, read.port, read.models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
+    assert read.resumes and read.together == 1 and read.space == "ann/ctm"
+    assert (tmp_path / "a").is_dir()
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    {
+        "GRADIO_SERVER_PORT": ["", "abc", "-1", "65536", "7860.5", "78 60", "٣"],
+        "CTM_CHECKPOINTS": ["nowhere/at/all"],
+        "CTM_RESUME": ["yes", "2", " "],
+        "CTM_BATCH": ["", "0", "65", "many", "1e1"],
+    }.items(),
+)
+def test_a_wrong_one_is_named(name, values, root, monkeypatch):
+    monkeypatch.chdir(root)
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name} must be .*: got {value!r}") as caught:
+            Environment.read({name: value}, root)
+        assert str(caught.value).count("\n") == 0
+
+
+def test_all_wrong_ones_are_named(root):
+    with pytest.raises(ValueError) as caught:
+        Environment.read({"CTM_RESUME": "maybe", "CTM_BATCH": "x" * 500}, root)
+    assert [line[:12] for line in str(caught.value).splitlines()] == ["CTM_RESUME m", "CTM_BATCH mu"]
+    assert len(str(caught.value)) < 300
+
+
+def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
+    (root / "file").write_text("")
+    with pytest.raises(ValueError, match=r"CTM_HOME is .*file, where this account .* may not write: mount a folder"):
+        Environment.read({"CTM_HOME": str(root / "file")}, root)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"CTM_HOME is .*may not write"):
+        Environment.read({}, root)
+
+
+def test_a_slip_of_the_keyboard_is_seen():
+    assert unknown_to_us({"CTM_HOEM": "x", "HOME": "y", "CTM_HOME": "z", "CTM_XYZZY": ""}) == [
+        "CTM_HOEM is no variable of this app; did you mean CTM_HOME?",
+        "CTM_XYZZY is no variable of this app.",
+    ]
+
+
+def test_in_a_container_only_what_is_mounted_lasts(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda place: str(place) in ("/", str(tmp_path)))
+    assert is_lasting(tmp_path / "runs", in_container=True)
+    assert not is_lasting(tmp_path.parent, in_container=True)
+    assert is_lasting(tmp_path.parent, in_container=False)
+
+
+def test_a_space_is_a_container(root, monkeypatch):
+    monkeypatch.setattr(module, "CONTAINERS", ())
+    monkeypatch.setattr(os.path, "ismount", lambda place: str(place) == "/")
+    assert Environment.read({}, root).lasting and not Environment.read({"SPACE_ID": "ann/ctm"}, root).lasting

@@ -1,0 +1,271 @@
+"""The server as a process of its own: it starts, answers, says what is wrong, and ends when it is told to."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from gradio_client import Client
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from tests.paths import ROOT
+from tests.training.jobs.conftest import until
+from ui.server.serve import Door, address_of, listen, serve
+
+SMALL = """
+import os
+import gradio as gr
+from ui.auth.access import Access, Refused
+from ui.server import serve
+from ui.server.app_factory import Site
+from ui.tabs.login import login_row
+
+access = Access.from_environment(os.environ, os.environ["HOST"])
+with gr.Blocks() as page:
+    login_row(access, page)
+    said = gr.Textbox()
+
+    def act(request: gr.Request):
+        try:
+            return access.check(request).name
+        except Refused as refusal:
+            return f"refused: {refusal}"
+
+    def client(request: gr.Request):
+        return f"{request.client.host} {request.request.url.scheme}"
+
+    gr.Button("Act").click(act, None, said, api_name="act")
+    gr.Button("Client").click(client, None, said, api_name="client")
+site = Site(page, access, end=lambda: print("ended", flush=True))
+serve(lambda: site, os.environ["HOST"], int(os.environ["PORT"]), behind_proxy="SPACE_ID" in os.environ)
+"""
+SECRET = "a-long-enough-secret"
+
+
+class Served:
+    """A running server: its address, and all that it wrote."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process, self.lines = process, []
+        self.opened = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith("Open "):
+                self.opened.set()
+        self.opened.set()
+
+    @property
+    def address(self) -> str:
+        assert self.opened.wait(90), self.lines
+        found = re.search(r"Open (http://\S+)", self.written)
+        assert found, self.written
+        return found[1]
+
+    @property
+    def written(self) -> str:
+        return "".join(self.lines)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self._reader.join(5)
+        return code
+
+
+@contextmanager
+def running(*command: str, **environment: str) -> Iterator[Served]:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_SERVER", "SPACE_", "CTM_"))
+    }
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT, env=kept | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "False"} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        yield Served(process)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def small(**environment: str):
+    return running("-c", SMALL, **{"HOST": "127.0.0.1", "PORT": "0"} | environment)
+
+
+def outcome(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
+    """Exit code and last line of a server that cannot start."""
+    with running(*command, **environment) as served:
+        code = served.process.wait(90)
+        served._reader.join(5)
+        return code, served.written.strip()
+
+
+def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
+    with small() as served:
+        assert httpx.get(f"{served.address}/healthz").text == "ok"
+        assert Client(served.address, verbose=False).predict(api_name="/act") == "local"
+        for far in ("127.0.0.1", "8.8.8.8"):  # nobody comes from anywhere by saying so
+            client = Client(
+                served.address, verbose=False, headers={"X-Forwarded-For": far, "X-Forwarded-Proto": "https"}
+            )
+            assert client.predict(api_name="/act").startswith("refused")
+            assert client.predict(api_name="/client") == "127.0.0.1 http"
+        with httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/page") as page:
+            assert page.status_code == 200
+            assert served.end(signal.SIGTERM) == 0
+        assert served.lines[-1] == "ended\n" and "Traceback" not in served.written and "ERROR" not in served.written
+
+
+def test_a_space_believes_its_proxy():
+    oauth = {
+        "OAUTH_CLIENT_ID": "i",
+        "OAUTH_CLIENT_SECRET": "s",
+        "OAUTH_SCOPES": "openid",
+        "OPENID_PROVIDER_URL": "http://x",
+    }
+    with small(SPACE_ID="ann/ctm", SYSTEM="spaces", **oauth) as served:
+        forwarded = {"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}
+        client = Client(served.address, verbose=False, headers=forwarded)
+        assert client.predict(api_name="/client") == "8.8.8.8 https"
+        assert client.predict(api_name="/act").startswith("refused: Only ann may train here")
+
+
+def test_the_token_works_for_programs_and_is_never_written():
+    with small(CTM_ADMIN_TOKEN=SECRET) as served:
+        assert Client(served.address, verbose=False).predict(api_name="/act").startswith("refused: Training is for")
+        client = Client(served.address, verbose=False, headers={"X-Admin-Token": SECRET})
+        assert client.predict(api_name="/act") == "administrator"
+        httpx.post(f"{served.address}/admin/login", data={"token": "nearly-the-right-one"})
+        httpx.get(f"{served.address}/admin/login?token={SECRET}")
+        assert served.end(signal.SIGINT) == 0 and "ended" in served.written
+        assert "wrong administrator's token came from 127.0.0.1" in served.written
+        assert "nearly" not in served.written and SECRET not in served.written
+
+
+def test_a_taken_port_is_said_in_one_sentence():
+    with listen("127.0.0.1", [0]) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as caught:
+            serve(pytest.fail, "127.0.0.1", port)
+    assert (
+        caught.value.code == f"Port {port} is taken: end what listens there, or set GRADIO_SERVER_PORT to a free one."
+    )
+
+
+def test_the_next_port_is_tried_where_none_is_named():
+    with listen("127.0.0.1", [0]) as first:
+        port = first.getsockname()[1]
+        with listen("127.0.0.1", range(port, port + 50)) as second:
+            assert port < second.getsockname()[1] < port + 50
+
+
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "", "http://localhost", "192.0.2.1", "a" * 70])
+def test_an_address_that_is_none_of_this_machines_is_said(host):
+    with pytest.raises(ValueError, match="set GRADIO_SERVER_NAME to") as caught:
+        listen(host, [0])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host, shown",
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("localhost", "localhost"), ("[::1]", "[::1]")],
+)
+def test_the_address_can_be_opened(host, shown):
+    try:
+        listener = listen(host, [0])
+    except ValueError:
+        pytest.skip("this machine has no IPv6")
+    with listener:
+        assert address_of(host, listener) == f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def test_a_wrong_variable_ends_the_start_at_once():
+    code, said = outcome({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
+    assert code == 1 and [line.partition(" ")[0] for line in said.splitlines()] == ["GRADIO_SERVER_PORT", "CTM_RESUME"]
+
+
+def test_what_shows_only_behind_the_door_ends_the_start_too(tmp_path):
+    wrong = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
+    code, said = outcome(wrong, "app.py")
+    assert code == 1 and said.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 characters")
+    assert "weak-secret" not in said and "Traceback" not in said
+
+
+class Slow:
+    """A site that takes its time."""
+
+    def __init__(self):
+        self.app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the page"))])
+        self.built, self.warm = threading.Event(), threading.Event()
+        self.calls: list[str] = []
+
+    def build(self) -> "Slow":
+        assert self.built.wait(20)
+        return self
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+
+    def warm_up(self) -> None:
+        assert self.warm.wait(20)
+
+    def let_go(self) -> None:
+        self.calls.append("let go")
+
+
+def test_the_door_lets_visitors_wait():
+    slow, opened = Slow(), threading.Event()
+    door = Door(slow.build, opened.set)
+    with TestClient(door) as visitor:
+        waiting, program = visitor.get("/"), visitor.get("/config")
+        assert waiting.status_code == 200 and "waking up" in waiting.text and "refresh" in waiting.text
+        assert program.status_code == 503 and program.headers["Retry-After"] == "2"
+        assert [visitor.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
+        slow.built.set()
+        assert opened.wait(20) and visitor.get("/").text == "the page"
+        assert visitor.get("/readyz").status_code == 503
+        slow.warm.set()
+        until(lambda: visitor.get("/readyz").status_code == 200)
+        door.close()
+    assert slow.calls == ["begin", "let go"]
+
+
+def test_an_end_while_the_site_is_built_begins_nothing():
+    slow = Slow()
+    door = Door(slow.build, pytest.fail)
+    with TestClient(door) as visitor:
+        visitor.get("/healthz")
+        door.close()
+        slow.built.set()
+    assert slow.calls == [] and door.site is None
+
+
+def test_the_app_itself_is_served(checkpoints, tmp_path):
+    settings = {
+        "CTM_CHECKPOINTS": str(checkpoints),
+        "CTM_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "GRADIO_SERVER_PORT": "0",
+    }
+    with running("app.py", **settings) as served:
+        said = Client(served.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
+        assert len(said["answer"]) == 4
+        config = httpx.get(f"{served.address}/config").json()
+        assert config["footer_links"] == ["api"] and config["show_error"] is False
+        assert config["max_file_size"] == 20 * 2**20
+        assert served.end() == 0

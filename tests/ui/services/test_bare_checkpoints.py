@@ -1,0 +1,81 @@
+"""Published checkpoints hold a config and weights only: what they are for is told from the config."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from ctm import ContinuousThoughtMachine, CTMConfig
+from ctm.checkpoint import Checkpoint, save
+from tests.ui.conftest import SMALL, make_checkpoint, services_over
+from training.tasks import make_task
+from ui.services.inference_service import Services
+
+MAZE = {"backbone_type": "resnet18-2", "out_dims": 500, "prediction_reshaper": [100, 5], "energy_head_enabled": False}
+IMAGENET = {"backbone_type": "resnet18-1", "out_dims": 1000, "energy_head_enabled": False}
+MAZE_LARGE = {
+    "iterations": 75, "d_model": 2048, "d_input": 512, "heads": 16, "n_synch_out": 64, "n_synch_action": 32,
+    "synapse_depth": 8, "memory_length": 25, "memory_hidden_dims": 32, "backbone_type": "resnet34-2", "out_dims": 500,
+    "prediction_reshaper": [100, 5], "neuron_select_type": "first-last",
+}  # fmt: skip
+
+
+def served(folder, config) -> Services:
+    machine = ContinuousThoughtMachine(CTMConfig.read(config), 3, seed=0).eval()
+    save(Checkpoint(machine), folder / "bare")
+    assert sorted(path.name for path in (folder / "bare").iterdir()) == ["config.json", "model.safetensors"]
+    return services_over(folder)
+
+
+def a_maze(side: int = 39, route: int = 100) -> np.ndarray:
+    return make_task({"kind": "mazes", "side": side, "route": route}).invent(0) / np.float32(255)
+
+
+def test_what_is_said_over_the_ticks_is_whole_without_rules_of_its_own(tmp_path):
+    """Such as a saved step of a run that sorts: there is no tick to be most certain of."""
+    folder = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
+    (folder / "halting.json").unlink()
+    services = services_over(tmp_path)
+    numbers = " ".join(map(str, range(10)))
+    record = services.think("sorting", numbers, "")
+    assert next(iter(services.info("sorting").offers)) == f"ticks={record['iterations']}"
+    assert record["ticks"] == record["answer_tick"] == record["iterations"]
+    assert services.think("sorting", numbers, "certainty>1")["answer_tick"] == record["iterations"]
+
+
+def check_maze(services: Services) -> None:
+    info = services.info("bare")
+    assert (info.title, info.takes, info.drawn, info.invents) == ("Mazes", "image", False, True)
+    assert "39 x 39" in info.hint and next(iter(info.offers.values())).name == "think to the end"
+    record = json.loads(json.dumps(services.think("bare", a_maze(), ""), allow_nan=False))
+    assert record["ticks"] == info.iterations == len(record["routes"]) and record["energy"] is None
+    assert record["input"]["channels"] == 3 and record["input"]["width"] == 39
+    for route in record["routes"]:
+        assert route[:2] == record["input"]["start"] and len(route) % 2 == 0
+    answer = record["answer"]
+    assert answer["route"][-1] == record["routes"][record["answer_tick"] - 1][-2:]
+    assert (answer["steps_left"] == 0) == answer["reaches_goal"] == record["sentence"].startswith("It reaches the goal")
+    assert len(json.dumps(record)) < 1_000_000
+
+
+def test_a_bare_maze_machine_thinks(tmp_path):
+    services = served(tmp_path, SMALL | MAZE)
+    check_maze(services)
+    assert services.think("bare", a_maze(15, 50), "ticks=2")["input"]["width"] == 15
+    invented = services.invent("bare", 3)
+    assert invented.dtype == np.uint8 and np.array_equal(invented, services.invent("bare", 3))
+
+
+def test_a_bare_imagenet_machine_thinks(tmp_path):
+    services = served(tmp_path, SMALL | IMAGENET)
+    info = services.info("bare")
+    assert info.title == "Pictures" and len(info.examples) >= 2
+    record = services.think("bare", np.asarray(Image.open(info.examples[0]), np.float32) / 255, "")
+    assert record["choices"]["of"] == 1000 and len(record["choices"]["labels"]) <= 8 * record["ticks"]
+    assert record["likeliest"][0]["label"] == record["label"] and record["label"] in record["sentence"]
+    assert record["routes"] is None and record["input"]["width"] == record["input"]["height"] == 224
+    assert len(json.dumps(record)) < 500_000
+
+
+def test_a_maze_machine_of_the_published_size_thinks(tmp_path):
+    check_maze(served(tmp_path, MAZE_LARGE))

@@ -1,0 +1,315 @@
+"""The form of a run: one field a setting, and whatever comes back from it is a valid run or a sentence."""
+
+import math
+import re
+import shlex
+from types import NoneType
+from typing import Any, get_args
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctm.config import PHASED, PHASES
+from tests.paths import ROOT
+from training.config import RunConfig, as_overrides, read_recipe
+from training.tasks import make_task, registry
+from ui.services.form_schema import FIRST, GROUPS, Field, changes_of, fields, settings_of, side_by_side, values_of
+
+CONFIGS = ROOT / "configs"
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+FIELDS = fields()
+NAMES = {field.name for field in FIELDS}
+BY_TASK = sorted({field.task for field in FIELDS if field.task})
+LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
+NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
+PHASED_TICKS = tuple(f"model.{name}" for name in PHASES)
+OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
+    "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
+    "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3,
+    "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13, "task.length": 8,
+    "task.data": "me/words", "task.channels": 3, "task.crop": 27,
+}  # fmt: skip
+
+
+NEEDED = {
+    name: {"model.backbone_type": PHASED, **dict.fromkeys(PHASED_TICKS, 2)} for name in PHASED_TICKS
+}  # beside a field
+NEEDED["model.num_layers"] = {"model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}}
+
+
+def recipe(name: str = "parity-16") -> RunConfig:
+    return read_recipe(CONFIGS / f"{name}.yaml")
+
+
+def recipe_of(kind: str) -> RunConfig:
+    """Some run of this task."""
+    for name in RECIPES:
+        if (found := recipe(name)).task["kind"] == kind:
+            return found
+    return recipe("digits").changed({"task": {"kind": kind}, "model.backbone_type": "resnet18-1"})
+
+
+def other(field: Field, before: Any) -> Any:
+    """Another value that the field may have."""
+    if field.name in OTHER:
+        return OTHER[field.name]
+    match field.kind:
+        case "switch":
+            return not before
+        case "choice":
+            return next(choice for choice in field.choices if choice != before)
+        case "whole":
+            return before + 1
+        case "number":
+            return before / 2 if before else 0.125
+    return "words"
+
+
+def field_called(name: str, config: RunConfig):
+    return next(field for field in FIELDS if field.name == name and field.task in ("", config.task["kind"]))
+
+
+def is_a_sentence(text: str) -> bool:
+    """Words for whoever filled the form in, a line a problem; no traceback, no class of Python's, no long value in full."""
+    lines = text.split("\n")
+    return all(
+        re.match(r"[\w`'\"*]", line)
+        and len(line) < 700
+        and " " in line
+        and not re.search(r"Traceback|Error\b|pydantic|<class|\bint\(\)|NoneType|object has no", line)
+        for line in lines
+    )
+
+
+# --- which settings are fields -----------------------------------------------------------------------------------
+
+
+def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where():
+    there = {
+        f"{group}.{name}" for group in GROUPS for name in settings_of(group)
+    } | {f"task.{name}" for task in registry().values() for name in task.Settings.model_fields}  # fmt: skip
+    assert there - LEFT_OUT - NO_FORM_HOLDS == NAMES
+    assert set(GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
+    assert not [name for name in NAMES if name.startswith(("publish", "init_from"))] and "task.kind" not in NAMES
+    assert set(FIRST) <= NAMES
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field.task} {field.name}")
+def test_a_field_says_what_its_setting_says(field):
+    group, key = field.name.split(".")
+    info = registry()[field.task].Settings.model_fields[key] if field.task else settings_of(group)[key]
+    assert info.description and field.help.startswith(info.description) and len(field.help) > 3
+    assert field.empty is (NoneType in get_args(info.annotation))
+    assert (field.kind == "choice") is bool(field.choices)
+    bounds = {
+        kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)
+    }
+    if field.kind in ("whole", "number"):
+        told = field.help.removeprefix(info.description)
+        for bound in bounds.values():
+            assert f"{bound:,}" in told, "both bounds are told"
+        assert ("above" in told) is ("gt" in bounds) and ("below" in told) is ("lt" in bounds)
+
+
+@pytest.mark.parametrize("kind", BY_TASK)
+def test_every_bound_is_what_the_form_says(kind):
+    """The value on a bound that is told as allowed is read, and the next one beyond it is refused."""
+    config = recipe_of(kind)
+    for field in FIELDS:
+        found = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help)
+        if field.kind not in ("whole", "number") or field.task not in ("", kind) or not found:
+            continue
+        low, high = (float(found[place].replace(",", "")) for place in (2, 4))
+        step = 1 if field.kind == "whole" else 1e-6
+        for value in (low if found[1] else low - step, high if found[3] else high + step):
+            with pytest.raises(ValueError, match=re.escape(field.name)):
+                config.changed(changes_of(config, {field.name: value}))
+
+
+# --- filling it in -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_the_form_shows_changes_nothing(name):
+    config = recipe(name)
+    shown = values_of(config)
+    assert changes_of(config, shown) == {}
+    asked = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
+    assert shown.keys() == asked
+    given = {
+        name: float(value) if type(value) is int else value for name, value in shown.items()
+    }  # as browsers send them
+    assert changes_of(config, given) == {}
+    emptied = {name: "" if value is None else value for name, value in shown.items()}
+    assert changes_of(config, emptied) == {}
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in FIELDS if field.name != "model.kind"], ids=lambda field: f"{field.task} {field.name}"
+)
+def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, tmp_path):
+    name = field.name
+    config = recipe_of(field.task or "parity").changed(NEEDED.get(name, {}))
+    value = other(field, values_of(config)[name])
+    changes = changes_of(config, values_of(config) | {name: value})
+    assert changes == {name: value}
+    changed = config.changed(changes)
+    assert values_of(changed)[name] == value != values_of(config)[name]
+    assert changes_of(changed, values_of(config)) != {} and changed != config
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    words = as_overrides(changes)
+    assert read_recipe(path, words) == changed
+    assert read_recipe(path, shlex.split(shlex.join(words))) == changed, "also when they went through a shell"
+
+
+def test_another_kind_of_machine_keeps_what_it_knows_and_drops_the_rest(tmp_path):
+    config = recipe()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    changes = changes_of(config, values_of(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7})
+    lstm = read_recipe(tmp_path / "recipe.yaml", as_overrides(changes))
+    machine = lstm.machine(lstm.make_task())
+    assert machine.kind == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
+    assert machine.d_input == config.machine(config.make_task()).d_input
+    ff = lstm.changed(changes_of(lstm, values_of(lstm) | {"model.kind": "ff"}))
+    assert ff.machine(ff.make_task()).kind == "ff" and changes_of(ff, values_of(ff)) == {}
+    with pytest.raises(ValueError, match=r"`model.memory_length` is missing"):
+        lstm.changed(changes_of(lstm, {"model.kind": "ctm"}))
+    with pytest.raises(ValueError, match=r"Unknown setting `model.memory_length`"):
+        lstm.changed(changes_of(lstm, {"model.memory_length": 3}))
+
+
+def test_a_field_that_may_be_empty_is_emptied():
+    config = recipe("parity-16")
+    assert config.loss.lookahead == 2
+    for nothing in (None, ""):
+        assert config.changed(changes_of(config, {"loss.lookahead": nothing})).loss.lookahead is None
+
+
+def test_whole_numbers_stay_whole():
+    """A browser sends 500 as 500.0; the run's folder and its command say 500."""
+    config = recipe()
+    changes = changes_of(config, {"train.steps": 500.0})
+    assert changes == {"train.steps": 500} and type(changes["train.steps"]) is int
+    assert as_overrides(changes) == ["train.steps=500"]
+
+
+def test_what_follows_from_the_task_follows_on():
+    """Only what was changed is sent on, so the backbone goes with the length of the rows."""
+    config = recipe()
+    filled = values_of(config) | {"task.length": 9}
+    changed = config.changed(changes_of(config, filled))
+    assert changed.machine(changed.make_task()).out_dims == 18
+    assert changed.machine(changed.make_task()).backbone_type != config.machine(config.make_task()).backbone_type
+
+
+# --- what does not belong there ----------------------------------------------------------------------------------
+
+TRIED = sorted(
+    {*FIRST, "loss.mix", "loss.trunk", "loss.lookahead", "model.deep_nlms", "model.backbone_type", "optim.clip",
+     "task.length", "task.encoding", "train.device"}
+)  # fmt: skip
+WRONG = [
+    [], [1], {}, {"a": 1}, "abc", "", None, math.nan, math.inf, -math.inf, 10**400, -(10**400), 1e308, -1e308, -1, 0.5, True,
+    "${7*7}", "<script>", "1; rm -rf /", "env:HF_TOKEN", "!!python/object:os.system", "\x00", "\ud800", "x" * 10_000, b"1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:20])
+def test_what_is_no_value_gets_a_sentence(name, value):
+    config = recipe()
+    try:
+        changed = config.changed(changes_of(config, {name: value}))
+    except ValueError as error:
+        assert is_a_sentence(str(error)), str(error)
+        assert name in str(error) or name.rpartition(".")[2] in str(error)
+    else:
+        found = values_of(changed)[name]
+        assert found == (None if value == "" else value), "it was read as what it is, or refused"
+        assert type(value) is not bool or field_called(name, config).kind == "switch", "yes is no number"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["publish.repo", "publish", "init_from", "task.kind", "task", "model", "train.__class__", "model.out_dims", "../x", "",
+     "model.prediction_reshaper", "model.energy_head_enabled", "train.steps.x", "train.steps=1", "TRAIN.STEPS", "train", ".",
+     "loss.__dict__", "task.names", "task.side", " train.steps", "train.steps\n", "optim", "x" * 1_000, "finish.repo"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["x", 1, {"repo": "a/b"}])
+def test_no_other_setting_can_be_smuggled_in(name, value):
+    config = recipe()
+    with pytest.raises(ValueError, match="is no setting of this form") as caught:
+        changes_of(config, values_of(config) | {name: value})
+    assert len(str(caught.value)) < 120
+
+
+def test_fields_of_another_task_are_no_fields_here():
+    assert "task.turn" not in values_of(recipe("parity-16"))
+    with pytest.raises(ValueError, match=r"'task.turn' is no setting"):
+        changes_of(recipe("parity-16"), {"task.turn": 3})
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.sampled_from(WRONG),
+    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+CONFIG = {name: recipe(name) for name in RECIPES}
+
+
+@st.composite
+def filled_in(draw) -> tuple[str, dict[str, Any]]:
+    """A recipe, and a form with anything in some of its fields: often a value of the right kind."""
+    name = draw(st.sampled_from(RECIPES))
+    chosen = draw(st.lists(st.sampled_from(sorted(values_of(CONFIG[name]))), max_size=4, unique=True))
+    values: dict[str, Any] = {}
+    for field in (field_called(key, CONFIG[name]) for key in chosen):
+        likely = (
+            st.sampled_from(field.choices) if field.choices else st.integers(0, 200) | st.floats(0, 2) | st.booleans()
+        )
+        values[field.name] = draw(likely | ANYTHING)
+    return name, values
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(filled_in())
+def test_any_form_is_a_valid_run_or_a_sentence(filled):
+    name, values = filled
+    config = CONFIG[name]
+    try:
+        changes = changes_of(config, values)
+        changed = config.changed(changes)
+    except ValueError as error:
+        assert is_a_sentence(str(error)), str(error)
+        return
+    assert RunConfig.read(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
+        "it can be put down"
+    )
+    assert make_task(changed.task).name == config.task["kind"]
+    assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
+    plain = config.model_dump(mode="json")
+    for override in as_overrides(changes):
+        key, _, text = override.partition("=")
+        group, _, label = key.partition(".")
+        plain |= {group: yaml.safe_load(text)} if not label else {group: plain[group] | {label: yaml.safe_load(text)}}
+    assert RunConfig.read(plain) == changed, "its command means the same"
+
+
+# --- comparing ---------------------------------------------------------------------------------------------------
+
+
+def test_settings_side_by_side_have_the_differing_ones_first_and_marked():
+    config = recipe()
+    rows = side_by_side([("a", config), ("b", config.changed({"train.steps": 7, "model.heads": 4}))])
+    assert [row[0] for row in rows if row[-1]] == ["model.heads", "train.steps"] == [row[0] for row in rows[:2]]
+    assert rows[1] == ["train.steps", "36000", "7", "differs"]
+    assert {len(row) for row in rows} == {4}
+    assert not any(row[-1] for row in side_by_side([("a", config)]))
+
+
+def test_a_setting_that_only_one_run_has_is_empty_in_the_other():
+    rows = {row[0]: row[1:] for row in side_by_side([("a", recipe("parity-16")), ("b", recipe("digits"))])}
+    assert rows["task.length"] == ["16", "", "differs"] and rows["task.kind"] == ["parity", "digits", "differs"]

@@ -1,0 +1,241 @@
+"""Files that are no pictures, damaged ones, and ones made to keep a reader busy: each is read as it is, or refused at once."""
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.strategies import HOSTILE, damaged, soon, told
+from ui.services import image_decoding
+from ui.services.image_decoding import MOST_BYTES, MOST_PIXELS, read_picture
+
+MODES = {
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "JPEG": ("L", "RGB", "CMYK"), "GIF": ("1", "L", "P", "RGB"),
+    "WEBP": ("L", "RGB", "RGBA"), "BMP": ("1", "L", "P", "RGB"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
+}  # fmt: skip
+OPTIONS = {
+    "JPEG": [{}, {"progressive": True}, {"optimize": True, "quality": 5}], "WEBP": [{}, {"lossless": True}],
+    "PNG": [{}, {"compress_level": 0}, {"transparency": 0}],
+    "TIFF": [{}, *({"compression": f"tiff_{name}"} for name in ("lzw", "adobe_deflate")), {"compression": "packbits"}],
+}  # fmt: skip
+BEGINS = ("", "data:", "data:image/png;base64,", "data:,", "data:image/svg+xml,<svg/>", "file://", "//")
+FORMS = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+def noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
+    draws = np.random.default_rng(seed)
+    if mode.startswith("I;16"):
+        return Image.fromarray(draws.integers(0, 2**16, (height, width), np.uint16))
+    if mode in ("I", "F"):
+        kind = {"I": np.int32, "F": np.float32}[mode]
+        return Image.fromarray(draws.integers(-(10**5), 10**5, (height, width)).astype(kind))
+    return Image.fromarray(draws.integers(0, 256, (height, width, 3), np.uint8)).convert(mode)
+
+
+@st.composite
+def files(draw) -> bytes:
+    """Whole pictures of every format and mode, turned or not, some with several frames."""
+    kind, mode = draw(st.sampled_from(FORMS))
+    options = dict(draw(st.sampled_from(OPTIONS.get(kind, [{}]))))
+    if options.get("transparency") == 0 and mode not in ("1", "L", "P"):
+        del options["transparency"]
+    if kind in ("JPEG", "WEBP", "PNG") and draw(st.booleans()):
+        exif = Image.Exif()
+        exif[0x0112] = draw(st.integers(0, 9))
+        options["exif"] = exif
+    width, height = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    frames = [noise(mode, width, height, seed) for seed in range(draw(st.sampled_from([1, 1, 1, 3])))]
+    if len(frames) > 1 and kind in ("PNG", "GIF", "WEBP", "TIFF"):
+        options |= {"save_all": True, "append_images": frames[1:]}
+    return encoded(frames[0], kind, **options)
+
+
+def check(content: bytes, path) -> None:
+    """The picture in a file, as a path and as an address, is colours or one sentence."""
+    path.write_bytes(content)
+    read = told(lambda: read_picture(path))
+    address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    again = told(lambda: read_picture(address))
+    if read is None or again is None:
+        assert read is again
+        return
+    assert read.dtype == np.float32 and read.ndim == 3 and read.shape[2] == 3 and read.size <= 3 * MOST_PIXELS
+    assert 0 <= read.min() <= read.max() <= 1 and np.array_equal(read, again)
+
+
+@given(content=files())
+def test_whole_pictures_are_read_or_said_to_be_animated(content, tmp_path):
+    check(content, tmp_path / "a")
+    with Image.open(io.BytesIO(content)) as picture:
+        frames = getattr(picture, "n_frames", 1)
+    read = told(lambda: read_picture(tmp_path / "a"), says=lambda text: frames > 1 and "is animated" in text)
+    assert (read is None) is (frames > 1)
+
+
+@given(content=damaged(files()) | st.binary(max_size=60))
+@example(content=b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00!")
+@example(content=b"II*\x00\x08\x00\x00\x00\x00\x00\x0e\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+def test_damaged_pictures_are_read_or_refused_in_one_sentence(content, tmp_path):
+    check(content, tmp_path / "a")
+
+
+@given(st.text(max_size=60), st.sampled_from(BEGINS))
+@example("A" * 3, "data:image/png;base64,")
+def test_any_text_is_no_picture(text, begin):
+    assert told(lambda: read_picture(begin + text)) is None
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_no_pictures(text, tmp_path):
+    addresses = (f"data:{text}", f"data:image/png;base64,{text}")
+    paths = (str(tmp_path), f"{tmp_path}/{text}", f"{tmp_path}/{text[:200]}/a.png")
+    with soon():
+        for source in (text, *addresses, *paths):
+            assert told(lambda source=source: read_picture(source)) is None
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
+    upright = Image.new("RGB", (60, 40), "white")
+    upright.paste("black", (0, 0, 30, 20))  # above, on the left
+    backwards = {method: method for method in Image.Transpose} | {
+        Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+    }  # fmt: skip
+    method = image_decoding.TURNS.get(turn)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    held = upright if method is None else upright.transpose(backwards[method])
+    (tmp_path / "a").write_bytes(encoded(held, kind, exif=exif))
+    pixels = read_picture(tmp_path / "a")
+    assert pixels.shape == (40, 60, 3)
+    assert pixels[5, 5].max() < 0.1 and min(pixels[5, 55].min(), pixels[35, 5].min(), pixels[35, 55].min()) > 0.9
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff",
+             b"II*\0\x08\0\0\0\1\0\x12\1\2\0\4\0\0\0abc\0"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_does_not_spoil_the_picture(kind, exif, tmp_path):
+    (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (30, 20), "white"), kind, exif=exif))
+    assert read_picture(tmp_path / "a").shape == (20, 30, 3)
+
+
+# --- files that are made to keep a reader busy ------------------------------------------------------------------------
+
+
+def directory(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
+    """A directory of TIFF or EXIF: tag, type, count, and the value or where it lies."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<H", len(entries)) + packed + struct.pack("<I", after)
+
+
+def tiff(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
+    return b"II*\0" + struct.pack("<I", 8) + directory(*entries, after=after)
+
+
+def png(more: bytes, header: bytes = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)) -> bytes:
+    """A PNG of one pixel with more chunks behind its header, or with another header."""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + encoded(PIXEL, "PNG")[33:]
+
+
+def chunk(name: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+PIXEL = Image.new("L", (1, 1))
+GIF, JPEG = (encoded(PIXEL, kind) for kind in ("GIF", "JPEG"))
+ONE_BY_ONE = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
+              (279, 4, 1, 1)]  # fmt: skip
+FRAME = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10" + b"\x00" * 20
+
+
+def hostile_tiff(tags: int, size: int) -> bytes:
+    """Many tags, each of them nearly the whole file."""
+    return tiff(*ONE_BY_ONE, *((1_000 + tag, 1, size, 8) for tag in range(tags))).ljust(size + 8, b"\0")
+
+
+ALL_OF_IT = hostile_tiff(2_000, 2 * 10**6)
+HUGE = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of those that are pictures all the same
+    "a TIFF whose tags are all of it": ("not a picture", lambda: ALL_OF_IT),
+    "a PNG whose EXIF is all of it": ("", lambda: encoded(PIXEL, "PNG", exif=b"Exif\0\0" + ALL_OF_IT)),
+    "a WebP whose EXIF is all of it": ("", lambda: encoded(PIXEL, "WEBP", exif=b"Exif\0\0" + ALL_OF_IT)),
+    "a JPEG of much EXIF": ("too many parts", lambda: JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0A" * 200_000 + JPEG[2:]),
+    "a JPEG of many scans": (
+        "too many parts", lambda: encoded(Image.new("L", (4_400, 4_400)), "JPEG", progressive=True)[:-2] + SCAN * 10_000
+    ),
+    "a TIFF of many frames": (
+        "is animated", lambda: tiff(*ONE_BY_ONE, after=98) + b"".join(directory(after=104 + 6 * n) for n in range(60_000))
+    ),
+    "a TIFF whose frames go round": ("", lambda: tiff(*ONE_BY_ONE, after=8)),
+    "a GIF of many frames": ("is animated", lambda: GIF[:-1] + FRAME * 400_000 + b";"),
+    "a PNG of many chunks": ("", lambda: png(chunk(b"prVt") * 50_000)),
+    "a PNG of text that unpacks to very much": (
+        "not a picture", lambda: png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) * 50)
+    ),
+    "a PNG that claims very much": ("far too large", lambda: png(b"", HUGE)),
+    "a GIF that claims very much": ("far too large", lambda: GIF[:6] + b"\xff" * 4 + GIF[10:]),
+    "a frame beyond the screen": ("far too large", lambda: GIF.replace(FRAME[:9], b",\0\0\0\0" + b"\xff" * 4)),
+    "a JPEG that claims very much": ("far too large", lambda: JPEG.replace(b"\x08\0\1\0\1\1", b"\x08" + b"\xff" * 4 + b"\1")),
+    "a BMP that claims very much": (
+        "not a picture", lambda: encoded(PIXEL, "BMP").replace(struct.pack("<ii", 1, 1), b"\xff\xff\xff\x7f" * 2)
+    ),
+    "a WebP that claims very much": (
+        "not a picture", lambda: b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff" * 6
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_a_file_made_to_keep_a_reader_busy_does_not(name, tmp_path):
+    words, make = BUSY[name]
+    (tmp_path / "a").write_bytes(make())
+    assert (tmp_path / "a").stat().st_size < MOST_BYTES
+    with soon(8):
+        read = told(lambda: read_picture(tmp_path / "a"), says=lambda text: bool(words) and words in text)
+    assert (read is None) is bool(words)
+
+
+def test_patience_ends(tmp_path, monkeypatch):
+    """A comment of a GIF takes time that grows with the square of its length."""
+    monkeypatch.setattr(image_decoding, "PATIENCE", 0.05)
+    start = GIF.index(FRAME[:9])
+    (tmp_path / "a").write_bytes(GIF[:start] + b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0" + GIF[start:])
+    with soon(2), pytest.raises(ValueError, match="not a picture"):
+        read_picture(tmp_path / "a")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 60_000), (60_000, 1), (2, 16_000)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
+def test_long_and_thin_pictures_are_pictures(kind, shape, tmp_path):
+    (tmp_path / "a").write_bytes(encoded(Image.new("L", shape, 255), kind))
+    assert read_picture(tmp_path / "a").shape == (*shape[::-1], 3)
+
+
+def test_limits_are_told_by_what_they_limit(tmp_path):
+    (tmp_path / "a").write_bytes(encoded(PIXEL, "PNG") + bytes(MOST_BYTES))
+    with pytest.raises(ValueError, match="too large; pictures may have at most 20 MB"):
+        read_picture(tmp_path / "a")
+    side = int(MOST_PIXELS**0.5)
+    (tmp_path / "a").write_bytes(encoded(Image.new("1", (side, side)), "PNG"))
+    assert read_picture(tmp_path / "a").shape == (side, side, 3)
+    (tmp_path / "a").write_bytes(encoded(Image.new("1", (side + 1, side + 1)), "PNG"))
+    with pytest.raises(ValueError, match="20 megapixels; at most 20"):
+        read_picture(tmp_path / "a")

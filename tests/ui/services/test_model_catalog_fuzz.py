@@ -1,0 +1,95 @@
+"""Whatever the page is asked for by name is a checkpoint or a run that is there, or refused: nothing beside them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.strategies import HOSTILE, soon, texts, told
+from tests.ui.conftest import make_checkpoint
+from training.jobs.scheduler import Runner
+from training.jobs.store import Job
+from training.run_dir import RunFolder
+from ui.services.model_catalog import Models, split
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HERE = ["digits", "run:one-1", "run:one-1@4"]
+
+IDS = ("..", "../..", "../secret", "/", "//", ".", "", "one-1", "one-1/../../secret", "secret", "digits", "*", "[a-z]*",
+       "~", "\\", "\x00", "a\nb")  # fmt: skip
+STEPS = ("", "@", "@4", "@00000004", "@-4", "@+4", "@4.0", "@\u0664", "@\u00b2", "@ 4", "@4_0", "@..", "@4@4")
+
+ids = st.sampled_from(IDS) | texts
+purposes = st.sampled_from(["", "#", "#digits", "#parity", "#..", "#\ud800", "##"])
+places = st.sampled_from(["", f"@{COMMIT}", "@..", ":a/..", ":../.."])
+begins = st.sampled_from(["", "run:", "run:run:", "RUN:", " run:", "hub:"])
+names = st.one_of(
+    st.builds("{}{}{}{}".format, begins, ids, st.sampled_from(STEPS), purposes),
+    st.builds("{}/{}{}{}".format, texts | st.just("alice"), texts | st.just("x"), places, purposes),
+    texts,
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    """One bundled checkpoint, one run with a saved step, and whole checkpoints beside both that nobody may reach."""
+    home = tmp_path_factory.mktemp("home")
+    whole = make_checkpoint(home / "secret", "digits")
+    for place in (
+        "bundled/digits", "runs/one-1/checkpoint", "runs/one-1/checkpoints/00000004", "runs/one-1/checkpoints/.00000006",
+        "secret/checkpoint", "secret/checkpoints/00000004", "cache/models--alice--x/refs/secret",
+    ):  # fmt: skip
+        shutil.copytree(whole, home / place, ignore=shutil.ignore_patterns("checkpoint*"))
+    return Models(home / "bundled", home / "runs", cache=home / "cache", endpoint="http://127.0.0.1:9")
+
+
+def ask(models: Models, name: str) -> Path | None:
+    """Where the checkpoint of a name lies; all else that is told of a name is told, too."""
+    bare, purpose = split(name)
+    assert bare + ("#" + purpose if "#" in name else "") == name.strip()
+    folder = told(lambda: models.folder(name))
+    task = told(lambda: models.here(name))
+    assert folder is not None or task is None
+    address = told(lambda: models.page(name))
+    assert not address or address.startswith(models.listed.api.endpoint + "/")
+    assert models.downloading(name) is None
+    return folder
+
+
+@given(name=names)
+@example(name="run:one-1@\u0664")
+@example(name="run:../secret")
+@example(name="run:one-1/../../secret@4")
+@example(name="alice/x@secret")
+@example(name="alice/x:" + "\u00e9" * 200)
+def test_any_name_is_a_checkpoint_that_is_there_or_refused_in_one_sentence(models, name):
+    folder = ask(models, name)
+    if folder is not None:
+        assert split(name)[0] in HERE
+        assert folder.relative_to(models.bundled.root.parent).parts[0] in ("bundled", "runs")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_what_is_there_is_found(models, name):
+    assert (ask(models, name) / "config.json").is_file()
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+def test_hostile_names_are_refused_at_once(models, text):
+    with soon(3):
+        for form in ("{}", "run:{}", "run:one-1@{}", "{}/x", "alice/x@{}", "alice/x:{}", "digits#{}"):
+            if form.format(text).strip() not in ("digits#", *HERE):
+                told(lambda form=form: ask(models, form.format(text)))
+
+
+@given(id=ids | names)
+def test_only_runs_in_the_book_have_a_folder(id, tmp_path_factory):
+    runs = tmp_path_factory.getbasetemp() / "book"
+    runs.mkdir(exist_ok=True)
+    runner = Runner(runs)
+    if not runner.book.all():
+        runner.book.add(Job("one-1", "failed"))
+    folder = told(lambda: runner.folder(id))
+    assert folder == (RunFolder(runner.runs / "one-1") if id == "one-1" else None)

@@ -1,0 +1,181 @@
+"""Runs for screens: what is shown of them, to many at once, and of broken ones, too."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.training.jobs.conftest import tiny
+from tests.ui.conftest import make_checkpoint
+from tests.ui.queued_runs import TOKEN, started, trainings
+from tests.ui.run_fixtures import lines_of, pretend
+from training.jobs.store import Job
+from training.publishing.outbox import Outbox
+from training.run_dir import RunFolder
+from ui.components.curves import curves_value
+from ui.services.run_view_models import MOST_COMPARED, TAIL, tail
+from ui.tabs.run_monitor import facts_of, headline_of
+
+__all__ = ["trainings"]
+
+
+def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
+    folder = pretend(trainings, "run-1", state="running")
+    read = []
+    monkeypatch.setattr(
+        RunFolder, "read_metrics", lambda self, really=RunFolder.read_metrics: read.append(1) or really(self)
+    )
+    with ThreadPoolExecutor(16) as pool:
+        views = list(pool.map(lambda _: trainings.views.watch("run-1"), range(100)))
+    assert len(read) == 1 and len({id(view) for view in views}) == 1
+    first = views[0]
+    folder.log({"step": 60, "loss": 0.01})
+    second = trainings.views.watch("run-1")
+    assert second is not first and second["version"] != first["version"] and len(read) == 2
+    assert trainings.views.watch("run-1") is second
+    trainings.runner.book.change("run-1", sentence="Stopping.")
+    assert trainings.views.watch("run-1")["sentence"] == "Stopping."
+
+
+@pytest.mark.parametrize("change", [
+    lambda folder: folder.say("training", 51, 100), lambda folder: folder.log({"step": 51}),
+    lambda folder: folder.log_file.write_text("more\n" * 9), lambda folder: make_checkpoint(folder.checkpoint(70), "parity"),
+    lambda folder: make_checkpoint(folder.finished, "parity"),
+    lambda folder: Outbox(folder.path).put(folder.checkpoint(10), "ann/x", "t"),
+])  # fmt: skip
+def test_whatever_changes_of_a_run_is_seen(trainings, change):
+    folder = pretend(trainings, "run-1", state="running", steps=(10,))
+    before = trainings.views.watch("run-1")
+    change(folder)
+    assert trainings.views.watch("run-1")["version"] != before["version"]
+
+
+def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(trainings, monkeypatch):
+    """The version is that of before the reading, or whoever saw it would never be shown the line."""
+    folder = pretend(trainings, "run-1", state="running")
+    really = RunFolder.read_metrics
+
+    def read_then_log(self):
+        found = really(self)
+        monkeypatch.setattr(RunFolder, "read_metrics", really)
+        folder.log({"step": 60, "loss": 0.5})
+        return found
+
+    monkeypatch.setattr(RunFolder, "read_metrics", read_then_log)
+    first = trainings.views.watch("run-1")
+    second = trainings.views.watch("run-1")
+    steps = [view["curves"]["runs"][0]["points"]["loss"][0][-1] for view in (first, second)]
+    assert steps == [50, 60] and first["version"] != second["version"]
+
+
+def test_a_view_says_how_far_it_is(trainings):
+    pretend(trainings, "run-1", state="running", steps=(10, 20))
+    view = trainings.views.watch("run-1")
+    assert (view["step"], view["steps"], view["share"], view["saved"]) == (20, 100, 0.2, [10, 20])
+    assert view["left"] == 80 / 5 and view["headline"] == "Training: step 20 of 100" and not view["finished"]
+    json.dumps(view, allow_nan=False)
+    assert "about 16 s left" in headline_of(view)
+
+
+def test_a_log_shows_its_end_in_whole_lines(tmp_path):
+    log = tmp_path / "log.txt"
+    assert tail(log, "") == ""
+    log.write_text("".join(f"line {number}\n" for number in range(20_000)))
+    shown = tail(log, "")
+    assert len(shown) <= TAIL and shown.startswith("line ") and shown.endswith("line 19999\n")
+    assert shown.splitlines()[0] == f"line {20_000 - len(shown.splitlines())}", "no line is cut"
+    log.write_bytes(b"\x1b[31mred\x1b[0m 10%\r20%\r\xff\n")
+    assert tail(log, "") == "red 10%\n20%\n\ufffd\n"
+    log.write_text("".join(f"{number} done\r" for number in range(10_000)))
+    assert tail(log, "").endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
+
+
+@pytest.mark.parametrize("before", range(0, len(TOKEN) + 2, 3))
+def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before):
+    log = tmp_path / "log.txt"
+    log.write_text(f"x {TOKEN} y\n")
+    assert tail(log, TOKEN) == "x ••• y\n"
+    start = "a" * 50 + TOKEN  # the shown part begins inside the token
+    log.write_text(start + "\n" + "b" * (TAIL - before - 2) + "\n")
+    shown = tail(log, TOKEN)
+    assert shown.strip("b\n") == "" and "nobody" not in shown
+
+
+def test_the_token_of_the_app_is_in_no_view(trainings):
+    folder = pretend(trainings, "run-1", state="running")
+    folder.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
+    assert TOKEN not in json.dumps(trainings.views.watch("run-1"))
+
+
+def test_the_history_has_every_run_with_what_matters(trainings):
+    folder = pretend(trainings, "old-1", submitted=1_000_000.0, by="ann")
+    (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
+    pretend(trainings, "new-1", state="failed")
+    job, _ = started(trainings)
+    rows = trainings.views.history()
+    assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
+    assert [row[1] for row in rows] == ["waiting for its turn", "failed", "finished"]
+    task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
+    assert (task, step, held_out, by, where) == ("parity", 50, 90.0, "ann", "here")
+    assert minutes > 0 and begun.startswith("1970-01-12") and 2 <= size < 3
+    json.dumps(rows, allow_nan=False)
+
+
+def test_runs_are_compared_with_their_differences_marked(trainings):
+    pretend(trainings, "one")
+    folder = pretend(trainings, "two")
+    (folder.path / "config.yaml").unlink()
+    folder.begin(tiny(steps=100).changed({"train.seed": 9}))
+    curves, rows = trainings.views.compare(["one", "two"])
+    assert [run["name"] for run in curves["runs"]] == ["one", "two"]
+    assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
+    assert trainings.views.compare([])[1] == []
+    with pytest.raises(ValueError, match="no run called"):
+        trainings.views.compare(["one", "../two"])
+
+
+def test_no_more_runs_are_compared_than_can_be_told_apart(trainings):
+    ids = [pretend(trainings, f"run-{number}").path.name for number in range(8)]
+    curves, rows = trainings.views.compare(ids)
+    assert len(curves["runs"]) == MOST_COMPARED == len(rows[0]) - 2
+
+
+BROKEN = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"7", b'{"step": "x", "steps": [1], "steps_per_second": "fast", "phase": 5}',
+          b'{"step": 1e999, "steps": -5}', b'{"step": null}\n[1]\n"x"\n3', b"a: b: c", b"!!python/object:os.system {}",
+          b'{"validation_accuracy_best": "high", "step": 5}\n', b"[" * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json",
+                                  "outbox/1-a/entry.json"])  # fmt: skip
+@pytest.mark.parametrize("content", BROKEN, ids=lambda content: repr(content[:16]))
+def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file, content):
+    pretend(trainings, "good-1", state="running")
+    folder = pretend(trainings, "odd-1", state="cancelled", steps=(10,))
+    (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder.path / file).write_bytes(content)
+    view = trainings.views.watch("odd-1")
+    json.dumps(view, allow_nan=False)
+    assert headline_of(view) and facts_of(view).count("\n|") < 20
+    assert trainings.views.watch("good-1")["step"] == 50
+    assert [row[0] for row in trainings.views.history()] == ["odd-1", "good-1"]
+    assert len(trainings.sources()) == 4 and trainings.pack("odd-1")
+    for ask in (lambda: trainings.form("run:odd-1"), lambda: trainings.views.compare(["odd-1"])):
+        try:
+            ask()
+        except ValueError as error:
+            assert "Traceback" not in str(error) and len(str(error)) < 500
+
+
+def test_a_run_whose_folder_is_gone_is_still_listed(trainings):
+    trainings.runner.book.add(Job("gone-1", "failed", sentence="It went."))
+    assert trainings.views.watch("gone-1")["headline"] == "Failed at no step yet"
+    assert trainings.views.history()[0][:3] == ["gone-1", "failed", "?"]
+    for ask in (lambda: trainings.form("run:gone-1"), lambda: trainings.views.compare(["gone-1"])):
+        with pytest.raises(ValueError, match=r"no run at|cannot be read"):
+            ask()
+
+
+def test_lines_of_is_what_a_training_logs():
+    """The figures of pretended runs have the names that charts look for."""
+    view = curves_value([("a", lines_of(100), 100)])
+    assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

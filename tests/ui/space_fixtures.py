@@ -1,0 +1,42 @@
+"""A Space whose visitors sign in at the Hub on this machine."""
+
+from collections.abc import Iterator
+
+import pytest
+from gradio import oauth
+from huggingface_hub import HfApi
+
+from tests.fake_hub.openid import OpenIDProvider
+
+HOST = "lab-ctm.hf.space"
+SPACE = {"SPACE_ID": "lab/ctm", "SPACE_AUTHOR_NAME": "lab", "SPACE_HOST": f"{HOST},ctm.example.org", "SYSTEM": "spaces"}
+OAUTH = {
+    "OAUTH_CLIENT_ID": "id",
+    "OAUTH_CLIENT_SECRET": "s",
+    "OAUTH_SCOPES": "openid",
+    "OPENID_PROVIDER_URL": "http://x",
+}
+
+
+@pytest.fixture
+def provider(hub) -> Iterator[OpenIDProvider]:
+    """Sign-ins at the loopback Hub, where somebody of each kind has an account; `lab` is an organisation."""
+    for name, orgs in {
+        "lab": {}, "ann": {"lab": "admin"}, "wim": {"lab": "write"}, "con": {"lab": "contributor"}, "ray": {"lab": "read"},
+        "eve": {"eve-lab": "admin"},
+    }.items():  # fmt: skip
+        hub.add_user(name, f"hf_{name}", orgs=orgs)
+    with OpenIDProvider(hub, "client", "secret") as provider:
+        yield provider
+
+
+@pytest.fixture
+def space(hub, provider, monkeypatch) -> dict[str, str]:
+    """The environment of a Space that lets visitors sign in; Gradio finds it, too."""
+    environment = SPACE | provider.environment() | {"HF_TOKEN": "hf_lab"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+        if hasattr(oauth, name):  # read when Gradio is imported
+            monkeypatch.setattr(oauth, name, value)
+    monkeypatch.setattr(oauth, "whoami", HfApi(endpoint=hub.url).whoami)  # so is where it asks who mocked visitors are
+    return environment

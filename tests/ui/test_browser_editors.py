@@ -1,0 +1,187 @@
+"""Pads in a real browser: what is clicked, drawn and dragged becomes a task's ordinary input, and follows what is typed."""
+
+import re
+from collections.abc import Iterator
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.ui.test_browser import browser, choose, page, sentence
+from training.data.maze import COLOURS
+from ui.components.inputs import FOLLOW, WRITE, on_pad, pad_input
+
+__all__ = ["browser", "page"]
+pytestmark = pytest.mark.browser
+BY_VALUE = {
+    "long": {"kind": "bits", "length": 64, "fixed": True},
+    "path": {"kind": "path", "side": 16, "frames": 6, "steps": 2, "ahead": 8},
+    "digits": {"kind": "digits", "most": 4, "operations": 4},
+    "odd": {"kind": "constructor", "length": -3},
+}
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[str]:
+    """A page with nothing but pads, each with its text; its address."""
+    with gr.Blocks() as built:
+        for name, value in BY_VALUE.items():
+            pad, text = pad_input(name, on_pad(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
+            pad.input(None, pad, text, js=WRITE)
+            text.change(None, [text, pad], pad, js=FOLLOW)
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True)
+    yield address
+    built.close()
+
+
+@pytest.fixture(scope="module")
+def pads(browser, alone) -> Iterator[Page]:
+    shown = browser.new_page(viewport={"width": 390, "height": 844})
+    errors: list[str] = []
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.goto(f"{alone}?__theme=dark")
+    shown.wait_for_selector("#path .pad-field")
+    yield shown
+    shown.close()
+    assert not errors, errors
+
+
+def text_of(page: Page, name: str) -> Locator:
+    return page.locator(f"#{name}-text").locator("textarea, input")
+
+
+def drag(page: Page, over: Locator, *places: tuple[float, float]) -> None:
+    """Press, go through places of an element, (x, y) from 0 to 1, and let go."""
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
+    page.mouse.up()
+
+
+def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
+    choose(page, "#checkpoint", "parity-16")
+    bits, text = page.locator("#text-pad .pad-bit"), page.locator("#sequence textarea, #sequence input")
+    expect(bits).to_have_count(16)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    bits.nth(3).click()
+    expect(text).to_have_value("0001")
+    drag(page, page.locator("#text-pad .pad-bits"), (0.06, 0.25), (0.31, 0.25))
+    expect(text).to_have_value("1111")
+    bits.nth(3).focus()
+    for key in ("Space", "ArrowRight", "1", "0"):
+        page.keyboard.press(key)
+    expect(text).to_have_value("111010")
+    page.get_by_label("One bit fewer").click()
+    expect(text).to_have_value("11101")
+    text.fill("0 1 1")
+    expect(bits.nth(2)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#text-pad .pad-note")).to_have_text("3 of at most 16 bits")
+    text.fill("01x")
+    expect(page.locator("#text-pad .pad-note")).to_have_text("Bits are 0 and 1 only, not x")
+    page.locator("#text-pad").get_by_role("button", name="Random").click()
+    expect(text).to_have_value(re.compile("^[01]{2}$"))
+    assert not asked
+    page.locator("#text-examples button, #text-examples td").first.click()
+    expect(sentence(page)).to_contain_text("The number of ones")
+    expect(page.locator("#text-pad .pad-note")).to_have_text("4 of at most 16 bits")
+    choose(page, "#checkpoint", "arithmetic")
+    expect(page.locator("#text-pad .pad-bits")).to_be_hidden()
+    choose(page, "#checkpoint", "digits")
+    expect(page.get_by_role("tab", name="Draw")).to_be_visible()
+    expect(page.locator("#picture-pad .pad")).to_be_hidden()
+
+
+def test_a_maze_is_edited_and_thought_about(page, tmp_path):
+    choose(page, "#checkpoint", "mazes")
+    maze, note = page.locator("#picture-pad canvas"), page.locator("#picture-pad .pad-note")
+    expect(note).to_contain_text("The shortest way takes")
+    page.click("#think-pad")
+    expect(sentence(page)).to_contain_text("step")
+    room = np.ones((7, 7), np.uint8)
+    room[[0, -1]] = room[:, [0, -1]] = 0
+    room[1, 1], room[5, 5] = 2, 3
+    Image.fromarray((COLOURS[room] * 255).astype(np.uint8).repeat(9, 0).repeat(9, 1)).save(tmp_path / "room.png")
+    page.get_by_role("tab", name="Upload or webcam").click()
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "room.png")
+    page.wait_for_selector("#upload img")
+    page.click("#edit")
+    expect(maze).to_be_visible()
+    expect(note).to_contain_text("takes 8 steps")
+    drag(page, maze, (0.21, 0.21), (0.79, 0.21))  # the start
+    expect(note).to_contain_text("takes 4 steps")
+    drag(page, maze, (0.64, 0.5), (0.64, 0.5))  # the goal
+    expect(note).to_contain_text("takes 3 steps")
+    page.locator("#picture-pad").get_by_role("button", name="Wall").click()
+    drag(page, maze, (0.21, 0.36), (0.79, 0.36))
+    expect(note).to_contain_text("No way leads")
+    page.click("#think-pad")
+    expect(page.locator("#thought [data-live=empty]")).to_contain_text("No way leads from the red start")
+    page.locator("#picture-pad").get_by_role("button", name="Path").click()
+    maze.focus()
+    for key in ("ArrowLeft", "ArrowUp", "Space"):  # from where the pointer was
+        page.keyboard.press(key)
+    expect(page.locator("#picture-pad .pad-unseen")).to_have_text("Row 2, column 5: path")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(note).to_contain_text("takes 3 steps")
+    page.click("#think-pad")
+    expect(sentence(page)).to_contain_text("step")
+    page.click("#renew")
+    expect(note).not_to_contain_text("takes 3 steps")  # between cells it is an even number
+    page.locator("#on-pad").evaluate("pad => pad.remove()")  # as with a task that has nothing to draw on
+    expect(page.get_by_role("tab", name="Draw")).to_be_hidden()
+
+
+def test_a_stroke_becomes_the_nearest_even_motion(pads):
+    field, text = pads.locator("#path .pad-field"), text_of(pads, "path")
+    drag(pads, field, (2.5 / 16, 3.5 / 16), (7.3 / 16, 8.7 / 16))
+    expect(text).to_have_value("3,2 4,3 5,4 6,5 7,6 8,7 +4")
+    pads.locator("#path").get_by_role("button", name="2", exact=True).click()
+    expect(text).to_have_value("3,2 - 5,4 6,5 7,6 8,7 +4")
+    pads.locator("#path [data-frames='5'] circle").click()
+    expect(text).to_have_value("3,2 - 5,4 6,5 7,6 - +4")
+    pads.locator("#path input[type=range]").fill("7")
+    field.focus()
+    pads.keyboard.press("ArrowDown")
+    pads.keyboard.press("Shift+ArrowRight")
+    expect(text).to_have_value("4,2 - 6,6 7,8 8,10 - +7")
+    text.fill("0,14 - 2,12 - - 5,6 +2")  # it turns at the right wall
+    expect(pads.locator("#path .pad-note")).to_have_text("From row 0, column 14: 1 down and 2 right a frame.")
+    expect(pads.locator("#path .pad-off")).to_have_count(3)
+    text.fill("0,0 9,9 <b> 99,1")
+    expect(pads.locator("#path .pad-note")).to_have_text("No even motion goes through these cells.")
+    pads.locator("#path").get_by_role("button", name="Random").click()
+    expect(text).to_have_value(re.compile(r"^(\d+,\d+ ){6}\+\d$"))
+
+
+def test_digits_and_a_question_over_their_places(pads):
+    box, text = pads.locator("#digits .pad-digit"), text_of(pads, "digits")
+    box.first.click()
+    for key in "375":
+        pads.keyboard.press(key)
+    expect(text).to_have_value("3 7 5 : 1 + 1")
+    question = pads.locator("#digits .pad-question select")
+    question.nth(2).select_option("3")
+    question.nth(3).select_option("-")
+    question.nth(4).select_option("2")
+    expect(text).to_have_value("3 7 5 : 1 + 3 - 2")
+    expect(pads.locator("#digits .pad-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
+    text.fill("9 8 : 2 - 7 * <i>")  # there is no place 7
+    expect(pads.locator("#digits .pad-note")).to_have_text("It asks for 8 \u2212 9.")
+    expect(box.nth(2)).to_have_value("")
+
+
+def test_pads_fit_on_a_phone_and_an_odd_value_shows_nothing(pads):
+    cells = pads.locator("#long .pad-bit")
+    assert min(cells.evaluate_all("all => all.map(one => Math.min(one.clientWidth, one.clientHeight))")) > 30
+    cells.nth(63).click()
+    expect(text_of(pads, "long")).to_have_value("0" * 63 + "1")
+    expect(pads.locator("#odd .pad")).to_be_hidden()
+    assert pads.evaluate("document.documentElement.scrollWidth") <= 390

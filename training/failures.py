@@ -1,0 +1,64 @@
+"""Why a training ended with an error: one word for programs, one sentence with the remedy for people."""
+
+import errno
+import os
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+
+from training.trainer_state import DiskAlmostFull
+
+Reason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_WORDS = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
+FULL_DISK = "The disk is full; the last saved step is kept. Make room, then go on."
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def explain(error: BaseException) -> tuple[Reason, str]:
+    """Why a training ended with this error: a reason, and a sentence with the remedy."""
+    if known := cause(error):
+        return known
+    link = error.__cause__ or error.__context__
+    while link:  # what fails while cleaning up hides what failed first
+        known = cause(link)
+        if known and known[0] in ("disk", "memory"):
+            return known
+        link = link.__cause__ or link.__context__
+    text = " ".join(str(error).split())[:300]
+    return "crash", f"The training program failed: {type(error).__name__}: {text}. The log tells where."
+
+
+def cause(error: BaseException) -> tuple[Reason, str] | None:
+    """Reason and sentence for errors that are foreseen."""
+    text, low = str(error), str(error).lower()
+    match error:
+        case FloatingPointError():
+            return "nan", text
+        case MemoryError() | torch.OutOfMemoryError():
+            return "memory", too_little_memory(isinstance(error, torch.OutOfMemoryError))
+        case DiskAlmostFull():
+            return "disk", f"{error.strerror}."
+        case OSError() if error.errno in FULL:
+            return "disk", FULL_DISK
+        case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in FULL_WORDS):
+            return "disk", FULL_DISK
+        case RuntimeError() if any(words in low for words in MEMORY_WORDS):
+            return "memory", too_little_memory("cuda" in low)
+        case OSError() if error.filename:
+            return (
+                "data",
+                f"{os.fspath(error.filename)} cannot be used any more ({error.strerror}). Put it back, then go on.",
+            )
+        case ValueError():
+            return "refused", text
+    return None
+
+
+def too_little_memory(on_device: bool) -> str:
+    where = "The accelerator" if on_device else "The machine"
+    return (
+        f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.accumulate, "
+        "which trains the same with less memory, or lower model.d_model or model.iterations."
+    )

@@ -1,0 +1,25 @@
+"""Runs that are in the folder of runs alone: begun on the command line, or brought from another machine."""
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from ctm.io.atomic import read_reserved
+from ctm.stores.base import is_whole
+from training.jobs.store import Job, State
+from training.run_dir import RunFolder
+
+
+def strangers(runs: Path, known: Container[str]) -> Iterator[Job]:
+    """A job for every run folder that nobody trains in and no job is known of."""
+    for recipe in runs.glob("[!.]*/config.yaml"):
+        folder = RunFolder(recipe.parent)
+        name = folder.path.name
+        if name in known or folder.is_held:
+            continue
+        began, ended = recipe.stat().st_mtime, read_reserved(folder.path / "status.json").get("time")
+        state: State = "succeeded" if is_whole(folder.finished) else "interrupted"
+        says = "finished" if state == "succeeded" else "ended before its last step"
+        yield Job(
+            name, state, submitted=began, queued=began, started=began,
+            ended=float(ended) if isinstance(ended, int | float) else began, sentence=f"Found in the folder of runs, {says}.",
+        )  # fmt: skip

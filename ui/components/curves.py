@@ -1,0 +1,251 @@
+"""Training curves, drawn in the browser: one run by its figures, or several runs against each other.
+
+Python turns the lines of metrics.jsonl into plain numbers, few enough to send every second; `assets/curves*.js` draws
+them and keeps what a person did (zoom, hidden runs, crosshair) while new figures come in.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from ui.components.html_component import drawn
+
+SCRIPT = ("pen", "curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")
+MOST_POINTS, FEWEST_POINTS = 300, 40  # a series
+NUMBERS = 5000  # for one run, twice that for all of several; of about 7 characters each: under 40 kB
+BUCKETS = sorted(factor * 2**power for factor in (1, 3) for power in range(40))  # points: 1, 2, 3, 4, 6, 8, 12, ...
+SMOOTHED_FROM = 12  # points: fewer are drawn as they are
+BY_TICK = "validation_accuracy_by_tick"
+NOT_CHOSEN = "Choose a run to see its curves."
+NOTHING_YET = "Waiting for the first figures."
+
+
+class Series(NamedTuple):
+    """A line of a chart: its key in metrics.jsonl, and what it is called."""
+
+    key: str
+    label: str
+    noisy: bool = False  # drawn faintly, under a smoothed line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """What is drawn together on one pair of axes."""
+
+    id: str
+    title: str
+    help: str
+    series: tuple[Series, ...]
+    unit: str = ""
+    log: bool = False  # a logarithmic scale, wherever all that is seen is positive
+    percent: bool = False  # values are shares of one
+    zero: bool = False  # the scale starts at zero
+    axis: str = "step"  # or "tick"
+
+
+CHARTS = (
+    Chart(
+        id="loss", title="Loss", log=True,
+        help="How far its answers are off: falling is good. Thin: each measurement; thick: smoothed.",
+        series=(Series("loss", "training", noisy=True), Series("validation_loss", "held out")),
+    ),
+    Chart(
+        id="accuracy", title="Accuracy", percent=True,
+        help="Share of right answers; one of many positions is right when all of them are. Held out: never trained on.",
+        series=(
+            Series("accuracy", "training, last tick", noisy=True),
+            Series("validation_accuracy_last", "held out, last tick"),
+            Series("validation_accuracy_halted", "held out, when halted"),
+            Series("validation_accuracy_best", "held out, best tick"),
+        ),
+    ),
+    Chart(
+        id="by-tick", title="Accuracy by tick, last evaluation", percent=True, axis="tick",
+        help="How often it would be right if it answered at this tick: thinking longer should help.",
+        series=(Series(BY_TICK, "held out"),),
+    ),
+    Chart(
+        id="energy", title="Energy",
+        help="Its own word on thinking on: low says stop. The further apart the two lines, the better it knows when.",
+        series=(Series("validation_energy_right", "right answers"), Series("validation_energy_wrong", "wrong answers")),
+    ),
+    Chart(
+        id="ticks", title="Ticks used", zero=True,
+        help="How long it thinks about a held-out sample, on average, before it halts.",
+        series=(Series("validation_mean_ticks", "held out"),),
+    ),
+    Chart(
+        id="rate", title="Learning rate",
+        help="How far each step may move the weights: it warms up, then falls.",
+        series=(Series("lr", "learning rate"),),
+    ),
+    Chart(
+        id="gradient", title="Gradient norm", log=True,
+        help="How hard a step pulls at the weights. A spike now and then is harmless; steady growth is not.",
+        series=(Series("grad_norm", "machine", noisy=True), Series("energy_grad_norm", "energy head", noisy=True)),
+    ),
+    Chart(
+        id="speed", title="Speed", zero=True,
+        help="Training steps done in a second.",
+        series=(Series("steps_per_second", "steps a second"),),
+    ),
+    Chart(
+        id="memory", title="Memory", unit="GB", zero=True,
+        help="Memory held by the training process, and by it on the GPU.",
+        series=(Series("memory_gb", "process"), Series("gpu_memory_gb", "GPU")),
+    ),
+    Chart(
+        id="gpu", title="GPU use", percent=True,
+        help="Share of the time in which the GPU was busy. Low: it waits for data or for the processor.",
+        series=(Series("gpu_utilisation", "GPU"),),
+    ),
+)  # fmt: skip
+
+
+def curves_view(elem_id: str) -> gr.HTML:
+    """An output whose value is that of `curves_value`, or None.
+
+    Args:
+        elem_id: id of the component in the page.
+    """
+    return drawn("curves", SCRIPT, elem_id)
+
+
+def curves_value(
+    runs: Sequence[tuple[str, list[dict], int]], charts: Sequence[Chart] = CHARTS, note: str | None = None
+) -> dict[str, Any]:
+    """What the charts show of some runs, as plain data.
+
+    Args:
+        runs: name, parsed lines of metrics.jsonl and planned steps of each run.
+        charts: what may be drawn; a chart or series that no run has figures for is left out.
+        note: shown while there is nothing to draw; by default it says whether a run was chosen.
+    """
+    room = 2 * NUMBERS // max(2, len(runs))
+    drawn = [run_value(name, lines, steps, charts, room) for name, lines, steps in runs]
+    there = {key for run in drawn for key in run["points"]}
+    shown = [described for chart in charts if (described := describe(chart, there))["series"]]
+    return {"charts": shown, "runs": drawn, "note": note or (NOTHING_YET if runs else NOT_CHOSEN)}
+
+
+def describe(chart: Chart, there: set[str]) -> dict[str, Any]:
+    """A chart as plain data, with those of its series that have points."""
+    series = [{"key": line.key, "label": line.label} for line in chart.series if line.key in there]
+    return asdict(chart) | {"series": series}
+
+
+def run_value(name: str, lines: list[dict], steps: int, charts: Sequence[Chart], room: int) -> dict[str, Any]:
+    """A run as plain data: by key, the steps and the values of its points, thinned to about `room` numbers."""
+    series = {line.key: line for chart in charts for line in chart.series}
+    found = read_points(lines, [key for key in series if key != BY_TICK])
+    step, by_tick = read_by_tick(lines) if BY_TICK in series else (None, {})
+    if by_tick:
+        found[BY_TICK] = by_tick
+    smooth = {key: series[key].noisy and len(points) >= SMOOTHED_FROM for key, points in found.items()}
+    most = points_a_series([(len(points), 3 if smooth[key] else 2) for key, points in found.items()], room)
+    logs = {line.key for chart in charts if chart.log for line in chart.series}
+    points = {key: thinned(found[key], most, smooth[key], key in logs) for key in found}
+    return {"name": name, "points": points, "steps": steps, "evaluated": step}
+
+
+# --- reading metrics.jsonl -------------------------------------------------------------------------------------------
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e30 else None  # false for nan as well
+
+
+def step_of(line: Any) -> int | None:
+    step = number(line.get("step")) if isinstance(line, dict) else None
+    return int(step) if step is not None and step >= 0 else None
+
+
+def read_points(lines: Iterable[dict], keys: Iterable[str]) -> dict[str, dict[int, float]]:
+    """By key, value by step; the line written last counts, and keys without any value are left out."""
+    found: dict[str, dict[int, float]] = {key: {} for key in keys}
+    for line in lines:
+        if (step := step_of(line)) is None:
+            continue
+        for key, value in line.items():
+            if key in found and (read := number(value)) is not None:
+                found[key][step] = read
+    return {key: dict(sorted(points.items())) for key, points in found.items() if points}
+
+
+def read_by_tick(lines: Sequence[dict]) -> tuple[int | None, dict[int, float]]:
+    """Step and accuracy by tick of the newest evaluation."""
+    for line in reversed(lines):
+        step = step_of(line)
+        values = line.get(BY_TICK) if step is not None else None
+        if isinstance(values, list):
+            read = {tick: share for tick, value in enumerate(values, 1) if (share := number(value)) is not None}
+            if read:
+                return step, read
+    return None, {}
+
+
+# --- thinning --------------------------------------------------------------------------------------------------------
+
+
+def points_a_series(series: Sequence[tuple[int, int]], room: int) -> int:
+    """How many points a series may keep so that all fit, given the length of each and its numbers a point."""
+    sizes = range(MOST_POINTS, FEWEST_POINTS, -20)
+    fitting = (most for most in sizes if sum(min(length, most) * width for length, width in series) <= room)
+    return next(fitting, FEWEST_POINTS)
+
+
+def thinned(points: dict[int, float], most: int, smooth: bool, log: bool) -> list[list[float]]:
+    """Steps, values and, if wanted, smoothed values of at most `most` points."""
+    steps, values = list(points), np.array(list(points.values()))
+    kept = spikes_and_ends(values, most)
+    columns = [[steps[at] for at in kept], [rounded(values[at]) for at in kept]]
+    if smooth:
+        line = smoothed(values, log)
+        columns.append([rounded(line[at]) for at in kept])
+    return columns
+
+
+def spikes_and_ends(values: np.ndarray, most: int) -> list[int]:
+    """Places of the least and the largest value of each bucket, and of both ends.
+
+    Bucket sizes are few, so that new points seldom change the choice among old ones: nothing flickers.
+    """
+    count = len(values)
+    if count <= most:
+        return list(range(count))
+    size = next(size for size in BUCKETS if 2 * math.ceil(count / size) + 2 <= most)
+    kept = {0, count - 1}
+    for start in range(0, count, size):
+        bucket = values[start : start + size]
+        kept |= {start + int(bucket.argmin()), start + int(bucket.argmax())}
+    return sorted(kept)
+
+
+def smoothed(values: np.ndarray, log: bool) -> np.ndarray:
+    """A line through noise: averages over a sixtieth of the run to both sides, twice; of logarithms on such a scale."""
+    if log and (values > 0).all():
+        return np.exp(smoothed(np.log(values), log=False))
+    half = max(2, len(values) // 60)
+    return averaged(averaged(values, half), half)
+
+
+def averaged(values: np.ndarray, half: int) -> np.ndarray:
+    """Means over windows that shrink towards the start and reach to the end."""
+    count, places = len(values), np.arange(len(values))
+    reach = np.minimum(half, places)
+    first, last = places - reach, np.minimum(places + reach + 1, count)
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def rounded(value: float) -> float:
+    """Five significant digits; whole numbers without a point."""
+    short = float(f"{value:.5g}")
+    return int(short) if short.is_integer() and abs(short) < 1e6 else short

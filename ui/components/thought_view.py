@@ -1,0 +1,27 @@
+"""The live view of a thought: drawn in the browser from one record of plain numbers, and replayed tick by tick."""
+
+import gradio as gr
+
+from ui.components.html_component import drawn
+
+PANELS = (
+    "chart",
+    "route",
+    "field",
+    "stack",
+    "speech",
+    "phases",
+    "answer",
+    "attention",
+    "activity",
+)  # dealt out in this order
+SCRIPT = ("checked", "pen", "live-record", "live-drawing", *(f"live-panel-{panel}" for panel in PANELS), "live-playing")
+
+
+def live_view(elem_id: str = "thought") -> gr.HTML:
+    """An output whose value is a record, or None for the invitation to give something.
+
+    Args:
+        elem_id: id of the component in the page.
+    """
+    return drawn("live", SCRIPT, elem_id)
