@@ -100,9 +100,12 @@ def used(number: int) -> dict[str, float]:
     with process.oneshot():
         spent = process.cpu_times()
         return {
-            "at": time.time(), "cpu": spent.user + spent.system, "peak_mib": memory_kib("VmHWM", number) / 1024,
-            "threads": process.num_threads(), "files": process.num_fds(),
-        }  # fmt: skip
+            "at": time.time(),
+            "cpu": spent.user + spent.system,
+            "peak_mib": memory_kib("VmHWM", number) / 1024,
+            "threads": process.num_threads(),
+            "files": process.num_fds(),
+        }
 
 
 # --- visiting it -------------------------------------------------------------------------------------------------
@@ -125,11 +128,28 @@ def visit(server: Served, plan: dict[str, Any], visitors: int, seconds: float) -
         given, told, log = (Path(folder, name) for name in ("plan.json", "told.json", "log.txt"))
         given.write_text(json.dumps(plan), "utf-8")
         command = [
-            sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", "benchmarks/locustfile.py",
-            "--host", server.address, "--users", str(visitors), "--spawn-rate", str(COMING),
-            "--run-time", f"{seconds + (visitors - 1) / COMING:.0f}s", "--stop-timeout", str(PATIENCE),
-            "--plan", str(given), "--told", str(told),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "locust",
+            "--headless",
+            "--only-summary",
+            "-f",
+            "benchmarks/locustfile.py",
+            "--host",
+            server.address,
+            "--users",
+            str(visitors),
+            "--spawn-rate",
+            str(COMING),
+            "--run-time",
+            f"{seconds + (visitors - 1) / COMING:.0f}s",
+            "--stop-timeout",
+            str(PATIENCE),
+            "--plan",
+            str(given),
+            "--told",
+            str(told),
+        ]
         with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as process:
             looks = list(watched(server.process, process))
         if not told.is_file():
@@ -277,11 +297,14 @@ def main() -> None:
         print("with batching, in times of without:", {name: round(value, 2) for name, value in ratio.items()})
     if args.json:
         figures = {
-            "rows": rows, "ratios": compared, "pause": args.pause,
+            "rows": rows,
+            "ratios": compared,
+            "pause": args.pause,
             "command": shlex.join(["python", "-m", "benchmarks.load_test", *sys.argv[1:]]),
             "date": f"{datetime.date.today():%Y-%m-%d}",
-            "hardware": {"processor": processor(), "cores": os.cpu_count()}, "torch": torch.__version__,
-        }  # fmt: skip
+            "hardware": {"processor": processor(), "cores": os.cpu_count()},
+            "torch": torch.__version__,
+        }
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
     if any(row["errors"] or not row["thought"]["n"] for row in rows):
         raise SystemExit(1)

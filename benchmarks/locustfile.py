@@ -102,16 +102,27 @@ class Visitor(HttpUser):
             problem = error
         seconds = time.perf_counter() - began
         self.environment.events.request.fire(
-            request_type="THINK", name="thought", start_time=time.time() - seconds, response_time=seconds * 1e3,
-            response_length=0, exception=problem, context={"checkpoint": thing["checkpoint"], "right": right},
-        )  # fmt: skip
+            request_type="THINK",
+            name="thought",
+            start_time=time.time() - seconds,
+            response_time=seconds * 1e3,
+            response_length=0,
+            exception=problem,
+            context={"checkpoint": thing["checkpoint"], "right": right},
+        )
 
     def upload(self, address: str) -> dict[str, Any]:
         """Hand over the picture behind a `data:` address as a file, and give what the page then says of it."""
         content = base64.b64decode(address.partition(",")[2])
         (path,) = self.post("upload", files={"files": ("picture.png", content, "image/png")})
-        return {"path": path, "orig_name": "picture.png", "size": len(content), "mime_type": "image/png",
-                "url": f"{self.host}{API}/file={path}", "meta": {"_type": "gradio.FileData"}}  # fmt: skip
+        return {
+            "path": path,
+            "orig_name": "picture.png",
+            "size": len(content),
+            "mime_type": "image/png",
+            "url": f"{self.host}{API}/file={path}",
+            "meta": {"_type": "gradio.FileData"},
+        }
 
     def ask(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
         """Press a button that thinks; the record of the thought."""
@@ -140,5 +151,10 @@ class Visitor(HttpUser):
         return said
 
     def body(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
-        return {"data": data, "event_data": None, "fn_index": event["fn_index"], "trigger_id": event["trigger_id"],
-                "session_hash": self.session}  # fmt: skip
+        return {
+            "data": data,
+            "event_data": None,
+            "fn_index": event["fn_index"],
+            "trigger_id": event["trigger_id"],
+            "session_hash": self.session,
+        }

@@ -196,9 +196,13 @@ def filled(text: str) -> str:
 
 
 PARTS = {
-    "checkpoints": checkpoints_table, "promises": promises_told, "comparison": comparison_table, "halting": halting_table,
-    "speed": speed_table, "load": load_table,
-}  # fmt: skip
+    "checkpoints": checkpoints_table,
+    "promises": promises_told,
+    "comparison": comparison_table,
+    "halting": halting_table,
+    "speed": speed_table,
+    "load": load_table,
+}
 
 
 def claimed(text: str, metrics: dict[str, Any]) -> str:

@@ -46,28 +46,71 @@ def signs(length: int) -> Callable[[int], Tensor]:
 def cases() -> list[Case]:
     common = {"deep_nlms": True, "do_layernorm_nlm": False, "dropout": 0.0}
     parity = common | {
-        "backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d", "heads": 8,
-        "n_synch_out": 32, "n_synch_action": 32, "memory_length": 25, "memory_hidden_dims": 16,
-    }  # fmt: skip
+        "backbone_type": "parity_backbone",
+        "positional_embedding_type": "custom-rotational-1d",
+        "heads": 8,
+        "n_synch_out": 32,
+        "n_synch_action": 32,
+        "memory_length": 25,
+        "memory_hidden_dims": 16,
+    }
     digits = json.loads((ROOT / "checkpoints/digits/config.json").read_text())
     digits = {key: value for key, value in digits.items() if not key.startswith("energy")}
     return [
         Case("digits", digits, 1, lambda batch: torch.randn(batch, 1, 28, 28)),
-        Case("parity-16", parity | {
-            "iterations": 50, "d_model": 256, "d_input": 32, "synapse_depth": 8, "neuron_select_type": "random-pairing",
-            "out_dims": 32, "prediction_reshaper": [16, 2],
-        }, None, signs(16)),
-        Case("parity-64", parity | {
-            "iterations": 75, "d_model": 1024, "d_input": 512, "synapse_depth": 1, "neuron_select_type": "random",
-            "out_dims": 128, "prediction_reshaper": [64, 2],
-        }, None, signs(64)),
-        Case("cifar", common | {
-            "iterations": 50, "d_model": 256, "d_input": 64, "heads": 16, "n_synch_out": 256, "n_synch_action": 512,
-            "synapse_depth": 5, "memory_length": 15, "memory_hidden_dims": 64, "backbone_type": "resnet18-1",
-            "positional_embedding_type": "none", "out_dims": 10, "prediction_reshaper": [-1],
-            "neuron_select_type": "random-pairing",
-        }, 3, lambda batch: torch.randn(batch, 3, 32, 32)),
-    ]  # fmt: skip
+        Case(
+            "parity-16",
+            parity
+            | {
+                "iterations": 50,
+                "d_model": 256,
+                "d_input": 32,
+                "synapse_depth": 8,
+                "neuron_select_type": "random-pairing",
+                "out_dims": 32,
+                "prediction_reshaper": [16, 2],
+            },
+            None,
+            signs(16),
+        ),
+        Case(
+            "parity-64",
+            parity
+            | {
+                "iterations": 75,
+                "d_model": 1024,
+                "d_input": 512,
+                "synapse_depth": 1,
+                "neuron_select_type": "random",
+                "out_dims": 128,
+                "prediction_reshaper": [64, 2],
+            },
+            None,
+            signs(64),
+        ),
+        Case(
+            "cifar",
+            common
+            | {
+                "iterations": 50,
+                "d_model": 256,
+                "d_input": 64,
+                "heads": 16,
+                "n_synch_out": 256,
+                "n_synch_action": 512,
+                "synapse_depth": 5,
+                "memory_length": 15,
+                "memory_hidden_dims": 64,
+                "backbone_type": "resnet18-1",
+                "positional_embedding_type": "none",
+                "out_dims": 10,
+                "prediction_reshaper": [-1],
+                "neuron_select_type": "random-pairing",
+            },
+            3,
+            lambda batch: torch.randn(batch, 3, 32, 32),
+        ),
+    ]
 
 
 def load_reference(path: Path, case: Case, ours: ContinuousThoughtMachine) -> nn.Module:

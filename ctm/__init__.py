@@ -7,6 +7,14 @@ from ctm.models.outputs import Output, Thought
 from ctm.models.registry import count_parameters, make
 
 __all__ = [
-    "CTMConfig", "ContinuousThoughtMachine", "Features", "Output", "State", "Thinker", "Thought", "count_parameters",
-    "make", "read_config",
-]  # fmt: skip
+    "CTMConfig",
+    "ContinuousThoughtMachine",
+    "Features",
+    "Output",
+    "State",
+    "Thinker",
+    "Thought",
+    "count_parameters",
+    "make",
+    "read_config",
+]

@@ -250,8 +250,10 @@ class KindConfig(Settings):
 
 Config = CTMConfig | LSTMConfig | FFConfig
 CONFIGS: dict[str, type[CTMConfig] | type[LSTMConfig] | type[FFConfig]] = {
-    "ctm": CTMConfig, "lstm": LSTMConfig, "ff": FFConfig
-}  # fmt: skip
+    "ctm": CTMConfig,
+    "lstm": LSTMConfig,
+    "ff": FFConfig,
+}
 
 
 def read_config(values: Any, where: str = "") -> Config:

@@ -134,9 +134,17 @@ class Engine:
         halted, fired = self._judge(history, group.budget)
         causes = causes_of(halted, fired) if bool(halted.any()) else []
         return Tick(
-            group.rows, history.ticks, output, state, group.seats, halted, causes, best.tick, group.features.places,
+            group.rows,
+            history.ticks,
+            output,
+            state,
+            group.seats,
+            halted,
+            causes,
+            best.tick,
+            group.features.places,
             group.budget,
-        )  # fmt: skip
+        )
 
     def _judge(self, history: History, budget: int) -> tuple[Bool[Tensor, " A"], Fired]:
         """Which rows end at this tick, and which of them each rule ends."""

@@ -13,10 +13,21 @@ from hypothesis import HealthCheck, settings
 
 SLOW = "slow"
 LONGEST = (  # files that take longest begin first, so that two workers end together
-    "test_scheduler", "test_browser_train", "test_scheduler_apps", "test_run_publisher", "test_serve", "test_browser",
-    "test_distributed", "test_failures", "test_browser_curves", "test_recipes", "test_browser_halting",
-    "test_run_view_models", "test_risk_control", "test_calibrate",
-)  # fmt: skip
+    "test_scheduler",
+    "test_browser_train",
+    "test_scheduler_apps",
+    "test_run_publisher",
+    "test_serve",
+    "test_browser",
+    "test_distributed",
+    "test_failures",
+    "test_browser_curves",
+    "test_recipes",
+    "test_browser_halting",
+    "test_run_view_models",
+    "test_risk_control",
+    "test_calibrate",
+)
 ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
 settings.register_profile("quick", max_examples=40, derandomize=True, **ALIKE)

@@ -27,9 +27,13 @@ def as_file(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 
 def write_split(
-    path: Path, pictures: Sequence[bytes], labels: Sequence, names: Sequence[str] | None,
-    columns: tuple[str, str] = ("image", "label"), rows: int = 30,
-) -> None:  # fmt: skip
+    path: Path,
+    pictures: Sequence[bytes],
+    labels: Sequence,
+    names: Sequence[str] | None,
+    columns: tuple[str, str] = ("image", "label"),
+    rows: int = 30,
+) -> None:
     """A parquet file as `datasets` writes it; without names the classes are plain numbers."""
     kind = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
     cells = pyarrow.array([{"bytes": content, "path": None} for content in pictures], kind)
@@ -42,9 +46,16 @@ def write_split(
 
 
 def write_data_set(
-    folder: Path, names: Sequence[str], side: int = 12, channels: int = 3, train: int = 500, test: int = 60,
-    columns: tuple[str, str] = ("image", "label"), splits: tuple[str, str] = ("train", "test"), kind: str = "PNG",
-) -> Path:  # fmt: skip
+    folder: Path,
+    names: Sequence[str],
+    side: int = 12,
+    channels: int = 3,
+    train: int = 500,
+    test: int = 60,
+    columns: tuple[str, str] = ("image", "label"),
+    splits: tuple[str, str] = ("train", "test"),
+    kind: str = "PNG",
+) -> Path:
     """Two splits; the test one begins with pictures of the other, as published ones now and then do."""
     for split, first, count in ((splits[0], 0, train), (splits[1], train - 3, test)):
         labels = [number % len(names) for number in range(first, first + count)]

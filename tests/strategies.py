@@ -20,14 +20,41 @@ plain = st.recursive(
 )
 groups = st.dictionaries(texts, plain, max_size=4)
 HOSTILE = (
-    "", " ", "\n", "\x00", "\ud800", "..", "../..", "/etc/passwd", "~", "nan", "inf", "-0", "1e999", "9" * 5_000,
-    "[" * 1_000, "(" * 1_000, "a" * 100_000, "\u0663", "\uff11", "\u00b2", "a\nb", "\u2028", "None", "{}",
+    "",
+    " ",
+    "\n",
+    "\x00",
+    "\ud800",
+    "..",
+    "../..",
+    "/etc/passwd",
+    "~",
+    "nan",
+    "inf",
+    "-0",
+    "1e999",
+    "9" * 5_000,
+    "[" * 1_000,
+    "(" * 1_000,
+    "a" * 100_000,
+    "\u0663",
+    "\uff11",
+    "\u00b2",
+    "a\nb",
+    "\u2028",
+    "None",
+    "{}",
     "!!python/object:os.system",
-)  # fmt: skip
+)
 EDGES = (
-    b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\x00\x00\x00", b"\xff" * 8,
+    b"\xff" * 4,
+    b"\x00" * 4,
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\x80\x00\x00\x00",
+    b"\xff" * 8,
     b"\x01\x00\x00\x00",
-)  # fmt: skip
+)
 
 
 def share(parts: int) -> settings:

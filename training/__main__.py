@@ -105,18 +105,23 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--cost", type=between(0, 1), help="value, hindsight: what a tick costs, in right answers")
     command.add_argument(
-        "--samples", type=between(2, 1_000_000, int), default=FinishConfig().fit_samples,
+        "--samples",
+        type=between(2, 1_000_000, int),
+        default=FinishConfig().fit_samples,
         help="validation samples to draw, none twice (default: %(default)s)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--steps", type=between(1, 1_000_000, int), default=FinishConfig().fit_steps,
+        "--steps",
+        type=between(1, 1_000_000, int),
+        default=FinishConfig().fit_steps,
         help="optimiser steps, at most (default: %(default)s)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--tolerance", type=between(0, 1),
+        "--tolerance",
+        type=between(0, 1),
         help="accuracy that a threshold may lose against the most accurate one, on calibration samples "
         "(default: what its own rule may lose)",
-    )  # fmt: skip
+    )
     command.set_defaults(run_command=do_fit)
     command = commands.add_parser("evaluate", help="measure a checkpoint; the last line printed is one JSON object")
     takes_checkpoint(command)

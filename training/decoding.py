@@ -23,9 +23,15 @@ class Reading(ABC):
 
     @abstractmethod
     def loss(
-        self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"], certainty: Float[Tensor, "B T"],
-        kind: str, lookahead: int | None, share: float, counts: Bool[Tensor, "B T"] | None = None,
-    ) -> Float[Tensor, ""]:  # fmt: skip
+        self,
+        logits: Float[Tensor, "B K T"],
+        targets: Int[Tensor, "B L"],
+        certainty: Float[Tensor, "B T"],
+        kind: str,
+        lookahead: int | None,
+        share: float,
+        counts: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, ""]:
         """What the machine is trained to make small; `kind`, `lookahead`, `share` and `counts` as for `trunk_loss`."""
 
     @abstractmethod

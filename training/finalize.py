@@ -97,15 +97,23 @@ def measure(
     chosen = curves.choices[torch.arange(len(curves.choices)), :, played.answer_tick - 1]
     by_tick = curves.right.float().mean(0).tolist()
     return {
-        "task": task.name, "split": split, "n": len(curves.right), "iterations": curves.right.size(1),
-        "accuracy_by_tick": [round(value, 6) for value in by_tick], "policy": str(policy),
-        "accuracy_halted": played.accuracy, "mean_ticks": played.mean_ticks, "energy_auroc": None, **figures,
+        "task": task.name,
+        "split": split,
+        "n": len(curves.right),
+        "iterations": curves.right.size(1),
+        "accuracy_by_tick": [round(value, 6) for value in by_tick],
+        "policy": str(policy),
+        "accuracy_halted": played.accuracy,
+        "mean_ticks": played.mean_ticks,
+        "energy_auroc": None,
+        **figures,
         "figures": {} if task.shape().spoken else task.figures(chosen, curves.targets),
         "spearman": rank_correlation(played.ticks, curves.difficulty),
-        "by_difficulty": by_difficulty(curves, played), "reliability": believed(curves, played, halting),
+        "by_difficulty": by_difficulty(curves, played),
+        "reliability": believed(curves, played, halting),
         "rules": {name: measured_rule(rule, curves) for name, rule in offered.items()},
         "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
+    }
 
 
 def measured_rule(policy: Policy, curves: Curves) -> dict[str, float]:
@@ -138,11 +146,12 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
     rows = {kind: curves.difficulty == kind for kind in kinds}
     return {
         str(kind): {
-            "n": int(here.sum()), "accuracy_halted": played.right[here].float().mean().item(),
+            "n": int(here.sum()),
+            "accuracy_halted": played.right[here].float().mean().item(),
             "mean_ticks": played.ticks[here].float().mean().item(),
         }
         for kind, here in rows.items()
-    }  # fmt: skip
+    }
 
 
 def halting_note(
@@ -230,7 +239,12 @@ def training_note(config: RunConfig, folder: RunFolder, step: int) -> dict[str, 
     rate = sum(speeds) / len(speeds) if speeds else float("nan")
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return {
-        "command": folder.command(), "settings": config.portable(),
-        "seed": config.train.seed, "steps": step, "minutes": step / rate / 60, "hardware": hardware,
-        "torch": torch.__version__, **({"init_from": folder.origin()} if folder.origin() else {}),
-    }  # fmt: skip
+        "command": folder.command(),
+        "settings": config.portable(),
+        "seed": config.train.seed,
+        "steps": step,
+        "minutes": step / rate / 60,
+        "hardware": hardware,
+        "torch": torch.__version__,
+        **({"init_from": folder.origin()} if folder.origin() else {}),
+    }

@@ -132,9 +132,14 @@ def picture(metrics: dict[str, Any]) -> bytes:
         accuracy = [100 * value for value in evaluation["accuracy_by_tick"]]
         (line,) = axes.plot(range(1, len(accuracy) + 1), accuracy, label=f"{evaluation['split']}, every tick")
         axes.scatter(
-            evaluation["mean_ticks"], 100 * evaluation["accuracy_halted"], color=line.get_color(), marker="*", s=160, zorder=3,
+            evaluation["mean_ticks"],
+            100 * evaluation["accuracy_halted"],
+            color=line.get_color(),
+            marker="*",
+            s=160,
+            zorder=3,
             label=f"{evaluation['split']}, halted (mean ticks)",
-        )  # fmt: skip
+        )
     axes.set(xlabel="tick", ylabel="right, %", ylim=(0, 102))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -180,8 +185,9 @@ def difficulty(metrics: dict[str, Any]) -> str:
         return ""
     rows = [
         f"| {e['split']} | {level} | {group['n']:,} | {group['accuracy_halted']:.2%} | {group['mean_ticks']:.1f} |"
-        for e in told for level, group in e["by_difficulty"].items()
-    ]  # fmt: skip
+        for e in told
+        for level, group in e["by_difficulty"].items()
+    ]
     ranks = ", ".join(f"{e['spearman']:.2f} ({e['split']})" for e in told if e.get("spearman") is not None)
     return (
         "## Difficulty\n\n"

@@ -88,9 +88,10 @@ def assemble(
 ) -> tuple[Accelerator, Task, Thinker, torch.optim.Optimizer]:
     """The parts of a run, not yet on their device."""
     accelerator = Accelerator(
-        mixed_precision=config.train.mixed_precision, cpu=config.train.device == "cpu",
+        mixed_precision=config.train.mixed_precision,
+        cpu=config.train.device == "cpu",
         gradient_accumulation_steps=config.train.accumulate,
-    )  # fmt: skip
+    )
     if (begun := int(os.environ.get("WORLD_SIZE", "1"))) != accelerator.num_processes:
         raise ValueError(  # each of them would train, write and publish for itself
             f"{begun} processes were started that do not know of each other: each needs an accelerator of its own, or on "
@@ -183,9 +184,12 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
             on_save(progress.step)
 
     batches = task.batches(
-        settings.batch_size, settings.seed, accelerator.process_index, accelerator.num_processes,
+        settings.batch_size,
+        settings.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
         start=progress.step * settings.accumulate,
-    )  # fmt: skip
+    )
     started, began_at = time.monotonic(), progress.step
     with terminal(accelerator.is_main_process, progress.step, settings.steps) as advance:
         while progress.step < settings.steps:
@@ -215,9 +219,15 @@ def _loop(config, task, model, optimizer, accelerator, folder, progress, stoppin
 
 
 def optimise(
-    config: RunConfig, reading: Reading, model, optimizer, accelerator: Accelerator, batches: Iterator[Batch],
-    rate: float, share: float,
-) -> dict[str, float]:  # fmt: skip
+    config: RunConfig,
+    reading: Reading,
+    model,
+    optimizer,
+    accelerator: Accelerator,
+    batches: Iterator[Batch],
+    rate: float,
+    share: float,
+) -> dict[str, float]:
     """One optimiser step over `accumulate` batches."""
     for group in optimizer.param_groups:
         group["lr"] = rate

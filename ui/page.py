@@ -55,9 +55,14 @@ def build(services: Services, trainings: Trainings | None = None, access: Access
 def launch_options() -> dict[str, Any]:
     """What Gradio is told when the page is served, mounted or launched: looks, and what a stranger may do."""
     return {
-        "theme": theme(), "css": CSS, "allowed_paths": [str(EXAMPLES_DIR)], "max_file_size": "20mb", "footer_links": ["api"],
-        "run_history": False, "show_error": False,
-    }  # fmt: skip
+        "theme": theme(),
+        "css": CSS,
+        "allowed_paths": [str(EXAMPLES_DIR)],
+        "max_file_size": "20mb",
+        "footer_links": ["api"],
+        "run_history": False,
+        "show_error": False,
+    }
 
 
 def theme() -> gr.themes.Base:

@@ -45,11 +45,13 @@ def main() -> None:
     found = [measured(trunk) for trunk in compared]
     whole = {
         "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
-        "date": datetime.date.today().isoformat(), "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
         "hardware": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.system()},
-        "heads": HEAD_SEEDS[SHIPPED], "summary": summarise(found),
+        "heads": HEAD_SEEDS[SHIPPED],
+        "summary": summarise(found),
         "trunks": [{name: value for name, value in trunk.items() if name != "draws"} for trunk in found],
-    }  # fmt: skip
+    }
     args.out.write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
     write_figures(whole, args.page)
     for name, task in whole["summary"].items():

@@ -73,23 +73,29 @@ def compare(trunk: Trunk) -> dict[str, Any]:
     rules = {name: ruler.measured(family, areas) for name, family in families.items()}
     for name, score in scores(heads, splits.test):
         rules[name] |= {
-            "auroc": tick_auroc(score, curves.right, curves.counts), "risk_coverage": risk_coverage(score, curves.right)
-        }  # fmt: skip
+            "auroc": tick_auroc(score, curves.right, curves.counts),
+            "risk_coverage": risk_coverage(score, curves.right),
+        }
     for head in (head for each in heads.values() for head in each):
         rules[name_of(head)]["reliability"] = believed(head, splits)
     by_tick = curves.right.double().mean(0)
     return {
-        "name": trunk.name, "seed": trunk.seed, "digest": trunk.digest, "command": trunk.training["command"],
+        "name": trunk.name,
+        "seed": trunk.seed,
+        "digest": trunk.digest,
+        "command": trunk.training["command"],
         "n": {split: len(getattr(splits, split).curves.right) for split in (VALIDATION, CALIBRATION, TEST)},
-        "iterations": ruler.budget, "target": ruler.target,
+        "iterations": ruler.budget,
+        "target": ruler.target,
         "best_fixed": {"tick": int(by_tick.argmax()) + 1, "accuracy": by_tick.max().item(), "last": by_tick[-1].item()},
         "read_out": read_outs(shipped, splits.test),
         "rules": averaged(rules),
         "fork": as_the_fork_wrote_it(fork, splits.test),
-        "deployed": deployed(shipped, splits), "promise": kept(shipped, splits),
+        "deployed": deployed(shipped, splits),
+        "promise": kept(shipped, splits),
         "time": time_saved(trunk, shipped, level_for(ruler.target, families[f"energy: {SHIPPED}, head 0"])),
         "draws": averaged(resampled(families, curves.right)),
-    }  # fmt: skip
+    }
 
 
 def level_for(target: float, family: Family) -> float:
@@ -176,9 +182,12 @@ def deployed(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
         )
         played = replay(policy, fresh, splits.test.curves.right)
         found[name] = {
-            "policy": str(policy), "accuracy": played.accuracy, "mean_ticks": played.mean_ticks,
-            "accuracy_when_chosen": accuracy, "mean_ticks_when_chosen": ticks,
-        }  # fmt: skip
+            "policy": str(policy),
+            "accuracy": played.accuracy,
+            "mean_ticks": played.mean_ticks,
+            "accuracy_when_chosen": accuracy,
+            "mean_ticks_when_chosen": ticks,
+        }
     return found
 
 
@@ -202,10 +211,12 @@ def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
         level = boldest(lost[0], PROMISE)
         if level is not None:
             found[name] = {
-                "policy": str(make(levels[level])), "lost": mean(lost[1][level]),
-                "accuracy": played[1].accuracy[level].item(), "mean_ticks": played[1].mean_ticks[level].item(),
+                "policy": str(make(levels[level])),
+                "lost": mean(lost[1][level]),
+                "accuracy": played[1].accuracy[level].item(),
+                "mean_ticks": played[1].mean_ticks[level].item(),
                 "re_splits": re_split(torch.cat(lost, 1), len(rights[0])),
-            }  # fmt: skip
+            }
     return found
 
 

@@ -5,35 +5,59 @@ from typing import Any
 
 ENOUGH = 0.8  # of the way to the oracle; and of the ticks saved, in time
 RULES = {  # as they are called in the figures, and in the table
-    "certainty": "certainty", "certainty.min": "least certain position", "probability": "probability",
-    "patience": "patience", "change": "change", "energy: calibrated": "calibrated energy", "energy: wait": "**energy**",
+    "certainty": "certainty",
+    "certainty.min": "least certain position",
+    "probability": "probability",
+    "patience": "patience",
+    "change": "change",
+    "energy: calibrated": "calibrated energy",
+    "energy: wait": "**energy**",
     "oracle": "oracle",
-}  # fmt: skip
+}
 
 
 def table_of(figures: dict[str, Any]) -> str:
     """Ticks at equal accuracy, the way from fixed ticks to the oracle, what the energy wins, and what that saves in time."""
     head = "".join(f" {label} |" for label in RULES.values())
     lines = ["|---" * len(RULES) + "|"]
-    return "\n".join([
-        "Mean ticks for the accuracy of the best fixed tick less half a point; all figures are means over the machines:", "",
-        f"| task (machines) | n | best fixed tick |{head}", "|---|---|---" + lines[0], *rows(figures, told, ticks), "",
-        "How far each rule gets from fixed ticks to an oracle that knows when it is right, over all budgets of ticks:", "",
-        f"| task |{head}", "|---" + lines[0], *rows(figures, named, way), "",
-        "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap over samples:",
-        "", "| task | ticks saved at that accuracy | by each machine | by each, at the most that both reach less half a point "
-        "| accuracy won, mean over all budgets |", "|---|---|---|---|---|",
-        *map(against, figures["summary"].items()), "",
-        "What that saves in the engine, beside thinking to the last tick, at the level of the first energy that is as "
-        "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; processor time without what the backbone "
-        "takes, and with it; first machine of each task:", "",
-        "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
-        "|---|---|---|---|---|---|---|",
-        *map(saves, firsts(figures)), "", "In short:", "", *in_short(figures), "",
-        f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
-        f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
-        "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Mean ticks for the accuracy of the best fixed tick less half a point; all figures are means over the machines:",
+            "",
+            f"| task (machines) | n | best fixed tick |{head}",
+            "|---|---|---" + lines[0],
+            *rows(figures, told, ticks),
+            "",
+            "How far each rule gets from fixed ticks to an oracle that knows when it is right, over all budgets of ticks:",
+            "",
+            f"| task |{head}",
+            "|---" + lines[0],
+            *rows(figures, named, way),
+            "",
+            "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap over samples:",
+            "",
+            "| task | ticks saved at that accuracy | by each machine | by each, at the most that both reach less half a point "
+            "| accuracy won, mean over all budgets |",
+            "|---|---|---|---|---|",
+            *map(against, figures["summary"].items()),
+            "",
+            "What that saves in the engine, beside thinking to the last tick, at the level of the first energy that is as "
+            "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; processor time without what the backbone "
+            "takes, and with it; first machine of each task:",
+            "",
+            "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
+            "|---|---|---|---|---|---|---|",
+            *map(saves, firsts(figures)),
+            "",
+            "In short:",
+            "",
+            *in_short(figures),
+            "",
+            f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
+            f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
+            "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
+        ]
+    )
 
 
 def rows(figures: dict[str, Any], begin: Callable[..., str], cell: Callable[..., str]) -> list[str]:
@@ -115,7 +139,7 @@ def in_short(figures: dict[str, Any]) -> list[str]:
             for rows in (256, 2048)
             if all(clocked(trunk, rows) for trunk in first)
         },
-    }  # fmt: skip
+    }
     lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < ENOUGH]
     told = [f"{hope}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for hope, names in hoped.items()]
     if lucky:

@@ -38,16 +38,20 @@ class Ruler:
         level = int(family.mean_ticks.masked_fill(~reaches, torch.inf).argmin()) if reaches.any() else None
         at_level = {} if level is None else self.at(family.ticks[level])
         return {
-            "ticks_at_target": frontier.ticks_for(self.target), "area": frontier.area,
+            "ticks_at_target": frontier.ticks_for(self.target),
+            "area": frontier.area,
             "normalised_area": (frontier.area - areas[0]) / span if span else None,
-            "most_accurate": frontier.corners[-1][1], "regret": self.regrets(family), **at_level,
+            "most_accurate": frontier.corners[-1][1],
+            "regret": self.regrets(family),
+            **at_level,
             "corners": [[round(value, 4) for value in corner] for corner in frontier.corners],
-        }  # fmt: skip
+        }
 
     def at(self, ticks: Tensor) -> dict[str, Any]:
         return {
-            "ticks_90_percent": int(ticks.double().quantile(0.9)), "spearman": rank_correlation(ticks, self.difficulty)
-        }  # fmt: skip
+            "ticks_90_percent": int(ticks.double().quantile(0.9)),
+            "spearman": rank_correlation(ticks, self.difficulty),
+        }
 
     def regrets(self, family: Family) -> dict[str, float]:
         """What the best level lacks of the best that could be had, where a tick costs so much."""

@@ -37,15 +37,23 @@ def figure_of(found: dict[str, Any]) -> go.Figure:
             if rule in trunk["rules"]:
                 x, y = zip(*trunk["rules"][rule]["corners"], strict=True)
                 line = go.Scatter(
-                    x=x, y=y, name=name, legendgroup=rule, showlegend=rule not in named, mode="lines",
+                    x=x,
+                    y=y,
+                    name=name,
+                    legendgroup=rule,
+                    showlegend=rule not in named,
+                    mode="lines",
                     line={"color": colour, "dash": dash, "width": 2},
-                )  # fmt: skip
+                )
                 figure.add_trace(line, place // columns + 1, place % columns + 1)
                 named.add(rule)
     figure.update_xaxes(title_text="mean ticks", rangemode="tozero")
     figure.update_yaxes(title_text="share right", tickformat=".0%")
     figure.update_layout(
-        template="plotly_white", height=380 * rows, width=560 * columns, legend={"orientation": "h", "y": -0.08},
+        template="plotly_white",
+        height=380 * rows,
+        width=560 * columns,
+        legend={"orientation": "h", "y": -0.08},
         title_text="Accuracy for every budget of ticks, held-out samples, first machine of each task",
-    )  # fmt: skip
+    )
     return figure

@@ -134,9 +134,12 @@ def as_the_fork_wrote_it(head: Head, thoughts: Thoughts) -> dict[str, dict]:
             cause: [row for row, by in enumerate(played.halted_by) if by == cause] for cause in set(played.halted_by)
         }
         found[policy] = {
-            "accuracy": mean(correct), "mean_ticks": played.mean_ticks,
-            "exits": {cause: {"n": len(rows), "accuracy": mean(correct[rows])} for cause, rows in sorted(causes.items())},
-        }  # fmt: skip
+            "accuracy": mean(correct),
+            "mean_ticks": played.mean_ticks,
+            "exits": {
+                cause: {"n": len(rows), "accuracy": mean(correct[rows])} for cause, rows in sorted(causes.items())
+            },
+        }
     return found
 
 

@@ -22,7 +22,9 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
         tasks.setdefault(trunk["name"], []).append(trunk)
     return {
         name: {
-            "seeds": [trunk["seed"] for trunk in trunks], "iterations": trunks[0]["iterations"], "n": trunks[0]["n"],
+            "seeds": [trunk["seed"] for trunk in trunks],
+            "iterations": trunks[0]["iterations"],
+            "n": trunks[0]["n"],
             "best_fixed": {
                 **{key: mean([trunk["best_fixed"][key] for trunk in trunks]) for key in ("tick", "accuracy")},
                 "accuracy_by_trunk": [trunk["best_fixed"]["accuracy"] for trunk in trunks],
@@ -31,7 +33,7 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
             "energy_against_certainty": against(trunks),
         }
         for name, trunks in tasks.items()
-    }  # fmt: skip
+    }
 
 
 def means(trunks: list[dict[str, Any]], rule: str) -> dict[str, float | None]:
@@ -58,10 +60,12 @@ def against(trunks: list[dict[str, Any]]) -> dict[str, Any]:
         energy, certainty = (torch.tensor(draws[name]["area"]).double() for name in (ENERGY, rival))
         won.append(energy - certainty)
     return {
-        "ticks_saved": interval(torch.stack(saved).mean(0)), "ticks_saved_by_trunk": [each.mean().item() for each in saved],
-        "area_won": interval(torch.stack(won).mean(0)), "area_won_by_trunk": [each.mean().item() for each in won],
+        "ticks_saved": interval(torch.stack(saved).mean(0)),
+        "ticks_saved_by_trunk": [each.mean().item() for each in saved],
+        "area_won": interval(torch.stack(won).mean(0)),
+        "area_won_by_trunk": [each.mean().item() for each in won],
         "ticks_saved_at_the_top_by_trunk": [at_the_top(trunk["rules"]) for trunk in trunks],
-    }  # fmt: skip
+    }
 
 
 def at_the_top(rules: dict[str, Any]) -> float:

@@ -58,11 +58,13 @@ def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, seats: int, 
     machine.encode = seeing.function
     whole, ticking = ({kind: statistics.median(pair[at] for pair in seconds[kind]) for kind in jobs} for at in (0, 1))
     return {
-        "policy": str(policy), "seconds": whole, "seconds_ticking": ticking,
+        "policy": str(policy),
+        "seconds": whole,
+        "seconds_ticking": ticking,
         "ticks_saved": 1 - made.ticks.double().mean().item() / machine.config.iterations,
         "time_saved": 1 - whole["halted"] / whole["full"],
         "time_saved_without_backbone": 1 - ticking["halted"] / ticking["full"],
-    }  # fmt: skip
+    }
 
 
 class Stopwatch:

@@ -43,9 +43,13 @@ FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 MOST_PARTS = 100  # of a setting that is a list
 EXAMPLES = {
-    "iterations": "50", "heads": "8", "prediction_reshaper": "[-1]", "backbone_type": "tokens-VxL",
-    "neuron_select_type": "first-last", **dict.fromkeys(PHASES, "10"),
-}  # fmt: skip
+    "iterations": "50",
+    "heads": "8",
+    "prediction_reshaper": "[-1]",
+    "backbone_type": "tokens-VxL",
+    "neuron_select_type": "first-last",
+    **dict.fromkeys(PHASES, "10"),
+}
 
 
 def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:

@@ -38,17 +38,23 @@ from ctm.settings import plainly
 Shapes = Mapping[str, tuple[int, ...]]
 
 ESSENTIAL = {
-    "start_activated_state": 1, "start_trace": 2, "decay_params_out": 1, "trace_processor.0.0.w1": 3,
-    "trace_processor.0.0.b1": 3, "output_projector.0.weight": 2,
-}  # fmt: skip
+    "start_activated_state": 1,
+    "start_trace": 2,
+    "decay_params_out": 1,
+    "trace_processor.0.0.w1": 3,
+    "trace_processor.0.0.b1": 3,
+    "output_projector.0.weight": 2,
+}
 OTHER_CLASSES = {
     r"start_activated_trace|diagonal_mask_\w+": "ContinuousThoughtMachineRL, which synchronises over a sliding window",
     r"lstm_cell": "an LSTMBaseline that sees in phases or plays games",
 }
 POSITIONS = {
-    "combination": "multi-learnable-fourier", "Wr.weight": "learnable-fourier", "start_vector": "custom-rotational",
+    "combination": "multi-learnable-fourier",
+    "Wr.weight": "learnable-fourier",
+    "start_vector": "custom-rotational",
     "projection.weight": "custom-rotational-1d",
-}  # fmt: skip
+}
 TUTORIAL = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"} | {
     f"trace_processor.{place}": f"trace_processor.0.{place}" for place in (0, 2)
 }
@@ -128,8 +134,11 @@ def _lstm(shapes: Shapes) -> dict[str, Any]:
     layers, width = (_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
     d_input = _size(shapes, "attention.in_proj_weight", 1)
     return _shared(shapes, "output_projector.0.weight", width) | {
-        "kind": "lstm", "d_model": width, "num_layers": layers, "d_input": d_input
-    }  # fmt: skip
+        "kind": "lstm",
+        "d_model": width,
+        "num_layers": layers,
+        "d_input": d_input,
+    }
 
 
 def _feed_forward(shapes: Shapes) -> dict[str, Any]:

@@ -22,9 +22,20 @@ from ctm.settings import plainly
 
 MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
 BROKEN = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
-    AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    AssertionError,
+    MemoryError,
+    OSError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def read_file(path: Path) -> Any:

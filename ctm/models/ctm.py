@@ -131,9 +131,13 @@ class ContinuousThoughtMachine(Thinker):
         observed = width if attends else channels
         self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
-            neurons, config.memory_length, config.memory_hidden_dims,
-            deep=config.deep_nlms, normalise=config.do_layernorm_nlm, dropout=dropout_nlm,
-        )  # fmt: skip
+            neurons,
+            config.memory_length,
+            config.memory_hidden_dims,
+            deep=config.deep_nlms,
+            normalise=config.do_layernorm_nlm,
+            dropout=dropout_nlm,
+        )
         self.output_projector = nn.Sequential(nn.Linear(config.synch_size(config.n_synch_out), config.out_dims))
         self._add_energy_head(config.synch_size(config.n_synch_out), neurons)
 

@@ -138,9 +138,12 @@ def observe_in_phases(thinker: Any, frames: Tensor, make_entry: MakeEntry) -> Ob
         places, features = tuple(seen.shape[2:]), thinker.kv_proj(seen.flatten(2).transpose(1, 2))
     table = codes_table(thinker.index_backbone.embedding, thinker.operator_backbone.embedding.weight, out.bias)
     schedule = prepare_schedule(
-        timetable, features, lambda slot: look_at(thinker, slot), make_entry(out.weight, table),
+        timetable,
+        features,
+        lambda slot: look_at(thinker, slot),
+        make_entry(out.weight, table),
         thinker.config.iterations_per_digit,
-    )  # fmt: skip
+    )
     return Observed(len(frames), places, len(timetable.codes), timetable.listening, schedule)
 
 

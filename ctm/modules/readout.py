@@ -78,6 +78,13 @@ def energy_of(head: nn.Sequential, sync: Float[Tensor, "*T S B"]) -> Float[Tenso
 
 
 __all__ = [
-    "EVIDENCE", "SIGNALS", "begins_to_say", "certainty_of", "energy_of", "evidence_of", "make_energy_head", "project",
+    "EVIDENCE",
+    "SIGNALS",
+    "begins_to_say",
+    "certainty_of",
+    "energy_of",
+    "evidence_of",
+    "make_energy_head",
+    "project",
     "signals_of",
-]  # fmt: skip
+]

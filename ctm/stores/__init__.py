@@ -24,6 +24,16 @@ def folder_of(name: str) -> tuple[Path, str]:
 
 
 __all__ = [
-    "HUB", "Commit", "Description", "Destination", "GivenUp", "HubName", "HubStore", "LocalStore", "Store", "Unavailable",
-    "Watch", "folder_of",
-]  # fmt: skip
+    "HUB",
+    "Commit",
+    "Description",
+    "Destination",
+    "GivenUp",
+    "HubName",
+    "HubStore",
+    "LocalStore",
+    "Store",
+    "Unavailable",
+    "Watch",
+    "folder_of",
+]

@@ -237,9 +237,15 @@ class HubStore:
 
     def _download(self, name: HubName, path: str, report: Callable[[int], None] | None = None) -> Path:
         found = hf_hub_download(
-            name.repo, path, revision=name.revision, cache_dir=self.cache, endpoint=self.api.endpoint,
-            token=self.api.token, etag_timeout=self.seconds, tqdm_class=counter(report),
-        )  # fmt: skip
+            name.repo,
+            path,
+            revision=name.revision,
+            cache_dir=self.cache,
+            endpoint=self.api.endpoint,
+            token=self.api.token,
+            etag_timeout=self.seconds,
+            tqdm_class=counter(report),
+        )
         return Path(found)
 
     def _folder(self, name: HubName) -> Path:

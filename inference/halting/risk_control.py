@@ -214,6 +214,9 @@ def evidence(
 ) -> dict[str, Any]:
     """What `halting.json` keeps of a promise."""
     return {
-        "policy": str(policy), "accuracy": accuracy, "mean_ticks": mean_ticks, "n": len(lost),
+        "policy": str(policy),
+        "accuracy": accuracy,
+        "mean_ticks": mean_ticks,
+        "n": len(lost),
         "promise": {**asdict(promise), "lost": int(lost.sum()), "allowed": promise.most_lost(len(lost))},
-    }  # fmt: skip
+    }

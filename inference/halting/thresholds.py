@@ -163,12 +163,16 @@ def thresholds_for(
         chosen[name] = choose_threshold(make, levels_of(make, history), history, right, tolerance)
     return {
         name: {
-            "policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(right),
-            "best_fixed_tick": int(by_tick.argmax()) + 1, "best_fixed_accuracy": by_tick.max().item(),
+            "policy": str(policy),
+            "accuracy": accuracy,
+            "mean_ticks": ticks,
+            "n": len(right),
+            "best_fixed_tick": int(by_tick.argmax()) + 1,
+            "best_fixed_accuracy": by_tick.max().item(),
             **({"tolerance": tolerance} if name in rules else {}),
         }
         for name, (policy, accuracy, ticks) in chosen.items()
-    }  # fmt: skip
+    }
 
 
 def quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:

@@ -168,9 +168,12 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--seeds", "0"], "from 1 to 100: got '0'"), (["--tasks", "digits", "nowhere"], "nowhere is no bundled"),
-     (["--out", "nofolder/halting.json"], "nofolder is no folder")],
-)  # fmt: skip
+    [
+        (["--seeds", "0"], "from 1 to 100: got '0'"),
+        (["--tasks", "digits", "nowhere"], "nowhere is no bundled"),
+        (["--out", "nofolder/halting.json"], "nofolder is no folder"),
+    ],
+)
 def test_mistakes_are_told_before_anything_is_measured(words, says, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["halting", *words])
     monkeypatch.setattr(command, "compare", lambda *_: pytest.fail("nothing is measured"))
@@ -181,22 +184,41 @@ def test_mistakes_are_told_before_anything_is_measured(words, says, monkeypatch,
 
 def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     task = {
-        "seeds": [0, 1], "iterations": 9, "n": {"test": 1_234},
+        "seeds": [0, 1],
+        "iterations": 9,
+        "n": {"test": 1_234},
         "best_fixed": {"tick": 7.0, "accuracy": 0.98, "accuracy_by_trunk": [0.975, 0.985]},
-        "rules": {"certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5}, "energy: wait": {"ticks_at_target": None},
-                  "settled oracle": {"normalised_area": 0.7}},
-        "energy_against_certainty": {"ticks_saved": [0.1, 0.2, 0.3], "area_won": [0.001, 0.002, 0.003],
-                                     "ticks_saved_by_trunk": [0.15, 0.25], "ticks_saved_at_the_top_by_trunk": [0.05, 0.1]},
-    }  # fmt: skip
+        "rules": {
+            "certainty": {"ticks_at_target": 5.0, "normalised_area": 0.5},
+            "energy: wait": {"ticks_at_target": None},
+            "settled oracle": {"normalised_area": 0.7},
+        },
+        "energy_against_certainty": {
+            "ticks_saved": [0.1, 0.2, 0.3],
+            "area_won": [0.001, 0.002, 0.003],
+            "ticks_saved_by_trunk": [0.15, 0.25],
+            "ticks_saved_at_the_top_by_trunk": [0.05, 0.1],
+        },
+    }
     figures = {
-        "summary": {"digits": task}, "command": "python -m benchmarks.halting", "heads": 3, "date": "2026-11-23", "torch": "2",
+        "summary": {"digits": task},
+        "command": "python -m benchmarks.halting",
+        "heads": 3,
+        "date": "2026-11-23",
+        "torch": "2",
         "hardware": {"processor": "CPU"},
-        "trunks": [{"name": "digits", "seed": 0, "time": [
-            {"rows": 32, "ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
-            {"rows": 256, "ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
-            {"rows": 2048, "ticks_saved": 0.61, "time_saved_without_backbone": 0.57, "time_saved": 0.45},
-        ]}],
-    }  # fmt: skip
+        "trunks": [
+            {
+                "name": "digits",
+                "seed": 0,
+                "time": [
+                    {"rows": 32, "ticks_saved": 0.1, "time_saved_without_backbone": 0.1, "time_saved": 0.1},
+                    {"rows": 256, "ticks_saved": 0.6, "time_saved_without_backbone": 0.5, "time_saved": 0.4},
+                    {"rows": 2048, "ticks_saved": 0.61, "time_saved_without_backbone": 0.57, "time_saved": 0.45},
+                ],
+            }
+        ],
+    }
     told = table_of(figures)
     assert "| digits (2) | 1,234 | 98.00% (97.5, 98.5) at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 5.0%, 10.0% | 0.20 points (0.10 to 0.30) |" in told

@@ -60,13 +60,15 @@ def test_a_strange_checkpoint_is_said():
 def test_the_plan_names_the_endpoints_of_the_page():
     config = {
         "components": [
-            {"id": 1, "props": {"elem_id": "think-text"}}, {"id": 2, "props": {"value": "a"}}, {"id": 3, "props": {}}
+            {"id": 1, "props": {"elem_id": "think-text"}},
+            {"id": 2, "props": {"value": "a"}},
+            {"id": 3, "props": {}},
         ],
         "dependencies": [
             {"id": 7, "targets": [[1, "click"], [2, "submit"]], "inputs": [2], "queue": True},
             {"id": 8, "targets": [[0, "load"]], "inputs": [2, 3], "queue": False},
         ],
-    }  # fmt: skip
+    }
     plan = plan_of(config, ["parity-16"], [0, 1])
     assert plan["on_load"] == [{"fn_index": 8, "trigger_id": 0, "data": ["a", None], "queue": False}]
     assert {(thing["fn_index"], thing["trigger_id"]) for thing in plan["things"]} == {(7, 1)}

@@ -14,9 +14,18 @@ from ctm.config import CONFIGS, PHASED
 from ctm.modules.input_schedule import MINUS, PLUS, SIDE, pack
 
 TINY = {
-    "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,
-    "memory_length": 5, "memory_hidden_dims": 4, "backbone_type": "tokens-7x6", "out_dims": 6,
-}  # fmt: skip
+    "iterations": 4,
+    "d_model": 12,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 5,
+    "n_synch_action": 4,
+    "synapse_depth": 1,
+    "memory_length": 5,
+    "memory_hidden_dims": 4,
+    "backbone_type": "tokens-7x6",
+    "out_dims": 6,
+}
 RAW = {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}
 PARTS = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 

@@ -142,11 +142,16 @@ def test_settings_that_are_no_mapping_are_refused(values):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.dictionaries(st.sampled_from([*CTMConfig.model_fields, "d_modle"]), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=5,
-)))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from([*CTMConfig.model_fields, "d_modle"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+            max_leaves=5,
+        ),
+    )
+)
 def test_anything_at_all_is_either_a_config_or_a_value_error(values):
     base = {"iterations": 2, "d_model": 4, "d_input": 4, "heads": 0, "n_synch_out": 2, "n_synch_action": 0}
     base |= {"synapse_depth": 1, "memory_length": 2, "memory_hidden_dims": 2, "backbone_type": "none", "out_dims": 2}

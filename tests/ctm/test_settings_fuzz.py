@@ -12,9 +12,19 @@ from ctm.settings import Settings
 from tests.strategies import HOSTILE, are_sentences, edited, groups, plain, scalars, soon, texts, told
 
 TINY = {
-    "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,
-    "memory_length": 5, "memory_hidden_dims": 4, "backbone_type": "tokens-7x6", "out_dims": 6, "prediction_reshaper": [-1],
-}  # fmt: skip
+    "iterations": 4,
+    "d_model": 12,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 5,
+    "n_synch_action": 4,
+    "synapse_depth": 1,
+    "memory_length": 5,
+    "memory_hidden_dims": 4,
+    "backbone_type": "tokens-7x6",
+    "out_dims": 6,
+    "prediction_reshaper": [-1],
+}
 
 
 class Inner(Settings):

@@ -37,8 +37,13 @@ class Client:
     def __init__(self, environment: Mapping[str, str]):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.fake_hub.client_process"],
-            cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
 
     def __call__(self, expression: str, **names: Any) -> Any:
         self.process.stdin.write(json.dumps([expression, plain(names)]) + "\n")

@@ -33,9 +33,16 @@ def machine(
     micro = round(cents * 10_000 / 60)
     gpu = {"type": "gpu", "model": chip, "quantity": "1", "vram": f"{vram} GB", "manufacturer": "Nvidia"}
     return {
-        "name": name, "prettyName": title, "cpu": f"{cores} vCPU", "ram": f"{memory} GB", "ephemeralStorage": "50 GB",
-        "accelerator": gpu if chip else None, "unitCostMicroUSD": micro, "unitCostUSD": micro / 1e6, "unitLabel": "minute",
-    }  # fmt: skip
+        "name": name,
+        "prettyName": title,
+        "cpu": f"{cores} vCPU",
+        "ram": f"{memory} GB",
+        "ephemeralStorage": "50 GB",
+        "accelerator": gpu if chip else None,
+        "unitCostMicroUSD": micro,
+        "unitCostUSD": micro / 1e6,
+        "unitLabel": "minute",
+    }
 
 
 HARDWARE = [
@@ -156,9 +163,14 @@ class Job:
             try:
                 self.process = subprocess.Popen(
                     command,
-                    cwd=image, env=surroundings(home) | ours | told, text=True, errors="replace",
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                )  # fmt: skip
+                    cwd=image,
+                    env=surroundings(home) | ours | told,
+                    text=True,
+                    errors="replace",
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             except OSError as error:
                 self.finish("ERROR", f"The command could not be started: {error}")
                 return

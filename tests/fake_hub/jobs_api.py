@@ -31,12 +31,21 @@ def describe(store: Store, job: Job) -> dict[str, Any]:
     users = {account.name for account in store.accounts.values()}
     owner = {"id": git_hash("owner", job.namespace.encode())[:24], "name": job.namespace}
     said = {name: job.spec.get(name) for name in ("spaceId", "dockerImage", "flavor", "labels", "volumes")}
-    return said | job.times | {
-        "id": job.id, "command": job.spec["command"], "arguments": job.spec["arguments"],
-        "environment": job.spec["environment"], "secrets": {}, "timeout": job.spec.get("timeoutSeconds", 1800),
-        "status": {"stage": job.stage, "message": job.message}, "type": "job",
-        "owner": owner | {"type": "user" if job.namespace in users else "org"},
-    }  # fmt: skip
+    return (
+        said
+        | job.times
+        | {
+            "id": job.id,
+            "command": job.spec["command"],
+            "arguments": job.spec["arguments"],
+            "environment": job.spec["environment"],
+            "secrets": {},
+            "timeout": job.spec.get("timeoutSeconds", 1800),
+            "status": {"stage": job.stage, "message": job.message},
+            "type": "job",
+            "owner": owner | {"type": "user" if job.namespace in users else "org"},
+        }
+    )
 
 
 @JOBS.route("GET", "/api/jobs/hardware")

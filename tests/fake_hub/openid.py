@@ -49,9 +49,11 @@ class OpenIDProvider:
     def environment(self) -> dict[str, str]:
         """What a Space with `hf_oauth: true` finds in its environment."""
         return {
-            "OAUTH_CLIENT_ID": self.client, "OAUTH_CLIENT_SECRET": self.secret, "OAUTH_SCOPES": SCOPES,
+            "OAUTH_CLIENT_ID": self.client,
+            "OAUTH_CLIENT_SECRET": self.secret,
+            "OAUTH_SCOPES": SCOPES,
             "OPENID_PROVIDER_URL": self.url,
-        }  # fmt: skip
+        }
 
     # --- what it answers -----------------------------------------------------------------------------------------
 
@@ -81,15 +83,22 @@ class OpenIDProvider:
             raise Refused(400, message="invalid_grant")
         now = int(time.time())
         claims = {
-            "iss": self.url, "aud": self.client, "iat": now, "exp": now + self.lasts, "nonce": asked["nonce"],
+            "iss": self.url,
+            "aud": self.client,
+            "iat": now,
+            "exp": now + self.lasts,
+            "nonce": asked["nonce"],
             **self._profile(store, asked["visitor"]),
-        }  # fmt: skip
+        }
         return json_answer(
             {
-                "access_token": asked["visitor"], "token_type": "bearer", "expires_in": self.lasts, "scope": SCOPES,
+                "access_token": asked["visitor"],
+                "token_type": "bearer",
+                "expires_in": self.lasts,
+                "scope": SCOPES,
                 "id_token": jwt.encode({"alg": "RS256", "kid": "1"}, claims, self._key),
             }
-        )  # fmt: skip
+        )
 
     def tell_user(self, store: Store, request: Request) -> Answer:
         if request.token not in store.accounts:
@@ -107,6 +116,9 @@ class OpenIDProvider:
     def _profile(self, store: Store, token: str) -> dict[str, str]:
         name = store.accounts[token].name
         return {
-            "sub": name, "name": name.title(), "preferred_username": name, "profile": f"{store.url}/{name}",
+            "sub": name,
+            "name": name.title(),
+            "preferred_username": name,
+            "profile": f"{store.url}/{name}",
             "picture": f"{store.url}/avatars/{name}.svg",
-        }  # fmt: skip
+        }

@@ -24,12 +24,18 @@ def whoami(store: Store, request: Request) -> Answer:
     token = {"displayName": account.role, "role": account.role, "createdAt": "2026-01-01T00:00:00.000Z"}
     return json_answer(
         {
-            "type": "user", "id": git_hash("user", account.name.encode())[:24], "name": account.name,
-            "fullname": account.name.title(), "email": f"{account.name}@example.org", "emailVerified": True,
-            "isPro": False, "avatarUrl": f"{store.url}/avatars/{account.name}.svg", "orgs": orgs,
+            "type": "user",
+            "id": git_hash("user", account.name.encode())[:24],
+            "name": account.name,
+            "fullname": account.name.title(),
+            "email": f"{account.name}@example.org",
+            "emailVerified": True,
+            "isPro": False,
+            "avatarUrl": f"{store.url}/avatars/{account.name}.svg",
+            "orgs": orgs,
             "auth": {"type": "access_token", "accessToken": token},
         }
-    )  # fmt: skip
+    )
 
 
 @API.route("GET", f"{REPO}/auth-check")
@@ -110,13 +116,27 @@ def describe(repo: Repo, commit: Commit) -> dict[str, Any]:
     tags = [card["tags"]] if isinstance(card.get("tags"), str) else card.get("tags") or []
     license = [f"license:{card['license']}"] if "license" in card else []
     extra = {"sdk": card.get("sdk")} if repo.kind == "spaces" else {}
-    return named | extra | {
-        "_id": git_hash("repo", repo.id.encode())[:24], "id": repo.id, "modelId": repo.id, "author": repo.owner,
-        "sha": commit.oid, "private": repo.private, "gated": repo.gated, "disabled": repo.disabled,
-        "downloads": 0, "likes": 0, "createdAt": repo.created, "lastModified": commit.date, "cardData": card,
-        "tags": list(dict.fromkeys([*named.values(), *tags, *license, "region:us"])),
-        "siblings": [{"rfilename": path} for path in commit.files],
-    }  # fmt: skip
+    return (
+        named
+        | extra
+        | {
+            "_id": git_hash("repo", repo.id.encode())[:24],
+            "id": repo.id,
+            "modelId": repo.id,
+            "author": repo.owner,
+            "sha": commit.oid,
+            "private": repo.private,
+            "gated": repo.gated,
+            "disabled": repo.disabled,
+            "downloads": 0,
+            "likes": 0,
+            "createdAt": repo.created,
+            "lastModified": commit.date,
+            "cardData": card,
+            "tags": list(dict.fromkeys([*named.values(), *tags, *license, "region:us"])),
+            "siblings": [{"rfilename": path} for path in commit.files],
+        }
+    )
 
 
 def listed(said: dict[str, Any], request: Request) -> dict[str, Any]:

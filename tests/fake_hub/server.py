@@ -109,9 +109,14 @@ class LoopbackHub:
     def environment(self, home: Path, token: str | None = None, xet: bool = True) -> dict[str, str]:
         """The environment of a child process whose client is to meet this hub and nothing else."""
         ours = {
-            "HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "" if xet else "1", "NO_PROXY": HOST, "no_proxy": HOST,
-        } | ({"HF_TOKEN": token} if token else {})  # fmt: skip
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "" if xet else "1",
+            "NO_PROXY": HOST,
+            "no_proxy": HOST,
+        } | ({"HF_TOKEN": token} if token else {})
         return {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))} | ours
 
     # --- what there is -------------------------------------------------------------------------------------------

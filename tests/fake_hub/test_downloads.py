@@ -75,8 +75,10 @@ def test_listings(hub, client, repo):
     entries = client("api.list_repo_tree('alice/x', 'sub', expand=True)")
     assert [entry["last_commit"]["title"] for entry in entries] == [first.title, "Second"]
     assert [commit["title"] for commit in client("api.list_repo_commits('alice/x')")] == [
-        "Second", first.title, "initial commit",
-    ]  # fmt: skip
+        "Second",
+        first.title,
+        "initial commit",
+    ]
     entries = client("api.get_paths_info('alice/x', ['sub', 'model.safetensors', 'none'])")
     assert [entry["path"] for entry in entries] == ["sub", "model.safetensors"]
     assert entries[1]["lfs"]["sha256"] == first.files["model.safetensors"].sha256

@@ -11,10 +11,21 @@ from inference import Engine, Recorder, parse
 from inference.dynamic_batcher import Asked, Together
 
 CONFIG = {
-    "iterations": 8, "d_model": 24, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "memory_length": 4,
-    "synapse_depth": 1, "memory_hidden_dims": 3, "backbone_type": "parity_backbone", "out_dims": 6,
-    "prediction_reshaper": [3, 2], "energy_head_enabled": True, "energy_hidden_dim": 4,
-}  # fmt: skip
+    "iterations": 8,
+    "d_model": 24,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 8,
+    "n_synch_action": 8,
+    "memory_length": 4,
+    "synapse_depth": 1,
+    "memory_hidden_dims": 3,
+    "backbone_type": "parity_backbone",
+    "out_dims": 6,
+    "prediction_reshaper": [3, 2],
+    "energy_head_enabled": True,
+    "energy_hidden_dim": 4,
+}
 
 
 @pytest.fixture(scope="module")

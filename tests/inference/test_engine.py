@@ -12,20 +12,45 @@ from inference.halting.thresholds import replay
 from inference.tick_history import History, first
 
 RULES = [
-    "margin>0.3", "probability>0.5", "change<0.05|energy<-2",
-    "ticks=1", "ticks=5", "ticks=12", "ticks=40", "certainty>0.4", "certainty.min>0.15", "energy<0", "energy<-3",
-    "converged<0.3x1", "converged<0.5x3", "same=3", "energy<-1|converged<0.1x1", "certainty>0.1&same=2",
-    "(energy<0|same=3)&certainty.min>0.02", "energy<-2|ticks=7",
-]  # fmt: skip
+    "margin>0.3",
+    "probability>0.5",
+    "change<0.05|energy<-2",
+    "ticks=1",
+    "ticks=5",
+    "ticks=12",
+    "ticks=40",
+    "certainty>0.4",
+    "certainty.min>0.15",
+    "energy<0",
+    "energy<-3",
+    "converged<0.3x1",
+    "converged<0.5x3",
+    "same=3",
+    "energy<-1|converged<0.1x1",
+    "certainty>0.1&same=2",
+    "(energy<0|same=3)&certainty.min>0.02",
+    "energy<-2|ticks=7",
+]
 
 
 def machine(**changes) -> ContinuousThoughtMachine:
     """A machine with lively random weights: its rows differ, so that rules fire at many different ticks."""
     values = {
-        "iterations": 12, "d_model": 20, "d_input": 8, "heads": 0, "n_synch_out": 10, "n_synch_action": 0, "synapse_depth": 1,
-        "memory_length": 4, "memory_hidden_dims": 3, "backbone_type": "none", "out_dims": 12, "prediction_reshaper": [4, 3],
-        "energy_head_enabled": True, "energy_hidden_dim": 8,
-    }  # fmt: skip
+        "iterations": 12,
+        "d_model": 20,
+        "d_input": 8,
+        "heads": 0,
+        "n_synch_out": 10,
+        "n_synch_action": 0,
+        "synapse_depth": 1,
+        "memory_length": 4,
+        "memory_hidden_dims": 3,
+        "backbone_type": "none",
+        "out_dims": 12,
+        "prediction_reshaper": [4, 3],
+        "energy_head_enabled": True,
+        "energy_hidden_dim": 8,
+    }
     made = ContinuousThoughtMachine(CTMConfig.read(values | changes), in_features=6)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

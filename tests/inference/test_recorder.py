@@ -26,9 +26,12 @@ def test_a_recording_is_what_the_machine_said_and_did():
     )
     shapes = {name: recorder.channel(name).shape for name in recorder.channels}
     assert shapes == {
-        "pre_activations": (7, 20), "post_activations": (7, 20), "sync_out": (7, 10), "sync_action": (7, 9),
+        "pre_activations": (7, 20),
+        "post_activations": (7, 20),
+        "sync_out": (7, 10),
+        "sync_action": (7, 9),
         "attention": (7, 2, 5),
-    }  # fmt: skip
+    }
     np.testing.assert_allclose(recorder.channel("attention").sum(2), 1, atol=1e-5)
 
 

@@ -12,20 +12,55 @@ from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, sha
 from training.config import RunConfig, read_recipe
 
 TINY = {
-    "task": {"kind": "parity", "length": 6}, "publish": {"repo": ""}, "init_from": "",
-    "model": {"iterations": 3, "d_model": 8, "d_input": 8, "heads": 2, "n_synch_out": 4, "n_synch_action": 4,
-              "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2},
-    "train": {"steps": 3, "batch_size": 4}, "loss": {"energy": "none"}, "optim": {"lr": 0.1}, "finish": {"fit_steps": 1},
-}  # fmt: skip
+    "task": {"kind": "parity", "length": 6},
+    "publish": {"repo": ""},
+    "init_from": "",
+    "model": {
+        "iterations": 3,
+        "d_model": 8,
+        "d_input": 8,
+        "heads": 2,
+        "n_synch_out": 4,
+        "n_synch_action": 4,
+        "synapse_depth": 1,
+        "memory_length": 3,
+        "memory_hidden_dims": 2,
+    },
+    "train": {"steps": 3, "batch_size": 4},
+    "loss": {"energy": "none"},
+    "optim": {"lr": 0.1},
+    "finish": {"fit_steps": 1},
+}
 TEXT = yaml.safe_dump(TINY)
 NAMES = [f"{group}.{name}" for group, inner in TINY.items() if isinstance(inner, dict) for name in inner]
 
 ODD_NAMES = ("train.stps", "model.out_dims", "train.steps.x", ".", "a..b", "=", "train.", "__class__.x")
 ODD_VALUES = (
-    "!!python/object/apply:os.system ['true']", "!!int ''", "!!int x", "!!float ''", "!!bool maybe", "!!timestamp never",
-    "2001-99-99", "2001-02-30", "!!binary x", "0x" + "F" * 5_000, "9" * 5_000, "1:99:99", "010", "1e400", ".inf", "*a",
-    "&a [*a]", "!!set {a, b}", "{<<: {a: 1}}", "{a: 1, a: 2}", "? [a, b]\n: 1", "!!omap [a: 1]", "\ud800", '"\\ud800"',
-)  # fmt: skip
+    "!!python/object/apply:os.system ['true']",
+    "!!int ''",
+    "!!int x",
+    "!!float ''",
+    "!!bool maybe",
+    "!!timestamp never",
+    "2001-99-99",
+    "2001-02-30",
+    "!!binary x",
+    "0x" + "F" * 5_000,
+    "9" * 5_000,
+    "1:99:99",
+    "010",
+    "1e400",
+    ".inf",
+    "*a",
+    "&a [*a]",
+    "!!set {a, b}",
+    "{<<: {a: 1}}",
+    "{a: 1, a: 2}",
+    "? [a, b]\n: 1",
+    "!!omap [a: 1]",
+    "\ud800",
+    '"\\ud800"',
+)
 SIGNS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
 
 names = st.sampled_from([*NAMES, *TINY, *ODD_NAMES]) | texts

@@ -59,9 +59,14 @@ def test_an_answer_at_every_tick_stands_for_itself():
 
 
 @pytest.mark.parametrize(
-    "a, b, expected", [([1, 2, 3, 4], [1, 2, 3, 9], 1), ([1, 2, 3, 4], [4, 3, 2, 1], -1), ([1, 1, 2, 2], [5, 5, 5, 5], None),
-                       ([1, 2, 2, 3], [1, 3, 2, 4], 0.948683298)],
-)  # fmt: skip
+    "a, b, expected",
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 9], 1),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1),
+        ([1, 1, 2, 2], [5, 5, 5, 5], None),
+        ([1, 2, 2, 3], [1, 3, 2, 4], 0.948683298),
+    ],
+)
 def test_rank_correlation(a, b, expected):
     assert rank_correlation(torch.tensor(a), torch.tensor(b)) == (expected and pytest.approx(expected))
 

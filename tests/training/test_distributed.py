@@ -45,10 +45,14 @@ def start(recipe: RunConfig, run: Path, *words: str, program: str = "", more: di
     settings.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     script.write_text(f"import sys\nfrom training.__main__ import main\n{program}\nmain(sys.argv[1:])\n")
     return subprocess.Popen(
-        [sys.executable, "-m", *LAUNCHER, str(script), "train", str(settings), "--folder", str(run), *words], cwd=ROOT,
-        env=environment(**{**SURROUNDINGS, "PYTHONPATH": str(ROOT), **(more or {})}), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", *LAUNCHER, str(script), "train", str(settings), "--folder", str(run), *words],
+        cwd=ROOT,
+        env=environment(**{**SURROUNDINGS, "PYTHONPATH": str(ROOT), **(more or {})}),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:

@@ -26,9 +26,17 @@ from training.trainer_state import DiskAlmostFull
     [
         (FloatingPointError("loss is nan: lower optim.lr."), "nan", "lower optim.lr"),
         (MemoryError(), "memory", "The machine ran out of memory"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "memory", "The accelerator ran out of memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+            "memory",
+            "The accelerator ran out of memory",
+        ),
         (RuntimeError("CUDA error: out of memory"), "memory", "The accelerator"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "memory", "The machine"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            "memory",
+            "The machine",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", "Make room"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk", "Make room"),
         (DiskAlmostFull(errno.ENOSPC, "0.1 GB are free: stopped and saved"), "disk", "stopped and saved."),
@@ -39,7 +47,7 @@ from training.trainer_state import DiskAlmostFull
         (KeyError("x"), "crash", "KeyError: 'x'"),
         (RuntimeError("expected 3 channels"), "crash", "expected 3 channels"),
     ],
-)  # fmt: skip
+)
 def test_each_cause_has_its_sentence(error, reason, says):
     got, sentence = explain(error)
     assert got == reason and says in sentence
@@ -71,8 +79,10 @@ def test_finished_is_noted(tmp_path):
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
     """The rate is absurd; what it did to the weights is never saved."""
-    prelude = "import training.decoding as reading; real = reading.trunk_loss; count = iter(range(99))\n" \
-              "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"  # fmt: skip
+    prelude = (
+        "import training.decoding as reading; real = reading.trunk_loss; count = iter(range(99))\n"
+        "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
+    )
     folder, code, said = train(tmp_path, prelude=prelude)
     ending = folder.ending()
     assert (code, ending["reason"]) == (1, "nan") and "optim.lr" in ending["sentence"]
@@ -83,8 +93,10 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
 
 def test_gradients_that_overflow_are_not_taken(tmp_path):
     """The loss is finite, its gradient is not: the weights stay good."""
-    prelude = "import training.trainer as loop; real = loop.clip; count = iter(range(99))\n" \
-              "loop.clip = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"  # fmt: skip
+    prelude = (
+        "import training.trainer as loop; real = loop.clip; count = iter(range(99))\n"
+        "loop.clip = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"
+    )
     folder, code, _ = train(tmp_path, prelude=prelude)
     assert (code, folder.ending()["reason"]) == (1, "nan")
     assert folder.steps() == [6]
@@ -92,11 +104,13 @@ def test_gradients_that_overflow_are_not_taken(tmp_path):
 
 def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
     """Files may grow to 300 kB only: the log fits, a later save does not."""
-    prelude = "import training.run_dir as runs, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" \
-              "real = runs.RunFolder.save\n" \
-              "def save(self, step, *rest):\n" \
-              "    step > 6 and resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); real(self, step, *rest)\n" \
-              "runs.RunFolder.save = save"  # fmt: skip
+    prelude = (
+        "import training.run_dir as runs, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "real = runs.RunFolder.save\n"
+        "def save(self, step, *rest):\n"
+        "    step > 6 and resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); real(self, step, *rest)\n"
+        "runs.RunFolder.save = save"
+    )
     folder, code, said = train(tmp_path, prelude=prelude)
     assert code == 1 and folder.ending()["reason"] == "disk", said
     assert folder.steps() == [6]
@@ -104,8 +118,10 @@ def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
 
 
 def test_a_run_ends_saved_before_the_disk_is_full(tmp_path):
-    prelude = "import shutil; real = shutil.disk_usage; free = iter([50, 50, 0.5, 0.5])\n" \
-              "shutil.disk_usage = lambda path: real(path)._replace(free=int(next(free) * 2**30))"  # fmt: skip
+    prelude = (
+        "import shutil; real = shutil.disk_usage; free = iter([50, 50, 0.5, 0.5])\n"
+        "shutil.disk_usage = lambda path: real(path)._replace(free=int(next(free) * 2**30))"
+    )
     folder, code, said = train(tmp_path, prelude=prelude)
     ending = folder.ending()
     assert (code, ending["reason"]) == (1, "disk"), said
@@ -120,9 +136,11 @@ def test_a_run_does_not_begin_on_a_full_disk(tmp_path):
 
 
 def test_lost_data_is_named(tmp_path):
-    prelude = "import training.tasks.parity as p\n" \
-              "def draw(*a): raise FileNotFoundError(2, 'No such file or directory', '/data/train.parquet')\n" \
-              "p.Parity.draw = draw"  # fmt: skip
+    prelude = (
+        "import training.tasks.parity as p\n"
+        "def draw(*a): raise FileNotFoundError(2, 'No such file or directory', '/data/train.parquet')\n"
+        "p.Parity.draw = draw"
+    )
     folder, code, said = train(tmp_path, prelude=prelude)
     assert code == 1 and folder.ending()["reason"] == "data" and "/data/train.parquet" in said
 

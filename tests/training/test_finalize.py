@@ -29,8 +29,10 @@ def test_an_answer_that_is_said_over_the_ticks_is_lost_if_the_whole_of_it_would_
     found = measured_rule(parse("ticks=2"), seen)
     assert found["lost"] == (seen.right[:, 3] & ~seen.right[:, 1]).float().mean().item()
     assert measured_rule(parse("energy<-1e9"), seen) == {
-        "accuracy": seen.right[:, 3].float().mean().item(), "mean_ticks": 4.0, "lost": 0.0
-    }  # fmt: skip
+        "accuracy": seen.right[:, 3].float().mean().item(),
+        "mean_ticks": 4.0,
+        "lost": 0.0,
+    }
 
 
 def believed_by(rule: str, seen: Curves, fresh: Curves) -> float:

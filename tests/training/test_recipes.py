@@ -19,11 +19,21 @@ QUICK = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines"
 RECIPES = sorted([*QUICK, *(ROOT / "configs/published").glob("*.yaml")])
 OF_PICTURES = [path for path in RECIPES if "kind: images" in path.read_text("utf-8")]
 SHRUNK = {
-    "model.iterations": 2, "model.d_model": 16, "model.d_input": 8, "model.heads": 2, "model.n_synch_out": 8,
-    "model.n_synch_action": 8, "model.n_random_pairing_self": 0, "model.synapse_depth": 1, "model.memory_length": 3,
-    "model.memory_hidden_dims": 2, "train.batch_size": 4, "train.eval_samples": 8,
-    "train.device": "cpu", "train.mixed_precision": "no",
-}  # fmt: skip
+    "model.iterations": 2,
+    "model.d_model": 16,
+    "model.d_input": 8,
+    "model.heads": 2,
+    "model.n_synch_out": 8,
+    "model.n_synch_action": 8,
+    "model.n_random_pairing_self": 0,
+    "model.synapse_depth": 1,
+    "model.memory_length": 3,
+    "model.memory_hidden_dims": 2,
+    "train.batch_size": 4,
+    "train.eval_samples": 8,
+    "train.device": "cpu",
+    "train.mixed_precision": "no",
+}
 
 
 def name_of(path: Path) -> str:
@@ -47,9 +57,15 @@ def small_files(config: RunConfig, folder: Path) -> RunConfig:
     """The recipe on a small data set of its schema, with a small machine."""
     settings = config.make_task().settings
     write_data_set(
-        folder, config.make_task().labels(), 24, settings.channels, train=300, columns=(settings.image, settings.label),
-        splits=(settings.train, settings.test), kind="JPEG" if settings.streaming else "PNG",
-    )  # fmt: skip
+        folder,
+        config.make_task().labels(),
+        24,
+        settings.channels,
+        train=300,
+        columns=(settings.image, settings.label),
+        splits=(settings.train, settings.test),
+        kind="JPEG" if settings.streaming else "PNG",
+    )
     return config.changed(
         SHRUNK | {"model.backbone_type": "resnet18-1", "task.size": 20, "task.crop": 16, "task.files": str(folder)}
     )

@@ -23,9 +23,20 @@ LINES = [{"step": 2, "text": "\u2028"}, {"step": 4, "validation_accuracy": 0.25}
 WRITTEN = [json.dumps(line).encode() for line in LINES]
 ENDING = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.5}
 ENTRY = {
-    "id": "0123456789ab", "repo": "alice/x", "private": False, "title": "run: step 4", "source": "a b", "created": 1.5,
-    "state": "waiting", "tries": 2, "next_try": 7.5, "problem": "", "revision": "", "url": "", "ended": 0.0,
-}  # fmt: skip
+    "id": "0123456789ab",
+    "repo": "alice/x",
+    "private": False,
+    "title": "run: step 4",
+    "source": "a b",
+    "created": 1.5,
+    "state": "waiting",
+    "tries": 2,
+    "next_try": 7.5,
+    "problem": "",
+    "revision": "",
+    "url": "",
+    "ended": 0.0,
+}
 ODD = (b"", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe{\x00}\x00", b"9" * 5_000, b"null", b"5")
 raw = st.binary(max_size=40) | st.sampled_from(ODD)
 

@@ -19,9 +19,16 @@ from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_
 from training.tasks.parity import PAD
 
 SMALL = {
-    "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
-    "memory_length": 3, "memory_hidden_dims": 2,
-}  # fmt: skip
+    "iterations": 4,
+    "d_model": 16,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 8,
+    "n_synch_action": 8,
+    "synapse_depth": 1,
+    "memory_length": 3,
+    "memory_hidden_dims": 2,
+}
 
 
 def small_machine(task) -> ContinuousThoughtMachine:
@@ -156,12 +163,31 @@ WRONG = {
     "parity": ["", "   ", "10201", "abc", "1" * 17, "１０", "1 0 1 2", "-1", "nan", "0.5"],
     "brackets": ["", "()x", "(" * 17, "{}", "\uff08\uff09"],
     "chain": ["", "3+", "+3", "33", "3++4", "3/4", "1+1+1+1+1+1+1+1+1+1", "\uff13+4"],
-    "tracking": ["", "1,1 2,2", "1,1 2,2 3,3 4,4 5,5 6,6 7", "1,1 2,2 3,3 4,4 5,5 16,6 +1", "- - - - - 1,1 +1",
-                 "1,1 2,2 3,3 4,4 5,5 6,6 +99", "1;1 2,2 3,3 4,4 5,5 6,6 +1"],
+    "tracking": [
+        "",
+        "1,1 2,2",
+        "1,1 2,2 3,3 4,4 5,5 6,6 7",
+        "1,1 2,2 3,3 4,4 5,5 16,6 +1",
+        "- - - - - 1,1 +1",
+        "1,1 2,2 3,3 4,4 5,5 6,6 +99",
+        "1;1 2,2 3,3 4,4 5,5 6,6 +1",
+    ],
     "sorting": ["", "1 2 3", "1 1 2 3 4 5 6 7 8 9", "a b c d e f g h i j", "1e5 2 3 4 5 6 7 8 9 10", "nan " * 10],
-    "arithmetic": ["", "1 2 3", "1 2 3 4 5", "a b c d", "1 2 3 nan", "1 2 3 1e9", "-1 2 3 4", "1 2 3 1000", "1.5 2 3 4",
-                   "9" * 900, "inf inf inf inf", "１ ２ ３ ４"],
-}  # fmt: skip
+    "arithmetic": [
+        "",
+        "1 2 3",
+        "1 2 3 4 5",
+        "a b c d",
+        "1 2 3 nan",
+        "1 2 3 1e9",
+        "-1 2 3 4",
+        "1 2 3 1000",
+        "1.5 2 3 4",
+        "9" * 900,
+        "inf inf inf inf",
+        "１ ２ ３ ４",
+    ],
+}
 
 
 @pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in WRONG.items() for text in texts])

@@ -24,13 +24,28 @@ from training.trainer import rate_at, train
 TINY = {
     "task": {"kind": "parity", "length": 9},
     "model": {
-        "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
-        "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "dropout": 0.1,
+        "iterations": 4,
+        "d_model": 16,
+        "d_input": 8,
+        "heads": 2,
+        "n_synch_out": 8,
+        "n_synch_action": 8,
+        "synapse_depth": 1,
+        "memory_length": 3,
+        "memory_hidden_dims": 2,
+        "dropout": 0.1,
     },
     "optim": {"warmup": 3, "lr": 3e-3},
-    "train": {"steps": 12, "batch_size": 8, "log_every": 2, "eval_every": 4, "eval_samples": 30, "save_every": 6,
-              "device": "cpu"},
-}  # fmt: skip
+    "train": {
+        "steps": 12,
+        "batch_size": 8,
+        "log_every": 2,
+        "eval_every": 4,
+        "eval_samples": 30,
+        "save_every": 6,
+        "device": "cpu",
+    },
+}
 
 
 def tiny(**train_settings) -> RunConfig:
@@ -269,8 +284,19 @@ def test_accelerates_launcher_starts_the_same_command(tmp_path):
     """Several processes: see test_ranks.py."""
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 0}}))
-    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no",
-                "--dynamo_backend", "no", "-m"]  # fmt: skip
+    launcher = [
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "-m",
+    ]
     command = [sys.executable, "-m", *launcher, "training", "train", str(recipe), "--folder", str(run), "train.steps=6"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
@@ -306,12 +332,20 @@ def test_the_rate_warms_up_and_falls_to_its_share():
 @pytest.mark.parametrize(
     "override, says",
     [
-        ("train.stps=5", "did you mean `steps`"), ("train.steps=0", "train.steps"), ("model.d_modle=5", "d_model"),
-        ("model.out_dims=5", "follows from the task"), ("task.kind=chess", "task.kind"), ("steps=5", "group.setting=value"),
-        ("train.steps", "group.setting=value"), ("train.steps.x=1", "not a group"), ("loss.energy=magic", "loss.energy"),
-        ("optim.lr=.inf", "optim.lr"), ("task.length=999", "length"), ("model.heads=3", "multiple of heads"),
+        ("train.stps=5", "did you mean `steps`"),
+        ("train.steps=0", "train.steps"),
+        ("model.d_modle=5", "d_model"),
+        ("model.out_dims=5", "follows from the task"),
+        ("task.kind=chess", "task.kind"),
+        ("steps=5", "group.setting=value"),
+        ("train.steps", "group.setting=value"),
+        ("train.steps.x=1", "not a group"),
+        ("loss.energy=magic", "loss.energy"),
+        ("optim.lr=.inf", "optim.lr"),
+        ("task.length=999", "length"),
+        ("model.heads=3", "multiple of heads"),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, says):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(yaml.safe_dump(TINY))

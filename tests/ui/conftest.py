@@ -21,9 +21,18 @@ from ui.services.model_catalog import Models
 __all__ = ["hub"]
 
 SMALL = {
-    "iterations": 6, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8, "synapse_depth": 1,
-    "memory_length": 3, "memory_hidden_dims": 2, "energy_head_enabled": True, "energy_hidden_dim": 4,
-}  # fmt: skip
+    "iterations": 6,
+    "d_model": 16,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 8,
+    "n_synch_action": 8,
+    "synapse_depth": 1,
+    "memory_length": 3,
+    "memory_hidden_dims": 2,
+    "energy_head_enabled": True,
+    "energy_hidden_dim": 4,
+}
 KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
 
 
@@ -32,9 +41,15 @@ def make_checkpoint(folder: Path, does: str, **changes) -> Path:
     task = make_task({"kind": does})
     shape = task.shape()
     known = CONFIGS[changes.get("kind", "ctm")].model_fields
-    config = {key: value for key, value in SMALL.items() if key in known} | changes | {
-        "backbone_type": shape.backbone, "out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper,
-    }  # fmt: skip
+    config = (
+        {key: value for key, value in SMALL.items() if key in known}
+        | changes
+        | {
+            "backbone_type": shape.backbone,
+            "out_dims": shape.positions * shape.classes,
+            "prediction_reshaper": shape.reshaper,
+        }
+    )
     machine = make(read_config(config), shape.in_features).eval()
     rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
     halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}

@@ -53,12 +53,19 @@ class Visitor:
         """Plausible values for an endpoint's inputs; `given` by the elem_id of a component, with _ for -."""
         named = {part: str(part.elem_id).replace("-", "_") for part in fn.inputs}
         assert given.keys() <= set(named.values()), "no such field"
-        usual = {"run": id or None, "step": "newest", "source": "tiny", "compared": [id] if id else [], "place": "here",
-                 "from_hub": "bob/parity", "repo": "alice/new"} | given  # fmt: skip
+        usual = {
+            "run": id or None,
+            "step": "newest",
+            "source": "tiny",
+            "compared": [id] if id else [],
+            "place": "here",
+            "from_hub": "bob/parity",
+            "repo": "alice/new",
+        } | given
         return [
             usual[named[part]] if named[part] in usual else None if isinstance(part, gr.State) else part.value
             for part in fn.inputs
-        ]  # fmt: skip
+        ]
 
     def body(self, fn: Any, id: str, given: dict[str, Any]) -> dict[str, Any]:
         picked = {"index": [0, 0], "value": "Train", "row_value": [id], "selected": True}

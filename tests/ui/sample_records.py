@@ -9,10 +9,21 @@ import numpy as np
 def record(ticks: int, choices: dict[str, Any], shown: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A thought without energy, attention and neurons, unless they are given; certainty rises."""
     return {
-        "id": "byhand", "ticks": ticks, "iterations": ticks, "answer_tick": ticks, "sentence": "It is done.",
-        "milliseconds": 12.0, "energy": None, "p_correct": None, "lines": [], "routes": None, "attention": None,
-        "certainty": [(tick + 1) / ticks for tick in range(ticks)], "choices": choices, "input": shown,
-    } | more  # fmt: skip
+        "id": "byhand",
+        "ticks": ticks,
+        "iterations": ticks,
+        "answer_tick": ticks,
+        "sentence": "It is done.",
+        "milliseconds": 12.0,
+        "energy": None,
+        "p_correct": None,
+        "lines": [],
+        "routes": None,
+        "attention": None,
+        "certainty": [(tick + 1) / ticks for tick in range(ticks)],
+        "choices": choices,
+        "input": shown,
+    } | more
 
 
 def tracked() -> dict[str, Any]:
@@ -21,9 +32,11 @@ def tracked() -> dict[str, Any]:
     frames = [None if item == "-" else [int(x) for x in item.split(",")] for item in items[:-1]]
     path = {"side": 16, "fastest": 2, "frames": frames, "ahead": 3, "asked": "position"}
     choices = {
-        "kind": "positions", "labels": [str(at) for at in range(16)],
-        "chosen": [[8, 15], [6, 12], [5, 8], [5, 6]], "confidence": [[0.3, 0.2], [0.5, 0.4], [0.9, 0.6], [0.99, 0.95]],
-    }  # fmt: skip
+        "kind": "positions",
+        "labels": [str(at) for at in range(16)],
+        "chosen": [[8, 15], [6, 12], [5, 8], [5, 6]],
+        "confidence": [[0.3, 0.2], [0.5, 0.4], [0.9, 0.6], [0.99, 0.95]],
+    }
     weights = np.array([[9, 1, 1, 1, 1, 9], [1, 9, 1, 1, 1, 1], [1, 1, 1, 9, 1, 1], [0, 1, 2, 4, 9, 9]], np.uint8) * 28
     attention = {"heads": 1, "map": [6], "data": base64.b64encode(weights.tobytes()).decode()}
     return record(
@@ -35,9 +48,11 @@ def stacked() -> dict[str, Any]:
     """`([)`: broken by its last bracket; the machine first takes it for balanced, then sees that something is left open."""
     shown = {"kind": "sequence", "items": list("([)"), "stack": {"depths": [1, 2, 1], "tops": [1, 2, 3]}}
     choices = {
-        "kind": "positions", "labels": ["nothing open", "( open", "[ open", "broken"],
-        "chosen": [[1, 1, 0], [1, 2, 2], [1, 2, 3]], "confidence": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
-    }  # fmt: skip
+        "kind": "positions",
+        "labels": ["nothing open", "( open", "[ open", "broken"],
+        "chosen": [[1, 1, 0], [1, 2, 2], [1, 2, 3]],
+        "confidence": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
+    }
     return record(3, choices, shown)
 
 

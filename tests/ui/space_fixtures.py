@@ -22,9 +22,13 @@ OAUTH = {
 def provider(hub) -> Iterator[OpenIDProvider]:
     """Sign-ins at the loopback Hub, where somebody of each kind has an account; `lab` is an organisation."""
     for name, orgs in {
-        "lab": {}, "ann": {"lab": "admin"}, "wim": {"lab": "write"}, "con": {"lab": "contributor"}, "ray": {"lab": "read"},
+        "lab": {},
+        "ann": {"lab": "admin"},
+        "wim": {"lab": "write"},
+        "con": {"lab": "contributor"},
+        "ray": {"lab": "read"},
         "eve": {"eve-lab": "admin"},
-    }.items():  # fmt: skip
+    }.items():
         hub.add_user(name, f"hf_{name}", orgs=orgs)
     with OpenIDProvider(hub, "client", "secret") as provider:
         yield provider

@@ -12,9 +12,17 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 KEYS = {
-    "answer", "label", "probability", "ticks_used", "iterations", "halted_by", "energy", "certainty", "answers_by_tick",
+    "answer",
+    "label",
+    "probability",
+    "ticks_used",
+    "iterations",
+    "halted_by",
+    "energy",
+    "certainty",
+    "answers_by_tick",
     "p_correct",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +68,17 @@ def test_a_sequence_is_answered(client):
 @pytest.mark.parametrize(
     "text, checkpoint, policy, says",
     [
-        ("", "parity-16", "", "Type some bits"), ("12", "parity-16", "", "0 and 1 only"),
-        ("1 2 3", "arithmetic", "", "exactly 4 numbers"), ("1 2 3 nan", "arithmetic", "", "not a whole number"),
-        ("1", "gone", "", "no checkpoint called"), ("1", "parity-16", "energy", "not a halting rule"),
-        ("junk " * 200, "parity-16", "", "0 and 1 only"), ("x" * 1001, "parity-16", "", "characters"),
+        ("", "parity-16", "", "Type some bits"),
+        ("12", "parity-16", "", "0 and 1 only"),
+        ("1 2 3", "arithmetic", "", "exactly 4 numbers"),
+        ("1 2 3 nan", "arithmetic", "", "not a whole number"),
+        ("1", "gone", "", "no checkpoint called"),
+        ("1", "parity-16", "energy", "not a halting rule"),
+        ("junk " * 200, "parity-16", "", "0 and 1 only"),
+        ("x" * 1001, "parity-16", "", "characters"),
         ("<script>alert(1)</script>${7*7}", "parity-16", "", "0 and 1 only"),
     ],
-)  # fmt: skip
+)
 def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says):
     with pytest.raises(AppError, match=says) as caught:
         client.predict(text, checkpoint, policy, api_name="/think_sequence")
@@ -82,11 +94,14 @@ def files() -> dict[str, tuple[bytes, str]]:
     frames[0].save(animated, "GIF", save_all=True, append_images=frames[1:])
     Image.new("L", (8_000, 5_000)).save(large, "PNG")
     return {
-        "cut.png": (whole.getvalue()[:9_000], "cut off"), "text.png": (b"no picture at all", "not a picture"),
-        "blank.png": (blank.getvalue(), "empty"), "moving.gif": (animated.getvalue(), "animated"),
-        "large.png": (large.getvalue(), "40 megapixels"), "nothing.png": (b"", "not a picture"),
+        "cut.png": (whole.getvalue()[:9_000], "cut off"),
+        "text.png": (b"no picture at all", "not a picture"),
+        "blank.png": (blank.getvalue(), "empty"),
+        "moving.gif": (animated.getvalue(), "animated"),
+        "large.png": (large.getvalue(), "40 megapixels"),
+        "nothing.png": (b"", "not a picture"),
         "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", files())

@@ -16,15 +16,41 @@ __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 Show = Callable[[object], Page]
 ODD = [
-    None, 7, "text", [], {}, {"charts": 5, "runs": "x"}, {"charts": [None, 3, {"id": "a"}], "runs": [None, {"name": "r"}]},
-    {"charts": [{"id": "a", "series": [{"key": "k"}, {"key": "__proto__"}]}] * 2, "runs": [{"name": "r", "points": {"k": 3}}]},
-    {"charts": [{"id": "a", "series": [{"key": "k"}]}], "runs": [{"name": "r", "points": {"k": [[1, "x", None], [2]]}}] * 2},
-    {"charts": [{"id": "a", "log": True, "percent": True, "series": [{"key": "k"}]}],
-     "runs": [{"name": "r", "points": {"k": [[5, 5, -1e30, 1e30, 1e300], [0, -1e30, 1e30, 5e-324, 1]]}}, {"name": "s"}]},
-    {"charts": [{"id": "<img src=x onerror=alert(1)>", "title": "{{value}} ${1}", "help": {},
-                 "series": [{"key": "k", "label": "<b>"}]}],
-     "runs": [{"name": "<script>", "steps": "x", "points": {"k": [[1], [1e-30]]}}], "note": {"a": 1}},
-]  # fmt: skip
+    None,
+    7,
+    "text",
+    [],
+    {},
+    {"charts": 5, "runs": "x"},
+    {"charts": [None, 3, {"id": "a"}], "runs": [None, {"name": "r"}]},
+    {
+        "charts": [{"id": "a", "series": [{"key": "k"}, {"key": "__proto__"}]}] * 2,
+        "runs": [{"name": "r", "points": {"k": 3}}],
+    },
+    {
+        "charts": [{"id": "a", "series": [{"key": "k"}]}],
+        "runs": [{"name": "r", "points": {"k": [[1, "x", None], [2]]}}] * 2,
+    },
+    {
+        "charts": [{"id": "a", "log": True, "percent": True, "series": [{"key": "k"}]}],
+        "runs": [
+            {"name": "r", "points": {"k": [[5, 5, -1e30, 1e30, 1e300], [0, -1e30, 1e30, 5e-324, 1]]}},
+            {"name": "s"},
+        ],
+    },
+    {
+        "charts": [
+            {
+                "id": "<img src=x onerror=alert(1)>",
+                "title": "{{value}} ${1}",
+                "help": {},
+                "series": [{"key": "k", "label": "<b>"}],
+            }
+        ],
+        "runs": [{"name": "<script>", "steps": "x", "points": {"k": [[1], [1e-30]]}}],
+        "note": {"a": 1},
+    },
+]
 
 
 @pytest.fixture(scope="module")

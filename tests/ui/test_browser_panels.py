@@ -149,11 +149,13 @@ def test_an_answer_at_once_needs_no_playback(show):
 
 @pytest.mark.parametrize(
     "make, key, odd",
-    [(sample_records.tracked, "path", [None, 7, {"side": 1e9}, {"side": 16, "frames": [[1], "x", None]}]),
-     (sample_records.stacked, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
-     (sample_records.spoken, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
-     (sample_records.in_phases, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]])],
-)  # fmt: skip
+    [
+        (sample_records.tracked, "path", [None, 7, {"side": 1e9}, {"side": 16, "frames": [[1], "x", None]}]),
+        (sample_records.stacked, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
+        (sample_records.spoken, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
+        (sample_records.in_phases, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]]),
+    ],
+)
 def test_odd_notes_of_a_task_leave_its_panel_out(show, make, key, odd):
     for value in odd:
         record = make()

@@ -16,25 +16,45 @@ from ui.auth.authenticators import HEADER
 __all__ = ["provider", "space", "tab"]
 
 ACTS = {
-    "Watch._acting.<locals>.handle", "Watch._asking.<locals>.ask", "Watch._do_asked", "Watch._pack",
-    "Form._fill_from_hub", "Form._estimate", "Form._start",
-}  # fmt: skip
+    "Watch._acting.<locals>.handle",
+    "Watch._asking.<locals>.ask",
+    "Watch._do_asked",
+    "Watch._pack",
+    "Form._fill_from_hub",
+    "Form._estimate",
+    "Form._start",
+}
 SHOWS = {
-    "login_row.<locals>.say", "login_buttons.<locals>.show", "RunViews.history", "history_room.<locals>.open_run",
-    "compare_room.<locals>.list_anew", "compare_room.<locals>.compare", "Watch.show", "Watch._open_asked",
-    "Watch._look_or_not", "Watch.connect.<locals>.show_anew", "Watch._connect_actions.<locals>.<lambda>",
-    "Watch._think_with", "Form._empty", "Form._fill", "Form._list_anew", "Form._fill_again", "Form.connect.<locals>.<lambda>",
-}  # fmt: skip
+    "login_row.<locals>.say",
+    "login_buttons.<locals>.show",
+    "RunViews.history",
+    "history_room.<locals>.open_run",
+    "compare_room.<locals>.list_anew",
+    "compare_room.<locals>.compare",
+    "Watch.show",
+    "Watch._open_asked",
+    "Watch._look_or_not",
+    "Watch.connect.<locals>.show_anew",
+    "Watch._connect_actions.<locals>.<lambda>",
+    "Watch._think_with",
+    "Form._empty",
+    "Form._fill",
+    "Form._list_anew",
+    "Form._fill_again",
+    "Form.connect.<locals>.<lambda>",
+}
 REFUSALS = {
-    "closed": "Training is closed to everybody", "token": "Training is for this app's administrator",
-    "space": "Only lab may train here: sign in", "local": "this request came through a proxy",
-}  # fmt: skip
+    "closed": "Training is closed to everybody",
+    "token": "Training is for this app's administrator",
+    "space": "Only lab may train here: sign in",
+    "local": "this request came through a proxy",
+}
 STRANGE = {  # what a stranger sends along who hopes to pass for somebody else
     "closed": {HEADER: SECRET},
     "token": {"Cookie": "ctm_admin=9999999999.00; session=x", "Authorization": f"Bearer {SECRET}"},
     "space": {HEADER: SECRET, "Authorization": "Bearer hf_lab", "Cookie": "session=e30=.x.y"},
     "local": {"X-Forwarded-For": "127.0.0.1"},
-}  # fmt: skip
+}
 
 
 def of_train_tab(blocks: gr.Blocks) -> list[Any]:

@@ -84,8 +84,12 @@ def test_a_run_is_packed_and_downloaded(owner, tab):
 def test_a_wrong_repository_gets_a_sentence(owner, tab, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
-    for repo, says in {"": "Name the repository", "alice": "namespace/name", "../../x": "namespace/name",
-                       "bob/theirs": "bob/theirs"}.items():  # fmt: skip
+    for repo, says in {
+        "": "Name the repository",
+        "alice": "namespace/name",
+        "../../x": "namespace/name",
+        "bob/theirs": "bob/theirs",
+    }.items():
         said = owner.refused("publish", "stopped-1", repo=repo)
         assert says in said and "\n" not in said and "Traceback" not in said
     assert tab.views.watch("stopped-1")["published"] == ""
@@ -98,15 +102,23 @@ def test_a_run_is_published_from_the_page(owner, tab, hub, monkeypatch):
 
 
 WRONG_FORMS = [
-    ({"set_train_steps": 0}, "train.steps"), ({"set_train_steps": "many"}, "train.steps"),
-    ({"set_train_steps": None}, "train.steps"), ({"set_train_steps": True}, "train.steps"), ({"set_optim_lr": 7}, "optim.lr"),
-    ({"set_model_heads": 7}, "multiple of heads"), ({"set_loss_trunk": "x"}, "loss.trunk"),
-    ({"set_loss_trunk": ["mean"]}, "loss.trunk"), ({"set_model_backbone_type": "/etc"}, "backbone_type"),
-    ({"run_name": "../x"}, "small letters"), ({"run_name": "A B"}, "small letters"),
+    ({"set_train_steps": 0}, "train.steps"),
+    ({"set_train_steps": "many"}, "train.steps"),
+    ({"set_train_steps": None}, "train.steps"),
+    ({"set_train_steps": True}, "train.steps"),
+    ({"set_optim_lr": 7}, "optim.lr"),
+    ({"set_model_heads": 7}, "multiple of heads"),
+    ({"set_loss_trunk": "x"}, "loss.trunk"),
+    ({"set_loss_trunk": ["mean"]}, "loss.trunk"),
+    ({"set_model_backbone_type": "/etc"}, "backbone_type"),
+    ({"run_name": "../x"}, "small letters"),
+    ({"run_name": "A B"}, "small letters"),
     ({"start_repo": "nowhere"}, "namespace/name"),
-    ({"source": "../tiny"}, "not in the list"), ({"place": "a100"}, "not in the list"),
-    ({"beginning": "/etc"}, "not in the list"), ({"beginning": "hub:../../x"}, "not in the list"),
-]  # fmt: skip
+    ({"source": "../tiny"}, "not in the list"),
+    ({"place": "a100"}, "not in the list"),
+    ({"beginning": "/etc"}, "not in the list"),
+    ({"beginning": "hub:../../x"}, "not in the list"),
+]
 
 
 def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner, tab):
@@ -126,8 +138,16 @@ def test_a_form_begins_a_run_with_just_its_settings(owner, tab):
 
 
 def test_an_estimate_is_told_as_people_read_it(owner, tab, monkeypatch):
-    found = {"parameters": 12_345, "seconds_per_1000_steps": 60.0, "seconds_in_all": 7200.0, "memory_gb": 0.5,
-             "gpu_memory_gb": None, "disk_gb": 0.25, "save_gb": 0.001, "device": "2 cores"}  # fmt: skip
+    found = {
+        "parameters": 12_345,
+        "seconds_per_1000_steps": 60.0,
+        "seconds_in_all": 7200.0,
+        "memory_gb": 0.5,
+        "gpu_memory_gb": None,
+        "disk_gb": 0.25,
+        "save_gb": 0.001,
+        "device": "2 cores",
+    }
     monkeypatch.setattr("ui.services.training_service.measure", lambda *_: found)
     estimate = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Form._estimate")
     said = owner.queued(estimate)["output"]["data"][0]

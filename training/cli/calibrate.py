@@ -50,19 +50,25 @@ def parser() -> argparse.ArgumentParser:
     takes_checkpoint(made)
     made.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
     made.add_argument(
-        "--confidence", type=float, default=0.95,
+        "--confidence",
+        type=float,
+        default=0.95,
         help="how sure it must be, over the drawing of the samples (default: 0.95; ltt only)",
-    )  # fmt: skip
+    )
     made.add_argument(
-        "--method", choices=get_args(Method), default="ltt",
+        "--method",
+        choices=get_args(Method),
+        default="ltt",
         help="learn then test, which is sure, or conformal risk control, which holds on average (default: ltt)",
-    )  # fmt: skip
+    )
     made.add_argument("--score", choices=SCORES, default="energy", help="what is compared with the threshold")
     made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
     made.add_argument(
-        "--samples", type=between(1, 1_000_000, int), default=MOST_SAMPLES,
+        "--samples",
+        type=between(1, 1_000_000, int),
+        default=MOST_SAMPLES,
         help="to draw, of splits without an end (default: %(default)s)",
-    )  # fmt: skip
+    )
     return made
 
 

@@ -162,13 +162,29 @@ OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
 WIDE = tuple(name for name in OPERATIONS if name != "invert")
 WIDEST = {  # TrivialAugment's largest amounts; its 32 pixels of translation are taken for those of a picture of 224, as they
     # would leave nothing to see of a small one
-    "shear-x": 0.99, "shear-y": 0.99, "translate-x": 32 / 224, "translate-y": 32 / 224, "rotate": 135.0, "brightness": 0.99,
-    "colour": 0.99, "contrast": 0.99, "sharpness": 0.99, "posterize": 6.0,
-}  # fmt: skip
+    "shear-x": 0.99,
+    "shear-y": 0.99,
+    "translate-x": 32 / 224,
+    "translate-y": 32 / 224,
+    "rotate": 135.0,
+    "brightness": 0.99,
+    "colour": 0.99,
+    "contrast": 0.99,
+    "sharpness": 0.99,
+    "posterize": 6.0,
+}
 LARGEST = {  # AutoAugment's amounts at its highest level
-    "shear-x": 0.3, "shear-y": 0.3, "translate-x": 150 / 331, "translate-y": 150 / 331, "rotate": 30.0, "brightness": 0.9,
-    "colour": 0.9, "contrast": 0.9, "sharpness": 0.9, "posterize": 4.0,
-}  # fmt: skip
+    "shear-x": 0.3,
+    "shear-y": 0.3,
+    "translate-x": 150 / 331,
+    "translate-y": 150 / 331,
+    "rotate": 30.0,
+    "brightness": 0.9,
+    "colour": 0.9,
+    "contrast": 0.9,
+    "sharpness": 0.9,
+    "posterize": 4.0,
+}
 CIFAR_POLICY = (
     (("invert", 0.1, 7), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate-x", 0.3, 9)),

@@ -54,9 +54,10 @@ class Held:
 def shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
     """The encoded pictures of a split and their labels, once each, in an order that depends on the seed alone."""
     order = in_parts(settings, split).shuffle(
-        seed=zlib.crc32(repr(seed).encode()), buffer_size=BUFFER,
+        seed=zlib.crc32(repr(seed).encode()),
+        buffer_size=BUFFER,
         max_buffer_input_shards=1,  # with more, threads read ahead, and closing waits five seconds for them
-    )  # fmt: skip
+    )
     for row in read(settings, order):
         yield content_of(row[settings.image], settings.source), row[settings.label]
 

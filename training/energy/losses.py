@@ -163,9 +163,16 @@ def value(energies: Float[Tensor, "B T"], truth: Truth, meaning: Meaning) -> Flo
 
 
 LOSSES: dict[str, Callable[[Tensor, Truth, Meaning], Tensor]] = {
-    "calibrated": calibrated, "contrastive": contrastive, "balanced": balanced, "ranked": ranked, "hazard": hazard,
-    "hindsight": hindsight, "wait": wait, "gain": gain, "value": value,
-}  # fmt: skip
+    "calibrated": calibrated,
+    "contrastive": contrastive,
+    "balanced": balanced,
+    "ranked": ranked,
+    "hazard": hazard,
+    "hindsight": hindsight,
+    "wait": wait,
+    "gain": gain,
+    "value": value,
+}
 assert LOSSES.keys() == set(get_args(Kind))
 
 

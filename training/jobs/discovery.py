@@ -20,6 +20,11 @@ def strangers(runs: Path, known: Container[str]) -> Iterator[Job]:
         state: State = "succeeded" if is_whole(folder.finished) else "interrupted"
         says = "finished" if state == "succeeded" else "ended before its last step"
         yield Job(
-            name, state, submitted=began, queued=began, started=began,
-            ended=float(ended) if isinstance(ended, int | float) else began, sentence=f"Found in the folder of runs, {says}.",
-        )  # fmt: skip
+            name,
+            state,
+            submitted=began,
+            queued=began,
+            started=began,
+            ended=float(ended) if isinstance(ended, int | float) else began,
+            sentence=f"Found in the folder of runs, {says}.",
+        )

@@ -20,7 +20,17 @@ def training_command(python: str, devices: int, config: RunConfig, recipe: str, 
         launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]
     else:
         launcher = [
-            "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(devices), "--num_machines", "1",
-            "--mixed_precision", config.train.mixed_precision, "--dynamo_backend", "no", "--main_process_port", "0",
-        ]  # fmt: skip
+            "accelerate.commands.launch",
+            "--multi_gpu",
+            "--num_processes",
+            str(devices),
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            config.train.mixed_precision,
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            "0",
+        ]
     return [python, "-m", *launcher, "-m", *train]

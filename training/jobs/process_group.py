@@ -93,9 +93,15 @@ def launch(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True, close_fds=True,
-        )  # fmt: skip
+            command,
+            cwd=ROOT,
+            env={**environment, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+        )
     _begun.add(process)
     return Group(mark, process.pid), process
 
@@ -124,8 +130,13 @@ def clean_environment(source: Mapping[str, str], threads: int, token: str = "") 
         token: of the Hub; empty for none.
     """
     kept = {name: value for name, value in source.items() if HANDED_ON.fullmatch(name) and name != "HF_HUB_TOKEN"}
-    fixed = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1",
-             "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # fmt: skip
+    fixed = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
     return kept | fixed | ({"HF_TOKEN": token} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
 
 

@@ -270,9 +270,17 @@ class Runner:
         note = folder.path / "exit.json"
         steps = folder.steps()
         job = self.book.change(
-            job.id, state="running", intent="", pid=0, started=time.time(), ended=0.0, asked=0.0,
-            attempt=job.attempt + 1, from_step=steps[-1] if steps else 0, sentence="",
-        )  # fmt: skip
+            job.id,
+            state="running",
+            intent="",
+            pid=0,
+            started=time.time(),
+            ended=0.0,
+            asked=0.0,
+            attempt=job.attempt + 1,
+            from_step=steps[-1] if steps else 0,
+            sentence="",
+        )
         try:
             note.unlink(missing_ok=True)
             folder.forget_ending()

@@ -75,9 +75,12 @@ def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[s
         notes["metrics"] = {"evaluations": [], "training": training, "validation": folder.last_validation()}
     config = read_config(read_json(checkpoint / "config.json"), "config.json")
     card = write_card(
-        title_of(config.published(), task_of(notes["task"]).title), config.published(), **notes,
-        parameters=count_weights(checkpoint), repo=repo,
-    )  # fmt: skip
+        title_of(config.published(), task_of(notes["task"]).title),
+        config.published(),
+        **notes,
+        parameters=count_weights(checkpoint),
+        repo=repo,
+    )
     drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
     return {CARD: card.encode(), **drawn}
 

@@ -196,9 +196,13 @@ class Images(Task):
     def describe(self) -> dict[str, Any]:
         settings = self.settings
         preprocessing = {
-            "resize_shorter_side": settings.size, "center_crop": settings.crop, "interpolation": "bilinear",
-            "channels": settings.channels, "mean": list(settings.mean), "std": list(settings.std),
-        }  # fmt: skip
+            "resize_shorter_side": settings.size,
+            "center_crop": settings.crop,
+            "interpolation": "bilinear",
+            "channels": settings.channels,
+            "mean": list(settings.mean),
+            "std": list(settings.std),
+        }
         return super().describe() | {"preprocessing": preprocessing}
 
 

@@ -63,9 +63,11 @@ class Qamnist(Task):
         settings = self.settings
         ticks = settings.digits * settings.per_digit + self._most_parts * settings.per_part + settings.answering
         fixed = {
-            "iterations": ticks, "iterations_per_digit": settings.per_digit,
-            "iterations_per_question_part": settings.per_part, "iterations_for_answering": settings.answering,
-        }  # fmt: skip
+            "iterations": ticks,
+            "iterations_per_digit": settings.per_digit,
+            "iterations_per_question_part": settings.per_part,
+            "iterations_for_answering": settings.answering,
+        }
         return TaskShape("qamnist_backbone", classes=BASE, fixed=fixed)
 
     def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
@@ -153,10 +155,11 @@ class Qamnist(Task):
         examples = ("3 7 5 : 1 + 3 - 2", "8 4 : 2 - 1", "9 : 1 + 1 + 1", "6 : 1 + 1")
         settings = self.settings
         return [
-            text for text in examples
+            text
+            for text in examples
             if len(text.partition(":")[0].split()) <= settings.digits
             and text.count("+") + text.count("-") <= settings.operations
-        ]  # fmt: skip
+        ]
 
     def invent(self, seed: int) -> str:
         """A question that was never asked in training: its pictures never were shown."""

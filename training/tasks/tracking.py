@@ -60,9 +60,12 @@ class Tracking(Task):
     def pad(self) -> dict[str, Any]:
         settings = self.settings
         return {
-            "kind": "path", "side": settings.side, "frames": settings.frames, "steps": settings.fastest,
+            "kind": "path",
+            "side": settings.side,
+            "frames": settings.frames,
+            "steps": settings.fastest,
             "ahead": settings.ahead,
-        }  # fmt: skip
+        }
 
     @property
     def _unseen(self) -> int:
@@ -154,8 +157,12 @@ class Tracking(Task):
         items = [MISSED if cell is None else f"{cell[0]},{cell[1]}" for cell in cells] + [f"+{ahead}"]
         settings = self.settings
         path = {
-            "side": settings.side, "fastest": settings.fastest, "frames": cells, "ahead": ahead, "asked": settings.ask
-        }  # fmt: skip
+            "side": settings.side,
+            "fastest": settings.fastest,
+            "frames": cells,
+            "ahead": ahead,
+            "asked": settings.ask,
+        }
         places = ["row", "column"] if settings.ask == "position" else ["quarter"]
         inputs = torch.tensor([[*symbols, self._unseen + 1 + ahead]])
         return Given(

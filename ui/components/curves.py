@@ -49,12 +49,16 @@ class Chart:
 
 CHARTS = (
     Chart(
-        id="loss", title="Loss", log=True,
+        id="loss",
+        title="Loss",
+        log=True,
         help="How far its answers are off: falling is good. Thin: each measurement; thick: smoothed.",
         series=(Series("loss", "training", noisy=True), Series("validation_loss", "held out")),
     ),
     Chart(
-        id="accuracy", title="Accuracy", percent=True,
+        id="accuracy",
+        title="Accuracy",
+        percent=True,
         help="Share of right answers; one of many positions is right when all of them are. Held out: never trained on.",
         series=(
             Series("accuracy", "training, last tick", noisy=True),
@@ -64,46 +68,62 @@ CHARTS = (
         ),
     ),
     Chart(
-        id="by-tick", title="Accuracy by tick, last evaluation", percent=True, axis="tick",
+        id="by-tick",
+        title="Accuracy by tick, last evaluation",
+        percent=True,
+        axis="tick",
         help="How often it would be right if it answered at this tick: thinking longer should help.",
         series=(Series(BY_TICK, "held out"),),
     ),
     Chart(
-        id="energy", title="Energy",
+        id="energy",
+        title="Energy",
         help="Its own word on thinking on: low says stop. The further apart the two lines, the better it knows when.",
         series=(Series("validation_energy_right", "right answers"), Series("validation_energy_wrong", "wrong answers")),
     ),
     Chart(
-        id="ticks", title="Ticks used", zero=True,
+        id="ticks",
+        title="Ticks used",
+        zero=True,
         help="How long it thinks about a held-out sample, on average, before it halts.",
         series=(Series("validation_mean_ticks", "held out"),),
     ),
     Chart(
-        id="rate", title="Learning rate",
+        id="rate",
+        title="Learning rate",
         help="How far each step may move the weights: it warms up, then falls.",
         series=(Series("lr", "learning rate"),),
     ),
     Chart(
-        id="gradient", title="Gradient norm", log=True,
+        id="gradient",
+        title="Gradient norm",
+        log=True,
         help="How hard a step pulls at the weights. A spike now and then is harmless; steady growth is not.",
         series=(Series("grad_norm", "machine", noisy=True), Series("energy_grad_norm", "energy head", noisy=True)),
     ),
     Chart(
-        id="speed", title="Speed", zero=True,
+        id="speed",
+        title="Speed",
+        zero=True,
         help="Training steps done in a second.",
         series=(Series("steps_per_second", "steps a second"),),
     ),
     Chart(
-        id="memory", title="Memory", unit="GB", zero=True,
+        id="memory",
+        title="Memory",
+        unit="GB",
+        zero=True,
         help="Memory held by the training process, and by it on the GPU.",
         series=(Series("memory_gb", "process"), Series("gpu_memory_gb", "GPU")),
     ),
     Chart(
-        id="gpu", title="GPU use", percent=True,
+        id="gpu",
+        title="GPU use",
+        percent=True,
         help="Share of the time in which the GPU was busy. Low: it waits for data or for the processor.",
         series=(Series("gpu_utilisation", "GPU"),),
     ),
-)  # fmt: skip
+)
 
 
 def curves_view(elem_id: str) -> gr.HTML:

@@ -15,18 +15,26 @@ MOST_CLASSES = 12
 def frame() -> dict[str, Any]:
     """Two panels one above the other, without data: energy and certainty, answers."""
     figure = make_subplots(
-        rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, specs=[[{"secondary_y": True}], [{}]],
+        rows=2,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.08,
+        specs=[[{"secondary_y": True}], [{}]],
         subplot_titles=("energy and certainty", "answers"),
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="tick", row=2, col=1)
     figure.update_yaxes(title_text="energy", row=1, col=1)
     figure.update_yaxes(type="category", row=2, col=1)
     figure.update_yaxes(title_text="certainty", range=[0, 1.02], row=1, col=1, secondary_y=True)
     figure.update_layout(
-        template="none", height=560, margin={"l": 60, "r": 60, "t": 40, "b": 80},
+        template="none",
+        height=560,
+        margin={"l": 60, "r": 60, "t": 40, "b": 80},
         legend={"orientation": "h", "y": -0.12, "x": 0.5, "xanchor": "center"},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#808080"},
-    )  # fmt: skip
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#808080"},
+    )
     return json.loads(figure.to_json())["layout"]
 
 
@@ -51,9 +59,15 @@ def threshold(rule: dict[str, Any]) -> dict[str, Any]:
     """A dashed line where a rule ends the thought."""
     axis, colour = ("y2", CERTAINTY) if rule["of"] == "certainty" else ("y", ENERGY)
     return {
-        "type": "line", "xref": "x domain", "x0": 0, "x1": 1, "yref": axis, "y0": rule["at"], "y1": rule["at"],
+        "type": "line",
+        "xref": "x domain",
+        "x0": 0,
+        "x1": 1,
+        "yref": axis,
+        "y0": rule["at"],
+        "y1": rule["at"],
         "line": {"color": colour, "dash": "dash", "width": 1},
-    }  # fmt: skip
+    }
 
 
 def line(
@@ -63,9 +77,15 @@ def line(
     if chance is not None:
         hover += "<br>chance of being right %{customdata:.1%}"
     return {
-        "type": "scatter", "x": ticks, "y": values, "name": name, "mode": "lines+markers", "line": {"color": colour},
-        "customdata": chance, "hovertemplate": hover + "<extra></extra>",
-    }  # fmt: skip
+        "type": "scatter",
+        "x": ticks,
+        "y": values,
+        "name": name,
+        "mode": "lines+markers",
+        "line": {"color": colour},
+        "customdata": chance,
+        "hovertemplate": hover + "<extra></extra>",
+    }
 
 
 def answers(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
@@ -81,10 +101,17 @@ def answers(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
         words = [[labels[choice] for choice in row] for row in zip(*choices["chosen"], strict=True)]
     hover = "tick %{x}: %{y} %{text} %{z:.3f}" if words else "tick %{x}: %{y} %{z:.3f}"
     return {
-        "type": "heatmap", "x": ticks, "y": names, "z": values, "text": words, "zmin": 0, "zmax": 1,
-        "colorscale": "Viridis", "colorbar": {"len": 0.45, "y": 0.2, "thickness": 12},
+        "type": "heatmap",
+        "x": ticks,
+        "y": names,
+        "z": values,
+        "text": words,
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": "Viridis",
+        "colorbar": {"len": 0.45, "y": 0.2, "thickness": 12},
         "hovertemplate": hover + "<extra></extra>",
-    }  # fmt: skip
+    }
 
 
 def speech(record: dict[str, Any]) -> dict[str, Any]:
@@ -94,11 +121,22 @@ def speech(record: dict[str, Any]) -> dict[str, Any]:
     chosen = [choices["chosen"][at] for at in said]
     numbers, words = record["input"]["numbers"], record["input"]["items"]
     colour = {
-        "color": [choices["confidence"][at] for at in said], "cmin": 0, "cmax": 1, "colorscale": "Viridis", "size": 9,
+        "color": [choices["confidence"][at] for at in said],
+        "cmin": 0,
+        "cmax": 1,
+        "colorscale": "Viridis",
+        "size": 9,
         "colorbar": {"len": 0.45, "y": 0.2, "thickness": 12},
-    }  # fmt: skip
+    }
     return {
-        "type": "scatter", "x": [at + 1 for at in said], "y": [numbers[one] for one in chosen], "name": "said",
-        "text": [words[one] for one in chosen], "mode": "lines+markers", "line": {"dash": "dot", "width": 1}, "marker": colour,
-        "hovertemplate": "tick %{x}: says %{text}, %{marker.color:.1%} sure<extra></extra>", "showlegend": False,
-    }  # fmt: skip
+        "type": "scatter",
+        "x": [at + 1 for at in said],
+        "y": [numbers[one] for one in chosen],
+        "name": "said",
+        "text": [words[one] for one in chosen],
+        "mode": "lines+markers",
+        "line": {"dash": "dot", "width": 1},
+        "marker": colour,
+        "hovertemplate": "tick %{x}: says %{text}, %{marker.color:.1%} sure<extra></extra>",
+        "showlegend": False,
+    }

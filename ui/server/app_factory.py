@@ -94,9 +94,12 @@ def application(blocks: gr.Blocks, access: Access) -> FastAPI:
     """The page, guarded, with the administrator's login beside it where there is one."""
     app = FastAPI(openapi_url=None)
     app.add_middleware(
-        Guard, uploads=Path(get_upload_folder()), on_space=access.mode == "space", hosts=access.hosts,
+        Guard,
+        uploads=Path(get_upload_folder()),
+        on_space=access.mode == "space",
+        hosts=access.hosts,
         in_line=lambda: [event.request for event in list(blocks._queue.event_ids_to_events.values())],
-    )  # fmt: skip
+    )
     if isinstance(access.gate, TokenGate):
         add_login(app, access.gate)
     blocks.api_open = False  # what has to wait in line cannot be had beside it
@@ -104,6 +107,10 @@ def application(blocks: gr.Blocks, access: Access) -> FastAPI:
     blocks.has_launched = True
     forget(blocks)
     return gr.mount_gradio_app(
-        app, blocks, path="/", root_path=os.environ.get("GRADIO_ROOT_PATH"), enable_monitoring=False,
+        app,
+        blocks,
+        path="/",
+        root_path=os.environ.get("GRADIO_ROOT_PATH"),
+        enable_monitoring=False,
         **page.launch_options(),
-    )  # fmt: skip
+    )

@@ -64,9 +64,15 @@ def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: 
     address = address_of(host, listener)
     door = Door(build, lambda: print(f"Open {address}", flush=True))
     config = uvicorn.Config(
-        door, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE,
-        ws="none", proxy_headers=behind_proxy, forwarded_allow_ips="*",
-    )  # fmt: skip
+        door,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=PATIENCE,
+        ws="none",
+        proxy_headers=behind_proxy,
+        forwarded_allow_ips="*",
+    )
     server = Server(config, door)
     print(f"Starting: {address} answers, the page follows.", file=sys.stderr, flush=True)
     try:

@@ -32,8 +32,14 @@ GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
     "finish": ("After the last step", (FinishConfig,)),
 }
 FIRST = (  # unfolded
-    "train.steps", "train.batch_size", "optim.lr", "model.kind", "model.iterations", "model.d_model", "train.seed",
-)  # fmt: skip
+    "train.steps",
+    "train.batch_size",
+    "optim.lr",
+    "model.kind",
+    "model.iterations",
+    "model.d_model",
+    "train.seed",
+)
 FOLLOWS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # from the task and the loss
 
 

@@ -86,14 +86,19 @@ def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: i
     note, measured = HaltingNote.model_validate(halting), MetricsNote.model_validate(metrics).evaluations
     held_out = measured[0] if measured else None
     if note.frontiers is None:
-        return {"problem": "This checkpoint does not say what other thresholds would give. To work it out: "
-                "python -m training fit-energy CHECKPOINT"}  # fmt: skip
+        return {
+            "problem": "This checkpoint does not say what other thresholds would give. To work it out: "
+            "python -m training fit-energy CHECKPOINT"
+        }
     return {
-        "iterations": note.frontiers.iterations or iterations, "split": note.frontiers.split, "n": note.frontiers.n,
-        "curves": curves_of(note.frontiers), "rules": rules_of(note, held_out),
+        "iterations": note.frontiers.iterations or iterations,
+        "split": note.frontiers.split,
+        "n": note.frontiers.n,
+        "curves": curves_of(note.frontiers),
+        "rules": rules_of(note, held_out),
         "held_out": {"split": held_out.split, "n": held_out.n} if held_out else None,
         "reliability": held_out.reliability.model_dump() if held_out and held_out.reliability else None,
-    }  # fmt: skip
+    }
 
 
 def curves_of(frontiers: FrontiersNote) -> list[dict[str, Any]]:
@@ -109,10 +114,14 @@ def rules_of(note: HaltingNote, held_out: EvaluationNote | None) -> list[dict[st
     labels = labels_of(note)
     return [
         {
-            "label": labels[name], "rule": rule.policy, "says": rule.says(), "default": name == note.default,
-            "ticks": rule.mean_ticks, "accuracy": rule.accuracy,
+            "label": labels[name],
+            "rule": rule.policy,
+            "says": rule.says(),
+            "default": name == note.default,
+            "ticks": rule.mean_ticks,
+            "accuracy": rule.accuracy,
             "held_out": held_out.rules[name].model_dump() if held_out and name in held_out.rules else None,
         }
         for name, rule in note.policies.items()
         if rule.mean_ticks is not None and rule.accuracy is not None
-    ]  # fmt: skip
+    ]

@@ -86,10 +86,18 @@ class Services:
         task, told = self.models.here(name)
         iterations = most_ticks(told["config"])
         return CheckpointInfo(
-            name=name, title=task.title, takes=task.takes, drawn=task.drawn, invents=task.invents, pad=task.pad,
-            hint=task.hint, examples=task.examples(), offers=offers_of(told["halting"], iterations, bool(task.shape().spoken)),
-            iterations=iterations, summary=summary_of(told["metrics"]),
-        )  # fmt: skip
+            name=name,
+            title=task.title,
+            takes=task.takes,
+            drawn=task.drawn,
+            invents=task.invents,
+            pad=task.pad,
+            hint=task.hint,
+            examples=task.examples(),
+            offers=offers_of(told["halting"], iterations, bool(task.shape().spoken)),
+            iterations=iterations,
+            summary=summary_of(told["metrics"]),
+        )
 
     def halting(self, name: str) -> dict[str, Any]:
         """What the Halting view draws of a checkpoint on this machine: see `halting_view`."""

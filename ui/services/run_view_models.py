@@ -18,8 +18,14 @@ from ui.components.curves import curves_value, number
 from ui.services.form_schema import side_by_side
 
 TAIL = 24_000  # characters of a log that are shown
-STATES = {"queued": "waiting for its turn", "running": "training", "succeeded": "finished", "failed": "failed",
-          "cancelled": "stopped", "interrupted": "interrupted"}  # fmt: skip
+STATES = {
+    "queued": "waiting for its turn",
+    "running": "training",
+    "succeeded": "finished",
+    "failed": "failed",
+    "cancelled": "stopped",
+    "interrupted": "interrupted",
+}
 MOST_COMPARED = 6
 MOST_VIEWS, MOST_ROWS = 30, 10_000  # runs of which what was read is remembered
 
@@ -74,16 +80,34 @@ class RunViews:
         step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
         entries = quietly(Outbox(folder.path).entries, [])
         return {
-            "id": job.id, "state": job.state, "version": version, "by": job.by,
-            "headline": headline(job, status), "sentence": job.sentence, "share": step / steps if steps else 0.0,
-            "step": step, "steps": steps, "left": (steps - step) / speed if speed and job.state == "running" else None,
-            "speed": speed, "curves": curves_value([(job.id, lines, steps)]), "log": tail(folder.log_file, self.runner.token),
-            "saved": folder.steps(), "finished": is_whole(folder.finished), "command": command_of(folder),
-            "published": entries[-1].say() if entries else "", "publishing": bool(entries and entries[-1].state in LIVE),
-            "address": entries[-1].url if entries else "", "size": size_of(folder.path), "place": job.place, "url": job.url,
-            "submitted": job.submitted, "started": job.started, "ended": job.ended, "intent": job.intent,
+            "id": job.id,
+            "state": job.state,
+            "version": version,
+            "by": job.by,
+            "headline": headline(job, status),
+            "sentence": job.sentence,
+            "share": step / steps if steps else 0.0,
+            "step": step,
+            "steps": steps,
+            "left": (steps - step) / speed if speed and job.state == "running" else None,
+            "speed": speed,
+            "curves": curves_value([(job.id, lines, steps)]),
+            "log": tail(folder.log_file, self.runner.token),
+            "saved": folder.steps(),
+            "finished": is_whole(folder.finished),
+            "command": command_of(folder),
+            "published": entries[-1].say() if entries else "",
+            "publishing": bool(entries and entries[-1].state in LIVE),
+            "address": entries[-1].url if entries else "",
+            "size": size_of(folder.path),
+            "place": job.place,
+            "url": job.url,
+            "submitted": job.submitted,
+            "started": job.started,
+            "ended": job.ended,
+            "intent": job.intent,
             "repo": quietly(lambda: folder.config().publish.repo, ""),
-        }  # fmt: skip
+        }
 
     def history(self) -> list[list[Any]]:
         """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
@@ -94,11 +118,17 @@ class RunViews:
         best = number(quietly(folder.last_validation, {}).get("validation_accuracy_best"))
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
-            job.id, STATES[job.state], task, status["step"], None if best is None else round(100 * best, 2),
+            job.id,
+            STATES[job.state],
+            task,
+            status["step"],
+            None if best is None else round(100 * best, 2),
             round(took / 60, 1),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)), job.by, job.place,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)),
+            job.by,
+            job.place,
             round(size_of(folder.path) / 2**20, 1),
-        ]  # fmt: skip
+        ]
 
     def compare(self, ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
         """Curves of several runs in one value, and their settings side by side."""
@@ -135,8 +165,10 @@ def headline(job: Job, status: Mapping[str, Any]) -> str:
             return f"Stopping at {reached}: it saves first"
         if job.intent == "kill":
             return "Being killed"
-        phases = {"finishing": "Finishing: fits the energy, chooses thresholds, measures",
-                  "finished": "Ending: publishes what it made"}  # fmt: skip
+        phases = {
+            "finishing": "Finishing: fits the energy, chooses thresholds, measures",
+            "finished": "Ending: publishes what it made",
+        }
         return phases.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
     return STATES[job.state].capitalize() + (
         f" at {reached}" if job.state in ("failed", "cancelled", "interrupted") else ""

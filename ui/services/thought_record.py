@@ -193,9 +193,11 @@ def choices_of(probabilities: np.ndarray, labels: list[str], spoken: int | None)
     if probabilities.shape[1] == 1:
         kept = classes_that_matter(probabilities[:, 0])
         return {
-            "kind": "classes", "of": len(labels), "labels": [labels[index] for index in kept],
+            "kind": "classes",
+            "of": len(labels),
+            "labels": [labels[index] for index in kept],
             "probabilities": np.round(probabilities[:, 0, kept], 6).tolist(),
-        }  # fmt: skip
+        }
     return {
         "kind": "positions",
         "labels": labels,

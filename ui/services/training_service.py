@@ -123,8 +123,14 @@ class Trainings:
     def form(self, source: str) -> dict[str, Any]:
         """What the form shows for a source: the kind of task, and a value for each of its fields."""
         config, _, name = self.settings(source)
-        return {"task": config.task["kind"], "name": name, "values": values_of(config), "publish": config.publish.model_dump(),
-                "beginnings": self.beginnings(config.init_from), "init_from": config.init_from}  # fmt: skip
+        return {
+            "task": config.task["kind"],
+            "name": name,
+            "values": values_of(config),
+            "publish": config.publish.model_dump(),
+            "beginnings": self.beginnings(config.init_from),
+            "init_from": config.init_from,
+        }
 
     def devices(self) -> int:
         """Accelerators of this machine, or one processor."""
@@ -156,11 +162,13 @@ class Trainings:
             return here
         return here + [
             Place(
-                one.name, f"Hugging Face Jobs: {one.title}" + (f", ${one.price:.2f} an hour" if one.price else ""), one.price,
+                one.name,
+                f"Hugging Face Jobs: {one.title}" + (f", ${one.price:.2f} an hour" if one.price else ""),
+                one.price,
                 one.devices,
             )
             for one in there
-        ]  # fmt: skip
+        ]
 
     def start(
         self,

@@ -31,9 +31,12 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
         with gr.Column(scale=2, min_width=320):
             listed = gr.Radio(shelf, value=first, label="Models", elem_id="models", elem_classes="stacked")
             typed = gr.Textbox(
-                label="Any model of the Hub", placeholder="namespace/name", max_length=400, elem_id="hub-name",
+                label="Any model of the Hub",
+                placeholder="namespace/name",
+                max_length=400,
+                elem_id="hub-name",
                 info="namespace/name, if needed with @revision and :subfolder",
-            )  # fmt: skip
+            )
             look = gr.Button("Look it up", elem_id="look")
         with gr.Column(scale=5, min_width=320):
             facts = gr.Markdown(elem_id="model-facts", elem_classes="facts")
@@ -55,9 +58,13 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
 
     listed.input(show, listed, shown, trigger_mode="always_last", **ASKS)
     gr.on(
-        [look.click, typed.submit], lambda name: [gr.Radio(value=None), *show(name)], typed, [listed, *shown],
-        trigger_mode="always_last", **ASKS,
-    )  # fmt: skip
+        [look.click, typed.submit],
+        lambda name: [gr.Radio(value=None), *show(name)],
+        typed,
+        [listed, *shown],
+        trigger_mode="always_last",
+        **ASKS,
+    )
     purpose.input(lambda name, kind: show(f"{split(name)[0]}{PURPOSE}{kind}"), [named, purpose], shown, **ASKS)
     page.load(show, named, shown, **ASKS)
 
@@ -102,8 +109,10 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
     if thinker is not None:
         think.click(
             lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),
-            named, [thinker, tabs], **PRIVATE,
-        )  # fmt: skip
+            named,
+            [thinker, tabs],
+            **PRIVATE,
+        )
 
 
 def view(services: Services, name: str | None) -> list[Any]:
@@ -119,19 +128,33 @@ def view(services: Services, name: str | None) -> list[Any]:
     note = bar(state) if running else "" if about["here"] else NOT_HERE
     asks = bool(about["choices"]) and not about["title"]
     return [
-        about["name"], facts_of(about), gr.Dropdown(about["choices"], value=None, visible=asks),
-        gr.Button(visible=about["ready"]), gr.Button(visible=not about["here"] and not running), gr.Button(visible=running),
-        note, without_front_matter(about["card"]) or "It has no card.",
-        {key: about[key] for key in ("config", "halting", "metrics")}, gr.Timer(active=running),
-    ]  # fmt: skip
+        about["name"],
+        facts_of(about),
+        gr.Dropdown(about["choices"], value=None, visible=asks),
+        gr.Button(visible=about["ready"]),
+        gr.Button(visible=not about["here"] and not running),
+        gr.Button(visible=running),
+        note,
+        without_front_matter(about["card"]) or "It has no card.",
+        {key: about[key] for key in ("config", "halting", "metrics")},
+        gr.Timer(active=running),
+    ]
 
 
 def problem(name: str | None, sentence: str) -> list[Any]:
     hidden = gr.Button(visible=False)
     return [
-        name, f"### {plain(split(name or '')[0])}\n{plain(sentence)}", gr.Dropdown(visible=False), hidden, hidden, hidden, "",
-        "", None, gr.Timer(active=False),
-    ]  # fmt: skip
+        name,
+        f"### {plain(split(name or '')[0])}\n{plain(sentence)}",
+        gr.Dropdown(visible=False),
+        hidden,
+        hidden,
+        hidden,
+        "",
+        "",
+        None,
+        gr.Timer(active=False),
+    ]
 
 
 def facts_of(about: dict[str, Any]) -> str:

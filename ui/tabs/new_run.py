@@ -30,14 +30,24 @@ class Form:
         filled = trainings.form(self.first) if self.first else {"task": "", "values": {}, "name": "", "publish": {}}
         with gr.Row():
             self.source = gr.Dropdown(
-                sources, value=self.first or None, label="Recipe", elem_id="source", scale=2, min_width=280,
+                sources,
+                value=self.first or None,
+                label="Recipe",
+                elem_id="source",
+                scale=2,
+                min_width=280,
                 info="settings to begin with: a file of configs/, or an earlier run",
-            )  # fmt: skip
+            )
             self.hub = gr.Textbox(
-                label="… or go on from a checkpoint on the Hub", placeholder="namespace/name", max_length=300, scale=2,
-                min_width=280, elem_id="from-hub", submit_btn="Take its settings",
+                label="… or go on from a checkpoint on the Hub",
+                placeholder="namespace/name",
+                max_length=300,
+                scale=2,
+                min_width=280,
+                elem_id="from-hub",
+                submit_btn="Take its settings",
                 info="its settings and weights; optimiser and step count begin anew",
-            )  # fmt: skip
+            )
             self.name = gr.Textbox(
                 filled["name"], label="Name", max_length=40, elem_id="run-name", min_width=160, info="its time is added"
             )
@@ -70,21 +80,32 @@ class Form:
         publish = filled["publish"]
         with gr.Row():
             self.repo = gr.Textbox(
-                publish.get("repo", ""), label="Hub repository", placeholder="namespace/name; empty: nothing is published",
-                max_length=200, elem_id="start-repo", min_width=260, info="where the finished checkpoint is published",
-            )  # fmt: skip
+                publish.get("repo", ""),
+                label="Hub repository",
+                placeholder="namespace/name; empty: nothing is published",
+                max_length=200,
+                elem_id="start-repo",
+                min_width=260,
+                info="where the finished checkpoint is published",
+            )
             self.every = gr.Number(
-                publish.get("every_minutes", 0), label="publish every … minutes", min_width=160,
+                publish.get("every_minutes", 0),
+                label="publish every … minutes",
+                min_width=160,
                 info="while it trains, 10 at least; 0: at the end alone",
-            )  # fmt: skip
+            )
             self.private = gr.Checkbox(
                 publish.get("private", False), label="private, if it has to be made", min_width=160
             )
         with gr.Accordion("Where it runs, and what it begins with", open=False), gr.Row():
             self.place = gr.Dropdown(
-                [("this machine", HERE)], value=HERE, label="Where", elem_id="place", min_width=260,
+                [("this machine", HERE)],
+                value=HERE,
+                label="Where",
+                elem_id="place",
+                min_width=260,
                 info="this machine, or bigger hardware of Hugging Face Jobs, paid by the hour",
-            )  # fmt: skip
+            )
             self.timeout = gr.Number(
                 360,
                 precision=0,
@@ -93,13 +114,20 @@ class Form:
                 info="on Hugging Face Jobs, which then end it",
             )
             self.devices = gr.Number(
-                1, precision=0, label="devices", min_width=120,
+                1,
+                precision=0,
+                label="devices",
+                min_width=120,
                 info=f"processes on this machine, one a device; it has {self.trainings.devices()}",
-            )  # fmt: skip
+            )
             self.beginning = gr.Dropdown(
-                self.trainings.beginnings(), value="", label="Begin with", min_width=260, elem_id="beginning",
+                self.trainings.beginnings(),
+                value="",
+                label="Begin with",
+                min_width=260,
+                elem_id="beginning",
                 info="new weights, or those of a checkpoint of the same shape",
-            )  # fmt: skip
+            )
 
     @property
     def goal(self) -> list[Any]:
@@ -142,11 +170,15 @@ class Form:
             raise gr.Error(str(error), title="Not done", print_exception=False) from None
         publish, values = form["publish"], form["values"]
         return [
-            form["name"], publish["repo"], publish["every_minutes"], publish["private"],
+            form["name"],
+            publish["repo"],
+            publish["every_minutes"],
+            publish["private"],
             *(gr.Row(visible=kind == form["task"]) for kind in self.of_task),
             *(values.get(field.name) if field.task in ("", form["task"]) else gr.skip() for field in self.components),
-            gr.Dropdown(form["beginnings"], value=form["init_from"]), NOT_ESTIMATED,
-        ]  # fmt: skip
+            gr.Dropdown(form["beginnings"], value=form["init_from"]),
+            NOT_ESTIMATED,
+        ]
 
     def _fill_again(self, id: str) -> list[Any]:
         source = EARLIER + (id or "")
@@ -181,17 +213,34 @@ class Form:
         return owner_only(self.access, request, ask)
 
     def _start(
-        self, request: gr.Request, source: str, name: str, repo: str, every: float, private: bool, place: str,
-        timeout: float, devices: float, beginning: str, *values: Any,
-    ) -> tuple[Any, Any]:  # fmt: skip
+        self,
+        request: gr.Request,
+        source: str,
+        name: str,
+        repo: str,
+        every: float,
+        private: bool,
+        place: str,
+        timeout: float,
+        devices: float,
+        beginning: str,
+        *values: Any,
+    ) -> tuple[Any, Any]:
         def begin() -> str:
             person = self.access.check(request)
             by = person.name if person.how == "oauth" else ""
             publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": every or 0}
             return self.trainings.start(
-                source, self._given(source, values), by, name=(name or "").strip(), publish=publish, place=place or HERE,
-                init_from=beginning, timeout=int(timeout or 0), devices=int(devices or 1),
-            )  # fmt: skip
+                source,
+                self._given(source, values),
+                by,
+                name=(name or "").strip(),
+                publish=publish,
+                place=place or HERE,
+                init_from=beginning,
+                timeout=int(timeout or 0),
+                devices=int(devices or 1),
+            )
 
         id = owner_only(self.access, request, begin)
         return gr.Dropdown(self.trainings.views.choices(), value=id), gr.Tabs(selected="watch")

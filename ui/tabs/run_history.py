@@ -17,10 +17,17 @@ TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str",
 def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch) -> None:
     """A table of all runs to filter and sort; a click on one opens it."""
     table = gr.Dataframe(
-        headers=list(COLUMNS), datatype=list(TYPES), interactive=False, show_search="filter", elem_id="history", wrap=True,
-        max_height=600, label="A click on a run opens it", show_label=True,
+        headers=list(COLUMNS),
+        datatype=list(TYPES),
+        interactive=False,
+        show_search="filter",
+        elem_id="history",
+        wrap=True,
+        max_height=600,
+        label="A click on a run opens it",
+        show_label=True,
         column_widths=[f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)],  # a phone scrolls
-    )  # fmt: skip
+    )
     tab.select(trainings.views.history, None, table, **QUIET)
 
     def open_run(picked: gr.SelectData, request: gr.Request) -> list[Any]:
@@ -33,14 +40,24 @@ def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch
 def compare_room(trainings: Trainings, tab: gr.Tab) -> None:
     """Curves of several runs in one picture, and their settings beside each other."""
     chosen = gr.Dropdown(
-        [], multiselect=True, max_choices=MOST_COMPARED, label="Runs", elem_id="compared",
+        [],
+        multiselect=True,
+        max_choices=MOST_COMPARED,
+        label="Runs",
+        elem_id="compared",
         info=f"up to {MOST_COMPARED}; their curves share one picture",
-    )  # fmt: skip
+    )
     curves = curves_view("compared-curves")
     table = gr.Dataframe(
-        headers=["setting"], interactive=False, elem_id="settings", wrap=True, label="Settings, the differing ones first",
-        show_label=True, show_search="search", visible=False,
-    )  # fmt: skip
+        headers=["setting"],
+        interactive=False,
+        elem_id="settings",
+        wrap=True,
+        label="Settings, the differing ones first",
+        show_label=True,
+        show_search="search",
+        visible=False,
+    )
 
     def list_anew(ids: list[str] | None) -> Any:
         choices = trainings.views.choices()

@@ -74,9 +74,12 @@ class Watch:
                 self.facts = gr.Markdown(elem_id="run-facts", elem_classes="facts")
                 with gr.Accordion("Publish to the Hugging Face Hub", open=False, visible=False) as self.publishing:
                     self.repo = gr.Textbox(
-                        label="Repository", placeholder="namespace/name", max_length=200, elem_id="repo",
+                        label="Repository",
+                        placeholder="namespace/name",
+                        max_length=200,
+                        elem_id="repo",
                         info="the finished checkpoint, or else the newest saved step, in one commit",
-                    )  # fmt: skip
+                    )
                     self.private = gr.Checkbox(label="private, if the repository has to be made")
                     self.publish = gr.Button("Publish now", elem_id="publish")
             with gr.Column(scale=4, min_width=300):
@@ -87,9 +90,17 @@ class Watch:
     def parts(self) -> list[Any]:
         """What `show` fills."""
         return [
-            self.run, self.seen, self.headline, self.curves, self.facts, self.log, self.step, self.publishing,
-            self.repo, *self.buttons.values(),
-        ]  # fmt: skip
+            self.run,
+            self.seen,
+            self.headline,
+            self.curves,
+            self.facts,
+            self.log,
+            self.step,
+            self.publishing,
+            self.repo,
+            *self.buttons.values(),
+        ]
 
     def show(self, id: str | None, seen: str, request: gr.Request) -> list[Any]:
         """Everything of a run that this visitor was not shown yet; nothing at all where nothing is new."""
@@ -115,10 +126,16 @@ class Watch:
             return [*shown, *nothing, *hidden]
         possible = what_is_possible(view, may)
         return [
-            *shown, headline_of(view), view["curves"], facts_of(view), view["log"], steps_of(view, again),
-            gr.Accordion(visible="publish" in possible), gr.skip() if again else view["repo"],
+            *shown,
+            headline_of(view),
+            view["curves"],
+            facts_of(view),
+            view["log"],
+            steps_of(view, again),
+            gr.Accordion(visible="publish" in possible),
+            gr.skip() if again else view["repo"],
             *(gr.Button(visible=name in possible) for name in self.buttons),
-        ]  # fmt: skip
+        ]
 
     def connect(self, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
         """Bring it up to date when the page is opened, when another run is chosen, and every second while it is open."""
@@ -256,7 +273,7 @@ def facts_of(view: dict[str, Any]) -> str:
         "published": published,
         "disk": f"{view['size'] / 2**20:,.1f} MB",
         "by hand": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
-    }  # fmt: skip
+    }
     return table_of(rows)
 
 

@@ -33,9 +33,23 @@ RULE_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & 
 PICKED = f"(picked, rule) => picked === '{OWN}' ? rule : picked"
 PICKED_IN_VIEW = "(value) => String(value?.picked ?? '').slice(0, 500)"
 ANSWER_KEYS = (
-    "answer", "label", "probability", "p_correct", "ticks_used", "iterations", "halted_by", "energy", "certainty",
-    "answers_by_tick", "likeliest", "policy", "promise", "checkpoint", "sentence", "milliseconds",
-)  # fmt: skip
+    "answer",
+    "label",
+    "probability",
+    "p_correct",
+    "ticks_used",
+    "iterations",
+    "halted_by",
+    "energy",
+    "certainty",
+    "answers_by_tick",
+    "likeliest",
+    "policy",
+    "promise",
+    "checkpoint",
+    "sentence",
+    "milliseconds",
+)
 QUEUE = {"concurrency_limit": 24, "concurrency_id": "thinking", "show_progress": "minimal"}
 
 
@@ -49,9 +63,12 @@ def build(services: Services) -> gr.Dropdown | None:
     with gr.Row(elem_classes="think"):
         with gr.Column(scale=2, min_width=320):
             checkpoint = gr.Dropdown(
-                services.labels(), value=first.name, label="Checkpoint", info="the trained machine that thinks",
+                services.labels(),
+                value=first.name,
+                label="Checkpoint",
+                info="the trained machine that thinks",
                 elem_id="checkpoint",
-            )  # fmt: skip
+            )
             summary = gr.Markdown(first.summary, elem_id="summary")
             pictures = picture_inputs(services, first)
             texts = text_inputs(services, first)
@@ -62,9 +79,14 @@ def build(services: Services) -> gr.Dropdown | None:
                 first_of(first), label="Rule", info=RULE_HELP, max_length=500, elem_id="rule", interactive=True
             )
             against = gr.Dropdown(
-                services.rivals(first.name), value=[], multiselect=True, max_choices=MOST_RIVALS, label="Race against",
-                info=f"optional: up to {MOST_RIVALS} that think about the same thing beside it", elem_id="against",
-            )  # fmt: skip
+                services.rivals(first.name),
+                value=[],
+                multiselect=True,
+                max_choices=MOST_RIVALS,
+                label="Race against",
+                info=f"optional: up to {MOST_RIVALS} that think about the same thing beside it",
+                elem_id="against",
+            )
         with gr.Column(scale=5, min_width=320):
             race = drawn("race", ("checked", "race"), "race")
             live = live_view()
@@ -76,15 +98,32 @@ def build(services: Services) -> gr.Dropdown | None:
     def pick(name: str) -> list[Any]:
         info = asked(services.info, name)
         return [
-            info.summary, gr.Column(visible=info.takes == "image"), ways_to_give(info), picture_hint(info),
-            gr.Column(visible=info.drawn), gr.Column(visible=has_pad(info, "image")),
-            begun(services, info, "image"), gr.Button(visible=info.invents), None, gr.Button(visible=info.invents),
-            gr.Button(visible=has_pad(info, "image")), gr.Dataset(samples=samples(info, "image")),
-            gr.Column(visible=info.takes == "text"), gr.Column(visible=has_pad(info, "text")),
-            begun(services, info, "text"), gr.Textbox(value="", info=info.hint), gr.Button(visible=info.invents),
-            gr.Dataset(samples=samples(info, "text")), policies_anew(info),
-            first_of(info), gr.Dropdown(services.rivals(name), value=[]), None, None, None, services.halting(name),
-        ]  # fmt: skip
+            info.summary,
+            gr.Column(visible=info.takes == "image"),
+            ways_to_give(info),
+            picture_hint(info),
+            gr.Column(visible=info.drawn),
+            gr.Column(visible=has_pad(info, "image")),
+            begun(services, info, "image"),
+            gr.Button(visible=info.invents),
+            None,
+            gr.Button(visible=info.invents),
+            gr.Button(visible=has_pad(info, "image")),
+            gr.Dataset(samples=samples(info, "image")),
+            gr.Column(visible=info.takes == "text"),
+            gr.Column(visible=has_pad(info, "text")),
+            begun(services, info, "text"),
+            gr.Textbox(value="", info=info.hint),
+            gr.Button(visible=info.invents),
+            gr.Dataset(samples=samples(info, "text")),
+            policies_anew(info),
+            first_of(info),
+            gr.Dropdown(services.rivals(name), value=[]),
+            None,
+            None,
+            None,
+            services.halting(name),
+        ]
 
     def show_picture(path: str | None, *asked: Any) -> tuple[dict[str, Any], Any, Any]:
         return told(services, lambda: read_picture(path), *asked)
@@ -105,18 +144,44 @@ def build(services: Services) -> gr.Dropdown | None:
     private = {"api_visibility": "private"}
     asks, shown = [checkpoint, rule, against], [live, figure, race]
     checkpoint.change(
-        pick, checkpoint,
-        [summary, pictures.column, pictures.ways, pictures.hint, pictures.by_hand, pictures.on_pad, pictures.pad,
-         pictures.renew, pictures.upload, pictures.invent, pictures.edit, pictures.examples, texts.column, texts.on_pad,
-         texts.pad, texts.text, texts.invent, texts.examples, policy, rule, against, live, figure, race,
-         halting],
+        pick,
+        checkpoint,
+        [
+            summary,
+            pictures.column,
+            pictures.ways,
+            pictures.hint,
+            pictures.by_hand,
+            pictures.on_pad,
+            pictures.pad,
+            pictures.renew,
+            pictures.upload,
+            pictures.invent,
+            pictures.edit,
+            pictures.examples,
+            texts.column,
+            texts.on_pad,
+            texts.pad,
+            texts.text,
+            texts.invent,
+            texts.examples,
+            policy,
+            rule,
+            against,
+            live,
+            figure,
+            race,
+            halting,
+        ],
         **private,
-    )  # fmt: skip
+    )
     policy.input(None, [policy, rule], rule, js=PICKED, **private)
     policy.input(
-        lambda name, picked: gr.Dropdown(info=says_of(asked(services.info, name), picked)), [checkpoint, policy], policy,
+        lambda name, picked: gr.Dropdown(info=says_of(asked(services.info, name), picked)),
+        [checkpoint, policy],
+        policy,
         **private,
-    )  # fmt: skip
+    )
     rule.input(lambda: gr.Dropdown(value=OWN, info=OWN_RULE_SAYS), None, policy, **private)
     halting.input(None, halting, rule, js=PICKED_IN_VIEW, **private)
     halting.input(lambda name, value: take(asked(services.info, name), value), [checkpoint, halting], policy, **private)
@@ -125,13 +190,17 @@ def build(services: Services) -> gr.Dropdown | None:
     pictures.think_pad.click(show_drawing, [pictures.pad, *asks], shown, **private, **QUEUE)
     pictures.renew.click(lambda name: make_up(name)[1], checkpoint, pictures.pad, **private)
     pictures.edit.click(
-        lambda path, name: (edit(path, name), gr.Tabs(selected="draw")), [pictures.upload, checkpoint],
-        [pictures.pad, pictures.ways], **private,
-    )  # fmt: skip
-    pictures.examples.click(
-        lambda row, name: (row[0], edit(row[0], name)), [pictures.examples, checkpoint], [pictures.upload, pictures.pad],
+        lambda path, name: (edit(path, name), gr.Tabs(selected="draw")),
+        [pictures.upload, checkpoint],
+        [pictures.pad, pictures.ways],
         **private,
-    ).then(show_picture, [pictures.upload, *asks], shown, **private, **QUEUE)  # fmt: skip
+    )
+    pictures.examples.click(
+        lambda row, name: (row[0], edit(row[0], name)),
+        [pictures.examples, checkpoint],
+        [pictures.upload, pictures.pad],
+        **private,
+    ).then(show_picture, [pictures.upload, *asks], shown, **private, **QUEUE)
     pictures.invent.click(make_up, checkpoint, [pictures.upload, pictures.pad], **private).then(
         show_picture, [pictures.upload, *asks], shown, **private, **QUEUE
     )

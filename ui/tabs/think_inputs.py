@@ -67,13 +67,28 @@ def picture_inputs(services: Services, info: CheckpointInfo) -> PictureInputs:
                 edit = gr.Button("Edit the picture", visible=has_pad(info, "image"), elem_id="edit")
                 invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent")
         examples = gr.Dataset(
-            components=[gr.Image(visible=False)], samples=samples(info, "image"), label="Examples, one click away",
+            components=[gr.Image(visible=False)],
+            samples=samples(info, "image"),
+            label="Examples, one click away",
             elem_id="picture-examples",
-        )  # fmt: skip
+        )
     return PictureInputs(
-        column, hint, ways, by_hand, drawing, think_drawing, pad_column, pad, think_pad, renew, upload, think_upload, edit,
-        invent, examples,
-    )  # fmt: skip
+        column,
+        hint,
+        ways,
+        by_hand,
+        drawing,
+        think_drawing,
+        pad_column,
+        pad,
+        think_pad,
+        renew,
+        upload,
+        think_upload,
+        edit,
+        invent,
+        examples,
+    )
 
 
 def picture_hint(info: CheckpointInfo) -> gr.Markdown:
@@ -112,9 +127,11 @@ def text_inputs(services: Services, info: CheckpointInfo) -> TextInputs:
         think = gr.Button("Think", variant="primary", elem_id="think-text")
         invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent-text")
         examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)], samples=samples(info, "text"), label="Examples, one click away",
+            components=[gr.Textbox(visible=False)],
+            samples=samples(info, "text"),
+            label="Examples, one click away",
             elem_id="text-examples",
-        )  # fmt: skip
+        )
     return TextInputs(column, pad_column, pad, text, think, invent, examples)
 
 

@@ -75,8 +75,13 @@ def test_a_checkpoint_holds_published_names_and_keys_only(folder, machine_of):
     assert load_file(folder / WEIGHTS).keys() == machine.state_dict().keys()
     assert json.loads((folder / CONFIG).read_text()) == machine.config.published()
     assert {path.name for path in folder.iterdir()} == {
-        WEIGHTS, CONFIG, "task.json", "halting.json", "metrics.json", "README.md",
-    }  # fmt: skip
+        WEIGHTS,
+        CONFIG,
+        "task.json",
+        "halting.json",
+        "metrics.json",
+        "README.md",
+    }
 
 
 def test_saving_twice_gives_the_same_bytes(folder, tmp_path):
@@ -125,8 +130,15 @@ def breaks(monkeypatch, what, call):
     return calls
 
 
-MOMENTS = [("save_file", 1), ("write_json", 1), ("write_json", 2), ("os.fsync", 1), ("os.fsync", 6), ("os.replace", 1),
-           ("os.rename", 1)]  # fmt: skip
+MOMENTS = [
+    ("save_file", 1),
+    ("write_json", 1),
+    ("write_json", 2),
+    ("os.fsync", 1),
+    ("os.fsync", 6),
+    ("os.replace", 1),
+    ("os.rename", 1),
+]
 AFTER_THE_OLD_IS_GONE = ("os.rename", 2)
 
 

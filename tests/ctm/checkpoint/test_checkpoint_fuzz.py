@@ -29,16 +29,33 @@ NAMES = (
     "a/b",
 )
 KINDS = {
-    "tokens": {"energy_head_enabled": True}, "raw": RAW, "features": {"backbone_type": "none", "heads": 1},
-    "pictures": {"backbone_type": "shallow-wide", "d_input": 4, "heads": 1}, "signs": {"backbone_type": "parity_backbone"},
-}  # fmt: skip
+    "tokens": {"energy_head_enabled": True},
+    "raw": RAW,
+    "features": {"backbone_type": "none", "heads": 1},
+    "pictures": {"backbone_type": "shallow-wide", "d_input": 4, "heads": 1},
+    "signs": {"backbone_type": "parity_backbone"},
+}
 NOTED = {
     "task": {"task": "parity", "settings": {"length": 6}, "labels": ["even", "odd"]},
-    "halting": {"energy": {"kind": "calibrated", "margin": 1.0}, "default": "energy",
-                "policies": {"energy": {"policy": "energy<0", "accuracy": 1.0}}},
-    "metrics": {"evaluations": [{"split": "test", "n": 9, "iterations": 4, "accuracy_halted": 0.5, "mean_ticks": 1.5,
-                                 "accuracy_by_tick": [0.5, 0.75]}], "training": {"command": "x"}},
-}  # fmt: skip
+    "halting": {
+        "energy": {"kind": "calibrated", "margin": 1.0},
+        "default": "energy",
+        "policies": {"energy": {"policy": "energy<0", "accuracy": 1.0}},
+    },
+    "metrics": {
+        "evaluations": [
+            {
+                "split": "test",
+                "n": 9,
+                "iterations": 4,
+                "accuracy_halted": 0.5,
+                "mean_ticks": 1.5,
+                "accuracy_by_tick": [0.5, 0.75],
+            }
+        ],
+        "training": {"command": "x"},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +134,14 @@ def test_a_header_that_lies_is_refused(whole, tmp_path_factory, kind, data):
     header, body = parsed(whole[kind][WEIGHTS])
     numbers = st.sampled_from([0, 1, -1, 2**31, 2**40, 2**62, 2**63, 2**64]) | st.integers(0, 99)
     for name in data.draw(st.lists(st.sampled_from(sorted(header)), min_size=1, max_size=2, unique=True)):
-        lie = st.fixed_dictionaries({}, optional={
-            "shape": st.lists(numbers, max_size=5) | plain, "dtype": st.sampled_from(DTYPES) | plain,
-            "data_offsets": st.lists(numbers, min_size=2, max_size=2) | plain,
-        })  # fmt: skip
+        lie = st.fixed_dictionaries(
+            {},
+            optional={
+                "shape": st.lists(numbers, max_size=5) | plain,
+                "dtype": st.sampled_from(DTYPES) | plain,
+                "data_offsets": st.lists(numbers, min_size=2, max_size=2) | plain,
+            },
+        )
         header[name] = data.draw(st.one_of(lie.map(lambda lie, name=name: header[name] | lie), plain), name)
     check(laid(tmp_path_factory.getbasetemp() / "lying", whole[kind] | {WEIGHTS: packed(header, body)}))
 

@@ -40,9 +40,19 @@ def test_one_file_comes_before_an_index(parted):
 
 @pytest.mark.parametrize(
     "name",
-    ["../model.safetensors", "/etc/model.safetensors", "a/b.safetensors", "..", ".safetensors", "part.bin",
-     "part.safetensors\n", "c:\\part.safetensors", "", "x" * 300 + ".safetensors"],
-)  # fmt: skip
+    [
+        "../model.safetensors",
+        "/etc/model.safetensors",
+        "a/b.safetensors",
+        "..",
+        ".safetensors",
+        "part.bin",
+        "part.safetensors\n",
+        "c:\\part.safetensors",
+        "",
+        "x" * 300 + ".safetensors",
+    ],
+)
 def test_an_index_that_leaves_the_folder_is_refused(parted, name):
     (parted.parent / "model.safetensors").write_bytes(b"outside")
     point(parted, name)

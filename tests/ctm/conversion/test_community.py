@@ -24,12 +24,31 @@ def test_community_settings_name_their_source_and_known_keys(path):
     assert read_settings(path).keys() <= CTMConfig.model_fields.keys()
 
 
-PARITY = {"d_model": 256, "d_input": 32, "memory_length": 25, "memory_hidden_dims": 16, "synapse_depth": 8,
-          "n_synch_out": 256, "n_synch_action": 256, "backbone_type": "parity_backbone", "out_dims": 32,
-          "positional_embedding_type": "custom-rotational-1d", "heads": 8, "prediction_reshaper": [16, 2]}  # fmt: skip
-DIGITS = {"d_model": 128, "d_input": 128, "memory_length": 10, "memory_hidden_dims": 8, "n_synch_out": 16,
-          "n_synch_action": 16, "backbone_type": "mnist_backbone", "out_dims": 10,
-          "neuron_select_type": "first-last"}  # fmt: skip
+PARITY = {
+    "d_model": 256,
+    "d_input": 32,
+    "memory_length": 25,
+    "memory_hidden_dims": 16,
+    "synapse_depth": 8,
+    "n_synch_out": 256,
+    "n_synch_action": 256,
+    "backbone_type": "parity_backbone",
+    "out_dims": 32,
+    "positional_embedding_type": "custom-rotational-1d",
+    "heads": 8,
+    "prediction_reshaper": [16, 2],
+}
+DIGITS = {
+    "d_model": 128,
+    "d_input": 128,
+    "memory_length": 10,
+    "memory_hidden_dims": 8,
+    "n_synch_out": 16,
+    "n_synch_action": 16,
+    "backbone_type": "mnist_backbone",
+    "out_dims": 10,
+    "neuron_select_type": "first-last",
+}
 
 
 @pytest.mark.parametrize(("stem", "changes"), [("ctm-mnist", DIGITS), ("ctm-parity-16", PARITY)])
@@ -46,10 +65,13 @@ def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_pa
 @pytest.mark.parametrize(
     ("stem", "outputs"),
     [
-        ("ctm-parity-64", 128), ("ctm-brackets", 2), ("ctm-tracking-quadrant", 4), ("ctm-tracking-position", 256),
+        ("ctm-parity-64", 128),
+        ("ctm-brackets", 2),
+        ("ctm-tracking-quadrant", 4),
+        ("ctm-tracking-position", 256),
         ("ctm-transfer-parity-brackets", 2),
     ],
-)  # fmt: skip
+)
 def test_community_files_whose_card_says_less_ask_for_it(stem, outputs, tmp_path, machine_of):
     machine = machine_of(out_dims=outputs)
     torch.save(machine.state_dict(), tmp_path / "a.pt")

@@ -102,8 +102,9 @@ def test_a_file_of_the_original_training_loop_is_converted(changes, tmp_path, ma
     read = load(tmp_path / "new" / "out")
     assert_same_thoughts(machine, read.machine, inputs)
     assert read.task == {} and {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
-        "model.safetensors", "config.json",
-    }  # fmt: skip
+        "model.safetensors",
+        "config.json",
+    }
 
 
 def test_the_yaml_file_adds_what_is_missing_and_the_task(tmp_path, machine_of, inputs_for):
@@ -161,9 +162,15 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
     torch.manual_seed(0)
     neurons, width, memory, hidden, count, ticks = 12, 8, 5, 3, 4, 3
     backbone = nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, 2),
-        nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, 2),
-    )  # fmt: skip
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(2, 2),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(2, 2),
+    )
     whole = nn.ModuleDict(
         {
             "backbone": backbone,
@@ -175,14 +182,21 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
         }
     ).eval()
     own = {
-        "start_activated_state": torch.randn(neurons), "start_trace": torch.randn(neurons, memory),
-        "trace_processor.0.w1": torch.randn(memory, 2 * hidden, neurons), "decay_params_out": torch.rand(10),
-        "trace_processor.0.b1": torch.randn(1, neurons, 2 * hidden), "decay_params_action": torch.rand(10),
-        "trace_processor.2.w1": torch.randn(hidden, 2, neurons), "trace_processor.2.b1": torch.randn(1, neurons, 2),
-    }  # fmt: skip
+        "start_activated_state": torch.randn(neurons),
+        "start_trace": torch.randn(neurons, memory),
+        "trace_processor.0.w1": torch.randn(memory, 2 * hidden, neurons),
+        "decay_params_out": torch.rand(10),
+        "trace_processor.0.b1": torch.randn(1, neurons, 2 * hidden),
+        "decay_params_action": torch.rand(10),
+        "trace_processor.2.w1": torch.randn(hidden, 2, neurons),
+        "trace_processor.2.b1": torch.randn(1, neurons, 2),
+    }
     first, last = torch.arange(count), torch.arange(neurons - count, neurons)
-    chosen = {f"{place}_neuron_indices_{side}": index for place, index in (("out", first), ("action", last))
-              for side in ("left", "right")}  # fmt: skip
+    chosen = {
+        f"{place}_neuron_indices_{side}": index
+        for place, index in (("out", first), ("action", last))
+        for side in ("left", "right")
+    }
     torch.save(whole.state_dict() | own | chosen, tmp_path / "a.pt")
     (tmp_path / "a.yaml").write_text(f"{{iterations: {ticks}, heads: 2, prediction_reshaper: [-1]}}")
     pictures = torch.randn(3, 1, 12, 12)

@@ -19,9 +19,13 @@ from tests.ctm.conversion.test_convert import REST, legacy
 from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
 
 KINDS = {
-    "tokens": {"energy_head_enabled": True}, "raw": RAW, "deep": {"synapse_depth": 3, "do_layernorm_nlm": True},
-    "shallow": {"deep_nlms": False}, "random": {"neuron_select_type": "random"}, "signs": {"backbone_type": "parity_backbone"},
-}  # fmt: skip
+    "tokens": {"energy_head_enabled": True},
+    "raw": RAW,
+    "deep": {"synapse_depth": 3, "do_layernorm_nlm": True},
+    "shallow": {"deep_nlms": False},
+    "random": {"neuron_select_type": "random"},
+    "signs": {"backbone_type": "parity_backbone"},
+}
 OLD, NEW = {"_use_new_zipfile_serialization": False}, {}
 REST_OF = {name: REST | ({"heads": 0} if name == "raw" else {}) for name in KINDS}
 
@@ -87,11 +91,23 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(whole, tmp_path_facto
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64)
 ODD = (
-    torch.zeros(1).expand(10**12), torch.eye(3).to_sparse(), torch.zeros(2, device="meta"), torch.tensor([2**40, -1]),
+    torch.zeros(1).expand(10**12),
+    torch.eye(3).to_sparse(),
+    torch.zeros(2, device="meta"),
+    torch.tensor([2**40, -1]),
     torch.nn.Parameter(torch.zeros(3)),
-)  # fmt: skip
-SAID = ("iterations", "heads", "dataset", "model", "parity_sequence_length", "N_to_sort", "deep_memory", "dropout",
-        "prediction_reshaper")  # fmt: skip
+)
+SAID = (
+    "iterations",
+    "heads",
+    "dataset",
+    "model",
+    "parity_sequence_length",
+    "N_to_sort",
+    "deep_memory",
+    "dropout",
+    "prediction_reshaper",
+)
 
 shapes = st.lists(st.integers(0, 5) | st.sampled_from([12, 24]), max_size=4)
 ones = st.builds(lambda shape, dtype: torch.ones(shape).to(dtype), shapes, st.sampled_from(DTYPES))

@@ -102,8 +102,16 @@ def test_truncated_files_are_refused(old, tmp_path, machine_of):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"<!doctype html>", b"\x80\x02.", b"\x80\x04\x95", b"PK\x03\x04 and nothing more", bytes(1000), b"version https://git-lfs"],
-)  # fmt: skip
+    [
+        b"",
+        b"<!doctype html>",
+        b"\x80\x02.",
+        b"\x80\x04\x95",
+        b"PK\x03\x04 and nothing more",
+        bytes(1000),
+        b"version https://git-lfs",
+    ],
+)
 def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pt is") as refused:

@@ -121,9 +121,17 @@ def test_baselines_see_through_every_backbone(kind, backbone):
 
 def test_the_published_forms_hold_the_published_keys():
     lstm = {
-        "iterations": 2, "d_model": 12, "d_input": 8, "heads": 2, "backbone_type": "none", "num_layers": 1,
-        "positional_embedding_type": "none", "out_dims": 6, "prediction_reshaper": [-1], "dropout": 0.0,
-    }  # fmt: skip
+        "iterations": 2,
+        "d_model": 12,
+        "d_input": 8,
+        "heads": 2,
+        "backbone_type": "none",
+        "num_layers": 1,
+        "positional_embedding_type": "none",
+        "out_dims": 6,
+        "prediction_reshaper": [-1],
+        "dropout": 0.0,
+    }
     feed = {"d_model": 12, "backbone_type": "resnet18-1", "out_dims": 6, "dropout": 0.5}
     assert LSTMConfig.read(lstm).published() == lstm and FFConfig.read(feed).published() == feed
     more = feed | {"prediction_reshaper": [3, 2], "energy_head_enabled": True, "energy_hidden_dim": 9}
@@ -143,12 +151,14 @@ def test_the_published_forms_hold_the_published_keys():
         ({"d_modle": 3, "backbone_type": "none"}, "did you mean `d_model`"),
         ({}, "`model.memory_length` is missing"),
         (3, "model must be a group"),
-        (LSTM | {"iterations": 1, "d_model": 4, "d_input": 3, "heads": 2, "backbone_type": "none", "out_dims": 2},
-         "d_input must be a multiple of heads"),
+        (
+            LSTM | {"iterations": 1, "d_model": 4, "d_input": 3, "heads": 2, "backbone_type": "none", "out_dims": 2},
+            "d_input must be a multiple of heads",
+        ),
         (FF | {"d_model": 4, "backbone_type": "qamnist_backbone", "out_dims": 2}, "is for kind ctm alone"),
         (FF | {"d_model": 4, "backbone_type": "none", "out_dims": 3, "prediction_reshaper": [2, 2]}, "does not fit"),
     ],
-)  # fmt: skip
+)
 def test_other_settings_are_refused_in_a_sentence(values, words):
     with pytest.raises(ValueError) as caught:
         read_config(values, "model")
@@ -156,8 +166,8 @@ def test_other_settings_are_refused_in_a_sentence(values, words):
 
 
 def test_an_lstm_too_large_is_refused_before_it_is_made():
-    config = read_config(LSTM | {
-        "iterations": 1, "d_model": 20_000, "d_input": 8, "heads": 2, "backbone_type": "none", "out_dims": 2
-    })  # fmt: skip
+    config = read_config(
+        LSTM | {"iterations": 1, "d_model": 20_000, "d_input": 8, "heads": 2, "backbone_type": "none", "out_dims": 2}
+    )
     with pytest.raises(ValueError, match=r"asks for 4\.8 billion parameters.* Lower d_model\."):
         refuse_absurd_size(config, 3)

@@ -24,8 +24,12 @@ from tests.paths import ROOT
 GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
 CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 BUILT = {
-    "ContinuousThoughtMachine", "ContinuousThoughtMachineSORT", "ContinuousThoughtMachineQAMNIST", "LSTMBaseline", "FFBaseline",
-}  # fmt: skip
+    "ContinuousThoughtMachine",
+    "ContinuousThoughtMachineSORT",
+    "ContinuousThoughtMachineQAMNIST",
+    "LSTMBaseline",
+    "FFBaseline",
+}
 OUTPUTS = {"LSTMBaseline": 2, "FFBaseline": 1}  # that are stored of the baselines
 # The published sorting class forces these on its constructor's arguments.
 SORT = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}

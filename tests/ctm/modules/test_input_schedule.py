@@ -12,9 +12,13 @@ from inference.tick_history import first
 from tests.ctm.conftest import build, draw_frames
 
 SHOWN = {
-    "backbone_type": PHASED, "iterations_per_digit": 2, "iterations_per_question_part": 3, "iterations_for_answering": 4,
-    "energy_head_enabled": True, "iterations": 1,
-}  # fmt: skip
+    "backbone_type": PHASED,
+    "iterations_per_digit": 2,
+    "iterations_per_question_part": 3,
+    "iterations_for_answering": 4,
+    "energy_head_enabled": True,
+    "iterations": 1,
+}
 SIZES = [(1, 1), (3, 3), (2, 5), (3, 1), (1, 3), (2, 1)]  # pictures and parts of the question
 HEARD = [2 * shown + 3 * asked for shown, asked in SIZES]
 

@@ -29,11 +29,37 @@ def test_a_name_is_read(text, repo, revision, subfolder):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "alice/", "/x", "alice/x/y", "../x", "alice/..", "alice/x@", "alice/x:", "alice/x:../y", "alice/x:a/../b",
-     "alice/x@../..", "alice/x:/etc", "alice--bob/x", "alice/x--y", "alice/x.git", "alice/x y", "a" * 200,
-     "alice/x@a b", "alice/x:a//b", "alice/x:./a", "datasets/alice/x", "<script>/x",
-     "alice/x@/etc/passwd", "alice/x@a/./b", "alice/x@.", "alice/x@-x", "alice/x@-\x00"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "alice/",
+        "/x",
+        "alice/x/y",
+        "../x",
+        "alice/..",
+        "alice/x@",
+        "alice/x:",
+        "alice/x:../y",
+        "alice/x:a/../b",
+        "alice/x@../..",
+        "alice/x:/etc",
+        "alice--bob/x",
+        "alice/x--y",
+        "alice/x.git",
+        "alice/x y",
+        "a" * 200,
+        "alice/x@a b",
+        "alice/x:a//b",
+        "alice/x:./a",
+        "datasets/alice/x",
+        "<script>/x",
+        "alice/x@/etc/passwd",
+        "alice/x@a/./b",
+        "alice/x@.",
+        "alice/x@-x",
+        "alice/x@-\x00",
+    ],
+)
 def test_what_is_no_name_is_refused_in_one_sentence(text):
     with pytest.raises(ValueError) as caught:
         HubName.read(text)

@@ -12,8 +12,26 @@ from tests.strategies import HOSTILE, soon, texts, told
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 BEGINS = ("", "hub:", "hf://", "https://huggingface.co/", "http://hf.co/", " ")
-ODD = ("..", ".", "", "~", "a b", "\u00e9", "a\nb", "%2e%2e", "\\", "hub:", "github:x", "--", "x.git", "\u2215", "\x00",
-       "\ud800", "@", ":")  # fmt: skip
+ODD = (
+    "..",
+    ".",
+    "",
+    "~",
+    "a b",
+    "\u00e9",
+    "a\nb",
+    "%2e%2e",
+    "\\",
+    "hub:",
+    "github:x",
+    "--",
+    "x.git",
+    "\u2215",
+    "\x00",
+    "\ud800",
+    "@",
+    ":",
+)
 LONG = [piece * 200_000 for piece in ("a", "/", "a/", "@", ":", "hub:", "a/b@", "https://hf.co/", " ")]
 
 letters = st.text("abAZ09._-", min_size=1, max_size=12)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ctm import Output
 from ctm.modules.readout import SIGNALS
 from inference import parse
-from inference.halting.policies import (  # fmt: skip
+from inference.halting.policies import (
     AllOf,
     AnyOf,
     ByClass,
@@ -26,11 +26,15 @@ from inference.tick_history import History, first
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:g}"))
 counts = st.integers(1, 999_999)
 leaves = st.one_of(
-    counts.map(FixedTicks), counts.map(SameAnswer), numbers.map(EnergyBelow),
-    st.builds(CertaintyAbove, numbers, st.sampled_from(["mean", "min"])), st.builds(EnergyConverged, numbers, counts),
-    numbers.map(ChangeBelow), st.builds(SignalAbove, st.sampled_from(["margin", "probability"]), numbers),
+    counts.map(FixedTicks),
+    counts.map(SameAnswer),
+    numbers.map(EnergyBelow),
+    st.builds(CertaintyAbove, numbers, st.sampled_from(["mean", "min"])),
+    st.builds(EnergyConverged, numbers, counts),
+    numbers.map(ChangeBelow),
+    st.builds(SignalAbove, st.sampled_from(["margin", "probability"]), numbers),
     st.lists(numbers, min_size=1, max_size=4).map(lambda found: ByClass(EnergyBelow(0.0), tuple(found))),
-)  # fmt: skip
+)
 policies = st.recursive(
     leaves,
     lambda inner: st.builds(
@@ -55,10 +59,33 @@ def test_any_text_is_read_or_refused_with_one_sentence(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "energy", "energy<", "energy>1", "energy<nan", "energy<inf", "ticks=0", "ticks=-1", "ticks=1.5",
-             "same=0", "converged<0.1x0", "a|b", "energy<1|", "&", "(energy<1", "energy<1)", "()", "(" * 99 + ")" * 99,
-             "certainty.max>1", "x" * 501, "energy<1;import os", "ticks=9999999"],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "  ",
+        "energy",
+        "energy<",
+        "energy>1",
+        "energy<nan",
+        "energy<inf",
+        "ticks=0",
+        "ticks=-1",
+        "ticks=1.5",
+        "same=0",
+        "converged<0.1x0",
+        "a|b",
+        "energy<1|",
+        "&",
+        "(energy<1",
+        "energy<1)",
+        "()",
+        "(" * 99 + ")" * 99,
+        "certainty.max>1",
+        "x" * 501,
+        "energy<1;import os",
+        "ticks=9999999",
+    ],
+)
 def test_nonsense_is_refused(text):
     with pytest.raises(ValueError):
         parse(text)
@@ -107,8 +134,10 @@ def test_energy_rules_say_that_there_is_no_energy():
         parse("energy<0").halted(history())
 
 
-@pytest.mark.parametrize("text, wants", [("energy<1", True), ("same=2", False), ("same=2|energy<1", True),
-                                         ("same=2&(ticks=3|converged<1x1)", True)])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, wants",
+    [("energy<1", True), ("same=2", False), ("same=2|energy<1", True), ("same=2&(ticks=3|converged<1x1)", True)],
+)
 def test_a_policy_knows_whether_it_needs_energy(text, wants):
     assert parse(text).needs_energy is wants
 

@@ -14,10 +14,12 @@ odd_numbers = st.sampled_from(["1e999", "-1e-999", "0.1e5", ".5", "5.", "+3", "1
 numbers = st.floats().map(str) | st.integers().map(str) | st.decimals().map(str) | odd_numbers
 counts = st.integers(-2, 2_000_000).map(str) | st.sampled_from(["007", "\u0663", "1.0", "", "9" * 300])
 rules = st.one_of(
-    st.builds("ticks={}".format, counts), st.builds("same={}".format, counts), st.builds("energy<{}".format, numbers),
+    st.builds("ticks={}".format, counts),
+    st.builds("same={}".format, counts),
+    st.builds("energy<{}".format, numbers),
     st.builds("certainty{}>{}".format, st.sampled_from(["", ".min", ".mean", ".max"]), numbers),
     st.builds("converged<{}{}".format, numbers, st.just("") | st.builds("x{}".format, counts)),
-)  # fmt: skip
+)
 policies = st.recursive(
     rules,
     lambda inner: (

@@ -58,10 +58,15 @@ def test_classes_can_have_levels_of_their_own(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "name, options, says",
-    [("digits", ["--risk", "0.001"], r"788 calibration samples are too few .* it takes 2,995"),
-     ("digits", ["--risk", "0"], "risk must lie between 0 and 1"), ("digits", ["--confidence", "1"], "confidence must lie"),
-     ("sorting-10", [], "all is said"), ("arithmetic", ["--per-class"], "one position"), ("nowhere", [], "nowhere")],
-)  # fmt: skip
+    [
+        ("digits", ["--risk", "0.001"], r"788 calibration samples are too few .* it takes 2,995"),
+        ("digits", ["--risk", "0"], "risk must lie between 0 and 1"),
+        ("digits", ["--confidence", "1"], "confidence must lie"),
+        ("sorting-10", [], "all is said"),
+        ("arithmetic", ["--per-class"], "one position"),
+        ("nowhere", [], "nowhere"),
+    ],
+)
 def test_what_cannot_be_promised_is_refused_and_nothing_written(name, options, says, tmp_path):
     with pytest.raises(SystemExit, match=f"Error: .*{says}"):
         main([str(CHECKPOINTS / name), "--samples", "500", "--out", str(tmp_path / "new"), *options])

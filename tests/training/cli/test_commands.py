@@ -19,9 +19,18 @@ from training.run_dir import RunFolder
 
 PICTURES = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"], "size": 12, "crop": 12}
 EVALUATED = {
-    "task", "split", "n", "iterations", "accuracy_by_tick", "accuracy_last", "policy", "accuracy_halted", "mean_ticks",
-    "energy_auroc", "certainty_auroc",
-}  # fmt: skip
+    "task",
+    "split",
+    "n",
+    "iterations",
+    "accuracy_by_tick",
+    "accuracy_last",
+    "policy",
+    "accuracy_halted",
+    "mean_ticks",
+    "energy_auroc",
+    "certainty_auroc",
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +100,17 @@ def test_nothing_but_a_checkpoint_is_ever_written_over(run, tmp_path, monkeypatc
     (tmp_path / "file").write_text("a file")
     monkeypatch.chdir(tmp_path)
     short = ["--samples", "20", "--steps", "1"]
-    for out, says in (("mine", "holds other things .*: thesis.txt"), ("", "holds other things"), ("file", "is no folder"),
-                      ("file/new", r"file/new cannot be written \(")):  # fmt: skip
-        for command in (["fit-energy", str(run / "checkpoint"), *short], ["finish", str(run)],
-                        ["evaluate", str(run / "checkpoint"), "--save"]):  # fmt: skip
+    for out, says in (
+        ("mine", "holds other things .*: thesis.txt"),
+        ("", "holds other things"),
+        ("file", "is no folder"),
+        ("file/new", r"file/new cannot be written \("),
+    ):
+        for command in (
+            ["fit-energy", str(run / "checkpoint"), *short],
+            ["finish", str(run)],
+            ["evaluate", str(run / "checkpoint"), "--save"],
+        ):
             with pytest.raises(SystemExit, match=f"Error: .*{says}"):
                 main([*command, "--out", out])
     with pytest.raises(ValueError, match="holds other things"):
@@ -105,9 +121,16 @@ def test_nothing_but_a_checkpoint_is_ever_written_over(run, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     "words",
-    [["--samples", "0"], ["--samples", "many"], ["--steps", "0"], ["--tolerance", "nan"], ["--tolerance", "5"],
-     ["--cost", "-1"], ["--margin", "0"]],
-)  # fmt: skip
+    [
+        ["--samples", "0"],
+        ["--samples", "many"],
+        ["--steps", "0"],
+        ["--tolerance", "nan"],
+        ["--tolerance", "5"],
+        ["--cost", "-1"],
+        ["--margin", "0"],
+    ],
+)
 def test_numbers_out_of_bounds_are_told_at_once(words, capsys):
     with pytest.raises(SystemExit):
         main(["fit-energy", "nowhere", *words])
@@ -156,12 +179,14 @@ def test_a_finished_run_goes_on_to_its_checkpoint_again(run, tmp_path):
 @pytest.mark.parametrize(
     "words, says",
     [
-        (["evaluate", "nowhere"], "no checkpoint at"), (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
+        (["evaluate", "nowhere"], "no checkpoint at"),
+        (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
         (["evaluate", "RUN", "--policy", "energy<"], "not a halting rule"),
-        (["evaluate", "RUN", "--data", "x.parquet"], "task of pictures"), (["train", "nowhere.yaml"], "no recipe"),
+        (["evaluate", "RUN", "--data", "x.parquet"], "task of pictures"),
+        (["train", "nowhere.yaml"], "no recipe"),
         (["finish", "nowhere"], "no run|config.yaml"),
     ],
-)  # fmt: skip
+)
 def test_wrong_words_end_in_one_sentence(run, words, says, capsys):
     words = [str(run / "checkpoint") if word == "RUN" else word for word in words]
     with pytest.raises(SystemExit, match=f"Error: .*({says})") as caught:

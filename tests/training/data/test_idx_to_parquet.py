@@ -40,14 +40,16 @@ def test_pictures_labels_and_names_come_through(folder, capsys):
 
 @pytest.mark.parametrize(
     "name, content, says",
-    [("train-images-idx3-ubyte", idx(PICTURES)[:-4], "cut off: it holds 266 of 9 x 6 x 5 values"),
-     ("train-images-idx3-ubyte", idx(LABELS), "not an IDX file of unsigned bytes with 3 axes"),
-     ("train-images-idx3-ubyte", idx(PICTURES[:5]), "5 pictures for 6 labels"),
-     ("train-labels-idx1-ubyte", idx(LABELS[:6] + 1), "holds label 3, but there are 3 names"),
-     ("train-labels-idx1-ubyte", b"", "not an IDX file"),
-     ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bgarbage", "cannot be read"),
-     ("t10k-labels-idx1-ubyte.gz", None, "holds neither t10k-labels-idx1-ubyte nor")],
-)  # fmt: skip
+    [
+        ("train-images-idx3-ubyte", idx(PICTURES)[:-4], "cut off: it holds 266 of 9 x 6 x 5 values"),
+        ("train-images-idx3-ubyte", idx(LABELS), "not an IDX file of unsigned bytes with 3 axes"),
+        ("train-images-idx3-ubyte", idx(PICTURES[:5]), "5 pictures for 6 labels"),
+        ("train-labels-idx1-ubyte", idx(LABELS[:6] + 1), "holds label 3, but there are 3 names"),
+        ("train-labels-idx1-ubyte", b"", "not an IDX file"),
+        ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bgarbage", "cannot be read"),
+        ("t10k-labels-idx1-ubyte.gz", None, "holds neither t10k-labels-idx1-ubyte nor"),
+    ],
+)
 def test_what_is_broken_is_refused_in_one_sentence(folder, name, content, says):
     (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
     with pytest.raises(SystemExit, match=says):

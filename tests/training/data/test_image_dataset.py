@@ -112,16 +112,20 @@ def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
 
 @pytest.mark.parametrize(
     "settings, says",
-    [({"files": "nowhere"}, "There is no folder or file 'nowhere'"),
-     ({"train": "learn"}, r"Bad split: learn.*task\.train"),
-     ({"config": "big"}, r"'big' not found.*task\.config"),
-     ({"image": "img"}, "has no column 'img'; it has image, label"),
-     ({"label": "image"}, r"task\.label|names no classes"),
-     ({"image": "label"}, "column 'label' holds no pictures"),
-     ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
-     ({"data": "a b"}, "namespace/name"), ({"data": "me/x@main"}, r"task\.revision"), ({"channels": 2}, "must be 1"),
-     ({"channels": 1}, "or one a channel: 1")],
-)  # fmt: skip
+    [
+        ({"files": "nowhere"}, "There is no folder or file 'nowhere'"),
+        ({"train": "learn"}, r"Bad split: learn.*task\.train"),
+        ({"config": "big"}, r"'big' not found.*task\.config"),
+        ({"image": "img"}, "has no column 'img'; it has image, label"),
+        ({"label": "image"}, r"task\.label|names no classes"),
+        ({"image": "label"}, "column 'label' holds no pictures"),
+        ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
+        ({"data": "a b"}, "namespace/name"),
+        ({"data": "me/x@main"}, r"task\.revision"),
+        ({"channels": 2}, "must be 1"),
+        ({"channels": 1}, "or one a channel: 1"),
+    ],
+)
 def test_what_is_wrong_is_said_in_one_sentence(folder, settings, says):
     with pytest.raises(ValueError, match=says) as caught:
         make_task(SEEN | {"files": str(folder)} | settings).settled().draw(TRAIN, 1, generator_for(0))
@@ -149,11 +153,13 @@ def answer(status: int) -> httpx.Response:
 
 @pytest.mark.parametrize(
     "error, kind, says",
-    [(httpx.ConnectError("Connection refused"), Unavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
-     (RepositoryNotFoundError("no", response=answer(404)), ValueError, "There is no data set me/x on the Hub"),
-     (GatedRepoError("gated", response=answer(403)), ValueError, "me/x is gated: accept its terms"),
-     (RevisionNotFoundError("no", response=answer(404)), ValueError, r"no revision 'v9'.*task\.revision")],
-)  # fmt: skip
+    [
+        (httpx.ConnectError("Connection refused"), Unavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
+        (RepositoryNotFoundError("no", response=answer(404)), ValueError, "There is no data set me/x on the Hub"),
+        (GatedRepoError("gated", response=answer(403)), ValueError, "me/x is gated: accept its terms"),
+        (RevisionNotFoundError("no", response=answer(404)), ValueError, r"no revision 'v9'.*task\.revision"),
+    ],
+)
 def test_the_hub_is_asked_once_and_its_refusal_is_told(monkeypatch, error, kind, says):
     def refuse(*args, **more):
         assert more["timeout"] <= 10

@@ -29,10 +29,20 @@ from training.tasks import make_task
 from training.tasks.base import VALIDATION, generator_for
 
 TINY = {
-    "kind": "ctm", "iterations": 3, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
-    "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2, "backbone_type": "parity_backbone", "out_dims": 8,
+    "kind": "ctm",
+    "iterations": 3,
+    "d_model": 16,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 8,
+    "n_synch_action": 8,
+    "synapse_depth": 1,
+    "memory_length": 3,
+    "memory_hidden_dims": 2,
+    "backbone_type": "parity_backbone",
+    "out_dims": 8,
     "prediction_reshaper": [4, 2],
-}  # fmt: skip
+}
 GENERATOR = torch.Generator().manual_seed(0)
 SCALING = Scaling(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 7.0]))
 

@@ -13,9 +13,14 @@ from training.jobs.remote.hf_jobs import RemoteJobs
 __all__ = ["here"]
 
 WHAT = {
-    "space": "alice/space", "command": ["python", "-m", "training", "train", "configs/parity16.yaml"],
-    "env": {"CTM_RUN": "parity-1"}, "flavour": "t4-small", "timeout_minutes": 90, "namespace": "alice", "name": "parity-1",
-}  # fmt: skip
+    "space": "alice/space",
+    "command": ["python", "-m", "training", "train", "configs/parity16.yaml"],
+    "env": {"CTM_RUN": "parity-1"},
+    "flavour": "t4-small",
+    "timeout_minutes": 90,
+    "namespace": "alice",
+    "name": "parity-1",
+}
 
 
 @pytest.fixture

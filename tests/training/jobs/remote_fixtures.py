@@ -38,10 +38,14 @@ def app(hub, tmp_path):
 
     def begin(token: str = TOKEN, **options) -> Runner:
         made = Runner(
-            tmp_path / "runs", token=token, environment=environment(), remote=RemoteJobs(token, hub.url, seconds=2.0),
-            hub=HubStore(token=token, cache=tmp_path / "cache", endpoint=hub.url, seconds=2.0, spare=0), space="alice/space",
+            tmp_path / "runs",
+            token=token,
+            environment=environment(),
+            remote=RemoteJobs(token, hub.url, seconds=2.0),
+            hub=HubStore(token=token, cache=tmp_path / "cache", endpoint=hub.url, seconds=2.0, spare=0),
+            space="alice/space",
             **options,
-        )  # fmt: skip
+        )
         made.start()
         assert made.writes
         begun.append(made)

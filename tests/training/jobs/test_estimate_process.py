@@ -87,7 +87,7 @@ def test_a_batch_that_does_not_fit_is_told_in_one_sentence():
         ("print('not what was asked for')", "failed: it told no figures"),
         ("print('[1]')", "failed: it told no figures"),
     ],
-)  # fmt: skip
+)
 def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, says):
     python(monkeypatch, code)
     assert says in refusal(tiny())

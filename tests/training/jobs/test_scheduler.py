@@ -167,8 +167,15 @@ def test_a_job_with_more_devices_than_there_are_says_so(runner, monkeypatch):
 
 
 def test_a_job_sees_a_clean_environment(tmp_path):
-    nonsense = {"OMP_NUM_THREADS": "3500m", "CPU_CORES": "3500m", "OAUTH_CLIENT_SECRET": "s3cret", "CTM_ADMIN_TOKEN": "s3cret",
-                "GRADIO_SERVER_PORT": "1", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_of_the_app"}  # fmt: skip
+    nonsense = {
+        "OMP_NUM_THREADS": "3500m",
+        "CPU_CORES": "3500m",
+        "OAUTH_CLIENT_SECRET": "s3cret",
+        "CTM_ADMIN_TOKEN": "s3cret",
+        "GRADIO_SERVER_PORT": "1",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_TOKEN": "hf_of_the_app",
+    }
     runner = Runner(tmp_path / "runs", token="hf_for_jobs", environment=environment(**nonsense))
     runner.start()
     try:

@@ -69,9 +69,11 @@ def test_what_was_put_in_goes_out_as_it_was_then(outbox, checkpoint):
     sent = outbox.deliver(store)
     assert sent.state == "published" and sent.url.endswith("/commit/" + "0" * 40)
     assert store.landed[entry.message] == {
-        "config.json": b"first config.json", "model.safetensors": b"first model.safetensors", "README.md": b"dressed",
+        "config.json": b"first config.json",
+        "model.safetensors": b"first model.safetensors",
+        "README.md": b"dressed",
         "accuracy.png": b"png",
-    }  # fmt: skip
+    }
     assert outbox.deliver(store) is None and outbox.waits() is None
     assert not list(outbox.path.rglob("model.safetensors")), "what is published takes no room"
 

@@ -28,13 +28,27 @@ from training.run_dir import RunFolder
 RECIPE = {
     "task": {"kind": "parity", "length": 9},
     "model": {
-        "iterations": 4, "d_model": 16, "d_input": 8, "heads": 2, "n_synch_out": 8, "n_synch_action": 8,
-        "synapse_depth": 1, "memory_length": 3, "memory_hidden_dims": 2,
+        "iterations": 4,
+        "d_model": 16,
+        "d_input": 8,
+        "heads": 2,
+        "n_synch_out": 8,
+        "n_synch_action": 8,
+        "synapse_depth": 1,
+        "memory_length": 3,
+        "memory_hidden_dims": 2,
     },
-    "train": {"steps": 6, "batch_size": 8, "log_every": 2, "eval_every": 3, "eval_samples": 30, "save_every": 3,
-              "device": "cpu"},
+    "train": {
+        "steps": 6,
+        "batch_size": 8,
+        "log_every": 2,
+        "eval_every": 3,
+        "eval_samples": 30,
+        "save_every": 3,
+        "device": "cpu",
+    },
     "finish": {"fit_samples": 64, "fit_steps": 5},
-}  # fmt: skip
+}
 REPO = "alice/new"
 
 
@@ -79,9 +93,13 @@ def folder(trained, tmp_path) -> Path:
 
 def start(environment, *words) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "training", *map(str, words)], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [sys.executable, "-m", "training", *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def run(environment, *words) -> tuple[int, str]:

@@ -155,10 +155,12 @@ def test_where_nothing_is_saved_yet_that_is_said(hub, courier, tmp_path):
 @pytest.mark.parametrize(
     ("token", "repo", "says"),
     [
-        (TOKEN, "bob/his", "needs the right to write"), (TOKEN, "no-such-org/x", "needs the right to write"),
-        ("hf_alice_read", REPO, "needs the right to write"), ("hf_wrong", REPO, "does not accept this token"),
+        (TOKEN, "bob/his", "needs the right to write"),
+        (TOKEN, "no-such-org/x", "needs the right to write"),
+        ("hf_alice_read", REPO, "needs the right to write"),
+        ("hf_wrong", REPO, "does not accept this token"),
     ],
-)  # fmt: skip
+)
 def test_where_the_token_may_not_write_is_told_before_anything_is_kept(
     hub, courier_of, store_of, run, token, repo, says
 ):

@@ -61,8 +61,13 @@ def test_names_are_those_of_imagenet_in_their_order(task):
     names = task.labels()
     assert len(names) == len(set(names)) == 1000
     assert [names[index] for index in (0, 1, 281, 504, 657, 999)] == [
-        "tench", "goldfish", "tabby", "coffee mug", "missile", "toilet tissue",
-    ]  # fmt: skip
+        "tench",
+        "goldfish",
+        "tabby",
+        "coffee mug",
+        "missile",
+        "toilet tissue",
+    ]
     answer = task.present(task.read(photograph(50, 50) / np.float32(255)), [1])
     assert (answer.value, answer.label, answer.sentence) == (1, "goldfish", 'It takes this for "goldfish"')
 
@@ -79,9 +84,12 @@ def test_names_and_preprocessing_can_be_others():
 
 @pytest.mark.parametrize(
     "settings, says",
-    [({"crop": 300}, r"task\.crop may be task\.size at most"), ({"names": ["a"]}, "at least two names"),
-     ({"std": [1, 0, 1]}, "positive")],
-)  # fmt: skip
+    [
+        ({"crop": 300}, r"task\.crop may be task\.size at most"),
+        ({"names": ["a"]}, "at least two names"),
+        ({"std": [1, 0, 1]}, "positive"),
+    ],
+)
 def test_wrong_settings_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         make_task({"kind": "images"} | settings)

@@ -184,7 +184,7 @@ def test_sides_are_odd():
 
 
 def test_the_bundled_examples_are_those_that_the_task_invents():
-    for path in sorted(EXAMPLES_DIR_DIR.glob("maze-*.png")):
+    for path in sorted(EXAMPLES_DIR.glob("maze-*.png")):
         side, seed = map(int, path.stem.split("-")[1:])
         made = task(side=side, route={11: 30, 15: 50, 39: 100, 99: 300}[side])
         assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), made.invent(seed)), path.name

@@ -26,12 +26,18 @@ TASKS = {
     "digits": {"kind": "digits"},
     "images": {"kind": "images", "size": 40, "crop": 32},
     "images, on black": {
-        "kind": "images", "size": 28, "crop": 28, "channels": 1, "mean": [0.3], "std": [0.4], "names": ["a", "b"],
+        "kind": "images",
+        "size": 28,
+        "crop": 28,
+        "channels": 1,
+        "mean": [0.3],
+        "std": [0.4],
+        "names": ["a", "b"],
         "ground": "dark",
     },
     "mazes": {"kind": "mazes"},
     "mazes, expanded": {"kind": "mazes", "route": 2, "expand_range": True},
-}  # fmt: skip
+}
 MADE = {name: make_task(settings) for name, settings in TASKS.items()}
 TEXT = [name for name, task in MADE.items() if task.takes == "text"]
 PICTURES = [name for name, task in MADE.items() if task.takes == "image"]

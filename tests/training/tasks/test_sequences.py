@@ -94,8 +94,9 @@ def test_what_is_seen_of_a_dot_has_one_continuation():
     batch = task.draw(TRAIN, 40, generator_for("one"))
     every = [
         [folded(torch.tensor(start + speed * step), 7).item() for step in range(12)]
-        for start in range(7) for speed in range(-2, 3)
-    ]  # fmt: skip
+        for start in range(7)
+        for speed in range(-2, 3)
+    ]
     for (*cells, asked), target in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
         seen = [None if cell == 49 else divmod(cell, 7) for cell in cells]
         for axis in (0, 1):

@@ -27,9 +27,15 @@ def test_a_machine_for_small_mazes_is_thought_to_know_small_ones():
 
 @pytest.mark.parametrize(
     "config",
-    [IMAGENET | {"out_dims": 10}, MAZE | {"backbone_type": "tokens-3x16"}, MAZE | {"prediction_reshaper": [125, 4]},
-     PARITY | {"prediction_reshaper": [-1]}, {"backbone_type": "none", "out_dims": 31}, {}],
-)  # fmt: skip
+    [
+        IMAGENET | {"out_dims": 10},
+        MAZE | {"backbone_type": "tokens-3x16"},
+        MAZE | {"prediction_reshaper": [125, 4]},
+        PARITY | {"prediction_reshaper": [-1]},
+        {"backbone_type": "none", "out_dims": 31},
+        {},
+    ],
+)
 def test_others_are_left_open(config):
     assert infer_task(config) is None
     with pytest.raises(ValueError, match=r"no task\.json"):

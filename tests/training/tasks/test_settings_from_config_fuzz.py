@@ -12,9 +12,16 @@ from tests.strategies import are_sentences, edited, plain, told
 from training.tasks import fitting_tasks, infer_task, make_task, registry, task_of
 
 CONFIG = {
-    "iterations": 4, "d_model": 12, "d_input": 8, "heads": 2, "n_synch_out": 5, "n_synch_action": 4, "synapse_depth": 1,
-    "memory_length": 5, "memory_hidden_dims": 4,
-}  # fmt: skip
+    "iterations": 4,
+    "d_model": 12,
+    "d_input": 8,
+    "heads": 2,
+    "n_synch_out": 5,
+    "n_synch_action": 4,
+    "synapse_depth": 1,
+    "memory_length": 5,
+    "memory_hidden_dims": 4,
+}
 SMALL = {"images": {"size": 16, "crop": 12, "names": ["a", "b"]}}  # so that reading takes no time
 DESCRIBED = {kind: make_task({"kind": kind} | SMALL.get(kind, {})).describe() for kind in registry()}
 

@@ -14,17 +14,27 @@ from ui.auth.access import Access, Person, Refused
 @pytest.mark.parametrize(
     "mode, host, environment",
     [
-        ("local", "127.0.0.1", {}), ("local", "localhost", {}), ("local", "::1", {}), ("local", "[::1]", {}),
-        ("local", "127.0.0.1", {"CTM_ADMIN_TOKEN": ""}), ("token", "127.0.0.1", {"CTM_ADMIN_TOKEN": SECRET}),
-        ("token", "0.0.0.0", {"CTM_ADMIN_TOKEN": SECRET}), ("closed", "0.0.0.0", {}), ("closed", "::", {}),
-        ("closed", "192.168.0.7", {}), ("closed", "localhost.example.org", {}), ("closed", "", {}),
-        ("space", "0.0.0.0", SPACE | OAUTH), ("space", "127.0.0.1", SPACE | OAUTH),
+        ("local", "127.0.0.1", {}),
+        ("local", "localhost", {}),
+        ("local", "::1", {}),
+        ("local", "[::1]", {}),
+        ("local", "127.0.0.1", {"CTM_ADMIN_TOKEN": ""}),
+        ("token", "127.0.0.1", {"CTM_ADMIN_TOKEN": SECRET}),
+        ("token", "0.0.0.0", {"CTM_ADMIN_TOKEN": SECRET}),
+        ("closed", "0.0.0.0", {}),
+        ("closed", "::", {}),
+        ("closed", "192.168.0.7", {}),
+        ("closed", "localhost.example.org", {}),
+        ("closed", "", {}),
+        ("space", "0.0.0.0", SPACE | OAUTH),
+        ("space", "127.0.0.1", SPACE | OAUTH),
         ("space", "0.0.0.0", SPACE | OAUTH | {"CTM_ADMIN_TOKEN": SECRET}),
-        ("closed", "127.0.0.1", {"SPACE_ID": "lab/ctm"}), ("closed", "127.0.0.1", {"SPACE_ID": ""}),
+        ("closed", "127.0.0.1", {"SPACE_ID": "lab/ctm"}),
+        ("closed", "127.0.0.1", {"SPACE_ID": ""}),
         ("closed", "0.0.0.0", {"SPACE_ID": "lab/ctm", "CTM_ADMIN_TOKEN": SECRET}),
         ("closed", "0.0.0.0", SPACE | OAUTH | {"SPACE_ID": "", "SPACE_AUTHOR_NAME": ""}),
     ],
-)  # fmt: skip
+)
 def test_the_rule_follows_from_where_the_app_runs(mode, host, environment):
     assert Access.from_environment(environment, host).mode == mode
 
@@ -74,17 +84,27 @@ def test_whoever_sits_at_this_machine_may_train(host, peer):
 @pytest.mark.parametrize(
     "headers, peer",
     [
-        (HERE, "192.168.0.9"), (HERE, None), (HERE, "testclient"), ({}, "127.0.0.1"), ({"host": ""}, "127.0.0.1"),
-        ({"host": "evil.example"}, "127.0.0.1"), ({"host": "127.0.0.1.evil.example"}, "127.0.0.1"),
-        ({"host": "localhost@evil.example"}, "127.0.0.1"), ({"host": "[::1"}, "127.0.0.1"),
+        (HERE, "192.168.0.9"),
+        (HERE, None),
+        (HERE, "testclient"),
+        ({}, "127.0.0.1"),
+        ({"host": ""}, "127.0.0.1"),
+        ({"host": "evil.example"}, "127.0.0.1"),
+        ({"host": "127.0.0.1.evil.example"}, "127.0.0.1"),
+        ({"host": "localhost@evil.example"}, "127.0.0.1"),
+        ({"host": "[::1"}, "127.0.0.1"),
         ({"host": "0.0.0.0:7860"}, "127.0.0.1"),
-        (HERE | {"x-forwarded-for": "127.0.0.1"}, "127.0.0.1"), (HERE | {"Forwarded": "for=127.0.0.1"}, "127.0.0.1"),
-        (HERE | {"x-real-ip": "127.0.0.1"}, "127.0.0.1"), (HERE | {"x-forwarded-host": "localhost"}, "127.0.0.1"),
-        (HERE | {"origin": "http://evil.example"}, "127.0.0.1"), (HERE | {"origin": "null"}, "127.0.0.1"),
-        (HERE | {"origin": "http://127.0.0.1:8888"}, "127.0.0.1"), (HERE | {"origin": ""}, "127.0.0.1"),
+        (HERE | {"x-forwarded-for": "127.0.0.1"}, "127.0.0.1"),
+        (HERE | {"Forwarded": "for=127.0.0.1"}, "127.0.0.1"),
+        (HERE | {"x-real-ip": "127.0.0.1"}, "127.0.0.1"),
+        (HERE | {"x-forwarded-host": "localhost"}, "127.0.0.1"),
+        (HERE | {"origin": "http://evil.example"}, "127.0.0.1"),
+        (HERE | {"origin": "null"}, "127.0.0.1"),
+        (HERE | {"origin": "http://127.0.0.1:8888"}, "127.0.0.1"),
+        (HERE | {"origin": ""}, "127.0.0.1"),
         ({"host": "", "origin": "null"}, "127.0.0.1"),
     ],
-)  # fmt: skip
+)
 def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
     access = access_of()
     with pytest.raises(Refused):

@@ -101,11 +101,17 @@ def session_cookie(secret: str, **info) -> str:
 
 LASTING = {"access_token": "hf_lab", "expires_at": time.time() + 9999, "userinfo": {"preferred_username": "lab"}}
 ODD = [
-    {}, LASTING | {"access_token": ""}, LASTING | {"access_token": None}, LASTING | {"access_token": True},
-    LASTING | {"expires_at": None}, LASTING | {"expires_at": "never"}, LASTING | {"expires_at": 1},
-    LASTING | {"access_token": "mock-oauth-token-for-local-dev"}, LASTING | {"access_token": "hf_\nlab"},
+    {},
+    LASTING | {"access_token": ""},
+    LASTING | {"access_token": None},
+    LASTING | {"access_token": True},
+    LASTING | {"expires_at": None},
+    LASTING | {"expires_at": "never"},
+    LASTING | {"expires_at": 1},
+    LASTING | {"access_token": "mock-oauth-token-for-local-dev"},
+    LASTING | {"access_token": "hf_\nlab"},
     LASTING | {"access_token": ["hf_lab"]},
-]  # fmt: skip
+]
 
 
 def test_a_session_counts_for_no_more_than_its_token(space, provider):

@@ -26,9 +26,13 @@ def test_of_many_classes_the_likeliest_are_shown():
     last[7], last[33] = 0.5, 0.4
     labels, probabilities = [str(c) for c in range(classes)], [[1 / classes] * classes, last]
     record = {
-        "ticks": 2, "energy": None, "p_correct": None, "certainty": [0.1, 0.6], "lines": [],
+        "ticks": 2,
+        "energy": None,
+        "p_correct": None,
+        "certainty": [0.1, 0.6],
+        "lines": [],
         "choices": {"kind": "classes", "labels": labels, "probabilities": probabilities},
-    }  # fmt: skip
+    }
     certainty, answers = go.Figure(thought_figure(record)).data
     assert certainty.name == "certainty"
     assert len(answers.y) == MOST_CLASSES and {"7", "33"} <= set(answers.y)

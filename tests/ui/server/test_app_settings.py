@@ -22,8 +22,15 @@ def test_nothing_has_to_be_said(root):
 
 
 def test_what_is_said_is_taken(root, tmp_path):
-    said = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path / "a"), "CTM_RESUME": "1",
-            "CTM_MODELS": "a/b, c/d@main", "CTM_BATCH": "1", "SPACE_ID": "ann/ctm"}  # fmt: skip
+    said = {
+        "GRADIO_SERVER_NAME": "0.0.0.0",
+        "GRADIO_SERVER_PORT": "0",
+        "CTM_HOME": str(tmp_path / "a"),
+        "CTM_RESUME": "1",
+        "CTM_MODELS": "a/b, c/d@main",
+        "CTM_BATCH": "1",
+        "SPACE_ID": "ann/ctm",
+    }
     read = Environment.read(said, root)
     assert (read.host, read.port, read.models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
     assert read.resumes and read.together == 1 and read.space == "ann/ctm"

@@ -262,9 +262,17 @@ def test_one_address_does_not_take_all_connections(others):
 # --- who may act -------------------------------------------------------------------------------------------------
 
 ACTIONS = {
-    "handle": "tiny-1", "handle_1": "tiny-1", "handle_2": "tiny-1", "ask": "tiny-1", "ask_1": "tiny-1", "_do_asked": None,
-    "_pack": "tiny-1", "_fill_from_hub": "bob/digits", "_estimate": "tiny", "_start": "tiny",
-}  # fmt: skip
+    "handle": "tiny-1",
+    "handle_1": "tiny-1",
+    "handle_2": "tiny-1",
+    "ask": "tiny-1",
+    "ask_1": "tiny-1",
+    "_do_asked": None,
+    "_pack": "tiny-1",
+    "_fill_from_hub": "bob/digits",
+    "_estimate": "tiny",
+    "_start": "tiny",
+}
 
 
 @pytest.mark.parametrize("name", ACTIONS)

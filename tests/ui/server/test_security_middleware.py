@@ -33,9 +33,14 @@ __all__ = ["browser", "hub", "stranger", "uploads"]
 
 INTERNALS = ("Traceback", "site-packages", 'File "', ".py")
 SPACE = {
-    "SPACE_ID": "lab/ctm", "SPACE_HOST": "lab-ctm.hf.space", "SYSTEM": "spaces", "OAUTH_CLIENT_ID": "id",
-    "OAUTH_CLIENT_SECRET": "s", "OAUTH_SCOPES": "openid", "OPENID_PROVIDER_URL": "http://x",
-}  # fmt: skip
+    "SPACE_ID": "lab/ctm",
+    "SPACE_HOST": "lab-ctm.hf.space",
+    "SYSTEM": "spaces",
+    "OAUTH_CLIENT_ID": "id",
+    "OAUTH_CLIENT_SECRET": "s",
+    "OAUTH_SCOPES": "openid",
+    "OPENID_PROVIDER_URL": "http://x",
+}
 
 # --- files of the machine ----------------------------------------------------------------------------------------
 
@@ -73,9 +78,23 @@ def raw(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
         connection.close()
 
 
-ESCAPES = ("/etc/passwd", "..%2f" * 9 + "etc/passwd", "%2Fetc%2Fpasswd", "../" * 9 + "etc/passwd", "/proc/self/environ", "%00",
-           "/etc/passwd%00.png", "file:///etc/passwd", "//etc/passwd", "/proc/self/root/etc/passwd", "C:\\windows\\win.ini",
-           "..\\..\\app.py", "app.py", "./app.py", "~/.bashrc")  # fmt: skip
+ESCAPES = (
+    "/etc/passwd",
+    "..%2f" * 9 + "etc/passwd",
+    "%2Fetc%2Fpasswd",
+    "../" * 9 + "etc/passwd",
+    "/proc/self/environ",
+    "%00",
+    "/etc/passwd%00.png",
+    "file:///etc/passwd",
+    "//etc/passwd",
+    "/proc/self/root/etc/passwd",
+    "C:\\windows\\win.ini",
+    "..\\..\\app.py",
+    "app.py",
+    "./app.py",
+    "~/.bashrc",
+)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +146,28 @@ def test_nothing_is_fetched_from_an_address_that_a_stranger_names(stranger, monk
 @pytest.mark.parametrize(
     "method, path",
     [
-        ("POST", "process_recording"), ("POST", "component_server"), ("GET", "deep_link?session_hash=a"),
-        ("GET", "dev/reload"), ("GET", "startup-events"), ("POST", "vibe-edit"), ("GET", "vibe-code"), ("GET", "runs"),
-        ("GET", "custom_component/a/client/b/c.js"), ("GET", "stream/a/b/1/playlist.m3u8"), ("POST", "stream/a"),
-        ("GET", "mcp"), ("GET", "openapi.json"), ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/monitoring"),
-        ("PUT", "upload"), ("DELETE", "queue/join"), ("OPTIONS", "run/predict"), ("GET", "proxy=http://a"),
+        ("POST", "process_recording"),
+        ("POST", "component_server"),
+        ("GET", "deep_link?session_hash=a"),
+        ("GET", "dev/reload"),
+        ("GET", "startup-events"),
+        ("POST", "vibe-edit"),
+        ("GET", "vibe-code"),
+        ("GET", "runs"),
+        ("GET", "custom_component/a/client/b/c.js"),
+        ("GET", "stream/a/b/1/playlist.m3u8"),
+        ("POST", "stream/a"),
+        ("GET", "mcp"),
+        ("GET", "openapi.json"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/monitoring"),
+        ("PUT", "upload"),
+        ("DELETE", "queue/join"),
+        ("OPTIONS", "run/predict"),
+        ("GET", "proxy=http://a"),
     ],
-)  # fmt: skip
+)
 def test_what_the_page_does_not_need_is_not_there(stranger, method, path):
     place = path if path.startswith("/") else f"/gradio_api/{path}"
     files = {"video": b"x"} if method == "POST" else None
@@ -141,12 +175,24 @@ def test_what_the_page_does_not_need_is_not_there(stranger, method, path):
         assert answer.status_code in (403, 404, 405)
 
 
-ODD = (b"", b"{", b"null", b"[]", b'{"data": 1}', b'{"data": [NaN], "fn_index": 13}', b'{"data": [], "fn_index": 999999}',
-       b'{"data": [], "fn_index": -1}', b'{"data": [], "fn_index": 1e400}', b'{"data": [], "fn_index": ' + b"9" * 5000 + b"}",
-       b'{"data": [' + b"[" * 400 + b"]" * 400 + b'], "fn_index": 13}', b"[" * 100_000, b"\xff\xfe",
-       b'{"data": ["\\ud800", "\\u0000", {"path": 1}], "fn_index": 13}',
-       b'{"data": [{"path": "a", "meta": 1}], "fn_index": 13}',
-       b'{"data": ["1", "parity-16", ""], "fn_index": 13, "session_hash": {"a": 1}}')  # fmt: skip
+ODD = (
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'{"data": 1}',
+    b'{"data": [NaN], "fn_index": 13}',
+    b'{"data": [], "fn_index": 999999}',
+    b'{"data": [], "fn_index": -1}',
+    b'{"data": [], "fn_index": 1e400}',
+    b'{"data": [], "fn_index": ' + b"9" * 5000 + b"}",
+    b'{"data": [' + b"[" * 400 + b"]" * 400 + b'], "fn_index": 13}',
+    b"[" * 100_000,
+    b"\xff\xfe",
+    b'{"data": ["\\ud800", "\\u0000", {"path": 1}], "fn_index": 13}',
+    b'{"data": [{"path": "a", "meta": 1}], "fn_index": 13}',
+    b'{"data": ["1", "parity-16", ""], "fn_index": 13, "session_hash": {"a": 1}}',
+)
 
 
 @pytest.mark.parametrize(

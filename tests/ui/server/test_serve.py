@@ -92,9 +92,12 @@ def running(*command: str, **environment: str) -> Iterator[Served]:
     }
     process = subprocess.Popen(
         [sys.executable, *command],
-        cwd=ROOT, env=kept | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "False"} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=kept | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "False"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         yield Served(process)
     finally:

@@ -14,10 +14,20 @@ from ui.services.inference_service import Services
 MAZE = {"backbone_type": "resnet18-2", "out_dims": 500, "prediction_reshaper": [100, 5], "energy_head_enabled": False}
 IMAGENET = {"backbone_type": "resnet18-1", "out_dims": 1000, "energy_head_enabled": False}
 MAZE_LARGE = {
-    "iterations": 75, "d_model": 2048, "d_input": 512, "heads": 16, "n_synch_out": 64, "n_synch_action": 32,
-    "synapse_depth": 8, "memory_length": 25, "memory_hidden_dims": 32, "backbone_type": "resnet34-2", "out_dims": 500,
-    "prediction_reshaper": [100, 5], "neuron_select_type": "first-last",
-}  # fmt: skip
+    "iterations": 75,
+    "d_model": 2048,
+    "d_input": 512,
+    "heads": 16,
+    "n_synch_out": 64,
+    "n_synch_action": 32,
+    "synapse_depth": 8,
+    "memory_length": 25,
+    "memory_hidden_dims": 32,
+    "backbone_type": "resnet34-2",
+    "out_dims": 500,
+    "prediction_reshaper": [100, 5],
+    "neuron_select_type": "first-last",
+}
 
 
 def served(folder, config) -> Services:

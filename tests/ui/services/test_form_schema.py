@@ -26,11 +26,20 @@ LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_en
 NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
 PHASED_TICKS = tuple(f"model.{name}" for name in PHASES)
 OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
-    "model.heads": 4, "model.backbone_type": "parity_backbone", "model.positional_embedding_type": "custom-rotational-1d",
-    "model.d_input": 72, "model.neuron_select_type": "random", "model.n_random_pairing_self": 3,
-    "model.dropout_nlm": 0.25, "loss.lookahead": 7, "task.side": 13, "task.length": 8,
-    "task.data": "me/words", "task.channels": 3, "task.crop": 27,
-}  # fmt: skip
+    "model.heads": 4,
+    "model.backbone_type": "parity_backbone",
+    "model.positional_embedding_type": "custom-rotational-1d",
+    "model.d_input": 72,
+    "model.neuron_select_type": "random",
+    "model.n_random_pairing_self": 3,
+    "model.dropout_nlm": 0.25,
+    "loss.lookahead": 7,
+    "task.side": 13,
+    "task.length": 8,
+    "task.data": "me/words",
+    "task.channels": 3,
+    "task.crop": 27,
+}
 
 
 NEEDED = {
@@ -87,9 +96,9 @@ def is_a_sentence(text: str) -> bool:
 
 
 def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where():
-    there = {
-        f"{group}.{name}" for group in GROUPS for name in settings_of(group)
-    } | {f"task.{name}" for task in registry().values() for name in task.Settings.model_fields}  # fmt: skip
+    there = {f"{group}.{name}" for group in GROUPS for name in settings_of(group)} | {
+        f"task.{name}" for task in registry().values() for name in task.Settings.model_fields
+    }
     assert there - LEFT_OUT - NO_FORM_HOLDS == NAMES
     assert set(GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
     assert not [name for name in NAMES if name.startswith(("publish", "init_from"))] and "task.kind" not in NAMES
@@ -209,13 +218,47 @@ def test_what_follows_from_the_task_follows_on():
 # --- what does not belong there ----------------------------------------------------------------------------------
 
 TRIED = sorted(
-    {*FIRST, "loss.mix", "loss.trunk", "loss.lookahead", "model.deep_nlms", "model.backbone_type", "optim.clip",
-     "task.length", "task.encoding", "train.device"}
-)  # fmt: skip
+    {
+        *FIRST,
+        "loss.mix",
+        "loss.trunk",
+        "loss.lookahead",
+        "model.deep_nlms",
+        "model.backbone_type",
+        "optim.clip",
+        "task.length",
+        "task.encoding",
+        "train.device",
+    }
+)
 WRONG = [
-    [], [1], {}, {"a": 1}, "abc", "", None, math.nan, math.inf, -math.inf, 10**400, -(10**400), 1e308, -1e308, -1, 0.5, True,
-    "${7*7}", "<script>", "1; rm -rf /", "env:HF_TOKEN", "!!python/object:os.system", "\x00", "\ud800", "x" * 10_000, b"1",
-]  # fmt: skip
+    [],
+    [1],
+    {},
+    {"a": 1},
+    "abc",
+    "",
+    None,
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+    -(10**400),
+    1e308,
+    -1e308,
+    -1,
+    0.5,
+    True,
+    "${7*7}",
+    "<script>",
+    "1; rm -rf /",
+    "env:HF_TOKEN",
+    "!!python/object:os.system",
+    "\x00",
+    "\ud800",
+    "x" * 10_000,
+    b"1",
+]
 
 
 @pytest.mark.parametrize("name", TRIED)
@@ -235,10 +278,34 @@ def test_what_is_no_value_gets_a_sentence(name, value):
 
 @pytest.mark.parametrize(
     "name",
-    ["publish.repo", "publish", "init_from", "task.kind", "task", "model", "train.__class__", "model.out_dims", "../x", "",
-     "model.prediction_reshaper", "model.energy_head_enabled", "train.steps.x", "train.steps=1", "TRAIN.STEPS", "train", ".",
-     "loss.__dict__", "task.names", "task.side", " train.steps", "train.steps\n", "optim", "x" * 1_000, "finish.repo"],
-)  # fmt: skip
+    [
+        "publish.repo",
+        "publish",
+        "init_from",
+        "task.kind",
+        "task",
+        "model",
+        "train.__class__",
+        "model.out_dims",
+        "../x",
+        "",
+        "model.prediction_reshaper",
+        "model.energy_head_enabled",
+        "train.steps.x",
+        "train.steps=1",
+        "TRAIN.STEPS",
+        "train",
+        ".",
+        "loss.__dict__",
+        "task.names",
+        "task.side",
+        " train.steps",
+        "train.steps\n",
+        "optim",
+        "x" * 1_000,
+        "finish.repo",
+    ],
+)
 @pytest.mark.parametrize("value", ["x", 1, {"repo": "a/b"}])
 def test_no_other_setting_can_be_smuggled_in(name, value):
     config = recipe()
@@ -254,9 +321,15 @@ def test_fields_of_another_task_are_no_fields_here():
 
 
 ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.sampled_from(WRONG),
-    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.sampled_from(WRONG),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
 CONFIG = {name: recipe(name) for name in RECIPES}
 
 

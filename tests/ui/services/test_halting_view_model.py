@@ -26,22 +26,36 @@ HALTING = {
         "energy": {"policy": "energy<-3", **MEASURED, "tolerance": 0.005},
         "energy, at most 0.01 lost": {"policy": "energy<-2.5", **MEASURED, "promise": PROMISED},
         "energy, at most 0.05 lost": {"policy": "energy<-1", **MEASURED, "promise": PROMISED | {"risk": 0.05}},
-        "margin, on average": {"policy": "margin>0.5", **MEASURED, "promise": PROMISED | {"method": "crc", "score": "margin"}},
+        "margin, on average": {
+            "policy": "margin>0.5",
+            **MEASURED,
+            "promise": PROMISED | {"method": "crc", "score": "margin"},
+        },
     },
     "default": "energy",
     "frontiers": {
-        "split": "calibration", "n": 1_000,
-        "rules": {"energy": [[1.0, 0.5, 2.0], [3.0, 0.97, -2.5], [5.0, 0.99, -9.0]],
-                  "fixed": [[1.0, 0.5, 1.0], [6.0, 0.98, 6.0]], "oracle": [[1.0, 0.5, 1.0], [2.0, 1.0, 6.0]]},
+        "split": "calibration",
+        "n": 1_000,
+        "rules": {
+            "energy": [[1.0, 0.5, 2.0], [3.0, 0.97, -2.5], [5.0, 0.99, -9.0]],
+            "fixed": [[1.0, 0.5, 1.0], [6.0, 0.98, 6.0]],
+            "oracle": [[1.0, 0.5, 1.0], [2.0, 1.0, 6.0]],
+        },
     },
-}  # fmt: skip
+}
 METRICS = {
-    "evaluations": [{
-        "split": "test", "n": 800, "iterations": 6, "accuracy_halted": 0.97, "mean_ticks": 3.4,
-        "rules": {"energy": {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}},
-        "reliability": {"ece": 0.01, "brier": 0.02, "nll": 0.1, "bins": [[0.6, 0.5, 10], [0.99, 0.98, 790]]},
-    }],
-}  # fmt: skip
+    "evaluations": [
+        {
+            "split": "test",
+            "n": 800,
+            "iterations": 6,
+            "accuracy_halted": 0.97,
+            "mean_ticks": 3.4,
+            "rules": {"energy": {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}},
+            "reliability": {"ece": 0.01, "brier": 0.02, "nll": 0.1, "bins": [[0.6, 0.5, 10], [0.99, 0.98, 790]]},
+        }
+    ],
+}
 
 
 def by_name(offers):
@@ -52,9 +66,15 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
     rules = offers_of(HALTING, 6, spoken=False)
     offers = by_name(rules)
     assert list(offers) == [
-        "energy is low", "certainty is high", "lose at most 1 % of answers", "fastest: lose at most 5 % of answers",
-        "lose at most 1 % of answers: margin, on average", "the same answer three times", FORK, TO_THE_END,
-    ]  # fmt: skip
+        "energy is low",
+        "certainty is high",
+        "lose at most 1 % of answers",
+        "fastest: lose at most 5 % of answers",
+        "lose at most 1 % of answers: margin, on average",
+        "the same answer three times",
+        FORK,
+        TO_THE_END,
+    ]
     measured = "On 1,000 calibration samples: 98.0% right in 3.2 ticks on average."
     assert offers["certainty is high"].says == measured
     assert offers["energy is low"].says == f"The fewest ticks that cost at most 0.5 points of accuracy. {measured}"
@@ -94,8 +114,10 @@ def test_a_promise_is_told_of_its_own_rule_alone():
 def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
     found = json.loads(json.dumps(halting_view(HALTING, METRICS, 6), allow_nan=False))
     assert [(curve["name"], curve["form"]) for curve in found["curves"]] == [
-        ("energy", "energy<"), ("fixed", "ticks="), ("oracle", ""),
-    ]  # fmt: skip
+        ("energy", "energy<"),
+        ("fixed", "ticks="),
+        ("oracle", ""),
+    ]
     assert [rule["default"] for rule in found["rules"]] == [False, True, False, False, False]
     assert found["rules"][1]["held_out"] == {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}
     assert found["rules"][0]["held_out"] is None and found["held_out"] == {"split": "test", "n": 800}

@@ -26,9 +26,21 @@ def stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True
 
 
 @pytest.mark.parametrize(
-    "mode, name", [("L", "a.png"), ("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png"),
-                   ("P", "a.gif"), ("RGB", "a.webp"), ("RGB", "a.bmp"), ("CMYK", "a.tiff"), ("LA", "a.png")],
-)  # fmt: skip
+    "mode, name",
+    [
+        ("L", "a.png"),
+        ("RGB", "a.jpg"),
+        ("CMYK", "a.jpg"),
+        ("RGBA", "a.png"),
+        ("P", "a.png"),
+        ("1", "a.png"),
+        ("P", "a.gif"),
+        ("RGB", "a.webp"),
+        ("RGB", "a.bmp"),
+        ("CMYK", "a.tiff"),
+        ("LA", "a.png"),
+    ],
+)
 def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
     pixels = read_picture(saved(tmp_path, stroke(mode), name))
     assert pixels.shape == (120, 90, 3) and pixels.dtype == np.float32
@@ -36,8 +48,9 @@ def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
 
 
 @pytest.mark.parametrize(
-    "mode, name", [("RGB", "a.png"), ("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("P", "a.gif")],
-)  # fmt: skip
+    "mode, name",
+    [("RGB", "a.png"), ("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("RGBA", "a.png"), ("P", "a.png"), ("P", "a.gif")],
+)
 def test_colours_stay_what_they_are(tmp_path, mode, name):
     picture = Image.new("RGB", (60, 40), (220, 30, 60))
     picture.paste((20, 160, 200), (30, 0, 60, 40))

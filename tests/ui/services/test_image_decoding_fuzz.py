@@ -17,15 +17,19 @@ from ui.services import image_decoding
 from ui.services.image_decoding import MOST_BYTES, MOST_PIXELS, read_picture
 
 MODES = {
-    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "JPEG": ("L", "RGB", "CMYK"), "GIF": ("1", "L", "P", "RGB"),
-    "WEBP": ("L", "RGB", "RGBA"), "BMP": ("1", "L", "P", "RGB"),
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "GIF": ("1", "L", "P", "RGB"),
+    "WEBP": ("L", "RGB", "RGBA"),
+    "BMP": ("1", "L", "P", "RGB"),
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
-}  # fmt: skip
+}
 OPTIONS = {
-    "JPEG": [{}, {"progressive": True}, {"optimize": True, "quality": 5}], "WEBP": [{}, {"lossless": True}],
+    "JPEG": [{}, {"progressive": True}, {"optimize": True, "quality": 5}],
+    "WEBP": [{}, {"lossless": True}],
     "PNG": [{}, {"compress_level": 0}, {"transparency": 0}],
     "TIFF": [{}, *({"compression": f"tiff_{name}"} for name in ("lzw", "adobe_deflate")), {"compression": "packbits"}],
-}  # fmt: skip
+}
 BEGINS = ("", "data:", "data:image/png;base64,", "data:,", "data:image/svg+xml,<svg/>", "file://", "//")
 FORMS = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
 
@@ -114,8 +118,9 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
     upright = Image.new("RGB", (60, 40), "white")
     upright.paste("black", (0, 0, 30, 20))  # above, on the left
     backwards = {method: method for method in Image.Transpose} | {
-        Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
-    }  # fmt: skip
+        Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
+        Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+    }
     method = image_decoding.TURNS.get(turn)
     exif = Image.Exif()
     exif[0x0112] = turn
@@ -127,9 +132,15 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "exif", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff",
-             b"II*\0\x08\0\0\0\1\0\x12\1\2\0\4\0\0\0abc\0"],
-)  # fmt: skip
+    "exif",
+    [
+        b"",
+        b"Exif\0\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0*\0\0\0\x08\xff\xff",
+        b"II*\0\x08\0\0\0\1\0\x12\1\2\0\4\0\0\0abc\0",
+    ],
+)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_spoil_the_picture(kind, exif, tmp_path):
     (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (30, 20), "white"), kind, exif=exif))
@@ -160,8 +171,15 @@ def chunk(name: bytes, data: bytes = b"") -> bytes:
 
 PIXEL = Image.new("L", (1, 1))
 GIF, JPEG = (encoded(PIXEL, kind) for kind in ("GIF", "JPEG"))
-ONE_BY_ONE = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
-              (279, 4, 1, 1)]  # fmt: skip
+ONE_BY_ONE = [
+    (256, 3, 1, 1),
+    (257, 3, 1, 1),
+    (258, 3, 1, 8),
+    (259, 3, 1, 1),
+    (262, 3, 1, 1),
+    (273, 4, 1, 8),
+    (279, 4, 1, 1),
+]
 FRAME = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
 SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10" + b"\x00" * 20
 
@@ -179,28 +197,36 @@ BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of
     "a WebP whose EXIF is all of it": ("", lambda: encoded(PIXEL, "WEBP", exif=b"Exif\0\0" + ALL_OF_IT)),
     "a JPEG of much EXIF": ("too many parts", lambda: JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0A" * 200_000 + JPEG[2:]),
     "a JPEG of many scans": (
-        "too many parts", lambda: encoded(Image.new("L", (4_400, 4_400)), "JPEG", progressive=True)[:-2] + SCAN * 10_000
+        "too many parts",
+        lambda: encoded(Image.new("L", (4_400, 4_400)), "JPEG", progressive=True)[:-2] + SCAN * 10_000,
     ),
     "a TIFF of many frames": (
-        "is animated", lambda: tiff(*ONE_BY_ONE, after=98) + b"".join(directory(after=104 + 6 * n) for n in range(60_000))
+        "is animated",
+        lambda: tiff(*ONE_BY_ONE, after=98) + b"".join(directory(after=104 + 6 * n) for n in range(60_000)),
     ),
     "a TIFF whose frames go round": ("", lambda: tiff(*ONE_BY_ONE, after=8)),
     "a GIF of many frames": ("is animated", lambda: GIF[:-1] + FRAME * 400_000 + b";"),
     "a PNG of many chunks": ("", lambda: png(chunk(b"prVt") * 50_000)),
     "a PNG of text that unpacks to very much": (
-        "not a picture", lambda: png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) * 50)
+        "not a picture",
+        lambda: png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) * 50),
     ),
     "a PNG that claims very much": ("far too large", lambda: png(b"", HUGE)),
     "a GIF that claims very much": ("far too large", lambda: GIF[:6] + b"\xff" * 4 + GIF[10:]),
     "a frame beyond the screen": ("far too large", lambda: GIF.replace(FRAME[:9], b",\0\0\0\0" + b"\xff" * 4)),
-    "a JPEG that claims very much": ("far too large", lambda: JPEG.replace(b"\x08\0\1\0\1\1", b"\x08" + b"\xff" * 4 + b"\1")),
+    "a JPEG that claims very much": (
+        "far too large",
+        lambda: JPEG.replace(b"\x08\0\1\0\1\1", b"\x08" + b"\xff" * 4 + b"\1"),
+    ),
     "a BMP that claims very much": (
-        "not a picture", lambda: encoded(PIXEL, "BMP").replace(struct.pack("<ii", 1, 1), b"\xff\xff\xff\x7f" * 2)
+        "not a picture",
+        lambda: encoded(PIXEL, "BMP").replace(struct.pack("<ii", 1, 1), b"\xff\xff\xff\x7f" * 2),
     ),
     "a WebP that claims very much": (
-        "not a picture", lambda: b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff" * 6
+        "not a picture",
+        lambda: b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff" * 6,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BUSY)

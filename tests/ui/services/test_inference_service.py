@@ -92,14 +92,20 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
 @pytest.mark.parametrize(
     "name, what, rule, says",
     [
-        ("nowhere", "1", "", "no checkpoint called 'nowhere'"), ("../digits", "1", "", "namespace/name"),
-        ("", "1", "", "no checkpoint called"), ("parity-16", "", "", "Type some bits"),
-        ("parity-16", "10a1", "", "0 and 1 only"), ("parity-16", "1" * 17, "", "at most 16 bits, got 17"),
-        ("parity-16", "x" * 1001, "", "1,001 characters"), ("arithmetic", "1 2 3", "", "exactly 4 numbers, got 3"),
-        ("arithmetic", "1 2 3 nan", "", "not a whole number"), ("parity-16", "1", "energy<", "not a halting rule"),
-        ("parity-16", "1", "ticks=0", "at least 1"), ("digits", np.ones((40, 40), np.float32), "", "empty"),
+        ("nowhere", "1", "", "no checkpoint called 'nowhere'"),
+        ("../digits", "1", "", "namespace/name"),
+        ("", "1", "", "no checkpoint called"),
+        ("parity-16", "", "", "Type some bits"),
+        ("parity-16", "10a1", "", "0 and 1 only"),
+        ("parity-16", "1" * 17, "", "at most 16 bits, got 17"),
+        ("parity-16", "x" * 1001, "", "1,001 characters"),
+        ("arithmetic", "1 2 3", "", "exactly 4 numbers, got 3"),
+        ("arithmetic", "1 2 3 nan", "", "not a whole number"),
+        ("parity-16", "1", "energy<", "not a halting rule"),
+        ("parity-16", "1", "ticks=0", "at least 1"),
+        ("digits", np.ones((40, 40), np.float32), "", "empty"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_gets_one_sentence(services, name, what, rule, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")) as caught:
         services.think(name, what, rule)

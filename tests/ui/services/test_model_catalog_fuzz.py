@@ -17,8 +17,25 @@ from ui.services.model_catalog import Models, split
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HERE = ["digits", "run:one-1", "run:one-1@4"]
 
-IDS = ("..", "../..", "../secret", "/", "//", ".", "", "one-1", "one-1/../../secret", "secret", "digits", "*", "[a-z]*",
-       "~", "\\", "\x00", "a\nb")  # fmt: skip
+IDS = (
+    "..",
+    "../..",
+    "../secret",
+    "/",
+    "//",
+    ".",
+    "",
+    "one-1",
+    "one-1/../../secret",
+    "secret",
+    "digits",
+    "*",
+    "[a-z]*",
+    "~",
+    "\\",
+    "\x00",
+    "a\nb",
+)
 STEPS = ("", "@", "@4", "@00000004", "@-4", "@+4", "@4.0", "@\u0664", "@\u00b2", "@ 4", "@4_0", "@..", "@4@4")
 
 ids = st.sampled_from(IDS) | texts
@@ -38,9 +55,14 @@ def models(tmp_path_factory) -> Models:
     home = tmp_path_factory.mktemp("home")
     whole = make_checkpoint(home / "secret", "digits")
     for place in (
-        "bundled/digits", "runs/one-1/checkpoint", "runs/one-1/checkpoints/00000004", "runs/one-1/checkpoints/.00000006",
-        "secret/checkpoint", "secret/checkpoints/00000004", "cache/models--alice--x/refs/secret",
-    ):  # fmt: skip
+        "bundled/digits",
+        "runs/one-1/checkpoint",
+        "runs/one-1/checkpoints/00000004",
+        "runs/one-1/checkpoints/.00000006",
+        "secret/checkpoint",
+        "secret/checkpoints/00000004",
+        "cache/models--alice--x/refs/secret",
+    ):
         shutil.copytree(whole, home / place, ignore=shutil.ignore_patterns("checkpoint*"))
     return Models(home / "bundled", home / "runs", cache=home / "cache", endpoint="http://127.0.0.1:9")
 

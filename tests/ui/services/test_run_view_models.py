@@ -37,12 +37,17 @@ def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
     assert trainings.views.watch("run-1")["sentence"] == "Stopping."
 
 
-@pytest.mark.parametrize("change", [
-    lambda folder: folder.say("training", 51, 100), lambda folder: folder.log({"step": 51}),
-    lambda folder: folder.log_file.write_text("more\n" * 9), lambda folder: make_checkpoint(folder.checkpoint(70), "parity"),
-    lambda folder: make_checkpoint(folder.finished, "parity"),
-    lambda folder: Outbox(folder.path).put(folder.checkpoint(10), "ann/x", "t"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: folder.say("training", 51, 100),
+        lambda folder: folder.log({"step": 51}),
+        lambda folder: folder.log_file.write_text("more\n" * 9),
+        lambda folder: make_checkpoint(folder.checkpoint(70), "parity"),
+        lambda folder: make_checkpoint(folder.finished, "parity"),
+        lambda folder: Outbox(folder.path).put(folder.checkpoint(10), "ann/x", "t"),
+    ],
+)
 def test_whatever_changes_of_a_run_is_seen(trainings, change):
     folder = pretend(trainings, "run-1", state="running", steps=(10,))
     before = trainings.views.watch("run-1")
@@ -140,13 +145,27 @@ def test_no_more_runs_are_compared_than_can_be_told_apart(trainings):
     assert len(curves["runs"]) == MOST_COMPARED == len(rows[0]) - 2
 
 
-BROKEN = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"7", b'{"step": "x", "steps": [1], "steps_per_second": "fast", "phase": 5}',
-          b'{"step": 1e999, "steps": -5}', b'{"step": null}\n[1]\n"x"\n3', b"a: b: c", b"!!python/object:os.system {}",
-          b'{"validation_accuracy_best": "high", "step": 5}\n', b"[" * 100_000]  # fmt: skip
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b"7",
+    b'{"step": "x", "steps": [1], "steps_per_second": "fast", "phase": 5}',
+    b'{"step": 1e999, "steps": -5}',
+    b'{"step": null}\n[1]\n"x"\n3',
+    b"a: b: c",
+    b"!!python/object:os.system {}",
+    b'{"validation_accuracy_best": "high", "step": 5}\n',
+    b"[" * 100_000,
+]
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json",
-                                  "outbox/1-a/entry.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "file",
+    ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json", "outbox/1-a/entry.json"],
+)
 @pytest.mark.parametrize("content", BROKEN, ids=lambda content: repr(content[:16]))
 def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file, content):
     pretend(trainings, "good-1", state="running")

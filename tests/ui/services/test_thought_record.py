@@ -27,10 +27,18 @@ def test_nothing_is_quite_certain():
 
 @pytest.mark.parametrize(
     "rule, words",
-    [("energy<-3", "energy fell below -3"), ("certainty>0.9", "more than 0.9 certain"), ("same=3", "3 times in a row"),
-     ("certainty.min>0.5", "every position"), ("converged<0.1x2", "less than 0.1"), ("ticks=3", "3 ticks"),
-     ("margin>0.5", "0.5 apart"), ("probability>0.9", "0.9 likely"), ("change<0.01", "less than 0.01")],
-)  # fmt: skip
+    [
+        ("energy<-3", "energy fell below -3"),
+        ("certainty>0.9", "more than 0.9 certain"),
+        ("same=3", "3 times in a row"),
+        ("certainty.min>0.5", "every position"),
+        ("converged<0.1x2", "less than 0.1"),
+        ("ticks=3", "3 ticks"),
+        ("margin>0.5", "0.5 apart"),
+        ("probability>0.9", "0.9 likely"),
+        ("change<0.01", "less than 0.01"),
+    ],
+)
 def test_what_ended_a_thought_is_said_in_words(rule, words):
     assert words in because(rule)
 
@@ -55,8 +63,10 @@ def test_of_many_classes_those_are_kept_that_were_ever_likely():
 
 def test_the_likeliest_classes_come_in_order():
     assert likeliest(np.array([[0.1, 0.6, 0.3]]), ["a", "b", "c"]) == [
-        {"label": "b", "probability": 0.6}, {"label": "c", "probability": 0.3}, {"label": "a", "probability": 0.1},
-    ]  # fmt: skip
+        {"label": "b", "probability": 0.6},
+        {"label": "c", "probability": 0.3},
+        {"label": "a", "probability": 0.1},
+    ]
     assert likeliest(np.full((2, 3), 1 / 3), ["a", "b", "c"]) == []
 
 
@@ -75,9 +85,13 @@ def test_routes_are_flat_and_only_where_answers_lead_somewhere():
 
 def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
     record = {
-        "answer_tick": 20, "ticks": 24, "iterations": 24, "certainty": [0.5] * 24,
-        "halted_by": "budget", "policy": "ticks=2000",
-    }  # fmt: skip
+        "answer_tick": 20,
+        "ticks": 24,
+        "iterations": 24,
+        "certainty": [0.5] * 24,
+        "halted_by": "budget",
+        "policy": "ticks=2000",
+    }
     said = sentence("It is 4", record, None)
     assert said == "It is 4 (certainty 0.50). It thought to the last tick, 24; the best of them, tick 20, answers."
     assert "never met the rule energy<0" in sentence("It is 4", record | {"policy": "energy<0"}, None)
@@ -97,10 +111,13 @@ def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
 
 @pytest.mark.parametrize(
     "settings, text, places",
-    [({"kind": "chain"}, "3+4*2-1", ["3", "+4", "*2", "-1"]), ({"kind": "chain"}, "7", ["7"]),
-     ({"kind": "tracking"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["row", "column"]),
-     ({"kind": "tracking", "ask": "quadrant"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["quarter"])],
-)  # fmt: skip
+    [
+        ({"kind": "chain"}, "3+4*2-1", ["3", "+4", "*2", "-1"]),
+        ({"kind": "chain"}, "7", ["7"]),
+        ({"kind": "tracking"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["row", "column"]),
+        ({"kind": "tracking", "ask": "quadrant"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["quarter"]),
+    ],
+)
 def test_what_is_shown_names_every_position_of_the_answer(settings, text, places):
     read = make_task(settings).read(text)
     assert shown_input(read.shown)["places"] == places and len(places) == read.positions

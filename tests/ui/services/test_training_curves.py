@@ -11,9 +11,16 @@ from ui.components.curves import BY_TICK, CHARTS, MOST_POINTS, SCRIPT, curves_va
 
 ASSETS = ROOT / "ui" / "assets"
 TRAINED = [
-    "loss", "accuracy", "lr", "grad_norm", "energy_grad_norm", "steps_per_second", "memory_gb", "gpu_memory_gb",
+    "loss",
+    "accuracy",
+    "lr",
+    "grad_norm",
+    "energy_grad_norm",
+    "steps_per_second",
+    "memory_gb",
+    "gpu_memory_gb",
     "gpu_utilisation",
-]  # fmt: skip
+]
 
 
 def points_of(lines: list, key: str = "loss") -> list[list[float]]:

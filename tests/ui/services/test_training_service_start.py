@@ -29,9 +29,13 @@ def test_a_packed_run_has_what_people_want_and_no_more(trainings):
     (folder.path / "exit.json").write_text("{}")
     names = names_in(trainings.pack("run-1"))
     assert {name.partition("/")[2] for name in names} == {
-        "config.yaml", "command.txt", "status.json", "metrics.jsonl", "log.txt",
+        "config.yaml",
+        "command.txt",
+        "status.json",
+        "metrics.jsonl",
+        "log.txt",
         *(f"checkpoint/{path.name}" for path in folder.finished.iterdir()),
-    }  # fmt: skip
+    }
     assert {name.partition("/")[0] for name in names} == {"run-1"}
     assert "run-1/checkpoint/model.safetensors" in names and not [name for name in names if "trainer" in name]
 

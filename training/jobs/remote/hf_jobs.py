@@ -24,9 +24,13 @@ from training.jobs.remote.log_stream import LogStream, Place
 Stage = Literal["waiting", "running", "completed", "cancelled", "error", "lost"]
 
 STAGES: dict[str, Stage] = {
-    "SCHEDULING": "waiting", "RUNNING": "running",
-    "COMPLETED": "completed", "CANCELED": "cancelled", "ERROR": "error", "DELETED": "lost",
-}  # fmt: skip
+    "SCHEDULING": "waiting",
+    "RUNNING": "running",
+    "COMPLETED": "completed",
+    "CANCELED": "cancelled",
+    "ERROR": "error",
+    "DELETED": "lost",
+}
 OVER = ("completed", "cancelled", "error", "lost")
 HOURLY = {"second": 3600, "minute": 60, "hour": 1}  # units of the Hub's prices in an hour
 SHORTEST, LONGEST = 10, 7 * 24 * 60  # minutes that a job may be given
@@ -132,9 +136,15 @@ class RemoteJobs:
         if TOKEN in env or any(token in text for text in (*command, *env, *env.values(), name)):
             raise ValueError("The token is sent as a secret only: take it out of the command and the environment.")
         spec = {
-            "spaceId": target.repo, "command": command, "arguments": [], "environment": dict(env), "flavor": flavour,
-            "secrets": {TOKEN: token}, "timeoutSeconds": 60 * timeout_minutes, "labels": {"name": name},
-        }  # fmt: skip
+            "spaceId": target.repo,
+            "command": command,
+            "arguments": [],
+            "environment": dict(env),
+            "flavor": flavour,
+            "secrets": {TOKEN: token},
+            "timeoutSeconds": 60 * timeout_minutes,
+            "labels": {"name": name},
+        }
         return self._named(namespace, name) or self._start(namespace, name, spec)
 
     def inspect(self, namespace: str, id: str) -> RemoteJob:

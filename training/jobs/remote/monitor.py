@@ -99,9 +99,14 @@ class Away:
                     self.remote.withdraw(job.namespace, job.id)  # a start may have come through, though nobody knew
                     return False
                 made = self.remote.submit(
-                    space=self.space, command=command, env=env, flavour=job.place, timeout_minutes=job.timeout,
-                    namespace=job.namespace, name=job.id,
-                )  # fmt: skip
+                    space=self.space,
+                    command=command,
+                    env=env,
+                    flavour=job.place,
+                    timeout_minutes=job.timeout,
+                    namespace=job.namespace,
+                    name=job.id,
+                )
             except Unavailable as error:
                 if self._waits(job):
                     self.book.change(job.id, sentence=f"{error} It is tried again.")
@@ -110,9 +115,14 @@ class Away:
             says = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
             with contextlib.suppress(ValueError):  # it was taken back meanwhile
                 self.book.change(
-                    job.id, state="running", started=time.time(), attempt=job.attempt + 1, remote=made.id, url=made.url,
+                    job.id,
+                    state="running",
+                    started=time.time(),
+                    attempt=job.attempt + 1,
+                    remote=made.id,
+                    url=made.url,
                     sentence=says,
-                )  # fmt: skip
+                )
                 return True
         return False
 

@@ -64,9 +64,16 @@ def test_the_request_is_the_one_that_the_client_would_send(hub, jobs):
     jobs.submit(**WHAT)
     ours = hub.jobs.newest.spec
     HfApi(endpoint=hub.url).run_job(
-        image="hf.co/spaces/alice/space", command=WHAT["command"], env=WHAT["env"], secrets={"HF_TOKEN": TOKEN},
-        flavor="t4-small", timeout="90m", name="parity-1", namespace="alice", token=TOKEN,
-    )  # fmt: skip
+        image="hf.co/spaces/alice/space",
+        command=WHAT["command"],
+        env=WHAT["env"],
+        secrets={"HF_TOKEN": TOKEN},
+        flavor="t4-small",
+        timeout="90m",
+        name="parity-1",
+        namespace="alice",
+        token=TOKEN,
+    )
     assert hub.jobs.newest.spec == ours and ours["timeoutSeconds"] == 5400 and ours["spaceId"] == "alice/space"
 
 
@@ -80,9 +87,14 @@ def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs):
 
 @pytest.mark.parametrize(
     "change",
-    [{"env": {"HF_TOKEN": "x"}}, {"env": {"A": f"b{TOKEN}"}}, {"env": {TOKEN: "x"}}, {"command": ["a", TOKEN]},
-     {"name": TOKEN}],
-)  # fmt: skip
+    [
+        {"env": {"HF_TOKEN": "x"}},
+        {"env": {"A": f"b{TOKEN}"}},
+        {"env": {TOKEN: "x"}},
+        {"command": ["a", TOKEN]},
+        {"name": TOKEN},
+    ],
+)
 def test_the_token_is_refused_where_others_can_read_it(hub, jobs, change):
     with pytest.raises(ValueError, match="secret only"):
         jobs.submit(**WHAT | change)
@@ -153,8 +165,13 @@ def test_a_token_that_may_only_read_starts_nothing(hub):
 def test_without_a_token_there_is_one_sentence(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     jobs = RemoteJobs(None, hub.url)
-    calls = [jobs.flavours, lambda: jobs.submit(**WHAT), lambda: jobs.inspect("alice", "1"),
-             lambda: jobs.cancel("alice", "1"), lambda: list(jobs.follow("alice", "1", threading.Event()))]  # fmt: skip
+    calls = [
+        jobs.flavours,
+        lambda: jobs.submit(**WHAT),
+        lambda: jobs.inspect("alice", "1"),
+        lambda: jobs.cancel("alice", "1"),
+        lambda: list(jobs.follow("alice", "1", threading.Event())),
+    ]
     for call in calls:
         assert "no token for the Hub: set HF_TOKEN" in refusal(call)
     assert not hub.seen("/api/jobs")

@@ -217,6 +217,10 @@ def test_what_trying_again_does_not_help_ends_it_at_once(hub, jobs, sent, status
 
 
 def test_events_are_told_from_everything_else():
-    parts = [b": keep-alive\n\nda", b'ta: {"data":"===== Job started at 2026-05-12 14:57:43 =====","timestamp":"1"}\n\n',
-             b'data: {"data":"one\\n","timestamp":"2"}\n', b'\nevent: x\ndata: {"data": 3}\n\ndata: {"data":"cut']  # fmt: skip
+    parts = [
+        b": keep-alive\n\nda",
+        b'ta: {"data":"===== Job started at 2026-05-12 14:57:43 =====","timestamp":"1"}\n\n',
+        b'data: {"data":"one\\n","timestamp":"2"}\n',
+        b'\nevent: x\ndata: {"data": 3}\n\ndata: {"data":"cut',
+    ]
     assert list(log_lines(iter(parts))) == [LogLine("one", "2"), LogLine("3", "")]

@@ -116,7 +116,7 @@ def test_other_runs_do_not_wait_for_it(hub, runner, sent):
         ("COMPLETED", None, {"reason": "time", "sentence": "Its time was over."}, "cancelled", "Its time was over."),
         ("COMPLETED", None, None, "failed", "It ended without saying that it had finished."),
     ],
-)  # fmt: skip
+)
 def test_an_end_that_nobody_here_wanted_is_told(runner, sent, stage, message, ending, state, says):
     id, there = sent
     there.say(step(2), *([echoed("ending.json", ending)] if ending else []))

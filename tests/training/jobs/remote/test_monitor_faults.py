@@ -180,10 +180,12 @@ def test_without_a_space_and_a_token_it_is_refused_at_once(hub, tmp_path, missin
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ({"place": "moon"}, "There is no hardware 'moon' for jobs"), ({"timeout": 1}, "A job is given 10 to"),
-        ({"namespace": "bob"}, "the right to run jobs"), ({"namespace": "../x"}, "is not the name"),
+        ({"place": "moon"}, "There is no hardware 'moon' for jobs"),
+        ({"timeout": 1}, "A job is given 10 to"),
+        ({"namespace": "bob"}, "the right to run jobs"),
+        ({"namespace": "../x"}, "is not the name"),
     ],
-)  # fmt: skip
+)
 def test_what_the_hub_would_not_do_fails_with_its_sentence(hub, runner, place, says):
     job = wait(runner, submit(runner, config(), **PLACE | place))
     assert job.state == "failed" and says in job.sentence and not hub.jobs.table
