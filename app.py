@@ -17,11 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.jobs.process_group import tidy
-from ui.server.app_settings import Environment, unknown_to_us
+from training.jobs.process_group import fix_thread_env
+from ui.server.app_settings import AppSettings, describe_unknown_variables
 from ui.server.serve import serve
 
-QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which it would make anew after every event
+GRADIO_ENV_DEFAULTS = {  # Gradio tells nobody of its visitors, and keeps no statistics, which it would make anew after every event
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "100",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
@@ -29,24 +29,24 @@ QUIET = {  # Gradio tells nobody of its visitors, and keeps no statistics, which
 
 
 def main() -> None:
-    for name, value in QUIET.items():
+    for name, value in GRADIO_ENV_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("GRADIO_TEMP_DIR", private_folder())
-    tidy(os.environ)
+    os.environ.setdefault("GRADIO_TEMP_DIR", create_upload_dir())
+    fix_thread_env(os.environ)
     try:
-        environment = Environment.read(os.environ, Path(__file__).parent)
+        environment = AppSettings.from_environment(os.environ, Path(__file__).parent)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    for sentence in unknown_to_us(os.environ):
+    for sentence in describe_unknown_variables(os.environ):
         print(sentence, file=sys.stderr)
 
     def build():  # torch and the screens take seconds to load: visitors are let into the waiting room first
-        return importlib.import_module("ui.server.app_factory").build(environment)
+        return importlib.import_module("ui.server.app_factory").create_app(environment)
 
-    serve(build, environment.host, environment.port, behind_proxy=bool(environment.space))
+    serve(build, environment.host, environment.port, behind_proxy=bool(environment.space_id))
 
 
-def private_folder() -> str:
+def create_upload_dir() -> str:
     """For what visitors upload: no other account may look in, and it goes when the app ends."""
     folder = tempfile.mkdtemp(prefix="ctm-page-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.halting.markdown import table_of
 from benchmarks.paths import ROOT
 from ctm.checkpoint import count_weights
-from ctm.config import kind_of
+from ctm.config import infer_model_type
 
 UNKNOWN = "Not measured yet."
 NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
@@ -97,7 +97,7 @@ def measured() -> list[tuple[Path, str, dict[str, Any]]]:
         config, metrics = (
             json.loads((path.parent / f"{name}.json").read_text("utf-8")) for name in ("config", "metrics")
         )
-        found.append((path.parent, kind_of(config), metrics))
+        found.append((path.parent, infer_model_type(config), metrics))
     return found
 
 

@@ -177,7 +177,7 @@ def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, 
 
 def build(case: Case) -> ContinuousThoughtMachine:
     torch.manual_seed(0)
-    machine = ContinuousThoughtMachine(CTMConfig.read(case.config), case.in_features)
+    machine = ContinuousThoughtMachine(CTMConfig.parse(case.config), case.in_features)
     for name, parameter in machine.named_parameters():
         if name.startswith("decay_params"):
             nn.init.uniform_(parameter, 0, 1)

@@ -1,20 +1,20 @@
 """The Continuous Thought Machine, and baselines to compare it with: torch only, no task, no screen."""
 
 from ctm.config import CTMConfig, read_config
-from ctm.models.base import Thinker
-from ctm.models.ctm import ContinuousThoughtMachine, Features, State
-from ctm.models.outputs import Output, Thought
-from ctm.models.registry import count_parameters, make
+from ctm.models.base import TickModel
+from ctm.models.ctm import ContinuousThoughtMachine, CTMContext, CTMState
+from ctm.models.outputs import TickOutput, UnrolledOutput
+from ctm.models.registry import build_model, count_parameters
 
 __all__ = [
     "CTMConfig",
+    "CTMContext",
+    "CTMState",
     "ContinuousThoughtMachine",
-    "Features",
-    "Output",
-    "State",
-    "Thinker",
-    "Thought",
+    "TickModel",
+    "TickOutput",
+    "UnrolledOutput",
+    "build_model",
     "count_parameters",
-    "make",
     "read_config",
 ]

@@ -11,25 +11,34 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ctm.settings import Settings, short
+from ctm.settings import Settings, truncate_repr
 
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
-PHASES = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
-PHASED = "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.modules.input_schedule`
-TOKENS = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
-GRID = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
-MOST_TICKS = 2_000  # of a thought
-ENERGY_SEES = ("energy_sees_certainty", "energy_sees_neurons")  # settings of what an energy head is shown besides
+SCHEDULE_KEYS = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
+SCHEDULED_BACKBONE = (
+    "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.modules.input_schedule`
+)
+TOKENS_PATTERN = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+GRID_PATTERN = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
+MAX_TICKS = 2_000  # of a thought
+ENERGY_HEAD_INPUT_FLAGS = (
+    "energy_sees_certainty",
+    "energy_sees_neurons",
+)  # settings of what an energy head is shown besides
 # How energy heads are made here. A config that says less is of one like the energy-halting fork's, for which it has defaults.
-ENERGY_HEAD = {"energy_head_enabled": True, **dict.fromkeys(ENERGY_SEES, True), "energy_hidden_dim": 128}
-PICTURE_POSITIONS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
+ENERGY_HEAD_DEFAULTS = {
+    "energy_head_enabled": True,
+    **dict.fromkeys(ENERGY_HEAD_INPUT_FLAGS, True),
+    "energy_hidden_dim": 128,
+}
+IMAGE_POSITIONAL_EMBEDDINGS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
-class ThinkerConfig(Settings):
+class ModelConfig(Settings):
     """What every thinker has, whatever it thinks with."""
 
-    kind: ClassVar[str]
+    model_type: ClassVar[str]
 
     d_model: int = Field(ge=1, le=65_536, description="neurons (D), or the width of what a baseline remembers")
     backbone_type: str = Field(description="how the input is seen before the first tick")
@@ -48,8 +57,12 @@ class ThinkerConfig(Settings):
 
     @field_validator("backbone_type")
     @classmethod
-    def _known_backbone(cls, value: str) -> str:
-        if value not in (*BACKBONES, PHASED) and not TOKENS.fullmatch(value) and not GRID.fullmatch(value):
+    def _check_backbone_type(cls, value: str) -> str:
+        if (
+            value not in (*BACKBONES, SCHEDULED_BACKBONE)
+            and not TOKENS_PATTERN.fullmatch(value)
+            and not GRID_PATTERN.fullmatch(value)
+        ):
             raise ValueError(
                 "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, qamnist_backbone, "
                 "none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a field of G x G)"
@@ -57,31 +70,31 @@ class ThinkerConfig(Settings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> "ThinkerConfig":
-        for problem in self._problems():
+    def _check_consistency(self) -> "ModelConfig":
+        for problem in self._find_problems():
             raise ValueError(problem)
         return self
 
-    def _problems(self) -> Iterator[str]:
+    def _find_problems(self) -> Iterator[str]:
         """Yield a sentence for each setting that contradicts another."""
         pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
         if self.backbone_type == "none" and self.positional_embedding_type != "none":
             yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
-        if self.positional_embedding_type in PICTURE_POSITIONS and not pictures:
+        if self.positional_embedding_type in IMAGE_POSITIONAL_EMBEDDINGS and not pictures:
             yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
         if self.positional_embedding_type == "custom-rotational-1d" and pictures:
             yield "positional_embedding_type=custom-rotational-1d needs a backbone that sees sequences."
-        if self.is_phased and self.kind != "ctm":
-            yield f"backbone_type={PHASED} is for kind ctm alone: got kind {self.kind}."
+        if self.has_input_schedule and self.model_type != "ctm":
+            yield f"backbone_type={SCHEDULED_BACKBONE} is for kind ctm alone: got kind {self.model_type}."
         try:
             self.answer_shape  # noqa: B018 -- raises when the shape does not fit
         except ValueError as error:
             yield str(error)
 
     @property
-    def is_phased(self) -> bool:
+    def has_input_schedule(self) -> bool:
         """Whether what is shown changes while the machine thinks, so that the input says how many ticks a thought takes."""
-        return self.backbone_type == PHASED
+        return self.backbone_type == SCHEDULED_BACKBONE
 
     @property
     def answer_shape(self) -> tuple[int, int]:
@@ -90,35 +103,37 @@ class ThinkerConfig(Settings):
         known, free = 1, 0
         for size in self.prediction_reshaper:
             if size == 0 or size < -1:
-                raise ValueError(f"prediction_reshaper holds sizes of at least 1, or one -1: got {short(size)}.")
+                raise ValueError(
+                    f"prediction_reshaper holds sizes of at least 1, or one -1: got {truncate_repr(size)}."
+                )
             known, free = (known, free + 1) if size == -1 else (known * size, free)
         if free > 1 or self.out_dims % known or (not free and known != self.out_dims):
             raise ValueError(
-                f"prediction_reshaper={short(list(self.prediction_reshaper))} does not fit out_dims={self.out_dims}."
+                f"prediction_reshaper={truncate_repr(list(self.prediction_reshaper))} does not fit out_dims={self.out_dims}."
             )
         classes = self.out_dims // known if classes == -1 else classes
         if classes < 2:
             raise ValueError(f"An answer needs at least 2 classes to choose from: got {classes}.")
         return self.out_dims // classes, classes
 
-    def published(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The constructor arguments of the published code; the energy keys only where there is a head, and no other than the
         energy-halting fork's where its head is like those."""
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
-        for sees in ENERGY_SEES:
+        for sees in ENERGY_HEAD_INPUT_FLAGS:
             if not (self.energy_head_enabled and values[sees]):
                 del values[sees]
         return values
 
 
-class CTMConfig(ThinkerConfig):
+class CTMConfig(ModelConfig):
     """A Continuous Thought Machine, under the published names."""
 
-    kind: ClassVar[str] = "ctm"
+    model_type: ClassVar[str] = "ctm"
 
-    iterations: int = Field(ge=1, le=MOST_TICKS, description="ticks of a thought (T in the paper)")
+    iterations: int = Field(ge=1, le=MAX_TICKS, description="ticks of a thought (T in the paper)")
     d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
     heads: int = Field(
         ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick"
@@ -145,20 +160,20 @@ class CTMConfig(ThinkerConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _phases_say_the_backbone(cls, values: Any) -> Any:
+    def _infer_backbone_type(cls, values: Any) -> Any:
         """The published class with phases takes no `backbone_type`: it has but one."""
-        if isinstance(values, dict) and all(values.get(key) is not None for key in PHASES):
-            return {"backbone_type": PHASED} | values
+        if isinstance(values, dict) and all(values.get(key) is not None for key in SCHEDULE_KEYS):
+            return {"backbone_type": SCHEDULED_BACKBONE} | values
         return values
 
-    def _problems(self) -> Iterator[str]:
+    def _find_problems(self) -> Iterator[str]:
         if self.heads and self.d_input % self.heads:
             yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
         if self.heads and not self.n_synch_action:
             yield "Attention needs a query: set n_synch_action above 0, or heads to 0."
         if not self.heads and self.backbone_type != "none":
             yield f"heads=0 hands over the raw input: set backbone_type to none (got {self.backbone_type})."
-        yield from self._problems_of_phases()
+        yield from self._find_schedule_problems()
         if self.neuron_select_type == "first-last" and self.d_model < self.n_synch_out + self.n_synch_action:
             yield (
                 "first-last needs d_model of at least n_synch_out + n_synch_action: "
@@ -173,53 +188,53 @@ class CTMConfig(ThinkerConfig):
             yield f"{self.neuron_select_type} pairs all with all: n_synch_out and n_synch_action may be 1024 at most."
         if self.d_model * (self.memory_length + self.iterations) > 100_000_000:
             yield "Histories of all neurons would not fit memory: lower d_model, memory_length or iterations."
-        yield from super()._problems()
+        yield from super()._find_problems()
 
-    def _problems_of_phases(self):
-        given = [key for key in PHASES if getattr(self, key) is not None]
-        if bool(given) != self.is_phased or 0 < len(given) < len(PHASES):
-            yield f"backbone_type={PHASED} and {', '.join(PHASES)} need each other: set all of them or none."
-        if self.is_phased and self.positional_embedding_type != "none":
-            yield f"backbone_type={PHASED} adds no positions: set positional_embedding_type to none."
-        if self.is_phased and self.d_input % 2:
-            yield f"backbone_type={PHASED} needs an even d_input: got {self.d_input}."
+    def _find_schedule_problems(self):
+        given = [key for key in SCHEDULE_KEYS if getattr(self, key) is not None]
+        if bool(given) != self.has_input_schedule or 0 < len(given) < len(SCHEDULE_KEYS):
+            yield f"backbone_type={SCHEDULED_BACKBONE} and {', '.join(SCHEDULE_KEYS)} need each other: set all of them or none."
+        if self.has_input_schedule and self.positional_embedding_type != "none":
+            yield f"backbone_type={SCHEDULED_BACKBONE} adds no positions: set positional_embedding_type to none."
+        if self.has_input_schedule and self.d_input % 2:
+            yield f"backbone_type={SCHEDULED_BACKBONE} needs an even d_input: got {self.d_input}."
 
-    def synch_size(self, neurons: int) -> int:
+    def compute_synch_size(self, neurons: int) -> int:
         """Pairs that `neurons` selected neurons make (paper section 3.4; published `calculate_synch_representation_size`)."""
         return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
 
-    def published(self) -> dict[str, Any]:
-        values = super().published()
-        if self.is_phased:  # a class of its own, whose constructor takes fewer keys
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict()
+        if self.has_input_schedule:  # a class of its own, whose constructor takes fewer keys
             del values["backbone_type"], values["positional_embedding_type"]
             if self.dropout_nlm is None:
                 del values["dropout_nlm"]
         else:
-            for key in PHASES:
+            for key in SCHEDULE_KEYS:
                 del values[key]
         return values
 
 
-class LSTMConfig(ThinkerConfig):
+class LSTMConfig(ModelConfig):
     """The published LSTM baseline: attention is asked by the hidden state, which also makes the answer."""
 
-    kind: ClassVar[str] = "lstm"
+    model_type: ClassVar[str] = "lstm"
 
-    iterations: int = Field(ge=1, le=MOST_TICKS, description="ticks of a thought (T in the paper)")
+    iterations: int = Field(ge=1, le=MAX_TICKS, description="ticks of a thought (T in the paper)")
     d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the LSTM")
     heads: int = Field(ge=1, le=1_024, description="attention heads")
     num_layers: int = Field(1, ge=1, le=64, description="of an LSTM: its layers")
 
-    def _problems(self) -> Iterator[str]:
+    def _find_problems(self) -> Iterator[str]:
         if self.d_input % self.heads:
             yield f"d_input must be a multiple of heads: got d_input={self.d_input}, heads={self.heads}."
-        yield from super()._problems()
+        yield from super()._find_problems()
 
 
-class FFConfig(ThinkerConfig):
+class FFConfig(ModelConfig):
     """The published feed-forward baseline: the mean over all places through one hidden layer, in one tick."""
 
-    kind: ClassVar[str] = "ff"
+    model_type: ClassVar[str] = "ff"
     iterations: ClassVar[int] = 1
     heads: ClassVar[int] = 0
 
@@ -228,20 +243,20 @@ class FFConfig(ThinkerConfig):
         """Width of sequence embeddings, for which the published class has no key: it sees pictures only."""
         return self.d_model
 
-    def published(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The published constructor arguments; ours only where they say something, and all of a head's."""
         fields = type(self).model_fields
         return {
             name: value
-            for name, value in super().published().items()
+            for name, value in super().to_dict().items()
             if name in ("dropout", "backbone_type")
             or name.startswith("energy_")
             or getattr(self, name) != fields[name].default
         }
 
 
-class KindConfig(Settings):
-    """What a thinker is, which a recipe and a form may choose; published configs tell it by their keys: see `kind_of`."""
+class ModelTypeConfig(Settings):
+    """What a thinker is, which a recipe and a form may choose; published configs tell it by their keys: see `infer_model_type`."""
 
     kind: Literal["ctm", "lstm", "ff"] = Field(
         "ctm", description="what thinks: the machine, or to compare it with, an LSTM or a feed-forward network"
@@ -249,43 +264,45 @@ class KindConfig(Settings):
 
 
 Config = CTMConfig | LSTMConfig | FFConfig
-CONFIGS: dict[str, type[CTMConfig] | type[LSTMConfig] | type[FFConfig]] = {
+CONFIG_CLASSES: dict[str, type[CTMConfig] | type[LSTMConfig] | type[FFConfig]] = {
     "ctm": CTMConfig,
     "lstm": LSTMConfig,
     "ff": FFConfig,
 }
 
 
-def read_config(values: Any, where: str = "") -> Config:
+def read_config(values: Any, prefix: str = "") -> Config:
     """Validate the constructor keys of any thinker, with its `kind` or without.
 
     Raises:
         ValueError: one line a problem.
     """
     if not isinstance(values, Mapping):
-        return CTMConfig.read(values, where)  # which says what is wrong
-    kind = values.get("kind", kind_of(values))
-    if not isinstance(kind, str) or kind not in CONFIGS:
-        name = f"{where}.kind" if where else "kind"
-        raise ValueError(f"Setting `{name}` must be one of {', '.join(CONFIGS)}: got {short(kind)}.")
-    return CONFIGS[kind].read({key: value for key, value in values.items() if key != "kind"}, where)
+        return CTMConfig.parse(values, prefix)  # which says what is wrong
+    kind = values.get("kind", infer_model_type(values))
+    if not isinstance(kind, str) or kind not in CONFIG_CLASSES:
+        name = f"{prefix}.kind" if prefix else "kind"
+        raise ValueError(f"Setting `{name}` must be one of {', '.join(CONFIG_CLASSES)}: got {truncate_repr(kind)}.")
+    return CONFIG_CLASSES[kind].parse({key: value for key, value in values.items() if key != "kind"}, prefix)
 
 
-def kind_of(published: Mapping[str, Any]) -> str:
+def infer_model_type(config_dict: Mapping[str, Any]) -> str:
     """Which thinker a published config is of: only an LSTM has layers, only a feed-forward network no ticks."""
-    if "num_layers" in published:
+    if "num_layers" in config_dict:
         return "lstm"
     feeds = set(FFConfig.model_fields)
     return (
-        "ff" if published.keys() & feeds and not published.keys() & (CTMConfig.model_fields.keys() - feeds) else "ctm"
+        "ff"
+        if config_dict.keys() & feeds and not config_dict.keys() & (CTMConfig.model_fields.keys() - feeds)
+        else "ctm"
     )
 
 
-def most_ticks(published: Mapping[str, Any]) -> int:
+def get_max_ticks(config_dict: Mapping[str, Any]) -> int:
     """Ticks that a thought may take; with phases that depends on the input, whatever `iterations` says."""
-    return MOST_TICKS if backbone_of(published) == PHASED else published.get("iterations", 1)
+    return MAX_TICKS if get_backbone_type(config_dict) == SCHEDULED_BACKBONE else config_dict.get("iterations", 1)
 
 
-def backbone_of(published: Mapping[str, Any]) -> str | None:
+def get_backbone_type(config_dict: Mapping[str, Any]) -> str | None:
     """The `backbone_type` of a published config, which those with phases leave out."""
-    return PHASED if all(key in published for key in PHASES) else published.get("backbone_type")
+    return SCHEDULED_BACKBONE if all(key in config_dict for key in SCHEDULE_KEYS) else config_dict.get("backbone_type")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-S = TypeVar("S", bound="Settings")
-MOST_PROBLEMS = 20  # that are told at once
+SettingsT = TypeVar("S", bound="Settings")
+MAX_PROBLEMS = 20  # that are told at once
 
 
 class Settings(BaseModel):
@@ -20,7 +20,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def read(cls: type[S], values: Any, where: str = "") -> S:
+    def parse(cls: type[SettingsT], values: Any, prefix: str = "") -> SettingsT:
         """Validate plain data, e.g. a YAML mapping.
 
         Args:
@@ -31,21 +31,23 @@ class Settings(BaseModel):
             ValueError: one line a problem, each naming the setting, the value and the remedy.
         """
         if not isinstance(values, Mapping):
-            raise ValueError(f"{where or 'settings'} must be a group of `name: value` lines, got {short(values)}.")
+            raise ValueError(
+                f"{prefix or 'settings'} must be a group of `name: value` lines, got {truncate_repr(values)}."
+            )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            problems = [cls._sentence(problem, where) for problem in error.errors()[:MOST_PROBLEMS]]
-            if (more := error.error_count() - MOST_PROBLEMS) > 0:
+            problems = [cls._format_problem(problem, prefix) for problem in error.errors()[:MAX_PROBLEMS]]
+            if (more := error.error_count() - MAX_PROBLEMS) > 0:
                 problems.append(f"There are {more:,} more problems.")
             raise ValueError("\n".join(problems)) from None
 
     @classmethod
-    def _sentence(cls, problem: Any, where: str) -> str:
-        path = [*([where] if where else []), *map(plainly, problem["loc"])]
+    def _format_problem(cls, problem: Any, prefix: str) -> str:
+        path = [*([prefix] if prefix else []), *map(format_name, problem["loc"])]
         name = ".".join(path)
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], cls._known_names(), n=1)
+            near = difflib.get_close_matches(path[-1], cls._collect_field_names(), n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(cls.model_fields))}."
             return f"Unknown setting `{name}`; {hint}"
         if problem["type"] == "missing":
@@ -54,25 +56,25 @@ class Settings(BaseModel):
         text = text[0].lower() + text[1:] if problem["type"] != "value_error" else text
         if problem["type"] == "value_error" and not problem["loc"]:
             return text
-        return f"{f'Setting `{name}`' if name else 'The settings'}: {text} (got {short(problem['input'])})."
+        return f"{f'Setting `{name}`' if name else 'The settings'}: {text} (got {truncate_repr(problem['input'])})."
 
     @classmethod
-    def _known_names(cls) -> set[str]:
+    def _collect_field_names(cls) -> set[str]:
         """Names of this group and of the groups below it, for the near miss."""
         names = set(cls.model_fields)
         for field in cls.model_fields.values():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-                names |= field.annotation._known_names()
+                names |= field.annotation._collect_field_names()
         return names
 
 
-def plainly(name: Any, limit: int = 60) -> str:
+def format_name(name: Any, limit: int = 60) -> str:
     """A name or words from elsewhere as they are, where they are short and can be printed."""
     text = str(name)
-    return text if text.isprintable() and 0 < len(text) <= limit else short(text, limit)
+    return text if text.isprintable() and 0 < len(text) <= limit else truncate_repr(text, limit)
 
 
-def short(value: Any, limit: int = 60) -> str:
+def truncate_repr(value: Any, limit: int = 60) -> str:
     """What was given, as a message quotes it: never much of it."""
     try:
         text = repr(value)
@@ -81,7 +83,7 @@ def short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[:limit] + "..."
 
 
-def first_line(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """What an error says, in short."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(". ")

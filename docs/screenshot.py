@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.halting.plots import figure_of  # noqa: E402 -- the project is not installed
 from ui import page  # noqa: E402
-from ui.services.inference_service import Services  # noqa: E402
-from ui.services.model_catalog import Models  # noqa: E402
+from ui.services.inference_service import InferenceService  # noqa: E402
+from ui.services.model_catalog import ModelCatalog  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SEVEN = (  # strokes; the bar makes it think for longer
@@ -37,8 +37,8 @@ def main() -> None:
 
 
 def take_think(browser: Browser) -> None:
-    built = page.build(Services(Models(ROOT / "checkpoints")))
-    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
+    built = page.build_page(InferenceService(ModelCatalog(ROOT / "checkpoints")))
+    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
     shown = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
     shown.goto(address)
     shown.wait_for_selector("#drawing canvas")

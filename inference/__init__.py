@@ -1,9 +1,9 @@
 """Thinking that stops at the right moment. Knows no task and no screen."""
 
-from inference.engine import Engine, Tick, Verdict
-from inference.halting.policies import Policy
+from inference.engine import Engine, EngineResult, TickEvent
+from inference.halting.policies import HaltingPolicy
 from inference.halting.policy_parser import parse
 from inference.recorder import Recorder
-from inference.tick_history import History
+from inference.tick_history import TickHistory
 
-__all__ = ["Engine", "History", "Policy", "Recorder", "Tick", "Verdict", "parse"]
+__all__ = ["Engine", "EngineResult", "HaltingPolicy", "Recorder", "TickEvent", "TickHistory", "parse"]

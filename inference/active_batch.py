@@ -13,59 +13,59 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ctm import Output
-from inference.halting.policies import Policy
-from inference.tick_history import History, first
+from ctm import TickOutput
+from inference.halting.policies import HaltingPolicy
+from inference.tick_history import TickHistory, start_history
 
-CLOSING_UP = 0.5  # what it costs, in ticks of the rows that do it; measured on batches of 256
+COMPACTION_COST_TICKS = 0.5  # what it costs, in ticks of the rows that do it; measured on batches of 256
 
 
 @dataclass(frozen=True)
-class Best:
+class BestTickTracker:
     """For every row the tick whose answer the machine itself trusts most, so far."""
 
     score: Float[Tensor, " A"]
     tick: Int[Tensor, " A"]
 
     @classmethod
-    def of(cls, output: Output, history: History) -> "Best":
-        return cls(score_now(output, history), history.ticks)
+    def from_output(cls, output: TickOutput, history: TickHistory) -> "BestTickTracker":
+        return cls(compute_answer_score(output, history), history.ticks)
 
-    def or_now(self, output: Output, history: History) -> "Best":
-        score = score_now(output, history)
+    def update(self, output: TickOutput, history: TickHistory) -> "BestTickTracker":
+        score = compute_answer_score(output, history)
         better = (score > self.score) | self.score.isneginf()  # before anything counts, the newest
-        return Best(torch.where(better, score, self.score), torch.where(better, history.ticks, self.tick))
+        return BestTickTracker(torch.where(better, score, self.score), torch.where(better, history.ticks, self.tick))
 
-    def take(self, rows: Int[Tensor, " R"]) -> "Best":
-        return Best(self.score[rows], self.tick[rows])
+    def select_rows(self, rows: Int[Tensor, " R"]) -> "BestTickTracker":
+        return BestTickTracker(self.score[rows], self.tick[rows])
 
-    def welcome(self, count: int) -> "Best":
+    def append_empty_rows(self, count: int) -> "BestTickTracker":
         """The same with so many more rows, which have not said anything yet."""
         nothing = self.score.new_full((count,), -torch.inf)
-        return Best(torch.cat((self.score, nothing)), torch.cat((self.tick, self.tick.new_zeros(count))))
+        return BestTickTracker(torch.cat((self.score, nothing)), torch.cat((self.tick, self.tick.new_zeros(count))))
 
 
-def score_now(output: Output, history: History) -> Float[Tensor, " A"]:
+def compute_answer_score(output: TickOutput, history: TickHistory) -> Float[Tensor, " A"]:
     """How good it is to answer now; at no price before all is heard."""
-    score, listening = output.certainty.mean(1), history.listening
+    score, listening = output.certainty.mean(1), history.input_ticks
     return score if listening is None else score.masked_fill(listening >= history.ticks, -torch.inf)
 
 
 @dataclass
-class Group:
+class ActiveBatch:
     """Rows that think together. Who is done leaves an empty seat in the state and in the features."""
 
     rows: Int[Tensor, " A"]  # who still thinks, numbered as in the input
-    seats: Int[Tensor, " A"]  # where they are in the state and in the features; in order
-    width: int  # seats
+    slots: Int[Tensor, " A"]  # where they are in the state and in the features; in order
+    num_slots: int  # seats
     state: Any
-    features: Any
+    encoded: Any
     budget: int  # the tick at which everybody is done
-    idle: int = 0  # ticks that go by at empty seats while nobody comes
-    history: History | None = None  # None before the first tick
-    best: Best | None = None
+    idle_slot_ticks: int = 0  # ticks that go by at empty seats while nobody comes
+    history: TickHistory | None = None  # None before the first tick
+    best_ticks: BestTickTracker | None = None
 
-    def hear(self, state: Any, output: Output, policy: Policy) -> tuple[History, Best]:
+    def record_tick(self, state: Any, output: TickOutput, policy: HaltingPolicy) -> tuple[TickHistory, BestTickTracker]:
         """A tick is over.
 
         Args:
@@ -74,53 +74,53 @@ class Group:
             policy: what will look at the history.
         """
         self.state = state
-        if self.history is None or self.best is None:
-            self.history = first(output, policy.needs_choices, self.features.listening, policy.signals)
-            self.best = Best.of(output, self.history)
+        if self.history is None or self.best_ticks is None:
+            self.history = start_history(output, policy.needs_choices, self.encoded.input_ticks, policy.signals)
+            self.best_ticks = BestTickTracker.from_output(output, self.history)
         else:
-            self.history = self.history.add(output, min(policy.looks_back, self.budget))
-            self.best = self.best.or_now(output, self.history)
-        return self.history, self.best
+            self.history = self.history.append(output, min(policy.lookback, self.budget))
+            self.best_ticks = self.best_ticks.update(output, self.history)
+        return self.history, self.best_ticks
 
-    def leave(self, done: Bool[Tensor, " A"]) -> None:
+    def retire(self, halt_mask: Bool[Tensor, " A"]) -> None:
         """Some rows leave."""
-        self._keep((~done).nonzero().squeeze(1))
+        self._select_rows((~halt_mask).nonzero().squeeze(1))
 
-    def welcome(self, newcomers: "Group") -> None:
+    def admit(self, incoming: "ActiveBatch") -> None:
         """Others, who have not begun to think, take empty seats, in the memory of this state and of these features."""
-        assert self.history and self.best, "they have thought"
-        count = len(newcomers.rows)
-        seats = self._empty().nonzero().squeeze(1)[:count]
-        self.state = self.state.seat_(newcomers.state, seats)
-        self.features = self.features.seat_(newcomers.features, seats)
-        self.history, self.best = self.history.welcome(count), self.best.welcome(count)
-        self.rows, self.seats = torch.cat((self.rows, newcomers.rows)), torch.cat((self.seats, seats))
-        self._keep(self.seats.argsort())
+        assert self.history and self.best_ticks, "they have thought"
+        count = len(incoming.rows)
+        seats = self._get_free_mask().nonzero().squeeze(1)[:count]
+        self.state = self.state.write_rows_(incoming.state, seats)
+        self.encoded = self.encoded.write_rows_(incoming.encoded, seats)
+        self.history, self.best_ticks = self.history.append_empty_rows(count), self.best_ticks.append_empty_rows(count)
+        self.rows, self.slots = torch.cat((self.rows, incoming.rows)), torch.cat((self.slots, seats))
+        self._select_rows(self.slots.argsort())
 
-    def close_up(self) -> None:
+    def compact(self) -> None:
         """Leave no seat empty, in the memory of these features, once it is worth it."""
-        self.idle += self.width - len(self.seats)
-        if not self.idle or self.idle < CLOSING_UP * len(self.seats):
+        self.idle_slot_ticks += self.num_slots - len(self.slots)
+        if not self.idle_slot_ticks or self.idle_slot_ticks < COMPACTION_COST_TICKS * len(self.slots):
             return
-        order = seating(self._empty())
-        self._keep(torch.searchsorted(self.seats, order))
-        self.seats, self.width, self.idle = torch.arange(len(order), device=order.device), len(order), 0
+        order = compute_compaction_order(self._get_free_mask())
+        self._select_rows(torch.searchsorted(self.slots, order))
+        self.slots, self.num_slots, self.idle_slot_ticks = torch.arange(len(order), device=order.device), len(order), 0
         assert self.history, "they have thought"
         room = self.budget - int(self.history.ticks.min())
-        self.state, self.features = self.state.take(order, room), self.features.take_(order)
+        self.state, self.encoded = self.state.select_rows(order, room), self.encoded.compact_rows_(order)
 
-    def _empty(self) -> Bool[Tensor, " W"]:
-        return torch.ones(self.width, dtype=torch.bool, device=self.seats.device).index_fill_(0, self.seats, False)
+    def _get_free_mask(self) -> Bool[Tensor, " W"]:
+        return torch.ones(self.num_slots, dtype=torch.bool, device=self.slots.device).index_fill_(0, self.slots, False)
 
-    def _keep(self, places: Int[Tensor, " R"]) -> None:
-        assert self.history and self.best, "they have thought"
-        self.rows, self.seats = self.rows[places], self.seats[places]
-        self.history, self.best = self.history.take(places), self.best.take(places)
+    def _select_rows(self, indices: Int[Tensor, " R"]) -> None:
+        assert self.history and self.best_ticks, "they have thought"
+        self.rows, self.slots = self.rows[indices], self.slots[indices]
+        self.history, self.best_ticks = self.history.select_rows(indices), self.best_ticks.select_rows(indices)
 
 
-def seating(empty: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
+def compute_compaction_order(free_mask: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
     """The seats that are taken, the last ones in the places of the empty ones: few rows have to be moved."""
-    taken = (~empty).nonzero().squeeze(1)
-    order = torch.arange(len(taken), device=empty.device)
-    order[empty[: len(order)]] = taken[taken >= len(order)]
+    taken = (~free_mask).nonzero().squeeze(1)
+    order = torch.arange(len(taken), device=free_mask.device)
+    order[free_mask[: len(order)]] = taken[taken >= len(order)]
     return order

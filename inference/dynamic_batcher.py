@@ -13,41 +13,45 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctm import Thinker
-from inference.engine import Engine, Tick, Verdict
-from inference.halting.policies import Policy
-from inference.recorder import Frame, Recorder
+from ctm import TickModel
+from inference.engine import Engine, EngineResult, TickEvent
+from inference.halting.policies import HaltingPolicy
+from inference.recorder import Recorder, TickSnapshot
 
-MOST = 16  # thoughts in a batch
-LIMIT = 60.0  # seconds that a batch may take
+MAX_BATCH_SIZE = 16  # thoughts in a batch
+BATCH_TIMEOUT_S = 60.0  # seconds that a batch may take
 
 
 @dataclass(frozen=True)
-class Thought:
+class InferenceResult:
     """One row's thought, from beginning to end."""
 
-    verdict: Verdict
+    engine_result: EngineResult
     recorder: Recorder
-    milliseconds: float  # that its batch took
-    company: int  # thoughts in its batch
+    duration_ms: float  # that its batch took
+    batch_size: int  # thoughts in its batch
 
 
 @dataclass(eq=False)
-class Asked:
+class PendingRequest:
     """Somebody who waits for a thought."""
 
     inputs: Tensor
-    policy: Policy
-    over: bool = False
-    thought: Thought | None = None
+    policy: HaltingPolicy
+    done: bool = False
+    result: InferenceResult | None = None
     error: Exception | None = None
-    key: tuple = field(init=False)
+    batch_key: tuple = field(init=False)
 
     def __post_init__(self):
-        self.key = (str(self.policy), self.inputs.shape[1:], self.inputs.dtype)  # what may be thought in one batch
+        self.batch_key = (
+            str(self.policy),
+            self.inputs.shape[1:],
+            self.inputs.dtype,
+        )  # what may be thought in one batch
 
 
-class Together:
+class DynamicBatcher:
     """A machine that many think with at once.
 
     Args:
@@ -58,13 +62,17 @@ class Together:
     """
 
     def __init__(
-        self, machine: Thinker, most: int = MOST, limit: float = LIMIT, fallback: Literal["best", "last"] = "best"
+        self,
+        model: TickModel,
+        max_batch_size: int = MAX_BATCH_SIZE,
+        timeout_s: float = BATCH_TIMEOUT_S,
+        fallback: Literal["best", "last"] = "best",
     ):
-        self.machine, self.most, self.limit, self.fallback = machine, most, limit, fallback
-        self._line: deque[Asked] = deque()
-        self._changes, self._busy = threading.Lock(), threading.Lock()
+        self.model, self.max_batch_size, self.timeout_s, self.fallback = model, max_batch_size, timeout_s, fallback
+        self._queue: deque[PendingRequest] = deque()
+        self._queue_lock, self._model_lock = threading.Lock(), threading.Lock()
 
-    def think(self, inputs: Tensor, policy: Policy) -> Thought:
+    def submit(self, inputs: Tensor, policy: HaltingPolicy) -> InferenceResult:
         """Think about one row of inputs; comes back when that is done, whoever's batch it was in.
 
         Args:
@@ -74,55 +82,58 @@ class Together:
         Raises:
             ValueError: the policy does not suit the machine, or the thought takes too long.
         """
-        asked = Asked(inputs, policy)
-        with self._changes:
-            self._line.append(asked)
-        while not asked.over:  # whoever is let in thinks for those who came first, who may be others
-            with self._busy:
-                if not asked.over:
-                    self._think(self._next())
+        asked = PendingRequest(inputs, policy)
+        with self._queue_lock:
+            self._queue.append(asked)
+        while not asked.done:  # whoever is let in thinks for those who came first, who may be others
+            with self._model_lock:
+                if not asked.done:
+                    self._run_batch(self._dequeue_batch())
         if asked.error is not None:
             raise asked.error
-        assert asked.thought is not None
-        return asked.thought
+        assert asked.result is not None
+        return asked.result
 
-    def _next(self) -> list[Asked]:
+    def _dequeue_batch(self) -> list[PendingRequest]:
         """Whoever has waited longest, and those who can be taken along."""
-        with self._changes:
-            first = self._line[0]
-            batch = [asked for asked in self._line if asked.key == first.key][: self.most]
+        with self._queue_lock:
+            first = self._queue[0]
+            batch = [asked for asked in self._queue if asked.batch_key == first.batch_key][: self.max_batch_size]
             for asked in batch:
-                self._line.remove(asked)
+                self._queue.remove(asked)
         return batch
 
-    def _think(self, batch: Sequence[Asked]) -> None:
+    def _run_batch(self, batch: Sequence[PendingRequest]) -> None:
         try:
-            thoughts = self._thoughts(batch)
+            thoughts = self._run_engine(batch)
             for asked, thought in zip(batch, thoughts, strict=True):
-                asked.thought = thought
+                asked.result = thought
         except Exception as error:  # which every one of them is told
             for asked in batch:
                 asked.error = error
         finally:
             for asked in batch:
-                asked.over = True
+                asked.done = True
 
-    def _thoughts(self, batch: Sequence[Asked]) -> list[Thought]:
+    def _run_engine(self, batch: Sequence[PendingRequest]) -> list[InferenceResult]:
         recorders: list[Recorder] = []
         started = time.perf_counter()
 
-        def watch(tick: Tick) -> None:
-            if time.perf_counter() - started > self.limit:
+        def watch(tick: TickEvent) -> None:
+            if time.perf_counter() - started > self.timeout_s:
                 raise ValueError(
-                    f"This takes more than {self.limit:.0f} seconds here: let the machine think fewer ticks."
+                    f"This takes more than {self.timeout_s:.0f} seconds here: let the machine think fewer ticks."
                 )
             if not recorders:
                 recorders.extend(Recorder(tick.budget, row) for row in range(len(batch)))
-            frame = Frame.of(tick)
+            frame = TickSnapshot.from_event(tick)
             for recorder in recorders:
-                recorder.note(frame)
+                recorder.record(frame)
 
-        engine = Engine(self.machine, batch[0].policy, fallback=self.fallback)
+        engine = Engine(self.model, batch[0].policy, fallback=self.fallback)
         verdict = engine.run(torch.cat([asked.inputs for asked in batch]), watch)
         milliseconds = (time.perf_counter() - started) * 1e3
-        return [Thought(verdict.row(row), recorder, milliseconds, len(batch)) for row, recorder in enumerate(recorders)]
+        return [
+            InferenceResult(verdict.select_row(row), recorder, milliseconds, len(batch))
+            for row, recorder in enumerate(recorders)
+        ]

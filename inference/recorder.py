@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.engine import Tick
+from inference.engine import TickEvent
 
 CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "attention")
 
 
 @dataclass(frozen=True)
-class Frame:
+class TickSnapshot:
     """One tick of a batch as arrays, rows first: made once, however many rows are recorded."""
 
     rows: dict[int, int]  # number of a row -> where it is in the arrays
@@ -24,11 +24,11 @@ class Frame:
     certainty: np.ndarray  # (A, P)
     energy: np.ndarray | None  # (A,)
     channels: dict[str, np.ndarray]  # what the machine has of them, (A, ...)
-    places: tuple[int, ...]
+    attention_map_shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, tick: Tick) -> "Frame":
-        output, seats = tick.output, tick.seats.cpu().numpy()
+    def from_event(cls, tick: TickEvent) -> "TickSnapshot":
+        output, seats = tick.output, tick.slots.cpu().numpy()
         wide = {name: getattr(tick.state, name, None) for name in CHANNELS}
         return cls(
             rows={row: index for index, row in enumerate(tick.rows.tolist())},
@@ -36,7 +36,7 @@ class Frame:
             certainty=to_numpy(output.certainty),
             energy=None if output.energy is None else to_numpy(output.energy),
             channels={name: to_numpy(values)[seats] for name, values in wide.items() if values is not None},
-            places=tick.places,
+            attention_map_shape=tick.attention_map_shape,
         )
 
 
@@ -50,46 +50,46 @@ class Recorder:
         max_bytes: memory for the wide channels (activations, synchronisation, attention), in bytes.
     """
 
-    ticks: int
+    max_ticks: int
     row: int = 0
     max_bytes: int = 16 * 2**20
     logits: list[np.ndarray] = field(default_factory=list)  # (P, C) a tick
     certainty: list[np.ndarray] = field(default_factory=list)  # (P,)
     energy: list[float] = field(default_factory=list)
     channels: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    kept: dict[str, np.ndarray] = field(default_factory=dict)  # channel -> which of its entries are kept
-    places: tuple[int, ...] = ()  # shape of the map that attention looks at
+    channel_indices: dict[str, np.ndarray] = field(default_factory=dict)  # channel -> which of its entries are kept
+    attention_map_shape: tuple[int, ...] = ()  # shape of the map that attention looks at
 
-    def __call__(self, tick: Tick) -> None:
-        self.note(Frame.of(tick))
+    def __call__(self, tick: TickEvent) -> None:
+        self.record(TickSnapshot.from_event(tick))
 
-    def note(self, frame: Frame) -> None:
+    def record(self, snapshot: TickSnapshot) -> None:
         """Keep what this row says and does, if it still thinks."""
-        index = frame.rows.get(self.row)
+        index = snapshot.rows.get(self.row)
         if index is None:
             return
-        self.places = frame.places
-        self.logits.append(frame.logits[index])
-        self.certainty.append(frame.certainty[index])
-        if frame.energy is not None:
-            self.energy.append(float(frame.energy[index]))
-        for name, values in frame.channels.items():
-            self._keep(name, values[index])
+        self.attention_map_shape = snapshot.attention_map_shape
+        self.logits.append(snapshot.logits[index])
+        self.certainty.append(snapshot.certainty[index])
+        if snapshot.energy is not None:
+            self.energy.append(float(snapshot.energy[index]))
+        for name, values in snapshot.channels.items():
+            self._record_channel(name, values[index])
 
-    def channel(self, name: str) -> np.ndarray | None:
+    def get_channel(self, name: str) -> np.ndarray | None:
         """A channel with ticks first, or None if the machine has none."""
         return np.stack(self.channels[name]) if name in self.channels else None
 
-    def _keep(self, name: str, values: np.ndarray) -> None:
+    def _record_channel(self, name: str, values: np.ndarray) -> None:
         """Keep an even selection of the last axis that fits this channel's share of the memory."""
-        if name not in self.kept:
-            room = self.max_bytes // len(CHANNELS) // self.ticks // max(1, values[..., 0].size * values.itemsize)
+        if name not in self.channel_indices:
+            room = self.max_bytes // len(CHANNELS) // self.max_ticks // max(1, values[..., 0].size * values.itemsize)
             count = values.shape[-1]
             # Attention is kept whole or not at all: a map with holes would mislead.
             most = count if count <= room else 0 if name == "attention" else max(1, room)
-            self.kept[name] = np.linspace(0, count - 1, most).round().astype(int)
-        if len(self.kept[name]):
-            self.channels.setdefault(name, []).append(values[..., self.kept[name]])
+            self.channel_indices[name] = np.linspace(0, count - 1, most).round().astype(int)
+        if len(self.channel_indices[name]):
+            self.channels.setdefault(name, []).append(values[..., self.channel_indices[name]])
 
 
 def to_numpy(values: Tensor) -> np.ndarray:

@@ -69,7 +69,7 @@ def test_a_few_samples_give_about_the_stated_figure(name):
     checkpoint = load(FOLDER / name)
     task, stated = task_of(checkpoint.task), checkpoint.metrics["evaluations"][0]
     found = measure(
-        checkpoint.machine,
+        checkpoint.model,
         task,
         "test",
         split_batches(task, "test", 128)[:1],

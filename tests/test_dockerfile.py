@@ -12,7 +12,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 
 from tests.paths import ROOT
-from ui.server.app_settings import Environment, unknown_to_us
+from ui.server.app_settings import AppSettings, describe_unknown_variables
 
 LINT = Path(sys.executable).with_name("hadolint")
 
@@ -90,9 +90,9 @@ def test_it_listens_where_a_space_looks(image):
 
 def test_what_it_sets_is_known_to_the_app(image):
     ours = {name: value for name, value in image.envs.items() if name.startswith(("CTM_", "GRADIO_"))}
-    assert not unknown_to_us(ours)
-    read = Environment.read(ours | {"CTM_HOME": str(ROOT)}, ROOT)
-    assert read.resumes and read.host == "0.0.0.0"
+    assert not describe_unknown_variables(ours)
+    read = AppSettings.from_environment(ours | {"CTM_HOME": str(ROOT)}, ROOT)
+    assert read.resume_interrupted and read.host == "0.0.0.0"
     made = " ".join(told(image, "RUN"))
     assert image.envs["CTM_HOME"] in made and image.envs["HOME"] == "/home/user"
 

@@ -18,7 +18,7 @@ from training.cli import calibrate
 from training.config import RunConfig
 from training.evaluation import split_batches
 from training.tasks import make_task, registry
-from ui.server.app_settings import OURS
+from ui.server.app_settings import APP_VARIABLES
 
 GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")
 SOURCES = "\n".join(
@@ -59,7 +59,7 @@ def test_the_makefile_has_these_targets(words):
     "words", [words[words.index("-m") + 1 :] for words in commands() if "-m" in words], ids=" ".join
 )
 def test_our_programs_take_these_words(words):
-    programs = {"training": training.parser, "inference.calibrate": calibrate.parser}
+    programs = {"training": training.parser, "inference.calibrate": calibrate.build_parser}
     args, rest = programs[words[0]]().parse_known_args(words[1:])
     assert all("=" in word for word in rest)
     made_in_the_guide = "configs/majority.yaml"
@@ -87,7 +87,7 @@ def test_what_is_quoted_is_said(quoted):
 
 def test_every_variable_is_told_with_what_the_image_sets():
     rows = dict(re.findall(r"^\| `(\w+)`(?:, `\w+`)? \|.*\| (.*?) ?\|$", GUIDE, re.MULTILINE))
-    assert set(OURS) <= set(rows)
+    assert set(APP_VARIABLES) <= set(rows)
     image = DockerfileParser(path=str(ROOT / "Dockerfile")).envs
     for name, value in rows.items():
         if value and name in image:
@@ -104,11 +104,11 @@ def majority(monkeypatch):
 
 
 def test_the_task_of_the_guide_works(majority):
-    config = RunConfig.read(yaml.safe_load(blocks("yaml")[0]))
+    config = RunConfig.parse(yaml.safe_load(blocks("yaml")[0]))
     assert config.task["kind"] == "majority"
     shape = majority.shape()
     told = config.model | {"backbone_type": shape.backbone, "out_dims": 2, "prediction_reshaper": shape.reshaper}
-    machine = ContinuousThoughtMachine(CTMConfig.read(told), None).eval()
+    machine = ContinuousThoughtMachine(CTMConfig.parse(told), None).eval()
     seen: set = set()
     for split in ("train", "validation", "calibration", "test"):
         drawn = majority.draw(split, 300, torch.Generator().manual_seed(0))

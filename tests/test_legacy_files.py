@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ctm.checkpoint.metadata import HaltingNote, read_notes
+from ctm.checkpoint.metadata import HaltingMetadata, read_metadata
 from ctm.config import read_config
 from ctm.stores import HubStore
 from inference.halting.policy_parser import parse
@@ -23,7 +23,7 @@ from tests.fake_hub.fixtures import TOKEN, files_of, hub
 from training.__main__ import main
 from training.config import RunConfig, read_recipe
 from training.finalize import default_policy
-from training.jobs.store import JobBook
+from training.jobs.store import JobStore
 from training.publishing.outbox import Outbox
 from training.tasks import task_of
 
@@ -73,7 +73,7 @@ def test_recipe_has_the_same_settings(name, monkeypatch):
     task = config.make_task()
     assert config.model_dump(mode="json") == renamed(expected["settings"])
     assert task.settings.model_dump(mode="json") == renamed_task(expected["settings"]["task"]["kind"], expected["task"])
-    assert json.loads(json.dumps(config.machine(task).published())) == expected["model"]
+    assert json.loads(json.dumps(config.machine(task).to_dict())) == expected["model"]
 
 
 @pytest.mark.parametrize("name", EXPECTED["overrides"])
@@ -89,24 +89,27 @@ def test_overrides_set_the_same_settings(name):
 @pytest.mark.parametrize("name", EXPECTED["metadata"])
 def test_metadata_of_a_checkpoint_has_the_same_meaning(name):
     folder, expected = LEGACY / "metadata" / name, EXPECTED["metadata"][name]
-    metadata = read_notes(folder)
+    metadata = read_metadata(folder)
     assert metadata == {kind: json.loads((folder / f"{kind}.json").read_text("utf-8")) for kind in metadata}
-    model = read_config(json.loads((folder / "config.json").read_text("utf-8")), "config.json").published()
+    model = read_config(json.loads((folder / "config.json").read_text("utf-8")), "config.json").to_dict()
     assert json.loads(json.dumps(model)) == expected["model"]
     task = task_of(metadata["task"], model)
     assert task.settings.model_dump(mode="json") == renamed_task(metadata["task"]["task"], expected["task"])
     assert task.labels() == expected["labels"]
     assert str(default_policy(metadata["halting"])) == expected["policy"]
     if expected["settings"] is not None:
-        config = RunConfig.read(metadata["metrics"]["training"]["settings"])
+        config = RunConfig.parse(metadata["metrics"]["training"]["settings"])
         assert config.model_dump(mode="json") == renamed(expected["settings"])
 
 
 @pytest.mark.parametrize("name", EXPECTED["metadata"])
 def test_energy_has_the_same_probability_of_a_correct_answer(name):
     energy, certainty = (torch.tensor(EXPECTED["p_correct_at"][key]) for key in ("energy", "certainty"))
-    metadata = HaltingNote.model_validate(read_notes(LEGACY / "metadata" / name)["halting"])
-    probability, expected = metadata.energy.p_correct(energy, certainty), EXPECTED["metadata"][name]["p_correct"]
+    metadata = HaltingMetadata.model_validate(read_metadata(LEGACY / "metadata" / name)["halting"])
+    probability, expected = (
+        metadata.energy.compute_p_correct(energy, certainty),
+        EXPECTED["metadata"][name]["p_correct"],
+    )
     assert (probability is None) == (expected is None)
     assert expected is None or probability.tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -128,16 +131,16 @@ def test_jobs_have_the_same_columns(tmp_path):
     connection.close()
     assert columns == EXPECTED["job_columns"], "the test data was written by 0.1.0"
     expected = [renamed_job(job) for job in EXPECTED["jobs"]]
-    assert [asdict(job) for job in JobBook(path).all()] == expected
+    assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
     assert path.read_bytes() == (LEGACY / "jobs.sqlite").read_bytes(), "reading alone writes nothing"
 
 
 def test_jobs_are_the_same_after_a_change(tmp_path):
     path = Path(shutil.copy(LEGACY / "jobs.sqlite", tmp_path))
     expected = [renamed_job(job) for job in EXPECTED["jobs"]]
-    JobBook(path).change(expected[0]["id"], pid=77)
+    JobStore(path).update(expected[0]["id"], pid=77)
     expected[0] = expected[0] | {"pid": 77}
-    assert [asdict(job) for job in JobBook(path).all()] == expected
+    assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
     assert len(list(tmp_path.glob("jobs.sqlite*"))) == 1, "the file was not set aside as broken"
 
 
@@ -230,7 +233,7 @@ def test_outbox_has_the_same_entries(home, name):
 @pytest.mark.parametrize("name", EXPECTED["outbox"])
 def test_pending_entry_is_published_exactly_once(home, hub, name, monkeypatch):
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    store = HubStore(token=TOKEN, endpoint=hub.url, cache=home / "cache")
+    store = HubStore(token=TOKEN, endpoint=hub.url, cache_dir=home / "cache")
     run, expected = home / "runs" / name.removeprefix("run-"), EXPECTED["outbox"][name][-1]
     (checkpoint,) = run.glob("outbox/*/checkpoint")
     entry, files = checkpoint.parent / "entry.json", files_of(checkpoint)

@@ -21,13 +21,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from ctm import Thinker
+from ctm import TickModel
 from ctm.checkpoint import load, save
-from ctm.checkpoint.metadata import RuleNote
+from ctm.checkpoint.metadata import PolicyRecord
 from ctm.models.registry import count_parameters
-from ctm.stores import HubStore, Unavailable, folder_of
-from ctm.stores.base import is_whole
-from inference.halting.policies import refuse_said
+from ctm.stores import HubStore, StoreUnavailable, resolve_checkpoint_dir
+from ctm.stores.base import is_complete_checkpoint
+from inference.halting.policies import check_policy_fits_task
 from inference.halting.policy_parser import parse
 from training.cli.options import between, goes_to, opened, takes_checkpoint, writable
 from training.config import FinishConfig, LossConfig, PublishConfig, read_recipe
@@ -197,15 +197,15 @@ def telling(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def beginning(name: str, folder: RunFolder | None) -> Thinker:
+def beginning(name: str, folder: RunFolder | None) -> TickModel:
     """The machine that `init_from` names; only its weights and config are read. `folder` notes which it was."""
-    path, name = folder_of(name)
+    path, name = resolve_checkpoint_dir(name)
     if not path.is_dir():
         raise ValueError(
             f"There is no checkpoint at {path}, which init_from names. Train that one first, or set init_from to another: a "
             "folder, or hub:namespace/name."
         )
-    machine = load(path).machine
+    machine = load(path).model
     if folder is not None:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.remember_origin(name)
@@ -216,9 +216,9 @@ def begin_publishing(folder: RunFolder, settings: PublishConfig) -> Publishing:
     """Prove that the token may write before hours are spent on what could not be sent."""
     store = HubStore()
     try:
-        account = store.prove_writable(settings.repo, settings.private)
+        account = store.check_write_access(settings.repo, settings.private)
         print(f"The checkpoint will be published to {settings.repo} as {account}.")
-    except Unavailable as error:
+    except StoreUnavailable as error:
         if not folder.steps():
             raise
         print(f"{error} The run goes on all the same; its outbox keeps what cannot be sent.")
@@ -230,10 +230,12 @@ def do_publish(args: argparse.Namespace) -> None:
     repo = args.repo or folder.config().publish.repo
     if not repo:
         raise ValueError("--repo namespace/name is needed: the run's settings name no repository.")
-    settings = PublishConfig.read({"repo": repo, "private": args.private or folder.config().publish.private}, "publish")
-    if not is_whole(folder.finished):
+    settings = PublishConfig.parse(
+        {"repo": repo, "private": args.private or folder.config().publish.private}, "publish"
+    )
+    if not is_complete_checkpoint(folder.finished):
         raise ValueError(f"{folder.path} has no finished checkpoint: python -m training finish {folder.path}")
-    store.prove_writable(settings.repo, settings.private)
+    store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(folder.path)
     entry = deliver(outbox, store, offer(outbox, folder, folder.finished, settings.repo, settings.private))
     if entry.state != "published":
@@ -246,21 +248,23 @@ def do_fit(args: argparse.Namespace) -> None:
     known = checkpoint.halting.get("energy", {})
     kind = args.loss or (known["kind"] if known.get("kind") in get_args(Kind) else LossConfig().energy)
     # one that was fitted before knows the samples that are held back to say when to end
-    machine = with_energy_head(checkpoint.machine, anew=kind != known.get("kind") or "fitted_on" in known)
+    machine = with_energy_head(checkpoint.model, anew=kind != known.get("kind") or "fitted_on" in known)
     given = {name: told for name in ("margin", "cost") if (told := getattr(args, name)) is not None}
     meaning = Meaning(**({name: known[name] for name in ("margin", "cost") if name in known} | given))
     batches = fitting_batches(task, args.samples)
     fitted = fit_energy(machine, task.reading, batches, kind, meaning, args.steps, seed=0)
     tolerance = tolerance_of(checkpoint.halting) if args.tolerance is None else args.tolerance
     halting = halting_note(machine, task, tolerance, kind, meaning, fitted)
-    whole = replace(checkpoint, machine=machine, halting=halting)
+    whole = replace(checkpoint, model=machine, halting=halting)
     if training := checkpoint.metrics.get("training"):  # what was measured was so with another energy
         finished = {"fit_samples": args.samples, "fit_steps": args.steps, "tolerance": tolerance}
         settings = {"settings": training["settings"] | {"finish": finished}} if "settings" in training else {}
         whole = completed(machine, task, halting, training | settings)
     save(whole, out)
-    rule = RuleNote.model_validate(halting["policies"][halting["default"]])
-    print(f"Fitted on {fitted['n']:,} different samples, written to {out}. Its rule is {rule.policy}: {rule.says()}")
+    rule = PolicyRecord.model_validate(halting["policies"][halting["default"]])
+    print(
+        f"Fitted on {fitted['n']:,} different samples, written to {out}. Its rule is {rule.policy}: {rule.describe()}"
+    )
     print(json.dumps(fitted))
 
 
@@ -268,7 +272,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
     out = goes_to(args) if args.save else None
     checkpoint, task = opened(args)
     policy = default_policy(checkpoint.halting) if args.policy is None else parse(args.policy)
-    refuse_said(policy, task.shape().spoken)
+    check_policy_fits_task(policy, task.shape().spoken)
     if args.out and not args.save:
         raise ValueError("--out is for --save, which writes figures and card anew; without it nothing is written.")
     if out:
@@ -276,7 +280,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
             raise ValueError(
                 "--save measures a checkpoint that was trained here, as it is: give no --policy, no --data."
             )
-        whole = completed(checkpoint.machine, task, checkpoint.halting, checkpoint.metrics["training"])
+        whole = completed(checkpoint.model, task, checkpoint.halting, checkpoint.metrics["training"])
         save(whole, out)
         print(json.dumps(whole.metrics["evaluations"]))
         return
@@ -289,7 +293,7 @@ def do_evaluate(args: argparse.Namespace) -> None:
             held_out = ", ".join(split for split in task.splits if split != TRAIN)
             raise ValueError(f"--split must be one of {held_out}: got {args.split}.")
         batches, split = split_batches(task, args.split, MOST_SAMPLES), args.split
-    print(json.dumps(measure(checkpoint.machine, task, split, batches, policy, checkpoint.halting)))
+    print(json.dumps(measure(checkpoint.model, task, split, batches, policy, checkpoint.halting)))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ctm.config import CONFIGS, ENERGY_HEAD, Config, read_config
-from ctm.conversion.convert import read_yaml
+from ctm.config import CONFIG_CLASSES, ENERGY_HEAD_DEFAULTS, Config, read_config
+from ctm.conversion.convert import parse_yaml
 from ctm.io.atomic import read_text
-from ctm.settings import Settings, plainly, short
-from ctm.stores import HubName
+from ctm.settings import Settings, format_name, truncate_repr
+from ctm.stores import HubRef
 from training.energy.losses import Kind, Meaning
 from training.tasks import Task, make_task
 
@@ -121,7 +121,7 @@ class PublishConfig(Settings):
     @field_validator("repo")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and (HubName.read(value).revision or HubName.read(value).subfolder):
+        if value and (HubRef.parse(value).revision or HubRef.parse(value).subfolder):
             raise ValueError("publishing goes to a repository's main branch: give namespace/name alone")
         return value
 
@@ -164,7 +164,7 @@ class RunConfig(Settings):
         values = self.model_dump(mode="json")
         for name, value in changes.items():
             _set(values, name, value)
-        return RunConfig.read(values)
+        return RunConfig.parse(values)
 
     @property
     def local(self) -> set[str]:
@@ -184,10 +184,14 @@ class RunConfig(Settings):
         for key in fixed.keys() & self.model.keys():
             raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
         kind = self.model.get("kind", "ctm")
-        known = CONFIGS[kind].model_fields.keys() if isinstance(kind, str) and kind in CONFIGS else fixed.keys()
+        known = (
+            CONFIG_CLASSES[kind].model_fields.keys()
+            if isinstance(kind, str) and kind in CONFIG_CLASSES
+            else fixed.keys()
+        )
         if foreign := sorted(fixed.keys() - known):
             raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
-        defaults = {"backbone_type": shape.backbone, **(ENERGY_HEAD if self.loss.energy != "none" else {})}
+        defaults = {"backbone_type": shape.backbone, **(ENERGY_HEAD_DEFAULTS if self.loss.energy != "none" else {})}
         return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
 
 
@@ -203,21 +207,23 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     elif os.path.isfile(path):
         text = read_text(Path(path), LARGEST)
     else:
-        raise ValueError(f"There is no recipe at {plainly(path)}. Recipes are the YAML files of configs/.")
-    values = read_yaml(text, plainly(path, 200))
+        raise ValueError(f"There is no recipe at {format_name(path)}. Recipes are the YAML files of configs/.")
+    values = parse_yaml(text, format_name(path, 200))
     if not isinstance(values, dict):
-        raise ValueError(f"{plainly(path, 200)} must hold groups such as `task:` and `train:`.")
+        raise ValueError(f"{format_name(path, 200)} must hold groups such as `task:` and `train:`.")
     for override in overrides:
         _apply(values, override)
-    return RunConfig.read(values)
+    return RunConfig.parse(values)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
     name, equals, text = override.partition("=")
     if not equals or not ("." in name or name in RunConfig.model_fields):
-        raise ValueError(f"An override reads group.setting=value, such as train.steps=500: got {short(override)}.")
-    _set(values, name, read_yaml(text, f"The value of {plainly(name)}"))
+        raise ValueError(
+            f"An override reads group.setting=value, such as train.steps=500: got {truncate_repr(override)}."
+        )
+    _set(values, name, parse_yaml(text, f"The value of {format_name(name)}"))
 
 
 def _set(values: dict[str, Any], name: str, value: Any) -> None:
@@ -226,7 +232,7 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
     for part in groups:
         group = group.setdefault(part, {})
         if not isinstance(group, dict):
-            raise ValueError(f"`{plainly(part)}` in `{plainly(name)}` is a value, not a group of settings.")
+            raise ValueError(f"`{format_name(part)}` in `{format_name(name)}` is a value, not a group of settings.")
     group[key] = value
 
 

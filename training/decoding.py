@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.modules.readout import begins_to_say
+from ctm.modules.readout import compute_ctc_emission_mask
 from training.losses import chosen, is_right, per_tick, trunk_loss
 
 
@@ -96,7 +96,7 @@ class Spoken(Reading):
 
     def right(self, logits, targets):
         label = self.choices(logits)[:, 0]
-        says = begins_to_say(label, self.length)
+        says = compute_ctc_emission_mask(label, self.length)
         said = says.cumsum(1)
         expected = targets.gather(1, (said - 1).clamp(0, self.length - 1))
         wrong = says & ((label != expected) | (said > self.length))
@@ -104,5 +104,5 @@ class Spoken(Reading):
 
     def answers(self, choices):
         label = choices[:, 0]
-        says = begins_to_say(label.unsqueeze(0), self.length)[0]
+        says = compute_ctc_emission_mask(label.unsqueeze(0), self.length)[0]
         return [label[: tick + 1][says[: tick + 1]].tolist() for tick in range(len(label))]

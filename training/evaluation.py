@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from ctm import Thinker
-from ctm.models.outputs import may_answer
-from ctm.modules.readout import certainty_of, signals_of
+from ctm import TickModel
+from ctm.models.outputs import compute_answer_mask
+from ctm.modules.readout import compute_answer_signals, compute_certainty
 from training.data.image_dataset import digest
 from training.decoding import Reading, Spoken
 from training.tasks.base import CALIBRATION, PER_CENT, TRAIN, Batch, Task, generator_for
@@ -39,13 +39,13 @@ class Curves:
     @property
     def counts(self) -> Bool[Tensor, "n T"]:
         """Ticks at which a sample may answer."""
-        counts = may_answer(self.listening, self.right.size(1))
+        counts = compute_answer_mask(self.listening, self.right.size(1))
         return torch.ones_like(self.right) if counts is None else counts
 
 
 @torch.inference_mode()
 def curves_of(
-    machine: Thinker, reading: Reading, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
+    machine: TickModel, reading: Reading, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
 ) -> Curves:
     """Think about all samples to the last tick, and note also these of `ctm.modules.readout.SIGNALS`.
 
@@ -57,9 +57,9 @@ def curves_of(
     parts = []
     for batch in batches:
         thought = machine(batch.inputs.to(device))
-        certainty = certainty_of(thought.answers.permute(2, 1, 0), reading.positions).permute(2, 1, 0)
+        certainty = compute_certainty(thought.answers.permute(2, 1, 0), reading.positions).permute(2, 1, 0)
         right = reading.right(thought.answers, batch.targets.to(device))
-        counts = may_answer(thought.listening, right.size(1))
+        counts = compute_answer_mask(thought.input_ticks, right.size(1))
         parts.append(
             (
                 (right if counts is None else right & counts).cpu(),
@@ -68,7 +68,7 @@ def curves_of(
                 None if thought.energies is None else thought.energies.cpu(),
                 batch.difficulty,
                 batch.targets,
-                None if thought.listening is None else thought.listening.cpu(),
+                None if thought.input_ticks is None else thought.input_ticks.cpu(),
                 signals_by_tick(signals, thought.answers, reading.positions),
             )
         )
@@ -92,8 +92,8 @@ def signals_by_tick(
 ) -> dict[str, Float[Tensor, "B T"]]:
     """What else a rule may look at, of all ticks at once; see `ctm.modules.readout.signals_of`."""
     by_tick = answers.transpose(1, 2)
-    first = signals_of(names, by_tick[:, :1], None, positions)
-    later = signals_of(names, by_tick[:, 1:], by_tick[:, :-1], positions)
+    first = compute_answer_signals(names, by_tick[:, :1], None, positions)
+    later = compute_answer_signals(names, by_tick[:, 1:], by_tick[:, :-1], positions)
     return {name: torch.cat((first[name], later[name]), 1).cpu() for name in names}
 
 

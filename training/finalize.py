@@ -16,16 +16,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ctm import Thinker
+from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load, save
-from ctm.checkpoint.metadata import Chance, HaltingNote
+from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
 from ctm.models.registry import count_parameters
-from inference.halting.frontier import frontiers_for
-from inference.halting.policies import EnergyBelow, Policy
-from inference.halting.policy_parser import THRESHOLDS, parse
-from inference.halting.risk_control import Promise, promised, to_the_end, under_its_name, worth_trying
-from inference.halting.thresholds import Replay, levels_of, replay, thresholds_for
-from inference.tick_history import History
+from inference.halting.frontier import compute_frontiers
+from inference.halting.policies import EnergyBelow, HaltingPolicy
+from inference.halting.policy_parser import THRESHOLD_POLICIES, parse
+from inference.halting.risk_control import (
+    RiskGuarantee,
+    build_named_policy_record,
+    certify_threshold,
+    drop_dominated_thresholds,
+    is_correct_at_full_budget,
+)
+from inference.halting.thresholds import PolicyReplay, choose_policies, get_candidate_thresholds, replay
+from inference.tick_history import TickHistory
 from training.config import FinishConfig, RunConfig
 from training.energy.fitting import fit_energy, fitting_batches, logistic
 from training.energy.losses import IS_A_LOGIT, Meaning, softened
@@ -56,7 +62,7 @@ def finish(folder: RunFolder, out: Path | None) -> None:
         raise ValueError(f"{folder.path} has no saved step yet.")
     folder.say("finishing", steps[-1], config.train.steps)
     task, checkpoint = config.make_task(), load(folder.checkpoint(steps[-1]))
-    machine, fitted = checkpoint.machine, None
+    machine, fitted = checkpoint.model, None
     if config.loss.energy != "none" and config.finish.fit_samples:
         batches, meant = fitting_batches(task, config.finish.fit_samples), (config.loss.energy, config.loss.meaning)
         fitted = fit_energy(machine, task.reading, batches, *meant, config.finish.fit_steps, config.train.seed)
@@ -69,7 +75,7 @@ def finish(folder: RunFolder, out: Path | None) -> None:
     print(f"Checkpoint: {saved}")
 
 
-def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: dict[str, Any]) -> Checkpoint:
+def completed(machine: TickModel, task: Task, halting: dict[str, Any], training: dict[str, Any]) -> Checkpoint:
     """The checkpoint of a machine, measured on every held-out split with its own rule, and with a card that tells it."""
     policy = default_policy(halting)
     held_out = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
@@ -78,13 +84,13 @@ def completed(machine: Thinker, task: Task, halting: dict[str, Any], training: d
     ]
     metrics = {"date": datetime.date.today().isoformat(), "evaluations": evaluations, "training": training}
     parameters = count_parameters(machine.config, machine.in_features)
-    published = machine.config.published()
+    published = machine.config.to_dict()
     card = write_card(title_of(published, task.title), published, task.describe(), halting, metrics, parameters)
     return Checkpoint(machine, task.describe(), halting, metrics, card)
 
 
 def measure(
-    machine: Thinker, task: Task, split: str, batches: Iterable[Batch], policy: Policy, halting: dict[str, Any]
+    machine: TickModel, task: Task, split: str, batches: Iterable[Batch], policy: HaltingPolicy, halting: dict[str, Any]
 ) -> dict[str, Any]:
     """Figures of a machine on held-out samples, halted by a policy; also of the rules that `halting` offers."""
     offered = {name: parse(rule["policy"]) for name, rule in halting.get("policies", {}).items()}
@@ -92,7 +98,7 @@ def measure(
         offered = {name: rule for name, rule in offered.items() if not rule.needs_energy}
     signals = policy.signals.union(*(rule.signals for rule in offered.values()))
     curves = curves_of(machine, task.reading, batches, signals)
-    played = replay(policy, History.of(curves), curves.right)
+    played = replay(policy, TickHistory.from_curves(curves), curves.right)
     figures = summarise(curves)
     chosen = curves.choices[torch.arange(len(curves.choices)), :, played.answer_tick - 1]
     by_tick = curves.right.float().mean(0).tolist()
@@ -116,29 +122,29 @@ def measure(
     }
 
 
-def measured_rule(policy: Policy, curves: Curves) -> dict[str, float]:
+def measured_rule(policy: HaltingPolicy, curves: Curves) -> dict[str, float]:
     """What a rule does to samples that did not choose it, and the share of answers that it loses by stopping early."""
-    history = History.of(curves)
+    history = TickHistory.from_curves(curves)
     played = replay(policy, history, curves.right)
-    lost = to_the_end(history, curves.right) & ~played.right
+    lost = is_correct_at_full_budget(history, curves.right) & ~played.correct
     return {"accuracy": played.accuracy, "mean_ticks": played.mean_ticks, "lost": lost.float().mean().item()}
 
 
-def believed(curves: Curves, played: Replay, halting: dict[str, Any]) -> dict[str, Any] | None:
+def believed(curves: Curves, played: PolicyReplay, halting: dict[str, Any]) -> dict[str, Any] | None:
     """How far the chance to be right that comes with an answer can be believed; None where none comes with it."""
-    note = HaltingNote.model_validate(halting).energy
-    if curves.energy is None or (chance := said(note.p_correct, curves, played)) is None:
+    note = HaltingMetadata.model_validate(halting).energy
+    if curves.energy is None or (chance := said(note.compute_p_correct, curves, played)) is None:
         return None
-    return reliability(chance, played.right)
+    return reliability(chance, played.correct)
 
 
-def said(chance: Callable[..., Tensor | None], curves: Curves, played: Replay) -> Float[Tensor, " n"] | None:
+def said(chance: Callable[..., Tensor | None], curves: Curves, played: PolicyReplay) -> Float[Tensor, " n"] | None:
     """The chance to be right that is told at the ticks that answer."""
     found = chance(curves.energy, curves.certainty.mean(1))
     return None if found is None else found.gather(1, played.answer_tick.unsqueeze(1) - 1).squeeze(1)
 
 
-def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | float]]:
+def by_difficulty(curves: Curves, played: PolicyReplay) -> dict[str, dict[str, int | float]]:
     """Samples, halted accuracy and mean ticks for every difficulty that the task tells apart; {} if it tells none."""
     kinds = curves.difficulty.unique().tolist()
     if len(kinds) < 2:
@@ -147,7 +153,7 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
     return {
         str(kind): {
             "n": int(here.sum()),
-            "accuracy_halted": played.right[here].float().mean().item(),
+            "accuracy_halted": played.correct[here].float().mean().item(),
             "mean_ticks": played.ticks[here].float().mean().item(),
         }
         for kind, here in rows.items()
@@ -155,7 +161,7 @@ def by_difficulty(curves: Curves, played: Replay) -> dict[str, dict[str, int | f
 
 
 def halting_note(
-    machine: Thinker, task: Task, tolerance: float, kind: str, meaning: Meaning, fitted: dict[str, Any] | None
+    machine: TickModel, task: Task, tolerance: float, kind: str, meaning: Meaning, fitted: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What `halting.json` says: rules with thresholds chosen on the calibration split, which is the default, what every
     threshold would give there, and what the energy means.
@@ -166,13 +172,13 @@ def halting_note(
         kind, meaning, fitted: see `energy_note`; "none" for a machine without an energy.
     """
     fresh = curves_of(machine, task.reading, split_batches(task, CALIBRATION, MOST_SAMPLES))
-    history, spoken = History.of(fresh), task.shape().spoken
-    policies = thresholds_for(history, fresh.right, tolerance, spoken)
+    history, spoken = TickHistory.from_curves(fresh), task.shape().spoken
+    policies = choose_policies(history, fresh.right, tolerance, spoken)
     default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     if not spoken:
         seen = curves_of(machine, task.reading, split_batches(task, VALIDATION, MOST_SAMPLES))
         policies |= promises_of(seen, fresh)
-    curves = frontiers_for(history, fresh.right, spoken)
+    curves = compute_frontiers(history, fresh.right, spoken)
     frontiers = {"split": CALIBRATION, "n": len(fresh.right), "iterations": fresh.right.size(1), "rules": curves}
     energy = {}
     if kind != "none":
@@ -183,7 +189,7 @@ def halting_note(
     return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
 
 
-def chance_of(curves: Curves, played: Replay) -> Chance | None:
+def chance_of(curves: Curves, played: PolicyReplay) -> CorrectnessModel | None:
     """The chance to be right that energy and certainty tell, at ticks that a rule visits; None where it cannot be found.
 
     What lies below the rule's threshold is then what it ends with: among other ticks with the same energy there may be many
@@ -199,7 +205,9 @@ def chance_of(curves: Curves, played: Replay) -> Chance | None:
     doubt = 1 / (len(curves.right) + 2)  # n samples without a mistake say no more than this of one's chance
     known = torch.stack((energy, certainty, torch.ones_like(energy)), 1).double()
     found = logistic(known, softened(~right, doubt, torch.double))
-    return Chance(energy=found[0], certainty=found[1], bias=found[2]) if all(map(math.isfinite, found)) else None
+    return (
+        CorrectnessModel(energy=found[0], certainty=found[1], bias=found[2]) if all(map(math.isfinite, found)) else None
+    )
 
 
 def promises_of(seen: Curves, fresh: Curves) -> dict[str, dict[str, Any]]:
@@ -209,19 +217,19 @@ def promises_of(seen: Curves, fresh: Curves) -> dict[str, dict[str, Any]]:
         seen: of validation samples, which say what thresholds to try, and in which order.
         fresh: of calibration samples. Those that are too few for a promise make none.
     """
-    score, make = ("certainty", THRESHOLDS["certainty>"]) if seen.energy is None else ("energy", EnergyBelow)
-    before, history = History.of(seen), History.of(fresh)
-    levels = worth_trying(make, levels_of(make, before), before, seen.right)
+    score, make = ("certainty", THRESHOLD_POLICIES["certainty>"]) if seen.energy is None else ("energy", EnergyBelow)
+    before, history = TickHistory.from_curves(seen), TickHistory.from_curves(fresh)
+    levels = drop_dominated_thresholds(make, get_candidate_thresholds(make, before), before, seen.right)
     found = {}
-    for promise in map(Promise, PROMISES):
-        if len(fresh.right) >= promise.samples_needed and (
-            rule := promised(make, levels, history, fresh.right, promise)
+    for promise in map(RiskGuarantee, PROMISES):
+        if len(fresh.right) >= promise.min_samples and (
+            rule := certify_threshold(make, levels, history, fresh.right, promise)
         ):
-            found |= under_its_name(rule, promise, CALIBRATION, score)
+            found |= build_named_policy_record(rule, promise, CALIBRATION, score)
     return found
 
 
-def default_policy(halting: dict[str, Any]) -> Policy:
+def default_policy(halting: dict[str, Any]) -> HaltingPolicy:
     """The checkpoint's own rule; to the last tick where it has none."""
     rule = halting.get("policies", {}).get(halting.get("default"))
     return parse(rule["policy"]) if rule else parse(f"ticks={UNTIL_THE_END - 1}")

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from ctm.checkpoint.metadata import RuleNote
-from ctm.config import backbone_of, kind_of
+from ctm.checkpoint.metadata import PolicyRecord
+from ctm.config import get_backbone_type, infer_model_type
 
 PICTURE = "accuracy.png"
 KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
@@ -46,7 +46,7 @@ def write_card(
     parts = [
         front_matter(title, task, metrics),
         f"# {title}\n",
-        f"{described(config, parameters)} about the task *{task['task']}* through the backbone `{backbone_of(config)}`.\n",
+        f"{described(config, parameters)} about the task *{task['task']}* through the backbone `{get_backbone_type(config)}`.\n",
         measured(metrics, task.get("judged")),
         difficulty(metrics),
         f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
@@ -60,13 +60,13 @@ def write_card(
 
 def title_of(config: dict[str, Any], task: str) -> str:
     """What a checkpoint is called: what thinks, and about what."""
-    return f"{THINKERS[kind_of(config)]}, {task.lower()}"
+    return f"{THINKERS[infer_model_type(config)]}, {task.lower()}"
 
 
 def described(config: dict[str, Any], parameters: int) -> str:
     """What it is, of which size, and for how long it thinks."""
     width, ticks = config["d_model"], config.get("iterations", 1)
-    match kind_of(config):
+    match infer_model_type(config):
         case "lstm":
             layers = f"{config['num_layers']} layer{'s' if config['num_layers'] > 1 else ''} of {width} units"
             return f"An LSTM baseline of {parameters:,} parameters: {layers}, thinking for up to {ticks} ticks"
@@ -202,7 +202,7 @@ def halting_section(halting: dict[str, Any]) -> str:
         return ""
     meaning = halting.get("energy", {}).get("p_correct")
     lines = [
-        f"- **{name}**: `{rule['policy']}`. {RuleNote.model_validate(rule).says()}"
+        f"- **{name}**: `{rule['policy']}`. {PolicyRecord.model_validate(rule).describe()}"
         for name, rule in halting["policies"].items()
     ]
     energy = (

@@ -22,9 +22,20 @@ import torch
 import yaml
 
 from ctm.checkpoint import Checkpoint, save
-from ctm.conversion.convert import read_yaml
-from ctm.io.atomic import fill, locked, read_json, read_reserved, read_text, reserve, swap, sync, write_json, write_text
-from ctm.stores.base import is_whole
+from ctm.conversion.convert import parse_yaml
+from ctm.io.atomic import (
+    file_lock,
+    fsync_path,
+    preallocate,
+    read_json,
+    read_preallocated,
+    read_text,
+    replace_dir,
+    write_json,
+    write_preallocated,
+    write_text,
+)
+from ctm.stores.base import is_complete_checkpoint
 from training.config import RunConfig
 
 ECHO = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
@@ -64,7 +75,7 @@ class RunFolder:
         if not writes:
             yield
             return
-        with locked(self.path / "lock", patience=1.0) as alone:  # who only asks whether it is held is soon gone
+        with file_lock(self.path / "lock", timeout_s=1.0) as alone:  # who only asks whether it is held is soon gone
             if not alone:
                 raise ValueError(f"Another process is training in {self.path}. Stop it first, or name another folder.")
             yield
@@ -78,7 +89,7 @@ class RunFolder:
         """The same, with so many seconds for one that has ended: its threads may let go of the folder later than it."""
         if not (self.path / "lock").is_file():
             return False
-        with locked(self.path / "lock", patience) as alone:
+        with file_lock(self.path / "lock", patience) as alone:
             return not alone
 
     def begin(self, config: RunConfig) -> None:
@@ -101,12 +112,12 @@ class RunFolder:
         if not recipe.is_file():
             raise ValueError(f"There is no run at {self.path}.")
         try:
-            values = read_yaml(read_text(recipe), recipe.name)
+            values = parse_yaml(read_text(recipe), recipe.name)
         except (ValueError, OSError):
             raise ValueError(
                 f"The settings of the run {self.path.name} cannot be read: config.yaml is broken."
             ) from None
-        return RunConfig.read(values)
+        return RunConfig.parse(values)
 
     def remember_command(self, command: str) -> None:
         """Keep the command that began the run, for its card; a command that resumes it is not remembered."""
@@ -121,25 +132,25 @@ class RunFolder:
     def note_ending(self, reason: str, sentence: str) -> None:
         """Write why a training ended, unless another process of the same training did so already."""
         values = {"reason": reason, "sentence": " ".join(sentence.split()), "time": time.time()}
-        with locked(self.path / "ending.lock", patience=1.0):
+        with file_lock(self.path / "ending.lock", timeout_s=1.0):
             if not self.ending():
-                fill(self.path / "ending.json", values)
+                write_preallocated(self.path / "ending.json", values)
                 echo("ending.json", values)
 
     def ending(self) -> dict[str, Any]:
         """Why the training that was here last ended; {} while one goes on, or where none could say."""
-        return read_reserved(self.path / "ending.json")
+        return read_preallocated(self.path / "ending.json")
 
     def forget_ending(self) -> None:
         """Reserve the room to write the ending in: the disk may be full then."""
-        reserve(self.path / "ending.json")
+        preallocate(self.path / "ending.json")
 
     def remember_origin(self, name: str) -> None:
         """Keep which checkpoint the weights came from at the start."""
         write_json(self.path / "origin.json", {"init_from": name})
 
     def origin(self) -> str:
-        return str(read_json(self.path / "origin.json", missing={}).get("init_from", ""))
+        return str(read_json(self.path / "origin.json", default={}).get("init_from", ""))
 
     def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
         """Tell whoever watches what the run is doing."""
@@ -191,8 +202,8 @@ class RunFolder:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         torch.save(progress, draft / "progress.pt")
-        sync(draft / "progress.pt")
-        swap(draft, folder)
+        fsync_path(draft / "progress.pt")
+        replace_dir(draft, folder)
         save(checkpoint, self.checkpoint(step))
 
     def steps(self) -> list[int]:
@@ -203,7 +214,7 @@ class RunFolder:
 
     def newest_checkpoint(self) -> Path | None:
         """The finished checkpoint, or else that of the newest saved step; None before the first."""
-        if is_whole(self.finished):
+        if is_complete_checkpoint(self.finished):
             return self.finished
         steps = self.steps()
         return self.checkpoint(steps[-1]) if steps else None
@@ -232,7 +243,7 @@ class RunFolder:
         Raises:
             ValueError: the file is broken.
         """
-        values = read_json(self.path / "status.json", missing={})
+        values = read_json(self.path / "status.json", default={})
         if any(type(values.get(name, 0)) is not int for name in ("step", "steps")):
             raise ValueError("status.json is broken: its steps are no whole numbers.")
         return values

@@ -14,8 +14,8 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ctm import Thinker, make
-from ctm.models.outputs import may_answer
+from ctm import TickModel, build_model
+from ctm.models.outputs import compute_answer_mask
 from training.config import OptimConfig, RunConfig
 from training.decoding import Reading
 from training.energy.losses import ENERGY, Truth, energy_loss, energy_when_sure
@@ -42,7 +42,7 @@ def train(
     folder: RunFolder,
     *,
     resume: bool = True,
-    start: Thinker | None = None,
+    start: TickModel | None = None,
     on_save: Callable[[int], None] | None = None,
 ) -> bool:
     """Train until the last step, until SIGTERM or SIGINT asks to stop, or until its time is over; then the step is saved.
@@ -85,7 +85,7 @@ def train(
 
 def assemble(
     config: RunConfig,
-) -> tuple[Accelerator, Task, Thinker, torch.optim.Optimizer]:
+) -> tuple[Accelerator, Task, TickModel, torch.optim.Optimizer]:
     """The parts of a run, not yet on their device."""
     accelerator = Accelerator(
         mixed_precision=config.train.mixed_precision,
@@ -98,12 +98,12 @@ def assemble(
             "processors train.device=cpu and ACCELERATE_USE_CPU=true in the environment."
         )
     task = config.make_task()
-    machine = make(config.machine(task), task.shape().in_features, config.train.seed)
+    machine = build_model(config.machine(task), task.shape().in_features, config.train.seed)
     freeze(machine, config.train.frozen)
     return accelerator, task, machine, make_optimizer(machine, config.optim)
 
 
-def measure(config: RunConfig, steps: int) -> tuple[Thinker, list[float], float]:
+def measure(config: RunConfig, steps: int) -> tuple[TickModel, list[float], float]:
     """Seconds that each of some steps takes, after one that warms up, and an evaluation; the machine they were taken with."""
     accelerator, task, machine, optimizer = assemble(config)
     model, optimizer = accelerator.prepare(machine, optimizer)
@@ -117,7 +117,7 @@ def measure(config: RunConfig, steps: int) -> tuple[Thinker, list[float], float]
     return machine, seconds[1:], time.monotonic() - began
 
 
-def begin_with(machine: Thinker, start: Thinker, takes: str = "all") -> None:
+def begin_with(machine: TickModel, start: TickModel, takes: str = "all") -> None:
     """Give a new machine the weights of another, as `train.takes` says; with "all", only an energy head may be new.
 
     Raises:
@@ -162,7 +162,7 @@ def core_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name.startswith(CORE) or PAIRS in name}
 
 
-def freeze(machine: Thinker, frozen: str) -> None:
+def freeze(machine: TickModel, frozen: str) -> None:
     """Keep the core from learning, where `frozen` says so.
 
     Raises:
@@ -262,10 +262,10 @@ def loss_of(
     """The loss of a batch, and figures to log."""
     settings = config.loss
     inputs, targets = batch.inputs.to(device), batch.targets.to(device)
-    thought = model(inputs, energy_reaches_trunk=settings.energy_reaches_trunk)
+    thought = model(inputs, energy_grad_to_trunk=settings.energy_reaches_trunk)
     certainty = thought.certainties[:, 1]
     right = reading.right(thought.answers.detach(), targets)
-    counts = may_answer(thought.listening, right.size(1))
+    counts = compute_answer_mask(thought.input_ticks, right.size(1))
     trunk = reading.loss(
         thought.answers, targets, certainty, settings.trunk, settings.lookahead, settings.mix * share, counts
     )
@@ -293,7 +293,7 @@ def clip(accelerator: Accelerator, model, largest: float) -> dict[str, float]:
     return norms
 
 
-def make_optimizer(machine: Thinker, config: OptimConfig) -> torch.optim.AdamW:
+def make_optimizer(machine: TickModel, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices only."""
     learning = [p for p in machine.parameters() if p.requires_grad]
     matrices, vectors = [p for p in learning if p.dim() > 1], [p for p in learning if p.dim() <= 1]

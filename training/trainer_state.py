@@ -10,9 +10,9 @@ import psutil
 import torch
 from torch import Tensor
 
-from ctm import Thinker
+from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load_weights
-from ctm.checkpoint.metadata import Chance
+from ctm.checkpoint.metadata import CorrectnessModel
 from training.config import RunConfig
 from training.energy.losses import IS_A_LOGIT, Meaning
 from training.run_dir import RunFolder
@@ -38,7 +38,7 @@ class Progressing:
 def save_step(
     config: RunConfig,
     task: Task,
-    machine: Thinker,
+    machine: TickModel,
     folder: RunFolder,
     progress: Progressing,
     state: Any,
@@ -60,7 +60,7 @@ def save_step(
 
 
 def energy_note(
-    kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None, chance: Chance | None = None
+    kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None, chance: CorrectnessModel | None = None
 ) -> dict[str, Any]:
     """What the energy of a checkpoint means, for `halting.json`.
 
@@ -75,12 +75,12 @@ def energy_note(
     if kind in ("value", "hindsight"):
         note |= {"cost": meaning.cost}
     if chance or kind in IS_A_LOGIT:
-        chance = chance or Chance()
+        chance = chance or CorrectnessModel()
         note |= {"chance": chance.model_dump(), "p_correct": str(chance)}
     return note | ({"fitted_on": {"split": VALIDATION, **fitted}} if fitted else {})
 
 
-def load_newest(folder: RunFolder, machine: Thinker) -> Any:
+def load_newest(folder: RunFolder, machine: TickModel) -> Any:
     """Give a machine the weights of the newest saved step that can be read, and return what was saved beside them.
 
     Raises:
@@ -113,7 +113,7 @@ def set_random_state(state: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def size_of(machine: Thinker) -> int:
+def size_of(machine: TickModel) -> int:
     """Bytes that a saved step takes: weights, and two moments of the optimiser."""
     return 3 * sum(tensor.numel() * tensor.element_size() for tensor in machine.state_dict().values())
 

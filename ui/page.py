@@ -6,8 +6,8 @@ import gradio as gr
 
 from ui.auth.access import Access
 from ui.paths import EXAMPLES_DIR
-from ui.services.inference_service import Services
-from ui.services.training_service import Trainings
+from ui.services.inference_service import InferenceService
+from ui.services.training_service import TrainingService
 from ui.tabs import models, think, train
 
 TITLE = "Continuous Thought Machines"
@@ -37,25 +37,27 @@ footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after 
 """
 
 
-def build(services: Services, trainings: Trainings | None = None, access: Access | None = None) -> gr.Blocks:
+def build_page(
+    inference_service: InferenceService, training_service: TrainingService | None = None, access: Access | None = None
+) -> gr.Blocks:
     """The page; without trainings it has no Train tab."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Think", id="think"):
-                checkpoint = think.build(services)
-            if trainings and access:
+                checkpoint = think.build_think_tab(inference_service)
+            if training_service and access:
                 with gr.Tab("Train", id="train"):
-                    train.build(trainings, services, access, page, tabs, checkpoint)
+                    train.build_train_tab(training_service, inference_service, access, page, tabs, checkpoint)
             with gr.Tab("Models", id="models"):
-                models.build(services, page, tabs, checkpoint)
+                models.build_models_tab(inference_service, page, tabs, checkpoint)
     return page
 
 
-def launch_options() -> dict[str, Any]:
+def get_launch_options() -> dict[str, Any]:
     """What Gradio is told when the page is served, mounted or launched: looks, and what a stranger may do."""
     return {
-        "theme": theme(),
+        "theme": build_theme(),
         "css": CSS,
         "allowed_paths": [str(EXAMPLES_DIR)],
         "max_file_size": "20mb",
@@ -65,7 +67,7 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def theme() -> gr.themes.Base:
+def build_theme() -> gr.themes.Base:
     return gr.themes.Default(
         primary_hue="orange",
         neutral_hue="slate",

@@ -30,18 +30,23 @@ from benchmarks.halting.policies_under_test import (
     with_giving_up,
 )
 from benchmarks.halting.timing import time_saved
-from ctm.checkpoint.metadata import Chance
-from inference.halting.frontier import Family, at_random
+from ctm.checkpoint.metadata import CorrectnessModel
+from inference.halting.frontier import OperatingPoints, compute_shuffled_baseline
 from inference.halting.policies import EnergyBelow
-from inference.halting.risk_control import Promise, boldest, to_the_end, worth_trying
-from inference.halting.thresholds import choose_threshold, levels_of, ready, replay, sweep
-from inference.tick_history import History
+from inference.halting.risk_control import (
+    RiskGuarantee,
+    drop_dominated_thresholds,
+    find_largest_certified_index,
+    is_correct_at_full_budget,
+)
+from inference.halting.thresholds import choose_threshold, compute_masked_score, get_candidate_thresholds, replay, sweep
+from inference.tick_history import TickHistory
 from training.energy.losses import IS_A_LOGIT
 from training.evaluation import reliability, tick_auroc
 from training.finalize import chance_of, said
 from training.tasks.base import CALIBRATION, TEST, VALIDATION
 
-PROMISE = Promise(risk=0.01, confidence=0.95)
+PROMISE = RiskGuarantee(risk=0.01, confidence=0.95)
 RE_SPLITS = 100
 HEAD_SEEDS = {SHIPPED: 2}  # of the energy that the README tells of; 1 of the others, each the mean of several folds
 
@@ -66,10 +71,10 @@ def compare(trunk: Trunk) -> dict[str, Any]:
     )
     families = dict(by_answer(splits.test)) | dict(learned(heads, hope, splits.test))
     shipped = heads[SHIPPED][0]
-    families["by chance"] = at_random(
-        families[f"energy: {SHIPPED}, head 0"], History.of(curves).best_tick, curves.right
+    families["by chance"] = compute_shuffled_baseline(
+        families[f"energy: {SHIPPED}, head 0"], TickHistory.from_curves(curves).best_tick, curves.right
     )
-    areas = tuple(families[name].frontier(ruler.budget).area for name in ("fixed", "oracle"))
+    areas = tuple(families[name].build_frontier(ruler.budget).area for name in ("fixed", "oracle"))
     rules = {name: ruler.measured(family, areas) for name, family in families.items()}
     for name, score in scores(heads, splits.test):
         rules[name] |= {
@@ -98,7 +103,7 @@ def compare(trunk: Trunk) -> dict[str, Any]:
     }
 
 
-def level_for(target: float, family: Family) -> float:
+def level_for(target: float, family: OperatingPoints) -> float:
     """The boldest level of an energy that still reaches the target; the most accurate one where none does."""
     reaches = family.accuracy >= min(target, family.accuracy.max().item())
     return -family.levels[int(family.mean_ticks.masked_fill(~reaches, torch.inf).argmin())].item()
@@ -108,7 +113,7 @@ def name_of(head: Head) -> str:
     return f"energy: {head.kind}, head {head.seed}"
 
 
-def learned(heads: dict[str, list[Head]], hope: Head, test: Thoughts) -> Iterator[tuple[str, Family]]:
+def learned(heads: dict[str, list[Head]], hope: Head, test: Thoughts) -> Iterator[tuple[str, OperatingPoints]]:
     """The rules of all heads."""
     for head in (head for each in heads.values() for head in each):
         yield name_of(head), by_energy(head, test)
@@ -118,11 +123,11 @@ def learned(heads: dict[str, list[Head]], hope: Head, test: Thoughts) -> Iterato
 
 def scores(heads: dict[str, list[Head]], test: Thoughts) -> Iterator[tuple[str, Float[Tensor, "n T"]]]:
     """What rules compare with their levels."""
-    history = History.of(test.curves)
+    history = TickHistory.from_curves(test.curves)
     for name, make in by_threshold(history):
-        yield name, ready(make(0.0), history)
+        yield name, compute_masked_score(make(0.0), history)
     for head in (head for each in heads.values() for head in each):
-        yield name_of(head), ready(EnergyBelow(0.0), with_energy(test, head))
+        yield name_of(head), compute_masked_score(EnergyBelow(0.0), with_energy(test, head))
 
 
 def averaged(rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -151,20 +156,22 @@ def middle(each: list[Any]) -> Any:
 def believed(head: Head, splits: Splits) -> dict[str, Any] | None:
     """How far the chance to be right can be believed that comes with an answer, as of a finished checkpoint."""
     seen, fresh = (replace(part.curves, energy=head.energies(part.felt)) for part in (splits.calibration, splits.test))
-    before, after = History.of(seen), History.of(fresh)
-    policy, _, _ = choose_threshold(EnergyBelow, levels_of(EnergyBelow, before), before, seen.right, FINISH.tolerance)
-    chance = Chance() if head.kind in IS_A_LOGIT else chance_of(seen, replay(policy, before, seen.right))
+    before, after = TickHistory.from_curves(seen), TickHistory.from_curves(fresh)
+    policy, _, _ = choose_threshold(
+        EnergyBelow, get_candidate_thresholds(EnergyBelow, before), before, seen.right, FINISH.tolerance
+    )
+    chance = CorrectnessModel() if head.kind in IS_A_LOGIT else chance_of(seen, replay(policy, before, seen.right))
     played = replay(policy, after, fresh.right)
-    return None if chance is None else reliability(said(chance, fresh, played), played.right)
+    return None if chance is None else reliability(said(chance, fresh, played), played.correct)
 
 
 def read_outs(head: Head, test: Thoughts) -> dict[str, float]:
     """Answers that take all ticks: that of the last, of the most certain (the paper's), of the lowest energy."""
     right = test.curves.right
-    lowest = ready(EnergyBelow(0.0), with_energy(test, head)).argmax(1, keepdim=True)
+    lowest = compute_masked_score(EnergyBelow(0.0), with_energy(test, head)).argmax(1, keepdim=True)
     return {
         "last": mean(right[:, -1]),
-        "most_certain": mean(to_the_end(History.of(test.curves), right)),
+        "most_certain": mean(is_correct_at_full_budget(TickHistory.from_curves(test.curves), right)),
         "lowest_energy": mean(right.gather(1, lowest).squeeze(1)),
     }
 
@@ -174,11 +181,11 @@ def deployed(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
     found = {}
     for name, make in [*BY_ANSWER.items(), ("energy", EnergyBelow)]:
         seen, fresh = (
-            with_energy(part, head) if name == "energy" else History.of(part.curves)
+            with_energy(part, head) if name == "energy" else TickHistory.from_curves(part.curves)
             for part in (splits.calibration, splits.test)
         )
         policy, accuracy, ticks = choose_threshold(
-            make, levels_of(make, seen), seen, splits.calibration.curves.right, FINISH.tolerance
+            make, get_candidate_thresholds(make, seen), seen, splits.calibration.curves.right, FINISH.tolerance
         )
         played = replay(policy, fresh, splits.test.curves.right)
         found[name] = {
@@ -194,21 +201,24 @@ def deployed(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
 def kept(head: Head, splits: Splits) -> dict[str, dict[str, Any]]:
     """What thresholds that promise to lose at most so much, chosen on calibration samples, lose on test samples; {} where the
     calibration samples are too few to promise anything."""
-    if len(splits.calibration.curves.right) < PROMISE.samples_needed:
+    if len(splits.calibration.curves.right) < PROMISE.min_samples:
         return {}
     found = {}
     for name, make in (("certainty", BY_ANSWER["certainty"]), ("energy", EnergyBelow)):
         seen, *parts = (
-            with_energy(part, head) if name == "energy" else History.of(part.curves)
+            with_energy(part, head) if name == "energy" else TickHistory.from_curves(part.curves)
             for part in (splits.validation, splits.calibration, splits.test)
         )
         rights = [splits.calibration.curves.right, splits.test.curves.right]
-        levels = worth_trying(make, levels_of(make, seen), seen, splits.validation.curves.right)
+        levels = drop_dominated_thresholds(
+            make, get_candidate_thresholds(make, seen), seen, splits.validation.curves.right
+        )
         played = [sweep(make, levels, history, right) for history, right in zip(parts, rights, strict=True)]
         lost = [
-            to_the_end(history, right) & ~part.right for history, right, part in zip(parts, rights, played, strict=True)
+            is_correct_at_full_budget(history, right) & ~part.correct
+            for history, right, part in zip(parts, rights, played, strict=True)
         ]
-        level = boldest(lost[0], PROMISE)
+        level = find_largest_certified_index(lost[0], PROMISE)
         if level is not None:
             found[name] = {
                 "policy": str(make(levels[level])),
@@ -225,7 +235,7 @@ def re_split(lost: Bool[Tensor, "k n"], calibration: int) -> dict[str, float]:
     generator, shares = torch.Generator().manual_seed(0), []
     for _ in range(RE_SPLITS):
         order = torch.randperm(lost.size(1), generator=generator)
-        level = boldest(lost[:, order[:calibration]], PROMISE)
+        level = find_largest_certified_index(lost[:, order[:calibration]], PROMISE)
         shares.append(0.0 if level is None else mean(lost[level]))
     broken = sum(value > PROMISE.risk for value in shares) / RE_SPLITS
     return {"splits": RE_SPLITS, "mean_lost": statistics.fmean(shares), "broken": broken}

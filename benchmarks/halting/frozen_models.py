@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.paths import ROOT
-from ctm import Thinker
+from ctm import TickModel
 from ctm.checkpoint import load
-from ctm.modules.readout import SIGNALS
+from ctm.modules.readout import ANSWER_SIGNALS
 from training.config import FinishConfig
 from training.energy.fitting import Felt, feel, fitting_batches, with_energy_head
 from training.energy.losses import ENERGY
@@ -64,11 +64,11 @@ class Trunk:
         """The file that keeps something of this trunk."""
         return KEPT / f"{self.digest}-{what}-v{VERSION}.safetensors"
 
-    def opened(self) -> tuple[Thinker, Task]:
+    def opened(self) -> tuple[TickModel, Task]:
         """The machine, with a new energy head, and its task."""
         checkpoint = load(self.folder)
-        task = task_of(checkpoint.task, checkpoint.machine.config.published())
-        return with_energy_head(checkpoint.machine, anew=True), task
+        task = task_of(checkpoint.task, checkpoint.model.config.to_dict())
+        return with_energy_head(checkpoint.model, anew=True), task
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def thoughts(trunk: Trunk, split: str) -> Thoughts:
         machine, task = trunk.opened()
         fits = split == VALIDATION
         batches = fitting_batches(task, FINISH.fit_samples) if fits else split_batches(task, split, MEASURED_ON)
-        curves = replace(curves_of(machine, task.reading, batches, frozenset(SIGNALS)), energy=None)
+        curves = replace(curves_of(machine, task.reading, batches, frozenset(ANSWER_SIGNALS)), energy=None)
         keep(Thoughts(feel(machine, task.reading, batches), curves), path)
     return read(path)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inference.halting.frontier import Family, Frontier
+from inference.halting.frontier import Frontier, OperatingPoints
 from training.evaluation import rank_correlation
 
 SLACK = 0.005  # accuracy below that of the best fixed tick at which ticks are compared
@@ -31,20 +31,20 @@ class Ruler:
     def target(self) -> float:
         return self.right.double().mean(0).max().item() - SLACK
 
-    def measured(self, family: Family, areas: tuple[float, float]) -> dict[str, Any]:
+    def measured(self, family: OperatingPoints, areas: tuple[float, float]) -> dict[str, Any]:
         """Figures of a rule; `areas` are those of fixed ticks and of the oracle."""
-        frontier, span = family.frontier(self.budget), areas[1] - areas[0]
+        frontier, span = family.build_frontier(self.budget), areas[1] - areas[0]
         reaches = family.accuracy >= self.target
         level = int(family.mean_ticks.masked_fill(~reaches, torch.inf).argmin()) if reaches.any() else None
         at_level = {} if level is None else self.at(family.ticks[level])
         return {
-            "ticks_at_target": frontier.ticks_for(self.target),
+            "ticks_at_target": frontier.find_min_ticks(self.target),
             "area": frontier.area,
             "normalised_area": (frontier.area - areas[0]) / span if span else None,
-            "most_accurate": frontier.corners[-1][1],
+            "most_accurate": frontier.points[-1][1],
             "regret": self.regrets(family),
             **at_level,
-            "corners": [[round(value, 4) for value in corner] for corner in frontier.corners],
+            "corners": [[round(value, 4) for value in corner] for corner in frontier.points],
         }
 
     def at(self, ticks: Tensor) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Ruler:
             "spearman": rank_correlation(ticks, self.difficulty),
         }
 
-    def regrets(self, family: Family) -> dict[str, float]:
+    def regrets(self, family: OperatingPoints) -> dict[str, float]:
         """What the best level lacks of the best that could be had, where a tick costs so much."""
         spent = torch.arange(self.budget).double()
         found = {}
@@ -63,7 +63,7 @@ class Ruler:
         return found
 
 
-def resampled(families: Mapping[str, Family], right: Bool[Tensor, "n T"]) -> dict[str, dict[str, list[float]]]:
+def resampled(families: Mapping[str, OperatingPoints], right: Bool[Tensor, "n T"]) -> dict[str, dict[str, list[float]]]:
     """Ticks at the target and area of every rule in the same 1,000 bootstrap samples; ticks are all where it is not reached.
 
     Rules may be compared draw by draw: chance hits all of them alike. So may trunks that answer the same samples.
@@ -75,10 +75,13 @@ def resampled(families: Mapping[str, Family], right: Bool[Tensor, "n T"]) -> dic
     targets = (right.float().T @ weights).amax(0).sub(SLACK).tolist()
     found = {}
     for name, family in families.items():
-        ticks, accuracy = family.ticks.float() @ weights, family.right.float() @ weights
-        frontiers = [Frontier.of(ticks[:, draw].tolist(), accuracy[:, draw].tolist(), budget) for draw in range(DRAWS)]
+        ticks, accuracy = family.ticks.float() @ weights, family.correct.float() @ weights
+        frontiers = [
+            Frontier.from_points(ticks[:, draw].tolist(), accuracy[:, draw].tolist(), budget) for draw in range(DRAWS)
+        ]
         needed = [
-            frontier.ticks_for(target) or float(budget) for frontier, target in zip(frontiers, targets, strict=True)
+            frontier.find_min_ticks(target) or float(budget)
+            for frontier, target in zip(frontiers, targets, strict=True)
         ]
         found[name] = {"ticks_at_target": needed, "area": [frontier.area for frontier in frontiers]}
     return found

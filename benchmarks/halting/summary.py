@@ -78,6 +78,6 @@ def at_the_top(rules: dict[str, Any]) -> float:
         for name in (ENERGY, *CERTAINTY)
         if name in rules
     )
-    top = min(energy.corners[-1][1], max(rival.corners[-1][1] for rival in rivals)) - SLACK
-    ticks, *others = (frontier.ticks_for(top) or math.inf for frontier in (energy, *rivals))
+    top = min(energy.points[-1][1], max(rival.points[-1][1] for rival in rivals)) - SLACK
+    ticks, *others = (frontier.find_min_ticks(top) or math.inf for frontier in (energy, *rivals))
     return 1 - ticks / min(others)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.halting.frozen_models import Trunk
 from benchmarks.halting.policies_under_test import Head
-from ctm import Thinker
+from ctm import TickModel
 from inference import Engine
-from inference.halting.policies import EnergyBelow, Policy
+from inference.halting.policies import EnergyBelow, HaltingPolicy
 from training.tasks.base import TEST, generator_for
 
 SIZES = ((1, 1), (32, 32), (256, 256), (2048, 256))  # rows, and how many of them think at a time
@@ -41,10 +41,10 @@ def time_saved(trunk: Trunk, head: Head, threshold: float) -> list[dict[str, Any
 
 
 @torch.inference_mode()
-def halting_saves(machine: Thinker, inputs: Tensor, policy: Policy, seats: int, repeats: int) -> dict:
+def halting_saves(machine: TickModel, inputs: Tensor, policy: HaltingPolicy, seats: int, repeats: int) -> dict:
     """Shares of ticks and of time that halting saves, with and without what the backbone takes: medians of interleaved
     rounds. So many rows think at a time as there are seats."""
-    engine, seeing = Engine(machine, policy, seats=seats), Stopwatch(machine.encode)
+    engine, seeing = Engine(machine, policy, max_batch_slots=seats), Stopwatch(machine.encode)
     machine.encode = seeing
     jobs = {"full": lambda: [machine(part) for part in inputs.split(seats)], "halted": lambda: engine.run(inputs)}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}

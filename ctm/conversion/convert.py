@@ -25,30 +25,36 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ctm.checkpoint import Checkpoint, count_weights, infer_in_features, load, save, some
-from ctm.config import CONFIGS, PHASED, PHASES, TOKENS, Config, CTMConfig, read_config
-from ctm.conversion.infer_config import agrees, infer_config, published_names
-from ctm.conversion.safe_unpickle import read_file
-from ctm.models.base import Thinker
-from ctm.models.registry import make, refuse_absurd_size
-from ctm.settings import plainly, short
+from ctm.checkpoint import Checkpoint, count_weights, format_name_list, infer_in_features, load, save
+from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE, TOKENS_PATTERN, Config, CTMConfig, read_config
+from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
+from ctm.conversion.safe_unpickle import load_torch_file
+from ctm.models.base import TickModel
+from ctm.models.registry import build_model, check_parameter_limit
+from ctm.settings import format_name, truncate_repr
 
-WRAPPERS = ("model_state_dict", "state_dict", "model")
-KEYS = {key for kind in CONFIGS.values() for key in kind.model_fields}
-SPOKEN = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}  # names of the original command line
-SHOWN_FOR = {"q_num_repeats_per_input": PHASES[:2], "q_num_answer_steps": PHASES[2:]}  # of its questions about digits
-CLASSES_OF = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
-ONE_CHOICE = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
-FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-MOST_PARTS = 100  # of a setting that is a list
-EXAMPLES = {
+STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
+CONFIG_KEYS = {key for kind in CONFIG_CLASSES.values() for key in kind.model_fields}
+LEGACY_KEY_ALIASES = {
+    "deep_memory": "deep_nlms",
+    "do_normalisation": "do_layernorm_nlm",
+}  # names of the original command line
+LEGACY_SCHEDULE_KEYS = {
+    "q_num_repeats_per_input": SCHEDULE_KEYS[:2],
+    "q_num_answer_steps": SCHEDULE_KEYS[2:],
+}  # of its questions about digits
+LEGACY_NUM_CLASSES = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
+SINGLE_LABEL_DATASETS = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
+FLOAT_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+INTEGER_DTYPES = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+MAX_LIST_LENGTH = 100  # of a setting that is a list
+EXAMPLE_VALUES = {
     "iterations": "50",
     "heads": "8",
     "prediction_reshaper": "[-1]",
     "backbone_type": "tokens-VxL",
     "neuron_select_type": "first-last",
-    **dict.fromkeys(PHASES, "10"),
+    **dict.fromkeys(SCHEDULE_KEYS, "10"),
 }
 
 
@@ -60,48 +66,52 @@ def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoin
     """
     if out.exists():
         raise ValueError(f"{out} is there already; name a folder that is not.")
-    given = read_settings(config_file) if config_file else {}
-    task = task_of(given.pop("task", {}))
-    tensors, said = weights_of(read_file(file), file.name)
-    tensors = {new: tensors[old] for old, new in published_names(tensors).items()}
-    config = settle(tensors, said, given, file.name)
-    machine = build(tensors, config, file.name)
+    given = read_yaml_file(config_file) if config_file else {}
+    task = parse_task_metadata(given.pop("task", {}))
+    tensors, said = extract_weights(load_torch_file(file), file.name)
+    tensors = {new: tensors[old] for old, new in map_to_published_names(tensors).items()}
+    config = resolve_config(tensors, said, given, file.name)
+    machine = build_from_state_dict(tensors, config, file.name)
     return load(save(Checkpoint(machine, task=task), out))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def weights_of(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and what its `args` and `config` say in the words of the config."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{name} holds {_article(content)}, not a dictionary with the weights.")
-    wrapped = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        raise ValueError(f"{name} holds {_format_type_name(content)}, not a dictionary with the weights.")
+    wrapped = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content)
     tensors = dict(wrapped)
     if wrapped is content and not any(isinstance(value, Tensor) for value in tensors.values()):
-        keys = ", ".join(map(plainly, list(content)[:8]))
-        raise ValueError(f"{name} holds no weights: none of {', '.join(WRAPPERS)} among its keys ({keys}).")
+        keys = ", ".join(map(format_name, list(content)[:8]))
+        raise ValueError(f"{name} holds no weights: none of {', '.join(STATE_DICT_KEYS)} among its keys ({keys}).")
     for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(
-                f"{name} holds {_article(value)} as {short(key)} among the weights, where only tensors belong."
+                f"{name} holds {_format_type_name(value)} as {truncate_repr(key)} among the weights, where only tensors belong."
             )
-        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in FLOATS | INTEGERS:
+        if (
+            value.layout != torch.strided
+            or value.device.type != "cpu"
+            or value.dtype not in FLOAT_DTYPES | INTEGER_DTYPES
+        ):
             raise ValueError(
-                f"{name} holds `{plainly(key)}` as {value.dtype}, {value.layout}; only dense numbers are converted."
+                f"{name} holds `{format_name(key)}` as {value.dtype}, {value.layout}; only dense numbers are converted."
             )
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(
-                f"{name} holds `{plainly(key)}` as {list(value.shape)}, which is more than is stored of it."
+                f"{name} holds `{format_name(key)}` as {list(value.shape)}, which is more than is stored of it."
             )
     said: dict[str, Any] = {}
     if wrapped is not content:
         for key in ("args", "config"):
-            said |= spoken(content.get(key))
+            said |= extract_legacy_config(content.get(key))
     return tensors, said
 
 
-def spoken(values: Any) -> dict[str, Any]:
+def extract_legacy_config(values: Any) -> dict[str, Any]:
     """Config keys in the `args` or the `config` of a file, whose names may be those of the original command line."""
     values = vars(values) if isinstance(values, argparse.Namespace) else values
     if not isinstance(values, Mapping):
@@ -109,13 +119,15 @@ def spoken(values: Any) -> dict[str, Any]:
     inner = values.get("model")
     both = {**values, **(inner if isinstance(inner, Mapping) else {})}
     found = {str(key): value for key, value in both.items() if _is_plain(value)}
-    said = {key: value for old, value in found.items() if (key := SPOKEN.get(old, old)) in KEYS}
-    said = {key: found[old] for old, keys in SHOWN_FOR.items() if old in found for key in keys} | said
+    said = {key: value for old, value in found.items() if (key := LEGACY_KEY_ALIASES.get(old, old)) in CONFIG_KEYS}
+    said = {key: found[old] for old, keys in LEGACY_SCHEDULE_KEYS.items() if old in found for key in keys} | said
     if "prediction_reshaper" not in said:
-        lengths = [[found[key], classes] for key, classes in CLASSES_OF.items() if isinstance(found.get(key), int)]
+        lengths = [
+            [found[key], classes] for key, classes in LEGACY_NUM_CLASSES.items() if isinstance(found.get(key), int)
+        ]
         if lengths:
             said["prediction_reshaper"] = lengths[0]
-        elif str(found.get("dataset")) in ONE_CHOICE or found.keys() & {"N_to_sort", "q_num_answer_steps"}:
+        elif str(found.get("dataset")) in SINGLE_LABEL_DATASETS or found.keys() & {"N_to_sort", "q_num_answer_steps"}:
             said["prediction_reshaper"] = [-1]
     return said
 
@@ -123,10 +135,10 @@ def spoken(values: Any) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     """Whether a setting could have this value; others may hold very much, or themselves."""
     parts = value if isinstance(value, list | tuple) else [value]
-    return len(parts) <= MOST_PARTS and all(isinstance(part, str | float | int | None) for part in parts)
+    return len(parts) <= MAX_LIST_LENGTH and all(isinstance(part, str | float | int | None) for part in parts)
 
 
-class PlainLoader(yaml.SafeLoader):
+class StrictYAMLLoader(yaml.SafeLoader):
     """Reads YAML, but not what makes a short text stand for a huge one, or for another than it seems: aliases, doubled keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -140,24 +152,24 @@ class PlainLoader(yaml.SafeLoader):
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                problem = f"{short(key.value)} is there twice"
+                problem = f"{truncate_repr(key.value)} is there twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 
 
 for kind in ("binary", "omap", "pairs", "set"):  # of which no setting is
-    PlainLoader.add_constructor(f"tag:yaml.org,2002:{kind}", PlainLoader.construct_undefined)
+    StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", StrictYAMLLoader.construct_undefined)
 
 
-def read_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str) -> Any:
     """What a YAML text holds; `name` is what messages call it.
 
     Raises:
         ValueError: it is no YAML, or YAML that is more than a person would write.
     """
     try:
-        return yaml.load(text, PlainLoader)
+        return yaml.load(text, StrictYAMLLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
         problem = line + " ".join(str(error.problem).split())[:150]
@@ -170,24 +182,24 @@ def read_yaml(text: str, name: str) -> Any:
     raise ValueError(f"{name} is not YAML that can be read: {problem}.")
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_yaml_file(path: Path) -> dict[str, Any]:
     """A YAML mapping."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
-    values = read_yaml(text, str(path))
+    values = parse_yaml(text, str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold `name: value` lines, got {short(values)}.")
+        raise ValueError(f"{path} must hold `name: value` lines, got {truncate_repr(values)}.")
     return {str(key): value for key, value in values.items()}
 
 
-def task_of(values: Any) -> dict[str, Any]:
+def parse_task_metadata(values: Any) -> dict[str, Any]:
     """The contents of `task.json`, as a person wrote them."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"`task` must be a group of `name: value` lines, got {short(values)}.")
+        raise ValueError(f"`task` must be a group of `name: value` lines, got {truncate_repr(values)}.")
     try:
         json.dumps(values, allow_nan=False)
     except (TypeError, ValueError):
@@ -200,7 +212,9 @@ def task_of(values: Any) -> dict[str, Any]:
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mapping[str, Any], name: str) -> Config:
+def resolve_config(
+    tensors: Mapping[str, Tensor], file_config: Mapping[str, Any], user_config: Mapping[str, Any], name: str
+) -> Config:
     """The config, from the weights, from what their file says, and from what a person gives.
 
     Raises:
@@ -209,42 +223,44 @@ def settle(tensors: Mapping[str, Tensor], said: Mapping[str, Any], given: Mappin
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     indices = {key: tensor for key, tensor in tensors.items() if "neuron_indices" in key}
     known, _ = infer_config(shapes, indices)
-    for key, value in given.items():
-        if key in known and not agrees(key, value, known[key]):
+    for key, value in user_config.items():
+        if key in known and not is_consistent(key, value, known[key]):
             raise ValueError(
-                f"The weights of {name} have {key}={known[key]}, not {short(value)}; correct that or drop it."
+                f"The weights of {name} have {key}={known[key]}, not {truncate_repr(value)}; correct that or drop it."
             )
-    fields = CONFIGS[known["kind"]].model_fields
-    values = {**{key: value for key, value in said.items() if key in fields}, **known, **given}
+    fields = CONFIG_CLASSES[known["kind"]].model_fields
+    values = {**{key: value for key, value in file_config.items() if key in fields}, **known, **user_config}
     if not known.get("deep_nlms", True):
         values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
     if known.get("heads") == 0:
         values.setdefault("d_input", 1)  # nothing is attended to
     needed = {key for key, field in fields.items() if field.is_required()}
     needed |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
-    if known.get("backbone_type") == PHASED:
-        needed |= {*PHASES}
+    if known.get("backbone_type") == SCHEDULED_BACKBONE:
+        needed |= {*SCHEDULE_KEYS}
     missing = sorted(needed - values.keys())
-    if missing and given.keys() <= fields.keys():
+    if missing and user_config.keys() <= fields.keys():
         raise ValueError(
             f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
-            f"such as `{missing[0]}: {EXAMPLES.get(missing[0], '...')}`, and give that with --config."
+            f"such as `{missing[0]}: {EXAMPLE_VALUES.get(missing[0], '...')}`, and give that with --config."
         )
     return read_config(values)
 
 
-def build(tensors: Mapping[str, Tensor], config: Config, name: str) -> Thinker:
+def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: str) -> TickModel:
     """The machine of `config` with these weights, strictly; what old files lack and is no choice is put in."""
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     in_features = infer_in_features(config, shapes)
-    refuse_absurd_size(config, in_features)
+    check_parameter_limit(config, in_features)
     with torch.device("meta"):
-        expected = make(config, in_features).state_dict()
+        expected = build_model(config, in_features).state_dict()
     absent = expected.keys() - tensors.keys()
     if strange := sorted(tensors.keys() - expected.keys()):
-        raise ValueError(f"{name} holds what no part of this machine is called: {some([*map(plainly, strange)], '`')}.")
-    if needed := sorted(key for key in absent if not _replaceable(key, config)):
-        raise ValueError(f"{name} lacks {some(needed, '`')}.")
+        raise ValueError(
+            f"{name} holds what no part of this machine is called: {format_name_list([*map(format_name, strange)], '`')}."
+        )
+    if needed := sorted(key for key in absent if not _is_optional_weight(key, config)):
+        raise ValueError(f"{name} lacks {format_name_list(needed, '`')}.")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ValueError(f"{name}: `{key}` should be {list(expected[key].shape)}, is {list(tensor.shape)}.")
@@ -254,7 +270,7 @@ def build(tensors: Mapping[str, Tensor], config: Config, name: str) -> Thinker:
             raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
         if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
             raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
-    machine = make(config, in_features)
+    machine = build_model(config, in_features)
     state = machine.state_dict()
     for key in absent:
         if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
@@ -264,7 +280,7 @@ def build(tensors: Mapping[str, Tensor], config: Config, name: str) -> Thinker:
     return machine.eval()
 
 
-def _replaceable(key: str, config: Config) -> bool:
+def _is_optional_weight(key: str, config: Config) -> bool:
     """Whether a tensor may be missing in a file because it is sure what it would be.
 
     The tutorial's neuron-level models have no temperature, which is 1; batch norms once did not count batches; what
@@ -273,11 +289,11 @@ def _replaceable(key: str, config: Config) -> bool:
     if "neuron_indices" in key:
         return isinstance(config, CTMConfig) and config.neuron_select_type == "first-last"
     if key == "backbone.positions":
-        return TOKENS.fullmatch(config.backbone_type) is not None
+        return TOKENS_PATTERN.fullmatch(config.backbone_type) is not None
     return key.endswith((".T", ".num_batches_tracked"))
 
 
-def _article(value: Any) -> str:
+def _format_type_name(value: Any) -> str:
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
@@ -292,8 +308,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the checkpoint folder to write")
     args = parser.parse_args(arguments)
     try:
-        machine = convert(args.file, args.out, args.config).machine
+        machine = convert(args.file, args.out, args.config).model
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
-    said = ", ".join(f"{key}={value}" for key, value in machine.config.published().items())
+    said = ", ".join(f"{key}={value}" for key, value in machine.config.to_dict().items())
     print(f"{args.out}: {count_weights(args.out):,} parameters, {said}")

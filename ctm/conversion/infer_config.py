@@ -29,15 +29,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctm.config import CONFIGS, PHASED, PHASES
-from ctm.modules.backbones import DEPTHS
-from ctm.modules.readout import EVIDENCE
+from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE
+from ctm.modules.backbones import RESNET_BLOCK_COUNTS
+from ctm.modules.readout import NUM_CERTAINTY_FEATURES
 from ctm.modules.synchronisation import choose_neurons
-from ctm.settings import plainly
+from ctm.settings import format_name
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-ESSENTIAL = {
+REQUIRED_TENSORS = {
     "start_activated_state": 1,
     "start_trace": 2,
     "decay_params_out": 1,
@@ -45,22 +45,22 @@ ESSENTIAL = {
     "trace_processor.0.0.b1": 3,
     "output_projector.0.weight": 2,
 }
-OTHER_CLASSES = {
+UNSUPPORTED_CLASSES = {
     r"start_activated_trace|diagonal_mask_\w+": "ContinuousThoughtMachineRL, which synchronises over a sliding window",
     r"lstm_cell": "an LSTMBaseline that sees in phases or plays games",
 }
-POSITIONS = {
+POSITIONAL_EMBEDDING_PARAMETERS = {
     "combination": "multi-learnable-fourier",
     "Wr.weight": "learnable-fourier",
     "start_vector": "custom-rotational",
     "projection.weight": "custom-rotational-1d",
 }
-TUTORIAL = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"} | {
+TUTORIAL_MODULE_NAMES = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"} | {
     f"trace_processor.{place}": f"trace_processor.0.{place}" for place in (0, 2)
 }
 
 
-def published_names(names: Iterable[str]) -> dict[str, str]:
+def map_to_published_names(names: Iterable[str]) -> dict[str, str]:
     """Name in a file -> published name.
 
     Taken away are `module.` of data-parallel and `_orig_mod.` of compiled modules. The layouts of the MNIST tutorial,
@@ -72,7 +72,9 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
     """
     short = {name: re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")) for name in names}
     found = set(short.values())
-    moves = {old: new for old, new in TUTORIAL.items() if not any(name.startswith(f"{new}.") for name in found)}
+    moves = {
+        old: new for old, new in TUTORIAL_MODULE_NAMES.items() if not any(name.startswith(f"{new}.") for name in found)
+    }
     if {"backbone.0.weight", "backbone.4.weight"} <= found:
         moves |= {f"backbone.{place}": f"backbone.layers.{place}" for place in (0, 1, 4, 5)}
     renamed: dict[str, str] = {}
@@ -81,7 +83,9 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
         module, dot, parameter = now.rpartition(".")
         new = f"{moves.get(module, module)}{dot}{parameter}"
         if new in taken:
-            raise ValueError(f"Several tensors would be `{plainly(new)}`; keep one of them and save the file again.")
+            raise ValueError(
+                f"Several tensors would be `{format_name(new)}`; keep one of them and save the file again."
+            )
         taken.add(new)
         renamed[name] = new
     return renamed
@@ -97,43 +101,43 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
     Raises:
         ValueError: these are not the weights of a Continuous Thought Machine that can be built.
     """
-    _refuse_other_classes(shapes)
+    _check_supported_class(shapes)
     if "start_hidden_state" in shapes:
-        return _told(_lstm(shapes))
+        return _add_unknown_keys(_infer_lstm_config(shapes))
     if "output_projector.3.weight" in shapes and "start_trace" not in shapes:
-        return _told(_feed_forward(shapes))
-    _refuse_without_essentials(shapes)
+        return _add_unknown_keys(_infer_ff_config(shapes))
+    _check_required_tensors(shapes)
     attends = "attention.in_proj_weight" in shapes
     neurons, memory = shapes["start_trace"]
     deep = "trace_processor.0.2.w1" in shapes
-    known: dict[str, Any] = _shared(shapes, "output_projector.0.weight", neurons) | {
+    known: dict[str, Any] = _infer_shared_keys(shapes, "output_projector.0.weight", neurons) | {
         "kind": "ctm",
         "d_model": neurons,
         "memory_length": memory,
-        "synapse_depth": _synapse_depth(shapes),
+        "synapse_depth": _infer_synapse_depth(shapes),
         "deep_nlms": deep,
         "do_layernorm_nlm": "trace_processor.0.0.layernorm.weight" in shapes,
     }
     if deep:
         known["memory_hidden_dims"] = shapes["trace_processor.0.0.w1"][1] // 2
     if attends:
-        known["d_input"] = _size(shapes, "attention.in_proj_weight", 1)
+        known["d_input"] = _get_size(shapes, "attention.in_proj_weight", 1)
     else:
         known |= {"heads": 0, "n_synch_action": 0}
-    if known.get("backbone_type") != PHASED:
-        known |= dict.fromkeys(PHASES)
-    known |= _selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
-    return _told(known)
+    if known.get("backbone_type") != SCHEDULED_BACKBONE:
+        known |= dict.fromkeys(SCHEDULE_KEYS)
+    known |= _infer_neuron_selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
+    return _add_unknown_keys(known)
 
 
-def _told(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    return known, set(CONFIGS[known["kind"]].model_fields) - known.keys()
+def _add_unknown_keys(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    return known, set(CONFIG_CLASSES[known["kind"]].model_fields) - known.keys()
 
 
-def _lstm(shapes: Shapes) -> dict[str, Any]:
-    layers, width = (_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
-    d_input = _size(shapes, "attention.in_proj_weight", 1)
-    return _shared(shapes, "output_projector.0.weight", width) | {
+def _infer_lstm_config(shapes: Shapes) -> dict[str, Any]:
+    layers, width = (_get_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
+    d_input = _get_size(shapes, "attention.in_proj_weight", 1)
+    return _infer_shared_keys(shapes, "output_projector.0.weight", width) | {
         "kind": "lstm",
         "d_model": width,
         "num_layers": layers,
@@ -141,62 +145,62 @@ def _lstm(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _feed_forward(shapes: Shapes) -> dict[str, Any]:
-    width = _size(shapes, "output_projector.3.weight", 0)
-    return _shared(shapes, "output_projector.6.weight", 0) | {"kind": "ff", "d_model": width}
+def _infer_ff_config(shapes: Shapes) -> dict[str, Any]:
+    width = _get_size(shapes, "output_projector.3.weight", 0)
+    return _infer_shared_keys(shapes, "output_projector.6.weight", 0) | {"kind": "ff", "d_model": width}
 
 
-def _shared(shapes: Shapes, answers: str, neurons: int) -> dict[str, Any]:
+def _infer_shared_keys(shapes: Shapes, output_weight: str, neurons: int) -> dict[str, Any]:
     """What the weights of any thinker tell; `answers` is the matrix that makes the answer, which is not read from `neurons`."""
     known: dict[str, Any] = {
-        "out_dims": _size(shapes, answers, 0),
+        "out_dims": _get_size(shapes, output_weight, 0),
         "energy_head_enabled": "energy_proj.0.weight" in shapes,
-        "positional_embedding_type": _positions(shapes),
+        "positional_embedding_type": _infer_positional_embedding_type(shapes),
     }
     if known["energy_head_enabled"]:
-        known["energy_hidden_dim"] = _size(shapes, "energy_proj.0.weight", 0)
-        more = _size(shapes, "energy_proj.0.weight", 1) - _size(shapes, answers, 1)
-        known["energy_sees_neurons"] = more >= neurons > EVIDENCE
-        known["energy_sees_certainty"] = more - neurons * known["energy_sees_neurons"] == EVIDENCE
-    if backbone := _backbone(shapes):
+        known["energy_hidden_dim"] = _get_size(shapes, "energy_proj.0.weight", 0)
+        more = _get_size(shapes, "energy_proj.0.weight", 1) - _get_size(shapes, output_weight, 1)
+        known["energy_sees_neurons"] = more >= neurons > NUM_CERTAINTY_FEATURES
+        known["energy_sees_certainty"] = more - neurons * known["energy_sees_neurons"] == NUM_CERTAINTY_FEATURES
+    if backbone := _infer_backbone_type(shapes):
         known["backbone_type"] = backbone
     return known
 
 
-def agrees(key: str, given: Any, found: Any) -> bool:
+def is_consistent(key: str, user_value: Any, inferred_value: Any) -> bool:
     """Whether a value that someone gave for a key may stand where the weights say `found`."""
     if key == "backbone_type":  # ResNets 50, 101 and 152 share their first two stages
-        return re.sub(r"^resnet(101|152)-([12])$", r"resnet50-\2", str(given)) == found
+        return re.sub(r"^resnet(101|152)-([12])$", r"resnet50-\2", str(user_value)) == inferred_value
     if key == "neuron_select_type":  # random may draw what first-last takes
-        return given == found or (given, found) == ("random", "first-last")
+        return user_value == inferred_value or (user_value, inferred_value) == ("random", "first-last")
     if key == "n_random_pairing_self":  # a pair may be of one neuron by chance
-        return isinstance(given, int) and given <= found
-    return bool(given == found)
+        return isinstance(user_value, int) and user_value <= inferred_value
+    return bool(user_value == inferred_value)
 
 
-def _size(shapes: Shapes, name: str, axis: int) -> int:
+def _get_size(shapes: Shapes, name: str, axis: int) -> int:
     if len(shapes.get(name, ())) <= axis:
         raise ValueError(f"The weights lack `{name}` with {axis + 1} dimensions or more, from which a size is read.")
     return shapes[name][axis]
 
 
-def _refuse_other_classes(shapes: Shapes) -> None:
-    for pattern, described in OTHER_CLASSES.items():
+def _check_supported_class(shapes: Shapes) -> None:
+    for pattern, described in UNSUPPORTED_CLASSES.items():
         if any(re.search(rf"(^|\.)({pattern})(\.|$)", name) for name in shapes):
             raise ValueError(
                 f"These are weights of {described}; ContinuousThoughtMachine, LSTMBaseline and FFBaseline are converted."
             )
 
 
-def _refuse_without_essentials(shapes: Shapes) -> None:
-    for name, dimensions in ESSENTIAL.items():
+def _check_required_tensors(shapes: Shapes) -> None:
+    for name, dimensions in REQUIRED_TENSORS.items():
         if name not in shapes:
             raise ValueError(f"These are not the weights of a Continuous Thought Machine: `{name}` is missing.")
         if len(shapes[name]) != dimensions:
             raise ValueError(f"`{name}` should have {dimensions} dimensions, has the shape {list(shapes[name])}.")
 
 
-def _synapse_depth(shapes: Shapes) -> int:
+def _infer_synapse_depth(shapes: Shapes) -> int:
     if "synapses.1.weight" in shapes:
         return 1
     levels = {name.split(".")[2] for name in shapes if name.startswith("synapses.down_projections.")}
@@ -205,62 +209,67 @@ def _synapse_depth(shapes: Shapes) -> int:
     return len(levels) + 1
 
 
-def _positions(shapes: Shapes) -> str:
+def _infer_positional_embedding_type(shapes: Shapes) -> str:
     names = {name.removeprefix("positional_embedding.") for name in shapes if name.startswith("positional_embedding.")}
     if not names:
         return "none"
-    for name, kind in POSITIONS.items():
+    for name, kind in POSITIONAL_EMBEDDING_PARAMETERS.items():
         if name in names:
             return kind
-    raise ValueError(f"No positional_embedding_type has a parameter `positional_embedding.{plainly(min(names))}`.")
+    raise ValueError(f"No positional_embedding_type has a parameter `positional_embedding.{format_name(min(names))}`.")
 
 
-def _backbone(shapes: Shapes) -> str | None:
+def _infer_backbone_type(shapes: Shapes) -> str | None:
     """The backbone's type; None for an embedding whose longest row cannot be told."""
     names = sorted(name.removeprefix("backbone.") for name in shapes if name.startswith("backbone."))
     if "operator_backbone.embedding.weight" in shapes and not names:
-        return PHASED
+        return SCHEDULED_BACKBONE
     if not names:
         return "none"
     if "embedding.weight" in names:
-        symbols = _size(shapes, "backbone.embedding.weight", 0)
+        symbols = _get_size(shapes, "backbone.embedding.weight", 0)
         if "positions" in names:
-            return f"tokens-{symbols}x{_size(shapes, 'backbone.positions', 1)}"
+            return f"tokens-{symbols}x{_get_size(shapes, 'backbone.positions', 1)}"
         return "parity_backbone" if symbols == 2 else None
-    if "conv1.weight" in names and (resnet := _resnet(names)):
+    if "conv1.weight" in names and (resnet := _infer_resnet_type(names)):
         return resnet
     if "layers.0.weight" in names and {"layers.3.weight", "layers.4.weight"} & {*names}:
         return "shallow-wide" if "layers.3.weight" in names else "mnist_backbone"
     raise ValueError(
-        f"No backbone_type has the backbone of these weights (`backbone.{plainly(names[0])}` and {len(names) - 1} more); "
+        f"No backbone_type has the backbone of these weights (`backbone.{format_name(names[0])}` and {len(names) - 1} more); "
         "only the published backbones can be converted."
     )
 
 
-def _resnet(names: Iterable[str]) -> str | None:
+def _infer_resnet_type(names: Iterable[str]) -> str | None:
     """`resnet{depth}-{stages}`, of all that fit the one with the smallest depth."""
     found = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
     blocks = tuple(sum(stage == str(n) for stage, _ in found) for n in range(1, 5))
     stages = 4 - blocks.count(0)
     bottleneck = "layer1.0.conv3.weight" in names
-    for depth, counts in DEPTHS.items():
+    for depth, counts in RESNET_BLOCK_COUNTS.items():
         if (depth not in ("18", "34")) == bottleneck and stages and counts[:stages] == blocks[:stages]:
             return f"resnet{depth}-{stages}"
     return None
 
 
-def _selection(shapes: Shapes, indices: Mapping[str, Tensor], neurons: int, places: tuple[str, ...]) -> dict[str, Any]:
+def _infer_neuron_selection(
+    shapes: Shapes, indices: Mapping[str, Tensor], neurons: int, synch_types: tuple[str, ...]
+) -> dict[str, Any]:
     """Which neurons are synchronised; nothing where the index buffers are missing."""
     sides = ("left", "right")
-    if any(f"{place}_neuron_indices_{side}" not in shapes for place in places for side in sides):
+    if any(f"{place}_neuron_indices_{side}" not in shapes for place in synch_types for side in sides):
         return {}
-    counts = {place: _size(shapes, f"{place}_neuron_indices_left", 0) for place in places}
+    counts = {place: _get_size(shapes, f"{place}_neuron_indices_left", 0) for place in synch_types}
     known: dict[str, Any] = {f"n_synch_{place}": count for place, count in counts.items()}
-    pairs = {place: _size(shapes, f"decay_params_{place}", 0) for place in places}
+    pairs = {place: _get_size(shapes, f"decay_params_{place}", 0) for place in synch_types}
     if pairs == counts:
         known["neuron_select_type"] = "random-pairing"
         if indices:
-            alike = (_alike(*(indices[f"{place}_neuron_indices_{side}"] for side in sides)) for place in places)
+            alike = (
+                _count_equal_prefix(*(indices[f"{place}_neuron_indices_{side}"] for side in sides))
+                for place in synch_types
+            )
             known["n_random_pairing_self"] = min([*alike, *(count - 1 for count in counts.values())])
     elif any(pairs[place] != count * (count + 1) // 2 for place, count in counts.items()):
         raise ValueError(f"No neuron_select_type makes {pairs} decay parameters of {counts} neurons.")
@@ -274,6 +283,6 @@ def _selection(shapes: Shapes, indices: Mapping[str, Tensor], neurons: int, plac
     return known
 
 
-def _alike(left: Tensor, right: Tensor) -> int:
+def _count_equal_prefix(left: Tensor, right: Tensor) -> int:
     """How many entries are equal, from the first on."""
     return int((left == right).long().cumprod(0).sum()) if left.shape == right.shape else 0

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from ctm.checkpoint import some
-from ctm.settings import plainly
+from ctm.checkpoint import format_name_list
+from ctm.settings import format_name
 
-MOST_BYTES_UNMAPPED = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
-BROKEN = (
+MAX_UNMAPPED_BYTES = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
+READ_ERRORS = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -38,7 +38,7 @@ BROKEN = (
 )
 
 
-def read_file(path: Path) -> Any:
+def load_torch_file(path: Path) -> Any:
     """What a file of `torch.save` holds; tensors stay on disk until they are used.
 
     Raises:
@@ -46,22 +46,22 @@ def read_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
-    mapped = is_archive(path)
-    if not mapped and path.stat().st_size > MOST_BYTES_UNMAPPED:
+    mapped = is_torch_archive(path)
+    if not mapped and path.stat().st_size > MAX_UNMAPPED_BYTES:
         raise ValueError(
             f"{path.name} is not in the format of PyTorch 1.6 and later, and too large to be read whole; "
             "load it where it was made and save it again."
         )
-    with torch.serialization.safe_globals(inert()):
-        with reading(path.name):
+    with torch.serialization.safe_globals(get_safe_globals()):
+        with translate_read_errors(path.name):
             classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
         if classes:
-            raise ValueError(never_unpickled(path.name, sorted(classes)))
-        with reading(path.name):
+            raise ValueError(format_unsafe_globals_error(path.name, sorted(classes)))
+        with translate_read_errors(path.name):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 
 
-def is_archive(path: Path) -> bool:
+def is_torch_archive(path: Path) -> bool:
     """True for an archive as PyTorch writes it since 1.6: nothing in it is compressed, or there twice. False for no archive.
 
     Raises:
@@ -72,7 +72,7 @@ def is_archive(path: Path) -> bool:
             return False
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path.name} is cut short: its end is missing. Copy or download it again.")
-    with reading(path.name), zipfile.ZipFile(path) as archive:
+    with translate_read_errors(path.name), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     names = [entry.filename for entry in entries]
     if not any(name.endswith("data.pkl") for name in names) or any(name.endswith("constants.pkl") for name in names):
@@ -84,14 +84,14 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
+def translate_read_errors(name: str) -> Iterator[None]:
     """Say in a sentence what a damaged or hostile file makes PyTorch's reader raise, and leave out what it warns of."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
-    except BROKEN as error:
+    except READ_ERRORS as error:
         if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
-            raise ValueError(never_unpickled(name, [match[1]])) from None
+            raise ValueError(format_unsafe_globals_error(name, [match[1]])) from None
         # its words, without the advice to read the file unsafely and without values of the file, which may be anything
         words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
         words = re.sub(r"<(?:class|function|built-in \w+) '?([\w.]+)[^>]*>", r"\1", " ".join(words.split()))
@@ -100,7 +100,7 @@ def reading(name: str) -> Iterator[None]:
         raise ValueError(f"{name} is not a whole checkpoint of PyTorch: {words}.") from None
 
 
-class Unread:
+class NumpyPlaceholder:
     """Stands where NumPy's arrays and numbers were: curves and random states of the original code, of which nothing is needed.
 
     To rebuild them would not be safe: `numpy.ndarray` takes the bytes of a file for addresses of objects, if the file says so.
@@ -116,14 +116,14 @@ class Unread:
         return "an array of NumPy"
 
 
-def inert() -> list[Any]:
+def get_safe_globals() -> list[Any]:
     """What may be made beside tensors and plain values: it holds data and runs nothing. Of NumPy 1 and 2 alike, stand-ins."""
     makers = (f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar"))
-    return [argparse.Namespace, *((Unread, name) for name in ("numpy.ndarray", "numpy.dtype", *makers))]
+    return [argparse.Namespace, *((NumpyPlaceholder, name) for name in ("numpy.ndarray", "numpy.dtype", *makers))]
 
 
-def never_unpickled(name: str, classes: list[str]) -> str:
+def format_unsafe_globals_error(name: str, classes: list[str]) -> str:
     return (
-        f"{name} holds objects of {some([*map(plainly, classes)])}, which are never unpickled; where it was made, save the "
+        f"{name} holds objects of {format_name_list([*map(format_name, classes)])}, which are never unpickled; where it was made, save the "
         "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
     )

@@ -13,29 +13,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-RESERVED = 4_096  # bytes; a block of most disks
-NUMBERS = re.compile(r"\[\n([-+.eE\d,\s]+)\]")  # a list of numbers, one a line; no text in JSON has a line break
+PREALLOCATED_BYTES = 4_096  # bytes; a block of most disks
+JSON_NUMBER_LIST_PATTERN = re.compile(
+    r"\[\n([-+.eE\d,\s]+)\]"
+)  # a list of numbers, one a line; no text in JSON has a line break
 
 
-def read_text(path: Path, most: int | None = None) -> str:
+def read_text(path: Path, max_bytes: int | None = None) -> str:
     """A text of at most so many bytes; empty where there is no file."""
-    _refuse_large(path, most)
+    _check_file_size(path, max_bytes)
     try:
         return path.read_text("utf-8") if path.is_file() else ""
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not text in UTF-8.") from None
 
 
-def read_json(path: Path, missing: Any = None, most: int | None = None) -> Any:
+def read_json(path: Path, default: Any = None, max_bytes: int | None = None) -> Any:
     """A JSON object from a file of at most so many bytes; `missing` where there is no file and that is allowed.
 
     Raises:
         ValueError: no such file, too large a one, or not a JSON object.
     """
-    _refuse_large(path, most)
+    _check_file_size(path, max_bytes)
     if not path.is_file():
-        if missing is not None:
-            return missing
+        if default is not None:
+            return default
         raise ValueError(f"{path.name} is missing in {path.parent}.")
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -49,7 +51,7 @@ def read_json(path: Path, missing: Any = None, most: int | None = None) -> Any:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     text = json.dumps(values, indent=2, allow_nan=False)
-    write_text(path, NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
+    write_text(path, JSON_NUMBER_LIST_PATTERN.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,21 +61,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it."""
-    draft = draft_of(path)
+    draft = get_temp_path(path)
     try:
         draft.write_bytes(content)
-        sync(draft)
+        fsync_path(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def swap(draft: Path, folder: Path) -> None:
+def replace_dir(draft: Path, folder: Path) -> None:
     """Put the folder `draft` where `folder` is, if there is one; the old folder is removed only after that."""
     if not folder.exists():
         os.rename(draft, folder)
         return
-    old = draft_of(folder)
+    old = get_temp_path(folder)
     os.rename(folder, old)
     try:
         os.rename(draft, folder)
@@ -83,23 +85,23 @@ def swap(draft: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def draft_of(path: Path) -> Path:
+def get_temp_path(path: Path) -> Path:
     """A hidden name beside a path, which nothing else has."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 @contextmanager
-def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
+def file_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
     """Whether nobody else holds this lock, tried for so many seconds; the lock goes with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout_s
     with path.open("a") as file:
-        while not (mine := _lock(file)) and time.monotonic() < until:
+        while not (mine := _try_lock(file)) and time.monotonic() < until:
             time.sleep(0.05)
         yield mine
 
 
-def _lock(file: IO) -> bool:
+def _try_lock(file: IO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -109,22 +111,22 @@ def _lock(file: IO) -> bool:
     return True
 
 
-def reserve(path: Path) -> None:
+def preallocate(path: Path) -> None:
     """Take the room of a small JSON file now, for a moment in which the disk may be full."""
-    write_text(path, " " * RESERVED)
+    write_text(path, " " * PREALLOCATED_BYTES)
 
 
-def fill(path: Path, values: Any) -> None:
+def write_preallocated(path: Path, values: Any) -> None:
     """Write a small JSON object into its reserved room; where none was reserved, as any file."""
     text = json.dumps(values, allow_nan=False)
     with path.open("r+b" if path.is_file() else "wb") as file:
-        file.write(text.encode().ljust(RESERVED))
+        file.write(text.encode().ljust(PREALLOCATED_BYTES))
         file.truncate()
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_reserved(path: Path) -> dict[str, Any]:
+def read_preallocated(path: Path) -> dict[str, Any]:
     """A JSON object in reserved room; {} while nothing was filled in, or where it cannot be read."""
     try:
         values = json.loads(path.read_text("utf-8"))
@@ -133,11 +135,11 @@ def read_reserved(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _refuse_large(path: Path, most: int | None) -> None:
-    if most is not None and path.is_file() and (size := path.stat().st_size) > most:
-        raise ValueError(f"{path.name} has {size:,} bytes; at most {most:,} are read.")
+def _check_file_size(path: Path, max_bytes: int | None) -> None:
+    if max_bytes is not None and path.is_file() and (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"{path.name} has {size:,} bytes; at most {max_bytes:,} are read.")

@@ -16,13 +16,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ctm.config import Config
-from ctm.models.outputs import Output, Thought
-from ctm.modules.readout import EVIDENCE, certainty_of, energy_of, evidence_of, make_energy_head, project
+from ctm.models.outputs import TickOutput, UnrolledOutput
+from ctm.modules.readout import (
+    NUM_CERTAINTY_FEATURES,
+    compute_certainty,
+    compute_certainty_features,
+    compute_energy,
+    make_energy_head,
+    project,
+)
 
-MOST_PARAMETERS = 1_000_000_000  # 4 GB of weights
+MAX_PARAMETERS = 1_000_000_000  # 4 GB of weights
 
 
-class Thinker(nn.Module, ABC):
+class TickModel(nn.Module, ABC):
     """A network built from its config that thinks tick by tick.
 
     Args:
@@ -42,9 +49,9 @@ class Thinker(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.in_features = in_features
-        self.positions, _ = config.answer_shape
+        self.num_positions, _ = config.answer_shape
         if torch.get_default_device().type != "meta":
-            refuse_size_of(type(self), config, in_features)
+            check_class_parameter_limit(type(self), config, in_features)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build(config, in_features, torch.Generator().manual_seed(seed))
@@ -61,7 +68,7 @@ class Thinker(nn.Module, ABC):
         """
 
     @abstractmethod
-    def begin(self, features: Any, room: int | None = None) -> Any:
+    def initial_state(self, encoded: Any, reserve_ticks: int | None = None) -> Any:
         """The start of a thought.
 
         Args:
@@ -69,15 +76,15 @@ class Thinker(nn.Module, ABC):
             room: ticks to reserve memory for; those of the whole thought when not given.
         """
 
-    def tick(self, state: Any, features: Any) -> tuple[Any, Output]:
+    def tick(self, state: Any, encoded: Any) -> tuple[Any, TickOutput]:
         """One tick of thought."""
-        state = self._advance(state, features)
-        answer, certainty, energy = self._read(state.latent.T, state.neurons.T)
-        return state, Output(answer.T, certainty.T, energy)
+        state = self._transition(state, encoded)
+        answer, certainty, energy = self._compute_readout(state.latent.T, state.neuron_activations.T)
+        return state, TickOutput(answer.T, certainty.T, energy)
 
     # --- the fold ------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Tensor, *, energy_reaches_trunk: bool = False) -> Thought:
+    def forward(self, inputs: Tensor, *, energy_grad_to_trunk: bool = False) -> UnrolledOutput:
         """All ticks of a thought.
 
         What is said does not act back on what is thought, so it is worked out for all ticks at once, after the last.
@@ -87,13 +94,13 @@ class Thinker(nn.Module, ABC):
             energy_reaches_trunk: let gradients of the energy flow into the thinker, not only into its energy head.
         """
         features = self.encode(inputs)
-        answer, certainty, energy = self._read(*self._unroll(features), energy_reaches_trunk)
+        answer, certainty, energy = self._compute_readout(*self._unroll(features), energy_grad_to_trunk)
         certainty = certainty.mean(1).T
-        return Thought(
+        return UnrolledOutput(
             answers=answer.permute(2, 1, 0),
             certainties=torch.stack((1 - certainty, certainty), 1),
             energies=None if energy is None else energy.T,
-            listening=features.listening,
+            input_ticks=features.input_ticks,
         )
 
     # --- parts ---------------------------------------------------------------------------------------------------
@@ -103,68 +110,82 @@ class Thinker(nn.Module, ABC):
         """Make all parameters, under their published names and in the published order."""
 
     @abstractmethod
-    def _advance(self, state: Any, features: Any) -> Any:
+    def _transition(self, state: Any, encoded: Any) -> Any:
         """All of a tick that acts on the next tick."""
 
-    def _unroll(self, features: Any) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
+    def _unroll(self, encoded: Any) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
         """What the answer is read from, and what the neurons do, at every tick."""
-        state, latents, neurons = self.begin(features), [], []
-        for _ in range(features.ticks):
-            state = self._advance(state, features)
+        state, latents, neurons = self.initial_state(encoded), [], []
+        for _ in range(encoded.ticks):
+            state = self._transition(state, encoded)
             latents.append(state.latent.T)
-            neurons.append(state.neurons.T)
+            neurons.append(state.neuron_activations.T)
         return torch.stack(latents), torch.stack(neurons)
 
-    def _add_energy_head(self, latent: int, neurons: int) -> None:
+    def _add_energy_head(self, latent_size: int, num_neurons: int) -> None:
         config = self.config
         if config.energy_head_enabled:
-            seen = latent + neurons * config.energy_sees_neurons + EVIDENCE * config.energy_sees_certainty
+            seen = (
+                latent_size
+                + num_neurons * config.energy_sees_neurons
+                + NUM_CERTAINTY_FEATURES * config.energy_sees_certainty
+            )
             self.energy_proj = make_energy_head(seen, config.energy_hidden_dim)
 
-    def felt(
-        self, latent: Float[Tensor, "*T S B"], neurons: Float[Tensor, "*T D B"], certainty: Float[Tensor, "*T P B"]
+    def build_energy_head_input(
+        self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], certainty: Float[Tensor, "*T P B"]
     ) -> Float[Tensor, "*T F B"]:
         """What the energy head looks at: what the answer is read from, and more where the config says so."""
         seen = [latent]
         if self.config.energy_sees_neurons:
-            seen.append(neurons)
+            seen.append(activations)
         if self.config.energy_sees_certainty:
-            seen.append(evidence_of(certainty))
+            seen.append(compute_certainty_features(certainty))
         return torch.cat(seen, -2) if len(seen) > 1 else latent
 
-    def _read(
-        self, latent: Float[Tensor, "*T S B"], neurons: Float[Tensor, "*T D B"], energy_reaches_trunk: bool = False
+    def _compute_readout(
+        self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], energy_grad_to_trunk: bool = False
     ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
         answer = project(self.output_projector[-1], latent).float()
-        certainty = certainty_of(answer, self.positions)
+        certainty = compute_certainty(answer, self.num_positions)
         if not self.config.energy_head_enabled:
             return answer, certainty, None
-        felt = self.felt(latent, neurons, certainty)
-        return answer, certainty, energy_of(self.energy_proj, felt if energy_reaches_trunk else felt.detach()).float()
+        felt = self.build_energy_head_input(latent, activations, certainty)
+        return (
+            answer,
+            certainty,
+            compute_energy(self.energy_proj, felt if energy_grad_to_trunk else felt.detach()).float(),
+        )
 
 
-def uniform(bound: float, *shape: int) -> Tensor:
+def init_uniform(bound: float, *shape: int) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
-def made_of(kind: type[Thinker], config: Config, in_features: int | None = None) -> list[Tensor]:
+def build_meta_tensors(model_class: type[TickModel], config: Config, in_features: int | None = None) -> list[Tensor]:
     """The tensors of a thinker, without allocating any."""
     with torch.device("meta"):
-        return list(kind(config, in_features).state_dict().values())
+        return list(model_class(config, in_features).state_dict().values())
 
 
-def count_of(kind: type[Thinker], config: Config, in_features: int | None = None) -> int:
+def count_class_parameters(model_class: type[TickModel], config: Config, in_features: int | None = None) -> int:
     """Number of weights of a thinker, without allocating any: its parameters, and the means that normalisation keeps."""
-    return sum(tensor.numel() for tensor in made_of(kind, config, in_features) if tensor.is_floating_point())
+    return sum(
+        tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features) if tensor.is_floating_point()
+    )
 
 
-def refuse_size_of(kind: type[Thinker], config: Config, in_features: int | None) -> None:
-    count = sum(tensor.numel() for tensor in made_of(kind, config, in_features))  # places of neurons take room, too
-    if count > MOST_PARAMETERS:
+def check_class_parameter_limit(model_class: type[TickModel], config: Config, in_features: int | None) -> None:
+    count = sum(
+        tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features)
+    )  # places of neurons take room, too
+    if count > MAX_PARAMETERS:
         widths = (
-            "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out" if config.kind == "ctm" else "d_model"
+            "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out"
+            if config.model_type == "ctm"
+            else "d_model"
         )
         raise ValueError(
-            f"This config asks for {count / 1e9:.1f} billion parameters; at most {MOST_PARAMETERS / 1e9:.0f} billion "
+            f"This config asks for {count / 1e9:.1f} billion parameters; at most {MAX_PARAMETERS / 1e9:.0f} billion "
             f"are accepted. Lower {widths}."
         )

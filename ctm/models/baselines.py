@@ -14,13 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctm.config import FFConfig, LSTMConfig
-from ctm.models.base import Thinker, uniform
-from ctm.modules.input_encoder import Observed, add_attention, add_backbone, add_keys, observe, see
-from ctm.modules.synapses import fold
+from ctm.models.base import TickModel, init_uniform
+from ctm.modules.input_encoder import (
+    EncodedInput,
+    add_attention,
+    add_backbone,
+    add_kv_projection,
+    embed_input,
+    encode_input,
+)
+from ctm.modules.synapses import fuse_input_projection
 
 
 @dataclass(frozen=True)
-class LSTMFeatures(Observed):
+class LSTMContext(EncodedInput):
     """The seen input, and the weights of all layers but the first, which is part of the observation."""
 
     layers: tuple[tuple[Float[Tensor, "W F"], Float[Tensor, " W"]], ...]
@@ -34,17 +41,19 @@ class LSTMState:
     hidden: Float[Tensor, "L B D"]
     cell: Float[Tensor, "L B D"]
     attention: Float[Tensor, "B H N"] | None  # where it just looked
-    ticks: int = 0  # thought so far
+    elapsed_ticks: int = 0  # thought so far
 
-    def take(self, rows: Int[Tensor, " A"], room: int = 0) -> "LSTMState":
+    def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 0) -> "LSTMState":
         """The same for some batch rows only."""
         attention = None if self.attention is None else self.attention.index_select(0, rows)
-        return LSTMState(self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.ticks)
+        return LSTMState(
+            self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.elapsed_ticks
+        )
 
-    def seat_(self, newcomers: "LSTMState", seats: Int[Tensor, " A"]) -> "LSTMState":
+    def write_rows_(self, source: "LSTMState", slots: Int[Tensor, " A"]) -> "LSTMState":
         """Newcomers take these seats, in the memory of this state, which is lost."""
-        self.hidden.index_copy_(1, seats, newcomers.hidden)
-        self.cell.index_copy_(1, seats, newcomers.cell)
+        self.hidden.index_copy_(1, slots, source.hidden)
+        self.cell.index_copy_(1, slots, source.cell)
         return self
 
     @property
@@ -53,7 +62,7 @@ class LSTMState:
         return self.hidden[-1]
 
     @property
-    def neurons(self) -> Float[Tensor, "B D"]:
+    def neuron_activations(self) -> Float[Tensor, "B D"]:
         """What it remembers besides."""
         return self.cell[-1]
 
@@ -62,52 +71,52 @@ class LSTMState:
         return self.hidden[-1]
 
 
-class LSTMBaseline(Thinker):
+class LSTMBaseline(TickModel):
     """An LSTM whose hidden state asks attention at every tick."""
 
     config: LSTMConfig
 
     def _build(self, config: LSTMConfig, in_features: int | None, generator: torch.Generator) -> None:
         width, layers = config.d_model, config.num_layers
-        self.start_hidden_state = nn.Parameter(uniform(1 / math.sqrt(width), layers, width))
-        self.start_cell_state = nn.Parameter(uniform(1 / math.sqrt(width), layers, width))
+        self.start_hidden_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
+        self.start_cell_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
         channels = add_backbone(self, config, in_features)
-        add_keys(self, config, channels)
+        add_kv_projection(self, config, channels)
         self.lstm = nn.LSTM(config.d_input, width, layers, dropout=config.dropout if layers > 1 else 0.0)
         add_attention(self, config, width)
         self.output_projector = nn.Sequential(nn.Linear(width, config.out_dims))
         self._add_energy_head(width, width)
 
-    def encode(self, inputs: Tensor) -> LSTMFeatures:
-        first, *others = [self._layer(number) for number in range(self.config.num_layers)]
-        observed = observe(self, inputs, partial(fold, *first))
-        return LSTMFeatures(**vars(observed), layers=tuple(others), dropout=self.lstm.dropout if self.training else 0.0)
+    def encode(self, inputs: Tensor) -> LSTMContext:
+        first, *others = [self._get_layer_weights(number) for number in range(self.config.num_layers)]
+        observed = encode_input(self, inputs, partial(fuse_input_projection, *first))
+        return LSTMContext(**vars(observed), layers=tuple(others), dropout=self.lstm.dropout if self.training else 0.0)
 
-    def begin(self, features: LSTMFeatures, room: int | None = None) -> LSTMState:
+    def initial_state(self, encoded: LSTMContext, reserve_ticks: int | None = None) -> LSTMState:
         hidden, cell = (
-            start.unsqueeze(1).expand(-1, features.batch, -1)
+            start.unsqueeze(1).expand(-1, encoded.batch_size, -1)
             for start in (self.start_hidden_state, self.start_cell_state)
         )
         return LSTMState(hidden, cell, None)
 
-    def _advance(self, state: LSTMState, features: LSTMFeatures) -> LSTMState:
-        scene, entry = features.at(state.ticks)
+    def _transition(self, state: LSTMState, encoded: LSTMContext) -> LSTMState:
+        scene, entry = encoded.get_tick_inputs(state.elapsed_ticks)
         assert scene is not None, "an LSTM attends"
-        seen, attention = scene.look(state.latent.T)
+        seen, attention = scene.attend(state.latent.T)
         gates = entry(seen, state.hidden[0].T)
         hidden: list[Tensor] = []
         cell: list[Tensor] = []
         for layer in range(len(state.hidden)):
             if layer:
-                below = F.dropout(hidden[-1], features.dropout) if features.dropout else hidden[-1]
-                weight, bias = features.layers[layer - 1]
+                below = F.dropout(hidden[-1], encoded.dropout) if encoded.dropout else hidden[-1]
+                weight, bias = encoded.layers[layer - 1]
                 gates = F.linear(torch.cat((below, state.hidden[layer]), 1), weight, bias)
-            keep, new = remember(gates, state.cell[layer])
+            keep, new = lstm_cell(gates, state.cell[layer])
             cell.append(keep)
             hidden.append(new)
-        return LSTMState(torch.stack(hidden), torch.stack(cell), attention, state.ticks + 1)
+        return LSTMState(torch.stack(hidden), torch.stack(cell), attention, state.elapsed_ticks + 1)
 
-    def _layer(self, number: int) -> tuple[Float[Tensor, "W F"], Float[Tensor, " W"]]:
+    def _get_layer_weights(self, number: int) -> tuple[Float[Tensor, "W F"], Float[Tensor, " W"]]:
         """Weight and bias of all gates of a layer, for what comes from below beside its own hidden state."""
         get = {
             name: getattr(self.lstm, f"{name}_l{number}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -115,7 +124,7 @@ class LSTMBaseline(Thinker):
         return torch.cat((get["weight_ih"], get["weight_hh"]), 1), get["bias_ih"] + get["bias_hh"]
 
 
-def remember(
+def lstm_cell(
     gates: Float[Tensor, "B W"], cell: Float[Tensor, "B D"]
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
     """The next cell and hidden state of a layer (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
@@ -125,24 +134,24 @@ def remember(
 
 
 @dataclass(frozen=True)
-class FFFeatures:
+class FFContext:
     """The mean over all places of what is seen."""
 
     mean: Float[Tensor, "B C"]
-    places: tuple[int, ...] = ()
+    attention_map_shape: tuple[int, ...] = ()
     ticks: int = 1
-    listening: None = None
-    has_seats: ClassVar[bool] = False  # all rows are done after the only tick
+    input_ticks: None = None
+    supports_row_insertion: ClassVar[bool] = False  # all rows are done after the only tick
 
     @property
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         return len(self.mean)
 
-    def take(self, rows: Int[Tensor, " A"]) -> "FFFeatures":
+    def select_rows(self, rows: Int[Tensor, " A"]) -> "FFContext":
         """The same for some batch rows only."""
         return replace(self, mean=self.mean.index_select(0, rows))
 
-    take_ = take
+    compact_rows_ = select_rows
 
 
 @dataclass(frozen=True)
@@ -152,12 +161,12 @@ class FFState:
     latent: Float[Tensor, "B D"]  # what the answer is read from
     attention: None = None
 
-    def take(self, rows: Int[Tensor, " A"], room: int = 0) -> "FFState":
+    def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 0) -> "FFState":
         """The same for some batch rows only."""
         return FFState(self.latent.index_select(0, rows))
 
     @property
-    def neurons(self) -> Float[Tensor, "B 0"]:
+    def neuron_activations(self) -> Float[Tensor, "B 0"]:
         """Nothing besides."""
         return self.latent[:, :0]
 
@@ -166,7 +175,7 @@ class FFState:
         return self.latent
 
 
-class FFBaseline(Thinker):
+class FFBaseline(TickModel):
     """One hidden layer on the mean of what is seen. Further ticks say the same again."""
 
     config: FFConfig
@@ -178,12 +187,12 @@ class FFBaseline(Thinker):
         self.output_projector = nn.Sequential(*pool, *hidden, nn.Linear(config.d_model, config.out_dims))
         self._add_energy_head(config.d_model, 0)
 
-    def encode(self, inputs: Tensor) -> FFFeatures:
-        seen = see(self, inputs)
-        return FFFeatures(seen.flatten(2).mean(2) if seen.dim() > 2 else seen)
+    def encode(self, inputs: Tensor) -> FFContext:
+        seen = embed_input(self, inputs)
+        return FFContext(seen.flatten(2).mean(2) if seen.dim() > 2 else seen)
 
-    def begin(self, features: FFFeatures, room: int | None = None) -> FFState:
-        return FFState(features.mean.new_zeros(features.batch, self.config.d_model))
+    def initial_state(self, encoded: FFContext, reserve_ticks: int | None = None) -> FFState:
+        return FFState(encoded.mean.new_zeros(encoded.batch_size, self.config.d_model))
 
-    def _advance(self, state: FFState, features: FFFeatures) -> FFState:
-        return FFState(self.output_projector[3:-1](features.mean))
+    def _transition(self, state: FFState, encoded: FFContext) -> FFState:
+        return FFState(self.output_projector[3:-1](encoded.mean))

@@ -13,75 +13,77 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ctm.config import CTMConfig
-from ctm.models.base import Thinker, uniform
-from ctm.models.outputs import Output, Sync, Trace
+from ctm.models.base import TickModel, init_uniform
+from ctm.models.outputs import PreActivationHistory, SyncAccumulator, TickOutput
 from ctm.modules import synchronisation
-from ctm.modules.input_encoder import Observed, add_attention, add_backbone, add_keys, observe
+from ctm.modules.input_encoder import EncodedInput, add_attention, add_backbone, add_kv_projection, encode_input
 from ctm.modules.neuron_level_models import NeuronLinear, PreparedLinear, activate, make_neuron_models
-from ctm.modules.synapses import make_synapses, prepare_entry
+from ctm.modules.synapses import make_synapses, prepare_input_projection
 
 
 @dataclass(frozen=True)
-class Pairing:
+class NeuronPairs:
     """Which neurons are synchronised, and how much of a sum is kept from tick to tick."""
 
     left: Int[Tensor, " S"]
     right: Int[Tensor, " S"]
-    rate: Float[Tensor, "S 1"]
+    retention: Float[Tensor, "S 1"]
 
-    def products(self, z: Float[Tensor, "*T D B"]) -> Float[Tensor, "*T S B"]:
-        return z.index_select(-2, self.left) * z.index_select(-2, self.right)
+    def compute_products(self, activations: Float[Tensor, "*T D B"]) -> Float[Tensor, "*T S B"]:
+        return activations.index_select(-2, self.left) * activations.index_select(-2, self.right)
 
 
 @dataclass(frozen=True)
-class Features(Observed):
+class CTMContext(EncodedInput):
     """What does not change in a thought: the seen input, and weights made ready for ticking."""
 
     neuron_layers: tuple[PreparedLinear, ...]
-    action: Pairing | None
-    out: Pairing
+    action_pairs: NeuronPairs | None
+    out_pairs: NeuronPairs
 
 
 @dataclass(frozen=True)
-class State:
+class CTMState:
     """A thought between two ticks. Tensors are neuron-major: see `ctm.models.outputs`."""
 
-    trace: Trace
-    z: Float[Tensor, "D B"]  # post-activations
-    action: Sync | None
-    out: Sync
+    pre_activation_history: PreActivationHistory
+    activations: Float[Tensor, "D B"]  # post-activations
+    action_sync: SyncAccumulator | None
+    out_sync: SyncAccumulator
     attention: Float[Tensor, "B H N"] | None  # where it just looked
-    ticks: int = 0  # thought so far, by those who began
+    elapsed_ticks: int = 0  # thought so far, by those who began
 
-    def take(self, rows: Int[Tensor, " A"], room: int = 16) -> "State":
+    def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 16) -> "CTMState":
         """The same for some batch rows only, with room for so many more ticks."""
-        return State(
-            self.trace.take(rows, room),
-            self.z.index_select(1, rows),
-            None if self.action is None else self.action.take(rows),
-            self.out.take(rows),
+        return CTMState(
+            self.pre_activation_history.select_rows(rows, reserve_ticks),
+            self.activations.index_select(1, rows),
+            None if self.action_sync is None else self.action_sync.select_rows(rows),
+            self.out_sync.select_rows(rows),
             None if self.attention is None else self.attention.index_select(0, rows),
-            self.ticks,
+            self.elapsed_ticks,
         )
 
-    def seat_(self, newcomers: "State", seats: Int[Tensor, " A"]) -> "State":
+    def write_rows_(self, source: "CTMState", slots: Int[Tensor, " A"]) -> "CTMState":
         """Newcomers take these seats, in the memory of this state, which is lost."""
-        return State(
-            self.trace.seat_(newcomers.trace, seats),
-            self.z.index_copy_(1, seats, newcomers.z),
-            None if self.action is None or newcomers.action is None else self.action.seat_(newcomers.action, seats),
-            self.out.seat_(newcomers.out, seats),
+        return CTMState(
+            self.pre_activation_history.write_rows_(source.pre_activation_history, slots),
+            self.activations.index_copy_(1, slots, source.activations),
+            None
+            if self.action_sync is None or source.action_sync is None
+            else self.action_sync.write_rows_(source.action_sync, slots),
+            self.out_sync.write_rows_(source.out_sync, slots),
             self.attention,
-            self.ticks,
+            self.elapsed_ticks,
         )
 
     @property
     def pre_activations(self) -> Float[Tensor, "B D"]:
-        return self.trace.newest.T
+        return self.pre_activation_history.latest.T
 
     @property
     def post_activations(self) -> Float[Tensor, "B D"]:
-        return self.z.T
+        return self.activations.T
 
     @property
     def latent(self) -> Float[Tensor, "B S"]:
@@ -89,20 +91,20 @@ class State:
         return self.sync_out
 
     @property
-    def neurons(self) -> Float[Tensor, "B D"]:
+    def neuron_activations(self) -> Float[Tensor, "B D"]:
         """What the neurons do."""
-        return self.z.T
+        return self.activations.T
 
     @property
     def sync_out(self) -> Float[Tensor, "B S"]:
-        return self.out.value.T
+        return self.out_sync.value.T
 
     @property
     def sync_action(self) -> Float[Tensor, "B S"] | None:
-        return None if self.action is None else self.action.value.T
+        return None if self.action_sync is None else self.action_sync.value.T
 
 
-class ContinuousThoughtMachine(Thinker):
+class ContinuousThoughtMachine(TickModel):
     """A machine built from its config."""
 
     config: CTMConfig
@@ -110,9 +112,9 @@ class ContinuousThoughtMachine(Thinker):
     def _build(self, config: CTMConfig, in_features: int | None, generator: torch.Generator) -> None:
         neurons, width, attends = config.d_model, config.d_input, config.heads > 0
         dropout_nlm = config.dropout if config.dropout_nlm is None else config.dropout_nlm
-        self.start_activated_state = nn.Parameter(uniform(1 / math.sqrt(neurons), neurons))
+        self.start_activated_state = nn.Parameter(init_uniform(1 / math.sqrt(neurons), neurons))
         self.start_trace = nn.Parameter(
-            uniform(1 / math.sqrt(neurons + config.memory_length), neurons, config.memory_length)
+            init_uniform(1 / math.sqrt(neurons + config.memory_length), neurons, config.memory_length)
         )
         for place, count in (("action", config.n_synch_action), ("out", config.n_synch_out)):
             if not count or (place == "action" and not attends):
@@ -122,12 +124,14 @@ class ContinuousThoughtMachine(Thinker):
             )
             self.register_buffer(f"{place}_neuron_indices_left", left)
             self.register_buffer(f"{place}_neuron_indices_right", right)
-            self.register_parameter(f"decay_params_{place}", nn.Parameter(torch.zeros(config.synch_size(count))))
+            self.register_parameter(
+                f"decay_params_{place}", nn.Parameter(torch.zeros(config.compute_synch_size(count)))
+            )
 
         channels = add_backbone(self, config, in_features)
         if attends:
-            add_keys(self, config, channels)
-            add_attention(self, config, config.synch_size(config.n_synch_action))
+            add_kv_projection(self, config, channels)
+            add_attention(self, config, config.compute_synch_size(config.n_synch_action))
         observed = width if attends else channels
         self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
@@ -138,64 +142,83 @@ class ContinuousThoughtMachine(Thinker):
             normalise=config.do_layernorm_nlm,
             dropout=dropout_nlm,
         )
-        self.output_projector = nn.Sequential(nn.Linear(config.synch_size(config.n_synch_out), config.out_dims))
-        self._add_energy_head(config.synch_size(config.n_synch_out), neurons)
+        self.output_projector = nn.Sequential(nn.Linear(config.compute_synch_size(config.n_synch_out), config.out_dims))
+        self._add_energy_head(config.compute_synch_size(config.n_synch_out), neurons)
 
-    def encode(self, inputs: Tensor) -> Features:
-        return Features(
-            **vars(observe(self, inputs, partial(prepare_entry, self.synapses))),
+    def encode(self, inputs: Tensor) -> CTMContext:
+        return CTMContext(
+            **vars(encode_input(self, inputs, partial(prepare_input_projection, self.synapses))),
             neuron_layers=tuple(
                 layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)
             ),
-            action=self._pairing("action") if self.config.heads else None,
-            out=self._pairing("out"),
+            action_pairs=self._build_neuron_pairs("action") if self.config.heads else None,
+            out_pairs=self._build_neuron_pairs("out"),
         )
 
-    def begin(self, features: Features, room: int | None = None) -> State:
+    def initial_state(self, encoded: CTMContext, reserve_ticks: int | None = None) -> CTMState:
         """The learned start; the output synchronisation already counts the start state, as published."""
-        room = features.ticks if room is None else room
-        z = self.start_activated_state.unsqueeze(1).expand(-1, features.batch)
-        window = self.start_trace.unsqueeze(2).expand(-1, -1, features.batch)
+        reserve_ticks = encoded.ticks if reserve_ticks is None else reserve_ticks
+        z = self.start_activated_state.unsqueeze(1).expand(-1, encoded.batch_size)
+        window = self.start_trace.unsqueeze(2).expand(-1, -1, encoded.batch_size)
         grows = not torch.is_grad_enabled()
-        trace = Trace.of(window, room) if grows else Trace(window, window.size(1), window.size(1), [window.size(1)])
-        action = synchronisation.empty(len(features.action.left), z) if features.action is not None else None
-        out = synchronisation.empty(len(features.out.left), z).add(features.out.products(z), features.out.rate)
-        return State(trace, z, action, out, None)
+        trace = (
+            PreActivationHistory.from_window(window, reserve_ticks)
+            if grows
+            else PreActivationHistory(window, window.size(1), window.size(1), [window.size(1)])
+        )
+        action = (
+            synchronisation.make_zero_accumulator(len(encoded.action_pairs.left), z)
+            if encoded.action_pairs is not None
+            else None
+        )
+        out = synchronisation.make_zero_accumulator(len(encoded.out_pairs.left), z).update(
+            encoded.out_pairs.compute_products(z), encoded.out_pairs.retention
+        )
+        return CTMState(trace, z, action, out, None)
 
-    def tick(self, state: State, features: Features) -> tuple[State, Output]:
+    def tick(self, state: CTMState, encoded: CTMContext) -> tuple[CTMState, TickOutput]:
         """One tick of thought."""
-        state = self._advance(state, features)
-        state = replace(state, out=state.out.add(features.out.products(state.z), features.out.rate))
-        answer, certainty, energy = self._read(state.out.value, state.z)
-        return state, Output(answer.T, certainty.T, energy)
+        state = self._transition(state, encoded)
+        state = replace(
+            state,
+            out_sync=state.out_sync.update(
+                encoded.out_pairs.compute_products(state.activations), encoded.out_pairs.retention
+            ),
+        )
+        answer, certainty, energy = self._compute_readout(state.out_sync.value, state.activations)
+        return state, TickOutput(answer.T, certainty.T, energy)
 
-    def _unroll(self, features: Features) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
+    def _unroll(self, encoded: CTMContext) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
         """The output synchronisation of all ticks at once, and what the neurons did."""
-        state, activations = self.begin(features), []
-        for _ in range(features.ticks):
-            state = self._advance(state, features)
-            activations.append(state.z)
+        state, activations = self.initial_state(encoded), []
+        for _ in range(encoded.ticks):
+            state = self._transition(state, encoded)
+            activations.append(state.activations)
         neurons = torch.stack(activations)
-        return synchronisation.unroll(features.out.products(neurons), state.out, features.out.rate), neurons
+        return synchronisation.unroll_synchronisation(
+            encoded.out_pairs.compute_products(neurons), state.out_sync, encoded.out_pairs.retention
+        ), neurons
 
-    def _advance(self, state: State, features: Features) -> State:
+    def _transition(self, state: CTMState, encoded: CTMContext) -> CTMState:
         """All of a tick that acts on the next tick: look, connect, remember, activate."""
-        scene, entry = features.at(state.ticks)
-        action, seen, attention = state.action, None, None
-        if action is not None and features.action is not None:
-            action = action.add(features.action.products(state.z), features.action.rate)
+        scene, entry = encoded.get_tick_inputs(state.elapsed_ticks)
+        action, seen, attention = state.action_sync, None, None
+        if action is not None and encoded.action_pairs is not None:
+            action = action.update(
+                encoded.action_pairs.compute_products(state.activations), encoded.action_pairs.retention
+            )
             if scene is not None:
-                seen, attention = scene.look(action.value)
-        pre_activations = self.synapses.after(entry(seen, state.z))
-        trace = state.trace.push(pre_activations)
-        z = activate(features.neuron_layers, trace.window).to(state.z.dtype)
-        return State(trace, z, action, state.out, attention, state.ticks + 1)
+                seen, attention = scene.attend(action.value)
+        pre_activations = self.synapses.forward_rest(entry(seen, state.activations))
+        trace = state.pre_activation_history.append(pre_activations)
+        z = activate(encoded.neuron_layers, trace.window).to(state.activations.dtype)
+        return CTMState(trace, z, action, state.out_sync, attention, state.elapsed_ticks + 1)
 
-    def _pairing(self, place: str) -> Pairing:
-        left, right = (getattr(self, f"{place}_neuron_indices_{side}") for side in ("left", "right"))
+    def _build_neuron_pairs(self, synch_type: str) -> NeuronPairs:
+        left, right = (getattr(self, f"{synch_type}_neuron_indices_{side}") for side in ("left", "right"))
         kind = self.config.neuron_select_type
         if kind == "first-last":  # the published code slices, whatever the buffers hold
-            left, right = synchronisation.choose_neurons(kind, place, self.config.d_model, len(left), 0, None)
-        left, right = synchronisation.pair_up(kind, left, right)
-        rate = synchronisation.retention(getattr(self, f"decay_params_{place}"))
-        return Pairing(left.to(rate.device), right.to(rate.device), rate)
+            left, right = synchronisation.choose_neurons(kind, synch_type, self.config.d_model, len(left), 0, None)
+        left, right = synchronisation.expand_pairs(kind, left, right)
+        rate = synchronisation.compute_retention(getattr(self, f"decay_params_{synch_type}"))
+        return NeuronPairs(left.to(rate.device), right.to(rate.device), rate)

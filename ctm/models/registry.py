@@ -1,23 +1,23 @@
 """Every kind of thinker by its config: the one place that knows them all."""
 
 from ctm.config import Config
-from ctm.models.base import Thinker, count_of, refuse_size_of
+from ctm.models.base import TickModel, check_class_parameter_limit, count_class_parameters
 from ctm.models.baselines import FFBaseline, LSTMBaseline
 from ctm.models.ctm import ContinuousThoughtMachine
 
-KINDS: dict[str, type[Thinker]] = {"ctm": ContinuousThoughtMachine, "lstm": LSTMBaseline, "ff": FFBaseline}
+MODEL_TYPES: dict[str, type[TickModel]] = {"ctm": ContinuousThoughtMachine, "lstm": LSTMBaseline, "ff": FFBaseline}
 
 
-def make(config: Config, in_features: int | None = None, seed: int = 0) -> Thinker:
-    """The thinker that a config is of; arguments and errors as `Thinker` has them."""
-    return KINDS[config.kind](config, in_features, seed)
+def build_model(config: Config, in_features: int | None = None, seed: int = 0) -> TickModel:
+    """The thinker that a config is of; arguments and errors as `TickModel` has them."""
+    return MODEL_TYPES[config.model_type](config, in_features, seed)
 
 
 def count_parameters(config: Config, in_features: int | None = None) -> int:
     """Number of weights of a thinker, as its file will hold them, without allocating any."""
-    return count_of(KINDS[config.kind], config, in_features)
+    return count_class_parameters(MODEL_TYPES[config.model_type], config, in_features)
 
 
-def refuse_absurd_size(config: Config, in_features: int | None) -> None:
+def check_parameter_limit(config: Config, in_features: int | None) -> None:
     """Raise `ValueError` where a thinker would be too large to be made."""
-    refuse_size_of(KINDS[config.kind], config, in_features)
+    check_class_parameter_limit(MODEL_TYPES[config.model_type], config, in_features)

@@ -11,15 +11,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctm.config import GRID, TOKENS
-from ctm.modules.positional_encoding import rotations
+from ctm.config import GRID_PATTERN, TOKENS_PATTERN
+from ctm.modules.positional_encoding import compute_rotations
 
-DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 4, 36, 3)}
-GRID_WORDS = 32  # symbols beside the cells
+RESNET_BLOCK_COUNTS = {
+    "18": (2, 2, 2, 2),
+    "34": (3, 4, 6, 3),
+    "50": (3, 4, 6, 3),
+    "101": (3, 4, 23, 3),
+    "152": (3, 4, 36, 3),
+}
+NUM_GRID_WORDS = 32  # symbols beside the cells
 # (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
 
 
-def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.Module, nn.Module, int]:
+def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> tuple[nn.Module, nn.Module, int]:
     """Build the modules that the published code calls `initial_rgb` and `backbone`.
 
     Args:
@@ -30,21 +36,23 @@ def make_backbone(kind: str, d_input: int, in_features: int | None) -> tuple[nn.
     Returns:
         initial_rgb, backbone, and the number of channels that the backbone gives.
     """
-    if tokens := TOKENS.fullmatch(kind):
+    if tokens := TOKENS_PATTERN.fullmatch(backbone_type):
         return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
-    if grid := GRID.fullmatch(kind):
+    if grid := GRID_PATTERN.fullmatch(backbone_type):
         return nn.Identity(), GridBackbone(int(grid[1]), int(grid[2]), d_input), d_input
-    if kind == "parity_backbone":
+    if backbone_type == "parity_backbone":
         return nn.Identity(), ParityBackbone(d_input), d_input
-    if kind == "mnist_backbone":
+    if backbone_type == "mnist_backbone":
         return nn.Identity(), MNISTBackbone(d_input), d_input
     if in_features is None:
-        raise ValueError(f"backbone_type={kind} needs in_features: channels of a picture, or features of a raw input.")
-    if kind == "none":
+        raise ValueError(
+            f"backbone_type={backbone_type} needs in_features: channels of a picture, or features of a raw input."
+        )
+    if backbone_type == "none":
         return nn.Identity(), nn.Identity(), in_features
-    if kind == "shallow-wide":
+    if backbone_type == "shallow-wide":
         return nn.Identity(), ShallowWide(in_features), 2048
-    depth, stages = kind.removeprefix("resnet").split("-")
+    depth, stages = backbone_type.removeprefix("resnet").split("-")
     backbone = ResNet(depth, int(stages))
     return nn.Conv2d(in_features, 3, 1), backbone, backbone.channels
 
@@ -63,44 +71,44 @@ class ParityBackbone(nn.Module):
 class TokensBackbone(nn.Module):
     """Embeds symbols and their places."""
 
-    def __init__(self, symbols: int, places: int, width: int):
+    def __init__(self, vocab_size: int, max_length: int, width: int):
         super().__init__()
-        self.embedding = nn.Embedding(symbols, width)
-        self.positions = start_positions(places, width)
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.positions = init_positional_embedding(max_length, width)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
-        refuse_longer(tokens, self.positions)
+        check_sequence_length(tokens, self.positions)
         return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
 
 
 class GridBackbone(nn.Module):
     """Embeds cells of a square field, row and column apart, other symbols by themselves, and their places."""
 
-    def __init__(self, side: int, places: int, width: int):
+    def __init__(self, side: int, max_length: int, width: int):
         super().__init__()
         self.side = side
         self.rows, self.columns = nn.Embedding(side, width), nn.Embedding(side, width)
-        self.words = nn.Embedding(GRID_WORDS, width)
-        self.positions = start_positions(places, width)
+        self.words = nn.Embedding(NUM_GRID_WORDS, width)
+        self.positions = init_positional_embedding(max_length, width)
 
-    def forward(self, symbols: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
-        refuse_longer(symbols, self.positions)
+    def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        check_sequence_length(tokens, self.positions)
         cells = self.side**2
-        cell = symbols.clamp(max=cells - 1)
+        cell = tokens.clamp(max=cells - 1)
         in_field = self.rows(cell // self.side) + self.columns(cell % self.side)
-        word = self.words((symbols - cells).clamp(min=0))
-        seen = torch.where((symbols < cells).unsqueeze(2), in_field, word)
-        return seen.transpose(1, 2) + self.positions[:, : symbols.size(1)]
+        word = self.words((tokens - cells).clamp(min=0))
+        seen = torch.where((tokens < cells).unsqueeze(2), in_field, word)
+        return seen.transpose(1, 2) + self.positions[:, : tokens.size(1)]
 
 
-def start_positions(places: int, width: int) -> nn.Parameter:
+def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
     """Codes of places along a random half circle, so that neighbours look alike."""
-    return nn.Parameter(torch.randn(width, 2) @ rotations(places, torch.tensor([0.0, 1.0])).T)
+    return nn.Parameter(torch.randn(width, 2) @ compute_rotations(max_length, torch.tensor([0.0, 1.0])).T)
 
 
-def refuse_longer(symbols: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
-    if symbols.size(1) > positions.size(1):
-        raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {symbols.size(1)}.")
+def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
+    if tokens.size(1) > positions.size(1):
+        raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {tokens.size(1)}.")
 
 
 class ShallowWide(nn.Module):
@@ -117,8 +125,8 @@ class ShallowWide(nn.Module):
             nn.BatchNorm2d(2048),
         )
 
-    def forward(self, pictures: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
-        return self.layers(pictures)
+    def forward(self, images: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(images)
 
 
 class MNISTBackbone(nn.Module):
@@ -137,8 +145,8 @@ class MNISTBackbone(nn.Module):
             nn.MaxPool2d(2),
         )
 
-    def forward(self, pictures: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
-        return self.layers(pictures)
+    def forward(self, images: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        return self.layers(images)
 
 
 class ResNet(nn.Module):
@@ -154,17 +162,23 @@ class ResNet(nn.Module):
         self.channels = 64
         self.stages = stages
         for stage in range(stages):
-            setattr(self, f"layer{stage + 1}", self._stage(block, 64 * 2**stage, DEPTHS[depth][stage], 1 + (stage > 0)))
+            setattr(
+                self,
+                f"layer{stage + 1}",
+                self._make_layer(block, 64 * 2**stage, RESNET_BLOCK_COUNTS[depth][stage], 1 + (stage > 0)),
+            )
 
-    def _stage(self, block: "type[BasicBlock | Bottleneck]", planes: int, count: int, stride: int) -> nn.Sequential:
+    def _make_layer(
+        self, block: "type[BasicBlock | Bottleneck]", planes: int, count: int, stride: int
+    ) -> nn.Sequential:
         blocks = [block(self.channels, planes, stride)]
         self.channels = planes * block.expansion
         blocks += [block(self.channels, planes) for _ in range(1, count)]
         return nn.Sequential(*blocks)
 
-    def forward(self, pictures: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
-        pictures = pictures.contiguous(memory_format=torch.channels_last)  # so convolutions and pooling are faster
-        features = self.maxpool(self.relu(convolve(pictures, self.conv1, self.bn1)))
+    def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        images = images.contiguous(memory_format=torch.channels_last)  # so convolutions and pooling are faster
+        features = self.maxpool(self.relu(convolve(images, self.conv1, self.bn1)))
         for stage in range(self.stages):
             features = getattr(self, f"layer{stage + 1}")(features)
         return features
@@ -182,7 +196,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = shortcut(channels, planes, stride)
+        self.downsample = make_shortcut(channels, planes, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
         out = self.relu(convolve(x, self.conv1, self.bn1))
@@ -204,7 +218,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(planes, planes * 4, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(planes * 4)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(channels, planes * 4, stride)
+        self.downsample = make_shortcut(channels, planes * 4, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
         out = self.relu(convolve(x, self.conv1, self.bn1))
@@ -223,7 +237,7 @@ def convolve(x: Float[Tensor, "B c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d)
     return F.conv2d(x, weight, norm.bias - norm.running_mean * scale, conv.stride, conv.padding)
 
 
-def shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
+def make_shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
     """A 1x1 convolution where the shape changes; None where it does not."""
     if stride == 1 and channels == planes:
         return None

@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctm.models.outputs import move_
-from ctm.modules.deferred_kv_grad import Gathered, softmax_attention
+from ctm.models.outputs import compact_rows_
+from ctm.modules.deferred_kv_grad import DeferredKVGrad, softmax_attention
 
 
 @dataclass(frozen=True)
-class Scene:
+class CrossAttentionCache:
     """Everything about the input that does not change in a thought."""
 
     keys: Float[Tensor, "B H d N"]
@@ -25,52 +25,54 @@ class Scene:
     query_weight: Float[Tensor, "E S"]
     query_bias: Float[Tensor, "E 1"]
     dropout: float
-    gathered: Gathered | None = None  # while training: the same keys and values, see `ctm.modules.deferred_kv_grad`
+    deferred_grad: DeferredKVGrad | None = (
+        None  # while training: the same keys and values, see `ctm.modules.deferred_kv_grad`
+    )
 
-    def take(self, rows: Int[Tensor, " A"]) -> "Scene":
+    def select_rows(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
         keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
-        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+        return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
-    def take_(self, rows: Int[Tensor, " A"]) -> "Scene":
+    def compact_rows_(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
         """The same, in the memory of this scene, which is lost: only rows that change their place are copied."""
         for whole in (self.keys, self.values):
-            move_(whole, whole, rows, 0)
+            compact_rows_(whole, whole, rows, 0)
         keys, values = self.keys[: len(rows)], self.values[: len(rows)]
-        return Scene(keys, values, self.query_weight, self.query_bias, self.dropout)
+        return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
-    def seat_(self, newcomers: "Scene", seats: Int[Tensor, " A"]) -> "Scene":
+    def write_rows_(self, source: "CrossAttentionCache", slots: Int[Tensor, " A"]) -> "CrossAttentionCache":
         """Newcomers take these seats, in the memory of this scene, which is lost."""
-        self.keys.index_copy_(0, seats, newcomers.keys)
-        self.values.index_copy_(0, seats, newcomers.values)
+        self.keys.index_copy_(0, slots, source.keys)
+        self.values.index_copy_(0, slots, source.values)
         return self
 
-    def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
+    def attend(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
         """What is seen with this action synchronisation, before the output projection, and where."""
         batch, heads, width, _ = self.keys.shape
         query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
-        if self.gathered is not None:
-            seen, weights = self.gathered.look(query)
+        if self.deferred_grad is not None:
+            seen, weights = self.deferred_grad.attend(query)
         else:
             seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1), self.dropout)
         return seen.view(batch, heads * width), weights.view(batch, heads, -1)
 
 
-def prepare_scene(
-    places: Float[Tensor, "B N E"], attention: nn.MultiheadAttention, q_proj: nn.Linear, dropout: float
-) -> Scene:
+def build_cross_attention_cache(
+    features: Float[Tensor, "B N E"], attention: nn.MultiheadAttention, q_proj: nn.Linear, dropout: float
+) -> CrossAttentionCache:
     """Keys and values of all places, and the query map with both its layers and the softmax scale folded into one."""
     width, heads = attention.embed_dim, attention.num_heads
     w_query, w_key, w_value = attention.in_proj_weight.chunk(3)
     b_query, b_key, b_value = attention.in_proj_bias.chunk(3)
     scale = 1 / math.sqrt(width // heads)
-    keys = F.linear(places, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous()
-    values = F.linear(places, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
-    gathers = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(places.device.type)
-    return Scene(
+    keys = F.linear(features, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous()
+    values = F.linear(features, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
+    gathers = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(features.device.type)
+    return CrossAttentionCache(
         keys,
         values,
         query_weight=scale * (w_query @ q_proj.weight),
         query_bias=scale * (w_query @ q_proj.bias + b_query).unsqueeze(1),
         dropout=dropout,
-        gathered=Gathered.of(keys.flatten(0, 1), values.flatten(0, 1)) if gathers else None,
+        deferred_grad=DeferredKVGrad.from_kv(keys.flatten(0, 1), values.flatten(0, 1)) if gathers else None,
     )

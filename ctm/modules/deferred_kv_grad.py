@@ -24,18 +24,18 @@ def softmax_attention(
 
 
 @dataclass
-class Notes:
+class KVGradBuffer:
     """What the backward passes of a thought's ticks leave for the keys' and values' gradients."""
 
     queries: list[Tensor] = field(default_factory=list)
-    scores: list[Tensor] = field(default_factory=list)  # gradients
+    score_grads: list[Tensor] = field(default_factory=list)  # gradients
     weights: list[Tensor] = field(default_factory=list)
-    seen: list[Tensor] = field(default_factory=list)  # gradients
-    backward_pass: int = -1
+    output_grads: list[Tensor] = field(default_factory=list)  # gradients
+    graph_task_id: int = -1
 
     @property
     def parts(self) -> tuple[list[Tensor], ...]:
-        return self.queries, self.scores, self.weights, self.seen
+        return self.queries, self.score_grads, self.weights, self.output_grads
 
     def add(self, *values: Tensor) -> None:
         """Note what one look leaves.
@@ -43,8 +43,8 @@ class Notes:
         A backward pass that stops before it comes to the scene never uses its notes: the next pass drops them. PyTorch
         numbers its passes only in private; `torch.utils.checkpoint` tells them apart by the same number.
         """
-        if self.backward_pass != (running := torch._C._current_graph_task_id()):
-            self.backward_pass = running
+        if self.graph_task_id != (running := torch._C._current_graph_task_id()):
+            self.graph_task_id = running
             self.clear()
         for part, value in zip(self.parts, values, strict=True):
             part.append(value)
@@ -55,54 +55,54 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class DeferredKVGrad:
     """A scene's keys and values, whose gradients are gathered over the ticks of a thought."""
 
     keys: Float[Tensor, "G d N"]  # detached: gradients go through the token
     values: Float[Tensor, "G N d"]
-    token: Float[Tensor, ""]
-    notes: Notes
+    grad_token: Float[Tensor, ""]
+    grad_buffer: KVGradBuffer
 
     @classmethod
-    def of(cls, keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]) -> "Gathered":
-        notes = Notes()
-        return cls(keys.detach(), values.detach(), _Gather.apply(keys, values, notes), notes)
+    def from_kv(cls, keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]) -> "DeferredKVGrad":
+        notes = KVGradBuffer()
+        return cls(keys.detach(), values.detach(), _CollectKVGrad.apply(keys, values, notes), notes)
 
-    def look(self, query: Float[Tensor, "G 1 d"]) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
-        return _Look.apply(query, self.token, self.keys, self.values, self.notes)
+    def attend(self, query: Float[Tensor, "G 1 d"]) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
+        return _Attend.apply(query, self.grad_token, self.keys, self.values, self.grad_buffer)
 
 
-class _Gather(torch.autograd.Function):
+class _CollectKVGrad(torch.autograd.Function):
     """Stands before all looks of a thought, so its backward pass comes after all of theirs."""
 
     @staticmethod
-    def forward(ctx, keys, values, notes):
-        ctx.notes = notes
+    def forward(ctx, keys, values, grad_buffer):
+        ctx.grad_buffer = grad_buffer
         return keys.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx, _):
-        notes = ctx.notes
+        notes = ctx.grad_buffer
         queries, scores, weights, seen = (torch.cat(part, 1) for part in notes.parts)
         notes.clear()
         return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), seen), None
 
 
-class _Look(torch.autograd.Function):
+class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query, token, keys, values, notes):
+    def forward(ctx, query, grad_token, keys, values, grad_buffer):
         seen, weights = softmax_attention(query, keys, values)
         ctx.save_for_backward(query, weights, keys, values)
-        ctx.notes = notes
+        ctx.grad_buffer = grad_buffer
         ctx.mark_non_differentiable(weights)
         return seen, weights
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, seen, _):
+    def backward(ctx, output_grad, _):
         query, weights, keys, values = ctx.saved_tensors
-        score = torch.bmm(seen, values.transpose(1, 2))
+        score = torch.bmm(output_grad, values.transpose(1, 2))
         score = weights * (score - (score * weights).sum(-1, keepdim=True))
-        ctx.notes.add(query, score, weights, seen)
-        return torch.bmm(score, keys.transpose(1, 2)), seen.new_zeros(()), None, None, None
+        ctx.grad_buffer.add(query, score, weights, output_grad)
+        return torch.bmm(score, keys.transpose(1, 2)), output_grad.new_zeros(()), None, None, None

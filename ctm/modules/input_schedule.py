@@ -17,19 +17,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ctm.config import MOST_TICKS, CTMConfig
+from ctm.config import MAX_TICKS, CTMConfig
 from ctm.modules.backbones import MNISTBackbone
-from ctm.modules.cross_attention import Scene
-from ctm.modules.synapses import Entry
+from ctm.modules.cross_attention import CrossAttentionCache
+from ctm.modules.synapses import InputProjection
 
-INDICES, OPERATORS = 50, 2  # codes 0 to 49: an index of the question
-PLUS, MINUS, PICTURE, NOTHING = -1, -2, -3, -4  # the codes of operators are the published ones
-CODES = INDICES - NOTHING  # so a code is a row of a table, from its end where it is negative
-SIDE = 32
+NUM_INDICES, NUM_OPERATORS = 50, 2  # codes 0 to 49: an index of the question
+PLUS, MINUS, IMAGE_CODE, EMPTY_CODE = -1, -2, -3, -4  # the codes of operators are the published ones
+NUM_CODES = NUM_INDICES - EMPTY_CODE  # so a code is a row of a table, from its end where it is negative
+IMAGE_SIZE = 32
 
 
-def pack(
-    pictures: Iterable[Float[Tensor, "_ 1 32 32"]], question: Iterable[Sequence[int] | Int[Tensor, " _"]], most: int = 0
+def pack_frames(
+    images: Iterable[Float[Tensor, "_ 1 32 32"]],
+    questions: Iterable[Sequence[int] | Int[Tensor, " _"]],
+    min_frames: int = 0,
 ) -> Float[Tensor, "B F 1025"]:
     """Frames for a machine with phases. Rows may differ in how much they show.
 
@@ -38,12 +40,12 @@ def pack(
         question: of every row its parts: an index from 0, `PLUS` or `MINUS`.
         most: frames to fill rows up to with nothing; those of the longest row where that is more.
     """
-    rows = list(zip(pictures, question, strict=True))
+    rows = list(zip(images, questions, strict=True))
     longest = max(len(shown) + len(asked) for shown, asked in rows)
-    frames = torch.zeros(len(rows), max(longest, most), 1 + SIDE * SIDE)
-    frames[..., 0] = NOTHING
+    frames = torch.zeros(len(rows), max(longest, min_frames), 1 + IMAGE_SIZE * IMAGE_SIZE)
+    frames[..., 0] = EMPTY_CODE
     for row, (shown, asked) in zip(frames, rows, strict=True):
-        row[: len(shown), 0] = PICTURE
+        row[: len(shown), 0] = IMAGE_CODE
         row[: len(shown), 1:] = shown.flatten(1)
         row[len(shown) : len(shown) + len(asked), 0] = torch.as_tensor(asked, dtype=row.dtype)
     return frames
@@ -53,131 +55,139 @@ def pack(
 
 
 @dataclass(frozen=True)
-class Timetable:
+class FrameSchedule:
     """What every row is shown at every tick."""
 
     codes: Int[Tensor, "T B"]
-    is_picture: Bool[Tensor, "B F"]  # which frames are
-    listening: Int[Tensor, " B"]  # ticks in which something is shown
+    is_image: Bool[Tensor, "B F"]  # which frames are
+    input_ticks: Int[Tensor, " B"]  # ticks in which something is shown
 
     @classmethod
-    def of(cls, frames: Tensor, config: CTMConfig) -> "Timetable":
+    def from_frames(cls, frames: Tensor, config: CTMConfig) -> "FrameSchedule":
         """Raises `ValueError` where frames have another form than `pack` gives them, or take too many ticks."""
-        codes = read_codes(frames)
-        is_picture = codes == PICTURE
+        codes = parse_frame_codes(frames)
+        is_picture = codes == IMAGE_CODE
         durations = torch.where(is_picture, config.iterations_per_digit or 0, config.iterations_per_question_part or 0)
-        ends = durations.masked_fill(codes == NOTHING, 0).cumsum(1)
+        ends = durations.masked_fill(codes == EMPTY_CODE, 0).cumsum(1)
         listening = ends[:, -1]
         ticks = int(listening.max()) + (config.iterations_for_answering or 0)
-        if ticks > MOST_TICKS:
-            raise ValueError(f"To be shown all this takes {ticks:,} ticks; show less, for at most {MOST_TICKS:,}.")
+        if ticks > MAX_TICKS:
+            raise ValueError(f"To be shown all this takes {ticks:,} ticks; show less, for at most {MAX_TICKS:,}.")
         clock = torch.arange(ticks, device=frames.device).expand(len(frames), -1)
         frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # the first that has not ended
-        nothing = codes.new_full((len(frames), 1), NOTHING)
+        nothing = codes.new_full((len(frames), 1), EMPTY_CODE)
         return cls(torch.cat((codes, nothing), 1).gather(1, frame).T.contiguous(), is_picture, listening)
 
 
-def read_codes(frames: Tensor) -> Int[Tensor, "B F"]:
+def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
     """What every frame shows: pictures first, then a question, then nothing."""
-    if frames.dim() != 3 or frames.size(2) != 1 + SIDE * SIDE or not frames.size(1):
+    if frames.dim() != 3 or frames.size(2) != 1 + IMAGE_SIZE * IMAGE_SIZE or not frames.size(1):
         raise ValueError(
-            f"Frames have the shape (rows, frames, {1 + SIDE * SIDE}), a code before the pixels: got {list(frames.shape)}."
+            f"Frames have the shape (rows, frames, {1 + IMAGE_SIZE * IMAGE_SIZE}), a code before the pixels: got {list(frames.shape)}."
         )
     codes = frames[..., 0].round().long()
-    phase = (codes != PICTURE).long() + (codes == NOTHING)
-    if not bool(((codes >= NOTHING) & (codes < INDICES)).all() & (phase.diff(dim=1) >= 0).all()):
+    phase = (codes != IMAGE_CODE).long() + (codes == EMPTY_CODE)
+    if not bool(((codes >= EMPTY_CODE) & (codes < NUM_INDICES)).all() & (phase.diff(dim=1) >= 0).all()):
         raise ValueError(
-            f"Frames are pictures ({PICTURE}), then indices (0 to {INDICES - 1}) and operators ({PLUS}, {MINUS}), "
-            f"then nothing ({NOTHING}): got other codes, or another order."
+            f"Frames are pictures ({IMAGE_CODE}), then indices (0 to {NUM_INDICES - 1}) and operators ({PLUS}, {MINUS}), "
+            f"then nothing ({EMPTY_CODE}): got other codes, or another order."
         )
     return codes
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ScheduledInput:
     """What is observed at every tick, ready for ticking."""
 
     codes: Int[Tensor, "T B"]  # what every row is shown, as rows of the table
-    lookers: tuple[int, ...]  # for every tick, how many rows look at a picture
-    pictures: tuple[Scene, ...]  # every row's first, every row's second, ...
-    each: int  # ticks for each of them
-    table: Entry  # what everything that can be shown hands to the neurons
+    num_attending: tuple[int, ...]  # for every tick, how many rows look at a picture
+    image_caches: tuple[CrossAttentionCache, ...]  # every row's first, every row's second, ...
+    ticks_per_image: int  # ticks for each of them
+    code_projection: InputProjection  # what everything that can be shown hands to the neurons
 
-    def at(self, tick: int) -> tuple["Scene | Glance | None", Entry]:
+    def get_tick_inputs(self, tick: int) -> tuple["CrossAttentionCache | MaskedCrossAttention | None", InputProjection]:
         """What is looked at after so many ticks, and what is handed over besides."""
         tick = min(tick, len(self.codes) - 1)
-        entry = self.table.take(self.codes[tick])
-        if not self.pictures:
+        entry = self.code_projection.select_rows(self.codes[tick])
+        if not self.image_caches:
             return None, entry
-        if self.lookers[tick] == self.codes.size(1):
-            return self.pictures[tick // self.each], entry
-        if not self.lookers[tick]:
-            return Glance(self.pictures[0], None), entry
-        return Glance(self.pictures[tick // self.each], self.codes[tick] == PICTURE % CODES), entry
+        if self.num_attending[tick] == self.codes.size(1):
+            return self.image_caches[tick // self.ticks_per_image], entry
+        if not self.num_attending[tick]:
+            return MaskedCrossAttention(self.image_caches[0], None), entry
+        return MaskedCrossAttention(
+            self.image_caches[tick // self.ticks_per_image], self.codes[tick] == IMAGE_CODE % NUM_CODES
+        ), entry
 
-    def take(self, rows: Int[Tensor, " A"]) -> "Schedule":
-        return self._with(rows, tuple(picture.take(rows) for picture in self.pictures))
+    def select_rows(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
+        return self._replace_rows(rows, tuple(picture.select_rows(rows) for picture in self.image_caches))
 
-    def take_(self, rows: Int[Tensor, " A"]) -> "Schedule":
+    def compact_rows_(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
         """The same, in the memory of this schedule, which is lost."""
-        return self._with(rows, tuple(picture.take_(rows) for picture in self.pictures))
+        return self._replace_rows(rows, tuple(picture.compact_rows_(rows) for picture in self.image_caches))
 
-    def _with(self, rows: Int[Tensor, " A"], pictures: tuple[Scene, ...]) -> "Schedule":
+    def _replace_rows(self, rows: Int[Tensor, " A"], image_caches: tuple[CrossAttentionCache, ...]) -> "ScheduledInput":
         codes = self.codes.index_select(1, rows)
-        return replace(self, codes=codes, lookers=lookers_of(codes), pictures=pictures)
+        return replace(self, codes=codes, num_attending=count_attending_rows(codes), image_caches=image_caches)
 
 
 @dataclass(frozen=True)
-class Glance:
+class MaskedCrossAttention:
     """A look that not all rows take: the others see nothing, nowhere."""
 
-    scene: Scene
-    looking: Bool[Tensor, " B"] | None  # None where no row does
+    cache: CrossAttentionCache
+    mask: Bool[Tensor, " B"] | None  # None where no row does
 
-    def look(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B H N"]]:
-        if self.looking is None:
-            batch, heads, _, places = self.scene.keys.shape
-            return None, self.scene.keys.new_zeros(batch, heads, places)
-        seen, weights = self.scene.look(sync)
-        return seen * self.looking.unsqueeze(1), weights * self.looking[:, None, None]
-
-
-def lookers_of(codes: Int[Tensor, "T B"]) -> tuple[int, ...]:
-    return tuple((codes == PICTURE % CODES).sum(1).tolist())
+    def attend(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B H N"]]:
+        if self.mask is None:
+            batch, heads, _, places = self.cache.keys.shape
+            return None, self.cache.keys.new_zeros(batch, heads, places)
+        seen, weights = self.cache.attend(sync)
+        return seen * self.mask.unsqueeze(1), weights * self.mask[:, None, None]
 
 
-def prepare_schedule(
-    timetable: Timetable,
-    places: Float[Tensor, "n N E"],
-    look_at: Callable[[Float[Tensor, "B N E"]], Scene],
-    table: Entry,
-    each: int,
-) -> Schedule:
+def count_attending_rows(codes: Int[Tensor, "T B"]) -> tuple[int, ...]:
+    return tuple((codes == IMAGE_CODE % NUM_CODES).sum(1).tolist())
+
+
+def build_scheduled_input(
+    schedule: FrameSchedule,
+    features: Float[Tensor, "n N E"],
+    build_cache: Callable[[Float[Tensor, "B N E"]], CrossAttentionCache],
+    code_projection: InputProjection,
+    ticks_per_image: int,
+) -> ScheduledInput:
     """Scenes of all pictures, and what is shown when.
 
     Args:
         timetable: of these rows.
         places: what attention would see of every picture, row after row.
         look_at: makes a scene of one picture a row.
-        table: an entry for every code, as `codes_table` orders them.
+        table: an entry for every code, as `build_code_table` orders them.
         each: ticks for each picture.
     """
-    is_picture = timetable.is_picture
+    is_picture = schedule.is_image
     most = int(is_picture.sum(1).max())
-    slots = places.new_zeros(len(is_picture), most, *places.shape[1:])
-    slots[is_picture[:, :most]] = places
-    codes = timetable.codes % CODES
-    return Schedule(codes, lookers_of(codes), tuple(look_at(slot) for slot in slots.unbind(1)), each, table)
+    slots = features.new_zeros(len(is_picture), most, *features.shape[1:])
+    slots[is_picture[:, :most]] = features
+    codes = schedule.codes % NUM_CODES
+    return ScheduledInput(
+        codes,
+        count_attending_rows(codes),
+        tuple(build_cache(slot) for slot in slots.unbind(1)),
+        ticks_per_image,
+        code_projection,
+    )
 
 
 # --- modules ---------------------------------------------------------------------------------------------------------
 
 
-def add_backbones(thinker: nn.Module, width: int) -> None:
+def add_scheduled_backbones(model: nn.Module, width: int) -> None:
     """The modules that the published class has in the place of `backbone`, under their published names."""
-    thinker.backbone_digit = MNISTBackbone(width)
-    thinker.index_backbone = IndexEmbedding(width)
-    thinker.operator_backbone = OperatorEmbedding(width)
+    model.backbone_digit = MNISTBackbone(width)
+    model.index_backbone = IndexEmbedding(width)
+    model.operator_backbone = OperatorEmbedding(width)
 
 
 class IndexEmbedding(nn.Module):
@@ -186,7 +196,7 @@ class IndexEmbedding(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         rates = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10_000.0) / width))
-        angles = torch.arange(INDICES, dtype=torch.float).unsqueeze(1) * rates
+        angles = torch.arange(NUM_INDICES, dtype=torch.float).unsqueeze(1) * rates
         self.register_buffer("embedding", torch.stack((angles.sin(), angles.cos()), 2).flatten(1))
 
 
@@ -195,12 +205,12 @@ class OperatorEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.embedding = nn.Embedding(OPERATORS, width)
+        self.embedding = nn.Embedding(NUM_OPERATORS, width)
 
 
-def codes_table(
-    indices: Float[Tensor, "50 E"], operators: Float[Tensor, "2 E"], picture: Float[Tensor, " E"]
+def build_code_table(
+    indices: Float[Tensor, "50 E"], operators: Float[Tensor, "2 E"], image: Float[Tensor, " E"]
 ) -> Float[Tensor, "54 E"]:
     """What is handed over for every code, besides what attention sees: `table[code]`, also for negative codes."""
-    nothing = torch.zeros_like(picture)
-    return torch.cat((indices, torch.stack((nothing, picture)), operators.flip(0)))
+    nothing = torch.zeros_like(image)
+    return torch.cat((indices, torch.stack((nothing, image)), operators.flip(0)))

@@ -61,7 +61,7 @@ class Rotational(nn.Module):
 
     def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "1 d h w"]:
         height, width = features.shape[-2:]
-        rows, columns = (rotations(steps, self.start_vector) for steps in (height, width))
+        rows, columns = (compute_rotations(steps, self.start_vector) for steps in (height, width))
         key = torch.cat((rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)), -1)
         return self.projection(key).permute(2, 0, 1).unsqueeze(0)
 
@@ -75,17 +75,17 @@ class Rotational1D(nn.Module):
 
     def forward(self, features: Float[Tensor, "B d N"]) -> Float[Tensor, "1 d N"]:
         start = torch.tensor([0.0, 1.0], device=features.device, dtype=features.dtype)
-        return self.projection(rotations(features.size(-1), start)).T.unsqueeze(0)
+        return self.projection(compute_rotations(features.size(-1), start)).T.unsqueeze(0)
 
 
-def rotations(steps: int, vector: Float[Tensor, " 2"]) -> Float[Tensor, "N 2"]:
+def compute_rotations(steps: int, vector: Float[Tensor, " 2"]) -> Float[Tensor, "N 2"]:
     """`vector` rotated by `steps` equally spaced angles from 0 to 180 degrees."""
     angle = torch.deg2rad(torch.linspace(0, 180, steps, device=vector.device, dtype=vector.dtype))
     x, y = vector
     return torch.stack((angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y), -1)
 
 
-POSITIONS = {
+POSITIONAL_ENCODINGS = {
     "learnable-fourier": LearnableFourier,
     "multi-learnable-fourier": MultiLearnableFourier,
     "custom-rotational": Rotational,

@@ -4,7 +4,7 @@ Depth 1 is one gated layer; deeper synapses are a U-Net whose widths fall evenly
 normalised skip at every level. Published names: `synapses`, `SynapseUNET`.
 
 Both begin with one linear map of (observation, activations): the `entry`, which is made ready once a thought, so that what
-does not change from tick to tick is computed once. `dropout_in` is dropout on its input; `after` is the rest.
+does not change from tick to tick is computed once. `input_dropout` is dropout on its input; `after` is the rest.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NARROWEST = 16
+BOTTLENECK_WIDTH = 16
 
 
 class SynapseLayer(nn.Sequential):
@@ -23,105 +23,113 @@ class SynapseLayer(nn.Sequential):
 
     def __init__(self, in_dims: int, neurons: int, dropout: float):
         super().__init__(nn.Dropout(dropout), nn.Linear(in_dims, 2 * neurons), nn.GLU(), nn.LayerNorm(neurons))
-        self.dropout_in = dropout
+        self.input_dropout = dropout
 
     @property
-    def entry(self) -> nn.Linear:
+    def input_linear(self) -> nn.Linear:
         return self[1]
 
-    def after(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
-        return normalise(self[3], F.glu(x))
+    def forward_rest(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        return apply_layer_norm(self[3], F.glu(x))
 
 
 class SynapseUNet(nn.Module):
     """Down to a bottleneck of 16 and up again."""
 
-    dropout_in = 0.0
+    input_dropout = 0.0
 
     def __init__(self, in_dims: int, neurons: int, depth: int, dropout: float):
         super().__init__()
-        step = (NARROWEST - neurons) / (depth - 1)
-        widths = [int(neurons + step * level) for level in range(depth - 1)] + [NARROWEST]
+        step = (BOTTLENECK_WIDTH - neurons) / (depth - 1)
+        widths = [int(neurons + step * level) for level in range(depth - 1)] + [BOTTLENECK_WIDTH]
         levels = list(pairwise(widths))
         self.first_projection = nn.Sequential(nn.Linear(in_dims, neurons), nn.LayerNorm(neurons), nn.SiLU())
-        self.down_projections = nn.ModuleList(block(wide, narrow, dropout) for wide, narrow in levels)
-        self.up_projections = nn.ModuleList(block(narrow, wide, dropout) for wide, narrow in levels)
+        self.down_projections = nn.ModuleList(make_block(wide, narrow, dropout) for wide, narrow in levels)
+        self.up_projections = nn.ModuleList(make_block(narrow, wide, dropout) for wide, narrow in levels)
         self.skip_lns = nn.ModuleList(nn.LayerNorm(wide) for wide, _ in levels)
         self.dropout = dropout
 
     @property
-    def entry(self) -> nn.Linear:
+    def input_linear(self) -> nn.Linear:
         return self.first_projection[0]
 
-    def after(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
-        passed = [F.silu(normalise(self.first_projection[1], x))]
+    def forward_rest(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        passed = [F.silu(apply_layer_norm(self.first_projection[1], x))]
         for down in self.down_projections:
-            passed.append(self._through(down, passed[-1]))
+            passed.append(self._apply_block(down, passed[-1]))
         x = passed.pop()
         for up, norm in zip(reversed(self.up_projections), reversed(self.skip_lns), strict=True):
-            x = normalise(norm, self._through(up, x) + passed.pop())
+            x = apply_layer_norm(norm, self._apply_block(up, x) + passed.pop())
         return x
 
-    def _through(self, layers: nn.Sequential, x: Float[Tensor, "B E"]) -> Float[Tensor, "B F"]:
+    def _apply_block(self, layers: nn.Sequential, x: Float[Tensor, "B E"]) -> Float[Tensor, "B F"]:
         """Apply a block's layers as functions: module calls cost more than the arithmetic at these widths."""
         if self.training and self.dropout:
             x = F.dropout(x, self.dropout)
         _, linear, norm, _ = layers
-        return F.silu(normalise(norm, F.linear(x, linear.weight, linear.bias)))
+        return F.silu(apply_layer_norm(norm, F.linear(x, linear.weight, linear.bias)))
 
 
 @dataclass(frozen=True)
-class FoldedEntry:
+class FusedInputProjection:
     """The entry with all that does not change in a thought folded into its weights."""
 
-    observed_weight: Float[Tensor, "E W"] | None
+    observation_weight: Float[Tensor, "E W"] | None
     state_weight: Float[Tensor, "D W"]
-    constant: Float[Tensor, " W"] | Float[Tensor, "B W"]
+    bias_term: Float[Tensor, " W"] | Float[Tensor, "B W"]
 
-    def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
-        x = torch.addmm(self.constant, z.T, self.state_weight)
-        if seen is None or self.observed_weight is None:
+    def __call__(
+        self, attn_output: Float[Tensor, "B E"] | None, activations: Float[Tensor, "D B"]
+    ) -> Float[Tensor, "B W"]:
+        x = torch.addmm(self.bias_term, activations.T, self.state_weight)
+        if attn_output is None or self.observation_weight is None:
             return x
-        return torch.addmm(x, seen, self.observed_weight)
+        return torch.addmm(x, attn_output, self.observation_weight)
 
-    def take(self, rows: Int[Tensor, " A"]) -> "FoldedEntry":
-        return self if self.constant.dim() == 1 else replace(self, constant=self.constant.index_select(0, rows))
+    def select_rows(self, rows: Int[Tensor, " A"]) -> "FusedInputProjection":
+        return self if self.bias_term.dim() == 1 else replace(self, bias_term=self.bias_term.index_select(0, rows))
 
-    def seat_(self, newcomers: "FoldedEntry", seats: Int[Tensor, " A"]) -> "FoldedEntry":
+    def write_rows_(self, source: "FusedInputProjection", slots: Int[Tensor, " A"]) -> "FusedInputProjection":
         """Newcomers take these seats, in the memory of this entry, which is lost."""
-        if self.constant.dim() > 1:
-            self.constant.index_copy_(0, seats, newcomers.constant)
+        if self.bias_term.dim() > 1:
+            self.bias_term.index_copy_(0, slots, source.bias_term)
         return self
 
 
 @dataclass(frozen=True)
-class DroppingEntry:
+class UnfusedInputProjection:
     """The entry while training with dropout on its input, which forbids folding."""
 
     weight: Float[Tensor, "W F"]
     bias: Float[Tensor, " W"]
-    projection: Float[Tensor, "E E"] | None
-    handed: Float[Tensor, " E"] | Float[Tensor, "B E"]
+    out_proj_weight: Float[Tensor, "E E"] | None
+    observation_bias: Float[Tensor, " E"] | Float[Tensor, "B E"]
     dropout: float
 
-    def __call__(self, seen: Float[Tensor, "B E"] | None, z: Float[Tensor, "D B"]) -> Float[Tensor, "B W"]:
-        observed = self.handed
-        if seen is not None and self.projection is not None:
-            observed = torch.addmm(observed, seen, self.projection.T)
-        return F.linear(F.dropout(torch.cat((observed, z.T), 1), self.dropout), self.weight, self.bias)
+    def __call__(
+        self, attn_output: Float[Tensor, "B E"] | None, activations: Float[Tensor, "D B"]
+    ) -> Float[Tensor, "B W"]:
+        observed = self.observation_bias
+        if attn_output is not None and self.out_proj_weight is not None:
+            observed = torch.addmm(observed, attn_output, self.out_proj_weight.T)
+        return F.linear(F.dropout(torch.cat((observed, activations.T), 1), self.dropout), self.weight, self.bias)
 
-    def take(self, rows: Int[Tensor, " A"]) -> "DroppingEntry":
-        return self if self.handed.dim() == 1 else replace(self, handed=self.handed.index_select(0, rows))
+    def select_rows(self, rows: Int[Tensor, " A"]) -> "UnfusedInputProjection":
+        return (
+            self
+            if self.observation_bias.dim() == 1
+            else replace(self, observation_bias=self.observation_bias.index_select(0, rows))
+        )
 
 
-Entry = FoldedEntry | DroppingEntry
+InputProjection = FusedInputProjection | UnfusedInputProjection
 
 
-def prepare_entry(
+def prepare_input_projection(
     synapses: "SynapseLayer | SynapseUNet",
-    projection: Float[Tensor, "E E"] | None,
-    handed: Float[Tensor, " E"] | Float[Tensor, "B E"],
-) -> Entry:
+    out_proj_weight: Float[Tensor, "E E"] | None,
+    observation_bias: Float[Tensor, " E"] | Float[Tensor, "B E"],
+) -> InputProjection:
     """Make the first layer ready for a thought.
 
     Args:
@@ -129,29 +137,29 @@ def prepare_entry(
         projection: weight of attention's output projection, or None without attention.
         handed: what is observed besides what attention sees: that projection's bias, or a raw input of every row.
     """
-    weight, bias = synapses.entry.weight, synapses.entry.bias
-    if synapses.training and synapses.dropout_in:
-        return DroppingEntry(weight, bias, projection, handed, synapses.dropout_in)
-    return fold(weight, bias, projection, handed)
+    weight, bias = synapses.input_linear.weight, synapses.input_linear.bias
+    if synapses.training and synapses.input_dropout:
+        return UnfusedInputProjection(weight, bias, out_proj_weight, observation_bias, synapses.input_dropout)
+    return fuse_input_projection(weight, bias, out_proj_weight, observation_bias)
 
 
-def fold(
+def fuse_input_projection(
     weight: Float[Tensor, "W F"],
     bias: Float[Tensor, " W"],
-    projection: Float[Tensor, "E E"] | None,
-    handed: Float[Tensor, " E"] | Float[Tensor, "B E"],
-) -> FoldedEntry:
-    """A linear map of (observation, state) for a whole thought; the rest as for `prepare_entry`."""
-    observed_weight, state_weight = weight.tensor_split([handed.size(-1)], 1)
-    through = None if projection is None else (observed_weight @ projection).T
-    return FoldedEntry(through, state_weight.T, F.linear(handed, observed_weight, bias))
+    out_proj_weight: Float[Tensor, "E E"] | None,
+    observation_bias: Float[Tensor, " E"] | Float[Tensor, "B E"],
+) -> FusedInputProjection:
+    """A linear map of (observation, state) for a whole thought; the rest as for `prepare_input_projection`."""
+    observed_weight, state_weight = weight.tensor_split([observation_bias.size(-1)], 1)
+    through = None if out_proj_weight is None else (observed_weight @ out_proj_weight).T
+    return FusedInputProjection(through, state_weight.T, F.linear(observation_bias, observed_weight, bias))
 
 
-def block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:
+def make_block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dims, out_dims), nn.LayerNorm(out_dims), nn.SiLU())
 
 
-def normalise(norm: nn.LayerNorm, x: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+def apply_layer_norm(norm: nn.LayerNorm, x: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
     return torch.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ctm.models.outputs import Sync
+from ctm.models.outputs import SyncAccumulator
 
-SLOWEST, FASTEST = 0.0, 15.0
+MIN_DECAY, MAX_DECAY = 0.0, 15.0
 
 
-class _HeldRate(torch.autograd.Function):
+class _ClampDecay(torch.autograd.Function):
     """Clamp to [0, 15] whose gradient vanishes only where it would push further out.
 
     A plain clamp gives a rate beyond its bound no gradient in either direction, so it never returns.
@@ -22,22 +22,27 @@ class _HeldRate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, decay):
         ctx.save_for_backward(decay)
-        return decay.clamp(SLOWEST, FASTEST)
+        return decay.clamp(MIN_DECAY, MAX_DECAY)
 
     @staticmethod
     def backward(ctx, grad):
         (decay,) = ctx.saved_tensors
-        outward = (decay <= SLOWEST) & (grad > 0) | (decay >= FASTEST) & (grad < 0)
+        outward = (decay <= MIN_DECAY) & (grad > 0) | (decay >= MAX_DECAY) & (grad < 0)
         return grad.masked_fill(outward, 0)
 
 
-def retention(decay: Float[Tensor, " S"]) -> Float[Tensor, "S 1"]:
+def compute_retention(decay: Float[Tensor, " S"]) -> Float[Tensor, "S 1"]:
     """The share exp(-r) of a running sum that is kept from one tick to the next."""
-    return torch.exp(-_HeldRate.apply(decay)).unsqueeze(1)
+    return torch.exp(-_ClampDecay.apply(decay)).unsqueeze(1)
 
 
 def choose_neurons(
-    kind: str, place: str, neurons: int, count: int, paired_with_self: int, generator: torch.Generator | None
+    neuron_select_type: str,
+    synch_type: str,
+    neurons: int,
+    count: int,
+    n_random_pairing_self: int,
+    generator: torch.Generator | None,
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
     """Draw the neurons that are synchronised, with replacement as published; they never change afterwards.
 
@@ -49,38 +54,40 @@ def choose_neurons(
         generator: source of randomness; not used for first-last.
 
     Returns:
-        left and right neuron numbers, to be paired as `pair_up` says.
+        left and right neuron numbers, to be paired as `expand_pairs` says.
     """
-    if kind == "first-last":
-        first = 0 if place == "out" else neurons - count
+    if neuron_select_type == "first-last":
+        first = 0 if synch_type == "out" else neurons - count
         return torch.arange(first, first + count), torch.arange(first, first + count)
     left, right = (torch.randint(neurons, (count,), generator=generator, device="cpu") for _ in range(2))
-    if kind == "random-pairing":
-        right[:paired_with_self] = left[:paired_with_self]
+    if neuron_select_type == "random-pairing":
+        right[:n_random_pairing_self] = left[:n_random_pairing_self]
     return left, right
 
 
-def pair_up(
-    kind: str, left: Int[Tensor, " n"], right: Int[Tensor, " n"]
+def expand_pairs(
+    neuron_select_type: str, left: Int[Tensor, " n"], right: Int[Tensor, " n"]
 ) -> tuple[Int[Tensor, " S"], Int[Tensor, " S"]]:
     """Neuron numbers of every pair: side by side for random-pairing, else all left with all later right ones."""
-    if kind == "random-pairing":
+    if neuron_select_type == "random-pairing":
         return left, right
     i, j = torch.triu_indices(len(left), len(left), device=left.device)
     return left[i], right[j]
 
 
-def empty(size: int, like: Float[Tensor, "D B"]) -> Sync:
+def make_zero_accumulator(size: int, like: Float[Tensor, "D B"]) -> SyncAccumulator:
     """Sums before anything was added."""
-    return Sync(like.new_zeros(size, like.size(1)), like.new_zeros(size, 1))
+    return SyncAccumulator(like.new_zeros(size, like.size(1)), like.new_zeros(size, 1))
 
 
-def unroll(products: Float[Tensor, "T S B"], first: Sync, rate: Float[Tensor, "S 1"]) -> Float[Tensor, "T S B"]:
+def unroll_synchronisation(
+    products: Float[Tensor, "T S B"], initial: SyncAccumulator, retention: Float[Tensor, "S 1"]
+) -> Float[Tensor, "T S B"]:
     """The synchronisation at each of T ticks, all products being known."""
     sums = []
-    sync = first
+    sync = initial
     for product in products:
-        sync = sync.add(product, rate)
+        sync = sync.update(product, retention)
         sums.append(sync)
     alpha = torch.stack([sync.alpha for sync in sums])
     beta = torch.stack([sync.beta for sync in sums])

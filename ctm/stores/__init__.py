@@ -2,38 +2,46 @@
 
 from pathlib import Path
 
-from ctm.stores.base import Commit, Description, Destination, GivenUp, Store, Unavailable, Watch
+from ctm.stores.base import (
+    CheckpointDescription,
+    Commit,
+    Destination,
+    DownloadCancelled,
+    ProgressCallback,
+    Store,
+    StoreUnavailable,
+)
 from ctm.stores.hub import HubStore
 from ctm.stores.local import LocalStore
-from ctm.stores.repo_ref import HubName
+from ctm.stores.repo_ref import HubRef
 
-HUB = "hub:"
+HUB_PREFIX = "hub:"
 
 
-def folder_of(name: str) -> tuple[Path, str]:
+def resolve_checkpoint_dir(name: str) -> tuple[Path, str]:
     """Where the checkpoint lies that a person names, a folder or `hub:namespace/name`, and its full name; the Hub's is fetched.
 
     Raises:
         Unavailable: the Hub has no such checkpoint or cannot be reached.
     """
-    if not name.startswith(HUB):
+    if not name.startswith(HUB_PREFIX):
         return Path(name), name
     store = HubStore()
-    full = store.describe(name.removeprefix(HUB)).name
-    return store.fetch(full), f"{HUB}{full}"
+    full = store.describe(name.removeprefix(HUB_PREFIX)).name
+    return store.fetch(full), f"{HUB_PREFIX}{full}"
 
 
 __all__ = [
-    "HUB",
+    "HUB_PREFIX",
+    "CheckpointDescription",
     "Commit",
-    "Description",
     "Destination",
-    "GivenUp",
-    "HubName",
+    "DownloadCancelled",
+    "HubRef",
     "HubStore",
     "LocalStore",
+    "ProgressCallback",
     "Store",
-    "Unavailable",
-    "Watch",
-    "folder_of",
+    "StoreUnavailable",
+    "resolve_checkpoint_dir",
 ]

@@ -12,8 +12,8 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, get_token_to_send, hf_raise_for_status, httpx
 
-from ctm.stores.base import Unavailable
-from ctm.stores.errors import shortened
+from ctm.stores.base import StoreUnavailable
+from ctm.stores.errors import summarize_client_error
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Account:
 
 
 @dataclass
-class _Answer:
+class _CacheEntry:
     """What is known of one token; its lock is held while the Hub is asked, so that it is asked once."""
 
-    asking: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     account: Account | None = None
-    refusal: ValueError | None = None
-    until: float = 0.0
+    error: ValueError | None = None
+    expires_at: float = 0.0
 
 
 class Accounts:
@@ -54,74 +54,84 @@ class Accounts:
     def __init__(
         self,
         endpoint: str | None = None,
-        seconds: float = 10.0,
-        kept: float = 300.0,
-        retry: float = 10.0,
-        most: int = 1000,
+        timeout_s: float = 10.0,
+        ttl_s: float = 300.0,
+        failure_ttl_s: float = 10.0,
+        max_entries: int = 1000,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.endpoint, self.seconds, self.kept, self.retry, self.most = endpoint, seconds, kept, retry, most
+        self.endpoint, self.timeout_s, self.ttl_s, self.failure_ttl_s, self.max_entries = (
+            endpoint,
+            timeout_s,
+            ttl_s,
+            failure_ttl_s,
+            max_entries,
+        )
         self._clock = clock
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()  # by a hash: tokens are not kept
+        self._entries: OrderedDict[str, _CacheEntry] = OrderedDict()  # by a hash: tokens are not kept
         self._lock = threading.Lock()
 
-    def of(self, token: str) -> Account:
+    def get(self, token: str) -> Account:
         """The account that a token belongs to.
 
         Raises:
             Unavailable: the Hub cannot be asked just now.
             ValueError: the Hub does not accept the token.
         """
-        answer = self._answer(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
-        with answer.asking:
-            if self._clock() >= answer.until:
-                answer.account, answer.refusal = None, None
+        answer = self._get_entry(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
+        with answer.lock:
+            if self._clock() >= answer.expires_at:
+                answer.account, answer.error = None, None
                 try:
-                    answer.account = self._ask(token)
+                    answer.account = self._fetch_account(token)
                 except ValueError as error:
-                    answer.refusal = error
-                answer.until = self._clock() + (self.kept if answer.account else self.retry)
+                    answer.error = error
+                answer.expires_at = self._clock() + (self.ttl_s if answer.account else self.failure_ttl_s)
             if answer.account is not None:
                 return answer.account
             raise (
-                Unavailable(str(answer.refusal))
-                if isinstance(answer.refusal, Unavailable)
-                else ValueError(str(answer.refusal))
+                StoreUnavailable(str(answer.error))
+                if isinstance(answer.error, StoreUnavailable)
+                else ValueError(str(answer.error))
             )
 
-    def _answer(self, key: str) -> _Answer:
+    def _get_entry(self, key: str) -> _CacheEntry:
         with self._lock:
-            answer = self._answers.setdefault(key, _Answer())
-            self._answers.move_to_end(key)
-            while len(self._answers) > self.most:
-                self._answers.popitem(last=False)
+            answer = self._entries.setdefault(key, _CacheEntry())
+            self._entries.move_to_end(key)
+            while len(self._entries) > self.max_entries:
+                self._entries.popitem(last=False)
             return answer
 
-    def _ask(self, token: str) -> Account:
+    def _fetch_account(self, token: str) -> Account:
         """Ask the Hub. The client's own `whoami` would wait without end, and ask for the owner where a token is empty."""
         if not token.isascii() or not token.isprintable() or not token.strip():
             raise ValueError("This is no token of the Hub.")
         address = f"{self.endpoint or constants.ENDPOINT}/api/whoami-v2"
         try:
-            answer = get_session().get(address, headers=build_hf_headers(token=token), timeout=self.seconds)
+            answer = get_session().get(address, headers=build_hf_headers(token=token), timeout=self.timeout_s)
             hf_raise_for_status(answer)
-            return read_account(answer.json())
+            return parse_account(answer.json())
         except HfHubHTTPError as error:
             if error.response is not None and error.response.status_code in (401, 403):
                 raise ValueError("The Hub does not accept this token.") from None
-            raise Unavailable(f"The Hub did not say whose account this is ({shortened(error)}).") from None
+            raise StoreUnavailable(
+                f"The Hub did not say whose account this is ({summarize_client_error(error)})."
+            ) from None
         except (httpx.HTTPError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise Unavailable(f"The Hub did not say whose account this is ({shortened(error)}).") from None
+            raise StoreUnavailable(
+                f"The Hub did not say whose account this is ({summarize_client_error(error)})."
+            ) from None
 
 
-def read_account(said: Any) -> Account:
+def parse_account(response: Any) -> Account:
     """The account in the Hub's answer; LookupError, TypeError or AttributeError where the answer has another form."""
-    roles = {one["name"]: one.get("roleInOrg") or "" for one in said.get("orgs") or ()}
-    if not isinstance(said["name"], str):
+    roles = {one["name"]: one.get("roleInOrg") or "" for one in response.get("orgs") or ()}
+    if not isinstance(response["name"], str):
         raise TypeError("the name is no text")
-    return Account(said["name"], roles)
+    return Account(response["name"], roles)
 
 
-def token_here() -> str:
+def get_local_token() -> str:
     """The token of this machine: of the environment, or of whoever logged in here; empty if there is none."""
     return get_token_to_send(None) or ""

@@ -19,18 +19,18 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx
 
-from ctm.stores.base import GivenUp, Unavailable
-from ctm.stores.repo_ref import HubName
+from ctm.stores.base import DownloadCancelled, StoreUnavailable
+from ctm.stores.repo_ref import HubRef
 
-LONGEST_WAIT = 86_400.0  # seconds
-LATER = {408, 409, 412, 425, 429, 500, 502, 503, 504}
+MAX_RETRY_AFTER_S = 86_400.0  # seconds
+RETRYABLE_STATUS_CODES = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 
 
-def refusal(error: Exception, name: HubName) -> ValueError:
-    """The `ValueError` to raise for what the client raised; `Unavailable` where waiting may help."""
+def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
+    """The `ValueError` to raise for what the client raised; `StoreUnavailable` where waiting may help."""
     repo = name.repo
     match error:
-        case Unavailable() | GivenUp():
+        case StoreUnavailable() | DownloadCancelled():
             return error
         case ValueError() if type(error) is ValueError:  # a sentence of ours, or the client's about what it was given
             return error
@@ -47,19 +47,19 @@ def refusal(error: Exception, name: HubName) -> ValueError:
         case RemoteEntryNotFoundError():
             return ValueError(f"{repo} lacks a file that a checkpoint needs.")
         case HfHubHTTPError():
-            return _by_status(error, name)
+            return _translate_status(error, name)
         case HFValidationError():
             return ValueError(f"{repo[:80]!r} is not the name of a model on the Hub.")
         case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as cause):  # the client hides why it found nothing here
-            return refusal(cause, name)
+            return translate_hub_error(cause, name)
         case OSError(errno=errno.ENOSPC):
             return ValueError(f"The disk is full: {repo} could not be stored.")
         case LocalEntryNotFoundError() | httpx.HTTPError() | OSError() | RuntimeError() | EntryNotFoundError():
-            return Unavailable(f"The Hub cannot be reached just now ({shortened(error)}).")
-    return ValueError(f"The Hub's client failed on {repo}: {shortened(error)}.")
+            return StoreUnavailable(f"The Hub cannot be reached just now ({summarize_client_error(error)}).")
+    return ValueError(f"The Hub's client failed on {repo}: {summarize_client_error(error)}.")
 
 
-def _by_status(error: HfHubHTTPError, name: HubName) -> ValueError:
+def _translate_status(error: HfHubHTTPError, name: HubRef) -> ValueError:
     status = error.response.status_code if error.response is not None else 0
     if status == 401:
         return ValueError(
@@ -69,28 +69,28 @@ def _by_status(error: HfHubHTTPError, name: HubName) -> ValueError:
         return ValueError(f"This token may not do that with {name.repo}: it needs the right to write there.")
     if status == 404:
         return ValueError(f"There is no model {name.repo} on the Hub, or it is private and this app may not see it.")
-    if status in LATER:
-        wait = retry_after(error)
+    if status in RETRYABLE_STATUS_CODES:
+        wait = parse_retry_after(error)
         when = f"; it asks to wait {wait:.0f} s" if wait else ""
-        return Unavailable(f"The Hub is busy or out of order (HTTP {status}){when}.", wait)
+        return StoreUnavailable(f"The Hub is busy or out of order (HTTP {status}){when}.", wait)
     if isinstance(error, BadRequestError):
-        return ValueError(f"The Hub refused what was sent to {name.repo}: {shortened(error)}.")
+        return ValueError(f"The Hub refused what was sent to {name.repo}: {summarize_client_error(error)}.")
     return ValueError(f"The Hub answered HTTP {status} for {name.repo}.")
 
 
-def retry_after(error: HfHubHTTPError) -> float | None:
+def parse_retry_after(error: HfHubHTTPError) -> float | None:
     """Seconds that the Hub asks to wait, given as a number or as a date."""
     value = error.response.headers.get("Retry-After", "").strip() if error.response is not None else ""
     if value.isdigit():
-        return min(float(value), LONGEST_WAIT)
+        return min(float(value), MAX_RETRY_AFTER_S)
     try:
         seconds = parsedate_to_datetime(value).timestamp() - time.time()
     except (ValueError, TypeError):
         return None
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
-def shortened(error: Exception) -> str:
+def summarize_client_error(error: Exception) -> str:
     """The first line of a message, without what a client adds for developers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__

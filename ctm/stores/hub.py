@@ -21,20 +21,47 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils import disable_progress_bars, httpx
 
-from ctm.checkpoint import CARD, CONFIG, INDEX, NOTES, WEIGHTS, parts_of
+from ctm.checkpoint import (
+    CONFIG_NAME,
+    METADATA_NAMES,
+    MODEL_CARD_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    parse_shard_filenames,
+)
 from ctm.config import read_config
 from ctm.io.atomic import read_json
-from ctm.models.registry import refuse_absurd_size
-from ctm.stores.base import SMALL, Commit, Description, Unavailable, Watch, describe_folder, is_whole, read_all
-from ctm.stores.errors import refusal
-from ctm.stores.hub_cache import counter, digest_of, looks_like_ours, recall, remember, verified
-from ctm.stores.repo_ref import COMMIT, HubName
+from ctm.models.registry import check_parameter_limit
+from ctm.stores.base import (
+    SMALL,
+    CheckpointDescription,
+    Commit,
+    ProgressCallback,
+    StoreUnavailable,
+    describe_checkpoint_dir,
+    is_complete_checkpoint,
+    read_checkpoint_info,
+)
+from ctm.stores.errors import translate_hub_error
+from ctm.stores.hub_cache import (
+    compute_digest,
+    is_ctm_config,
+    make_progress_tqdm,
+    read_cached_ref,
+    verify_checksums,
+    write_cached_ref,
+)
+from ctm.stores.repo_ref import COMMIT_HASH_PATTERN, HubRef
 
-LARGEST = 5 * 2**30  # bytes; weights of the largest machine that is accepted
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-NOTE_FILES = (CONFIG, *(f"{name}.json" for name in NOTES), CARD)
-FAILURES = (ValueError, OSError, RuntimeError, httpx.HTTPError)
-NONSENSE = (LookupError, TypeError, AttributeError)  # what the client raises when an answer has another form
+MAX_WEIGHT_BYTES = 5 * 2**30  # bytes; weights of the largest machine that is accepted
+PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+METADATA_FILES = (CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES), MODEL_CARD_NAME)
+CLIENT_ERRORS = (ValueError, OSError, RuntimeError, httpx.HTTPError)
+MALFORMED_RESPONSE_ERRORS = (
+    LookupError,
+    TypeError,
+    AttributeError,
+)  # what the client raises when an answer has another form
 
 
 class HubStore:
@@ -54,105 +81,108 @@ class HubStore:
         self,
         models: Iterable[str] = (),
         token: str | bool | None = None,
-        cache: Path | None = None,
+        cache_dir: Path | None = None,
         endpoint: str | None = None,
-        seconds: float = 10.0,
-        spare: int = 2**30,
-        largest: int = LARGEST,
+        timeout_s: float = 10.0,
+        min_free_bytes: int = 2**30,
+        max_weight_bytes: int = MAX_WEIGHT_BYTES,
     ):
-        self.seconds, self.spare, self.largest = seconds, spare, largest
-        self.models = [str(HubName.read(name)) for name in models]
-        self.cache = Path(cache or constants.HF_HUB_CACHE)
+        self.timeout_s, self.min_free_bytes, self.max_weight_bytes = timeout_s, min_free_bytes, max_weight_bytes
+        self.models = [str(HubRef.parse(name)) for name in models]
+        self.cache_dir = Path(cache_dir or constants.HF_HUB_CACHE)
         self.api = HfApi(endpoint=endpoint, token=token)
         disable_progress_bars()  # whoever fetches is told by `watch`; in the background a bar would disturb others
 
     def names(self) -> list[str]:
         """The listed models, then what is here besides, pinned to its commit."""
-        return [*self.models, *(name for name in self.here() if HubName.read(name).repo not in self.models)]
+        return [
+            *self.models,
+            *(name for name in self.list_cached_checkpoints() if HubRef.parse(name).repo not in self.models),
+        ]
 
-    def here(self) -> list[str]:
+    def list_cached_checkpoints(self) -> list[str]:
         """Checkpoints whose weights are on this machine."""
         found = []
-        for config in self.cache.glob("models--*--*/snapshots/*/**/config.json"):
-            parts = config.relative_to(self.cache).parts
+        for config in self.cache_dir.glob("models--*--*/snapshots/*/**/config.json"):
+            parts = config.relative_to(self.cache_dir).parts
             repo, folder = parts[0].removeprefix("models--").replace("--", "/", 1), config.parent
-            if is_whole(folder) and looks_like_ours(config):
-                found.append(str(HubName(repo, parts[2], "/".join(parts[3:-1]))))
+            if is_complete_checkpoint(folder) and is_ctm_config(config):
+                found.append(str(HubRef(repo, parts[2], "/".join(parts[3:-1]))))
         return sorted(found)
 
-    def folder_here(self, name: HubName) -> Path | None:
+    def find_cached_dir(self, name: HubRef) -> Path | None:
         """The folder of a checkpoint that is on this machine; a branch is what it was when last asked for."""
         if not name.is_pinned:
-            name = name.at(recall(self._ref(name)))
-        folder = self._folder(name)
-        return folder if name.is_pinned and is_whole(folder) else None
+            name = name.with_revision(read_cached_ref(self._get_ref_path(name)))
+        folder = self._get_snapshot_dir(name)
+        return folder if name.is_pinned and is_complete_checkpoint(folder) else None
 
-    def describe(self, name: str) -> Description:
+    def describe(self, name: str) -> CheckpointDescription:
         """All that is known without fetching weights; where the Hub cannot be asked, of what is here already."""
-        wanted = HubName.read(name)
+        wanted = HubRef.parse(name)
         try:
             pinned, info = self._resolve(wanted)
-        except Unavailable:
-            if (folder := self.folder_here(wanted)) is None:
+        except StoreUnavailable:
+            if (folder := self.find_cached_dir(wanted)) is None:
                 raise
-            pinned = wanted.at(folder.relative_to(self.cache).parts[2])
-            return describe_folder(folder, str(pinned), pinned.revision)
-        files = siblings(info)
-        with self._sentences(pinned):
-            folder = self._fetch_notes(pinned, files)
-        weights = self._weights_of(pinned, files)
-        return Description(
+            pinned = wanted.with_revision(folder.relative_to(self.cache_dir).parts[2])
+            return describe_checkpoint_dir(folder, str(pinned), pinned.revision)
+        files = get_siblings_by_path(info)
+        with self._translate_errors(pinned):
+            folder = self._download_metadata(pinned, files)
+        weights = self._list_weight_paths(pinned, files)
+        return CheckpointDescription(
             name=str(pinned),
             revision=pinned.revision,
-            updated=info.last_modified.date().isoformat() if info.last_modified else "",
-            size=sum(files[path].size or 0 for path in weights),
-            here=is_whole(folder),
-            **read_all(folder),
+            last_modified=info.last_modified.date().isoformat() if info.last_modified else "",
+            size_bytes=sum(files[path].size or 0 for path in weights),
+            is_downloaded=is_complete_checkpoint(folder),
+            **read_checkpoint_info(folder),
         )
 
-    def fetch(self, name: str, watch: Watch | None = None) -> Path:
+    def fetch(self, name: str, on_progress: ProgressCallback | None = None) -> Path:
         """The folder of a checkpoint, downloaded where it is not here yet.
 
         Args:
             name: as on the Hub.
-            watch: called with bytes done and bytes in all; may raise `GivenUp`.
+            watch: called with bytes done and bytes in all; may raise `DownloadCancelled`.
         """
-        wanted = HubName.read(name)
-        with self._sentences(wanted):
-            here = self.folder_here(wanted)
+        wanted = HubRef.parse(name)
+        with self._translate_errors(wanted):
+            here = self.find_cached_dir(wanted)
             if wanted.is_pinned and here is not None:
-                return verified(here)
+                return verify_checksums(here)
             try:
                 pinned, info = self._resolve(wanted)
-            except Unavailable:
+            except StoreUnavailable:
                 if here is None:
                     raise
-                return verified(here)
-            files = siblings(info)
-            folder = self._fetch_notes(pinned, files)
-            refuse_absurd_size(read_config(read_all(folder)["config"], CONFIG), 3)
-            self._fetch_weights(pinned, self._weights_of(pinned, files), files, watch)
-            remember(self._ref(wanted), pinned.revision or "")
-            return verified(folder)
+                return verify_checksums(here)
+            files = get_siblings_by_path(info)
+            folder = self._download_metadata(pinned, files)
+            check_parameter_limit(read_config(read_checkpoint_info(folder)["config"], CONFIG_NAME), 3)
+            self._download_weights(pinned, self._list_weight_paths(pinned, files), files, on_progress)
+            write_cached_ref(self._get_ref_path(wanted), pinned.revision or "")
+            return verify_checksums(folder)
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
         """Put a checkpoint folder into a repository, in one commit on its main branch.
 
         The message must be unique: a publication whose answer got lost is recognised by it, and not made again.
         """
-        target = HubName.read(name)
-        if not is_whole(folder):
+        target = HubRef.parse(name)
+        if not is_complete_checkpoint(folder):
             raise ValueError(f"{folder.name} holds no whole checkpoint.")
-        with self._sentences(target):
+        with self._translate_errors(target):
             self.api.create_repo(target.repo, private=private or None, exist_ok=True)
-            paths = {target.inside(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
+            paths = {target.get_path_in_repo(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
             for commit in self.api.list_repo_commits(target.repo):
                 if commit.title == message:
-                    self._confirm(target, commit.commit_id, paths)
-                    return Commit(commit.commit_id, self._address(target, commit.commit_id))
-            info = self.api.model_info(target.repo, files_metadata=True, timeout=self.seconds)
-            known = {target.inside(file) for file in (*NOTE_FILES, WEIGHTS, INDEX)}
-            stale = sorted((known & siblings(info).keys()) - paths.keys())
+                    self._verify_commit(target, commit.commit_id, paths)
+                    return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id))
+            info = self.api.model_info(target.repo, files_metadata=True, timeout=self.timeout_s)
+            known = {target.get_path_in_repo(file) for file in (*METADATA_FILES, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)}
+            stale = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
                 *(CommitOperationAdd(path_in_repo=inside, path_or_fileobj=path) for inside, path in paths.items()),
                 *(CommitOperationDelete(path_in_repo=inside) for inside in stale),
@@ -160,13 +190,13 @@ class HubStore:
             made = self.api.create_commit(
                 target.repo, operations, commit_message=message, parent_commit=info.sha, num_threads=2
             )
-            self._confirm(target, made.oid, paths)
-        return Commit(made.oid, self._address(target, made.oid))
+            self._verify_commit(target, made.oid, paths)
+        return Commit(made.oid, self._build_commit_url(target, made.oid))
 
-    def prove_writable(self, name: str, private: bool = False) -> str:
+    def check_write_access(self, name: str, private: bool = False) -> str:
         """Make sure that the token may write to a repository, which is made if need be; gives the account's name."""
-        target = HubName.read(name)
-        with self._sentences(target):
+        target = HubRef.parse(name)
+        with self._translate_errors(target):
             account = self.api.whoami()["name"]
             self.api.create_repo(target.repo, private=private or None, exist_ok=True)
             self.api.auth_check(target.repo, write=True)
@@ -174,52 +204,55 @@ class HubStore:
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
-    def _resolve(self, name: HubName) -> tuple[HubName, ModelInfo]:
+    def _resolve(self, name: HubRef) -> tuple[HubRef, ModelInfo]:
         """The name at its commit, and what the Hub says of it."""
-        with self._sentences(name):
-            info = self.api.model_info(name.repo, revision=name.revision, files_metadata=True, timeout=self.seconds)
-        if not info.sha or not COMMIT.fullmatch(info.sha):
-            raise Unavailable(f"The Hub did not say which commit of {name.repo} is meant.")
-        return name.at(info.sha), info
+        with self._translate_errors(name):
+            info = self.api.model_info(name.repo, revision=name.revision, files_metadata=True, timeout=self.timeout_s)
+        if not info.sha or not COMMIT_HASH_PATTERN.fullmatch(info.sha):
+            raise StoreUnavailable(f"The Hub did not say which commit of {name.repo} is meant.")
+        return name.with_revision(info.sha), info
 
-    def _fetch_notes(self, name: HubName, files: dict[str, RepoSibling]) -> Path:
+    def _download_metadata(self, name: HubRef, files: dict[str, RepoSibling]) -> Path:
         """Fetch the config, and of task, halting, metrics and card those that are there; their folder."""
-        if name.inside(CONFIG) not in files:
-            raise ValueError(no_checkpoint(name, files))
-        for file in NOTE_FILES:
-            if (path := name.inside(file)) in files:
-                refuse_large(path, files[path].size, SMALL)
+        if name.get_path_in_repo(CONFIG_NAME) not in files:
+            raise ValueError(format_missing_checkpoint(name, files))
+        for file in METADATA_FILES:
+            if (path := name.get_path_in_repo(file)) in files:
+                check_download_size(path, files[path].size, SMALL)
                 self._download(name, path)
-        return self._folder(name)
+        return self._get_snapshot_dir(name)
 
-    def _weights_of(self, name: HubName, files: dict[str, RepoSibling]) -> list[str]:
+    def _list_weight_paths(self, name: HubRef, files: dict[str, RepoSibling]) -> list[str]:
         """Paths of the weight files; a parted checkpoint's index is fetched to know them."""
-        if name.inside(WEIGHTS) in files:
-            return [name.inside(WEIGHTS)]
-        index = name.inside(INDEX)
+        if name.get_path_in_repo(WEIGHTS_NAME) in files:
+            return [name.get_path_in_repo(WEIGHTS_NAME)]
+        index = name.get_path_in_repo(WEIGHTS_INDEX_NAME)
         if index not in files:
-            raise ValueError(no_checkpoint(name, files))
-        refuse_large(index, files[index].size, SMALL)
-        with self._sentences(name):
+            raise ValueError(format_missing_checkpoint(name, files))
+        check_download_size(index, files[index].size, SMALL)
+        with self._translate_errors(name):
             self._download(name, index)
-        paths = [name.inside(part) for part in parts_of(read_json(self._folder(name) / INDEX))]
+        paths = [
+            name.get_path_in_repo(part)
+            for part in parse_shard_filenames(read_json(self._get_snapshot_dir(name) / WEIGHTS_INDEX_NAME))
+        ]
         for path in paths:
             if path not in files:
                 raise ValueError(f"{name.repo} lacks {path}, which its index names.")
         return paths
 
-    def _fetch_weights(
-        self, name: HubName, paths: list[str], files: dict[str, RepoSibling], watch: Watch | None
+    def _download_weights(
+        self, name: HubRef, paths: list[str], files: dict[str, RepoSibling], on_progress: ProgressCallback | None
     ) -> None:
         sizes = {path: files[path].size or 0 for path in paths}
         total, done = sum(sizes.values()), 0
-        refuse_large(f"The weights of {name.repo}", total, self.largest)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.cache).free
-        if free < total + self.spare:
+        check_download_size(f"The weights of {name.repo}", total, self.max_weight_bytes)
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.cache_dir).free
+        if free < total + self.min_free_bytes:
             raise ValueError(
                 f"{name.repo} needs {total / 2**30:.1f} GB and {free / 2**30:.1f} GB are free on the disk, "
-                f"of which {self.spare / 2**30:.1f} GB stay so. Make room first."
+                f"of which {self.min_free_bytes / 2**30:.1f} GB stay so. Make room first."
             )
         for path, size in sizes.items():
             before = done
@@ -227,64 +260,66 @@ class HubStore:
             def report(more: int, before: int = before, size: int = size) -> None:
                 nonlocal done
                 done = min(done + more, before + size)
-                if watch is not None:
-                    watch(done, total)
+                if on_progress is not None:
+                    on_progress(done, total)
 
             report(0)
             self._download(name, path, report)
             done = before + size
             report(0)
 
-    def _download(self, name: HubName, path: str, report: Callable[[int], None] | None = None) -> Path:
+    def _download(self, name: HubRef, path: str, report: Callable[[int], None] | None = None) -> Path:
         found = hf_hub_download(
             name.repo,
             path,
             revision=name.revision,
-            cache_dir=self.cache,
+            cache_dir=self.cache_dir,
             endpoint=self.api.endpoint,
             token=self.api.token,
-            etag_timeout=self.seconds,
-            tqdm_class=counter(report),
+            etag_timeout=self.timeout_s,
+            tqdm_class=make_progress_tqdm(report),
         )
         return Path(found)
 
-    def _folder(self, name: HubName) -> Path:
+    def _get_snapshot_dir(self, name: HubRef) -> Path:
         """Where the files of a pinned name are kept."""
-        repo = self.cache / f"models--{name.repo.replace('/', '--')}"
+        repo = self.cache_dir / f"models--{name.repo.replace('/', '--')}"
         return repo / "snapshots" / str(name.revision) / name.subfolder
 
-    def _ref(self, name: HubName) -> Path:
+    def _get_ref_path(self, name: HubRef) -> Path:
         """Where the client keeps the commit that a branch or tag stood for."""
-        return self.cache / f"models--{name.repo.replace('/', '--')}" / "refs" / (name.revision or "main")
+        return self.cache_dir / f"models--{name.repo.replace('/', '--')}" / "refs" / (name.revision or "main")
 
-    def _confirm(self, name: HubName, revision: str, paths: dict[str, Path]) -> None:
+    def _verify_commit(self, name: HubRef, revision: str, paths: dict[str, Path]) -> None:
         """Make sure that the commit holds what was sent."""
-        held = siblings(self.api.model_info(name.repo, revision=revision, files_metadata=True, timeout=self.seconds))
+        held = get_siblings_by_path(
+            self.api.model_info(name.repo, revision=revision, files_metadata=True, timeout=self.timeout_s)
+        )
         for inside, path in paths.items():
             there = held.get(inside)
             digest = (there.lfs.sha256 if there.lfs else there.blob_id) if there else None
-            if digest is None or digest_of(path, digest) != digest:
-                raise Unavailable(f"The Hub took the commit but does not hold {inside} as it was sent.")
+            if digest is None or compute_digest(path, digest) != digest:
+                raise StoreUnavailable(f"The Hub took the commit but does not hold {inside} as it was sent.")
 
-    def _address(self, name: HubName, commit: str) -> str:
+    def _build_commit_url(self, name: HubRef, commit: str) -> str:
         return f"{self.api.endpoint}/{name.repo}/commit/{commit}"
 
     @contextmanager
-    def _sentences(self, name: HubName) -> Iterator[None]:
+    def _translate_errors(self, name: HubRef) -> Iterator[None]:
         """Turn whatever the client raises into one sentence."""
         try:
             yield
-        except (*FAILURES, *NONSENSE) as error:
-            raise refusal(error, name) from None
+        except (*CLIENT_ERRORS, *MALFORMED_RESPONSE_ERRORS) as error:
+            raise translate_hub_error(error, name) from None
 
 
-def siblings(info: ModelInfo) -> dict[str, RepoSibling]:
+def get_siblings_by_path(info: ModelInfo) -> dict[str, RepoSibling]:
     return {file.rfilename: file for file in info.siblings or []}
 
 
-def no_checkpoint(name: HubName, files: Iterable[str]) -> str:
+def format_missing_checkpoint(name: HubRef, files: Iterable[str]) -> str:
     """Why a repository without config or weights cannot be used."""
-    pickles = [path for path in files if path.endswith(PICKLES)]
+    pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
     if pickles:
         return (
             f"{name} holds pickles ({', '.join(pickles[:3])}), which are never opened here: "
@@ -293,6 +328,6 @@ def no_checkpoint(name: HubName, files: Iterable[str]) -> str:
     return f"{name} holds no checkpoint: config.json and model.safetensors are needed."
 
 
-def refuse_large(what: str, size: int | None, most: int) -> None:
-    if (size or 0) > most:
-        raise ValueError(f"{what}: {size:,} bytes are more than the {most:,} that are read.")
+def check_download_size(label: str, size: int | None, max_bytes: int) -> None:
+    if (size or 0) > max_bytes:
+        raise ValueError(f"{label}: {size:,} bytes are more than the {max_bytes:,} that are read.")

@@ -8,32 +8,34 @@ from typing import Any
 from huggingface_hub.utils import tqdm
 
 from ctm.io.atomic import read_json, write_text
-from ctm.stores.base import SMALL, Unavailable
-from ctm.stores.repo_ref import COMMIT
+from ctm.stores.base import SMALL, StoreUnavailable
+from ctm.stores.repo_ref import COMMIT_HASH_PATTERN
 
 
-def looks_like_ours(config: Path) -> bool:
+def is_ctm_config(config: Path) -> bool:
     """Whether a config is one of a Continuous Thought Machine; a cache holds other models, too."""
     try:
-        values: dict[str, Any] = read_json(config, most=SMALL)
+        values: dict[str, Any] = read_json(config, max_bytes=SMALL)
     except ValueError:
         return False
     return {"d_model", "iterations", "n_synch_out"} <= values.keys()
 
 
-def verified(folder: Path) -> Path:
+def verify_checksums(folder: Path) -> Path:
     """The folder, if every file is what its digest in the cache says; a file that is not is removed."""
     for path in sorted(folder.iterdir()):
         if path.is_symlink():
             blob = path.resolve()
-            if not blob.is_file() or digest_of(blob, blob.name) not in (blob.name, None):
+            if not blob.is_file() or compute_digest(blob, blob.name) not in (blob.name, None):
                 blob.unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
-                raise Unavailable(f"{path.name} did not arrive as the Hub holds it, and was removed: fetch it again.")
+                raise StoreUnavailable(
+                    f"{path.name} did not arrive as the Hub holds it, and was removed: fetch it again."
+                )
     return folder
 
 
-def remember(ref: Path, commit: str) -> None:
+def write_cached_ref(ref: Path, commit: str) -> None:
     """Note which commit a branch stood for, so that it can be found again without a network."""
     if len(ref.name) == 40 or not commit:
         return
@@ -41,29 +43,29 @@ def remember(ref: Path, commit: str) -> None:
     write_text(ref, commit)
 
 
-def recall(ref: Path) -> str | None:
+def read_cached_ref(ref: Path) -> str | None:
     """The commit that a branch stood for when it was last asked for; None if that is not known."""
     try:
         with ref.open("rb") as file:
             text = file.read(100).strip().decode("ascii")
     except (OSError, UnicodeDecodeError):
         return None
-    return text if COMMIT.fullmatch(text) else None
+    return text if COMMIT_HASH_PATTERN.fullmatch(text) else None
 
 
-def digest_of(path: Path, like: str) -> str | None:
+def compute_digest(path: Path, reference_digest: str) -> str | None:
     """The digest of a file in the way that `like` is one: SHA-256, or Git's SHA-1; None if it is neither."""
-    if len(like) == 64:
+    if len(reference_digest) == 64:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    if len(like) == 40:
+    if len(reference_digest) == 40:
         start = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: start).hexdigest()
     return None
 
 
-def counter(report: Callable[[int], None] | None) -> type[tqdm]:
+def make_progress_tqdm(report: Callable[[int], None] | None) -> type[tqdm]:
     """A progress bar for the client that draws nothing and tells how many bytes came."""
 
     class Counter(tqdm):

@@ -26,12 +26,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.modules.readout import begins_to_say
-from ctm.settings import short
-from inference.tick_history import NOT_YET, History
+from ctm.modules.readout import compute_ctc_emission_mask
+from ctm.settings import truncate_repr
+from inference.tick_history import NO_CHOICE, TickHistory
 
 
-class Policy(ABC):
+class HaltingPolicy(ABC):
     """A rule that ends thoughts. `str(policy)` and `parse` are inverse to each other."""
 
     @property
@@ -48,92 +48,92 @@ class Policy(ABC):
         return frozenset()
 
     @property
-    def says(self) -> bool:
+    def answers_at_end(self) -> bool:
         """Whether the answer is said over the ticks, so that the last of them has it all."""
         return False
 
     @property
-    def looks_back(self) -> int:
+    def lookback(self) -> int:
         """How many of the last ticks it looks at."""
         return 1
 
     @abstractmethod
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         """Which rows stop at the history's last tick."""
 
-    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
+    def compute_halt_masks(self, history: TickHistory) -> list[tuple[str, Bool[Tensor, " A"]]]:
         """The rules in here that can end a thought by themselves, and the rows that each one ends now."""
-        return [(str(self), self.halted(history))]
+        return [(str(self), self.should_halt(history))]
 
 
 @dataclass(frozen=True)
-class FixedTicks(Policy):
+class FixedTicks(HaltingPolicy):
     """Stop after so many ticks."""
 
     ticks: int
 
     def __post_init__(self):
-        at_least(1, ticks=self.ticks)
+        check_at_least(1, ticks=self.ticks)
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         return history.ticks >= self.ticks
 
     def __str__(self) -> str:
         return f"ticks={self.ticks}"
 
 
-class Scored(Policy):
+class ThresholdPolicy(HaltingPolicy):
     """A rule that stops as soon as a score of the tick rises above a level."""
 
     threshold: float
 
     @property
     @abstractmethod
-    def form(self) -> str:
+    def syntax(self) -> str:
         """How it is written, before its threshold."""
 
     @property
     def sign(self) -> int:
         """Of scores, and of levels: -1 for a rule that stops below its threshold."""
-        return -1 if self.form.endswith("<") else 1
+        return -1 if self.syntax.endswith("<") else 1
 
     @property
     def level(self) -> float:
         return self.sign * self.threshold
 
     @property
-    def never(self) -> float:
+    def never_threshold(self) -> float:
         """A threshold that nothing passes."""
         return self.sign * 1e9
 
     @abstractmethod
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         """How ready the thought is to end, at every tick of the history."""
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         return self.score(history)[:, -1] > self.level
 
     def __str__(self) -> str:
-        return f"{self.form}{written(self.threshold)}"
+        return f"{self.syntax}{format_number(self.threshold)}"
 
 
 @dataclass(frozen=True)
-class CertaintyAbove(Scored):
+class CertaintyAbove(ThresholdPolicy):
     """Stop when the answer is certain: the mean or the minimum over its positions."""
 
     threshold: float
     reduction: Literal["mean", "min"] = "mean"
 
     @property
-    def form(self) -> str:
+    def syntax(self) -> str:
         return "certainty.min>" if self.reduction == "min" else "certainty>"
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         return history.certainty.amin(2) if self.reduction == "min" else history.certainty.mean(2)
 
 
 @dataclass(frozen=True)
-class SignalAbove(Scored):
+class SignalAbove(ThresholdPolicy):
     """Stop when a signal of the answer is strong: its margin or its probability, of the least sure position."""
 
     signal: Literal["margin", "probability"]
@@ -144,77 +144,77 @@ class SignalAbove(Scored):
         return frozenset({self.signal})
 
     @property
-    def form(self) -> str:
+    def syntax(self) -> str:
         return f"{self.signal}>"
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         return history.signals[self.signal]
 
 
 @dataclass(frozen=True)
-class ChangeBelow(Scored):
+class ChangeBelow(ThresholdPolicy):
     """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
 
     threshold: float
     signals: ClassVar[frozenset[str]] = frozenset({"change"})
-    form: ClassVar[str] = "change<"
+    syntax: ClassVar[str] = "change<"
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         return -history.signals["change"]
 
 
 @dataclass(frozen=True)
-class EnergyBelow(Scored):
+class EnergyBelow(ThresholdPolicy):
     """Stop when the energy is low."""
 
     threshold: float
     needs_energy: ClassVar[bool] = True
-    form: ClassVar[str] = "energy<"
+    syntax: ClassVar[str] = "energy<"
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
-        return -energies(history)
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
+        return -get_energy(history)
 
 
 @dataclass(frozen=True)
-class ByClass(Scored):
+class PerClassThreshold(ThresholdPolicy):
     """Stop above a level that depends on what is answered: a threshold for each class, for answers of one position."""
 
-    rule: Scored  # whose own threshold does not matter
+    base_policy: ThresholdPolicy  # whose own threshold does not matter
     thresholds: tuple[float, ...]
     needs_choices: ClassVar[bool] = True
     level: ClassVar[float] = 0.0
 
     @property
     def needs_energy(self) -> bool:
-        return self.rule.needs_energy
+        return self.base_policy.needs_energy
 
     @property
     def signals(self) -> frozenset[str]:
-        return self.rule.signals
+        return self.base_policy.signals
 
     @property
-    def form(self) -> str:
-        return self.rule.form
+    def syntax(self) -> str:
+        return self.base_policy.syntax
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
         choices = history.choices[:, :, -1]
-        choices = choices.masked_fill(choices == NOT_YET, 0)  # newcomers, who have no score there, either
+        choices = choices.masked_fill(choices == NO_CHOICE, 0)  # newcomers, who have no score there, either
         if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
             raise ValueError(
-                f"{short(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "
+                f"{truncate_repr(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "
                 "machine answers otherwise."
             )
-        score = self.rule.score(history)
+        score = self.base_policy.score(history)
         levels = self.sign * torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
         return score - levels[choices]
 
     def __str__(self) -> str:
-        return f"{self.form}[{','.join(map(written, self.thresholds))}]"
+        return f"{self.syntax}[{','.join(map(format_number, self.thresholds))}]"
 
 
 @dataclass(frozen=True)
-class EnergyConverged(Policy):
+class EnergyConverged(HaltingPolicy):
     """Stop when the energy moved by less than `tolerance` at each of the last `patience` ticks."""
 
     tolerance: float
@@ -222,43 +222,43 @@ class EnergyConverged(Policy):
     needs_energy: ClassVar[bool] = True
 
     def __post_init__(self):
-        at_least(1, patience=self.patience)
+        check_at_least(1, patience=self.patience)
 
     @property
-    def looks_back(self) -> int:
+    def lookback(self) -> int:
         return self.patience + 1
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
-        energy = energies(history)[:, -self.patience - 1 :]
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
+        energy = get_energy(history)[:, -self.patience - 1 :]
         if energy.size(1) <= self.patience:
             return torch.zeros(len(energy), dtype=torch.bool, device=energy.device)
         return (energy.diff(dim=1).abs() < self.tolerance).all(1)
 
     def __str__(self) -> str:
-        return f"converged<{written(self.tolerance)}x{self.patience}"
+        return f"converged<{format_number(self.tolerance)}x{self.patience}"
 
 
 @dataclass(frozen=True)
-class SameAnswer(Scored):
+class SameAnswer(ThresholdPolicy):
     """Stop when the whole answer was the same at so many ticks in a row."""
 
     ticks: int
     needs_choices: ClassVar[bool] = True
 
     def __post_init__(self):
-        at_least(1, ticks=self.ticks)
+        check_at_least(1, ticks=self.ticks)
 
     @property
-    def looks_back(self) -> int:
+    def lookback(self) -> int:
         return self.ticks
 
-    form: ClassVar[str] = "same="
+    syntax: ClassVar[str] = "same="
 
     @property
     def level(self) -> float:
         return self.ticks - 0.5
 
-    def score(self, history: History) -> Float[Tensor, "A t"]:
+    def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         """For how many ticks the answer has been what it is."""
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
         same = (history.choices[:, 1:] == history.choices[:, :-1]).all(2)
@@ -267,50 +267,50 @@ class SameAnswer(Scored):
         return (tick - began + 1).float()
 
     def __str__(self) -> str:
-        return f"{self.form}{self.ticks}"
+        return f"{self.syntax}{self.ticks}"
 
 
-def refuse_said(policy: Policy, spoken: int | None) -> None:
+def check_policy_fits_task(policy: HaltingPolicy, ctc_length: int | None) -> None:
     """A rule that waits for what is said suits machines alone that say an answer over the ticks.
 
     Raises:
         ValueError: the machine gives its whole answer at every tick.
     """
-    if policy.says and not spoken:
+    if policy.answers_at_end and not ctc_length:
         raise ValueError(
-            f"{short(str(policy))} waits for things to be said one after the other, but this machine gives its whole answer at "
+            f"{truncate_repr(str(policy))} waits for things to be said one after the other, but this machine gives its whole answer at "
             "every tick: take another rule, such as certainty>0.9."
         )
 
 
 @dataclass(frozen=True)
-class Said(Policy):
+class LabelsEmitted(HaltingPolicy):
     """Stop when so many labels were said: classes below that number, each counted when it begins.
 
     For lists whose labels are 0 to n - 1 and whose silence is the class n, such as those of sorting.
     """
 
     labels: int
-    says: ClassVar[bool] = True
+    answers_at_end: ClassVar[bool] = True
     needs_choices: ClassVar[bool] = True
-    looks_back: ClassVar[int] = 1_000_000  # to the beginning
+    lookback: ClassVar[int] = 1_000_000  # to the beginning
 
     def __post_init__(self):
-        at_least(1, labels=self.labels)
+        check_at_least(1, labels=self.labels)
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         assert history.choices is not None, "who keeps the history asks `needs_choices`"
-        return begins_to_say(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
+        return compute_ctc_emission_mask(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
 
     def __str__(self) -> str:
         return f"said={self.labels}"
 
 
 @dataclass(frozen=True)
-class Joined(Policy):
+class CompositePolicy(HaltingPolicy):
     """Several rules as one."""
 
-    policies: tuple[Policy, ...]
+    policies: tuple[HaltingPolicy, ...]
 
     @property
     def signals(self) -> frozenset[str]:
@@ -325,51 +325,51 @@ class Joined(Policy):
         return any(policy.needs_choices for policy in self.policies)
 
     @property
-    def says(self) -> bool:
-        return any(policy.says for policy in self.policies)
+    def answers_at_end(self) -> bool:
+        return any(policy.answers_at_end for policy in self.policies)
 
     @property
-    def looks_back(self) -> int:
-        return max(policy.looks_back for policy in self.policies)
+    def lookback(self) -> int:
+        return max(policy.lookback for policy in self.policies)
 
 
 @dataclass(frozen=True)
-class AnyOf(Joined):
+class AnyOf(CompositePolicy):
     """Stop when any of these would."""
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
-        return torch.stack([policy.halted(history) for policy in self.policies]).any(0)
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.should_halt(history) for policy in self.policies]).any(0)
 
-    def causes(self, history: History) -> list[tuple[str, Bool[Tensor, " A"]]]:
-        return [cause for policy in self.policies for cause in policy.causes(history)]
+    def compute_halt_masks(self, history: TickHistory) -> list[tuple[str, Bool[Tensor, " A"]]]:
+        return [cause for policy in self.policies for cause in policy.compute_halt_masks(history)]
 
     def __str__(self) -> str:
         return "|".join(f"({policy})" if isinstance(policy, AnyOf) else str(policy) for policy in self.policies)
 
 
 @dataclass(frozen=True)
-class AllOf(Joined):
+class AllOf(CompositePolicy):
     """Stop when all of these would, at the same tick."""
 
-    def halted(self, history: History) -> Bool[Tensor, " A"]:
-        return torch.stack([policy.halted(history) for policy in self.policies]).all(0)
+    def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
+        return torch.stack([policy.should_halt(history) for policy in self.policies]).all(0)
 
     def __str__(self) -> str:
         return "&".join(f"({policy})" if isinstance(policy, AnyOf | AllOf) else str(policy) for policy in self.policies)
 
 
-def written(value: float) -> str:
+def format_number(value: float) -> str:
     """A number in few letters that read as the same number."""
     return text if float(text := f"{value:g}") == value else repr(value)
 
 
-def energies(history: History):
+def get_energy(history: TickHistory):
     if history.energy is None:
         raise ValueError("This checkpoint has no energy head: choose a certainty, same-answer or fixed-ticks policy.")
     return history.energy
 
 
-def at_least(least: int, **values: int) -> None:
+def check_at_least(minimum: int, **values: int) -> None:
     for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}: got {value}.")
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}: got {value}.")

@@ -5,29 +5,29 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from ctm.settings import short
+from ctm.settings import truncate_repr
 from inference.halting.policies import (
     AllOf,
     AnyOf,
-    ByClass,
     CertaintyAbove,
     ChangeBelow,
     EnergyBelow,
     EnergyConverged,
     FixedTicks,
-    Policy,
-    Said,
+    HaltingPolicy,
+    LabelsEmitted,
+    PerClassThreshold,
     SameAnswer,
-    Scored,
     SignalAbove,
+    ThresholdPolicy,
 )
 
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
-LIST = rf"{NUMBER}(?:,{NUMBER})*"
-DEEPEST, LONGEST = 8, 500
+NUMBER_PATTERN = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+NUMBER_LIST_PATTERN = rf"{NUMBER_PATTERN}(?:,{NUMBER_PATTERN})*"
+MAX_NESTING_DEPTH, MAX_POLICY_LENGTH = 8, 500
 
 
-def parse(text: str) -> Policy:
+def parse(text: str) -> HaltingPolicy:
     """Read a policy, as printed or as written by a person.
 
     Raises:
@@ -36,47 +36,55 @@ def parse(text: str) -> Policy:
     text = "".join(str(text).split()).lower().replace("\N{MINUS SIGN}", "-")
     if not text:
         raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
-    refuse_long(text)
-    policy = _any_of(text, 0)
-    refuse_long(str(policy))  # which may be longer: .5 is printed as 0.5
+    check_policy_length(text)
+    policy = _parse_any_of(text, 0)
+    check_policy_length(str(policy))  # which may be longer: .5 is printed as 0.5
     return policy
 
 
-def refuse_long(text: str) -> None:
-    if len(text) > LONGEST:
-        raise ValueError(f"A policy has at most {LONGEST} characters, got {len(text)}.")
+def check_policy_length(text: str) -> None:
+    if len(text) > MAX_POLICY_LENGTH:
+        raise ValueError(f"A policy has at most {MAX_POLICY_LENGTH} characters, got {len(text)}.")
 
 
-def _any_of(text: str, depth: int) -> Policy:
-    if depth > DEEPEST:
-        raise ValueError(f"A policy has at most {DEEPEST} brackets inside each other.")
-    choices = [_all_of(part, depth) for part in split_outside_brackets(text, "|")]
+def _parse_any_of(text: str, depth: int) -> HaltingPolicy:
+    if depth > MAX_NESTING_DEPTH:
+        raise ValueError(f"A policy has at most {MAX_NESTING_DEPTH} brackets inside each other.")
+    choices = [_parse_all_of(part, depth) for part in split_outside_brackets(text, "|")]
     return choices[0] if len(choices) == 1 else AnyOf(tuple(choices))
 
 
-def _all_of(text: str, depth: int) -> Policy:
-    parts = [_single(part, depth) for part in split_outside_brackets(text, "&")]
+def _parse_all_of(text: str, depth: int) -> HaltingPolicy:
+    parts = [_parse_single(part, depth) for part in split_outside_brackets(text, "&")]
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
 
-def _single(text: str, depth: int) -> Policy:
+def _parse_single(text: str, depth: int) -> HaltingPolicy:
     if not text:
         raise ValueError("In a policy something stands before and after every | and &, and inside brackets.")
     if text.startswith("(") and text.endswith(")"):
-        return _any_of(text[1:-1], depth + 1)
-    if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER})|\[({LIST})\])", text)) and match[1] in THRESHOLDS:
-        rule = THRESHOLDS[match[1]]
-        return rule(number(match[2])) if match[2] else ByClass(rule(0.0), tuple(map(number, match[3].split(","))))
-    for pattern, make in FORMS:
+        return _parse_any_of(text[1:-1], depth + 1)
+    if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER_PATTERN})|\[({NUMBER_LIST_PATTERN})\])", text)) and match[
+        1
+    ] in THRESHOLD_POLICIES:
+        rule = THRESHOLD_POLICIES[match[1]]
+        return (
+            rule(parse_number(match[2]))
+            if match[2]
+            else PerClassThreshold(rule(0.0), tuple(map(parse_number, match[3].split(","))))
+        )
+    for pattern, make in POLICY_PATTERNS:
         if match := re.fullmatch(pattern, text):
             return make(*match.groups())
     raise ValueError(
-        f"{short(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
+        f"{truncate_repr(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
         "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
     )
 
 
-THRESHOLDS: dict[str, Callable[[float], Scored]] = {  # rules of one threshold, or of a list of one a class
+THRESHOLD_POLICIES: dict[
+    str, Callable[[float], ThresholdPolicy]
+] = {  # rules of one threshold, or of a list of one a class
     "certainty>": CertaintyAbove,
     "certainty.mean>": CertaintyAbove,
     "certainty.min>": partial(CertaintyAbove, reduction="min"),
@@ -85,17 +93,19 @@ THRESHOLDS: dict[str, Callable[[float], Scored]] = {  # rules of one threshold, 
     "change<": ChangeBelow,
     "energy<": EnergyBelow,
 }
-FORMS = (
+POLICY_PATTERNS = (
     (r"ticks=(\d{1,6})", lambda n: FixedTicks(int(n))),
-    (rf"converged<({NUMBER})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(number(x), int(n or 1))),
+    (rf"converged<({NUMBER_PATTERN})(?:x(\d{{1,6}}))?", lambda x, n: EnergyConverged(parse_number(x), int(n or 1))),
     (r"same=(\d{1,6})", lambda n: SameAnswer(int(n))),
-    (r"said=(\d{1,6})", lambda n: Said(int(n))),
+    (r"said=(\d{1,6})", lambda n: LabelsEmitted(int(n))),
 )
 
 
-def number(text: str) -> float:
+def parse_number(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{short(text)} is too large a number for a halting rule; energies and certainties are small.")
+        raise ValueError(
+            f"{truncate_repr(text)} is too large a number for a halting rule; energies and certainties are small."
+        )
     return value
 
 
@@ -110,5 +120,5 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
             parts.append(text[start:place])
             start = place + 1
     if depth:
-        raise ValueError(f"Brackets do not match in the policy {short(text)}.")
+        raise ValueError(f"Brackets do not match in the policy {truncate_repr(text)}.")
     return [*parts, text[start:]]

@@ -18,41 +18,43 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from inference.halting.policies import ByClass, Policy, Scored
-from inference.halting.policy_parser import LONGEST
-from inference.halting.thresholds import ends_of, ready, replay, sweep
-from inference.tick_history import History
+from inference.halting.policies import HaltingPolicy, PerClassThreshold, ThresholdPolicy
+from inference.halting.policy_parser import MAX_POLICY_LENGTH
+from inference.halting.thresholds import compute_masked_score, find_first_crossing_tick, replay, sweep
+from inference.tick_history import TickHistory
 
-Method = Literal["ltt", "crc"]
-NEAREST = 1e-6  # that a risk or a confidence may be to 0 or 1
+RiskControlMethod = Literal["ltt", "crc"]
+MIN_PROBABILITY_MARGIN = 1e-6  # that a risk or a confidence may be to 0 or 1
 
 
 @dataclass(frozen=True)
-class Promise:
+class RiskGuarantee:
     """At most `risk` of all answers lost."""
 
     risk: float
     confidence: float = 0.95  # of learn then test; conformal risk control promises an average
-    method: Method = "ltt"
+    method: RiskControlMethod = "ltt"
 
     def __post_init__(self):
         for name, value in (("risk", self.risk), ("confidence", self.confidence)):
-            if not NEAREST <= value <= 1 - NEAREST:
-                raise ValueError(f"{name} must lie between 0 and 1, and no nearer than {NEAREST}: got {value}.")
+            if not MIN_PROBABILITY_MARGIN <= value <= 1 - MIN_PROBABILITY_MARGIN:
+                raise ValueError(
+                    f"{name} must lie between 0 and 1, and no nearer than {MIN_PROBABILITY_MARGIN}: got {value}."
+                )
 
     @property
-    def samples_needed(self) -> int:
+    def min_samples(self) -> int:
         """So few samples can keep the promise, if none of them is lost."""
         if self.method == "crc":
             return math.ceil(1 / self.risk - 1 - 1e-9)
         return math.ceil(math.log(1 - self.confidence) / math.log1p(-self.risk) - 1e-9)
 
-    def most_lost(self, count: int) -> int:
+    def compute_max_losses(self, count: int) -> int:
         """Of so many samples those that may be lost; -1 if even none is too many."""
         if self.method == "crc":
             return math.floor(self.risk * (count + 1) - 1 + 1e-9)
         most = -1
-        while most < count and binomial_tail(most + 1, count, self.risk) <= 1 - self.confidence:
+        while most < count and binomial_cdf(most + 1, count, self.risk) <= 1 - self.confidence:
             most += 1
         return most
 
@@ -62,16 +64,16 @@ class Promise:
         return f"at most {self.risk:.12g} lost with confidence {self.confidence:.12g}"
 
 
-def binomial_tail(most: int, count: int, chance: float) -> float:
+def binomial_cdf(max_hits: int, count: int, probability: float) -> float:
     """P(X <= most) for X ~ Bin(count, chance)."""
-    log_p, log_q, total = math.log(chance), math.log1p(-chance), 0.0
-    for hits in range(min(most, count) + 1):
+    log_p, log_q, total = math.log(probability), math.log1p(-probability), 0.0
+    for hits in range(min(max_hits, count) + 1):
         ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
         total += math.exp(ways + hits * log_p + (count - hits) * log_q)
     return min(1.0, total)
 
 
-def boldest(lost: Bool[Tensor, "k n"], promise: Promise) -> int | None:
+def find_largest_certified_index(lost: Bool[Tensor, "k n"], guarantee: RiskGuarantee) -> int | None:
     """The boldest level that keeps a promise, or None.
 
     Levels are tried from the safest; the first that fails ends the search. That is what makes learn then test right without
@@ -82,18 +84,18 @@ def boldest(lost: Bool[Tensor, "k n"], promise: Promise) -> int | None:
         lost: which calibration samples each level loses, the safest level first.
         promise: as above.
     """
-    allowed = promise.most_lost(lost.size(1))
+    allowed = guarantee.compute_max_losses(lost.size(1))
     fails = (lost.sum(1) > allowed).nonzero()
     kept = len(lost) if not len(fails) else int(fails[0])
     return kept - 1 if kept else None
 
 
-def promised(
-    make: Callable[[float], Scored],
-    levels: Sequence[float],
-    history: History,
-    right: Bool[Tensor, "n T"],
-    promise: Promise,
+def certify_threshold(
+    make_policy: Callable[[float], ThresholdPolicy],
+    candidate_thresholds: Sequence[float],
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
+    guarantee: RiskGuarantee,
 ) -> dict[str, Any] | None:
     """The boldest rule that keeps a promise, with its evidence; None if even the safest level does not.
 
@@ -106,22 +108,22 @@ def promised(
     Raises:
         ValueError: the samples are too few for this promise, whatever they say.
     """
-    refuse_few(len(right), promise, promise.samples_needed)
-    played = sweep(make, levels, history, right)
-    lost = to_the_end(history, right) & ~played.right
-    if (chosen := boldest(lost, promise)) is None:
+    check_sample_count(len(correct), guarantee, guarantee.min_samples)
+    played = sweep(make_policy, candidate_thresholds, history, correct)
+    lost = is_correct_at_full_budget(history, correct) & ~played.correct
+    if (chosen := find_largest_certified_index(lost, guarantee)) is None:
         return None
     policy, accuracy, ticks = played.policies[chosen], played.accuracy[chosen].item(), played.mean_ticks[chosen].item()
-    return evidence(policy, accuracy, ticks, lost[chosen], promise)
+    return build_policy_record(policy, accuracy, ticks, lost[chosen], guarantee)
 
 
-def promised_by_class(
-    make: Callable[[float], Scored],
-    levels: Sequence[float],
-    history: History,
-    right: Bool[Tensor, "n T"],
+def certify_class_thresholds(
+    make_policy: Callable[[float], ThresholdPolicy],
+    candidate_thresholds: Sequence[float],
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
     shares: Sequence[float],
-    promise: Promise,
+    guarantee: RiskGuarantee,
 ) -> dict[str, Any] | None:
     """A level for each class that is answered; None where nothing can be promised.
 
@@ -140,36 +142,39 @@ def promised_by_class(
     if history.choices.size(2) > 1:
         raise ValueError("Levels by class need an answer of one position; this machine's answers have several.")
     apart = [
-        replace(promise, risk=promise.risk * share, confidence=1 - (1 - promise.confidence) / len(shares))
+        replace(guarantee, risk=guarantee.risk * share, confidence=1 - (1 - guarantee.confidence) / len(shares))
         if share
         else None
         for share in shares
     ]
-    commonest = min((each for each in apart if each), key=lambda each: each.samples_needed)
-    refuse_few(len(right), promise, commonest.samples_needed, " by class, for the commonest one")
-    ordered = safest_first(make, levels)
-    ranked = torch.tensor([make(level).level for level in ordered])
-    end, score = to_the_end(history, right), ready(make(ordered[0]), history)
+    commonest = min((each for each in apart if each), key=lambda each: each.min_samples)
+    check_sample_count(len(correct), guarantee, commonest.min_samples, " by class, for the commonest one")
+    ordered = sort_safest_first(make_policy, candidate_thresholds)
+    ranked = torch.tensor([make_policy(level).level for level in ordered])
+    end, score = is_correct_at_full_budget(history, correct), compute_masked_score(make_policy(ordered[0]), history)
     thresholds = []
     for label, each in enumerate(apart):
         mine = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
-        ends = ends_of(mine, ranked)
-        stopped_right = right.gather(1, ends.clamp(max=right.size(1)).T - 1).T
-        lost = (ends <= right.size(1)) & end & ~stopped_right
-        chosen = boldest(lost, each) if each else None
-        thresholds.append(make(0.0).never if chosen is None else ordered[chosen])
-    policy = ByClass(make(0.0), tuple(thresholds))
-    if len(str(policy)) > LONGEST:
+        ends = find_first_crossing_tick(mine, ranked)
+        stopped_right = correct.gather(1, ends.clamp(max=correct.size(1)).T - 1).T
+        lost = (ends <= correct.size(1)) & end & ~stopped_right
+        chosen = find_largest_certified_index(lost, each) if each else None
+        thresholds.append(make_policy(0.0).never_threshold if chosen is None else ordered[chosen])
+    policy = PerClassThreshold(make_policy(0.0), tuple(thresholds))
+    if len(str(policy)) > MAX_POLICY_LENGTH:
         raise ValueError(
-            f"Levels for {len(shares)} classes make a rule of {len(str(policy)):,} characters; at most {LONGEST} are read: "
+            f"Levels for {len(shares)} classes make a rule of {len(str(policy)):,} characters; at most {MAX_POLICY_LENGTH} are read: "
             "leave --per-class away."
         )
-    played = replay(policy, history, right)
-    return evidence(policy, played.accuracy, played.mean_ticks, end & ~played.right, promise)
+    played = replay(policy, history, correct)
+    return build_policy_record(policy, played.accuracy, played.mean_ticks, end & ~played.correct, guarantee)
 
 
-def worth_trying(
-    make: Callable[[float], Scored], levels: Sequence[float], seen: History, right: Bool[Tensor, "n T"]
+def drop_dominated_thresholds(
+    make_policy: Callable[[float], ThresholdPolicy],
+    thresholds: Sequence[float],
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
 ) -> list[float]:
     """Those of some levels to try for a promise, from the safest to the boldest.
 
@@ -177,40 +182,40 @@ def worth_trying(
     level that loses more of these validation samples than a bolder one is left out, so that the search does not end there. What
     is tried may be chosen in any way that does without the calibration samples. The highest level comes first in any case.
     """
-    ordered = safest_first(make, levels)
-    lost = (to_the_end(seen, right) & ~sweep(make, ordered, seen, right).right).sum(1)
+    ordered = sort_safest_first(make_policy, thresholds)
+    lost = (is_correct_at_full_budget(history, correct) & ~sweep(make_policy, ordered, history, correct).correct).sum(1)
     least_from_here = lost.flip(0).cummin(0).values.flip(0)
     return [level for place, level in enumerate(ordered) if place == 0 or lost[place] <= least_from_here[place]]
 
 
-def safest_first(make: Callable[[float], Scored], levels: Sequence[float]) -> list[float]:
-    return sorted(levels, key=lambda level: -make(level).level)
+def sort_safest_first(make_policy: Callable[[float], ThresholdPolicy], thresholds: Sequence[float]) -> list[float]:
+    return sorted(thresholds, key=lambda level: -make_policy(level).level)
 
 
-def to_the_end(history: History, right: Bool[Tensor, "n T"]) -> Bool[Tensor, " n"]:
+def is_correct_at_full_budget(history: TickHistory, correct: Bool[Tensor, "n T"]) -> Bool[Tensor, " n"]:
     """Whether the answer is right when nothing stops the thought: that of the tick which the machine itself trusts most."""
-    return right.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
+    return correct.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
 
 
-def refuse_few(count: int, promise: Promise, needed: int, of_what: str = "") -> None:
-    if count < needed:
-        or_else = " or a lower confidence" if promise.method == "ltt" else ""
+def check_sample_count(count: int, guarantee: RiskGuarantee, min_samples: int, scope: str = "") -> None:
+    if count < min_samples:
+        or_else = " or a lower confidence" if guarantee.method == "ltt" else ""
         raise ValueError(
-            f"{count:,} calibration samples are too few to promise {promise}{of_what}, even if not one is lost: it takes "
-            f"{needed:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{or_else}."
+            f"{count:,} calibration samples are too few to promise {guarantee}{scope}, even if not one is lost: it takes "
+            f"{min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{or_else}."
         )
 
 
-def under_its_name(
-    rule: dict[str, Any], promise: Promise, split: str, score: str, per_class: bool = False
+def build_named_policy_record(
+    record: dict[str, Any], guarantee: RiskGuarantee, split: str, score: str, per_class: bool = False
 ) -> dict[str, dict[str, Any]]:
     """A promised rule as `halting.json` holds it among the others: under a name that tells all of the promise."""
-    told = rule["promise"] | {"split": split, "score": score, "per_class": per_class}
-    return {f"{score}{' by class' if per_class else ''}, {promise}": rule | {"promise": told}}
+    told = record["promise"] | {"split": split, "score": score, "per_class": per_class}
+    return {f"{score}{' by class' if per_class else ''}, {guarantee}": record | {"promise": told}}
 
 
-def evidence(
-    policy: Policy, accuracy: float, mean_ticks: float, lost: Bool[Tensor, " n"], promise: Promise
+def build_policy_record(
+    policy: HaltingPolicy, accuracy: float, mean_ticks: float, lost: Bool[Tensor, " n"], guarantee: RiskGuarantee
 ) -> dict[str, Any]:
     """What `halting.json` keeps of a promise."""
     return {
@@ -218,5 +223,5 @@ def evidence(
         "accuracy": accuracy,
         "mean_ticks": mean_ticks,
         "n": len(lost),
-        "promise": {**asdict(promise), "lost": int(lost.sum()), "allowed": promise.most_lost(len(lost))},
+        "promise": {**asdict(guarantee), "lost": int(lost.sum()), "allowed": guarantee.compute_max_losses(len(lost))},
     }

@@ -10,31 +10,33 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ctm.models.outputs import may_answer
+from ctm.models.outputs import compute_answer_mask
 from inference.engine import BUDGET
-from inference.halting.policies import CertaintyAbove, EnergyBelow, Policy, Said, Scored
-from inference.tick_history import History
+from inference.halting.policies import CertaintyAbove, EnergyBelow, HaltingPolicy, LabelsEmitted, ThresholdPolicy
+from inference.tick_history import TickHistory
 
 
 @dataclass(frozen=True)
-class Replay:
+class PolicyReplay:
     """What a policy would have done."""
 
     ticks: Int[Tensor, " n"]  # ticks spent
     answer_tick: Int[Tensor, " n"]  # tick whose answer is taken
-    right: Bool[Tensor, " n"]
+    correct: Bool[Tensor, " n"]
     halted_by: list[str]
 
     @property
     def accuracy(self) -> float:
-        return self.right.float().mean().item()
+        return self.correct.float().mean().item()
 
     @property
     def mean_ticks(self) -> float:
         return self.ticks.float().mean().item()
 
 
-def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_ticks: int = 1) -> Replay:
+def replay(
+    policy: HaltingPolicy, history: TickHistory, correct: Bool[Tensor, "n T"], min_ticks: int = 1
+) -> PolicyReplay:
     """Apply a policy to finished thoughts, sample by sample, as the engine does while thinking.
 
     Args:
@@ -43,31 +45,31 @@ def replay(policy: Policy, history: History, right: Bool[Tensor, "n T"], min_tic
         right: whether the answer was right, at every tick.
         min_ticks: no thought ends earlier.
     """
-    count, budget = right.shape
+    count, budget = correct.shape
     ticks = torch.full((count,), budget)
     halted_by = [BUDGET] * count
     for tick in range(budget, min_ticks - 1, -1):  # backwards: the earliest halt is written last
-        so_far = history.until(tick)
-        for name, rows in reversed(policy.causes(so_far)):
-            for row in so_far.allows(rows).nonzero().flatten().tolist():
+        so_far = history.truncate(tick)
+        for name, rows in reversed(policy.compute_halt_masks(so_far)):
+            for row in so_far.mask_ready(rows).nonzero().flatten().tolist():
                 ticks[row], halted_by[row] = tick, name
     spent = torch.tensor([cause == BUDGET for cause in halted_by])
-    answer_tick = ticks if policy.says else torch.where(spent, history.best_tick, ticks)
-    return Replay(ticks, answer_tick, right.gather(1, answer_tick[:, None] - 1).squeeze(1), halted_by)
+    answer_tick = ticks if policy.answers_at_end else torch.where(spent, history.best_tick, ticks)
+    return PolicyReplay(ticks, answer_tick, correct.gather(1, answer_tick[:, None] - 1).squeeze(1), halted_by)
 
 
 @dataclass(frozen=True)
-class Sweep:
+class PolicySweep:
     """What a rule would have done at each of k levels."""
 
-    policies: Sequence[Scored]
+    policies: Sequence[ThresholdPolicy]
     ticks: Int[Tensor, "k n"]  # ticks spent
     answer_tick: Int[Tensor, "k n"]
-    right: Bool[Tensor, "k n"]
+    correct: Bool[Tensor, "k n"]
 
     @property
     def accuracy(self) -> Float[Tensor, " k"]:
-        return self.right.float().mean(1)
+        return self.correct.float().mean(1)
 
     @property
     def mean_ticks(self) -> Float[Tensor, " k"]:
@@ -75,64 +77,69 @@ class Sweep:
 
 
 def sweep(
-    make: Callable[[float], Scored], candidates: Sequence[float], history: History, right: Bool[Tensor, "n T"]
-) -> Sweep:
+    make_policy: Callable[[float], ThresholdPolicy],
+    thresholds: Sequence[float],
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
+) -> PolicySweep:
     """Apply a rule at many levels to finished thoughts, all at once; each does what `replay` says of it."""
-    policies = [make(candidate) for candidate in candidates]
-    ends = ends_of(ready(policies[0], history), torch.tensor([policy.level for policy in policies]))
-    return Sweep(policies, *answered(ends, history.best_tick, right))
+    policies = [make_policy(candidate) for candidate in thresholds]
+    ends = find_first_crossing_tick(
+        compute_masked_score(policies[0], history), torch.tensor([policy.level for policy in policies])
+    )
+    return PolicySweep(policies, *resolve_answers(ends, history.best_tick, correct))
 
 
-def answered(
-    ends: Int[Tensor, "k n"], best_tick: Int[Tensor, " n"], right: Bool[Tensor, "n T"]
+def resolve_answers(
+    crossing_ticks: Int[Tensor, "k n"], best_tick: Int[Tensor, " n"], correct: Bool[Tensor, "n T"]
 ) -> tuple[Int[Tensor, "k n"], Int[Tensor, "k n"], Bool[Tensor, "k n"]]:
     """Ticks spent, ticks that answer and whether those are right, where `ends` is T + 1 for thoughts that no level ends."""
-    ticks = ends.clamp(max=right.size(1))
-    answer_tick = torch.where(ends > right.size(1), best_tick, ticks)
-    return ticks, answer_tick, right.gather(1, answer_tick.T - 1).T
+    ticks = crossing_ticks.clamp(max=correct.size(1))
+    answer_tick = torch.where(crossing_ticks > correct.size(1), best_tick, ticks)
+    return ticks, answer_tick, correct.gather(1, answer_tick.T - 1).T
 
 
-def ready(policy: Scored, history: History) -> Float[Tensor, "n T"]:
+def compute_masked_score(policy: ThresholdPolicy, history: TickHistory) -> Float[Tensor, "n T"]:
     """A rule's score at every tick; none at ticks at which nothing may be answered yet."""
-    score, counts = policy.score(history), may_answer(history.listening, history.certainty.size(1))
+    score, counts = policy.score(history), compute_answer_mask(history.input_ticks, history.certainty.size(1))
     return score if counts is None else score.masked_fill(~counts, -torch.inf)
 
 
-def ends_of(score: Float[Tensor, "n T"], levels: Float[Tensor, " k"]) -> Int[Tensor, "k n"]:
+def find_first_crossing_tick(score: Float[Tensor, "n T"], levels: Float[Tensor, " k"]) -> Int[Tensor, "k n"]:
     """The first tick, from 1, whose score is above each level; T + 1 where none is."""
     highest = score.cummax(1).values.contiguous()
     levels = levels.to(score.dtype).expand(len(score), -1).contiguous()
     return torch.searchsorted(highest, levels, right=True).T + 1
 
 
-def levels_of(make: Callable[[float], Scored], seen: History) -> list[float]:
+def get_candidate_thresholds(make_policy: Callable[[float], ThresholdPolicy], history: TickHistory) -> list[float]:
     """Levels of a rule to try, the first of which nothing passes."""
-    rule = make(0.0)
-    scores = ready(rule, seen)
+    rule = make_policy(0.0)
+    scores = compute_masked_score(rule, history)
     told = scores[scores.isfinite()]
-    return [rule.never, *(quantiles(rule.sign * told, 400) if len(told) else ())]
+    return [rule.never_threshold, *(compute_quantiles(rule.sign * told, 400) if len(told) else ())]
 
 
 def choose_threshold(
-    make: Callable[[float], Scored],
-    candidates: Sequence[float],
-    history: History,
-    right: Bool[Tensor, "n T"],
+    make_policy: Callable[[float], ThresholdPolicy],
+    thresholds: Sequence[float],
+    history: TickHistory,
+    correct: Bool[Tensor, "n T"],
     tolerance: float,
-) -> tuple[Policy, float, float]:
+) -> tuple[HaltingPolicy, float, float]:
     """The policy with the fewest mean ticks that loses at most `tolerance` of the accuracy that its rule can reach.
 
     Returns:
         The policy, its accuracy, its mean ticks.
     """
-    played = sweep(make, candidates, history, right)
+    played = sweep(make_policy, thresholds, history, correct)
     accuracy, ticks = played.accuracy, played.mean_ticks
     chosen = int(ticks.masked_fill(accuracy < accuracy.max() - tolerance, torch.inf).argmin())
     return played.policies[chosen], accuracy[chosen].item(), ticks[chosen].item()
 
 
-def thresholds_for(
-    history: History, right: Bool[Tensor, "n T"], tolerance: float, spoken: int | None = None
+def choose_policies(
+    history: TickHistory, correct: Bool[Tensor, "n T"], tolerance: float, ctc_length: int | None = None
 ) -> dict[str, dict]:
     """The rules that a checkpoint offers, each with its threshold and the evidence it was chosen on.
 
@@ -147,12 +154,12 @@ def thresholds_for(
         name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance where a threshold
         was chosen
     """
-    by_tick = right.float().mean(0)
-    chosen: dict[str, tuple[Policy, float, float]] = {}
-    rules: dict[str, Callable[[float], Scored]] = {}
-    if spoken:
-        played = replay(Said(spoken), history, right)
-        chosen["said"] = Said(spoken), played.accuracy, played.mean_ticks
+    by_tick = correct.float().mean(0)
+    chosen: dict[str, tuple[HaltingPolicy, float, float]] = {}
+    rules: dict[str, Callable[[float], ThresholdPolicy]] = {}
+    if ctc_length:
+        played = replay(LabelsEmitted(ctc_length), history, correct)
+        chosen["said"] = LabelsEmitted(ctc_length), played.accuracy, played.mean_ticks
     else:
         rules["certainty"] = CertaintyAbove
     if history.certainty.size(2) > 1:
@@ -160,13 +167,13 @@ def thresholds_for(
     if history.energy is not None:
         rules["energy"] = EnergyBelow
     for name, make in rules.items():
-        chosen[name] = choose_threshold(make, levels_of(make, history), history, right, tolerance)
+        chosen[name] = choose_threshold(make, get_candidate_thresholds(make, history), history, correct, tolerance)
     return {
         name: {
             "policy": str(policy),
             "accuracy": accuracy,
             "mean_ticks": ticks,
-            "n": len(right),
+            "n": len(correct),
             "best_fixed_tick": int(by_tick.argmax()) + 1,
             "best_fixed_accuracy": by_tick.max().item(),
             **({"tolerance": tolerance} if name in rules else {}),
@@ -175,7 +182,7 @@ def thresholds_for(
     }
 
 
-def quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:
+def compute_quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:
     """Evenly spread values, rounded as policies print them."""
     spread = torch.linspace(0, 1, count)
     return sorted({float(f"{value:.4g}") for value in values.flatten().float().quantile(spread).tolist()})

@@ -11,7 +11,7 @@ from benchmarks.halting.markdown import table_of
 from benchmarks.halting.metrics import Ruler, risk_coverage
 from benchmarks.halting.plots import figure_of, write_figures
 from benchmarks.halting.summary import summarise
-from inference.halting.frontier import fixed, oracle
+from inference.halting.frontier import compute_fixed_tick_points, compute_oracle_points
 from tests.ui.conftest import make_checkpoint
 from training.config import FinishConfig
 
@@ -21,10 +21,10 @@ RIGHT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
 def test_what_a_rule_lacks_of_the_best_is_counted_with_the_price_of_ticks():
     ruler = Ruler(RIGHT, torch.tensor([2, 1, 3, 4]))
     assert ruler.target == pytest.approx(0.5 - 0.005)
-    least = ruler.regrets(oracle(RIGHT))
+    least = ruler.regrets(compute_oracle_points(RIGHT))
     assert least["0.002"] == pytest.approx(0.0), "who knows all answers stops at the first right tick, or at once"
     best = (0.998 + 1.0 + 0.0 + 0.996) / 4
-    assert ruler.regrets(fixed(RIGHT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
+    assert ruler.regrets(compute_fixed_tick_points(RIGHT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
 
 
 def test_shares_of_wrong_answers_among_the_most_trusted():
@@ -34,7 +34,7 @@ def test_shares_of_wrong_answers_among_the_most_trusted():
 
 
 def test_the_same_samples_are_drawn_for_every_rule():
-    families = {"fixed": fixed(RIGHT), "oracle": oracle(RIGHT)}
+    families = {"fixed": compute_fixed_tick_points(RIGHT), "oracle": compute_oracle_points(RIGHT)}
     draws = metrics.resampled(families, RIGHT)
     assert draws == metrics.resampled(families, RIGHT)
     assert all(o >= f - 1e-9 for o, f in zip(draws["oracle"]["area"], draws["fixed"]["area"], strict=True))
@@ -48,13 +48,13 @@ def tiny(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "FINISH", finish)
     monkeypatch.setattr(frozen_models, "MEASURED_ON", 400)
     for module in (frozen_models, command):
-        monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
+        monkeypatch.setattr(module, "ARCHIVE_TTL_S", tmp_path / "kept")
     monkeypatch.setattr(evaluate, "KINDS", ("calibrated", "wait", "hazard"))
     monkeypatch.setattr(evaluate, "HEAD_SEEDS", {})
     monkeypatch.setattr(metrics, "DRAWS", 30)
     monkeypatch.setattr(timing, "ROUNDS", 1)
     monkeypatch.setattr(timing, "SIZES", ((4, 4), (9, 4)))
-    monkeypatch.setattr(timing, "STREAMS", 1)
+    monkeypatch.setattr(timing, "STREAMING_PATHS", 1)
 
     def trunk(seed: int) -> frozen_models.Trunk:
         folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)

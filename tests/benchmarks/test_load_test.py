@@ -13,7 +13,7 @@ from benchmarks.load_test import Visit, figures_of, ratios, spread
 from ctm.checkpoint import load
 from tests.paths import ROOT
 from training.tasks import task_of
-from ui.services.image_decoding import read_picture
+from ui.services.image_decoding import decode_image
 
 BUTTONS = {
     name: {"fn_index": n, "trigger_id": 10 + n}
@@ -46,7 +46,7 @@ def test_visitors_give_what_can_be_read(name):
     task = task_of(load(ROOT / "checkpoints" / name).task)
     for thing in things[:20]:
         given = thing["given"]
-        read = task.read(read_picture(given) if given.startswith("data:") else given)
+        read = task.read(decode_image(given) if given.startswith("data:") else given)
         assert type(thing["answer"]) is type(task.present(read, [0] * read.positions).value)
     uploaded = {thing["upload"]: thing["fn_index"] for thing in things}
     assert uploaded == ({False: 0, True: 1} if name == "digits" else {False: 2})

@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from ctm import Thinker, make, read_config
-from ctm.checkpoint import INDEX, WEIGHTS, Checkpoint, save
-from ctm.config import CONFIGS, PHASED
-from ctm.modules.input_schedule import MINUS, PLUS, SIDE, pack
+from ctm import TickModel, build_model, read_config
+from ctm.checkpoint import WEIGHTS_INDEX_NAME, WEIGHTS_NAME, Checkpoint, save
+from ctm.config import CONFIG_CLASSES, SCHEDULED_BACKBONE
+from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
 
 TINY = {
     "iterations": 4,
@@ -69,22 +69,22 @@ def folder(tmp_path):
 @pytest.fixture
 def parted(folder):
     """A checkpoint folder whose weights lie in two files."""
-    tensors = load_file(folder / WEIGHTS)
+    tensors = load_file(folder / WEIGHTS_NAME)
     names = sorted(tensors)
     places = {name: PARTS[place >= len(names) // 2] for place, name in enumerate(names)}
     for part in PARTS:
         save_file({name: tensors[name] for name in names if places[name] == part}, folder / part)
-    (folder / WEIGHTS).unlink()
-    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    (folder / WEIGHTS_NAME).unlink()
+    (folder / WEIGHTS_INDEX_NAME).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
     return folder
 
 
-def build(seed: int = 0, kind: str = "ctm", **changes) -> Thinker:
+def build(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
     """A lively machine: no weight rests at a neutral value, such as a bias or a decay of 0."""
-    known = {key: value for key, value in TINY.items() if key in CONFIGS[kind].model_fields}
+    known = {key: value for key, value in TINY.items() if key in CONFIG_CLASSES[kind].model_fields}
     config = read_config({"kind": kind} | known | changes)
     pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
-    machine = make(config, 3 if pictures else 5, seed=seed)
+    machine = build_model(config, 3 if pictures else 5, seed=seed)
     noise = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, parameter in machine.named_parameters():
@@ -96,12 +96,12 @@ def build(seed: int = 0, kind: str = "ctm", **changes) -> Thinker:
     return machine.eval()
 
 
-def draw_inputs(machine: Thinker, batch: int = 3, seed: int = 0) -> torch.Tensor:
+def draw_inputs(machine: TickModel, batch: int = 3, seed: int = 0) -> torch.Tensor:
     draws = torch.Generator().manual_seed(seed + 2)
     kind = machine.config.backbone_type
     if kind.startswith("tokens"):
         return torch.randint(7, (batch, 6), generator=draws)
-    if kind == PHASED:
+    if kind == SCHEDULED_BACKBONE:
         return draw_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], draws)
     if kind == "parity_backbone":
         return torch.randint(2, (batch, 6), generator=draws) * 2.0 - 1
@@ -112,12 +112,12 @@ def draw_inputs(machine: Thinker, batch: int = 3, seed: int = 0) -> torch.Tensor
 
 def draw_frames(sizes: list[tuple[int, int]], draws: torch.Generator) -> torch.Tensor:
     """Rows with so many pictures and so many parts of a question each."""
-    pictures = [torch.randn(shown, 1, SIDE, SIDE, generator=draws) for shown, _ in sizes]
+    pictures = [torch.randn(shown, 1, IMAGE_SIZE, IMAGE_SIZE, generator=draws) for shown, _ in sizes]
     question = [
         [int(torch.randint(*((MINUS, PLUS + 1) if part % 2 else (0, 5)), (), generator=draws)) for part in range(asked)]
         for _, asked in sizes
     ]
-    return pack(pictures, question)
+    return pack_frames(pictures, question)
 
 
 class Allocations(TorchDispatchMode):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctm import ContinuousThoughtMachine, CTMConfig
-from ctm.config import PHASED, PHASES, backbone_of
-from ctm.models.registry import count_parameters, refuse_absurd_size
+from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE, get_backbone_type
+from ctm.models.registry import check_parameter_limit, count_parameters
 
-PHASED_TICKS = dict.fromkeys(PHASES, 2)
+PHASED_TICKS = dict.fromkeys(SCHEDULE_KEYS, 2)
 PICTURE = {"backbone_type": "resnet18-2"}
 BOUNDS = {
     "iterations": (1, 2_000),
@@ -32,7 +32,7 @@ BOUNDS = {
 def refusal(values):
     """The sentence with which settings are refused."""
     with pytest.raises(ValueError) as caught:
-        CTMConfig.read(values)
+        CTMConfig.parse(values)
     assert type(caught.value) is ValueError
     sentence = str(caught.value)
     assert "\n" not in sentence, "one problem, one sentence"
@@ -79,12 +79,12 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
             {"neuron_select_type": "first-last", "n_synch_action": 5_000, "d_model": 60_000},
             ["first-last pairs all with all", "1024"],
         ),
-        ({"backbone_type": PHASED}, [PHASED, "need each other", *PHASES]),
-        (PHASED_TICKS, [PHASED, "need each other"]),
-        ({"backbone_type": PHASED, "iterations_per_digit": 2}, ["set all of them or none"]),
-        (PHASED_TICKS | {"backbone_type": PHASED, "d_input": 7, "heads": 1}, ["even d_input", "7"]),
+        ({"backbone_type": SCHEDULED_BACKBONE}, [SCHEDULED_BACKBONE, "need each other", *SCHEDULE_KEYS]),
+        (PHASED_TICKS, [SCHEDULED_BACKBONE, "need each other"]),
+        ({"backbone_type": SCHEDULED_BACKBONE, "iterations_per_digit": 2}, ["set all of them or none"]),
+        (PHASED_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "d_input": 7, "heads": 1}, ["even d_input", "7"]),
         (
-            PHASED_TICKS | {"backbone_type": PHASED, "positional_embedding_type": "custom-rotational-1d"},
+            PHASED_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "positional_embedding_type": "custom-rotational-1d"},
             ["no positions"],
         ),
         ({"backbone_type": "resnet18-5"}, ["`backbone_type`", "resnet{18,34,50,101,152}-{1..4}", "resnet18-5"]),
@@ -129,7 +129,7 @@ def test_a_key_like_no_other_is_refused_with_all_that_is_known(tiny):
 
 def test_every_missing_key_is_named():
     with pytest.raises(ValueError) as caught:
-        CTMConfig.read({}, "model")
+        CTMConfig.parse({}, "model")
     lines = str(caught.value).split("\n")
     required = [name for name, field in CTMConfig.model_fields.items() if field.is_required()]
     assert lines == [f"Setting `model.{name}` is missing." for name in required] and len(required) > 8
@@ -138,7 +138,7 @@ def test_every_missing_key_is_named():
 @pytest.mark.parametrize("values", [None, [], "iterations", 3, [("iterations", 3)]])
 def test_settings_that_are_no_mapping_are_refused(values):
     with pytest.raises(ValueError, match="Model must be a group of `name: value` lines"):
-        CTMConfig.read(values, "Model")
+        CTMConfig.parse(values, "Model")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -156,15 +156,15 @@ def test_anything_at_all_is_either_a_config_or_a_value_error(values):
     base = {"iterations": 2, "d_model": 4, "d_input": 4, "heads": 0, "n_synch_out": 2, "n_synch_action": 0}
     base |= {"synapse_depth": 1, "memory_length": 2, "memory_hidden_dims": 2, "backbone_type": "none", "out_dims": 2}
     try:
-        config = CTMConfig.read(base | values)
+        config = CTMConfig.parse(base | values)
     except ValueError as error:
         assert type(error) is ValueError and str(error)
     else:
-        assert CTMConfig.read(config.published()).published() == config.published()
+        assert CTMConfig.parse(config.to_dict()).to_dict() == config.to_dict()
 
 
 def test_a_config_cannot_be_changed(tiny):
-    config = CTMConfig.read(tiny)
+    config = CTMConfig.parse(tiny)
     with pytest.raises(ValueError, match="frozen"):
         config.d_model = 7
     assert config.d_model == 12
@@ -185,31 +185,34 @@ def test_a_config_cannot_be_changed(tiny):
     ],
 )
 def test_the_published_form_reads_back_as_the_same_config(changes, tiny):
-    config = CTMConfig.read(tiny | changes)
-    assert CTMConfig.read(json.loads(json.dumps(config.published()))) == config
-    assert config.published().items() >= (tiny | changes).items()
+    config = CTMConfig.parse(tiny | changes)
+    assert CTMConfig.parse(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.to_dict().items() >= (tiny | changes).items()
 
 
 def test_the_published_form_holds_every_key_flat(tiny):
     energy = dict.fromkeys(("energy_head_enabled", "energy_sees_certainty", "energy_sees_neurons"), True)
-    published = CTMConfig.read(tiny | energy).published()
-    assert published.keys() == CTMConfig.model_fields.keys() - set(PHASES)
+    published = CTMConfig.parse(tiny | energy).to_dict()
+    assert published.keys() == CTMConfig.model_fields.keys() - set(SCHEDULE_KEYS)
 
 
 def test_the_published_form_omits_the_energy_keys_without_a_head(tiny):
     energy = {"energy_head_enabled", "energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
-    published = CTMConfig.read(tiny | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).published()
-    assert published.keys() == CTMConfig.model_fields.keys() - energy - set(PHASES)
-    forks = CTMConfig.read(tiny | {"energy_head_enabled": True}).published()
+    published = CTMConfig.parse(tiny | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).to_dict()
+    assert published.keys() == CTMConfig.model_fields.keys() - energy - set(SCHEDULE_KEYS)
+    forks = CTMConfig.parse(tiny | {"energy_head_enabled": True}).to_dict()
     assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "those that the fork knows"
     assert forks["energy_hidden_dim"] == 64, "the fork's default: files that do not say how wide theirs is rely on it"
 
 
 def test_the_published_class_with_phases_takes_no_backbone(tiny):
-    config = CTMConfig.read(tiny | {"backbone_type": PHASED} | PHASED_TICKS)
-    published = config.published()
+    config = CTMConfig.parse(tiny | {"backbone_type": SCHEDULED_BACKBONE} | PHASED_TICKS)
+    published = config.to_dict()
     assert not published.keys() & {"backbone_type", "positional_embedding_type", "dropout_nlm"}
-    assert CTMConfig.read(json.loads(json.dumps(published))) == config and backbone_of(published) == PHASED
+    assert (
+        CTMConfig.parse(json.loads(json.dumps(published))) == config
+        and get_backbone_type(published) == SCHEDULED_BACKBONE
+    )
 
 
 # --- the shape of an answer ------------------------------------------------------------------------------------------
@@ -231,7 +234,7 @@ def test_the_published_class_with_phases_takes_no_backbone(tiny):
     ],
 )
 def test_an_answer_is_read_as_positions_and_classes(out_dims, reshaper, shape, tiny):
-    assert CTMConfig.read(tiny | {"out_dims": out_dims, "prediction_reshaper": reshaper}).answer_shape == shape
+    assert CTMConfig.parse(tiny | {"out_dims": out_dims, "prediction_reshaper": reshaper}).answer_shape == shape
 
 
 @pytest.mark.parametrize(
@@ -265,8 +268,8 @@ ABSURD = {
 
 @pytest.mark.parametrize("changes", list(ABSURD.values()), ids=list(ABSURD))
 def test_an_absurd_size_is_refused_before_anything_is_allocated(changes, tiny, allocations):
-    config, start = CTMConfig.read(tiny | changes), time.perf_counter()
-    for build in (ContinuousThoughtMachine, refuse_absurd_size):
+    config, start = CTMConfig.parse(tiny | changes), time.perf_counter()
+    for build in (ContinuousThoughtMachine, check_parameter_limit):
         with allocations() as seen, pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as caught:
             build(config, None)
         assert seen.largest < 2**21, "more than neuron numbers was allocated"
@@ -277,13 +280,15 @@ def test_an_absurd_size_is_refused_before_anything_is_allocated(changes, tiny, a
 @pytest.mark.parametrize("changes", [{"d_input": 65_536}, {"backbone_type": "tokens-99999x99999", "d_input": 8_000}])
 def test_the_refusal_of_an_absurd_size_names_what_is_too_large(changes, tiny):
     with pytest.raises(ValueError, match=r"Lower .*d_input"):
-        ContinuousThoughtMachine(CTMConfig.read(tiny | changes))
+        ContinuousThoughtMachine(CTMConfig.parse(tiny | changes))
 
 
 def test_the_watch_on_allocations_sees_a_machine_being_built(tiny, allocations):
     """So that the tests above could fail."""
     with allocations() as seen:
-        ContinuousThoughtMachine(CTMConfig.read(tiny | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32}))
+        ContinuousThoughtMachine(
+            CTMConfig.parse(tiny | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32})
+        )
     assert seen.largest == 512 * 32 * 64 * 4
 
 

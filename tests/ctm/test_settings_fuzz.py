@@ -54,9 +54,9 @@ odd = st.one_of(plain, st.binary(max_size=5), st.tuples(scalars), sets, st.dates
 @example({"\ud800": "\ud800"})
 @example({None: 1})
 def test_anything_is_settings_or_refused_in_sentences(values):
-    read = told(lambda: Outer.read(values, "here"), are_sentences)
+    read = told(lambda: Outer.parse(values, "here"), are_sentences)
     if read is not None:
-        assert Outer.read(read.model_dump(mode="json")) == read and 0 <= read.share <= 1
+        assert Outer.parse(read.model_dump(mode="json")) == read and 0 <= read.share <= 1
 
 
 @given(edited(TINY, odd))
@@ -64,9 +64,9 @@ def test_anything_is_settings_or_refused_in_sentences(values):
 @example(TINY | {"prediction_reshaper": [-1] * 3})
 @example(TINY | {"backbone_type": "tokens-7x6\n"})
 def test_an_edited_config_is_a_config_or_refused_in_sentences(values):
-    config = told(lambda: CTMConfig.read(values, "config.json"), are_sentences)
+    config = told(lambda: CTMConfig.parse(values, "config.json"), are_sentences)
     if config is not None:
-        assert CTMConfig.read(json.loads(json.dumps(config.published()))) == config
+        assert CTMConfig.parse(json.loads(json.dumps(config.to_dict()))) == config
         positions, classes = config.answer_shape
         assert positions * classes == config.out_dims and classes >= 2
 
@@ -76,11 +76,11 @@ def test_hostile_texts_are_no_config(text):
     changes = [change for key in TINY for change in ({key: text}, {key: [text] * 3})]
     with soon():
         for values in (*(TINY | change for change in changes), TINY | {text: 1}, {text: text}):
-            told(lambda values=values: CTMConfig.read(values, "config.json"), are_sentences)
+            told(lambda values=values: CTMConfig.parse(values, "config.json"), are_sentences)
 
 
 @given(groups)
 @example({"\ud800": 1})
 @example({"": None})
 def test_any_group_is_no_config(values):
-    assert told(lambda: CTMConfig.read(values), are_sentences) is None
+    assert told(lambda: CTMConfig.parse(values), are_sentences) is None

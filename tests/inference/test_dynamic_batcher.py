@@ -8,7 +8,7 @@ import torch
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from inference import Engine, Recorder, parse
-from inference.dynamic_batcher import Asked, Together
+from inference.dynamic_batcher import DynamicBatcher, PendingRequest
 
 CONFIG = {
     "iterations": 8,
@@ -31,7 +31,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def machine() -> ContinuousThoughtMachine:
     torch.manual_seed(0)
-    return ContinuousThoughtMachine(CTMConfig.read(CONFIG), 1).eval()
+    return ContinuousThoughtMachine(CTMConfig.parse(CONFIG), 1).eval()
 
 
 def questions(count: int) -> list[torch.Tensor]:
@@ -42,9 +42,9 @@ def questions(count: int) -> list[torch.Tensor]:
 class Held:
     """A machine whose batches wait until they are let go, and are counted."""
 
-    def __init__(self, together: Together):
+    def __init__(self, together: DynamicBatcher):
         self.go, self.entered, self.sizes = threading.Event(), threading.Event(), []
-        think = together._think
+        think = together._run_batch
 
         def held(batch):
             self.sizes.append(len(batch))
@@ -52,16 +52,16 @@ class Held:
             assert self.go.wait(20)
             think(batch)
 
-        together._think = held
+        together._run_batch = held
 
 
-def asked_at_once(together: Together, asked, rules) -> tuple[list, list[int]]:
+def asked_at_once(together: DynamicBatcher, asked, rules) -> tuple[list, list[int]]:
     """Answers, or what went wrong, of those who all came while the first was being thought; and the sizes of the batches."""
     held, answers = Held(together), [None] * len(asked)
 
     def ask(index: int) -> None:
         try:
-            answers[index] = together.think(asked[index], parse(rules[index]))
+            answers[index] = together.submit(asked[index], parse(rules[index]))
         except ValueError as error:
             answers[index] = str(error)
 
@@ -70,7 +70,7 @@ def asked_at_once(together: Together, asked, rules) -> tuple[list, list[int]]:
     assert held.entered.wait(20)
     for count, thread in enumerate(threads[1:], 1):
         thread.start()
-        while len(together._line) < count:
+        while len(together._queue) < count:
             time.sleep(0.001)
     held.go.set()
     for thread in threads:
@@ -83,53 +83,53 @@ def test_company_changes_nothing_but_the_time(machine):
     rule = (
         f"energy<{float(machine(torch.cat(asked)).energies[:, 0].detach().median()):.6f}"  # half of them stop at once
     )
-    thoughts, sizes = asked_at_once(Together(machine), asked, [rule] * 6)
-    assert sizes == [1, 5] and [thought.company for thought in thoughts] == [1, 5, 5, 5, 5, 5]
-    assert len({int(thought.verdict.ticks) for thought in thoughts}) > 1, "they stop at different ticks"
+    thoughts, sizes = asked_at_once(DynamicBatcher(machine), asked, [rule] * 6)
+    assert sizes == [1, 5] and [thought.batch_size for thought in thoughts] == [1, 5, 5, 5, 5, 5]
+    assert len({int(thought.engine_result.ticks) for thought in thoughts}) > 1, "they stop at different ticks"
     for inputs, thought in zip(asked, thoughts, strict=True):
         recorder = Recorder(8)
         alone = Engine(machine, parse(rule)).run(inputs, recorder)
         for name in ("ticks", "answer_tick", "halted_by"):
-            assert getattr(thought.verdict, name) == getattr(alone, name)
+            assert getattr(thought.engine_result, name) == getattr(alone, name)
         for name in ("answer", "certainty", "energy"):
-            torch.testing.assert_close(getattr(thought.verdict, name), getattr(alone, name))
+            torch.testing.assert_close(getattr(thought.engine_result, name), getattr(alone, name))
         assert len(thought.recorder.logits) == int(alone.ticks)
         for channel in recorder.channels:
             torch.testing.assert_close(
-                torch.tensor(thought.recorder.channel(channel)), torch.tensor(recorder.channel(channel))
+                torch.tensor(thought.recorder.get_channel(channel)), torch.tensor(recorder.get_channel(channel))
             )
 
 
 def test_only_what_fits_together_is_thought_together(machine):
     rules = ["ticks=2", "ticks=3", "ticks=2", "ticks=3", "ticks=2"]
-    thoughts, sizes = asked_at_once(Together(machine), questions(5), rules)
+    thoughts, sizes = asked_at_once(DynamicBatcher(machine), questions(5), rules)
     assert sizes == [1, 2, 2]
-    assert [int(thought.verdict.ticks) for thought in thoughts] == [int(rule[-1]) for rule in rules]
-    short, long = (Asked(torch.zeros(1, length), parse("ticks=2")) for length in (2, 3))
-    assert short.key != long.key
+    assert [int(thought.engine_result.ticks) for thought in thoughts] == [int(rule[-1]) for rule in rules]
+    short, long = (PendingRequest(torch.zeros(1, length), parse("ticks=2")) for length in (2, 3))
+    assert short.batch_key != long.batch_key
 
 
 @pytest.mark.parametrize("most, sizes", [(1, [1] * 6), (2, [1, 2, 2, 1]), (16, [1, 5])])
 def test_a_batch_is_bounded(machine, most, sizes):
-    assert asked_at_once(Together(machine, most), questions(6), ["ticks=1"] * 6)[1] == sizes
+    assert asked_at_once(DynamicBatcher(machine, most), questions(6), ["ticks=1"] * 6)[1] == sizes
 
 
 def test_what_goes_wrong_is_told_to_everybody_and_the_next_can_think(machine):
-    together = Together(machine, limit=0.0)
+    together = DynamicBatcher(machine, timeout_s=0.0)
     said, sizes = asked_at_once(together, questions(3), ["ticks=2"] * 3)
     assert sizes == [1, 2] and all("takes more than 0 seconds here" in text for text in said)
-    together = Together(machine)
+    together = DynamicBatcher(machine)
     with pytest.raises(Exception, match="signs"):
-        together.think(torch.zeros(1, 3, 3, 3), parse("ticks=1"))
-    assert int(together.think(questions(1)[0], parse("ticks=1")).verdict.ticks) == 1
+        together.submit(torch.zeros(1, 3, 3, 3), parse("ticks=1"))
+    assert int(together.submit(questions(1)[0], parse("ticks=1")).engine_result.ticks) == 1
 
 
 def test_many_at_once_all_get_their_own(machine):
-    together, asked = Together(machine, most=4), questions(40)
+    together, asked = DynamicBatcher(machine, max_batch_size=4), questions(40)
     answers: list = [None] * 40
 
     def ask(index: int) -> None:
-        answers[index] = together.think(asked[index], parse("ticks=2")).verdict.answer
+        answers[index] = together.submit(asked[index], parse("ticks=2")).engine_result.answer
 
     threads = [threading.Thread(target=ask, args=(index,)) for index in range(40)]
     for thread in threads:
@@ -138,4 +138,4 @@ def test_many_at_once_all_get_their_own(machine):
         thread.join()
     alone = Engine(machine, parse("ticks=2")).run(torch.cat(asked)).answer
     torch.testing.assert_close(torch.cat(answers), alone)
-    assert not together._line
+    assert not together._queue

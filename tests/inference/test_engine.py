@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from ctm import ContinuousThoughtMachine, CTMConfig, Output
-from ctm.modules.readout import SIGNALS
+from ctm import ContinuousThoughtMachine, CTMConfig, TickOutput
+from ctm.modules.readout import ANSWER_SIGNALS
 from inference import Engine, parse
-from inference.active_batch import seating
+from inference.active_batch import compute_compaction_order
 from inference.engine import BUDGET
 from inference.halting.thresholds import replay
-from inference.tick_history import History, first
+from inference.tick_history import TickHistory, start_history
 
 RULES = [
     "margin>0.3",
@@ -51,7 +51,7 @@ def machine(**changes) -> ContinuousThoughtMachine:
         "energy_head_enabled": True,
         "energy_hidden_dim": 8,
     }
-    made = ContinuousThoughtMachine(CTMConfig.read(values | changes), in_features=6)
+    made = ContinuousThoughtMachine(CTMConfig.parse(values | changes), in_features=6)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, weight in made.named_parameters():
@@ -70,22 +70,24 @@ def inputs(count: int = 37, places: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-def unroll(made, x) -> tuple[History, list[Output]]:
+def unroll(made, x) -> tuple[TickHistory, list[TickOutput]]:
     with torch.inference_mode():
         features = made.encode(x)
-        state, history, outputs = made.begin(features), None, []
+        state, history, outputs = made.initial_state(features), None, []
         for _ in range(made.config.iterations):
             state, output = made.tick(state, features)
-            history = first(output, signals=frozenset(SIGNALS)) if history is None else history.add(output)
+            history = (
+                start_history(output, signals=frozenset(ANSWER_SIGNALS)) if history is None else history.append(output)
+            )
             outputs.append(output)
     return history, outputs
 
 
-def one_by_one(policy, history: History, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
+def one_by_one(policy, history: TickHistory, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
     """The slow way: look at one sample's history, tick after tick."""
-    mine = history.take(torch.tensor([row]))
+    mine = history.select_rows(torch.tensor([row]))
     for tick in range(min_ticks, budget + 1):
-        if bool(policy.halted(mine.until(tick))):
+        if bool(policy.should_halt(mine.truncate(tick))):
             return tick, True
     return budget, False
 
@@ -100,7 +102,7 @@ def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_tick
     made, x = (machine(**ATTENDING), inputs(places=5)) if attends else (machine(), inputs())
     made, x = made.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
     history, outputs = unroll(made, x)
-    verdict = Engine(made, policy, min_ticks=min_ticks, seats=seats).run(x)
+    verdict = Engine(made, policy, min_ticks=min_ticks, max_batch_slots=seats).run(x)
     for row in range(len(x)):
         tick, by_rule = one_by_one(policy, history, row, 12, min_ticks)
         answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
@@ -134,9 +136,9 @@ def test_halted_rows_leave_the_batch():
     sizes, widths = [], []
 
     def watch(tick):
-        assert len(tick.seats) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
+        assert len(tick.slots) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
         sizes.append(len(tick.rows))
-        widths.append(tick.state.z.size(1))
+        widths.append(tick.state.activations.size(1))
 
     ticks = Engine(made, parse("energy<-2")).run(x, watch).ticks
     assert sizes == [int((ticks >= tick).sum()) for tick in range(1, len(sizes) + 1)]
@@ -148,7 +150,7 @@ def test_halted_rows_leave_the_batch():
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_close_up_by_moving_only_those_that_must(seed):
     halted = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
-    order = seating(halted)
+    order = compute_compaction_order(halted)
     assert sorted(order.tolist()) == [row for row in range(31) if not halted[row]]
     moved = [place for place, row in enumerate(order.tolist()) if place != row]
     assert len(moved) == int(halted[: len(order)].sum())
@@ -164,7 +166,7 @@ BY_CLASS = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
 )
 def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule, changes):
     made, x = machine(**ATTENDING, **changes).double(), inputs(60, places=5).double()
-    alone, among = (Engine(made, parse(rule), seats=seats).run(x) for seats in (99, 6))
+    alone, among = (Engine(made, parse(rule), max_batch_slots=seats).run(x) for seats in (99, 6))
     assert len(set(alone.ticks.tolist())) > 2, "it matters when they came"
     assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by
     assert torch.allclose(among.answer, alone.answer)
@@ -172,12 +174,12 @@ def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule, cha
 
 def test_newcomers_take_the_seats_of_those_who_are_done():
     made, x = machine(**ATTENDING), inputs(200, places=5)
-    engine, alone = Engine(made, parse("energy<-2"), seats=16), Engine(made, parse("energy<-2"))
+    engine, alone = Engine(made, parse("energy<-2"), max_batch_slots=16), Engine(made, parse("energy<-2"))
     seen = list(engine.stream(x))
-    assert max(tick.state.z.size(1) for tick in seen) == 16
+    assert max(tick.state.activations.size(1) for tick in seen) == 16
     most, apart = int(alone.run(x).ticks.sum()), sum(len(list(alone.stream(rows))) for rows in x.split(16))
     assert len(seen) < 0.7 * apart and 16 * len(seen) < 1.25 * most, "hardly a seat is empty"
-    assert max(len(set(tick.numbers.tolist())) for tick in seen) > 3, "every row is at a tick of its own"
+    assert max(len(set(tick.tick_index.tolist())) for tick in seen) > 3, "every row is at a tick of its own"
 
 
 @pytest.mark.parametrize("seats", [99, 8])
@@ -186,12 +188,12 @@ def test_ticks_that_were_kept_are_not_written_over(seats):
     made, x = machine(**ATTENDING), inputs(places=5)
 
     def told(tick) -> list[torch.Tensor]:
-        state = [tick.state.z, tick.state.trace.window] if seats > len(x) else []
-        return [tick.rows, tick.numbers, tick.seats, tick.output.answer, tick.output.energy, tick.best_tick, *state]
+        state = [tick.state.activations, tick.state.pre_activation_history.window] if seats > len(x) else []
+        return [tick.rows, tick.tick_index, tick.slots, tick.output.answer, tick.output.energy, tick.best_tick, *state]
 
     kept = [
         (tick, [values.clone() for values in told(tick)])
-        for tick in Engine(made, parse("energy<-2|same=3"), seats=seats).stream(x)
+        for tick in Engine(made, parse("energy<-2|same=3"), max_batch_slots=seats).stream(x)
     ]
     assert len(kept) > 5
     for tick, copy in kept:
@@ -202,11 +204,11 @@ def test_ticks_that_were_kept_are_not_written_over(seats):
 def test_stream_tells_every_row_until_it_halts_and_never_again(seats):
     made, x = machine(), inputs()
     seen, ended = torch.zeros(len(x), dtype=torch.long), {}
-    for tick in Engine(made, parse("energy<-3|same=4"), seats=seats).stream(x):
+    for tick in Engine(made, parse("energy<-3|same=4"), max_batch_slots=seats).stream(x):
         assert not set(tick.rows.tolist()) & set(ended)
         seen[tick.rows] += 1
-        assert torch.equal(tick.numbers, seen[tick.rows])
-        for row, cause in zip(tick.rows[tick.halted].tolist(), tick.causes, strict=True):
+        assert torch.equal(tick.tick_index, seen[tick.rows])
+        for row, cause in zip(tick.rows[tick.halt_mask].tolist(), tick.halt_reasons, strict=True):
             ended[row] = (int(seen[row]), cause)
     assert sorted(ended) == list(range(len(x)))
     assert [ended[row][0] for row in range(len(x))] == seen.tolist()
@@ -255,7 +257,7 @@ def test_impossible_tick_bounds_are_refused(bounds):
 
 def test_a_machine_with_no_seats_is_refused():
     with pytest.raises(ValueError, match="seats must be at least 1: got 0"):
-        Engine(machine(), parse("same=2"), seats=0)
+        Engine(machine(), parse("same=2"), max_batch_slots=0)
 
 
 def test_max_ticks_may_exceed_the_trained_iterations():

@@ -9,8 +9,8 @@ from tests.inference.test_engine import ATTENDING, inputs, machine, unroll
 
 
 def recorded(made, x, rule: str = "ticks=7", **options) -> Recorder:
-    recorder = Recorder(ticks=12, **options)
-    Engine(made, parse(rule)).run(x, watch=recorder)
+    recorder = Recorder(max_ticks=12, **options)
+    Engine(made, parse(rule)).run(x, on_tick=recorder)
     return recorder
 
 
@@ -18,13 +18,13 @@ def test_a_recording_is_what_the_machine_said_and_did():
     made, x = machine(**ATTENDING), inputs(1, places=5)
     recorder = recorded(made, x)
     history, outputs = unroll(made, x)
-    assert len(recorder.logits) == 7 and recorder.places == (5,)
+    assert len(recorder.logits) == 7 and recorder.attention_map_shape == (5,)
     np.testing.assert_allclose(recorder.energy, history.energy[0, :7], atol=1e-5)
     np.testing.assert_allclose(np.stack(recorder.certainty), history.certainty[0, :7], atol=1e-5)
     np.testing.assert_allclose(
         np.stack(recorder.logits).reshape(7, -1), torch.stack([o.answer[0] for o in outputs[:7]]), atol=1e-5
     )
-    shapes = {name: recorder.channel(name).shape for name in recorder.channels}
+    shapes = {name: recorder.get_channel(name).shape for name in recorder.channels}
     assert shapes == {
         "pre_activations": (7, 20),
         "post_activations": (7, 20),
@@ -32,7 +32,7 @@ def test_a_recording_is_what_the_machine_said_and_did():
         "sync_action": (7, 9),
         "attention": (7, 2, 5),
     }
-    np.testing.assert_allclose(recorder.channel("attention").sum(2), 1, atol=1e-5)
+    np.testing.assert_allclose(recorder.get_channel("attention").sum(2), 1, atol=1e-5)
 
 
 def test_the_row_asked_for_is_followed_while_others_leave():
@@ -45,7 +45,11 @@ def test_the_row_asked_for_is_followed_while_others_leave():
 
 def test_a_machine_without_attention_or_energy_has_no_such_channels():
     recorder = recorded(machine(energy_head_enabled=False), inputs(1), "ticks=3")
-    assert recorder.energy == [] and recorder.channel("attention") is None and recorder.channel("sync_action") is None
+    assert (
+        recorder.energy == []
+        and recorder.get_channel("attention") is None
+        and recorder.get_channel("sync_action") is None
+    )
 
 
 @pytest.mark.parametrize("max_bytes", [5_000, 20_000])
@@ -54,6 +58,6 @@ def test_memory_is_bounded_by_an_even_selection_and_attention_is_whole_or_absent
     recorder = recorded(made, x, "ticks=12", max_bytes=max_bytes)
     held = sum(part.nbytes for parts in recorder.channels.values() for part in parts)
     assert 0 < held <= max_bytes
-    kept = recorder.kept["post_activations"]
+    kept = recorder.channel_indices["post_activations"]
     assert 1 < len(kept) < 400 and kept[0] == 0 and kept[-1] == 399
-    assert recorder.channel("attention") is None or recorder.channel("attention").shape[2] == 40
+    assert recorder.get_channel("attention") is None or recorder.get_channel("attention").shape[2] == 40

@@ -71,7 +71,7 @@ raw = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surr
 def check(config: RunConfig | None) -> None:
     """A run that is sound can be put down and read again."""
     if config is not None:
-        assert RunConfig.read(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+        assert RunConfig.parse(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
         assert config.machine(config.make_task()).out_dims
 
 
@@ -140,14 +140,14 @@ def test_any_file_is_a_recipe_or_refused_in_sentences(content, tmp_path):
 @example(changed=TINY | {"task": {"kind": "images"}})
 @share(2)
 def test_any_edited_settings_are_a_run_or_refused_in_sentences(changed):
-    check(told(lambda: RunConfig.read(changed), are_sentences))
+    check(told(lambda: RunConfig.parse(changed), are_sentences))
 
 
 @given(st.dictionaries(names, plain, max_size=3))
 def test_any_changes_are_sound_or_refused_in_sentences(changes):
-    config = RunConfig.read(TINY)
+    config = RunConfig.parse(TINY)
     check(told(lambda: config.changed(changes), are_sentences))
-    assert config == RunConfig.read(TINY), "the settings themselves stay as they are"
+    assert config == RunConfig.parse(TINY), "the settings themselves stay as they are"
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
@@ -166,7 +166,7 @@ def test_nothing_is_run_and_a_recipe_elsewhere_is_named(tmp_path, monkeypatch):
         assert read(tmp_path, TEXT, [f"task={begin} [{str(touched)!r}]"]) is None
     assert not touched.exists()
     monkeypatch.setenv("RECIPE", TEXT)
-    assert read_recipe("env:RECIPE") == RunConfig.read(TINY)
+    assert read_recipe("env:RECIPE") == RunConfig.parse(TINY)
     for path in (tmp_path, tmp_path / "none.yaml", "env:NONE", "", "x" * 5_000, "a\0b"):
         assert told(lambda path=path: read_recipe(path)) is None
     assert "RECIPE" in os.environ

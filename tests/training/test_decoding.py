@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from inference.halting.policies import Said
+from inference.halting.policies import LabelsEmitted
 from inference.halting.thresholds import replay
-from inference.tick_history import History
+from inference.tick_history import TickHistory
 from training.data.maze import MOVES, WAIT
 from training.decoding import AtEveryTick, Spoken
 from training.evaluation import rank_correlation
@@ -47,8 +47,8 @@ def test_what_it_costs_is_the_chance_of_all_ways_to_say_it():
 
 def test_a_thought_ends_when_all_was_said():
     labels = torch.tensor([[3, 0, 0, 2, 3, 1, 3], [0, 3, 0, 3, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3]])
-    history = History(torch.ones(3, 7, 1), labels.unsqueeze(2), None)
-    played = replay(Said(3), history, torch.ones(3, 7, dtype=torch.bool))
+    history = TickHistory(torch.ones(3, 7, 1), labels.unsqueeze(2), None)
+    played = replay(LabelsEmitted(3), history, torch.ones(3, 7, dtype=torch.bool))
     assert played.ticks.tolist() == [6, 5, 7]  # said again after a silence, it counts again
     assert played.halted_by == ["said=3", "said=3", "budget"]
 

@@ -18,7 +18,7 @@ from tests.paths import ROOT
 from tests.training.jobs.conftest import end, environment, submit, trains, until
 from tests.training.test_trainer import TINY, figures, weights
 from training.config import RunConfig
-from training.jobs.scheduler import Runner
+from training.jobs.scheduler import JobScheduler
 from training.run_dir import RunFolder
 from training.trainer import train
 
@@ -29,7 +29,7 @@ EXACT = {"model": TINY["model"] | {"dropout": 0.0}, "finish": {"fit_samples": 0}
 
 
 def config(**train_settings) -> RunConfig:
-    return RunConfig.read(TINY | EXACT | {"train": TINY["train"] | train_settings})
+    return RunConfig.parse(TINY | EXACT | {"train": TINY["train"] | train_settings})
 
 
 def alone(folder: Path, **train_settings) -> RunFolder:
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_a_number_on_one_process_ends_all(tmp_path):
     assert code == 1 and run.ending()["reason"] == "nan", said
     assert "optim.lr" in run.ending()["sentence"] and "Error: loss is nan" in said
     assert run.steps() == [6] and not run.finished.exists()
-    assert all(torch.isfinite(value).all() for value in load(run.checkpoint(6)).machine.state_dict().values())
+    assert all(torch.isfinite(value).all() for value in load(run.checkpoint(6)).model.state_dict().values())
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_sigterm_to_the_group_saves_and_going_on_ends_like_straight_through(tmp_
 
 @pytest.fixture
 def runner(tmp_path):
-    made = Runner(tmp_path / "runs", environment=environment(CPU_CORES="2"))
+    made = JobScheduler(tmp_path / "runs", environment=environment(CPU_CORES="2"))
     made.start()
     yield made
     end(made)
@@ -137,12 +137,12 @@ def test_a_job_of_two_processes_is_killed_with_both(runner):
     """The launcher begins them in sessions of their own, where a signal to its group does not reach them."""
     id = submit(runner, config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), devices=2)
     until(lambda: trains(runner, id))
-    group = runner._group(runner.book.get(id))
-    assert len(group.members()) == 4  # shepherd, launcher, two that train
+    group = runner._get_process_group(runner.store.get(id))
+    assert len(group.list_members()) == 4  # shepherd, launcher, two that train
     runner.kill(id)
-    until(lambda: runner.book.get(id).is_over, 20)
-    assert runner.book.get(id).state == "cancelled" and runner.book.get(id).sentence.startswith("Killed.")
-    assert not group.members()
+    until(lambda: runner.store.get(id).is_finished, 20)
+    assert runner.store.get(id).state == "cancelled" and runner.store.get(id).sentence.startswith("Killed.")
+    assert not group.list_members()
 
 
 @pytest.mark.slow
@@ -151,16 +151,16 @@ def test_a_job_of_two_processes_is_stopped_and_gone_on_with(runner, tmp_path):
     one = alone(tmp_path / "one", **settings)
     id = submit(runner, config(**settings), devices=2)
     until(lambda: trains(runner, id))
-    group = runner._group(runner.book.get(id))
+    group = runner._get_process_group(runner.store.get(id))
     runner.stop(id)
-    until(lambda: runner.book.get(id).is_over)
-    job, folder = runner.book.get(id), runner.folder(id)
+    until(lambda: runner.store.get(id).is_finished)
+    job, folder = runner.store.get(id), runner.get_run_dir(id)
     assert job.state == "cancelled" and job.sentence == f"Stopped and saved at step {folder.steps()[-1]} of 120."
-    assert not group.members()
+    assert not group.list_members()
     runner.resume(id)
-    until(lambda: runner.book.get(id).is_over)
-    assert runner.book.get(id).state == "succeeded", folder.log_file.read_text()
-    assert not group.members()
+    until(lambda: runner.store.get(id).is_finished)
+    assert runner.store.get(id).state == "succeeded", folder.log_file.read_text()
+    assert not group.list_members()
     assert_the_same(folder, one)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from inference.halting.policy_parser import parse
 from inference.halting.thresholds import replay
-from inference.tick_history import History
+from inference.tick_history import TickHistory
 from training.evaluation import Curves
 from training.finalize import believed, chance_of, measured_rule, promises_of
 
@@ -37,9 +37,9 @@ def test_an_answer_that_is_said_over_the_ticks_is_lost_if_the_whole_of_it_would_
 
 def believed_by(rule: str, seen: Curves, fresh: Curves) -> float:
     """The gap between what is said of fresh answers and what happens; what is said was learned at the ticks of some rule."""
-    chance = chance_of(seen, replay(parse(rule), History.of(seen), seen.right))
+    chance = chance_of(seen, replay(parse(rule), TickHistory.from_curves(seen), seen.right))
     note = {"energy": {"kind": "wait", "chance": chance.model_dump()}}
-    return believed(fresh, replay(parse("energy<0"), History.of(fresh), fresh.right), note)["ece"]
+    return believed(fresh, replay(parse("energy<0"), TickHistory.from_curves(fresh), fresh.right), note)["ece"]
 
 
 def test_the_chance_to_be_right_is_that_of_ticks_that_are_visited():
@@ -52,7 +52,7 @@ def test_ticks_that_answer_count_more_than_those_that_are_passed(monkeypatch):
     seen, fresh = thoughts(3_000, 0), thoughts(3_000, 1)
     mostly = torch.rand(3_000, 1, generator=torch.Generator().manual_seed(2)) < 0.9
     for curves in (seen, fresh):
-        ends = replay(parse("energy<0"), History.of(curves), curves.right).answer_tick.unsqueeze(1)
+        ends = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right).answer_tick.unsqueeze(1)
         curves.right.copy_((torch.arange(1, 5) == ends) & mostly)
     apart = believed_by("energy<0", seen, fresh)
     monkeypatch.setattr("training.finalize.ANSWERS", 1)
@@ -61,7 +61,7 @@ def test_ticks_that_answer_count_more_than_those_that_are_passed(monkeypatch):
 
 def test_energies_that_stand_for_no_chance_are_not_asked():
     curves = thoughts(50, 0)
-    played = replay(parse("energy<0"), History.of(curves), curves.right)
+    played = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right)
     assert believed(curves, played, {"energy": {"kind": "hazard"}}) is None
     assert believed(curves, played, {}) is None, "nothing is known of an energy of which nothing is said"
     note = {"energy": {"kind": "calibrated"}}

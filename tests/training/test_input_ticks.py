@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm.models.outputs import may_answer
+from ctm.models.outputs import compute_answer_mask
 from inference.halting.policies import EnergyBelow
-from inference.halting.thresholds import replay, thresholds_for
-from inference.tick_history import History
+from inference.halting.thresholds import choose_policies, replay
+from inference.tick_history import TickHistory
 from tests.ctm.modules.test_input_schedule import HEARD, SHOWN, SIZES, build, draw_frames
 from training.decoding import AtEveryTick
 from training.energy.fitting import feel, fit_energy
@@ -52,14 +52,16 @@ def test_figures_thresholds_and_replays_do_not_see_the_ticks_before():
     loud, quiet = without(curves, 1.0), without(curves, -1.0)
     assert summarise(loud) == summarise(quiet)
     assert live_figures(loud, 0.0) == live_figures(quiet, 0.0)
-    assert thresholds_for(History.of(loud), loud.right, 0.1) == thresholds_for(History.of(quiet), quiet.right, 0.1)
-    played = replay(EnergyBelow(99.0), History.of(loud), loud.right)
+    assert choose_policies(TickHistory.from_curves(loud), loud.right, 0.1) == choose_policies(
+        TickHistory.from_curves(quiet), quiet.right, 0.1
+    )
+    played = replay(EnergyBelow(99.0), TickHistory.from_curves(loud), loud.right)
     assert played.ticks.tolist() == (curves.listening + 1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["mean", "two_tick", "mix"])
 def test_losses_are_those_of_the_ticks_that_count(kind):
-    losses, certainty, counts = torch.rand(3, 8), torch.rand(3, 8), may_answer(torch.tensor([5, 5, 5]), 8)
+    losses, certainty, counts = torch.rand(3, 8), torch.rand(3, 8), compute_answer_mask(torch.tensor([5, 5, 5]), 8)
     losses[:, :5], certainty[:, :5] = -7, 7.0
     assert_close(
         trunk_loss(kind, losses, certainty, 0.3, counts), trunk_loss(kind, losses[:, 5:], certainty[:, 5:], 0.3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctm import make
+from ctm import build_model
 from tests.image_datasets import write_data_set
 from tests.paths import ROOT
 from training.config import RunConfig, read_recipe
@@ -47,7 +47,7 @@ def test_every_recipe_is_read_and_its_machine_has_the_size_it_states(path):
     config = read_recipe(path)
     task = config.make_task()
     with torch.device("meta"):
-        machine = make(config.machine(task), task.shape().in_features)
+        machine = build_model(config.machine(task), task.shape().in_features)
     count = sum(value.numel() for name, value in machine.named_parameters() if "energy_proj" not in name)
     stated = re.search(r"([\d,]+) parameters without the energy head", text)
     assert count > 1_000 and (not stated or int(stated[1].replace(",", "")) == count)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctm.io.atomic import RESERVED, fill, read_reserved, reserve, write_json
+from ctm.io.atomic import PREALLOCATED_BYTES, preallocate, read_preallocated, write_json, write_preallocated
 from tests.strategies import are_sentences, damaged, edited, groups, plain, share, told
 from tests.training.test_config_fuzz import TINY
 from training.config import RunConfig
@@ -95,10 +95,10 @@ def test_an_ending_is_kept_whole_however_long_it_is(tmp_path_factory, sentence):
 
 def test_what_is_filled_in_leaves_nothing_of_before(tmp_path):
     path = tmp_path / "a.json"
-    reserve(path)
-    fill(path, {"a": "x" * 10_000})
-    fill(path, {"b": 1})
-    assert read_reserved(path) == {"b": 1} and path.stat().st_size == RESERVED
+    preallocate(path)
+    write_preallocated(path, {"a": "x" * 10_000})
+    write_preallocated(path, {"b": 1})
+    assert read_preallocated(path) == {"b": 1} and path.stat().st_size == PREALLOCATED_BYTES
 
 
 @given(content=changed({"init_from": "hub:alice/x@main"}))
@@ -180,4 +180,4 @@ def test_json_that_was_written_is_read_as_it_was(values, tmp_path):
     except ValueError:
         assert "nan" in str(values).lower() or "inf" in str(values)
     else:
-        assert read_reserved(tmp_path / "a.json") == values
+        assert read_preallocated(tmp_path / "a.json") == values

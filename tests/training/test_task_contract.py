@@ -37,7 +37,7 @@ def small_machine(task) -> ContinuousThoughtMachine:
         values["model"].pop(key, None)
     if task.shape().spoken:
         values["model"]["iterations"] = task.shape().spoken + 2
-    return ContinuousThoughtMachine(RunConfig.read(values).machine(task), task.shape().in_features)
+    return ContinuousThoughtMachine(RunConfig.parse(values).machine(task), task.shape().in_features)
 
 
 @pytest.fixture(params=task_kinds())

@@ -49,7 +49,7 @@ TINY = {
 
 
 def tiny(**train_settings) -> RunConfig:
-    return RunConfig.read(TINY | {"train": TINY["train"] | train_settings})
+    return RunConfig.parse(TINY | {"train": TINY["train"] | train_settings})
 
 
 def weights(folder: RunFolder, step: int) -> dict[str, torch.Tensor]:
@@ -91,7 +91,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
 def test_baselines_learn_and_go_on_exactly_as_they_would_have(kind, tmp_path):
     model = {"kind": kind, "d_model": 16, "dropout": 0.1}
     model |= {"iterations": 3, "d_input": 8, "heads": 2, "num_layers": 2} if kind == "lstm" else {}
-    config = RunConfig.read(TINY | {"task": {"kind": "parity", "length": 2}, "model": model}).changed(
+    config = RunConfig.parse(TINY | {"task": {"kind": "parity", "length": 2}, "model": model}).changed(
         {"train.steps": 60, "train.save_every": 30, "train.batch_size": 32, "train.eval_every": 60, "optim.lr": 0.02}
     )
     straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
@@ -108,7 +108,7 @@ def test_baselines_learn_and_go_on_exactly_as_they_would_have(kind, tmp_path):
 def test_a_task_that_needs_a_machine_says_so():
     values = {"task": {"kind": "sorting"}, "model": {"kind": "ff", "d_model": 8}}
     with pytest.raises(ValueError, match=r"The task sorting needs model.heads, which model.kind=ff does not have"):
-        RunConfig.read(values)
+        RunConfig.parse(values)
 
 
 def test_a_second_request_to_stop_does_not_break_the_save_off(tmp_path, monkeypatch):
@@ -213,7 +213,7 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
     """What thinks is taken from one machine and stays as it is; what sees, looks and answers learns anew."""
     parity, brackets = RunFolder(tmp_path / "parity"), RunFolder(tmp_path / "brackets")
     train(tiny(steps=2), parity)
-    start = load(parity.checkpoint(2)).machine
+    start = load(parity.checkpoint(2)).model
     moved = tiny(steps=6, takes="core", frozen="core").model_copy(update={"task": {"kind": "brackets", "length": 6}})
     train(moved, brackets, start=start)
     before, after = start.state_dict(), weights(brackets, 6)
@@ -229,7 +229,7 @@ def test_what_fits_is_taken_over_by_a_machine_of_another_size(tmp_path):
     trainer.begin_with(wide, start, "fitting")
     mine, theirs = wide.state_dict(), start.state_dict()
     assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
-    other = trainer.assemble(RunConfig.read(TINY | {"model": {"kind": "ff", "d_model": 5}}))[2]
+    other = trainer.assemble(RunConfig.parse(TINY | {"model": {"kind": "ff", "d_model": 5}}))[2]
     with pytest.raises(ValueError, match="init_from does not fit"):
         trainer.begin_with(wide, other, "all")
 

@@ -9,9 +9,9 @@ from fastapi import Request
 from starlette.testclient import TestClient
 
 from tests.ui.run_fixtures import SECRET
-from ui.auth.access import Access, Refused
-from ui.server.app_factory import application
-from ui.tabs.login import login_row
+from ui.auth.access import Access, AccessDenied
+from ui.server.app_factory import create_fastapi_app
+from ui.tabs.login import build_login_row
 
 HERE = {"host": "127.0.0.1:7860"}
 
@@ -44,15 +44,15 @@ def taken_for(profile: gr.OAuthProfile | None) -> str:
 def page_of(access: Access, button: bool = False) -> gr.Blocks:
     """A page with one action; with a sign-in button of Gradio, however unwise."""
     with gr.Blocks(analytics_enabled=False) as page:
-        login_row(access, page)
+        build_login_row(access, page)
         said = gr.Textbox()
         if button:
             gr.LoginButton().click(taken_for, None, said, api_name="taken_for")
 
         def act(request: gr.Request) -> str:
             try:
-                return access.check(request).name
-            except Refused as refusal:
+                return access.require_owner(request).name
+            except AccessDenied as refusal:
                 return f"refused: {refusal}"
 
         gr.Button("Act").click(act, None, said, api_name="act")
@@ -61,7 +61,7 @@ def page_of(access: Access, button: bool = False) -> gr.Blocks:
 
 @contextmanager
 def visiting(access: Access, address: str, button: bool = False, peer: str = "127.0.0.1") -> Iterator[TestClient]:
-    app = application(page_of(access, button), access)
+    app = create_fastapi_app(page_of(access, button), access)
     with TestClient(app, base_url=address, client=(peer, 5000), follow_redirects=False) as client:
         yield client
 

@@ -8,15 +8,15 @@ import pytest
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from ctm import make, read_config
+from ctm import build_model, read_config
 from ctm.checkpoint import Checkpoint, save
-from ctm.config import CONFIGS
+from ctm.config import CONFIG_CLASSES
 from tests.fake_clock import Clock
 from tests.fake_hub.fixtures import hub
 from training.tasks import make_task
 from ui import page
-from ui.services.inference_service import Services
-from ui.services.model_catalog import Models
+from ui.services.inference_service import InferenceService
+from ui.services.model_catalog import ModelCatalog
 
 __all__ = ["hub"]
 
@@ -40,7 +40,7 @@ def make_checkpoint(folder: Path, does: str, **changes) -> Path:
     """An untrained checkpoint of a task."""
     task = make_task({"kind": does})
     shape = task.shape()
-    known = CONFIGS[changes.get("kind", "ctm")].model_fields
+    known = CONFIG_CLASSES[changes.get("kind", "ctm")].model_fields
     config = (
         {key: value for key, value in SMALL.items() if key in known}
         | changes
@@ -50,15 +50,15 @@ def make_checkpoint(folder: Path, does: str, **changes) -> Path:
             "prediction_reshaper": shape.reshaper,
         }
     )
-    machine = make(read_config(config), shape.in_features).eval()
+    machine = build_model(read_config(config), shape.in_features).eval()
     rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
     halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}
     return save(Checkpoint(machine, task.describe(), halting), folder)
 
 
-def services_over(folder: Path, **more) -> Services:
+def services_over(folder: Path, **more) -> InferenceService:
     """Services over a folder of checkpoints, and nothing else of this machine."""
-    return Services(Models(folder, cache=folder / ".hub" / "cache", **more))
+    return InferenceService(ModelCatalog(folder, cache_dir=folder / ".hub" / "cache", **more))
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +73,9 @@ def checkpoints(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server(checkpoints) -> Iterator[str]:
     """The page, served with the small checkpoints; its address."""
-    built = page.build(services_over(checkpoints))
+    built = page.build_page(services_over(checkpoints))
     built.queue(max_size=64)
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.launch_options())
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
     yield address
     built.close()
 

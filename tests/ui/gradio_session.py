@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from tests.ui.run_fixtures import SECRET, pretend, trainings_in
-from training.publishing.upload_worker import Courier
+from training.publishing.upload_worker import UploadWorker
 from ui.auth.access import Access
-from ui.services.training_service import Trainings
+from ui.services.training_service import TrainingService
 
 RUNS = {"going-1": "running", "waiting-1": "queued", "stopped-1": "cancelled", "done-1": "succeeded"}
 
 
-class Recorded(Trainings):
+class Recorded(TrainingService):
     """Trainings that note what was really asked of them."""
 
     def __init__(self, *given: Any, **more: Any):
@@ -28,7 +28,7 @@ class Recorded(Trainings):
 def recorded(name: str) -> Callable[..., Any]:
     def act(self: Recorded, *given: Any, **more: Any) -> Any:
         self.acts.append(name)
-        return getattr(Trainings, name)(self, *given, **more)
+        return getattr(TrainingService, name)(self, *given, **more)
 
     return act
 
@@ -127,8 +127,8 @@ def access_of(mode: str, environment: dict[str, str]) -> Access:
 def tab(tmp_path, checkpoints, hub) -> Recorded:
     """Trainings with runs in every state, and a Hub to publish to; nothing of it moves by itself."""
     plain = trainings_in(tmp_path, checkpoints, models={"endpoint": hub.url})
-    courier = Courier(plain.runner.runs, plain.models.listed)
-    made = Recorded(plain.runner, plain.models, plain.recipes, courier)
+    courier = UploadWorker(plain.scheduler.runs_dir, plain.catalog.owner_store)
+    made = Recorded(plain.scheduler, plain.catalog, plain.recipes_dir, courier)
     for id, state in RUNS.items():
         pretend(made, id, state, steps=(10, 20))
     return made

@@ -14,14 +14,14 @@ import yaml
 from tests.training.jobs.conftest import environment, tiny
 from tests.ui.conftest import make_checkpoint, services_over
 from training.config import RunConfig
-from training.jobs.scheduler import Runner
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import RunFolder
 from ui import page
 from ui.auth.access import Access
-from ui.server.app_factory import application
-from ui.services.inference_service import Services
-from ui.services.training_service import Trainings
+from ui.server.app_factory import create_fastapi_app
+from ui.services.inference_service import InferenceService
+from ui.services.training_service import TrainingService
 
 SECRET = "a-long-enough-secret"
 
@@ -45,30 +45,30 @@ def recipes_in(folder: Path, **recipes: RunConfig) -> Path:
     return folder
 
 
-def trainings_in(folder: Path, bundled: Path, starts: bool = False, **more: Any) -> Trainings:
+def trainings_in(folder: Path, bundled: Path, starts: bool = False, **more: Any) -> TrainingService:
     """Trainings over a folder.
 
     Args:
         folder: for runs and recipes.
         bundled: checkpoints that come with the app.
         starts: whether jobs really begin; without, what is put in line stays there.
-        more: for `Trainings`; a `token` for the runner.
+        more: for `TrainingService`; a `token` for the runner.
     """
-    runner = Runner(folder / "runs", environment=environment(), token=more.pop("token", ""))
+    runner = JobScheduler(folder / "runs", environment=environment(), token=more.pop("token", ""))
     services = services_over(bundled, runs=folder / "runs", **more.pop("models", {}))
-    made = Trainings(runner, services.models, recipes_in(folder / "configs"), **more)
+    made = TrainingService(runner, services.catalog, recipes_in(folder / "configs"), **more)
     if starts:
-        made.begin()
+        made.start_scheduler()
     else:
-        runner.writes = True
+        runner.is_leader = True
     return made
 
 
 def pretend(
-    trainings: Trainings, id: str, state: str = "succeeded", steps: tuple[int, ...] = (), **job: Any
+    trainings: TrainingService, id: str, state: str = "succeeded", steps: tuple[int, ...] = (), **job: Any
 ) -> RunFolder:
     """A run that looks as if it had been trained: settings, figures, a log, saved steps; finished if it succeeded."""
-    folder = RunFolder(trainings.runner.runs / id)
+    folder = RunFolder(trainings.scheduler.runs_dir / id)
     folder.begin(tiny(steps=100))
     folder.remember_command("python -m training train configs/tiny.yaml")
     last = max(steps, default=50)
@@ -86,20 +86,20 @@ def pretend(
         make_checkpoint(folder.finished, "parity")
     now = time.time()
     began = {"submitted": now, "queued": now, "started": now - 60, "ended": 0.0 if state == "running" else now} | job
-    trainings.runner.book.add(Job(id, state, **began))  # type: ignore[arg-type]
+    trainings.scheduler.store.add(Job(id, state, **began))  # type: ignore[arg-type]
     return folder
 
 
-def built(trainings: Trainings, access: Access) -> gr.Blocks:
-    made = page.build(Services(trainings.models), trainings, access)
+def built(trainings: TrainingService, access: Access) -> gr.Blocks:
+    made = page.build_page(InferenceService(trainings.catalog), trainings, access)
     made.queue(max_size=64)
     return made
 
 
 @contextlib.contextmanager
-def served(trainings: Trainings, access: Access, blocks: gr.Blocks | None = None) -> Iterator[str]:
+def served(trainings: TrainingService, access: Access, blocks: gr.Blocks | None = None) -> Iterator[str]:
     """The page on a port of this machine, as app.py serves it; its address."""
-    app = application(blocks or built(trainings, access), access)
+    app = create_fastapi_app(blocks or built(trainings, access), access)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.test_browser import browser
 from ui import page as pages
-from ui.components.curves import BY_TICK, curves_value, curves_view
+from ui.components.curves import ACCURACY_BY_TICK_KEY, build_curves_data, build_curves_view
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -58,11 +58,11 @@ def server():
     """A page with nothing but curves, what they show next, and its address."""
     shown: dict[str, object] = {}
     with gr.Blocks() as built:
-        curves = curves_view("curves")
+        curves = build_curves_view("curves")
         gr.Button("Show", elem_id="show").click(
             lambda: (shown["value"], shown["count"]), None, [curves, gr.Textbox(elem_id="count")]
         )
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.launch_options())
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield shown, address
     built.close()
 
@@ -98,16 +98,16 @@ def lines_of(until: int, slower: float = 1.0) -> list[dict]:
         lines.append({"step": step, "loss": 2 * math.exp(-step / 500 / slower), "lr": 1e-4, "steps_per_second": 9.5})
         if step % 100 == 0:
             by_tick = [step / 2000 * tick / 10 for tick in range(1, 11)]
-            lines.append({"step": step, "validation_accuracy_last": by_tick[-1], BY_TICK: by_tick})
+            lines.append({"step": step, "validation_accuracy_last": by_tick[-1], ACCURACY_BY_TICK_KEY: by_tick})
     return lines
 
 
 def one(until: int) -> dict:
-    return curves_value([("first", lines_of(until), 2000)])
+    return build_curves_data([("first", lines_of(until), 2000)])
 
 
 def two(until: int) -> dict:
-    return curves_value([("first", lines_of(until), 2000), ("second", lines_of(until // 2, slower=2), 2000)])
+    return build_curves_data([("first", lines_of(until), 2000), ("second", lines_of(until // 2, slower=2), 2000)])
 
 
 def chart(page: Page, name: str):
@@ -152,7 +152,7 @@ def reset(page: Page):
 
 
 def test_values_arrive_and_are_read_out(show):
-    page = show(curves_value([("first", [], 2000)]))
+    page = show(build_curves_data([("first", [], 2000)]))
     expect(page.locator("#curves [data-curves=note]")).to_have_text("Waiting for the first figures.")
     show(one(1000))
     expect(page.locator("#curves h3")).to_have_text(
@@ -236,7 +236,7 @@ def test_a_run_keeps_its_colour_when_another_goes(show):
     page = show(two(1000))
     dot = page.get_by_role("button", name="second").locator(".curves-dot")
     colour = dot.evaluate("dot => dot.style.background")
-    show(curves_value([(name, lines_of(400), 2000) for name in ("third", "second")]))
+    show(build_curves_data([(name, lines_of(400), 2000) for name in ("third", "second")]))
     assert dot.evaluate("dot => dot.style.background") == colour
 
 

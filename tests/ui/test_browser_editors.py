@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.ui.test_browser import browser, choose, page, sentence
 from training.data.maze import COLOURS
-from ui.components.inputs import FOLLOW, WRITE, on_pad, pad_input
+from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, build_editor, build_editor_value
 
 __all__ = ["browser", "page"]
 pytestmark = pytest.mark.browser
@@ -28,9 +28,9 @@ def alone() -> Iterator[str]:
     """A page with nothing but pads, each with its text; its address."""
     with gr.Blocks() as built:
         for name, value in BY_VALUE.items():
-            pad, text = pad_input(name, on_pad(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
-            pad.input(None, pad, text, js=WRITE)
-            text.change(None, [text, pad], pad, js=FOLLOW)
+            pad, text = build_editor(name, build_editor_value(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
+            pad.input(None, pad, text, js=JS_EDITOR_TO_TEXT)
+            text.change(None, [text, pad], pad, js=JS_TEXT_TO_EDITOR)
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True)
     yield address
     built.close()

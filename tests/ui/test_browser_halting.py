@@ -23,8 +23,8 @@ def server(tmp_path_factory) -> Iterator[str]:
         make_checkpoint(folder / name, "parity")
     for name, note in (("halting", HALTING), ("metrics", METRICS)):
         (folder / "told" / f"{name}.json").write_text(json.dumps(note))
-    built = pages.build(services_over(folder))
-    _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.launch_options())
+    built = pages.build_page(services_over(folder))
+    _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
     built.close()
 

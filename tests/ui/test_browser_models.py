@@ -17,8 +17,8 @@ def opened(browser, hub, tmp_path):
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     hub.add_repo("alice/parity", files_of(make_checkpoint(tmp_path / "parity", "parity")))
     hub.add_repo("bob/digits", files_of(make_checkpoint(tmp_path / "other", "digits")))
-    built = pages.build(services_over(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
-    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.launch_options())
+    built = pages.build_page(services_over(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
+    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     shown = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
     shown.on("pageerror", lambda error: errors.append(str(error)))

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.ui import sample_records
 from tests.ui.test_browser import browser
 from ui import page as pages
-from ui.components.thought_view import live_view
+from ui.components.thought_view import build_thought_view
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -24,10 +24,10 @@ def server():
     """A page with nothing but a thought, what it shows next, and its address."""
     following: dict[str, object] = {}
     with gr.Blocks() as built:
-        thought, number = live_view("thought"), gr.Textbox(elem_id="number")
+        thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
         show = gr.Button("Show", elem_id="show")
         show.click(lambda: (following["value"], str(following["number"])), None, [thought, number])
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.launch_options())
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield following, address
     built.close()
 

@@ -13,7 +13,7 @@ from tests.ui.gradio_session import access_of
 from tests.ui.run_fixtures import pretend, recipes_in, served, trainings_in
 from tests.ui.test_browser import browser, choose
 from training.jobs.store import Job
-from ui.services.training_service import Trainings
+from ui.services.training_service import TrainingService
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -52,14 +52,14 @@ def pages(browser: Browser, address: str) -> Iterator[Open]:
 
 
 @pytest.fixture
-def trainings(tmp_path, checkpoints) -> Iterator[Trainings]:
+def trainings(tmp_path, checkpoints) -> Iterator[TrainingService]:
     made = trainings_in(tmp_path, checkpoints, starts=True)
     yield made
-    end(made.runner)
+    end(made.scheduler)
 
 
 @pytest.fixture
-def shown(tmp_path, checkpoints) -> Trainings:
+def shown(tmp_path, checkpoints) -> TrainingService:
     """Runs that only look as if they trained, in every state."""
     made = trainings_in(tmp_path, checkpoints)
     pretend(made, "parity-16-20261120-101500", steps=(50, 100), submitted=time.time() - 90_000)
@@ -119,7 +119,7 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
         headline = page.locator("#headline")
         expect(headline).to_contain_text("Training: step", timeout=WAIT)
         assert page.locator("#run input").input_value().startswith("from-the-page-")
-        assert trainings.runner.folder(trainings.views.current()).config().train.batch_size == 4
+        assert trainings.scheduler.get_run_dir(trainings.run_views.get_current_run_id()).config().train.batch_size == 4
 
         expect(page.locator("#curves [data-chart=loss]")).to_be_visible(timeout=WAIT)
         before, step = painting(page), step_of(page)
@@ -184,7 +184,7 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
 
 def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, shown):
     """Settings without a value stay without one, though a browser would show a number as 0."""
-    before = {job.id for job in shown.views.jobs()}
+    before = {job.id for job in shown.run_views.list_jobs()}
     with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
         page = opened()
         room(page, "New run")
@@ -193,9 +193,9 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, shown):
         expect(page.locator("#set-loss-lookahead input")).to_have_value("")
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Waiting for its turn")
-    (id,) = {job.id for job in shown.views.jobs()} - before
-    assert shown.runner.folder(id).config() == shown.settings("endless")[0]
-    assert shown.runner.folder(id).command() == "python -m training train configs/endless.yaml"
+    (id,) = {job.id for job in shown.run_views.list_jobs()} - before
+    assert shown.scheduler.get_run_dir(id).config() == shown.settings("endless")[0]
+    assert shown.scheduler.get_run_dir(id).command() == "python -m training train configs/endless.yaml"
 
 
 def test_a_wrong_setting_is_told_where_the_form_is(browser, shown):
@@ -218,7 +218,7 @@ def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, shown):
         expect(page.locator("#headline")).to_contain_text("Stopped at step 20 of 100")
         expect(page.locator("#resume")).to_be_visible()
         choose(page, "#step", "step 10")
-        shown.runner.book.change("a-run-with-quite-a-long-name-20261121-101500", sentence="Another word.")
+        shown.scheduler.store.update("a-run-with-quite-a-long-name-20261121-101500", sentence="Another word.")
         expect(page.locator("#headline")).to_contain_text("Another word.")
         expect(page.locator("#step input")).to_have_value("step 10")
         page.click("#think-with-run")
@@ -257,12 +257,12 @@ def test_a_stranger_sees_everything_and_no_button_that_acts(browser, shown):
         page.click("#estimate")
         expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
         expect(page.locator("#cost")).not_to_contain_text("Measuring")
-    assert len(shown.views.jobs()) == 5
+    assert len(shown.run_views.list_jobs()) == 5
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1600, "dark")])
 def test_nothing_of_the_tab_is_cut_off(browser, shown, width, theme):
-    shown.runner.book.add(Job("x" * 55, "failed", sentence="A very long sentence. " * 9, submitted=1.0))
+    shown.scheduler.store.add(Job("x" * 55, "failed", sentence="A very long sentence. " * 9, submitted=1.0))
     with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
         page = opened(width=width, height=844, theme=theme)
         for name in ("Watch", "New run", "All runs", "Compare"):

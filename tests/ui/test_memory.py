@@ -11,7 +11,7 @@ import pytest
 
 from tests.ui.anonymous_client import Stranger
 from tests.ui.server.test_serve import running
-from ui.server.gradio_patches import ForgetfulState, Original
+from ui.server.gradio_patches import OriginalSessionState, SlimSessionState
 
 MB = 2**20
 BITS = "1011001110110010"
@@ -57,7 +57,7 @@ def test_memory_stays_where_it_is(tmp_path):
 def test_what_is_kept_of_a_visitor_has_the_form_that_gradio_expects():
     with gr.Blocks() as page:
         kept, _ = gr.State(7), gr.Textbox("shown")
-    ours, theirs = ForgetfulState(page), Original(page)
+    ours, theirs = SlimSessionState(page), OriginalSessionState(page)
     assert vars(ours).keys() == vars(theirs).keys(), "Gradio changed: look at what it keeps now"
     ours[kept._id] = 8
     assert ours[kept._id] == 8 and not ours.config_values and theirs.config_values

@@ -11,7 +11,7 @@ import pytest
 from tests.ui.gradio_session import RUNS, Visitor, access_of, name_of, tab
 from tests.ui.run_fixtures import SECRET, built, served
 from tests.ui.space_fixtures import provider, space
-from ui.auth.authenticators import HEADER
+from ui.auth.authenticators import ADMIN_TOKEN_HEADER
 
 __all__ = ["provider", "space", "tab"]
 
@@ -50,9 +50,9 @@ REFUSALS = {
     "local": "this request came through a proxy",
 }
 STRANGE = {  # what a stranger sends along who hopes to pass for somebody else
-    "closed": {HEADER: SECRET},
+    "closed": {ADMIN_TOKEN_HEADER: SECRET},
     "token": {"Cookie": "ctm_admin=9999999999.00; session=x", "Authorization": f"Bearer {SECRET}"},
-    "space": {HEADER: SECRET, "Authorization": "Bearer hf_lab", "Cookie": "session=e30=.x.y"},
+    "space": {ADMIN_TOKEN_HEADER: SECRET, "Authorization": "Bearer hf_lab", "Cookie": "session=e30=.x.y"},
     "local": {"X-Forwarded-For": "127.0.0.1"},
 }
 
@@ -112,7 +112,7 @@ def test_every_endpoint_of_the_tab_is_known_to_act_or_to_show(tab, mode, request
 
 def test_a_stranger_changes_nothing_by_any_endpoint(stranger, mode, tab, hub):
     """All of the page's, in line and directly, for a run in every state."""
-    before, jobs = state_of(tab.runner.runs), tab.runner.book.all()
+    before, jobs = state_of(tab.scheduler.runs_dir), tab.scheduler.store.list_jobs()
     children = {child.pid for child in psutil.Process().children(recursive=True)}
     hub.forget_requests()
     refused = []
@@ -137,8 +137,8 @@ def test_a_stranger_changes_nothing_by_any_endpoint(stranger, mode, tab, hub):
                 refused.append(name_of(fn))
     assert set(refused) == ACTS
     assert tab.acts == [], "none of it was even tried"
-    assert tab.runner.book.all() == jobs and {job.id: job.state for job in jobs} == RUNS
-    assert state_of(tab.runner.runs) == before, "no file was written, changed or removed"
+    assert tab.scheduler.store.list_jobs() == jobs and {job.id: job.state for job in jobs} == RUNS
+    assert state_of(tab.scheduler.runs_dir) == before, "no file was written, changed or removed"
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= children
     assert not [seen for seen in hub.requests if seen.method != "GET"], "nothing was sent to the Hub"
 
@@ -160,7 +160,7 @@ def test_a_stranger_is_refused_under_every_address_of_an_endpoint(stranger, mode
         event = stranger.http.post(f"/gradio_api/call/{fn.api_name}", json={"data": data}).json().get("event_id")
         if event:
             assert "event: error" in stranger.http.get(f"/gradio_api/call/{fn.api_name}/{event}").text
-    assert tab.acts == [] and {job.id: job.state for job in tab.runner.book.all()} == RUNS
+    assert tab.acts == [] and {job.id: job.state for job in tab.scheduler.store.list_jobs()} == RUNS
 
 
 @pytest.mark.parametrize("mode", ["closed"])

@@ -9,9 +9,9 @@ import pytest
 from tests.training.jobs.conftest import end, until
 from tests.ui.gradio_session import Visitor, access_of, name_of, tab, triggered
 from tests.ui.run_fixtures import SECRET, built, served, trainings_in
-from training.jobs.scheduler import Runner
-from ui.auth.authenticators import HEADER
-from ui.services.training_service import Trainings
+from training.jobs.scheduler import JobScheduler
+from ui.auth.authenticators import ADMIN_TOKEN_HEADER
+from ui.services.training_service import TrainingService
 
 __all__ = ["tab"]
 
@@ -22,13 +22,13 @@ def owner(tab) -> Iterator[Visitor]:
     access = access_of("token", {})
     blocks = built(tab, access)
     with served(tab, access, blocks) as address:
-        visitor = Visitor(address, blocks, {HEADER: SECRET})
+        visitor = Visitor(address, blocks, {ADMIN_TOKEN_HEADER: SECRET})
         visitor.prepare()
         yield visitor
 
 
-def jobs_of(tab: Trainings) -> dict[str, str]:
-    return {job.id: job.state for job in tab.runner.book.all()}
+def jobs_of(tab: TrainingService) -> dict[str, str]:
+    return {job.id: job.state for job in tab.scheduler.store.list_jobs()}
 
 
 def test_the_owner_takes_a_run_out_of_the_line_and_puts_it_back(owner, tab):
@@ -44,21 +44,21 @@ def test_a_run_is_deleted_only_after_the_question(owner, tab):
     assert "Nothing was asked" in owner.refused("yes")
     _, question, row = owner.pressed("delete", "done-1")
     assert "done-1" in str(question) and "all its checkpoints" in str(question) and row["visible"]
-    assert (tab.runner.runs / "done-1").is_dir()
+    assert (tab.scheduler.runs_dir / "done-1").is_dir()
     assert owner.direct(triggered(owner.blocks, "no")).json()["data"][0]["visible"] is False
-    assert (tab.runner.runs / "done-1").is_dir()
+    assert (tab.scheduler.runs_dir / "done-1").is_dir()
     owner.pressed("delete", "done-1")
     owner.pressed("yes")
-    assert not (tab.runner.runs / "done-1").exists() and "done-1" not in jobs_of(tab)
+    assert not (tab.scheduler.runs_dir / "done-1").exists() and "done-1" not in jobs_of(tab)
     assert "no run called" in owner.refused("yes"), "asked once, answered once"
 
 
 def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner, tab, monkeypatch):
     """Another page has deleted it between two looks at the book."""
     show = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Watch.show")
-    listed = tab.views.choices()
-    monkeypatch.setattr(tab.views, "choices", lambda: listed)
-    tab.runner.book.remove("done-1")
+    listed = tab.run_views.list_run_choices()
+    monkeypatch.setattr(tab.run_views, "list_run_choices", lambda: listed)
+    tab.scheduler.store.remove("done-1")
     assert owner.direct(show, "done-1").status_code == 200
     monkeypatch.undo()
     for odd in ("done-1", "../x", ["done-1"], {"a": 1}, 7, None):  # also for a session that the server knows nothing of
@@ -92,13 +92,13 @@ def test_a_wrong_repository_gets_a_sentence(owner, tab, hub, monkeypatch):
     }.items():
         said = owner.refused("publish", "stopped-1", repo=repo)
         assert says in said and "\n" not in said and "Traceback" not in said
-    assert tab.views.watch("stopped-1")["published"] == ""
+    assert tab.run_views.get_run_view("stopped-1")["published"] == ""
 
 
 def test_a_run_is_published_from_the_page(owner, tab, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     owner.pressed("publish", "stopped-1", repo="alice/new")
-    assert tab.views.watch("stopped-1")["published"].startswith("Waiting to be sent to alice/new")
+    assert tab.run_views.get_run_view("stopped-1")["published"].startswith("Waiting to be sent to alice/new")
 
 
 WRONG_FORMS = [
@@ -132,9 +132,9 @@ def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner, tab):
 def test_a_form_begins_a_run_with_just_its_settings(owner, tab):
     run, rooms = owner.pressed("start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7)
     assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
-    config = tab.runner.folder(run["value"]).config()
+    config = tab.scheduler.get_run_dir(run["value"]).config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
-    assert tab.runner.book.get(run["value"]).by == "", "who knows the token has no name"
+    assert tab.scheduler.store.get(run["value"]).by == "", "who knows the token has no name"
 
 
 def test_an_estimate_is_told_as_people_read_it(owner, tab, monkeypatch):
@@ -167,27 +167,27 @@ def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, c
     trainings = trainings_in(tmp_path, checkpoints, starts=True)
     access = access_of("token", {})
     blocks = built(trainings, access)
-    runner: Runner = trainings.runner
+    runner: JobScheduler = trainings.scheduler
     try:
         with served(trainings, access, blocks) as address:
-            owner = Visitor(address, blocks, {HEADER: SECRET})
+            owner = Visitor(address, blocks, {ADMIN_TOKEN_HEADER: SECRET})
             owner.prepare()
             id = owner.pressed("start", source="endless")[0]["value"]
-            until(lambda: trainings.views.watch(id)["step"] > 0)
+            until(lambda: trainings.run_views.get_run_view(id)["step"] > 0)
             owner.pressed("stop", id)
             until(lambda: jobs_of(trainings)[id] == "cancelled")
-            saved = trainings.views.watch(id)["saved"][-1]
+            saved = trainings.run_views.get_run_view(id)["saved"][-1]
             owner.pressed("resume", id)
-            until(lambda: jobs_of(trainings)[id] == "running" and trainings.views.watch(id)["step"] > saved)
+            until(lambda: jobs_of(trainings)[id] == "running" and trainings.run_views.get_run_view(id)["step"] > saved)
             assert "stop it first" in (owner.pressed("delete", id) and owner.refused("yes"))
             owner.pressed("kill", id)
             owner.pressed("yes")
             until(lambda: jobs_of(trainings)[id] == "cancelled")
-            assert trainings.views.watch(id)["sentence"].startswith("Killed.") and trainings.views.watch(id)[
-                "saved"
-            ] == [saved]
+            assert trainings.run_views.get_run_view(id)["sentence"].startswith(
+                "Killed."
+            ) and trainings.run_views.get_run_view(id)["saved"] == [saved]
             owner.pressed("delete", id)
             owner.pressed("yes")
-            assert jobs_of(trainings) == {} and not (runner.runs / id).exists()
+            assert jobs_of(trainings) == {} and not (runner.runs_dir / id).exists()
     finally:
         end(runner)

@@ -16,10 +16,10 @@ from tests.training.jobs.conftest import end, until
 from tests.ui.gradio_session import Visitor, access_of, name_of
 from tests.ui.run_fixtures import built, served, trainings_in
 from training.config import RunConfig, read_recipe
-from training.jobs.process_group import cores
-from training.jobs.supervisor import NICE
+from training.jobs.process_group import count_available_cpus
+from training.jobs.supervisor import NICENESS
 from training.run_dir import RunFolder
-from ui.services.training_service import Trainings
+from ui.services.training_service import TrainingService
 
 READERS = 100
 ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.save_every": 1_000_000, "train.log_every": 5}
@@ -31,19 +31,19 @@ def real_recipe() -> RunConfig:
 
 
 @pytest.fixture
-def trainings(tmp_path) -> Iterator[Trainings]:
+def trainings(tmp_path) -> Iterator[TrainingService]:
     """Trainings beside the bundled checkpoints."""
     made = trainings_in(tmp_path, ROOT / "checkpoints", starts=True)
     yield made
-    end(made.runner)
+    end(made.scheduler)
 
 
-def training(trainings: Trainings) -> tuple[str, psutil.Process]:
+def training(trainings: TrainingService) -> tuple[str, psutil.Process]:
     """A run that trains in earnest, and the process that does it."""
-    id = trainings.runner.submit(real_recipe(), "busy", "python -m training", "a test").id
-    until(lambda: trainings.runner.folder(id).metrics.is_file(), 180)
-    job = trainings.runner.book.get(id)
-    members = trainings.runner._group(job).members()
+    id = trainings.scheduler.submit(real_recipe(), "busy", "python -m training", "a test").id
+    until(lambda: trainings.scheduler.get_run_dir(id).metrics.is_file(), 180)
+    job = trainings.scheduler.store.get(id)
+    members = trainings.scheduler._get_process_group(job).list_members()
     return id, max(members, key=lambda process: process.memory_info().rss)
 
 
@@ -69,8 +69,8 @@ def test_thinking_still_answers_within_a_second_while_a_run_trains(trainings):
 
         alone = seconds_of(think, 5)
         id, trainer = training(trainings)
-        assert trainer.nice() == NICE > psutil.Process().nice(), "the page comes first"
-        allowed = max(1, cores(trainings.runner.environment) - 1)
+        assert trainer.nice() == NICENESS > psutil.Process().nice(), "the page comes first"
+        allowed = max(1, count_available_cpus(trainings.scheduler.environment) - 1)
         environment = trainer.environ()
         assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(allowed)
         before = trainer.cpu_times()
@@ -78,7 +78,7 @@ def test_thinking_still_answers_within_a_second_while_a_run_trains(trainings):
         busy = seconds_of(think, 9)
         spent = trainer.cpu_times()
         used = (spent.user + spent.system - before.user - before.system) / (time.monotonic() - began)
-        assert trainings.views.watch(id)["state"] == "running" and used > 0.05, "it trained all the while"
+        assert trainings.run_views.get_run_view(id)["state"] == "running" and used > 0.05, "it trained all the while"
         assert used < allowed + 0.5, "it keeps to its threads"
         assert busy < max(1.0, 5 * alone), f"a thought takes {busy:.2f} s while a run trains, {alone:.2f} s otherwise"
 
@@ -93,7 +93,7 @@ def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(traini
     show = [fn for fn in blocks.fns.values() if name_of(fn) == "Watch.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
     id, _ = training(trainings)
-    folder = trainings.runner.folder(id)
+    folder = trainings.scheduler.get_run_dir(id)
     with served(trainings, access, blocks) as address:
         visitors = [Visitor(address, blocks) for _ in range(READERS)]
         with ThreadPoolExecutor(READERS) as pool:

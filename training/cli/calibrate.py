@@ -13,23 +13,32 @@ from typing import get_args
 import torch
 
 from ctm.checkpoint import Checkpoint, save
-from inference.halting.policies import SameAnswer, Scored
-from inference.halting.policy_parser import THRESHOLDS
-from inference.halting.risk_control import Method, Promise, promised, promised_by_class, under_its_name, worth_trying
-from inference.halting.thresholds import levels_of
-from inference.tick_history import History
+from inference.halting.policies import SameAnswer, ThresholdPolicy
+from inference.halting.policy_parser import THRESHOLD_POLICIES
+from inference.halting.risk_control import (
+    RiskControlMethod,
+    RiskGuarantee,
+    build_named_policy_record,
+    certify_class_thresholds,
+    certify_threshold,
+    drop_dominated_thresholds,
+)
+from inference.halting.thresholds import get_candidate_thresholds
+from inference.tick_history import TickHistory
 from training.cli.options import between, goes_to, opened, takes_checkpoint
 from training.evaluation import MOST_SAMPLES, Curves, curves_of, split_batches
 from training.tasks import Task
 from training.tasks.base import CALIBRATION, VALIDATION
 
-PATIENCE = "patience"
-SCORES: dict[str, Callable[[float], Scored]] = {form[:-1]: make for form, make in THRESHOLDS.items()}
-SCORES[PATIENCE] = lambda ticks: SameAnswer(int(ticks))
+PATIENCE_SCORE = "patience"
+SCORE_POLICIES: dict[str, Callable[[float], ThresholdPolicy]] = {
+    form[:-1]: make for form, make in THRESHOLD_POLICIES.items()
+}
+SCORE_POLICIES[PATIENCE_SCORE] = lambda ticks: SameAnswer(int(ticks))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    args = parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     try:
         out, (checkpoint, task) = goes_to(args), opened(args)
         whole, name = calibrate(checkpoint, task, args)
@@ -41,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps({"name": name, **rule}))
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m inference.calibrate",
         description="Choose the boldest threshold that loses at most so many answers by stopping early, on calibration samples "
@@ -57,11 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--method",
-        choices=get_args(Method),
+        choices=get_args(RiskControlMethod),
         default="ltt",
         help="learn then test, which is sure, or conformal risk control, which holds on average (default: ltt)",
     )
-    made.add_argument("--score", choices=SCORES, default="energy", help="what is compared with the threshold")
+    made.add_argument("--score", choices=SCORE_POLICIES, default="energy", help="what is compared with the threshold")
     made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
     made.add_argument(
         "--samples",
@@ -78,46 +87,50 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
     Raises:
         ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
     """
-    machine = checkpoint.machine
-    promise = Promise(args.risk, args.confidence, args.method)
+    machine = checkpoint.model
+    promise = RiskGuarantee(args.risk, args.confidence, args.method)
     if args.score == "energy" and not machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")
     if task.shape().spoken:
         raise ValueError(
             "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
         )
-    if args.score == PATIENCE and args.per_class:
+    if args.score == PATIENCE_SCORE and args.per_class:
         raise ValueError("Patience has no levels by class: choose another --score, or leave --per-class away.")
-    make = SCORES[args.score]
+    make = SCORE_POLICIES[args.score]
     seen, fresh = (
         curves_of(machine, task.reading, split_batches(task, split, args.samples), make(1.0).signals)
         for split in (VALIDATION, CALIBRATION)
     )
-    history = History.of(fresh)
-    before = History.of(seen)
-    levels = candidates(args.score, make, before)
+    history = TickHistory.from_curves(fresh)
+    before = TickHistory.from_curves(seen)
+    levels = get_score_thresholds(args.score, make, before)
     if args.per_class:
-        found = promised_by_class(make, levels, history, fresh.right, shares_of(seen, task), promise)
+        found = certify_class_thresholds(make, levels, history, fresh.right, compute_class_shares(seen, task), promise)
     else:
-        found = promised(make, worth_trying(make, levels, before, seen.right), history, fresh.right, promise)
+        found = certify_threshold(
+            make, drop_dominated_thresholds(make, levels, before, seen.right), history, fresh.right, promise
+        )
     if found is None:
         raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
-    named = under_its_name(found, promise, CALIBRATION, args.score, args.per_class)
+    named = build_named_policy_record(found, promise, CALIBRATION, args.score, args.per_class)
     policies = checkpoint.halting.get("policies", {}) | named
     return replace(checkpoint, halting={**checkpoint.halting, "policies": policies}), next(iter(named))
 
 
-def candidates(score: str, make: Callable[[float], Scored], seen: History) -> list[float]:
+def get_score_thresholds(
+    score: str, make_policy: Callable[[float], ThresholdPolicy], history: TickHistory
+) -> list[float]:
     """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
-    if score == PATIENCE:
-        return [float(ticks) for ticks in range(1, seen.certainty.size(1) + 2)]
-    return levels_of(make, seen)
+    if score == PATIENCE_SCORE:
+        return [float(ticks) for ticks in range(1, history.certainty.size(1) + 2)]
+    return get_candidate_thresholds(make_policy, history)
 
 
-def shares_of(seen: Curves, task: Task) -> list[float]:
+def compute_class_shares(curves: Curves, task: Task) -> list[float]:
     """Of each class among the answers that are given at the end."""
-    last = History.of(seen)
-    given = seen.choices[torch.arange(len(seen.choices)), 0, last.best_tick - 1]
+    last = TickHistory.from_curves(curves)
+    given = curves.choices[torch.arange(len(curves.choices)), 0, last.best_tick - 1]
     return (torch.bincount(given, minlength=task.shape().classes) / len(given)).tolist()
 
 

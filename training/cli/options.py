@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from ctm.checkpoint import Checkpoint, load, refuse_others
-from ctm.io.atomic import draft_of
-from ctm.stores import HUB, folder_of
+from ctm.checkpoint import Checkpoint, check_can_overwrite, load
+from ctm.io.atomic import get_temp_path
+from ctm.stores import HUB_PREFIX, resolve_checkpoint_dir
 from training.tasks import Task, task_of
 
 
@@ -20,16 +20,16 @@ def takes_checkpoint(command: argparse.ArgumentParser) -> None:
 
 def opened(args: argparse.Namespace) -> tuple[Checkpoint, Task]:
     """The checkpoint that a command names, and its task."""
-    checkpoint = load(folder_of(args.checkpoint)[0])
+    checkpoint = load(resolve_checkpoint_dir(args.checkpoint)[0])
     told = checkpoint.task
     if args.files:
         told = told | {"settings": told.get("settings", {}) | {"files": args.files}}
-    return checkpoint, task_of(told, checkpoint.machine.config.published())
+    return checkpoint, task_of(told, checkpoint.model.config.to_dict())
 
 
 def goes_to(args: argparse.Namespace) -> Path:
     """Where a command writes the checkpoint that it made of another."""
-    if args.out is None and args.checkpoint.startswith(HUB):
+    if args.out is None and args.checkpoint.startswith(HUB_PREFIX):
         raise ValueError("A checkpoint of the Hub stays as it is there: say where the new one goes, with --out FOLDER.")
     return writable(Path(args.checkpoint) if args.out is None else args.out)
 
@@ -41,10 +41,10 @@ def writable(folder: Path) -> Path:
         ValueError: it holds something else, or cannot be written.
     """
     whole = folder.resolve()
-    refuse_others(whole)
+    check_can_overwrite(whole)
     try:
         whole.parent.mkdir(parents=True, exist_ok=True)
-        draft = draft_of(whole)
+        draft = get_temp_path(whole)
         draft.mkdir()
         draft.rmdir()
     except OSError as error:

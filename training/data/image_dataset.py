@@ -19,8 +19,8 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from ctm.settings import Settings, first_line, short
-from ctm.stores import HubName, Unavailable
+from ctm.settings import Settings, summarize_error, truncate_repr
+from ctm.stores import HubRef, StoreUnavailable
 from training.data.augmentation import middle_of
 from training.data.parquet import decoded
 from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
@@ -59,9 +59,9 @@ class DataSettings(Settings):
     @field_validator("data")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and str(HubName.read(value)) != HubName.read(value).repo:
+        if value and str(HubRef.parse(value)) != HubRef.parse(value).repo:
             raise ValueError("names a data set alone, namespace/name; its commit goes into task.revision")
-        return HubName.read(value).repo if value else value
+        return HubRef.parse(value).repo if value else value
 
     @model_validator(mode="after")
     def _fits(self) -> "DataSettings":
@@ -98,7 +98,7 @@ def opened(settings: DataSettings, split: str) -> Any:
     """A split as a `datasets` iterable of rows whose pictures are not yet decoded.
 
     Raises:
-        ValueError: what is missing or may not be read, and what to do; `Unavailable` where waiting may help.
+        ValueError: what is missing or may not be read, and what to do; `StoreUnavailable` where waiting may help.
     """
     import datasets  # noqa: PLC0415 -- takes a second, which those who train on something else are spared
 
@@ -122,7 +122,7 @@ def arguments_of(settings: DataSettings) -> tuple[str, dict[str, Any]]:
     if settings.files:
         path = Path(settings.files)
         if not path.exists():
-            raise ValueError(f"There is no folder or file {short(settings.files, 200)}: see task.files.")
+            raise ValueError(f"There is no folder or file {truncate_repr(settings.files, 200)}: see task.files.")
         if path.is_dir():
             return str(path), {"name": settings.config or None, "streaming": True}
         return "parquet", {"data_files": {settings.train: str(path)}, "streaming": True}
@@ -149,8 +149,8 @@ def commit_of(data: str, revision: str) -> str | None:
     except RepositoryNotFoundError:
         raise refused_name(data, gated=False) from None
     except (OSError, httpx.HTTPError) as error:
-        raise Unavailable(
-            f"The Hub cannot be reached just now ({first_line(error)}); with HF_HUB_OFFLINE=1 what was fetched "
+        raise StoreUnavailable(
+            f"The Hub cannot be reached just now ({summarize_error(error)}); with HF_HUB_OFFLINE=1 what was fetched "
             f"before is read, and task.files names a copy of {data}."
         ) from None
 
@@ -168,11 +168,11 @@ def telling(settings: DataSettings) -> Iterator[None]:
         raise refused_name(settings.source, gated="gated" in str(error).lower()) from error
     except ValueError as error:
         raise ValueError(
-            f"{settings.source}: {first_line(error)}. See task.config, task.train and task.test."
+            f"{settings.source}: {summarize_error(error)}. See task.config, task.train and task.test."
         ) from error
     except (OSError, httpx.HTTPError) as error:
-        raise Unavailable(
-            f"{settings.source} cannot be read just now ({first_line(error)}); the last saved step is kept."
+        raise StoreUnavailable(
+            f"{settings.source} cannot be read just now ({summarize_error(error)}); the last saved step is kept."
         ) from error
 
 
@@ -223,13 +223,13 @@ def content_of(cell: Any, where: str) -> bytes:
     try:
         return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
     except (OSError, TypeError, KeyError) as error:
-        raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
+        raise ValueError(f"{where} is not a picture: {summarize_error(error)}.") from None
 
 
 def class_of(label: Any, classes: int, where: str) -> int:
     if type(label) is not int or not 0 <= label < classes:
         raise ValueError(
-            f"{where}: the class must be a whole number from 0 to {classes - 1}, got {short(label)}. "
+            f"{where}: the class must be a whole number from 0 to {classes - 1}, got {truncate_repr(label)}. "
             "See task.label and task.names; a split without classes is none to learn from or to test on."
         )
     return label

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
-from ctm.settings import first_line
+from ctm.settings import summarize_error
 
 
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
@@ -48,7 +48,7 @@ def decoded(content: bytes, where: str) -> Image.Image:
         picture = Image.open(io.BytesIO(content))
         picture.load()
     except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where} is not a picture: {first_line(error)}.") from None
+        raise ValueError(f"{where} is not a picture: {summarize_error(error)}.") from None
     return picture
 
 

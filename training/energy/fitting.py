@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from ctm import Thinker, make
-from ctm.config import ENERGY_HEAD, ENERGY_SEES
-from ctm.models.outputs import may_answer
+from ctm import TickModel, build_model
+from ctm.config import ENERGY_HEAD_DEFAULTS, ENERGY_HEAD_INPUT_FLAGS
+from ctm.models.outputs import compute_answer_mask
 from training.decoding import Reading
 from training.energy.losses import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss, softened
 from training.evaluation import in_batches, without_repeats
@@ -57,18 +57,18 @@ def fitting_batches(task: Task, count: int) -> list[Batch]:
     return in_batches(Batch(once.inputs[order], once.targets[order], once.difficulty[order]))
 
 
-def with_energy_head(machine: Thinker, anew: bool) -> Thinker:
+def with_energy_head(machine: TickModel, anew: bool) -> TickModel:
     """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
-    if not anew and all(getattr(machine.config, name) for name in ("energy_head_enabled", *ENERGY_SEES)):
+    if not anew and all(getattr(machine.config, name) for name in ("energy_head_enabled", *ENERGY_HEAD_INPUT_FLAGS)):
         return machine
-    twin = make(machine.config.model_copy(update=ENERGY_HEAD), machine.in_features)
+    twin = build_model(machine.config.model_copy(update=ENERGY_HEAD_DEFAULTS), machine.in_features)
     trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
     twin.load_state_dict({**twin.state_dict(), **trunk})
     return twin.eval()
 
 
 def fit_energy(
-    machine: Thinker, reading: Reading, batches: Iterable[Batch], kind: Kind, meaning: Meaning, steps: int, seed: int
+    machine: TickModel, reading: Reading, batches: Iterable[Batch], kind: Kind, meaning: Meaning, steps: int, seed: int
 ) -> dict[str, Any]:
     """Fit `energy_proj` in place, on validation samples, which the trunk was not trained on; see `fit_head`."""
     return fit_head(machine.energy_proj, feel(machine, reading, batches), kind, meaning, steps, seed)
@@ -267,23 +267,25 @@ def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[
 
 
 @torch.no_grad()
-def feel(machine: Thinker, reading: Reading, batches: Iterable[Batch]) -> Felt:
+def feel(machine: TickModel, reading: Reading, batches: Iterable[Batch]) -> Felt:
     """Think about all samples, as long as there is room to keep what an energy head looks at."""
     machine.eval()
     seen, rights, counts, losses = [], [], [], []
     room = MOST_FELT
     for batch in batches:
         features = machine.encode(batch.inputs)
-        state = machine.begin(features)
+        state = machine.initial_state(features)
         felt, answers = [], []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
-            felt.append(machine.felt(state.latent.T, state.neurons.T, output.certainty.T).T)
+            felt.append(
+                machine.build_energy_head_input(state.latent.T, state.neuron_activations.T, output.certainty.T).T
+            )
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
         seen += torch.stack(felt, 1).half()
         rights += reading.right(logits, batch.targets)
-        may = may_answer(features.listening, features.ticks)
+        may = compute_answer_mask(features.input_ticks, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
         losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
         room -= len(felt) * felt[0].numel()

@@ -3,7 +3,7 @@
 from training.config import RunConfig
 
 
-def training_command(python: str, devices: int, config: RunConfig, recipe: str, folder: str) -> list[str]:
+def build_training_command(python: str, devices: int, config: RunConfig, recipe: str, run_dir: str) -> list[str]:
     """The training program, through Accelerate's launcher where it has several devices.
 
     Args:
@@ -13,7 +13,7 @@ def training_command(python: str, devices: int, config: RunConfig, recipe: str, 
         recipe: where they are read from.
         folder: the run folder.
     """
-    train = ["training", "train", recipe, "--folder", folder]
+    train = ["training", "train", recipe, "--folder", run_dir]
     if devices == 1:
         return [python, "-m", *train]
     if config.train.device == "cpu":  # Accelerate's launcher would start one process alone

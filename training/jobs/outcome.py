@@ -2,14 +2,18 @@
 
 from typing import Any
 
-from training.jobs.store import Intent, State
+from training.jobs.store import JobState, RequestedAction
 
-FAILURES = {"refused", "nan", "memory", "disk", "data", "crash"}
+FAILURE_REASONS = {"refused", "nan", "memory", "disk", "data", "crash"}
 
 
-def verdict(
-    exit_code: int | None, ending: dict[str, Any], intent: Intent, last_step: int | None, out_of_memory: bool = False
-) -> tuple[State, str]:
+def derive_job_outcome(
+    exit_code: int | None,
+    outcome: dict[str, Any],
+    intent: RequestedAction,
+    last_step: int | None,
+    out_of_memory: bool = False,
+) -> tuple[JobState, str]:
     """State and sentence of a job that has no process any more.
 
     Args:
@@ -19,7 +23,7 @@ def verdict(
         last_step: newest step that was saved.
         out_of_memory: the system killed processes for want of memory meanwhile.
     """
-    reason, sentence = str(ending.get("reason")), str(ending.get("sentence", ""))
+    reason, sentence = str(outcome.get("reason")), str(outcome.get("sentence", ""))
     kept = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
     if reason == "finished" and exit_code in (0, None):
         return "succeeded", sentence
@@ -32,7 +36,7 @@ def verdict(
             return "cancelled", sentence
         why = "The app ended." if intent == "leave" else "It was told to stop from outside this app."
         return "interrupted", f"{why} {sentence}"
-    if reason in FAILURES:
+    if reason in FAILURE_REASONS:
         return "failed", sentence
     if exit_code == -15 and intent in ("stop", "leave"):
         return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {kept}"

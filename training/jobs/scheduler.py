@@ -21,31 +21,38 @@ from typing import Any
 
 import torch
 
-from ctm.io.atomic import read_reserved
+from ctm.io.atomic import read_preallocated
 from ctm.stores import HubStore
 from training.config import RunConfig
-from training.jobs.discovery import strangers
-from training.jobs.launch_command import training_command
+from training.jobs.discovery import discover_untracked_runs
+from training.jobs.launch_command import build_training_command
 from training.jobs.lease import Lease
-from training.jobs.outcome import verdict
-from training.jobs.process_group import Group, clean_environment, cores, find, launch, reap
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.remote.monitor import Away
-from training.jobs.store import HERE, Intent, Job, JobBook
+from training.jobs.outcome import derive_job_outcome
+from training.jobs.process_group import (
+    ProcessGroup,
+    build_job_environment,
+    count_available_cpus,
+    find_process_group,
+    launch,
+    reap_zombies,
+)
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.remote.monitor import RemoteJobMonitor
+from training.jobs.store import LOCAL_TARGET, Job, JobStore, RequestedAction
 from training.publishing.run_publisher import COURIER
 from training.run_dir import RunFolder
 
-BOOK, TRASH = "jobs.sqlite", ".trash-"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-PATIENCE = 120.0  # seconds that a job has to save and end before it is killed
-LOOK = 0.5  # seconds between two looks
-RETRY = 5.0  # seconds between two tries to take over from another runner
-ADOPT = 30.0  # seconds between two searches for runs that others made
+STORE_FILENAME, TRASH_PREFIX = "jobs.sqlite", ".trash-"
+RUN_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+STOP_TIMEOUT_S = 120.0  # seconds that a job has to save and end before it is killed
+POLL_INTERVAL_S = 0.5  # seconds between two looks
+LEASE_RETRY_INTERVAL_S = 5.0  # seconds between two tries to take over from another runner
+DISCOVERY_INTERVAL_S = 30.0  # seconds between two searches for runs that others made
 
 log = logging.getLogger(__name__)
 
 
-class Runner:
+class JobScheduler:
     """Starts, watches and ends jobs.
 
     Args:
@@ -61,72 +68,78 @@ class Runner:
 
     def __init__(
         self,
-        runs: Path,
+        runs_dir: Path,
         *,
         token: str = "",
         environment: Mapping[str, str] = os.environ,
-        resumes: bool = False,
-        patience: float = PATIENCE,
-        remote: RemoteJobs | None = None,
-        hub: HubStore | None = None,
-        space: str = "",
+        resume_interrupted: bool = False,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+        jobs_client: HfJobsClient | None = None,
+        hub_store: HubStore | None = None,
+        space_id: str = "",
     ):
-        self.runs, self.token, self.environment = Path(runs).resolve(), token, environment
-        self.resumes, self.patience = resumes, patience
-        self.book = JobBook(self.runs / BOOK)
-        self.away = Away(self.runs, self.book, remote, hub, space) if remote and hub and space else None
-        self.writes = False
-        self._lease = Lease(self.runs)
+        self.runs_dir, self.token, self.environment = Path(runs_dir).resolve(), token, environment
+        self.resume_interrupted, self.stop_timeout_s = resume_interrupted, stop_timeout_s
+        self.store = JobStore(self.runs_dir / STORE_FILENAME)
+        self.remote_monitor = (
+            RemoteJobMonitor(self.runs_dir, self.store, jobs_client, hub_store, space_id)
+            if jobs_client and hub_store and space_id
+            else None
+        )
+        self.is_leader = False
+        self._lease = Lease(self.runs_dir)
         self._children: dict[str, subprocess.Popen] = {}
-        self._told: dict[str, Intent] = {}  # what jobs were told to do, should the book not take it
-        self._change, self._wake, self._ending = threading.RLock(), threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="runner", daemon=True)
-        self._adopted = 0.0
+        self._requested_actions: dict[
+            str, RequestedAction
+        ] = {}  # what jobs were told to do, should the book not take it
+        self._lock, self._wake_event, self._stop_event = threading.RLock(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
+        self._last_discovery_at = 0.0
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Take over what is on disk and begin to look after it; while another runner does so, wait for its end."""
-        self._take_over(patience=2.0)
+        self._try_become_leader(timeout_s=2.0)
         self._thread.start()
 
-    def _take_over(self, patience: float = 0.0) -> None:
-        if self._lease.take(patience):
+    def _try_become_leader(self, timeout_s: float = 0.0) -> None:
+        if self._lease.acquire(timeout_s):
             try:
                 self._recover()
-                self.writes = True
+                self.is_leader = True
             except BaseException:
                 self._lease.release()
                 raise
 
-    def close(self, patience: float = 20.0) -> None:
+    def close(self, timeout_s: float = 20.0) -> None:
         """Tell running jobs to save and end, for the app ends; they can go on later."""
-        self._ending.set()  # from now on nothing is begun
-        self._wake.set()
-        if not self.writes:
+        self._stop_event.set()  # from now on nothing is begun
+        self._wake_event.set()
+        if not self.is_leader:
             return
-        with self._change:
-            jobs = [job for job in self.book.running() if job.is_here]
+        with self._lock:
+            jobs = [job for job in self.store.list_running() if job.is_local]
             for job in jobs:
                 if not job.intent:
-                    self._tell(job, "leave", signal.SIGTERM)
-        if self.away:
-            self.away.close()
-        until = time.monotonic() + patience
+                    self._request_stop(job, "leave", signal.SIGTERM)
+        if self.remote_monitor:
+            self.remote_monitor.close()
+        until = time.monotonic() + timeout_s
         while jobs and time.monotonic() < until:
             with suppress(ValueError):  # the book cannot be written: the next runner writes the end down
-                jobs = [job for job in jobs if not self._look_at(self.book.get(job.id))]
+                jobs = [job for job in jobs if not self._poll_job(self.store.get(job.id))]
             time.sleep(0.05)
         self._thread.join(5.0)
         self._lease.release()
-        self.writes = False
+        self.is_leader = False
 
-    def folder(self, id: str) -> RunFolder:
-        return RunFolder(self.runs / self.book.get(id).id)
+    def get_run_dir(self, job_id: str) -> RunFolder:
+        return RunFolder(self.runs_dir / self.store.get(job_id).id)
 
     # --- what people ask for -------------------------------------------------------------------------------------
 
-    def submit(self, config: RunConfig, name: str, command: str, by: str, **place: Any) -> Job:
+    def submit(self, config: RunConfig, name: str, command: str, by: str, **target: Any) -> Job:
         """Put a run in line.
 
         Args:
@@ -134,55 +147,57 @@ class Runner:
             name: what its id begins with: small letters, digits and hyphens.
             command: how one would train the same by hand, for its card.
             by: who asks.
-            place: `devices`, or where else it is to run.
+            target: `devices`, or where else it is to run.
 
         Raises:
             ValueError: the name is none, or the disk is full.
         """
-        self._refuse_reader()
-        if place.get("place", HERE) != HERE:
-            self._elsewhere()
-        if not NAME.fullmatch(name):
+        self._require_leader()
+        if target.get("place", LOCAL_TARGET) != LOCAL_TARGET:
+            self._require_remote_monitor()
+        if not RUN_NAME_PATTERN.fullmatch(name):
             raise ValueError(
                 f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}."
             )
-        with self._change:
+        with self._lock:
             try:
-                folder = self._new_folder(name)
-                with undone(folder.path):
+                folder = self._create_run_dir(name)
+                with remove_on_error(folder.path):
                     folder.begin(config)
                     folder.remember_command(command)
             except OSError as error:
-                raise ValueError(f"The run cannot be put down in {self.runs}: {error.strerror}. Make room.") from None
+                raise ValueError(
+                    f"The run cannot be put down in {self.runs_dir}: {error.strerror}. Make room."
+                ) from None
             now = time.time()
             job = Job(
-                folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **place
+                folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **target
             )
-            self.book.add(job)
-        if not job.is_here:
-            self._elsewhere().begin(job)
-        self._wake.set()
+            self.store.add(job)
+        if not job.is_local:
+            self._require_remote_monitor().start(job)
+        self._wake_event.set()
         return job
 
-    def stop(self, id: str) -> Job:
+    def stop(self, job_id: str) -> Job:
         """Let a job save and end; one that waits leaves the line."""
-        return self._end(id, "stop", signal.SIGTERM)
+        return self._end_job(job_id, "stop", signal.SIGTERM)
 
-    def kill(self, id: str) -> Job:
+    def kill(self, job_id: str) -> Job:
         """End a job at once; what came after its last saved step is lost."""
-        return self._end(id, "kill", signal.SIGKILL)
+        return self._end_job(job_id, "kill", signal.SIGKILL)
 
-    def resume(self, id: str) -> Job:
+    def resume(self, job_id: str) -> Job:
         """Put a job that ended before its last step in line again, to go on from its last saved step."""
-        self._refuse_reader()
-        return self._resume(self.book.get(id))
+        self._require_leader()
+        return self._resume(self.store.get(job_id))
 
-    def _resume(self, job: Job, queued: float = 0.0) -> Job:
+    def _resume(self, job: Job, queued_at: float = 0.0) -> Job:
         """The same; `queued` is its place in the line, the last one unless given."""
-        id, folder = job.id, self.folder(job.id)
+        id, folder = job.id, self.get_run_dir(job.id)
         if job.state == "succeeded":
             raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
-        if not job.is_here:
+        if not job.is_local:
             raise ValueError(
                 f"The run {id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
             )
@@ -195,81 +210,81 @@ class Runner:
         says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
         if steps and steps[-1] < folder.status().get("step", 0):
             says += f" Step {folder.status()['step']:,} had been reached; what came after the saved one is done again."
-        with self._change:
-            job = self.book.change(
-                id, state="queued", intent="", queued=queued or time.time(), sentence=says, exit_code=None
+        with self._lock:
+            job = self.store.update(
+                id, state="queued", intent="", queued=queued_at or time.time(), sentence=says, exit_code=None
             )
-        self._wake.set()
+        self._wake_event.set()
         return job
 
-    def remove(self, id: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Delete a run that is over, with all that it made."""
-        self._refuse_reader()
-        with self._change:
-            job = self.book.get(id)
-            if not job.is_over:
-                raise ValueError(f"The run {id} is {job.state}: stop it first.")
-            folder, trash = self.runs / job.id, self.runs / f"{TRASH}{job.id}"
+        self._require_leader()
+        with self._lock:
+            job = self.store.get(job_id)
+            if not job.is_finished:
+                raise ValueError(f"The run {job_id} is {job.state}: stop it first.")
+            folder, trash = self.runs_dir / job.id, self.runs_dir / f"{TRASH_PREFIX}{job.id}"
             if RunFolder(folder).is_held_after(2.0):
                 raise ValueError(f"Another process is training in {folder.name}: stop it first.")
             if folder.is_dir():
                 folder.rename(trash)  # at once, so that no half of it can be seen
             shutil.rmtree(trash, ignore_errors=True)  # before the book is written, which may need the room
-            self.book.remove(id)
+            self.store.remove(job_id)
 
     # --- what goes on by itself ----------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        while not self._ending.is_set():
+    def _run(self) -> None:
+        while not self._stop_event.is_set():
             try:
-                if not self.writes:
-                    self._take_over()
-                elif self._lease.keep():
-                    self._look()
+                if not self.is_leader:
+                    self._try_become_leader()
+                elif self._lease.renew():
+                    self._poll()
                 else:
-                    self.writes = False
+                    self.is_leader = False
             except Exception:  # a full disk or a locked book must not end the watch
                 log.exception("The jobs could not be looked after just now")
                 time.sleep(2.0)
-            self._wake.wait(LOOK if self.writes else RETRY)
-            self._wake.clear()
+            self._wake_event.wait(POLL_INTERVAL_S if self.is_leader else LEASE_RETRY_INTERVAL_S)
+            self._wake_event.clear()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """One look at what runs, and at what may begin."""
-        reap()
-        for job in self.book.running():
-            if job.is_here:
-                self._look_at(job)
-        with self._change:
-            if not self._ending.is_set() and not any(job.is_here for job in self.book.running()):
-                for job in self.book.waiting():
-                    if job.is_here:
-                        self._begin(job)
+        reap_zombies()
+        for job in self.store.list_running():
+            if job.is_local:
+                self._poll_job(job)
+        with self._lock:
+            if not self._stop_event.is_set() and not any(job.is_local for job in self.store.list_running()):
+                for job in self.store.list_queued():
+                    if job.is_local:
+                        self._launch(job)
                         break
-        if time.monotonic() - self._adopted > ADOPT:
-            self._adopt()
+        if time.monotonic() - self._last_discovery_at > DISCOVERY_INTERVAL_S:
+            self._register_untracked_runs()
 
-    def _look_at(self, job: Job) -> bool:
+    def _poll_job(self, job: Job) -> bool:
         """Write down the end of a job that has no process any more; kill one that does not stop. Whether it is over."""
-        if job.is_over:
+        if job.is_finished:
             return True
-        group = self._group(job)
-        if group.members():
-            late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.patience
+        group = self._get_process_group(job)
+        if group.list_members():
+            late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.stop_timeout_s
             if late or job.intent == "kill":  # again, for one of them may just have begun another
-                group.signal(signal.SIGKILL)
+                group.send_signal(signal.SIGKILL)
             return False
-        with self._change:
-            if self.book.get(job.id).state == "running":
-                self._conclude(job)
+        with self._lock:
+            if self.store.get(job.id).state == "running":
+                self._finish_job(job)
         return True
 
-    def _begin(self, job: Job) -> None:
+    def _launch(self, job: Job) -> None:
         """Start the processes of a job. It counts as running before there is one, so that none is ever lost."""
-        folder = RunFolder(self.runs / job.id)
+        folder = RunFolder(self.runs_dir / job.id)
         note = folder.path / "exit.json"
         steps = folder.steps()
-        job = self.book.change(
+        job = self.store.update(
             job.id,
             state="running",
             intent="",
@@ -287,129 +302,139 @@ class Runner:
             config = folder.config()
             if config.train.device != "cpu" and job.devices > max(1, torch.cuda.device_count()):
                 raise ValueError(f"it wants {job.devices} devices, and there are {torch.cuda.device_count()} here.")
-            threads = max(1, (cores(self.environment) - 1) // job.devices)  # one is left for the page
-            environment = clean_environment(self.environment, threads, self.token) | {COURIER: "1"}
+            threads = max(1, (count_available_cpus(self.environment) - 1) // job.devices)  # one is left for the page
+            environment = build_job_environment(self.environment, threads, self.token) | {COURIER: "1"}
             environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
-                int(self.patience)
+                int(self.stop_timeout_s)
             )  # else its launcher kills after 30 s
             if config.train.device == "cpu":
                 environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-            command = [sys.executable, "-m", "training.jobs.supervisor", str(note), *self._command(job, folder, config)]
-            group, child = launch(command, self._mark(job.id), folder.log_file, environment)
+            command = [
+                sys.executable,
+                "-m",
+                "training.jobs.supervisor",
+                str(note),
+                *self._build_command(job, folder, config),
+            ]
+            group, child = launch(command, self._get_job_tag(job.id), folder.log_file, environment)
         except (OSError, ValueError) as error:
-            self.book.change(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
+            self.store.update(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
             return
         self._children[job.id] = child
-        self.book.change(job.id, pid=group.pid)
+        self.store.update(job.id, pid=group.pid)
 
-    def _conclude(self, job: Job) -> None:
-        folder = RunFolder(self.runs / job.id)
+    def _finish_job(self, job: Job) -> None:
+        folder = RunFolder(self.runs_dir / job.id)
         steps = folder.steps()
-        exit = read_reserved(folder.path / "exit.json")
+        exit = read_preallocated(folder.path / "exit.json")
         code = exit.get("code") if isinstance(exit.get("code"), int) else None
         if child := self._children.get(job.id):
             own = child.wait()  # it has ended: this lets the system forget it, too
             code = own if code is None else code
-        intent = self._told.get(job.id) or job.intent
-        state, sentence = verdict(
+        intent = self._requested_actions.get(job.id) or job.intent
+        state, sentence = derive_job_outcome(
             code, folder.ending(), intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
         )
-        self.book.change(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
+        self.store.update(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
         self._children.pop(job.id, None)
-        self._told.pop(job.id, None)
-        if self.resumes and intent == "leave" and state == "interrupted" and not self._ending.is_set():
+        self._requested_actions.pop(job.id, None)
+        if self.resume_interrupted and intent == "leave" and state == "interrupted" and not self._stop_event.is_set():
             self._resume(job, job.queued)  # it was still saving when this app took over
-        self._wake.set()
+        self._wake_event.set()
 
     def _recover(self) -> None:
         """At the start: see which jobs are alive, write down what ended meanwhile, put in line what may go on by itself."""
-        for trash in self.runs.glob(f"{TRASH}*"):
+        for trash in self.runs_dir.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(trash, ignore_errors=True)
-        for job in self.book.running():
-            if job.is_here:
+        for job in self.store.list_running():
+            if job.is_local:
                 with suppress(ValueError):  # the book cannot be written just now: the next look does it
-                    if not job.pid and (group := find(self._mark(job.id))):  # the app died just after it had begun it
-                        job = self.book.change(job.id, pid=group.pid)
-                    self._look_at(job)
-        for job in (*self.book.running(), *self.book.waiting()):
-            if not job.is_here and self.away:
-                self.away.begin(job)
-        self._adopt()
-        for job in self.book.all() if self.resumes else []:
-            steps = RunFolder(self.runs / job.id).steps()
+                    if not job.pid and (
+                        group := find_process_group(self._get_job_tag(job.id))
+                    ):  # the app died just after it had begun it
+                        job = self.store.update(job.id, pid=group.pid)
+                    self._poll_job(job)
+        for job in (*self.store.list_running(), *self.store.list_queued()):
+            if not job.is_local and self.remote_monitor:
+                self.remote_monitor.start(job)
+        self._register_untracked_runs()
+        for job in self.store.list_jobs() if self.resume_interrupted else []:
+            steps = RunFolder(self.runs_dir / job.id).steps()
             came_on = steps and steps[-1] > job.from_step
-            if job.state == "interrupted" and job.is_here and job.attempt and (came_on or job.attempt < 3):
+            if job.state == "interrupted" and job.is_local and job.attempt and (came_on or job.attempt < 3):
                 with suppress(ValueError):  # its folder may be gone
                     self._resume(job, job.queued)  # but one that brings the app down every time must not go on for ever
 
-    def _adopt(self) -> None:
+    def _register_untracked_runs(self) -> None:
         """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
-        self._adopted = time.monotonic()
-        with self._change:
-            for job in strangers(self.runs, {job.id for job in self.book.all()}):
-                self.book.add(job)
+        self._last_discovery_at = time.monotonic()
+        with self._lock:
+            for job in discover_untracked_runs(self.runs_dir, {job.id for job in self.store.list_jobs()}):
+                self.store.add(job)
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
-    def _end(self, id: str, intent: Intent, number: int) -> Job:
-        self._refuse_reader()
-        with self._change:
-            job = self.book.get(id)
+    def _end_job(self, job_id: str, intent: RequestedAction, signum: int) -> Job:
+        self._require_leader()
+        with self._lock:
+            job = self.store.get(job_id)
             if job.state == "queued":
-                return self.book.change(id, state="cancelled", ended=time.time(), sentence="Taken out of the line.")
-            if job.is_over:
-                raise ValueError(f"The run {id} is over already: {job.state}.")
-            if job.is_here:
-                job = self._tell(job, intent, number)
-                self._wake.set()
+                return self.store.update(
+                    job_id, state="cancelled", ended=time.time(), sentence="Taken out of the line."
+                )
+            if job.is_finished:
+                raise ValueError(f"The run {job_id} is over already: {job.state}.")
+            if job.is_local:
+                job = self._request_stop(job, intent, signum)
+                self._wake_event.set()
                 return job
-        return self._end_elsewhere(job, intent)
+        return self._end_remote_job(job, intent)
 
-    def _tell(self, job: Job, intent: Intent, number: int) -> Job:
+    def _request_stop(self, job: Job, intent: RequestedAction, signum: int) -> Job:
         """Signal a job's processes first and write it down then: a full disk must not keep a job going."""
-        self._group(job).signal(number)
-        self._told[job.id] = intent
+        self._get_process_group(job).send_signal(signum)
+        self._requested_actions[job.id] = intent
         says = {"stop": "Stopping: it saves first.", "kill": "Being killed.", "leave": "The app ends: it saves."}[
             intent
         ]
         try:
-            return self.book.change(job.id, intent=intent, asked=job.asked or time.time(), sentence=says)
+            return self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence=says)
         except ValueError as error:
             log.warning("%s was told to %s, which could not be written down: %s", job.id, intent, error)
             return replace(job, intent=intent, sentence=says)
 
-    def _end_elsewhere(self, job: Job, intent: Intent) -> Job:
-        if self.away is None and intent == "kill":
+    def _end_remote_job(self, job: Job, intent: RequestedAction) -> Job:
+        if self.remote_monitor is None and intent == "kill":
             says = "Given up here, where Hugging Face Jobs cannot be reached from; it may still run there."
-            return self.book.change(job.id, state="cancelled", ended=time.time(), sentence=says)
-        job = self.book.change(job.id, intent=intent, asked=job.asked or time.time(), sentence="Being cancelled.")
+            return self.store.update(job.id, state="cancelled", ended=time.time(), sentence=says)
+        job = self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence="Being cancelled.")
         try:
-            self._elsewhere().stop(job)
+            self._require_remote_monitor().cancel(job)
         except ValueError:
-            self.book.change(job.id, intent="")  # it was not told, and goes on
+            self.store.update(job.id, intent="")  # it was not told, and goes on
             raise
         return job
 
-    def _elsewhere(self) -> Away:
-        if self.away is None:
+    def _require_remote_monitor(self) -> RemoteJobMonitor:
+        if self.remote_monitor is None:
             raise ValueError("Hugging Face Jobs needs a Space, whose image runs there, and a token (HF_TOKEN).")
-        return self.away
+        return self.remote_monitor
 
-    def _command(self, job: Job, folder: RunFolder, config: RunConfig) -> list[str]:
-        recipe = folder.path / "config.yaml"
-        return training_command(sys.executable, job.devices, config, str(recipe), str(folder.path))
+    def _build_command(self, job: Job, run_dir: RunFolder, config: RunConfig) -> list[str]:
+        recipe = run_dir.path / "config.yaml"
+        return build_training_command(sys.executable, job.devices, config, str(recipe), str(run_dir.path))
 
-    def _group(self, job: Job) -> Group:
-        return Group(self._mark(job.id), job.pid)
+    def _get_process_group(self, job: Job) -> ProcessGroup:
+        return ProcessGroup(self._get_job_tag(job.id), job.pid)
 
-    def _mark(self, id: str) -> str:
-        return str(self.runs / id)  # two apps may have runs of one name
+    def _get_job_tag(self, job_id: str) -> str:
+        return str(self.runs_dir / job_id)  # two apps may have runs of one name
 
-    def _new_folder(self, name: str) -> RunFolder:
+    def _create_run_dir(self, name: str) -> RunFolder:
         """A folder that nobody else has."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for number in range(1, 1_000):
-            path = self.runs / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
+            path = self.runs_dir / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
@@ -417,16 +442,16 @@ class Runner:
             return RunFolder(path)
         raise ValueError("A thousand runs were begun in one second; wait a moment.")
 
-    def _refuse_reader(self) -> None:
-        if not self.writes:
+    def _require_leader(self) -> None:
+        if not self.is_leader:
             raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
 
 
 @contextmanager
-def undone(folder: Path) -> Iterator[None]:
+def remove_on_error(directory: Path) -> Iterator[None]:
     """Remove a folder again if filling it fails: half a run would be taken for one that somebody else made."""
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         raise

@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.io.atomic import locked, write_bytes
+from ctm.io.atomic import file_lock, write_bytes
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
-Intent = Literal["", "stop", "kill", "leave"]  # what somebody wants of a running job; leave: the app ends, go on later
-NEXT: dict[str, set[str]] = {
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+RequestedAction = Literal[
+    "", "stop", "kill", "leave"
+]  # what somebody wants of a running job; leave: the app ends, go on later
+ALLOWED_TRANSITIONS: dict[str, set[str]] = {
     "queued": {"running", "cancelled"},
     "running": {"succeeded", "failed", "cancelled", "interrupted"},
     "succeeded": set(),
@@ -26,8 +28,8 @@ NEXT: dict[str, set[str]] = {
     "cancelled": {"queued"},
     "interrupted": {"queued"},
 }
-HERE = "here"
-BELIEVED = 1.0  # seconds for which what was read is taken to be so still
+LOCAL_TARGET = "here"
+READ_CACHE_TTL_S = 1.0  # seconds for which what was read is taken to be so still
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Job:
     """A run as this app schedules it."""
 
     id: str  # the run folder's name
-    state: State
-    intent: Intent = ""
-    place: str = HERE  # or the hardware of Hugging Face Jobs that it runs on
+    state: JobState
+    intent: RequestedAction = ""
+    place: str = LOCAL_TARGET  # or the hardware of Hugging Face Jobs that it runs on
     devices: int = 1  # processes, one a device
     by: str = ""  # who asked for it
     submitted: float = 0.0  # seconds since the epoch, as all times here
@@ -56,19 +58,19 @@ class Job:
     timeout: int = 0  # minutes that it may take there
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         return self.state not in ("queued", "running")
 
     @property
-    def is_here(self) -> bool:
-        return self.place == HERE
+    def is_local(self) -> bool:
+        return self.place == LOCAL_TARGET
 
 
 COLUMNS = {field.name: field.type for field in fields(Job)}
-TYPES = {int: "INTEGER", float: "REAL", int | None: "INTEGER"}
+SQLITE_TYPES = {int: "INTEGER", float: "REAL", int | None: "INTEGER"}
 
 
-class JobBook:
+class JobStore:
     """Jobs on disk.
 
     Args:
@@ -78,130 +80,130 @@ class JobBook:
     def __init__(self, path: Path):
         self.path = path
         self._lock = threading.RLock()
-        self._book = blank()
+        self._connection = create_empty_database()
         self._stamp: tuple[int, int] | None = None  # of the file as it was last read or written
-        self._looked = float("-inf")
+        self._last_read_at = float("-inf")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._read()
+            self._reload()
         except sqlite3.DatabaseError:  # no database, or a broken one
             path.rename(path.with_name(f"{path.name}.broken-{int(time.time())}"))
-            self._book = blank()
+            self._connection = create_empty_database()
 
-    def all(self) -> list[Job]:
+    def list_jobs(self) -> list[Job]:
         """Every job, the newest first."""
         with self._lock:
-            if time.monotonic() - self._looked > BELIEVED:
+            if time.monotonic() - self._last_read_at > READ_CACHE_TTL_S:
                 with suppress(OSError, sqlite3.DatabaseError):  # what was read last still stands
-                    self._read()
-            rows = self._book.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
+                    self._reload()
+            rows = self._connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
         return sorted((Job(*row) for row in rows), key=lambda job: (job.submitted, job.id), reverse=True)
 
-    def get(self, id: str) -> Job:
+    def get(self, job_id: str) -> Job:
         """Raises `ValueError` for a job that is not there."""
-        found = next((job for job in self.all() if job.id == id), None)
+        found = next((job for job in self.list_jobs() if job.id == job_id), None)
         if found is None:
-            raise ValueError(no_such(id))
+            raise ValueError(format_unknown_job(job_id))
         return found
 
-    def running(self) -> list[Job]:
+    def list_running(self) -> list[Job]:
         """Jobs that run, the one that began first at the front."""
-        return sorted((job for job in self.all() if job.state == "running"), key=lambda job: job.started)
+        return sorted((job for job in self.list_jobs() if job.state == "running"), key=lambda job: job.started)
 
-    def waiting(self) -> list[Job]:
+    def list_queued(self) -> list[Job]:
         """Jobs that wait for their turn, the next one first."""
-        return sorted((job for job in self.all() if job.state == "queued"), key=lambda job: (job.queued, job.id))
+        return sorted((job for job in self.list_jobs() if job.state == "queued"), key=lambda job: (job.queued, job.id))
 
     def add(self, job: Job) -> Job:
         names = ", ".join(COLUMNS)
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", tuple(asdict(job).values())
             )
         return job
 
-    def change(self, id: str, **values: Any) -> Job:
+    def update(self, job_id: str, **values: Any) -> Job:
         """Change a job; a new state must be a legal next one.
 
         Raises:
             ValueError: it is not. The sentence says what the job is.
         """
-        with self._writing() as connection:
-            row = connection.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()
+        with self._transaction() as connection:
+            row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is None:
-                raise ValueError(no_such(id))
+                raise ValueError(format_unknown_job(job_id))
             wanted = values.get("state", row[0])
-            if wanted != row[0] and wanted not in NEXT[row[0]]:
-                raise ValueError(f"The run {id} is {row[0]}, so it cannot become {wanted}.")
+            if wanted != row[0] and wanted not in ALLOWED_TRANSITIONS[row[0]]:
+                raise ValueError(f"The run {job_id} is {row[0]}, so it cannot become {wanted}.")
             changes = ", ".join(f"{name} = ?" for name in values)
-            connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*values.values(), id))
-        return self.get(id)
+            connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*values.values(), job_id))
+        return self.get(job_id)
 
-    def remove(self, id: str) -> None:
-        with self._writing() as connection:
-            connection.execute("DELETE FROM jobs WHERE id = ?", (id,))
+    def remove(self, job_id: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """The book, for changes that are kept as a whole, on disk too, or not at all.
 
         An app that is just ending and its successor may write in turn: what one wrote is read before the other writes.
         """
-        with self._lock, locked(self.path.with_name(f".{self.path.name}.lock"), patience=5.0):
+        with self._lock, file_lock(self.path.with_name(f".{self.path.name}.lock"), timeout_s=5.0):
             with suppress(OSError, sqlite3.DatabaseError):
-                self._read()
-            before = self._book.serialize()
+                self._reload()
+            before = self._connection.serialize()
             try:
-                yield self._book
-                write_bytes(self.path, self._book.serialize())
-                self._stamp = stamp_of(self.path)
+                yield self._connection
+                write_bytes(self.path, self._connection.serialize())
+                self._stamp = get_file_stamp(self.path)
             except BaseException as error:
-                self._book.deserialize(before)
+                self._connection.deserialize(before)
                 if isinstance(error, OSError):
                     raise ValueError(
                         f"The book of jobs {self.path} cannot be written just now: {error.strerror}."
                     ) from None
                 raise
 
-    def _read(self) -> None:
+    def _reload(self) -> None:
         """Take in what is on disk, if that has changed."""
-        self._looked = time.monotonic()
-        if not self.path.is_file() or (stamp := stamp_of(self.path)) == self._stamp:
+        self._last_read_at = time.monotonic()
+        if not self.path.is_file() or (stamp := get_file_stamp(self.path)) == self._stamp:
             return
-        book = in_memory()
+        book = connect_in_memory()
         book.deserialize(self.path.read_bytes())
         if book.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("its pages do not fit together")
         add_columns(book)
-        self._book, self._stamp = book, stamp
+        self._connection, self._stamp = book, stamp
 
 
-def blank() -> sqlite3.Connection:
+def create_empty_database() -> sqlite3.Connection:
     """A book without jobs."""
-    book = in_memory()
+    book = connect_in_memory()
     add_columns(book)
     return book
 
 
-def in_memory() -> sqlite3.Connection:
+def connect_in_memory() -> sqlite3.Connection:
     return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
-def add_columns(book: sqlite3.Connection) -> None:
+def add_columns(connection: sqlite3.Connection) -> None:
     """Give a book the columns that it lacks: it may be new, or one of an earlier version."""
-    book.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY)")
-    there = {row[1] for row in book.execute("PRAGMA table_info(jobs)")}
+    connection.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY)")
+    there = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
     for field in fields(Job):
         if field.name not in there:
-            kind = TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
+            kind = SQLITE_TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
             default = repr(field.default) if isinstance(field.default, str | int | float) else "NULL"
-            book.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
+            connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
 
 
-def stamp_of(path: Path) -> tuple[int, int]:
+def get_file_stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_mtime_ns, status.st_size
 
 
-def no_such(id: str) -> str:
-    return f"There is no run called {str(id)[:80]!r} (any more)."
+def format_unknown_job(job_id: str) -> str:
+    return f"There is no run called {str(job_id)[:80]!r} (any more)."

@@ -14,30 +14,30 @@ import sys
 import time
 from pathlib import Path
 
-NICE = 10
-ROOM = 500  # bytes of the note
-EVENTS = Path("/sys/fs/cgroup/memory.events")
+NICENESS = 10
+EXIT_FILE_BYTES = 500  # bytes of the note
+CGROUP_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 def main() -> None:
     note, command = Path(sys.argv[1]), sys.argv[2:]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which the training would inherit
-    os.nice(NICE)
-    before = kills()
+    os.nice(NICENESS)
+    before = count_oom_kills()
     with note.open("w+", encoding="utf-8") as file:
-        file.write(" " * ROOM)  # taken now: the disk may be full at the end
+        file.write(" " * EXIT_FILE_BYTES)  # taken now: the disk may be full at the end
         file.flush()
         code = subprocess.call(command)
         file.seek(0)
-        file.write(json.dumps({"code": code, "out_of_memory": kills() > before, "time": time.time()}))
+        file.write(json.dumps({"code": code, "out_of_memory": count_oom_kills() > before, "time": time.time()}))
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def kills() -> int:
+def count_oom_kills() -> int:
     """How often the system killed a process of this container for want of memory."""
     try:
-        events = dict(line.split() for line in EVENTS.read_text("utf-8").splitlines())
+        events = dict(line.split() for line in CGROUP_MEMORY_EVENTS.read_text("utf-8").splitlines())
         return int(events.get("oom_kill", 0))
     except (OSError, ValueError):
         return 0

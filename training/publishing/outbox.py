@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ctm.io.atomic import locked, read_json, write_json
-from ctm.stores import Destination, Unavailable
-from ctm.stores.base import is_whole
+from ctm.io.atomic import file_lock, read_json, write_json
+from ctm.stores import Destination, StoreUnavailable
+from ctm.stores.base import is_complete_checkpoint
 from training.run_dir import echo
 
 BETWEEN = 600.0  # seconds between two commits
@@ -122,7 +122,7 @@ class Outbox:
         draft.mkdir(parents=True)
         try:
             shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
-            if not is_whole(draft / "checkpoint"):
+            if not is_complete_checkpoint(draft / "checkpoint"):
                 raise ValueError(f"The checkpoint {checkpoint.name} is not whole.")
             for name, content in (extra or {}).items():
                 (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
@@ -147,7 +147,7 @@ class Outbox:
         """
         if not self.path.is_dir():  # nothing was ever put in, or the run was deleted: a lock would bring it back
             return None
-        with locked(self.path / "lock") as alone:
+        with file_lock(self.path / "lock") as alone:
             entry = self._newest() if alone else None
             if entry is None or self._due(entry) > self.clock():
                 return None
@@ -157,10 +157,10 @@ class Outbox:
             entry = self._note(entry, state="sending", tries=entry.tries + 1)
             try:
                 commit = store.publish(self._folder(entry) / "checkpoint", entry.repo, entry.message, entry.private)
-            except Unavailable as error:
+            except StoreUnavailable as error:
                 if entry.tries >= MOST_TRIES:
                     return self._end(entry, "given up", problem=str(error))
-                wait = max(error.retry_after or 0.0, WAITS[min(entry.tries, len(WAITS)) - 1])
+                wait = max(error.retry_after_s or 0.0, WAITS[min(entry.tries, len(WAITS)) - 1])
                 return self._note(entry, state="waiting", problem=str(error), next_try=self.clock() + wait)
             except ValueError as error:
                 return self._end(entry, "refused", problem=str(error))

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from ctm import read_config
-from ctm.checkpoint import CARD, NOTES, count_weights
+from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
 from ctm.io.atomic import read_json
 from ctm.stores import Destination
 from training.config import PublishConfig
@@ -69,20 +69,20 @@ def offer(outbox: Outbox, folder: RunFolder, checkpoint: Path, repo: str, privat
 
 def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
     """The card and the picture that go with a checkpoint to its repository."""
-    notes = {name: read_json(checkpoint / f"{name}.json", missing={}) for name in NOTES}
+    notes = {name: read_json(checkpoint / f"{name}.json", default={}) for name in METADATA_NAMES}
     if "evaluations" not in notes["metrics"]:
         training = {"command": folder.command(), "steps": step}
         notes["metrics"] = {"evaluations": [], "training": training, "validation": folder.last_validation()}
     config = read_config(read_json(checkpoint / "config.json"), "config.json")
     card = write_card(
-        title_of(config.published(), task_of(notes["task"]).title),
-        config.published(),
+        title_of(config.to_dict(), task_of(notes["task"]).title),
+        config.to_dict(),
         **notes,
         parameters=count_weights(checkpoint),
         repo=repo,
     )
     drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
-    return {CARD: card.encode(), **drawn}
+    return {MODEL_CARD_NAME: card.encode(), **drawn}
 
 
 def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:

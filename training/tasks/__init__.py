@@ -6,8 +6,8 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from ctm.config import backbone_of
-from ctm.settings import short
+from ctm.config import get_backbone_type
+from ctm.settings import truncate_repr
 from training.tasks.base import Task, sees_pictures
 
 
@@ -31,9 +31,9 @@ def make_task(values: dict[str, Any]) -> Task:
     settings = dict(values)
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in registry():
-        raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {short(kind)}.")
+        raise ValueError(f"Setting `task.kind` must be one of {', '.join(task_kinds())}: got {truncate_repr(kind)}.")
     task = registry()[kind]
-    return task(task.Settings.read(settings, "task"))
+    return task(task.Settings.parse(settings, "task"))
 
 
 def task_of(description: dict[str, Any], config: dict[str, Any] | None = None) -> Task:
@@ -72,7 +72,7 @@ def fits(task: Task, config: dict[str, Any]) -> bool:
     sizes = [size // abs(math.prod(told)) if one == -1 else one for one in told]
     answers = sizes == [shape.positions, shape.classes] or (shape.positions == 1 and sizes == [shape.classes])
     pictures = sees_pictures({"backbone_type": shape.backbone})
-    sees = sees_pictures(config) if pictures else shape.backbone == backbone_of(config)
+    sees = sees_pictures(config) if pictures else shape.backbone == get_backbone_type(config)
     return answers and shape.positions * shape.classes == size and sees
 
 

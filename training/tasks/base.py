@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ctm.config import backbone_of
+from ctm.config import get_backbone_type
 from ctm.settings import Settings
 from training.decoding import AtEveryTick, Reading, Spoken
 
@@ -200,7 +200,7 @@ def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
 
 def sees_pictures(config: dict[str, Any]) -> bool:
     """Whether a machine of this published config has a backbone for pictures."""
-    return str(backbone_of(config)).startswith(("resnet", "shallow-wide"))
+    return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide"))
 
 
 def refuse_other_signs(text: str, known: Iterable[str], rule: str, hint: str) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ctm.settings import short
+from ctm.settings import truncate_repr
 from training.data.augmentation import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
 from training.data.image_dataset import DataSettings, class_names, held
 from training.data.parquet import labels_in, pictures_in, read_table
@@ -59,7 +59,7 @@ class ImagesSettings(DataSettings):
         if not all(abs(value) <= 1 / LEAST_SPREAD for value in self.mean):
             raise ValueError(f"task.mean holds numbers of colours from 0 to 1: got {list(self.mean)}.")
         if self.names is not None and len(self.names) < 2:
-            raise ValueError(f"task.names holds at least two names, or is imagenet: got {short(self.names)}.")
+            raise ValueError(f"task.names holds at least two names, or is imagenet: got {truncate_repr(self.names)}.")
         return self
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctm.modules.input_schedule import MINUS, PLUS, SIDE, pack
+from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
 from ctm.settings import Settings
 from training.tasks.base import LONGER, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
 from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
@@ -100,7 +100,7 @@ class Qamnist(Task):
         return Batch(self._frames(kept, asked), result, operations)
 
     def _frames(self, pictures: list[Float[Tensor, "_ 1 32 32"]], asked: list[list[int]]) -> Float[Tensor, "B F 1025"]:
-        return pack(pictures, asked, self.settings.digits + self._most_parts)
+        return pack_frames(pictures, asked, self.settings.digits + self._most_parts)
 
     def read(self, given: Any) -> Given:
         """Digits are shown as somebody wrote them whose writing was never trained on."""
@@ -191,7 +191,7 @@ def question_of(places: list[int], signs: list[int]) -> list[int]:
 
 def as_seen(pictures: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:
     """Enlarged and normalised as published."""
-    larger = F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", antialias=True)
+    larger = F.interpolate(pictures, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     return (larger - MEAN) / SPREAD
 
 

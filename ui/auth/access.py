@@ -14,38 +14,38 @@ from typing import Any
 
 from ctm.stores.accounts import Accounts
 from ui.auth.authenticators import (
-    SHORTEST,
-    TOKEN,
-    ClosedGate,
-    Gate,
-    LocalGate,
-    Mode,
-    Person,
-    Refused,
-    SpaceGate,
-    TokenGate,
+    ADMIN_TOKEN_ENV,
+    MIN_TOKEN_LENGTH,
+    AccessDenied,
+    AccessMode,
+    Authenticator,
+    ClosedAuthenticator,
+    LocalAuthenticator,
+    SpaceAuthenticator,
+    TokenAuthenticator,
+    User,
 )
-from ui.server.request_info import from_own_page, is_loopback, visit_of
+from ui.server.request_info import get_http_connection, is_loopback, is_same_origin
 
-__all__ = ["Access", "Person", "Refused"]
+__all__ = ["Access", "AccessDenied", "User"]
 
-OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+OAUTH_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
 OAUTH_PACKAGES = ("authlib", "itsdangerous")
 
 
 class Access:
     """The one answer to who may train. It is made once, and asked with the request of every action."""
 
-    def __init__(self, gate: Gate, hosts: tuple[str, ...] = ()):
-        self.gate = gate
+    def __init__(self, authenticator: Authenticator, hosts: tuple[str, ...] = ()):
+        self.authenticator = authenticator
         self.hosts = hosts
 
     @property
-    def mode(self) -> Mode:
-        return self.gate.mode
+    def mode(self) -> AccessMode:
+        return self.authenticator.mode
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], listens_on: str) -> "Access":
+    def from_environment(cls, environment: Mapping[str, str], listen_host: str) -> "Access":
         """The rule for this machine.
 
         Args:
@@ -57,29 +57,29 @@ class Access:
         """
         if "SPACE_ID" in environment:
             owner = environment.get("SPACE_AUTHOR_NAME") or environment["SPACE_ID"].partition("/")[0]
-            if reason := why_not_oauth(environment, owner):
-                return cls(ClosedGate(reason))
+            if reason := find_oauth_problem(environment, owner):
+                return cls(ClosedAuthenticator(reason))
             hosts = tuple(name.strip() for name in environment.get("SPACE_HOST", "").split(",") if name.strip())
-            return cls(SpaceGate(owner, Accounts()), hosts)
-        if token := environment.get(TOKEN):
-            return cls(TokenGate(token))
-        if is_loopback(listens_on):
-            return cls(LocalGate())
+            return cls(SpaceAuthenticator(owner, Accounts()), hosts)
+        if token := environment.get(ADMIN_TOKEN_ENV):
+            return cls(TokenAuthenticator(token))
+        if is_loopback(listen_host):
+            return cls(LocalAuthenticator())
         return cls(
-            ClosedGate(
-                f"others can reach this app at {listens_on}, and it knows no secret to tell you from them; "
-                f"set {TOKEN} to one of at least {SHORTEST} characters, and start the app again"
+            ClosedAuthenticator(
+                f"others can reach this app at {listen_host}, and it knows no secret to tell you from them; "
+                f"set {ADMIN_TOKEN_ENV} to one of at least {MIN_TOKEN_LENGTH} characters, and start the app again"
             )
         )
 
-    def who(self, request: Any) -> Person | None:
+    def get_current_user(self, request: Any) -> User | None:
         """Whoever sent this request, if they may train; None for everybody else. Never raises."""
         try:
-            return self.check(request)
-        except Refused:
+            return self.require_owner(request)
+        except AccessDenied:
             return None
 
-    def check(self, request: Any) -> Person:
+    def require_owner(self, request: Any) -> User:
         """Whoever sent this request.
 
         Args:
@@ -88,23 +88,23 @@ class Access:
         Raises:
             Refused: they may not train.
         """
-        visit = visit_of(request)
+        visit = get_http_connection(request)
         if visit is None:
-            raise Refused("Training is refused: nobody can tell where this request came from.")
-        if self.mode != "closed" and not from_own_page(visit, self.hosts):
-            raise Refused(
+            raise AccessDenied("Training is refused: nobody can tell where this request came from.")
+        if self.mode != "closed" and not is_same_origin(visit, self.hosts):
+            raise AccessDenied(
                 "Training is refused to a page of another address than this app's: open the app itself, and if it stands "
                 "behind a proxy, let the proxy pass the Host header on."
             )
-        return self.gate.admit(visit)
+        return self.authenticator.authenticate(visit)
 
-    def say(self, request: Any) -> str:
+    def describe_access(self, request: Any) -> str:
         """Why the visitor may train, or may not, in one sentence."""
         try:
-            person = self.check(request)
-        except Refused as refusal:
+            person = self.require_owner(request)
+        except AccessDenied as refusal:
             return str(refusal)
-        match person.how:
+        match person.auth_method:
             case "local":
                 return "You may train: this app can be reached from this machine only."
             case "token":
@@ -113,7 +113,7 @@ class Access:
                 return f"You may train: you are signed in as {person.name}."
 
 
-def why_not_oauth(environment: Mapping[str, str], owner: str) -> str:
+def find_oauth_problem(environment: Mapping[str, str], owner: str) -> str:
     """What keeps visitors of this Space from signing in for real, and the remedy; empty if nothing does.
 
     Gradio asks SYSTEM whether this is a Space. Where it takes it for a laptop, everybody who signs in becomes the account that
@@ -123,7 +123,7 @@ def why_not_oauth(environment: Mapping[str, str], owner: str) -> str:
         return (
             "this Space does not say SYSTEM=spaces, without which a sign-in proves nothing; put it into the Dockerfile"
         )
-    if missing := [name for name in OAUTH if not environment.get(name)]:
+    if missing := [name for name in OAUTH_VARIABLES if not environment.get(name)]:
         return f"this Space lacks {missing[0]}; put `hf_oauth: true` into its README.md"
     if missing := [name for name in OAUTH_PACKAGES if importlib.util.find_spec(name) is None]:
         return f"the package {missing[0]} is not installed, and nobody can sign in; install requirements.txt"

@@ -7,75 +7,83 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from ui.auth.authenticators import COOKIE, HOURS, LOGIN, LOGOUT, Refused, TokenGate, TooManyTries
+from ui.auth.authenticators import (
+    ADMIN_COOKIE,
+    LOGIN_LIFETIME_HOURS,
+    LOGIN_PATH,
+    LOGOUT_PATH,
+    AccessDenied,
+    TokenAuthenticator,
+    TooManyLoginAttempts,
+)
 from ui.paths import STATIC_DIR
-from ui.server.request_info import address_of, from_own_page, is_encrypted
+from ui.server.request_info import get_client_address, is_encrypted, is_same_origin
 
-PAGE = Template((STATIC_DIR / "login.html").read_text("utf-8"))
-HOME = "/?tab=train"
-LONGEST_FORM = 4096  # bytes
-HEADERS = {
+LOGIN_TEMPLATE = Template((STATIC_DIR / "login.html").read_text("utf-8"))
+LOGIN_REDIRECT_URL = "/?tab=train"
+MAX_FORM_BYTES = 4096  # bytes
+LOGIN_PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-ELSEWHERE = "This form was sent by a page of another address: send it from here."
+FOREIGN_FORM_MESSAGE = "This form was sent by a page of another address: send it from here."
 
 
-def add_login(app: FastAPI, gate: TokenGate) -> None:
+def add_login_routes(app: FastAPI, authenticator: TokenAuthenticator) -> None:
     """Let a browser turn the administrator's token into a pass, and give the pass back."""
 
-    @app.get(LOGIN)
+    @app.get(LOGIN_PATH)
     def show() -> Response:
-        return page()
+        return render_login_page()
 
-    @app.post(LOGIN)
+    @app.post(LOGIN_PATH)
     async def log_in(request: Request) -> Response:
-        if not from_own_page(request):
-            return page(ELSEWHERE, 403)
-        token = await token_in(request)
+        if not is_same_origin(request):
+            return render_login_page(FOREIGN_FORM_MESSAGE, 403)
+        token = await read_form_token(request)
         try:
-            gate.try_token(token.encode(), address_of(request))
-        except TooManyTries as refusal:
-            return page(str(refusal), 429, {"Retry-After": str(refusal.seconds)})
-        except Refused as refusal:
-            return page(str(refusal), 403)
-        answer = home()
+            authenticator.check_token(token.encode(), get_client_address(request))
+        except TooManyLoginAttempts as refusal:
+            return render_login_page(str(refusal), 429, {"Retry-After": str(refusal.retry_after_s)})
+        except AccessDenied as refusal:
+            return render_login_page(str(refusal), 403)
+        answer = redirect_home()
         answer.set_cookie(
-            COOKIE,
-            gate.make_pass(),
-            max_age=HOURS * 3600,
+            ADMIN_COOKIE,
+            authenticator.issue_cookie(),
+            max_age=LOGIN_LIFETIME_HOURS * 3600,
             httponly=True,
             samesite="strict",
             secure=is_encrypted(request),
         )
         return answer
 
-    @app.post(LOGOUT)
+    @app.post(LOGOUT_PATH)
     def log_out(request: Request) -> Response:
-        if not from_own_page(request):
-            return page(ELSEWHERE, 403)
-        answer = home()
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=is_encrypted(request))
+        if not is_same_origin(request):
+            return render_login_page(FOREIGN_FORM_MESSAGE, 403)
+        answer = redirect_home()
+        answer.delete_cookie(ADMIN_COOKIE, httponly=True, samesite="strict", secure=is_encrypted(request))
         return answer
 
 
-def page(refusal: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    alert = f'<p role="alert">{html.escape(refusal)}</p>' if refusal else ""
-    return HTMLResponse(PAGE.substitute(refusal=alert), status, HEADERS | (headers or {}))
+def render_login_page(error_message: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    alert = f'<p role="alert">{html.escape(error_message)}</p>' if error_message else ""
+    return HTMLResponse(LOGIN_TEMPLATE.substitute(error=alert), status, LOGIN_PAGE_HEADERS | (headers or {}))
 
 
-def home() -> Response:
-    return RedirectResponse(HOME, 303, {"Cache-Control": "no-store"})
+def redirect_home() -> Response:
+    return RedirectResponse(LOGIN_REDIRECT_URL, 303, {"Cache-Control": "no-store"})
 
 
-async def token_in(request: Request) -> str:
+async def read_form_token(request: Request) -> str:
     """The form's token, without what a clipboard adds around it; empty if there is none, or far too much."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > LONGEST_FORM:
+        if len(body) > MAX_FORM_BYTES:
             return ""
     return parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()

@@ -12,16 +12,18 @@ from typing import Any, NamedTuple
 import gradio as gr
 import numpy as np
 
-from ui.components.html_component import drawn
+from ui.components.html_component import build_html_component
 
-SCRIPT = ("pen", "curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")
-MOST_POINTS, FEWEST_POINTS = 300, 40  # a series
-NUMBERS = 5000  # for one run, twice that for all of several; of about 7 characters each: under 40 kB
-BUCKETS = sorted(factor * 2**power for factor in (1, 3) for power in range(40))  # points: 1, 2, 3, 4, 6, 8, 12, ...
-SMOOTHED_FROM = 12  # points: fewer are drawn as they are
-BY_TICK = "validation_accuracy_by_tick"
-NOT_CHOSEN = "Choose a run to see its curves."
-NOTHING_YET = "Waiting for the first figures."
+SCRIPTS = ("pen", "curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")
+MAX_POINTS_PER_SERIES, MIN_POINTS_PER_SERIES = 300, 40  # a series
+MAX_NUMBERS_PER_RUN = 5000  # for one run, twice that for all of several; of about 7 characters each: under 40 kB
+BUCKET_SIZES = sorted(
+    factor * 2**power for factor in (1, 3) for power in range(40)
+)  # points: 1, 2, 3, 4, 6, 8, 12, ...
+MIN_POINTS_TO_SMOOTH = 12  # points: fewer are drawn as they are
+ACCURACY_BY_TICK_KEY = "validation_accuracy_by_tick"
+NO_RUN_MESSAGE = "Choose a run to see its curves."
+NO_DATA_MESSAGE = "Waiting for the first figures."
 
 
 class Series(NamedTuple):
@@ -73,7 +75,7 @@ CHARTS = (
         percent=True,
         axis="tick",
         help="How often it would be right if it answered at this tick: thinking longer should help.",
-        series=(Series(BY_TICK, "held out"),),
+        series=(Series(ACCURACY_BY_TICK_KEY, "held out"),),
     ),
     Chart(
         id="energy",
@@ -126,17 +128,17 @@ CHARTS = (
 )
 
 
-def curves_view(elem_id: str) -> gr.HTML:
-    """An output whose value is that of `curves_value`, or None.
+def build_curves_view(elem_id: str) -> gr.HTML:
+    """An output whose value is that of `build_curves_data`, or None.
 
     Args:
         elem_id: id of the component in the page.
     """
-    return drawn("curves", SCRIPT, elem_id)
+    return build_html_component("curves", SCRIPTS, elem_id)
 
 
-def curves_value(
-    runs: Sequence[tuple[str, list[dict], int]], charts: Sequence[Chart] = CHARTS, note: str | None = None
+def build_curves_data(
+    runs: Sequence[tuple[str, list[dict], int]], charts: Sequence[Chart] = CHARTS, message: str | None = None
 ) -> dict[str, Any]:
     """What the charts show of some runs, as plain data.
 
@@ -145,45 +147,49 @@ def curves_value(
         charts: what may be drawn; a chart or series that no run has figures for is left out.
         note: shown while there is nothing to draw; by default it says whether a run was chosen.
     """
-    room = 2 * NUMBERS // max(2, len(runs))
-    drawn = [run_value(name, lines, steps, charts, room) for name, lines, steps in runs]
+    room = 2 * MAX_NUMBERS_PER_RUN // max(2, len(runs))
+    drawn = [build_run_data(name, lines, steps, charts, room) for name, lines, steps in runs]
     there = {key for run in drawn for key in run["points"]}
-    shown = [described for chart in charts if (described := describe(chart, there))["series"]]
-    return {"charts": shown, "runs": drawn, "note": note or (NOTHING_YET if runs else NOT_CHOSEN)}
+    shown = [described for chart in charts if (described := describe_chart(chart, there))["series"]]
+    return {"charts": shown, "runs": drawn, "note": message or (NO_DATA_MESSAGE if runs else NO_RUN_MESSAGE)}
 
 
-def describe(chart: Chart, there: set[str]) -> dict[str, Any]:
+def describe_chart(chart: Chart, available_keys: set[str]) -> dict[str, Any]:
     """A chart as plain data, with those of its series that have points."""
-    series = [{"key": line.key, "label": line.label} for line in chart.series if line.key in there]
+    series = [{"key": line.key, "label": line.label} for line in chart.series if line.key in available_keys]
     return asdict(chart) | {"series": series}
 
 
-def run_value(name: str, lines: list[dict], steps: int, charts: Sequence[Chart], room: int) -> dict[str, Any]:
+def build_run_data(
+    name: str, lines: list[dict], steps: int, charts: Sequence[Chart], max_numbers: int
+) -> dict[str, Any]:
     """A run as plain data: by key, the steps and the values of its points, thinned to about `room` numbers."""
     series = {line.key: line for chart in charts for line in chart.series}
-    found = read_points(lines, [key for key in series if key != BY_TICK])
-    step, by_tick = read_by_tick(lines) if BY_TICK in series else (None, {})
+    found = read_points(lines, [key for key in series if key != ACCURACY_BY_TICK_KEY])
+    step, by_tick = read_accuracy_by_tick(lines) if ACCURACY_BY_TICK_KEY in series else (None, {})
     if by_tick:
-        found[BY_TICK] = by_tick
-    smooth = {key: series[key].noisy and len(points) >= SMOOTHED_FROM for key, points in found.items()}
-    most = points_a_series([(len(points), 3 if smooth[key] else 2) for key, points in found.items()], room)
+        found[ACCURACY_BY_TICK_KEY] = by_tick
+    smooth = {key: series[key].noisy and len(points) >= MIN_POINTS_TO_SMOOTH for key, points in found.items()}
+    most = compute_points_per_series(
+        [(len(points), 3 if smooth[key] else 2) for key, points in found.items()], max_numbers
+    )
     logs = {line.key for chart in charts if chart.log for line in chart.series}
-    points = {key: thinned(found[key], most, smooth[key], key in logs) for key in found}
+    points = {key: thin_points(found[key], most, smooth[key], key in logs) for key in found}
     return {"name": name, "points": points, "steps": steps, "evaluated": step}
 
 
 # --- reading metrics.jsonl -------------------------------------------------------------------------------------------
 
 
-def number(value: Any) -> float | None:
+def to_finite_float(value: Any) -> float | None:
     """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < 1e30 else None  # false for nan as well
 
 
-def step_of(line: Any) -> int | None:
-    step = number(line.get("step")) if isinstance(line, dict) else None
+def parse_step(line: Any) -> int | None:
+    step = to_finite_float(line.get("step")) if isinstance(line, dict) else None
     return int(step) if step is not None and step >= 0 else None
 
 
@@ -191,21 +197,23 @@ def read_points(lines: Iterable[dict], keys: Iterable[str]) -> dict[str, dict[in
     """By key, value by step; the line written last counts, and keys without any value are left out."""
     found: dict[str, dict[int, float]] = {key: {} for key in keys}
     for line in lines:
-        if (step := step_of(line)) is None:
+        if (step := parse_step(line)) is None:
             continue
         for key, value in line.items():
-            if key in found and (read := number(value)) is not None:
+            if key in found and (read := to_finite_float(value)) is not None:
                 found[key][step] = read
     return {key: dict(sorted(points.items())) for key, points in found.items() if points}
 
 
-def read_by_tick(lines: Sequence[dict]) -> tuple[int | None, dict[int, float]]:
+def read_accuracy_by_tick(lines: Sequence[dict]) -> tuple[int | None, dict[int, float]]:
     """Step and accuracy by tick of the newest evaluation."""
     for line in reversed(lines):
-        step = step_of(line)
-        values = line.get(BY_TICK) if step is not None else None
+        step = parse_step(line)
+        values = line.get(ACCURACY_BY_TICK_KEY) if step is not None else None
         if isinstance(values, list):
-            read = {tick: share for tick, value in enumerate(values, 1) if (share := number(value)) is not None}
+            read = {
+                tick: share for tick, value in enumerate(values, 1) if (share := to_finite_float(value)) is not None
+            }
             if read:
                 return step, read
     return None, {}
@@ -214,33 +222,33 @@ def read_by_tick(lines: Sequence[dict]) -> tuple[int | None, dict[int, float]]:
 # --- thinning --------------------------------------------------------------------------------------------------------
 
 
-def points_a_series(series: Sequence[tuple[int, int]], room: int) -> int:
+def compute_points_per_series(series: Sequence[tuple[int, int]], max_numbers: int) -> int:
     """How many points a series may keep so that all fit, given the length of each and its numbers a point."""
-    sizes = range(MOST_POINTS, FEWEST_POINTS, -20)
-    fitting = (most for most in sizes if sum(min(length, most) * width for length, width in series) <= room)
-    return next(fitting, FEWEST_POINTS)
+    sizes = range(MAX_POINTS_PER_SERIES, MIN_POINTS_PER_SERIES, -20)
+    fitting = (most for most in sizes if sum(min(length, most) * width for length, width in series) <= max_numbers)
+    return next(fitting, MIN_POINTS_PER_SERIES)
 
 
-def thinned(points: dict[int, float], most: int, smooth: bool, log: bool) -> list[list[float]]:
+def thin_points(points: dict[int, float], max_points: int, smooth: bool, log: bool) -> list[list[float]]:
     """Steps, values and, if wanted, smoothed values of at most `most` points."""
     steps, values = list(points), np.array(list(points.values()))
-    kept = spikes_and_ends(values, most)
-    columns = [[steps[at] for at in kept], [rounded(values[at]) for at in kept]]
+    kept = select_extrema(values, max_points)
+    columns = [[steps[at] for at in kept], [round_significant(values[at]) for at in kept]]
     if smooth:
-        line = smoothed(values, log)
-        columns.append([rounded(line[at]) for at in kept])
+        line = smooth_values(values, log)
+        columns.append([round_significant(line[at]) for at in kept])
     return columns
 
 
-def spikes_and_ends(values: np.ndarray, most: int) -> list[int]:
+def select_extrema(values: np.ndarray, max_points: int) -> list[int]:
     """Places of the least and the largest value of each bucket, and of both ends.
 
     Bucket sizes are few, so that new points seldom change the choice among old ones: nothing flickers.
     """
     count = len(values)
-    if count <= most:
+    if count <= max_points:
         return list(range(count))
-    size = next(size for size in BUCKETS if 2 * math.ceil(count / size) + 2 <= most)
+    size = next(size for size in BUCKET_SIZES if 2 * math.ceil(count / size) + 2 <= max_points)
     kept = {0, count - 1}
     for start in range(0, count, size):
         bucket = values[start : start + size]
@@ -248,24 +256,24 @@ def spikes_and_ends(values: np.ndarray, most: int) -> list[int]:
     return sorted(kept)
 
 
-def smoothed(values: np.ndarray, log: bool) -> np.ndarray:
+def smooth_values(values: np.ndarray, log: bool) -> np.ndarray:
     """A line through noise: averages over a sixtieth of the run to both sides, twice; of logarithms on such a scale."""
     if log and (values > 0).all():
-        return np.exp(smoothed(np.log(values), log=False))
+        return np.exp(smooth_values(np.log(values), log=False))
     half = max(2, len(values) // 60)
-    return averaged(averaged(values, half), half)
+    return compute_moving_average(compute_moving_average(values, half), half)
 
 
-def averaged(values: np.ndarray, half: int) -> np.ndarray:
+def compute_moving_average(values: np.ndarray, half_width: int) -> np.ndarray:
     """Means over windows that shrink towards the start and reach to the end."""
     count, places = len(values), np.arange(len(values))
-    reach = np.minimum(half, places)
+    reach = np.minimum(half_width, places)
     first, last = places - reach, np.minimum(places + reach + 1, count)
     sums = np.concatenate(([0.0], np.cumsum(values)))
     return (sums[last] - sums[first]) / (last - first)
 
 
-def rounded(value: float) -> float:
+def round_significant(value: float) -> float:
     """Five significant digits; whole numbers without a point."""
     short = float(f"{value:.5g}")
     return int(short) if short.is_integer() and abs(short) < 1e6 else short

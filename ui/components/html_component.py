@@ -11,7 +11,7 @@ import gradio as gr
 from ui.paths import STATIC_DIR
 
 
-def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) -> gr.HTML:
+def build_html_component(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) -> gr.HTML:
     """A component.
 
     Args:
@@ -20,7 +20,7 @@ def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) 
         elem_id: id of the component in the page.
         value: plain data to begin with.
     """
-    template, style = asset(f"{name}.html"), asset("drawn.css") + asset(f"{name}.css")
+    template, style = read_asset(f"{name}.html"), read_asset("drawn.css") + read_asset(f"{name}.css")
     for file, content in ((f"{name}.html", template), (f"{name}.css", style)):
         unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
         assert not unsafe, f"{file} must stay static, but {unsafe} means something to Gradio's templates"
@@ -28,11 +28,11 @@ def drawn(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) 
         value=value,
         html_template=template,
         css_template=style,
-        js_on_load="\n".join(asset(f"{script}.js") for script in scripts),
+        js_on_load="\n".join(read_asset(f"{script}.js") for script in scripts),
         apply_default_css=False,  # its "prose" rules would restyle our headings and margins
         elem_id=elem_id,
     )
 
 
-def asset(name: str) -> str:
+def read_asset(name: str) -> str:
     return (STATIC_DIR / name).read_text(encoding="utf-8")

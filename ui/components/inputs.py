@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ui.components.html_component import drawn
+from ui.components.html_component import build_html_component
 
 
-class PictureInput(gr.Image):
+class ImageInput(gr.Image):
     """Upload, webcam or clipboard; gives the path of the file, or its `data:` address, or None."""
 
     def get_block_name(self) -> str:
@@ -23,7 +23,7 @@ class PictureInput(gr.Image):
         return payload.url if payload.url and payload.url.startswith("data:") else payload.path
 
 
-class RunInput(gr.Dropdown):
+class RunDropdown(gr.Dropdown):
     """A choice of a run. What is chosen may leave the list at any moment; whoever is given it looks it up in any case.
 
     Gradio's own refuses what is not in the list of this session, with an error each second in a page whose run was deleted.
@@ -36,27 +36,27 @@ class RunInput(gr.Dropdown):
         return payload if isinstance(payload, str) else ""
 
 
-WRITE = "(pad) => pad.made"  # in the browser: from a pad into a text, and back
-FOLLOW = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
-PAD = ("checked", "pad", "pad-bits", "pad-path", "pad-maze", "pad-digits", "pad-showing")
+JS_EDITOR_TO_TEXT = "(pad) => pad.made"  # in the browser: from a pad into a text, and back
+JS_TEXT_TO_EDITOR = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
+EDITOR_SCRIPTS = ("checked", "pad", "pad-bits", "pad-path", "pad-maze", "pad-digits", "pad-showing")
 
 
-def pad_input(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+def build_editor(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """A pad to make an input by hand; its `input` event says that a person made something. Nothing is shown without a value.
 
     Args:
         elem_id: id of the component in the page.
         value: see `on_pad`.
     """
-    return drawn("pad", PAD, elem_id, value)
+    return build_html_component("pad", EDITOR_SCRIPTS, elem_id, value)
 
 
-def on_pad(pad: dict[str, Any] | None, made: str = "") -> dict[str, Any] | None:
+def build_editor_value(editor: dict[str, Any] | None, content: str = "") -> dict[str, Any] | None:
     """The value of a pad: what a task says of it, and what was made so far, a text or a picture's `data:` address."""
-    return {**pad, "made": made} if pad else None
+    return {**editor, "made": content} if editor else None
 
 
-def picture_drawn(value: Any) -> str | None:
+def parse_drawing(value: Any) -> str | None:
     """The `data:` address of what was drawn, in the square or on a pad.
 
     Whatever else comes back from a browser is nothing that was drawn; a path would name a file of this machine.
@@ -65,6 +65,6 @@ def picture_drawn(value: Any) -> str | None:
     return made if isinstance(made, str) and made.startswith("data:") else None
 
 
-def drawing_input(elem_id: str) -> gr.HTML:
+def build_sketchpad(elem_id: str) -> gr.HTML:
     """A square to draw in; gives the drawing as a `data:` address, or None while nothing is drawn."""
-    return drawn("drawing", ("drawing",), elem_id)
+    return build_html_component("drawing", ("drawing",), elem_id)

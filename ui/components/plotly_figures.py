@@ -8,11 +8,11 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-ENERGY, CERTAINTY = "#D55E00", "#0072B2"
-MOST_CLASSES = 12
+ENERGY_COLOR, CERTAINTY_COLOR = "#D55E00", "#0072B2"
+MAX_CLASSES = 12
 
 
-def frame() -> dict[str, Any]:
+def build_layout() -> dict[str, Any]:
     """Two panels one above the other, without data: energy and certainty, answers."""
     figure = make_subplots(
         rows=2,
@@ -38,43 +38,46 @@ def frame() -> dict[str, Any]:
     return json.loads(figure.to_json())["layout"]
 
 
-FRAME = frame()
+LAYOUT = build_layout()
 
 
-def thought_figure(record: dict[str, Any]) -> dict[str, Any]:
+def build_thought_figure(record: dict[str, Any]) -> dict[str, Any]:
     """Energy, certainty and answers of one thought, tick by tick, to zoom into and to download."""
     ticks, is_said = list(range(1, record["ticks"] + 1)), record["choices"]["kind"] == "spoken"
-    below = speech(record) if is_said else answers(ticks, record["choices"])
+    below = build_emission_trace(record) if is_said else build_answer_heatmap(ticks, record["choices"])
     traces = [
-        line(ticks, record["certainty"], "certainty", CERTAINTY) | {"yaxis": "y2"},
+        build_line(ticks, record["certainty"], "certainty", CERTAINTY_COLOR) | {"yaxis": "y2"},
         below | {"xaxis": "x2", "yaxis": "y3"},
     ]
     if record["energy"] is not None:
-        traces.insert(0, line(ticks, record["energy"], "energy", ENERGY, record["p_correct"]))
-    height = {"yaxis3": FRAME["yaxis3"] | {"type": "linear"}} if is_said else {}
-    return {"data": traces, "layout": FRAME | height | {"shapes": [threshold(rule) for rule in record["lines"]]}}
+        traces.insert(0, build_line(ticks, record["energy"], "energy", ENERGY_COLOR, record["p_correct"]))
+    height = {"yaxis3": LAYOUT["yaxis3"] | {"type": "linear"}} if is_said else {}
+    return {
+        "data": traces,
+        "layout": LAYOUT | height | {"shapes": [build_threshold_line(rule) for rule in record["lines"]]},
+    }
 
 
-def threshold(rule: dict[str, Any]) -> dict[str, Any]:
+def build_threshold_line(chart_line: dict[str, Any]) -> dict[str, Any]:
     """A dashed line where a rule ends the thought."""
-    axis, colour = ("y2", CERTAINTY) if rule["of"] == "certainty" else ("y", ENERGY)
+    axis, colour = ("y2", CERTAINTY_COLOR) if chart_line["of"] == "certainty" else ("y", ENERGY_COLOR)
     return {
         "type": "line",
         "xref": "x domain",
         "x0": 0,
         "x1": 1,
         "yref": axis,
-        "y0": rule["at"],
-        "y1": rule["at"],
+        "y0": chart_line["at"],
+        "y1": chart_line["at"],
         "line": {"color": colour, "dash": "dash", "width": 1},
     }
 
 
-def line(
-    ticks: list[int], values: list[float], name: str, colour: str, chance: list[float] | None = None
+def build_line(
+    ticks: list[int], values: list[float], name: str, colour: str, p_correct: list[float] | None = None
 ) -> dict[str, Any]:
     hover = f"tick %{{x}}: {name} %{{y:.3f}}"
-    if chance is not None:
+    if p_correct is not None:
         hover += "<br>chance of being right %{customdata:.1%}"
     return {
         "type": "scatter",
@@ -83,17 +86,17 @@ def line(
         "name": name,
         "mode": "lines+markers",
         "line": {"color": colour},
-        "customdata": chance,
+        "customdata": p_correct,
         "hovertemplate": hover + "<extra></extra>",
     }
 
 
-def answers(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
+def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
     """Probabilities of the likeliest classes, or the confidence at every position of a structured answer."""
     labels = choices["labels"]
     if choices["kind"] == "classes":
         by_class = list(zip(*choices["probabilities"], strict=True))
-        top = sorted(sorted(range(len(labels)), key=lambda c: -by_class[c][-1])[:MOST_CLASSES])
+        top = sorted(sorted(range(len(labels)), key=lambda c: -by_class[c][-1])[:MAX_CLASSES])
         values, names, words = [by_class[c] for c in top], [labels[c] for c in top], None
     else:
         values = list(zip(*choices["confidence"], strict=True))
@@ -114,7 +117,7 @@ def answers(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def speech(record: dict[str, Any]) -> dict[str, Any]:
+def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
     """Each number at the tick that says it and at its own height, by how sure it is: sorted numbers rise like stairs."""
     choices, by_tick = record["choices"], record["answers_by_tick"]
     said = [at for at, answer in enumerate(by_tick) if len(answer) > (len(by_tick[at - 1]) if at else 0)]

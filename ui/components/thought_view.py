@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ui.components.html_component import drawn
+from ui.components.html_component import build_html_component
 
 PANELS = (
     "chart",
@@ -15,13 +15,20 @@ PANELS = (
     "attention",
     "activity",
 )  # dealt out in this order
-SCRIPT = ("checked", "pen", "live-record", "live-drawing", *(f"live-panel-{panel}" for panel in PANELS), "live-playing")
+SCRIPTS = (
+    "checked",
+    "pen",
+    "live-record",
+    "live-drawing",
+    *(f"live-panel-{panel}" for panel in PANELS),
+    "live-playing",
+)
 
 
-def live_view(elem_id: str = "thought") -> gr.HTML:
+def build_thought_view(elem_id: str = "thought") -> gr.HTML:
     """An output whose value is a record, or None for the invitation to give something.
 
     Args:
         elem_id: id of the component in the page.
     """
-    return drawn("live", SCRIPT, elem_id)
+    return build_html_component("live", SCRIPTS, elem_id)

@@ -9,27 +9,27 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio.utils import get_upload_folder
 
-from ctm.stores.accounts import token_here
-from training.jobs.process_group import cores
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.scheduler import Runner
-from training.publishing.upload_worker import Courier
+from ctm.stores.accounts import get_local_token
+from training.jobs.process_group import count_available_cpus
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.scheduler import JobScheduler
+from training.publishing.upload_worker import UploadWorker
 from ui import page
 from ui.auth.access import Access
-from ui.auth.authenticators import TokenGate
-from ui.auth.login_routes import add_login
+from ui.auth.authenticators import TokenAuthenticator
+from ui.auth.login_routes import add_login_routes
 from ui.paths import ROOT
-from ui.server.app_settings import Environment
-from ui.server.gradio_patches import forget
-from ui.server.security_middleware import Guard
-from ui.services.inference_service import Services, limit_threads
-from ui.services.model_catalog import Models
-from ui.services.training_service import Trainings
+from ui.server.app_settings import AppSettings
+from ui.server.gradio_patches import install_session_patch
+from ui.server.security_middleware import SecurityMiddleware
+from ui.services.inference_service import InferenceService, limit_threads
+from ui.services.model_catalog import ModelCatalog
+from ui.services.training_service import TrainingService
 
-LONGEST_QUEUE = 64  # events that wait for their turn, each kind for itself
+MAX_QUEUE_SIZE = 64  # events that wait for their turn, each kind for itself
 
 
-class Site:
+class WebApp:
     """A page with what is served beside it, and what goes on behind it.
 
     Args:
@@ -42,22 +42,22 @@ class Site:
         self,
         blocks: gr.Blocks,
         access: Access,
-        begin: Callable[[], None] = lambda: None,
+        startup: Callable[[], None] = lambda: None,
         warm_up: Callable[[], None] = lambda: None,
-        end: Callable[[], None] = lambda: None,
+        shutdown: Callable[[], None] = lambda: None,
     ):
-        blocks.queue(max_size=LONGEST_QUEUE)
-        self.blocks, self.begin, self.warm_up, self.end = blocks, begin, warm_up, end
-        self.app = application(blocks, access)
+        blocks.queue(max_size=MAX_QUEUE_SIZE)
+        self.blocks, self.startup, self.warm_up, self.shutdown = blocks, startup, warm_up, shutdown
+        self.app = create_fastapi_app(blocks, access)
 
-    def let_go(self) -> None:
+    def close_streams(self) -> None:
         for route in self.app.routes:  # every page that is open holds a stream, which waits for this
             if stop := getattr(getattr(route, "app", None), "stop_event", None):
                 stop.set()
         self.blocks.close(verbose=False)
 
 
-def build(environment: Environment, variables: Any = os.environ) -> Site:
+def create_app(settings: AppSettings, environ: Any = os.environ) -> WebApp:
     """The site of this app.
 
     Args:
@@ -67,50 +67,63 @@ def build(environment: Environment, variables: Any = os.environ) -> Site:
     Raises:
         ValueError: one sentence for a setting that is wrong.
     """
-    limit_threads(max(1, cores(variables) // 2))  # several thoughts run at once
-    access = Access.from_environment(variables, environment.host)
+    limit_threads(max(1, count_available_cpus(environ) // 2))  # several thoughts run at once
+    access = Access.from_environment(environ, settings.host)
     try:
-        models = Models(environment.checkpoints, environment.home / "runs", environment.models)
+        models = ModelCatalog(settings.checkpoints_dir, settings.home_dir / "runs", settings.hub_models)
     except ValueError as error:
         raise ValueError(f"CTM_MODELS cannot be read. {error}") from None
-    services = Services(models, environment.together)
-    trainings = trainings_of(environment, models)
-    blocks = page.build(services, trainings, access)
-    return Site(blocks, access, trainings.begin, services.warm_up, trainings.close)
+    services = InferenceService(models, settings.max_batch_size)
+    trainings = create_training_service(settings, models)
+    blocks = page.build_page(services, trainings, access)
+    return WebApp(blocks, access, trainings.start_scheduler, services.warm_up, trainings.close)
 
 
-def trainings_of(environment: Environment, models: Models) -> Trainings:
+def create_training_service(settings: AppSettings, catalog: ModelCatalog) -> TrainingService:
     """Runs, and who looks after them."""
-    token, space, runs = token_here(), environment.space, environment.home / "runs"
-    remote = RemoteJobs(token) if token and space else None
-    runner = Runner(runs, token=token, resumes=environment.resumes, remote=remote, hub=models.listed, space=space)
-    courier = Courier(runs, models.listed)
-    return Trainings(
-        runner, models, ROOT / "configs", courier, remote, space.partition("/")[0], lasting=environment.lasting
+    token, space, runs = get_local_token(), settings.space_id, settings.home_dir / "runs"
+    remote = HfJobsClient(token) if token and space else None
+    runner = JobScheduler(
+        runs,
+        token=token,
+        resume_interrupted=settings.resume_interrupted,
+        jobs_client=remote,
+        hub_store=catalog.owner_store,
+        space_id=space,
+    )
+    courier = UploadWorker(runs, catalog.owner_store)
+    return TrainingService(
+        runner,
+        catalog,
+        ROOT / "configs",
+        courier,
+        remote,
+        space.partition("/")[0],
+        has_persistent_storage=settings.has_persistent_storage,
     )
 
 
-def application(blocks: gr.Blocks, access: Access) -> FastAPI:
+def create_fastapi_app(blocks: gr.Blocks, access: Access) -> FastAPI:
     """The page, guarded, with the administrator's login beside it where there is one."""
     app = FastAPI(openapi_url=None)
     app.add_middleware(
-        Guard,
-        uploads=Path(get_upload_folder()),
+        SecurityMiddleware,
+        uploads_dir=Path(get_upload_folder()),
         on_space=access.mode == "space",
         hosts=access.hosts,
-        in_line=lambda: [event.request for event in list(blocks._queue.event_ids_to_events.values())],
+        get_queued_requests=lambda: [event.request for event in list(blocks._queue.event_ids_to_events.values())],
     )
-    if isinstance(access.gate, TokenGate):
-        add_login(app, access.gate)
+    if isinstance(access.authenticator, TokenAuthenticator):
+        add_login_routes(app, access.authenticator)
     blocks.api_open = False  # what has to wait in line cannot be had beside it
     # Gradio 6.31 takes a mounted page for not launched, and then hands out any file there is
     blocks.has_launched = True
-    forget(blocks)
+    install_session_patch(blocks)
     return gr.mount_gradio_app(
         app,
         blocks,
         path="/",
         root_path=os.environ.get("GRADIO_ROOT_PATH"),
         enable_monitoring=False,
-        **page.launch_options(),
+        **page.get_launch_options(),
     )

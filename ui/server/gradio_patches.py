@@ -11,12 +11,12 @@ import gradio as gr
 from gradio import state_holder
 from gradio.utils import LRUCache
 
-MOST_UNREAD = 300  # sessions whose answers wait to be fetched; Gradio keeps 2,000
-MOST_SESSIONS = 1_000  # whose states are kept; the one that was quiet for longest goes first
-Original = state_holder.SessionState
+MAX_UNREAD_SESSIONS = 300  # sessions whose answers wait to be fetched; Gradio keeps 2,000
+MAX_SESSION_STATES = 1_000  # whose states are kept; the one that was quiet for longest goes first
+OriginalSessionState = state_holder.SessionState
 
 
-class ForgetfulState(Original):
+class SlimSessionState(OriginalSessionState):
     """The states of one visitor, and nothing else."""
 
     def __init__(self, blocks: gr.Blocks):
@@ -38,8 +38,8 @@ class ForgetfulState(Original):
         pass
 
 
-def forget(blocks: gr.Blocks) -> None:
+def install_session_patch(blocks: gr.Blocks) -> None:
     """Let this page keep little of its visitors; called before it is mounted."""
-    state_holder.SessionState = ForgetfulState
-    blocks.state_session_capacity = MOST_SESSIONS
-    blocks._queue.pending_messages_per_session = LRUCache(MOST_UNREAD)
+    state_holder.SessionState = SlimSessionState
+    blocks.state_session_capacity = MAX_SESSION_STATES
+    blocks._queue.pending_messages_per_session = LRUCache(MAX_UNREAD_SESSIONS)

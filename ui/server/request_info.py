@@ -7,32 +7,36 @@ from urllib.parse import urlsplit
 from fastapi.requests import HTTPConnection
 
 
-def visit_of(request: Any) -> HTTPConnection | None:
+def get_http_connection(request: Any) -> HTTPConnection | None:
     """What came over the wire, without what Gradio wraps around it; None if nothing did."""
     scope = getattr(getattr(request, "request", None) or request, "scope", None)
     return HTTPConnection(scope) if isinstance(scope, dict) and scope.get("type") == "http" else None
 
 
-def from_own_page(visit: HTTPConnection, hosts: tuple[str, ...] = ()) -> bool:
+def is_same_origin(connection: HTTPConnection, hosts: tuple[str, ...] = ()) -> bool:
     """Whether no page of another origin sent this: a browser adds cookies to whatever it sends to us.
 
     Schemes are not compared: behind a proxy, ours is not the one that the browser sees.
     """
-    ours = {bare(name) for name in (*visit.headers.getlist("host"), *hosts)} - {""}
-    return all(bare(origin.partition("://")[2]) in ours for origin in visit.headers.getlist("origin"))
+    ours = {strip_default_port(name) for name in (*connection.headers.getlist("host"), *hosts)} - {""}
+    return all(
+        strip_default_port(origin.partition("://")[2]) in ours for origin in connection.headers.getlist("origin")
+    )
 
 
-def bare(name: str) -> str:
+def strip_default_port(name: str) -> str:
     """A host without the port that goes without saying."""
     return name.strip().lower().removesuffix(":80").removesuffix(":443")
 
 
-def passed_on(visit: HTTPConnection) -> bool:
+def is_proxied(connection: HTTPConnection) -> bool:
     """Whether a proxy or a tunnel says that it sends this for somebody else."""
-    return any(name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-") for name in visit.headers)
+    return any(
+        name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-") for name in connection.headers
+    )
 
 
-def host_of(name: str) -> str:
+def parse_hostname(name: str) -> str:
     """The host of `host:port`; empty for nonsense."""
     try:
         return urlsplit(f"//{name}").hostname or ""
@@ -40,8 +44,8 @@ def host_of(name: str) -> str:
         return ""
 
 
-def address_of(visit: HTTPConnection) -> str:
-    return visit.client.host if visit.client else "unknown"
+def get_client_address(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else "unknown"
 
 
 def is_loopback(name: str) -> bool:
@@ -52,9 +56,9 @@ def is_loopback(name: str) -> bool:
         return name.lower() == "localhost"
 
 
-def is_encrypted(visit: HTTPConnection) -> bool:
+def is_encrypted(connection: HTTPConnection) -> bool:
     """Whether the browser speaks https to us, or says a proxy in between."""
     return "https" in (
-        visit.scope.get("scheme"),
-        visit.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower(),
+        connection.scope.get("scheme"),
+        connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower(),
     )

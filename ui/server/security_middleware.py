@@ -20,42 +20,44 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.server.client_limits import TooMany, Visitors
-from ui.server.request_info import address_of, from_own_page
+from ui.server.client_limits import ClientLimits, LimitExceeded
+from ui.server.request_info import get_client_address, is_same_origin
 
-MB = 2**20
-LARGEST_UPLOAD, LARGEST_QUESTION = 21 * MB, 2 * MB  # a picture of 20 MB, and what a form adds to it
-PATIENCE = 60.0  # seconds in which a request must have been sent whole
-MOST_IN_LINE = 56  # events of one address; the queue takes a few more, for others
-MOST_KEPT, KEPT_FOR = 2**31, 3600.0  # bytes and seconds of what was uploaded
-NAME = r"[A-Za-z0-9_-]{1,64}"
-READ = re.compile(
+BYTES_PER_MB = 2**20
+MAX_UPLOAD_BYTES, MAX_BODY_BYTES = 21 * BYTES_PER_MB, 2 * BYTES_PER_MB  # a picture of 20 MB, and what a form adds to it
+BODY_TIMEOUT_S = 60.0  # seconds in which a request must have been sent whole
+MAX_QUEUED_EVENTS_PER_ADDRESS = 56  # events of one address; the queue takes a few more, for others
+MAX_STORED_UPLOAD_BYTES, MAX_UPLOAD_AGE_S = 2**31, 3600.0  # bytes and seconds of what was uploaded
+ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
+ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
     r"|/pwa_icon(/\d+)?|/(assets|static|svelte)/.+|/(login/huggingface|login/callback|logout|admin/login)"
-    rf"|/gradio_api/(file=/.+|heartbeat/{NAME}|queue/(data|status)|upload_progress|call/(v2/)?\w+/{NAME})"
+    rf"|/gradio_api/(file=/.+|heartbeat/{ID_PATTERN}|queue/(data|status)|upload_progress|call/(v2/)?\w+/{ID_PATTERN})"
 )
-SENT = re.compile(r"/gradio_api/(upload|run/predict|queue/join|cancel|reset|call/(v2/)?\w+)|/admin/(login|logout)")
-STREAMS = re.compile(r"/gradio_api/(heartbeat/.+|queue/data|upload_progress|call/.+)")
-ASKING = re.compile(r"/gradio_api/(queue/join|call/.+)")
-UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file"
-GONE = "This file is no longer there: give it again."
-EVERYWHERE = {
+ALLOWED_POST_PATHS = re.compile(
+    r"/gradio_api/(upload|run/predict|queue/join|cancel|reset|call/(v2/)?\w+)|/admin/(login|logout)"
+)
+STREAMING_PATHS = re.compile(r"/gradio_api/(heartbeat/.+|queue/data|upload_progress|call/.+)")
+EVENT_PATHS = re.compile(r"/gradio_api/(queue/join|call/.+)")
+UPLOAD_PATH, FILE_PATH_PREFIX = "/gradio_api/upload", "/gradio_api/file"
+FILE_GONE_MESSAGE = "This file is no longer there: give it again."
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
 }
-OF_A_FILE = {"Content-Disposition": "attachment", "Cache-Control": "no-store"}
-RULES = (
+FILE_HEADERS = {"Content-Disposition": "attachment", "Cache-Control": "no-store"}
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
 )  # Gradio's own scripts are in its pages, and some of them make functions from text
-HUB_FRAMES = "'self' https://huggingface.co https://*.hf.space"
+SPACE_FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
 
-InLine = Callable[[], Iterable[HTTPConnection]]
+QueuedRequestsGetter = Callable[[], Iterable[HTTPConnection]]
 
 
-class Refusal(Exception):
+class RequestRejected(Exception):
     """A request is not let through."""
 
     def __init__(self, status: int, sentence: str):
@@ -63,7 +65,7 @@ class Refusal(Exception):
         self.status = status
 
 
-class Guard:
+class SecurityMiddleware:
     """Stands before an application.
 
     Args:
@@ -75,14 +77,23 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, uploads: Path, in_line: InLine, on_space: bool = False, hosts: tuple[str, ...] = ()
+        self,
+        app: ASGIApp,
+        uploads_dir: Path,
+        get_queued_requests: QueuedRequestsGetter,
+        on_space: bool = False,
+        hosts: tuple[str, ...] = (),
     ):
-        self.app, self.uploads, self.on_space, self.hosts = app, Path(os.path.abspath(uploads)), on_space, hosts
-        self.in_line = in_line
-        self.own = frozenset(path for path in self.uploads.rglob("*") if path.is_file())  # pictures of the page itself
-        self.visitors = Visitors()
-        self._headers = EVERYWHERE | {
-            "Content-Security-Policy": RULES.format(frames=HUB_FRAMES if on_space else "'self'")
+        self.app, self.uploads_dir, self.on_space, self.hosts = app, Path(os.path.abspath(uploads_dir)), on_space, hosts
+        self.get_queued_requests = get_queued_requests
+        self.own_files = frozenset(
+            path for path in self.uploads_dir.rglob("*") if path.is_file()
+        )  # pictures of the page itself
+        self.client_limits = ClientLimits()
+        self._headers = SECURITY_HEADERS | {
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(
+                frames=SPACE_FRAME_ANCESTORS if on_space else "'self'"
+            )
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,133 +105,138 @@ class Guard:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._say(MutableHeaders(scope=message), path)
+                self._add_headers(MutableHeaders(scope=message), path)
             await send(message)
 
         try:
             with ExitStack() as held:
-                await self._let_through(scope, receive, answer, held)
-        except Refusal as refusal:
+                await self._dispatch(scope, receive, answer, held)
+        except RequestRejected as refusal:
             await JSONResponse({"detail": str(refusal)}, refusal.status)(scope, receive, answer)
-        except TooMany as refusal:
+        except LimitExceeded as refusal:
             await JSONResponse({"detail": str(refusal)}, 429, {"Retry-After": "5"})(scope, receive, answer)
 
-    def _say(self, headers: MutableHeaders, path: str) -> None:
+    def _add_headers(self, headers: MutableHeaders, path: str) -> None:
         """Complete the headers of an answer."""
         for name in [name for name in headers if name.startswith("access-control-")]:
             del headers[name]  # pages of other addresses may read nothing
         for name, value in self._headers.items():
             headers.setdefault(name, value)
-        if path.startswith(FILE):
-            headers.update(OF_A_FILE)
+        if path.startswith(FILE_PATH_PREFIX):
+            headers.update(FILE_HEADERS)
 
-    async def _let_through(self, scope: Scope, receive: Receive, send: Send, held: ExitStack) -> None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send, exit_stack: ExitStack) -> None:
         visit, path, method = HTTPConnection(scope), scope["path"], scope["method"]
-        if not (READ if method in ("GET", "HEAD") else SENT).fullmatch(path) or method not in ("GET", "HEAD", "POST"):
-            raise Refusal(404, "Not found.")
-        address = address_of(visit)
-        scope = scope | {"headers": [*self._heard(scope, path)]}
+        if not (ALLOWED_GET_PATHS if method in ("GET", "HEAD") else ALLOWED_POST_PATHS).fullmatch(
+            path
+        ) or method not in ("GET", "HEAD", "POST"):
+            raise RequestRejected(404, "Not found.")
+        address = get_client_address(visit)
+        scope = scope | {"headers": [*self._filter_headers(scope, path)]}
         if method == "POST":
-            if not sent_by_own_page(visit, self.hosts):
-                raise Refusal(403, "This was sent by a page of another address: open the app itself.")
-            if path == UPLOAD:
-                held.enter_context(self.visitors.uploading(address))
-            body = await read_whole(visit.headers, receive, LARGEST_UPLOAD if path == UPLOAD else LARGEST_QUESTION)
-            if path == UPLOAD:
-                await asyncio.to_thread(make_room, self.uploads, self.own)
+            if not is_trusted_origin(visit, self.hosts):
+                raise RequestRejected(403, "This was sent by a page of another address: open the app itself.")
+            if path == UPLOAD_PATH:
+                exit_stack.enter_context(self.client_limits.limit_uploads(address))
+            body = await read_body(visit.headers, receive, MAX_UPLOAD_BYTES if path == UPLOAD_PATH else MAX_BODY_BYTES)
+            if path == UPLOAD_PATH:
+                await asyncio.to_thread(prune_uploads, self.uploads_dir, self.own_files)
             elif path.startswith("/gradio_api/"):
-                session = session_of(self._understand(body))
-                if ASKING.fullmatch(path):
-                    send = self._ask(send, session or address, address)
-            receive = again(body, receive)
-        elif STREAMS.fullmatch(path):
-            held.enter_context(self.visitors.streaming(address))
-            session = self._fetches(scope)
+                session = parse_session_hash(self._parse_body(body))
+                if EVENT_PATHS.fullmatch(path):
+                    send = self._enqueue_event(send, session or address, address)
+            receive = replay_body(body, receive)
+        elif STREAMING_PATHS.fullmatch(path):
+            exit_stack.enter_context(self.client_limits.limit_streams(address))
+            session = self._get_stream_session(scope)
             if session is not None:
-                held.callback(self.visitors.fetched, session or address)
+                exit_stack.callback(self.client_limits.clear_pending, session or address)
         await self.app(scope, receive, send)
 
-    def _heard(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:
+    def _filter_headers(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:
         """The headers of a request, but for those that Gradio would hand on to others or give back."""
         unheard = {b"x-gradio-server"}
         # that there is a proxy must be seen by whoever decides who may train
         renamed = {} if self.on_space else {b"x-forwarded-host": b"x-forwarded-unheard"}
-        if path.startswith(FILE):
+        if path.startswith(FILE_PATH_PREFIX):
             unheard |= {b"range", b"if-range"}
         return ((renamed.get(name, name), value) for name, value in scope["headers"] if name not in unheard)
 
-    def _understand(self, body: bytes) -> Any:
+    def _parse_body(self, body: bytes) -> Any:
         """What is asked, if it names nothing of this machine but what was uploaded."""
         try:
             said = json.loads(body or b"{}")
         except (ValueError, RecursionError):
-            raise Refusal(400, "This is no JSON that can be read.") from None
-        for file in files_in(said):
+            raise RequestRejected(400, "This is no JSON that can be read.") from None
+        for file in find_file_data(said):
             place, url = Path(os.path.abspath(str(file["path"]))), file.get("url")
-            if "\0" in str(place) or not place.is_relative_to(self.uploads) or not place.is_file():
-                raise Refusal(400, GONE)
-            if url is not None and not is_own_address(str(url)):
-                raise Refusal(400, GONE)
+            if "\0" in str(place) or not place.is_relative_to(self.uploads_dir) or not place.is_file():
+                raise RequestRejected(400, FILE_GONE_MESSAGE)
+            if url is not None and not is_own_file_url(str(url)):
+                raise RequestRejected(400, FILE_GONE_MESSAGE)
         return said
 
-    def _ask(self, send: Send, session: str, address: str) -> Send:
+    def _enqueue_event(self, send: Send, session: str, address: str) -> Send:
         """Let an event into the line, if not too many wait already; gives what notes whether it was taken."""
-        if sum(address_of(request) == address for request in self.in_line()) >= MOST_IN_LINE:
-            raise TooMany("Too many thoughts of your address are in line: let them come first.")
-        self.visitors.asks(session)
+        if (
+            sum(get_client_address(request) == address for request in self.get_queued_requests())
+            >= MAX_QUEUED_EVENTS_PER_ADDRESS
+        ):
+            raise LimitExceeded("Too many thoughts of your address are in line: let them come first.")
+        self.client_limits.add_pending(session)
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] != 200:
-                self.visitors.takes_back(session)
+                self.client_limits.cancel_pending(session)
             await send(message)
 
         return note
 
-    def _fetches(self, scope: Scope) -> str | None:
+    def _get_stream_session(self, scope: Scope) -> str | None:
         """Whose answers a stream brings; empty for those of somebody without a session, None if it brings none."""
         path = scope["path"]
         if path == "/gradio_api/queue/data":
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-            if not re.fullmatch(NAME, session) or not self.visitors.knows(session):
-                raise Refusal(404, "Nothing was asked in this session.")
+            if not re.fullmatch(ID_PATTERN, session) or not self.client_limits.has_session(session):
+                raise RequestRejected(404, "Nothing was asked in this session.")
             return session
         return "" if path.startswith("/gradio_api/call/") else None
 
 
-def sent_by_own_page(visit: HTTPConnection, hosts: tuple[str, ...]) -> bool:
+def is_trusted_origin(connection: HTTPConnection, hosts: tuple[str, ...]) -> bool:
     """Whether no page of another origin sent this. A browser says so itself, where it trusts the connection."""
-    if site := visit.headers.get("sec-fetch-site"):
+    if site := connection.headers.get("sec-fetch-site"):
         return site in ("same-origin", "none")
-    return from_own_page(visit, hosts)
+    return is_same_origin(connection, hosts)
 
 
-async def read_whole(headers: Headers, receive: Receive, largest: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
     """The body of a request.
 
     Raises:
         Refusal: it is too large, or does not arrive.
     """
-    too_large = Refusal(413, f"This is too large: at most {largest // MB} MB are taken.")
+    too_large = RequestRejected(413, f"This is too large: at most {max_bytes // BYTES_PER_MB} MB are taken.")
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length[:12]) > largest:
+    if not length.isdecimal() or int(length[:12]) > max_bytes:
         raise too_large
     body, more = bytearray(), True
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refusal(400, "It was not sent whole.")
+                    raise RequestRejected(400, "It was not sent whole.")
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if len(body) > largest:
+                if len(body) > max_bytes:
                     raise too_large
     except TimeoutError:
-        raise Refusal(408, f"It did not arrive within {PATIENCE:.0f} seconds: send it again.") from None
+        raise RequestRejected(408, f"It did not arrive within {BODY_TIMEOUT_S:.0f} seconds: send it again.") from None
     return bytes(body)
 
 
-def again(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Gives a body that was read already, then what comes after it."""
     given = False
 
@@ -234,19 +250,19 @@ def again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-def session_of(said: Any) -> str:
+def parse_session_hash(payload: Any) -> str:
     """The session that a question belongs to; empty if it names none."""
-    session = said.get("session_hash") if isinstance(said, Mapping) else None
+    session = payload.get("session_hash") if isinstance(payload, Mapping) else None
     if session is None:
         return ""
-    if not isinstance(session, str) or not re.fullmatch(NAME, session):
-        raise Refusal(400, "The name of this session is none.")
+    if not isinstance(session, str) or not re.fullmatch(ID_PATTERN, session):
+        raise RequestRejected(400, "The name of this session is none.")
     return session
 
 
-def files_in(said: Any) -> Iterator[Mapping[str, Any]]:
+def find_file_data(payload: Any) -> Iterator[Mapping[str, Any]]:
     """Everything in it that Gradio would take for a file."""
-    left = [said]
+    left = [payload]
     while left:
         here = left.pop()
         if isinstance(here, dict):
@@ -257,7 +273,7 @@ def files_in(said: Any) -> Iterator[Mapping[str, Any]]:
             left.extend(here)
 
 
-def is_own_address(url: str) -> bool:
+def is_own_file_url(url: str) -> bool:
     """Whether a file's address holds the file, or leads to what this app serves, under whatever name it was asked."""
     if url.startswith("data:"):
         return True
@@ -267,19 +283,24 @@ def is_own_address(url: str) -> bool:
         return False
 
 
-def make_room(folder: Path, own: frozenset[Path] = frozenset(), most: int = MOST_KEPT, age: float = KEPT_FOR) -> None:
+def prune_uploads(
+    uploads_dir: Path,
+    own_files: frozenset[Path] = frozenset(),
+    max_bytes: int = MAX_STORED_UPLOAD_BYTES,
+    max_age_s: float = MAX_UPLOAD_AGE_S,
+) -> None:
     """Remove what was uploaded long ago, and the oldest where there is too much; what is our own stays."""
     found = []
-    for path in folder.rglob("*"):
+    for path in uploads_dir.rglob("*"):
         try:
-            if path not in own and path.is_file():
+            if path not in own_files and path.is_file():
                 about = path.stat()  # a copy keeps the time of what was copied
                 found.append((max(about.st_mtime, about.st_ctime), about.st_size, path))
         except OSError:  # somebody else removed it
             continue
     total = sum(size for _, size, _ in found)
     for changed, size, path in sorted(found):
-        if total <= most and time.time() - changed < age:
+        if total <= max_bytes and time.time() - changed < max_age_s:
             break
         path.unlink(missing_ok=True)
         total -= size

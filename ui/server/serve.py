@@ -22,30 +22,30 @@ from starlette.types import Receive, Scope, Send
 
 from ui.paths import STATIC_DIR
 
-PORTS = range(7860, 7960)  # tried one after the other where none is named
-PATIENCE = 3  # seconds that open requests get to finish when the server ends
-STARTING = (STATIC_DIR / "starting.html").read_text("utf-8")
+DEFAULT_PORTS = range(7860, 7960)  # tried one after the other where none is named
+SHUTDOWN_TIMEOUT_S = 3  # seconds that open requests get to finish when the server ends
+STARTUP_HTML = (STATIC_DIR / "starting.html").read_text("utf-8")
 
 
-class Site(Protocol):
+class WebAppProtocol(Protocol):
     """What is served."""
 
     app: Starlette
 
-    def begin(self) -> None:
+    def startup(self) -> None:
         """Called before the first visitor is let in."""
 
     def warm_up(self) -> None:
         """Called as soon as visitors are let in: make what they will ask for first answer quickly."""
 
-    def let_go(self) -> None:
+    def close_streams(self) -> None:
         """Called when the server is about to end: drop what open pages hold on to."""
 
-    def end(self) -> None:
+    def shutdown(self) -> None:
         """Called when nobody is served any more, however that came."""
 
 
-def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: bool = False) -> None:
+def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None, behind_proxy: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C, then return; a second one ends what is still open at once.
 
     Args:
@@ -58,17 +58,17 @@ def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: 
         SystemExit: with one sentence: nothing can listen there, or the site cannot be built.
     """
     try:
-        listener = listen(host, PORTS if port is None else [port])
+        listener = listen(host, DEFAULT_PORTS if port is None else [port])
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    address = address_of(host, listener)
-    door = Door(build, lambda: print(f"Open {address}", flush=True))
+    address = format_url(host, listener)
+    door = StartupRouter(create_app, lambda: print(f"Open {address}", flush=True))
     config = uvicorn.Config(
         door,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         ws="none",
         proxy_headers=behind_proxy,
         forwarded_allow_ips="*",
@@ -78,15 +78,15 @@ def serve(build: Callable[[], Site], host: str, port: int | None, behind_proxy: 
     try:
         server.run(sockets=[listener])
     finally:
-        if door.site:
-            door.site.end()
+        if door.web_app:
+            door.web_app.shutdown()
     if isinstance(door.failure, ValueError):
         raise SystemExit(str(door.failure))
     if door.failure:
         raise door.failure
 
 
-class Door(Router):
+class StartupRouter(Router):
     """Signs of life, and all else from the site; before it is there, from a waiting room.
 
     `/healthz` answers as long as the process does, `/readyz` as soon as visitors are served without delay.
@@ -96,61 +96,61 @@ class Door(Router):
         on_open: called when the site is there.
     """
 
-    def __init__(self, build: Callable[[], Site], on_open: Callable[[], None]):
-        signs = {"/healthz": self._is_alive, "/readyz": self._is_ready}
+    def __init__(self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None]):
+        signs = {"/healthz": self._handle_liveness, "/readyz": self._handle_readiness}
         super().__init__(
-            [Route(path, sign) for path, sign in signs.items()], default=self._lead_on, lifespan=self._live
+            [Route(path, sign) for path, sign in signs.items()], default=self._forward, lifespan=self._lifespan
         )
-        self._build, self._on_open = build, on_open
-        self._over = asyncio.Event()
-        self.site: Site | None = None
+        self._create_app, self._on_start = create_app, on_start
+        self._stop_event = asyncio.Event()
+        self.web_app: WebAppProtocol | None = None
         self.failure: Exception | None = None
-        self._is_open = self._is_warm = False
+        self._is_started = self._is_warm = False
 
     def close(self) -> None:
         """Begin nothing any more, and drop what open pages hold on to."""
-        self._over.set()
-        if self._is_open:
-            self.site.let_go()
+        self._stop_event.set()
+        if self._is_started:
+            self.web_app.close_streams()
 
     @contextlib.asynccontextmanager
-    async def _live(self, _: Starlette) -> AsyncIterator[None]:
-        opening = asyncio.create_task(self._open())
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        opening = asyncio.create_task(self._start_app())
         yield
-        self._over.set()
+        self._stop_event.set()
         await opening
 
-    async def _open(self) -> None:
+    async def _start_app(self) -> None:
         try:
-            site = await asyncio.to_thread(self._build)
-            if self._over.is_set():
+            site = await asyncio.to_thread(self._create_app)
+            if self._stop_event.is_set():
                 return
-            self.site = site
-            await asyncio.to_thread(site.begin)
+            self.web_app = site
+            await asyncio.to_thread(site.startup)
             async with site.app.router.lifespan_context(site.app):
-                self._is_open = True
-                self._on_open()
+                self._is_started = True
+                self._on_start()
                 await asyncio.to_thread(site.warm_up)
                 self._is_warm = True
-                await self._over.wait()
+                await self._stop_event.wait()
         except Exception as error:
             self.failure = error
             signal.raise_signal(signal.SIGTERM)
 
-    async def _lead_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.site.app if self._is_open else wait)(scope, receive, send)
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.web_app.app if self._is_started else serve_startup_page)(scope, receive, send)
 
-    async def _is_alive(self, _: Request) -> Response:
+    async def _handle_liveness(self, _: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def _is_ready(self, _: Request) -> Response:
+    async def _handle_readiness(self, _: Request) -> Response:
         return PlainTextResponse("ok") if self._is_warm else PlainTextResponse("starting", 503, {"Retry-After": "2"})
 
 
-async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_startup_page(scope: Scope, receive: Receive, send: Send) -> None:
     """The waiting room: a page that asks again by itself, and for programs a number that says to do so."""
     is_page = scope["path"] == "/" and scope.get("method") in ("GET", "HEAD")
-    answer = HTMLResponse(STARTING) if is_page else PlainTextResponse("starting", 503)
+    answer = HTMLResponse(STARTUP_HTML) if is_page else PlainTextResponse("starting", 503)
     answer.headers.update({"Retry-After": "2", "Cache-Control": "no-store"})
     await answer(scope, receive, send)
 
@@ -158,13 +158,13 @@ async def wait(scope: Scope, receive: Receive, send: Send) -> None:
 class Server(uvicorn.Server):
     """Ends without passing the signal on, which would leave no time for anything after it."""
 
-    def __init__(self, config: uvicorn.Config, door: Door):
+    def __init__(self, config: uvicorn.Config, router: StartupRouter):
         super().__init__(config)
-        self.door = door
+        self.router = router
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.door.close()
-        logging.getLogger("uvicorn.error").addFilter(is_no_cancellation)
+        self.router.close()
+        logging.getLogger("uvicorn.error").addFilter(is_not_cancellation)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -177,7 +177,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def is_no_cancellation(record: logging.LogRecord) -> bool:
+def is_not_cancellation(record: logging.LogRecord) -> bool:
     """Whether a line of the log is more than the traceback of a request that the end of the server cut off."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
@@ -215,7 +215,7 @@ def listen(host: str, ports: range | list[int]) -> socket.socket:
     raise ValueError(f"{taken} taken: end what listens there, or set GRADIO_SERVER_PORT to a free one.")
 
 
-def address_of(host: str, listener: socket.socket) -> str:
+def format_url(host: str, listener: socket.socket) -> str:
     """What to type into a browser on this machine."""
     name = host.strip("[]")
     if name in ("0.0.0.0", "::", ""):

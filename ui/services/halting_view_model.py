@@ -3,22 +3,30 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ctm.checkpoint.metadata import EvaluationNote, FrontiersNote, HaltingNote, MetricsNote, PromiseNote
+from ctm.checkpoint.metadata import (
+    EvaluationRecord,
+    FrontierData,
+    HaltingMetadata,
+    MetricsMetadata,
+    RiskGuaranteeRecord,
+)
 
-TO_THE_END, FORK = "think to the end", "the energy-halting fork's rule, as written"
-FORKS_RULE = "energy<0.5|converged<0.01x1"
-FORK_SAYS = (
+FULL_BUDGET_LABEL, FORK_LABEL = "think to the end", "the energy-halting fork's rule, as written"
+FORK_POLICY = "energy<0.5|converged<0.01x1"
+FORK_DESCRIPTION = (
     "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine is sure, "
     "and sure to be wrong."
 )
-NEVER = "certainty>1"  # nothing is that certain: it thinks to the end, and the tick it was most certain of answers
-NAMES = {
+NEVER_HALT_POLICY = (
+    "certainty>1"  # nothing is that certain: it thinks to the end, and the tick it was most certain of answers
+)
+POLICY_LABELS = {
     "energy": "energy is low",
     "certainty": "certainty is high",
     "certainty of the least certain position": "every position is certain",
     "said": "all of it is said",
 }
-CURVES = {  # name in halting.json -> name on screen, and how its rule is written; the oracle and fixed ticks are no thresholds
+FRONTIER_CURVES = {  # name in halting.json -> name on screen, and how its rule is written; the oracle and fixed ticks are no thresholds
     "energy": ("energy", "energy<"),
     "certainty": ("certainty", "certainty>"),
     "certainty.min": ("certainty of the least certain position", "certainty.min>"),
@@ -28,14 +36,14 @@ CURVES = {  # name in halting.json -> name on screen, and how its rule is writte
 
 
 @dataclass(frozen=True)
-class Offer:
+class PolicyOption:
     """A rule that a person can pick."""
 
     name: str  # for people: what it promises
-    says: str  # what is known of it
+    description: str  # what is known of it
 
 
-def offers_of(halting: dict[str, Any], iterations: int, spoken: bool) -> dict[str, Offer]:
+def build_policy_options(halting: dict[str, Any], iterations: int, is_ctc: bool) -> dict[str, PolicyOption]:
     """Rules a person can pick, as text, with their names; the default first. One that has two goes by the first.
 
     Args:
@@ -43,47 +51,51 @@ def offers_of(halting: dict[str, Any], iterations: int, spoken: bool) -> dict[st
         iterations: ticks of a thought.
         spoken: whether an answer is said over the ticks.
     """
-    note = HaltingNote.model_validate(halting)
-    end, tick = (f"ticks={iterations}", "the last one") if spoken else (NEVER, "the one it was most certain of")
-    to_the_end = Offer(TO_THE_END, f"All of its ticks; {tick} answers.")
+    note = HaltingMetadata.model_validate(halting)
+    end, tick = (
+        (f"ticks={iterations}", "the last one") if is_ctc else (NEVER_HALT_POLICY, "the one it was most certain of")
+    )
+    to_the_end = PolicyOption(FULL_BUDGET_LABEL, f"All of its ticks; {tick} answers.")
     # where nothing was measured, nothing is known of when it is safe to stop
     found = {} if note.policies else {end: to_the_end}
-    labels = labels_of(note)
+    labels = build_policy_labels(note)
     for name in sorted(note.policies, key=lambda name: name != note.default):
-        found.setdefault(note.policies[name].policy, Offer(labels[name], note.policies[name].says()))
-    if not spoken:  # silence is no answer
+        found.setdefault(note.policies[name].policy, PolicyOption(labels[name], note.policies[name].describe()))
+    if not is_ctc:  # silence is no answer
         found.setdefault(
-            "same=3", Offer("the same answer three times", "Not measured here. Patience, as others call it.")
+            "same=3", PolicyOption("the same answer three times", "Not measured here. Patience, as others call it.")
         )
     if "energy" in note.policies:
-        found.setdefault(FORKS_RULE, Offer(FORK, FORK_SAYS))
+        found.setdefault(FORK_POLICY, PolicyOption(FORK_LABEL, FORK_DESCRIPTION))
     found.setdefault(end, to_the_end)
     return found
 
 
-def labels_of(note: HaltingNote) -> dict[str, str]:
+def build_policy_labels(metadata: HaltingMetadata) -> dict[str, str]:
     """How every rule is called on screen; the one with the boldest promise is the fastest."""
-    boldest = max((rule.promise.risk for rule in note.policies.values() if rule.promise), default=0.0)
+    boldest = max((rule.promise.risk for rule in metadata.policies.values() if rule.promise), default=0.0)
     found = {}
-    for name, rule in note.policies.items():
+    for name, rule in metadata.policies.items():
         if (promise := rule.promise) is None:
-            found[name] = NAMES.get(name, name)
+            found[name] = POLICY_LABELS.get(name, name)
             continue
-        usual = PromiseNote(risk=promise.risk).model_dump().items() <= promise.model_dump().items()
+        usual = RiskGuaranteeRecord(risk=promise.risk).model_dump().items() <= promise.model_dump().items()
         words = f"lose at most {100 * promise.risk:.3g} % of answers" + ("" if usual else f": {name}")
         found[name] = f"fastest: {words}" if promise.risk == boldest else words
     return found
 
 
-def promise_of(note: HaltingNote, rule: str) -> str:
+def get_guarantee(metadata: HaltingMetadata, policy: str) -> str:
     """What a checkpoint promises of a rule, as text; empty where it promises nothing."""
-    return next((known.says() for known in note.policies.values() if known.promise and known.policy == rule), "")
+    return next(
+        (known.describe() for known in metadata.policies.values() if known.promise and known.policy == policy), ""
+    )
 
 
-def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: int) -> dict[str, Any]:
+def build_halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: int) -> dict[str, Any]:
     """What the Halting view draws, as JSON data: curves of calibration samples, rules on them, and how far the chance to be
     right can be believed on held-out samples."""
-    note, measured = HaltingNote.model_validate(halting), MetricsNote.model_validate(metrics).evaluations
+    note, measured = HaltingMetadata.model_validate(halting), MetricsMetadata.model_validate(metrics).evaluations
     held_out = measured[0] if measured else None
     if note.frontiers is None:
         return {
@@ -94,34 +106,39 @@ def halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterations: i
         "iterations": note.frontiers.iterations or iterations,
         "split": note.frontiers.split,
         "n": note.frontiers.n,
-        "curves": curves_of(note.frontiers),
-        "rules": rules_of(note, held_out),
+        "curves": build_frontier_curves(note.frontiers),
+        "rules": build_policy_points(note, held_out),
         "held_out": {"split": held_out.split, "n": held_out.n} if held_out else None,
         "reliability": held_out.reliability.model_dump() if held_out and held_out.reliability else None,
     }
 
 
-def curves_of(frontiers: FrontiersNote) -> list[dict[str, Any]]:
+def build_frontier_curves(frontiers: FrontierData) -> list[dict[str, Any]]:
     return [
-        {"name": name, "label": CURVES[name][0], "form": CURVES[name][1], "corners": frontiers.rules[name]}
-        for name in CURVES
+        {
+            "name": name,
+            "label": FRONTIER_CURVES[name][0],
+            "form": FRONTIER_CURVES[name][1],
+            "corners": frontiers.rules[name],
+        }
+        for name in FRONTIER_CURVES
         if frontiers.rules.get(name)
     ]
 
 
-def rules_of(note: HaltingNote, held_out: EvaluationNote | None) -> list[dict[str, Any]]:
+def build_policy_points(metadata: HaltingMetadata, held_out: EvaluationRecord | None) -> list[dict[str, Any]]:
     """Every rule where it sits among the curves, and what it did to held-out samples."""
-    labels = labels_of(note)
+    labels = build_policy_labels(metadata)
     return [
         {
             "label": labels[name],
             "rule": rule.policy,
-            "says": rule.says(),
-            "default": name == note.default,
+            "says": rule.describe(),
+            "default": name == metadata.default,
             "ticks": rule.mean_ticks,
             "accuracy": rule.accuracy,
             "held_out": held_out.rules[name].model_dump() if held_out and name in held_out.rules else None,
         }
-        for name, rule in note.policies.items()
+        for name, rule in metadata.policies.items()
         if rule.mean_ticks is not None and rule.accuracy is not None
     ]

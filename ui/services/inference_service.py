@@ -14,21 +14,21 @@ import numpy as np
 import torch
 
 from ctm.checkpoint import Checkpoint, load
-from ctm.config import most_ticks
+from ctm.config import get_max_ticks
 from inference import parse
-from inference.dynamic_batcher import MOST, Together
-from inference.halting.policies import refuse_said
+from inference.dynamic_batcher import MAX_BATCH_SIZE, DynamicBatcher
+from inference.halting.policies import check_policy_fits_task
 from training.tasks import Task
-from ui.services.halting_view_model import Offer, halting_view, offers_of
-from ui.services.image_decoding import address_of, read_picture
-from ui.services.model_catalog import PURPOSE, Models, split, task_for
-from ui.services.thought_record import record_of, summary_of
+from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options
+from ui.services.image_decoding import decode_image, encode_data_url
+from ui.services.model_catalog import PURPOSE_SEPARATOR, ModelCatalog, resolve_task, split_purpose
+from ui.services.thought_record import build_thought_record, summarize_metrics
 
-KEPT_IN_MEMORY = 8
-MOST_IN_MEMORY = 3 * 2**30  # bytes of weights
-LARGEST_THOUGHT = 5_000_000  # numbers that all ticks together may answer
-LONGEST_TEXT = 1_000
-MOST_RIVALS = 3
+MAX_CACHED_MODELS = 8
+MAX_CACHED_BYTES = 3 * 2**30  # bytes of weights
+MAX_OUTPUT_VALUES = 5_000_000  # numbers that all ticks together may answer
+MAX_TEXT_CHARS = 1_000
+MAX_COMPARED = 3
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,31 @@ class CheckpointInfo:
 
     name: str
     title: str
-    takes: str  # "image" or "text"
-    drawn: bool  # whether a drawing by hand is something to give
-    invents: bool  # whether `invent` makes up new inputs
-    pad: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
-    hint: str
+    input_type: str  # "image" or "text"
+    supports_drawing: bool  # whether a drawing by hand is something to give
+    supports_generation: bool  # whether `invent` makes up new inputs
+    input_editor: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
+    input_hint: str
     examples: list[Any]
-    offers: dict[str, Offer]  # halting rules, as text; the default first
+    policy_options: dict[str, PolicyOption]  # halting rules, as text; the default first
     iterations: int
     summary: str  # one line: what was measured
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     checkpoint: Checkpoint
     task: Task
     stamp: tuple[int, ...]
-    together: Together
+    batcher: DynamicBatcher
 
     @property
-    def size(self) -> int:
+    def weight_bytes(self) -> int:
         """Bytes of its weights in memory."""
-        return sum(tensor.nbytes for tensor in self.checkpoint.machine.state_dict().values())
+        return sum(tensor.nbytes for tensor in self.checkpoint.model.state_dict().values())
 
 
-class Services:
+class InferenceService:
     """Checkpoints by name, and thinking with them.
 
     Args:
@@ -69,77 +69,82 @@ class Services:
         most: thoughts that one checkpoint thinks at once.
     """
 
-    def __init__(self, models: Models, most: int = MOST):
-        self.models, self.most = models, most
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+    def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE):
+        self.catalog, self.max_batch_size = catalog, max_batch_size
+        self._cache: OrderedDict[str, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
-        self._loading = threading.Lock()  # one checkpoint is loaded at a time: two large ones might not fit
+        self._load_lock = threading.Lock()  # one checkpoint is loaded at a time: two large ones might not fit
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
-    def checkpoint_names(self) -> list[str]:
+    def list_checkpoint_names(self) -> list[str]:
         """Names of the checkpoints that can think now, the most welcoming first."""
-        return self.models.names()
+        return self.catalog.list_names()
 
-    def info(self, name: str) -> CheckpointInfo:
+    def get_checkpoint_info(self, name: str) -> CheckpointInfo:
         """What to offer for a checkpoint on this machine; its weights are not loaded."""
-        task, told = self.models.here(name)
-        iterations = most_ticks(told["config"])
+        task, told = self.catalog.read_local(name)
+        iterations = get_max_ticks(told["config"])
         return CheckpointInfo(
             name=name,
             title=task.title,
-            takes=task.takes,
-            drawn=task.drawn,
-            invents=task.invents,
-            pad=task.pad,
-            hint=task.hint,
+            input_type=task.takes,
+            supports_drawing=task.drawn,
+            supports_generation=task.invents,
+            input_editor=task.pad,
+            input_hint=task.hint,
             examples=task.examples(),
-            offers=offers_of(told["halting"], iterations, bool(task.shape().spoken)),
+            policy_options=build_policy_options(told["halting"], iterations, bool(task.shape().spoken)),
             iterations=iterations,
-            summary=summary_of(told["metrics"]),
+            summary=summarize_metrics(told["metrics"]),
         )
 
-    def halting(self, name: str) -> dict[str, Any]:
-        """What the Halting view draws of a checkpoint on this machine: see `halting_view`."""
-        told = self.models.here(name)[1]
-        return halting_view(told["halting"], told["metrics"], most_ticks(told["config"]))
+    def get_halting_view(self, name: str) -> dict[str, Any]:
+        """What the Halting view draws of a checkpoint on this machine: see `build_halting_view`."""
+        told = self.catalog.read_local(name)[1]
+        return build_halting_view(told["halting"], told["metrics"], get_max_ticks(told["config"]))
 
-    def rivals(self, name: str) -> list[tuple[str, str]]:
+    def list_comparison_choices(self, name: str) -> list[tuple[str, str]]:
         """Who may race against a checkpoint's thought: its other rules, and other checkpoints of the same task."""
         mine, titles = (
-            self.info(name),
-            {other: self._title(other) for other in self.checkpoint_names() if other != name},
+            self.get_checkpoint_info(name),
+            {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name},
         )
-        rules = [(f"rule: {offer.name}", f"rule:{rule}") for rule, offer in mine.offers.items()]
+        rules = [(f"rule: {offer.name}", f"rule:{rule}") for rule, offer in mine.policy_options.items()]
         alike = [other for other, title in titles.items() if title == mine.title]
-        return rules + [(f"machine: {label_of(other, mine.title)}", f"machine:{other}") for other in alike]
+        return rules + [
+            (f"machine: {format_checkpoint_label(other, mine.title)}", f"machine:{other}") for other in alike
+        ]
 
-    def race(self, record: dict[str, Any], given: Any, rivals: list[str]) -> list[dict[str, Any]]:
+    def compare(self, record: dict[str, Any], user_input: Any, choices: list[str]) -> list[dict[str, Any]]:
         """A thought and its rivals' thoughts about the same thing, as lanes of a race; who cannot think about it says why.
 
         Args:
             record: of the thought.
             given: what it was about: see `think`.
-            rivals: of `rivals`; at most `MOST_RIVALS` run.
+            rivals: of `rivals`; at most `MAX_COMPARED` run.
         """
-        name, calls = record["checkpoint"], {rival: label for label, rival in self.rivals(record["checkpoint"])}
-        lanes = [lane_of("as asked", record)]
-        for rival in rivals[:MOST_RIVALS]:
+        name, calls = (
+            record["checkpoint"],
+            {rival: label for label, rival in self.list_comparison_choices(record["checkpoint"])},
+        )
+        lanes = [build_comparison_row("as asked", record)]
+        for rival in choices[:MAX_COMPARED]:
             kind, _, what = rival.partition(":")
             machine, rule = (name, what) if kind == "rule" else (what, "")
             try:
-                lanes.append(lane_of(calls[rival], self.think(machine, given, rule)))
+                lanes.append(build_comparison_row(calls[rival], self.predict(machine, user_input, rule)))
             except (ValueError, KeyError) as error:
                 lanes.append({"name": calls.get(rival, "?"), "problem": str(error)})
         return lanes
 
-    def labels(self) -> list[tuple[str, str]]:
+    def list_checkpoint_labels(self) -> list[tuple[str, str]]:
         """Every checkpoint that can think now: how it is called on screen, and its name."""
-        return [(label_of(name, self._title(name)), name) for name in self.checkpoint_names()]
+        return [(format_checkpoint_label(name, self._get_title(name)), name) for name in self.list_checkpoint_names()]
 
-    def _title(self, name: str) -> str:
+    def _get_title(self, name: str) -> str:
         try:
-            return self.models.here(name)[0].title
+            return self.catalog.read_local(name)[0].title
         except ValueError:  # broken, or without a known task: it is told when it is picked
             return ""
         except Exception:  # one odd checkpoint must not hide the others
@@ -148,116 +153,125 @@ class Services:
 
     # --- models --------------------------------------------------------------------------------------------------
 
-    def shelf(self) -> list[tuple[str, str]]:
+    def list_catalog(self) -> list[tuple[str, str]]:
         """What the Models tab lists: all that can think, then the Hub's models that are not on this machine."""
-        return [*self.labels(), *self.elsewhere()]
+        return [*self.list_checkpoint_labels(), *self.list_remote()]
 
-    def elsewhere(self) -> list[tuple[str, str]]:
+    def list_remote(self) -> list[tuple[str, str]]:
         """The Hub's models that are listed and not on this machine: how they are called on screen, and their names."""
-        return [(f"{name} · on the Hub", name) for name in self.models.elsewhere()]
+        return [(f"{name} · on the Hub", name) for name in self.catalog.list_remote()]
 
     def describe(self, name: str) -> dict[str, Any]:
         """All that is known of a checkpoint, for the Models tab; may ask the Hub, so it may take seconds."""
-        model = self.models.describe(name)
-        about = model.about
+        model = self.catalog.describe(name)
+        about = model.description
         return {
             "name": model.name,
-            "place": model.place,
-            "page": self.models.page(model.name),
-            "here": about.here,
-            "ready": bool(about.here and model.task),
+            "place": model.origin,
+            "page": self.catalog.get_hub_url(model.name),
+            "here": about.is_downloaded,
+            "ready": bool(about.is_downloaded and model.task),
             "title": model.task.title if model.task else "",
-            "choices": list(model.choices),
+            "choices": list(model.task_choices),
             "revision": about.revision,
-            "updated": about.updated,
-            "size": about.size,
-            "summary": summary_of(about.metrics),
+            "updated": about.last_modified,
+            "size": about.size_bytes,
+            "summary": summarize_metrics(about.metrics),
             "config": about.config,
             "halting": about.halting,
             "metrics": about.metrics,
-            "published": self.models.publication(model.name),
+            "published": self.catalog.get_publication_status(model.name),
             "card": about.card,
         }
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint from the Hub, in the background."""
-        self.models.download(name)
+        self.catalog.download(name)
 
-    def give_up(self, name: str) -> None:
+    def cancel_download(self, name: str) -> None:
         """End a download, if it runs."""
-        if download := self.models.downloading(name):
-            download.give_up()
+        if download := self.catalog.get_download(name):
+            download.cancel()
 
-    def downloading(self, name: str) -> dict[str, Any] | None:
+    def get_download_status(self, name: str) -> dict[str, Any] | None:
         """How a download stands; None if there is none."""
-        download = self.models.downloading(name)
+        download = self.catalog.get_download(name)
         if download is None:
             return None
-        share = download.done / download.total if download.total else 0.0
-        return {"running": download.running, "sentence": download.say(), "share": share, "state": download.state}
+        share = download.downloaded_bytes / download.total_bytes if download.total_bytes else 0.0
+        return {
+            "running": download.is_running,
+            "sentence": download.describe_status(),
+            "share": share,
+            "state": download.state,
+        }
 
-    def _load(self, name: str) -> Loaded:
+    def _load(self, name: str) -> LoadedModel:
         """The checkpoint of this name, from memory if its files are unchanged."""
-        folder = self.models.folder(name)
-        purpose = "" if (folder / "task.json").is_file() else split(name)[1]
-        key = f"{folder}{PURPOSE}{purpose}"  # one checkpoint may have many names
+        folder = self.catalog.get_local_dir(name)
+        purpose = "" if (folder / "task.json").is_file() else split_purpose(name)[1]
+        key = f"{folder}{PURPOSE_SEPARATOR}{purpose}"  # one checkpoint may have many names
         stamp = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
-        loaded = self._held(key)
+        loaded = self._get_cached(key)
         if loaded is None or loaded.stamp != stamp:
-            with self._loading:
-                loaded = self._held(key)
+            with self._load_lock:
+                loaded = self._get_cached(key)
                 if loaded is None or loaded.stamp != stamp:
-                    loaded = self._read(name, folder, purpose, stamp)
-                    self._hold(key, loaded)
+                    loaded = self._load_from_files(name, folder, purpose, stamp)
+                    self._add_to_cache(key, loaded)
         return loaded
 
-    def _read(self, name: str, folder: Path, purpose: str, stamp: tuple[int, ...]) -> Loaded:
+    def _load_from_files(self, name: str, checkpoint_dir: Path, purpose: str, stamp: tuple[int, ...]) -> LoadedModel:
         with self._lock:
-            self._make_room(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
-        checkpoint = load(self.models.verified(name))
-        config = checkpoint.machine.config
-        ticks = most_ticks(config.published())
-        if ticks * config.out_dims > LARGEST_THOUGHT:
+            self._evict(sum(path.stat().st_size for path in checkpoint_dir.glob("*.safetensors")))
+        checkpoint = load(self.catalog.get_verified_dir(name))
+        config = checkpoint.model.config
+        ticks = get_max_ticks(config.to_dict())
+        if ticks * config.out_dims > MAX_OUTPUT_VALUES:
             raise ValueError(f"Its thoughts are too large to be shown: {ticks:,} ticks of {config.out_dims:,} numbers.")
-        task = task_for(checkpoint.task, config.published(), purpose)
+        task = resolve_task(checkpoint.task, config.to_dict(), purpose)
         fallback = "last" if task.shape().spoken else "best"
-        return Loaded(checkpoint, task, stamp, Together(checkpoint.machine, self.most, fallback=fallback))
+        return LoadedModel(
+            checkpoint, task, stamp, DynamicBatcher(checkpoint.model, self.max_batch_size, fallback=fallback)
+        )
 
-    def _held(self, key: str) -> Loaded | None:
+    def _get_cached(self, key: str) -> LoadedModel | None:
         with self._lock:
-            if key in self._loaded:
-                self._loaded.move_to_end(key)
-            return self._loaded.get(key)
+            if key in self._cache:
+                self._cache.move_to_end(key)
+            return self._cache.get(key)
 
-    def _hold(self, key: str, loaded: Loaded) -> None:
+    def _add_to_cache(self, key: str, loaded: LoadedModel) -> None:
         with self._lock:
-            self._loaded.pop(key, None)
-            self._make_room(loaded.size)
-            self._loaded[key] = loaded
+            self._cache.pop(key, None)
+            self._evict(loaded.weight_bytes)
+            self._cache[key] = loaded
 
-    def _make_room(self, size: int) -> None:
+    def _evict(self, size: int) -> None:
         """Forget what was not thought with for longest, until so many bytes more may be held."""
-        held = self._loaded
-        while held and (len(held) >= KEPT_IN_MEMORY or sum(one.size for one in held.values()) + size > MOST_IN_MEMORY):
+        held = self._cache
+        while held and (
+            len(held) >= MAX_CACHED_MODELS or sum(one.weight_bytes for one in held.values()) + size > MAX_CACHED_BYTES
+        ):
             held.popitem(last=False)
 
     # --- thinking ------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
         """Think once with the checkpoint that visitors meet first: loading it takes longest."""
-        for name in self.checkpoint_names()[:1]:
+        for name in self.list_checkpoint_names()[:1]:
             try:
-                info = self.info(name)
+                info = self.get_checkpoint_info(name)
                 example = info.examples[0]
-                self.think(name, read_picture(str(example)) if info.takes == "image" else example, "")
+                self.predict(name, decode_image(str(example)) if info.input_type == "image" else example, "")
             except Exception:  # whoever picks it is told what is wrong with it
                 logging.getLogger(__name__).warning("The checkpoint %s could not be tried", name, exc_info=True)
 
-    def invent(self, name: str, seed: int) -> Any:
+    def generate_input(self, name: str, seed: int) -> Any:
         """A new input for this checkpoint, where its `info` says that it `invents`."""
         return self._load(name).task.invent(seed)
 
-    def to_edit(self, name: str, picture: np.ndarray) -> str:
+    def get_editor_image(self, name: str, image: np.ndarray) -> str:
         """A picture as this checkpoint's task reads it, for its pad to begin with.
 
         Args:
@@ -270,10 +284,10 @@ class Services:
         Raises:
             ValueError: one sentence for whoever gave the picture.
         """
-        task, _ = self.models.here(name)
-        return address_of(task.read(picture).shown["pixels"])
+        task, _ = self.catalog.read_local(name)
+        return encode_data_url(task.read(image).shown["pixels"])
 
-    def think(self, name: str, given: Any, policy: str) -> dict[str, Any]:
+    def predict(self, name: str, user_input: Any, policy: str) -> dict[str, Any]:
         """Think about what a person gave.
 
         Args:
@@ -282,28 +296,28 @@ class Services:
             policy: halting rule as text; empty for the checkpoint's own.
 
         Returns:
-            The record that the live view draws and the downloads hold: see `record_of`.
+            The record that the live view draws and the downloads hold: see `build_thought_record`.
 
         Raises:
             ValueError: one sentence for whoever gave the input.
         """
         loaded = self._load(name)
-        task, iterations = loaded.task, most_ticks(loaded.checkpoint.machine.config.published())
-        if isinstance(given, str) and len(given) > LONGEST_TEXT:
-            raise ValueError(f"The text has {len(given):,} characters; at most {LONGEST_TEXT:,} are read.")
-        if isinstance(given, str) is not (task.takes == "text"):
+        task, iterations = loaded.task, get_max_ticks(loaded.checkpoint.model.config.to_dict())
+        if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
+            raise ValueError(f"The text has {len(user_input):,} characters; at most {MAX_TEXT_CHARS:,} are read.")
+        if isinstance(user_input, str) is not (task.takes == "text"):
             wanted = "a text" if task.takes == "text" else "a picture"
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
-        read = task.read(given)
+        read = task.read(user_input)
         if not (policy and policy.strip()):
-            policy = next(iter(offers_of(loaded.checkpoint.halting, iterations, bool(task.shape().spoken))))
+            policy = next(iter(build_policy_options(loaded.checkpoint.halting, iterations, bool(task.shape().spoken))))
         rule = parse(policy)
-        refuse_said(rule, task.shape().spoken)
-        thought = loaded.together.think(read.inputs, rule)
-        return record_of(name, loaded.checkpoint, task, read, rule, thought)
+        check_policy_fits_task(rule, task.shape().spoken)
+        thought = loaded.batcher.submit(read.inputs, rule)
+        return build_thought_record(name, loaded.checkpoint, task, read, rule, thought)
 
 
-def lane_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
+def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
     """What a race shows of a thought."""
     kept = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
     return {
@@ -314,9 +328,9 @@ def lane_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def label_of(name: str, title: str) -> str:
+def format_checkpoint_label(name: str, title: str) -> str:
     """A checkpoint's name as people read it: commits are cut short."""
-    bare, purpose = split(name)
+    bare, purpose = split_purpose(name)
     if "@" in bare:
         repo, _, rest = bare.partition("@")
         revision, _, subfolder = rest.partition(":")

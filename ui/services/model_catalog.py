@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctm.stores import Description, HubName, HubStore, LocalStore, Store
-from ctm.stores.base import read_all
-from ctm.stores.hub_cache import verified
+from ctm.stores import CheckpointDescription, HubRef, HubStore, LocalStore, Store
+from ctm.stores.base import read_checkpoint_info
+from ctm.stores.hub_cache import verify_checksums
 from training.publishing.outbox import Outbox
 from training.tasks import Task, fitting_tasks, infer_task, task_of
-from ui.services.downloads import Download, Downloads
+from ui.services.downloads import Download, DownloadManager
 
-RUN, PURPOSE = "run:", "#"
-WELCOMING = "digits"  # listed first: anybody can draw one
-SPARE = 5 * 2**30  # bytes that downloads by visitors leave free on the disk
+RUN_PREFIX, PURPOSE_SEPARATOR = "run:", "#"
+DEFAULT_CHECKPOINT = "digits"  # listed first: anybody can draw one
+MIN_FREE_DISK_BYTES = 5 * 2**30  # bytes that downloads by visitors leave free on the disk
 
 
 @dataclass(frozen=True)
-class Model:
+class CatalogEntry:
     """A checkpoint as the Models tab shows it."""
 
     name: str  # pinned where that is possible, with its purpose
-    place: str  # "bundled", "run" or "hub"
-    about: Description
+    origin: str  # "bundled", "run" or "hub"
+    description: CheckpointDescription
     task: Task | None  # None where neither the checkpoint nor its name tells
-    choices: tuple[str, ...]  # tasks that it could be for, where it does not tell
+    task_choices: tuple[str, ...]  # tasks that it could be for, where it does not tell
 
 
 class StepStore(LocalStore):
@@ -38,12 +38,12 @@ class StepStore(LocalStore):
     def __init__(self, runs: Path):
         super().__init__(runs, "*/checkpoints/[0-9]*")
 
-    def _name(self, path: Path) -> str:
+    def _get_checkpoint_name(self, path: Path) -> str:
         id, _, step = path.relative_to(self.root).parts
         return f"{id}@{int(step)}" if step.isascii() and step.isdecimal() else f".{step}"
 
 
-class Models:
+class ModelCatalog:
     """Stores by the names of what they hold.
 
     Args:
@@ -56,138 +56,152 @@ class Models:
 
     def __init__(
         self,
-        bundled: Path,
-        runs: Path | None = None,
-        listed: Iterable[str] = (),
-        cache: Path | None = None,
+        bundled_dir: Path,
+        runs_dir: Path | None = None,
+        hub_models: Iterable[str] = (),
+        cache_dir: Path | None = None,
         endpoint: str | None = None,
     ):
-        self.bundled = LocalStore(bundled)
-        self.runs = LocalStore(runs or Path(bundled) / "none", "*/checkpoint")
-        self.steps = StepStore(self.runs.root)
-        self.listed = HubStore(listed, None, cache, endpoint, spare=SPARE)
+        self.bundled_store = LocalStore(bundled_dir)
+        self.run_store = LocalStore(runs_dir or Path(bundled_dir) / "none", "*/checkpoint")
+        self.step_store = StepStore(self.run_store.root)
+        self.owner_store = HubStore(hub_models, None, cache_dir, endpoint, min_free_bytes=MIN_FREE_DISK_BYTES)
         # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
-        self.others = HubStore(
-            (), False, self.listed.cache.parent / "ctm-visitors", endpoint, spare=SPARE, largest=2 * 2**30
+        self.visitor_store = HubStore(
+            (),
+            False,
+            self.owner_store.cache_dir.parent / "ctm-visitors",
+            endpoint,
+            min_free_bytes=MIN_FREE_DISK_BYTES,
+            max_weight_bytes=2 * 2**30,
         )
-        self.downloads = Downloads()
-        self._resolved = set(self.listed.here())  # commits that may be read with the owner's token
+        self.downloads = DownloadManager()
+        self._owner_revisions = set(
+            self.owner_store.list_cached_checkpoints()
+        )  # commits that may be read with the owner's token
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Those that can think now, the most welcoming first."""
-        bundled = sorted(self.bundled.names(), key=lambda name: name != WELCOMING)
-        listed = [name for name in self.listed.here() if self._is_listed(HubName.read(name))]
-        return [*bundled, *(RUN + name for name in self.runs.names()), *listed, *self.others.here()]
+        bundled = sorted(self.bundled_store.names(), key=lambda name: name != DEFAULT_CHECKPOINT)
+        listed = [name for name in self.owner_store.list_cached_checkpoints() if self._is_listed(HubRef.parse(name))]
+        return [
+            *bundled,
+            *(RUN_PREFIX + name for name in self.run_store.names()),
+            *listed,
+            *self.visitor_store.list_cached_checkpoints(),
+        ]
 
-    def elsewhere(self) -> list[str]:
+    def list_remote(self) -> list[str]:
         """Listed models of the Hub that are not on this machine."""
-        here = {HubName.read(name) for name in self.names() if "/" in name}
+        here = {HubRef.parse(name) for name in self.list_names() if "/" in name}
         places = {(name.repo, name.subfolder) for name in here}
-        wanted = {text: HubName.read(text) for text in self.listed.models}
+        wanted = {text: HubRef.parse(text) for text in self.owner_store.models}
         return [
             text
             for text, name in wanted.items()
             if (name not in here if name.is_pinned else (name.repo, name.subfolder) not in places)
         ]
 
-    def describe(self, name: str) -> Model:
+    def describe(self, name: str) -> CatalogEntry:
         """What is known of a checkpoint; asks the Hub where it has to, so it may take seconds."""
-        bare, purpose = split(name)
-        store, place, key = self._find(name)
+        bare, purpose = split_purpose(name)
+        store, place, key = self._resolve(name)
         about = store.describe(key)
-        if store is self.listed:
-            self._resolved.add(about.name)
+        if store is self.owner_store:
+            self._owner_revisions.add(about.name)
         pinned = about.name if place == "hub" else bare
         tells = about.task or purpose or infer_task(about.config)
-        task = task_for(about.task, about.config, purpose) if tells else None
+        task = resolve_task(about.task, about.config, purpose) if tells else None
         choices = () if about.task else tuple(fitting_tasks(about.config))
-        return Model(pinned + (PURPOSE + purpose if purpose else ""), place, about, task, choices)
+        return CatalogEntry(pinned + (PURPOSE_SEPARATOR + purpose if purpose else ""), place, about, task, choices)
 
-    def here(self, name: str) -> tuple[Task, dict[str, Any]]:
+    def read_local(self, name: str) -> tuple[Task, dict[str, Any]]:
         """Task of a checkpoint on this machine, and what its files say beside the weights; no network is asked."""
-        told = read_all(self.folder(name))
-        return task_for(told["task"], told["config"], split(name)[1]), told
+        told = read_checkpoint_info(self.get_local_dir(name))
+        return resolve_task(told["task"], told["config"], split_purpose(name)[1]), told
 
-    def folder(self, name: str) -> Path:
+    def get_local_dir(self, name: str) -> Path:
         """The folder of a checkpoint on this machine; no network is asked.
 
         Raises:
             ValueError: it is not here.
         """
-        store, _, key = self._find(name)
+        store, _, key = self._resolve(name)
         if not isinstance(store, HubStore):
             return store.fetch(key)
-        folder = store.folder_here(HubName.read(key))
+        folder = store.find_cached_dir(HubRef.parse(key))
         if folder is None:
             raise ValueError(f"{key} is not on this machine yet: download it in the Models tab first.")
         return folder
 
-    def verified(self, name: str) -> Path:
+    def get_verified_dir(self, name: str) -> Path:
         """As `folder`, with every file's digest checked where it has one."""
-        store, _, _ = self._find(name)
-        folder = self.folder(name)
-        return verified(folder) if isinstance(store, HubStore) else folder
+        store, _, _ = self._resolve(name)
+        folder = self.get_local_dir(name)
+        return verify_checksums(folder) if isinstance(store, HubStore) else folder
 
-    def page(self, name: str) -> str:
+    def get_hub_url(self, name: str) -> str:
         """The Hub's page of a checkpoint; empty for those that are not there."""
-        bare, _ = split(name)
-        if "/" not in bare or bare.startswith(RUN):
+        bare, _ = split_purpose(name)
+        if "/" not in bare or bare.startswith(RUN_PREFIX):
             return ""
-        wanted = HubName.read(bare)
-        return f"{self.listed.api.endpoint}/{wanted.repo}" + (f"/tree/{wanted.revision}" if wanted.revision else "")
+        wanted = HubRef.parse(bare)
+        return f"{self.owner_store.api.endpoint}/{wanted.repo}" + (
+            f"/tree/{wanted.revision}" if wanted.revision else ""
+        )
 
-    def publication(self, name: str) -> str:
+    def get_publication_status(self, name: str) -> str:
         """How the newest publication of a run stands, in a sentence; empty if there is none."""
-        if not name.startswith(RUN):
+        if not name.startswith(RUN_PREFIX):
             return ""
-        outbox = Outbox(self.runs.root / name.removeprefix(RUN).partition("@")[0])
+        outbox = Outbox(self.run_store.root / name.removeprefix(RUN_PREFIX).partition("@")[0])
         entries = outbox.entries()
         return entries[-1].say() if entries else ""
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""
-        store, place, key = self._find(name)
+        store, place, key = self._resolve(name)
         if place == "hub":
             self.downloads.start(key, store.fetch)
 
-    def downloading(self, name: str) -> Download | None:
+    def get_download(self, name: str) -> Download | None:
         """The download of a checkpoint, running or over; None if there is none."""
         try:
-            return self.downloads.of(self._find(name)[2])
+            return self.downloads.get(self._resolve(name)[2])
         except ValueError:  # no name at all
             return None
 
-    def _find(self, name: str) -> tuple[Store, str, str]:
+    def _resolve(self, name: str) -> tuple[Store, str, str]:
         """The store that holds a checkpoint, what its kind is called, and the name in it."""
-        bare, _ = split(name)
-        if bare.startswith(RUN):
-            key = bare.removeprefix(RUN)
-            return self.steps if "@" in key else self.runs, "run", key
+        bare, _ = split_purpose(name)
+        if bare.startswith(RUN_PREFIX):
+            key = bare.removeprefix(RUN_PREFIX)
+            return self.step_store if "@" in key else self.run_store, "run", key
         if "/" not in bare:
-            return self.bundled, "bundled", bare
-        wanted = HubName.read(bare)
-        return self.listed if self._is_listed(wanted) else self.others, "hub", str(wanted)
+            return self.bundled_store, "bundled", bare
+        wanted = HubRef.parse(bare)
+        return self.owner_store if self._is_listed(wanted) else self.visitor_store, "hub", str(wanted)
 
-    def _is_listed(self, wanted: HubName) -> bool:
+    def _is_listed(self, ref: HubRef) -> bool:
         """Whether the owner put up just this: as listed, or a commit that a listed name was resolved to."""
-        for name in map(HubName.read, self.listed.models):
-            if (name.repo, name.subfolder) == (wanted.repo, wanted.subfolder) and (
-                wanted.revision in (None, name.revision) or str(wanted) in self._resolved
+        for name in map(HubRef.parse, self.owner_store.models):
+            if (name.repo, name.subfolder) == (ref.repo, ref.subfolder) and (
+                ref.revision in (None, name.revision) or str(ref) in self._owner_revisions
             ):
                 return True
         return False
 
 
-def split(name: str) -> tuple[str, str]:
+def split_purpose(name: str) -> tuple[str, str]:
     """A name without its purpose, and the purpose."""
-    bare, _, purpose = str(name).strip().partition(PURPOSE)
+    bare, _, purpose = str(name).strip().partition(PURPOSE_SEPARATOR)
     return bare, purpose
 
 
-def task_for(told: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
+def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
     """The task of a checkpoint: as its task.json says, or else its name, or else its config gives away."""
-    if told or not purpose:
-        return task_of(told, config)
+    if task_metadata or not purpose:
+        return task_of(task_metadata, config)
     fitting = fitting_tasks(config)
     if purpose not in fitting:
         known = ", ".join(fitting) or "none of ours"

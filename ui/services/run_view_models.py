@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctm.stores.base import is_whole
-from training.jobs.scheduler import Runner
+from ctm.stores.base import is_complete_checkpoint
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.publishing.outbox import LIVE, Outbox
 from training.run_dir import RunFolder
-from ui.components.curves import curves_value, number
-from ui.services.form_schema import side_by_side
+from ui.components.curves import build_curves_data, to_finite_float
+from ui.services.form_schema import build_settings_comparison
 
-TAIL = 24_000  # characters of a log that are shown
-STATES = {
+MAX_LOG_CHARS = 24_000  # characters of a log that are shown
+STATE_LABELS = {
     "queued": "waiting for its turn",
     "running": "training",
     "succeeded": "finished",
@@ -26,100 +26,100 @@ STATES = {
     "cancelled": "stopped",
     "interrupted": "interrupted",
 }
-MOST_COMPARED = 6
-MOST_VIEWS, MOST_ROWS = 30, 10_000  # runs of which what was read is remembered
+MAX_COMPARED_RUNS = 6
+MAX_CACHED_VIEWS, MAX_CACHED_ROWS = 30, 10_000  # runs of which what was read is remembered
 
 
-class RunViews:
+class RunViewModels:
     """Runs as they are seen. What was read is kept until something of the run changes, for many may watch at once.
 
     Args:
         runner: knows them.
     """
 
-    def __init__(self, runner: Runner):
-        self.runner = runner
+    def __init__(self, scheduler: JobScheduler):
+        self.scheduler = scheduler
         self._views: dict[str, tuple[Any, Any]] = {}
         self._rows: dict[str, tuple[Any, Any]] = {}
-        self._look = threading.Lock()
+        self._lock = threading.Lock()
 
-    def jobs(self) -> list[Job]:
-        return self.runner.book.all()
+    def list_jobs(self) -> list[Job]:
+        return self.scheduler.store.list_jobs()
 
-    def choices(self) -> list[tuple[str, str]]:
+    def list_run_choices(self) -> list[tuple[str, str]]:
         """Every run, with what it does, and its id."""
-        return [(f"{job.id} ({STATES[job.state]})", job.id) for job in self.jobs()]
+        return [(f"{job.id} ({STATE_LABELS[job.state]})", job.id) for job in self.list_jobs()]
 
-    def current(self) -> str | None:
+    def get_current_run_id(self) -> str | None:
         """The run that people want to see first: the one that runs, or else the newest."""
-        running = self.runner.book.running()
-        jobs = running or self.jobs()
+        running = self.scheduler.store.list_running()
+        jobs = running or self.list_jobs()
         return jobs[0].id if jobs else None
 
-    def watch(self, id: str) -> dict[str, Any]:
+    def get_run_view(self, run_id: str) -> dict[str, Any]:
         """All that is shown of a run; read anew only when something of it has changed."""
-        return self._known(self._views, MOST_VIEWS, self.runner.book.get(id), self._view)
+        return self._get_cached(self._views, MAX_CACHED_VIEWS, self.scheduler.store.get(run_id), self._build_view)
 
-    def _known(
-        self, kept: dict[str, tuple[Any, Any]], most: int, job: Job, read: Callable[[Job, RunFolder, str], Any]
+    def _get_cached(
+        self, cache: dict[str, tuple[Any, Any]], max_entries: int, job: Job, build: Callable[[Job, RunFolder, str], Any]
     ) -> Any:
         """What was read of a run, read again if something has changed; many may ask at once."""
-        folder = RunFolder(self.runner.runs / job.id)
-        stamp = (job, stamps(folder))
-        with self._look:
-            if job.id not in kept or kept[job.id][0] != stamp:
-                while len(kept) >= most:
-                    del kept[next(iter(kept))]  # the one that was read again longest ago
-                kept.pop(job.id, None)
+        folder = RunFolder(self.scheduler.runs_dir / job.id)
+        stamp = (job, compute_change_stamp(folder))
+        with self._lock:
+            if job.id not in cache or cache[job.id][0] != stamp:
+                while len(cache) >= max_entries:
+                    del cache[next(iter(cache))]  # the one that was read again longest ago
+                cache.pop(job.id, None)
                 # a version of before the reading: what is written meanwhile is read, and seen, the next time
-                kept[job.id] = (stamp, read(job, folder, f"{job.id} {hash(stamp)}"))
-            return kept[job.id][1]
+                cache[job.id] = (stamp, build(job, folder, f"{job.id} {hash(stamp)}"))
+            return cache[job.id][1]
 
-    def _view(self, job: Job, folder: RunFolder, version: str) -> dict[str, Any]:
-        lines, status = quietly(folder.read_metrics, []), status_of(folder)
+    def _build_view(self, job: Job, run_dir: RunFolder, version: str) -> dict[str, Any]:
+        lines, status = read_or_default(run_dir.read_metrics, []), read_status(run_dir)
         step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
-        entries = quietly(Outbox(folder.path).entries, [])
+        entries = read_or_default(Outbox(run_dir.path).entries, [])
         return {
             "id": job.id,
             "state": job.state,
             "version": version,
             "by": job.by,
-            "headline": headline(job, status),
+            "headline": build_headline(job, status),
             "sentence": job.sentence,
             "share": step / steps if steps else 0.0,
             "step": step,
             "steps": steps,
             "left": (steps - step) / speed if speed and job.state == "running" else None,
             "speed": speed,
-            "curves": curves_value([(job.id, lines, steps)]),
-            "log": tail(folder.log_file, self.runner.token),
-            "saved": folder.steps(),
-            "finished": is_whole(folder.finished),
-            "command": command_of(folder),
+            "curves": build_curves_data([(job.id, lines, steps)]),
+            "log": read_log_tail(run_dir.log_file, self.scheduler.token),
+            "saved": run_dir.steps(),
+            "finished": is_complete_checkpoint(run_dir.finished),
+            "command": get_command(run_dir),
             "published": entries[-1].say() if entries else "",
             "publishing": bool(entries and entries[-1].state in LIVE),
             "address": entries[-1].url if entries else "",
-            "size": size_of(folder.path),
+            "size": compute_dir_size(run_dir.path),
             "place": job.place,
             "url": job.url,
             "submitted": job.submitted,
             "started": job.started,
             "ended": job.ended,
             "intent": job.intent,
-            "repo": quietly(lambda: folder.config().publish.repo, ""),
+            "repo": read_or_default(lambda: run_dir.config().publish.repo, ""),
         }
 
-    def history(self) -> list[list[Any]]:
+    def list_history_rows(self) -> list[list[Any]]:
         """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
-        return [self._known(self._rows, MOST_ROWS, job, self._row) for job in self.jobs()]
+        return [self._get_cached(self._rows, MAX_CACHED_ROWS, job, self._build_history_row) for job in self.list_jobs()]
 
-    def _row(self, job: Job, folder: RunFolder, _: str) -> list[Any]:
-        task, status = quietly(lambda: folder.config().task["kind"], "?"), status_of(folder)
-        best = number(quietly(folder.last_validation, {}).get("validation_accuracy_best"))
+    def _build_history_row(self, job: Job, run_dir: RunFolder, _: str) -> list[Any]:
+        task, status = read_or_default(lambda: run_dir.config().task["kind"], "?"), read_status(run_dir)
+        best = to_finite_float(read_or_default(run_dir.last_validation, {}).get("validation_accuracy_best"))
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
             job.id,
-            STATES[job.state],
+            STATE_LABELS[job.state],
             task,
             status["step"],
             None if best is None else round(100 * best, 2),
@@ -127,36 +127,38 @@ class RunViews:
             time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)),
             job.by,
             job.place,
-            round(size_of(folder.path) / 2**20, 1),
+            round(compute_dir_size(run_dir.path) / 2**20, 1),
         ]
 
-    def compare(self, ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
+    def compare(self, run_ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
         """Curves of several runs in one value, and their settings side by side."""
-        folders = [self.runner.folder(id) for id in ids[:MOST_COMPARED]]
-        curves = curves_value([(f.path.name, quietly(f.read_metrics, []), status_of(f)["steps"]) for f in folders])
-        return curves, side_by_side([(folder.path.name, folder.config()) for folder in folders])
+        folders = [self.scheduler.get_run_dir(id) for id in run_ids[:MAX_COMPARED_RUNS]]
+        curves = build_curves_data(
+            [(f.path.name, read_or_default(f.read_metrics, []), read_status(f)["steps"]) for f in folders]
+        )
+        return curves, build_settings_comparison([(folder.path.name, folder.config()) for folder in folders])
 
 
-def quietly(read: Callable[[], Any], otherwise: Any) -> Any:
+def read_or_default(read: Callable[[], Any], default: Any) -> Any:
     """What a file of a run says, or `otherwise` where it is broken: one odd run must not hide the others."""
     try:
         return read()
     except (ValueError, OSError, TypeError, AttributeError, RecursionError):
-        return otherwise
+        return default
 
 
-def command_of(folder: RunFolder) -> str:
-    return quietly(folder.command, "unknown")
+def get_command(run_dir: RunFolder) -> str:
+    return read_or_default(run_dir.command, "unknown")
 
 
-def status_of(folder: RunFolder) -> dict[str, Any]:
+def read_status(run_dir: RunFolder) -> dict[str, Any]:
     """How far a run says that it is: numbers, whatever its file holds, and the name of its phase."""
-    said = quietly(folder.status, {})
-    found = {name: max(0.0, number(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
+    said = read_or_default(run_dir.status, {})
+    found = {name: max(0.0, to_finite_float(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
     return {"phase": str(said.get("phase", "")), **found, "step": int(found["step"]), "steps": int(found["steps"])}
 
 
-def headline(job: Job, status: Mapping[str, Any]) -> str:
+def build_headline(job: Job, status: Mapping[str, Any]) -> str:
     """What a run is doing, in a few words."""
     step, steps = status.get("step", 0), status.get("steps", 0)
     reached = f"step {step:,} of {steps:,}" if steps else "no step yet"
@@ -170,22 +172,22 @@ def headline(job: Job, status: Mapping[str, Any]) -> str:
             "finished": "Ending: publishes what it made",
         }
         return phases.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
-    return STATES[job.state].capitalize() + (
+    return STATE_LABELS[job.state].capitalize() + (
         f" at {reached}" if job.state in ("failed", "cancelled", "interrupted") else ""
     )
 
 
-def stamps(folder: RunFolder) -> tuple[tuple[str, int, int], ...]:
+def compute_change_stamp(run_dir: RunFolder) -> tuple[tuple[str, int, int], ...]:
     """What tells whether something of a run has changed, without reading it."""
     found = []
     watched = [
-        folder.metrics,
-        folder.path / "status.json",
-        folder.log_file,
-        folder.path / "checkpoints",
-        folder.finished,
+        run_dir.metrics,
+        run_dir.path / "status.json",
+        run_dir.log_file,
+        run_dir.path / "checkpoints",
+        run_dir.finished,
     ]
-    for path in (*watched, *folder.path.glob("outbox/*/entry.json")):
+    for path in (*watched, *run_dir.path.glob("outbox/*/entry.json")):
         try:
             about = path.stat()
         except OSError:
@@ -194,25 +196,25 @@ def stamps(folder: RunFolder) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def tail(path: Path, secret: str) -> str:
+def read_log_tail(path: Path, secret: str) -> str:
     """The end of a log, in whole lines, with the token blotted out should anything ever have printed it."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
+            file.seek(max(0, size - MAX_LOG_CHARS))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-    if size > TAIL:  # the first line is cut off, and might begin in the middle of the token
+    if size > MAX_LOG_CHARS:  # the first line is cut off, and might begin in the middle of the token
         text = text.partition("\n")[2]
     return text.replace(secret, "•••") if secret else text
 
 
-def size_of(folder: Path) -> int:
+def compute_dir_size(directory: Path) -> int:
     """Bytes that a folder takes on the disk; what is linked is counted once."""
     found = {}
-    for place, _, files in os.walk(folder):  # which passes over folders that are removed meanwhile
+    for place, _, files in os.walk(directory):  # which passes over folders that are removed meanwhile
         for name in files:
             with contextlib.suppress(OSError):
                 about = os.lstat(os.path.join(place, name))

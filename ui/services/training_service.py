@@ -10,37 +10,39 @@ from typing import Any
 
 import torch
 
-from ctm.stores import HubName, Unavailable
-from ctm.stores.base import is_whole
+from ctm.stores import HubRef, StoreUnavailable
+from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig, RunConfig, as_overrides, read_recipe
-from training.jobs.estimate_process import measure
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.scheduler import Runner
-from training.jobs.store import HERE
-from training.publishing.upload_worker import Courier
-from ui.services.form_schema import changes_of, values_of
-from ui.services.model_catalog import RUN, Models
-from ui.services.run_archive import pack
-from ui.services.run_view_models import RunViews, command_of
+from training.jobs.estimate_process import run_estimate
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.scheduler import JobScheduler
+from training.jobs.store import LOCAL_TARGET
+from training.publishing.upload_worker import UploadWorker
+from ui.services.form_schema import compute_form_changes, get_form_values
+from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
+from ui.services.run_archive import create_run_archive
+from ui.services.run_view_models import RunViewModels, get_command
 
-KINDS = ("baselines", "published")  # folders of recipes, beside those to begin with
-EARLIER, HUB = "run:", "hub:"  # what a source of settings begins with that is no recipe
-MOST_PROCESSES = 16  # of a run on processors alone
-SPARE_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
-COMMAND = re.compile(r"python -m training train [\w ./:@,=+\"'\[\]{}-]{1,2000}")  # that a checkpoint may say made it
+RECIPE_DIRS = ("baselines", "published")  # folders of recipes, beside those to begin with
+RUN_SOURCE_PREFIX, HUB_SOURCE_PREFIX = "run:", "hub:"  # what a source of settings begins with that is no recipe
+MAX_CPU_PROCESSES = 16  # of a run on processors alone
+REMOTE_MARGIN_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
+TRAIN_COMMAND_PATTERN = re.compile(
+    r"python -m training train [\w ./:@,=+\"'\[\]{}-]{1,2000}"
+)  # that a checkpoint may say made it
 
 
 @dataclass(frozen=True)
-class Place:
+class HardwareOption:
     """Where a run may take place."""
 
     name: str  # "here", or hardware of Hugging Face Jobs
     label: str
-    price: float | None  # dollars an hour; None where nothing is paid, or nobody says
+    price_per_hour: float | None  # dollars an hour; None where nothing is paid, or nobody says
     devices: int = 1
 
 
-class Trainings:
+class TrainingService:
     """Runs, for screens.
 
     Args:
@@ -55,131 +57,143 @@ class Trainings:
 
     def __init__(
         self,
-        runner: Runner,
-        models: Models,
-        recipes: Path,
-        courier: Courier | None = None,
-        remote: RemoteJobs | None = None,
+        scheduler: JobScheduler,
+        catalog: ModelCatalog,
+        recipes_dir: Path,
+        upload_worker: UploadWorker | None = None,
+        jobs_client: HfJobsClient | None = None,
         namespace: str = "",
-        lasting: bool = True,
+        has_persistent_storage: bool = True,
     ):
-        self.runner, self.models, self.recipes, self.courier = runner, models, Path(recipes), courier
-        self.remote, self.namespace, self.lasting = remote, namespace, lasting
-        self.views = RunViews(runner)
+        self.scheduler, self.catalog, self.recipes_dir, self.upload_worker = (
+            scheduler,
+            catalog,
+            Path(recipes_dir),
+            upload_worker,
+        )
+        self.jobs_client, self.namespace, self.has_persistent_storage = jobs_client, namespace, has_persistent_storage
+        self.run_views = RunViewModels(scheduler)
 
-    def begin(self) -> None:
+    def start_scheduler(self) -> None:
         """Take over the runs that are there, and look after them from now on."""
-        self.runner.start()
-        if self.courier:
-            self.courier.start(lambda: self.runner.writes)
+        self.scheduler.start()
+        if self.upload_worker:
+            self.upload_worker.start(lambda: self.scheduler.is_leader)
 
     def close(self) -> None:
         """The app ends: what trains here is told to save."""
-        if self.courier:
-            self.courier.close()
-        self.runner.close()
+        if self.upload_worker:
+            self.upload_worker.close()
+        self.scheduler.close()
 
     # --- to start ------------------------------------------------------------------------------------------------
 
-    def sources(self) -> list[tuple[str, str]]:
+    def list_sources(self) -> list[tuple[str, str]]:
         """What settings a run can begin with: recipes, then earlier runs; as shown, and as named."""
-        recipes = [(claim_of(path, name), name) for name, path in self._recipes().items()]
-        earlier = [(f"as in the run {job.id}", EARLIER + job.id) for job in self.runner.book.all()]
+        recipes = [(format_recipe_label(path, name), name) for name, path in self._find_recipes().items()]
+        earlier = [(f"as in the run {job.id}", RUN_SOURCE_PREFIX + job.id) for job in self.scheduler.store.list_jobs()]
         return [*recipes, *earlier]
 
-    def settings(self, source: str) -> tuple[RunConfig, str, str]:
+    def load_source(self, source: str) -> tuple[RunConfig, str, str]:
         """The settings of a source, the command that its run would have, and a name for a new run.
 
         Args:
             source: a recipe's name, `run:ID`, or `hub:namespace/name` of a checkpoint that tells how it was trained.
         """
-        if source.startswith(EARLIER):
-            folder = self.runner.folder(source.removeprefix(EARLIER))
-            return folder.config(), command_of(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
-        if source.startswith(HUB):
-            about = self.models.describe(source.removeprefix(HUB)).about
+        if source.startswith(RUN_SOURCE_PREFIX):
+            folder = self.scheduler.get_run_dir(source.removeprefix(RUN_SOURCE_PREFIX))
+            return folder.config(), get_command(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
+        if source.startswith(HUB_SOURCE_PREFIX):
+            about = self.catalog.describe(source.removeprefix(HUB_SOURCE_PREFIX)).description
             made = about.metrics.get("training")
             told = made.get("settings") if isinstance(made, dict) else None
             if not isinstance(told, dict):
                 raise ValueError(f"{about.name} does not tell the settings that it was trained with.")
             ours = {"publish": {}, "init_from": f"hub:{about.name}"}  # where a run goes is not for a checkpoint to say
             said = str(made.get("command"))
-            command = said if COMMAND.fullmatch(said) else "python -m training train"
-            name = HubName.read(about.name).repo.rpartition("/")[2]
-            return RunConfig.read(told | ours), f"{command} init_from=hub:{about.name}", name_of(name)
-        path = self._recipes().get(source)
+            command = said if TRAIN_COMMAND_PATTERN.fullmatch(said) else "python -m training train"
+            name = HubRef.parse(about.name).repo.rpartition("/")[2]
+            return RunConfig.parse(told | ours), f"{command} init_from=hub:{about.name}", slugify(name)
+        path = self._find_recipes().get(source)
         if path is None:
             raise ValueError(f"There is no recipe called {source[:60]!r}.")
-        file = path.relative_to(self.recipes.parent).as_posix()
-        return read_recipe(path), f"python -m training train {file}", name_of(path.stem)
+        file = path.relative_to(self.recipes_dir.parent).as_posix()
+        return read_recipe(path), f"python -m training train {file}", slugify(path.stem)
 
-    def _recipes(self) -> dict[str, Path]:
+    def _find_recipes(self) -> dict[str, Path]:
         """Recipes by name: those of the folder itself first, then those of the folders of recipes in it."""
-        found = {path.stem: path for path in sorted(self.recipes.glob("*.yaml"))}
-        for kind in KINDS:
-            found |= {f"{kind}/{path.stem}": path for path in sorted(self.recipes.glob(f"{kind}/*.yaml"))}
+        found = {path.stem: path for path in sorted(self.recipes_dir.glob("*.yaml"))}
+        for kind in RECIPE_DIRS:
+            found |= {f"{kind}/{path.stem}": path for path in sorted(self.recipes_dir.glob(f"{kind}/*.yaml"))}
         return found
 
-    def form(self, source: str) -> dict[str, Any]:
+    def build_form(self, source: str) -> dict[str, Any]:
         """What the form shows for a source: the kind of task, and a value for each of its fields."""
-        config, _, name = self.settings(source)
+        config, _, name = self.load_source(source)
         return {
             "task": config.task["kind"],
             "name": name,
-            "values": values_of(config),
+            "values": get_form_values(config),
             "publish": config.publish.model_dump(),
-            "beginnings": self.beginnings(config.init_from),
+            "beginnings": self.list_initial_weight_choices(config.init_from),
             "init_from": config.init_from,
         }
 
-    def devices(self) -> int:
+    def count_devices(self) -> int:
         """Accelerators of this machine, or one processor."""
         return max(1, torch.cuda.device_count())
 
-    def beginnings(self, own: str = "") -> list[tuple[str, str]]:
+    def list_initial_weight_choices(self, current: str = "") -> list[tuple[str, str]]:
         """Weights that a run can begin with: new ones, those that its settings name, those of every checkpoint."""
-        as_before = [(f"the weights of {own.removeprefix('hub:')}, as its settings say", own)] if own else []
-        return [("new weights", ""), *as_before, *((f"the weights of {name}", name) for name in self.models.names())]
+        as_before = (
+            [(f"the weights of {current.removeprefix('hub:')}, as its settings say", current)] if current else []
+        )
+        return [
+            ("new weights", ""),
+            *as_before,
+            *((f"the weights of {name}", name) for name in self.catalog.list_names()),
+        ]
 
-    def estimate(self, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    def estimate(self, source: str, form_values: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would cost, from a few measured steps; takes a quarter of a minute."""
-        if torch.cuda.device_count() and any(job.is_here for job in self.runner.book.running()):
+        if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.store.list_running()):
             raise ValueError(
                 "A run is using the accelerator, which would be measured wrong and might lack memory: wait for its end."
             )
-        config, _ = self._configured(source, given, {}, None)
-        free = shutil.disk_usage(self.runner.runs).free / 2**30
-        return measure(config, self.runner.environment) | {"free_gb": free}
+        config, _ = self._build_config(source, form_values, {}, None)
+        free = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
+        return run_estimate(config, self.scheduler.environment) | {"free_gb": free}
 
-    def places(self) -> list[Place]:
+    def list_hardware_options(self) -> list[HardwareOption]:
         """This machine, and the hardware of Hugging Face Jobs where that can be reached."""
-        here = [Place(HERE, "this machine", None)]
-        if self.runner.away is None or self.remote is None:
+        here = [HardwareOption(LOCAL_TARGET, "this machine", None)]
+        if self.scheduler.remote_monitor is None or self.jobs_client is None:
             return here
         try:
-            there = self.remote.flavours()
+            there = self.jobs_client.list_flavors()
         except ValueError:  # nothing can be sent just now; the form works all the same
             return here
         return here + [
-            Place(
+            HardwareOption(
                 one.name,
-                f"Hugging Face Jobs: {one.title}" + (f", ${one.price:.2f} an hour" if one.price else ""),
-                one.price,
+                f"Hugging Face Jobs: {one.pretty_name}"
+                + (f", ${one.price_per_hour:.2f} an hour" if one.price_per_hour else ""),
+                one.price_per_hour,
                 one.devices,
             )
             for one in there
         ]
 
-    def start(
+    def start_run(
         self,
         source: str,
-        given: Mapping[str, Any],
+        form_values: Mapping[str, Any],
         by: str,
         *,
         name: str = "",
         publish: Mapping[str, Any] | None = None,
         init_from: str | None = None,
-        place: str = HERE,
+        place: str = LOCAL_TARGET,
         timeout: int = 0,
         devices: int = 1,
     ) -> str:
@@ -197,12 +211,12 @@ class Trainings:
             devices: processes here, one a device.
         """
         publish = publish or {}
-        config, command = self._configured(source, given, publish, init_from)
-        name = name or self.settings(source)[2]
+        config, command = self._build_config(source, form_values, publish, init_from)
+        name = name or self.load_source(source)[2]
         more: dict[str, Any] = {"devices": devices}
-        most = self.devices() if config.train.device != "cpu" else MOST_PROCESSES
-        if place != HERE:
-            there = next((known for known in self.places() if known.name == place), None)
+        most = self.count_devices() if config.train.device != "cpu" else MAX_CPU_PROCESSES
+        if place != LOCAL_TARGET:
+            there = next((known for known in self.list_hardware_options() if known.name == place), None)
             if there is None:
                 raise ValueError(f"There is no hardware {place[:60]!r} to send a run to just now.")
             if not config.publish.repo:
@@ -210,79 +224,79 @@ class Trainings:
                     "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
                 )
             if not config.train.minutes:  # so that it saves and publishes before it is cut off
-                config = config.changed({"train.minutes": max(1, timeout - SPARE_MINUTES)})
+                config = config.changed({"train.minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
             more = {"place": place, "timeout": timeout, "namespace": self.namespace, "devices": there.devices}
         elif not 1 <= devices <= most:
             raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")
-        if config.publish.repo and self.courier:  # before hours are spent on what could not be sent
-            self.courier.store.prove_writable(config.publish.repo, config.publish.private)
-        return self.runner.submit(config, name, command, by, **more).id
+        if config.publish.repo and self.upload_worker:  # before hours are spent on what could not be sent
+            self.upload_worker.hub_store.check_write_access(config.publish.repo, config.publish.private)
+        return self.scheduler.submit(config, name, command, by, **more).id
 
-    def _configured(
-        self, source: str, given: Mapping[str, Any], publish: Mapping[str, Any], init_from: str | None
+    def _build_config(
+        self, source: str, form_values: Mapping[str, Any], publish: Mapping[str, Any], init_from: str | None
     ) -> tuple[RunConfig, str]:
         """The settings that a filled-in form stands for, and the command that would train the same."""
-        config, command, _ = self.settings(source)
-        changes = changes_of(config, given)
-        where = PublishConfig.read(publish, "publish").model_dump()
+        config, command, _ = self.load_source(source)
+        changes = compute_form_changes(config, form_values)
+        where = PublishConfig.parse(publish, "publish").model_dump()
         moved = {f"publish.{key}": value for key, value in where.items() if value != getattr(config.publish, key)}
         words = as_overrides({name: value for name, value in changes.items() if name not in config.local})
         if init_from is not None and init_from != config.init_from:
-            moved["init_from"] = self._beginning(init_from)
+            moved["init_from"] = self._resolve_initial_weights(init_from)
             words.append(f"init_from={moved['init_from']}")
         return config.changed(changes | moved), " ".join([command, *map(shlex.quote, words)])
 
-    def _beginning(self, name: str) -> str:
+    def _resolve_initial_weights(self, name: str) -> str:
         """Where the weights of a checkpoint are: its folder, or its name on the Hub; empty for new weights."""
         if not name:
             return ""
         if "/" in name:
-            return f"hub:{HubName.read(name)}"
-        folder = self.models.verified(name)
-        app = self.recipes.parent.resolve()
+            return f"hub:{HubRef.parse(name)}"
+        folder = self.catalog.get_verified_dir(name)
+        app = self.recipes_dir.parent.resolve()
         return str(folder.relative_to(app) if folder.is_relative_to(app) else folder)
 
     # --- to act --------------------------------------------------------------------------------------------------
 
-    def stop(self, id: str) -> str:
-        return self.runner.stop(id).sentence
+    def stop(self, run_id: str) -> str:
+        return self.scheduler.stop(run_id).sentence
 
-    def kill(self, id: str) -> str:
-        return self.runner.kill(id).sentence
+    def kill(self, run_id: str) -> str:
+        return self.scheduler.kill(run_id).sentence
 
-    def resume(self, id: str) -> str:
-        return self.runner.resume(id).sentence
+    def resume(self, run_id: str) -> str:
+        return self.scheduler.resume(run_id).sentence
 
-    def delete(self, id: str) -> None:
-        self.runner.remove(id)
+    def delete(self, run_id: str) -> None:
+        self.scheduler.remove(run_id)
 
-    def publish(self, id: str, repo: str, private: bool) -> str:
+    def publish(self, run_id: str, repo: str, private: bool) -> str:
         """Send what a run has made to the Hub; how that stands."""
-        if self.courier is None:
+        if self.upload_worker is None:
             raise ValueError("This app has no Hub to publish to.")
-        settings = PublishConfig.read({"repo": (repo or "").strip(), "private": bool(private)}, "publish")
+        settings = PublishConfig.parse({"repo": (repo or "").strip(), "private": bool(private)}, "publish")
         if not settings.repo:
             raise ValueError("Name the repository: namespace/name.")
         try:
-            return self.courier.offer(self.runner.folder(id), settings).say()
-        except Unavailable as error:
+            return self.upload_worker.enqueue_run_checkpoint(self.scheduler.get_run_dir(run_id), settings).say()
+        except StoreUnavailable as error:
             raise ValueError(f"{error} Try again in a moment.") from None
 
-    def checkpoint_name(self, id: str, step: int | None) -> str:
+    def get_checkpoint_name(self, run_id: str, step: int | None) -> str:
         """How the Think tab names a saved step of a run; without a step its finished checkpoint, or else its newest one."""
-        folder = self.runner.folder(id)
-        if step is None and not is_whole(folder.finished):
+        folder = self.scheduler.get_run_dir(run_id)
+        if step is None and not is_complete_checkpoint(folder.finished):
             if not (steps := folder.steps()):
-                raise ValueError(f"The run {id} has saved nothing yet that could think.")
+                raise ValueError(f"The run {run_id} has saved nothing yet that could think.")
             step = steps[-1]
-        return f"{RUN}{id}" if step is None else f"{RUN}{id}@{step}"
+        return f"{RUN_PREFIX}{run_id}" if step is None else f"{RUN_PREFIX}{run_id}@{step}"
 
-    def pack(self, id: str) -> str:
+    def create_archive(self, run_id: str) -> str:
         """A zip file of a run, to hand out."""
-        return str(pack(self.runner.folder(id)))
+        return str(create_run_archive(self.scheduler.get_run_dir(run_id)))
 
 
-def claim_of(path: Path, name: str) -> str:
+def format_recipe_label(path: Path, name: str) -> str:
     """A recipe's name, and what it says it reaches: its comment's line about held-out samples."""
     for line in path.read_text("utf-8").splitlines():
         if found := re.match(r"#\s+\w+: ([\d.]+%) of", line):
@@ -292,6 +306,6 @@ def claim_of(path: Path, name: str) -> str:
     return name
 
 
-def name_of(text: str) -> str:
+def slugify(text: str) -> str:
     """Words that a run can be called by."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "run"

@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from ui.auth.access import Access
-from ui.auth.authenticators import LOGIN, LOGOUT
-from ui.tabs.event_options import QUIET
+from ui.auth.authenticators import LOGIN_PATH, LOGOUT_PATH
+from ui.tabs.event_options import SILENT_EVENT
 
-LEAVE = f'() => fetch("{LOGOUT}", {{method: "POST"}}).then(() => window.location.reload())'
+JS_LOG_OUT = f'() => fetch("{LOGOUT_PATH}", {{method: "POST"}}).then(() => window.location.reload())'
 
 
-def login_row(access: Access, page: gr.Blocks) -> None:
+def build_login_row(access: Access, page: gr.Blocks) -> None:
     """Lay it out, and bring it up to date whenever somebody opens the page.
 
     Args:
@@ -23,25 +23,25 @@ def login_row(access: Access, page: gr.Blocks) -> None:
     """
 
     def say(request: gr.Request) -> str:
-        return access.say(request)
+        return access.describe_access(request)
 
     with gr.Row(elem_id="login"):
         sentence = gr.Markdown(elem_id="may-train")
-        page.load(say, None, sentence, **QUIET)
+        page.load(say, None, sentence, **SILENT_EVENT)
         if access.mode == "space":
             gr.LoginButton(size="sm", scale=0, min_width=240)  # only here: elsewhere Gradio would play a sign-in
         elif access.mode == "token":
-            login_buttons(access, page)
+            build_login_buttons(access, page)
 
 
-def login_buttons(access: Access, page: gr.Blocks) -> None:
+def build_login_buttons(access: Access, page: gr.Blocks) -> None:
     """To the administrator's form, and out again: the one that makes sense is shown."""
-    enter = gr.Button("Log in", link=LOGIN, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
+    enter = gr.Button("Log in", link=LOGIN_PATH, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
     leave = gr.Button("Log out", size="sm", scale=0, min_width=120, visible=False, elem_id="log-out")
-    leave.click(None, js=LEAVE)
+    leave.click(None, js=JS_LOG_OUT)
 
     def show(request: gr.Request) -> tuple[Any, Any]:
-        inside = access.who(request) is not None
+        inside = access.get_current_user(request) is not None
         return gr.Button(visible=not inside), gr.Button(visible=inside)
 
-    page.load(show, None, [enter, leave], **QUIET)
+    page.load(show, None, [enter, leave], **SILENT_EVENT)

@@ -5,17 +5,19 @@ from typing import Any
 
 import gradio as gr
 
-from ui.components.formatting import bar_of, plain, table_of
-from ui.services.inference_service import Services
-from ui.services.model_catalog import PURPOSE, split
-from ui.tabs.event_options import ASKS, PRIVATE, QUIET
+from ui.components.formatting import escape_markdown, format_progress_bar, format_table
+from ui.services.inference_service import InferenceService
+from ui.services.model_catalog import PURPOSE_SEPARATOR, split_purpose
+from ui.tabs.event_options import HUB_EVENT, PRIVATE_EVENT, SILENT_EVENT
 
-NOT_HERE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
-PLACES = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
-UNKNOWN = "The checkpoint does not say what it was trained for. Choose what it should do."
+NOT_DOWNLOADED_MESSAGE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
+ORIGIN_LABELS = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
+UNKNOWN_TASK_MESSAGE = "The checkpoint does not say what it was trained for. Choose what it should do."
 
 
-def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
+def build_models_tab(
+    inference_service: InferenceService, page: gr.Blocks, tabs: gr.Tabs, checkpoint_dropdown: gr.Dropdown | None
+) -> None:
     """Lay out the tab and connect it.
 
     Args:
@@ -24,7 +26,7 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
         tabs: to turn to the Think tab.
         thinker: the Think tab's choice of a checkpoint.
     """
-    shelf = services.shelf()
+    shelf = inference_service.list_catalog()
     first = shelf[0][1] if shelf else None
     named = gr.State(first)  # the model that is shown, pinned
     with gr.Row():
@@ -40,7 +42,9 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
             look = gr.Button("Look it up", elem_id="look")
         with gr.Column(scale=5, min_width=320):
             facts = gr.Markdown(elem_id="model-facts", elem_classes="facts")
-            purpose = gr.Dropdown([], label="What is it for?", info=UNKNOWN, visible=False, elem_id="purpose")
+            purpose = gr.Dropdown(
+                [], label="What is it for?", info=UNKNOWN_TASK_MESSAGE, visible=False, elem_id="purpose"
+            )
             with gr.Row():
                 think = gr.Button("Think with this", variant="primary", visible=False, elem_id="think-with")
                 download = gr.Button("Download", variant="primary", visible=False, elem_id="download")
@@ -54,98 +58,113 @@ def build(services: Services, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdo
     shown = [named, facts, purpose, think, download, give_up, progress, card, details, watching]
 
     def show(name: str | None) -> list[Any]:
-        return view(services, name)
+        return build_model_view(inference_service, name)
 
-    listed.input(show, listed, shown, trigger_mode="always_last", **ASKS)
+    listed.input(show, listed, shown, trigger_mode="always_last", **HUB_EVENT)
     gr.on(
         [look.click, typed.submit],
         lambda name: [gr.Radio(value=None), *show(name)],
         typed,
         [listed, *shown],
         trigger_mode="always_last",
-        **ASKS,
+        **HUB_EVENT,
     )
-    purpose.input(lambda name, kind: show(f"{split(name)[0]}{PURPOSE}{kind}"), [named, purpose], shown, **ASKS)
-    page.load(show, named, shown, **ASKS)
+    purpose.input(
+        lambda name, kind: show(f"{split_purpose(name)[0]}{PURPOSE_SEPARATOR}{kind}"),
+        [named, purpose],
+        shown,
+        **HUB_EVENT,
+    )
+    page.load(show, named, shown, **HUB_EVENT)
 
     def list_anew() -> dict[Any, Any]:
         """What there is now, for this tab's list and for the Think tab's."""
-        ready = services.labels()
-        found = {listed: gr.Radio([*ready, *services.elsewhere()])}
-        return found if thinker is None else found | {thinker: gr.Dropdown(ready)}
+        ready = inference_service.list_checkpoint_labels()
+        found = {listed: gr.Radio([*ready, *inference_service.list_remote()])}
+        return found if checkpoint_dropdown is None else found | {checkpoint_dropdown: gr.Dropdown(ready)}
 
-    lists = [listed] if thinker is None else [listed, thinker]
-    page.load(list_anew, None, lists, show_progress="hidden", **PRIVATE)
+    lists = [listed] if checkpoint_dropdown is None else [listed, checkpoint_dropdown]
+    page.load(list_anew, None, lists, show_progress="hidden", **PRIVATE_EVENT)
 
     def begin(name: str) -> list[Any]:
         try:
-            services.download(name)
+            inference_service.download(name)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
         return tick(name)
 
     def tick(name: str) -> list[Any]:
         """How the download of the shown model stands."""
-        state = services.downloading(name)
+        state = inference_service.get_download_status(name)
         if state is None:
             return [gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False)]
         running = state["running"]
-        return [bar(state), gr.Button(visible=not running), gr.Button(visible=running), gr.Timer(active=running)]
+        return [
+            format_download_progress(state),
+            gr.Button(visible=not running),
+            gr.Button(visible=running),
+            gr.Timer(active=running),
+        ]
 
     def arrive(name: str) -> list[Any]:
         """Show a model anew once its download has ended well."""
-        state = services.downloading(name)
+        state = inference_service.get_download_status(name)
         if state is None or state["state"] != "finished":
             return [gr.skip()] * (len(shown) + 1)
-        return [gr.Radio(services.shelf()), *show(name)]
+        return [gr.Radio(inference_service.list_catalog()), *show(name)]
 
     on_download = [progress, download, give_up, watching]
-    give_up.click(lambda name: (services.give_up(name), tick(name))[1], named, on_download, **PRIVATE)
+    give_up.click(
+        lambda name: (inference_service.cancel_download(name), tick(name))[1], named, on_download, **PRIVATE_EVENT
+    )
     for step in (
-        download.click(begin, named, on_download, **PRIVATE),
-        watching.tick(tick, named, on_download, **QUIET),
+        download.click(begin, named, on_download, **PRIVATE_EVENT),
+        watching.tick(tick, named, on_download, **SILENT_EVENT),
     ):
-        step.then(arrive, named, [listed, *shown], **QUIET)
-    if thinker is not None:
+        step.then(arrive, named, [listed, *shown], **SILENT_EVENT)
+    if checkpoint_dropdown is not None:
         think.click(
-            lambda name: (gr.Dropdown(services.labels(), value=name), gr.Tabs(selected="think")),
+            lambda name: (
+                gr.Dropdown(inference_service.list_checkpoint_labels(), value=name),
+                gr.Tabs(selected="think"),
+            ),
             named,
-            [thinker, tabs],
-            **PRIVATE,
+            [checkpoint_dropdown, tabs],
+            **PRIVATE_EVENT,
         )
 
 
-def view(services: Services, name: str | None) -> list[Any]:
+def build_model_view(inference_service: InferenceService, name: str | None) -> list[Any]:
     """Everything the tab shows of a model, or the sentence why it shows nothing."""
     if not name or not name.strip():
-        return problem(name, "Name a model: namespace/name.")
+        return build_error_view(name, "Name a model: namespace/name.")
     try:
-        about = services.describe(name)
+        about = inference_service.describe(name)
     except ValueError as error:
-        return problem(name, str(error))
-    state = services.downloading(about["name"])
+        return build_error_view(name, str(error))
+    state = inference_service.get_download_status(about["name"])
     running = bool(state and state["running"])
-    note = bar(state) if running else "" if about["here"] else NOT_HERE
+    note = format_download_progress(state) if running else "" if about["here"] else NOT_DOWNLOADED_MESSAGE
     asks = bool(about["choices"]) and not about["title"]
     return [
         about["name"],
-        facts_of(about),
+        format_model_facts(about),
         gr.Dropdown(about["choices"], value=None, visible=asks),
         gr.Button(visible=about["ready"]),
         gr.Button(visible=not about["here"] and not running),
         gr.Button(visible=running),
         note,
-        without_front_matter(about["card"]) or "It has no card.",
+        strip_front_matter(about["card"]) or "It has no card.",
         {key: about[key] for key in ("config", "halting", "metrics")},
         gr.Timer(active=running),
     ]
 
 
-def problem(name: str | None, sentence: str) -> list[Any]:
+def build_error_view(name: str | None, message: str) -> list[Any]:
     hidden = gr.Button(visible=False)
     return [
         name,
-        f"### {plain(split(name or '')[0])}\n{plain(sentence)}",
+        f"### {escape_markdown(split_purpose(name or '')[0])}\n{escape_markdown(message)}",
         gr.Dropdown(visible=False),
         hidden,
         hidden,
@@ -157,27 +176,29 @@ def problem(name: str | None, sentence: str) -> list[Any]:
     ]
 
 
-def facts_of(about: dict[str, Any]) -> str:
+def format_model_facts(about: dict[str, Any]) -> str:
     """A short table of what matters."""
-    config, name = about["config"], split(about["name"])[0]
+    config, name = about["config"], split_purpose(about["name"])[0]
     rows = {
-        "where": PLACES[about["place"]] + ("" if about["here"] else ", not on this machine"),
-        "task": plain(about["title"]) or "not said",
-        "measured": plain(about["summary"]),
+        "where": ORIGIN_LABELS[about["place"]] + ("" if about["here"] else ", not on this machine"),
+        "task": escape_markdown(about["title"]) or "not said",
+        "measured": escape_markdown(about["summary"]),
         "thinks": f"up to {config.get('iterations', 1)} ticks with {config['d_model']:,} neurons",
         "weights": f"{about['size'] / 2**20:,.1f} MB",
-        "updated": plain(about["updated"]),
-        "to the Hub": plain(about["published"]),
+        "updated": escape_markdown(about["updated"]),
+        "to the Hub": escape_markdown(about["published"]),
     }
     if about["revision"]:
         rows["revision"] = f"[`{about['revision'][:7]}`]({about['page']}), which is what is loaded"
-    return f"### {plain(name.partition('@')[0])}\n\n{table_of(rows)}"
+    return f"### {escape_markdown(name.partition('@')[0])}\n\n{format_table(rows)}"
 
 
-def bar(state: dict[str, Any]) -> str:
+def format_download_progress(state: dict[str, Any]) -> str:
     """A download's progress as text that any screen can show."""
-    return (f"{bar_of(state['share'])} · " if state["running"] else "") + plain(state["sentence"])
+    return (f"{format_progress_bar(state['share'])} · " if state["running"] else "") + escape_markdown(
+        state["sentence"]
+    )
 
 
-def without_front_matter(card: str) -> str:
+def strip_front_matter(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)

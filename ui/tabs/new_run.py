@@ -6,16 +6,16 @@ from typing import Any
 import gradio as gr
 
 from ui.auth.access import Access
-from ui.components.formatting import duration, plain, table_of
-from ui.services.form_schema import GROUPS, Field, fields
-from ui.services.training_service import EARLIER, HERE, HUB, Trainings
-from ui.tabs.event_options import ACTS, MEASURES, PRIVATE, QUIET
-from ui.tabs.run_monitor import Watch, owner_only
+from ui.components.formatting import escape_markdown, format_duration, format_table
+from ui.services.form_schema import FIELD_GROUPS, FormField, list_fields
+from ui.services.training_service import HUB_SOURCE_PREFIX, LOCAL_TARGET, RUN_SOURCE_PREFIX, TrainingService
+from ui.tabs.event_options import ESTIMATE_EVENT, OWNER_EVENT, PRIVATE_EVENT, SILENT_EVENT
+from ui.tabs.run_monitor import RunMonitor, run_as_owner
 
-NOT_ESTIMATED = "*Estimate* trains a few steps to see what the run would take."
+NO_ESTIMATE_MESSAGE = "*Estimate* trains a few steps to see what the run would take."
 
 
-class Form:
+class NewRunForm:
     """The room, and its parts.
 
     Args:
@@ -23,22 +23,26 @@ class Form:
         access: who may start one; asked inside every action.
     """
 
-    def __init__(self, trainings: Trainings, access: Access):
-        self.trainings, self.access = trainings, access
-        sources = trainings.sources()
-        self.first = sources[0][1] if sources else ""
-        filled = trainings.form(self.first) if self.first else {"task": "", "values": {}, "name": "", "publish": {}}
+    def __init__(self, training_service: TrainingService, access: Access):
+        self.training_service, self.access = training_service, access
+        sources = training_service.list_sources()
+        self.default_source = sources[0][1] if sources else ""
+        filled = (
+            training_service.build_form(self.default_source)
+            if self.default_source
+            else {"task": "", "values": {}, "name": "", "publish": {}}
+        )
         with gr.Row():
             self.source = gr.Dropdown(
                 sources,
-                value=self.first or None,
+                value=self.default_source or None,
                 label="Recipe",
                 elem_id="source",
                 scale=2,
                 min_width=280,
                 info="settings to begin with: a file of configs/, or an earlier run",
             )
-            self.hub = gr.Textbox(
+            self.hub_name = gr.Textbox(
                 label="… or go on from a checkpoint on the Hub",
                 placeholder="namespace/name",
                 max_length=300,
@@ -51,33 +55,37 @@ class Form:
             self.name = gr.Textbox(
                 filled["name"], label="Name", max_length=40, elem_id="run-name", min_width=160, info="its time is added"
             )
-        self.components = self._lay_out(filled)
-        self._lay_out_goal(filled)
+        self.components = self._build_fields(filled)
+        self._build_target_fields(filled)
         with gr.Row():
-            self.ask = gr.Button("Estimate", elem_id="estimate", min_width=160)
-            self.start = gr.Button("Start training", variant="primary", elem_id="start", min_width=160)
-        self.cost = gr.Markdown(NOT_ESTIMATED, elem_id="cost", elem_classes="facts")
+            self.estimate_button = gr.Button("Estimate", elem_id="estimate", min_width=160)
+            self.start_button = gr.Button("Start training", variant="primary", elem_id="start", min_width=160)
+        self.cost = gr.Markdown(NO_ESTIMATE_MESSAGE, elem_id="cost", elem_classes="facts")
 
-    def _lay_out(self, filled: Mapping[str, Any]) -> dict[Field, Any]:
+    def _build_fields(self, initial: Mapping[str, Any]) -> dict[FormField, Any]:
         """A component for each setting: those that matter first, the others folded."""
-        all_fields, found = fields(), {}
+        all_fields, found = list_fields(), {}
         kinds = sorted({field.task for field in all_fields if field.task})
-        self.of_task = {}
+        self.task_rows = {}
         for kind in kinds:
-            with gr.Row(visible=kind == filled["task"], elem_id=f"task-{kind}", elem_classes="settings") as row:
-                found |= {field: component_of(field, filled) for field in all_fields if field.task == kind}
-            self.of_task[kind] = row
+            with gr.Row(visible=kind == initial["task"], elem_id=f"task-{kind}", elem_classes="settings") as row:
+                found |= {field: build_field_component(field, initial) for field in all_fields if field.task == kind}
+            self.task_rows[kind] = row
         with gr.Row(elem_classes="settings"):
-            found |= {field: component_of(field, filled) for field in all_fields if field.is_first and not field.task}
-        for group, (title, _) in GROUPS.items():
+            found |= {
+                field: build_field_component(field, initial)
+                for field in all_fields
+                if field.is_primary and not field.task
+            }
+        for group, (title, _) in FIELD_GROUPS.items():
             with gr.Accordion(title, open=False, elem_id=f"group-{group}"), gr.Row(elem_classes="settings"):
-                rest = [field for field in all_fields if field.group == group and not field.is_first]
-                found |= {field: component_of(field, filled) for field in rest}
+                rest = [field for field in all_fields if field.group == group and not field.is_primary]
+                found |= {field: build_field_component(field, initial) for field in rest}
         return found
 
-    def _lay_out_goal(self, filled: Mapping[str, Any]) -> None:
+    def _build_target_fields(self, initial: Mapping[str, Any]) -> None:
         """What it begins with, where it runs and where its checkpoint goes."""
-        publish = filled["publish"]
+        publish = initial["publish"]
         with gr.Row():
             self.repo = gr.Textbox(
                 publish.get("repo", ""),
@@ -88,7 +96,7 @@ class Form:
                 min_width=260,
                 info="where the finished checkpoint is published",
             )
-            self.every = gr.Number(
+            self.publish_interval = gr.Number(
                 publish.get("every_minutes", 0),
                 label="publish every … minutes",
                 min_width=160,
@@ -98,9 +106,9 @@ class Form:
                 publish.get("private", False), label="private, if it has to be made", min_width=160
             )
         with gr.Accordion("Where it runs, and what it begins with", open=False), gr.Row():
-            self.place = gr.Dropdown(
-                [("this machine", HERE)],
-                value=HERE,
+            self.hardware = gr.Dropdown(
+                [("this machine", LOCAL_TARGET)],
+                value=LOCAL_TARGET,
                 label="Where",
                 elem_id="place",
                 min_width=260,
@@ -118,10 +126,10 @@ class Form:
                 precision=0,
                 label="devices",
                 min_width=120,
-                info=f"processes on this machine, one a device; it has {self.trainings.devices()}",
+                info=f"processes on this machine, one a device; it has {self.training_service.count_devices()}",
             )
-            self.beginning = gr.Dropdown(
-                self.trainings.beginnings(),
+            self.initial_weights = gr.Dropdown(
+                self.training_service.list_initial_weight_choices(),
                 value="",
                 label="Begin with",
                 min_width=260,
@@ -130,42 +138,58 @@ class Form:
             )
 
     @property
-    def goal(self) -> list[Any]:
-        return [self.name, self.repo, self.every, self.private, self.place, self.timeout, self.devices, self.beginning]
+    def target_components(self) -> list[Any]:
+        return [
+            self.name,
+            self.repo,
+            self.publish_interval,
+            self.private,
+            self.hardware,
+            self.timeout,
+            self.devices,
+            self.initial_weights,
+        ]
 
-    def connect(self, page: gr.Blocks, tab: gr.Tab, rooms: gr.Tabs, watch: Watch) -> None:
+    def connect(self, page: gr.Blocks, tab: gr.Tab, train_tabs: gr.Tabs, run_monitor: RunMonitor) -> None:
         filled = [
             self.name,
             self.repo,
-            self.every,
+            self.publish_interval,
             self.private,
-            *self.of_task.values(),
+            *self.task_rows.values(),
             *self.components.values(),
-            self.beginning,
+            self.initial_weights,
             self.cost,
         ]
-        page.load(self._empty, None, [part for field, part in self.components.items() if field.empty], **QUIET)
-        self.source.input(self._fill, self.source, filled, **PRIVATE)
-        self.hub.submit(self._fill_from_hub, self.hub, [self.source, *filled], **ACTS)
-        tab.select(self._list_anew, None, [self.source, self.place], **ACTS, show_progress="hidden")
-        watch.buttons["again"].click(self._fill_again, watch.run, [self.source, rooms, *filled], **PRIVATE)
-        given = [self.source, *self.goal, *self.components.values()]
-        self.ask.click(lambda: "Measuring a few steps …", None, self.cost, **QUIET).then(
-            self._estimate, [self.source, self.place, *self.components.values()], self.cost, **MEASURES
-        ).failure(lambda: NOT_ESTIMATED, None, self.cost, **QUIET)
-        self.start.click(self._start, given, [watch.run, rooms], **ACTS).success(
-            watch.show, [watch.run, watch.seen], watch.parts, **QUIET
+        page.load(
+            self._get_empty_values,
+            None,
+            [part for field, part in self.components.items() if field.is_optional],
+            **SILENT_EVENT,
+        )
+        self.source.input(self._fill, self.source, filled, **PRIVATE_EVENT)
+        self.hub_name.submit(self._fill_from_hub, self.hub_name, [self.source, *filled], **OWNER_EVENT)
+        tab.select(self._refresh_choices, None, [self.source, self.hardware], **OWNER_EVENT, show_progress="hidden")
+        run_monitor.buttons["again"].click(
+            self._fill_from_run, run_monitor.run_dropdown, [self.source, train_tabs, *filled], **PRIVATE_EVENT
+        )
+        given = [self.source, *self.target_components, *self.components.values()]
+        self.estimate_button.click(lambda: "Measuring a few steps …", None, self.cost, **SILENT_EVENT).then(
+            self._estimate, [self.source, self.hardware, *self.components.values()], self.cost, **ESTIMATE_EVENT
+        ).failure(lambda: NO_ESTIMATE_MESSAGE, None, self.cost, **SILENT_EVENT)
+        self.start_button.click(self._start, given, [run_monitor.run_dropdown, train_tabs], **OWNER_EVENT).success(
+            run_monitor.show, [run_monitor.run_dropdown, run_monitor.shown_version], run_monitor.outputs, **SILENT_EVENT
         )
 
-    def _empty(self) -> list[Any]:
+    def _get_empty_values(self) -> list[Any]:
         """The first source's values of settings that may be empty: Gradio 6.31 begins with 0 where a number has no value."""
-        values = self.trainings.form(self.first)["values"] if self.first else {}
-        return [values.get(field.name) for field in self.components if field.empty]
+        values = self.training_service.build_form(self.default_source)["values"] if self.default_source else {}
+        return [values.get(field.name) for field in self.components if field.is_optional]
 
     def _fill(self, source: str) -> list[Any]:
         """Put a source's settings into the form."""
         try:
-            form = self.trainings.form(source)
+            form = self.training_service.build_form(source)
         except ValueError as error:
             raise gr.Error(str(error), title="Not done", print_exception=False) from None
         publish, values = form["publish"], form["values"]
@@ -174,43 +198,47 @@ class Form:
             publish["repo"],
             publish["every_minutes"],
             publish["private"],
-            *(gr.Row(visible=kind == form["task"]) for kind in self.of_task),
+            *(gr.Row(visible=kind == form["task"]) for kind in self.task_rows),
             *(values.get(field.name) if field.task in ("", form["task"]) else gr.skip() for field in self.components),
             gr.Dropdown(form["beginnings"], value=form["init_from"]),
-            NOT_ESTIMATED,
+            NO_ESTIMATE_MESSAGE,
         ]
 
-    def _fill_again(self, id: str) -> list[Any]:
-        source = EARLIER + (id or "")
-        return [gr.Dropdown(self.trainings.sources(), value=source), gr.Tabs(selected="new"), *self._fill(source)]
-
-    def _fill_from_hub(self, name: str, request: gr.Request) -> list[Any]:
-        source = HUB + (name or "").strip()
-        owner_only(self.access, request, self.trainings.form, source)  # asks the Hub
+    def _fill_from_run(self, run_id: str) -> list[Any]:
+        source = RUN_SOURCE_PREFIX + (run_id or "")
         return [
-            gr.Dropdown([*self.trainings.sources(), (f"as {name}, from the Hub", source)], value=source),
+            gr.Dropdown(self.training_service.list_sources(), value=source),
+            gr.Tabs(selected="new"),
             *self._fill(source),
         ]
 
-    def _list_anew(self, request: gr.Request) -> list[Any]:
-        """What there is to choose from now; only who may start asks what hardware there is."""
-        places = self.trainings.places() if self.access.who(request) else []
-        where = gr.Dropdown([(place.label, place.name) for place in places]) if places else gr.skip()
-        return [gr.Dropdown(self.trainings.sources()), where]
+    def _fill_from_hub(self, name: str, request: gr.Request) -> list[Any]:
+        source = HUB_SOURCE_PREFIX + (name or "").strip()
+        run_as_owner(self.access, request, self.training_service.build_form, source)  # asks the Hub
+        return [
+            gr.Dropdown([*self.training_service.list_sources(), (f"as {name}, from the Hub", source)], value=source),
+            *self._fill(source),
+        ]
 
-    def _given(self, source: str, values: tuple[Any, ...]) -> dict[str, Any]:
+    def _refresh_choices(self, request: gr.Request) -> list[Any]:
+        """What there is to choose from now; only who may start asks what hardware there is."""
+        places = self.training_service.list_hardware_options() if self.access.get_current_user(request) else []
+        where = gr.Dropdown([(place.label, place.name) for place in places]) if places else gr.skip()
+        return [gr.Dropdown(self.training_service.list_sources()), where]
+
+    def _collect_values(self, source: str, values: tuple[Any, ...]) -> dict[str, Any]:
         """What was filled in, for the fields of this source's task."""
-        task = self.trainings.settings(source)[0].task["kind"]
+        task = self.training_service.load_source(source)[0].task["kind"]
         pairs = zip(self.components, values, strict=True)
         return {field.name: value for field, value in pairs if field.task in ("", task)}
 
-    def _estimate(self, request: gr.Request, source: str, place: str, *values: Any) -> str:
+    def _estimate(self, request: gr.Request, source: str, hardware: str, *values: Any) -> str:
         def ask() -> str:
-            found = self.trainings.estimate(source, self._given(source, values))
-            prices = {known.name: known.price for known in self.trainings.places()}
-            return cost_of(found, prices.get(place))
+            found = self.training_service.estimate(source, self._collect_values(source, values))
+            prices = {known.name: known.price_per_hour for known in self.training_service.list_hardware_options()}
+            return format_estimate(found, prices.get(hardware))
 
-        return owner_only(self.access, request, ask)
+        return run_as_owner(self.access, request, ask)
 
     def _start(
         self,
@@ -218,40 +246,40 @@ class Form:
         source: str,
         name: str,
         repo: str,
-        every: float,
+        publish_interval: float,
         private: bool,
-        place: str,
+        hardware: str,
         timeout: float,
         devices: float,
-        beginning: str,
+        initial_weights: str,
         *values: Any,
     ) -> tuple[Any, Any]:
         def begin() -> str:
-            person = self.access.check(request)
-            by = person.name if person.how == "oauth" else ""
-            publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": every or 0}
-            return self.trainings.start(
+            person = self.access.require_owner(request)
+            by = person.name if person.auth_method == "oauth" else ""
+            publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": publish_interval or 0}
+            return self.training_service.start_run(
                 source,
-                self._given(source, values),
+                self._collect_values(source, values),
                 by,
                 name=(name or "").strip(),
                 publish=publish,
-                place=place or HERE,
-                init_from=beginning,
+                place=hardware or LOCAL_TARGET,
+                init_from=initial_weights,
                 timeout=int(timeout or 0),
                 devices=int(devices or 1),
             )
 
-        id = owner_only(self.access, request, begin)
-        return gr.Dropdown(self.trainings.views.choices(), value=id), gr.Tabs(selected="watch")
+        id = run_as_owner(self.access, request, begin)
+        return gr.Dropdown(self.training_service.run_views.list_run_choices(), value=id), gr.Tabs(selected="watch")
 
 
-def component_of(field: Field, filled: Mapping[str, Any]) -> Any:
+def build_field_component(field: FormField, initial: Mapping[str, Any]) -> Any:
     """What a setting is filled in with."""
-    value = filled["values"].get(field.name)
+    value = initial["values"].get(field.name)
     common: dict[str, Any] = {
         "label": field.label,
-        "info": field.help,
+        "info": field.help_text,
         "elem_id": "-".join(("set", *([field.task] if field.task else []), *field.name.split("."))),
     }
     match field.kind:
@@ -267,21 +295,21 @@ def component_of(field: Field, filled: Mapping[str, Any]) -> Any:
             return gr.Number(value, precision=None, min_width=200, **common)
 
 
-def cost_of(found: Mapping[str, Any], price: float | None) -> str:
+def format_estimate(estimate: Mapping[str, Any], price_per_hour: float | None) -> str:
     """An estimate as people read it."""
-    memory = f"{found['memory_gb']:.1f} GB of memory"
-    if found["gpu_memory_gb"] is not None:
-        memory += f", {found['gpu_memory_gb']:.1f} GB of the accelerator's"
+    memory = f"{estimate['memory_gb']:.1f} GB of memory"
+    if estimate["gpu_memory_gb"] is not None:
+        memory += f", {estimate['gpu_memory_gb']:.1f} GB of the accelerator's"
     rows = {
-        "weights": f"{found['parameters']:,}",
-        "time": f"**{duration(found['seconds_in_all'])}** in all, {duration(found['seconds_per_1000_steps'])} for 1,000 steps "
+        "weights": f"{estimate['parameters']:,}",
+        "time": f"**{format_duration(estimate['seconds_in_all'])}** in all, {format_duration(estimate['seconds_per_1000_steps'])} for 1,000 steps "
         "with their evaluations",
         "memory": memory,
-        "disk": f"{found['disk_gb'] * 1024:,.1f} MB at most, {found['save_gb'] * 1024:,.1f} MB a saved step; "
-        f"{found['free_gb']:,.1f} GB are free",
-        "measured on": plain(found["device"]),
-        "price": f"${price * found['seconds_in_all'] / 3600:.2f}, were that hardware as fast as this machine"
-        if price
+        "disk": f"{estimate['disk_gb'] * 1024:,.1f} MB at most, {estimate['save_gb'] * 1024:,.1f} MB a saved step; "
+        f"{estimate['free_gb']:,.1f} GB are free",
+        "measured on": escape_markdown(estimate["device"]),
+        "price": f"${price_per_hour * estimate['seconds_in_all'] / 3600:.2f}, were that hardware as fast as this machine"
+        if price_per_hour
         else "",
     }
-    return table_of(rows)
+    return format_table(rows)

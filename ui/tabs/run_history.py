@@ -4,21 +4,23 @@ from typing import Any
 
 import gradio as gr
 
-from ui.components.curves import curves_view
-from ui.services.run_view_models import MOST_COMPARED
-from ui.services.training_service import Trainings
-from ui.tabs.event_options import PRIVATE, QUIET
-from ui.tabs.run_monitor import Watch
+from ui.components.curves import build_curves_view
+from ui.services.run_view_models import MAX_COMPARED_RUNS
+from ui.services.training_service import TrainingService
+from ui.tabs.event_options import PRIVATE_EVENT, SILENT_EVENT
+from ui.tabs.run_monitor import RunMonitor
 
-COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")
-TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str", "number")
+HISTORY_COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")
+HISTORY_COLUMN_TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str", "number")
 
 
-def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch) -> None:
+def build_history_tab(
+    training_service: TrainingService, tab: gr.Tab, train_tabs: gr.Tabs, run_monitor: RunMonitor
+) -> None:
     """A table of all runs to filter and sort; a click on one opens it."""
     table = gr.Dataframe(
-        headers=list(COLUMNS),
-        datatype=list(TYPES),
+        headers=list(HISTORY_COLUMNS),
+        datatype=list(HISTORY_COLUMN_TYPES),
         interactive=False,
         show_search="filter",
         elem_id="history",
@@ -28,26 +30,26 @@ def history_room(trainings: Trainings, tab: gr.Tab, rooms: gr.Tabs, watch: Watch
         show_label=True,
         column_widths=[f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)],  # a phone scrolls
     )
-    tab.select(trainings.views.history, None, table, **QUIET)
+    tab.select(training_service.run_views.list_history_rows, None, table, **SILENT_EVENT)
 
     def open_run(picked: gr.SelectData, request: gr.Request) -> list[Any]:
         id = str(picked.row_value[0]) if picked.row_value else ""
-        return [gr.Tabs(selected="watch"), *watch.show(id, "", request)]
+        return [gr.Tabs(selected="watch"), *run_monitor.show(id, "", request)]
 
-    table.select(open_run, None, [rooms, *watch.parts], **PRIVATE, show_progress="hidden")
+    table.select(open_run, None, [train_tabs, *run_monitor.outputs], **PRIVATE_EVENT, show_progress="hidden")
 
 
-def compare_room(trainings: Trainings, tab: gr.Tab) -> None:
+def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
     """Curves of several runs in one picture, and their settings beside each other."""
     chosen = gr.Dropdown(
         [],
         multiselect=True,
-        max_choices=MOST_COMPARED,
+        max_choices=MAX_COMPARED_RUNS,
         label="Runs",
         elem_id="compared",
-        info=f"up to {MOST_COMPARED}; their curves share one picture",
+        info=f"up to {MAX_COMPARED_RUNS}; their curves share one picture",
     )
-    curves = curves_view("compared-curves")
+    curves = build_curves_view("compared-curves")
     table = gr.Dataframe(
         headers=["setting"],
         interactive=False,
@@ -60,17 +62,17 @@ def compare_room(trainings: Trainings, tab: gr.Tab) -> None:
     )
 
     def list_anew(ids: list[str] | None) -> Any:
-        choices = trainings.views.choices()
+        choices = training_service.run_views.list_run_choices()
         known = {id for _, id in choices}
         return gr.Dropdown(choices, value=[id for id in ids or [] if id in known])
 
     def compare(ids: list[str] | None) -> tuple[Any, Any]:
         try:
-            drawn, rows = trainings.views.compare(ids or [])
+            drawn, rows = training_service.run_views.compare(ids or [])
         except ValueError as error:
             raise gr.Error(str(error), title="Not done", print_exception=False) from None
-        headers = ["setting", *(ids or [])[:MOST_COMPARED], "differs"]
+        headers = ["setting", *(ids or [])[:MAX_COMPARED_RUNS], "differs"]
         return drawn, gr.Dataframe(rows, headers=headers, visible=bool(ids))
 
-    tab.select(list_anew, chosen, chosen, **QUIET).then(compare, chosen, [curves, table], **QUIET)
-    chosen.input(compare, chosen, [curves, table], **QUIET)
+    tab.select(list_anew, chosen, chosen, **SILENT_EVENT).then(compare, chosen, [curves, table], **SILENT_EVENT)
+    chosen.input(compare, chosen, [curves, table], **SILENT_EVENT)

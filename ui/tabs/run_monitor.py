@@ -7,25 +7,25 @@ from typing import Any
 
 import gradio as gr
 
-from ui.auth.access import Access, Refused
-from ui.components.curves import curves_view
-from ui.components.formatting import bar_of, duration, plain, table_of
-from ui.components.html_component import drawn
-from ui.components.inputs import RunInput
-from ui.services.inference_service import Services
-from ui.services.run_view_models import STATES
-from ui.services.training_service import Trainings
-from ui.tabs.event_options import ACTS, PRIVATE, QUIET, SOON
+from ui.auth.access import Access, AccessDenied
+from ui.components.curves import build_curves_view
+from ui.components.formatting import escape_markdown, format_duration, format_progress_bar, format_table
+from ui.components.html_component import build_html_component
+from ui.components.inputs import RunDropdown
+from ui.services.inference_service import InferenceService
+from ui.services.run_view_models import STATE_LABELS
+from ui.services.training_service import TrainingService
+from ui.tabs.event_options import OWNER_EVENT, PRIVATE_EVENT, SILENT_EVENT, UNQUEUED_EVENT
 
-NOTHING = "### There is no run yet\nBegin one under *New run*."
-NEWEST = "newest"
-QUESTIONS = {
+NO_RUNS_MESSAGE = "### There is no run yet\nBegin one under *New run*."
+NEWEST_STEP = "newest"
+CONFIRMATIONS = {
     "kill": "End this run at once? What came after its last saved step is lost. *Stop and save* loses nothing.",
     "delete": "Delete this run with its curves, its log and all its checkpoints? What was published stays on the Hub.",
 }
 
 
-class Watch:
+class RunMonitor:
     """The room, and its parts that other rooms turn to.
 
     Args:
@@ -34,17 +34,19 @@ class Watch:
         access: who may act; asked inside every action.
     """
 
-    def __init__(self, trainings: Trainings, services: Services, access: Access):
-        self.trainings, self.services, self.access = trainings, services, access
-        self.seen = gr.State("")  # what this visitor was shown last
-        self.asked = gr.State(("", ""))  # what this visitor was asked: what to do, and with which run
+    def __init__(self, training_service: TrainingService, inference_service: InferenceService, access: Access):
+        self.training_service, self.inference_service, self.access = training_service, inference_service, access
+        self.shown_version = gr.State("")  # what this visitor was shown last
+        self.pending_action = gr.State(("", ""))  # what this visitor was asked: what to do, and with which run
         with gr.Row(equal_height=True):
-            self.run = RunInput([], label="Run", elem_id="run", scale=4, min_width=280, info="the newest first")
+            self.run_dropdown = RunDropdown(
+                [], label="Run", elem_id="run", scale=4, min_width=280, info="the newest first"
+            )
             with gr.Column(scale=6, min_width=280):
-                self.headline = gr.Markdown(NOTHING, elem_id="headline")
+                self.headline = gr.Markdown(NO_RUNS_MESSAGE, elem_id="headline")
         with gr.Row(elem_id="run-actions"):
             small: dict[str, Any] = {"visible": False, "scale": 0, "size": "md"}
-            self.step = gr.Dropdown(
+            self.step_dropdown = gr.Dropdown(
                 [],
                 label="Saved step",
                 show_label=False,
@@ -63,12 +65,14 @@ class Watch:
                 "kill": gr.Button("Kill …", elem_id="kill", min_width=90, **small),
                 "delete": gr.Button("Delete …", elem_id="delete", min_width=100, **small),
             }
-            self.packed = gr.DownloadButton("Download", variant="primary", elem_id="packed", min_width=120, **small)
+            self.archive_button = gr.DownloadButton(
+                "Download", variant="primary", elem_id="packed", min_width=120, **small
+            )
         with gr.Row(visible=False, elem_id="sure") as self.sure:
-            self.question = gr.Markdown(elem_id="question")
-            self.yes = gr.Button("Yes", variant="stop", elem_id="yes", scale=0, min_width=110)
-            self.no = gr.Button("No", elem_id="no", scale=0, min_width=110)
-        self.curves = curves_view("curves")
+            self.confirm_text = gr.Markdown(elem_id="question")
+            self.confirm_button = gr.Button("Yes", variant="stop", elem_id="yes", scale=0, min_width=110)
+            self.cancel_button = gr.Button("No", elem_id="no", scale=0, min_width=110)
+        self.curves = build_curves_view("curves")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.facts = gr.Markdown(elem_id="run-facts", elem_classes="facts")
@@ -81,156 +85,185 @@ class Watch:
                         info="the finished checkpoint, or else the newest saved step, in one commit",
                     )
                     self.private = gr.Checkbox(label="private, if the repository has to be made")
-                    self.publish = gr.Button("Publish now", elem_id="publish")
+                    self.publish_button = gr.Button("Publish now", elem_id="publish")
             with gr.Column(scale=4, min_width=300):
-                self.log = drawn("log", ("log",), "log")
+                self.log = build_html_component("log", ("log",), "log")
         self.timer = gr.Timer(1.0, active=False)
 
     @property
-    def parts(self) -> list[Any]:
+    def outputs(self) -> list[Any]:
         """What `show` fills."""
         return [
-            self.run,
-            self.seen,
+            self.run_dropdown,
+            self.shown_version,
             self.headline,
             self.curves,
             self.facts,
             self.log,
-            self.step,
+            self.step_dropdown,
             self.publishing,
             self.repo,
             *self.buttons.values(),
         ]
 
-    def show(self, id: str | None, seen: str, request: gr.Request) -> list[Any]:
+    def show(self, run_id: str | None, shown_version: str, request: gr.Request) -> list[Any]:
         """Everything of a run that this visitor was not shown yet; nothing at all where nothing is new."""
-        choices = self.trainings.views.choices()
+        choices = self.training_service.run_views.list_run_choices()
         known = {known for _, known in choices}
-        gone = id not in known
-        id = self.trainings.views.current() if gone else id
+        gone = run_id not in known
+        run_id = self.training_service.run_views.get_current_run_id() if gone else run_id
         try:
-            view = self.trainings.views.watch(id) if id else None
+            view = self.training_service.run_views.get_run_view(run_id) if run_id else None
         except ValueError:  # it was deleted this very moment
-            return [gr.skip()] * len(self.parts)
-        may = self.access.who(request) is not None
+            return [gr.skip()] * len(self.outputs)
+        may = self.access.get_current_user(request) is not None
         runs, version = f"{hash(tuple(choices))}", f"{may} {view['version'] if view else ''}"
-        if f"{runs} {version}" == seen:
-            return [gr.skip()] * len(self.parts)
+        if f"{runs} {version}" == shown_version:
+            return [gr.skip()] * len(self.outputs)
         # a choice that is being made while this is on its way must not be undone
-        listed = gr.skip() if seen.startswith(f"{runs} ") else gr.Dropdown(choices)
-        shown = [gr.Dropdown(choices, value=id) if gone else listed, f"{runs} {version}"]
-        again = bool(id) and id in seen.split()
+        listed = gr.skip() if shown_version.startswith(f"{runs} ") else gr.Dropdown(choices)
+        shown = [gr.Dropdown(choices, value=run_id) if gone else listed, f"{runs} {version}"]
+        again = bool(run_id) and run_id in shown_version.split()
         if view is None:
             hidden = [gr.Button(visible=False)] * len(self.buttons)
-            nothing = [NOTHING, None, "", "", gr.Dropdown(visible=False), gr.Accordion(visible=False), gr.skip()]
+            nothing = [
+                NO_RUNS_MESSAGE,
+                None,
+                "",
+                "",
+                gr.Dropdown(visible=False),
+                gr.Accordion(visible=False),
+                gr.skip(),
+            ]
             return [*shown, *nothing, *hidden]
-        possible = what_is_possible(view, may)
+        possible = get_allowed_actions(view, may)
         return [
             *shown,
-            headline_of(view),
+            format_headline(view),
             view["curves"],
-            facts_of(view),
+            format_run_facts(view),
             view["log"],
-            steps_of(view, again),
+            build_step_dropdown(view, again),
             gr.Accordion(visible="publish" in possible),
             gr.skip() if again else view["repo"],
             *(gr.Button(visible=name in possible) for name in self.buttons),
         ]
 
-    def connect(self, page: gr.Blocks, tabs: gr.Tabs, thinker: gr.Dropdown | None) -> None:
+    def connect(self, page: gr.Blocks, tabs: gr.Tabs, checkpoint_dropdown: gr.Dropdown | None) -> None:
         """Bring it up to date when the page is opened, when another run is chosen, and every second while it is open."""
-        given = [self.run, self.seen]
+        given = [self.run_dropdown, self.shown_version]
 
         def show_anew(id: str | None, request: gr.Request) -> list[Any]:
             return [*self.show(id, "", request), gr.Row(visible=False), gr.DownloadButton(visible=False)]
 
-        page.load(self.show, given, self.parts, **QUIET)
-        page.load(self._open_asked, None, [tabs, self.timer], **QUIET)
-        tabs.select(self._look_or_not, None, self.timer, **QUIET)
-        self.timer.tick(self.show, given, self.parts, **QUIET)
-        self.run.input(show_anew, self.run, [*self.parts, self.sure, self.packed], **QUIET)
+        page.load(self.show, given, self.outputs, **SILENT_EVENT)
+        page.load(self._open_requested_tab, None, [tabs, self.timer], **SILENT_EVENT)
+        tabs.select(self._toggle_timer, None, self.timer, **SILENT_EVENT)
+        self.timer.tick(self.show, given, self.outputs, **SILENT_EVENT)
+        self.run_dropdown.input(
+            show_anew, self.run_dropdown, [*self.outputs, self.sure, self.archive_button], **SILENT_EVENT
+        )
         self._connect_actions()
-        if thinker is not None:
-            self.buttons["think"].click(self._think_with, [self.run, self.step], [thinker, tabs], **PRIVATE)
+        if checkpoint_dropdown is not None:
+            self.buttons["think"].click(
+                self._open_in_think_tab,
+                [self.run_dropdown, self.step_dropdown],
+                [checkpoint_dropdown, tabs],
+                **PRIVATE_EVENT,
+            )
 
-    def _open_asked(self, request: gr.Request) -> tuple[Any, Any]:
+    def _open_requested_tab(self, request: gr.Request) -> tuple[Any, Any]:
         """An address that ends in `?tab=train` opens this tab."""
         asked = dict(request.query_params or {}).get("tab") == "train"
         return (gr.Tabs(selected="train"), gr.Timer(active=True)) if asked else (gr.skip(), gr.skip())
 
-    def _look_or_not(self, opened: gr.SelectData) -> Any:
-        return gr.Timer(active=opened.value == "Train")
+    def _toggle_timer(self, selection: gr.SelectData) -> Any:
+        return gr.Timer(active=selection.value == "Train")
 
     def _connect_actions(self) -> None:
-        given = [self.run, self.seen]
+        given = [self.run_dropdown, self.shown_version]
         for name in ("stop", "resume"):
-            act = getattr(self.trainings, name)
-            self.buttons[name].click(self._acting(act), self.run, None, **SOON).then(
-                self.show, given, self.parts, **QUIET
+            act = getattr(self.training_service, name)
+            self.buttons[name].click(self._make_action_handler(act), self.run_dropdown, None, **UNQUEUED_EVENT).then(
+                self.show, given, self.outputs, **SILENT_EVENT
             )
-        for name in QUESTIONS:
-            self.buttons[name].click(self._asking(name), self.run, [self.asked, self.question, self.sure], **SOON)
-        self.no.click(lambda: gr.Row(visible=False), None, self.sure, **QUIET)
-        self.yes.click(self._do_asked, self.asked, self.sure, **SOON).then(self.show, given, self.parts, **QUIET)
-        self.publish.click(self._acting(self.trainings.publish), [self.run, self.repo, self.private], None, **ACTS)
-        self.buttons["pack"].click(self._pack, self.run, self.packed, **ACTS)
+        for name in CONFIRMATIONS:
+            self.buttons[name].click(
+                self._make_confirmation_handler(name),
+                self.run_dropdown,
+                [self.pending_action, self.confirm_text, self.sure],
+                **UNQUEUED_EVENT,
+            )
+        self.cancel_button.click(lambda: gr.Row(visible=False), None, self.sure, **SILENT_EVENT)
+        self.confirm_button.click(self._run_confirmed_action, self.pending_action, self.sure, **UNQUEUED_EVENT).then(
+            self.show, given, self.outputs, **SILENT_EVENT
+        )
+        self.publish_button.click(
+            self._make_action_handler(self.training_service.publish),
+            [self.run_dropdown, self.repo, self.private],
+            None,
+            **OWNER_EVENT,
+        )
+        self.buttons["pack"].click(self._create_archive, self.run_dropdown, self.archive_button, **OWNER_EVENT)
 
-    def _acting(self, act: Callable[..., Any]) -> Callable[..., None]:
+    def _make_action_handler(self, act: Callable[..., Any]) -> Callable[..., None]:
         """An action that tells how it went."""
 
         def handle(request: gr.Request, *given: Any) -> None:
-            if said := owner_only(self.access, request, act, *given):
-                gr.Info(plain(said), duration=8)
+            if said := run_as_owner(self.access, request, act, *given):
+                gr.Info(escape_markdown(said), duration=8)
 
         return handle
 
-    def _asking(self, name: str) -> Callable[..., Any]:
+    def _make_confirmation_handler(self, name: str) -> Callable[..., Any]:
         def ask(id: str, request: gr.Request) -> tuple[Any, ...]:
-            owner_only(self.access, request, self.trainings.views.watch, id)
-            return (name, id), f"**{plain(id)}**: {QUESTIONS[name]}", gr.Row(visible=True)
+            run_as_owner(self.access, request, self.training_service.run_views.get_run_view, id)
+            return (name, id), f"**{escape_markdown(id)}**: {CONFIRMATIONS[name]}", gr.Row(visible=True)
 
         return ask
 
-    def _do_asked(self, asked: tuple[str, str], request: gr.Request) -> Any:
+    def _run_confirmed_action(self, pending_action: tuple[str, str], request: gr.Request) -> Any:
         def act() -> None:
-            name, id = asked
-            if name not in QUESTIONS:
+            name, id = pending_action
+            if name not in CONFIRMATIONS:
                 raise ValueError("Nothing was asked.")
-            getattr(self.trainings, name)(id)
+            getattr(self.training_service, name)(id)
 
-        owner_only(self.access, request, act)
+        run_as_owner(self.access, request, act)
         return gr.Row(visible=False)
 
-    def _pack(self, id: str, request: gr.Request) -> Any:
-        return gr.DownloadButton(value=owner_only(self.access, request, self.trainings.pack, id), visible=True)
+    def _create_archive(self, run_id: str, request: gr.Request) -> Any:
+        return gr.DownloadButton(
+            value=run_as_owner(self.access, request, self.training_service.create_archive, run_id), visible=True
+        )
 
-    def _think_with(self, id: str, step: str | None) -> tuple[Any, Any]:
+    def _open_in_think_tab(self, run_id: str, step: str | None) -> tuple[Any, Any]:
         """Anybody may think with what is shown."""
         try:
-            name = self.trainings.checkpoint_name(id, None if step in (None, NEWEST) else int(step))
-            self.services.info(name)
+            name = self.training_service.get_checkpoint_name(run_id, None if step in (None, NEWEST_STEP) else int(step))
+            self.inference_service.get_checkpoint_info(name)
         except ValueError as error:
             raise gr.Error(html.escape(str(error), quote=False), title="Not done", print_exception=False) from None
-        labels = [(label, known) for label, known in self.services.labels() if known != name]
+        labels = [(label, known) for label, known in self.inference_service.list_checkpoint_labels() if known != name]
         return gr.Dropdown([*labels, (name, name)], value=name), gr.Tabs(selected="think")
 
 
-def owner_only(access: Access, request: gr.Request, act: Callable[..., Any], *given: Any) -> Any:
+def run_as_owner(access: Access, request: gr.Request, act: Callable[..., Any], *args: Any) -> Any:
     """Do something for whoever may; what is wrong becomes one sentence, on screen and for programs."""
     try:
-        access.check(request)
-        return act(*given)
-    except Refused as error:
+        access.require_owner(request)
+        return act(*args)
+    except AccessDenied as error:
         raise gr.Error(html.escape(str(error), quote=False), title="Not allowed", print_exception=False) from None
     except ValueError as error:
         raise gr.Error(html.escape(str(error), quote=False), title="Not done", print_exception=False) from None
 
 
-def what_is_possible(view: dict[str, Any], may: bool) -> set[str]:
+def get_allowed_actions(view: dict[str, Any], is_owner: bool) -> set[str]:
     """What can be done with a run now, by whom the page is shown to."""
     there = bool(view["saved"] or view["finished"])
     found = {"think"} if there else set()
-    if not may:
+    if not is_owner:
         return found
     found |= {"again", "pack"} | ({"publish"} if there else set())
     if view["state"] in ("queued", "running"):
@@ -240,33 +273,33 @@ def what_is_possible(view: dict[str, Any], may: bool) -> set[str]:
     return found | {"delete"} | ({"resume"} if resumes else set())
 
 
-def headline_of(view: dict[str, Any]) -> str:
+def format_headline(view: dict[str, Any]) -> str:
     """State in words, how far it is, how long it will take, and why it is as it is."""
     parts = []
     if view["steps"]:
-        parts.append(bar_of(view["share"]))
+        parts.append(format_progress_bar(view["share"]))
     if view["left"]:
-        parts.append(f"about {duration(view['left'])} left")
+        parts.append(f"about {format_duration(view['left'])} left")
     if view["state"] == "running" and view["speed"]:
         parts.append(f"{view['speed']:.3g} steps a second")
-    return f"### {view['headline']}\n\n{' · '.join(parts)}\n\n{plain(view['sentence'])}"
+    return f"### {view['headline']}\n\n{' · '.join(parts)}\n\n{escape_markdown(view['sentence'])}"
 
 
-def facts_of(view: dict[str, Any]) -> str:
+def format_run_facts(view: dict[str, Any]) -> str:
     """A short table of what else matters."""
     took = (view["ended"] or time.time()) - view["started"] if view["started"] else 0
-    where = "this machine" if view["place"] == "here" else f"Hugging Face Jobs, {plain(view['place'])}"
+    where = "this machine" if view["place"] == "here" else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
     if view["url"].startswith("https://"):
         where += f" ([its page]({view['url']}))"
     saved = ", ".join(f"{step:,}" for step in view["saved"])
-    published = plain(view["published"])
+    published = escape_markdown(view["published"])
     if view["address"].startswith(("https://", "http://")):
-        published = f"[{plain(view['address'])}]({view['address']})"
+        published = f"[{escape_markdown(view['address'])}]({view['address']})"
     begun = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(view["submitted"]))
     rows = {
-        "state": STATES[view["state"]],
-        "begun": begun + (f" by {plain(view['by'])}" if view["by"] else ""),
-        "took": duration(took) if took and view["ended"] else "",
+        "state": STATE_LABELS[view["state"]],
+        "begun": begun + (f" by {escape_markdown(view['by'])}" if view["by"] else ""),
+        "took": format_duration(took) if took and view["ended"] else "",
         "where": where,
         "saved steps": saved,
         "checkpoint": f"`runs/{view['id']}/checkpoint`, and in the Think and Models tabs" if view["finished"] else "",
@@ -274,12 +307,12 @@ def facts_of(view: dict[str, Any]) -> str:
         "disk": f"{view['size'] / 2**20:,.1f} MB",
         "by hand": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
     }
-    return table_of(rows)
+    return format_table(rows)
 
 
-def steps_of(view: dict[str, Any], again: bool) -> Any:
+def build_step_dropdown(view: dict[str, Any], is_same_run: bool) -> Any:
     """The choice of a saved step; what was chosen stays chosen while the same run is shown again."""
     steps = [(f"step {step:,}", str(step)) for step in reversed(view["saved"])]
-    newest = ("finished" if view["finished"] else "newest step", NEWEST)
-    chosen = {} if again else {"value": NEWEST}
+    newest = ("finished" if view["finished"] else "newest step", NEWEST_STEP)
+    chosen = {} if is_same_run else {"value": NEWEST_STEP}
     return gr.Dropdown([newest, *steps], visible=bool(steps or view["finished"]), **chosen)

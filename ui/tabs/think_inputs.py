@@ -6,73 +6,73 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from ui.components.formatting import plain
-from ui.components.inputs import PictureInput, drawing_input, on_pad, pad_input
-from ui.services.image_decoding import read_picture
-from ui.services.inference_service import CheckpointInfo, Services
+from ui.components.formatting import escape_markdown
+from ui.components.inputs import ImageInput, build_editor, build_editor_value, build_sketchpad
+from ui.services.image_decoding import decode_image
+from ui.services.inference_service import CheckpointInfo, InferenceService
 
 
 @dataclass(frozen=True)
-class PictureInputs:
+class ImageInputControls:
     """Ways to give a picture."""
 
     column: gr.Column
     hint: gr.Markdown
-    ways: gr.Tabs
-    by_hand: gr.Column
-    drawing: gr.HTML
+    tabs: gr.Tabs
+    drawing_column: gr.Column
+    sketchpad: gr.HTML
     think_drawing: gr.Button
-    on_pad: gr.Column
-    pad: gr.HTML
-    think_pad: gr.Button
-    renew: gr.Button
-    upload: PictureInput
+    editor_column: gr.Column
+    editor: gr.HTML
+    think_editor: gr.Button
+    regenerate: gr.Button
+    upload: ImageInput
     think_upload: gr.Button
     edit: gr.Button
-    invent: gr.Button
+    generate: gr.Button
     examples: gr.Dataset
 
 
 @dataclass(frozen=True)
-class TextInputs:
+class TextInputControls:
     """Ways to give a text."""
 
     column: gr.Column
-    on_pad: gr.Column
-    pad: gr.HTML
+    editor_column: gr.Column
+    editor: gr.HTML
     text: gr.Textbox
     think: gr.Button
-    invent: gr.Button
+    generate: gr.Button
     examples: gr.Dataset
 
 
-def picture_inputs(services: Services, info: CheckpointInfo) -> PictureInputs:
+def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo) -> ImageInputControls:
     """Drawing or a pad, upload, something new and examples, visible for checkpoints that take pictures."""
-    with gr.Column(visible=info.takes == "image") as column:
-        hint = picture_hint(info)
-        with ways_to_give(info) as ways:
+    with gr.Column(visible=info.input_type == "image") as column:
+        hint = build_image_hint(info)
+        with build_input_tabs(info) as ways:
             with gr.Tab("Draw", id="draw"):
-                with gr.Column(visible=info.drawn, elem_id="by-hand") as by_hand:
-                    drawing = drawing_input("drawing")
+                with gr.Column(visible=info.supports_drawing, elem_id="by-hand") as by_hand:
+                    drawing = build_sketchpad("drawing")
                     think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
-                with gr.Column(visible=has_pad(info, "image"), elem_id="on-pad") as pad_column:
-                    pad = pad_input("picture-pad", begun(services, info, "image"))
+                with gr.Column(visible=has_editor(info, "image"), elem_id="on-pad") as pad_column:
+                    pad = build_editor("picture-pad", build_initial_editor_value(inference_service, info, "image"))
                     think_pad = gr.Button("Think about it", variant="primary", elem_id="think-pad")
-                    renew = gr.Button("Make a new one", visible=info.invents, elem_id="renew")
+                    renew = gr.Button("Make a new one", visible=info.supports_generation, elem_id="renew")
             with gr.Tab("Upload or webcam", id="upload"):
-                upload = PictureInput(
+                upload = ImageInput(
                     label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
                 )
                 think_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
-                edit = gr.Button("Edit the picture", visible=has_pad(info, "image"), elem_id="edit")
-                invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent")
+                edit = gr.Button("Edit the picture", visible=has_editor(info, "image"), elem_id="edit")
+                invent = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent")
         examples = gr.Dataset(
             components=[gr.Image(visible=False)],
-            samples=samples(info, "image"),
+            samples=list_example_rows(info, "image"),
             label="Examples, one click away",
             elem_id="picture-examples",
         )
-    return PictureInputs(
+    return ImageInputControls(
         column,
         hint,
         ways,
@@ -91,49 +91,55 @@ def picture_inputs(services: Services, info: CheckpointInfo) -> PictureInputs:
     )
 
 
-def picture_hint(info: CheckpointInfo) -> gr.Markdown:
-    return gr.Markdown(plain(f"{info.hint[:1].upper()}{info.hint[1:]}."), elem_id="picture-hint")
+def build_image_hint(info: CheckpointInfo) -> gr.Markdown:
+    return gr.Markdown(escape_markdown(f"{info.input_hint[:1].upper()}{info.input_hint[1:]}."), elem_id="picture-hint")
 
 
-def ways_to_give(info: CheckpointInfo) -> gr.Tabs:
+def build_input_tabs(info: CheckpointInfo) -> gr.Tabs:
     """Tabs, of which the page hides the first where it is empty."""
-    return gr.Tabs(selected="draw" if info.drawn or has_pad(info, "image") else "upload", elem_id="ways")
+    return gr.Tabs(selected="draw" if info.supports_drawing or has_editor(info, "image") else "upload", elem_id="ways")
 
 
-def has_pad(info: CheckpointInfo, takes: str) -> bool:
-    return info.pad is not None and info.takes == takes
+def has_editor(info: CheckpointInfo, input_type: str) -> bool:
+    return info.input_editor is not None and info.input_type == input_type
 
 
-def begun(services: Services, info: CheckpointInfo, takes: str) -> dict[str, Any] | None:
+def build_initial_editor_value(
+    inference_service: InferenceService, info: CheckpointInfo, input_type: str
+) -> dict[str, Any] | None:
     """The value that a pad begins with, None where the checkpoint has no such pad; a picture begins as the first example."""
-    if not has_pad(info, takes):
+    if not has_editor(info, input_type):
         return None
-    if takes == "image" and info.examples:
-        return edited(services, info, read_picture(str(info.examples[0])))
-    return on_pad(info.pad)
+    if input_type == "image" and info.examples:
+        return build_editor_value_from_image(inference_service, info, decode_image(str(info.examples[0])))
+    return build_editor_value(info.input_editor)
 
 
-def edited(services: Services, info: CheckpointInfo, picture: np.ndarray) -> Any:
+def build_editor_value_from_image(inference_service: InferenceService, info: CheckpointInfo, image: np.ndarray) -> Any:
     """The value of a checkpoint's pad with a picture on it; nothing changes where there is no such pad."""
-    return on_pad(info.pad, services.to_edit(info.name, picture)) if has_pad(info, "image") else gr.skip()
+    return (
+        build_editor_value(info.input_editor, inference_service.get_editor_image(info.name, image))
+        if has_editor(info, "image")
+        else gr.skip()
+    )
 
 
-def text_inputs(services: Services, info: CheckpointInfo) -> TextInputs:
+def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo) -> TextInputControls:
     """A pad, a text line and examples, visible for checkpoints that take sequences."""
-    with gr.Column(visible=info.takes == "text") as column:
-        with gr.Column(visible=has_pad(info, "text")) as pad_column:
-            pad = pad_input("text-pad", begun(services, info, "text"))
-        text = gr.Textbox(label="Sequence", info=info.hint, max_length=1_000, elem_id="sequence", autofocus=False)
+    with gr.Column(visible=info.input_type == "text") as column:
+        with gr.Column(visible=has_editor(info, "text")) as pad_column:
+            pad = build_editor("text-pad", build_initial_editor_value(inference_service, info, "text"))
+        text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
         think = gr.Button("Think", variant="primary", elem_id="think-text")
-        invent = gr.Button("Think about a new one", visible=info.invents, elem_id="invent-text")
+        invent = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent-text")
         examples = gr.Dataset(
             components=[gr.Textbox(visible=False)],
-            samples=samples(info, "text"),
+            samples=list_example_rows(info, "text"),
             label="Examples, one click away",
             elem_id="text-examples",
         )
-    return TextInputs(column, pad_column, pad, text, think, invent, examples)
+    return TextInputControls(column, pad_column, pad, text, think, invent, examples)
 
 
-def samples(info: CheckpointInfo, takes: str) -> list[list[str]]:
-    return [[str(example)] for example in info.examples] if info.takes == takes else []
+def list_example_rows(info: CheckpointInfo, input_type: str) -> list[list[str]]:
+    return [[str(example)] for example in info.examples] if info.input_type == input_type else []

@@ -3,26 +3,26 @@
 import gradio as gr
 
 from ui.auth.access import Access
-from ui.services.inference_service import Services
-from ui.services.training_service import Trainings
-from ui.tabs.login import login_row
-from ui.tabs.new_run import Form
-from ui.tabs.run_history import compare_room, history_room
-from ui.tabs.run_monitor import Watch
+from ui.services.inference_service import InferenceService
+from ui.services.training_service import TrainingService
+from ui.tabs.login import build_login_row
+from ui.tabs.new_run import NewRunForm
+from ui.tabs.run_history import build_compare_tab, build_history_tab
+from ui.tabs.run_monitor import RunMonitor
 
-PASSING = (
+NO_PERSISTENCE_WARNING = (
     "⚠️ **Runs here do not last**: nothing is mounted at `CTM_HOME`, so they and all that they made are gone when this "
     "container restarts or sleeps. Mount a storage bucket there, or let runs publish to the Hub."
 )
 
 
-def build(
-    trainings: Trainings,
-    services: Services,
+def build_train_tab(
+    training_service: TrainingService,
+    inference_service: InferenceService,
     access: Access,
     page: gr.Blocks,
     tabs: gr.Tabs,
-    thinker: gr.Dropdown | None,
+    checkpoint_dropdown: gr.Dropdown | None,
 ) -> None:
     """Lay out the tab and connect it.
 
@@ -34,17 +34,17 @@ def build(
         tabs: to turn to the Think tab.
         thinker: the Think tab's choice of a checkpoint.
     """
-    login_row(access, page)
-    if not trainings.lasting:
-        gr.Markdown(PASSING, elem_id="passing")
+    build_login_row(access, page)
+    if not training_service.has_persistent_storage:
+        gr.Markdown(NO_PERSISTENCE_WARNING, elem_id="passing")
     with gr.Tabs(elem_id="train-tabs") as rooms:
         with gr.Tab("Watch", id="watch"):
-            watch = Watch(trainings, services, access)
+            watch = RunMonitor(training_service, inference_service, access)
         with gr.Tab("New run", id="new") as new:
-            form = Form(trainings, access)
+            form = NewRunForm(training_service, access)
         with gr.Tab("All runs", id="all") as past:
-            history_room(trainings, past, rooms, watch)
+            build_history_tab(training_service, past, rooms, watch)
         with gr.Tab("Compare", id="compare") as beside:
-            compare_room(trainings, beside)
-    watch.connect(page, tabs, thinker)
+            build_compare_tab(training_service, beside)
+    watch.connect(page, tabs, checkpoint_dropdown)
     form.connect(page, new, rooms, watch)

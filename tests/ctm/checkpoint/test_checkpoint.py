@@ -52,13 +52,13 @@ def test_what_is_saved_comes_back(changes, tmp_path, machine_of, inputs_for):
     read = load(save(Checkpoint(machine, **NOTES, card=card), tmp_path / "new" / "deep" / "c"))
     assert {name: getattr(read, name) for name in NOTES} == NOTES
     assert read.card == card
-    assert read.machine.config == machine.config
-    assert not read.machine.training
+    assert read.model.config == machine.config
+    assert not read.model.training
     for name, tensor in machine.state_dict().items():
-        assert torch.equal(read.machine.state_dict()[name], tensor), name
+        assert torch.equal(read.model.state_dict()[name], tensor), name
     inputs = inputs_for(machine)
     with torch.no_grad():
-        one, other = machine(inputs), read.machine(inputs)
+        one, other = machine(inputs), read.model(inputs)
     assert torch.equal(one.answers, other.answers) and torch.equal(one.certainties, other.certainties)
     assert one.energies is None or torch.equal(one.energies, other.energies)
 
@@ -73,7 +73,7 @@ def test_a_checkpoint_without_notes_is_weights_and_config_only(tmp_path, machine
 def test_a_checkpoint_holds_published_names_and_keys_only(folder, machine_of):
     machine = machine_of(energy_head_enabled=True)
     assert load_file(folder / WEIGHTS).keys() == machine.state_dict().keys()
-    assert json.loads((folder / CONFIG).read_text()) == machine.config.published()
+    assert json.loads((folder / CONFIG).read_text()) == machine.config.to_dict()
     assert {path.name for path in folder.iterdir()} == {
         WEIGHTS,
         CONFIG,
@@ -91,7 +91,7 @@ def test_saving_twice_gives_the_same_bytes(folder, tmp_path):
 def test_a_machine_in_training_is_saved_as_it_is_and_stays_in_training(tmp_path, machine_of):
     machine = machine_of().train()
     read = load(save(Checkpoint(machine), tmp_path / "c"))
-    assert machine.training and not read.machine.training
+    assert machine.training and not read.model.training
 
 
 def test_loading_leaves_the_global_random_state_alone(folder):
@@ -105,7 +105,7 @@ def test_weights_in_half_precision_are_read_as_float32(dtype, folder):
     tensors = load_file(folder / WEIGHTS)
     halves = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
     save_file(halves, folder / WEIGHTS)
-    for name, tensor in load(folder).machine.state_dict().items():
+    for name, tensor in load(folder).model.state_dict().items():
         assert torch.equal(tensor, halves[name].float() if halves[name].is_floating_point() else halves[name])
         assert tensor.dtype == tensors[name].dtype
 
@@ -184,7 +184,7 @@ def test_a_save_replaces_the_whole_folder(folder, machine_of):
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     read = load(folder)
     assert read.task == {"name": "other"}
-    assert torch.equal(read.machine.start_trace, machine.start_trace)
+    assert torch.equal(read.model.start_trace, machine.start_trace)
 
 
 def test_notes_with_nan_are_refused_and_nothing_is_saved(tmp_path, machine_of):

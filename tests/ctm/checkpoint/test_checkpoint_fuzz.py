@@ -9,9 +9,19 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctm.checkpoint import CONFIG, INDEX, NOTES, WEIGHTS, Checkpoint, count_weights, load, read_all_headers, save
-from ctm.checkpoint.metadata import read_notes
-from ctm.stores.base import describe_folder, is_whole
+from ctm.checkpoint import (
+    CONFIG_NAME,
+    METADATA_NAMES,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    Checkpoint,
+    count_weights,
+    load,
+    read_all_headers,
+    save,
+)
+from ctm.checkpoint.metadata import read_metadata
+from ctm.stores.base import describe_checkpoint_dir, is_complete_checkpoint
 from tests.ctm.conftest import PARTS, RAW, build
 from tests.strategies import are_sentences, damaged, edited, plain, share, soon, told
 
@@ -80,11 +90,13 @@ def laid(folder, files):
 def check(folder) -> Checkpoint | None:
     """What is loaded is sound; what is told of the folder beside that is told in sentences, too."""
     checkpoint = told(lambda: load(folder), are_sentences)
-    about = told(lambda: describe_folder(folder, "name"), are_sentences) if is_whole(folder) else None
+    about = (
+        told(lambda: describe_checkpoint_dir(folder, "name"), are_sentences) if is_complete_checkpoint(folder) else None
+    )
     told(lambda: count_weights(folder))
     if checkpoint is not None:
-        assert all(torch.isfinite(tensor).all() for tensor in checkpoint.machine.state_dict().values())
-        assert about is not None and about.config == checkpoint.machine.config.published()
+        assert all(torch.isfinite(tensor).all() for tensor in checkpoint.model.state_dict().values())
+        assert about is not None and about.config == checkpoint.model.config.to_dict()
         json.dumps([about.task, about.halting, about.metrics], allow_nan=False)
     return checkpoint
 
@@ -111,7 +123,11 @@ def of_zeros(tensors) -> bytes:
     return packed(header, bytes(size))
 
 
-@given(st.sampled_from(list(KINDS)), st.sampled_from([CONFIG, *(f"{name}.json" for name in NOTES)]), st.data())
+@given(
+    st.sampled_from(list(KINDS)),
+    st.sampled_from([CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES)]),
+    st.data(),
+)
 @share(2)
 def test_an_edited_file_is_read_or_refused(whole, tmp_path_factory, kind, name, data):
     files = whole[kind]
@@ -123,15 +139,15 @@ def test_an_edited_file_is_read_or_refused(whole, tmp_path_factory, kind, name, 
 @given(st.sampled_from(list(KINDS)), st.data())
 @share(2)
 def test_damaged_weights_are_read_or_refused(whole, tmp_path_factory, kind, data):
-    weights = data.draw(damaged(st.just(whole[kind][WEIGHTS])), WEIGHTS)
-    check(laid(tmp_path_factory.getbasetemp() / "damaged", whole[kind] | {WEIGHTS: weights}))
+    weights = data.draw(damaged(st.just(whole[kind][WEIGHTS_NAME])), WEIGHTS_NAME)
+    check(laid(tmp_path_factory.getbasetemp() / "damaged", whole[kind] | {WEIGHTS_NAME: weights}))
 
 
 @given(st.sampled_from(list(KINDS)), st.data())
 @share(2)
 def test_a_header_that_lies_is_refused(whole, tmp_path_factory, kind, data):
     """Its JSON is sound, and what it says of a tensor or two is anything."""
-    header, body = parsed(whole[kind][WEIGHTS])
+    header, body = parsed(whole[kind][WEIGHTS_NAME])
     numbers = st.sampled_from([0, 1, -1, 2**31, 2**40, 2**62, 2**63, 2**64]) | st.integers(0, 99)
     for name in data.draw(st.lists(st.sampled_from(sorted(header)), min_size=1, max_size=2, unique=True)):
         lie = st.fixed_dictionaries(
@@ -143,72 +159,76 @@ def test_a_header_that_lies_is_refused(whole, tmp_path_factory, kind, data):
             },
         )
         header[name] = data.draw(st.one_of(lie.map(lambda lie, name=name: header[name] | lie), plain), name)
-    check(laid(tmp_path_factory.getbasetemp() / "lying", whole[kind] | {WEIGHTS: packed(header, body)}))
+    check(laid(tmp_path_factory.getbasetemp() / "lying", whole[kind] | {WEIGHTS_NAME: packed(header, body)}))
 
 
 @given(st.sampled_from(list(KINDS)), st.data())
 @share(2)
 def test_whole_files_of_other_tensors_are_refused(whole, tmp_path_factory, kind, data):
     """Sizes and offsets are as they should be: of tensors that are small, empty, or empty and very long."""
-    said, _ = parsed(whole[kind][WEIGHTS])
+    said, _ = parsed(whole[kind][WEIGHTS_NAME])
     names = st.sampled_from([*sorted(said), "a\nb", "\u2028", "x" * 100_000, "", "__metadata__"])
     shapes = st.lists(st.integers(0, 6), max_size=4) | st.sampled_from(EMPTY)
     kinds = st.fixed_dictionaries({"shape": shapes, "dtype": st.sampled_from(list(SIZES))})
     chosen = data.draw(st.dictionaries(names, kinds, min_size=1, max_size=4), "tensors")
-    check(laid(tmp_path_factory.getbasetemp() / "other", whole[kind] | {WEIGHTS: of_zeros(said | chosen)}))
+    check(laid(tmp_path_factory.getbasetemp() / "other", whole[kind] | {WEIGHTS_NAME: of_zeros(said | chosen)}))
 
 
 @pytest.mark.parametrize("shape", EMPTY, ids=str)
 @pytest.mark.parametrize("name", ["kv_proj.0.weight", "backbone.layers.0.weight", "synapses.1.weight"])
 def test_an_input_without_or_with_any_number_of_features_is_refused(whole, tmp_path, name, shape):
     for kind in ("features", "pictures", "raw"):
-        said, _ = parsed(whole[kind][WEIGHTS])
+        said, _ = parsed(whole[kind][WEIGHTS_NAME])
         if name in said:
             lying = of_zeros(said | {name: {"dtype": "F32", "shape": shape}})
-            assert check(laid(tmp_path / kind, whole[kind] | {WEIGHTS: lying})) is None
+            assert check(laid(tmp_path / kind, whole[kind] | {WEIGHTS_NAME: lying})) is None
 
 
 @given(st.data())
 @share(2)
 def test_an_edited_index_leads_nowhere_else(parted, data):
-    index = json.loads((parted / INDEX).read_text())  # which is put back below
+    index = json.loads((parted / WEIGHTS_INDEX_NAME).read_text())  # which is put back below
     other = edited(index, st.sampled_from(NAMES) | plain).map(lambda values: json.dumps(values).encode())
-    (parted / INDEX).write_bytes(data.draw(other | damaged(st.just(json.dumps(index).encode())), INDEX))
+    (parted / WEIGHTS_INDEX_NAME).write_bytes(
+        data.draw(other | damaged(st.just(json.dumps(index).encode())), WEIGHTS_INDEX_NAME)
+    )
     check(parted)
     try:
         headers = read_all_headers(parted)
     except ValueError:
         return
     finally:
-        (parted / INDEX).write_text(json.dumps(index))
+        (parted / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
     assert headers
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_index_that_names_any_file_for_a_tensor_is_read_or_refused(parted, name):
-    index = json.loads((parted / INDEX).read_text())
+    index = json.loads((parted / WEIGHTS_INDEX_NAME).read_text())
     index["weight_map"]["start_trace"] = name
-    (parted / INDEX).write_text(json.dumps(index))
+    (parted / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
     assert (check(parted) is not None) is (name in PARTS)
 
 
 @pytest.mark.parametrize("count", [1, 5_000])
 def test_a_refusal_stays_short_however_much_is_wrong(whole, tmp_path, count):
-    header, body = parsed(whole["tokens"][WEIGHTS])
+    header, body = parsed(whole["tokens"][WEIGHTS_NAME])
     empty = {"dtype": "F32", "shape": [1] * 200 + [0], "data_offsets": [0, 0]}
     more = {f"{'extra ' * 50}\n{number}": empty for number in range(count)}
     ends = {name: said["data_offsets"] for name, said in header.items()}
     wrong = {name: said | {"dtype": "U8", "shape": [ends[name][1] - ends[name][0]]} for name, said in header.items()}
     for lying in (header | more, wrong, wrong | more):
-        folder = laid(tmp_path / "a", whole["tokens"] | {WEIGHTS: packed(lying, body)})
+        folder = laid(tmp_path / "a", whole["tokens"] | {WEIGHTS_NAME: packed(lying, body)})
         with soon(10), pytest.raises(ValueError) as refused:
             load(folder)
         assert len(str(refused.value)) < 4_000 and str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize("name", [CONFIG, INDEX, *(f"{name}.json" for name in NOTES)])
+@pytest.mark.parametrize("name", [CONFIG_NAME, WEIGHTS_INDEX_NAME, *(f"{name}.json" for name in METADATA_NAMES)])
 def test_a_file_that_is_far_too_large_is_refused_unread(whole, tmp_path, name):
-    files = {file: content for file, content in whole["tokens"].items() if name != INDEX or file != WEIGHTS}
+    files = {
+        file: content for file, content in whole["tokens"].items() if name != WEIGHTS_INDEX_NAME or file != WEIGHTS_NAME
+    }
     folder = laid(tmp_path / "a", files | {name: b'{"a": "' + b"x" * 3_000_000 + b'"}'})
     with soon(), pytest.raises(ValueError, match=r"3,000,009 bytes; at most 1,048,576 are read"):
         load(folder)
@@ -219,9 +239,9 @@ def test_a_file_that_is_far_too_large_is_refused_unread(whole, tmp_path, name):
 @example({"evaluations": [{"a" * 100_000: 1}]})
 def test_any_note_is_one_that_can_be_shown_or_refused(tmp_path_factory, values):
     folder = tmp_path_factory.getbasetemp()
-    for name in NOTES:
+    for name in METADATA_NAMES:
         (folder / f"{name}.json").write_text(json.dumps(values))
-    notes = told(lambda: read_notes(folder))
+    notes = told(lambda: read_metadata(folder))
     if notes is not None:
         json.dumps(notes, allow_nan=False).encode()
         assert notes["task"] == values

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ctm.checkpoint import load
-from ctm.checkpoint.metadata import read_notes
+from ctm.checkpoint.metadata import read_metadata
 
 MEASURED = {"split": "test", "n": 1, "iterations": 2, "accuracy_halted": 1.0, "mean_ticks": 1.5, "more": None}
 GOOD = {
@@ -31,11 +31,11 @@ def write(folder, **notes) -> None:
 
 def test_what_has_the_form_is_read_as_it_is(tmp_path):
     write(tmp_path, **GOOD)
-    assert read_notes(tmp_path) == GOOD
+    assert read_metadata(tmp_path) == GOOD
 
 
 def test_what_is_not_there_is_empty(tmp_path):
-    assert read_notes(tmp_path) == {"task": {}, "halting": {}, "metrics": {}}
+    assert read_metadata(tmp_path) == {"task": {}, "halting": {}, "metrics": {}}
 
 
 @pytest.mark.parametrize(

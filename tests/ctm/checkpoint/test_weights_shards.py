@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ctm.checkpoint import INDEX, WEIGHTS, load
+from ctm.checkpoint import WEIGHTS_INDEX_NAME, WEIGHTS_NAME, load
 from tests.ctm.conftest import PARTS
 
 A, B = PARTS
@@ -21,20 +21,20 @@ def refusal(folder) -> str:
 
 def point(folder, name) -> None:
     """Let the index name another file for the tensors of the second part."""
-    index = json.loads((folder / INDEX).read_text())
+    index = json.loads((folder / WEIGHTS_INDEX_NAME).read_text())
     index["weight_map"] = {tensor: name if part == B else part for tensor, part in index["weight_map"].items()}
-    (folder / INDEX).write_text(json.dumps(index))
+    (folder / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
 
 
 def test_parted_weights_make_the_same_machine(folder, request):
-    whole = load(folder).machine.state_dict()
-    parts = load(request.getfixturevalue("parted")).machine.state_dict()
-    assert not (folder / WEIGHTS).exists() and parts.keys() == whole.keys()
+    whole = load(folder).model.state_dict()
+    parts = load(request.getfixturevalue("parted")).model.state_dict()
+    assert not (folder / WEIGHTS_NAME).exists() and parts.keys() == whole.keys()
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
 def test_one_file_comes_before_an_index(parted):
-    save_file({"x": torch.zeros(1)}, parted / WEIGHTS)
+    save_file({"x": torch.zeros(1)}, parted / WEIGHTS_NAME)
     assert "not known: x" in refusal(parted)
 
 
@@ -79,12 +79,14 @@ def test_a_tensor_in_two_parts_is_refused(parted):
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": [A]}, {"weight_map": "x"}])
 def test_an_index_that_is_none_is_refused(parted, index):
-    (parted / INDEX).write_text(json.dumps(index))
+    (parted / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
     assert "must hold a `weight_map`" in refusal(parted)
 
 
 def test_an_index_of_very_many_parts_is_refused(parted):
-    (parted / INDEX).write_text(json.dumps({"weight_map": {str(i): f"p{i}.safetensors" for i in range(1001)}}))
+    (parted / WEIGHTS_INDEX_NAME).write_text(
+        json.dumps({"weight_map": {str(i): f"p{i}.safetensors" for i in range(1001)}})
+    )
     assert "names 1001 files" in refusal(parted)
 
 

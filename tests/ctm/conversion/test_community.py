@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from ctm.config import PHASED, PHASES, CTMConfig
-from ctm.conversion.convert import convert, read_settings
+from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE, CTMConfig
+from ctm.conversion.convert import convert, read_yaml_file
 from tests.ctm.conversion.test_convert import legacy
 from tests.paths import ROOT
 
@@ -21,7 +21,7 @@ def test_there_are_eight_community_files():
 def test_community_settings_name_their_source_and_known_keys(path):
     text = path.read_text("utf-8")
     assert "vincentoh/ctm-experiments" in text and "python -m ctm.convert" in text
-    assert read_settings(path).keys() <= CTMConfig.model_fields.keys()
+    assert read_yaml_file(path).keys() <= CTMConfig.model_fields.keys()
 
 
 PARITY = {
@@ -55,7 +55,7 @@ DIGITS = {
 def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_path, machine_of):
     """Machines as the tutorials build them, at the sizes that the card states."""
     torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
-    config = convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml").machine.config
+    config = convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config
     assert config.iterations == {"ctm-mnist": 15, "ctm-parity-16": 50}[stem]
     assert {key: getattr(config, key) for key in changes if key != "prediction_reshaper"} == {
         key: value for key, value in changes.items() if key != "prediction_reshaper"
@@ -78,16 +78,18 @@ def test_community_files_whose_card_says_less_ask_for_it(stem, outputs, tmp_path
     with pytest.raises(ValueError, match="does not say heads, iterations; write them"):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml")
     with_args = legacy(tmp_path / "b.pt", machine)  # a whole training checkpoint says it itself
-    assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").machine.config.heads == 2
+    assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config.heads == 2
 
 
 def test_the_ticks_of_phases_are_asked_for_by_name(tmp_path, machine_of):
-    changes = {"backbone_type": PHASED, **dict.fromkeys(PHASES, 3)}
+    changes = {"backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_KEYS, 3)}
     torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=f"does not say {', '.join(sorted(PHASES))}, prediction_reshaper; write them"):
+    with pytest.raises(
+        ValueError, match=f"does not say {', '.join(sorted(SCHEDULE_KEYS))}, prediction_reshaper; write them"
+    ):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / "ctm-qamnist.yaml")
     lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8"), "prediction_reshaper: [-1]"]
-    (tmp_path / "said.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in PHASES)]))
-    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "said.yaml").machine.config
-    assert config.is_phased and config.iterations_per_digit == 3 and config.heads == 4
+    (tmp_path / "said.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in SCHEDULE_KEYS)]))
+    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "said.yaml").model.config
+    assert config.has_input_schedule and config.iterations_per_digit == 3 and config.heads == 4
     assert "backbone_type" not in json.loads((tmp_path / "out" / "config.json").read_text())

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ctm.checkpoint import load
-from ctm.config import PHASES
-from ctm.conversion.convert import convert, main, spoken
+from ctm.config import SCHEDULE_KEYS
+from ctm.conversion.convert import convert, extract_legacy_config, main
 from tests.ctm.models.test_published import BUILT, CASES, GOLDEN, inputs_of, load_case
 from tests.paths import ROOT
 
@@ -70,11 +70,11 @@ def test_golden_weights_give_the_published_numbers(name, tmp_path):
         machine.load_state_dict({k: v for k, v in fresh.items() if "indices" in k}, strict=False)
     said = {
         key: case["config"][key]
-        for key in case["config"].keys() & {"iterations", "heads", "prediction_reshaper", *PHASES}
+        for key in case["config"].keys() & {"iterations", "heads", "prediction_reshaper", *SCHEDULE_KEYS}
     }
     torch.save({"model_state_dict": machine.state_dict(), "config": said}, tmp_path / "a.pt")
-    read = convert(tmp_path / "a.pt", tmp_path / "out").machine
-    loaded = load(tmp_path / "out").machine
+    read = convert(tmp_path / "a.pt", tmp_path / "out").model
+    loaded = load(tmp_path / "out").model
     with torch.inference_mode():
         inputs = inputs_of(machine.config, tensors)
         answers, again = read(inputs).answers, loaded(inputs).answers
@@ -100,7 +100,7 @@ def test_a_file_of_the_original_training_loop_is_converted(changes, tmp_path, ma
     args = argparse.Namespace(**machine.config.model_dump(mode="json"), lr=1e-4, model="ctm")
     convert(legacy(tmp_path / "a.pt", machine, args=args), tmp_path / "new" / "out")
     read = load(tmp_path / "new" / "out")
-    assert_same_thoughts(machine, read.machine, inputs)
+    assert_same_thoughts(machine, read.model, inputs)
     assert read.task == {} and {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
         "model.safetensors",
         "config.json",
@@ -113,8 +113,8 @@ def test_the_yaml_file_adds_what_is_missing_and_the_task(tmp_path, machine_of, i
     task = {"task": "brackets", "labels": ["invalid", "valid"]}
     convert(tmp_path / "bare.pt", tmp_path / "out", rest(tmp_path / "a.yaml", dropout=0.25, task=task))
     read = load(tmp_path / "out")
-    assert read.machine.config.dropout == 0.25 and read.task == task
-    assert_same_thoughts(machine, read.machine, inputs_for(machine))
+    assert read.model.config.dropout == 0.25 and read.task == task
+    assert_same_thoughts(machine, read.model, inputs_for(machine))
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
@@ -124,7 +124,7 @@ def test_wrappers_and_prefixes_are_taken_off(wrapper, prefix, tmp_path, machine_
     state = {prefix + name: tensor for name, tensor in machine.state_dict().items()}
     torch.save({wrapper: state, "epoch": 3}, tmp_path / "a.pt")
     read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml"))
-    assert_same_thoughts(machine, read.machine, inputs_for(machine))
+    assert_same_thoughts(machine, read.model, inputs_for(machine))
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
@@ -133,7 +133,7 @@ def test_other_formats_and_precisions_are_read(old, dtype, tmp_path, machine_of)
     machine = machine_of()
     state = {k: v.to(dtype) if v.is_floating_point() else v.int() for k, v in machine.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "a.pt", **old)
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml")).machine.state_dict()
+    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml")).model.state_dict()
     for name, tensor in state.items():
         assert torch.equal(read[name], tensor.to(read[name].dtype)), name
 
@@ -143,7 +143,7 @@ def test_what_old_files_lack_is_put_in(tmp_path, machine_of):
     left_out = ("num_batches_tracked", "neuron_indices_left", "neuron_indices_right")
     torch.save({k: v for k, v in machine.state_dict().items() if not k.endswith(left_out)}, tmp_path / "a.pt")
     said = {"neuron_select_type": "first-last", "n_synch_out": 5, "n_synch_action": 4}
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml", **said)).machine
+    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml", **said)).model
     for name, tensor in machine.state_dict().items():
         assert torch.equal(read.state_dict()[name], tensor), name
 
@@ -154,7 +154,7 @@ def test_an_embedding_without_places_is_one_whose_places_add_nothing(tmp_path, m
         machine.backbone.positions.zero_()
     torch.save({k: v for k, v in machine.state_dict().items() if k != "backbone.positions"}, tmp_path / "a.pt")
     read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml", backbone_type="tokens-7x6"))
-    assert_same_thoughts(machine, read.machine, inputs_for(machine))
+    assert_same_thoughts(machine, read.model, inputs_for(machine))
 
 
 def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
@@ -225,7 +225,7 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
             z = z.squeeze(2)
             sync, said = synchronise(z, said, "out")
             expected.append(whole["output_projector"](sync))
-        read = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml").machine
+        read = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml").model
         thought = read(pictures)
     assert (read.config.backbone_type, read.config.neuron_select_type) == ("mnist_backbone", "first-last")
     torch.testing.assert_close(thought.answers, torch.stack(expected, 2), rtol=1e-4, atol=1e-5)
@@ -243,7 +243,7 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
         ({"N_to_sort": 30}, {"prediction_reshaper": [-1]}),
         (
             {"q_num_repeats_per_input": 3, "q_num_answer_steps": 7},
-            {"prediction_reshaper": [-1], **dict(zip(PHASES, (3, 3, 7), strict=True))},
+            {"prediction_reshaper": [-1], **dict(zip(SCHEDULE_KEYS, (3, 3, 7), strict=True))},
         ),
         ({"dataset": "cifar10", "prediction_reshaper": [2, 5]}, {"prediction_reshaper": [2, 5]}),
         ({"dataset": ["cifar10"]}, {}),
@@ -252,14 +252,14 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
     ],
 )
 def test_what_arguments_of_the_original_scripts_say(values, said):
-    assert spoken(values) == said
+    assert extract_legacy_config(values) == said
 
 
 def test_weights_are_believed_rather_than_arguments(tmp_path, machine_of):
     """The published sorting class has no attention, whatever its script was told."""
     machine = machine_of(heads=0, n_synch_action=0, backbone_type="none")
     args = argparse.Namespace(iterations=4, heads=4, n_synch_action=32, d_model=999, N_to_sort=5)
-    read = convert(legacy(tmp_path / "a.pt", machine, args=args), tmp_path / "out").machine.config
+    read = convert(legacy(tmp_path / "a.pt", machine, args=args), tmp_path / "out").model.config
     assert (read.heads, read.n_synch_action, read.d_model) == (0, 0, 12)
 
 
@@ -271,7 +271,7 @@ def test_the_command_converts(tmp_path, machine_of):
     words = [str(tmp_path / "a.pt"), "--out", str(tmp_path / "out"), "--config", str(rest(tmp_path / "a.yaml"))]
     done = subprocess.run([sys.executable, "-m", "ctm.convert", *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "d_model=12" in done.stdout and load(tmp_path / "out").machine.config.iterations == 4
+    assert "d_model=12" in done.stdout and load(tmp_path / "out").model.config.iterations == 4
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from ctm.conversion.convert import convert, read_settings
+from ctm.conversion.convert import convert, read_yaml_file
 from tests.ctm.conversion.test_convert import REST, legacy, rest
 
 
@@ -40,9 +40,9 @@ def test_what_is_missing_or_wrong_is_named(given, words, tmp_path, machine_of):
 def test_a_yaml_file_of_another_kind_is_refused(text, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"a\.yaml"):
-        read_settings(tmp_path / "a.yaml")
+        read_yaml_file(tmp_path / "a.yaml")
     with pytest.raises(ValueError, match="is not a YAML file that can be read"):
-        read_settings(tmp_path / "missing.yaml")
+        read_yaml_file(tmp_path / "missing.yaml")
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path, machine_of):

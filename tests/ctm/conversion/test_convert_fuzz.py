@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctm.checkpoint import load
-from ctm.conversion.convert import convert, read_settings, read_yaml
-from ctm.conversion.safe_unpickle import Unread, read_file
+from ctm.conversion.convert import convert, parse_yaml, read_yaml_file
+from ctm.conversion.safe_unpickle import NumpyPlaceholder, load_torch_file
 from tests.ctm.conftest import RAW, build
 from tests.ctm.conversion.test_convert import REST, legacy
 from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
@@ -72,7 +72,7 @@ def leaves(value):
             yield from leaves(part)
 
 
-PLAIN = (torch.Tensor, Unread, argparse.Namespace, dict, list, tuple, set, str, bytes, int, float, type(None))
+PLAIN = (torch.Tensor, NumpyPlaceholder, argparse.Namespace, dict, list, tuple, set, str, bytes, int, float, type(None))
 
 
 @given(st.sampled_from(["new", "old", "small", "small and old"]), st.booleans(), st.data())
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(whole, tmp_path_facto
     else:
         content = data.draw(damaged(st.just(whole[kind])), "file")
     path.write_bytes(content)
-    read = told(lambda: read_file(path))
+    read = told(lambda: load_torch_file(path))
     if read is not None and "small" in kind:
         for value in leaves(read):
             assert isinstance(value, PLAIN) or type(value).__module__ in ("torch", "torch.storage"), type(value)
@@ -152,8 +152,8 @@ def test_any_weights_are_converted_or_refused_in_sentences(machines, tmp_path_fa
         made = told(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
     assert (made is not None) is (folder / "out").exists()
     if made is not None:
-        assert all(torch.isfinite(tensor).all() for tensor in made.machine.state_dict().values())
-        assert load(folder / "out").machine.config == made.machine.config
+        assert all(torch.isfinite(tensor).all() for tensor in made.model.state_dict().values())
+        assert load(folder / "out").model.config == made.model.config
 
 
 @given(st.data())
@@ -186,9 +186,9 @@ def test_what_holds_itself_over_and_over_says_nothing(machines, tmp_path, key):
 @example(text="- " * 5_000)
 @example(text="0x" + "F" * 5_000)
 def test_any_yaml_is_plain_data_or_refused_in_one_sentence(text, tmp_path):
-    told(lambda: read_yaml(text, "It"))
+    told(lambda: parse_yaml(text, "It"))
     (tmp_path / "a.yaml").write_text(text, "utf-8", "surrogatepass")
-    values = told(lambda: read_settings(tmp_path / "a.yaml"))
+    values = told(lambda: read_yaml_file(tmp_path / "a.yaml"))
     assert values is None or all(type(key) is str for key in values)
 
 

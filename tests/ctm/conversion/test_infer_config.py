@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from ctm import ContinuousThoughtMachine, CTMConfig, make
-from ctm.config import BACKBONES, PHASES, PICTURE_POSITIONS
-from ctm.conversion.infer_config import agrees, infer_config, published_names
+from ctm import ContinuousThoughtMachine, CTMConfig, build_model
+from ctm.config import BACKBONES, IMAGE_POSITIONAL_EMBEDDINGS, SCHEDULE_KEYS
+from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
 from tests.ctm.models.test_published import BUILT, CASES, GOLDEN, load_case
 
 SILENT = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}  # leave no trace
@@ -22,7 +22,7 @@ def told(machine):
 def assert_told(machine):
     """Everything that leaves a trace is found, and as it was."""
     config, (known, unknown) = machine.config, told(machine)
-    silent = SILENT | ({*PHASES} if config.is_phased else set())
+    silent = SILENT | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
     silent |= {"heads"} if config.heads else {"d_input"}
     silent |= (
         set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
@@ -41,7 +41,7 @@ def assert_told(machine):
 def test_golden_configs_are_told_or_refused(name):
     if json.loads((GOLDEN / f"{name}.json").read_text())["class"] in BUILT:
         _, _, machine = load_case(name)
-        assert_told(make(machine.config, machine.in_features, seed=1))
+        assert_told(build_model(machine.config, machine.in_features, seed=1))
         return
     case = json.loads((GOLDEN / f"{name}.json").read_text())
     with pytest.raises(ValueError, match=r"These are (weights of|not the weights of a Continuous)"):
@@ -64,7 +64,7 @@ def test_golden_configs_are_told_or_refused(name):
     ],
 )
 def test_configs_are_told(changes, depth, kind, tiny):
-    config = CTMConfig.read(tiny | changes | {"synapse_depth": depth, "neuron_select_type": kind, "d_model": 40})
+    config = CTMConfig.parse(tiny | changes | {"synapse_depth": depth, "neuron_select_type": kind, "d_model": 40})
     assert_told(ContinuousThoughtMachine(config, 5, seed=depth))
 
 
@@ -76,29 +76,29 @@ def test_neurons_paired_with_themselves_are_counted(alike, machine_of):
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-2x9", "tokens-31x4"])
 def test_backbones_are_told(backbone, tiny):
-    config = CTMConfig.read(tiny | {"backbone_type": backbone})
+    config = CTMConfig.parse(tiny | {"backbone_type": backbone})
     with torch.device("meta"):
         machine = ContinuousThoughtMachine(config, 3)
     known, _ = infer_config({name: tuple(tensor.shape) for name, tensor in machine.state_dict().items()})
-    assert agrees("backbone_type", backbone, known["backbone_type"])
+    assert is_consistent("backbone_type", backbone, known["backbone_type"])
     shared = backbone in {"resnet101-1", "resnet101-2", "resnet152-1", "resnet152-2"}
     assert (known["backbone_type"] == backbone) != shared
 
 
-@pytest.mark.parametrize("positions", [*PICTURE_POSITIONS, "none"])
+@pytest.mark.parametrize("positions", [*IMAGE_POSITIONAL_EMBEDDINGS, "none"])
 @pytest.mark.parametrize("backbone", ["resnet18-1", "mnist_backbone"])
 def test_positions_are_told(positions, backbone, machine_of):
     assert_told(machine_of(backbone_type=backbone, positional_embedding_type=positions))
 
 
 def test_without_index_buffers_the_selection_stays_open(tiny):
-    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
     _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if "indices" not in name})
     assert unknown >= {"neuron_select_type", "n_synch_out", "n_synch_action"}
 
 
 def test_an_embedding_of_symbols_without_places_leaves_the_backbone_open(tiny):
-    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
     _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if name != "backbone.positions"})
     assert "backbone_type" in unknown
 
@@ -122,7 +122,7 @@ def test_an_embedding_of_symbols_without_places_leaves_the_backbone_open(tiny):
     ],
 )
 def test_other_weights_are_refused_in_a_sentence(change, words, tiny):
-    state = ContinuousThoughtMachine(CTMConfig.read(tiny)).state_dict()
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()} | change
     with pytest.raises(ValueError, match=words):
         infer_config({name: shape for name, shape in shapes.items() if shape is not None})
@@ -154,7 +154,7 @@ def test_a_resnet_with_other_blocks_is_refused(machine_of):
     ],
 )
 def test_what_may_stand_instead(key, given, found, may):
-    assert agrees(key, given, found) is may
+    assert is_consistent(key, given, found) is may
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -165,11 +165,11 @@ def test_what_may_stand_instead(key, given, found, may):
 )
 def test_prefixes_of_wrappers_are_taken_away(prefix):
     names = ["start_trace", "synapses.1.weight", "trace_processor.0.0.w1"]
-    assert list(published_names(prefix + name for name in names).values()) == names
+    assert list(map_to_published_names(prefix + name for name in names).values()) == names
 
 
 def test_compiled_parts_are_named_as_others():
-    assert published_names(["backbone._orig_mod.conv1.weight"]) == {
+    assert map_to_published_names(["backbone._orig_mod.conv1.weight"]) == {
         "backbone._orig_mod.conv1.weight": "backbone.conv1.weight"
     }
 
@@ -177,9 +177,9 @@ def test_compiled_parts_are_named_as_others():
 def test_published_names_stay(machine_of):
     for changes in ({}, {"synapse_depth": 4}, {"deep_nlms": False}, {"backbone_type": "resnet18-1"}):
         names = list(machine_of(**changes).state_dict())
-        assert published_names(names) == dict(zip(names, names, strict=True))
+        assert map_to_published_names(names) == dict(zip(names, names, strict=True))
 
 
 def test_names_that_become_one_are_refused():
     with pytest.raises(ValueError, match="Several tensors would be `start_trace`"):
-        published_names(["start_trace", "module.start_trace"])
+        map_to_published_names(["start_trace", "module.start_trace"])

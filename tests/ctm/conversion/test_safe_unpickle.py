@@ -11,7 +11,7 @@ import torch
 
 from ctm.conversion import safe_unpickle
 from ctm.conversion.convert import convert
-from ctm.conversion.safe_unpickle import read_file
+from ctm.conversion.safe_unpickle import load_torch_file
 
 
 class Marker:
@@ -23,7 +23,7 @@ class Marker:
 def test_objects_are_never_unpickled_and_their_class_is_named(old, wrap, tmp_path):
     torch.save(wrap(Marker()), tmp_path / "a.pt", **old)
     with pytest.raises(ValueError, match=r"a\.pt holds objects of .*Marker, which are never unpickled; .*state_dict"):
-        read_file(tmp_path / "a.pt")
+        load_torch_file(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
@@ -39,7 +39,7 @@ def test_a_file_cannot_run_anything(old, tmp_path):
     for thing in (Touch(), Evaluate(), {"args": argparse.Namespace(a=Evaluate())}):
         torch.save(thing, tmp_path / "a.pt", **old)
         with pytest.raises(ValueError, match="never unpickled"):
-            read_file(tmp_path / "a.pt")
+            load_torch_file(tmp_path / "a.pt")
     assert not (tmp_path / "touched").exists()
 
 
@@ -58,7 +58,7 @@ def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
         for entry, data in parts.items():
             archive.writestr(entry, data.replace(b"numpy._core.multiarray", name.encode()))
-    read = read_file(tmp_path / "b.pt")
+    read = load_torch_file(tmp_path / "b.pt")
     assert [repr(read[key]) for key in "abc"] == ["an array of NumPy"] * 3
     assert torch.equal(read["d"], torch.ones(2)) and read["e"] == [True]
 
@@ -84,8 +84,8 @@ def test_bytes_are_never_taken_for_addresses(old, tmp_path):
         "args": argparse.Namespace(dataset=[Array(), Fields(), Scalar()]),
     }
     torch.save(content, tmp_path / "a.pt", **old)
-    read = read_file(tmp_path / "a.pt")["args"].dataset
-    assert [type(value) for value in read] == [safe_unpickle.Unread] * 3
+    read = load_torch_file(tmp_path / "a.pt")["args"].dataset
+    assert [type(value) for value in read] == [safe_unpickle.NumpyPlaceholder] * 3
     with pytest.raises(ValueError, match="not the weights of a Continuous Thought Machine"):
         convert(tmp_path / "a.pt", tmp_path / "out")
 
@@ -97,7 +97,7 @@ def test_truncated_files_are_refused(old, tmp_path, machine_of):
     for share in (0.02, 0.5, 0.9, 0.999):
         (tmp_path / "b.pt").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(ValueError, match=r"b\.pt is (cut short|not a whole checkpoint of PyTorch)"):
-            read_file(tmp_path / "b.pt")
+            load_torch_file(tmp_path / "b.pt")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_truncated_files_are_refused(old, tmp_path, machine_of):
 def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pt is") as refused:
-        read_file(tmp_path / "a.pt")
+        load_torch_file(tmp_path / "a.pt")
     assert "weights_only=False" not in str(refused.value) and "Re-running" not in str(refused.value)
 
 
@@ -123,7 +123,7 @@ def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
 def test_plain_pickles_are_refused(protocol, tmp_path):
     (tmp_path / "a.pt").write_bytes(pickle.dumps({"state_dict": [1, 2]}, protocol))
     with pytest.raises(ValueError, match=r"a\.pt is not a whole checkpoint"):
-        read_file(tmp_path / "a.pt")
+        load_torch_file(tmp_path / "a.pt")
 
 
 def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine_of):
@@ -132,18 +132,18 @@ def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine
         for entry in archive.namelist():
             packed.writestr(entry, archive.read(entry), zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="unpacks to more than it is"):
-        read_file(tmp_path / "b.pt")
+        load_torch_file(tmp_path / "b.pt")
     with zipfile.ZipFile(tmp_path / "c.pt", "w") as other:
         other.writestr("readme.txt", "no weights")
     with pytest.raises(ValueError, match=r"not one of `torch\.save`"):
-        read_file(tmp_path / "c.pt")
+        load_torch_file(tmp_path / "c.pt")
 
 
 def test_a_large_file_of_the_old_format_is_refused(tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(9)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
-    monkeypatch.setattr(safe_unpickle, "MOST_BYTES_UNMAPPED", 10)
+    monkeypatch.setattr(safe_unpickle, "MAX_UNMAPPED_BYTES", 10)
     with pytest.raises(ValueError, match="too large to be read whole"):
-        read_file(tmp_path / "a.pt")
+        load_torch_file(tmp_path / "a.pt")
 
 
 def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
@@ -155,4 +155,4 @@ def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
     with pytest.raises(
         ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"
     ):
-        read_file(tmp_path / "a.pt")
+        load_torch_file(tmp_path / "a.pt")

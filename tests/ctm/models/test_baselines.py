@@ -6,19 +6,19 @@ from torch.testing import assert_close
 
 from ctm import count_parameters, read_config
 from ctm.checkpoint import Checkpoint, load, save
-from ctm.config import BACKBONES, CONFIGS, FFConfig, LSTMConfig, kind_of
+from ctm.config import BACKBONES, CONFIG_CLASSES, FFConfig, LSTMConfig, infer_model_type
 from ctm.conversion.convert import convert
-from ctm.models.registry import refuse_absurd_size
+from ctm.models.registry import check_parameter_limit
 from inference import Engine, parse
 
-KINDS = pytest.mark.parametrize("kind", list(CONFIGS))
+KINDS = pytest.mark.parametrize("kind", list(CONFIG_CLASSES))
 LSTM = {"kind": "lstm", "num_layers": 2}
 FF = {"kind": "ff"}
 
 
 def unroll(machine, inputs):
     features = machine.encode(inputs)
-    state, said = machine.begin(features), []
+    state, said = machine.initial_state(features), []
     for _ in range(features.ticks):
         state, output = machine.tick(state, features)
         said.append((state, output))
@@ -48,7 +48,7 @@ def test_a_feed_forward_network_answers_from_the_mean_of_all_places_at_every_tic
     inputs = inputs_for(machine)
     with torch.no_grad():
         features = machine.encode(inputs)
-        state, output = machine.tick(machine.begin(features), features)
+        state, output = machine.tick(machine.initial_state(features), features)
         expected = machine.output_projector[3:](machine.backbone(inputs).mean(2))
         assert_close(output.answer, expected)
         assert torch.equal(machine.tick(state, features)[1].answer, output.answer)
@@ -61,9 +61,9 @@ def test_a_feed_forward_network_answers_from_the_mean_of_all_places_at_every_tic
 def test_taking_rows_and_ticking_is_ticking_and_taking_rows(kind, machine_of, inputs_for):
     machine, rows = machine_of(kind=kind, energy_head_enabled=True), torch.tensor([3, 1])
     features = machine.encode(inputs_for(machine, 4))
-    state, _ = machine.tick(machine.begin(features), features)
+    state, _ = machine.tick(machine.initial_state(features), features)
     whole, said = machine.tick(state, features)
-    few, few_said = machine.tick(state.take(rows, 4), features.take(rows))
+    few, few_said = machine.tick(state.select_rows(rows, 4), features.select_rows(rows))
     assert_close(few.latent, whole.latent[rows], rtol=1e-4, atol=1e-5)
     assert_close(few_said.answer, said.answer[rows], rtol=1e-4, atol=1e-5)
     assert_close(few_said.energy, said.energy[rows], rtol=1e-4, atol=1e-5)
@@ -80,7 +80,7 @@ def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of,
     assert_close(thought.energies, torch.stack([output.energy for output in said], 1), rtol=1e-4, atol=1e-5)
     rule = f"energy<{thought.energies[:, 0].median():.4f}"
     verdict = Engine(machine, parse(rule)).run(inputs)
-    seated = Engine(machine, parse(rule), seats=4).run(inputs)
+    seated = Engine(machine, parse(rule), max_batch_slots=4).run(inputs)
     assert seated.ticks.tolist() == verdict.ticks.tolist()
     assert_close(seated.answer, verdict.answer, rtol=1e-4, atol=1e-5)
     assert (verdict.ticks == 1).sum() > 0 and (verdict.ticks <= machine.config.iterations).all()
@@ -91,12 +91,12 @@ def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of,
 @KINDS
 def test_a_checkpoint_of_any_kind_is_saved_loaded_and_converted(kind, machine_of, inputs_for, tmp_path):
     machine = machine_of(kind=kind, energy_head_enabled=True, prediction_reshaper=[3, 2])
-    inputs, published = inputs_for(machine), machine.config.published()
+    inputs, published = inputs_for(machine), machine.config.to_dict()
     save(Checkpoint(machine), tmp_path / "mine")
-    loaded = load(tmp_path / "mine").machine
-    assert loaded.config == machine.config and kind_of(published) == kind and "kind" not in published
+    loaded = load(tmp_path / "mine").model
+    assert loaded.config == machine.config and infer_model_type(published) == kind and "kind" not in published
     torch.save({"model_state_dict": machine.state_dict(), "config": published}, tmp_path / "a.pt")
-    converted = convert(tmp_path / "a.pt", tmp_path / "out").machine
+    converted = convert(tmp_path / "a.pt", tmp_path / "out").model
     assert converted.config == machine.config
     with torch.no_grad():
         assert torch.equal(loaded(inputs).answers, machine(inputs).answers)
@@ -133,11 +133,11 @@ def test_the_published_forms_hold_the_published_keys():
         "dropout": 0.0,
     }
     feed = {"d_model": 12, "backbone_type": "resnet18-1", "out_dims": 6, "dropout": 0.5}
-    assert LSTMConfig.read(lstm).published() == lstm and FFConfig.read(feed).published() == feed
+    assert LSTMConfig.parse(lstm).to_dict() == lstm and FFConfig.parse(feed).to_dict() == feed
     more = feed | {"prediction_reshaper": [3, 2], "energy_head_enabled": True, "energy_hidden_dim": 9}
-    assert FFConfig.read(more).published() == more
+    assert FFConfig.parse(more).to_dict() == more
     del more["energy_hidden_dim"]
-    assert FFConfig.read(more).published() == more | {"energy_hidden_dim": 64}, "no file relies on a default of a head"
+    assert FFConfig.parse(more).to_dict() == more | {"energy_hidden_dim": 64}, "no file relies on a default of a head"
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ def test_an_lstm_too_large_is_refused_before_it_is_made():
         LSTM | {"iterations": 1, "d_model": 20_000, "d_input": 8, "heads": 2, "backbone_type": "none", "out_dims": 2}
     )
     with pytest.raises(ValueError, match=r"asks for 4\.8 billion parameters.* Lower d_model\."):
-        refuse_absurd_size(config, 3)
+        check_parameter_limit(config, 3)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from ctm.modules.readout import evidence_of
+from ctm.modules.readout import compute_certainty_features
 
 KINDS = ("first-last", "random", "random-pairing")
 NEURONS = {
@@ -31,7 +31,7 @@ def every_variant():
 def tick_by_hand(machine, inputs):
     """States (the start included) and outputs of a thought."""
     features = machine.encode(inputs)
-    states, outputs = [machine.begin(features)], []
+    states, outputs = [machine.initial_state(features)], []
     for _ in range(machine.config.iterations):
         state, output = machine.tick(states[-1], features)
         states.append(state)
@@ -201,10 +201,10 @@ def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_ev
     inputs = inputs_for(machine)
     with torch.no_grad():
         thought, features = machine(inputs), machine.encode(inputs)
-        state = machine.begin(features)
+        state = machine.initial_state(features)
         for tick in range(features.ticks):
             state, output = machine.tick(state, features)
-            seen = [state.latent, state.post_activations, evidence_of(output.certainty.T).T]
+            seen = [state.latent, state.post_activations, compute_certainty_features(output.certainty.T).T]
             shown = [values for values, sees in zip(seen, (True, neurons, certainty), strict=True) if sees]
             assert_close(output.energy, machine.energy_proj(torch.cat(shown, 1)).squeeze(1))
             assert_close(output.energy, thought.energies[:, tick], rtol=1e-4, atol=5e-5)
@@ -214,7 +214,7 @@ def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_ev
 @pytest.mark.parametrize("reaches", [False, True])
 def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, sees, machine_of, inputs_for):
     machine = machine_of(energy_head_enabled=True, energy_sees_certainty=sees)
-    machine(inputs_for(machine), energy_reaches_trunk=reaches).energies.square().sum().backward()
+    machine(inputs_for(machine), energy_grad_to_trunk=reaches).energies.square().sum().backward()
     reached = {name for name, p in machine.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     head = {name for name, _ in machine.named_parameters() if name.startswith("energy_proj")}
     answer = {"output_projector.0.weight", "output_projector.0.bias"}

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ctm import Thinker, make, read_config
+from ctm import TickModel, build_model, read_config
 from ctm.checkpoint import infer_in_features
 from ctm.config import Config
-from ctm.modules.input_schedule import CODES, PICTURE, codes_table, pack
+from ctm.modules.input_schedule import IMAGE_CODE, NUM_CODES, build_code_table, pack_frames
 from tests.paths import ROOT
 
 GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
@@ -64,7 +64,7 @@ def by_rule(name: str, shape: list[int], d_model: int) -> torch.Tensor:
     return torch.from_numpy(np.asarray(x, dtype=np.float32))
 
 
-def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], Thinker]:
+def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
     """The case's description, its tensors, and our machine with the published weights, loaded strictly."""
     case = json.loads((GOLDEN / f"{name}.json").read_text())
     if case["class"] not in BUILT:
@@ -72,7 +72,7 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], Thinker]:
     values = case["config"] | (SORT if case["class"].endswith("SORT") else {})
     config = read_config(values)
     shapes = {entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]}
-    machine = make(config, infer_in_features(config, shapes))
+    machine = build_model(config, infer_in_features(config, shapes))
     constants = machine.state_dict()
     state_dict = {
         entry["name"]: by_rule(entry["name"], entry["shape"], config.d_model)
@@ -93,10 +93,10 @@ def test_manifest_is_the_published_one(name):
 
 def inputs_of(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     """The input of a case. With phases the published one is two tensors, in which all is repeated for its ticks."""
-    if not config.is_phased:
+    if not config.has_input_schedule:
         return tensors["in.x"]
     question = tensors["in.z"][:, :: config.iterations_per_question_part]
-    return pack(tensors["in.x"][:, :: config.iterations_per_digit], question, most=99)
+    return pack_frames(tensors["in.x"][:, :: config.iterations_per_digit], question, min_frames=99)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -106,7 +106,7 @@ def test_numbers_are_the_published_ones(name):
     inputs = inputs_of(machine.config, tensors)
     with torch.inference_mode():
         features = machine.encode(inputs)
-        state, ticks = machine.begin(features), []
+        state, ticks = machine.initial_state(features), []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             ticks.append((state, output))
@@ -120,13 +120,13 @@ def test_numbers_are_the_published_ones(name):
     if case["class"] not in OUTPUTS:
         seen["out.pre_activations"] = torch.stack([state.pre_activations for state, _ in ticks])
     seen["out.synch_out_last"] = seen["out.synch_out"][-1]
-    if machine.config.is_phased:
+    if machine.config.has_input_schedule:
         codes = features.observation.codes
-        looked = [state.attention for state, _ in ticks][: int((codes[:, 0] == PICTURE % CODES).sum())]
+        looked = [state.attention for state, _ in ticks][: int((codes[:, 0] == IMAGE_CODE % NUM_CODES).sum())]
         seen["out.attention"] = torch.stack(looked).unsqueeze(3)
         asked = codes[len(looked) : -machine.config.iterations_for_answering]
         indices, operators = machine.index_backbone.embedding, machine.operator_backbone.embedding.weight.detach()
-        seen["out.embeddings"] = codes_table(indices, operators, indices[0])[asked]
+        seen["out.embeddings"] = build_code_table(indices, operators, indices[0])[asked]
     elif machine.config.heads and case["class"] not in OUTPUTS:
         seen["out.synch_action"] = torch.stack([state.sync_action for state, _ in ticks])
         seen["out.attention"] = torch.stack([state.attention for state, _ in ticks]).unsqueeze(3)

@@ -28,7 +28,7 @@ def tensors_of(value, path=""):
 
 def assert_same_state(one, other):
     one, other = tensors_of(one), tensors_of(other)
-    assert one.keys() == other.keys() and ".trace.window" in one and ".z" in one
+    assert one.keys() == other.keys() and ".pre_activation_history.window" in one and ".activations" in one
     for name, tensor in one.items():
         close = torch.isclose(tensor, other[name], rtol=1e-4, atol=5e-5, equal_nan=True)
         assert close.all(), f"{name} differs by {(tensor - other[name]).abs().max()}"
@@ -50,14 +50,16 @@ def test_a_state_can_be_thought_on_in_two_ways(changes, gradients, machine_of, i
     machine = machine_of(**changes)
     with torch.set_grad_enabled(gradients):
         one, other = (machine.encode(inputs_for(machine, seed=seed)) for seed in (0, 1))
-        shared, _ = think(machine, machine.begin(one), one, 2)
+        shared, _ = think(machine, machine.initial_state(one), one, 2)
         before = tensors_of(shared)
         first, second = shared, shared
         for _ in range(3):  # turn by turn, so that each would write where the other reads
             first, said_first = machine.tick(first, one)
             second, said_second = machine.tick(second, other)
-        alone_first, alone_said_first = think(machine, think(machine, machine.begin(one), one, 2)[0], one, 3)
-        alone_second, alone_said_second = think(machine, think(machine, machine.begin(one), one, 2)[0], other, 3)
+        alone_first, alone_said_first = think(machine, think(machine, machine.initial_state(one), one, 2)[0], one, 3)
+        alone_second, alone_said_second = think(
+            machine, think(machine, machine.initial_state(one), one, 2)[0], other, 3
+        )
     assert_same_state(first, alone_first)
     assert_same_state(second, alone_second)
     assert_close(said_first.answer, alone_said_first.answer, rtol=1e-4, atol=5e-5)
@@ -72,8 +74,8 @@ def test_features_serve_many_thoughts(gradients, machine_of, inputs_for):
     machine = machine_of()
     with torch.set_grad_enabled(gradients):
         features = machine.encode(inputs_for(machine))
-        first, _ = think(machine, machine.begin(features), features, 6)
-        again, _ = think(machine, machine.begin(features), features, 6)
+        first, _ = think(machine, machine.initial_state(features), features, 6)
+        again, _ = think(machine, machine.initial_state(features), features, 6)
     for name, tensor in tensors_of(first).items():
         assert torch.equal(tensor, tensors_of(again)[name]), name
 
@@ -86,13 +88,13 @@ def test_taking_rows_and_ticking_is_ticking_and_taking_rows(changes, gradients, 
     rows = torch.tensor([3, 1])
     with torch.set_grad_enabled(gradients):
         features = machine.encode(inputs_for(machine, 4))
-        state, _ = think(machine, machine.begin(features), features, 2)
-        few_features, few = features.take(rows), state.take(rows, room=2)
-        assert_same_state(few, state.take(rows))
+        state, _ = think(machine, machine.initial_state(features), features, 2)
+        few_features, few = features.select_rows(rows), state.select_rows(rows, reserve_ticks=2)
+        assert_same_state(few, state.select_rows(rows))
         whole, said = think(machine, state, features, 4)
         few, few_said = think(machine, few, few_features, 4)
-    assert few_features.batch == 2 and few.z.shape == (12, 2)
-    assert_same_state(few, whole.take(rows))
+    assert few_features.batch_size == 2 and few.z.shape == (12, 2)
+    assert_same_state(few, whole.select_rows(rows))
     assert_close(few_said.answer, said.answer[rows], rtol=1e-4, atol=5e-5)
     assert_close(few_said.certainty, said.certainty[rows], rtol=1e-4, atol=5e-5)
 
@@ -101,9 +103,9 @@ def test_taking_rows_leaves_the_whole_as_it_was(machine_of, inputs_for):
     machine = machine_of()
     with torch.no_grad():
         features = machine.encode(inputs_for(machine, 4))
-        state, _ = think(machine, machine.begin(features), features, 1)
+        state, _ = think(machine, machine.initial_state(features), features, 1)
         before = tensors_of(state)
-        think(machine, state.take(torch.tensor([0])), features.take(torch.tensor([0])), 5)
+        think(machine, state.select_rows(torch.tensor([0])), features.select_rows(torch.tensor([0])), 5)
     for name, tensor in tensors_of(state).items():
         assert torch.equal(tensor, before[name]), name
 
@@ -116,7 +118,7 @@ def test_a_thought_may_outlast_the_room_reserved_for_it(room, machine_of, inputs
     expected.load_state_dict(machine.state_dict())
     with torch.no_grad():
         features = machine.encode(inputs)
-        _, said = think(machine, machine.begin(features, room=room), features, 30)
+        _, said = think(machine, machine.initial_state(features, reserve_ticks=room), features, 30)
         assert_close(said.answer, expected(inputs).answers[..., -1], rtol=1e-4, atol=5e-5)
 
 
@@ -126,7 +128,7 @@ def test_gradients_may_be_switched_within_a_thought(gradients, machine_of, input
     inputs = inputs_for(machine)
     with torch.set_grad_enabled(gradients):
         features = machine.encode(inputs)
-        state, _ = think(machine, machine.begin(features), features, 2)
+        state, _ = think(machine, machine.initial_state(features), features, 2)
     with torch.set_grad_enabled(not gradients):
         _, said = think(machine, state, features, 2)
     assert_close(said.answer, machine(inputs).answers[..., -1], rtol=1e-4, atol=5e-5)
@@ -159,7 +161,7 @@ def test_a_thought_stores_nothing_on_the_module(changes, training, gradients, ma
     with torch.set_grad_enabled(gradients):
         machine(inputs_for(machine))
         features = machine.encode(inputs_for(machine))
-        think(machine, machine.begin(features), features, 2)
+        think(machine, machine.initial_state(features), features, 2)
     after = inside(machine)
     assert after.keys() == before.keys()
     assert [key for key in after if after[key] is not before[key]] == []
@@ -179,7 +181,7 @@ def test_a_thought_stores_nothing_on_the_module(changes, training, gradients, ma
     "changes", [{}, {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"}]
 )
 def test_building_and_thinking_leave_the_global_random_state_alone(changes, tiny):
-    config = CTMConfig.read(tiny | changes)
+    config = CTMConfig.parse(tiny | changes)
     torch.manual_seed(123)
     before = torch.get_rng_state()
     machine = ContinuousThoughtMachine(config, 3, seed=7).eval()
@@ -197,7 +199,7 @@ START_EQUAL = ("in_proj_bias", "out_proj.bias", ".T", ".b1", "decay_params_actio
     [{"energy_head_enabled": True}, {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"}],
 )
 def test_the_seed_alone_decides_the_start_weights(changes, tiny):
-    config = CTMConfig.read(tiny | changes)
+    config = CTMConfig.parse(tiny | changes)
     torch.manual_seed(1)
     machine = ContinuousThoughtMachine(config, 3, seed=7)
     torch.manual_seed(2)
@@ -257,9 +259,9 @@ def test_dropout_on_histories_is_dropout_where_it_is_not_given(given, used, mach
 
 def test_dropout_on_attention_is_not_shown_in_where_it_looks(machine_of, inputs_for):
     machine = machine_of(dropout=0.5).train()
-    scene = machine.encode(inputs_for(machine)).observation.scene
+    scene = machine.encode(inputs_for(machine)).observation.cache
     sync = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    (seen, where), (seen_again, where_again) = scene.look(sync), scene.look(sync)
+    (seen, where), (seen_again, where_again) = scene.attend(sync), scene.attend(sync)
     assert torch.equal(where, where_again)
     assert_close(where.sum(-1), torch.ones(3, 2))
     assert not torch.equal(seen, seen_again)

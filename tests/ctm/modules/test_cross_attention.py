@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ctm.modules.cross_attention import prepare_scene
+from ctm.modules.cross_attention import build_cross_attention_cache
 
 
 def attend(heads, places=7, width=8, pairs=5, batch=3):
@@ -20,7 +20,7 @@ def attend(heads, places=7, width=8, pairs=5, batch=3):
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_a_look_is_torchs_attention(heads):
     attention, q_proj, features, sync = attend(heads)
-    seen, where = prepare_scene(features, attention, q_proj, 0.0).look(sync.T)
+    seen, where = build_cross_attention_cache(features, attention, q_proj, 0.0).attend(sync.T)
     expected, weights = attention(q_proj(sync).unsqueeze(1), features, features, average_attn_weights=False)
     assert_close(attention.out_proj(seen), expected.squeeze(1), rtol=1e-5, atol=1e-5)
     assert_close(where, weights.squeeze(2), rtol=1e-5, atol=1e-6)
@@ -28,18 +28,18 @@ def test_a_look_is_torchs_attention(heads):
 
 def test_a_scene_of_some_rows_is_looked_at_as_those_rows():
     attention, q_proj, features, sync = attend(2)
-    scene, rows = prepare_scene(features, attention, q_proj, 0.0), torch.tensor([2, 0])
-    for part, whole in zip(scene.take(rows).look(sync[rows].T), scene.look(sync.T), strict=True):
+    scene, rows = build_cross_attention_cache(features, attention, q_proj, 0.0), torch.tensor([2, 0])
+    for part, whole in zip(scene.select_rows(rows).attend(sync[rows].T), scene.attend(sync.T), strict=True):
         assert_close(part, whole[rows])
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [3, 1], [3, 2, 1, 0], [1, 1]])
 def test_rows_taken_in_place_are_the_same_rows(rows):
     attention, q_proj, features, sync = attend(2, batch=4)
-    scene, rows = prepare_scene(features, attention, q_proj, 0.0), torch.tensor(rows, dtype=torch.long)
+    scene, rows = build_cross_attention_cache(features, attention, q_proj, 0.0), torch.tensor(rows, dtype=torch.long)
     with torch.no_grad():
-        expected = scene.take(rows).look(sync[rows].T)
-        for part, other in zip(scene.take_(rows).look(sync[rows].T), expected, strict=True):
+        expected = scene.select_rows(rows).attend(sync[rows].T)
+        for part, other in zip(scene.compact_rows_(rows).attend(sync[rows].T), expected, strict=True):
             assert torch.equal(part, other)
 
 
@@ -47,7 +47,8 @@ def test_the_order_of_places_does_not_matter_to_what_is_seen():
     attention, q_proj, features, sync = attend(2)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(3))
     (seen, where), (seen_again, where_again) = (
-        prepare_scene(places, attention, q_proj, 0.0).look(sync.T) for places in (features, features[:, order])
+        build_cross_attention_cache(places, attention, q_proj, 0.0).attend(sync.T)
+        for places in (features, features[:, order])
     )
     assert_close(seen_again, seen, rtol=1e-5, atol=1e-6)
     assert_close(where_again, where[..., order], rtol=1e-5, atol=1e-6)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm.modules.cross_attention import prepare_scene
-from ctm.modules.deferred_kv_grad import Gathered, softmax_attention
+from ctm.modules.cross_attention import build_cross_attention_cache
+from ctm.modules.deferred_kv_grad import DeferredKVGrad, softmax_attention
 
 G, WIDTH, PLACES, TICKS = 3, 4, 5, 3
 
@@ -32,7 +32,7 @@ def think(look, start):
 
 
 def gathered(keys, values):
-    return Gathered.of(keys, values).look
+    return DeferredKVGrad.from_kv(keys, values).attend
 
 
 def plain(keys, values):
@@ -128,10 +128,10 @@ def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_o
         features = machine.encode(inputs_for(machine))
         if not gathers:
             steady = features.observation
-            steady = replace(steady, scene=replace(steady.scene, gathered=None))
+            steady = replace(steady, scene=replace(steady.cache, gathered=None))
             features = replace(features, observation=steady)
-        state, _ = machine.tick(machine.begin(features), features)
-        state, features = state.take(rows), features.take(rows)
+        state, _ = machine.tick(machine.initial_state(features), features)
+        state, features = state.select_rows(rows), features.select_rows(rows)
         for _ in range(3):
             state, output = machine.tick(state, features)
         output.answer.sin().sum().backward()
@@ -150,5 +150,5 @@ def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_o
 def test_gradients_are_gathered_where_there_are_any_and_nothing_is_dropped(dropout, gradients, expected):
     attention, q_proj = torch.nn.MultiheadAttention(8, 2, batch_first=True), torch.nn.Linear(5, 8)
     with torch.set_grad_enabled(gradients):
-        scene = prepare_scene(torch.randn(3, 7, 8), attention, q_proj, dropout)
-    assert (scene.gathered is not None) == expected
+        scene = build_cross_attention_cache(torch.randn(3, 7, 8), attention, q_proj, dropout)
+    assert (scene.deferred_grad is not None) == expected

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm.config import MOST_TICKS, PHASED
-from ctm.modules.input_schedule import CODES, NOTHING, PICTURE, PLUS, pack
+from ctm.config import MAX_TICKS, SCHEDULED_BACKBONE
+from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, NUM_CODES, PLUS, pack_frames
 from inference import Engine, parse
 from inference.halting.thresholds import replay
-from inference.tick_history import first
+from inference.tick_history import start_history
 from tests.ctm.conftest import build, draw_frames
 
 SHOWN = {
-    "backbone_type": PHASED,
+    "backbone_type": SCHEDULED_BACKBONE,
     "iterations_per_digit": 2,
     "iterations_per_question_part": 3,
     "iterations_for_answering": 4,
@@ -31,7 +31,7 @@ def unroll(machine, inputs):
     """Every tick's state and output."""
     with torch.no_grad():
         features = machine.encode(inputs)
-        state, said = machine.begin(features), []
+        state, said = machine.initial_state(features), []
         for _ in range(features.ticks):
             state, output = machine.tick(state, features)
             said.append((state, output))
@@ -39,13 +39,17 @@ def unroll(machine, inputs):
 
 
 def test_rows_are_shown_their_pictures_then_their_question_then_nothing():
-    features = build(**SHOWN).encode(pack(torch.zeros(1, 2, 1, 32, 32), [[7, PLUS, 4]], most=9))
-    assert features.ticks == 2 * 2 + 3 * 3 + 4 and features.listening.tolist() == [13] and features.places == (8, 8)
+    features = build(**SHOWN).encode(pack_frames(torch.zeros(1, 2, 1, 32, 32), [[7, PLUS, 4]], min_frames=9))
+    assert (
+        features.ticks == 2 * 2 + 3 * 3 + 4
+        and features.input_ticks.tolist() == [13]
+        and features.attention_map_shape == (8, 8)
+    )
     assert features.observation.codes[:, 0].tolist() == [
-        code % CODES for code in [PICTURE] * 4 + [7] * 3 + [PLUS] * 3 + [4] * 3 + [NOTHING] * 4
+        code % NUM_CODES for code in [IMAGE_CODE] * 4 + [7] * 3 + [PLUS] * 3 + [4] * 3 + [EMPTY_CODE] * 4
     ]
     mixed = build(**SHOWN).encode(frames())
-    assert mixed.listening.tolist() == HEARD and mixed.ticks == max(HEARD) + 4
+    assert mixed.input_ticks.tolist() == HEARD and mixed.ticks == max(HEARD) + 4
 
 
 def test_company_does_not_change_what_a_row_thinks():
@@ -69,7 +73,7 @@ def test_the_engine_answers_each_row_after_it_has_heard_all_and_as_the_full_unro
     outputs = [output for _, output in unroll(machine, inputs)]
     for output in outputs:
         listening = torch.tensor(HEARD * 3)
-        history = first(output, listening=listening) if history is None else history.add(output)
+        history = start_history(output, input_ticks=listening) if history is None else history.append(output)
     played = replay(parse(rule), history, torch.ones(len(inputs), len(outputs), dtype=torch.bool))
     verdict = Engine(machine, parse(rule)).run(inputs)
     assert verdict.ticks.tolist() == played.ticks.tolist() and verdict.halted_by == played.halted_by
@@ -92,7 +96,7 @@ def test_a_budget_that_ends_before_all_is_heard_takes_the_newest_answer():
 
 def test_rows_that_are_shown_things_by_a_timetable_think_in_parts_where_seats_are_few():
     machine, inputs = build(**SHOWN), frames(SIZES * 3)
-    whole, parts = (Engine(machine, parse("same=2"), seats=seats).run(inputs) for seats in (99, len(SIZES)))
+    whole, parts = (Engine(machine, parse("same=2"), max_batch_slots=seats).run(inputs) for seats in (99, len(SIZES)))
     assert parts.ticks.tolist() == whole.ticks.tolist() and len(set(whole.ticks.tolist())) > 2
     assert_close(parts.answer, whole.answer, rtol=1e-4, atol=2e-5)
 
@@ -106,15 +110,15 @@ def test_training_thinks_alike_and_teaches_every_picture(dropout):
     thought = machine(inputs)
     expected = torch.stack([output.answer for _, output in unroll(machine.eval(), inputs)], 2)
     assert_close(thought.answers, expected, rtol=1e-4, atol=2e-5)
-    assert thought.listening.tolist() == HEARD
+    assert thought.input_ticks.tolist() == HEARD
     thought.answers[..., -1].square().sum().backward()
     taught = inputs.grad[..., 1:].abs().sum(2) > 0
-    assert torch.equal(taught, inputs[..., 0] == PICTURE)
+    assert torch.equal(taught, inputs[..., 0] == IMAGE_CODE)
     assert all(parameter.grad is not None for name, parameter in machine.named_parameters() if "energy" not in name)
 
 
 def test_a_question_without_pictures_is_thought_about():
-    (_, said), *_, (state, _) = unroll(build(**SHOWN), pack(torch.zeros(2, 0, 1, 32, 32), [[1, PLUS, 2]] * 2))
+    (_, said), *_, (state, _) = unroll(build(**SHOWN), pack_frames(torch.zeros(2, 0, 1, 32, 32), [[1, PLUS, 2]] * 2))
     assert state.attention is None and torch.equal(said.answer[0], said.answer[1])
 
 
@@ -123,11 +127,11 @@ def test_a_question_without_pictures_is_thought_about():
     [
         (torch.zeros(2, 3, 32), "got [2, 3, 32]"),
         (torch.zeros(2, 0, 1025), "got [2, 0, 1025]"),
-        (pack(torch.zeros(1, 1, 1, 32, 32), [[50]]), "indices (0 to 49)"),
+        (pack_frames(torch.zeros(1, 1, 1, 32, 32), [[50]]), "indices (0 to 49)"),
         (torch.full((1, 2, 1025), torch.nan), "got other codes"),
-        (pack(torch.zeros(1, 0, 1, 32, 32), [[1, PICTURE]]), "another order"),
-        (pack(torch.zeros(1, 0, 1, 32, 32), [[NOTHING, 1]]), "another order"),
-        (pack(torch.zeros(1, 0, 1, 32, 32), [[1] * 700]), f"at most {MOST_TICKS:,}"),
+        (pack_frames(torch.zeros(1, 0, 1, 32, 32), [[1, IMAGE_CODE]]), "another order"),
+        (pack_frames(torch.zeros(1, 0, 1, 32, 32), [[EMPTY_CODE, 1]]), "another order"),
+        (pack_frames(torch.zeros(1, 0, 1, 32, 32), [[1] * 700]), f"at most {MAX_TICKS:,}"),
     ],
 )
 def test_other_frames_are_refused_in_a_sentence(wrong, words):

@@ -10,7 +10,13 @@ from ctm import CTMConfig
 from ctm.config import BACKBONES, RESNETS
 from ctm.models.registry import count_parameters
 from ctm.modules.backbones import ParityBackbone, ResNet, TokensBackbone, make_backbone
-from ctm.modules.positional_encoding import LearnableFourier, MultiLearnableFourier, Rotational, Rotational1D, rotations
+from ctm.modules.positional_encoding import (
+    LearnableFourier,
+    MultiLearnableFourier,
+    Rotational,
+    Rotational1D,
+    compute_rotations,
+)
 
 
 def turned(vector, degrees):
@@ -46,7 +52,7 @@ def test_one_dimensional_rotations_are_a_loop_over_the_sequence(steps):
 
 
 def test_rotations_keep_the_length_and_end_opposite():
-    turned_vectors = rotations(9, torch.tensor([3.0, 4.0]))
+    turned_vectors = compute_rotations(9, torch.tensor([3.0, 4.0]))
     assert_close(turned_vectors.norm(dim=1), torch.full((9,), 5.0))
     assert_close(turned_vectors[-1], torch.tensor([-3.0, -4.0]))
 
@@ -92,7 +98,7 @@ def test_mixed_fourier_positions_are_the_weighted_mean_of_their_codes():
 
 
 def test_symbols_are_embedded_at_their_place():
-    backbone = TokensBackbone(symbols=5, places=4, width=3)
+    backbone = TokensBackbone(vocab_size=5, max_length=4, width=3)
     tokens = torch.tensor([[4, 0, 2], [1, 1, 3]])
     seen = backbone(tokens)
     assert seen.shape == (2, 3, 3)
@@ -105,7 +111,7 @@ def test_symbols_are_embedded_at_their_place():
 @pytest.mark.parametrize("places", [1, 4])
 def test_a_sequence_longer_than_its_places_is_refused(places):
     with pytest.raises(ValueError, match=f"{places} "):
-        TokensBackbone(symbols=5, places=places, width=3)(torch.zeros(2, 6, dtype=torch.int64))
+        TokensBackbone(vocab_size=5, max_length=places, width=3)(torch.zeros(2, 6, dtype=torch.int64))
 
 
 def test_signs_are_embedded_as_two_symbols():
@@ -150,8 +156,8 @@ def test_resnet18_1_sees_64_channels_at_half_the_size(machine_of):
     with torch.no_grad():
         seen, features = machine.backbone(machine.initial_rgb(pictures)), machine.encode(pictures)
     assert seen.shape == (2, 64, 16, 12) and seen.isfinite().all() and seen.std() > 0
-    assert features.places == (16, 12)
-    assert features.observation.scene.keys.shape == (2, 2, 4, 16 * 12)
+    assert features.attention_map_shape == (16, 12)
+    assert features.observation.cache.keys.shape == (2, 2, 4, 16 * 12)
 
 
 def test_shallow_wide_sees_2048_channels_at_half_the_size():
@@ -169,8 +175,8 @@ def test_the_mnist_backbone_sees_grey_pictures_at_a_quarter_of_the_size():
 
 @pytest.mark.parametrize("kind", [*BACKBONES, "tokens-7x6", "tokens-99999x99999"])
 def test_every_backbone_is_counted_without_being_allocated(kind, tiny, allocations):
-    config = CTMConfig.read(tiny | {"backbone_type": kind})
-    small = count_parameters(CTMConfig.read(tiny | {"backbone_type": "parity_backbone"}))
+    config = CTMConfig.parse(tiny | {"backbone_type": kind})
+    small = count_parameters(CTMConfig.parse(tiny | {"backbone_type": "parity_backbone"}))
     with allocations() as seen:
         count = count_parameters(config, 3)
     assert count > small or kind in ("parity_backbone", "none", "tokens-7x6")
@@ -180,13 +186,13 @@ def test_every_backbone_is_counted_without_being_allocated(kind, tiny, allocatio
 @pytest.mark.parametrize("kind", ["resnet18-1", "shallow-wide", "none"])
 def test_a_backbone_that_needs_the_size_of_its_input_asks_for_it(kind, tiny):
     with pytest.raises(ValueError, match=f"backbone_type={kind} needs in_features"):
-        count_parameters(CTMConfig.read(tiny | {"backbone_type": kind}))
+        count_parameters(CTMConfig.parse(tiny | {"backbone_type": kind}))
 
 
 def test_sequences_handed_to_attention_without_a_backbone_are_looked_at_place_by_place(machine_of):
     machine = machine_of(backbone_type="none")
     places = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))  # 5 features at 7 places
-    assert machine.encode(places).places == (7,)
+    assert machine.encode(places).attention_map_shape == (7,)
     shuffled = places[:, :, torch.randperm(7, generator=torch.Generator().manual_seed(1))]
     with torch.no_grad():
         assert_close(machine(shuffled).answers, machine(places).answers, rtol=1e-4, atol=5e-5)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from ctm.models.outputs import Sync, Trace
+from ctm.models.outputs import PreActivationHistory, SyncAccumulator
 
 STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "slide", "copy", "take"]))
 
@@ -15,34 +15,38 @@ STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "sli
 def test_every_trace_of_a_tree_of_thoughts_remembers_its_own_last_ticks(memory, room, steps):
     """Any trace ever made may be pushed again, with or without gradients, or cut to some rows, and changes no other."""
     start = [torch.full((2, 2), -float(k)) for k in range(memory)]  # one (D, B) tensor a tick, oldest first
-    made = [(Trace.of(torch.stack(start, 1), room), start)]
+    made = [(PreActivationHistory.from_window(torch.stack(start, 1), room), start)]
     for number, (chosen, what) in enumerate(steps):
         trace, history = made[chosen % len(made)]
         if what == "take":
             rows = torch.tensor([1, 0])
-            made.append((trace.take(rows, room), [column[:, rows] for column in history]))
+            made.append((trace.select_rows(rows, room), [column[:, rows] for column in history]))
             continue
         newest = torch.arange(4.0).reshape(2, 2) + 10 * number
         with torch.set_grad_enabled(what == "copy"):
-            made.append((trace.push(newest.T), [*history, newest]))
+            made.append((trace.append(newest.T), [*history, newest]))
     for trace, history in made:
         assert torch.equal(trace.window, torch.stack(history[-memory:], 1))
-        assert torch.equal(trace.newest, history[-1])
+        assert torch.equal(trace.latest, history[-1])
 
 
 def test_a_trace_with_room_slides_instead_of_copying():
     with torch.no_grad():
-        trace = Trace.of(torch.zeros(3, 4, 2), room=5)
+        trace = PreActivationHistory.from_window(torch.zeros(3, 4, 2), reserve_ticks=5)
         for number in range(5):
-            longer = trace.push(torch.full((2, 3), float(number)))
+            longer = trace.append(torch.full((2, 3), float(number)))
             assert longer.buffer is trace.buffer
             trace = longer
-        assert trace.push(torch.zeros(2, 3)).buffer is not trace.buffer
+        assert trace.append(torch.zeros(2, 3)).buffer is not trace.buffer
 
 
 def test_gradients_flow_through_pushed_and_taken_traces():
     window, newest = torch.zeros(2, 3, 2, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
-    trace = Trace.of(window, room=2).push(newest).take(torch.tensor([1]), room=3)
+    trace = (
+        PreActivationHistory.from_window(window, reserve_ticks=2)
+        .append(newest)
+        .select_rows(torch.tensor([1]), reserve_ticks=3)
+    )
     trace.window.sum().backward()
     expected = torch.zeros(2, 3, 2)
     expected[:, 1:, 1] = 1  # the oldest column and the other row are gone
@@ -54,14 +58,14 @@ def test_gradients_flow_through_pushed_and_taken_traces():
 @given(ticks=st.integers(1, 12), decay=st.floats(0, 15, width=32))
 def test_a_running_synchronisation_is_its_sum(ticks, decay):
     products = torch.randn(ticks, 3, 2, generator=torch.Generator().manual_seed(ticks))
-    sync, rate = Sync(torch.zeros(3, 2), torch.zeros(3, 1)), torch.full((3, 1), -decay).exp()
+    sync, rate = SyncAccumulator(torch.zeros(3, 2), torch.zeros(3, 1)), torch.full((3, 1), -decay).exp()
     for product in products:
-        sync = sync.add(product, rate)
+        sync = sync.update(product, rate)
     kept = torch.exp(-decay * torch.arange(ticks - 1, -1, -1.0))
     assert_close(sync.value, torch.einsum("t,tsb->sb", kept, products) / kept.sum().sqrt(), rtol=1e-4, atol=1e-5)
 
 
 def test_adding_to_a_synchronisation_leaves_it_as_it_was():
-    sync = Sync(torch.ones(2, 1), torch.ones(2, 1))
-    sync.add(torch.ones(2, 1), torch.ones(2, 1))
+    sync = SyncAccumulator(torch.ones(2, 1), torch.ones(2, 1))
+    sync.update(torch.ones(2, 1), torch.ones(2, 1))
     assert torch.equal(sync.alpha, torch.ones(2, 1)) and torch.equal(sync.beta, torch.ones(2, 1))

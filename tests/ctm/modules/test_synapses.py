@@ -8,7 +8,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ctm.modules.synapses import DroppingEntry, FoldedEntry, SynapseUNet, make_synapses, prepare_entry
+from ctm.modules.synapses import (
+    FusedInputProjection,
+    SynapseUNet,
+    UnfusedInputProjection,
+    make_synapses,
+    prepare_input_projection,
+)
 
 D, OBSERVED, B = 24, 6, 3
 DEPTHS = pytest.mark.parametrize("depth", [1, 2, 5])
@@ -48,9 +54,9 @@ def test_prepared_synapses_are_the_modules_called_one_after_the_other(depth, att
     synapses = a_synapse(depth, dropout).train(dropout > 0)  # a chance of 1e-12 drops nothing
     seen, raw, z = some_values()
     projection = nn.Linear(OBSERVED, OBSERVED) if attends else None
-    entry = prepare_entry(synapses, *((projection.weight, projection.bias) if attends else (None, raw)))
-    assert isinstance(entry, DroppingEntry if dropout and depth == 1 else FoldedEntry)
-    got = synapses.after(entry(seen if attends else None, z.T))
+    entry = prepare_input_projection(synapses, *((projection.weight, projection.bias) if attends else (None, raw)))
+    assert isinstance(entry, UnfusedInputProjection if dropout and depth == 1 else FusedInputProjection)
+    got = synapses.forward_rest(entry(seen if attends else None, z.T))
     observed = projection(seen) if attends else raw
     assert_close(got, called_one_after_the_other(synapses.eval(), torch.cat((observed, z), 1)), rtol=1e-4, atol=1e-5)
 
@@ -60,8 +66,8 @@ def test_prepared_synapses_are_the_modules_called_one_after_the_other(depth, att
 def test_an_entry_for_some_rows_of_a_raw_input_gives_those_rows(depth, dropout):
     synapses = a_synapse(depth, dropout).train(dropout > 0)
     _, raw, z = some_values()
-    entry, rows = prepare_entry(synapses, None, raw), torch.tensor([2, 0])
-    assert_close(entry.take(rows)(None, z[rows].T), entry(None, z.T)[rows], rtol=1e-5, atol=1e-5)
+    entry, rows = prepare_input_projection(synapses, None, raw), torch.tensor([2, 0])
+    assert_close(entry.select_rows(rows)(None, z[rows].T), entry(None, z.T)[rows], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("neurons", [8, 16, 17, 128, 509, 2048])

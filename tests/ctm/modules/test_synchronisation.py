@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm.modules.synchronisation import choose_neurons, empty, pair_up, retention, unroll
+from ctm.modules.synchronisation import (
+    choose_neurons,
+    compute_retention,
+    expand_pairs,
+    make_zero_accumulator,
+    unroll_synchronisation,
+)
 
 KINDS = ("first-last", "random", "random-pairing")
 
@@ -35,7 +41,7 @@ def test_recurrent_synchronisation_is_the_sum_written_out(kind, gradients, machi
     machine = machine_of(neuron_select_type=kind)
     with torch.set_grad_enabled(gradients):
         features = machine.encode(inputs_for(machine))
-        state = machine.begin(features)
+        state = machine.initial_state(features)
         past = [state.post_activations.detach()]
         assert_close(state.sync_out.detach(), written_out(machine, "out", past))
         for _ in range(5):
@@ -50,30 +56,30 @@ def test_recurrent_synchronisation_is_the_sum_written_out(kind, gradients, machi
 def test_output_synchronisation_counts_the_start_state_and_action_starts_empty(kind, machine_of, inputs_for):
     machine = machine_of(neuron_select_type=kind)
     features = machine.encode(inputs_for(machine))
-    state = machine.begin(features)
+    state = machine.initial_state(features)
     z = machine.start_activated_state
     products = torch.stack([z[i] * z[j] for i, j in pairs_of(machine, "out")])
-    assert_close(state.out.alpha, products.unsqueeze(1).expand(-1, 3))
-    assert torch.equal(state.out.beta, torch.ones_like(state.out.beta))
-    assert not state.action.alpha.any() and not state.action.beta.any()
-    assert state.action.alpha.shape == (len(pairs_of(machine, "action")), 3)
+    assert_close(state.out_sync.alpha, products.unsqueeze(1).expand(-1, 3))
+    assert torch.equal(state.out_sync.beta, torch.ones_like(state.out_sync.beta))
+    assert not state.action_sync.alpha.any() and not state.action_sync.beta.any()
+    assert state.action_sync.alpha.shape == (len(pairs_of(machine, "action")), 3)
 
 
 def test_without_attention_there_is_no_action_synchronisation(machine_of, inputs_for, raw):
     machine = machine_of(**raw | {"n_synch_action": 4})
     features = machine.encode(inputs_for(machine))
-    state, _ = machine.tick(machine.begin(features), features)
-    assert state.action is None and state.sync_action is None
+    state, _ = machine.tick(machine.initial_state(features), features)
+    assert state.action_sync is None and state.sync_action is None
     assert not [name for name in machine.state_dict() if "action" in name]
 
 
 def test_unrolling_known_products_is_adding_them_one_by_one():
     draws = torch.Generator().manual_seed(0)
     products, rate = torch.randn(6, 4, 3, generator=draws), torch.rand(4, 1, generator=draws)
-    first = empty(4, torch.zeros(9, 3)).add(torch.randn(4, 3, generator=draws), rate)
+    first = make_zero_accumulator(4, torch.zeros(9, 3)).update(torch.randn(4, 3, generator=draws), rate)
     sync = first
-    for product, value in zip(products, unroll(products, first, rate), strict=True):
-        sync = sync.add(product, rate)
+    for product, value in zip(products, unroll_synchronisation(products, first, rate), strict=True):
+        sync = sync.update(product, rate)
         assert_close(value, sync.value)
 
 
@@ -82,13 +88,13 @@ def test_unrolling_known_products_is_adding_them_one_by_one():
 
 @pytest.mark.parametrize("kind", ["first-last", "random"])
 def test_dense_pairs_are_the_upper_triangle_row_by_row(kind):
-    left, right = pair_up(kind, torch.tensor([10, 11, 12]), torch.tensor([20, 21, 22]))
+    left, right = expand_pairs(kind, torch.tensor([10, 11, 12]), torch.tensor([20, 21, 22]))
     pairs = list(zip(left.tolist(), right.tolist(), strict=True))
     assert pairs == [(10, 20), (10, 21), (10, 22), (11, 21), (11, 22), (12, 22)]
 
 
 def test_random_pairs_stand_side_by_side():
-    left, right = pair_up("random-pairing", torch.tensor([10, 11]), torch.tensor([20, 21]))
+    left, right = expand_pairs("random-pairing", torch.tensor([10, 11]), torch.tensor([20, 21]))
     assert (left.tolist(), right.tolist()) == ([10, 11], [20, 21])
 
 
@@ -96,9 +102,9 @@ def test_random_pairs_stand_side_by_side():
 def test_the_config_knows_how_many_pairs_there_are(kind, machine_of):
     machine = machine_of(neuron_select_type=kind, n_synch_out=7)
     features = machine.encode(torch.zeros(1, 6, dtype=torch.int64))
-    assert len(features.out.left) == machine.config.synch_size(7) == len(machine.decay_params_out)
-    assert len(features.action.left) == machine.config.synch_size(4) == len(machine.decay_params_action)
-    assert len(features.out.left) == (7 if kind == "random-pairing" else 28)
+    assert len(features.out_pairs.left) == machine.config.compute_synch_size(7) == len(machine.decay_params_out)
+    assert len(features.action_pairs.left) == machine.config.compute_synch_size(4) == len(machine.decay_params_action)
+    assert len(features.out_pairs.left) == (7 if kind == "random-pairing" else 28)
 
 
 def test_first_last_answers_with_the_first_neurons_and_looks_with_the_last():
@@ -142,7 +148,7 @@ def test_the_first_pairs_are_of_a_neuron_with_itself_when_asked_for():
 
 
 def test_a_rate_is_held_between_0_and_15():
-    kept = retention(torch.tensor([-3.0, 0.0, 1.0, 15.0, 40.0])).squeeze(1)
+    kept = compute_retention(torch.tensor([-3.0, 0.0, 1.0, 15.0, 40.0])).squeeze(1)
     assert_close(kept, torch.tensor([1.0, 1.0, math.exp(-1), math.exp(-15), math.exp(-15)]))
 
 
@@ -151,14 +157,14 @@ def test_at_a_bound_only_the_gradient_that_pushes_further_out_vanishes(decay, ou
     """A step goes against the gradient: what asks for a lower rate has a positive one."""
     for asked, expected in ((outward, 0.0), (-outward, 1.0)):
         rate = torch.tensor([decay], requires_grad=True)
-        loss = asked * retention(rate).log().sum()  # log(retention) is -rate: falling loss, rising asked * rate
+        loss = asked * compute_retention(rate).log().sum()  # log(retention) is -rate: falling loss, rising asked * rate
         loss.backward()
         assert_close(rate.grad, torch.tensor([-asked * expected]))
 
 
 def test_within_the_bounds_gradients_pass_both_ways():
     rate = torch.tensor([0.1, 14.0], requires_grad=True)
-    retention(rate).log().mul(torch.tensor([[2.0], [-3.0]])).sum().backward()
+    compute_retention(rate).log().mul(torch.tensor([[2.0], [-3.0]])).sum().backward()
     assert_close(rate.grad, torch.tensor([-2.0, 3.0]))
 
 
@@ -168,7 +174,7 @@ def test_a_rate_at_its_bound_or_beyond_comes_back(start):
     optimiser = torch.optim.SGD([rate], lr=0.1)
     for _ in range(60):
         optimiser.zero_grad()
-        (retention(rate).log() + 4).square().sum().backward()  # least where the rate is 4
+        (compute_retention(rate).log() + 4).square().sum().backward()  # least where the rate is 4
         optimiser.step()
     assert_close(rate.detach(), torch.tensor([4.0]), atol=1e-2, rtol=0)
 

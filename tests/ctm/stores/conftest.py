@@ -15,7 +15,7 @@ def store_of(hub, tmp_path):
     """Make a store that sees with a token, over one cache."""
 
     def make(token: str | bool = TOKEN, cache: Path = tmp_path / "cache", **options) -> HubStore:
-        return HubStore(token=token, cache=cache, endpoint=hub.url, **{"seconds": 2.0, "spare": 0} | options)
+        return HubStore(token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "spare": 0} | options)
 
     return make
 
@@ -34,5 +34,5 @@ def digits(hub, folder) -> str:
 
 @pytest.fixture
 def quick_retries(monkeypatch):
-    """Let the client try again at once; it would wait for seconds between two tries."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    """Let the client try again at once; it would wait for timeout_s between two tries."""
+    monkeypatch.setattr("time.sleep", lambda timeout_s: None)

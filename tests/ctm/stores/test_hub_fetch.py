@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ctm.checkpoint import load
-from ctm.stores import GivenUp, HubStore, Unavailable
+from ctm.stores import DownloadCancelled, HubStore, StoreUnavailable
 from tests.fake_hub.fixtures import files_of
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
@@ -25,7 +25,7 @@ def refusal(call, *given) -> str:
 
 
 def unavailable(call, *given) -> str:
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         call(*given)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -37,14 +37,14 @@ def unavailable(call, *given) -> str:
 def test_a_checkpoint_is_described_and_fetched_as_it_was_put_there(store, hub, digits, folder):
     about = store.describe(digits)
     commit = hub.commits(digits)[0].oid
-    assert about.name == f"alice/digits@{commit}" and about.revision == commit and not about.here
-    assert about.size == (folder / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
+    assert about.name == f"alice/digits@{commit}" and about.revision == commit and not about.is_downloaded
+    assert about.weight_bytes == (folder / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
     assert not hub.seen(WEIGHTS_PATH), "describing fetches no weights"
     fetched = store.fetch(about.name)
     assert files_of(fetched) == files_of(folder)
-    theirs, ours = load(fetched).machine.state_dict(), load(folder).machine.state_dict()
+    theirs, ours = load(fetched).model.state_dict(), load(folder).model.state_dict()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
-    assert store.describe(digits).here
+    assert store.describe(digits).is_downloaded
 
 
 def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits):
@@ -55,7 +55,7 @@ def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits):
     assert not hub.requests
     hub.fault("drop", times=None)
     assert store.fetch(name).is_dir()
-    assert store.describe(name).here and store.names() == [name]
+    assert store.describe(name).is_downloaded and store.names() == [name]
 
 
 def test_a_branch_is_what_it_was_when_the_hub_cannot_be_asked(store, hub, digits):
@@ -84,7 +84,7 @@ def test_a_subfolder_holds_a_checkpoint_of_its_own(store, hub, folder):
 
 def test_parted_weights_are_fetched_in_all_parts(store, hub, parted):
     hub.add_repo("alice/parted", files_of(parted) | {"other.safetensors": b"x" * 1000})
-    assert load(store.fetch("alice/parted")).machine.config.d_model == 12
+    assert load(store.fetch("alice/parted")).model.config.d_model == 12
     assert not hub.seen("other.safetensors")
 
 
@@ -98,18 +98,18 @@ def test_progress_is_told_and_ends_at_the_whole(store, digits, folder):
 def test_a_fetch_can_be_given_up_and_leaves_nothing_that_looks_whole(store, hub, digits):
     def stop(done, total):
         if done:
-            raise GivenUp("enough")
+            raise DownloadCancelled("enough")
 
-    with pytest.raises(GivenUp):
+    with pytest.raises(DownloadCancelled):
         store.fetch(digits, stop)
-    assert store.here() == [] and not list(store.cache.rglob("*.incomplete"))
+    assert store.list_cached_checkpoints() == [] and not list(store.cache_dir.rglob("*.incomplete"))
     assert store.fetch(digits).is_dir()
 
 
 def test_listed_models_come_first_and_other_peoples_models_are_not_shown(store_of, digits, hub):
     store = store_of(models=["SakanaAI/ctm-imagenet"])
     store.fetch(digits)
-    other = store.cache / "models--bob--llm" / "snapshots" / ("0" * 40)
+    other = store.cache_dir / "models--bob--llm" / "snapshots" / ("0" * 40)
     other.mkdir(parents=True)
     (other / CONFIG).write_text('{"hidden_size": 1}')
     (other / WEIGHTS).write_bytes(b"")
@@ -191,7 +191,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told(store, hub, digits, monkeypatch)
 
     monkeypatch.setattr("ctm.stores.hub.hf_hub_download", full)
     assert "The disk is full" in refusal(store.fetch, digits)
-    assert store.here() == []
+    assert store.list_cached_checkpoints() == []
 
 
 # --- a Hub that is not well ------------------------------------------------------------------------------------------
@@ -205,16 +205,16 @@ def test_a_disk_that_fills_up_meanwhile_is_told(store, hub, digits, monkeypatch)
 def test_a_hub_that_is_down_is_unavailable_and_later_works(store, hub, digits, path, kind, settings, quick_retries):
     fault = hub.fault(kind, path, times=None, **settings)
     unavailable(store.fetch, digits)
-    assert store.here() == []
+    assert store.list_cached_checkpoints() == []
     fault.lift()
     assert store.fetch(digits).is_dir()
 
 
 def test_how_long_to_wait_is_passed_on(store, hub, digits):
     hub.fault("answer", "/api/models/", status=429, headers={"Retry-After": "7"}, times=None)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         store.describe(digits)
-    assert caught.value.retry_after == 7.0
+    assert caught.value.retry_after_s == 7.0
 
 
 def test_a_connection_cut_in_the_middle_is_taken_up_again(store, hub, digits, folder, quick_retries):
@@ -226,7 +226,7 @@ def test_a_connection_cut_in_the_middle_is_taken_up_again(store, hub, digits, fo
 def test_wrong_bytes_are_noticed_removed_and_fetched_again(store, hub, digits, folder):
     hub.fault("wrong_bytes", WEIGHTS, "GET")
     assert "did not arrive as the Hub holds it" in unavailable(store.fetch, digits)
-    assert store.here() == []
+    assert store.list_cached_checkpoints() == []
     assert files_of(store.fetch(digits)) == files_of(folder)
 
 
@@ -234,7 +234,7 @@ def test_wrong_bytes_in_the_config_are_noticed(store, hub, digits):
     hub.fault("wrong_bytes", CONFIG, "GET", at=0)
     with pytest.raises(ValueError):
         store.fetch(digits)
-    assert store.here() == []
+    assert store.list_cached_checkpoints() == []
 
 
 def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits, folder):
@@ -249,12 +249,12 @@ def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits, fol
 def test_a_hub_that_says_nothing_is_unavailable_in_seconds(store_of, hub, digits):
     hub.fault("stall", seconds=30, times=None)
     started = time.monotonic()
-    unavailable(store_of(seconds=0.3).fetch, digits)
+    unavailable(store_of(timeout_s=0.3).fetch, digits)
     assert time.monotonic() - started < 5
 
 
 def test_a_hub_that_is_not_there_is_unavailable(tmp_path, quick_retries):
-    store = HubStore(token=False, cache=tmp_path, endpoint="http://127.0.0.1:9", seconds=0.5)
+    store = HubStore(token=False, cache_dir=tmp_path, endpoint="http://127.0.0.1:9", timeout_s=0.5)
     assert "cannot be reached" in unavailable(store.describe, "alice/digits")
 
 

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
-from ctm.stores import Unavailable
+from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import files_of
 from tests.paths import ROOT
 
@@ -69,7 +69,7 @@ def test_a_subfolder_leaves_the_rest_alone(store, hub, folder):
 
 def test_a_commit_whose_answer_got_lost_is_not_made_again(store, hub, folder):
     hub.fault("lost_reply", "/commit/")
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailable):
         store.publish(folder, "alice/new", MESSAGE)
     assert titles(hub) == [MESSAGE], "it landed"
     commit = store.publish(folder, "alice/new", MESSAGE)
@@ -82,9 +82,9 @@ def test_a_commit_whose_answer_got_lost_is_not_made_again(store, hub, folder):
 @pytest.mark.parametrize("settings", [{"status": 503}, {"status": 429, "headers": {"Retry-After": "42"}}])
 def test_a_busy_hub_is_unavailable_and_nothing_lands(store, hub, folder, path, settings, quick_retries):
     fault = hub.fault("answer", path, times=None, **settings)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(StoreUnavailable) as caught:
         store.publish(folder, "alice/new", MESSAGE)
-    assert caught.value.retry_after == (42.0 if settings["status"] == 429 else None)
+    assert caught.value.retry_after_s == (42.0 if settings["status"] == 429 else None)
     fault.lift()
     store.publish(folder, "alice/new", MESSAGE)
     assert titles(hub) == [MESSAGE] and hub.files("alice/new") == files_of(folder)
@@ -110,7 +110,7 @@ def test_an_upload_that_fails_is_unavailable(store, hub, folder, way, quick_retr
         fault = hub.fault("answer", "/xorbs/|/shards", status=400, times=None)
     else:
         fault = hub.fault("drop", "^/lfs/", times=None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailable):
         store.publish(folder, "alice/new", MESSAGE)
     assert fault.struck and titles(hub) == []
     fault.lift()
@@ -121,22 +121,22 @@ def test_an_upload_that_fails_is_unavailable(store, hub, folder, way, quick_retr
 def test_somebody_elses_commit_in_between_is_told_and_the_next_try_works(store, hub, folder):
     hub.add_repo("alice/new", {"a.txt": "a"})
     hub.fault("answer", "/commit/main", status=412)
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailable):
         store.publish(folder, "alice/new", MESSAGE)
     store.publish(folder, "alice/new", MESSAGE)
     assert hub.files("alice/new") == files_of(folder) | {"a.txt": b"a"}
 
 
 def test_a_hub_that_says_yes_and_keeps_something_else_is_not_believed(store, hub, folder, monkeypatch):
-    publish = store.api.create_commit
+    publish = store.build_api.create_commit
 
     def tampered(repo, operations, **options):
         publish(repo, operations, **options)
         hub.commit(repo, {CONFIG: "{}"})
         return type("Made", (), {"oid": hub.commits(repo)[0].oid})()
 
-    monkeypatch.setattr(store.api, "create_commit", tampered)
-    with pytest.raises(Unavailable, match=r"does not hold config.json as it was sent"):
+    monkeypatch.setattr(store.build_api, "create_commit", tampered)
+    with pytest.raises(StoreUnavailable, match=r"does not hold config.json as it was sent"):
         store.publish(folder, "alice/new", MESSAGE)
 
 
@@ -150,23 +150,23 @@ def test_a_hub_that_says_yes_and_keeps_something_else_is_not_believed(store, hub
 )
 def test_a_token_that_may_not_write_is_told(store_of, hub, folder, token, words):
     hub.add_repo("alice/new")
-    for call in (lambda s: s.publish(folder, "alice/new", MESSAGE), lambda s: s.prove_writable("alice/new")):
+    for call in (lambda s: s.publish(folder, "alice/new", MESSAGE), lambda s: s.check_write_access("alice/new")):
         with pytest.raises(ValueError, match=words) as caught:
             call(store_of(token))
-        assert not isinstance(caught.value, Unavailable) and token not in str(caught.value)
+        assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
     assert titles(hub) == []
 
 
 def test_without_a_token_nothing_is_tried(store_of, hub, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="set HF_TOKEN"):
-        store_of(None).prove_writable("alice/new")
+        store_of(None).check_write_access("alice/new")
 
 
 def test_a_token_is_proved_before_anything_is_sent(store, hub):
-    assert store.prove_writable("alice/new", private=True) == "alice"
+    assert store.check_write_access("alice/new", private=True) == "alice"
     assert hub.repo("alice/new").private and titles(hub) == []
-    assert store.prove_writable("alice/new") == "alice"
+    assert store.check_write_access("alice/new") == "alice"
 
 
 def test_half_a_checkpoint_is_not_sent(store, hub, folder):
@@ -179,7 +179,7 @@ def test_half_a_checkpoint_is_not_sent(store, hub, folder):
 def test_what_is_published_loads_in_the_original_code(store, hub, machine_of, tmp_path):
     """Keys, names, shapes and dtypes are those that the original code's constructor and state dict have."""
     golden = json.loads((ROOT / "tests" / "golden" / "parity-random.json").read_text())
-    machine = ContinuousThoughtMachine(CTMConfig.read(golden["config"]))
+    machine = ContinuousThoughtMachine(CTMConfig.parse(golden["config"]))
     store.publish(save(Checkpoint(machine), tmp_path / "mine"), "alice/new", MESSAGE)
     fetched = store.fetch("alice/new")
     assert json.loads((fetched / CONFIG).read_text()).keys() == golden["config"].keys()

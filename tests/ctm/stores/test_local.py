@@ -17,9 +17,9 @@ def store(folder):
 def test_a_folder_is_described_without_loading_its_weights(store, folder):
     (folder / "model.safetensors").write_bytes(b"not read")
     about = store.describe("mine")
-    assert (about.name, about.revision, about.here, about.size) == ("mine", None, True, 8)
+    assert (about.name, about.revision, about.is_downloaded, about.weight_bytes) == ("mine", None, True, 8)
     assert about.config["d_model"] == 12 and about.task == {"task": "parity"} and about.card == "# Parity\n"
-    assert len(about.updated) == 10
+    assert len(about.last_modified) == 10
 
 
 def test_names_are_those_with_a_config(store, folder):
@@ -48,7 +48,7 @@ def test_a_name_that_is_not_there_is_refused(store, name):
 
 def test_a_checkpoint_without_weights_is_not_here(store, folder):
     (folder / "model.safetensors").unlink()
-    assert not store.describe("mine").here
+    assert not store.describe("mine").is_downloaded
 
 
 def test_notes_far_too_large_are_refused(store, folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctm.stores import HubName
+from ctm.stores import HubRef
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -24,7 +24,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
     ],
 )
 def test_a_name_is_read(text, repo, revision, subfolder):
-    assert HubName.read(text) == HubName(repo, revision, subfolder)
+    assert HubRef.parse(text) == HubRef(repo, revision, subfolder)
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_a_name_is_read(text, repo, revision, subfolder):
 )
 def test_what_is_no_name_is_refused_in_one_sentence(text):
     with pytest.raises(ValueError) as caught:
-        HubName.read(text)
+        HubRef.parse(text)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
 @pytest.mark.parametrize("text", ["alice/x", "alice/x@v1", f"alice/x@{COMMIT}", "alice/x:a/b", f"alice/x@{COMMIT}:a"])
 def test_a_name_prints_as_it_reads(text):
-    assert str(HubName.read(text)) == text
+    assert str(HubRef.parse(text)) == text
 
 
 def test_only_a_whole_commit_pins():
-    assert HubName.read(f"alice/x@{COMMIT}").is_pinned
-    assert not HubName.read(f"alice/x@{COMMIT[:-1]}").is_pinned
-    assert not HubName.read("alice/x@main").is_pinned and not HubName.read("alice/x").is_pinned
+    assert HubRef.parse(f"alice/x@{COMMIT}").is_pinned
+    assert not HubRef.parse(f"alice/x@{COMMIT[:-1]}").is_pinned
+    assert not HubRef.parse("alice/x@main").is_pinned and not HubRef.parse("alice/x").is_pinned

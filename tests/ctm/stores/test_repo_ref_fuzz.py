@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctm.stores import HubName, HubStore
+from ctm.stores import HubRef, HubStore
 from tests.strategies import HOSTILE, soon, texts, told
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -60,13 +60,13 @@ words = st.text("ABCxyz019", min_size=1, max_size=9)
 @example("alice/x\n")
 @example("alice/x@v1\n:a")
 def test_any_text_is_a_name_that_leads_nowhere_else_or_is_refused_in_one_sentence(text):
-    name = told(lambda: HubName.read(text))
+    name = told(lambda: HubRef.parse(text))
     if name is None:
         return
-    assert HubName.read(str(name)) == name and str(name).isprintable()
+    assert HubRef.parse(str(name)) == name and str(name).isprintable()
     assert name.repo in text, "the repository is one that was typed"
     assert name.repo.count("/") == 1 and not {"", ".", ".."} & set(name.repo.split("/"))
-    for path in (name.repo, name.revision or "main", name.inside("config.json")):
+    for path in (name.repo, name.revision or "main", name.get_path_in_repo("config.json")):
         pure = PurePosixPath(path)
         assert not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and str(pure) == path
     assert name.subfolder in text and (name.revision or "") in text
@@ -78,27 +78,27 @@ def test_any_text_is_a_name_that_leads_nowhere_else_or_is_refused_in_one_sentenc
 @example(text="alice/x@" + "\u00e9" * 128)
 @example(text=f"alice/x@{COMMIT}:" + "\U00020000" * 100)
 def test_any_name_is_looked_up_in_the_cache_and_nowhere_else(text, tmp_path_factory):
-    name = told(lambda: HubName.read(text))
+    name = told(lambda: HubRef.parse(text))
     if name is not None:
-        store = HubStore(cache=tmp_path_factory.getbasetemp())
+        store = HubStore(cache_dir=tmp_path_factory.getbasetemp())
         if name.repo == "alice/x":  # one that is here
-            store._folder(HubName("alice/x", COMMIT)).mkdir(parents=True, exist_ok=True)
-            store._ref(HubName("alice/x")).parent.mkdir(parents=True, exist_ok=True)
-        assert told(lambda: store.folder_here(name)) is None
-        for path in (store._folder(name), store._ref(name)):
-            assert path.resolve().is_relative_to(store.cache.resolve())
+            store._get_snapshot_dir(HubRef("alice/x", COMMIT)).mkdir(parents=True, exist_ok=True)
+            store._get_ref_path(HubRef("alice/x")).parent.mkdir(parents=True, exist_ok=True)
+        assert told(lambda: store.find_cached_dir(name)) is None
+        for path in (store._get_snapshot_dir(name), store._get_ref_path(name)):
+            assert path.resolve().is_relative_to(store.cache_dir.resolve())
 
 
 @given(words, words, st.sampled_from(BEGINS))
 def test_sound_names_are_read_as_they_are(namespace, name, begin):
-    assert HubName.read(f"{begin}{namespace}/{name}@v1:a/b") == HubName(f"{namespace}/{name}", "v1", "a/b")
+    assert HubRef.parse(f"{begin}{namespace}/{name}@v1:a/b") == HubRef(f"{namespace}/{name}", "v1", "a/b")
     for word in ("github", "tophub", "hf", "http"):
-        assert HubName.read(f"{begin}{namespace}/{word}:models") == HubName(f"{namespace}/{word}", None, "models")
-        assert HubName.read(f"{begin}{word}/{name}:hub") == HubName(f"{word}/{name}", None, "hub")
+        assert HubRef.parse(f"{begin}{namespace}/{word}:models") == HubRef(f"{namespace}/{word}", None, "models")
+        assert HubRef.parse(f"{begin}{word}/{name}:hub") == HubRef(f"{word}/{name}", None, "hub")
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, *LONG], ids=lambda text: repr(text)[:20])
 def test_hostile_texts_are_refused_at_once(text):
     with soon(1):
         for form in ("{}", "alice/{}", "{}/x", "alice/x@{}", "alice/x:{}", "https://huggingface.co/alice/x/tree/{}"):
-            told(lambda form=form: HubName.read(form.format(text)))
+            told(lambda form=form: HubRef.parse(form.format(text)))

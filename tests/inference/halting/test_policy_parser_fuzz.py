@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference import parse
-from inference.halting.policy_parser import DEEPEST, LONGEST
+from inference.halting.policy_parser import MAX_NESTING_DEPTH, MAX_POLICY_LENGTH
 from tests.strategies import HOSTILE, soon, told
 
 odd_numbers = st.sampled_from(["1e999", "-1e-999", "0.1e5", ".5", "5.", "+3", "1e15", "\u0663"])
@@ -70,7 +70,7 @@ def test_long_texts_are_refused_at_once(piece, many):
 
 def test_the_longest_and_the_deepest_policy_are_read():
     longest = "|".join(["same=1"] * 71)
-    assert len(longest) <= LONGEST and str(parse(longest)) == longest
-    assert str(parse("(" * DEEPEST + "same=1" + ")" * DEEPEST)) == "same=1"
+    assert len(longest) <= MAX_POLICY_LENGTH and str(parse(longest)) == longest
+    assert str(parse("(" * MAX_NESTING_DEPTH + "same=1" + ")" * MAX_NESTING_DEPTH)) == "same=1"
     with pytest.raises(ValueError, match="brackets inside each other"):
-        parse("(" * (DEEPEST + 1) + "same=1" + ")" * (DEEPEST + 1))
+        parse("(" * (MAX_NESTING_DEPTH + 1) + "same=1" + ")" * (MAX_NESTING_DEPTH + 1))

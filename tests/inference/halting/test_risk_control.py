@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.halting.policies import ByClass, EnergyBelow, SameAnswer
+from inference.halting.policies import EnergyBelow, PerClassThreshold, SameAnswer
 from inference.halting.policy_parser import parse
 from inference.halting.risk_control import (
-    Promise,
-    binomial_tail,
-    boldest,
-    promised,
-    promised_by_class,
-    to_the_end,
-    worth_trying,
+    RiskGuarantee,
+    binomial_cdf,
+    certify_class_thresholds,
+    certify_threshold,
+    drop_dominated_thresholds,
+    find_largest_certified_index,
+    is_correct_at_full_budget,
 )
-from inference.halting.thresholds import quantiles, replay
-from inference.tick_history import History
+from inference.halting.thresholds import compute_quantiles, replay
+from inference.tick_history import TickHistory
 
 TICKS = 10
 DRAWINGS = 500
@@ -37,37 +37,42 @@ DRAWINGS = 500
     ],
 )
 def test_tails_are_exact(count, most, chance, tail):
-    assert binomial_tail(most, count, chance) == pytest.approx(tail, abs=6e-7)
+    assert binomial_cdf(most, count, chance) == pytest.approx(tail, abs=6e-7)
 
 
 @pytest.mark.parametrize("risk, needed", [(0.01, 299), (0.02, 149), (0.005, 598)])
 def test_so_few_samples_are_enough_and_one_less_is_not(risk, needed):
-    promise = Promise(risk, 0.95)
-    assert promise.samples_needed == needed
-    assert promise.most_lost(needed) == 0 and promise.most_lost(needed - 1) == -1
+    promise = RiskGuarantee(risk, 0.95)
+    assert promise.min_samples == needed
+    assert promise.compute_max_losses(needed) == 0 and promise.compute_max_losses(needed - 1) == -1
 
 
 @pytest.mark.parametrize("method, allowed", [("ltt", [5, 13, 13, 31, 40, 86]), ("crc", [9, 19, 19, 39, 49, 99])])
 def test_so_many_may_be_lost(method, allowed):
-    found = [Promise(risk, 0.9, method).most_lost(n) for n in (1000, 2000, 5000) for risk in (0.01, 0.02)]
+    found = [
+        RiskGuarantee(risk, 0.9, method).compute_max_losses(n) for n in (1000, 2000, 5000) for risk in (0.01, 0.02)
+    ]
     assert found == allowed
 
 
 @pytest.mark.parametrize("risk", [0.3, 0.02, 0.01, 0.0017])
 def test_conformal_control_needs_what_it_says(risk):
-    promise = Promise(risk, method="crc")
-    assert promise.most_lost(promise.samples_needed) == 0 and promise.most_lost(promise.samples_needed - 1) == -1
+    promise = RiskGuarantee(risk, method="crc")
+    assert (
+        promise.compute_max_losses(promise.min_samples) == 0
+        and promise.compute_max_losses(promise.min_samples - 1) == -1
+    )
 
 
 def test_the_search_ends_at_the_first_level_that_fails():
     lost = torch.zeros(5, 1000, dtype=torch.bool)
     lost[1, :4] = lost[2, :60] = True  # the third is too bold; what comes after it is not asked any more
-    assert boldest(lost, Promise(0.01)) == 1
-    assert boldest(lost[2:], Promise(0.01)) is None
-    assert boldest(lost[:1], Promise(0.01)) == 0
+    assert find_largest_certified_index(lost, RiskGuarantee(0.01)) == 1
+    assert find_largest_certified_index(lost[2:], RiskGuarantee(0.01)) is None
+    assert find_largest_certified_index(lost[:1], RiskGuarantee(0.01)) == 0
 
 
-def thoughts(count: int, seed: int) -> tuple[History, Tensor]:
+def thoughts(count: int, seed: int) -> tuple[TickHistory, Tensor]:
     """Samples that become right late or never; some seem ready too soon. Their energies are what a calibrated head says."""
     generator = torch.Generator().manual_seed(seed)
     solved = torch.randint(1, TICKS + 3, (count, 1), generator=generator)
@@ -75,25 +80,25 @@ def thoughts(count: int, seed: int) -> tuple[History, Tensor]:
     energy = torch.where(right, -4.0, 2.0) + 2 * torch.randn(count, TICKS, generator=generator)
     label = torch.randint(3, (count, 1), generator=generator)
     choices = torch.where(right, label, (label + 1) % 3).unsqueeze(2)
-    return History(torch.rand(count, TICKS, 1, generator=generator), choices, energy), right
+    return TickHistory(torch.rand(count, TICKS, 1, generator=generator), choices, energy), right
 
 
-LEVELS = quantiles(thoughts(2_000, 10_000)[0].energy, 150)  # of other samples
+LEVELS = compute_quantiles(thoughts(2_000, 10_000)[0].energy, 150)  # of other samples
 
 
-def share_lost(policy, history: History, right: Tensor) -> float:
+def share_lost(policy, history: TickHistory, right: Tensor) -> float:
     end = right.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
-    return (end & ~replay(policy, history, right).right).float().mean().item()
+    return (end & ~replay(policy, history, right).correct).float().mean().item()
 
 
 @pytest.mark.parametrize("method", ["ltt", "crc"])
 def test_promises_hold_over_many_drawings_of_calibration_samples(method):
-    promise = Promise(0.05, 0.9, method)
+    promise = RiskGuarantee(0.05, 0.9, method)
     truth, right = thoughts(20_000, 20_000)
     known: dict[str, float] = {}
     risks = []
     for seed in range(DRAWINGS):
-        found = promised(EnergyBelow, LEVELS, *thoughts(300, seed), promise)
+        found = certify_threshold(EnergyBelow, LEVELS, *thoughts(300, seed), promise)
         rule = found["policy"] if found else "ticks=10"
         if rule not in known:
             known[rule] = share_lost(parse(rule), truth, right)
@@ -110,70 +115,72 @@ def test_promises_hold_over_many_drawings_of_calibration_samples(method):
 
 def test_what_is_written_down_is_what_was_seen():
     history, right = thoughts(1_000, 1)
-    found = promised(EnergyBelow, LEVELS, history, right, Promise(0.02))
+    found = certify_threshold(EnergyBelow, LEVELS, history, right, RiskGuarantee(0.02))
     played = replay(parse(found["policy"]), history, right)
     assert (found["accuracy"], found["mean_ticks"]) == pytest.approx((played.accuracy, played.mean_ticks))
     assert found["promise"]["lost"] == round(share_lost(parse(found["policy"]), history, right) * 1000)
-    assert found["promise"]["lost"] <= found["promise"]["allowed"] == Promise(0.02).most_lost(1000)
+    assert found["promise"]["lost"] <= found["promise"]["allowed"] == RiskGuarantee(0.02).compute_max_losses(1000)
     assert found["n"] == 1000 and found["mean_ticks"] < TICKS
 
 
 def test_patience_and_any_score_can_be_promised_of():
     history, right = thoughts(1_000, 1)
-    found = promised(
-        lambda ticks: SameAnswer(int(ticks)), [float(n) for n in range(11, 0, -1)], history, right, Promise(0.1)
+    found = certify_threshold(
+        lambda ticks: SameAnswer(int(ticks)), [float(n) for n in range(11, 0, -1)], history, right, RiskGuarantee(0.1)
     )
     assert found["policy"].startswith("same=")
 
 
 def test_too_few_samples_are_refused_with_the_number_needed():
     with pytest.raises(ValueError, match=r"298 calibration samples are too few .* it takes 299\."):
-        promised(EnergyBelow, LEVELS, *thoughts(298, 1), Promise(0.01))
+        certify_threshold(EnergyBelow, LEVELS, *thoughts(298, 1), RiskGuarantee(0.01))
     with pytest.raises(ValueError, match="between 0 and 1"):
-        Promise(0.0)
+        RiskGuarantee(0.0)
 
 
 def test_promises_that_differ_have_names_that_differ():
-    assert str(Promise(0.02, 0.9999)) == "at most 0.02 lost with confidence 0.9999"
-    assert str(Promise(0.0123456)) != str(Promise(0.0123457))
+    assert str(RiskGuarantee(0.02, 0.9999)) == "at most 0.02 lost with confidence 0.9999"
+    assert str(RiskGuarantee(0.0123456)) != str(RiskGuarantee(0.0123457))
 
 
 def test_each_class_has_a_level_and_loses_no_more_than_its_share():
-    promise = Promise(0.06, 0.9)
+    promise = RiskGuarantee(0.06, 0.9)
     history, right = thoughts(3_000, 2)
     hard = history.choices[:, :, 0] == 2  # an answer that is given too surely
-    history = History(
+    history = TickHistory(
         history.certainty, history.choices, torch.where(hard & ~right, history.energy - 3, history.energy)
     )
-    found = promised_by_class(EnergyBelow, LEVELS, history, right, [1 / 3] * 3, promise)
+    found = certify_class_thresholds(EnergyBelow, LEVELS, history, right, [1 / 3] * 3, promise)
     policy = parse(found["policy"])
-    assert isinstance(policy, ByClass) and str(policy) == found["policy"]
+    assert isinstance(policy, PerClassThreshold) and str(policy) == found["policy"]
     assert policy.thresholds[2] < min(policy.thresholds[:2]), "it has to be surer of that one"
     played = replay(policy, history, right)
     end = right.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
     answered = history.choices[torch.arange(3_000), played.answer_tick - 1, 0]
     for label in range(3):
-        assert (end & ~played.right & (answered == label)).sum() <= Promise(0.02, 1 - 0.1 / 3).most_lost(3_000)
+        assert (end & ~played.correct & (answered == label)).sum() <= RiskGuarantee(
+            0.02, 1 - 0.1 / 3
+        ).compute_max_losses(3_000)
 
 
 def test_a_class_of_which_nothing_can_be_shown_never_stops_a_thought():
     history, right = thoughts(1_000, 3)
-    found = promised_by_class(EnergyBelow, LEVELS, history, right, [0.9, 0.099, 0.001], Promise(0.05))
+    found = certify_class_thresholds(EnergyBelow, LEVELS, history, right, [0.9, 0.099, 0.001], RiskGuarantee(0.05))
     assert parse(found["policy"]).thresholds[2] == -1e9
     with pytest.raises(ValueError, match="too few"):
-        promised_by_class(EnergyBelow, LEVELS, *thoughts(50, 3), [0.5, 0.25, 0.25], Promise(0.05))
+        certify_class_thresholds(EnergyBelow, LEVELS, *thoughts(50, 3), [0.5, 0.25, 0.25], RiskGuarantee(0.05))
     with pytest.raises(ValueError, match=r"200 classes make a rule of .* leave --per-class away"):
-        promised_by_class(EnergyBelow, LEVELS, *thoughts(9_000, 3), [1 / 200] * 200, Promise(0.5))
-    wide = History(history.certainty.expand(-1, -1, 2), history.choices.expand(-1, -1, 2), history.energy)
+        certify_class_thresholds(EnergyBelow, LEVELS, *thoughts(9_000, 3), [1 / 200] * 200, RiskGuarantee(0.5))
+    wide = TickHistory(history.certainty.expand(-1, -1, 2), history.choices.expand(-1, -1, 2), history.energy)
     with pytest.raises(ValueError, match="one position"):
-        promised_by_class(EnergyBelow, LEVELS, wide, right, [0.5, 0.5], Promise(0.05))
+        certify_class_thresholds(EnergyBelow, LEVELS, wide, right, [0.5, 0.5], RiskGuarantee(0.05))
 
 
 def test_levels_that_lose_more_than_bolder_ones_are_left_out():
     """Two thoughts that come right and think on: a strict level waits until they are wrong again, a bold one does not."""
     right = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 1]]).bool()
-    history = History(torch.zeros(2, 4, 1), None, torch.tensor([[3.0, 2.0, 1.0, 4.0], [3.0, 2.0, 1.0, 0.0]]))
+    history = TickHistory(torch.zeros(2, 4, 1), None, torch.tensor([[3.0, 2.0, 1.0, 4.0], [3.0, 2.0, 1.0, 0.0]]))
     best_is_last = replace(history, certainty=torch.arange(4.0).expand(2, 4).unsqueeze(2))
-    assert to_the_end(best_is_last, right).all()
+    assert is_correct_at_full_budget(best_is_last, right).all()
     levels = [0.5, 1.5, 2.5, 3.5, -9.0]
-    assert worth_trying(EnergyBelow, levels, best_is_last, right) == [-9.0, 0.5, 2.5, 3.5]
+    assert drop_dominated_thresholds(EnergyBelow, levels, best_is_last, right) == [-9.0, 0.5, 2.5, 3.5]

@@ -7,13 +7,20 @@ import torch
 
 from inference.halting.policies import CertaintyAbove, ChangeBelow, EnergyBelow, FixedTicks, SameAnswer
 from inference.halting.policy_parser import parse
-from inference.halting.thresholds import choose_threshold, levels_of, quantiles, replay, sweep, thresholds_for
-from inference.tick_history import History
+from inference.halting.thresholds import (
+    choose_policies,
+    choose_threshold,
+    compute_quantiles,
+    get_candidate_thresholds,
+    replay,
+    sweep,
+)
+from inference.tick_history import TickHistory
 
 TICKS = 8
 
 
-def thoughts(count: int = 400, positions: int = 1) -> tuple[History, torch.Tensor]:
+def thoughts(count: int = 400, positions: int = 1) -> tuple[TickHistory, torch.Tensor]:
     """Samples that become right at a tick of their own and wrong again two ticks later; energy knows it, with noise."""
     generator = torch.Generator().manual_seed(0)
     solved = torch.randint(1, TICKS, (count, 1), generator=generator)
@@ -22,12 +29,12 @@ def thoughts(count: int = 400, positions: int = 1) -> tuple[History, torch.Tenso
     noise = torch.randn(count, TICKS, generator=generator)
     energy = torch.where(right, -4.0, 4.0) + noise
     certainty = torch.sigmoid(-energy / 4).unsqueeze(2).expand(-1, -1, positions)
-    return History(certainty, torch.zeros(count, TICKS, positions, dtype=torch.long), energy), right
+    return TickHistory(certainty, torch.zeros(count, TICKS, positions, dtype=torch.long), energy), right
 
 
 def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_that():
     history, right = thoughts()
-    rules = thresholds_for(history, right, tolerance=0.01)
+    rules = choose_policies(history, right, tolerance=0.01)
     assert set(rules) == {"certainty", "energy"}
     energy = rules["energy"]
     assert energy["accuracy"] > energy["best_fixed_accuracy"] + 0.05
@@ -38,7 +45,7 @@ def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_tha
 
 def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
     history, right = thoughts()
-    candidates = quantiles(history.energy)
+    candidates = compute_quantiles(history.energy)
     policy, accuracy, ticks = choose_threshold(EnergyBelow, candidates, history, right, 0.02)
     others = [replay(EnergyBelow(level), history, right) for level in candidates]
     reach = max(other.accuracy for other in others)
@@ -52,7 +59,7 @@ def test_no_threshold_of_any_rule_has_fewer_ticks_within_the_tolerance():
     history, right = thoughts(positions=3)
     history = replace(history, certainty=history.certainty / 10)  # far below what is usual
     for name, make in (("certainty", CertaintyAbove), ("energy", EnergyBelow)):
-        found = thresholds_for(history, right, 0.02)[name]
+        found = choose_policies(history, right, 0.02)[name]
         for level in make(0.0).sign * torch.linspace(-6, 6, 300) if name == "energy" else torch.linspace(0, 0.1, 300):
             other = replay(make(level.item()), history, right)
             assert other.mean_ticks >= found["mean_ticks"] - 0.02 or other.accuracy <= found["accuracy"] + 0.005
@@ -66,15 +73,15 @@ def test_what_is_said_over_the_ticks_answers_with_the_last_where_nothing_ends_it
 
 
 def test_a_rule_that_has_no_score_has_one_level():
-    history = replace(thoughts()[0].until(1), signals={"change": torch.full((400, 1), torch.inf)})
-    assert levels_of(ChangeBelow, history) == [-1e9]
+    history = replace(thoughts()[0].truncate(1), signals={"change": torch.full((400, 1), torch.inf)})
+    assert get_candidate_thresholds(ChangeBelow, history) == [-1e9]
 
 
 @pytest.mark.parametrize("listening", [None, 3])
 def test_many_levels_at_once_do_what_each_does_by_itself(listening):
     history, right = thoughts(positions=2)
     if listening:
-        history = replace(history, listening=torch.arange(len(right)) % listening)
+        history = replace(history, input_ticks=torch.arange(len(right)) % listening)
     for make, levels in (
         (EnergyBelow, [-9.0, -4.0, -1.0, 3.0, 9.0]),
         (lambda level: CertaintyAbove(level, "min"), [0.0, 0.5, 0.8, 1.0]),
@@ -85,12 +92,12 @@ def test_many_levels_at_once_do_what_each_does_by_itself(listening):
             alone = replay(make(level), history, right)
             assert torch.equal(together.ticks[row], alone.ticks)
             assert torch.equal(together.answer_tick[row], alone.answer_tick)
-            assert torch.equal(together.right[row], alone.right)
+            assert torch.equal(together.correct[row], alone.correct)
 
 
 def test_structured_answers_are_offered_the_minimum_over_positions():
     history, right = thoughts(positions=3)
-    assert "certainty of the least certain position" in thresholds_for(history, right, 0.01)
+    assert "certainty of the least certain position" in choose_policies(history, right, 0.01)
 
 
 def test_replaying_a_fixed_tick_gives_that_ticks_accuracy():
@@ -103,5 +110,5 @@ def test_replaying_a_fixed_tick_gives_that_ticks_accuracy():
 
 def test_candidates_are_printed_and_read_back_exactly():
     history, _ = thoughts()
-    for level in quantiles(history.energy):
+    for level in compute_quantiles(history.energy):
         assert parse(str(EnergyBelow(level))) == EnergyBelow(level)

@@ -52,7 +52,7 @@ def test_training_ends_in_a_whole_checkpoint(run):
     assert checkpoint.task["task"] == "parity"
     assert checkpoint.halting["energy"]["kind"] == "wait"
     assert checkpoint.halting["energy"]["fitted_on"]["split"] == "validation"
-    assert checkpoint.halting["frontiers"]["iterations"] == checkpoint.machine.config.iterations
+    assert checkpoint.halting["frontiers"]["iterations"] == checkpoint.model.config.iterations
     assert all(parse(rule["policy"]) and rule["n"] > 0 for rule in checkpoint.halting["policies"].values())
     assert checkpoint.metrics["evaluations"][0]["split"] == "test"
     assert checkpoint.metrics["training"]["seed"] == 4 and checkpoint.metrics["training"]["steps"] == 6
@@ -83,7 +83,7 @@ def test_fit_energy_changes_the_head_and_measures_anew(run, tmp_path, capsys):
         ["fit-energy", str(run / "checkpoint"), "--out", str(tmp_path / "fitted"), "--samples", "150", "--steps", "40"]
     )
     old, new = (load(folder) for folder in (run / "checkpoint", tmp_path / "fitted"))
-    before, after = old.machine.state_dict(), new.machine.state_dict()
+    before, after = old.model.state_dict(), new.model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
     assert new.metrics["training"]["settings"]["finish"]["fit_samples"] == 150

@@ -24,10 +24,10 @@ def test_a_checkpoint_of_the_hub_is_given_a_head_and_stays_as_it_is_there(hub, t
     main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20", "--out", str(out)])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] <= 64
     before, after = load(folder), load(out)
-    assert not before.machine.config.energy_head_enabled and after.machine.config.energy_head_enabled
+    assert not before.model.config.energy_head_enabled and after.model.config.energy_head_enabled
     assert after.halting["energy"]["fitted_on"]["n"] <= 64 and after.halting["default"] == "energy"
-    trunk = before.machine.state_dict()
-    assert all(trunk[name].equal(after.machine.state_dict()[name]) for name in trunk)
+    trunk = before.model.state_dict()
+    assert all(trunk[name].equal(after.model.state_dict()[name]) for name in trunk)
 
 
 def test_a_task_without_local_files_is_told_none(tmp_path):

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import httpx
 
-from ctm.stores import Unavailable
+from ctm.stores import StoreUnavailable
 from tests.fake_hub.server import LoopbackHub
 from tests.image_datasets import as_file, picture, write_data_set, write_split
 from tests.paths import ROOT
@@ -98,7 +98,7 @@ def test_a_held_out_picture_under_another_encoding_is_not_trained_on(folder, tmp
 def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
     model = dict.fromkeys(("iterations", "d_input", "heads", "memory_length", "memory_hidden_dims", "synapse_depth"), 2)
     model |= {"d_model": 8, "n_synch_out": 4, "n_synch_action": 4}
-    config = RunConfig.read({"model": model, "task": SEEN | {"data": "me/trees", "files": str(folder)}})
+    config = RunConfig.parse({"model": model, "task": SEEN | {"data": "me/trees", "files": str(folder)}})
     told = json.loads(json.dumps(config.make_task().describe()))
     assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["data"] == "me/trees"
     assert str(folder) not in json.dumps(told) + json.dumps(config.portable())
@@ -154,7 +154,7 @@ def answer(status: int) -> httpx.Response:
 @pytest.mark.parametrize(
     "error, kind, says",
     [
-        (httpx.ConnectError("Connection refused"), Unavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
+        (httpx.ConnectError("Connection refused"), StoreUnavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
         (RepositoryNotFoundError("no", response=answer(404)), ValueError, "There is no data set me/x on the Hub"),
         (GatedRepoError("gated", response=answer(403)), ValueError, "me/x is gated: accept its terms"),
         (RevisionNotFoundError("no", response=answer(404)), ValueError, r"no revision 'v9'.*task\.revision"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ctm import make
+from ctm import build_model
 from ctm.config import read_config
 from ctm.modules.readout import make_energy_head
 from training.energy.fitting import (
@@ -171,7 +171,7 @@ def test_means_and_spreads_are_found_exactly_in_half_precision():
 
 
 def test_a_machine_is_given_a_head_that_sees_certainty_and_keeps_what_it_thinks():
-    blind = make(read_config(TINY, "model")).eval()
+    blind = build_model(read_config(TINY, "model")).eval()
     seeing = with_energy_head(blind, anew=False)
     assert seeing.config.energy_sees_certainty and with_energy_head(seeing, anew=False) is seeing
     assert with_energy_head(seeing, anew=True) is not seeing

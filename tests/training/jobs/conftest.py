@@ -11,7 +11,7 @@ from tests.fake_hub.server import LoopbackHub
 from tests.training.test_trainer import TINY
 from training.config import RunConfig
 from training.jobs.remote import hf_jobs
-from training.jobs.scheduler import Runner
+from training.jobs.scheduler import JobScheduler
 
 ENDLESS = {"steps": 1_000_000, "save_every": 1_000_000, "eval_every": 1_000_000}
 QUICK = {"fit_samples": 0}
@@ -19,7 +19,7 @@ QUICK = {"fit_samples": 0}
 
 def tiny(endless: bool = False, **train) -> RunConfig:
     """A run of a second, or one that goes on until it is stopped."""
-    return RunConfig.read(TINY | {"train": TINY["train"] | (ENDLESS if endless else {}) | train, "finish": QUICK})
+    return RunConfig.parse(TINY | {"train": TINY["train"] | (ENDLESS if endless else {}) | train, "finish": QUICK})
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -35,38 +35,38 @@ def until(true: Callable[[], object], seconds: float = 90.0) -> None:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
+def runner(tmp_path: Path) -> Iterator[JobScheduler]:
     """A runner on an empty folder; whatever runs at the end is killed."""
-    made = Runner(tmp_path / "runs", environment=environment())
+    made = JobScheduler(tmp_path / "runs", environment=environment())
     made.start()
     yield made
     end(made)
 
 
-def end(runner: Runner) -> None:
-    for job in runner.book.running() if runner.writes else []:
+def end(runner: JobScheduler) -> None:
+    for job in runner.store.list_running() if runner.is_leader else []:
         runner.kill(job.id)
-    runner.close(patience=10.0)
+    runner.close(timeout_s=10.0)
 
 
-def submit(runner: Runner, config: RunConfig, name: str = "tiny", **place) -> str:
+def submit(runner: JobScheduler, config: RunConfig, name: str = "tiny", **place) -> str:
     return runner.submit(config, name, "python -m training train tiny.yaml", "a test", **place).id
 
 
-def trains(runner: Runner, id: str) -> bool:
+def trains(runner: JobScheduler, id: str) -> bool:
     """Whether a job has logged its first steps."""
-    return runner.folder(id).metrics.is_file()
+    return runner.get_run_dir(id).metrics.is_file()
 
 
-def over(runner: Runner, id: str) -> bool:
+def over(runner: JobScheduler, id: str) -> bool:
     """Whether a job has ended, in whatever way."""
-    return runner.book.get(id).is_over
+    return runner.store.get(id).is_finished
 
 
 def hurried(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tries: int) -> LoopbackHub:
     """A Hub with a Space on it, and nobody who waits long for it, or tries more often."""
     hub.add_repo("alice/space", kind="spaces")
-    monkeypatch.setattr(hf_jobs, "REST", 0.02)
-    monkeypatch.setattr(hf_jobs, "PAUSES", (0.02,) * tries)
-    monkeypatch.setattr(hf_jobs, "QUIET", 0.3)
+    monkeypatch.setattr(hf_jobs, "RECONNECT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (0.02,) * tries)
+    monkeypatch.setattr(hf_jobs, "IDLE_CHECK_INTERVAL_S", 0.3)
     return hub

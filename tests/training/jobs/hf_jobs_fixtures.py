@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from ctm.stores import Unavailable
+from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
 from tests.fake_hub.fixtures import hub as here
 from tests.training.jobs.conftest import hurried
-from training.jobs.remote.hf_jobs import RemoteJobs
+from training.jobs.remote.hf_jobs import HfJobsClient
 
 __all__ = ["here"]
 
@@ -30,7 +30,7 @@ def hub(here, monkeypatch):
 
 @pytest.fixture
 def jobs(hub):
-    return RemoteJobs(TOKEN, hub.url, seconds=5.0)
+    return HfJobsClient(TOKEN, hub.url, timeout_s=5.0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def refusal(call, *given, **named) -> str:
     """What cannot be helped by waiting, said in one sentence."""
     with pytest.raises(ValueError) as caught:
         call(*given, **named)
-    assert not isinstance(caught.value, Unavailable), caught.value
+    assert not isinstance(caught.value, StoreUnavailable), caught.value
     return one_sentence(caught.value)
 
 

@@ -10,8 +10,8 @@ from tests.fake_hub.fixtures import hub as here
 from tests.training.jobs.conftest import environment, hurried, over, submit, tiny, until
 from training.config import RunConfig
 from training.jobs.remote import monitor
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.scheduler import Runner
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import ECHOED, RunFolder
 
@@ -27,7 +27,7 @@ OWN = "outbox/000000000001500-0123456789ab/entry.json"
 
 @pytest.fixture
 def hub(here, monkeypatch):
-    monkeypatch.setattr(monitor, "AGAIN", 0.1)
+    monkeypatch.setattr(monitor, "RETRY_INTERVAL_S", 0.1)
     return hurried(here, monkeypatch, tries=3)
 
 
@@ -36,28 +36,30 @@ def app(hub, tmp_path):
     """Begin an app on the one folder of runs, as often as one likes; each ends with the test."""
     begun = []
 
-    def begin(token: str = TOKEN, **options) -> Runner:
-        made = Runner(
+    def begin(token: str = TOKEN, **options) -> JobScheduler:
+        made = JobScheduler(
             tmp_path / "runs",
             token=token,
             environment=environment(),
-            remote=RemoteJobs(token, hub.url, seconds=2.0),
-            hub=HubStore(token=token, cache=tmp_path / "cache", endpoint=hub.url, seconds=2.0, spare=0),
-            space="alice/space",
+            jobs_client=HfJobsClient(token, hub.url, timeout_s=2.0),
+            hub_store=HubStore(
+                token=token, cache_dir=tmp_path / "cache", endpoint=hub.url, timeout_s=2.0, min_free_bytes=0
+            ),
+            space_id="alice/space",
             **options,
         )
         made.start()
-        assert made.writes
+        assert made.is_leader
         begun.append(made)
         return made
 
     yield begin
     for made in begun:
-        made.close(patience=1.0)
+        made.close(timeout_s=1.0)
 
 
 @pytest.fixture
-def runner(app) -> Runner:
+def runner(app) -> JobScheduler:
     return app()
 
 
@@ -65,17 +67,17 @@ def config(**train) -> RunConfig:
     return tiny(**train).changed({"publish.repo": REPO})
 
 
-def send(runner: Runner) -> str:
+def send(runner: JobScheduler) -> str:
     return submit(runner, config(), **PLACE)
 
 
-def running(runner: Runner, id: str) -> bool:
-    return runner.book.get(id).state == "running"
+def running(runner: JobScheduler, id: str) -> bool:
+    return runner.store.get(id).state == "running"
 
 
-def wait(runner: Runner, id: str) -> Job:
+def wait(runner: JobScheduler, id: str) -> Job:
     until(lambda: over(runner, id), 30)
-    return runner.book.get(id)
+    return runner.store.get(id)
 
 
 def echoed(file: str, values: object) -> str:

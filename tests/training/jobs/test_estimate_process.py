@@ -12,8 +12,8 @@ from ctm.models.registry import count_parameters
 from tests.training.jobs.conftest import environment, tiny, until
 from training.config import RunConfig
 from training.jobs import estimate_process
-from training.jobs.estimate_process import measure
-from training.jobs.process_group import marked
+from training.jobs.estimate_process import run_estimate
+from training.jobs.process_group import list_tagged_processes
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def marks(tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     yield begun
     assert list((tmp_path / "temporary").glob("ctm-*")) == []
-    until(lambda: not any(marked(mark) for mark in begun), 5)
+    until(lambda: not any(list_tagged_processes(mark) for mark in begun), 5)
 
 
 def python(monkeypatch, code: str) -> None:
@@ -40,7 +40,7 @@ def python(monkeypatch, code: str) -> None:
 
 def refusal(config: RunConfig, **options) -> str:
     with pytest.raises(ValueError) as caught:
-        measure(config, environment(), **options)
+        run_estimate(config, environment(), **options)
     said = str(caught.value)
     assert "\n" not in said and "Traceback" not in said and len(said) < 700
     return said
@@ -48,7 +48,7 @@ def refusal(config: RunConfig, **options) -> str:
 
 def test_the_figures_of_a_tiny_run_are_sound():
     config = tiny()
-    told = measure(config, environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
+    told = run_estimate(config, environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
     task = config.make_task()
     assert told["parameters"] == count_parameters(config.machine(task), task.shape().in_features)
     step, evaluation = told["seconds_per_step"], told["seconds_per_evaluation"]
@@ -113,13 +113,13 @@ def test_two_at_once_are_refused_and_one_after_the_other_is_not(monkeypatch, tmp
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\nprint('{{}}')",
     )
     told: list[dict] = []
-    first = threading.Thread(target=lambda: told.append(measure(tiny(), environment())))
+    first = threading.Thread(target=lambda: told.append(run_estimate(tiny(), environment())))
     first.start()
-    until(lambda: marks and marked(marks[0]), 10)
+    until(lambda: marks and list_tagged_processes(marks[0]), 10)
     assert refusal(tiny()) == "Another estimate is being measured; ask again in a moment."
     (tmp_path / "go").touch()
     first.join(10)
-    assert told == [{}] and measure(tiny(), environment()) == {}
+    assert told == [{}] and run_estimate(tiny(), environment()) == {}
 
 
 def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
@@ -128,7 +128,7 @@ def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
     )
     python(monkeypatch, code)
     secrets = {"HF_TOKEN": "hf_secret", "CTM_ADMIN_TOKEN": "s3cret", "OAUTH_CLIENT_SECRET": "s3cret"}
-    told = measure(tiny(), environment(OMP_NUM_THREADS="3500m", **secrets))
-    assert RunConfig.read(told["settings"]) == tiny()
+    told = run_estimate(tiny(), environment(OMP_NUM_THREADS="3500m", **secrets))
+    assert RunConfig.parse(told["settings"]) == tiny()
     assert told["env"]["OMP_NUM_THREADS"].isdigit() and not secrets.keys() & told["env"].keys()
     assert Path(told["env"]["PATH"].partition(":")[0]) and "s3cret" not in json.dumps(told)

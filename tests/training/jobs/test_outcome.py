@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.jobs.outcome import verdict
+from training.jobs.outcome import derive_job_outcome
 
 FINISHED = {"reason": "finished", "sentence": "All 12 steps are done."}
 TIME = {"reason": "time", "sentence": "Its time was over (train.minutes): saved at step 8 of 12."}
@@ -43,11 +43,11 @@ def failed(reason: str) -> dict:
     ],
 )
 def test_every_end_has_its_state_and_sentence(code, ending, intent, state, says):
-    got, sentence = verdict(code, ending, intent, 6)
+    got, sentence = derive_job_outcome(code, ending, intent, 6)
     assert got == state and says in sentence and sentence.endswith(".")
 
 
 def test_what_is_kept_is_said():
-    assert "The last saved step is 1,200." in verdict(1, {}, "", 1200)[1]
-    assert "No step had been saved." in verdict(1, {}, "", None)[1]
-    assert "ran out of memory" in verdict(-9, {}, "", 5, out_of_memory=True)[1]
+    assert "The last saved step is 1,200." in derive_job_outcome(1, {}, "", 1200)[1]
+    assert "No step had been saved." in derive_job_outcome(1, {}, "", None)[1]
+    assert "ran out of memory" in derive_job_outcome(-9, {}, "", 5, out_of_memory=True)[1]

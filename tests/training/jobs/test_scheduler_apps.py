@@ -9,26 +9,26 @@ import pytest
 
 from tests.paths import ROOT
 from tests.training.jobs.conftest import end, environment, over, submit, tiny, trains, until
-from training.jobs.process_group import Group
-from training.jobs.scheduler import Runner
+from training.jobs.process_group import ProcessGroup
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import RunFolder
 from training.trainer import train
 
 
-def let_go(runner: Runner) -> None:
+def let_go(runner: JobScheduler) -> None:
     """Take note of the end of processes whose runner is gone, as the system would."""
     for child in runner._children.values():
         threading.Thread(target=child.wait, daemon=True).start()
 
 
-def end_without_jobs(runner: Runner) -> None:
+def end_without_jobs(runner: JobScheduler) -> None:
     """As if the app were killed: its jobs go on."""
     let_go(runner)
-    runner._ending.set()
+    runner._stop_event.set()
     runner._thread.join()
-    runner._lease._held.close()
-    runner.writes = False
+    runner._lease._lock_stack.close()
+    runner.is_leader = False
 
 
 def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
@@ -39,14 +39,14 @@ def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
         id = app.stdout.readline().strip()  # type: ignore[union-attr]
         until(lambda: (runs / id / "metrics.jsonl").is_file())
         app.kill()
-    runner = Runner(runs, environment=environment())
+    runner = JobScheduler(runs, environment=environment())
     runner.start()
     try:
-        job = runner.book.get(id)
-        assert job.state == "running" and runner._group(job).members(), "it was found alive"
+        job = runner.store.get(id)
+        assert job.state == "running" and runner._get_process_group(job).list_members(), "it was found alive"
         runner.stop(id)
         until(lambda: over(runner, id))
-        job = runner.book.get(id)
+        job = runner.store.get(id)
         assert (job.state, job.exit_code) == ("cancelled", 0), (
             "the exit code is known though another app had started it"
         )
@@ -70,29 +70,29 @@ time.sleep(600)
 def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(runner):
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    pid = runner.book.get(id).pid
+    pid = runner.store.get(id).pid
     end_without_jobs(runner)
-    runner.book.change(id, pid=0)
-    other = Runner(runner.runs, environment=environment())
+    runner.store.update(id, pid=0)
+    other = JobScheduler(runner.runs_dir, environment=environment())
     other.start()
     try:
-        assert other.book.get(id).pid == pid and other.book.get(id).state == "running"
+        assert other.store.get(id).pid == pid and other.store.get(id).state == "running"
     finally:
         end(other)
 
 
 def test_a_job_that_died_with_its_app_is_interrupted_and_goes_on(runner):
     id = submit(runner, tiny(endless=True, save_every=5))
-    until(lambda: runner.folder(id).steps())
-    group = runner._group(runner.book.get(id))
+    until(lambda: runner.get_run_dir(id).steps())
+    group = runner._get_process_group(runner.store.get(id))
     end_without_jobs(runner)
-    group.signal(signal.SIGKILL)
-    until(lambda: not group.members())
-    other = Runner(runner.runs, environment=environment(), resumes=True)
+    group.send_signal(signal.SIGKILL)
+    until(lambda: not group.list_members())
+    other = JobScheduler(runner.runs_dir, environment=environment(), resume_interrupted=True)
     other.start()
     try:
-        until(lambda: trains(other, id) and other.book.get(id).state == "running")
-        job = other.book.get(id)
+        until(lambda: trains(other, id) and other.store.get(id).state == "running")
+        job = other.store.get(id)
         assert job.attempt == 2 and job.from_step >= 5
     finally:
         end(other)
@@ -101,16 +101,16 @@ def test_a_job_that_died_with_its_app_is_interrupted_and_goes_on(runner):
 def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner):
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    group = runner._group(runner.book.get(id))
+    group = runner._get_process_group(runner.store.get(id))
     end_without_jobs(runner)
-    group.signal(signal.SIGKILL)
-    until(lambda: not group.members())
+    group.send_signal(signal.SIGKILL)
+    until(lambda: not group.list_members())
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        runner.book.change(id, pid=stranger.pid)
-        other = Runner(runner.runs, environment=environment())
+        runner.store.update(id, pid=stranger.pid)
+        other = JobScheduler(runner.runs_dir, environment=environment())
         other.start()
         try:
-            job = other.book.get(id)
+            job = other.store.get(id)
             assert job.state == "interrupted" and "was restarted while it ran" in job.sentence
             assert stranger.poll() is None
         finally:
@@ -121,28 +121,28 @@ def test_a_number_that_was_given_to_somebody_else_is_not_taken_for_a_job(runner)
 def test_the_end_of_the_app_saves_its_job(runner):
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    runner.close(patience=60.0)
-    job = runner.book.get(id)
+    runner.close(timeout_s=60.0)
+    job = runner.store.get(id)
     assert job.state == "interrupted" and job.sentence.startswith("The app ended. Stopped and saved at step")
-    assert RunFolder(runner.runs / id).steps()
+    assert RunFolder(runner.runs_dir / id).steps()
 
 
 def test_a_second_app_on_the_same_folder_only_reads_until_the_first_has_ended(runner, monkeypatch):
-    monkeypatch.setattr("training.jobs.scheduler.RETRY", 0.1)
+    monkeypatch.setattr("training.jobs.scheduler.LEASE_RETRY_INTERVAL_S", 0.1)
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    other = Runner(runner.runs, environment=environment())
+    other = JobScheduler(runner.runs_dir, environment=environment())
     other.start()
     try:
-        assert not other.writes and other.book.get(id).id == id
+        assert not other.is_leader and other.store.get(id).id == id
         for ask in (other.stop, other.kill, other.resume, other.remove):
             with pytest.raises(ValueError, match="Another app looks after"):
                 ask(id)
         end_without_jobs(runner)
-        until(lambda: other.writes, 10)
+        until(lambda: other.is_leader, 10)
         other.stop(id)
         until(lambda: over(other, id))
-        assert other.book.get(id).state == "cancelled"
+        assert other.store.get(id).state == "cancelled"
     finally:
         end(other)
 
@@ -151,13 +151,13 @@ def test_a_job_that_still_saves_when_the_next_app_begins_goes_on_by_itself(runne
     """The usual quick restart: the app ended, its job is told to save and is not done yet."""
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    runner.close(patience=0.0)
+    runner.close(timeout_s=0.0)
     let_go(runner)
-    assert runner.book.get(id).state == "running" and runner.book.get(id).intent == "leave"
-    other = Runner(runner.runs, environment=environment(), resumes=True)
+    assert runner.store.get(id).state == "running" and runner.store.get(id).intent == "leave"
+    other = JobScheduler(runner.runs_dir, environment=environment(), resume_interrupted=True)
     other.start()
     try:
-        until(lambda: other.book.get(id).attempt == 2 and other.book.get(id).state == "running")
+        until(lambda: other.store.get(id).attempt == 2 and other.store.get(id).state == "running")
     finally:
         end(other)
 
@@ -166,13 +166,13 @@ def test_the_end_of_the_app_leaves_a_stopping_job_to_its_save(runner, monkeypatc
     signals = []
     id = submit(runner, tiny(endless=True))
     until(lambda: trains(runner, id))
-    monkeypatch.setattr(Group, "signal", lambda self, number: signals.append(number))
+    monkeypatch.setattr(ProcessGroup, "send_signal", lambda self, number: signals.append(number))
     runner.stop(id)
-    runner.close(patience=0.0)
+    runner.close(timeout_s=0.0)
     assert signals == [signal.SIGTERM]
     let_go(runner)
     monkeypatch.undo()
-    other = Runner(runner.runs, environment=environment())
+    other = JobScheduler(runner.runs_dir, environment=environment())
     other.start()
     end(other)
 
@@ -180,14 +180,14 @@ def test_the_end_of_the_app_leaves_a_stopping_job_to_its_save(runner, monkeypatc
 def test_runs_of_the_command_line_are_entered(tmp_path):
     runs = tmp_path / "runs"
     train(tiny(), RunFolder(runs / "by-hand"))
-    runner = Runner(runs, environment=environment())
+    runner = JobScheduler(runs, environment=environment())
     runner.start()
     try:
-        job = runner.book.get("by-hand")
+        job = runner.store.get("by-hand")
         assert job.state == "interrupted" and "before its last step" in job.sentence
         runner.resume("by-hand")  # only its end is missing
         until(lambda: over(runner, "by-hand"))
-        assert runner.book.get("by-hand").state == "succeeded"
+        assert runner.store.get("by-hand").state == "succeeded"
     finally:
         end(runner)
 
@@ -196,19 +196,19 @@ def test_a_broken_book_is_begun_anew_from_the_folders(runner):
     id = submit(runner, tiny())
     until(lambda: over(runner, id))
     end(runner)
-    (runner.runs / "jobs.sqlite").write_bytes(b"not a database " * 300)
-    other = Runner(runner.runs, environment=environment())
+    (runner.runs_dir / "jobs.sqlite").write_bytes(b"not a database " * 300)
+    other = JobScheduler(runner.runs_dir, environment=environment())
     other.start()
     try:
-        assert other.book.get(id).state == "succeeded"
+        assert other.store.get(id).state == "succeeded"
     finally:
         end(other)
 
 
 def test_what_was_interrupted_goes_on_before_what_waits(tmp_path):
-    runner = Runner(tmp_path, resumes=True)
+    runner = JobScheduler(tmp_path, resume_interrupted=True)
     for id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
         RunFolder(tmp_path / id).begin(tiny())
-        runner.book.add(Job(id, state, queued=queued, attempt=1))
+        runner.store.add(Job(id, state, queued=queued, attempt=1))
     runner._recover()
-    assert [job.id for job in runner.book.waiting()] == ["begun", "later"]
+    assert [job.id for job in runner.store.list_queued()] == ["begun", "later"]

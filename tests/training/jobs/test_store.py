@@ -7,40 +7,40 @@ import threading
 import pytest
 
 from training.jobs import store as booking
-from training.jobs.store import NEXT, Job, JobBook
+from training.jobs.store import ALLOWED_TRANSITIONS, Job, JobStore
 
 
 @pytest.fixture
-def book(tmp_path) -> JobBook:
-    return JobBook(tmp_path / "jobs.sqlite")
+def book(tmp_path) -> JobStore:
+    return JobStore(tmp_path / "jobs.sqlite")
 
 
 def test_what_is_written_is_read_by_another(book):
     job = Job("a", "queued", by="alice", submitted=3.5, queued=3.5, devices=2, sentence='Waits; it\'s "quoted" äöü')
     book.add(job)
-    assert JobBook(book.path).get("a") == job
-    assert book.change("a", state="running", pid=7, exit_code=None).pid == 7
+    assert JobStore(book.path).get("a") == job
+    assert book.update("a", state="running", pid=7, exit_code=None).pid == 7
 
 
-@pytest.mark.parametrize("state", NEXT)
-@pytest.mark.parametrize("wanted", NEXT)
+@pytest.mark.parametrize("state", ALLOWED_TRANSITIONS)
+@pytest.mark.parametrize("wanted", ALLOWED_TRANSITIONS)
 def test_only_legal_changes_are_made(book, state, wanted):
     book.add(Job("a", state))
-    if wanted in NEXT[state] or wanted == state:
-        assert book.change("a", state=wanted).state == wanted
+    if wanted in ALLOWED_TRANSITIONS[state] or wanted == state:
+        assert book.update("a", state=wanted).state == wanted
     else:
         with pytest.raises(ValueError, match=f"is {state}, so it cannot become {wanted}"):
-            book.change("a", state=wanted, sentence="never")
+            book.update("a", state=wanted, sentence="never")
         assert book.get("a") == Job("a", state)
 
 
 def test_the_line_keeps_its_order(book):
     for id, queued in (("c", 1.0), ("a", 2.0), ("b", 3.0)):
         book.add(Job(id, "queued", queued=queued, submitted=9 - queued))
-    book.change("c", state="running")
-    assert [job.id for job in book.waiting()] == ["a", "b"]
-    assert [job.id for job in book.all()] == ["c", "a", "b"]
-    assert [job.id for job in book.running()] == ["c"]
+    book.update("c", state="running")
+    assert [job.id for job in book.list_queued()] == ["a", "b"]
+    assert [job.id for job in book.list_jobs()] == ["c", "a", "b"]
+    assert [job.id for job in book.list_running()] == ["c"]
 
 
 def test_many_may_change_it_at_once_and_one_wins(book):
@@ -49,7 +49,7 @@ def test_many_may_change_it_at_once_and_one_wins(book):
 
     def take(name: int) -> None:
         try:
-            book.change("a", state="running", sentence=str(name))
+            book.update("a", state="running", sentence=str(name))
             won.append(name)
         except ValueError:
             return
@@ -69,7 +69,7 @@ def test_a_book_of_an_earlier_version_is_read(tmp_path):
         connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, state TEXT, submitted REAL)")
         connection.execute("INSERT INTO jobs VALUES ('old', 'succeeded', 5.0)")
     connection.close()
-    assert JobBook(path).get("old") == Job("old", "succeeded", submitted=5.0)
+    assert JobStore(path).get("old") == Job("old", "succeeded", submitted=5.0)
 
 
 def test_a_change_is_on_disk_whole_or_not_at_all(book, monkeypatch):
@@ -81,21 +81,21 @@ def test_a_change_is_on_disk_whole_or_not_at_all(book, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(booking, "write_bytes", full)
-        for change in (lambda: book.change("a", state="running"), lambda: book.add(Job("b", "queued"))):
+        for change in (lambda: book.update("a", state="running"), lambda: book.add(Job("b", "queued"))):
             with pytest.raises(ValueError, match="cannot be written just now: No space left"):
                 change()
-    assert book.all() == [Job("a", "queued")] and book.path.read_bytes() == before
-    book.change("a", state="running")
-    assert JobBook(book.path).get("a").state == "running"
+    assert book.list_jobs() == [Job("a", "queued")] and book.path.read_bytes() == before
+    book.update("a", state="running")
+    assert JobStore(book.path).get("a").state == "running"
     names = {path.name for path in book.path.parent.iterdir()}
     assert names == {book.path.name, f".{book.path.name}.lock"}, "no journal, no draft"
 
 
 def test_two_that_write_in_turn_lose_nothing(book):
     """An app that is ending, and the next one."""
-    other = JobBook(book.path)
+    other = JobStore(book.path)
 
-    def write(writer: JobBook, name: str) -> None:
+    def write(writer: JobStore, name: str) -> None:
         for number in range(40):
             writer.add(Job(f"{name}{number}", "queued"))
 
@@ -104,28 +104,28 @@ def test_two_that_write_in_turn_lose_nothing(book):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(JobBook(book.path).all()) == 80
+    assert len(JobStore(book.path).list_jobs()) == 80
 
 
 def test_a_reader_sees_what_a_writer_did(book, monkeypatch):
-    monkeypatch.setattr(booking, "BELIEVED", 0.0)
-    reader = JobBook(book.path)
+    monkeypatch.setattr(booking, "READ_CACHE_TTL_S", 0.0)
+    reader = JobStore(book.path)
     book.add(Job("a", "queued"))
-    assert reader.all() == [Job("a", "queued")]
+    assert reader.list_jobs() == [Job("a", "queued")]
     book.path.write_bytes(book.path.read_bytes()[:3000])  # half of it, as a mount may show it for a moment
-    assert reader.all() == [Job("a", "queued")]
+    assert reader.list_jobs() == [Job("a", "queued")]
 
 
 @pytest.mark.parametrize("broken", [b"garbage " * 1000, b"SQLite format 3\0" + b"\1" * 5000])
 def test_a_file_that_is_no_book_is_put_aside(broken, tmp_path):
     path = tmp_path / "jobs.sqlite"
     path.write_bytes(broken)
-    assert JobBook(path).all() == []
+    assert JobStore(path).list_jobs() == []
     assert len(list(tmp_path.glob("jobs.sqlite.broken-*"))) == 1
 
 
 @pytest.mark.parametrize("id", ["nobody", "", "a' OR '1'='1", "../x"])
 def test_what_is_not_there_is_said_so(book, id):
-    for ask in (book.get, lambda id: book.change(id, pid=1)):
+    for ask in (book.get, lambda id: book.update(id, pid=1)):
         with pytest.raises(ValueError, match="no run called"):
             ask(id)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ctm.stores import Commit, Unavailable
+from ctm.stores import Commit, StoreUnavailable
 from tests.fake_clock import Clock
 from training.publishing.outbox import BETWEEN, MOST_TRIES, WAITS, Entry, Outbox, Publisher
 
@@ -107,7 +107,7 @@ def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpo
 def test_closing_waits_for_what_is_due_soon_and_no_longer(checkpoint):
     outbox = Outbox(checkpoint.parent)
     outbox.put(checkpoint, REPO, "a")
-    store = FakeStore(Unavailable("away", retry_after=0.0))
+    store = FakeStore(StoreUnavailable("away", retry_after_s=0.0))
     publisher = Publisher(outbox, store)
     wait_until = time.monotonic() + 5
     while not outbox.entries()[0].problem and time.monotonic() < wait_until:
@@ -119,7 +119,7 @@ def test_closing_waits_for_what_is_due_soon_and_no_longer(checkpoint):
 
 def test_a_store_that_is_away_is_tried_again_later_and_later(outbox, checkpoint, clock):
     outbox.put(checkpoint, REPO, "a")
-    store = FakeStore(*[Unavailable("away")] * 3)
+    store = FakeStore(*[StoreUnavailable("away")] * 3)
     for wait in WAITS[:3]:
         entry = outbox.deliver(store)
         assert entry.state == "waiting" and entry.problem == "away" and outbox.waits() == wait
@@ -132,13 +132,13 @@ def test_a_store_that_is_away_is_tried_again_later_and_later(outbox, checkpoint,
 
 def test_a_store_that_asks_to_wait_is_obeyed(outbox, checkpoint):
     outbox.put(checkpoint, REPO, "a")
-    outbox.deliver(FakeStore(Unavailable("busy", retry_after=5_000.0)))
+    outbox.deliver(FakeStore(StoreUnavailable("busy", retry_after_s=5_000.0)))
     assert outbox.waits() == 5_000.0
 
 
 def test_trying_ends(outbox, checkpoint, clock):
     outbox.put(checkpoint, REPO, "a")
-    store = FakeStore(*[Unavailable("away")] * 100)
+    store = FakeStore(*[StoreUnavailable("away")] * 100)
     for _ in range(MOST_TRIES):
         outbox.deliver(store)
         clock.now += 10_000
@@ -155,7 +155,7 @@ def test_a_refusal_is_final_and_says_why(outbox, checkpoint, clock):
 
 def test_a_reply_that_got_lost_publishes_once(outbox, checkpoint, clock):
     outbox.put(checkpoint, REPO, "a")
-    store = FakeStore(Unavailable("the answer was lost after it landed"))
+    store = FakeStore(StoreUnavailable("the answer was lost after it landed"))
     assert outbox.deliver(store).state == "waiting"
     clock.now += 60
     assert outbox.deliver(store).state == "published" and len(store.landed) == 1

@@ -241,7 +241,7 @@ def test_a_run_begins_with_a_published_checkpoint_and_says_which(hub, environmen
         environment, "train", recipe, "--folder", second, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
     )
     assert code == 0, said
-    before, after = (load(folder / "checkpoint").machine.state_dict() for folder in (trained, second))
+    before, after = (load(folder / "checkpoint").model.state_dict() for folder in (trained, second))
     trunk = [name for name in before if "energy" not in name]
     assert trunk and all(torch.allclose(before[name], after[name], atol=1e-9) for name in trunk), "at so low a rate"
     origin = json.loads((second / "checkpoint" / "metrics.json").read_text())["training"]["init_from"]
@@ -264,13 +264,13 @@ def test_a_run_that_begins_with_nothing_is_told_what_to_do(recipe, tmp_path):
 def test_an_energy_head_may_be_new(recipe, trained, tmp_path):
     """A published checkpoint without one can be begun with all the same."""
     checkpoint = load(trained / "checkpoint")
-    config = checkpoint.machine.config.model_copy(update={"energy_head_enabled": False})
+    config = checkpoint.model.config.model_copy(update={"energy_head_enabled": False})
     bare = ContinuousThoughtMachine(config)
     bare.load_state_dict(
-        {name: value for name, value in checkpoint.machine.state_dict().items() if name in bare.state_dict()}
+        {name: value for name, value in checkpoint.model.state_dict().items() if name in bare.state_dict()}
     )
     save(Checkpoint(bare, checkpoint.task), tmp_path / "bare")
     settings = (f"init_from={tmp_path / 'bare'}", "train.steps=1", "optim.lr=1e-12")
     main(["train", str(recipe), "--folder", str(tmp_path / "run"), *settings])
-    made = load(tmp_path / "run" / "checkpoint").machine
+    made = load(tmp_path / "run" / "checkpoint").model
     assert made.config.energy_head_enabled and torch.allclose(made.start_trace, bare.start_trace, atol=1e-9)

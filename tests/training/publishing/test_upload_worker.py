@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ctm.stores import HubStore, Unavailable
+from ctm.stores import HubStore, StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN, files_of
 from tests.fake_hub.fixtures import hub as here
 from tests.training.jobs.conftest import tiny, until
@@ -18,7 +18,7 @@ from training.publishing import outbox
 from training.publishing import upload_worker as courier_module
 from training.publishing.outbox import Entry, Outbox, Publisher
 from training.publishing.run_publisher import offer
-from training.publishing.upload_worker import Courier
+from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunFolder
 
 __all__ = ["here"]
@@ -49,7 +49,7 @@ def run(trained, tmp_path):
 @pytest.fixture
 def hub(here, monkeypatch):
     """Nobody waits long for it, nor between two tries."""
-    monkeypatch.setattr(courier_module, "ROUND", 0.1)
+    monkeypatch.setattr(courier_module, "POLL_INTERVAL_S", 0.1)
     monkeypatch.setattr(outbox, "WAITS", (0.3,) * len(outbox.WAITS))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     return here
@@ -57,7 +57,9 @@ def hub(here, monkeypatch):
 
 @pytest.fixture
 def store_of(hub, tmp_path):
-    return lambda token=TOKEN: HubStore(token=token, cache=tmp_path / "cache", endpoint=hub.url, seconds=2.0, spare=0)
+    return lambda token=TOKEN: HubStore(
+        token=token, cache_dir=tmp_path / "cache", endpoint=hub.url, timeout_s=2.0, min_free_bytes=0
+    )
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def courier_of(tmp_path):
     """Make couriers; each is closed, and has ended, with the test."""
     made = []
 
-    def make(store: HubStore) -> Courier:
-        made.append(Courier(tmp_path / "runs", store))
+    def make(store: HubStore) -> UploadWorker:
+        made.append(UploadWorker(tmp_path / "runs", store))
         return made[-1]
 
     yield make
@@ -78,7 +80,7 @@ def courier_of(tmp_path):
 
 
 @pytest.fixture
-def courier(courier_of, store_of) -> Courier:
+def courier(courier_of, store_of) -> UploadWorker:
     return courier_of(store_of())
 
 
@@ -99,10 +101,10 @@ def own_commits(hub, repo: str = REPO) -> list[str]:
 
 def test_a_finished_run_is_published_at_once(hub, courier, run):
     """Long before the next round, for whoever asks is waiting."""
-    courier_module.ROUND = 600.0  # set back by the fixture
+    courier_module.POLL_INTERVAL_S = 600.0  # set back by the fixture
     folder = run("first")
     courier.start()
-    assert courier.offer(folder, SETTINGS).say() == f"Waiting to be sent to {REPO}."
+    assert courier.enqueue_run_checkpoint(folder, SETTINGS).say() == f"Waiting to be sent to {REPO}."
     until(lambda: published(folder), 20)
     assert entry_of(folder).url == f"{hub.url}/{REPO}/commit/{hub.commits(REPO)[0].oid}"
     assert hub.commits(REPO)[0].title.startswith("first: finished, step 12 [")
@@ -115,7 +117,7 @@ def test_of_a_run_that_goes_on_the_newest_step_is_published(hub, courier, run):
     folder = run("first")
     shutil.rmtree(folder.finished)
     assert folder.steps() == [6, 12]
-    courier.offer(folder, SETTINGS)
+    courier.enqueue_run_checkpoint(folder, SETTINGS)
     courier.start()
     until(lambda: published(folder), 20)
     assert own_commits(hub)[0].startswith("first: in training, step 12 [")
@@ -130,7 +132,7 @@ def test_a_step_that_vanishes_while_it_is_taken_gives_way_to_the_newer_one(hub, 
     steps = iter([[6], [6], [6, 12]])
     monkeypatch.setattr(RunFolder, "steps", lambda _: next(steps))
     shutil.rmtree(folder.checkpoint(6))
-    entry = courier.offer(folder, SETTINGS)
+    entry = courier.enqueue_run_checkpoint(folder, SETTINGS)
     assert entry.title.endswith("step 12")
     assert [path.name for path in (folder.path / "outbox").iterdir()] == [outbox.place_of(entry)], "and no half of it"
 
@@ -138,9 +140,9 @@ def test_a_step_that_vanishes_while_it_is_taken_gives_way_to_the_newer_one(hub, 
 def test_what_was_published_is_not_sent_again(hub, courier, run):
     folder = run("first")
     courier.start()
-    first = courier.offer(folder, SETTINGS)
+    first = courier.enqueue_run_checkpoint(folder, SETTINGS)
     until(lambda: published(folder), 20)
-    again = courier.offer(folder, SETTINGS)
+    again = courier.enqueue_run_checkpoint(folder, SETTINGS)
     assert again.id == first.id and again.say().startswith("Published: ") and len(own_commits(hub)) == 1
 
 
@@ -148,7 +150,7 @@ def test_where_nothing_is_saved_yet_that_is_said(hub, courier, tmp_path):
     folder = RunFolder(tmp_path / "runs" / "new")
     folder.begin(tiny())
     with pytest.raises(ValueError, match="The run new has saved nothing yet that could be published"):
-        courier.offer(folder, SETTINGS)
+        courier.enqueue_run_checkpoint(folder, SETTINGS)
     assert not hub.requests and not (folder.path / "outbox").exists()
 
 
@@ -167,19 +169,19 @@ def test_where_the_token_may_not_write_is_told_before_anything_is_kept(
     folder = run("first")
     with pytest.raises(ValueError, match=says) as caught:
         courier_of(store_of(token)).offer(folder, PublishConfig(repo=repo))
-    assert not isinstance(caught.value, Unavailable) and token not in str(caught.value)
+    assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
     assert not (folder.path / "outbox").exists()
 
 
 @pytest.mark.parametrize("repo", ["made", "alice/made@main", "alice/a:b", "../x/y", "alice/made/sub"])
 def test_what_is_no_repository_is_refused(repo):
     with pytest.raises(ValueError):
-        PublishConfig.read({"repo": repo}, "publish")
+        PublishConfig.parse({"repo": repo}, "publish")
 
 
 def test_a_token_that_is_taken_back_ends_it_with_its_sentence(hub, courier, run):
     folder = run("first")
-    courier.offer(folder, SETTINGS)
+    courier.enqueue_run_checkpoint(folder, SETTINGS)
     hub.remove_token(TOKEN)
     courier.start()
     until(lambda: entry_of(folder).state == "refused", 20)
@@ -191,7 +193,7 @@ def test_a_token_that_is_taken_back_ends_it_with_its_sentence(hub, courier, run)
 
 def test_a_hub_that_was_away_gets_it_when_it_is_back(hub, courier, run):
     folder = run("first")
-    courier.offer(folder, SETTINGS)
+    courier.enqueue_run_checkpoint(folder, SETTINGS)
     gone = hub.fault("answer", "", status=503, times=None)
     courier.start()
     until(lambda: entry_of(folder).tries >= 2, 20)
@@ -206,7 +208,7 @@ def test_what_an_earlier_app_left_behind_is_delivered(hub, courier, run):
     folder = run("first")
     entry = offer(Outbox(folder.path), folder, folder.finished, REPO, False)
     hub.fault("drop", "/api/models/alice/made/revision/", times=1)
-    assert Outbox(folder.path).deliver(courier.store).state == "waiting"
+    assert Outbox(folder.path).deliver(courier.hub_store).state == "waiting"
     Outbox(folder.path)._note(entry, state="sending")
     courier.start()
     until(lambda: published(folder), 20)
@@ -218,7 +220,7 @@ def test_two_at_once_publish_once(hub, courier, courier_of, store_of, run, other
     """Another app on the same folder, or the training itself, which delivers its own."""
     folder = run("first")
     hub.fault("stall", "/commit/main", seconds=0.5)  # so that they meet
-    courier.offer(folder, SETTINGS)
+    courier.enqueue_run_checkpoint(folder, SETTINGS)
     if others == "courier":
         courier_of(store_of()).start()
         courier.start()
@@ -259,7 +261,7 @@ def test_a_run_that_is_deleted_meanwhile_does_not_come_back(hub, courier, run):
     until(lambda: stall.struck, 20)
     shutil.rmtree(second.path)
     until(lambda: published(first), 20)
-    until(lambda: len(hub.seen("/commit/main")) == 1 and not courier._wake.is_set(), 5)
+    until(lambda: len(hub.seen("/commit/main")) == 1 and not courier._wake_event.is_set(), 5)
     courier.close()
     courier._thread.join(10)
     assert not second.path.exists() and not own_commits(hub, "alice/b-second")
@@ -276,7 +278,7 @@ def test_it_ends_with_its_app(courier):
 def test_the_token_is_in_no_file(hub, courier, run):
     folder = run("first")
     courier.start()
-    courier.offer(folder, SETTINGS)
+    courier.enqueue_run_checkpoint(folder, SETTINGS)
     until(lambda: published(folder), 20)
     files = [Path(at, name) for at, _, names in os.walk(folder.path) for name in names]
     assert files and not [path for path in files if TOKEN.encode() in path.read_bytes()]

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, content_of, maze_of
+from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, VALIDATION, generator_for, split_of
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from ctm.modules.input_schedule import MINUS, NOTHING, PICTURE, PLUS
+from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, generator_for
 from training.tasks.brackets import SYMBOLS, balanced_row, endings, stack_of
@@ -124,16 +124,16 @@ def test_questions_on_digits_have_the_answer_that_reckoning_gives():
     both = zip([*batch.inputs, *longer.inputs], [*batch.targets.tolist(), *longer.targets.tolist()], strict=True)
     for frames, (target,) in both:
         codes = frames[:, 0].long().tolist()
-        digits = [digit_of[frame[1:].numpy().tobytes()] for frame in frames if frame[0] == PICTURE]
-        question = [code for code in codes if code not in (PICTURE, NOTHING)]
+        digits = [digit_of[frame[1:].numpy().tobytes()] for frame in frames if frame[0] == IMAGE_CODE]
+        question = [code for code in codes if code not in (IMAGE_CODE, EMPTY_CODE)]
         value = digits[question[0]]
         for sign, place in zip(question[1::2], question[2::2], strict=True):
             value += {PLUS: 1, MINUS: -1}[sign] * digits[place]
         assert value % 10 == target
-        assert codes == sorted(codes, key=lambda code: (code != PICTURE) + (code == NOTHING))
+        assert codes == sorted(codes, key=lambda code: (code != IMAGE_CODE) + (code == EMPTY_CODE))
     read = task.read("3 7 5 : 1 + 3 - 2")
     assert read.content == "3 + 5 - 7" and read.inputs.shape[1:] == batch.inputs.shape[1:]
-    shown = [digit_of[frame[1:].numpy().tobytes()] for frame in read.inputs[0] if frame[0] == PICTURE]
+    shown = [digit_of[frame[1:].numpy().tobytes()] for frame in read.inputs[0] if frame[0] == IMAGE_CODE]
     assert shown == [3, 7, 5]
     assert all(a["until"] + 1 == b["from"] for a, b in pairwise(read.shown["phases"]))
 

@@ -45,7 +45,7 @@ def configs(draw) -> dict:
 @example(CONFIG | {"backbone_type": "parity_backbone", "out_dims": 12, "prediction_reshaper": [-1, 2]})
 @example(CONFIG | {"backbone_type": "resnet18-1", "out_dims": 1_000, "prediction_reshaper": [1_000]})
 def test_any_sound_config_speaks_for_a_task_that_fits_it_or_for_none(values):
-    config = told(lambda: CTMConfig.read(values).published(), are_sentences)
+    config = told(lambda: CTMConfig.parse(values).to_dict(), are_sentences)
     if config is None:
         return
     described, fitting = infer_task(config), fitting_tasks(config)

@@ -6,7 +6,7 @@ import pytest
 from tests.ui.auth_requests import HERE, access_of, act, request, visiting, with_token
 from tests.ui.run_fixtures import SECRET
 from tests.ui.space_fixtures import OAUTH, SPACE
-from ui.auth.access import Access, Person, Refused
+from ui.auth.access import Access, AccessDenied, User
 
 # --- which rule holds --------------------------------------------------------------------------------------------
 
@@ -52,23 +52,23 @@ def test_a_weak_token_ends_the_start(token):
 def test_a_space_that_cannot_sign_visitors_in_is_closed_and_says_what_it_lacks(name):
     environment = {key: value for key, value in (SPACE | OAUTH).items() if key != name}
     access = Access.from_environment(environment, "0.0.0.0")
-    assert access.mode == "closed" and access.who(request()) is None
-    assert name in access.say(request()) and ("Dockerfile" if name == "SYSTEM" else "hf_oauth: true") in access.say(
-        request()
-    )
+    assert access.mode == "closed" and access.get_current_user(request()) is None
+    assert name in access.describe_access(request()) and (
+        "Dockerfile" if name == "SYSTEM" else "hf_oauth: true"
+    ) in access.describe_access(request())
 
 
 def test_a_space_without_authlib_is_closed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "authlib" else object())
     access = Access.from_environment(SPACE | OAUTH, "0.0.0.0")
-    assert access.mode == "closed" and "authlib" in access.say(request())
+    assert access.mode == "closed" and "authlib" in access.describe_access(request())
 
 
 def test_what_is_closed_names_the_remedy():
     access = access_of("0.0.0.0")
-    with pytest.raises(Refused, match="set CTM_ADMIN_TOKEN"):
-        access.check(request())
-    assert access.who(request()) is None
+    with pytest.raises(AccessDenied, match="set CTM_ADMIN_TOKEN"):
+        access.require_owner(request())
+    assert access.get_current_user(request()) is None
 
 
 # --- this machine only -------------------------------------------------------------------------------------------
@@ -77,8 +77,11 @@ def test_what_is_closed_names_the_remedy():
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "127.8.8.8"])
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1"])
 def test_whoever_sits_at_this_machine_may_train(host, peer):
-    assert access_of().check(request({"host": host}, peer)) == Person("local", "local")
-    assert access_of().check(gr.Request(request({"host": host, "origin": f"http://{host}"}, peer))).how == "local"
+    assert access_of().require_owner(request({"host": host}, peer)) == User("local", "local")
+    assert (
+        access_of().require_owner(gr.Request(request({"host": host, "origin": f"http://{host}"}, peer))).auth_method
+        == "local"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,9 +110,11 @@ def test_whoever_sits_at_this_machine_may_train(host, peer):
 )
 def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
     access = access_of()
-    with pytest.raises(Refused):
-        access.check(request(headers, peer))
-    assert access.who(request(headers, peer)) is None and "\n" not in access.say(request(headers, peer))
+    with pytest.raises(AccessDenied):
+        access.require_owner(request(headers, peer))
+    assert access.get_current_user(request(headers, peer)) is None and "\n" not in access.describe_access(
+        request(headers, peer)
+    )
 
 
 @pytest.mark.parametrize("odd", [None, gr.Request(), gr.Request(headers={}), "x", 1, object(), {"scope": {}}])
@@ -117,8 +122,8 @@ def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
     "access", [access_of(), with_token(), access_of("0.0.0.0"), Access.from_environment(SPACE | OAUTH, "")]
 )
 def test_what_is_no_request_is_refused(access, odd):
-    assert access.who(odd) is None
-    assert access.say(odd)
+    assert access.get_current_user(odd) is None
+    assert access.describe_access(odd)
 
 
 # --- a page with an action, as the Train tab has them ------------------------------------------------------------

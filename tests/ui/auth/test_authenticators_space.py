@@ -12,7 +12,7 @@ from gradio import oauth
 from starlette.testclient import TestClient
 
 from ctm.stores.accounts import Accounts
-from ctm.stores.base import Unavailable
+from ctm.stores.base import StoreUnavailable
 from tests.fake_hub.openid import OpenIDProvider
 from tests.ui.auth_requests import access_of, act, visiting, with_token
 from tests.ui.space_fixtures import HOST, provider, space
@@ -82,7 +82,7 @@ def test_a_token_that_the_hub_took_back_is_refused(space, provider, hub):
 
 def test_a_hub_out_of_reach_is_said_and_soon_asked_again(space, provider, hub, monkeypatch):
     access = Access.from_environment(space, "0.0.0.0")
-    access.gate.accounts.retry = 0.0
+    access.authenticator.accounts.failure_ttl_s = 0.0
     with visiting(access, f"https://{HOST}") as client:
         sign_in(client, provider, "lab")
         fault = hub.fault("drop", "whoami", times=None)
@@ -161,44 +161,44 @@ def test_the_trap_of_a_space_that_gradio_takes_for_a_laptop(space, provider, mon
 
 def test_accounts_are_believed_for_a_while(hub, clock):
     accounts = Accounts(clock=clock)
-    assert accounts.of("hf_bob_write").name == "bob"
+    assert accounts.get("hf_bob_write").name == "bob"
     hub.add_user("bob", "hf_bob_write", orgs={"lab": "admin"})
-    assert accounts.of("hf_bob_write").roles == {}
+    assert accounts.get("hf_bob_write").roles == {}
     clock.now += 301
-    assert accounts.of("hf_bob_write").roles == {"lab": "admin"}
+    assert accounts.get("hf_bob_write").roles == {"lab": "admin"}
 
 
 def test_failures_are_kept_for_moments_only(hub, clock):
     accounts = Accounts(clock=clock)
     hub.fault("drop", "whoami", times=1)
     for _ in range(3):
-        with pytest.raises(Unavailable):
-            accounts.of("hf_bob_write")
+        with pytest.raises(StoreUnavailable):
+            accounts.get("hf_bob_write")
     assert len(hub.seen("whoami")) == 1
     clock.now += 11
-    assert accounts.of("hf_bob_write").name == "bob"
+    assert accounts.get("hf_bob_write").name == "bob"
 
 
 def test_a_silent_hub_is_not_waited_for_forever(hub):
     hub.fault("stall", "whoami", seconds=30)
     started = time.monotonic()
-    with pytest.raises(Unavailable):
-        Accounts(seconds=0.3).of("hf_bob_write")
+    with pytest.raises(StoreUnavailable):
+        Accounts(timeout_s=0.3).get("hf_bob_write")
     assert time.monotonic() - started < 5
 
 
 def test_few_accounts_are_remembered_and_no_token(hub):
-    accounts = Accounts(most=3)
+    accounts = Accounts(max_entries=3)
     for number in range(9):
         hub.add_user("bob", f"hf_{number}")
-        accounts.of(f"hf_{number}")
-    assert len(accounts._answers) == 3 and "hf_8" not in repr(accounts._answers)
+        accounts.get(f"hf_{number}")
+    assert len(accounts._entries) == 3 and "hf_8" not in repr(accounts._entries)
 
 
 @pytest.mark.parametrize("token", ["", " ", "x\ny", "\ud800", "é", "hf_unknown"])
 def test_what_is_no_token_is_never_replaced_by_the_owners(hub, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     with pytest.raises(ValueError) as caught:
-        Accounts().of(token)
-    assert not isinstance(caught.value, Unavailable)
+        Accounts().get(token)
+    assert not isinstance(caught.value, StoreUnavailable)
     assert "hf_alice_write" not in {seen.token for seen in hub.seen("whoami")}

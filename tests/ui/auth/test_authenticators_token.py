@@ -9,13 +9,19 @@ import pytest
 from tests.ui.auth_requests import HERE, access_of, act, request, visiting, with_token
 from tests.ui.run_fixtures import SECRET
 from ui.auth import authenticators
-from ui.auth.access import Access, Person, Refused
-from ui.auth.authenticators import COOKIE, HEADER, TokenGate, TooManyTries, WrongTries
+from ui.auth.access import Access, AccessDenied, User
+from ui.auth.authenticators import (
+    ADMIN_COOKIE,
+    ADMIN_TOKEN_HEADER,
+    LoginThrottle,
+    TokenAuthenticator,
+    TooManyLoginAttempts,
+)
 
 
 @pytest.fixture
-def gate(clock) -> TokenGate:
-    return TokenGate(SECRET, clock)
+def gate(clock) -> TokenAuthenticator:
+    return TokenAuthenticator(SECRET, clock)
 
 
 # --- tokens and passes -------------------------------------------------------------------------------------------
@@ -23,49 +29,59 @@ def gate(clock) -> TokenGate:
 
 def test_a_program_sends_the_token_along():
     access = with_token()
-    assert access.check(request(HERE | {HEADER: SECRET})) == Person("administrator", "token")
-    assert access.check(request({"host": "anywhere"} | {HEADER: SECRET}, "8.8.8.8")).how == "token"
-    with pytest.raises(Refused, match="not the administrator's token"):
-        access.check(request(HERE | {HEADER: SECRET + "x"}))
-    with pytest.raises(Refused, match="log in at /admin/login"):
-        access.check(request(HERE))
+    assert access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET})) == User("administrator", "token")
+    assert (
+        access.require_owner(request({"host": "anywhere"} | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8")).auth_method
+        == "token"
+    )
+    with pytest.raises(AccessDenied, match="not the administrator's token"):
+        access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET + "x"}))
+    with pytest.raises(AccessDenied, match="log in at /admin/login"):
+        access.require_owner(request(HERE))
 
 
 @pytest.mark.parametrize("given", ["", " ", "ÿþ", SECRET[:-1], SECRET.upper(), f"Bearer {SECRET}"])
 def test_no_other_token_will_do(given):
-    assert with_token().who(request(HERE | {HEADER: given})) is None
+    assert with_token().get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: given})) is None
 
 
 def test_a_pass_lasts_for_hours_and_no_longer(gate, clock):
-    access, made = Access(gate), gate.make_pass()
-    assert access.who(request(HERE | {"cookie": f"{COOKIE}={made}"}))
+    access, made = Access(gate), gate.issue_cookie()
+    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
     clock.now += 12 * 3600 - 1
-    assert access.who(request(HERE | {"cookie": f"{COOKIE}={made}"}))
+    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
     clock.now += 2
-    assert access.who(request(HERE | {"cookie": f"{COOKIE}={made}"})) is None
+    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})) is None
 
 
 def test_a_pass_holds_nothing_of_the_token_and_ends_with_it(gate, clock):
-    made = gate.make_pass()
+    made = gate.issue_cookie()
     assert SECRET not in made and hashlib.sha256(SECRET.encode()).hexdigest() not in made
-    assert Access(TokenGate(SECRET + "2", clock)).who(request(HERE | {"cookie": f"{COOKIE}={made}"})) is None
-    assert Access(TokenGate(SECRET, clock)).who(request(HERE | {"cookie": f"{COOKIE}={made}"}))
+    assert (
+        Access(TokenAuthenticator(SECRET + "2", clock)).get_current_user(
+            request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})
+        )
+        is None
+    )
+    assert Access(TokenAuthenticator(SECRET, clock)).get_current_user(
+        request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})
+    )
 
 
 @pytest.mark.parametrize(
     "forge", ["{later}.{mac}", "{until}.", "{until}", ".{mac}", ".", "", "x.{mac}", "{until}.{mac}0", "{until}.ÿ"]
 )
 def test_a_forged_pass_is_refused(gate, forge):
-    until, _, mac = gate.make_pass().partition(".")
+    until, _, mac = gate.issue_cookie().partition(".")
     forged = forge.format(until=until, later=int(until) + 1, mac=mac)
-    assert Access(gate).who(request(HERE | {"cookie": f"{COOKIE}={forged}"})) is None
+    assert Access(gate).get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={forged}"})) is None
 
 
 def test_a_pass_is_no_good_for_a_page_of_another_origin(gate):
-    cookie = {"cookie": f"{COOKIE}={gate.make_pass()}"}
-    assert Access(gate).who(request(HERE | cookie | {"origin": "https://127.0.0.1:7860"}))
-    with pytest.raises(Refused, match="Host header"):
-        Access(gate).check(request(HERE | cookie | {"origin": "http://127.0.0.1:8888"}))
+    cookie = {"cookie": f"{ADMIN_COOKIE}={gate.issue_cookie()}"}
+    assert Access(gate).get_current_user(request(HERE | cookie | {"origin": "https://127.0.0.1:7860"}))
+    with pytest.raises(AccessDenied, match="Host header"):
+        Access(gate).require_owner(request(HERE | cookie | {"origin": "http://127.0.0.1:8888"}))
 
 
 def test_tokens_and_passes_are_compared_in_constant_time(gate, monkeypatch):
@@ -76,9 +92,9 @@ def test_tokens_and_passes_are_compared_in_constant_time(gate, monkeypatch):
         return really(one, other)
 
     monkeypatch.setattr(authenticators.hmac, "compare_digest", compare)
-    made = gate.make_pass()
-    Access(gate).who(request(HERE | {"cookie": f"{COOKIE}={made}"}))
-    Access(gate).who(request(HERE | {HEADER: SECRET}))
+    made = gate.issue_cookie()
+    Access(gate).get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    Access(gate).get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}))
     assert len(compared) == 3, "the pass, then an empty pass, then the token"
     assert all(isinstance(one, bytes) and isinstance(other, bytes) for one, other in compared)
     assert len({len(text) for text in compared[-1]}) == 1, "of one length, which tells nothing"
@@ -87,42 +103,44 @@ def test_tokens_and_passes_are_compared_in_constant_time(gate, monkeypatch):
 def test_wrong_tokens_are_counted_by_address_and_both_ways_together(gate, clock):
     access = Access(gate)
     for _ in range(4):
-        assert access.who(request(HERE | {HEADER: "wrong"}, "8.8.8.8")) is None
-    with pytest.raises(Refused):
-        gate.try_token(b"wrong", "8.8.8.8")
-    with pytest.raises(TooManyTries, match="wait 600 seconds"):
-        access.check(request(HERE | {HEADER: SECRET}, "8.8.8.8"))
-    assert access.who(request(HERE | {HEADER: SECRET}, "9.9.9.9")), "others go on"
-    assert access.who(request(HERE | {"cookie": f"{COOKIE}={gate.make_pass()}"}, "8.8.8.8")), "a pass is no try"
+        assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: "wrong"}, "8.8.8.8")) is None
+    with pytest.raises(AccessDenied):
+        gate.check_token(b"wrong", "8.8.8.8")
+    with pytest.raises(TooManyLoginAttempts, match="wait 600 seconds"):
+        access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8"))
+    assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "9.9.9.9")), "others go on"
+    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={gate.issue_cookie()}"}, "8.8.8.8")), (
+        "a pass is no try"
+    )
     clock.now += 600
-    assert access.who(request(HERE | {HEADER: SECRET}, "8.8.8.8"))
+    assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8"))
 
 
 def test_wrong_tokens_are_counted_in_all_and_no_more_are_kept():
-    tries = WrongTries(each=5, total=20, seconds=60)
+    tries = LoginThrottle(max_per_address=5, max_total=20, window_s=60)
     for number in range(20):
-        assert tries.wait(f"address {number}", number) == 0
-        tries.note(f"address {number}", number)
-    assert tries.wait("another", 20) == 40
-    assert len(tries._tries) == 20
-    assert tries.wait("another", 60.5) == 0, "the first one is forgotten"
+        assert tries.compute_wait_s(f"address {number}", number) == 0
+        tries.record_failure(f"address {number}", number)
+    assert tries.compute_wait_s("another", 20) == 40
+    assert len(tries._failures) == 20
+    assert tries.compute_wait_s("another", 60.5) == 0, "the first one is forgotten"
 
 
 def test_many_at_once_get_no_more_tries(gate):
     def attempt(number: int) -> type:
         try:
-            gate.try_token(f"{number}".encode(), "8.8.8.8")
-        except Refused as refusal:
+            gate.check_token(f"{number}".encode(), "8.8.8.8")
+        except AccessDenied as refusal:
             return type(refusal)
         raise AssertionError
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(attempt, range(64))).count(Refused) == 5
+        assert list(pool.map(attempt, range(64))).count(AccessDenied) == 5
 
 
 def test_a_wrong_token_is_in_no_log(gate, caplog):
-    with caplog.at_level("DEBUG"), pytest.raises(Refused) as caught:
-        gate.try_token(b"nearly-the-right-one", "8.8.8.8")
+    with caplog.at_level("DEBUG"), pytest.raises(AccessDenied) as caught:
+        gate.check_token(b"nearly-the-right-one", "8.8.8.8")
     assert "8.8.8.8" in caplog.text and "nearly" not in caplog.text + str(caught.value)
 
 
@@ -181,7 +199,7 @@ def test_odd_forms_are_refused():
     access = with_token()
     with visiting(access, "http://box.example") as client:
         for body in bodies:
-            access.gate._wrong = WrongTries()
+            access.authenticator._throttle = LoginThrottle()
             assert client.post("/admin/login", content=body, headers=headers).status_code == 403, body[:20]
 
 

@@ -5,18 +5,18 @@ import pytest
 
 from tests.ui import sample_records
 from tests.ui.conftest import services_over
-from ui.components.plotly_figures import MOST_CLASSES, thought_figure
+from ui.components.plotly_figures import MAX_CLASSES, build_thought_figure
 
 TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_figure_shows_every_tick_of_every_series(checkpoints, name):
-    record = services_over(checkpoints).think(name, TEXTS[name], "energy<-9|certainty>0.99")
-    figure = go.Figure(thought_figure(record))  # which refuses what Plotly does not know
+    record = services_over(checkpoints).predict(name, TEXTS[name], "energy<-9|certainty>0.99")
+    figure = go.Figure(build_thought_figure(record))  # which refuses what Plotly does not know
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
-    assert [len(row) for row in answers.z] == [record["ticks"]] * len(record["answers_by_tick"][0])
+    assert [len(row) for row in answers.activations] == [record["ticks"]] * len(record["answers_by_tick"][0])
     assert sorted(shape.y0 for shape in figure.layout.shapes) == [-9.0, 0.99]
 
 
@@ -33,13 +33,13 @@ def test_of_many_classes_the_likeliest_are_shown():
         "lines": [],
         "choices": {"kind": "classes", "labels": labels, "probabilities": probabilities},
     }
-    certainty, answers = go.Figure(thought_figure(record)).data
+    certainty, answers = go.Figure(build_thought_figure(record)).data
     assert certainty.name == "certainty"
-    assert len(answers.y) == MOST_CLASSES and {"7", "33"} <= set(answers.y)
+    assert len(answers.y) == MAX_CLASSES and {"7", "33"} <= set(answers.y)
 
 
 def test_said_numbers_stand_at_their_tick_and_height():
-    figure = go.Figure(thought_figure(sample_records.spoken()))
+    figure = go.Figure(build_thought_figure(sample_records.spoken()))
     _, said = figure.data
     assert list(said.x) == [2, 4, 6, 7] and list(said.y) == [-1.5, 3, 40, 7]
     assert list(said.text) == ["-1.5", "3", "40", "7"] and list(said.marker.color) == [0.8, 0.9, 0.9, 0.95]

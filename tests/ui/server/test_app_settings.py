@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ui.server import app_settings as module
-from ui.server.app_settings import Environment, is_lasting, unknown_to_us
+from ui.server.app_settings import AppSettings, describe_unknown_variables, is_persistent
 
 
 @pytest.fixture
@@ -16,9 +16,14 @@ def root(tmp_path) -> Path:
 
 
 def test_nothing_has_to_be_said(root):
-    read = Environment.read({}, root)
-    assert (read.host, read.port, read.home, read.checkpoints) == ("127.0.0.1", None, root, root / "checkpoints")
-    assert read.models and not read.resumes and read.together > 1 and not read.space
+    read = AppSettings.from_environment({}, root)
+    assert (read.host, read.port, read.home_dir, read.checkpoints_dir) == (
+        "127.0.0.1",
+        None,
+        root,
+        root / "checkpoints",
+    )
+    assert read.hub_models and not read.resume_interrupted and read.max_batch_size > 1 and not read.space_id
 
 
 def test_what_is_said_is_taken(root, tmp_path):
@@ -31,9 +36,9 @@ def test_what_is_said_is_taken(root, tmp_path):
         "CTM_BATCH": "1",
         "SPACE_ID": "ann/ctm",
     }
-    read = Environment.read(said, root)
-    assert (read.host, read.port, read.models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
-    assert read.resumes and read.together == 1 and read.space == "ann/ctm"
+    read = AppSettings.from_environment(said, root)
+    assert (read.host, read.port, read.hub_models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
+    assert read.resume_interrupted and read.max_batch_size == 1 and read.space_id == "ann/ctm"
     assert (tmp_path / "a").is_dir()
 
 
@@ -50,13 +55,13 @@ def test_a_wrong_one_is_named(name, values, root, monkeypatch):
     monkeypatch.chdir(root)
     for value in values:
         with pytest.raises(ValueError, match=f"^{name} must be .*: got {value!r}") as caught:
-            Environment.read({name: value}, root)
+            AppSettings.from_environment({name: value}, root)
         assert str(caught.value).count("\n") == 0
 
 
 def test_all_wrong_ones_are_named(root):
     with pytest.raises(ValueError) as caught:
-        Environment.read({"CTM_RESUME": "maybe", "CTM_BATCH": "x" * 500}, root)
+        AppSettings.from_environment({"CTM_RESUME": "maybe", "CTM_BATCH": "x" * 500}, root)
     assert [line[:12] for line in str(caught.value).splitlines()] == ["CTM_RESUME m", "CTM_BATCH mu"]
     assert len(str(caught.value)) < 300
 
@@ -64,14 +69,14 @@ def test_all_wrong_ones_are_named(root):
 def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
     (root / "file").write_text("")
     with pytest.raises(ValueError, match=r"CTM_HOME is .*file, where this account .* may not write: mount a folder"):
-        Environment.read({"CTM_HOME": str(root / "file")}, root)
+        AppSettings.from_environment({"CTM_HOME": str(root / "file")}, root)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match=r"CTM_HOME is .*may not write"):
-        Environment.read({}, root)
+        AppSettings.from_environment({}, root)
 
 
 def test_a_slip_of_the_keyboard_is_seen():
-    assert unknown_to_us({"CTM_HOEM": "x", "HOME": "y", "CTM_HOME": "z", "CTM_XYZZY": ""}) == [
+    assert describe_unknown_variables({"CTM_HOEM": "x", "HOME": "y", "CTM_HOME": "z", "CTM_XYZZY": ""}) == [
         "CTM_HOEM is no variable of this app; did you mean CTM_HOME?",
         "CTM_XYZZY is no variable of this app.",
     ]
@@ -79,12 +84,15 @@ def test_a_slip_of_the_keyboard_is_seen():
 
 def test_in_a_container_only_what_is_mounted_lasts(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "ismount", lambda place: str(place) in ("/", str(tmp_path)))
-    assert is_lasting(tmp_path / "runs", in_container=True)
-    assert not is_lasting(tmp_path.parent, in_container=True)
-    assert is_lasting(tmp_path.parent, in_container=False)
+    assert is_persistent(tmp_path / "runs", in_container=True)
+    assert not is_persistent(tmp_path.parent, in_container=True)
+    assert is_persistent(tmp_path.parent, in_container=False)
 
 
 def test_a_space_is_a_container(root, monkeypatch):
-    monkeypatch.setattr(module, "CONTAINERS", ())
+    monkeypatch.setattr(module, "CONTAINER_MARKERS", ())
     monkeypatch.setattr(os.path, "ismount", lambda place: str(place) == "/")
-    assert Environment.read({}, root).lasting and not Environment.read({"SPACE_ID": "ann/ctm"}, root).lasting
+    assert (
+        AppSettings.from_environment({}, root).has_persistent_storage
+        and not AppSettings.from_environment({"SPACE_ID": "ann/ctm"}, root).has_persistent_storage
+    )

@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 
 import app
 from tests.ui.anonymous_client import Stranger, stranger, uploads
-from ui.services.inference_service import Services
+from ui.services.inference_service import InferenceService
 
 __all__ = ["stranger", "uploads"]
 
@@ -210,11 +210,11 @@ def test_one_address_does_not_fill_the_queue(others, monkeypatch):
     stranger, neighbour = next(others), next(others)
     over, number = threading.Event(), stranger.number["think_sequence"]
 
-    def think(self: Services, *given: object) -> None:
+    def think(self: InferenceService, *given: object) -> None:
         over.wait(30)
         raise ValueError("It was thought long enough.")
 
-    monkeypatch.setattr(Services, "think", think)
+    monkeypatch.setattr(InferenceService, "predict", think)
     try:
         taken = [stranger.join(number, ["1", "parity-16", ""]).status_code for _ in range(80)]
         assert taken.count(200) < 60 and taken[-1] in (429, 503)

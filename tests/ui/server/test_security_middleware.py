@@ -27,7 +27,7 @@ from tests.ui.conftest import make_checkpoint
 from tests.ui.run_fixtures import SECRET, pretend, served, trainings_in
 from tests.ui.test_browser import browser
 from ui.auth.access import Access
-from ui.server.app_factory import application
+from ui.server.app_factory import create_fastapi_app
 
 __all__ = ["browser", "hub", "stranger", "uploads"]
 
@@ -283,11 +283,13 @@ def visiting(environment: dict[str, str]) -> Iterator[TestClient]:
     access = Access.from_environment(environment, "127.0.0.1")
 
     def may(request: gr.Request) -> bool:
-        return access.who(request) is not None
+        return access.get_current_user(request) is not None
 
     with gr.Blocks() as page:
         gr.Button().click(may, None, gr.Checkbox(), api_name="may", queue=False)
-    with TestClient(application(page, access), base_url="http://localhost", client=("127.0.0.1", 5000)) as client:
+    with TestClient(
+        create_fastapi_app(page, access), base_url="http://localhost", client=("127.0.0.1", 5000)
+    ) as client:
         yield client
 
 

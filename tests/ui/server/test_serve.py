@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from tests.paths import ROOT
 from tests.training.jobs.conftest import until
-from ui.server.serve import Door, address_of, listen, serve
+from ui.server.serve import StartupRouter, format_url, listen, serve
 
 SMALL = """
 import os
@@ -194,7 +194,7 @@ def test_the_address_can_be_opened(host, shown):
     except ValueError:
         pytest.skip("this machine has no IPv6")
     with listener:
-        assert address_of(host, listener) == f"http://{shown}:{listener.getsockname()[1]}"
+        assert format_url(host, listener) == f"http://{shown}:{listener.getsockname()[1]}"
 
 
 def test_a_wrong_variable_ends_the_start_at_once():
@@ -233,7 +233,7 @@ class Slow:
 
 def test_the_door_lets_visitors_wait():
     slow, opened = Slow(), threading.Event()
-    door = Door(slow.build, opened.set)
+    door = StartupRouter(slow.build, opened.set)
     with TestClient(door) as visitor:
         waiting, program = visitor.get("/"), visitor.get("/config")
         assert waiting.status_code == 200 and "waking up" in waiting.text and "refresh" in waiting.text
@@ -250,12 +250,12 @@ def test_the_door_lets_visitors_wait():
 
 def test_an_end_while_the_site_is_built_begins_nothing():
     slow = Slow()
-    door = Door(slow.build, pytest.fail)
+    door = StartupRouter(slow.build, pytest.fail)
     with TestClient(door) as visitor:
         visitor.get("/healthz")
         door.close()
         slow.built.set()
-    assert slow.calls == [] and door.site is None
+    assert slow.calls == [] and door.web_app is None
 
 
 def test_the_app_itself_is_served(checkpoints, tmp_path):

@@ -9,7 +9,7 @@ from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
 from tests.ui.conftest import SMALL, make_checkpoint, services_over
 from training.tasks import make_task
-from ui.services.inference_service import Services
+from ui.services.inference_service import InferenceService
 
 MAZE = {"backbone_type": "resnet18-2", "out_dims": 500, "prediction_reshaper": [100, 5], "energy_head_enabled": False}
 IMAGENET = {"backbone_type": "resnet18-1", "out_dims": 1000, "energy_head_enabled": False}
@@ -30,8 +30,8 @@ MAZE_LARGE = {
 }
 
 
-def served(folder, config) -> Services:
-    machine = ContinuousThoughtMachine(CTMConfig.read(config), 3, seed=0).eval()
+def served(folder, config) -> InferenceService:
+    machine = ContinuousThoughtMachine(CTMConfig.parse(config), 3, seed=0).eval()
     save(Checkpoint(machine), folder / "bare")
     assert sorted(path.name for path in (folder / "bare").iterdir()) == ["config.json", "model.safetensors"]
     return services_over(folder)
@@ -47,17 +47,22 @@ def test_what_is_said_over_the_ticks_is_whole_without_rules_of_its_own(tmp_path)
     (folder / "halting.json").unlink()
     services = services_over(tmp_path)
     numbers = " ".join(map(str, range(10)))
-    record = services.think("sorting", numbers, "")
-    assert next(iter(services.info("sorting").offers)) == f"ticks={record['iterations']}"
+    record = services.predict("sorting", numbers, "")
+    assert next(iter(services.get_checkpoint_info("sorting").policy_options)) == f"ticks={record['iterations']}"
     assert record["ticks"] == record["answer_tick"] == record["iterations"]
-    assert services.think("sorting", numbers, "certainty>1")["answer_tick"] == record["iterations"]
+    assert services.predict("sorting", numbers, "certainty>1")["answer_tick"] == record["iterations"]
 
 
-def check_maze(services: Services) -> None:
-    info = services.info("bare")
-    assert (info.title, info.takes, info.drawn, info.invents) == ("Mazes", "image", False, True)
-    assert "39 x 39" in info.hint and next(iter(info.offers.values())).name == "think to the end"
-    record = json.loads(json.dumps(services.think("bare", a_maze(), ""), allow_nan=False))
+def check_maze(services: InferenceService) -> None:
+    info = services.get_checkpoint_info("bare")
+    assert (info.title, info.input_type, info.supports_drawing, info.supports_generation) == (
+        "Mazes",
+        "image",
+        False,
+        True,
+    )
+    assert "39 x 39" in info.input_hint and next(iter(info.policy_options.values())).name == "think to the end"
+    record = json.loads(json.dumps(services.predict("bare", a_maze(), ""), allow_nan=False))
     assert record["ticks"] == info.iterations == len(record["routes"]) and record["energy"] is None
     assert record["input"]["channels"] == 3 and record["input"]["width"] == 39
     for route in record["routes"]:
@@ -71,16 +76,16 @@ def check_maze(services: Services) -> None:
 def test_a_bare_maze_machine_thinks(tmp_path):
     services = served(tmp_path, SMALL | MAZE)
     check_maze(services)
-    assert services.think("bare", a_maze(15, 50), "ticks=2")["input"]["width"] == 15
-    invented = services.invent("bare", 3)
-    assert invented.dtype == np.uint8 and np.array_equal(invented, services.invent("bare", 3))
+    assert services.predict("bare", a_maze(15, 50), "ticks=2")["input"]["width"] == 15
+    invented = services.generate_input("bare", 3)
+    assert invented.dtype == np.uint8 and np.array_equal(invented, services.generate_input("bare", 3))
 
 
 def test_a_bare_imagenet_machine_thinks(tmp_path):
     services = served(tmp_path, SMALL | IMAGENET)
-    info = services.info("bare")
+    info = services.get_checkpoint_info("bare")
     assert info.title == "Pictures" and len(info.examples) >= 2
-    record = services.think("bare", np.asarray(Image.open(info.examples[0]), np.float32) / 255, "")
+    record = services.predict("bare", np.asarray(Image.open(info.examples[0]), np.float32) / 255, "")
     assert record["choices"]["of"] == 1000 and len(record["choices"]["labels"]) <= 8 * record["ticks"]
     assert record["likeliest"][0]["label"] == record["label"] and record["label"] in record["sentence"]
     assert record["routes"] is None and record["input"]["width"] == record["input"]["height"] == 224

@@ -11,20 +11,29 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctm.config import PHASED, PHASES
+from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE
 from tests.paths import ROOT
 from training.config import RunConfig, as_overrides, read_recipe
 from training.tasks import make_task, registry
-from ui.services.form_schema import FIRST, GROUPS, Field, changes_of, fields, settings_of, side_by_side, values_of
+from ui.services.form_schema import (
+    FIELD_GROUPS,
+    PRIMARY_FIELDS,
+    FormField,
+    build_settings_comparison,
+    compute_form_changes,
+    get_form_values,
+    get_group_settings,
+    list_fields,
+)
 
 CONFIGS = ROOT / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-FIELDS = fields()
+FIELDS = list_fields()
 NAMES = {field.name for field in FIELDS}
 BY_TASK = sorted({field.task for field in FIELDS if field.task})
 LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
 NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
-PHASED_TICKS = tuple(f"model.{name}" for name in PHASES)
+PHASED_TICKS = tuple(f"model.{name}" for name in SCHEDULE_KEYS)
 OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
     "model.heads": 4,
     "model.backbone_type": "parity_backbone",
@@ -43,7 +52,7 @@ OTHER = {  # a value that a recipe does not have, where one more or half of it w
 
 
 NEEDED = {
-    name: {"model.backbone_type": PHASED, **dict.fromkeys(PHASED_TICKS, 2)} for name in PHASED_TICKS
+    name: {"model.backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(PHASED_TICKS, 2)} for name in PHASED_TICKS
 }  # beside a field
 NEEDED["model.num_layers"] = {"model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}}
 
@@ -60,7 +69,7 @@ def recipe_of(kind: str) -> RunConfig:
     return recipe("digits").changed({"task": {"kind": kind}, "model.backbone_type": "resnet18-1"})
 
 
-def other(field: Field, before: Any) -> Any:
+def other(field: FormField, before: Any) -> Any:
     """Another value that the field may have."""
     if field.name in OTHER:
         return OTHER[field.name]
@@ -96,19 +105,19 @@ def is_a_sentence(text: str) -> bool:
 
 
 def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where():
-    there = {f"{group}.{name}" for group in GROUPS for name in settings_of(group)} | {
+    there = {f"{group}.{name}" for group in FIELD_GROUPS for name in get_group_settings(group)} | {
         f"task.{name}" for task in registry().values() for name in task.Settings.model_fields
     }
     assert there - LEFT_OUT - NO_FORM_HOLDS == NAMES
-    assert set(GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
+    assert set(FIELD_GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
     assert not [name for name in NAMES if name.startswith(("publish", "init_from"))] and "task.kind" not in NAMES
-    assert set(FIRST) <= NAMES
+    assert set(PRIMARY_FIELDS) <= NAMES
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field.task} {field.name}")
 def test_a_field_says_what_its_setting_says(field):
     group, key = field.name.split(".")
-    info = registry()[field.task].Settings.model_fields[key] if field.task else settings_of(group)[key]
+    info = registry()[field.task].Settings.model_fields[key] if field.task else get_group_settings(group)[key]
     assert info.description and field.help.startswith(info.description) and len(field.help) > 3
     assert field.empty is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
@@ -127,14 +136,14 @@ def test_every_bound_is_what_the_form_says(kind):
     """The value on a bound that is told as allowed is read, and the next one beyond it is refused."""
     config = recipe_of(kind)
     for field in FIELDS:
-        found = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help)
+        found = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help_text)
         if field.kind not in ("whole", "number") or field.task not in ("", kind) or not found:
             continue
         low, high = (float(found[place].replace(",", "")) for place in (2, 4))
         step = 1 if field.kind == "whole" else 1e-6
         for value in (low if found[1] else low - step, high if found[3] else high + step):
             with pytest.raises(ValueError, match=re.escape(field.name)):
-                config.changed(changes_of(config, {field.name: value}))
+                config.changed(compute_form_changes(config, {field.name: value}))
 
 
 # --- filling it in -----------------------------------------------------------------------------------------------
@@ -143,16 +152,16 @@ def test_every_bound_is_what_the_form_says(kind):
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_the_form_shows_changes_nothing(name):
     config = recipe(name)
-    shown = values_of(config)
-    assert changes_of(config, shown) == {}
+    shown = get_form_values(config)
+    assert compute_form_changes(config, shown) == {}
     asked = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
     assert shown.keys() == asked
     given = {
         name: float(value) if type(value) is int else value for name, value in shown.items()
     }  # as browsers send them
-    assert changes_of(config, given) == {}
+    assert compute_form_changes(config, given) == {}
     emptied = {name: "" if value is None else value for name, value in shown.items()}
-    assert changes_of(config, emptied) == {}
+    assert compute_form_changes(config, emptied) == {}
 
 
 @pytest.mark.parametrize(
@@ -161,12 +170,12 @@ def test_what_the_form_shows_changes_nothing(name):
 def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, tmp_path):
     name = field.name
     config = recipe_of(field.task or "parity").changed(NEEDED.get(name, {}))
-    value = other(field, values_of(config)[name])
-    changes = changes_of(config, values_of(config) | {name: value})
+    value = other(field, get_form_values(config)[name])
+    changes = compute_form_changes(config, get_form_values(config) | {name: value})
     assert changes == {name: value}
     changed = config.changed(changes)
-    assert values_of(changed)[name] == value != values_of(config)[name]
-    assert changes_of(changed, values_of(config)) != {} and changed != config
+    assert get_form_values(changed)[name] == value != get_form_values(config)[name]
+    assert compute_form_changes(changed, get_form_values(config)) != {} and changed != config
 
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -178,30 +187,32 @@ def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, 
 def test_another_kind_of_machine_keeps_what_it_knows_and_drops_the_rest(tmp_path):
     config = recipe()
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    changes = changes_of(config, values_of(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7})
+    changes = compute_form_changes(
+        config, get_form_values(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7}
+    )
     lstm = read_recipe(tmp_path / "recipe.yaml", as_overrides(changes))
     machine = lstm.machine(lstm.make_task())
-    assert machine.kind == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
+    assert machine.model_type == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
     assert machine.d_input == config.machine(config.make_task()).d_input
-    ff = lstm.changed(changes_of(lstm, values_of(lstm) | {"model.kind": "ff"}))
-    assert ff.machine(ff.make_task()).kind == "ff" and changes_of(ff, values_of(ff)) == {}
+    ff = lstm.changed(compute_form_changes(lstm, get_form_values(lstm) | {"model.kind": "ff"}))
+    assert ff.machine(ff.make_task()).model_type == "ff" and compute_form_changes(ff, get_form_values(ff)) == {}
     with pytest.raises(ValueError, match=r"`model.memory_length` is missing"):
-        lstm.changed(changes_of(lstm, {"model.kind": "ctm"}))
+        lstm.changed(compute_form_changes(lstm, {"model.kind": "ctm"}))
     with pytest.raises(ValueError, match=r"Unknown setting `model.memory_length`"):
-        lstm.changed(changes_of(lstm, {"model.memory_length": 3}))
+        lstm.changed(compute_form_changes(lstm, {"model.memory_length": 3}))
 
 
 def test_a_field_that_may_be_empty_is_emptied():
     config = recipe("parity-16")
     assert config.loss.lookahead == 2
     for nothing in (None, ""):
-        assert config.changed(changes_of(config, {"loss.lookahead": nothing})).loss.lookahead is None
+        assert config.changed(compute_form_changes(config, {"loss.lookahead": nothing})).loss.lookahead is None
 
 
 def test_whole_numbers_stay_whole():
     """A browser sends 500 as 500.0; the run's folder and its command say 500."""
     config = recipe()
-    changes = changes_of(config, {"train.steps": 500.0})
+    changes = compute_form_changes(config, {"train.steps": 500.0})
     assert changes == {"train.steps": 500} and type(changes["train.steps"]) is int
     assert as_overrides(changes) == ["train.steps=500"]
 
@@ -209,8 +220,8 @@ def test_whole_numbers_stay_whole():
 def test_what_follows_from_the_task_follows_on():
     """Only what was changed is sent on, so the backbone goes with the length of the rows."""
     config = recipe()
-    filled = values_of(config) | {"task.length": 9}
-    changed = config.changed(changes_of(config, filled))
+    filled = get_form_values(config) | {"task.length": 9}
+    changed = config.changed(compute_form_changes(config, filled))
     assert changed.machine(changed.make_task()).out_dims == 18
     assert changed.machine(changed.make_task()).backbone_type != config.machine(config.make_task()).backbone_type
 
@@ -219,7 +230,7 @@ def test_what_follows_from_the_task_follows_on():
 
 TRIED = sorted(
     {
-        *FIRST,
+        *PRIMARY_FIELDS,
         "loss.mix",
         "loss.trunk",
         "loss.lookahead",
@@ -266,12 +277,12 @@ WRONG = [
 def test_what_is_no_value_gets_a_sentence(name, value):
     config = recipe()
     try:
-        changed = config.changed(changes_of(config, {name: value}))
+        changed = config.changed(compute_form_changes(config, {name: value}))
     except ValueError as error:
         assert is_a_sentence(str(error)), str(error)
         assert name in str(error) or name.rpartition(".")[2] in str(error)
     else:
-        found = values_of(changed)[name]
+        found = get_form_values(changed)[name]
         assert found == (None if value == "" else value), "it was read as what it is, or refused"
         assert type(value) is not bool or field_called(name, config).kind == "switch", "yes is no number"
 
@@ -310,14 +321,14 @@ def test_what_is_no_value_gets_a_sentence(name, value):
 def test_no_other_setting_can_be_smuggled_in(name, value):
     config = recipe()
     with pytest.raises(ValueError, match="is no setting of this form") as caught:
-        changes_of(config, values_of(config) | {name: value})
+        compute_form_changes(config, get_form_values(config) | {name: value})
     assert len(str(caught.value)) < 120
 
 
 def test_fields_of_another_task_are_no_fields_here():
-    assert "task.turn" not in values_of(recipe("parity-16"))
+    assert "task.turn" not in get_form_values(recipe("parity-16"))
     with pytest.raises(ValueError, match=r"'task.turn' is no setting"):
-        changes_of(recipe("parity-16"), {"task.turn": 3})
+        compute_form_changes(recipe("parity-16"), {"task.turn": 3})
 
 
 ANYTHING = st.one_of(
@@ -337,7 +348,7 @@ CONFIG = {name: recipe(name) for name in RECIPES}
 def filled_in(draw) -> tuple[str, dict[str, Any]]:
     """A recipe, and a form with anything in some of its fields: often a value of the right kind."""
     name = draw(st.sampled_from(RECIPES))
-    chosen = draw(st.lists(st.sampled_from(sorted(values_of(CONFIG[name]))), max_size=4, unique=True))
+    chosen = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG[name]))), max_size=4, unique=True))
     values: dict[str, Any] = {}
     for field in (field_called(key, CONFIG[name]) for key in chosen):
         likely = (
@@ -353,12 +364,12 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
     name, values = filled
     config = CONFIG[name]
     try:
-        changes = changes_of(config, values)
+        changes = compute_form_changes(config, values)
         changed = config.changed(changes)
     except ValueError as error:
         assert is_a_sentence(str(error)), str(error)
         return
-    assert RunConfig.read(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
+    assert RunConfig.parse(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
         "it can be put down"
     )
     assert make_task(changed.task).name == config.task["kind"]
@@ -368,7 +379,7 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
         key, _, text = override.partition("=")
         group, _, label = key.partition(".")
         plain |= {group: yaml.safe_load(text)} if not label else {group: plain[group] | {label: yaml.safe_load(text)}}
-    assert RunConfig.read(plain) == changed, "its command means the same"
+    assert RunConfig.parse(plain) == changed, "its command means the same"
 
 
 # --- comparing ---------------------------------------------------------------------------------------------------
@@ -376,13 +387,13 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
 
 def test_settings_side_by_side_have_the_differing_ones_first_and_marked():
     config = recipe()
-    rows = side_by_side([("a", config), ("b", config.changed({"train.steps": 7, "model.heads": 4}))])
+    rows = build_settings_comparison([("a", config), ("b", config.changed({"train.steps": 7, "model.heads": 4}))])
     assert [row[0] for row in rows if row[-1]] == ["model.heads", "train.steps"] == [row[0] for row in rows[:2]]
     assert rows[1] == ["train.steps", "36000", "7", "differs"]
     assert {len(row) for row in rows} == {4}
-    assert not any(row[-1] for row in side_by_side([("a", config)]))
+    assert not any(row[-1] for row in build_settings_comparison([("a", config)]))
 
 
 def test_a_setting_that_only_one_run_has_is_empty_in_the_other():
-    rows = {row[0]: row[1:] for row in side_by_side([("a", recipe("parity-16")), ("b", recipe("digits"))])}
+    rows = {row[0]: row[1:] for row in build_settings_comparison([("a", recipe("parity-16")), ("b", recipe("digits"))])}
     assert rows["task.length"] == ["16", "", "differs"] and rows["task.kind"] == ["parity", "digits", "differs"]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tests.paths import ROOT
 from tests.strategies import HOSTILE, are_sentences, plain, soon, texts, told
 from training.config import as_overrides, read_recipe
-from ui.components.inputs import PictureInput, RunInput
-from ui.services.form_schema import changes_of, fields, side_by_side, values_of
+from ui.components.inputs import ImageInput, RunDropdown
+from ui.services.form_schema import build_settings_comparison, compute_form_changes, get_form_values, list_fields
 
 CONFIG = {name: read_recipe(ROOT / "configs" / f"{name}.yaml") for name in ("digits", "parity-16")}
-FIELDS = sorted(fields(), key=lambda field: field.name)
+FIELDS = sorted(list_fields(), key=lambda field: field.name)
 NAMES = [field.name for field in FIELDS]
 
 HUGE = (10**5_000, -(10**400), 1e308, "9" * 5_000, "1e999", b"5", "\ud800", "x" * 100_000)
@@ -37,14 +37,14 @@ def test_any_value_is_what_the_field_holds_or_one_sentence(field, value):
 @example("digits", {"x" * 100_000: 1})
 def test_any_form_is_a_run_or_sentences(name, filled):
     config = CONFIG[name]
-    changes = told(lambda: changes_of(config, filled))
+    changes = told(lambda: compute_form_changes(config, filled))
     changed = told(lambda: config.changed(changes), are_sentences) if changes is not None else None
     if changed is not None:
         assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
-        told_again = values_of(changed)
+        told_again = get_form_values(changed)
         assert all(told_again[key] == value for key, value in changes.items())
         assert all("\n" not in word for word in as_overrides(changes))
-        json.dumps([told_again, side_by_side([("a", config), ("b", changed)])], allow_nan=False)
+        json.dumps([told_again, build_settings_comparison([("a", config), ("b", changed)])], allow_nan=False)
 
 
 @pytest.mark.parametrize("value", [10**5_000, 10**400, 1e308], ids=["5,000 digits", "400 digits", "a float"])
@@ -52,8 +52,8 @@ def test_every_whole_number_has_an_end(value):
     """One that is far too large would be found out after hours, when it is used."""
     for config in CONFIG.values():
         for field in FIELDS:
-            if field.kind == "whole" and field.name in values_of(config):
-                changes = changes_of(config, {field.name: value})
+            if field.kind == "whole" and field.name in get_form_values(config):
+                changes = compute_form_changes(config, {field.name: value})
                 assert told(lambda config=config, changes=changes: config.changed(changes), are_sentences) is None
 
 
@@ -62,14 +62,14 @@ def test_hostile_texts_are_no_values(text):
     config = CONFIG["digits"]
     with soon(10):
         for name in NAMES[::3]:
-            if name in values_of(config):
-                told(lambda name=name: config.changed(changes_of(config, {name: text})), are_sentences)
-        told(lambda: changes_of(config, {text: text}))
+            if name in get_form_values(config):
+                told(lambda name=name: config.changed(compute_form_changes(config, {name: text})), are_sentences)
+        told(lambda: compute_form_changes(config, {text: text}))
 
 
 @given(path=st.none() | texts, url=st.none() | texts | st.just("data:,") | st.just("http://127.0.0.1/a"), chosen=plain)
 def test_inputs_hand_over_a_text_or_nothing(path, url, chosen):
-    picture = PictureInput.preprocess(None, SimpleNamespace(path=path, url=url))
+    picture = ImageInput.preprocess(None, SimpleNamespace(path=path, url=url))
     assert picture == path or (picture == url and url.startswith("data:"))
-    assert PictureInput.preprocess(None, None) is None
-    assert isinstance(RunInput.preprocess(None, chosen), str)
+    assert ImageInput.preprocess(None, None) is None
+    assert isinstance(RunDropdown.preprocess(None, chosen), str)

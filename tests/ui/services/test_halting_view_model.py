@@ -4,10 +4,17 @@ import json
 
 import pytest
 
-from ctm.checkpoint.metadata import HaltingNote, RuleNote
+from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
 from tests.ui.conftest import make_checkpoint, services_over
-from ui.services.halting_view_model import FORK, NEVER, TO_THE_END, halting_view, offers_of, promise_of
+from ui.services.halting_view_model import (
+    FORK_LABEL,
+    FULL_BUDGET_LABEL,
+    NEVER_HALT_POLICY,
+    build_halting_view,
+    build_policy_options,
+    get_guarantee,
+)
 
 MEASURED = {"accuracy": 0.98, "mean_ticks": 3.25, "n": 1_000}
 PROMISED = {
@@ -63,7 +70,7 @@ def by_name(offers):
 
 
 def test_rules_are_offered_by_what_they_promise_the_default_first():
-    rules = offers_of(HALTING, 6, spoken=False)
+    rules = build_policy_options(HALTING, 6, is_ctc=False)
     offers = by_name(rules)
     assert list(offers) == [
         "energy is low",
@@ -72,47 +79,58 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
         "fastest: lose at most 5 % of answers",
         "lose at most 1 % of answers: margin, on average",
         "the same answer three times",
-        FORK,
-        TO_THE_END,
+        FORK_LABEL,
+        FULL_BUDGET_LABEL,
     ]
     measured = "On 1,000 calibration samples: 98.0% right in 3.2 ticks on average."
-    assert offers["certainty is high"].says == measured
-    assert offers["energy is low"].says == f"The fewest ticks that cost at most 0.5 points of accuracy. {measured}"
-    assert RuleNote(policy="energy<0", tolerance=0.0).says() == "The fewest ticks that cost no accuracy."
-    promised = offers["lose at most 1 % of answers"].says
+    assert offers["certainty is high"].description == measured
+    assert (
+        offers["energy is low"].description == f"The fewest ticks that cost at most 0.5 points of accuracy. {measured}"
+    )
+    assert PolicyRecord(policy="energy<0", tolerance=0.0).describe() == "The fewest ticks that cost no accuracy."
+    promised = offers["lose at most 1 % of answers"].description
     assert promised.startswith(
         "At most 1 % of answers lost by stopping early, with 95 % confidence, on data like these 1,000 samples. There: 98.0%"
     )
-    assert "on average, on data" in offers["lose at most 1 % of answers: margin, on average"].says
+    assert "on average, on data" in offers["lose at most 1 % of answers: margin, on average"].description
     assert all(str(parse(rule)) == rule for rule in rules) and next(iter(rules)) == "energy<-3"
 
 
 def test_a_rule_is_offered_once_under_its_first_name():
     rules = HALTING["policies"]
     alike = rules["energy, at most 0.05 lost"] | {"policy": rules["energy, at most 0.01 lost"]["policy"]}
-    offers = by_name(offers_of(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, spoken=False))
+    offers = by_name(
+        build_policy_options(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, is_ctc=False)
+    )
     assert "lose at most 1 % of answers" in offers and "fastest: lose at most 5 % of answers" not in offers
 
 
 def test_where_nothing_was_measured_it_thinks_to_the_end():
-    offers = offers_of({}, 9, spoken=False)
-    assert next(iter(offers)) == NEVER and next(iter(by_name(offers))) == TO_THE_END and FORK not in by_name(offers)
-    spoken = offers_of({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, spoken=True)
-    assert list(by_name(spoken)) == ["all of it is said", TO_THE_END], (
+    offers = build_policy_options({}, 9, is_ctc=False)
+    assert (
+        next(iter(offers)) == NEVER_HALT_POLICY
+        and next(iter(by_name(offers))) == FULL_BUDGET_LABEL
+        and FORK_LABEL not in by_name(offers)
+    )
+    spoken = build_policy_options({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, is_ctc=True)
+    assert list(by_name(spoken)) == ["all of it is said", FULL_BUDGET_LABEL], (
         "silence is no answer, the most certain tick not all of it"
     )
-    assert spoken["ticks=9"].name == TO_THE_END
-    assert next(iter(offers_of({}, 9, spoken=True))) == "ticks=9", "where nothing was measured, too"
+    assert spoken["ticks=9"].name == FULL_BUDGET_LABEL
+    assert next(iter(build_policy_options({}, 9, is_ctc=True))) == "ticks=9", "where nothing was measured, too"
 
 
 def test_a_promise_is_told_of_its_own_rule_alone():
-    note = HaltingNote.model_validate(HALTING)
-    assert promise_of(note, "energy<-2.5") == RuleNote(**HALTING["policies"]["energy, at most 0.01 lost"]).says()
-    assert promise_of(note, "energy<-3") == "" == promise_of(HaltingNote(), "ticks=3")
+    note = HaltingMetadata.model_validate(HALTING)
+    assert (
+        get_guarantee(note, "energy<-2.5")
+        == PolicyRecord(**HALTING["policies"]["energy, at most 0.01 lost"]).describe()
+    )
+    assert get_guarantee(note, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
 
 
 def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
-    found = json.loads(json.dumps(halting_view(HALTING, METRICS, 6), allow_nan=False))
+    found = json.loads(json.dumps(build_halting_view(HALTING, METRICS, 6), allow_nan=False))
     assert [(curve["name"], curve["form"]) for curve in found["curves"]] == [
         ("energy", "energy<"),
         ("fixed", "ticks="),
@@ -122,11 +140,13 @@ def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
     assert found["rules"][1]["held_out"] == {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}
     assert found["rules"][0]["held_out"] is None and found["held_out"] == {"split": "test", "n": 800}
     assert found["reliability"]["bins"] == [[0.6, 0.5, 10], [0.99, 0.98, 790]]
-    assert "fit-energy" in halting_view({}, METRICS, 6)["problem"]
+    assert "fit-energy" in build_halting_view({}, METRICS, 6)["problem"]
     assert found["iterations"] == 6
     longer = HALTING | {"frontiers": HALTING["frontiers"] | {"iterations": 9}}
-    assert halting_view(longer, METRICS, 2_000)["iterations"] == 9, "of thoughts that are as long as what is shown"
-    bare = halting_view(HALTING, {}, 6)
+    assert build_halting_view(longer, METRICS, 2_000)["iterations"] == 9, (
+        "of thoughts that are as long as what is shown"
+    )
+    bare = build_halting_view(HALTING, {}, 6)
     assert bare["reliability"] is None and bare["held_out"] is None
 
 
@@ -140,23 +160,23 @@ def racing(tmp_path_factory):
 
 
 def test_rules_and_machines_of_the_same_task_may_race(racing):
-    rivals = dict(racing.rivals("a"))
-    assert rivals["rule: think to the end"] == f"rule:{NEVER}"
+    rivals = dict(racing.list_comparison_choices("a"))
+    assert rivals["rule: think to the end"] == f"rule:{NEVER_HALT_POLICY}"
     assert [rival for rival in rivals.values() if rival.startswith("machine:")] == ["machine:b"]
 
 
 def test_a_race_is_a_lane_for_the_thought_and_one_for_each_rival(racing):
-    record = racing.think("a", "101", "ticks=2")
-    lanes = json.loads(json.dumps(racing.race(record, "101", [f"rule:{NEVER}", "machine:b"])))
+    record = racing.predict("a", "101", "ticks=2")
+    lanes = json.loads(json.dumps(racing.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "machine:b"])))
     assert [(lane["rule"], lane["ticks"], lane["iterations"]) for lane in lanes[:2]] == [
         ("ticks=2", 2, 6),
-        (NEVER, 6, 6),
+        (NEVER_HALT_POLICY, 6, 6),
     ]
     assert lanes[2]["iterations"] == 4 and len(lanes[1]["said"]) == len(lanes[1]["certainty"]) == 6
-    assert len(racing.race(record, "101", [f"rule:{NEVER}"] * 9)) == 4, "a page may ask for anything"
+    assert len(racing.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, "a page may ask for anything"
 
 
 def test_who_cannot_race_says_so_in_its_lane(racing):
-    record = racing.think("a", "101", "")
-    broken, strange = racing.race(record, "1" * 40, [f"rule:{NEVER}", "machine:../../etc"])[1:]
+    record = racing.predict("a", "101", "")
+    broken, strange = racing.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "machine:../../etc"])[1:]
     assert "at most 16 bits" in broken["problem"] and strange["problem"]

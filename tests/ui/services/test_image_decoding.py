@@ -9,7 +9,7 @@ from PIL import Image
 
 from training.tasks import make_task
 from training.tasks.digits import pictures_of
-from ui.services.image_decoding import read_picture
+from ui.services.image_decoding import decode_image
 
 
 def saved(tmp_path, picture: Image.Image, name: str = "picture.png", **options):
@@ -42,7 +42,7 @@ def stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True
     ],
 )
 def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
-    pixels = read_picture(saved(tmp_path, stroke(mode), name))
+    pixels = decode_image(saved(tmp_path, stroke(mode), name))
     assert pixels.shape == (120, 90, 3) and pixels.dtype == np.float32
     assert pixels[60, 45].max() < 0.15 and pixels[60, 5].min() > 0.85
 
@@ -54,7 +54,7 @@ def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
 def test_colours_stay_what_they_are(tmp_path, mode, name):
     picture = Image.new("RGB", (60, 40), (220, 30, 60))
     picture.paste((20, 160, 200), (30, 0, 60, 40))
-    pixels = read_picture(saved(tmp_path, picture.quantize(8) if mode == "P" else picture.convert(mode), name))
+    pixels = decode_image(saved(tmp_path, picture.quantize(8) if mode == "P" else picture.convert(mode), name))
     np.testing.assert_allclose(pixels[20, 10] * 255, (220, 30, 60), atol=12)
     np.testing.assert_allclose(pixels[20, 50] * 255, (20, 160, 200), atol=12)
 
@@ -62,7 +62,7 @@ def test_colours_stay_what_they_are(tmp_path, mode, name):
 def test_sixteen_bit_pictures_keep_their_greys(tmp_path):
     deep = np.full((60, 60), 60_000, np.uint16)
     deep[20:40, 20:40] = 3_000
-    pixels = read_picture(saved(tmp_path, Image.fromarray(deep)))
+    pixels = decode_image(saved(tmp_path, Image.fromarray(deep)))
     assert pixels[30, 30] == pytest.approx([3_000 / 65_535] * 3, abs=1e-3)
     assert pixels[0, 0] == pytest.approx([60_000 / 65_535] * 3, abs=1e-3)
 
@@ -70,19 +70,19 @@ def test_sixteen_bit_pictures_keep_their_greys(tmp_path):
 def test_transparent_places_are_white(tmp_path):
     picture = Image.new("RGBA", (50, 50), (0, 0, 0, 0))
     picture.paste((10, 10, 10, 255), (20, 10, 30, 40))
-    pixels = read_picture(saved(tmp_path, picture))
+    pixels = decode_image(saved(tmp_path, picture))
     assert pixels[0, 0].min() == 1 and pixels[20, 25].max() < 0.1
 
 
 def test_a_turned_photograph_is_turned_back(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
-    assert read_picture(saved(tmp_path, stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120, 3)
+    assert decode_image(saved(tmp_path, stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120, 3)
 
 
 def refused(path) -> str:
     with pytest.raises(ValueError) as caught:
-        read_picture(path)
+        decode_image(path)
     sentence = str(caught.value)
     assert "\n" not in sentence and sentence.endswith(".") and "Traceback" not in sentence
     return sentence
@@ -108,7 +108,7 @@ def test_a_drawing_comes_as_a_data_address():
     content = io.BytesIO()
     stroke().save(content, "PNG")
     address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-    assert read_picture(address)[60, 45].max() < 0.15
+    assert decode_image(address)[60, 45].max() < 0.15
     for broken in ("data:image/png;base64,", "data:image/png;base64,%%%", "data:", "data:text/html,hello"):
         assert "not a picture" in refused(broken)
 
@@ -131,7 +131,7 @@ def test_animated_pictures_are_refused(tmp_path):
 
 @pytest.mark.parametrize("dark", [True, False])
 def test_a_drawn_digit_is_cropped_centred_and_light_on_dark(tmp_path, dark):
-    read = make_task({"kind": "digits"}).read(read_picture(saved(tmp_path, stroke(dark=dark, size=(300, 200)))))
+    read = make_task({"kind": "digits"}).read(decode_image(saved(tmp_path, stroke(dark=dark, size=(300, 200)))))
     pixels = np.asarray(read.shown["pixels"])
     assert pixels.shape == (28, 28) and pixels[0, 0] == 0 and pixels.max() == pytest.approx(1, abs=1e-3)
     rows, columns = np.nonzero(pixels > 0.5)

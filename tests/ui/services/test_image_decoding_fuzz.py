@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.strategies import HOSTILE, damaged, soon, told
 from ui.services import image_decoding
-from ui.services.image_decoding import MOST_BYTES, MOST_PIXELS, read_picture
+from ui.services.image_decoding import MAX_FILE_BYTES, MAX_PIXELS, decode_image
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -71,13 +71,13 @@ def files(draw) -> bytes:
 def check(content: bytes, path) -> None:
     """The picture in a file, as a path and as an address, is colours or one sentence."""
     path.write_bytes(content)
-    read = told(lambda: read_picture(path))
+    read = told(lambda: decode_image(path))
     address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    again = told(lambda: read_picture(address))
+    again = told(lambda: decode_image(address))
     if read is None or again is None:
         assert read is again
         return
-    assert read.dtype == np.float32 and read.ndim == 3 and read.shape[2] == 3 and read.size <= 3 * MOST_PIXELS
+    assert read.dtype == np.float32 and read.ndim == 3 and read.shape[2] == 3 and read.size <= 3 * MAX_PIXELS
     assert 0 <= read.min() <= read.max() <= 1 and np.array_equal(read, again)
 
 
@@ -86,7 +86,7 @@ def test_whole_pictures_are_read_or_said_to_be_animated(content, tmp_path):
     check(content, tmp_path / "a")
     with Image.open(io.BytesIO(content)) as picture:
         frames = getattr(picture, "n_frames", 1)
-    read = told(lambda: read_picture(tmp_path / "a"), says=lambda text: frames > 1 and "is animated" in text)
+    read = told(lambda: decode_image(tmp_path / "a"), says=lambda text: frames > 1 and "is animated" in text)
     assert (read is None) is (frames > 1)
 
 
@@ -100,7 +100,7 @@ def test_damaged_pictures_are_read_or_refused_in_one_sentence(content, tmp_path)
 @given(st.text(max_size=60), st.sampled_from(BEGINS))
 @example("A" * 3, "data:image/png;base64,")
 def test_any_text_is_no_picture(text, begin):
-    assert told(lambda: read_picture(begin + text)) is None
+    assert told(lambda: decode_image(begin + text)) is None
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
@@ -109,7 +109,7 @@ def test_hostile_texts_are_no_pictures(text, tmp_path):
     paths = (str(tmp_path), f"{tmp_path}/{text}", f"{tmp_path}/{text[:200]}/a.png")
     with soon():
         for source in (text, *addresses, *paths):
-            assert told(lambda source=source: read_picture(source)) is None
+            assert told(lambda source=source: decode_image(source)) is None
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -121,12 +121,12 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
         Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
         Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
     }
-    method = image_decoding.TURNS.get(turn)
+    method = image_decoding.ORIENTATION_TRANSPOSES.get(turn)
     exif = Image.Exif()
     exif[0x0112] = turn
     held = upright if method is None else upright.transpose(backwards[method])
     (tmp_path / "a").write_bytes(encoded(held, kind, exif=exif))
-    pixels = read_picture(tmp_path / "a")
+    pixels = decode_image(tmp_path / "a")
     assert pixels.shape == (40, 60, 3)
     assert pixels[5, 5].max() < 0.1 and min(pixels[5, 55].min(), pixels[35, 5].min(), pixels[35, 55].min()) > 0.9
 
@@ -144,7 +144,7 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_spoil_the_picture(kind, exif, tmp_path):
     (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (30, 20), "white"), kind, exif=exif))
-    assert read_picture(tmp_path / "a").shape == (20, 30, 3)
+    assert decode_image(tmp_path / "a").shape == (20, 30, 3)
 
 
 # --- files that are made to keep a reader busy ------------------------------------------------------------------------
@@ -233,35 +233,35 @@ BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of
 def test_a_file_made_to_keep_a_reader_busy_does_not(name, tmp_path):
     words, make = BUSY[name]
     (tmp_path / "a").write_bytes(make())
-    assert (tmp_path / "a").stat().st_size < MOST_BYTES
+    assert (tmp_path / "a").stat().st_size < MAX_FILE_BYTES
     with soon(8):
-        read = told(lambda: read_picture(tmp_path / "a"), says=lambda text: bool(words) and words in text)
+        read = told(lambda: decode_image(tmp_path / "a"), says=lambda text: bool(words) and words in text)
     assert (read is None) is bool(words)
 
 
 def test_patience_ends(tmp_path, monkeypatch):
     """A comment of a GIF takes time that grows with the square of its length."""
-    monkeypatch.setattr(image_decoding, "PATIENCE", 0.05)
+    monkeypatch.setattr(image_decoding, "DECODE_TIMEOUT_S", 0.05)
     start = GIF.index(FRAME[:9])
     (tmp_path / "a").write_bytes(GIF[:start] + b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0" + GIF[start:])
     with soon(2), pytest.raises(ValueError, match="not a picture"):
-        read_picture(tmp_path / "a")
+        decode_image(tmp_path / "a")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60_000), (60_000, 1), (2, 16_000)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
 def test_long_and_thin_pictures_are_pictures(kind, shape, tmp_path):
     (tmp_path / "a").write_bytes(encoded(Image.new("L", shape, 255), kind))
-    assert read_picture(tmp_path / "a").shape == (*shape[::-1], 3)
+    assert decode_image(tmp_path / "a").shape == (*shape[::-1], 3)
 
 
 def test_limits_are_told_by_what_they_limit(tmp_path):
-    (tmp_path / "a").write_bytes(encoded(PIXEL, "PNG") + bytes(MOST_BYTES))
+    (tmp_path / "a").write_bytes(encoded(PIXEL, "PNG") + bytes(MAX_FILE_BYTES))
     with pytest.raises(ValueError, match="too large; pictures may have at most 20 MB"):
-        read_picture(tmp_path / "a")
-    side = int(MOST_PIXELS**0.5)
+        decode_image(tmp_path / "a")
+    side = int(MAX_PIXELS**0.5)
     (tmp_path / "a").write_bytes(encoded(Image.new("1", (side, side)), "PNG"))
-    assert read_picture(tmp_path / "a").shape == (side, side, 3)
+    assert decode_image(tmp_path / "a").shape == (side, side, 3)
     (tmp_path / "a").write_bytes(encoded(Image.new("1", (side + 1, side + 1)), "PNG"))
     with pytest.raises(ValueError, match="20 megapixels; at most 20"):
-        read_picture(tmp_path / "a")
+        decode_image(tmp_path / "a")

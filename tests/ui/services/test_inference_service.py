@@ -31,7 +31,7 @@ def given(name: str):
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
 @pytest.mark.parametrize("rule", ["", "ticks=3", "energy<-99", "certainty>0.9|same=2"])
 def test_a_record_is_json_with_one_entry_a_tick(services, name, rule):
-    record = json.loads(json.dumps(services.think(name, given(name), rule), allow_nan=False))
+    record = json.loads(json.dumps(services.predict(name, given(name), rule), allow_nan=False))
     ticks = record["ticks"]
     assert 1 <= ticks <= record["iterations"] == 6
     for key in ("energy", "p_correct", "certainty", "answers_by_tick"):
@@ -50,8 +50,8 @@ def test_baselines_are_thought_with_too(kind, most, tmp_path):
     """A feed-forward network thinks one tick and looks nowhere."""
     make_checkpoint(tmp_path / "digits", "digits", kind=kind)
     services = services_over(tmp_path)
-    assert services.info("digits").iterations == most
-    record = json.loads(json.dumps(services.think("digits", picture(), "energy<-99"), allow_nan=False))
+    assert services.get_checkpoint_info("digits").iterations == most
+    record = json.loads(json.dumps(services.predict("digits", picture(), "energy<-99"), allow_nan=False))
     assert record["ticks"] == record["iterations"] == most == len(record["energy"])
     assert (record["attention"] is None) is (kind == "ff")
     assert len(base64.b64decode(record["activity"]["data"])) == most * record["activity"]["neurons"]
@@ -59,14 +59,14 @@ def test_baselines_are_thought_with_too(kind, most, tmp_path):
 
 
 def test_ticks_asked_for_are_ticks_used(services):
-    record = services.think("parity-16", "1", "ticks=4")
+    record = services.predict("parity-16", "1", "ticks=4")
     assert (record["ticks"], record["answer_tick"], record["halted_by"]) == (4, 4, "ticks=4")
     assert "told to think for 4 ticks" in record["sentence"]
     assert record["answer"] == record["answers_by_tick"][3] and len(record["answer"]) == 1
 
 
 def test_p_correct_is_the_sigmoid_of_minus_energy(services):
-    record = services.think("digits", picture(), "ticks=6")
+    record = services.predict("digits", picture(), "ticks=6")
     np.testing.assert_allclose(record["p_correct"], 1 / (1 + np.exp(record["energy"])), atol=2e-4)
 
 
@@ -74,18 +74,18 @@ def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_pat
     folder = make_checkpoint(tmp_path / "waiting", "parity")
     note = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
     (folder / "halting.json").write_text(json.dumps({"energy": note}))
-    record = services_over(tmp_path).think("waiting", "11", "ticks=3")
+    record = services_over(tmp_path).predict("waiting", "11", "ticks=3")
     expected = 1 / (1 + np.exp(0.5 * np.array(record["energy"]) - 3 * np.array(record["certainty"]) + 1))
     np.testing.assert_allclose(record["p_correct"], expected, atol=2e-4)
     (folder / "halting.json").write_text(json.dumps({"energy": {"kind": "wait"}}))
-    assert services_over(tmp_path).think("waiting", "11", "ticks=3")["p_correct"] is None
+    assert services_over(tmp_path).predict("waiting", "11", "ticks=3")["p_correct"] is None
 
 
 def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
     folder = make_checkpoint(tmp_path / "old", "parity")
     note = json.loads((folder / "halting.json").read_text())
     (folder / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
-    record = services_over(tmp_path).think("old", "11", "ticks=2")
+    record = services_over(tmp_path).predict("old", "11", "ticks=2")
     np.testing.assert_allclose(record["p_correct"], np.clip(1 - np.array(record["energy"]) / 10, 0, 1), atol=1e-4)
 
 
@@ -108,27 +108,27 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
 )
 def test_wrong_input_gets_one_sentence(services, name, what, rule, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")) as caught:
-        services.think(name, what, rule)
+        services.predict(name, what, rule)
     assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, checkpoints):
     shutil.copytree(checkpoints / "parity-16", tmp_path / "a")
     services = services_over(tmp_path)
-    services.think("a", "1", "")
+    services.predict("a", "1", "")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert services.checkpoint_names() == ["a", "b"]
+    assert services.list_checkpoint_names() == ["a", "b"]
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(ValueError, match=r"called 'a'.*there are: b"):
-        services.think("a", "1", "")
+        services.predict("a", "1", "")
 
 
 def test_a_checkpoint_replaced_on_disk_is_read_again(tmp_path):
     make_checkpoint(tmp_path / "a", "parity")
     services = services_over(tmp_path)
-    assert services.info("a").iterations == 6
+    assert services.get_checkpoint_info("a").iterations == 6
     make_checkpoint(tmp_path / "a", "parity", iterations=9)
-    assert services.info("a").iterations == 9
+    assert services.get_checkpoint_info("a").iterations == 9
 
 
 def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_think(tmp_path, checkpoints):
@@ -137,13 +137,13 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_think(tmp_path
     (tmp_path / "bad" / "model.safetensors").write_bytes(b"nonsense")
     services = services_over(tmp_path)
     with pytest.raises(ValueError, match="not a whole safetensors file"):
-        services.think("bad", "1", "")
-    assert services.think("good", "1", "")["ticks"] >= 1
+        services.predict("bad", "1", "")
+    assert services.predict("good", "1", "")["ticks"] >= 1
 
 
 def test_info_offers_the_checkpoints_own_rule_first(services):
     info = services.info("parity-16")
-    rule, offer = next(iter(info.offers.items()))
+    rule, offer = next(iter(info.policy_options.items()))
     assert (offer.name, rule) == ("energy is low", "energy<-0.05")
-    assert offer.says == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."
-    assert all(parse(rule) and offer.says for rule, offer in info.offers.items())
+    assert offer.description == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."
+    assert all(parse(rule) and offer.description for rule, offer in info.policy_options.items())

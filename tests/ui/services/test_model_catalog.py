@@ -11,8 +11,8 @@ from tests.fake_hub.fixtures import files_of
 from tests.ui.conftest import make_checkpoint, services_over
 from tests.ui.services.test_inference_service import picture
 from training.publishing.outbox import Outbox
-from ui.services.downloads import AT_ONCE
-from ui.services.inference_service import label_of
+from ui.services.downloads import MAX_CONCURRENT_DOWNLOADS
+from ui.services.inference_service import format_checkpoint_label
 from ui.services.model_catalog import StepStore
 
 
@@ -35,7 +35,7 @@ def parity(tmp_path) -> dict[str, bytes]:
 
 def wait_for(services, name: str, seconds: float = 10.0) -> dict:
     deadline = time.monotonic() + seconds
-    while (state := services.downloading(name))["running"] and time.monotonic() < deadline:
+    while (state := services.get_download_status(name))["running"] and time.monotonic() < deadline:
         time.sleep(0.02)
     return state
 
@@ -45,19 +45,19 @@ def test_a_model_of_the_hub_is_described_downloaded_and_thought_with(services, h
     about = services.describe("bob/parity")
     assert about["place"] == "hub" and not about["here"] and not about["ready"] and about["title"] == "Parity"
     with pytest.raises(ValueError, match="download it in the Models tab first"):
-        services.think(about["name"], "101", "")
+        services.predict(about["name"], "101", "")
     services.download(about["name"])
     state = wait_for(services, about["name"])
     assert state["state"] == "finished" and state["share"] == 1.0
-    assert about["name"] in services.checkpoint_names() and services.describe("bob/parity")["ready"]
+    assert about["name"] in services.list_checkpoint_names() and services.describe("bob/parity")["ready"]
     hub.fault("drop", times=None)
-    assert services.think(about["name"], "101", "")["checkpoint"] == about["name"]
+    assert services.predict(about["name"], "101", "")["checkpoint"] == about["name"]
 
 
 def test_finished_runs_are_offered(services, tmp_path):
     make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
-    assert services.checkpoint_names() == ["digits", "run:parity-1"]
-    assert services.think("run:parity-1", "101", "")["task"] == "parity"
+    assert services.list_checkpoint_names() == ["digits", "run:parity-1"]
+    assert services.predict("run:parity-1", "101", "")["task"] == "parity"
     assert services.describe("run:parity-1")["place"] == "run"
 
 
@@ -67,12 +67,12 @@ def test_how_a_runs_publication_stands_is_shown(services, tmp_path):
     outbox = Outbox(folder.parent)
     outbox.put(folder, "alice/new", "parity")
     assert "Waiting to be sent to alice/new" in services.describe("run:parity-1")["published"]
-    outbox.deliver(services.models.others)  # without a token
+    outbox.deliver(services.catalog.visitor_store)  # without a token
     assert "Not published (refused)" in services.describe("run:parity-1")["published"]
 
 
 def test_listed_models_are_shown_without_asking_the_hub(services, hub):
-    assert [name for _, name in services.shelf()] == ["digits", "alice/listed", "alice/away"]
+    assert [name for _, name in services.list_catalog()] == ["digits", "alice/listed", "alice/away"]
     assert not hub.requests
 
 
@@ -88,11 +88,11 @@ def test_a_private_model_is_read_with_the_owners_token_only_where_it_is_listed(s
 def test_a_private_model_that_lies_in_the_owners_cache_is_nobody_elses(services, hub, parity, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     commit = hub.add_repo("alice/secret", parity, private=True) and hub.commits("alice/secret")[0].oid
-    services.models.listed.fetch("alice/secret")  # as a training that begins with it does
-    assert not any("secret" in name for name in services.checkpoint_names())
+    services.catalog.owner_store.fetch("alice/secret")  # as a training that begins with it does
+    assert not any("secret" in name for name in services.list_checkpoint_names())
     for name in ("alice/secret", f"alice/secret@{commit}"):
         with pytest.raises(ValueError, match="not on this machine"):
-            services.think(name, "101", "")
+            services.predict(name, "101", "")
 
 
 def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(services, hub, tmp_path):
@@ -132,8 +132,8 @@ def test_a_download_can_be_given_up_and_begun_again(services, hub, parity):
     name = services.describe("bob/parity")["name"]
     stall = hub.fault("stall", r"model\.safetensors", seconds=1, times=None)
     services.download(name)
-    services.give_up(name)
-    assert services.downloading(name)["state"] == "given up"
+    services.cancel_download(name)
+    assert services.get_download_status(name)["state"] == "given up"
     stall.lift()
     services.download(name)
     assert wait_for(services, name)["state"] == "finished"
@@ -149,32 +149,32 @@ def test_a_download_that_fails_says_why(services, hub, parity):
 
 
 def test_a_download_that_fails_in_an_odd_way_frees_its_place(services, monkeypatch, caplog):
-    monkeypatch.setattr(services.models.others, "fetch", lambda name, watch: 1 / 0)
+    monkeypatch.setattr(services.catalog.visitor_store, "fetch", lambda name, watch: 1 / 0)
     services.download("bob/odd")
     state = wait_for(services, "bob/odd")
     assert state["state"] == "failed" and "log says why" in state["sentence"] and "ZeroDivisionError" in caplog.text
 
 
 def test_one_odd_checkpoint_does_not_hide_the_others(services, monkeypatch, caplog):
-    monkeypatch.setattr(services.models, "here", lambda name: 1 / 0)
+    monkeypatch.setattr(services.catalog, "read_local", lambda name: 1 / 0)
     assert [name for _, name in services.labels()] == ["digits"]
 
 
 def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(services, hub, parity):
     hub.fault("stall", r"/api/models/", seconds=20, times=None)
-    names = [f"bob/m{number}" for number in range(AT_ONCE + 1)]
-    for name in (*names[:AT_ONCE], *names[:AT_ONCE]):
+    names = [f"bob/m{number}" for number in range(MAX_CONCURRENT_DOWNLOADS + 1)]
+    for name in (*names[:MAX_CONCURRENT_DOWNLOADS], *names[:MAX_CONCURRENT_DOWNLOADS]):
         services.download(name)
-    with pytest.raises(ValueError, match=f"{AT_ONCE} downloads are running"):
+    with pytest.raises(ValueError, match=f"{MAX_CONCURRENT_DOWNLOADS} downloads are running"):
         services.download(names[-1])
-    for name in names[:AT_ONCE]:
-        services.give_up(name)
+    for name in names[:MAX_CONCURRENT_DOWNLOADS]:
+        services.cancel_download(name)
 
 
 def test_ten_visitors_think_on_while_the_hub_says_nothing(services, hub):
     """The Hub answers nothing for 30 seconds; downloads and lookups hang, and nobody else notices."""
     hub.fault("stall", seconds=30, times=None)
-    services.models.listed.seconds = services.models.others.seconds = 30.0
+    services.catalog.owner_store.seconds = services.catalog.visitor_store.seconds = 30.0
     started = time.monotonic()
     services.download("alice/listed")
     looking = [threading.Thread(target=look, args=(services, f"bob/m{number}"), daemon=True) for number in range(3)]
@@ -183,7 +183,7 @@ def test_ten_visitors_think_on_while_the_hub_says_nothing(services, hub):
     def visit() -> None:
         for _ in range(3):
             services.labels()
-            answers.append(services.think("digits", picture(), "ticks=3")["label"])
+            answers.append(services.predict("digits", picture(), "ticks=3")["label"])
 
     visitors = [threading.Thread(target=visit) for _ in range(10)]
     for thread in (*looking, *visitors):
@@ -191,8 +191,8 @@ def test_ten_visitors_think_on_while_the_hub_says_nothing(services, hub):
     for thread in visitors:
         thread.join(20)
     assert len(answers) == 30 and time.monotonic() - started < 20
-    assert services.downloading("alice/listed")["running"] and all(thread.is_alive() for thread in looking)
-    services.give_up("alice/listed")
+    assert services.get_download_status("alice/listed")["running"] and all(thread.is_alive() for thread in looking)
+    services.cancel_download("alice/listed")
 
 
 def look(services, name: str) -> None:
@@ -202,8 +202,8 @@ def look(services, name: str) -> None:
 
 def test_labels_cut_commits_short():
     commit = "0123456789" * 4
-    assert label_of(f"alice/x@{commit}:a/b#digits", "") == "alice/x @ 0123456 : a/b as digits"
-    assert label_of("digits", "Handwritten digits") == "Handwritten digits (digits)"
+    assert format_checkpoint_label(f"alice/x@{commit}:a/b#digits", "") == "alice/x @ 0123456 : a/b as digits"
+    assert format_checkpoint_label("digits", "Handwritten digits") == "Handwritten digits (digits)"
 
 
 def test_folders_that_are_no_steps_are_passed_over(checkpoints, tmp_path):

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.strategies import HOSTILE, soon, texts, told
 from tests.ui.conftest import make_checkpoint
-from training.jobs.scheduler import Runner
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import RunFolder
-from ui.services.model_catalog import Models, split
+from ui.services.model_catalog import ModelCatalog, split_purpose
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HERE = ["digits", "run:one-1", "run:one-1@4"]
@@ -50,7 +50,7 @@ names = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> Models:
+def models(tmp_path_factory) -> ModelCatalog:
     """One bundled checkpoint, one run with a saved step, and whole checkpoints beside both that nobody may reach."""
     home = tmp_path_factory.mktemp("home")
     whole = make_checkpoint(home / "secret", "digits")
@@ -64,19 +64,19 @@ def models(tmp_path_factory) -> Models:
         "cache/models--alice--x/refs/secret",
     ):
         shutil.copytree(whole, home / place, ignore=shutil.ignore_patterns("checkpoint*"))
-    return Models(home / "bundled", home / "runs", cache=home / "cache", endpoint="http://127.0.0.1:9")
+    return ModelCatalog(home / "bundled", home / "runs", cache_dir=home / "cache", endpoint="http://127.0.0.1:9")
 
 
-def ask(models: Models, name: str) -> Path | None:
+def ask(models: ModelCatalog, name: str) -> Path | None:
     """Where the checkpoint of a name lies; all else that is told of a name is told, too."""
-    bare, purpose = split(name)
+    bare, purpose = split_purpose(name)
     assert bare + ("#" + purpose if "#" in name else "") == name.strip()
-    folder = told(lambda: models.folder(name))
-    task = told(lambda: models.here(name))
+    folder = told(lambda: models.get_local_dir(name))
+    task = told(lambda: models.read_local(name))
     assert folder is not None or task is None
-    address = told(lambda: models.page(name))
-    assert not address or address.startswith(models.listed.api.endpoint + "/")
-    assert models.downloading(name) is None
+    address = told(lambda: models.get_hub_url(name))
+    assert not address or address.startswith(models.owner_store.api.endpoint + "/")
+    assert models.get_download(name) is None
     return folder
 
 
@@ -89,8 +89,8 @@ def ask(models: Models, name: str) -> Path | None:
 def test_any_name_is_a_checkpoint_that_is_there_or_refused_in_one_sentence(models, name):
     folder = ask(models, name)
     if folder is not None:
-        assert split(name)[0] in HERE
-        assert folder.relative_to(models.bundled.root.parent).parts[0] in ("bundled", "runs")
+        assert split_purpose(name)[0] in HERE
+        assert folder.relative_to(models.bundled_store.root.parent).parts[0] in ("bundled", "runs")
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -110,8 +110,8 @@ def test_hostile_names_are_refused_at_once(models, text):
 def test_only_runs_in_the_book_have_a_folder(id, tmp_path_factory):
     runs = tmp_path_factory.getbasetemp() / "book"
     runs.mkdir(exist_ok=True)
-    runner = Runner(runs)
-    if not runner.book.all():
-        runner.book.add(Job("one-1", "failed"))
-    folder = told(lambda: runner.folder(id))
-    assert folder == (RunFolder(runner.runs / "one-1") if id == "one-1" else None)
+    runner = JobScheduler(runs)
+    if not runner.store.list_jobs():
+        runner.store.add(Job("one-1", "failed"))
+    folder = told(lambda: runner.get_run_dir(id))
+    assert folder == (RunFolder(runner.runs_dir / "one-1") if id == "one-1" else None)

@@ -12,9 +12,9 @@ from tests.ui.run_fixtures import lines_of, pretend
 from training.jobs.store import Job
 from training.publishing.outbox import Outbox
 from training.run_dir import RunFolder
-from ui.components.curves import curves_value
-from ui.services.run_view_models import MOST_COMPARED, TAIL, tail
-from ui.tabs.run_monitor import facts_of, headline_of
+from ui.components.curves import build_curves_data
+from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail
+from ui.tabs.run_monitor import format_headline, format_run_facts
 
 __all__ = ["trainings"]
 
@@ -26,15 +26,15 @@ def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
         RunFolder, "read_metrics", lambda self, really=RunFolder.read_metrics: read.append(1) or really(self)
     )
     with ThreadPoolExecutor(16) as pool:
-        views = list(pool.map(lambda _: trainings.views.watch("run-1"), range(100)))
+        views = list(pool.map(lambda _: trainings.run_views.get_run_view("run-1"), range(100)))
     assert len(read) == 1 and len({id(view) for view in views}) == 1
     first = views[0]
     folder.log({"step": 60, "loss": 0.01})
-    second = trainings.views.watch("run-1")
+    second = trainings.run_views.get_run_view("run-1")
     assert second is not first and second["version"] != first["version"] and len(read) == 2
-    assert trainings.views.watch("run-1") is second
-    trainings.runner.book.change("run-1", sentence="Stopping.")
-    assert trainings.views.watch("run-1")["sentence"] == "Stopping."
+    assert trainings.run_views.get_run_view("run-1") is second
+    trainings.scheduler.store.update("run-1", sentence="Stopping.")
+    assert trainings.run_views.get_run_view("run-1")["sentence"] == "Stopping."
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
 )
 def test_whatever_changes_of_a_run_is_seen(trainings, change):
     folder = pretend(trainings, "run-1", state="running", steps=(10,))
-    before = trainings.views.watch("run-1")
+    before = trainings.run_views.get_run_view("run-1")
     change(folder)
-    assert trainings.views.watch("run-1")["version"] != before["version"]
+    assert trainings.run_views.get_run_view("run-1")["version"] != before["version"]
 
 
 def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(trainings, monkeypatch):
@@ -67,49 +67,49 @@ def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(tr
         return found
 
     monkeypatch.setattr(RunFolder, "read_metrics", read_then_log)
-    first = trainings.views.watch("run-1")
-    second = trainings.views.watch("run-1")
+    first = trainings.run_views.get_run_view("run-1")
+    second = trainings.run_views.get_run_view("run-1")
     steps = [view["curves"]["runs"][0]["points"]["loss"][0][-1] for view in (first, second)]
     assert steps == [50, 60] and first["version"] != second["version"]
 
 
 def test_a_view_says_how_far_it_is(trainings):
     pretend(trainings, "run-1", state="running", steps=(10, 20))
-    view = trainings.views.watch("run-1")
+    view = trainings.run_views.get_run_view("run-1")
     assert (view["step"], view["steps"], view["share"], view["saved"]) == (20, 100, 0.2, [10, 20])
     assert view["left"] == 80 / 5 and view["headline"] == "Training: step 20 of 100" and not view["finished"]
     json.dumps(view, allow_nan=False)
-    assert "about 16 s left" in headline_of(view)
+    assert "about 16 s left" in format_headline(view)
 
 
 def test_a_log_shows_its_end_in_whole_lines(tmp_path):
     log = tmp_path / "log.txt"
-    assert tail(log, "") == ""
+    assert read_log_tail(log, "") == ""
     log.write_text("".join(f"line {number}\n" for number in range(20_000)))
-    shown = tail(log, "")
-    assert len(shown) <= TAIL and shown.startswith("line ") and shown.endswith("line 19999\n")
+    shown = read_log_tail(log, "")
+    assert len(shown) <= MAX_LOG_CHARS and shown.startswith("line ") and shown.endswith("line 19999\n")
     assert shown.splitlines()[0] == f"line {20_000 - len(shown.splitlines())}", "no line is cut"
     log.write_bytes(b"\x1b[31mred\x1b[0m 10%\r20%\r\xff\n")
-    assert tail(log, "") == "red 10%\n20%\n\ufffd\n"
+    assert read_log_tail(log, "") == "red 10%\n20%\n\ufffd\n"
     log.write_text("".join(f"{number} done\r" for number in range(10_000)))
-    assert tail(log, "").endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
+    assert read_log_tail(log, "").endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
 
 
 @pytest.mark.parametrize("before", range(0, len(TOKEN) + 2, 3))
 def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before):
     log = tmp_path / "log.txt"
     log.write_text(f"x {TOKEN} y\n")
-    assert tail(log, TOKEN) == "x ••• y\n"
+    assert read_log_tail(log, TOKEN) == "x ••• y\n"
     start = "a" * 50 + TOKEN  # the shown part begins inside the token
-    log.write_text(start + "\n" + "b" * (TAIL - before - 2) + "\n")
-    shown = tail(log, TOKEN)
+    log.write_text(start + "\n" + "b" * (MAX_LOG_CHARS - before - 2) + "\n")
+    shown = read_log_tail(log, TOKEN)
     assert shown.strip("b\n") == "" and "nobody" not in shown
 
 
 def test_the_token_of_the_app_is_in_no_view(trainings):
     folder = pretend(trainings, "run-1", state="running")
     folder.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
-    assert TOKEN not in json.dumps(trainings.views.watch("run-1"))
+    assert TOKEN not in json.dumps(trainings.run_views.get_run_view("run-1"))
 
 
 def test_the_history_has_every_run_with_what_matters(trainings):
@@ -117,7 +117,7 @@ def test_the_history_has_every_run_with_what_matters(trainings):
     (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
     pretend(trainings, "new-1", state="failed")
     job, _ = started(trainings)
-    rows = trainings.views.history()
+    rows = trainings.run_views.list_history_rows()
     assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
     assert [row[1] for row in rows] == ["waiting for its turn", "failed", "finished"]
     task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
@@ -131,18 +131,18 @@ def test_runs_are_compared_with_their_differences_marked(trainings):
     folder = pretend(trainings, "two")
     (folder.path / "config.yaml").unlink()
     folder.begin(tiny(steps=100).changed({"train.seed": 9}))
-    curves, rows = trainings.views.compare(["one", "two"])
+    curves, rows = trainings.run_views.compare(["one", "two"])
     assert [run["name"] for run in curves["runs"]] == ["one", "two"]
     assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
-    assert trainings.views.compare([])[1] == []
+    assert trainings.run_views.compare([])[1] == []
     with pytest.raises(ValueError, match="no run called"):
-        trainings.views.compare(["one", "../two"])
+        trainings.run_views.compare(["one", "../two"])
 
 
 def test_no_more_runs_are_compared_than_can_be_told_apart(trainings):
     ids = [pretend(trainings, f"run-{number}").path.name for number in range(8)]
-    curves, rows = trainings.views.compare(ids)
-    assert len(curves["runs"]) == MOST_COMPARED == len(rows[0]) - 2
+    curves, rows = trainings.run_views.compare(ids)
+    assert len(curves["runs"]) == MAX_COMPARED_RUNS == len(rows[0]) - 2
 
 
 BROKEN = [
@@ -172,13 +172,13 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file,
     folder = pretend(trainings, "odd-1", state="cancelled", steps=(10,))
     (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
     (folder.path / file).write_bytes(content)
-    view = trainings.views.watch("odd-1")
+    view = trainings.run_views.get_run_view("odd-1")
     json.dumps(view, allow_nan=False)
-    assert headline_of(view) and facts_of(view).count("\n|") < 20
-    assert trainings.views.watch("good-1")["step"] == 50
-    assert [row[0] for row in trainings.views.history()] == ["odd-1", "good-1"]
-    assert len(trainings.sources()) == 4 and trainings.pack("odd-1")
-    for ask in (lambda: trainings.form("run:odd-1"), lambda: trainings.views.compare(["odd-1"])):
+    assert format_headline(view) and format_run_facts(view).count("\n|") < 20
+    assert trainings.run_views.get_run_view("good-1")["step"] == 50
+    assert [row[0] for row in trainings.run_views.list_history_rows()] == ["odd-1", "good-1"]
+    assert len(trainings.list_sources()) == 4 and trainings.create_archive("odd-1")
+    for ask in (lambda: trainings.build_form("run:odd-1"), lambda: trainings.run_views.compare(["odd-1"])):
         try:
             ask()
         except ValueError as error:
@@ -186,15 +186,15 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file,
 
 
 def test_a_run_whose_folder_is_gone_is_still_listed(trainings):
-    trainings.runner.book.add(Job("gone-1", "failed", sentence="It went."))
-    assert trainings.views.watch("gone-1")["headline"] == "Failed at no step yet"
-    assert trainings.views.history()[0][:3] == ["gone-1", "failed", "?"]
-    for ask in (lambda: trainings.form("run:gone-1"), lambda: trainings.views.compare(["gone-1"])):
+    trainings.scheduler.store.add(Job("gone-1", "failed", sentence="It went."))
+    assert trainings.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
+    assert trainings.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
+    for ask in (lambda: trainings.build_form("run:gone-1"), lambda: trainings.run_views.compare(["gone-1"])):
         with pytest.raises(ValueError, match=r"no run at|cannot be read"):
             ask()
 
 
 def test_lines_of_is_what_a_training_logs():
     """The figures of pretended runs have the names that charts look for."""
-    view = curves_value([("a", lines_of(100), 100)])
+    view = build_curves_data([("a", lines_of(100), 100)])
     assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

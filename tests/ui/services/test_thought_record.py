@@ -9,20 +9,25 @@ from inference.halting.policy_parser import parse
 from training.tasks import make_task
 from training.tasks.base import Answer
 from ui.services.thought_record import (
-    because,
-    choices_of,
-    classes_that_matter,
-    halting_lines,
-    likeliest,
-    percent,
-    routes_of,
-    sentence,
-    shown_input,
+    build_choices,
+    build_input_view,
+    build_routes,
+    describe_halt_reason,
+    format_probability,
+    format_sentence,
+    get_chart_lines,
+    get_top_classes,
+    select_classes,
 )
 
 
 def test_nothing_is_quite_certain():
-    assert [percent(share) for share in (1.0, 0.9995, 0.5, 0.0)] == ["over 99.9%", "over 99.9%", "50.0%", "under 0.1%"]
+    assert [format_probability(share) for share in (1.0, 0.9995, 0.5, 0.0)] == [
+        "over 99.9%",
+        "over 99.9%",
+        "50.0%",
+        "under 0.1%",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,47 +45,50 @@ def test_nothing_is_quite_certain():
     ],
 )
 def test_what_ended_a_thought_is_said_in_words(rule, words):
-    assert words in because(rule)
+    assert words in describe_halt_reason(rule)
 
 
 def test_lines_to_draw_come_from_the_rule():
-    assert halting_lines(parse("energy<-2|certainty>0.9|same=3")) == [("energy", -2.0), ("certainty", 0.9)]
-    assert halting_lines(parse("ticks=3")) == []
+    assert get_chart_lines(parse("energy<-2|certainty>0.9|same=3")) == [("energy", -2.0), ("certainty", 0.9)]
+    assert get_chart_lines(parse("ticks=3")) == []
 
 
 def test_of_many_classes_those_are_kept_that_were_ever_likely():
     by_tick = np.exp(np.random.default_rng(0).normal(size=(5, 1, 1000)) * 3)
     by_tick /= by_tick.sum(2, keepdims=True)
     labels = [f"c{index}" for index in range(1000)]
-    choices = choices_of(by_tick, labels, spoken=None)
+    choices = build_choices(by_tick, labels, ctc_length=None)
     assert choices["of"] == 1000 and 8 <= len(choices["labels"]) <= 40
     for row, kept in zip(by_tick[:, 0], choices["probabilities"], strict=True):
         best = np.sort(row)[::-1][:8]
         assert set(np.round(best, 6)) <= set(kept)
         assert choices["labels"][int(np.argmax(kept))] == labels[int(row.argmax())]
-    assert classes_that_matter(by_tick[:, 0, :10]) == list(range(10))
+    assert select_classes(by_tick[:, 0, :10]) == list(range(10))
 
 
 def test_the_likeliest_classes_come_in_order():
-    assert likeliest(np.array([[0.1, 0.6, 0.3]]), ["a", "b", "c"]) == [
+    assert get_top_classes(np.array([[0.1, 0.6, 0.3]]), ["a", "b", "c"]) == [
         {"label": "b", "probability": 0.6},
         {"label": "c", "probability": 0.3},
         {"label": "a", "probability": 0.1},
     ]
-    assert likeliest(np.full((2, 3), 1 / 3), ["a", "b", "c"]) == []
+    assert get_top_classes(np.full((2, 3), 1 / 3), ["a", "b", "c"]) == []
 
 
 @pytest.mark.parametrize("shape, channels", [((4, 6), 1), ((4, 6, 3), 3)])
 def test_a_picture_is_packed_with_its_colours(shape, channels):
     pixels = np.random.default_rng(0).random(shape)
-    shown = shown_input({"kind": "picture", "pixels": pixels, "goal": [1, 2]})
+    shown = build_input_view({"kind": "picture", "pixels": pixels, "goal": [1, 2]})
     assert (shown["width"], shown["height"], shown["channels"], shown["goal"]) == (6, 4, channels, [1, 2])
     assert base64.b64decode(shown["data"]) == np.rint(pixels * 255).astype(np.uint8).tobytes()
 
 
 def test_routes_are_flat_and_only_where_answers_lead_somewhere():
-    assert routes_of([Answer(0, "a", "A", [(1, 2), (1, 3)]), Answer(0, "a", "A", [(1, 2)])]) == [[1, 2, 1, 3], [1, 2]]
-    assert routes_of([Answer(0, "a", "A")]) is None
+    assert build_routes([Answer(0, "a", "A", [(1, 2), (1, 3)]), Answer(0, "a", "A", [(1, 2)])]) == [
+        [1, 2, 1, 3],
+        [1, 2],
+    ]
+    assert build_routes([Answer(0, "a", "A")]) is None
 
 
 def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
@@ -92,9 +100,9 @@ def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
         "halted_by": "budget",
         "policy": "ticks=2000",
     }
-    said = sentence("It is 4", record, None)
+    said = format_sentence("It is 4", record, None)
     assert said == "It is 4 (certainty 0.50). It thought to the last tick, 24; the best of them, tick 20, answers."
-    assert "never met the rule energy<0" in sentence("It is 4", record | {"policy": "energy<0"}, None)
+    assert "never met the rule energy<0" in format_sentence("It is 4", record | {"policy": "energy<0"}, None)
 
 
 def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
@@ -106,7 +114,10 @@ def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
         "halted_by": "budget",
         "policy": "energy<0",
     }
-    assert sentence("It is a 3", record, None) == "It is a 3 (certainty 0.50). It answers at once, in a single tick."
+    assert (
+        format_sentence("It is a 3", record, None)
+        == "It is a 3 (certainty 0.50). It answers at once, in a single tick."
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,4 +131,4 @@ def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
 )
 def test_what_is_shown_names_every_position_of_the_answer(settings, text, places):
     read = make_task(settings).read(text)
-    assert shown_input(read.shown)["places"] == places and len(places) == read.positions
+    assert build_input_view(read.shown)["places"] == places and len(places) == read.positions

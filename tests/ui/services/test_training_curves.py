@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.paths import ROOT
-from ui.components.curves import BY_TICK, CHARTS, MOST_POINTS, SCRIPT, curves_value
+from ui.components.curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, SCRIPTS, build_curves_data
 
 ASSETS = ROOT / "ui" / "assets"
 TRAINED = [
@@ -24,12 +24,12 @@ TRAINED = [
 
 
 def points_of(lines: list, key: str = "loss") -> list[list[float]]:
-    return curves_value([("run", lines, 100)])["runs"][0]["points"][key]
+    return build_curves_data([("run", lines, 100)])["runs"][0]["points"][key]
 
 
 def test_training_and_validation_lines_are_told_apart_by_their_keys():
     lines = [{"step": 20, "loss": 2.0}, {"step": 20, "validation_loss": 3.0}, {"step": 40, "loss": 1.0}]
-    value = curves_value([("run", lines, 100)])
+    value = build_curves_data([("run", lines, 100)])
     assert value["runs"] == [
         {
             "name": "run",
@@ -48,7 +48,7 @@ def test_a_chart_or_series_without_figures_in_any_run_is_left_out():
         ("b", [{"step": 1, "validation_accuracy_best": 0.5}], 9),
         ("c", [], 9),
     ]
-    charts = {chart["id"]: [series["key"] for series in chart["series"]] for chart in curves_value(runs)["charts"]}
+    charts = {chart["id"]: [series["key"] for series in chart["series"]] for chart in build_curves_data(runs)["charts"]}
     assert charts == {"loss": ["loss"], "accuracy": ["validation_accuracy_best"]}
 
 
@@ -68,12 +68,12 @@ def test_a_step_written_again_counts_once_and_steps_are_in_order():
     ]
 
 
-@pytest.mark.parametrize("count", [MOST_POINTS, 301, 1000, 4097, 20_000])
+@pytest.mark.parametrize("count", [MAX_POINTS_PER_SERIES, 301, 1000, 4097, 20_000])
 def test_thinning_keeps_spikes_and_both_ends(count):
     losses = np.linspace(3, 1, count)
     losses[count // 3], losses[count // 2] = 50, 0.001
     steps, values, smooth = points_of([{"step": 20 * at, "loss": loss} for at, loss in enumerate(losses)])
-    assert len(steps) == len(values) == len(smooth) <= MOST_POINTS
+    assert len(steps) == len(values) == len(smooth) <= MAX_POINTS_PER_SERIES
     assert {50, 0.001} <= set(values)
     assert (steps[0], steps[-1]) == (0, 20 * (count - 1)) and values[-1] == 1
     assert steps == sorted(set(steps))
@@ -101,15 +101,15 @@ def test_noise_is_smoothed_and_the_smoothed_line_follows_the_trend():
 def long_run(draw) -> list[dict]:
     training = [{"step": 20 * at} | {key: draw() for key in TRAINED} for at in range(5000)]
     keys = [series.key for chart in CHARTS for series in chart.series if series.key.startswith("validation")]
-    figures = [{key: draw() for key in keys} | {BY_TICK: [draw() for _ in range(100)]} for _ in range(100)]
+    figures = [{key: draw() for key in keys} | {ACCURACY_BY_TICK_KEY: [draw() for _ in range(100)]} for _ in range(100)]
     return training + [{"step": 1000 * at} | line for at, line in enumerate(figures)]
 
 
 def test_a_long_run_with_all_its_figures_stays_small():
     lines = long_run(np.random.default_rng(0).random)
-    size = len(json.dumps(curves_value([("run", lines, 100_000)]), separators=(",", ":")))
+    size = len(json.dumps(build_curves_data([("run", lines, 100_000)]), separators=(",", ":")))
     assert size < 40_000
-    several = curves_value([(f"run {number}", lines, 100_000) for number in range(6)])
+    several = build_curves_data([(f"run {number}", lines, 100_000) for number in range(6)])
     assert len(json.dumps(several, separators=(",", ":"), allow_nan=False)) < 90_000
 
 
@@ -119,16 +119,22 @@ def test_numbers_have_five_significant_digits():
 
 
 def test_accuracy_by_tick_is_that_of_the_newest_evaluation():
-    lines = [{"step": 1, BY_TICK: [0.1, 0.2]}, {"step": 2, BY_TICK: [0.3, None, 0.5]}, {"step": 3, BY_TICK: []}]
-    value = curves_value([("run", [*lines, {"step": 4, "loss": 1.0, BY_TICK: "x"}], 9)])
-    assert value["runs"][0]["points"][BY_TICK] == [[1, 3], [0.3, 0.5]] and value["runs"][0]["evaluated"] == 2
+    lines = [
+        {"step": 1, ACCURACY_BY_TICK_KEY: [0.1, 0.2]},
+        {"step": 2, ACCURACY_BY_TICK_KEY: [0.3, None, 0.5]},
+        {"step": 3, ACCURACY_BY_TICK_KEY: []},
+    ]
+    value = build_curves_data([("run", [*lines, {"step": 4, "loss": 1.0, ACCURACY_BY_TICK_KEY: "x"}], 9)])
+    assert (
+        value["runs"][0]["points"][ACCURACY_BY_TICK_KEY] == [[1, 3], [0.3, 0.5]] and value["runs"][0]["evaluated"] == 2
+    )
     assert [chart["axis"] for chart in value["charts"]] == ["step", "tick"]
 
 
 def test_nothing_to_draw_is_said():
-    assert curves_value([]) == {"charts": [], "runs": [], "note": "Choose a run to see its curves."}
-    assert curves_value([("run", [], 9)])["note"] == "Waiting for the first figures."
-    assert curves_value([("run", [], 9)], note="In line.")["note"] == "In line."
+    assert build_curves_data([]) == {"charts": [], "runs": [], "note": "Choose a run to see its curves."}
+    assert build_curves_data([("run", [], 9)])["note"] == "Waiting for the first figures."
+    assert build_curves_data([("run", [], 9)], message="In line.")["note"] == "In line."
 
 
 def test_charts_have_names_of_their_own_and_a_sentence_each():
@@ -146,4 +152,4 @@ def test_the_template_is_static(name):
 
 
 def test_every_script_is_used():
-    assert {"pen", *(path.stem for path in ASSETS.glob("curves*.js"))} == set(SCRIPT)
+    assert {"pen", *(path.stem for path in ASSETS.glob("curves*.js"))} == set(SCRIPTS)

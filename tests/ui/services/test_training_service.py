@@ -13,9 +13,9 @@ from tests.ui.queued_runs import started, trainings
 from tests.ui.run_fixtures import pretend, trainings_in
 from training.config import RunConfig, read_recipe
 from training.publishing.outbox import Outbox
-from training.publishing.upload_worker import Courier
-from ui.services.training_service import Trainings
-from ui.tabs.run_monitor import facts_of
+from training.publishing.upload_worker import UploadWorker
+from ui.services.training_service import TrainingService
+from ui.tabs.run_monitor import format_run_facts
 
 __all__ = ["trainings"]
 
@@ -34,7 +34,7 @@ def everything(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_settings_begin_with_a_recipe_or_an_earlier_run(trainings):
     pretend(trainings, "old-20260101-000000")
-    assert [name for _, name in trainings.sources()] == ["endless", "tiny", "run:old-20260101-000000"]
+    assert [name for _, name in trainings.list_sources()] == ["endless", "tiny", "run:old-20260101-000000"]
     config, command, name = trainings.settings("tiny")
     assert (config, name) == (tiny(), "tiny") and command == "python -m training train configs/tiny.yaml"
     config, command, name = trainings.settings("run:old-20260101-000000")
@@ -43,10 +43,10 @@ def test_settings_begin_with_a_recipe_or_an_earlier_run(trainings):
 
 
 def test_what_a_recipe_was_measured_at_is_told(trainings):
-    (trainings.recipes / "good.yaml").write_text(
-        "# a line\n#   test: 98.60% of 1,000 right\n" + (trainings.recipes / "tiny.yaml").read_text()
+    (trainings.recipes_dir / "good.yaml").write_text(
+        "# a line\n#   test: 98.60% of 1,000 right\n" + (trainings.recipes_dir / "tiny.yaml").read_text()
     )
-    assert trainings.sources()[1] == ("good (98.60% measured)", "good")
+    assert trainings.list_sources()[1] == ("good (98.60% measured)", "good")
 
 
 @pytest.mark.parametrize(
@@ -70,29 +70,33 @@ def test_what_a_recipe_was_measured_at_is_told(trainings):
     ],
 )
 def test_what_is_no_source_gets_a_sentence(trainings, source):
-    for ask in (trainings.settings, trainings.form, lambda source: trainings.start(source, {}, "ann")):
+    for ask in (trainings.settings, trainings.build_form, lambda source: trainings.start_run(source, {}, "ann")):
         with pytest.raises(ValueError) as caught:
             ask(source)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-    assert trainings.views.jobs() == []
+    assert trainings.run_views.list_jobs() == []
 
 
 # --- to start ----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_put_in_line_with_its_settings_and_its_command(trainings):
-    filled = trainings.form("tiny")["values"] | {"train.steps": 77.0, "optim.lr": 0.002, "train.mixed_precision": "no"}
+    filled = trainings.build_form("tiny")["values"] | {
+        "train.steps": 77.0,
+        "optim.lr": 0.002,
+        "train.mixed_precision": "no",
+    }
     job, folder = started(trainings, given=filled, name="my-run")
     assert (job.state, job.by, job.place, job.devices) == ("queued", "ann", "here", 1)
     assert job.id.startswith("my-run-2") and folder.config() == tiny(steps=77).changed({"optim.lr": 0.002})
     assert folder.command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
-    assert trainings.views.choices() == [(f"{job.id} (waiting for its turn)", job.id)]
-    assert trainings.views.current() == job.id
+    assert trainings.run_views.list_run_choices() == [(f"{job.id} (waiting for its turn)", job.id)]
+    assert trainings.run_views.get_current_run_id() == job.id
 
 
 def test_a_folder_of_this_machine_is_not_in_the_command(trainings, tmp_path):
     task = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"]}
-    (trainings.recipes / "stripes.yaml").write_text(json.dumps(tiny().model_dump(mode="json") | {"task": task}))
+    (trainings.recipes_dir / "stripes.yaml").write_text(json.dumps(tiny().model_dump(mode="json") | {"task": task}))
     _, folder = started(trainings, "stripes", {"task.files": str(tmp_path), "train.steps": 77})
     assert folder.config().task["files"] == str(tmp_path)
     assert folder.command() == "python -m training train configs/stripes.yaml train.steps=77"
@@ -101,12 +105,12 @@ def test_a_folder_of_this_machine_is_not_in_the_command(trainings, tmp_path):
 def test_the_command_means_the_same_when_it_goes_through_a_shell(trainings):
     """`no` without its quotes is a no of YAML's, and no precision."""
     bf16 = tiny().changed({"train.mixed_precision": "bf16"})
-    (trainings.recipes / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
+    (trainings.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
     given = {"train.mixed_precision": "no", "loss.trunk": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
     _, folder = started(trainings, "half", given)
     *_, recipe, first, second, third, fourth = shlex.split(folder.command())
     assert recipe == "configs/half.yaml"
-    again = read_recipe(trainings.recipes / "half.yaml", [first, second, third, fourth])
+    again = read_recipe(trainings.recipes_dir / "half.yaml", [first, second, third, fourth])
     assert again == folder.config() and again.train.mixed_precision == "no"
 
 
@@ -121,11 +125,11 @@ def test_a_run_like_an_earlier_one_differs_only_where_it_was_changed(trainings):
     "name", ["A", "a b", "../x", "/etc", "-x", ".x", "x" * 41, "ü", "a\n", "a/b", "run:a", "a@5", "${x}"]
 )
 def test_a_name_that_could_be_a_path_is_refused(trainings, name):
-    before = everything(trainings.runner.runs)
+    before = everything(trainings.scheduler.runs_dir)
     with pytest.raises(ValueError, match="small letters, digits and hyphens") as caught:
-        trainings.start("tiny", {}, "ann", name=name)
+        trainings.start_run("tiny", {}, "ann", name=name)
     assert "\n" not in str(caught.value)
-    assert everything(trainings.runner.runs) == before and trainings.views.jobs() == []
+    assert everything(trainings.scheduler.runs_dir) == before and trainings.run_views.list_jobs() == []
 
 
 @pytest.mark.parametrize(
@@ -154,20 +158,20 @@ def test_a_name_that_could_be_a_path_is_refused(trainings, name):
 )
 def test_weights_are_named_and_never_a_path(trainings, beginning):
     with pytest.raises(ValueError) as caught:
-        trainings.start("tiny", {}, "ann", init_from=beginning)
-    assert "\n" not in str(caught.value) and trainings.views.jobs() == []
+        trainings.start_run("tiny", {}, "ann", init_from=beginning)
+    assert "\n" not in str(caught.value) and trainings.run_views.list_jobs() == []
 
 
 def test_a_run_may_begin_with_the_weights_of_what_is_here(trainings, checkpoints):
     pretend(trainings, "old-1", steps=(10, 20))
-    assert ("the weights of run:old-1", "run:old-1") in trainings.beginnings()
+    assert ("the weights of run:old-1", "run:old-1") in trainings.list_initial_weight_choices()
     for name, folder in {
         "parity-16": checkpoints / "parity-16",
-        "run:old-1": trainings.runner.runs / "old-1" / "checkpoint",
-        "run:old-1@10": trainings.runner.runs / "old-1" / "checkpoints" / "00000010",
+        "run:old-1": trainings.scheduler.runs_dir / "old-1" / "checkpoint",
+        "run:old-1@10": trainings.scheduler.runs_dir / "old-1" / "checkpoints" / "00000010",
     }.items():
         _, new = started(trainings, init_from=name)
-        assert trainings.recipes.parent / new.config().init_from == folder, "from where the app lies, and jobs run"
+        assert trainings.recipes_dir.parent / new.config().init_from == folder, "from where the app lies, and jobs run"
         assert shlex.split(new.command())[-1] == f"init_from={new.config().init_from}"
 
 
@@ -188,33 +192,33 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(trainings, checkpoints
 )
 def test_an_odd_goal_gets_a_sentence_and_begins_nothing(trainings, more, says):
     with pytest.raises(ValueError, match=says) as caught:
-        trainings.start("tiny", {}, "ann", **more)
-    assert "\n" not in str(caught.value) and trainings.views.jobs() == []
-    assert list(trainings.runner.runs.glob("*/config.yaml")) == []
+        trainings.start_run("tiny", {}, "ann", **more)
+    assert "\n" not in str(caught.value) and trainings.run_views.list_jobs() == []
+    assert list(trainings.scheduler.runs_dir.glob("*/config.yaml")) == []
 
 
 def test_an_app_that_only_watches_begins_nothing(trainings):
-    trainings.runner.writes = False
+    trainings.scheduler.is_leader = False
     pretend(trainings, "old-1")
     for act in (
-        lambda: trainings.start("tiny", {}, ""),
+        lambda: trainings.start_run("tiny", {}, ""),
         lambda: trainings.resume("old-1"),
         lambda: trainings.delete("old-1"),
     ):
         with pytest.raises(ValueError, match="Another app looks after"):
             act()
-    assert trainings.views.watch("old-1")["state"] == "succeeded"
+    assert trainings.run_views.get_run_view("old-1")["state"] == "succeeded"
 
 
 # --- on the Hub --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def online(hub, tmp_path, checkpoints, monkeypatch) -> Trainings:
+def online(hub, tmp_path, checkpoints, monkeypatch) -> TrainingService:
     """Trainings whose Hub answers, with the owner's token."""
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     made = trainings_in(tmp_path, checkpoints, models={"endpoint": hub.url})
-    made.courier = Courier(made.runner.runs, made.models.listed)
+    made.upload_worker = UploadWorker(made.scheduler.runs_dir, made.catalog.owner_store)
     return made
 
 
@@ -274,15 +278,15 @@ def test_a_checkpoint_of_the_hub_says_neither_where_to_publish_nor_what_to_type(
 def test_a_checkpoint_that_does_not_tell_its_settings_gets_a_sentence(online, hub, tmp_path, training):
     hub.add_repo("bob/parity", trained_checkpoint(tmp_path, **training))
     with pytest.raises(ValueError) as caught:
-        online.form("hub:bob/parity")
+        online.build_form("hub:bob/parity")
     assert "Traceback" not in str(caught.value)
 
 
 def test_a_run_that_could_not_be_published_is_not_begun(online, hub):
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
     with pytest.raises(ValueError) as caught:
-        online.start("tiny", {}, "ann", publish={"repo": "bob/theirs"})
-    assert "bob/theirs" in str(caught.value) and online.views.jobs() == []
+        online.start_run("tiny", {}, "ann", publish={"repo": "bob/theirs"})
+    assert "bob/theirs" in str(caught.value) and online.run_views.list_jobs() == []
     _, folder = started(online, publish={"repo": "alice/new", "private": True, "every_minutes": 15})
     assert folder.config().publish.model_dump() == {"repo": "alice/new", "private": True, "every_minutes": 15}
     assert "alice/new" not in folder.command(), "where it goes is not how it is trained"
@@ -294,11 +298,11 @@ def test_a_run_is_published_by_hand(online, hub):
         with pytest.raises(ValueError, match="namespace/name"):
             online.publish("old-1", wrong, False)
     assert online.publish("old-1", " alice/new ", True).startswith("Waiting to be sent to alice/new")
-    view = online.views.watch("old-1")
+    view = online.run_views.get_run_view("old-1")
     assert view["publishing"] and view["published"].startswith("Waiting to be sent to alice/new")
-    Outbox(online.runner.runs / "old-1").deliver(online.courier.store)
-    view = online.views.watch("old-1")
-    assert not view["publishing"] and view["address"].startswith(hub.url) and view["address"] in facts_of(view)
+    Outbox(online.scheduler.runs_dir / "old-1").deliver(online.upload_worker.hub_store)
+    view = online.run_views.get_run_view("old-1")
+    assert not view["publishing"] and view["address"].startswith(hub.url) and view["address"] in format_run_facts(view)
     pretend(online, "young-1", state="running")
     with pytest.raises(ValueError, match="saved nothing yet"):
         online.publish("young-1", "alice/new", False)

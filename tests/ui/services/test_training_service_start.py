@@ -12,7 +12,7 @@ from tests.ui.queued_runs import trainings
 from tests.ui.run_fixtures import pretend, trainings_in
 from training.publishing.outbox import Outbox
 from ui.services import run_archive
-from ui.services.inference_service import Services
+from ui.services.inference_service import InferenceService
 
 __all__ = ["trainings"]
 
@@ -27,7 +27,7 @@ def test_a_packed_run_has_what_people_want_and_no_more(trainings):
     folder = pretend(trainings, "run-1", steps=(10, 20))
     Outbox(folder.path).put(folder.finished, "ann/x", "t")
     (folder.path / "exit.json").write_text("{}")
-    names = names_in(trainings.pack("run-1"))
+    names = names_in(trainings.create_archive("run-1"))
     assert {name.partition("/")[2] for name in names} == {
         "config.yaml",
         "command.txt",
@@ -43,60 +43,70 @@ def test_a_packed_run_has_what_people_want_and_no_more(trainings):
 def test_an_unfinished_run_is_packed_with_its_newest_step(trainings):
     folder = pretend(trainings, "run-1", state="cancelled", steps=(10, 20))
     (folder.checkpoint(20) / "README.md").write_text("the newest")
-    with zipfile.ZipFile(trainings.pack("run-1")) as packed:
+    with zipfile.ZipFile(trainings.create_archive("run-1")) as packed:
         assert packed.read("run-1/checkpoint/README.md") == b"the newest"
     pretend(trainings, "run-2", state="failed")
-    assert "run-2/log.txt" in names_in(trainings.pack("run-2"))
+    assert "run-2/log.txt" in names_in(trainings.create_archive("run-2"))
     with pytest.raises(ValueError, match="no run called"):
-        trainings.pack("../run-1")
+        trainings.create_archive("../run-1")
 
 
 def test_packed_runs_do_not_pile_up(trainings, tmp_path, monkeypatch):
     monkeypatch.setattr(run_archive.tempfile, "tempdir", str(tmp_path))
     pretend(trainings, "run-1")
-    first, second = Path(trainings.pack("run-1")), Path(trainings.pack("run-1"))
+    first, second = Path(trainings.create_archive("run-1")), Path(trainings.create_archive("run-1"))
     assert first.is_file() and second.is_file(), "one may still be on its way"
-    long_ago = time.time() - run_archive.KEPT - 1
+    long_ago = time.time() - run_archive.ARCHIVE_TTL_S - 1
     os.utime(first.parent, (long_ago, long_ago))
-    trainings.pack("run-1")
+    trainings.create_archive("run-1")
     assert not first.parent.exists() and second.is_file()
 
 
 def test_saved_steps_are_thought_with_and_a_pruned_one_gets_a_sentence(trainings):
     folder = pretend(trainings, "run-1", steps=(10, 20))
-    services = Services(trainings.models)
+    services = InferenceService(trainings.models)
     for step, name in {None: "run:run-1", 10: "run:run-1@10", 20: "run:run-1@20"}.items():
-        assert trainings.checkpoint_name("run-1", step) == name
-        assert services.info(name).takes == "text"
-        assert services.think(name, "1011", "ticks=3")["ticks"] == 3
+        assert trainings.get_checkpoint_name("run-1", step) == name
+        assert services.get_checkpoint_info(name).input_type == "text"
+        assert services.predict(name, "1011", "ticks=3")["ticks"] == 3
     folder.prune(1, None)
     for name in ("run:run-1@10", "run:run-1@99", "run:run-2", "run:run-1@", "run:run-1@../20", "run:../run-1"):
         with pytest.raises(ValueError, match="no checkpoint called") as caught:
-            services.think(name, "1011", "")
+            services.predict(name, "1011", "")
         assert "\n" not in str(caught.value)
-    assert services.think("run:run-1@20", "1011", "")
+    assert services.predict("run:run-1@20", "1011", "")
 
 
 def test_a_checkpoint_is_thought_with_while_its_run_trains(tmp_path, checkpoints):
     """A real training, which saves and prunes all the while."""
     trainings = trainings_in(tmp_path, checkpoints, starts=True)
     try:
-        id = trainings.start("endless", {"train.save_every": 20, "train.keep": 2, "train.log_every": 10}, "ann")
-        until(lambda: len(trainings.views.watch(id)["saved"]) == 2 and trainings.views.watch(id)["saved"][0] > 20)
-        services, first = Services(trainings.models), trainings.views.watch(id)
+        id = trainings.start_run("endless", {"train.save_every": 20, "train.keep": 2, "train.log_every": 10}, "ann")
+        until(
+            lambda: (
+                len(trainings.run_views.get_run_view(id)["saved"]) == 2
+                and trainings.run_views.get_run_view(id)["saved"][0] > 20
+            )
+        )
+        services, first = InferenceService(trainings.catalog), trainings.run_views.get_run_view(id)
         assert first["state"] == "running" and first["headline"].startswith("Training: step")
         thought, deadline = 0, time.monotonic() + 20
         while thought < 5 and time.monotonic() < deadline:
             try:
-                thought += services.think(f"run:{id}@{trainings.views.watch(id)['saved'][-1]}", "1011", "")["ticks"] > 0
+                thought += (
+                    services.predict(f"run:{id}@{trainings.run_views.get_run_view(id)['saved'][-1]}", "1011", "")[
+                        "ticks"
+                    ]
+                    > 0
+                )
             except ValueError as error:  # pruned at this very moment
                 assert "no checkpoint called" in str(error) or "is missing" in str(error)
-        assert thought == 5 and trainings.views.watch(id)["state"] == "running"
-        until(lambda: trainings.views.watch(id)["step"] > first["step"])
+        assert thought == 5 and trainings.run_views.get_run_view(id)["state"] == "running"
+        until(lambda: trainings.run_views.get_run_view(id)["step"] > first["step"])
         with pytest.raises(ValueError, match="no checkpoint called"):
-            services.think(f"run:{id}@20", "1011", "")
+            services.predict(f"run:{id}@20", "1011", "")
         assert trainings.stop(id) == "Stopping: it saves first."
-        until(lambda: trainings.views.watch(id)["state"] == "cancelled")
-        assert trainings.views.watch(id)["headline"].startswith("Stopped at step")
+        until(lambda: trainings.run_views.get_run_view(id)["state"] == "cancelled")
+        assert trainings.run_views.get_run_view(id)["headline"].startswith("Stopped at step")
     finally:
-        end(trainings.runner)
+        end(trainings.scheduler)

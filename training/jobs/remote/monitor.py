@@ -17,30 +17,36 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ctm.io.atomic import draft_of, swap, write_json
-from ctm.stores import HubStore, Unavailable
-from training.jobs.launch_command import training_command
-from training.jobs.outcome import verdict
-from training.jobs.remote.hf_jobs import RemoteJob, RemoteJobs
-from training.jobs.store import Job, JobBook, State
+from ctm.io.atomic import get_temp_path, replace_dir, write_json
+from ctm.stores import HubStore, StoreUnavailable
+from training.jobs.launch_command import build_training_command
+from training.jobs.outcome import derive_job_outcome
+from training.jobs.remote.hf_jobs import HfJobsClient, RemoteJob
+from training.jobs.store import Job, JobState, JobStore
 from training.publishing.outbox import Entry, Outbox, place_of
 from training.run_dir import ECHO, ECHOED, RunFolder
 
-BUFFERED = {"PYTHONUNBUFFERED": ""}  # else a line and its end are written apart, and lines of two threads run together
-UNTOLD = ("env", "-u", "OMP_NUM_THREADS")  # which may say 3500m there, and Accelerate's launcher would die of it
-OWN_FILES = {
+UNBUFFERED_ENV = {
+    "PYTHONUNBUFFERED": ""
+}  # else a line and its end are written apart, and lines of two threads run together
+UNSET_THREADS_COMMAND = (
+    "env",
+    "-u",
+    "OMP_NUM_THREADS",
+)  # which may say 3500m there, and Accelerate's launcher would die of it
+EVENT_FILE_SCHEMAS = {
     "metrics.jsonl": {"step": int},
     "status.json": {"phase": str, "step": int, "steps": int},
     "ending.json": {"reason": str, "sentence": str},
 }  # and what is sure to be in them
-ENTRY = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
-LONGEST = 100_000  # characters of a line that is kept
-AGAIN = 20.0  # seconds before the Hub is asked again, where it could not be
+OUTBOX_ENTRY_PATTERN = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
+MAX_LINE_CHARS = 100_000  # characters of a line that is kept
+RETRY_INTERVAL_S = 20.0  # seconds before the Hub is asked again, where it could not be
 
 log = logging.getLogger(__name__)
 
 
-class Away:
+class RemoteJobMonitor:
     """Follows the jobs that run elsewhere, each in a thread of its own.
 
     Args:
@@ -51,187 +57,200 @@ class Away:
         space: whose image they run in.
     """
 
-    def __init__(self, runs: Path, book: JobBook, remote: RemoteJobs, hub: HubStore, space: str):
-        self.runs, self.book, self.remote, self.hub, self.space = runs, book, remote, hub, space
-        self._ending = threading.Event()
+    def __init__(self, runs_dir: Path, store: JobStore, jobs_client: HfJobsClient, hub_store: HubStore, space_id: str):
+        self.runs_dir, self.store, self.jobs_client, self.hub_store, self.space_id = (
+            runs_dir,
+            store,
+            jobs_client,
+            hub_store,
+            space_id,
+        )
+        self._stop_event = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
-    def begin(self, job: Job) -> None:
+    def start(self, job: Job) -> None:
         """Send a job that waits, or go on following one that runs."""
-        thread = threading.Thread(target=self._live, args=(job.id,), name=f"away {job.id}", daemon=True)
+        thread = threading.Thread(target=self._run_job, args=(job.id,), name=f"away {job.id}", daemon=True)
         self._threads[job.id] = thread
         thread.start()
 
-    def stop(self, job: Job) -> None:
+    def cancel(self, job: Job) -> None:
         """End a job there; how it ended is noted once the Hub says so."""
         if job.remote:
-            self.remote.cancel(job.namespace, job.remote)
+            self.jobs_client.cancel(job.namespace, job.remote)
 
     def close(self) -> None:
         """The app ends: the jobs go on, and are followed again by the next one."""
-        self._ending.set()
+        self._stop_event.set()
         for thread in self._threads.values():
             thread.join(2.0)
 
-    def _live(self, id: str) -> None:
+    def _run_job(self, job_id: str) -> None:
         try:
-            job = self.book.get(id)
-            if job.state == "queued" and not self._send(job):
+            job = self.store.get(job_id)
+            if job.state == "queued" and not self._submit(job):
                 return
-            while not self._ending.is_set() and not self._follow(self.book.get(id)):
-                self._ending.wait(AGAIN)
+            while not self._stop_event.is_set() and not self._follow(self.store.get(job_id)):
+                self._stop_event.wait(RETRY_INTERVAL_S)
         except ValueError as error:
-            self._fail(id, str(error))
+            self._fail(job_id, str(error))
         except Exception:
-            log.exception("The job %s could not be followed", id)
-            self._fail(id, "Following it failed; the app's log tells why. It may still run there.")
+            log.exception("The job %s could not be followed", job_id)
+            self._fail(job_id, "Following it failed; the app's log tells why. It may still run there.")
 
-    def _send(self, job: Job) -> bool:
+    def _submit(self, job: Job) -> bool:
         """Start the job there. Whether it was, for the app may end or the job be taken back meanwhile."""
-        folder = RunFolder(self.runs / job.id)
+        folder = RunFolder(self.runs_dir / job.id)
         config = folder.config()
         settings = json.dumps(config.model_dump(mode="json"))
-        command = [*UNTOLD, *training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id)]
-        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", **BUFFERED}
-        while not self._ending.is_set():
+        command = [
+            *UNSET_THREADS_COMMAND,
+            *build_training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id),
+        ]
+        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", **UNBUFFERED_ENV}
+        while not self._stop_event.is_set():
             try:
-                if not self._waits(job):
-                    self.remote.withdraw(job.namespace, job.id)  # a start may have come through, though nobody knew
+                if not self._is_queued(job):
+                    self.jobs_client.cancel_by_name(
+                        job.namespace, job.id
+                    )  # a start may have come through, though nobody knew
                     return False
-                made = self.remote.submit(
-                    space=self.space,
+                made = self.jobs_client.submit(
+                    space=self.space_id,
                     command=command,
                     env=env,
-                    flavour=job.place,
+                    flavor=job.place,
                     timeout_minutes=job.timeout,
                     namespace=job.namespace,
                     name=job.id,
                 )
-            except Unavailable as error:
-                if self._waits(job):
-                    self.book.change(job.id, sentence=f"{error} It is tried again.")
-                self._ending.wait(error.retry_after or AGAIN)
+            except StoreUnavailable as error:
+                if self._is_queued(job):
+                    self.store.update(job.id, sentence=f"{error} It is tried again.")
+                self._stop_event.wait(error.retry_after_s or RETRY_INTERVAL_S)
                 continue
             says = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
             with contextlib.suppress(ValueError):  # it was taken back meanwhile
-                self.book.change(
+                self.store.update(
                     job.id,
                     state="running",
                     started=time.time(),
                     attempt=job.attempt + 1,
-                    remote=made.id,
+                    remote=made.job_id,
                     url=made.url,
                     sentence=says,
                 )
                 return True
         return False
 
-    def _waits(self, job: Job) -> bool:
-        return any(other.id == job.id for other in self.book.waiting())
+    def _is_queued(self, job: Job) -> bool:
+        return any(other.id == job.id for other in self.store.list_queued())
 
     def _follow(self, job: Job) -> bool:
         """Whether nothing more is to come."""
-        folder, heard = RunFolder(self.runs / job.id), False
+        folder, heard = RunFolder(self.runs_dir / job.id), False
         try:
-            for line in self.remote.follow(job.namespace, job.remote, self._ending):
+            for line in self.jobs_client.follow(job.namespace, job.remote, self._stop_event):
                 if not heard:  # the log is told from its beginning
                     for path in (folder.metrics, folder.log_file, folder.path / "ending.json"):
                         path.unlink(missing_ok=True)
                 heard = True
-                self._take(job, folder, line)
-            if not self._ending.is_set():
-                self._conclude(job, folder, self.remote.inspect(job.namespace, job.remote))
-        except Unavailable as error:
-            self.book.change(job.id, sentence=f"{error} The run goes on there all the same, and is looked for again.")
+                self._handle_log_line(job, folder, line)
+            if not self._stop_event.is_set():
+                self._finish_job(job, folder, self.jobs_client.inspect(job.namespace, job.remote))
+        except StoreUnavailable as error:
+            self.store.update(job.id, sentence=f"{error} The run goes on there all the same, and is looked for again.")
             return False
         return True
 
-    def _take(self, job: Job, folder: RunFolder, line: str) -> None:
+    def _handle_log_line(self, job: Job, run_dir: RunFolder, line: str) -> None:
         if line.startswith(ECHOED):
-            keep_echo(folder, line.removeprefix(ECHOED))
-            now = self.book.get(job.id)
+            apply_event(run_dir, line.removeprefix(ECHOED))
+            now = self.store.get(job.id)
             if now.sentence and not now.intent:  # it is at work: what was said of waiting is over
-                self.book.change(job.id, sentence="")
+                self.store.update(job.id, sentence="")
         else:
-            with folder.log_file.open("a", encoding="utf-8") as file:
+            with run_dir.log_file.open("a", encoding="utf-8") as file:
                 file.write(line[:10_000] + "\n")
 
-    def _conclude(self, job: Job, folder: RunFolder, there: RemoteJob) -> None:
-        outbox = Outbox(folder.path)
+    def _finish_job(self, job: Job, run_dir: RunFolder, remote_job: RemoteJob) -> None:
+        outbox = Outbox(run_dir.path)
         outbox.give_up("Its machine is gone.")
-        state, sentence = what_became(folder.ending(), self.book.get(job.id), there)
+        state, sentence = derive_remote_outcome(run_dir.ending(), self.store.get(job.id), remote_job)
         published = [entry for entry in outbox.entries() if entry.state == "published"]
         if state == "succeeded":
-            sentence += " " + self._fetch(folder, published)
+            sentence += " " + self._download_checkpoint(run_dir, published)
         elif published:
             sentence += f" What it published last: {published[-1].url}"
-        elif folder.status().get("step"):
+        elif run_dir.status().get("step"):
             sentence += " Nothing was published, so what it had saved is gone with its machine."
-        self.book.change(job.id, state=state, sentence=sentence.strip(), ended=time.time())
+        self.store.update(job.id, state=state, sentence=sentence.strip(), ended=time.time())
 
-    def _fetch(self, folder: RunFolder, published: list[Entry]) -> str:
+    def _download_checkpoint(self, run_dir: RunFolder, published_entries: list[Entry]) -> str:
         """Bring the finished checkpoint here, where one can think with it; how that went."""
-        if not published:
+        if not published_entries:
             return "It was not published, so its checkpoint is gone with the machine."
-        draft = draft_of(folder.finished)
+        draft = get_temp_path(run_dir.finished)
         try:
-            shutil.copytree(self.hub.fetch(f"{published[-1].repo}@{published[-1].revision}"), draft)
-            swap(draft, folder.finished)
+            shutil.copytree(
+                self.hub_store.fetch(f"{published_entries[-1].repo}@{published_entries[-1].revision}"), draft
+            )
+            replace_dir(draft, run_dir.finished)
         except (ValueError, OSError) as error:
             return f"Its checkpoint is published but could not be brought here: {error}"
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return ""
 
-    def _fail(self, id: str, sentence: str) -> None:
+    def _fail(self, job_id: str, sentence: str) -> None:
         try:
-            state = self.book.get(id).state
+            state = self.store.get(job_id).state
             if state == "queued":
-                self.book.change(id, state="running")
-            self.book.change(id, state="failed", sentence=sentence, ended=time.time())
+                self.store.update(job_id, state="running")
+            self.store.update(job_id, state="failed", sentence=sentence, ended=time.time())
         except ValueError:  # it was taken back or deleted meanwhile
             return
 
 
-def what_became(ending: dict[str, Any], job: Job, there: RemoteJob) -> tuple[State, str]:
+def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJob) -> tuple[JobState, str]:
     """State and sentence of a job that is over there."""
-    said = str(ending.get("sentence", "")) if ending.get("reason") == "stopped" else ""
-    if ending and not said:
-        return verdict(0 if there.stage == "completed" else 1, ending, job.intent, None)
-    if job.intent or there.stage == "cancelled":
+    said = str(outcome.get("sentence", "")) if outcome.get("reason") == "stopped" else ""
+    if outcome and not said:
+        return derive_job_outcome(0 if remote_job.stage == "completed" else 1, outcome, job.intent, None)
+    if job.intent or remote_job.stage == "cancelled":
         return "cancelled", said or ("It was cancelled." if job.intent else "It was cancelled on the Hub's page.")
-    if there.stage in ("error", "lost"):
-        why = there.message.rstrip(".") or "the job is not known there any more"
+    if remote_job.stage in ("error", "lost"):
+        why = remote_job.message.rstrip(".") or "the job is not known there any more"
         return "failed", f"The Hub says: {why}. {said}".strip()
-    return ("cancelled", said) if said else verdict(0, ending, "", None)
+    return ("cancelled", said) if said else derive_job_outcome(0, outcome, "", None)
 
 
-def keep_echo(folder: RunFolder, line: str) -> None:
+def apply_event(run_dir: RunFolder, line: str) -> None:
     """Write what a run elsewhere printed of its folder into the folder here; anything else is passed over."""
-    name, _, text = line[:LONGEST].partition(" ")
+    name, _, text = line[:MAX_LINE_CHARS].partition(" ")
     with contextlib.suppress(ValueError, RecursionError, OverflowError):  # no JSON, or nothing that a run writes
-        values = checked(name, json.loads(text))
-        path = folder.path / name
+        values = parse_event(name, json.loads(text))
+        path = run_dir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name == folder.metrics.name:
+        if name == run_dir.metrics.name:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
         else:
             write_json(path, values)
 
 
-def checked(name: str, values: Any) -> dict[str, Any]:
+def parse_event(name: str, values: Any) -> dict[str, Any]:
     """The content of a file of a run folder, as it may be kept.
 
     Raises:
         ValueError: no run has such a file, or not with that in it.
     """
-    if entry := ENTRY.fullmatch(name):
+    if entry := OUTBOX_ENTRY_PATTERN.fullmatch(name):
         read = TypeAdapter(Entry).validate_python(values)
         if place_of(read) == entry[1]:
             return asdict(read)
         raise ValueError(f"{name} holds another entry.")
-    kinds = OWN_FILES.get(name, {})
+    kinds = EVENT_FILE_SCHEMAS.get(name, {})
     if kinds and isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in kinds.items()):
         return values
     raise ValueError(f"{name} is no file of a run, or has another form.")

@@ -6,12 +6,12 @@ import time
 import pytest
 from huggingface_hub import HfApi, constants
 
-from ctm.stores import Unavailable
+from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
 from tests.fake_hub.job_runner import machine
 from tests.training.jobs.hf_jobs_fixtures import WHAT, here, hub, jobs, one_sentence, refusal, sent
 from training.jobs.remote import hf_jobs
-from training.jobs.remote.hf_jobs import Flavour, RemoteJobs
+from training.jobs.remote.hf_jobs import HardwareFlavor, HfJobsClient
 
 __all__ = ["here", "hub", "jobs", "sent"]
 
@@ -20,35 +20,35 @@ __all__ = ["here", "hub", "jobs", "sent"]
 
 
 def test_hardware_is_listed_cheapest_first(jobs):
-    found = jobs.flavours()
+    found = jobs.list_flavors()
     prices = {flavour.name: flavour.price for flavour in found}
     assert prices == {"cpu-basic": 0.01, "cpu-upgrade": 0.03, "t4-small": 0.4, "l4x1": 0.8, "a100-large": 2.5}
     assert [flavour.name for flavour in found] == list(prices)
-    assert found[0] == Flavour("cpu-basic", "CPU Basic", "2 vCPU", "16 GB", "", 0.01)
+    assert found[0] == HardwareFlavor("cpu-basic", "CPU Basic", "2 vCPU", "16 GB", "", 0.01)
     assert found[2].accelerator == "1 x Nvidia T4 (16 GB)"
 
 
 @pytest.mark.parametrize(("unit", "price"), [("hour", 0.007), ("minute", 0.4), ("second", 24.001), ("month", None)])
 def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, jobs, unit, price):
     hub.jobs.hardware = [machine("x", "X", 1, 1, 40) | {"unitLabel": unit}]
-    assert jobs.flavours()[0].price == price
+    assert jobs.list_flavors()[0].price == price
 
 
 def test_hardware_without_a_price_comes_last(hub, jobs):
     hub.jobs.hardware = [machine("a", "A", 1, 1, 40) | {"unitLabel": "moon"}, machine("b", "B", 1, 1, 900)]
-    assert [flavour.name for flavour in jobs.flavours()] == ["b", "a"]
+    assert [flavour.name for flavour in jobs.list_flavors()] == ["b", "a"]
 
 
 def test_hardware_is_asked_for_once_in_a_while(hub, jobs, monkeypatch):
-    assert jobs.flavours() == jobs.flavours() and len(hub.seen("hardware")) == 1
-    monkeypatch.setattr(hf_jobs, "FRESH", 0.0)
-    jobs.flavours()
+    assert jobs.list_flavors() == jobs.list_flavors() and len(hub.seen("hardware")) == 1
+    monkeypatch.setattr(hf_jobs, "FLAVOR_CACHE_TTL_S", 0.0)
+    jobs.list_flavors()
     assert len(hub.seen("hardware")) == 2
 
 
 def test_hardware_in_another_form_is_refused(hub, jobs):
     hub.jobs.hardware = [{"name": "x"}]
-    assert "the hardware for jobs" in refusal(jobs.flavours)
+    assert "the hardware for jobs" in refusal(jobs.list_flavors)
 
 
 # --- submit ------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_hardware_in_another_form_is_refused(hub, jobs):
 
 def test_a_job_is_what_the_hub_says_it_is(hub, jobs):
     job = jobs.submit(**WHAT)
-    assert (job.stage, job.flavour, job.message, job.is_over) == ("waiting", "t4-small", "", False)
+    assert (job.stage, job.flavour, job.message, job.is_finished) == ("waiting", "t4-small", "", False)
     assert job.id == hub.jobs.newest.id and job.url == f"{hub.url}/jobs/alice/{job.id}"
 
 
@@ -144,7 +144,7 @@ def test_a_job_of_another_name_is_not_taken_for_it(hub, jobs):
     jobs.submit(**WHAT | {"name": "parity-0"})
     said = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
     assert [job.labels["name"] for job in said] == ["parity-0"]
-    assert jobs._named("alice", "parity-1") is None
+    assert jobs._find_by_name("alice", "parity-1") is None
 
 
 def test_without_credit_nothing_is_started(hub, jobs):
@@ -155,7 +155,7 @@ def test_without_credit_nothing_is_started(hub, jobs):
 
 
 def test_a_token_that_may_only_read_starts_nothing(hub):
-    jobs = RemoteJobs("hf_alice_read", hub.url)
+    jobs = HfJobsClient("hf_alice_read", hub.url)
     assert "the right to run jobs" in refusal(jobs.submit, **WHAT)
 
 
@@ -164,9 +164,9 @@ def test_a_token_that_may_only_read_starts_nothing(hub):
 
 def test_without_a_token_there_is_one_sentence(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    jobs = RemoteJobs(None, hub.url)
+    jobs = HfJobsClient(None, hub.url)
     calls = [
-        jobs.flavours,
+        jobs.list_flavors,
         lambda: jobs.submit(**WHAT),
         lambda: jobs.inspect("alice", "1"),
         lambda: jobs.cancel("alice", "1"),
@@ -179,12 +179,12 @@ def test_without_a_token_there_is_one_sentence(hub, monkeypatch, tmp_path):
 
 def test_the_token_of_the_environment_is_taken(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert RemoteJobs(None, hub.url).submit(**WHAT).stage == "waiting"
+    assert HfJobsClient(None, hub.url).submit(**WHAT).stage == "waiting"
     assert hub.jobs.newest.spec["secrets"] == {"HF_TOKEN": TOKEN}
 
 
 def test_a_token_that_the_hub_does_not_know_is_refused(hub):
-    assert "does not accept this token" in refusal(RemoteJobs("hf_wrong", hub.url).flavours)
+    assert "does not accept this token" in refusal(HfJobsClient("hf_wrong", hub.url).list_flavors)
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_token_that_the_hub_does_not_know_is_refused(hub):
 
 def calls_of(jobs, sent):
     return {
-        "hardware": jobs.flavours,
+        "hardware": jobs.list_flavors,
         "alice$": lambda: jobs.submit(**WHAT | {"name": "another"}),
         rf"alice/{sent.id}$": lambda: jobs.inspect("alice", sent.id),
         r"alice/\w+(/cancel)?$": lambda: jobs.cancel("alice", sent.id),
@@ -202,9 +202,9 @@ def calls_of(jobs, sent):
 @pytest.mark.parametrize("kind", ["answer", "drop", "stall"])
 @pytest.mark.parametrize("number", range(4))
 def test_whatever_the_hub_fails_to_do_may_be_asked_again(hub, sent, kind, number):
-    jobs = RemoteJobs(TOKEN, hub.url, seconds=0.5)
+    jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.5)
     path, call = list(calls_of(jobs, sent).items())[number]
-    with hub_broken(hub, kind, path), pytest.raises(Unavailable) as caught:
+    with hub_broken(hub, kind, path), pytest.raises(StoreUnavailable) as caught:
         call()
     one_sentence(caught.value)
     call()
@@ -226,9 +226,9 @@ class hub_broken:
 
 def test_the_hub_may_ask_to_wait(hub, jobs):
     hub.fault("answer", "hardware", status=429, headers={"Retry-After": "7"})
-    with pytest.raises(Unavailable, match="asks to wait 7 s") as caught:
-        jobs.flavours()
-    assert caught.value.retry_after == 7
+    with pytest.raises(StoreUnavailable, match="asks to wait 7 s") as caught:
+        jobs.list_flavors()
+    assert caught.value.retry_after_s == 7
 
 
 def test_what_the_hub_says_of_a_wrong_request_is_told(hub, jobs):
@@ -237,5 +237,5 @@ def test_what_the_hub_says_of_a_wrong_request_is_told(hub, jobs):
 
 
 def test_nobody_there():
-    with pytest.raises(Unavailable, match="cannot be reached"):
-        RemoteJobs(TOKEN, "http://127.0.0.1:9", seconds=1.0).flavours()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        HfJobsClient(TOKEN, "http://127.0.0.1:9", timeout_s=1.0).list_flavors()

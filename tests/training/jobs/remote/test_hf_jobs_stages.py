@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 
 from tests.fake_hub.fixtures import TOKEN
 from tests.training.jobs.hf_jobs_fixtures import WHAT, here, hub, jobs, refusal, sent, wait_until
-from training.jobs.remote.hf_jobs import RemoteJobs
+from training.jobs.remote.hf_jobs import HfJobsClient
 
 __all__ = ["here", "hub", "jobs", "sent"]
 
@@ -35,7 +35,7 @@ def test_a_job_goes_its_way(jobs, sent):
 def test_stages_are_told_apart(jobs, sent, theirs, ours, over):
     sent.finish(theirs, "Job timeout")
     job = jobs.inspect("alice", sent.id)
-    assert (job.stage, job.message, job.is_over) == (ours, "Job timeout", over)
+    assert (job.stage, job.message, job.is_finished) == (ours, "Job timeout", over)
 
 
 def test_a_job_that_is_not_there(jobs):
@@ -61,9 +61,9 @@ def test_a_job_that_is_over_stays_as_it_is(jobs, sent):
 
 
 def test_cancelling_is_refused_where_it_is_not_allowed(hub, sent):
-    jobs = RemoteJobs("hf_alice_read", hub.url)
+    jobs = HfJobsClient("hf_alice_read", hub.url)
     assert "the right to run jobs" in refusal(jobs.cancel, "alice", sent.id)
-    assert "the right to run jobs" in refusal(RemoteJobs("hf_bob_write", hub.url).inspect, "alice", sent.id)
+    assert "the right to run jobs" in refusal(HfJobsClient("hf_bob_write", hub.url).inspect, "alice", sent.id)
 
 
 def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs, sent):

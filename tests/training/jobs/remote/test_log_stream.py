@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from ctm.stores import Unavailable
+from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
 from tests.training.jobs.hf_jobs_fixtures import here, hub, jobs, one_sentence, sent, wait_until
 from training.jobs.remote import hf_jobs
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.remote.log_stream import LogLine, log_lines
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.remote.log_stream import LogLine, parse_log_lines
 
 __all__ = ["here", "hub", "jobs", "sent"]
 
@@ -120,7 +120,7 @@ def test_a_hub_that_forgot_the_beginning_does_not_silence_the_rest(jobs, sent):
 
 def test_a_silent_log_that_stays_open_ends_with_its_job(hub, sent):
     hub.jobs.keep_alive = 0.05
-    jobs = RemoteJobs(TOKEN, hub.url, seconds=0.3)
+    jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.3)
     sent.lingers = True
     follower = Follower(jobs, sent)
     sent.start()
@@ -131,7 +131,7 @@ def test_a_silent_log_that_stays_open_ends_with_its_job(hub, sent):
 
 
 def test_a_log_that_opens_late_is_told_though_its_job_is_over(hub, jobs, sent, monkeypatch):
-    monkeypatch.setattr(hf_jobs, "DEAD", 2.0)
+    monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 2.0)
     jobs.seconds = 0.4
     sent.start()
     sent.say("one")
@@ -141,7 +141,7 @@ def test_a_log_that_opens_late_is_told_though_its_job_is_over(hub, jobs, sent, m
 
 
 def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, jobs, sent, monkeypatch):
-    monkeypatch.setattr(hf_jobs, "DEAD", 0.1)
+    monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     sent.finish()
     hub.fault("stall", "/logs", times=None, seconds=5.0)
     follower = Follower(jobs, sent)
@@ -163,7 +163,7 @@ def test_a_job_that_waits_long_is_not_given_up(hub, jobs, sent):
 
 @pytest.mark.parametrize("state", ["waiting", "silent", "stalled", "broken"])
 def test_giving_up_ends_it_soon(hub, jobs, sent, state, monkeypatch):
-    monkeypatch.setattr(hf_jobs, "PAUSES", (60.0,))
+    monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (60.0,))
     if state in ("stalled", "broken"):
         fault = hub.fault("stall" if state == "stalled" else "drop", "/logs", times=None)
     if state == "silent":
@@ -190,17 +190,17 @@ def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, jobs, sent):
     fault = hub.fault("answer", "/logs", times=None, status=503)
     follower = Follower(jobs, sent)
     follower.wait()
-    assert isinstance(follower.error, Unavailable) and fault.struck == 1 + len(hf_jobs.PAUSES)
+    assert isinstance(follower.error, StoreUnavailable) and fault.struck == 1 + len(hf_jobs.RETRY_BACKOFF_S)
     one_sentence(follower.error)
 
 
 def test_lines_in_between_give_it_all_its_tries_again(hub, jobs, sent):
     follower = Follower(jobs, sent)
     sent.start()
-    for number in range(2 * len(hf_jobs.PAUSES)):
+    for number in range(2 * len(hf_jobs.RETRY_BACKOFF_S)):
         sent.say(f"step {number}")
         follower.wait_for(*(f"step {before}" for before in range(number + 1)))
-        fault = hub.fault("drop", "/logs", times=len(hf_jobs.PAUSES) - 1)
+        fault = hub.fault("drop", "/logs", times=len(hf_jobs.RETRY_BACKOFF_S) - 1)
         sent.cut()
         wait_until(lambda fault=fault: fault.struck == fault.times, follower)
     sent.finish()
@@ -223,4 +223,4 @@ def test_events_are_told_from_everything_else():
         b'data: {"data":"one\\n","timestamp":"2"}\n',
         b'\nevent: x\ndata: {"data": 3}\n\ndata: {"data":"cut',
     ]
-    assert list(log_lines(iter(parts))) == [LogLine("one", "2"), LogLine("3", "")]
+    assert list(parse_log_lines(iter(parts))) == [LogLine("one", "2"), LogLine("3", "")]

@@ -27,9 +27,9 @@ from tests.training.jobs.remote_fixtures import (
     steps,
     wait,
 )
-from training.jobs.scheduler import Runner
+from training.jobs.scheduler import JobScheduler
 from training.publishing.outbox import Outbox
-from training.publishing.upload_worker import Courier
+from training.publishing.upload_worker import UploadWorker
 from training.run_dir import ECHOED
 
 __all__ = ["app", "here", "hub", "runner", "sent"]
@@ -42,12 +42,12 @@ def test_a_run_trains_there_and_its_checkpoint_comes_back(hub, runner):
     """Real processes: curves, state and publication arrive through what is printed, and the token nowhere."""
     hub.jobs.executes = True
     seen = []
-    change = runner.book.change
-    runner.book.change = lambda id, **values: seen.append(values.get("state")) or change(id, **values)
+    change = runner.store.update
+    runner.store.update = lambda id, **values: seen.append(values.get("state")) or change(id, **values)
     id = send(runner)
-    assert runner.book.get(id).state == "queued"
+    assert runner.store.get(id).state == "queued"
     job = wait(runner, id)
-    folder = runner.folder(id)
+    folder = runner.get_run_dir(id)
     assert job.state == "succeeded", folder.log_file.read_text()
     assert [state for state in seen if state] == ["running", "succeeded"]
     assert job.sentence == "All 12 steps are done." and job.attempt == 1 and job.remote in job.url
@@ -63,11 +63,11 @@ def test_a_run_trains_there_and_its_checkpoint_comes_back(hub, runner):
     assert_no_token(hub, runner)
 
 
-def assert_no_token(hub, runner: Runner) -> None:
+def assert_no_token(hub, runner: JobScheduler) -> None:
     spec = hub.jobs.newest.spec
     assert spec["secrets"] == {"HF_TOKEN": TOKEN}
     assert TOKEN not in json.dumps({name: value for name, value in spec.items() if name != "secrets"})
-    files = [path for path in runner.runs.rglob("*") if path.is_file()]
+    files = [path for path in runner.runs_dir.rglob("*") if path.is_file()]
     assert len(files) > 8 and not [path for path in files if TOKEN.encode() in path.read_bytes()]
 
 
@@ -76,7 +76,7 @@ def test_a_run_is_stopped_there(hub, runner):
     """It saves and says so; what it saved is gone, and that is said, too."""
     hub.jobs.executes = True
     id = submit(runner, config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), **PLACE)
-    until(lambda: runner.folder(id).metrics.is_file())
+    until(lambda: runner.get_run_dir(id).metrics.is_file())
     assert runner.stop(id).intent == "stop"
     job = wait(runner, id)
     assert job.state == "cancelled" and job.sentence.startswith("Stopped and saved at step ")
@@ -87,18 +87,18 @@ def test_a_run_is_stopped_there(hub, runner):
 def test_it_is_said_that_it_waits_until_its_first_line(hub, runner):
     id = send(runner)
     until(lambda: running(runner, id))
-    assert runner.book.get(id).sentence == "Sent to Hugging Face Jobs (cpu-basic); waits for a machine there."
+    assert runner.store.get(id).sentence == "Sent to Hugging Face Jobs (cpu-basic); waits for a machine there."
     hub.jobs.newest.start()
     hub.jobs.newest.say("hello", step(2))
-    until(lambda: not runner.book.get(id).sentence)
-    assert steps(runner.folder(id)) == [2] and runner.folder(id).log_file.read_text() == "hello\n"
+    until(lambda: not runner.store.get(id).sentence)
+    assert steps(runner.get_run_dir(id)) == [2] and runner.get_run_dir(id).log_file.read_text() == "hello\n"
 
 
 def test_other_runs_do_not_wait_for_it(hub, runner, sent):
     """There and here are two machines."""
     another = send(runner)
     until(lambda: running(runner, another))
-    assert len(hub.jobs.table) == 2 and len(runner.book.running()) == 2
+    assert len(hub.jobs.table) == 2 and len(runner.store.list_running()) == 2
 
 
 # --- how it ends -------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_an_end_that_nobody_here_wanted_is_told(runner, sent, stage, message, en
     there.finish(stage, message)
     job = wait(runner, id)
     assert job.state == state and job.sentence.startswith(says), job.sentence
-    assert job.ended and runner.folder(id).log_file.exists() is False
+    assert job.ended and runner.get_run_dir(id).log_file.exists() is False
 
 
 def test_what_is_lost_with_the_machine_is_said_and_what_is_not(runner, sent):
@@ -138,10 +138,10 @@ def test_a_publication_that_was_under_way_is_given_up_with_its_machine(runner, s
     """The entry is all there is of it here, so nobody tries to send it."""
     id, there = sent
     there.say(echoed(OWN, ENTRY | {"state": "sending"}), echoed("ending.json", FINISHED))
-    folder = runner.folder(id)
+    folder = runner.get_run_dir(id)
     until(lambda: Outbox(folder.path).entries())
-    courier = Courier(runner.runs, runner.away.hub)
-    assert Outbox(folder.path).deliver(courier.store) is None
+    courier = UploadWorker(runner.runs_dir, runner.remote_monitor.hub_store)
+    assert Outbox(folder.path).deliver(courier.hub_store) is None
     assert Outbox(folder.path).entries()[0].state == "sending"
     there.finish()
     job = wait(runner, id)
@@ -155,13 +155,13 @@ def test_a_checkpoint_that_cannot_be_brought_here_is_no_failure_of_the_run(hub, 
     there.finish()
     job = wait(runner, id)
     assert job.state == "succeeded" and "is published but could not be brought here: There is no model" in job.sentence
-    assert not runner.folder(id).finished.exists()
+    assert not runner.get_run_dir(id).finished.exists()
 
 
 def test_a_run_that_was_stopped_here_is_cancelled(hub, runner, sent):
     id, there = sent
     there.say(step(2), step(4))
-    until(lambda: steps(runner.folder(id)) == [2, 4])
+    until(lambda: steps(runner.get_run_dir(id)) == [2, 4])
     runner.stop(id)
     assert wait(runner, id).state == "cancelled" and there.cancelled
     with pytest.raises(ValueError, match="is over already: cancelled"):
@@ -175,7 +175,7 @@ def test_a_stop_that_the_hub_does_not_hear_changes_nothing(hub, runner, sent):
     with pytest.raises(ValueError, match="cannot be reached"):
         runner.stop(id)
     deaf.lift()
-    assert running(runner, id) and not runner.book.get(id).intent
+    assert running(runner, id) and not runner.store.get(id).intent
     runner.stop(id)
     assert wait(runner, id).state == "cancelled" and there.cancelled
 
@@ -183,12 +183,12 @@ def test_a_stop_that_the_hub_does_not_hear_changes_nothing(hub, runner, sent):
 def test_a_job_that_is_not_there_any_more_has_failed(hub, runner, sent):
     id, there = sent
     there.say(step(2))
-    until(lambda: runner.folder(id).metrics.exists())
+    until(lambda: runner.get_run_dir(id).metrics.exists())
     del hub.jobs.table[there.id]
     there.hang_up()
     job = wait(runner, id)
     assert job.state == "failed" and f"alice has no job {there.id}" in job.sentence
-    assert steps(runner.folder(id)) == [2], "what it said is kept"
+    assert steps(runner.get_run_dir(id)) == [2], "what it said is kept"
 
 
 def test_it_cannot_be_gone_on_with(runner, sent):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.training.jobs.remote_fixtures import ENTRY, OWN, REPO, app, here, hub, runner, sent, wait
-from training.jobs.remote.monitor import keep_echo
+from training.jobs.remote.monitor import apply_event
 from training.publishing.outbox import Entry, Outbox
 from training.run_dir import ECHO, ECHOED, RunFolder, echo
 
@@ -54,7 +54,7 @@ __all__ = ["app", "here", "hub", "runner", "sent"]
 def test_lines_that_no_run_prints_are_passed_over(tmp_path, line):
     folder = RunFolder(tmp_path / "runs" / "run")
     folder.path.mkdir(parents=True)
-    keep_echo(folder, line)
+    apply_event(folder, line)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -75,7 +75,7 @@ def test_what_a_run_prints_is_what_it_wrote(tmp_path, monkeypatch, capsys):
     outbox._note(outbox.put(there.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
     for line in capsys.readouterr().out.split("\n"):
         assert not line or line.startswith(ECHOED)
-        keep_echo(here, line.removeprefix(ECHOED))
+        apply_event(here, line.removeprefix(ECHOED))
     for name in ("status.json", "ending.json"):
         assert json.loads((here.path / name).read_text()) == json.loads((there.path / name).read_text())
     assert here.metrics.read_text() == there.metrics.read_text()
@@ -96,5 +96,5 @@ def test_a_log_is_kept_line_by_line_however_long(runner, sent):
     there.say("x" * 50_000, "short", f"not at the start {ECHOED}metrics.jsonl {{}}")
     there.finish("ERROR")
     wait(runner, id)
-    lines = Path(runner.folder(id).log_file).read_text().split("\n")
+    lines = Path(runner.get_run_dir(id).log_file).read_text().split("\n")
     assert [len(line) for line in lines[:2]] == [10_000, 5] and len(lines) == 4

@@ -21,8 +21,8 @@ from tests.training.jobs.remote_fixtures import (
     steps,
     wait,
 )
-from training.jobs.remote.hf_jobs import RemoteJobs
-from training.jobs.scheduler import Runner
+from training.jobs.remote.hf_jobs import HfJobsClient
+from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 
 __all__ = ["app", "here", "hub", "runner", "sent"]
@@ -41,8 +41,8 @@ def test_without_credit_it_fails_with_the_remedy(hub, runner):
 def test_a_hub_that_is_away_is_asked_again(hub, runner):
     gone = hub.fault("answer", "/api/jobs/", status=503, times=None)
     id = send(runner)
-    until(lambda: "It is tried again." in runner.book.get(id).sentence)
-    assert runner.book.get(id).state == "queued" and not hub.jobs.table
+    until(lambda: "It is tried again." in runner.store.get(id).sentence)
+    assert runner.store.get(id).state == "queued" and not hub.jobs.table
     gone.lift()
     until(lambda: running(runner, id))
     assert len(hub.jobs.table) == 1
@@ -53,23 +53,23 @@ def test_an_answer_that_got_lost_starts_no_second_job(hub, runner):
     hub.fault("drop", r"alice\?label", "GET", after=1)
     id = send(runner)
     until(lambda: running(runner, id))
-    assert len(hub.jobs.table) == 1 and runner.book.get(id).remote == hub.jobs.newest.id
+    assert len(hub.jobs.table) == 1 and runner.store.get(id).remote == hub.jobs.newest.id
 
 
 def test_a_hub_that_is_away_for_long_does_not_end_a_run(hub, runner, sent):
     """More failures than one following bears; what was told stays meanwhile, and nothing is there twice."""
     id, there = sent
     there.say(step(2))
-    until(lambda: runner.folder(id).metrics.exists())
+    until(lambda: runner.get_run_dir(id).metrics.exists())
     gone = hub.fault("answer", "/api/jobs/", status=503, times=None)
     there.cut()
-    until(lambda: "is looked for again" in runner.book.get(id).sentence)
-    assert running(runner, id) and steps(runner.folder(id)) == [2]
+    until(lambda: "is looked for again" in runner.store.get(id).sentence)
+    assert running(runner, id) and steps(runner.get_run_dir(id)) == [2]
     gone.lift()
     there.say(step(4), echoed("ending.json", {"reason": "data", "sentence": "Put it back."}))
     there.finish("ERROR", "exit code: 1")
     assert wait(runner, id).sentence.startswith("Put it back.")
-    assert steps(runner.folder(id)) == [2, 4]
+    assert steps(runner.get_run_dir(id)) == [2, 4]
 
 
 # --- the app, which ends and begins ------------------------------------------------------------------------------
@@ -78,16 +78,16 @@ def test_a_hub_that_is_away_for_long_does_not_end_a_run(hub, runner, sent):
 def test_another_app_goes_on_following(hub, app, runner, sent):
     id, there = sent
     there.say(step(2), step(4))
-    until(lambda: steps(runner.folder(id)) == [2, 4])
+    until(lambda: steps(runner.get_run_dir(id)) == [2, 4])
     runner.close()
     assert running(runner, id) and not there.is_over, "it needs no app"
     there.say(step(6))
     other = app()
-    until(lambda: steps(other.folder(id)) == [2, 4, 6])
+    until(lambda: steps(other.get_run_dir(id)) == [2, 4, 6])
     there.say(step(8), echoed("ending.json", STOPPED))
     there.finish()
     assert wait(other, id).state == "cancelled"
-    assert steps(other.folder(id)) == [2, 4, 6, 8] and len(hub.jobs.table) == 1
+    assert steps(other.get_run_dir(id)) == [2, 4, 6, 8] and len(hub.jobs.table) == 1
 
 
 def test_what_ended_while_there_was_no_app_is_told_to_the_next_one(app, runner, sent):
@@ -97,7 +97,7 @@ def test_what_ended_while_there_was_no_app_is_told_to_the_next_one(app, runner, 
     there.finish("ERROR", "exit code: 1")
     other = app()
     assert wait(other, id).sentence == "Lower optim.lr."
-    assert steps(other.folder(id)) == [2] and other.folder(id).log_file.read_text() == "a line\n"
+    assert steps(other.get_run_dir(id)) == [2] and other.get_run_dir(id).log_file.read_text() == "a line\n"
 
 
 def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, app, runner):
@@ -105,9 +105,9 @@ def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, app, runner):
     hub.fault("lost_reply", "alice$", "POST")
     deaf = hub.fault("drop", r"alice\?label", "GET", after=1, times=None)
     id = send(runner)
-    until(lambda: "It is tried again." in runner.book.get(id).sentence)
+    until(lambda: "It is tried again." in runner.store.get(id).sentence)
     runner.close()
-    assert runner.book.get(id).state == "queued" and len(hub.jobs.table) == 1
+    assert runner.store.get(id).state == "queued" and len(hub.jobs.table) == 1
     deaf.lift()
     other = app()
     until(lambda: running(other, id))
@@ -117,8 +117,8 @@ def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, app, runner):
 def test_a_run_that_cannot_go_on_does_not_keep_the_app_from_starting(app, runner, sent):
     """An app that goes on with interrupted runs by itself leaves one that was elsewhere, and one whose folder is gone."""
     id, _ = sent
-    runner.book.change(id, state="interrupted")
-    runner.book.add(Job("gone", "interrupted", attempt=1))
+    runner.store.update(id, state="interrupted")
+    runner.store.add(Job("gone", "interrupted", attempt=1))
     runner.close()
     other = app(resumes=True)
     assert {other.book.get(one).state for one in (id, "gone")} == {"interrupted"}
@@ -130,11 +130,11 @@ def test_a_run_that_cannot_go_on_does_not_keep_the_app_from_starting(app, runner
 def test_one_that_is_taken_back_before_it_is_sent_is_never_sent(hub, runner):
     gone = hub.fault("drop", "/api/jobs/", times=None)
     id = send(runner)
-    until(lambda: "It is tried again." in runner.book.get(id).sentence)
+    until(lambda: "It is tried again." in runner.store.get(id).sentence)
     assert runner.stop(id).sentence == "Taken out of the line."
     gone.lift()
-    until(lambda: not runner.away._threads[id].is_alive(), 10)
-    assert not hub.jobs.table and runner.book.get(id).state == "cancelled"
+    until(lambda: not runner.remote_monitor._threads[id].is_alive(), 10)
+    assert not hub.jobs.table and runner.store.get(id).state == "cancelled"
 
 
 def test_one_that_is_taken_back_while_it_is_sent_is_ended_there(hub, runner):
@@ -144,14 +144,14 @@ def test_one_that_is_taken_back_while_it_is_sent_is_ended_there(hub, runner):
     until(lambda: hub.seen("hardware"))
     runner.stop(id)
     until(lambda: hub.jobs.table and hub.jobs.newest.is_over, 10)
-    assert hub.jobs.newest.cancelled and runner.book.get(id).state == "cancelled"
+    assert hub.jobs.newest.cancelled and runner.store.get(id).state == "cancelled"
 
 
 def test_one_that_is_taken_back_though_its_start_came_through_unseen_is_ended_there(hub, runner):
     hub.fault("lost_reply", "alice$", "POST")
     deaf = hub.fault("drop", r"alice\?label", "GET", after=1, times=None)
     id = send(runner)
-    until(lambda: "It is tried again." in runner.book.get(id).sentence)
+    until(lambda: "It is tried again." in runner.store.get(id).sentence)
     runner.stop(id)
     runner.remove(id)
     deaf.lift()
@@ -164,15 +164,19 @@ def test_one_that_is_taken_back_though_its_start_came_through_unseen_is_ended_th
 
 @pytest.mark.parametrize("missing", ["remote", "hub", "space"])
 def test_without_a_space_and_a_token_it_is_refused_at_once(hub, tmp_path, missing):
-    parts = {"remote": RemoteJobs(TOKEN, hub.url), "hub": HubStore(token=TOKEN, cache=tmp_path), "space": "alice/space"}
-    made = Runner(
+    parts = {
+        "remote": HfJobsClient(TOKEN, hub.url),
+        "hub": HubStore(token=TOKEN, cache_dir=tmp_path),
+        "space": "alice/space",
+    }
+    made = JobScheduler(
         tmp_path / "runs", environment=environment(), **{name: parts[name] for name in parts if name != missing}
     )
     made.start()
     try:
         with pytest.raises(ValueError, match=r"needs a Space, whose image runs there, and a token \(HF_TOKEN\)"):
             send(made)
-        assert made.book.all() == [] and not list(made.runs.glob("*/config.yaml"))
+        assert made.store.list_jobs() == [] and not list(made.runs_dir.glob("*/config.yaml"))
     finally:
         made.close()
 
