@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from benchmarks.paths import ROOT
-from training.tasks import Task, task_of
+from training.tasks import Task, build_task
 from training.tasks.base import TEST
-from training.tasks.digits import pictures_of
+from training.tasks.digits import load_images
 
-VARIETY = 200  # samples of each checkpoint
-CANVAS = 280  # pixels of a drawing on the page
+SAMPLES_PER_CHECKPOINT = 200  # samples of each checkpoint
+CANVAS_SIZE_PX = 280  # pixels of a drawing on the page
 
 
-def plan_of(config: dict[str, Any], checkpoints: list[str], pause: list[float]) -> dict[str, Any]:
+def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float]) -> dict[str, Any]:
     """What to do on the page of this `/config`, as JSON data.
 
     Returns:
@@ -36,20 +36,20 @@ def plan_of(config: dict[str, Any], checkpoints: list[str], pause: list[float]) 
             elif trigger == "click":
                 others = [props[part].get("value") for part in event["inputs"][3:]]  # after thing, checkpoint and rule
                 buttons[props[target].get("elem_id")] = call | {"others": others}
-    things = [thing for name in checkpoints for thing in things_of(name, buttons)]
+    things = [thing for name in checkpoints for thing in iterate_inputs(name, buttons)]
     return {"on_load": on_load, "things": things, "pause": pause}
 
 
-def things_of(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def iterate_inputs(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Held-out samples of a bundled checkpoint; of pictures every second one is uploaded, the others are drawn."""
     folder = ROOT / "checkpoints" / name
     if not folder.is_dir():
         raise SystemExit(f"There is no bundled checkpoint {name}.")
     task, halting = (json.loads((folder / file).read_text("utf-8")) for file in ("task.json", "halting.json"))
-    if task["task"] not in GIVERS:
-        raise SystemExit(f"Visitors can give {', '.join(GIVERS)}: {name} takes {task['task']}.")
+    if task["task"] not in INPUT_ITERATORS:
+        raise SystemExit(f"Visitors can give {', '.join(INPUT_ITERATORS)}: {name} takes {task['task']}.")
     rule = halting["policies"][halting["default"]]["policy"]
-    samples = GIVERS[task["task"]](task_of(task), torch.Generator().manual_seed(0))
+    samples = INPUT_ITERATORS[task["task"]](build_task(task), torch.Generator().manual_seed(0))
     for number, (given, answer) in enumerate(samples):
         upload = given.startswith("data:") and number % 2 == 1
         button = "think-upload" if upload else "think-drawing" if given.startswith("data:") else "think-text"
@@ -57,34 +57,38 @@ def things_of(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[st
         yield thing | buttons[button]
 
 
-def digits(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
+def iterate_digit_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
     """Digits as drawings, dark on light and as large as the page's, and what they are."""
-    pictures, labels = pictures_of(TEST)
-    for row in torch.randperm(len(labels), generator=generator)[:VARIETY].tolist():
+    pictures, labels = load_images(TEST)
+    for row in torch.randperm(len(labels), generator=generator)[:SAMPLES_PER_CHECKPOINT].tolist():
         grey = Image.fromarray((255 * (1 - pictures[row, 0])).byte().numpy())
         file = io.BytesIO()
-        grey.resize((CANVAS, CANVAS), Image.Resampling.BICUBIC).convert("RGBA").save(file, "PNG")
+        grey.resize((CANVAS_SIZE_PX, CANVAS_SIZE_PX), Image.Resampling.BICUBIC).convert("RGBA").save(file, "PNG")
         yield f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", labels[row].item()
 
 
-def parity(task: Task, generator: torch.Generator) -> Iterator[tuple[str, list[int]]]:
+def iterate_parity_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, list[int]]]:
     """Rows of bits, and whether the ones so far are odd."""
-    batch = task.draw(TEST, VARIETY, generator)
+    batch = task.sample(TEST, SAMPLES_PER_CHECKPOINT, generator)
     for tokens, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
         bits = [token for token in tokens if token in (0, 1)]  # the rest is padding
-        yield joined(bits), targets[: len(bits)]
+        yield join_digits(bits), targets[: len(bits)]
 
 
-def arithmetic(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
+def iterate_arithmetic_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
     """Sequences of numbers, and what comes next."""
-    batch = task.draw(TEST, VARIETY, generator)
+    batch = task.sample(TEST, SAMPLES_PER_CHECKPOINT, generator)
     shown = batch.inputs.unflatten(1, (-1, task.settings.digits)).tolist()
     for numbers, target in zip(shown, batch.targets.tolist(), strict=True):
-        yield " ".join(map(joined, numbers)), int(joined(target))
+        yield " ".join(map(join_digits, numbers)), int(join_digits(target))
 
 
-def joined(digits: list[int]) -> str:
+def join_digits(digits: list[int]) -> str:
     return "".join(map(str, digits))
 
 
-GIVERS: dict[str, Callable] = {"digits": digits, "parity": parity, "arithmetic": arithmetic}
+INPUT_ITERATORS: dict[str, Callable] = {
+    "digits": iterate_digit_inputs,
+    "parity": iterate_parity_inputs,
+    "arithmetic": iterate_arithmetic_inputs,
+}

@@ -35,32 +35,32 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.load_plan import plan_of
+from benchmarks.load_plan import build_plan
 from benchmarks.paths import ROOT
-from benchmarks.speed import memory_kib, processor
+from benchmarks.speed import get_processor_name, read_memory_kib
 
 CHECKPOINTS = ("digits", "parity-16", "arithmetic")
-READY = "/readyz"
-PATIENCE = 120  # seconds that a server gets to be ready, and a thought to end
-ALONE = 15  # seconds that the first visitor has for itself
-COMING = 10  # visitors a second, until all are there
-WARMING = 5  # seconds in which one visitor makes the server read every checkpoint
-MOST_SAID = 5_000  # characters of a server's log
-BATCHING = {"off": {"CTM_BATCH": "1"}, "on": {}}
-TURNS = ("off", "on", "on", "off")  # so that a machine that grows slower does so for both alike
+READY_PATH = "/readyz"
+TIMEOUT_S = 120  # seconds that a server gets to be ready, and a thought to end
+SINGLE_VISITOR_S = 15  # seconds that the first visitor has for itself
+SPAWN_RATE_PER_S = 10  # visitors a second, until all are there
+WARMUP_S = 5  # seconds in which one visitor makes the server read every checkpoint
+MAX_LOG_CHARS = 5_000  # characters of a server's log
+BATCHING_ENVIRONMENTS = {"off": {"CTM_BATCH": "1"}, "on": {}}
+BATCHING_ORDER = ("off", "on", "on", "off")  # so that a machine that grows slower does so for both alike
 
 
 # --- the server --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerProcess:
     address: str
     process: subprocess.Popen
 
 
 @contextmanager
-def served(**environment: str) -> Iterator[Served]:
+def run_server(**environment: str) -> Iterator[ServerProcess]:
     """Our server in a process of its own, ready, with nothing of this machine's. What it said last is printed at its end."""
     foreign = ("GRADIO_", "SPACE_", "CTM_", "HF_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
@@ -76,33 +76,33 @@ def served(**environment: str) -> Iterator[Served]:
         with log.open("w") as file:
             process = subprocess.Popen(command, cwd=ROOT, env=kept | ours | environment, stdout=file, stderr=file)
         try:
-            yield Served(address_when_ready(process, log), process)
+            yield ServerProcess(wait_for_address(process, log), process)
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_S)
             said = re.sub(r"^(Starting|Open)\b.*\n", "", log.read_text("utf-8"), flags=re.M)
-            print(said[-MOST_SAID:], end="", file=sys.stderr)
+            print(said[-MAX_LOG_CHARS:], end="", file=sys.stderr)
 
 
-def address_when_ready(process: subprocess.Popen, log: Path) -> str:
-    until = time.monotonic() + PATIENCE
+def wait_for_address(process: subprocess.Popen, log: Path) -> str:
+    until = time.monotonic() + TIMEOUT_S
     while time.monotonic() < until and process.poll() is None:
         if found := re.search(r"Open (http://\S+)", log.read_text("utf-8")):
-            with suppress(urllib.error.URLError), urllib.request.urlopen(found[1] + READY, timeout=PATIENCE):
+            with suppress(urllib.error.URLError), urllib.request.urlopen(found[1] + READY_PATH, timeout=TIMEOUT_S):
                 return found[1]
         time.sleep(0.1)
     raise SystemExit("The server did not get ready.")
 
 
-def used(number: int) -> dict[str, float]:
+def sample_usage(pid: int) -> dict[str, float]:
     """What a process has used and holds now."""
-    process = psutil.Process(number)
+    process = psutil.Process(pid)
     with process.oneshot():
         spent = process.cpu_times()
         return {
             "at": time.time(),
             "cpu": spent.user + spent.system,
-            "peak_mib": memory_kib("VmHWM", number) / 1024,
+            "peak_mib": read_memory_kib("VmHWM", pid) / 1024,
             "threads": process.num_threads(),
             "files": process.num_fds(),
         }
@@ -112,17 +112,17 @@ def used(number: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Visit:
+class LoadTestResult:
     """What was told of some visitors: their requests, and what the server used while all of them were there."""
 
     visitors: int
     seconds: float
-    cpu: float  # seconds of the processor that the visitors themselves took
-    samples: list[dict[str, Any]]
-    server: list[dict[str, float]]
+    visitors_cpu_s: float  # seconds of the processor that the visitors themselves took
+    request_samples: list[dict[str, Any]]
+    usage_samples: list[dict[str, float]]
 
 
-def visit(server: Served, plan: dict[str, Any], visitors: int, seconds: float) -> Visit:
+def run_visitors(server: ServerProcess, plan: dict[str, Any], visitors: int, seconds: float) -> LoadTestResult:
     """Let so many visitors come for so many seconds. Their thoughts count from when the page is open for all of them."""
     with tempfile.TemporaryDirectory() as folder:
         given, told, log = (Path(folder, name) for name in ("plan.json", "told.json", "log.txt"))
@@ -140,18 +140,18 @@ def visit(server: Served, plan: dict[str, Any], visitors: int, seconds: float) -
             "--users",
             str(visitors),
             "--spawn-rate",
-            str(COMING),
+            str(SPAWN_RATE_PER_S),
             "--run-time",
-            f"{seconds + (visitors - 1) / COMING:.0f}s",
+            f"{seconds + (visitors - 1) / SPAWN_RATE_PER_S:.0f}s",
             "--stop-timeout",
-            str(PATIENCE),
+            str(TIMEOUT_S),
             "--plan",
             str(given),
             "--told",
             str(told),
         ]
         with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as process:
-            looks = list(watched(server.process, process))
+            looks = list(monitor_usage(server.process, process))
         if not told.is_file():
             raise SystemExit(f"Nobody could visit the server:\n{log.read_text('utf-8')}")
         said = json.loads(told.read_text("utf-8"))
@@ -159,17 +159,17 @@ def visit(server: Served, plan: dict[str, Any], visitors: int, seconds: float) -
     began = min(said.get("began", ended), ended)
     samples = [s for s in said["samples"] if s["name"] != "thought" or s["error"] or began <= s["began"] <= ended]
     looks = [look for look in looks if began <= look["at"] <= ended]
-    return Visit(visitors, ended - began, said["cpu"], samples, looks)
+    return LoadTestResult(visitors, ended - began, said["cpu"], samples, looks)
 
 
-def watched(server: subprocess.Popen, visitors: subprocess.Popen) -> Iterator[dict[str, float]]:
+def monitor_usage(server: subprocess.Popen, visitors: subprocess.Popen) -> Iterator[dict[str, float]]:
     """What the server uses, four times a second, until the visitors are gone; they go when this ends early."""
     try:
         while visitors.poll() is None:
             if server.poll() is not None:
                 raise SystemExit(f"The server ended with exit code {server.returncode} while it was visited.")
             with suppress(psutil.Error):  # it may end meanwhile
-                yield used(server.pid)
+                yield sample_usage(server.pid)
             time.sleep(0.25)
     finally:
         visitors.terminate()
@@ -178,7 +178,7 @@ def watched(server: subprocess.Popen, visitors: subprocess.Popen) -> Iterator[di
 # --- what it comes to --------------------------------------------------------------------------------------------
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def compute_percentiles(values: list[float]) -> dict[str, float]:
     """How many there are, the percentiles that matter, and the largest."""
     if not values:
         return {"n": 0}
@@ -187,38 +187,42 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"n": len(values)} | {name: round(value, 1) for name, value in found.items()}
 
 
-def figures_of(visits: list[Visit]) -> dict[str, Any]:
+def compute_metrics(visits: list[LoadTestResult]) -> dict[str, Any]:
     """The figures of visits by equally many visitors; latencies are milliseconds."""
     seconds = sum(visit.seconds for visit in visits)
-    samples = [sample for visit in visits for sample in visit.samples]
+    samples = [sample for visit in visits for sample in visit.request_samples]
     well = [sample for sample in samples if not sample["error"]]
     thoughts = [sample for sample in well if sample["name"] == "thought"]
     names = sorted({thought["checkpoint"] for thought in thoughts})
-    server = usage([visit.server for visit in visits])
+    server = summarise_usage([visit.usage_samples for visit in visits])
     return {
         "visitors": visits[0].visitors,
         "seconds": round(seconds, 1),
         "thoughts_per_second": round(len(thoughts) / seconds, 2),
-        "thought": spread([thought["milliseconds"] for thought in thoughts]),
-        "right": share_right(thoughts),
-        "by_checkpoint": {name: of_checkpoint([t for t in thoughts if t["checkpoint"] == name]) for name in names},
-        "page": spread([sample["milliseconds"] for sample in well if sample["name"] == "page"]),
+        "thought": compute_percentiles([thought["milliseconds"] for thought in thoughts]),
+        "right": compute_accuracy(thoughts),
+        "by_checkpoint": {
+            name: compute_checkpoint_metrics([t for t in thoughts if t["checkpoint"] == name]) for name in names
+        },
+        "page": compute_percentiles([sample["milliseconds"] for sample in well if sample["name"] == "page"]),
         "errors": dict(Counter(f"{s['name']}: {s['error']}" for s in samples if s["error"])),
         "server": server | {"cpu_ms_per_thought": round(server["cpu"] * seconds / max(1, len(thoughts)) * 1e3, 1)},
-        "visitors_cpu": round(sum(visit.cpu for visit in visits) / seconds, 2),
+        "visitors_cpu": round(sum(visit.visitors_cpu_s for visit in visits) / seconds, 2),
     }
 
 
-def of_checkpoint(thoughts: list[dict[str, Any]]) -> dict[str, float]:
-    return spread([thought["milliseconds"] for thought in thoughts]) | {"right": share_right(thoughts)}
+def compute_checkpoint_metrics(thoughts: list[dict[str, Any]]) -> dict[str, float]:
+    return compute_percentiles([thought["milliseconds"] for thought in thoughts]) | {
+        "right": compute_accuracy(thoughts)
+    }
 
 
-def share_right(thoughts: list[dict[str, Any]]) -> float:
+def compute_accuracy(thoughts: list[dict[str, Any]]) -> float:
     """Of answers: what thoughts mixed up would lower."""
     return round(sum(thought["right"] for thought in thoughts) / max(1, len(thoughts)), 4)
 
 
-def usage(visits: list[list[dict[str, float]]]) -> dict[str, float]:
+def summarise_usage(visits: list[list[dict[str, float]]]) -> dict[str, float]:
     """What servers used: processors on average, the most memory (MiB) before and after, the most threads and open files."""
     looks = [look for visit in visits for look in visit]
     cpu, seconds = (sum(visit[-1][name] - visit[0][name] for visit in visits) for name in ("cpu", "at"))
@@ -231,7 +235,7 @@ def usage(visits: list[list[dict[str, float]]]) -> dict[str, float]:
     }
 
 
-def ratios(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+def compute_ratios(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """With batching, in times of without: thoughts a second (more is better) and latencies (less is better)."""
     without = {row["visitors"]: row for row in rows if row["batching"] == "off"}
     pairs = [(without[row["visitors"]], row) for row in rows if row["batching"] == "on" and row["visitors"] in without]
@@ -243,23 +247,23 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     ]
 
 
-def measure(args: argparse.Namespace, turns: tuple[str, ...]) -> list[dict[str, Any]]:
+def run_load_test(args: argparse.Namespace, batching_order: tuple[str, ...]) -> list[dict[str, Any]]:
     """A row for one visitor and one for all of them, with and without batching as the turns have it."""
-    visits: dict[tuple[str, int], list[Visit]] = {}
-    for turn in turns:
-        with served(**BATCHING[turn]) as server:
-            with urllib.request.urlopen(f"{server.address}/config", timeout=PATIENCE) as config:
-                plan = plan_of(json.load(config), args.checkpoint, args.pause)
-            visit(server, plan | {"pause": [0, 0]}, 1, WARMING)
-            for visitors, seconds in ((1, ALONE), (args.visitors, args.seconds)):
-                found = visit(server, plan, visitors, seconds)
-                if len(found.server) < 2:
+    visits: dict[tuple[str, int], list[LoadTestResult]] = {}
+    for turn in batching_order:
+        with run_server(**BATCHING_ENVIRONMENTS[turn]) as server:
+            with urllib.request.urlopen(f"{server.address}/config", timeout=TIMEOUT_S) as config:
+                plan = build_plan(json.load(config), args.checkpoint, args.pause)
+            run_visitors(server, plan | {"pause": [0, 0]}, 1, WARMUP_S)
+            for visitors, seconds in ((1, SINGLE_VISITOR_S), (args.visitors, args.seconds)):
+                found = run_visitors(server, plan, visitors, seconds)
+                if len(found.usage_samples) < 2:
                     raise SystemExit("The page was open for everybody too late: let them stay for more --seconds.")
                 visits.setdefault((turn, visitors), []).append(found)
-    return [{"batching": turn} | figures_of(found) for (turn, _), found in visits.items()]
+    return [{"batching": turn} | compute_metrics(found) for (turn, _), found in visits.items()]
 
 
-def report(rows: list[dict[str, Any]]) -> None:
+def print_report(rows: list[dict[str, Any]]) -> None:
     """Print the table, and what went wrong."""
     print(
         f"{'batching':8} {'visitors':>8} {'thoughts/s':>10} {'p50 ms':>7} {'p95':>6} {'p99':>6} {'max':>6} "
@@ -290,9 +294,9 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
-    rows = measure(args, TURNS if args.compare else ("on",))
-    report(rows)
-    compared = ratios(rows)
+    rows = run_load_test(args, BATCHING_ORDER if args.compare else ("on",))
+    print_report(rows)
+    compared = compute_ratios(rows)
     for ratio in compared:
         print("with batching, in times of without:", {name: round(value, 2) for name, value in ratio.items()})
     if args.json:
@@ -302,7 +306,7 @@ def main() -> None:
             "pause": args.pause,
             "command": shlex.join(["python", "-m", "benchmarks.load_test", *sys.argv[1:]]),
             "date": f"{datetime.date.today():%Y-%m-%d}",
-            "hardware": {"processor": processor(), "cores": os.cpu_count()},
+            "hardware": {"processor": get_processor_name(), "cores": os.cpu_count()},
             "torch": torch.__version__,
         }
         args.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -20,12 +20,12 @@ import gevent
 from locust import HttpUser, events, task
 from requests.adapters import HTTPAdapter
 
-API = "/gradio_api"
-PATIENCE = 60  # seconds that a thought may take
+API_PREFIX = "/gradio_api"
+ANSWER_TIMEOUT_S = 60  # seconds that a thought may take
 
-numbers = itertools.count()  # of visitors
+visitor_numbers = itertools.count()  # of visitors
 plan: dict[str, Any] = {}  # what `benchmarks.load_test` wrote: what there is to think about, and how long to wait
-told: dict[str, Any] = {"samples": []}  # what it reads afterwards
+results: dict[str, Any] = {"samples": []}  # what it reads afterwards
 
 
 @events.init_command_line_parser.add_listener
@@ -40,63 +40,65 @@ def read_plan(environment, **_) -> None:
 
 
 @events.test_stopping.add_listener
-def end(**_) -> None:
-    told["ended"] = time.time()
-    told["cpu"] = told.get("cpu", 0.0) + time.process_time()
+def record_end(**_) -> None:
+    results["ended"] = time.time()
+    results["cpu"] = results.get("cpu", 0.0) + time.process_time()
 
 
 @events.request.add_listener
-def tell(name: str, start_time: float, response_time: float, exception, context, **_) -> None:
+def record_request(name: str, start_time: float, response_time: float, exception, context, **_) -> None:
     error = str(exception)[:200] or type(exception).__name__ if exception else None
     sample = {"name": name, "began": start_time, "milliseconds": response_time, "error": error}
-    told["samples"].append(sample | context)
+    results["samples"].append(sample | context)
 
 
 @events.quitting.add_listener
-def write(environment, **_) -> None:
-    Path(environment.parsed_options.told).write_text(json.dumps(told), "utf-8")
+def write_results(environment, **_) -> None:
+    Path(environment.parsed_options.told).write_text(json.dumps(results), "utf-8")
 
 
-class From(HTTPAdapter):
+class SourceAddressAdapter(HTTPAdapter):
     """Connections that come from an address of their own."""
 
     def __init__(self, address: str):
         self.address = address
         super().__init__()
 
-    def init_poolmanager(self, *given, **named) -> None:
-        super().init_poolmanager(*given, **named, source_address=(self.address, 0))
+    def init_poolmanager(self, *args, **kwargs) -> None:
+        super().init_poolmanager(*args, **kwargs, source_address=(self.address, 0))
 
 
 class Visitor(HttpUser):
     """One open page. Visitors come from different addresses, as they do: the server bounds what one address may take."""
 
     def on_start(self) -> None:
-        number = next(numbers)
-        self.random, self.session = random.Random(number), uuid.uuid4().hex
-        self.client.mount("http://", From(f"127.0.{1 + number // 250}.{1 + number % 250}"))
+        number = next(visitor_numbers)
+        self.rng, self.session_hash = random.Random(number), uuid.uuid4().hex
+        self.client.mount("http://", SourceAddressAdapter(f"127.0.{1 + number // 250}.{1 + number % 250}"))
         self.client.get("/", name="page")
         # a page holds this stream for as long as it is open: the server forgets the session when it ends
-        self.open = self.client.get(f"{API}/heartbeat/{self.session}", name="heartbeat", stream=True)
+        self.heartbeat = self.client.get(f"{API_PREFIX}/heartbeat/{self.session_hash}", name="heartbeat", stream=True)
         for event in plan["on_load"]:
-            said = self.post("queue/join" if event["queue"] else "run/predict", json=self.body(event, event["data"]))
+            said = self.post(
+                "queue/join" if event["queue"] else "run/predict", json=self.build_body(event, event["data"])
+            )
             if event["queue"]:
-                self.wait_for(said["event_id"])
-        told["began"], told["cpu"] = time.time(), -time.process_time()  # what the last one to come writes stays
+                self.wait_for_event(said["event_id"])
+        results["began"], results["cpu"] = time.time(), -time.process_time()  # what the last one to come writes stays
 
     def wait_time(self) -> float:
-        return self.random.uniform(*plan["pause"])
+        return self.rng.uniform(*plan["pause"])
 
     @task
     def think(self) -> None:
         """A thought lasts from its request to the event that tells its answer; whatever goes wrong is an error of it."""
-        thing = self.random.choice(plan["things"])
+        thing = self.rng.choice(plan["things"])
         problem, right, began = None, False, time.perf_counter()
         try:
             given = self.upload(thing["given"]) if thing["upload"] else thing["given"]
             began = time.perf_counter()
-            with gevent.Timeout(PATIENCE, TimeoutError(f"no answer within {PATIENCE} seconds")):
-                record = self.ask(thing, [given, thing["checkpoint"], thing["rule"], *thing["others"]])
+            with gevent.Timeout(ANSWER_TIMEOUT_S, TimeoutError(f"no answer within {ANSWER_TIMEOUT_S} seconds")):
+                record = self.submit(thing, [given, thing["checkpoint"], thing["rule"], *thing["others"]])
             right = record["answer"] == thing["answer"]
         except Exception as error:
             problem = error
@@ -111,36 +113,36 @@ class Visitor(HttpUser):
             context={"checkpoint": thing["checkpoint"], "right": right},
         )
 
-    def upload(self, address: str) -> dict[str, Any]:
+    def upload(self, data_url: str) -> dict[str, Any]:
         """Hand over the picture behind a `data:` address as a file, and give what the page then says of it."""
-        content = base64.b64decode(address.partition(",")[2])
+        content = base64.b64decode(data_url.partition(",")[2])
         (path,) = self.post("upload", files={"files": ("picture.png", content, "image/png")})
         return {
             "path": path,
             "orig_name": "picture.png",
             "size": len(content),
             "mime_type": "image/png",
-            "url": f"{self.host}{API}/file={path}",
+            "url": f"{self.host}{API_PREFIX}/file={path}",
             "meta": {"_type": "gradio.FileData"},
         }
 
-    def ask(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
+    def submit(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
         """Press a button that thinks; the record of the thought."""
-        said = self.wait_for(self.post("queue/join", json=self.body(event, data))["event_id"])
+        said = self.wait_for_event(self.post("queue/join", json=self.build_body(event, data))["event_id"])
         record = said["output"]["data"][0] if said["success"] else {"problem": said["output"].get("error")}
         if "answer" not in record:
             raise ValueError(f"no answer: {record.get('problem')}")
         return record
 
-    def post(self, path: str, **given: Any) -> Any:
-        response = self.client.post(f"{API}/{path}", name=path, **given)
+    def post(self, path: str, **kwargs: Any) -> Any:
+        response = self.client.post(f"{API_PREFIX}/{path}", name=path, **kwargs)
         if not response.ok:
             raise ValueError(f"{path} was refused: {response.text[:200]}")
         return response.json()
 
-    def wait_for(self, event_id: str) -> dict[str, Any]:
+    def wait_for_event(self, event_id: str) -> dict[str, Any]:
         """The event that tells the end of another one. The stream is read until the server closes it."""
-        path, said = f"{API}/queue/data?session_hash={self.session}", {}
+        path, said = f"{API_PREFIX}/queue/data?session_hash={self.session_hash}", {}
         with closing(self.client.get(path, name="queue/data", stream=True)) as response:
             for line in response.iter_lines():
                 event = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
@@ -150,11 +152,11 @@ class Visitor(HttpUser):
             raise ValueError("the stream ended without an answer")
         return said
 
-    def body(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
+    def build_body(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
         return {
             "data": data,
             "event_data": None,
             "fn_index": event["fn_index"],
             "trigger_id": event["trigger_id"],
-            "session_hash": self.session,
+            "session_hash": self.session_hash,
         }

@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.halting.markdown import table_of
+from benchmarks.halting.markdown import render_table
 from benchmarks.paths import ROOT
 from ctm.checkpoint import count_weights
 from ctm.config import infer_model_type
 
-UNKNOWN = "Not measured yet."
-NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
+NOT_MEASURED = "Not measured yet."
+MODEL_TYPE_NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
 
 
-def checkpoints_table() -> str:
+def build_checkpoints_table() -> str:
     """One row for every held-out split of every bundled checkpoint that is no baseline."""
     lines = [
         "| checkpoint | weights | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick "
@@ -29,38 +29,38 @@ def checkpoints_table() -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     notes = []
-    for folder, kind, metrics in measured():
+    for folder, kind, metrics in load_checkpoint_metrics():
         if kind != "ctm":
             continue
-        lines += [row(folder, evaluation) for evaluation in metrics["evaluations"]]
+        lines += [format_evaluation_row(folder, evaluation) for evaluation in metrics["evaluations"]]
         train = metrics["training"]
         notes.append(
             f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
-            f"{train['minutes']:.0f} minutes on {train['hardware']}{begun(train)}; measured {metrics['date']}, halted with "
+            f"{train['minutes']:.0f} minutes on {train['hardware']}{format_init_from(train)}; measured {metrics['date']}, halted with "
             f"`{metrics['evaluations'][0]['policy']}`."
         )
     return "\n".join([*lines, "", *notes])
 
 
-def begun(train: dict[str, Any]) -> str:
+def format_init_from(train: dict[str, Any]) -> str:
     """Whose weights a run began with, where they were not drawn anew."""
     return f", begun with the weights of `{train['init_from']}`" if "init_from" in train else ""
 
 
-def row(folder: Path, e: dict[str, Any]) -> str:
+def format_evaluation_row(folder: Path, e: dict[str, Any]) -> str:
     return (
         f"| [{folder.name}](checkpoints/{folder.name}) | {count_weights(folder):,} | {e['split']} | {e['n']:,} "
         f"| **{e['accuracy_halted']:.2%}** | {e['mean_ticks']:.1f} of {e['iterations']} "
-        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {by_difficulty(e)} "
-        f"| {known(e['energy_auroc'])} |"
+        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {format_difficulty(e)} "
+        f"| {format_optional(e['energy_auroc'])} |"
     )
 
 
-def known(value: float | None) -> str:
+def format_optional(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def by_difficulty(e: dict[str, Any]) -> str:
+def format_difficulty(e: dict[str, Any]) -> str:
     """Ticks for the easiest and the hardest samples, and Spearman's rank correlation."""
     groups = sorted(e.get("by_difficulty", {}).items(), key=lambda item: int(item[0]))
     if e.get("spearman") is None or not groups:
@@ -69,12 +69,15 @@ def by_difficulty(e: dict[str, Any]) -> str:
     return f"{first} to {last} (rho {e['spearman']:.2f})"
 
 
-def comparison_table() -> str:
+def build_comparison_table() -> str:
     """Machines beside baselines of as many weights that were trained in the same way."""
-    found = [(folder.name.removesuffix(f"-{kind}"), kind, folder, metrics) for folder, kind, metrics in measured()]
+    found = [
+        (folder.name.removesuffix(f"-{kind}"), kind, folder, metrics)
+        for folder, kind, metrics in load_checkpoint_metrics()
+    ]
     compared = {name for name, kind, _, _ in found if kind != "ctm"}
     if not compared:
-        return UNKNOWN
+        return NOT_MEASURED
     lines = [
         "| task | machine | weights | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -83,14 +86,14 @@ def comparison_table() -> str:
         if name in compared:
             train, e = metrics["training"], metrics["evaluations"][0]
             lines.append(
-                f"| {name} | [{NAMES[kind]}](checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
+                f"| {name} | [{MODEL_TYPE_NAMES[kind]}](checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
                 f"| {train['minutes']:.0f} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )
     return "\n".join(lines)
 
 
-def measured() -> list[tuple[Path, str, dict[str, Any]]]:
+def load_checkpoint_metrics() -> list[tuple[Path, str, dict[str, Any]]]:
     """The bundled checkpoints: folder, kind of thinker, and what was measured."""
     found = []
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
@@ -101,16 +104,16 @@ def measured() -> list[tuple[Path, str, dict[str, Any]]]:
     return found
 
 
-def recipe_of(metrics: dict[str, Any]) -> Path:
+def find_recipe(metrics: dict[str, Any]) -> Path:
     """The recipe that a machine was trained with."""
     return ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
 
 
-def promises_told() -> str:
+def describe_risk_control() -> str:
     """What became of all promises on test samples; machines that think for one tick lose nothing by stopping early."""
     lost = [
         (folder.name, rule["promise"]["risk"], metrics["evaluations"][0]["rules"][name]["lost"])
-        for folder, _, metrics in measured()
+        for folder, _, metrics in load_checkpoint_metrics()
         if metrics["evaluations"][0]["iterations"] > 1
         for name, rule in json.loads((folder / "halting.json").read_text("utf-8"))["policies"].items()
         if "promise" in rule
@@ -122,16 +125,16 @@ def promises_told() -> str:
     )
 
 
-def written_by(benchmark: str) -> dict[str, Any]:
+def read_benchmark(benchmark: str) -> dict[str, Any]:
     """The figures of a benchmark; {} before it was run."""
     path = ROOT / "benchmarks" / f"{benchmark}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def speed_table() -> str:
+def build_speed_table() -> str:
     """Speed beside the original code, as `benchmarks.speed` wrote it."""
-    if not (figures := written_by("tick")):
-        return UNKNOWN
+    if not (figures := read_benchmark("tick")):
+        return NOT_MEASURED
     lines = [
         "| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |",
         "|---|---|---|---|---|",
@@ -154,10 +157,10 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
-def load_table() -> str:
+def build_load_table() -> str:
     """How the page serves many at once, as `benchmarks.load_test` wrote it."""
-    if not (figures := written_by("load")):
-        return UNKNOWN
+    if not (figures := read_benchmark("load")):
+        return NOT_MEASURED
     lines = [
         "| visitors | batching | thoughts a second | half within | 95% within | 99% within | page opens in | peak memory |",
         "|---|---|---|---|---|---|---|---|",
@@ -179,15 +182,15 @@ def load_table() -> str:
     return "\n".join(lines)
 
 
-def halting_table() -> str:
+def build_halting_table() -> str:
     """When to stop, rule beside rule, as `benchmarks.halting` wrote it."""
-    figures = written_by("halting")
-    return table_of(figures) if figures else UNKNOWN
+    figures = read_benchmark("halting")
+    return render_table(figures) if figures else NOT_MEASURED
 
 
-def filled(text: str) -> str:
+def fill_readme(text: str) -> str:
     """README text with its measured parts written anew."""
-    for name, make in PARTS.items():
+    for name, make in README_SECTIONS.items():
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise SystemExit(f"README.md lacks the marks {start} and {end}.")
@@ -195,17 +198,17 @@ def filled(text: str) -> str:
     return text
 
 
-PARTS = {
-    "checkpoints": checkpoints_table,
-    "promises": promises_told,
-    "comparison": comparison_table,
-    "halting": halting_table,
-    "speed": speed_table,
-    "load": load_table,
+README_SECTIONS = {
+    "checkpoints": build_checkpoints_table,
+    "promises": describe_risk_control,
+    "comparison": build_comparison_table,
+    "halting": build_halting_table,
+    "speed": build_speed_table,
+    "load": build_load_table,
 }
 
 
-def claimed(text: str, metrics: dict[str, Any]) -> str:
+def update_recipe_header(text: str, metrics: dict[str, Any]) -> str:
     """A recipe with the comment it opens with written anew: the command, and what it measured."""
     train, lines = metrics["training"], text.splitlines()
     body = lines[next(index for index, line in enumerate(lines) if not line.startswith("#")) :]
@@ -222,19 +225,19 @@ def claimed(text: str, metrics: dict[str, Any]) -> str:
     return "\n".join([*head, *claims, *body]) + "\n"
 
 
-def written() -> dict[Path, str]:
+def render_files() -> dict[Path, str]:
     """Every file with measured parts, as it should be."""
     readme = ROOT / "README.md"
-    files = {readme: filled(readme.read_text("utf-8"))}
+    files = {readme: fill_readme(readme.read_text("utf-8"))}
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         metrics = json.loads(path.read_text("utf-8"))
-        recipe = recipe_of(metrics)
-        files[recipe] = claimed(recipe.read_text("utf-8"), metrics)
+        recipe = find_recipe(metrics)
+        files[recipe] = update_recipe_header(recipe.read_text("utf-8"), metrics)
     return files
 
 
 def main() -> None:
-    for path, text in written().items():
+    for path, text in render_files().items():
         if "--check" not in sys.argv:
             path.write_text(text, "utf-8")
         elif path.read_text("utf-8") != text:

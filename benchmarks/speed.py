@@ -28,22 +28,22 @@ from torch import Tensor, nn
 
 from benchmarks.paths import ROOT
 from ctm import ContinuousThoughtMachine, CTMConfig
-from training.losses import per_tick, two_tick
+from training.losses import per_tick_loss, two_tick_loss
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     name: str
     config: dict
     in_features: int | None
-    draw: Callable[[int], Tensor]
+    sample_inputs: Callable[[int], Tensor]
 
 
-def signs(length: int) -> Callable[[int], Tensor]:
+def make_sign_sampler(length: int) -> Callable[[int], Tensor]:
     return lambda batch: (torch.randint(2, (batch, length)) * 2 - 1).float()
 
 
-def cases() -> list[Case]:
+def build_cases() -> list[BenchmarkCase]:
     common = {"deep_nlms": True, "do_layernorm_nlm": False, "dropout": 0.0}
     parity = common | {
         "backbone_type": "parity_backbone",
@@ -57,8 +57,8 @@ def cases() -> list[Case]:
     digits = json.loads((ROOT / "checkpoints/digits/config.json").read_text())
     digits = {key: value for key, value in digits.items() if not key.startswith("energy")}
     return [
-        Case("digits", digits, 1, lambda batch: torch.randn(batch, 1, 28, 28)),
-        Case(
+        BenchmarkCase("digits", digits, 1, lambda batch: torch.randn(batch, 1, 28, 28)),
+        BenchmarkCase(
             "parity-16",
             parity
             | {
@@ -71,9 +71,9 @@ def cases() -> list[Case]:
                 "prediction_reshaper": [16, 2],
             },
             None,
-            signs(16),
+            make_sign_sampler(16),
         ),
-        Case(
+        BenchmarkCase(
             "parity-64",
             parity
             | {
@@ -86,9 +86,9 @@ def cases() -> list[Case]:
                 "prediction_reshaper": [64, 2],
             },
             None,
-            signs(64),
+            make_sign_sampler(64),
         ),
-        Case(
+        BenchmarkCase(
             "cifar",
             common
             | {
@@ -113,57 +113,57 @@ def cases() -> list[Case]:
     ]
 
 
-def load_reference(path: Path, case: Case, ours: ContinuousThoughtMachine) -> nn.Module:
+def load_reference(path: Path, case: BenchmarkCase, model: ContinuousThoughtMachine) -> nn.Module:
     """The original machine of the same config and the same weights."""
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
     original = importlib.import_module("models.ctm").ContinuousThoughtMachine
     with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
         theirs = original(**case.config)
-        theirs.eval()(case.draw(2))  # its lazy layers take their shapes from a first input
-    theirs.load_state_dict(ours.state_dict(), strict=True)
+        theirs.eval()(case.sample_inputs(2))  # its lazy layers take their shapes from a first input
+    theirs.load_state_dict(model.state_dict(), strict=True)
     return theirs
 
 
-def step_of(machine: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[int, int]) -> Callable[[], None]:
+def make_training_step(model: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[int, int]) -> Callable[[], None]:
     """One training step without the optimiser: forward, two-tick loss, backward."""
 
     def step() -> None:
-        thought = machine(inputs)
+        thought = model(inputs)
         answers, certainties = thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
-        loss = two_tick(per_tick(answers.unflatten(1, shape), targets), certainties[:, 1])
+        loss = two_tick_loss(per_tick_loss(answers.unflatten(1, shape), targets), certainties[:, 1])
         loss.backward()
-        machine.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
 
     return step
 
 
-def peak_memory(case: Case, reference: Path | None) -> float:
+def measure_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> float:
     """MiB by which one training step raises the peak of a fresh process; the original code's if `reference` is given."""
     command = [sys.executable, "-m", "benchmarks.speed", "--peak", case.name]
-    command += ["--reference", str(reference)] if reference else []
+    command += ["--reference", str(reference_path)] if reference_path else []
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
-def print_peak(case: Case, reference: Path | None) -> None:
-    """What `peak_memory` starts: build, take one step, print how far memory rose above what was held before (Linux)."""
-    ours = build(case)
-    machine = load_reference(reference, case, ours) if reference else ours
-    inputs, targets, shape = training_batch(case, ours)
-    step = step_of(machine.train(), inputs, targets, shape)
+def print_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> None:
+    """What `measure_peak_memory` starts: build, take one step, print how far memory rose above what was held before (Linux)."""
+    ours = build_case_model(case)
+    machine = load_reference(reference_path, case, ours) if reference_path else ours
+    inputs, targets, shape = build_training_batch(case, ours)
+    step = make_training_step(machine.train(), inputs, targets, shape)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, which importing may have set
-    before = memory_kib("VmRSS")
+    before = read_memory_kib("VmRSS")
     step()
-    print((memory_kib("VmHWM") - before) / 1024)
+    print((read_memory_kib("VmHWM") - before) / 1024)
 
 
-def memory_kib(name: str, process: int | str = "self") -> int:
+def read_memory_kib(name: str, pid: int | str = "self") -> int:
     """A line of a process's status: VmRSS, memory held now; VmHWM, the most it ever held. 0 once it has ended."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
-def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+def time_interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
     """Median seconds of each job, run in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
@@ -175,7 +175,7 @@ def interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def build(case: Case) -> ContinuousThoughtMachine:
+def build_case_model(case: BenchmarkCase) -> ContinuousThoughtMachine:
     torch.manual_seed(0)
     machine = ContinuousThoughtMachine(CTMConfig.parse(case.config), case.in_features)
     for name, parameter in machine.named_parameters():
@@ -184,38 +184,41 @@ def build(case: Case) -> ContinuousThoughtMachine:
     return machine
 
 
-def training_batch(case: Case, machine: ContinuousThoughtMachine) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    shape = machine.config.answer_shape
-    return case.draw(32), torch.randint(shape[1], (32, shape[0])), shape
+def build_training_batch(
+    case: BenchmarkCase, model: ContinuousThoughtMachine
+) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    shape = model.config.answer_shape
+    return case.sample_inputs(32), torch.randint(shape[1], (32, shape[0])), shape
 
 
-def measure(case: Case, reference: Path | None, repeats: int) -> list[dict]:
+def measure_case(case: BenchmarkCase, reference_path: Path | None, repeats: int) -> list[dict]:
     """Rows of one case: a thought at B = 1 and 64, a training step at B = 32."""
-    ours = build(case)
+    ours = build_case_model(case)
     machines: dict[str, nn.Module] = {"ours": ours}
-    if reference:
-        machines["original"] = load_reference(reference, case, ours)
+    if reference_path:
+        machines["original"] = load_reference(reference_path, case, ours)
     rows = []
     for batch in (1, 64):
-        inputs = case.draw(batch)
+        inputs = case.sample_inputs(batch)
         for machine in machines.values():
             machine.eval()
         with torch.inference_mode():
-            if reference:
-                refuse_different(case, machines["original"](inputs)[0], ours(inputs).answers)
+            if reference_path:
+                check_equal_outputs(case, machines["original"](inputs)[0], ours(inputs).answers)
             jobs = {name: partial(machine, inputs) for name, machine in machines.items()}
-            rows.append({"case": case.name, "what": "thought", "batch": batch, **interleaved(jobs, repeats)})
-    inputs, targets, shape = training_batch(case, ours)
-    jobs = {name: step_of(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
-    row = {"case": case.name, "what": "training step", "batch": 32, **interleaved(jobs, max(3, repeats // 3))}
+            rows.append({"case": case.name, "what": "thought", "batch": batch, **time_interleaved(jobs, repeats)})
+    inputs, targets, shape = build_training_batch(case, ours)
+    jobs = {name: make_training_step(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
+    row = {"case": case.name, "what": "training step", "batch": 32, **time_interleaved(jobs, max(3, repeats // 3))}
     row |= {
-        f"{name}_peak_mib": round(peak_memory(case, reference if name == "original" else None), 1) for name in machines
+        f"{name}_peak_mib": round(measure_peak_memory(case, reference_path if name == "original" else None), 1)
+        for name in machines
     }
     return [*rows, row]
 
 
-def refuse_different(case: Case, theirs: Tensor, ours: Tensor) -> None:
-    difference = (theirs - ours).abs().max().item()
+def check_equal_outputs(case: BenchmarkCase, reference_output: Tensor, output: Tensor) -> None:
+    difference = (reference_output - output).abs().max().item()
     if difference > 1e-4:
         raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
 
@@ -224,7 +227,7 @@ def geometric_mean(values: list[float]) -> float:
     return statistics.geometric_mean(values) if values else float("nan")
 
 
-def report(rows: list[dict]) -> dict:
+def print_report(rows: list[dict]) -> dict:
     """Print the table; give the summary."""
     print(
         f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)"
@@ -255,18 +258,18 @@ def main() -> None:
     parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
-        return print_peak(next(case for case in cases() if case.name == args.peak), args.reference)
-    wanted = [case for case in cases() if not args.only or case.name in args.only]
-    rows = [row for case in wanted for row in measure(case, args.reference, args.repeats)]
-    summary = report(rows)
+        return print_peak_memory(next(case for case in build_cases() if case.name == args.peak), args.reference)
+    wanted = [case for case in build_cases() if not args.only or case.name in args.only]
+    rows = [row for case in wanted for row in measure_case(case, args.reference, args.repeats)]
+    summary = print_report(rows)
     if args.json:
-        hardware = {"processor": processor(), "threads": torch.get_num_threads()}
+        hardware = {"processor": get_processor_name(), "threads": torch.get_num_threads()}
         figures = {"rows": rows, "summary": summary, "hardware": hardware, "torch": torch.__version__}
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
     return None
 
 
-def processor() -> str:
+def get_processor_name() -> str:
     """The processor's name, where the system tells it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

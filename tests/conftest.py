@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SLOW = "slow"
-LONGEST = (  # files that take longest begin first, so that two workers end together
+SLOWEST_TEST_FILES = (  # files that take longest begin first, so that two workers end together
     "test_scheduler",
     "test_browser_train",
     "test_scheduler_apps",
@@ -28,10 +28,13 @@ LONGEST = (  # files that take longest begin first, so that two workers end toge
     "test_risk_control",
     "test_calibrate",
 )
-ALIKE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+COMMON_SETTINGS = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
 
-settings.register_profile("quick", max_examples=40, derandomize=True, **ALIKE)
-settings.register_profile(SLOW, max_examples=1_000, **ALIKE)
+settings.register_profile("quick", max_examples=40, derandomize=True, **COMMON_SETTINGS)
+settings.register_profile(SLOW, max_examples=1_000, **COMMON_SETTINGS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files first; what is tested on generated values belongs to the slow tests, too."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            SLOWEST_TEST_FILES.index(item.path.stem)
+            if item.path.stem in SLOWEST_TEST_FILES
+            else len(SLOWEST_TEST_FILES)
+        )
+    )
     if config.option.markexpr == SLOW:
         for item in items:
             if item.path.stem.endswith("_fuzz"):

@@ -1,7 +1,7 @@
 """Time that passes when a test says so."""
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 1_000_000.0
 

@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 texts = st.text(max_size=80)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
-plain = st.recursive(
+json_values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
 )
-groups = st.dictionaries(texts, plain, max_size=4)
-HOSTILE = (
+json_objects = st.dictionaries(texts, json_values, max_size=4)
+HOSTILE_TEXTS = (
     "",
     " ",
     "\n",
@@ -46,7 +46,7 @@ HOSTILE = (
     "{}",
     "!!python/object:os.system",
 )
-EDGES = (
+EDGE_BYTES = (
     b"\xff" * 4,
     b"\x00" * 4,
     b"\x7f\xff\xff\xff",
@@ -57,35 +57,35 @@ EDGES = (
 )
 
 
-def share(parts: int) -> settings:
+def reduce_examples(divisor: int) -> settings:
     """For a test whose examples take long: so many times fewer of them."""
-    return settings(max_examples=max(10, settings.default.max_examples // parts))
+    return settings(max_examples=max(10, settings.default.max_examples // divisor))
 
 
-def is_sentence(text: str, most: int = 600) -> bool:
+def is_sentence(text: str, max_length: int = 600) -> bool:
     """Words for a person, in one line that ends and is not long; no traceback and no class of Python's."""
     odd = re.search(r"Traceback|pydantic|<class|<function|object at 0x|'NoneType'|has no attribute", text)
-    return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= most and not odd
+    return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= max_length and not odd
 
 
-def are_sentences(text: str, most: int = 30) -> bool:
+def are_sentences(text: str, max_lines: int = 30) -> bool:
     """A sentence a problem, and not very many problems."""
     lines = text.split("\n")
-    return len(lines) <= most and all(map(is_sentence, lines))
+    return len(lines) <= max_lines and all(map(is_sentence, lines))
 
 
-def told(read: Callable[[], T], says: Callable[[str], bool] = is_sentence) -> T | None:
+def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is_sentence) -> T | None:
     """What is read; None where it is refused as a person is: with a plain `ValueError` whose words `says` approves of."""
     try:
         return read()
     except ValueError as error:
         assert type(error) is ValueError, f"{type(error).__name__}: {error}"
-        assert says(str(error)), repr(str(error)[:2_000])
+        assert is_valid_message(str(error)), repr(str(error)[:2_000])
     return None
 
 
 @contextmanager
-def soon(seconds: float = 5.0) -> Iterator[None]:
+def time_limit(seconds: float = 5.0) -> Iterator[None]:
     """Fails where what is done takes far longer than it may."""
     started = time.perf_counter()
     yield
@@ -93,10 +93,10 @@ def soon(seconds: float = 5.0) -> Iterator[None]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, whole: SearchStrategy[bytes], most: int = 6) -> bytes:
+def mutate_bytes(draw: st.DrawFn, source: SearchStrategy[bytes], max_edits: int = 6) -> bytes:
     """A file with a few of its bytes changed, cut out, doubled or put in, and perhaps without its end."""
-    data = bytearray(draw(whole))
-    for _ in range(draw(st.integers(0, most))):
+    data = bytearray(draw(source))
+    for _ in range(draw(st.integers(0, max_edits))):
         at = draw(st.integers(0, len(data)))
         match draw(st.sampled_from(["change", "remove", "double", "insert", "cut"])):
             case "change" if at < len(data):
@@ -106,14 +106,14 @@ def damaged(draw: st.DrawFn, whole: SearchStrategy[bytes], most: int = 6) -> byt
             case "double":
                 data[at:at] = data[at : at + draw(st.integers(1, 400))]
             case "insert":
-                data[at:at] = draw(st.binary(min_size=1, max_size=12) | st.sampled_from(EDGES))
+                data[at:at] = draw(st.binary(min_size=1, max_size=12) | st.sampled_from(EDGE_BYTES))
             case "cut" if draw(st.booleans()):
                 del data[at:]
     return bytes(data)
 
 
 @st.composite
-def edited(draw: st.DrawFn, values: Any, other: SearchStrategy[Any] = plain) -> Any:
+def mutate_json(draw: st.DrawFn, values: Any, other: SearchStrategy[Any] = json_values) -> Any:
     """JSON data with some places in it taken out, replaced by anything, or put in."""
     values = json.loads(json.dumps(values))
     for _ in range(draw(st.integers(1, 3))):

@@ -136,7 +136,9 @@ def imports_make_no_circle(sources):
     modules = {source.module: source for source in product(sources)}
     graph: dict[str, dict[str, int]] = {}
     for name, source in modules.items():
-        found = ((line, imported) for line, full in source.imports() if (imported := longest_known(full, modules)))
+        found = (
+            (line, imported) for line, full in source.imports() if (imported := find_enclosing_module(full, modules))
+        )
         graph[name] = {imported: line for line, imported in found if imported != name}
     try:
         graphlib.TopologicalSorter(graph).prepare()
@@ -146,7 +148,7 @@ def imports_make_no_circle(sources):
         yield f"{first.path}:{graph[circle[0]][circle[1]]}: {' imports '.join(circle)}"
 
 
-def longest_known(name: str, modules: dict[str, Source]) -> str | None:
+def find_enclosing_module(name: str, modules: dict[str, Source]) -> str | None:
     """The module of ours that an imported name is, or lies in."""
     while name and name not in modules:
         name = name.rpartition(".")[0]
@@ -156,7 +158,7 @@ def longest_known(name: str, modules: dict[str, Source]) -> str | None:
 # --- one place for each library ----------------------------------------------------------------------------------
 
 
-def only_in(names: set[str], *places: str) -> Check:
+def find_imports_outside(names: set[str], *places: str) -> Check:
     return lambda sources: refuse((s for s in product(sources) if not under(s, *places)), names)
 
 
@@ -166,7 +168,7 @@ def only_in(names: set[str], *places: str) -> Check:
     kept={"ui/tabs/a.py": "import gradio as gr", "app.py": "import gradio"},
 )
 def gradio_only_on_screen(sources):
-    yield from only_in({"gradio", "gradio_client"}, "ui/", "app.py")(sources)
+    yield from find_imports_outside({"gradio", "gradio_client"}, "ui/", "app.py")(sources)
 
 
 @law(
@@ -175,7 +177,7 @@ def gradio_only_on_screen(sources):
     kept={"training/trainer.py": "import accelerate"},
 )
 def accelerate_only_in_the_loop(sources):
-    yield from only_in({"accelerate"}, "training/trainer.py")(sources)
+    yield from find_imports_outside({"accelerate"}, "training/trainer.py")(sources)
 
 
 @law(
@@ -195,8 +197,10 @@ def accelerate_only_in_the_loop(sources):
 )
 def hub_only_where_it_is_met(sources):
     data = [s.path for s in sources if under(s, "training/tasks/", "training/data/") or is_data_module(s)]
-    yield from only_in({"huggingface_hub"}, "ctm/stores/", "training/jobs/remote/hf_jobs.py", *data)(sources)
-    yield from only_in({"datasets"}, *data)(sources)
+    yield from find_imports_outside({"huggingface_hub"}, "ctm/stores/", "training/jobs/remote/hf_jobs.py", *data)(
+        sources
+    )
+    yield from find_imports_outside({"datasets"}, *data)(sources)
 
 
 def is_data_module(source: Source) -> bool:
@@ -212,7 +216,7 @@ def is_data_module(source: Source) -> bool:
     kept={"training/jobs/scheduler.py": "import subprocess", "benchmarks/a.py": "import subprocess"},
 )
 def subprocess_only_in_the_job_runner(sources):
-    yield from only_in({"subprocess", "multiprocessing"}, "training/jobs/", "benchmarks/")(sources)
+    yield from find_imports_outside({"subprocess", "multiprocessing"}, "training/jobs/", "benchmarks/")(sources)
 
 
 @law(
@@ -221,7 +225,7 @@ def subprocess_only_in_the_job_runner(sources):
     kept={"ui/components/plotly_figures.py": "import plotly.graph_objects", "benchmarks/a.py": "import plotly"},
 )
 def plotly_only_in_figures(sources):
-    yield from only_in({"plotly"}, "ui/components/plotly_figures.py", "benchmarks/")(sources)
+    yield from find_imports_outside({"plotly"}, "ui/components/plotly_figures.py", "benchmarks/")(sources)
 
 
 # --- what code may not do ----------------------------------------------------------------------------------------
@@ -322,27 +326,27 @@ def no_global_random_state(sources):
 
 
 @pytest.fixture(scope="module")
-def tree() -> list[Source]:
+def source_tree() -> list[Source]:
     return read_tree()
 
 
-def test_the_tree_is_found(tree):
-    found = {source.path for source in tree}
+def test_the_tree_is_found(source_tree):
+    found = {source.path for source in source_tree}
     assert {"ctm/models/ctm.py", "training/trainer.py", "tests/test_architecture.py"} <= found
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_the_tree_keeps(name, tree):
-    found = list(LAWS[name].check(tree))
+def test_the_source_tree_follows(name, source_tree):
+    found = list(LAWS[name].check(source_tree))
     assert not found, "\n".join([LAWS[name].remedy, *found])
 
 
 @pytest.mark.parametrize(("name", "number"), [(name, n) for name in LAWS for n in range(len(LAWS[name].broken))])
-def test_a_broken_law_is_noticed(name, number):
+def test_a_failing_tree_is_noticed(name, number):
     found = list(LAWS[name].check(parse(LAWS[name].broken[number])))
     assert found and all(re.match(r"[\w/]+\.py:\d+: ", line) for line in found), found
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_a_kept_law_is_left_alone(name):
+def test_a_passing_tree_gives_no_findings(name):
     assert list(LAWS[name].check(parse(LAWS[name].kept))) == []

@@ -16,8 +16,8 @@ from tests.paths import ROOT
 from training import __main__ as training
 from training.cli import calibrate
 from training.config import RunConfig
-from training.evaluation import split_batches
-from training.tasks import make_task, registry
+from training.evaluation import build_split_batches
+from training.tasks import get_task_types, make_task
 from ui.server.app_settings import APP_VARIABLES
 
 GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")
@@ -27,19 +27,19 @@ SOURCES = "\n".join(
 PROSE = re.sub(r"```.*?```", "", GUIDE, flags=re.DOTALL)
 
 
-def blocks(language: str) -> list[str]:
+def find_code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
 
 
-def commands() -> list[list[str]]:
+def list_commands() -> list[list[str]]:
     """Every command of the guide's shell blocks and sentences, as words."""
-    lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line for block in find_code_blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
     lines += re.findall(r"`((?:hf|make|python -m) [^`\n]+)`", GUIDE)
     return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "hf" and words[2:]], ids=" ".join)
-def test_the_client_of_the_hub_takes_these_words(words):
+@pytest.mark.parametrize("words", [words for words in list_commands() if words[0] == "hf" and words[2:]], ids=" ".join)
+def test_the_hub_client_accepts_these_commands(words):
     """Its own parser knows the command, every option and how many words there may be."""
     command, context, rest = hf, click.Context(hf), words[1:]
     while isinstance(command, click.Group):
@@ -50,16 +50,16 @@ def test_the_client_of_the_hub_takes_these_words(words):
     command.make_context(" ".join(words), list(rest))
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "make"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in list_commands() if words[0] == "make"], ids=" ".join)
 def test_the_makefile_has_these_targets(words):
     assert re.search(rf"^{words[1]}:.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "words", [words[words.index("-m") + 1 :] for words in commands() if "-m" in words], ids=" ".join
+    "words", [words[words.index("-m") + 1 :] for words in list_commands() if "-m" in words], ids=" ".join
 )
-def test_our_programs_take_these_words(words):
-    programs = {"training": training.parser, "inference.calibrate": calibrate.build_parser}
+def test_our_programs_accept_these_commands(words):
+    programs = {"training": training.build_parser, "inference.calibrate": calibrate.build_parser}
     args, rest = programs[words[0]]().parse_known_args(words[1:])
     assert all("=" in word for word in rest)
     made_in_the_guide = "configs/majority.yaml"
@@ -73,7 +73,7 @@ def test_the_client_named_is_the_one_that_is_installed():
 
 
 @pytest.mark.parametrize("quoted", sorted(set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", PROSE))))
-def test_what_is_quoted_is_said(quoted):
+def test_quoted_texts_exist_in_the_source(quoted):
     """Words of the page and of the log: each part between dots stands in the code, or in a page that it shows."""
     pages = "".join(path.read_text("utf-8") for path in (ROOT / "ui" / "assets").glob("*.html"))
     recipes = " ".join(path.stem for path in (ROOT / "configs").glob("*.yaml"))
@@ -85,7 +85,7 @@ def test_what_is_quoted_is_said(quoted):
             pytest.fail(f"nobody says {part!r}")
 
 
-def test_every_variable_is_told_with_what_the_image_sets():
+def test_every_variable_is_documented_with_the_value_of_the_image():
     rows = dict(re.findall(r"^\| `(\w+)`(?:, `\w+`)? \|.*\| (.*?) ?\|$", GUIDE, re.MULTILINE))
     assert set(APP_VARIABLES) <= set(rows)
     image = DockerfileParser(path=str(ROOT / "Dockerfile")).envs
@@ -95,32 +95,36 @@ def test_every_variable_is_told_with_what_the_image_sets():
 
 
 @pytest.fixture
-def majority(monkeypatch):
+def majority_task(monkeypatch):
     """The guide's own task, as if its file were there."""
     made: dict = {"__name__": "training.tasks.majority"}
-    exec(compile(blocks("python")[0], "training/tasks/majority.py", "exec"), made)
-    monkeypatch.setitem(registry(), "majority", made["Majority"])
+    exec(compile(find_code_blocks("python")[0], "training/tasks/majority.py", "exec"), made)
+    monkeypatch.setitem(get_task_types(), "majority", made["Majority"])
     return make_task({"kind": "majority"})
 
 
-def test_the_task_of_the_guide_works(majority):
-    config = RunConfig.parse(yaml.safe_load(blocks("yaml")[0]))
+def test_the_task_of_the_guide_works(majority_task):
+    config = RunConfig.parse(yaml.safe_load(find_code_blocks("yaml")[0]))
     assert config.task["kind"] == "majority"
-    shape = majority.shape()
-    told = config.model | {"backbone_type": shape.backbone, "out_dims": 2, "prediction_reshaper": shape.reshaper}
+    shape = majority_task.get_spec()
+    told = config.model | {
+        "backbone_type": shape.backbone,
+        "out_dims": 2,
+        "prediction_reshaper": shape.prediction_reshaper,
+    }
     machine = ContinuousThoughtMachine(CTMConfig.parse(told), None).eval()
     seen: set = set()
     for split in ("train", "validation", "calibration", "test"):
-        drawn = majority.draw(split, 300, torch.Generator().manual_seed(0))
+        drawn = majority_task.sample(split, 300, torch.Generator().manual_seed(0))
         rows = {tuple(row) for row in drawn.inputs.tolist()}
         assert rows and not rows & seen
         seen |= rows
         right = (drawn.inputs.sum(1) > 5).long()
         assert torch.equal(drawn.targets[:, 0], right)
-    assert sum(len(batch.inputs) for batch in split_batches(majority, "validation", 500)) > 20
-    for example in majority.examples():
-        given = majority.read(example)
+    assert sum(len(batch.inputs) for batch in build_split_batches(majority_task, "validation", 500)) > 20
+    for example in majority_task.get_examples():
+        given = majority_task.parse_input(example)
         choice = machine(given.inputs).answers[0, :, -1].argmax().item()
-        assert majority.present(given, [choice]).label in majority.labels()
+        assert majority_task.format_answer(given, [choice]).label in majority_task.get_labels()
     with pytest.raises(ValueError, match="Type 11 bits, such as"):
-        majority.read("0120")
+        majority_task.parse_input("0120")

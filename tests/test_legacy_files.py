@@ -19,18 +19,18 @@ from ctm.checkpoint.metadata import HaltingMetadata, read_metadata
 from ctm.config import read_config
 from ctm.stores import HubStore
 from inference.halting.policy_parser import parse
-from tests.fake_hub.fixtures import TOKEN, files_of, hub
+from tests.fake_hub.fixtures import TOKEN, hub, read_dir_files
 from training.__main__ import main
 from training.config import RunConfig, read_recipe
-from training.finalize import default_policy
+from training.finalize import get_default_policy
 from training.jobs.store import JobStore
 from training.publishing.outbox import Outbox
-from training.tasks import task_of
+from training.tasks import build_task
 
 __all__ = ["hub"]
 
-LEGACY = Path(__file__).parent / "data/legacy"
-EXPECTED = json.loads((LEGACY / "expected.json").read_text("utf-8"))
+LEGACY_DIR = Path(__file__).parent / "data/legacy"
+EXPECTED = json.loads((LEGACY_DIR / "expected.json").read_text("utf-8"))
 ACCURACY_TOLERANCE = 0.05  # one or two of the few samples: other processors round differently
 TICKS_TOLERANCE = 0.2
 
@@ -38,7 +38,7 @@ TICKS_TOLERANCE = 0.2
 # --- names of 0.1.0 and names of today -----------------------------------------------------------------------------
 
 
-def renamed(settings: dict[str, Any]) -> dict[str, Any]:
+def to_current_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run of 0.1.0 under the names of today.
 
     Args:
@@ -47,14 +47,14 @@ def renamed(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def renamed_job(columns: dict[str, Any]) -> dict[str, Any]:
+def to_current_job(columns: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a job of 0.1.0 under the names and with the values of today."""
     return columns
 
 
-def renamed_task(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+def to_current_task(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a task of 0.1.0 under the names of today, without `kind`."""
-    task = renamed({"task": {"kind": kind, **settings}})["task"]
+    task = to_current_settings({"task": {"kind": kind, **settings}})["task"]
     return {name: value for name, value in task.items() if name != "kind"}
 
 
@@ -62,25 +62,27 @@ def renamed_task(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_recipe_is_here():
-    names = {path.relative_to(LEGACY / "recipes").as_posix() for path in (LEGACY / "recipes").rglob("*.yaml")}
+    names = {path.relative_to(LEGACY_DIR / "recipes").as_posix() for path in (LEGACY_DIR / "recipes").rglob("*.yaml")}
     assert {name for name in names if not name.startswith("community/")} == EXPECTED["recipes"].keys()
 
 
 @pytest.mark.parametrize("name", EXPECTED["recipes"])
 def test_recipe_has_the_same_settings(name, monkeypatch):
-    monkeypatch.chdir(LEGACY)  # `task.files` is relative
-    config, expected = read_recipe(LEGACY / "recipes" / name), EXPECTED["recipes"][name]
+    monkeypatch.chdir(LEGACY_DIR)  # `task.files` is relative
+    config, expected = read_recipe(LEGACY_DIR / "recipes" / name), EXPECTED["recipes"][name]
     task = config.make_task()
-    assert config.model_dump(mode="json") == renamed(expected["settings"])
-    assert task.settings.model_dump(mode="json") == renamed_task(expected["settings"]["task"]["kind"], expected["task"])
-    assert json.loads(json.dumps(config.machine(task).to_dict())) == expected["model"]
+    assert config.model_dump(mode="json") == to_current_settings(expected["settings"])
+    assert task.settings.model_dump(mode="json") == to_current_task(
+        expected["settings"]["task"]["kind"], expected["task"]
+    )
+    assert json.loads(json.dumps(config.build_model_config(task).to_dict())) == expected["model"]
 
 
 @pytest.mark.parametrize("name", EXPECTED["overrides"])
 def test_overrides_set_the_same_settings(name):
     expected = EXPECTED["overrides"][name]
-    config = read_recipe(LEGACY / "recipes" / name, expected["words"])
-    assert config.model_dump(mode="json") == renamed(expected["settings"])
+    config = read_recipe(LEGACY_DIR / "recipes" / name, expected["words"])
+    assert config.model_dump(mode="json") == to_current_settings(expected["settings"])
 
 
 # --- metadata of checkpoints and policies ----------------------------------------------------------------------------
@@ -88,24 +90,24 @@ def test_overrides_set_the_same_settings(name):
 
 @pytest.mark.parametrize("name", EXPECTED["metadata"])
 def test_metadata_of_a_checkpoint_has_the_same_meaning(name):
-    folder, expected = LEGACY / "metadata" / name, EXPECTED["metadata"][name]
+    folder, expected = LEGACY_DIR / "metadata" / name, EXPECTED["metadata"][name]
     metadata = read_metadata(folder)
     assert metadata == {kind: json.loads((folder / f"{kind}.json").read_text("utf-8")) for kind in metadata}
     model = read_config(json.loads((folder / "config.json").read_text("utf-8")), "config.json").to_dict()
     assert json.loads(json.dumps(model)) == expected["model"]
-    task = task_of(metadata["task"], model)
-    assert task.settings.model_dump(mode="json") == renamed_task(metadata["task"]["task"], expected["task"])
-    assert task.labels() == expected["labels"]
-    assert str(default_policy(metadata["halting"])) == expected["policy"]
+    task = build_task(metadata["task"], model)
+    assert task.settings.model_dump(mode="json") == to_current_task(metadata["task"]["task"], expected["task"])
+    assert task.get_labels() == expected["labels"]
+    assert str(get_default_policy(metadata["halting"])) == expected["policy"]
     if expected["settings"] is not None:
         config = RunConfig.parse(metadata["metrics"]["training"]["settings"])
-        assert config.model_dump(mode="json") == renamed(expected["settings"])
+        assert config.model_dump(mode="json") == to_current_settings(expected["settings"])
 
 
 @pytest.mark.parametrize("name", EXPECTED["metadata"])
 def test_energy_has_the_same_probability_of_a_correct_answer(name):
     energy, certainty = (torch.tensor(EXPECTED["p_correct_at"][key]) for key in ("energy", "certainty"))
-    metadata = HaltingMetadata.model_validate(read_metadata(LEGACY / "metadata" / name)["halting"])
+    metadata = HaltingMetadata.model_validate(read_metadata(LEGACY_DIR / "metadata" / name)["halting"])
     probability, expected = (
         metadata.energy.compute_p_correct(energy, certainty),
         EXPECTED["metadata"][name]["p_correct"],
@@ -125,19 +127,19 @@ def test_policies_are_parsed_and_printed_the_same():
 
 
 def test_jobs_have_the_same_columns(tmp_path):
-    path = Path(shutil.copy(LEGACY / "jobs.sqlite", tmp_path))
+    path = Path(shutil.copy(LEGACY_DIR / "jobs.sqlite", tmp_path))
     with sqlite3.connect(path) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]
     connection.close()
     assert columns == EXPECTED["job_columns"], "the test data was written by 0.1.0"
-    expected = [renamed_job(job) for job in EXPECTED["jobs"]]
+    expected = [to_current_job(job) for job in EXPECTED["jobs"]]
     assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
-    assert path.read_bytes() == (LEGACY / "jobs.sqlite").read_bytes(), "reading alone writes nothing"
+    assert path.read_bytes() == (LEGACY_DIR / "jobs.sqlite").read_bytes(), "reading alone writes nothing"
 
 
 def test_jobs_are_the_same_after_a_change(tmp_path):
-    path = Path(shutil.copy(LEGACY / "jobs.sqlite", tmp_path))
-    expected = [renamed_job(job) for job in EXPECTED["jobs"]]
+    path = Path(shutil.copy(LEGACY_DIR / "jobs.sqlite", tmp_path))
+    expected = [to_current_job(job) for job in EXPECTED["jobs"]]
     JobStore(path).update(expected[0]["id"], pid=77)
     expected[0] = expected[0] | {"pid": 77}
     assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
@@ -151,9 +153,9 @@ def test_jobs_are_the_same_after_a_change(tmp_path):
 def home(tmp_path, monkeypatch) -> Path:
     """Provide a copy of the runs, with paths as they were when the runs began."""
     for name in ("finished", "stopped", "pictures"):
-        shutil.copytree(LEGACY / f"run-{name}", tmp_path / "runs" / name)
-    shutil.copytree(LEGACY / "recipes/of-runs", tmp_path / "recipes")
-    shutil.copytree(LEGACY / "pictures", tmp_path / "pictures")
+        shutil.copytree(LEGACY_DIR / f"run-{name}", tmp_path / "runs" / name)
+    shutil.copytree(LEGACY_DIR / "recipes/of-runs", tmp_path / "recipes")
+    shutil.copytree(LEGACY_DIR / "pictures", tmp_path / "pictures")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -195,7 +197,7 @@ def test_stopped_run_resumes_as_if_it_had_not_stopped(home):
     assert all(path.stat().st_mtime_ns == time for path, time in steps.items() if path.exists()), "no step ran twice"
     weights = run / f"checkpoints/{expected['steps']:08d}/model.safetensors"
     if compute_digest(weights) != expected["digest"]:  # another processor or another version of PyTorch
-        straight, resumed = load_file(LEGACY / "resumed.safetensors"), load_file(weights)
+        straight, resumed = load_file(LEGACY_DIR / "resumed.safetensors"), load_file(weights)
         assert straight.keys() == resumed.keys()
         for name, tensor in straight.items():
             torch.testing.assert_close(resumed[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
@@ -204,7 +206,7 @@ def test_stopped_run_resumes_as_if_it_had_not_stopped(home):
 
 
 def test_resumed_weights_are_those_of_the_digest():
-    assert compute_digest(LEGACY / "resumed.safetensors") == EXPECTED["stopped"]["digest"]
+    assert compute_digest(LEGACY_DIR / "resumed.safetensors") == EXPECTED["stopped"]["digest"]
 
 
 def test_run_that_reached_its_time_limit_is_finished(home):
@@ -236,18 +238,18 @@ def test_pending_entry_is_published_exactly_once(home, hub, name, monkeypatch):
     store = HubStore(token=TOKEN, endpoint=hub.url, cache_dir=home / "cache")
     run, expected = home / "runs" / name.removeprefix("run-"), EXPECTED["outbox"][name][-1]
     (checkpoint,) = run.glob("outbox/*/checkpoint")
-    entry, files = checkpoint.parent / "entry.json", files_of(checkpoint)
+    entry, files = checkpoint.parent / "entry.json", read_dir_files(checkpoint)
     assert sorted(files) == EXPECTED["outbox_files"][name]
     for answer in ("arrives", "is lost", "is lost again"):
         if answer != "arrives":  # the entry is as it was before, but the repository has the commit
             shutil.rmtree(entry.parent)
-            shutil.copytree(LEGACY / name / "outbox" / entry.parent.name, entry.parent)
+            shutil.copytree(LEGACY_DIR / name / "outbox" / entry.parent.name, entry.parent)
         Outbox(run).deliver(store)
         assert Outbox(run).deliver(store) is None, "nothing is left to send"
         state = json.loads(entry.read_text("utf-8"))
         assert (state["state"], state["problem"], state["tries"]) == ("published", "", expected["tries"] + 1), answer
         assert not checkpoint.exists()
-        (commit, _) = hub.commits(expected["repo"])
+        (commit, _) = hub.list_commits(expected["repo"])
         assert commit.title == f"{expected['title']} [{expected['id']}]"
         assert state["url"] == f"{hub.url}/{expected['repo']}/commit/{commit.oid}"
-    assert hub.files(expected["repo"]) == files
+    assert hub.read_files(expected["repo"]) == files

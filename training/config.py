@@ -13,10 +13,10 @@ from ctm.conversion.convert import parse_yaml
 from ctm.io.atomic import read_text
 from ctm.settings import Settings, format_name, truncate_repr
 from ctm.stores import HubRef
-from training.energy.losses import Kind, Meaning
+from training.energy.losses import EnergyKind, EnergyLossParams
 from training.tasks import Task, make_task
 
-LARGEST = 2**20  # bytes of a recipe
+MAX_RECIPE_BYTES = 2**20  # bytes of a recipe
 
 
 class LossConfig(Settings):
@@ -35,7 +35,7 @@ class LossConfig(Settings):
         le=1_000_000,
         description="structured answers: learn only this many positions past the longest right beginning",
     )
-    energy: Literal[Kind, "none"] = Field(
+    energy: Literal[EnergyKind, "none"] = Field(
         "wait",
         description="what the energy means: what waiting wins (wait), -logit P(right) (calibrated), the fork's (contrastive), "
         "or another; none: no energy",
@@ -50,8 +50,8 @@ class LossConfig(Settings):
     )
 
     @property
-    def meaning(self) -> Meaning:
-        return Meaning(self.margin, self.cost)
+    def energy_loss_params(self) -> EnergyLossParams:
+        return EnergyLossParams(self.margin, self.cost)
 
 
 class OptimConfig(Settings):
@@ -94,7 +94,7 @@ class TrainConfig(Settings):
     )
 
 
-class FinishConfig(Settings):
+class FinalizeConfig(Settings):
     """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
 
     fit_samples: int = Field(
@@ -120,14 +120,14 @@ class PublishConfig(Settings):
 
     @field_validator("repo")
     @classmethod
-    def _is_a_name(cls, value: str) -> str:
+    def _check_repo_name(cls, value: str) -> str:
         if value and (HubRef.parse(value).revision or HubRef.parse(value).subfolder):
             raise ValueError("publishing goes to a repository's main branch: give namespace/name alone")
         return value
 
     @field_validator("every_minutes")
     @classmethod
-    def _not_too_often(cls, value: float) -> float:
+    def _check_interval(cls, value: float) -> float:
         if 0 < value < 10:
             raise ValueError("the Hub limits commits: at most one in ten minutes")
         return value
@@ -141,46 +141,51 @@ class RunConfig(Settings):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    finish: FinishConfig = FinishConfig()
+    finish: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
     init_from: str = Field(
         "", description="checkpoint whose weights the run starts from: a folder, or hub:namespace/name@revision"
     )
 
     @model_validator(mode="after")
-    def _parts_are_sound(self) -> "RunConfig":
-        self.machine(self.make_task())
+    def _check_parts(self) -> "RunConfig":
+        self.build_model_config(self.make_task())
         return self
 
     def make_task(self) -> Task:
-        return make_task(self.task).settled()
+        return make_task(self.task).with_resolved_settings()
 
-    def changed(self, changes: Mapping[str, Any]) -> "RunConfig":
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "RunConfig":
         """The same with some settings changed, such as `{"train.steps": 500}`.
 
         Raises:
             ValueError: what is wrong, in one sentence a problem.
         """
         values = self.model_dump(mode="json")
-        for name, value in changes.items():
-            _set(values, name, value)
+        for name, value in overrides.items():
+            _set_nested_value(values, name, value)
         return RunConfig.parse(values)
 
     @property
-    def local(self) -> set[str]:
+    def machine_local_settings(self) -> set[str]:
         """Task settings that belong to one machine, such as `task.files`: no checkpoint holds them, no card tells them."""
-        return {f"task.{name}" for name in self.make_task().local}
+        return {f"task.{name}" for name in self.make_task().machine_local_settings}
 
-    def portable(self) -> dict[str, Any]:
+    def to_portable_dict(self) -> dict[str, Any]:
         """The settings as plain data, without what belongs to one machine or account."""
         return self.model_dump(
-            mode="json", exclude={"publish": True, "init_from": True, "task": set(self.make_task().local)}
+            mode="json",
+            exclude={"publish": True, "init_from": True, "task": set(self.make_task().machine_local_settings)},
         )
 
-    def machine(self, task: Task) -> Config:
+    def build_model_config(self, task: Task) -> Config:
         """The machine's config: the recipe's keys over the task's."""
-        shape = task.shape()
-        fixed = {"out_dims": shape.positions * shape.classes, "prediction_reshaper": shape.reshaper, **shape.fixed}
+        shape = task.get_spec()
+        fixed = {
+            "out_dims": shape.positions * shape.classes,
+            "prediction_reshaper": shape.prediction_reshaper,
+            **shape.config_overrides,
+        }
         for key in fixed.keys() & self.model.keys():
             raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
         kind = self.model.get("kind", "ctm")
@@ -205,28 +210,28 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     if variable != str(path):
         text = os.environ.get(variable, "")
     elif os.path.isfile(path):
-        text = read_text(Path(path), LARGEST)
+        text = read_text(Path(path), MAX_RECIPE_BYTES)
     else:
         raise ValueError(f"There is no recipe at {format_name(path)}. Recipes are the YAML files of configs/.")
     values = parse_yaml(text, format_name(path, 200))
     if not isinstance(values, dict):
         raise ValueError(f"{format_name(path, 200)} must hold groups such as `task:` and `train:`.")
     for override in overrides:
-        _apply(values, override)
+        _apply_override(values, override)
     return RunConfig.parse(values)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
     name, equals, text = override.partition("=")
     if not equals or not ("." in name or name in RunConfig.model_fields):
         raise ValueError(
             f"An override reads group.setting=value, such as train.steps=500: got {truncate_repr(override)}."
         )
-    _set(values, name, parse_yaml(text, f"The value of {format_name(name)}"))
+    _set_nested_value(values, name, parse_yaml(text, f"The value of {format_name(name)}"))
 
 
-def _set(values: dict[str, Any], name: str, value: Any) -> None:
+def _set_nested_value(values: dict[str, Any], name: str, value: Any) -> None:
     *groups, key = name.split(".")
     group = values
     for part in groups:
@@ -236,6 +241,6 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
     group[key] = value
 
 
-def as_overrides(changes: Mapping[str, Any]) -> list[str]:
+def format_overrides(changes: Mapping[str, Any]) -> list[str]:
     """Changes as words of a command line: `train.steps=500`."""
     return [f"{name}={json.dumps(value)}" for name, value in changes.items()]

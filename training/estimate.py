@@ -9,22 +9,22 @@ import torch
 
 from ctm.models.registry import count_parameters
 from training.config import RunConfig
-from training.trainer import measure
-from training.trainer_state import size_of
+from training.trainer import time_steps
+from training.trainer_state import estimate_checkpoint_bytes
 
-STEPS = 5  # that are measured, after one that warms up
+NUM_TIMING_STEPS = 5  # that are measured, after one that warms up
 
 
-def estimate(config: RunConfig) -> dict[str, Any]:
+def estimate_run(config: RunConfig) -> dict[str, Any]:
     """Measure some steps and one evaluation on this machine; nothing is saved.
 
     Returns:
         parameters; seconds a step, an evaluation and 1,000 steps with their evaluations; GB of memory of the process and of
         the accelerator; GB that a saved step and all kept ones take; what it ran on.
     """
-    machine, steps, evaluation = measure(config, STEPS)
+    machine, steps, evaluation = time_steps(config, NUM_TIMING_STEPS)
     step = statistics.median(steps)
-    saved = size_of(machine)
+    saved = estimate_checkpoint_bytes(machine)
     cuda = torch.cuda.is_available() and config.train.device != "cpu"
     per_gb = 2**20 if sys.platform != "darwin" else 2**30  # of the unit that the system counts in
     return {

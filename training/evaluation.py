@@ -1,6 +1,6 @@
 """Measuring a machine: every tick's answers on held-out samples, once, and figures from them.
 
-`Curves` is plain data: halting rules are replayed on it without thinking again, so it is what passes from training to
+`EvaluationCurves` is plain data: halting rules are replayed on it without thinking again, so it is what passes from training to
 calibration.
 """
 
@@ -16,14 +16,14 @@ from ctm import TickModel
 from ctm.models.outputs import compute_answer_mask
 from ctm.modules.readout import compute_answer_signals, compute_certainty
 from training.data.image_dataset import digest
-from training.decoding import Reading, Spoken
-from training.tasks.base import CALIBRATION, PER_CENT, TRAIN, Batch, Task, generator_for
+from training.decoding import AnswerDecoder, CTCDecoder
+from training.tasks.base import CALIBRATION, SPLIT_PERCENT, TRAIN, Batch, Task, make_generator
 
-MOST_SAMPLES = 4_096  # drawn of a held-out split without an end that is as large as the calibration split
+MAX_EVALUATION_SAMPLES = 4_096  # drawn of a held-out split without an end that is as large as the calibration split
 
 
 @dataclass(frozen=True)
-class Curves:
+class EvaluationCurves:
     """What the machine said at every tick about n samples."""
 
     right: Bool[Tensor, "n T"]
@@ -37,57 +37,57 @@ class Curves:
     spoken: bool = False  # whether an answer is said over the ticks
 
     @property
-    def counts(self) -> Bool[Tensor, "n T"]:
+    def answer_mask(self) -> Bool[Tensor, "n T"]:
         """Ticks at which a sample may answer."""
         counts = compute_answer_mask(self.listening, self.right.size(1))
         return torch.ones_like(self.right) if counts is None else counts
 
 
 @torch.inference_mode()
-def curves_of(
-    machine: TickModel, reading: Reading, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
-) -> Curves:
+def evaluate_curves(
+    model: TickModel, decoder: AnswerDecoder, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
+) -> EvaluationCurves:
     """Think about all samples to the last tick, and note also these of `ctm.modules.readout.SIGNALS`.
 
     Where the input says how many ticks a thought takes, the last one stands for those that a batch takes less than others.
     """
-    training = machine.training
-    machine.eval()
-    device = next(machine.parameters()).device
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
     parts = []
     for batch in batches:
-        thought = machine(batch.inputs.to(device))
-        certainty = compute_certainty(thought.answers.permute(2, 1, 0), reading.positions).permute(2, 1, 0)
-        right = reading.right(thought.answers, batch.targets.to(device))
+        thought = model(batch.inputs.to(device))
+        certainty = compute_certainty(thought.answers.permute(2, 1, 0), decoder.positions).permute(2, 1, 0)
+        right = decoder.is_correct(thought.answers, batch.targets.to(device))
         counts = compute_answer_mask(thought.input_ticks, right.size(1))
         parts.append(
             (
                 (right if counts is None else right & counts).cpu(),
-                reading.choices(thought.answers).cpu(),
+                decoder.choices(thought.answers).cpu(),
                 certainty.cpu(),
                 None if thought.energies is None else thought.energies.cpu(),
                 batch.difficulty,
                 batch.targets,
                 None if thought.input_ticks is None else thought.input_ticks.cpu(),
-                signals_by_tick(signals, thought.answers, reading.positions),
+                compute_signals_by_tick(signals, thought.answers, decoder.positions),
             )
         )
-    machine.train(training)
+    model.train(training)
     right, choices, certainty, energies, difficulty, targets, listening, noted = zip(*parts, strict=True)
-    return Curves(
-        joined(right),
-        joined(choices),
-        joined(certainty),
-        None if energies[0] is None else joined(energies),
+    return EvaluationCurves(
+        concatenate_ticks(right),
+        concatenate_ticks(choices),
+        concatenate_ticks(certainty),
+        None if energies[0] is None else concatenate_ticks(energies),
         torch.cat(difficulty),
         torch.cat(targets),
         None if listening[0] is None else torch.cat(listening),
-        {name: joined([part[name] for part in noted]) for name in signals},
-        isinstance(reading, Spoken),
+        {name: concatenate_ticks([part[name] for part in noted]) for name in signals},
+        isinstance(decoder, CTCDecoder),
     )
 
 
-def signals_by_tick(
+def compute_signals_by_tick(
     names: frozenset[str], answers: Float[Tensor, "B K T"], positions: int
 ) -> dict[str, Float[Tensor, "B T"]]:
     """What else a rule may look at, of all ticks at once; see `ctm.modules.readout.signals_of`."""
@@ -97,34 +97,34 @@ def signals_by_tick(
     return {name: torch.cat((first[name], later[name]), 1).cpu() for name in names}
 
 
-def joined(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"]:
+def concatenate_ticks(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tensor, "n *P T"]:
     """Batches one after the other, the last tick of shorter ones repeated."""
     most = max(part.size(-1) for part in parts)
     return torch.cat([part[..., torch.arange(most).clamp(max=part.size(-1) - 1)] for part in parts])
 
 
-def split_batches(task: Task, split: str, most: int) -> list[Batch]:
+def build_split_batches(task: Task, split: str, max_samples: int) -> list[Batch]:
     """Held-out samples of a split: all of them where they are few, else some drawn with a fixed seed, none twice.
 
     Of a split that is twice as large as that for calibration, twice as many are drawn as the `most` of that one. Else what is
     drawn often, and kept once, would be rarer among fewer kept, and no promise made on one split would hold on the other.
     """
     assert split != TRAIN
-    everything = getattr(task, "all_of", None)
-    draws = most * PER_CENT.get(split, PER_CENT[CALIBRATION]) // PER_CENT[CALIBRATION]
-    whole = everything(split) if everything else task.draw(split, draws, generator_for("evaluation", split))
-    return in_batches(without_repeats(whole))
+    everything = getattr(task, "load_full_split", None)
+    draws = max_samples * SPLIT_PERCENT.get(split, SPLIT_PERCENT[CALIBRATION]) // SPLIT_PERCENT[CALIBRATION]
+    whole = everything(split) if everything else task.sample(split, draws, make_generator("evaluation", split))
+    return split_into_batches(deduplicate(whole))
 
 
-def in_batches(whole: Batch, size: int = 256) -> list[Batch]:
+def split_into_batches(batch: Batch, batch_size: int = 256) -> list[Batch]:
     """Samples in portions that fit memory."""
     return [
-        Batch(whole.inputs[i : i + size], whole.targets[i : i + size], whole.difficulty[i : i + size])
-        for i in range(0, len(whole.inputs), size)
+        Batch(batch.inputs[i : i + batch_size], batch.targets[i : i + batch_size], batch.difficulty[i : i + batch_size])
+        for i in range(0, len(batch.inputs), batch_size)
     ]
 
 
-def without_repeats(batch: Batch) -> Batch:
+def deduplicate(batch: Batch) -> Batch:
     """The batch with every input once, in order of appearance."""
     keys = [digest(row) for row in batch.inputs.flatten(1).contiguous().numpy()]
     first = torch.tensor(sorted({key: row for row, key in reversed(list(enumerate(keys)))}.values()))
@@ -133,25 +133,27 @@ def without_repeats(batch: Batch) -> Batch:
     return Batch(batch.inputs[first], batch.targets[first], batch.difficulty[first])
 
 
-def summarise(curves: Curves) -> dict[str, Any]:
+def summarise_curves(curves: EvaluationCurves) -> dict[str, Any]:
     """Figures of a set of curves."""
     by_tick = curves.right.float().mean(0)
-    certainty = curves.certainty.mean(1).masked_fill(~curves.counts, -1)
+    certainty = curves.certainty.mean(1).masked_fill(~curves.answer_mask, -1)
     values = {
         "accuracy_best": by_tick.max().item(),
         "best_tick": int(by_tick.argmax()) + 1,
         "accuracy_last": by_tick[-1].item(),
         "accuracy_certain": curves.right.gather(1, certainty.argmax(1, keepdim=True)).float().mean().item(),
-        "certainty_auroc": tick_auroc(certainty, curves.right, curves.counts),
+        "certainty_auroc": tick_auroc(certainty, curves.right, curves.answer_mask),
     }
     if curves.energy is not None:
-        energy = curves.energy.masked_fill(~curves.counts, torch.inf)
+        energy = curves.energy.masked_fill(~curves.answer_mask, torch.inf)
         values["accuracy_lowest_energy"] = curves.right.gather(1, energy.argmin(1, keepdim=True)).float().mean().item()
-        values["energy_auroc"] = tick_auroc(-energy, curves.right, curves.counts)
+        values["energy_auroc"] = tick_auroc(-energy, curves.right, curves.answer_mask)
     return values
 
 
-def reliability(chance: Float[Tensor, " n"], right: Bool[Tensor, " n"], bins: int = 15) -> dict[str, Any]:
+def compute_reliability(
+    p_correct: Float[Tensor, " n"], correct: Bool[Tensor, " n"], num_bins: int = 15
+) -> dict[str, Any]:
     """How far a chance to be right can be believed.
 
     Returns:
@@ -159,36 +161,38 @@ def reliability(chance: Float[Tensor, " n"], right: Bool[Tensor, " n"], bins: in
         negative log-likelihood, in nats, of what is said; bins: mean chance, share of right answers and count of each that is
         not empty (a reliability diagram).
     """
-    chance, happened = chance.double().clamp(1e-12, 1 - 1e-12), right.double()
-    place = (chance * bins).long().clamp(max=bins - 1)
-    count = torch.bincount(place, minlength=bins)
-    said, found = (torch.bincount(place, weights, bins) / count.clamp(min=1) for weights in (chance, happened))
+    p_correct, happened = p_correct.double().clamp(1e-12, 1 - 1e-12), correct.double()
+    place = (p_correct * num_bins).long().clamp(max=num_bins - 1)
+    count = torch.bincount(place, minlength=num_bins)
+    said, found = (torch.bincount(place, weights, num_bins) / count.clamp(min=1) for weights in (p_correct, happened))
     return {
-        "ece": ((said - found).abs() * count).sum().item() / len(chance),
-        "brier": (chance - happened).square().mean().item(),
-        "nll": -(happened * chance.log() + (1 - happened) * (1 - chance).log()).mean().item(),
-        "bins": [[round(said[i].item(), 4), round(found[i].item(), 4), int(count[i])] for i in range(bins) if count[i]],
+        "ece": ((said - found).abs() * count).sum().item() / len(p_correct),
+        "brier": (p_correct - happened).square().mean().item(),
+        "nll": -(happened * p_correct.log() + (1 - happened) * (1 - p_correct).log()).mean().item(),
+        "bins": [
+            [round(said[i].item(), 4), round(found[i].item(), 4), int(count[i])] for i in range(num_bins) if count[i]
+        ],
     }
 
 
-def live_figures(curves: Curves, threshold: float | None) -> dict[str, Any]:
+def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float | None) -> dict[str, Any]:
     """Figures to watch while a machine learns: what halting below an energy would give, energies of right and wrong."""
     figures: dict[str, Any] = {"accuracy_by_tick": [round(value, 4) for value in curves.right.float().mean(0).tolist()]}
-    if curves.energy is None or threshold is None:
+    if curves.energy is None or energy_threshold is None:
         return figures
-    energy = curves.energy.masked_fill(~curves.counts, torch.inf)
-    low = energy < threshold
+    energy = curves.energy.masked_fill(~curves.answer_mask, torch.inf)
+    low = energy < energy_threshold
     halts = torch.where(low.any(1), low.float().argmax(1), energy.argmin(1))  # at the end the lowest answers
     used = torch.where(low.any(1), halts + 1, low.size(1))
     figures["accuracy_halted"] = curves.right.gather(1, halts.unsqueeze(1)).float().mean().item()
     figures["mean_ticks"] = used.float().mean().item()
-    for name, which in (("energy_right", curves.right), ("energy_wrong", ~curves.right & curves.counts)):
+    for name, which in (("energy_right", curves.right), ("energy_wrong", ~curves.right & curves.answer_mask)):
         if which.any():
             figures[name] = curves.energy[which].mean().item()
     return figures
 
 
-def rank_correlation(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float | None:
+def spearman_correlation(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float | None:
     """Spearman's rank correlation, equal values sharing their mean rank; None where one of the two never differs."""
     ranks = []
     for values in (a, b):
@@ -200,7 +204,7 @@ def rank_correlation(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float | None
 
 
 def tick_auroc(
-    score: Float[Tensor, "n T"], right: Bool[Tensor, "n T"], counts: Bool[Tensor, "n T"] | None = None
+    score: Float[Tensor, "n T"], correct: Bool[Tensor, "n T"], answer_mask: Bool[Tensor, "n T"] | None = None
 ) -> float | None:
     """Chance that a right answer scores above a wrong one at the same tick, over all such pairs that count.
 
@@ -208,14 +212,14 @@ def tick_auroc(
     time. None where all answers are right or all are wrong.
     """
     wins, pairs = 0.0, 0
-    wrong = ~right if counts is None else ~right & counts
+    wrong = ~correct if answer_mask is None else ~correct & answer_mask
     for tick in range(score.size(1)):
-        good, bad = score[right[:, tick], tick], score[wrong[:, tick], tick]
+        good, bad = score[correct[:, tick], tick], score[wrong[:, tick], tick]
         if len(good) and len(bad):
             order = torch.cat((good, bad)).double()
             unique, places = order.unique(return_inverse=True)
-            counts = torch.bincount(places, minlength=len(unique)).double()
-            ranks = (counts.cumsum(0) - (counts - 1) / 2)[places]
+            answer_mask = torch.bincount(places, minlength=len(unique)).double()
+            ranks = (answer_mask.cumsum(0) - (answer_mask - 1) / 2)[places]
             wins += (ranks[: len(good)].sum() - len(good) * (len(good) + 1) / 2).item()
             pairs += len(good) * len(bad)
     return wins / pairs if pairs else None

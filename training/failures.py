@@ -9,20 +9,20 @@ from safetensors import SafetensorError
 
 from training.trainer_state import DiskAlmostFull
 
-Reason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_WORDS = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
-FULL_DISK = "The disk is full; the last saved step is kept. Make room, then go on."
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+FailureReason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_PHRASES = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
+DISK_FULL_MESSAGE = "The disk is full; the last saved step is kept. Make room, then go on."
+OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def explain(error: BaseException) -> tuple[Reason, str]:
+def classify_failure(error: BaseException) -> tuple[FailureReason, str]:
     """Why a training ended with this error: a reason, and a sentence with the remedy."""
-    if known := cause(error):
+    if known := classify_known_error(error):
         return known
     link = error.__cause__ or error.__context__
     while link:  # what fails while cleaning up hides what failed first
-        known = cause(link)
+        known = classify_known_error(link)
         if known and known[0] in ("disk", "memory"):
             return known
         link = link.__cause__ or link.__context__
@@ -30,22 +30,22 @@ def explain(error: BaseException) -> tuple[Reason, str]:
     return "crash", f"The training program failed: {type(error).__name__}: {text}. The log tells where."
 
 
-def cause(error: BaseException) -> tuple[Reason, str] | None:
+def classify_known_error(error: BaseException) -> tuple[FailureReason, str] | None:
     """Reason and sentence for errors that are foreseen."""
     text, low = str(error), str(error).lower()
     match error:
         case FloatingPointError():
             return "nan", text
         case MemoryError() | torch.OutOfMemoryError():
-            return "memory", too_little_memory(isinstance(error, torch.OutOfMemoryError))
+            return "memory", format_out_of_memory_message(isinstance(error, torch.OutOfMemoryError))
         case DiskAlmostFull():
             return "disk", f"{error.strerror}."
-        case OSError() if error.errno in FULL:
-            return "disk", FULL_DISK
-        case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in FULL_WORDS):
-            return "disk", FULL_DISK
-        case RuntimeError() if any(words in low for words in MEMORY_WORDS):
-            return "memory", too_little_memory("cuda" in low)
+        case OSError() if error.errno in DISK_FULL_ERRNOS:
+            return "disk", DISK_FULL_MESSAGE
+        case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in DISK_FULL_PHRASES):
+            return "disk", DISK_FULL_MESSAGE
+        case RuntimeError() if any(words in low for words in OUT_OF_MEMORY_PHRASES):
+            return "memory", format_out_of_memory_message("cuda" in low)
         case OSError() if error.filename:
             return (
                 "data",
@@ -56,7 +56,7 @@ def cause(error: BaseException) -> tuple[Reason, str] | None:
     return None
 
 
-def too_little_memory(on_device: bool) -> str:
+def format_out_of_memory_message(on_device: bool) -> str:
     where = "The accelerator" if on_device else "The machine"
     return (
         f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.accumulate, "

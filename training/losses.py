@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORED = -100
+IGNORE_INDEX = -100
 
 
-def per_tick(
+def per_tick_loss(
     answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"], lookahead: int | None = None
 ) -> Float[Tensor, "B T"]:
     """Cross-entropy at every tick, averaged over the positions that count.
@@ -22,58 +22,60 @@ def per_tick(
             for mazes, section 4.2).
     """
     ticks = answers.size(-1)
-    counts = targets != IGNORED
+    counts = targets != IGNORE_INDEX
     if lookahead is not None:
-        right = (chosen(answers) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
+        right = (predict_classes(answers) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
         counts = counts & (torch.arange(targets.size(1), device=targets.device) < (right + lookahead).unsqueeze(1))
     spread = targets.unsqueeze(-1).expand(-1, -1, ticks)
-    losses = F.cross_entropy(answers.transpose(1, 2), spread, ignore_index=IGNORED, reduction="none")
+    losses = F.cross_entropy(answers.transpose(1, 2), spread, ignore_index=IGNORE_INDEX, reduction="none")
     weight = counts.unsqueeze(-1).to(losses.dtype)
     return (losses * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def two_tick(
-    losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], counts: Bool[Tensor, "B T"] | None = None
+def two_tick_loss(
+    losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], answer_mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, ""]:
     """Mean of the least loss and the loss at the most certain tick (paper section 3.5, equation 12), of those that count."""
-    if counts is not None:
-        losses, certainty = losses.masked_fill(~counts, torch.inf), certainty.masked_fill(~counts, -1)
+    if answer_mask is not None:
+        losses, certainty = losses.masked_fill(~answer_mask, torch.inf), certainty.masked_fill(~answer_mask, -1)
     at_certain = losses.gather(1, certainty.argmax(1, keepdim=True)).squeeze(1)
     return (losses.amin(1) + at_certain).mean() / 2
 
 
-def trunk_loss(
-    kind: str,
+def reduce_tick_losses(
+    reduction: str,
     losses: Float[Tensor, "B T"],
     certainty: Float[Tensor, "B T"],
-    share: float,
-    counts: Bool[Tensor, "B T"] | None = None,
+    mean_share: float,
+    answer_mask: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The answer's loss: `two_tick`, `mean` over all ticks, or `mix` with that share of the mean.
+    """The answer's loss: `two_tick_loss`, `mean` over all ticks, or `mix` with that share of the mean.
 
     Args:
         kind, share: as above.
         losses, certainty: at every tick.
         counts: ticks at which a row may answer; None for all.
     """
-    if kind == "mean":
-        return mean_of(losses, counts)
-    if kind == "two_tick":
-        return two_tick(losses, certainty, counts)
-    return share * mean_of(losses, counts) + (1 - share) * two_tick(losses, certainty, counts)
+    if reduction == "mean":
+        return masked_mean(losses, answer_mask)
+    if reduction == "two_tick":
+        return two_tick_loss(losses, certainty, answer_mask)
+    return mean_share * masked_mean(losses, answer_mask) + (1 - mean_share) * two_tick_loss(
+        losses, certainty, answer_mask
+    )
 
 
-def mean_of(values: Float[Tensor, "B T"], counts: Bool[Tensor, "B T"] | None) -> Float[Tensor, ""]:
+def masked_mean(values: Float[Tensor, "B T"], answer_mask: Bool[Tensor, "B T"] | None) -> Float[Tensor, ""]:
     """The mean over rows and over the ticks that count."""
-    return values.mean() if counts is None else values[counts].mean()
+    return values.mean() if answer_mask is None else values[answer_mask].mean()
 
 
-def chosen(answers: Float[Tensor, "B P C T"]) -> Int[Tensor, "B P T"]:
+def predict_classes(answers: Float[Tensor, "B P C T"]) -> Int[Tensor, "B P T"]:
     """The class of the largest logit. (`argmax` over an inner, strided axis is many times slower than `max`.)"""
     return answers.detach().max(2).indices
 
 
-def is_right(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> Bool[Tensor, "B T"]:
+def is_correct(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> Bool[Tensor, "B T"]:
     """Whether all positions that count are right, at every tick."""
     target = targets.unsqueeze(-1)
-    return ((chosen(answers) == target) | (target == IGNORED)).all(1)
+    return ((predict_classes(answers) == target) | (target == IGNORE_INDEX)).all(1)

@@ -8,11 +8,14 @@ import yaml
 from ctm.checkpoint.metadata import PolicyRecord
 from ctm.config import get_backbone_type, infer_model_type
 
-PICTURE = "accuracy.png"
-KINDS = {"digits": "image-classification", "images": "image-classification"}  # task -> the Hub's name for such tasks
-THINKERS = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
+ACCURACY_PLOT_FILE = "accuracy.png"
+PIPELINE_TAGS = {
+    "digits": "image-classification",
+    "images": "image-classification",
+}  # task -> the Hub's name for such tasks
+MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
 
-CREDIT = """\
+CREDITS = """\
 ## Credits
 
 The Continuous Thought Machine is by Luke Darlow, Ciaran Regan, Sebastian Risi, Jeffrey Seely and Llion Jones
@@ -33,57 +36,55 @@ CITATION = """\
 """
 
 
-def write_card(
+def render_model_card(
     title: str,
     config: dict[str, Any],
     task: dict[str, Any],
     halting: dict[str, Any],
     metrics: dict[str, Any],
-    parameters: int,
+    num_parameters: int,
     repo: str = "",
 ) -> str:
     """Markdown with the Hub's front matter; with a repository's name also how to load it from there, and the picture."""
     parts = [
-        front_matter(title, task, metrics),
+        render_front_matter(title, task, metrics),
         f"# {title}\n",
-        f"{described(config, parameters)} about the task *{task['task']}* through the backbone `{get_backbone_type(config)}`.\n",
-        measured(metrics, task.get("judged")),
-        difficulty(metrics),
-        f"![accuracy by tick]({PICTURE})\n" if repo and metrics["evaluations"] else "",
-        halting_section(halting),
-        usage(repo, halting) if repo else "",
-        CREDIT,
+        f"{describe_model(config, num_parameters)} about the task *{task['task']}* through the backbone `{get_backbone_type(config)}`.\n",
+        render_evaluation_section(metrics, task.get("judged")),
+        render_difficulty_section(metrics),
+        f"![accuracy by tick]({ACCURACY_PLOT_FILE})\n" if repo and metrics["evaluations"] else "",
+        render_halting_section(halting),
+        render_usage_section(repo, halting) if repo else "",
+        CREDITS,
         CITATION,
     ]
     return "\n".join(part for part in parts if part)
 
 
-def title_of(config: dict[str, Any], task: str) -> str:
+def build_title(config: dict[str, Any], task: str) -> str:
     """What a checkpoint is called: what thinks, and about what."""
-    return f"{THINKERS[infer_model_type(config)]}, {task.lower()}"
+    return f"{MODEL_TYPE_NAMES[infer_model_type(config)]}, {task.lower()}"
 
 
-def described(config: dict[str, Any], parameters: int) -> str:
+def describe_model(config: dict[str, Any], num_parameters: int) -> str:
     """What it is, of which size, and for how long it thinks."""
     width, ticks = config["d_model"], config.get("iterations", 1)
     match infer_model_type(config):
         case "lstm":
             layers = f"{config['num_layers']} layer{'s' if config['num_layers'] > 1 else ''} of {width} units"
-            return f"An LSTM baseline of {parameters:,} parameters: {layers}, thinking for up to {ticks} ticks"
+            return f"An LSTM baseline of {num_parameters:,} parameters: {layers}, thinking for up to {ticks} ticks"
         case "ff":
-            return (
-                f"A feed-forward baseline of {parameters:,} parameters: one hidden layer of {width} units, asked once"
-            )
+            return f"A feed-forward baseline of {num_parameters:,} parameters: one hidden layer of {width} units, asked once"
     return (
-        f"A Continuous Thought Machine of {parameters:,} parameters: {width} neurons that each remember "
+        f"A Continuous Thought Machine of {num_parameters:,} parameters: {width} neurons that each remember "
         f"{config['memory_length']} ticks, thinking for up to {ticks} ticks"
     )
 
 
-def front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> str:
+def render_front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> str:
     """What the Hub's page reads: licence, tags, and the measured figures as a model index."""
     values: dict[str, Any] = {"license": "mit", "library_name": "ctm"}
-    kind = KINDS.get(task["task"])
+    kind = PIPELINE_TAGS.get(task["task"])
     if kind:
         values["pipeline_tag"] = kind
     data = task.get("settings", {}).get("data")  # a data set of the Hub
@@ -91,13 +92,16 @@ def front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> s
         values["datasets"] = [data]
     values["tags"] = ["continuous-thought-machine", "adaptive-computation", task["task"]]
     if results := [
-        index_entry(task["task"], kind, data or task["task"], evaluation) for evaluation in metrics["evaluations"]
+        build_model_index_entry(task["task"], kind, data or task["task"], evaluation)
+        for evaluation in metrics["evaluations"]
     ]:
         values["model-index"] = [{"name": title, "results": results}]
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def index_entry(task: str, kind: str | None, data: str, evaluation: dict[str, Any]) -> dict[str, Any]:
+def build_model_index_entry(
+    task: str, pipeline_tag: str | None, dataset: str, evaluation: dict[str, Any]
+) -> dict[str, Any]:
     """One evaluation in the form of the Hub's model index."""
     found = (
         ("accuracy", "accuracy when halted", evaluation["accuracy_halted"]),
@@ -105,13 +109,13 @@ def index_entry(task: str, kind: str | None, data: str, evaluation: dict[str, An
         ("mean_ticks", f"mean ticks used of {evaluation['iterations']}", evaluation["mean_ticks"]),
     )
     return {
-        "task": {"type": kind or "other", "name": task},
-        "dataset": {"type": data, "name": data, "split": evaluation["split"]},
+        "task": {"type": pipeline_tag or "other", "name": task},
+        "dataset": {"type": dataset, "name": dataset, "split": evaluation["split"]},
         "metrics": [{"type": kind, "name": name, "value": round(value, 4)} for kind, name, value in found],
     }
 
 
-def usage(repo: str, halting: dict[str, Any]) -> str:
+def render_usage_section(repo: str, halting: dict[str, Any]) -> str:
     """How to load it, in five lines."""
     rule = halting.get("policies", {}).get(halting.get("default"), {}).get("policy", "certainty>0.9")
     return (
@@ -122,7 +126,7 @@ def usage(repo: str, halting: dict[str, Any]) -> str:
     )
 
 
-def picture(metrics: dict[str, Any]) -> bytes:
+def render_accuracy_plot(metrics: dict[str, Any]) -> bytes:
     """Accuracy by tick on the held-out splits, and where halting ends up, as a PNG."""
     from matplotlib.figure import Figure  # noqa: PLC0415  half a second, which no training has to wait for
 
@@ -148,7 +152,7 @@ def picture(metrics: dict[str, Any]) -> bytes:
     return drawn.getvalue()
 
 
-def measured(metrics: dict[str, Any], judged: int | None = None) -> str:
+def render_evaluation_section(metrics: dict[str, Any], scored_positions: int | None = None) -> str:
     """The table of evaluations, and where they come from; `judged` last positions make an answer right, or all."""
     train = metrics["training"]
     if not metrics["evaluations"]:
@@ -166,7 +170,11 @@ def measured(metrics: dict[str, Any], judged: int | None = None) -> str:
     ]
     more = "".join(f" {name} |" for name in metrics["evaluations"][0].get("figures", {}))
     right = (
-        "all of it is" if judged is None else "its last place is" if judged == 1 else f"its last {judged} places are"
+        "all of it is"
+        if scored_positions is None
+        else "its last place is"
+        if scored_positions == 1
+        else f"its last {scored_positions} places are"
     )
     return (
         "## Measured\n\n"
@@ -178,7 +186,7 @@ def measured(metrics: dict[str, Any], judged: int | None = None) -> str:
     )
 
 
-def difficulty(metrics: dict[str, Any]) -> str:
+def render_difficulty_section(metrics: dict[str, Any]) -> str:
     """Whether harder samples take longer; empty for tasks that tell no difficulties apart."""
     told = [e for e in metrics["evaluations"] if e.get("by_difficulty")]
     if not told:
@@ -197,7 +205,7 @@ def difficulty(metrics: dict[str, Any]) -> str:
     )
 
 
-def halting_section(halting: dict[str, Any]) -> str:
+def render_halting_section(halting: dict[str, Any]) -> str:
     if not halting.get("policies"):
         return ""
     meaning = halting.get("energy", {}).get("p_correct")

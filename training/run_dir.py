@@ -38,20 +38,20 @@ from ctm.io.atomic import (
 from ctm.stores.base import is_complete_checkpoint
 from training.config import RunConfig
 
-ECHO = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
-ECHOED = "::ctm "
+EVENT_STREAM_ENV = "CTM_ECHO"  # in the environment of a run whose folder nobody can see: then it prints what it writes
+EVENT_PREFIX = "::ctm "
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDir:
     path: Path
 
     @property
-    def finished(self) -> Path:
+    def final_checkpoint_dir(self) -> Path:
         return self.path / "checkpoint"
 
     @property
-    def metrics(self) -> Path:
+    def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
     @property
@@ -59,20 +59,20 @@ class RunFolder:
         """What a job printed, where one ran here."""
         return self.path / "log.txt"
 
-    def checkpoint(self, step: int) -> Path:
+    def checkpoint_dir(self, step: int) -> Path:
         return self.path / "checkpoints" / f"{step:08d}"
 
-    def trainer(self, step: int) -> Path:
+    def trainer_state_dir(self, step: int) -> Path:
         return self.path / "trainer" / f"{step:08d}"
 
     @contextmanager
-    def alone(self, writes: bool = True) -> Iterator[None]:
+    def exclusive(self, is_writer: bool = True) -> Iterator[None]:
         """Hold the folder; a process that does not write needs no hold.
 
         Raises:
             ValueError: another process trains there.
         """
-        if not writes:
+        if not is_writer:
             yield
             return
         with file_lock(self.path / "lock", timeout_s=1.0) as alone:  # who only asks whether it is held is soon gone
@@ -81,18 +81,18 @@ class RunFolder:
             yield
 
     @property
-    def is_held(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether a process trains there now."""
-        return self.is_held_after(0.0)
+        return self.is_locked_after_wait(0.0)
 
-    def is_held_after(self, patience: float) -> bool:
+    def is_locked_after_wait(self, timeout_s: float) -> bool:
         """The same, with so many seconds for one that has ended: its threads may let go of the folder later than it."""
         if not (self.path / "lock").is_file():
             return False
-        with file_lock(self.path / "lock", patience) as alone:
+        with file_lock(self.path / "lock", timeout_s) as alone:
             return not alone
 
-    def begin(self, config: RunConfig) -> None:
+    def initialize(self, config: RunConfig) -> None:
         """Make the folder, or check that an existing one belongs to the same config; where it is published may change."""
         self.path.mkdir(parents=True, exist_ok=True)
         for draft in (*self.path.glob("checkpoints/.*"), *self.path.glob("trainer/.*")):  # of a save that was killed
@@ -101,13 +101,13 @@ class RunFolder:
             if not (self.path / "checkpoints" / trainer.name).is_dir():
                 shutil.rmtree(trainer, ignore_errors=True)
         recipe = self.path / "config.yaml"
-        if recipe.is_file() and self.config().model_copy(update={"publish": config.publish}) != config:
+        if recipe.is_file() and self.load_config().model_copy(update={"publish": config.publish}) != config:
             raise ValueError(f"{self.path} holds a run with other settings. Name another folder, or remove it.")
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         if read_text(recipe) != text:
             write_text(recipe, text)
 
-    def config(self) -> RunConfig:
+    def load_config(self) -> RunConfig:
         recipe = self.path / "config.yaml"
         if not recipe.is_file():
             raise ValueError(f"There is no run at {self.path}.")
@@ -119,55 +119,55 @@ class RunFolder:
             ) from None
         return RunConfig.parse(values)
 
-    def remember_command(self, command: str) -> None:
+    def save_command(self, command: str) -> None:
         """Keep the command that began the run, for its card; a command that resumes it is not remembered."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "command.txt").is_file():
             (self.path / "command.txt").write_text(command + "\n", "utf-8")
 
-    def command(self) -> str:
+    def read_command(self) -> str:
         path = self.path / "command.txt"
         return path.read_text("utf-8", "replace").strip() if path.is_file() else "unknown"
 
-    def note_ending(self, reason: str, sentence: str) -> None:
+    def write_outcome(self, reason: str, message: str) -> None:
         """Write why a training ended, unless another process of the same training did so already."""
-        values = {"reason": reason, "sentence": " ".join(sentence.split()), "time": time.time()}
+        values = {"reason": reason, "sentence": " ".join(message.split()), "time": time.time()}
         with file_lock(self.path / "ending.lock", timeout_s=1.0):
-            if not self.ending():
+            if not self.read_outcome():
                 write_preallocated(self.path / "ending.json", values)
-                echo("ending.json", values)
+                emit_event("ending.json", values)
 
-    def ending(self) -> dict[str, Any]:
+    def read_outcome(self) -> dict[str, Any]:
         """Why the training that was here last ended; {} while one goes on, or where none could say."""
         return read_preallocated(self.path / "ending.json")
 
-    def forget_ending(self) -> None:
+    def reset_outcome(self) -> None:
         """Reserve the room to write the ending in: the disk may be full then."""
         preallocate(self.path / "ending.json")
 
-    def remember_origin(self, name: str) -> None:
+    def save_origin(self, name: str) -> None:
         """Keep which checkpoint the weights came from at the start."""
         write_json(self.path / "origin.json", {"init_from": name})
 
-    def origin(self) -> str:
+    def read_origin(self) -> str:
         return str(read_json(self.path / "origin.json", default={}).get("init_from", ""))
 
-    def say(self, phase: str, step: int, steps: int, **more: Any) -> None:
+    def write_status(self, phase: str, step: int, steps: int, **extra: Any) -> None:
         """Tell whoever watches what the run is doing."""
-        values = {"phase": phase, "step": step, "steps": steps, "time": time.time(), **more}
+        values = {"phase": phase, "step": step, "steps": steps, "time": time.time(), **extra}
         write_json(self.path / "status.json", values)
-        echo("status.json", values)
+        emit_event("status.json", values)
 
-    def log(self, values: dict[str, Any]) -> None:
+    def log_metrics(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
-        echo(self.metrics.name, values)
+        emit_event(self.metrics_file.name, values)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """What was logged, oldest first; a line that a crash cut off, or that is none of ours, is left out."""
         found = []
-        for line in self.metrics.read_bytes().split(b"\n") if self.metrics.is_file() else []:
+        for line in self.metrics_file.read_bytes().split(b"\n") if self.metrics_file.is_file() else []:
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):
@@ -176,68 +176,68 @@ class RunFolder:
                 found.append(values)
         return found
 
-    def last_validation(self) -> dict[str, float]:
+    def read_latest_validation(self) -> dict[str, float]:
         """The newest figures on validation samples; {} before the first evaluation."""
         for values in reversed(self.read_metrics()):
             if found := {name: value for name, value in values.items() if name.startswith("validation_")}:
                 return found
         return {}
 
-    def forget_steps(self) -> None:
+    def delete_checkpoints(self) -> None:
         """Drop all that was saved, and what was logged, to start over."""
-        for folder in (self.path / "checkpoints", self.path / "trainer", self.finished):
+        for folder in (self.path / "checkpoints", self.path / "trainer", self.final_checkpoint_dir):
             shutil.rmtree(folder, ignore_errors=True)
-        self.metrics.unlink(missing_ok=True)
+        self.metrics_file.unlink(missing_ok=True)
 
-    def forget_after(self, step: int) -> None:
+    def truncate_metrics(self, step: int) -> None:
         """Drop metric lines past `step`, which a resumed run will write again, and a line cut off by a crash."""
         kept = [values for values in self.read_metrics() if values["step"] <= step]
-        if self.metrics.is_file():
-            write_text(self.metrics, "".join(f"{json.dumps(values)}\n" for values in kept))
+        if self.metrics_file.is_file():
+            write_text(self.metrics_file, "".join(f"{json.dumps(values)}\n" for values in kept))
 
-    def save(self, step: int, checkpoint: Checkpoint, progress: dict[str, Any]) -> None:
+    def save(self, step: int, checkpoint: Checkpoint, trainer_state: dict[str, Any]) -> None:
         """Save weights and progress of a step; the weights go last, so a step that has weights is whole."""
-        folder = self.trainer(step)
+        folder = self.trainer_state_dir(step)
         draft = folder.with_name(f".{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        torch.save(progress, draft / "progress.pt")
+        torch.save(trainer_state, draft / "progress.pt")
         fsync_path(draft / "progress.pt")
         replace_dir(draft, folder)
-        save(checkpoint, self.checkpoint(step))
+        save(checkpoint, self.checkpoint_dir(step))
 
-    def steps(self) -> list[int]:
+    def list_steps(self) -> list[int]:
         """Steps that were saved whole, oldest first."""
         saved = (self.path / "checkpoints").glob("[0-9]*")
         steps = sorted(int(folder.name) for folder in saved if folder.name.isdecimal())
-        return [step for step in steps if (self.trainer(step) / "progress.pt").is_file()]
+        return [step for step in steps if (self.trainer_state_dir(step) / "progress.pt").is_file()]
 
-    def newest_checkpoint(self) -> Path | None:
+    def find_latest_checkpoint(self) -> Path | None:
         """The finished checkpoint, or else that of the newest saved step; None before the first."""
-        if is_complete_checkpoint(self.finished):
-            return self.finished
-        steps = self.steps()
-        return self.checkpoint(steps[-1]) if steps else None
+        if is_complete_checkpoint(self.final_checkpoint_dir):
+            return self.final_checkpoint_dir
+        steps = self.list_steps()
+        return self.checkpoint_dir(steps[-1]) if steps else None
 
-    def progress(self, step: int) -> dict[str, Any]:
+    def load_trainer_state(self, step: int) -> dict[str, Any]:
         """What `save` was given; written by this program, and read without unpickling code all the same.
 
         Raises:
             ValueError: it cannot be read.
         """
         try:
-            return torch.load(self.trainer(step) / "progress.pt", map_location="cpu", weights_only=True)
+            return torch.load(self.trainer_state_dir(step) / "progress.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # a torn file makes the reader fail in whatever way
             raise ValueError(f"progress.pt is broken ({type(error).__name__})") from None
 
-    def prune(self, keep: int, best: int | None) -> None:
+    def prune(self, limit: int, best_step: int | None) -> None:
         """Remove all but the newest `keep` steps and the best one."""
-        for step in self.steps()[:-keep]:
-            if step != best:
-                shutil.rmtree(self.checkpoint(step), ignore_errors=True)
-                shutil.rmtree(self.trainer(step), ignore_errors=True)
+        for step in self.list_steps()[:-limit]:
+            if step != best_step:
+                shutil.rmtree(self.checkpoint_dir(step), ignore_errors=True)
+                shutil.rmtree(self.trainer_state_dir(step), ignore_errors=True)
 
-    def status(self) -> dict[str, Any]:
+    def read_status(self) -> dict[str, Any]:
         """What the run said last that it is doing; {} before it said anything.
 
         Raises:
@@ -249,7 +249,7 @@ class RunFolder:
         return values
 
 
-def echo(file: str, values: dict[str, Any]) -> None:
+def emit_event(file: str, values: dict[str, Any]) -> None:
     """Print what was written into the run folder, for whoever follows it from elsewhere."""
-    if os.environ.get(ECHO):
-        print(f"{ECHOED}{file} {json.dumps(values)}\n", end="", flush=True)  # in one piece: others print, too
+    if os.environ.get(EVENT_STREAM_ENV):
+        print(f"{EVENT_PREFIX}{file} {json.dumps(values)}\n", end="", flush=True)  # in one piece: others print, too

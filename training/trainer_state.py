@@ -14,8 +14,8 @@ from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load_weights
 from ctm.checkpoint.metadata import CorrectnessModel
 from training.config import RunConfig
-from training.energy.losses import IS_A_LOGIT, Meaning
-from training.run_dir import RunFolder
+from training.energy.losses import LOGIT_KINDS, EnergyLossParams
+from training.run_dir import RunDir
 from training.tasks import Task
 from training.tasks.base import VALIDATION
 
@@ -25,7 +25,7 @@ class DiskAlmostFull(OSError):
 
 
 @dataclass
-class Progressing:
+class TrainerState:
     """What changes while a run goes on, besides weights and optimiser."""
 
     step: int = 0
@@ -38,9 +38,9 @@ class Progressing:
 def save_step(
     config: RunConfig,
     task: Task,
-    machine: TickModel,
-    folder: RunFolder,
-    progress: Progressing,
+    model: TickModel,
+    run_dir: RunDir,
+    trainer_state: TrainerState,
     state: Any,
 ) -> None:
     """Save a step as a checkpoint, with `state` beside it, and remove steps that need not be kept.
@@ -48,19 +48,37 @@ def save_step(
     Raises:
         OSError: the disk is full or about to be; what was saved before is kept.
     """
-    note = {"energy": energy_note(config.loss.energy, config.loss.meaning)} if config.loss.energy != "none" else {}
-    made = {"training": {"command": folder.command(), "steps": progress.step, "settings": config.portable()}}
-    refuse_full_disk(folder, size_of(machine), 0, f"stopped at step {progress.step:,}; what was saved before is kept")
-    if progress.accuracy >= progress.best_accuracy:
-        progress.best_step, progress.best_accuracy = progress.step, progress.accuracy
-    state["loop"] = vars(progress).copy()
-    folder.save(progress.step, Checkpoint(machine, task.describe(), note, made), state)
-    folder.prune(config.train.keep, progress.best_step)
-    refuse_full_disk(folder, 0, config.train.spare_gb, f"stopped and saved at step {progress.step:,}")
+    note = (
+        {"energy": build_energy_metadata(config.loss.energy, config.loss.energy_loss_params)}
+        if config.loss.energy != "none"
+        else {}
+    )
+    made = {
+        "training": {
+            "command": run_dir.read_command(),
+            "steps": trainer_state.step,
+            "settings": config.to_portable_dict(),
+        }
+    }
+    check_free_disk(
+        run_dir,
+        estimate_checkpoint_bytes(model),
+        0,
+        f"stopped at step {trainer_state.step:,}; what was saved before is kept",
+    )
+    if trainer_state.accuracy >= trainer_state.best_accuracy:
+        trainer_state.best_step, trainer_state.best_accuracy = trainer_state.step, trainer_state.accuracy
+    state["loop"] = vars(trainer_state).copy()
+    run_dir.save(trainer_state.step, Checkpoint(model, task.describe(), note, made), state)
+    run_dir.prune(config.train.keep, trainer_state.best_step)
+    check_free_disk(run_dir, 0, config.train.spare_gb, f"stopped and saved at step {trainer_state.step:,}")
 
 
-def energy_note(
-    kind: str, meaning: Meaning, fitted: dict[str, Any] | None = None, chance: CorrectnessModel | None = None
+def build_energy_metadata(
+    kind: str,
+    loss_params: EnergyLossParams,
+    fit_metrics: dict[str, Any] | None = None,
+    correctness_model: CorrectnessModel | None = None,
 ) -> dict[str, Any]:
     """What the energy of a checkpoint means, for `halting.json`.
 
@@ -71,26 +89,26 @@ def energy_note(
     """
     note: dict[str, Any] = {"kind": kind}
     if kind == "contrastive":
-        note |= {"margin": meaning.margin, "p_correct": "1 - energy / margin"}
+        note |= {"margin": loss_params.margin, "p_correct": "1 - energy / margin"}
     if kind in ("value", "hindsight"):
-        note |= {"cost": meaning.cost}
-    if chance or kind in IS_A_LOGIT:
-        chance = chance or CorrectnessModel()
-        note |= {"chance": chance.model_dump(), "p_correct": str(chance)}
-    return note | ({"fitted_on": {"split": VALIDATION, **fitted}} if fitted else {})
+        note |= {"cost": loss_params.cost}
+    if correctness_model or kind in LOGIT_KINDS:
+        correctness_model = correctness_model or CorrectnessModel()
+        note |= {"chance": correctness_model.model_dump(), "p_correct": str(correctness_model)}
+    return note | ({"fitted_on": {"split": VALIDATION, **fit_metrics}} if fit_metrics else {})
 
 
-def load_newest(folder: RunFolder, machine: TickModel) -> Any:
+def load_latest_state(run_dir: RunDir, model: TickModel) -> Any:
     """Give a machine the weights of the newest saved step that can be read, and return what was saved beside them.
 
     Raises:
         ValueError: steps were saved, and none of them can be read.
     """
     problem = ""
-    for step in reversed(folder.steps()):
+    for step in reversed(run_dir.list_steps()):
         try:
-            state = folder.progress(step)
-            machine.load_state_dict(load_weights(folder.checkpoint(step), machine.config).state_dict())
+            state = run_dir.load_trainer_state(step)
+            model.load_state_dict(load_weights(run_dir.checkpoint_dir(step), model.config).state_dict())
         except (ValueError, OSError) as error:
             problem = f"step {step:,} cannot be read: {str(error)[:200]}"
             print(f"The saved {problem}. The one before it is taken, if there is one.", flush=True)
@@ -101,35 +119,35 @@ def load_newest(folder: RunFolder, machine: TickModel) -> Any:
     return None
 
 
-def random_state() -> dict[str, Tensor]:
+def get_rng_state() -> dict[str, Tensor]:
     """Where this process's random numbers are."""
     cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def set_random_state(state: dict[str, Tensor]) -> None:
+def set_rng_state(state: dict[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def size_of(machine: TickModel) -> int:
+def estimate_checkpoint_bytes(model: TickModel) -> int:
     """Bytes that a saved step takes: weights, and two moments of the optimiser."""
-    return 3 * sum(tensor.numel() * tensor.element_size() for tensor in machine.state_dict().values())
+    return 3 * sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
 
-def refuse_full_disk(folder: RunFolder, needed: int, spare_gb: int | float, consequence: str) -> None:
-    """Raise `OSError` unless so many bytes fit on the run's disk with `spare_gb` left free."""
-    free = shutil.disk_usage(folder.path).free
-    if free < 1.3 * needed + spare_gb * 2**30:
+def check_free_disk(run_dir: RunDir, required_bytes: int, min_free_gb: int | float, consequence: str) -> None:
+    """Raise `OSError` unless so many bytes fit on the run's disk with `min_free_gb` left free."""
+    free = shutil.disk_usage(run_dir.path).free
+    if free < 1.3 * required_bytes + min_free_gb * 2**30:
         raise DiskAlmostFull(
             errno.ENOSPC,
-            f"The disk is almost full ({free / 2**30:.2f} GB free, {needed / 2**30 + spare_gb:.2f} GB needed): "
+            f"The disk is almost full ({free / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
             f"{consequence}. Make room and go on, or lower train.spare_gb",
         )
 
 
-def memory(device: torch.device) -> dict[str, float]:
+def measure_memory(device: torch.device) -> dict[str, float]:
     """Memory of this process and of its device in GB, and how busy the device is, where that can be known."""
     figures = {"memory_gb": psutil.Process().memory_info().rss / 2**30}
     if device.type == "cuda":

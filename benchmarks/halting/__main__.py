@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.halting.evaluate import HEAD_SEEDS, compare
-from benchmarks.halting.frozen_models import KEPT, VERSION, Trunk, trunks
-from benchmarks.halting.plots import write_figures
-from benchmarks.halting.policies_under_test import SHIPPED
-from benchmarks.halting.summary import summarise
+from benchmarks.halting.evaluate import NUM_HEAD_SEEDS, evaluate_frozen_model
+from benchmarks.halting.frozen_models import CACHE_DIR, CACHE_VERSION, FrozenModel, find_frozen_models
+from benchmarks.halting.plots import write_plots
+from benchmarks.halting.policies_under_test import DEFAULT_ENERGY_KIND
+from benchmarks.halting.summary import summarise_tasks
 from benchmarks.paths import ROOT
-from benchmarks.speed import processor
-from training.cli.options import between
+from benchmarks.speed import get_processor_name
+from training.cli.options import bounded_number
 
 TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
 
@@ -33,7 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.halting", description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="NAME", help="bundled checkpoints")
     parser.add_argument(
-        "--seeds", type=between(1, 100, int), default=3, help="trunks of each, where they were trained (default: 3)"
+        "--seeds",
+        type=bounded_number(1, 100, int),
+        default=3,
+        help="trunks of each, where they were trained (default: 3)",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/halting.json", help="the figures")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/halting.html", help="the frontiers, drawn")
@@ -41,30 +44,34 @@ def main() -> None:
     for path in (args.out, args.page):
         if not path.absolute().parent.is_dir():
             raise SystemExit(f"Error: {path.parent} is no folder.")
-    compared = list(trunks(args.tasks, args.seeds))  # all are looked up before any is measured
-    found = [measured(trunk) for trunk in compared]
+    compared = list(find_frozen_models(args.tasks, args.seeds))  # all are looked up before any is measured
+    found = [load_or_evaluate(trunk) for trunk in compared]
     whole = {
         "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
-        "hardware": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.system()},
-        "heads": HEAD_SEEDS[SHIPPED],
-        "summary": summarise(found),
+        "hardware": {
+            "processor": get_processor_name(),
+            "threads": torch.get_num_threads(),
+            "system": platform.system(),
+        },
+        "heads": NUM_HEAD_SEEDS[DEFAULT_ENERGY_KIND],
+        "summary": summarise_tasks(found),
         "trunks": [{name: value for name, value in trunk.items() if name != "draws"} for trunk in found],
     }
     args.out.write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
-    write_figures(whole, args.page)
+    write_plots(whole, args.page)
     for name, task in whole["summary"].items():
         print(name, json.dumps(task["energy_against_certainty"]))
 
 
-def measured(trunk: Trunk) -> dict[str, Any]:
+def load_or_evaluate(frozen_model: FrozenModel) -> dict[str, Any]:
     """The figures of a trunk, from the file that keeps them."""
-    path = KEPT / f"{trunk.name}-seed{trunk.seed}-{trunk.digest}-v{VERSION}.json"
+    path = CACHE_DIR / f"{frozen_model.name}-seed{frozen_model.seed}-{frozen_model.digest}-v{CACHE_VERSION}.json"
     if not path.is_file():
-        print(f"{trunk.name}, seed {trunk.seed} ...", flush=True)
+        print(f"{frozen_model.name}, seed {frozen_model.seed} ...", flush=True)
         part = path.with_suffix(".part")
-        text = json.dumps(compare(trunk))
+        text = json.dumps(evaluate_frozen_model(frozen_model))
         part.write_text(text, "utf-8")
         part.replace(path)
     return json.loads(path.read_text("utf-8"))

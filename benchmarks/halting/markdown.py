@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-ENOUGH = 0.8  # of the way to the oracle; and of the ticks saved, in time
-RULES = {  # as they are called in the figures, and in the table
+MIN_FRACTION = 0.8  # of the way to the oracle; and of the ticks saved, in time
+POLICY_COLUMNS = {  # as they are called in the figures, and in the table
     "certainty": "certainty",
     "certainty.min": "least certain position",
     "probability": "probability",
@@ -16,30 +16,30 @@ RULES = {  # as they are called in the figures, and in the table
 }
 
 
-def table_of(figures: dict[str, Any]) -> str:
+def render_table(figures: dict[str, Any]) -> str:
     """Ticks at equal accuracy, the way from fixed ticks to the oracle, what the energy wins, and what that saves in time."""
-    head = "".join(f" {label} |" for label in RULES.values())
-    lines = ["|---" * len(RULES) + "|"]
+    head = "".join(f" {label} |" for label in POLICY_COLUMNS.values())
+    lines = ["|---" * len(POLICY_COLUMNS) + "|"]
     return "\n".join(
         [
             "Mean ticks for the accuracy of the best fixed tick less half a point; all figures are means over the machines:",
             "",
             f"| task (machines) | n | best fixed tick |{head}",
             "|---|---|---" + lines[0],
-            *rows(figures, told, ticks),
+            *render_rows(figures, format_task_summary, format_ticks),
             "",
             "How far each rule gets from fixed ticks to an oracle that knows when it is right, over all budgets of ticks:",
             "",
             f"| task |{head}",
             "|---" + lines[0],
-            *rows(figures, named, way),
+            *render_rows(figures, format_name, format_oracle_fraction),
             "",
             "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap over samples:",
             "",
             "| task | ticks saved at that accuracy | by each machine | by each, at the most that both reach less half a point "
             "| accuracy won, mean over all budgets |",
             "|---|---|---|---|---|",
-            *map(against, figures["summary"].items()),
+            *map(format_energy_comparison, figures["summary"].items()),
             "",
             "What that saves in the engine, beside thinking to the last tick, at the level of the first energy that is as "
             "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; processor time without what the backbone "
@@ -47,11 +47,11 @@ def table_of(figures: dict[str, Any]) -> str:
             "",
             "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
             "|---|---|---|---|---|---|---|",
-            *map(saves, firsts(figures)),
+            *map(format_savings_row, select_first_models(figures)),
             "",
             "In short:",
             "",
-            *in_short(figures),
+            *render_conclusions(figures),
             "",
             f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
             f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
@@ -60,40 +60,43 @@ def table_of(figures: dict[str, Any]) -> str:
     )
 
 
-def rows(figures: dict[str, Any], begin: Callable[..., str], cell: Callable[..., str]) -> list[str]:
+def render_rows(
+    figures: dict[str, Any], format_start: Callable[..., str], format_cell: Callable[..., str]
+) -> list[str]:
     """A row for each task, with a cell for each rule; a rule that does not exist for a task has none."""
     return [
-        f"| {begin(name, task)} |" + "".join(f" {cell(task['rules'].get(rule, {}))} |" for rule in RULES)
+        f"| {format_start(name, task)} |"
+        + "".join(f" {format_cell(task['rules'].get(rule, {}))} |" for rule in POLICY_COLUMNS)
         for name, task in figures["summary"].items()
     ]
 
 
-def named(name: str, task: dict[str, Any]) -> str:
+def format_name(name: str, task: dict[str, Any]) -> str:
     return name
 
 
-def told(name: str, task: dict[str, Any]) -> str:
+def format_task_summary(name: str, task: dict[str, Any]) -> str:
     best = task["best_fixed"]
     return (
-        f"{name} ({len(task['seeds'])}) | {task['n']['test']:,} | {best['accuracy']:.2%}{each(best['accuracy_by_trunk'])} at "
+        f"{name} ({len(task['seeds'])}) | {task['n']['test']:,} | {best['accuracy']:.2%}{format_individual_values(best['accuracy_by_trunk'])} at "
         f"{best['tick']:.0f} of {task['iterations']}"
     )
 
 
-def each(shares: list[float]) -> str:
+def format_individual_values(shares: list[float]) -> str:
     """What a mean over several machines is the mean of."""
     return f" ({', '.join(f'{100 * share:.1f}' for share in shares)})" if len(shares) > 1 else ""
 
 
-def ticks(rule: dict[str, Any]) -> str:
-    return "-" if (value := rule.get("ticks_at_target")) is None else f"{value:.1f}"
+def format_ticks(policy: dict[str, Any]) -> str:
+    return "-" if (value := policy.get("ticks_at_target")) is None else f"{value:.1f}"
 
 
-def way(rule: dict[str, Any]) -> str:
-    return "-" if (value := rule.get("normalised_area")) is None else f"{value:.0%}"
+def format_oracle_fraction(policy: dict[str, Any]) -> str:
+    return "-" if (value := policy.get("normalised_area")) is None else f"{value:.0%}"
 
 
-def against(item: tuple[str, dict[str, Any]]) -> str:
+def format_energy_comparison(item: tuple[str, dict[str, Any]]) -> str:
     name, task = item
     saved, won = (task["energy_against_certainty"][key] for key in ("ticks_saved", "area_won"))
     machines, top = (
@@ -106,41 +109,46 @@ def against(item: tuple[str, dict[str, Any]]) -> str:
     )
 
 
-def firsts(figures: dict[str, Any]) -> list[dict[str, Any]]:
+def select_first_models(figures: dict[str, Any]) -> list[dict[str, Any]]:
     """The first trunk of every task."""
     return [trunk for trunk in figures["trunks"] if trunk["seed"] == 0]
 
 
-def clocked(trunk: dict[str, Any], rows: int) -> dict[str, Any]:
+def get_timing(result: dict[str, Any], num_rows: int) -> dict[str, Any]:
     """What halting saves where so many rows think; {} where an older run has not measured that."""
-    return next((entry for entry in trunk["time"] if entry.get("rows") == rows), {})
+    return next((entry for entry in result["time"] if entry.get("rows") == num_rows), {})
 
 
-def saves(trunk: dict[str, Any]) -> str:
+def format_savings_row(result: dict[str, Any]) -> str:
     """By a batch of 256, and by more samples."""
     names = ("ticks_saved", "time_saved_without_backbone", "time_saved")
-    shares = [clocked(trunk, rows).get(name) for rows in (256, 2048) for name in names]
-    return f"| {trunk['name']} |" + "".join(" - |" if share is None else f" {share:.0%} |" for share in shares)
+    shares = [get_timing(result, rows).get(name) for rows in (256, 2048) for name in names]
+    return f"| {result['name']} |" + "".join(" - |" if share is None else f" {share:.0%} |" for share in shares)
 
 
-def in_short(figures: dict[str, Any]) -> list[str]:
+def render_conclusions(figures: dict[str, Any]) -> list[str]:
     """For each thing that is hoped of an energy, the tasks that give it."""
-    tasks, first = figures["summary"], firsts(figures)
-    ways = {name: (way_of(task, "energy: wait"), way_of(task, "settled oracle")) for name, task in tasks.items()}
+    tasks, first = figures["summary"], select_first_models(figures)
+    ways = {
+        name: (get_oracle_fraction(task, "energy: wait"), get_oracle_fraction(task, "settled oracle"))
+        for name, task in tasks.items()
+    }
     hoped = {
         "Fewer ticks than the better certainty rule at equal accuracy, beyond chance": [
             name for name, task in tasks.items() if task["energy_against_certainty"]["ticks_saved"][0] > 0
         ],
-        f"At least {ENOUGH:.0%} of the way to the oracle": [name for name, (far, _) in ways.items() if far >= ENOUGH],
+        f"At least {MIN_FRACTION:.0%} of the way to the oracle": [
+            name for name, (far, _) in ways.items() if far >= MIN_FRACTION
+        ],
         **{
-            f"At least {ENOUGH:.0%} of the ticks saved by {rows:,} are time saved, without the backbone": [
-                trunk["name"] for trunk in first if saves_time(clocked(trunk, rows))
+            f"At least {MIN_FRACTION:.0%} of the ticks saved by {rows:,} are time saved, without the backbone": [
+                trunk["name"] for trunk in first if has_time_savings(get_timing(trunk, rows))
             ]
             for rows in (256, 2048)
-            if all(clocked(trunk, rows) for trunk in first)
+            if all(get_timing(trunk, rows) for trunk in first)
         },
     }
-    lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < ENOUGH]
+    lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < MIN_FRACTION]
     told = [f"{hope}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for hope, names in hoped.items()]
     if lucky:
         told.append(
@@ -150,9 +158,9 @@ def in_short(figures: dict[str, Any]) -> list[str]:
     return [f"- {line}." for line in told]
 
 
-def way_of(task: dict[str, Any], rule: str) -> float:
-    return task["rules"].get(rule, {}).get("normalised_area") or 0.0
+def get_oracle_fraction(task: dict[str, Any], policy_name: str) -> float:
+    return task["rules"].get(policy_name, {}).get("normalised_area") or 0.0
 
 
-def saves_time(measured: dict[str, Any]) -> bool:
-    return measured["time_saved_without_backbone"] >= ENOUGH * measured["ticks_saved"]
+def has_time_savings(timing: dict[str, Any]) -> bool:
+    return timing["time_saved_without_backbone"] >= MIN_FRACTION * timing["ticks_saved"]

@@ -6,12 +6,12 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from benchmarks.halting.markdown import firsts
-from benchmarks.halting.summary import ENERGY
+from benchmarks.halting.markdown import select_first_models
+from benchmarks.halting.summary import ENERGY_POLICY
 
-SHOWN = {  # rule -> name, colour, dash
+POLICY_STYLES = {  # rule -> name, colour, dash
     "oracle": ("oracle", "#9aa0a6", "dot"),
-    ENERGY: ("energy", "#d9480f", "solid"),
+    ENERGY_POLICY: ("energy", "#d9480f", "solid"),
     "certainty": ("certainty", "#1971c2", "solid"),
     "certainty.min": ("certainty, least sure position", "#4dabf7", "solid"),
     "patience": ("patience", "#7048e8", "dash"),
@@ -21,19 +21,19 @@ SHOWN = {  # rule -> name, colour, dash
 }
 
 
-def write_figures(found: dict[str, Any], path: Path) -> None:
-    figure_of(found).write_html(path, include_plotlyjs="cdn")
+def write_plots(results: dict[str, Any], path: Path) -> None:
+    build_figure(results).write_html(path, include_plotlyjs="cdn")
 
 
-def figure_of(found: dict[str, Any]) -> go.Figure:
+def build_figure(results: dict[str, Any]) -> go.Figure:
     """The frontiers of the first trunk of every task."""
-    trunks = firsts(found)
+    trunks = select_first_models(results)
     columns = min(2, len(trunks))
     rows = -(-len(trunks) // columns)
     figure = make_subplots(rows, columns, subplot_titles=[trunk["name"] for trunk in trunks], vertical_spacing=0.12)
     named: set[str] = set()  # not all rules are there for all tasks; each is named where it is drawn first
     for place, trunk in enumerate(trunks):
-        for rule, (name, colour, dash) in SHOWN.items():
+        for rule, (name, colour, dash) in POLICY_STYLES.items():
             if rule in trunk["rules"]:
                 x, y = zip(*trunk["rules"][rule]["corners"], strict=True)
                 line = go.Scatter(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.halting.frozen_models import FINISH, Thoughts, Trunk, write
+from benchmarks.halting.frozen_models import FINALIZE_CONFIG, CachedUnrolls, FrozenModel, write_safetensors
 from ctm.config import ENERGY_HEAD_DEFAULTS
 from ctm.modules.readout import make_energy_head
 from inference.halting.frontier import (
@@ -26,97 +26,110 @@ from inference.halting.policies import EnergyBelow, SameAnswer, ThresholdPolicy
 from inference.halting.policy_parser import THRESHOLD_POLICIES, parse
 from inference.halting.thresholds import compute_masked_score, replay
 from inference.tick_history import TickHistory
-from training.energy.fitting import Felt, fit_head
-from training.energy.losses import Kind, Meaning
+from training.energy.fitting import EnergyHeadDataset, fit_energy_head
+from training.energy.losses import EnergyKind, EnergyLossParams
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-BY_ANSWER = {  # certainty is one minus entropy: BranchyNet's rule, too
+ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)
+ANSWER_THRESHOLD_POLICIES = {  # certainty is one minus entropy: BranchyNet's rule, too
     form[:-1]: THRESHOLD_POLICIES[form]
     for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
-FORK = Meaning(margin=5.0)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
-SHIPPED = "wait"
+FORK_LOSS_PARAMS = EnergyLossParams(
+    margin=5.0
+)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
+DEFAULT_ENERGY_KIND = "wait"
 
 
 @dataclass(frozen=True)
-class Head:
+class EnergyHead:
     """An energy head that was fitted on validation samples."""
 
     kind: str
     seed: int
-    net: nn.Sequential
+    module: nn.Sequential
 
     @torch.no_grad()
-    def energies(self, felt: Felt) -> Float[Tensor, "n T"]:
-        return torch.cat([felt.energies(self.net, rows) for rows in torch.arange(len(felt.seen)).split(512)])
+    def compute_energies(self, dataset: EnergyHeadDataset) -> Float[Tensor, "n T"]:
+        return torch.cat(
+            [dataset.compute_energies(self.module, rows) for rows in torch.arange(len(dataset.seen)).split(512)]
+        )
 
 
-def fitted(trunk: Trunk, what: str, kind: Kind, seed: int, felt: Felt, meaning: Meaning | None = None) -> Head:
+def load_or_fit_head(
+    frozen_model: FrozenModel,
+    cache_name: str,
+    kind: EnergyKind,
+    seed: int,
+    dataset: EnergyHeadDataset,
+    loss_params: EnergyLossParams | None = None,
+) -> EnergyHead:
     """A head of the trunk, fitted or read from the file that keeps it."""
-    path = trunk.kept(f"{what}-{seed}")
+    path = frozen_model.get_cache_path(f"{cache_name}-{seed}")
     torch.manual_seed(seed)
-    net = make_energy_head(felt.seen.size(2), ENERGY_HEAD_DEFAULTS["energy_hidden_dim"])
+    net = make_energy_head(dataset.seen.size(2), ENERGY_HEAD_DEFAULTS["energy_hidden_dim"])
     if not path.is_file():
-        fit_head(net, felt, kind, meaning or Meaning(), FINISH.fit_steps, seed)
-        write(path, net.state_dict())
+        fit_energy_head(net, dataset, kind, loss_params or EnergyLossParams(), FINALIZE_CONFIG.fit_steps, seed)
+        write_safetensors(path, net.state_dict())
     net.load_state_dict(load_file(path))
-    return Head(kind, seed, net)
+    return EnergyHead(kind, seed, net)
 
 
-def by_answer(thoughts: Thoughts) -> Iterator[tuple[str, OperatingPoints]]:
+def iterate_answer_policies(unrolls: CachedUnrolls) -> Iterator[tuple[str, OperatingPoints]]:
     """The rules that need no energy."""
-    history, right = TickHistory.from_curves(thoughts.curves), thoughts.curves.right
+    history, right = TickHistory.from_curves(unrolls.curves), unrolls.curves.right
     yield "fixed", compute_fixed_tick_points(right)
-    for name, make in by_threshold(history):
-        yield name, or_at_once(compute_policy_points(make, history, right), right)
+    for name, make in list_threshold_policies(history):
+        yield name, add_first_tick_level(compute_policy_points(make, history, right), right)
     yield "patience", compute_score_points(compute_masked_score(SameAnswer(1), history), history.best_tick, right)
     yield "oracle", compute_oracle_points(right)
-    yield "settled oracle", settled(right)
+    yield "settled oracle", build_stable_oracle(right)
 
 
-def or_at_once(family: OperatingPoints, right: Bool[Tensor, "n T"]) -> OperatingPoints:
+def add_first_tick_level(operating_points: OperatingPoints, correct: Bool[Tensor, "n T"]) -> OperatingPoints:
     """The same with a level at which every thought ends at its first tick, where `change` has nothing to compare."""
-    ticks = torch.cat((torch.ones_like(family.ticks[:1]), family.ticks))
-    return OperatingPoints(ticks, torch.cat((right[:, 0].unsqueeze(0), family.correct)))
+    ticks = torch.cat((torch.ones_like(operating_points.ticks[:1]), operating_points.ticks))
+    return OperatingPoints(ticks, torch.cat((correct[:, 0].unsqueeze(0), operating_points.correct)))
 
 
-def settled(right: Bool[Tensor, "n T"]) -> OperatingPoints:
+def build_stable_oracle(correct: Bool[Tensor, "n T"]) -> OperatingPoints:
     """Who knows all answers, but waits until this one stays right: what an oracle gets that is not lucky, where thoughts do not
     unlearn. One that never settles ends at once."""
-    stays = right.flip(1).int().cummin(1).values.flip(1).bool()
+    stays = correct.flip(1).int().cummin(1).values.flip(1).bool()
     late = compute_oracle_points(stays)
-    return OperatingPoints(late.ticks, late.correct | right[:, 0])
+    return OperatingPoints(late.ticks, late.correct | correct[:, 0])
 
 
-def by_threshold(history: TickHistory) -> list[tuple[str, Callable[[float], ThresholdPolicy]]]:
+def list_threshold_policies(history: TickHistory) -> list[tuple[str, Callable[[float], ThresholdPolicy]]]:
     """Rules of the answer with a threshold; the least of one position is its mean."""
     return [
-        (name, make) for name, make in BY_ANSWER.items() if name != "certainty.min" or history.certainty.size(2) > 1
+        (name, make)
+        for name, make in ANSWER_THRESHOLD_POLICIES.items()
+        if name != "certainty.min" or history.certainty.size(2) > 1
     ]
 
 
-def by_energy(head: Head, thoughts: Thoughts) -> OperatingPoints:
-    return compute_policy_points(EnergyBelow, with_energy(thoughts, head), thoughts.curves.right)
+def evaluate_energy_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
+    return compute_policy_points(EnergyBelow, build_energy_history(unrolls, head), unrolls.curves.right)
 
 
-def with_energy(thoughts: Thoughts, head: Head) -> TickHistory:
-    return replace(TickHistory.from_curves(thoughts.curves), energy=head.energies(thoughts.felt))
+def build_energy_history(unrolls: CachedUnrolls, head: EnergyHead) -> TickHistory:
+    return replace(TickHistory.from_curves(unrolls.curves), energy=head.compute_energies(unrolls.felt))
 
 
-def by_time_to_settle(head: Head, thoughts: Thoughts) -> OperatingPoints:
+def evaluate_settling_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
     """Stop once it is likely that the thought has settled by now: 1 minus the product of what each tick leaves open."""
-    history = with_energy(thoughts, head)
+    history = build_energy_history(unrolls, head)
     settled = 1 - torch.sigmoid(history.energy.double()).cumprod(1)
-    counts = thoughts.curves.counts
-    return compute_score_points(settled.masked_fill(~counts, -torch.inf), history.best_tick, thoughts.curves.right)
+    counts = unrolls.curves.answer_mask
+    return compute_score_points(settled.masked_fill(~counts, -torch.inf), history.best_tick, unrolls.curves.right)
 
 
-def with_giving_up(head: Head, hope: Head, thoughts: Thoughts) -> OperatingPoints:
+def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
     """Stop when it is right, or when there is little hope that a later tick is more right: two energies, two levels. Both are
     logits: of being wrong now, and of being wrong now and at all later ticks."""
-    history, right = with_energy(thoughts, head), thoughts.curves.right
-    now, later = (torch.sigmoid(-each.energies(thoughts.felt)) for each in (head, hope))
-    counts = thoughts.curves.counts
+    history, right = build_energy_history(unrolls, head), unrolls.curves.right
+    now, later = (torch.sigmoid(-each.compute_energies(unrolls.felt)) for each in (head, later_head))
+    counts = unrolls.curves.answer_mask
     families = []
     for least in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
         score = now.masked_fill(later - now < least, 2.0) if least else now
@@ -124,15 +137,15 @@ def with_giving_up(head: Head, hope: Head, thoughts: Thoughts) -> OperatingPoint
     return OperatingPoints(torch.cat([each.ticks for each in families]), torch.cat([each.right for each in families]))
 
 
-def hopes(felt: Felt) -> Felt:
+def with_eventually_correct_labels(dataset: EnergyHeadDataset) -> EnergyHeadDataset:
     """The same thoughts, right at a tick if they are right then or later."""
-    right = felt.right & felt.counts
-    return replace(felt, right=right.flip(1).int().cummax(1).values.flip(1).bool())
+    right = dataset.right & dataset.counts
+    return replace(dataset, right=right.flip(1).int().cummax(1).values.flip(1).bool())
 
 
-def as_the_fork_wrote_it(head: Head, thoughts: Thoughts) -> dict[str, dict]:
+def evaluate_fork_policies(head: EnergyHead, unrolls: CachedUnrolls) -> dict[str, dict]:
     """Its two rules at its own levels, the second half alone, and who ended the thoughts; the last tick answers at the end."""
-    history, right = with_energy(thoughts, head), thoughts.curves.right
+    history, right = build_energy_history(unrolls, head), unrolls.curves.right
     found = {}
     for policy in ("energy<0.5|converged<0.01x1", "energy<0.5"):
         played = replay(parse(policy), history, right)
@@ -141,14 +154,15 @@ def as_the_fork_wrote_it(head: Head, thoughts: Thoughts) -> dict[str, dict]:
             cause: [row for row, by in enumerate(played.halted_by) if by == cause] for cause in set(played.halted_by)
         }
         found[policy] = {
-            "accuracy": mean(correct),
+            "accuracy": compute_share(correct),
             "mean_ticks": played.mean_ticks,
             "exits": {
-                cause: {"n": len(rows), "accuracy": mean(correct[rows])} for cause, rows in sorted(causes.items())
+                cause: {"n": len(rows), "accuracy": compute_share(correct[rows])}
+                for cause, rows in sorted(causes.items())
             },
         }
     return found
 
 
-def mean(values: Bool[Tensor, " n"]) -> float:
+def compute_share(values: Bool[Tensor, " n"]) -> float:
     return values.double().mean().item()

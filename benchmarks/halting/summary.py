@@ -6,19 +6,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.halting.metrics import SLACK, interval
-from benchmarks.halting.policies_under_test import SHIPPED
+from benchmarks.halting.metrics import ACCURACY_SLACK, compute_confidence_interval
+from benchmarks.halting.policies_under_test import DEFAULT_ENERGY_KIND
 from inference.halting.frontier import Frontier
 
-ENERGY = f"energy: {SHIPPED}"
-CERTAINTY = ("certainty", "certainty.min")
-FIGURES = ("ticks_at_target", "area", "normalised_area", "most_accurate", "auroc", "risk_coverage", "spearman")
+ENERGY_POLICY = f"energy: {DEFAULT_ENERGY_KIND}"
+CERTAINTY_POLICIES = ("certainty", "certainty.min")
+METRIC_NAMES = ("ticks_at_target", "area", "normalised_area", "most_accurate", "auroc", "risk_coverage", "spearman")
 
 
-def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise_tasks(results: list[dict[str, Any]]) -> dict[str, Any]:
     """For each task: means over its trunks, and intervals of what the energy saves."""
     tasks: dict[str, list[dict[str, Any]]] = {}
-    for trunk in found:
+    for trunk in results:
         tasks.setdefault(trunk["name"], []).append(trunk)
     return {
         name: {
@@ -26,58 +26,60 @@ def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
             "iterations": trunks[0]["iterations"],
             "n": trunks[0]["n"],
             "best_fixed": {
-                **{key: mean([trunk["best_fixed"][key] for trunk in trunks]) for key in ("tick", "accuracy")},
+                **{key: mean_or_none([trunk["best_fixed"][key] for trunk in trunks]) for key in ("tick", "accuracy")},
                 "accuracy_by_trunk": [trunk["best_fixed"]["accuracy"] for trunk in trunks],
             },
-            "rules": {rule: means(trunks, rule) for rule in trunks[0]["rules"]},
-            "energy_against_certainty": against(trunks),
+            "rules": {rule: average_metrics(trunks, rule) for rule in trunks[0]["rules"]},
+            "energy_against_certainty": compare_energy_with_certainty(trunks),
         }
         for name, trunks in tasks.items()
     }
 
 
-def means(trunks: list[dict[str, Any]], rule: str) -> dict[str, float | None]:
+def average_metrics(results: list[dict[str, Any]], policy_name: str) -> dict[str, float | None]:
     return {
-        figure: mean([trunk["rules"][rule].get(figure) for trunk in trunks])
-        for figure in FIGURES
-        if figure in trunks[0]["rules"][rule]
+        figure: mean_or_none([trunk["rules"][policy_name].get(figure) for trunk in results])
+        for figure in METRIC_NAMES
+        if figure in results[0]["rules"][policy_name]
     }
 
 
-def mean(values: list[float | None]) -> float | None:
+def mean_or_none(values: list[float | None]) -> float | None:
     return None if any(value is None for value in values) else statistics.fmean(values)
 
 
-def against(trunks: list[dict[str, Any]]) -> dict[str, Any]:
+def compare_energy_with_certainty(results: list[dict[str, Any]]) -> dict[str, Any]:
     """The energy beside the better one of the two certainty rules of each trunk, draw by draw: share of ticks saved at equal
     accuracy and area won, with their 95 % intervals over samples, means over trunks; and the mean of each trunk alone."""
     saved, won = [], []
-    for trunk in trunks:
+    for trunk in results:
         draws = trunk["draws"]
-        rival = min((name for name in CERTAINTY if name in draws), key=lambda name: sum(draws[name]["ticks_at_target"]))
-        energy, certainty = (torch.tensor(draws[name]["ticks_at_target"]).double() for name in (ENERGY, rival))
+        rival = min(
+            (name for name in CERTAINTY_POLICIES if name in draws), key=lambda name: sum(draws[name]["ticks_at_target"])
+        )
+        energy, certainty = (torch.tensor(draws[name]["ticks_at_target"]).double() for name in (ENERGY_POLICY, rival))
         saved.append(1 - energy / certainty)
-        energy, certainty = (torch.tensor(draws[name]["area"]).double() for name in (ENERGY, rival))
+        energy, certainty = (torch.tensor(draws[name]["area"]).double() for name in (ENERGY_POLICY, rival))
         won.append(energy - certainty)
     return {
-        "ticks_saved": interval(torch.stack(saved).mean(0)),
+        "ticks_saved": compute_confidence_interval(torch.stack(saved).mean(0)),
         "ticks_saved_by_trunk": [each.mean().item() for each in saved],
-        "area_won": interval(torch.stack(won).mean(0)),
+        "area_won": compute_confidence_interval(torch.stack(won).mean(0)),
         "area_won_by_trunk": [each.mean().item() for each in won],
-        "ticks_saved_at_the_top_by_trunk": [at_the_top(trunk["rules"]) for trunk in trunks],
+        "ticks_saved_at_the_top_by_trunk": [compute_savings_at_top_accuracy(trunk["rules"]) for trunk in results],
     }
 
 
-def at_the_top(rules: dict[str, Any]) -> float:
+def compute_savings_at_top_accuracy(policies: dict[str, Any]) -> float:
     """Share of ticks that the energy saves where accuracy is what both it and certainty reach at most, less half a point.
 
     Rules that pick a tick for each sample may be far more accurate than any fixed tick; there less is to be saved.
     """
     energy, *rivals = (
-        Frontier(tuple((float(ticks), float(accuracy)) for ticks, accuracy in rules[name]["corners"]))
-        for name in (ENERGY, *CERTAINTY)
-        if name in rules
+        Frontier(tuple((float(ticks), float(accuracy)) for ticks, accuracy in policies[name]["corners"]))
+        for name in (ENERGY_POLICY, *CERTAINTY_POLICIES)
+        if name in policies
     )
-    top = min(energy.points[-1][1], max(rival.points[-1][1] for rival in rivals)) - SLACK
+    top = min(energy.points[-1][1], max(rival.points[-1][1] for rival in rivals)) - ACCURACY_SLACK
     ticks, *others = (frontier.find_min_ticks(top) or math.inf for frontier in (energy, *rivals))
     return 1 - ticks / min(others)

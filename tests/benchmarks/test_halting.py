@@ -7,24 +7,24 @@ import torch
 
 from benchmarks.halting import __main__ as command
 from benchmarks.halting import evaluate, frozen_models, metrics, policies_under_test, summary, timing
-from benchmarks.halting.markdown import table_of
-from benchmarks.halting.metrics import Ruler, risk_coverage
-from benchmarks.halting.plots import figure_of, write_figures
-from benchmarks.halting.summary import summarise
+from benchmarks.halting.markdown import render_table
+from benchmarks.halting.metrics import HaltingMetrics, risk_coverage
+from benchmarks.halting.plots import build_figure, write_plots
+from benchmarks.halting.summary import summarise_tasks
 from inference.halting.frontier import compute_fixed_tick_points, compute_oracle_points
 from tests.ui.conftest import make_checkpoint
-from training.config import FinishConfig
+from training.config import FinalizeConfig
 
-RIGHT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
+CORRECT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
 
 
-def test_what_a_rule_lacks_of_the_best_is_counted_with_the_price_of_ticks():
-    ruler = Ruler(RIGHT, torch.tensor([2, 1, 3, 4]))
-    assert ruler.target == pytest.approx(0.5 - 0.005)
-    least = ruler.regrets(compute_oracle_points(RIGHT))
+def test_the_regret_of_a_policy_counts_the_price_of_ticks():
+    ruler = HaltingMetrics(CORRECT, torch.tensor([2, 1, 3, 4]))
+    assert ruler.target_accuracy == pytest.approx(0.5 - 0.005)
+    least = ruler.compute_regrets(compute_oracle_points(CORRECT))
     assert least["0.002"] == pytest.approx(0.0), "who knows all answers stops at the first right tick, or at once"
     best = (0.998 + 1.0 + 0.0 + 0.996) / 4
-    assert ruler.regrets(compute_fixed_tick_points(RIGHT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
+    assert ruler.compute_regrets(compute_fixed_tick_points(CORRECT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
 
 
 def test_shares_of_wrong_answers_among_the_most_trusted():
@@ -33,41 +33,41 @@ def test_shares_of_wrong_answers_among_the_most_trusted():
     assert risk_coverage(score, right) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
-def test_the_same_samples_are_drawn_for_every_rule():
-    families = {"fixed": compute_fixed_tick_points(RIGHT), "oracle": compute_oracle_points(RIGHT)}
-    draws = metrics.resampled(families, RIGHT)
-    assert draws == metrics.resampled(families, RIGHT)
+def test_the_same_samples_are_drawn_for_every_policy():
+    families = {"fixed": compute_fixed_tick_points(CORRECT), "oracle": compute_oracle_points(CORRECT)}
+    draws = metrics.bootstrap_metrics(families, CORRECT)
+    assert draws == metrics.bootstrap_metrics(families, CORRECT)
     assert all(o >= f - 1e-9 for o, f in zip(draws["oracle"]["area"], draws["fixed"]["area"], strict=True))
 
 
 @pytest.fixture
-def tiny(monkeypatch, tmp_path):
+def make_frozen_model(monkeypatch, tmp_path):
     """Comparisons of seconds; returns a trunk of a seed."""
-    finish = FinishConfig(fit_samples=96, fit_steps=20)
+    finish = FinalizeConfig(fit_samples=96, fit_steps=20)
     for module in (frozen_models, policies_under_test):
-        monkeypatch.setattr(module, "FINISH", finish)
-    monkeypatch.setattr(frozen_models, "MEASURED_ON", 400)
+        monkeypatch.setattr(module, "FINALIZE_CONFIG", finish)
+    monkeypatch.setattr(frozen_models, "NUM_EVALUATION_SAMPLES", 400)
     for module in (frozen_models, command):
         monkeypatch.setattr(module, "ARCHIVE_TTL_S", tmp_path / "kept")
-    monkeypatch.setattr(evaluate, "KINDS", ("calibrated", "wait", "hazard"))
-    monkeypatch.setattr(evaluate, "HEAD_SEEDS", {})
-    monkeypatch.setattr(metrics, "DRAWS", 30)
-    monkeypatch.setattr(timing, "ROUNDS", 1)
-    monkeypatch.setattr(timing, "SIZES", ((4, 4), (9, 4)))
+    monkeypatch.setattr(evaluate, "ENERGY_KINDS", ("calibrated", "wait", "hazard"))
+    monkeypatch.setattr(evaluate, "NUM_HEAD_SEEDS", {})
+    monkeypatch.setattr(metrics, "NUM_BOOTSTRAP_DRAWS", 30)
+    monkeypatch.setattr(timing, "NUM_ROUNDS", 1)
+    monkeypatch.setattr(timing, "BATCH_SIZES", ((4, 4), (9, 4)))
     monkeypatch.setattr(timing, "STREAMING_PATHS", 1)
 
-    def trunk(seed: int) -> frozen_models.Trunk:
+    def trunk(seed: int) -> frozen_models.FrozenModel:
         folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)
         (folder / "metrics.json").write_text(
             json.dumps({"training": {"command": "python -m training train tiny.yaml"}})
         )
-        return frozen_models.Trunk("tiny", seed, folder)
+        return frozen_models.FrozenModel("tiny", seed, folder)
 
     return trunk
 
 
-def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, capsys):
-    found = [command.measured(tiny(seed)) for seed in (0, 1)]
+def test_a_comparison_is_whole_kept_and_summed_up(make_frozen_model, tmp_path, monkeypatch, capsys):
+    found = [command.load_or_evaluate(make_frozen_model(seed)) for seed in (0, 1)]
     first = found[0]
     known = {
         "fixed",
@@ -91,14 +91,14 @@ def test_a_comparison_is_whole_kept_and_summed_up(tiny, tmp_path, monkeypatch, c
     def thinks(*_):
         raise AssertionError("what is kept is not thought again")
 
-    monkeypatch.setattr(command, "compare", thinks)
-    assert command.measured(tiny(0)) == first
+    monkeypatch.setattr(command, "evaluate_frozen_model", thinks)
+    assert command.load_or_evaluate(make_frozen_model(0)) == first
 
-    summary = summarise(found)["tiny"]
+    summary = summarise_tasks(found)["tiny"]
     assert summary["seeds"] == [0, 1] and len(summary["energy_against_certainty"]["ticks_saved"]) == 3
     low, middle, high = summary["energy_against_certainty"]["area_won"]
     assert low <= middle <= high
-    write_figures({"trunks": found}, tmp_path / "page.html")
+    write_plots({"trunks": found}, tmp_path / "page.html")
     assert "energy" in (tmp_path / "page.html").read_text("utf-8")
 
 
@@ -110,11 +110,16 @@ def test_at_the_top_less_may_be_saved_than_below_it():
         "certainty.min": {"corners": [[1, 0.0], [9, 0.8]]},
     }
     level = 2 + 6 * (0.795 - 0.695) / 0.11  # half a point below the 0.8 of the least certain position
-    assert summary.at_the_top(policies_under_test) == pytest.approx(1 - level / 8)
-    assert summary.at_the_top({name: policies_under_test[name] for name in ("certainty", "energy: wait")}) < 0.2
+    assert summary.compute_savings_at_top_accuracy(policies_under_test) == pytest.approx(1 - level / 8)
+    assert (
+        summary.compute_savings_at_top_accuracy(
+            {name: policies_under_test[name] for name in ("certainty", "energy: wait")}
+        )
+        < 0.2
+    )
 
 
-def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lacks():
+def test_the_figure_names_every_policy_once_even_if_the_first_task_lacks_it():
     policies_under_test = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
     first = {
         "name": "digits",
@@ -122,29 +127,29 @@ def test_every_rule_is_named_once_in_the_figure_also_one_that_the_first_task_lac
         "rules": {name: policies_under_test[name] for name in ("oracle", "certainty")},
     }
     other = {"name": "brackets", "seed": 0, "rules": policies_under_test}
-    drawn = figure_of({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
+    drawn = build_figure({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
     assert len(drawn) == 5, "of the first machine of each task"
     assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least sure position"]
 
 
-def test_thoughts_are_those_that_could_be_felt(tiny, monkeypatch):
+def test_cached_unrolls_are_those_that_the_energy_head_reads(make_frozen_model, monkeypatch):
     """Of long thoughts about many samples there is not room for all."""
-    monkeypatch.setattr("training.energy.fitting.MOST_FELT", 1)
-    monkeypatch.setattr(frozen_models, "FINISH", FinishConfig(fit_samples=600))
-    found = frozen_models.thoughts(tiny(0), "validation")
+    monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
+    monkeypatch.setattr(frozen_models, "FINALIZE_CONFIG", FinalizeConfig(fit_samples=600))
+    found = frozen_models.load_or_compute_unrolls(make_frozen_model(0), "validation")
     assert len(found.felt.seen) == len(found.curves.right) == len(found.curves.certainty) == 256
     assert all(len(values) == 256 for values in found.curves.signals.values())
 
 
-def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path, capsys):
+def test_frozen_models_are_found_and_missing_ones_are_named(monkeypatch, tmp_path, capsys):
     for name in ("nowhere", "checkpoints/digits", "sorting-10", "digits-ff"):
         with pytest.raises(
             SystemExit, match=f"{name} is no bundled checkpoint that may stop early; those are .*digits,"
         ):
-            list(frozen_models.trunks([name], 1))
-    monkeypatch.setattr(frozen_models, "suited", lambda: ["small"])
+            list(frozen_models.find_frozen_models([name], 1))
+    monkeypatch.setattr(frozen_models, "list_comparable_checkpoints", lambda: ["small"])
     monkeypatch.setattr(frozen_models, "ROOT", tmp_path)
-    monkeypatch.setattr(frozen_models, "BUNDLED", tmp_path / "trunks")
+    monkeypatch.setattr(frozen_models, "BUNDLED_MODELS_DIR", tmp_path / "trunks")
     for place in (
         "checkpoints/small",
         "trunks/small-seed1",
@@ -153,14 +158,17 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
     ):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "metrics.json").write_text(json.dumps({"training": {"command": "train small"}}))
-    found = {trunk.seed: trunk.folder.relative_to(tmp_path).as_posix() for trunk in frozen_models.trunks(["small"], 4)}
+    found = {
+        trunk.seed: trunk.checkpoint_dir.relative_to(tmp_path).as_posix()
+        for trunk in frozen_models.find_frozen_models(["small"], 4)
+    }
     assert found == {0: "checkpoints/small", 1: "trunks/small-seed1", 3: "runs/small-seed3/checkpoint"}
     assert (
         "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
     )
     grown = {"command": "train wide", "init_from": "runs/small/checkpoint"}
     (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": grown}))
-    assert frozen_models.Trunk("small", 0, tmp_path / "checkpoints/small").again(1) == (
+    assert frozen_models.FrozenModel("small", 0, tmp_path / "checkpoints/small").build_training_command(1) == (
         "python -m training train configs/small.yaml train.seed=1 --folder runs/small-seed1-first && "
         "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --folder runs/small-seed1"
     )
@@ -174,15 +182,15 @@ def test_trunks_are_found_where_they_are_and_others_named(monkeypatch, tmp_path,
         (["--out", "nofolder/halting.json"], "nofolder is no folder"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_measured(words, says, monkeypatch, capsys):
+def test_mistakes_are_reported_before_anything_is_measured(words, says, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["halting", *words])
-    monkeypatch.setattr(command, "compare", lambda *_: pytest.fail("nothing is measured"))
+    monkeypatch.setattr(command, "evaluate_frozen_model", lambda *_: pytest.fail("nothing is measured"))
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert says in f"{ended.value} {capsys.readouterr().err}"
 
 
-def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
+def test_the_table_lists_every_task_and_what_a_policy_never_reaches():
     task = {
         "seeds": [0, 1],
         "iterations": 9,
@@ -219,7 +227,7 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
             }
         ],
     }
-    told = table_of(figures)
+    told = render_table(figures)
     assert "| digits (2) | 1,234 | 98.00% (97.5, 98.5) at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 5.0%, 10.0% | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
@@ -228,7 +236,7 @@ def test_the_table_tells_every_task_and_what_a_rule_never_reaches():
     assert "by 256 are time saved, without the backbone: digits (1 of 1)." in told, "50 of 60 are more than 0.8"
     assert "not counted as knowledge: digits 70%." in told
     older = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
-    assert "| digits | - | - | - | - | - | - |" in table_of(figures | {"trunks": older}), (
+    assert "| digits | - | - | - | - | - | - |" in render_table(figures | {"trunks": older}), (
         "other figures are not shown as these"
     )
-    assert "are time saved" not in table_of(figures | {"trunks": older}), "what was not measured has not failed"
+    assert "are time saved" not in render_table(figures | {"trunks": older}), "what was not measured has not failed"

@@ -13,7 +13,7 @@ from ctm.checkpoint import WEIGHTS_INDEX_NAME, WEIGHTS_NAME, Checkpoint, save
 from ctm.config import CONFIG_CLASSES, SCHEDULED_BACKBONE
 from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
 
-TINY = {
+TINY_CONFIG = {
     "iterations": 4,
     "d_model": 12,
     "d_input": 8,
@@ -26,62 +26,64 @@ TINY = {
     "backbone_type": "tokens-7x6",
     "out_dims": 6,
 }
-RAW = {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}
-PARTS = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+RAW_INPUT_CHANGES = {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}
+SHARD_NAMES = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
 @pytest.fixture
-def tiny():
+def tiny_config():
     """Settings of a small machine that attends to six symbols."""
-    return dict(TINY)
+    return dict(TINY_CONFIG)
 
 
 @pytest.fixture
-def raw():
+def raw_input_changes():
     """The changes to `tiny` that hand over a raw input of 5 features instead."""
-    return dict(RAW)
+    return dict(RAW_INPUT_CHANGES)
 
 
 @pytest.fixture
-def machine_of():
+def make_model():
     """Make a small machine, in eval mode, from changes to `tiny`."""
-    return build
+    return build_tiny_model
 
 
 @pytest.fixture
-def inputs_for():
+def make_inputs():
     """Make a batch of inputs that a machine can see."""
-    return draw_inputs
+    return sample_inputs
 
 
 @pytest.fixture
-def allocations():
-    return Allocations
+def allocation_tracker():
+    return AllocationTracker
 
 
 @pytest.fixture
-def folder(tmp_path):
+def checkpoint_dir(tmp_path):
     """A whole checkpoint with notes and a card, alone in its parent folder."""
     notes = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
-    return save(Checkpoint(build(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine")
+    return save(
+        Checkpoint(build_tiny_model(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine"
+    )
 
 
 @pytest.fixture
-def parted(folder):
+def sharded_checkpoint_dir(checkpoint_dir):
     """A checkpoint folder whose weights lie in two files."""
-    tensors = load_file(folder / WEIGHTS_NAME)
+    tensors = load_file(checkpoint_dir / WEIGHTS_NAME)
     names = sorted(tensors)
-    places = {name: PARTS[place >= len(names) // 2] for place, name in enumerate(names)}
-    for part in PARTS:
-        save_file({name: tensors[name] for name in names if places[name] == part}, folder / part)
-    (folder / WEIGHTS_NAME).unlink()
-    (folder / WEIGHTS_INDEX_NAME).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
-    return folder
+    places = {name: SHARD_NAMES[place >= len(names) // 2] for place, name in enumerate(names)}
+    for part in SHARD_NAMES:
+        save_file({name: tensors[name] for name in names if places[name] == part}, checkpoint_dir / part)
+    (checkpoint_dir / WEIGHTS_NAME).unlink()
+    (checkpoint_dir / WEIGHTS_INDEX_NAME).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return checkpoint_dir
 
 
-def build(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
+def build_tiny_model(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
     """A lively machine: no weight rests at a neutral value, such as a bias or a decay of 0."""
-    known = {key: value for key, value in TINY.items() if key in CONFIG_CLASSES[kind].model_fields}
+    known = {key: value for key, value in TINY_CONFIG.items() if key in CONFIG_CLASSES[kind].model_fields}
     config = read_config({"kind": kind} | known | changes)
     pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
     machine = build_model(config, 3 if pictures else 5, seed=seed)
@@ -96,13 +98,13 @@ def build(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
     return machine.eval()
 
 
-def draw_inputs(machine: TickModel, batch: int = 3, seed: int = 0) -> torch.Tensor:
+def sample_inputs(model: TickModel, batch: int = 3, seed: int = 0) -> torch.Tensor:
     draws = torch.Generator().manual_seed(seed + 2)
-    kind = machine.config.backbone_type
+    kind = model.config.backbone_type
     if kind.startswith("tokens"):
         return torch.randint(7, (batch, 6), generator=draws)
     if kind == SCHEDULED_BACKBONE:
-        return draw_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], draws)
+        return sample_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], draws)
     if kind == "parity_backbone":
         return torch.randint(2, (batch, 6), generator=draws) * 2.0 - 1
     if kind == "none":
@@ -110,24 +112,27 @@ def draw_inputs(machine: TickModel, batch: int = 3, seed: int = 0) -> torch.Tens
     return torch.randn(batch, 3, 8, 8, generator=draws)
 
 
-def draw_frames(sizes: list[tuple[int, int]], draws: torch.Generator) -> torch.Tensor:
+def sample_frames(sizes: list[tuple[int, int]], generator: torch.Generator) -> torch.Tensor:
     """Rows with so many pictures and so many parts of a question each."""
-    pictures = [torch.randn(shown, 1, IMAGE_SIZE, IMAGE_SIZE, generator=draws) for shown, _ in sizes]
+    pictures = [torch.randn(shown, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator) for shown, _ in sizes]
     question = [
-        [int(torch.randint(*((MINUS, PLUS + 1) if part % 2 else (0, 5)), (), generator=draws)) for part in range(asked)]
+        [
+            int(torch.randint(*((MINUS, PLUS + 1) if part % 2 else (0, 5)), (), generator=generator))
+            for part in range(asked)
+        ]
         for _, asked in sizes
     ]
     return pack_frames(pictures, question)
 
 
-class Allocations(TorchDispatchMode):
+class AllocationTracker(TorchDispatchMode):
     """While active, notes the size in bytes of the largest tensor that any operation really made."""
 
-    largest = 0
+    max_bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         for leaf in tree_iter(made):
             if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
-                self.largest = max(self.largest, leaf.untyped_storage().nbytes())
+                self.max_bytes = max(self.max_bytes, leaf.untyped_storage().nbytes())
         return made

@@ -11,8 +11,8 @@ from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE, get_backbone_type
 from ctm.models.registry import check_parameter_limit, count_parameters
 
-PHASED_TICKS = dict.fromkeys(SCHEDULE_KEYS, 2)
-PICTURE = {"backbone_type": "resnet18-2"}
+SCHEDULE_TICKS = dict.fromkeys(SCHEDULE_KEYS, 2)
+IMAGE_CONFIG = {"backbone_type": "resnet18-2"}
 BOUNDS = {
     "iterations": (1, 2_000),
     "d_model": (1, 65_536),
@@ -29,7 +29,7 @@ BOUNDS = {
 }
 
 
-def refusal(values):
+def get_error_message(values):
     """The sentence with which settings are refused."""
     with pytest.raises(ValueError) as caught:
         CTMConfig.parse(values)
@@ -44,17 +44,17 @@ def refusal(values):
 
 
 @pytest.mark.parametrize("key", list(BOUNDS))
-def test_numbers_out_of_bounds_are_refused_with_name_bound_and_value(key, tiny):
+def test_numbers_out_of_bounds_are_rejected_with_name_bound_and_value(key, tiny_config):
     low, high = BOUNDS[key]
     for value, bound in ((low - 1, low), (high + 1, high)):
-        sentence = refusal(tiny | {key: value})
+        sentence = get_error_message(tiny_config | {key: value})
         assert f"`{key}`" in sentence and f"equal to {bound}" in sentence and f"(got {value})" in sentence
 
 
 @pytest.mark.parametrize("key", ["dropout", "dropout_nlm"])
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan"), float("inf"), "much"])
-def test_a_dropout_is_a_share_below_one(key, value, tiny):
-    assert f"`{key}`" in refusal(tiny | {key: value})
+def test_a_dropout_is_a_share_below_one(key, value, tiny_config):
+    assert f"`{key}`" in get_error_message(tiny_config | {key: value})
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
         ({"positional_embedding_type": "learnable-fourier"}, ["learnable-fourier", "pictures"]),
         ({"positional_embedding_type": "multi-learnable-fourier"}, ["multi-learnable-fourier", "pictures"]),
         ({"positional_embedding_type": "custom-rotational"}, ["custom-rotational needs", "pictures"]),
-        (PICTURE | {"positional_embedding_type": "custom-rotational-1d"}, ["custom-rotational-1d", "sequences"]),
+        (IMAGE_CONFIG | {"positional_embedding_type": "custom-rotational-1d"}, ["custom-rotational-1d", "sequences"]),
         ({"neuron_select_type": "first-last", "d_model": 8}, ["first-last", "d_model", "8 < 5 + 4"]),
         ({"n_random_pairing_self": 5, "n_synch_action": 9}, ["n_synch_out must exceed n_random_pairing_self", "5, 5"]),
         ({"n_random_pairing_self": 4}, ["n_synch_action must exceed n_random_pairing_self", "4, 4"]),
@@ -80,11 +80,11 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
             ["first-last pairs all with all", "1024"],
         ),
         ({"backbone_type": SCHEDULED_BACKBONE}, [SCHEDULED_BACKBONE, "need each other", *SCHEDULE_KEYS]),
-        (PHASED_TICKS, [SCHEDULED_BACKBONE, "need each other"]),
+        (SCHEDULE_TICKS, [SCHEDULED_BACKBONE, "need each other"]),
         ({"backbone_type": SCHEDULED_BACKBONE, "iterations_per_digit": 2}, ["set all of them or none"]),
-        (PHASED_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "d_input": 7, "heads": 1}, ["even d_input", "7"]),
+        (SCHEDULE_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "d_input": 7, "heads": 1}, ["even d_input", "7"]),
         (
-            PHASED_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "positional_embedding_type": "custom-rotational-1d"},
+            SCHEDULE_TICKS | {"backbone_type": SCHEDULED_BACKBONE, "positional_embedding_type": "custom-rotational-1d"},
             ["no positions"],
         ),
         ({"backbone_type": "resnet18-5"}, ["`backbone_type`", "resnet{18,34,50,101,152}-{1..4}", "resnet18-5"]),
@@ -102,28 +102,28 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny):
         ({"iterations": "9" * 500}, ["`iterations`", "..."]),
     ],
 )
-def test_contradictions_and_wrong_values_are_refused_in_one_clear_sentence(changes, words, tiny):
-    sentence = refusal(tiny | changes)
+def test_contradictions_and_wrong_values_are_rejected_in_one_clear_sentence(changes, words, tiny_config):
+    sentence = get_error_message(tiny_config | changes)
     assert [word for word in words if word not in sentence] == [], sentence
     assert len(sentence) < 400
 
 
 @pytest.mark.parametrize("backbone", ["tokens-0x6", "tokens-7x0", "tokens-00x00", "tokens-\u0667x\u0666"])
-def test_a_vocabulary_needs_a_symbol_and_a_place_in_plain_digits(backbone, tiny):
-    assert "`backbone_type`" in refusal(tiny | {"backbone_type": backbone})
+def test_a_vocabulary_needs_a_symbol_and_a_place_in_plain_digits(backbone, tiny_config):
+    assert "`backbone_type`" in get_error_message(tiny_config | {"backbone_type": backbone})
 
 
 @pytest.mark.parametrize(
     ("wrong", "near"),
     [("d_modle", "d_model"), ("iteration", "iterations"), ("out_dim", "out_dims"), ("n_sync_out", "n_synch_out")],
 )
-def test_an_unknown_key_is_refused_with_its_near_miss(wrong, near, tiny):
-    sentence = refusal(tiny | {wrong: 3})
+def test_an_unknown_key_is_rejected_with_its_closest_match(wrong, near, tiny_config):
+    sentence = get_error_message(tiny_config | {wrong: 3})
     assert f"`{wrong}`" in sentence and f"did you mean `{near}`?" in sentence
 
 
-def test_a_key_like_no_other_is_refused_with_all_that_is_known(tiny):
-    sentence = refusal(tiny | {"zzz": 3})
+def test_a_key_without_a_close_match_is_rejected_with_all_known_keys(tiny_config):
+    sentence = get_error_message(tiny_config | {"zzz": 3})
     assert "`zzz`" in sentence and all(name in sentence for name in CTMConfig.model_fields)
 
 
@@ -136,7 +136,7 @@ def test_every_missing_key_is_named():
 
 
 @pytest.mark.parametrize("values", [None, [], "iterations", 3, [("iterations", 3)]])
-def test_settings_that_are_no_mapping_are_refused(values):
+def test_settings_that_are_no_mapping_are_rejected(values):
     with pytest.raises(ValueError, match="Model must be a group of `name: value` lines"):
         CTMConfig.parse(values, "Model")
 
@@ -163,8 +163,8 @@ def test_anything_at_all_is_either_a_config_or_a_value_error(values):
         assert CTMConfig.parse(config.to_dict()).to_dict() == config.to_dict()
 
 
-def test_a_config_cannot_be_changed(tiny):
-    config = CTMConfig.parse(tiny)
+def test_a_config_cannot_be_changed(tiny_config):
+    config = CTMConfig.parse(tiny_config)
     with pytest.raises(ValueError, match="frozen"):
         config.d_model = 7
     assert config.d_model == 12
@@ -181,32 +181,32 @@ def test_a_config_cannot_be_changed(tiny):
         {"energy_head_enabled": True, "energy_sees_certainty": True},
         {"energy_head_enabled": True, "energy_sees_neurons": True},
         {"prediction_reshaper": [3, 2], "dropout": 0.1, "dropout_nlm": 0.0, "deep_nlms": False},
-        PICTURE | {"positional_embedding_type": "multi-learnable-fourier", "neuron_select_type": "random"},
+        IMAGE_CONFIG | {"positional_embedding_type": "multi-learnable-fourier", "neuron_select_type": "random"},
     ],
 )
-def test_the_published_form_reads_back_as_the_same_config(changes, tiny):
-    config = CTMConfig.parse(tiny | changes)
+def test_the_published_form_reads_back_as_the_same_config(changes, tiny_config):
+    config = CTMConfig.parse(tiny_config | changes)
     assert CTMConfig.parse(json.loads(json.dumps(config.to_dict()))) == config
-    assert config.to_dict().items() >= (tiny | changes).items()
+    assert config.to_dict().items() >= (tiny_config | changes).items()
 
 
-def test_the_published_form_holds_every_key_flat(tiny):
+def test_the_published_form_holds_every_key_flat(tiny_config):
     energy = dict.fromkeys(("energy_head_enabled", "energy_sees_certainty", "energy_sees_neurons"), True)
-    published = CTMConfig.parse(tiny | energy).to_dict()
+    published = CTMConfig.parse(tiny_config | energy).to_dict()
     assert published.keys() == CTMConfig.model_fields.keys() - set(SCHEDULE_KEYS)
 
 
-def test_the_published_form_omits_the_energy_keys_without_a_head(tiny):
+def test_the_published_form_omits_the_energy_keys_without_a_head(tiny_config):
     energy = {"energy_head_enabled", "energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
-    published = CTMConfig.parse(tiny | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).to_dict()
+    published = CTMConfig.parse(tiny_config | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).to_dict()
     assert published.keys() == CTMConfig.model_fields.keys() - energy - set(SCHEDULE_KEYS)
-    forks = CTMConfig.parse(tiny | {"energy_head_enabled": True}).to_dict()
+    forks = CTMConfig.parse(tiny_config | {"energy_head_enabled": True}).to_dict()
     assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "those that the fork knows"
     assert forks["energy_hidden_dim"] == 64, "the fork's default: files that do not say how wide theirs is rely on it"
 
 
-def test_the_published_class_with_phases_takes_no_backbone(tiny):
-    config = CTMConfig.parse(tiny | {"backbone_type": SCHEDULED_BACKBONE} | PHASED_TICKS)
+def test_the_published_class_with_an_input_schedule_has_no_backbone_argument(tiny_config):
+    config = CTMConfig.parse(tiny_config | {"backbone_type": SCHEDULED_BACKBONE} | SCHEDULE_TICKS)
     published = config.to_dict()
     assert not published.keys() & {"backbone_type", "positional_embedding_type", "dropout_nlm"}
     assert (
@@ -233,8 +233,8 @@ def test_the_published_class_with_phases_takes_no_backbone(tiny):
         (2, [-1], (1, 2)),
     ],
 )
-def test_an_answer_is_read_as_positions_and_classes(out_dims, reshaper, shape, tiny):
-    assert CTMConfig.parse(tiny | {"out_dims": out_dims, "prediction_reshaper": reshaper}).answer_shape == shape
+def test_an_answer_is_read_as_positions_and_classes(out_dims, reshaper, shape, tiny_config):
+    assert CTMConfig.parse(tiny_config | {"out_dims": out_dims, "prediction_reshaper": reshaper}).answer_shape == shape
 
 
 @pytest.mark.parametrize(
@@ -253,48 +253,51 @@ def test_an_answer_is_read_as_positions_and_classes(out_dims, reshaper, shape, t
         (1, [-1], "at least 2 classes"),
     ],
 )
-def test_an_answer_shape_that_does_not_fit_is_refused(out_dims, reshaper, words, tiny):
-    assert words in refusal(tiny | {"out_dims": out_dims, "prediction_reshaper": reshaper})
+def test_an_answer_shape_that_does_not_fit_is_rejected(out_dims, reshaper, words, tiny_config):
+    assert words in get_error_message(tiny_config | {"out_dims": out_dims, "prediction_reshaper": reshaper})
 
 
 # --- absurd sizes ----------------------------------------------------------------------------------------------------
 
-ABSURD = {
+OVERSIZED_CONFIGS = {
     "neurons": {"d_model": 20_000, "memory_length": 4_096, "memory_hidden_dims": 4_096},
     "U-Net": {"d_model": 65_536, "synapse_depth": 64},
     "all pairs": {"n_synch_out": 1_024, "neuron_select_type": "random", "out_dims": 1_000_000},
 }
 
 
-@pytest.mark.parametrize("changes", list(ABSURD.values()), ids=list(ABSURD))
-def test_an_absurd_size_is_refused_before_anything_is_allocated(changes, tiny, allocations):
-    config, start = CTMConfig.parse(tiny | changes), time.perf_counter()
+@pytest.mark.parametrize("changes", list(OVERSIZED_CONFIGS.values()), ids=list(OVERSIZED_CONFIGS))
+def test_an_absurd_size_is_rejected_before_anything_is_allocated(changes, tiny_config, allocation_tracker):
+    config, start = CTMConfig.parse(tiny_config | changes), time.perf_counter()
     for build in (ContinuousThoughtMachine, check_parameter_limit):
-        with allocations() as seen, pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as caught:
+        with (
+            allocation_tracker() as seen,
+            pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as caught,
+        ):
             build(config, None)
-        assert seen.largest < 2**21, "more than neuron numbers was allocated"
+        assert seen.max_bytes < 2**21, "more than neuron numbers was allocated"
         assert "\n" not in str(caught.value)
     assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize("changes", [{"d_input": 65_536}, {"backbone_type": "tokens-99999x99999", "d_input": 8_000}])
-def test_the_refusal_of_an_absurd_size_names_what_is_too_large(changes, tiny):
+def test_the_error_about_an_absurd_size_names_what_is_too_large(changes, tiny_config):
     with pytest.raises(ValueError, match=r"Lower .*d_input"):
-        ContinuousThoughtMachine(CTMConfig.parse(tiny | changes))
+        ContinuousThoughtMachine(CTMConfig.parse(tiny_config | changes))
 
 
-def test_the_watch_on_allocations_sees_a_machine_being_built(tiny, allocations):
+def test_the_allocation_tracker_sees_a_model_being_built(tiny_config, allocation_tracker):
     """So that the tests above could fail."""
-    with allocations() as seen:
+    with allocation_tracker() as seen:
         ContinuousThoughtMachine(
-            CTMConfig.parse(tiny | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32})
+            CTMConfig.parse(tiny_config | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32})
         )
-    assert seen.largest == 512 * 32 * 64 * 4
+    assert seen.max_bytes == 512 * 32 * 64 * 4
 
 
-def test_parameters_are_counted_as_they_are_built(machine_of, allocations):
-    machine = machine_of(energy_head_enabled=True, synapse_depth=4, neuron_select_type="random")
-    with allocations() as seen:
+def test_parameters_are_counted_as_they_are_built(make_model, allocation_tracker):
+    machine = make_model(energy_head_enabled=True, synapse_depth=4, neuron_select_type="random")
+    with allocation_tracker() as seen:
         count = count_parameters(machine.config)
     assert count == sum(tensor.numel() for tensor in machine.state_dict().values() if tensor.is_floating_point())
-    assert seen.largest < 10_000
+    assert seen.max_bytes < 10_000

@@ -19,7 +19,7 @@ import huggingface_hub
 from tests.paths import ROOT
 
 
-class Failed(Exception):
+class ClientCallError(Exception):
     """An error of the child: the names of its type and of what that derives from, its status, its cause, its words."""
 
     def __init__(self, kinds: list[str], status: int | None, cause: str, message: str):
@@ -31,7 +31,7 @@ class Failed(Exception):
         return self.kinds[0]
 
 
-class Client:
+class HubClientProcess:
     """The parent's end. Call it with an expression, and plain values for names in it; a path becomes its text."""
 
     def __init__(self, environment: Mapping[str, str]):
@@ -46,14 +46,14 @@ class Client:
         )
 
     def __call__(self, expression: str, **names: Any) -> Any:
-        self.process.stdin.write(json.dumps([expression, plain(names)]) + "\n")
+        self.process.stdin.write(json.dumps([expression, to_json_value(names)]) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"The client died at {expression}")
         said = json.loads(line)
         if "kinds" in said:
-            raise Failed(**said)
+            raise ClientCallError(**said)
         return said["value"]
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class Client:
         self.process.stdout.close()
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value as JSON has it; generators are read to their end."""
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {str(name): to_json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | Iterator):
-        return [plain(item) for item in value]
+        return [to_json_value(item) for item in value]
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+        return {field.name: to_json_value(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             expression, more = json.loads(line)
-            said = {"value": plain(eval(expression, names | more))}
+            said = {"value": to_json_value(eval(expression, names | more))}
         except Exception as error:
             said = {
                 "kinds": [kind.__name__ for kind in type(error).__mro__[:-2]],

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_hub.client_process import Client
+from tests.fake_hub.client_process import HubClientProcess
 from tests.fake_hub.server import LoopbackHub
 
 
 @dataclass(frozen=True)
-class Pair:
+class HubAndClient:
     """A hub and its client."""
 
     hub: LoopbackHub
-    client: Client
+    client: HubClientProcess
     home: Path
-    xet: bool
+    uses_xet: bool
 
 
 def add_accounts(hub: LoopbackHub) -> None:
@@ -28,32 +28,32 @@ def add_accounts(hub: LoopbackHub) -> None:
 
 
 @pytest.fixture(scope="session", params=["http", "xet"])
-def pair(request, tmp_path_factory) -> Iterator[Pair]:
+def hub_and_client(request, tmp_path_factory) -> Iterator[HubAndClient]:
     home = tmp_path_factory.mktemp(f"home-{request.param}")
     with LoopbackHub() as hub:
         add_accounts(hub)
-        client = Client(hub.environment(home, token="hf_alice_write", xet=request.param == "xet"))
-        yield Pair(hub, client, home, request.param == "xet")
+        client = HubClientProcess(hub.build_environment(home, token="hf_alice_write", xet=request.param == "xet"))
+        yield HubAndClient(hub, client, home, request.param == "xet")
         client.close()
 
 
 @pytest.fixture
-def hub(pair) -> LoopbackHub:
+def hub(hub_and_client) -> LoopbackHub:
     """The hub, empty but for its accounts; its client has no file of it in the cache."""
-    pair.hub.reset()
-    pair.hub.store.page_size, pair.hub.store.part_size = 1000, None
-    shutil.rmtree(pair.home / "hub", ignore_errors=True)
-    return pair.hub
+    hub_and_client.hub.reset()
+    hub_and_client.hub.state.page_size, hub_and_client.hub.state.part_size = 1000, None
+    shutil.rmtree(hub_and_client.home / "hub", ignore_errors=True)
+    return hub_and_client.hub
 
 
 @pytest.fixture
-def client(hub, pair) -> Client:
+def client(hub, hub_and_client) -> HubClientProcess:
     """Alice's client."""
-    return pair.client
+    return hub_and_client.client
 
 
 @pytest.fixture
-def plain_hub() -> Iterator[LoopbackHub]:
+def hub_without_client() -> Iterator[LoopbackHub]:
     """A hub for tests that speak HTTP themselves."""
     with LoopbackHub() as hub:
         add_accounts(hub)

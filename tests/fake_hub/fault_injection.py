@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from tests.fake_hub.messages import Answer, Refused, Request
+from tests.fake_hub.messages import HubHTTPError, Request, Response
 
 FaultKind = Literal["answer", "gated", "disabled", "drop", "lost_reply", "stall", "cut", "wrong_bytes"]
-INSTEAD = ("answer", "gated", "disabled", "drop", "stall")  # of the work; the others strike after it
-INVERTED = bytes(255 - byte for byte in range(256))
+KINDS_BEFORE_HANDLER = ("answer", "gated", "disabled", "drop", "stall")  # of the work; the others strike after it
+INVERT_TABLE = bytes(255 - byte for byte in range(256))
 
 
 @dataclass
@@ -31,58 +31,62 @@ class Fault:
     kind: FaultKind
     path: str = ""  # searched for in the target, query included
     method: str | None = None
-    times: int | None = 1
-    after: int = 0
+    max_count: int | None = 1
+    skip_count: int = 0
     status: int = 503
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
     message: str = ""
-    seconds: float = 60.0
-    at: int | None = None  # the middle of the body, unless told
-    matched: int = 0
-    struck: int = 0
-    lifted: bool = False
+    stall_s: float = 60.0
+    byte_offset: int | None = None  # the middle of the body, unless told
+    num_matches: int = 0
+    num_triggered: int = 0
+    is_disabled: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"unknown kind of fault {self.kind!r}; there are {', '.join(get_args(FaultKind))}")
 
-    def lift(self) -> None:
-        self.lifted = True
+    def disable(self) -> None:
+        self.is_disabled = True
 
-    def strikes(self, request: Request, answer: Answer | None) -> bool:
+    def try_trigger(self, request: Request, answer: Response | None) -> bool:
         """Whether it strikes now; before the work there is no answer yet."""
-        if self.lifted or (answer is None) != (self.kind in INSTEAD) or not self.concerns(request, answer):
+        if (
+            self.is_disabled
+            or (answer is None) != (self.kind in KINDS_BEFORE_HANDLER)
+            or not self.has_match(request, answer)
+        ):
             return False
-        self.matched += 1
-        if self.matched <= self.after or (self.times is not None and self.struck >= self.times):
+        self.num_matches += 1
+        if self.num_matches <= self.skip_count or (self.max_count is not None and self.num_triggered >= self.max_count):
             return False
-        self.struck += 1
+        self.num_triggered += 1
         return True
 
-    def concerns(self, request: Request, answer: Answer | None) -> bool:
-        if self.method not in (None, request.method) or not re.search(self.path, request.plain()):
+    def has_match(self, request: Request, answer: Response | None) -> bool:
+        if self.method not in (None, request.method) or not re.search(self.path, request.get_unquoted_target()):
             return False
         downloads = request.method == "GET" and answer is not None and answer.status in (200, 206) and answer.body
         return bool(downloads) or self.kind not in ("cut", "wrong_bytes")
 
-    def answer(self) -> Answer:
+    def build_response(self) -> Response:
         match self.kind:
             case "gated":
-                return Refused(403, "GatedRepo", "Access to this repository is restricted").answer
+                return HubHTTPError(403, "GatedRepo", "Access to this repository is restricted").response
             case "disabled":
-                return Refused(403, message="Access to this resource is disabled.").answer
-        return Refused(self.status, self.code, self.message, self.headers).answer
+                return HubHTTPError(403, message="Access to this resource is disabled.").response
+        return HubHTTPError(self.status, self.code, self.message, self.headers).response
 
-    def offset(self, answer: Answer) -> int:
-        return len(answer.body) // 2 if self.at is None else self.at
+    def get_byte_offset(self, answer: Response) -> int:
+        return len(answer.body) // 2 if self.byte_offset is None else self.byte_offset
 
-    def spoilt(self, answer: Answer) -> Answer:
-        at = self.offset(answer)
-        return Answer(answer.status, answer.body[:at] + answer.body[at:].translate(INVERTED), answer.headers)
+    def corrupt(self, answer: Response) -> Response:
+        at = self.get_byte_offset(answer)
+        return Response(answer.status, answer.body[:at] + answer.body[at:].translate(INVERT_TABLE), answer.headers)
 
 
-class Faults:
+class FaultInjector:
     """The faults in force; the one that was ordered first strikes, and the others do not hear of that request."""
 
     def __init__(self) -> None:
@@ -98,6 +102,6 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def strike(self, request: Request, answer: Answer | None = None) -> Fault | None:
+    def trigger(self, request: Request, answer: Response | None = None) -> Fault | None:
         with self._lock:
-            return next((fault for fault in self._faults if fault.strikes(request, answer)), None)
+            return next((fault for fault in self._faults if fault.try_trigger(request, answer)), None)

@@ -13,7 +13,7 @@ from tests.fake_hub.server import LoopbackHub
 TOKEN = "hf_alice_write"
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
+def read_dir_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

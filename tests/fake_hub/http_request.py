@@ -6,21 +6,21 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
-class Got:
+class HttpResponse:
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def get(
+def send_request(
     url: str, path: str, method: str = "GET", timeout: float = 10.0, token: str | None = None, body: str = ""
-) -> Got:
+) -> HttpResponse:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=timeout)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, body.encode(), headers)
         answer = connection.getresponse()
-        return Got(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return HttpResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:
         connection.close()

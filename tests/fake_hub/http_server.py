@@ -10,38 +10,38 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
-from tests.fake_hub.fault_injection import Fault, Faults
-from tests.fake_hub.messages import Answer, Request, json_answer
+from tests.fake_hub.fault_injection import Fault, FaultInjector
+from tests.fake_hub.messages import Request, Response, make_json_response
 from tests.fake_hub.routing import Routes
-from tests.fake_hub.state import Store
+from tests.fake_hub.state import HubState
 
 HOST = "127.0.0.1"
 
 
-class Owner(Protocol):
+class HubProtocol(Protocol):
     """What a listener needs of the hub it belongs to."""
 
-    store: Store
-    faults: Faults
-    working: threading.RLock
-    closing: threading.Event
+    store: HubState
+    faults: FaultInjector
+    lock: threading.RLock
+    shutdown_event: threading.Event
 
-    def log(self, origin: str, request: Request, answer: Answer | None, fault: Fault | None) -> None: ...
+    def log_request(self, origin: str, request: Request, answer: Response | None, fault: Fault | None) -> None: ...
 
-    def crash(self, error: BaseException) -> None: ...
+    def record_crash(self, error: BaseException) -> None: ...
 
 
-class Listener(ThreadingHTTPServer):
+class HubHTTPServer(ThreadingHTTPServer):
     """One of the hub's addresses: a thread that listens, and one for each connection."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, hub: Owner, origin: str, routes: Routes, port: int):
+    def __init__(self, hub: HubProtocol, origin: str, routes: Routes, port: int):
         self.hub, self.origin, self.routes = hub, origin, routes
         self.connections: set[socket.socket] = set()
         self.thread: threading.Thread | None = None
-        super().__init__((HOST, port), Connection)
+        super().__init__((HOST, port), HubRequestHandler)
         self.url = f"http://{HOST}:{self.server_address[1]}"
 
     def server_bind(self) -> None:
@@ -73,83 +73,85 @@ class Listener(ThreadingHTTPServer):
         """A client that went away is no error of ours."""
         error = sys.exception()
         if error is not None and not isinstance(error, OSError):
-            self.hub.crash(error)
+            self.hub.record_crash(error)
 
-    def work(self, request: Request) -> Answer:
-        with self.hub.working:
+    def dispatch(self, request: Request) -> Response:
+        with self.hub.lock:
             try:
-                return self.routes.answer(self.hub.store, request)
+                return self.routes.dispatch(self.hub.store, request)
             except Exception as error:
-                self.hub.crash(error)
-                return json_answer({"error": f"the loopback hub itself failed: {error!r}"}, 500)
+                self.hub.record_crash(error)
+                return make_json_response({"error": f"the loopback hub itself failed: {error!r}"}, 500)
 
 
-class Connection(BaseHTTPRequestHandler):
+class HubRequestHandler(BaseHTTPRequestHandler):
     """Requests of one connection, one after the other."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: Listener
+    server: HubHTTPServer
 
-    def answer(self) -> None:
+    def respond(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, self.body())
+        request = Request(self.command, self.path, headers, self.read_body())
         hub = self.server.hub
-        fault = hub.faults.strike(request)
+        fault = hub.faults.trigger(request)
         if fault is not None and fault.kind == "stall":
-            hub.closing.wait(fault.seconds)
-        if hub.closing.is_set() or (fault is not None and fault.kind == "drop"):
-            self.leave(request, fault)
+            hub.shutdown_event.wait(fault.stall_s)
+        if hub.shutdown_event.is_set() or (fault is not None and fault.kind == "drop"):
+            self.drop_connection(request, fault)
         elif fault is not None and fault.kind != "stall":
-            self.finish_with(request, fault.answer(), fault)
+            self.send_with_fault(request, fault.build_response(), fault)
         else:
-            answer = self.server.work(request)
-            self.finish_with(request, answer, hub.faults.strike(request, answer) or fault)
+            answer = self.server.dispatch(request)
+            self.send_with_fault(request, answer, hub.faults.trigger(request, answer) or fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond
 
-    def finish_with(self, request: Request, answer: Answer, fault: Fault | None) -> None:
+    def send_with_fault(self, request: Request, answer: Response, fault: Fault | None) -> None:
         """Send an answer, as far as the fault lets it through."""
         if fault is not None and fault.kind == "lost_reply":
-            self.leave(request, fault)
+            self.drop_connection(request, fault)
             return
-        self.server.hub.log(self.server.origin, request, answer, fault)
+        self.server.hub.log_request(self.server.origin, request, answer, fault)
         if fault is not None and fault.kind == "cut":
-            self.send(answer, only=fault.offset(answer))
-            self.hang_up()
+            self.send_response_bytes(answer, max_bytes=fault.get_byte_offset(answer))
+            self.shutdown_socket()
         else:
-            self.send(fault.spoilt(answer) if fault is not None and fault.kind == "wrong_bytes" else answer)
+            self.send_response_bytes(
+                fault.corrupt(answer) if fault is not None and fault.kind == "wrong_bytes" else answer
+            )
 
-    def body(self) -> bytes:
+    def read_body(self) -> bytes:
         """All of the body; one that ends early is never worked on."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.read(int(self.headers.get("Content-Length", 0)))
+            return self.read_exactly(int(self.headers.get("Content-Length", 0)))
         chunks = []
-        while length := int(self.line().partition(b";")[0], 16):
-            chunks.append(self.read(length))
-            self.line()
-        while self.line().strip():
+        while length := int(self.read_line().partition(b";")[0], 16):
+            chunks.append(self.read_exactly(length))
+            self.read_line()
+        while self.read_line().strip():
             pass
         return b"".join(chunks)
 
-    def read(self, length: int) -> bytes:
+    def read_exactly(self, length: int) -> bytes:
         data = self.rfile.read(length)
         if len(data) < length:
             raise ConnectionAbortedError(f"{len(data)} of {length} bytes came")
         return data
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         if not (line := self.rfile.readline()):
             raise ConnectionAbortedError("the body ended early")
         return line
 
-    def send(self, answer: Answer, only: int | None = None) -> None:
+    def send_response_bytes(self, answer: Response, max_bytes: int | None = None) -> None:
         """Send the head, which promises the whole body, and the body or so many bytes of it."""
         length = {"Transfer-Encoding": "chunked"} if answer.stream else {"Content-Length": str(len(answer.body))}
         headers = {**answer.headers, **length}
         lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        body = b"" if self.command == "HEAD" else answer.body[:only]
+        body = b"" if self.command == "HEAD" else answer.body[:max_bytes]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         if answer.stream is not None:
             self.send_stream(answer.stream)
@@ -157,18 +159,18 @@ class Connection(BaseHTTPRequestHandler):
     def send_stream(self, pieces: Iterator[bytes]) -> None:
         """Send pieces as they come, until there are no more or the hub closes; an error of theirs breaks the connection."""
         for piece in pieces:
-            if self.server.hub.closing.is_set():
-                self.hang_up()
+            if self.server.hub.shutdown_event.is_set():
+                self.shutdown_socket()
                 return
             if piece:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
 
-    def leave(self, request: Request, fault: Fault | None) -> None:
-        self.server.hub.log(self.server.origin, request, None, fault)
-        self.hang_up()
+    def drop_connection(self, request: Request, fault: Fault | None) -> None:
+        self.server.hub.log_request(self.server.origin, request, None, fault)
+        self.shutdown_socket()
 
-    def hang_up(self) -> None:
+    def shutdown_socket(self) -> None:
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -6,10 +6,10 @@ from urllib.parse import parse_qs, urlencode
 
 import yaml
 
-from tests.fake_hub.auth import account_of, need_account, open_files, open_for_writing, open_repo
-from tests.fake_hub.messages import Answer, Refused, Request, json_answer
+from tests.fake_hub.auth import get_account, open_readable_repo, open_repo, open_writable_repo, require_account
+from tests.fake_hub.messages import HubHTTPError, Request, Response, make_json_response
 from tests.fake_hub.routing import REPO, Routes
-from tests.fake_hub.state import MAIN, Commit, Kind, Repo, Store, content_at, folders_of, git_hash
+from tests.fake_hub.state import MAIN, HubState, Repo, RepoCommit, RepoKind, compute_git_hash, get_content, list_folders
 
 API = Routes()
 
@@ -18,14 +18,14 @@ API = Routes()
 
 
 @API.route("GET", "/api/whoami-v2")
-def whoami(store: Store, request: Request) -> Answer:
-    account = need_account(store, request)
+def whoami(store: HubState, request: Request) -> Response:
+    account = require_account(store, request)
     orgs = [{"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name, role in account.orgs.items()]
     token = {"displayName": account.role, "role": account.role, "createdAt": "2026-01-01T00:00:00.000Z"}
-    return json_answer(
+    return make_json_response(
         {
             "type": "user",
-            "id": git_hash("user", account.name.encode())[:24],
+            "id": compute_git_hash("user", account.name.encode())[:24],
             "name": account.name,
             "fullname": account.name.title(),
             "email": f"{account.name}@example.org",
@@ -39,65 +39,65 @@ def whoami(store: Store, request: Request) -> Answer:
 
 
 @API.route("GET", f"{REPO}/auth-check")
-def auth_check(store: Store, request: Request, kind: Kind, repo: str) -> Answer:
-    open_files(store, request, kind, repo)
-    return json_answer({})
+def check_read_access(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    open_readable_repo(store, request, kind, repo)
+    return make_json_response({})
 
 
 @API.route("GET", f"{REPO}/auth-check/write")
-def auth_check_write(store: Store, request: Request, kind: Kind, repo: str) -> Answer:
-    open_for_writing(store, request, kind, repo)
-    return json_answer({})
+def check_write_access(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    open_writable_repo(store, request, kind, repo)
+    return make_json_response({})
 
 
 @API.route("GET", "/api/agent-harnesses")
-def agent_harnesses(store: Store, request: Request) -> Answer:
-    return json_answer({"standardEnvVars": [], "harnesses": {}})
+def list_agent_harnesses(store: HubState, request: Request) -> Response:
+    return make_json_response({"standardEnvVars": [], "harnesses": {}})
 
 
 # --- repositories ------------------------------------------------------------------------------------------------
 
 
-def kind_of(said: dict[str, Any]) -> Kind:
-    kinds: dict[str, Kind] = {"dataset": "datasets", "space": "spaces"}
-    return kinds.get(said.get("type") or "model", "models")
+def parse_repo_kind(body: dict[str, Any]) -> RepoKind:
+    kinds: dict[str, RepoKind] = {"dataset": "datasets", "space": "spaces"}
+    return kinds.get(body.get("type") or "model", "models")
 
 
 @API.route("POST", "/api/repos/create")
-def create_repo(store: Store, request: Request) -> Answer:
-    account, said = need_account(store, request), request.json()
+def create_repo(store: HubState, request: Request) -> Response:
+    account, said = require_account(store, request), request.json()
     owner = said.get("organization") or account.name
-    if not account.may_write_to(owner):
-        raise Refused(403, message=f"You don't have the rights to create a model under the namespace {owner!r}")
-    kind, id = kind_of(said), f"{owner}/{said['name']}"
+    if not account.can_write_to(owner):
+        raise HubHTTPError(403, message=f"You don't have the rights to create a model under the namespace {owner!r}")
+    kind, id = parse_repo_kind(said), f"{owner}/{said['name']}"
     found = store.repos.get((kind, id))
-    repo = found or store.create(kind, id, account.name, private=said.get("visibility") == "private")
-    body = {"url": f"{store.url}/{repo.address}", "name": id, "id": git_hash("repo", id.encode())[:24]}
+    repo = found or store.create_repo(kind, id, account.name, private=said.get("visibility") == "private")
+    body = {"url": f"{store.url}/{repo.url_path}", "name": id, "id": compute_git_hash("repo", id.encode())[:24]}
     if found:
-        return json_answer(body | {"error": f"You already created this {kind[:-1]} repo"}, 409)
-    return json_answer(body)
+        return make_json_response(body | {"error": f"You already created this {kind[:-1]} repo"}, 409)
+    return make_json_response(body)
 
 
 @API.route("DELETE", "/api/repos/delete")
-def delete_repo(store: Store, request: Request) -> Answer:
+def delete_repo(store: HubState, request: Request) -> Response:
     said = request.json()
-    owner = said.get("organization") or need_account(store, request).name
-    repo = open_for_writing(store, request, kind_of(said), f"{owner}/{said['name']}")
-    del store.repos[repo.kind, repo.id]
-    return Answer(200, b"OK")
+    owner = said.get("organization") or require_account(store, request).name
+    repo = open_writable_repo(store, request, parse_repo_kind(said), f"{owner}/{said['name']}")
+    del store.repos[repo.kind, repo.repo_id]
+    return Response(200, b"OK")
 
 
 @API.route("PUT", f"{REPO}/settings")
-def settings(store: Store, request: Request, kind: Kind, repo: str) -> Answer:
-    found, said = open_for_writing(store, request, kind, repo), request.json()
+def update_settings(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    found, said = open_writable_repo(store, request, kind, repo), request.json()
     if "visibility" in said:
         found.private = said["visibility"] == "private"
     if "gated" in said:
         found.gated = said["gated"]
-    return json_answer({"private": found.private, "gated": found.gated})
+    return make_json_response({"private": found.private, "gated": found.gated})
 
 
-def card_of(commit: Commit) -> dict[str, Any]:
+def parse_card(commit: RepoCommit) -> dict[str, Any]:
     """What README.md says at its top."""
     text = commit.files["README.md"].data.decode("utf-8", "replace") if "README.md" in commit.files else ""
     parts = text.split("---\n", 2)
@@ -110,8 +110,8 @@ def card_of(commit: Commit) -> dict[str, Any]:
     return json.loads(json.dumps(card, default=str)) if isinstance(card, dict) else {}
 
 
-def describe(repo: Repo, commit: Commit) -> dict[str, Any]:
-    card = card_of(commit)
+def describe_repo(repo: Repo, commit: RepoCommit) -> dict[str, Any]:
+    card = parse_card(commit)
     named = {name: card[name] for name in ("library_name", "pipeline_tag") if name in card}
     tags = [card["tags"]] if isinstance(card.get("tags"), str) else card.get("tags") or []
     license = [f"license:{card['license']}"] if "license" in card else []
@@ -120,9 +120,9 @@ def describe(repo: Repo, commit: Commit) -> dict[str, Any]:
         named
         | extra
         | {
-            "_id": git_hash("repo", repo.id.encode())[:24],
-            "id": repo.id,
-            "modelId": repo.id,
+            "_id": compute_git_hash("repo", repo.repo_id.encode())[:24],
+            "id": repo.repo_id,
+            "modelId": repo.repo_id,
             "author": repo.owner,
             "sha": commit.oid,
             "private": repo.private,
@@ -130,7 +130,7 @@ def describe(repo: Repo, commit: Commit) -> dict[str, Any]:
             "disabled": repo.disabled,
             "downloads": 0,
             "likes": 0,
-            "createdAt": repo.created,
+            "createdAt": repo.created_at,
             "lastModified": commit.date,
             "cardData": card,
             "tags": list(dict.fromkeys([*named.values(), *tags, *license, "region:us"])),
@@ -139,7 +139,7 @@ def describe(repo: Repo, commit: Commit) -> dict[str, Any]:
     )
 
 
-def listed(said: dict[str, Any], request: Request) -> dict[str, Any]:
+def select_listed_fields(description: dict[str, Any], request: Request) -> dict[str, Any]:
     """What a list of repositories says of each one: little, unless more is asked for."""
     brief = {
         "_id",
@@ -153,141 +153,145 @@ def listed(said: dict[str, Any], request: Request) -> dict[str, Any]:
         "pipeline_tag",
         "createdAt",
     }
-    full = set(said) - {"cardData"} if request.asks("full") else set()
+    full = set(description) - {"cardData"} if request.has_flag("full") else set()
     shown = set(request.query.get("expand", brief)) | {"_id", "id"} | full
-    return {name: value for name, value in said.items() if name in shown or (name == "cardData" and request.asks(name))}
+    return {
+        name: value
+        for name, value in description.items()
+        if name in shown or (name == "cardData" and request.has_flag(name))
+    }
 
 
 @API.route("GET", REPO, f"{REPO}/revision/{{revision}}")
-def info(store: Store, request: Request, kind: Kind, repo: str, revision: str = MAIN) -> Answer:
+def get_repo_info(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str = MAIN) -> Response:
     found = open_repo(store, request, kind, repo)
     commit = found.find(revision)
-    said = describe(found, commit)
-    if request.asks("blobs"):
+    said = describe_repo(found, commit)
+    if request.has_flag("blobs"):
         for sibling, blob in zip(said["siblings"], commit.files.values(), strict=True):
             sibling |= {"size": len(blob.data), "blobId": blob.oid}
-            if blob.large:
+            if blob.is_lfs:
                 sibling["lfs"] = {"sha256": blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
-    return json_answer(said)
+    return make_json_response(said)
 
 
 @API.route("GET", "/api/{kind}")
-def list_repos(store: Store, request: Request, kind: Kind) -> Answer:
+def list_repos(store: HubState, request: Request, kind: RepoKind) -> Response:
     """By author, words of the name and tags; newest first if sorted by time, else by name."""
-    account, query = account_of(store, request), request.query
+    account, query = get_account(store, request), request.query
     found = []
     for repo in store.repos.values():
-        if repo.kind != kind or repo.disabled or (repo.private and not (account and account.belongs_to(repo.owner))):
+        if repo.kind != kind or repo.disabled or (repo.private and not (account and account.is_member_of(repo.owner))):
             continue
-        said = describe(repo, repo.find(MAIN))
+        said = describe_repo(repo, repo.find(MAIN))
         if repo.owner != query.get("author", [repo.owner])[0] or not set(query.get("filter", [])) <= set(said["tags"]):
             continue
-        if query.get("search", [""])[0].lower() in repo.id.lower():
+        if query.get("search", [""])[0].lower() in repo.repo_id.lower():
             found.append(said)
     found.sort(key=lambda said: said["id"])
     if (order := query.get("sort", [""])[0]) in ("lastModified", "createdAt"):
         found.sort(key=lambda said: said[order], reverse=True)
-    return page(store, request, [listed(said, request) for said in found])
+    return paginate(store, request, [select_listed_fields(said, request) for said in found])
 
 
-def page(store: Store, request: Request, items: list[Any]) -> Answer:
+def paginate(store: HubState, request: Request, items: list[Any]) -> Response:
     """As many items as one answer may hold, with a link to the next ones."""
     query = request.query
     size = min(store.page_size, int(query.get("limit", [store.page_size])[0]))
     start = int(query.pop("cursor", ["0"])[0])
     following = f"{store.url}{request.path}?{urlencode({**query, 'cursor': start + size}, doseq=True)}"
     link = {"Link": f'<{following}>; rel="next"'} if start + size < len(items) else {}
-    return json_answer(items[start : start + size], headers=link)
+    return make_json_response(items[start : start + size], headers=link)
 
 
 # --- listings ----------------------------------------------------------------------------------------------------
 
 
-def entry(repo: Repo, commit: Commit, path: str, expand: bool) -> dict[str, Any]:
+def build_entry(repo: Repo, commit: RepoCommit, path: str, expand: bool) -> dict[str, Any]:
     """A file or a folder, as tree and paths-info list it."""
     blob = commit.files.get(path)
     if blob is None:
-        oid = git_hash("tree", json.dumps(content_at(commit, path)).encode())
+        oid = compute_git_hash("tree", json.dumps(get_content(commit, path)).encode())
         said: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
     else:
         said = {"type": "file", "oid": blob.oid, "size": len(blob.data), "path": path}
-        if blob.large:
+        if blob.is_lfs:
             said["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
     if expand:
-        last = repo.changed(commit, path)
+        last = repo.find_last_change(commit, path)
         said["lastCommit"] = {"id": last.oid, "title": last.title, "date": last.date}
     return said
 
 
 @API.route("GET", f"{REPO}/tree/{{revision}}", f"{REPO}/tree/{{revision}}/{{path*}}")
-def tree(store: Store, request: Request, kind: Kind, repo: str, revision: str, path: str = "") -> Answer:
+def list_tree(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str, path: str = "") -> Response:
     found = open_repo(store, request, kind, repo)
     commit = found.find(revision)
-    known = sorted({*commit.files, *folders_of(commit.files)})
+    known = sorted({*commit.files, *list_folders(commit.files)})
     prefix = f"{path.strip('/')}/" if path else ""
     names = [name for name in known if name.startswith(prefix)]
     if prefix and not names:
-        raise Refused(404, "EntryNotFound", f'{path} does not exist on "{revision}"')
-    if not request.asks("recursive"):
+        raise HubHTTPError(404, "EntryNotFound", f'{path} does not exist on "{revision}"')
+    if not request.has_flag("recursive"):
         names = [name for name in names if "/" not in name.removeprefix(prefix)]
-    return page(store, request, [entry(found, commit, name, request.asks("expand")) for name in names])
+    return paginate(store, request, [build_entry(found, commit, name, request.has_flag("expand")) for name in names])
 
 
 @API.route("POST", f"{REPO}/paths-info/{{revision}}")
-def paths_info(store: Store, request: Request, kind: Kind, repo: str, revision: str) -> Answer:
+def list_paths_info(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
     found = open_repo(store, request, kind, repo)
     commit, said = found.find(revision), parse_qs(request.body.decode())
-    known = {*commit.files, *folders_of(commit.files)}
+    known = {*commit.files, *list_folders(commit.files)}
     expand = said.get("expand", ["false"])[0].lower() == "true"
     paths = [path.strip("/") for path in said.get("paths", [])]
-    return json_answer([entry(found, commit, path, expand) for path in paths if path in known])
+    return make_json_response([build_entry(found, commit, path, expand) for path in paths if path in known])
 
 
 @API.route("GET", f"{REPO}/commits/{{revision}}")
-def commits(store: Store, request: Request, kind: Kind, repo: str, revision: str) -> Answer:
+def list_commits(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
     found = open_repo(store, request, kind, repo)
     shown = [
         {"id": c.oid, "title": c.title, "message": c.message, "authors": [{"user": c.author}], "date": c.date}
         for c in found.walk(found.find(revision))
     ]
-    return page(store, request, shown)
+    return paginate(store, request, shown)
 
 
 @API.route("GET", f"{REPO}/refs")
-def refs(store: Store, request: Request, kind: Kind, repo: str) -> Answer:
+def list_refs(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
     found = open_repo(store, request, kind, repo)
 
     def described(names: dict[str, str], folder: str) -> list[dict[str, str]]:
         return [{"name": n, "ref": f"refs/{folder}/{n}", "targetCommit": oid} for n, oid in names.items()]
 
-    return json_answer(
+    return make_json_response(
         {"branches": described(found.branches, "heads"), "tags": described(found.tags, "tags"), "converts": []}
     )
 
 
 @API.route("POST", f"{REPO}/branch/{{name}}")
-def create_branch(store: Store, request: Request, kind: Kind, repo: str, name: str) -> Answer:
-    found = open_for_writing(store, request, kind, repo)
+def create_branch(store: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
+    found = open_writable_repo(store, request, kind, repo)
     return create_ref(found, found.branches, name, request.json().get("startingPoint") or MAIN)
 
 
 @API.route("POST", f"{REPO}/tag/{{revision}}")
-def create_tag(store: Store, request: Request, kind: Kind, repo: str, revision: str) -> Answer:
-    found = open_for_writing(store, request, kind, repo)
+def create_tag(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    found = open_writable_repo(store, request, kind, repo)
     return create_ref(found, found.tags, request.json()["tag"], revision)
 
 
-def create_ref(repo: Repo, names: dict[str, str], name: str, revision: str) -> Answer:
+def create_ref(repo: Repo, names: dict[str, str], name: str, revision: str) -> Response:
     if name in names:
-        raise Refused(409, message=f"Reference {name} already exists")
+        raise HubHTTPError(409, message=f"Reference {name} already exists")
     names[name] = repo.find(revision).oid
-    return json_answer({"success": True})
+    return make_json_response({"success": True})
 
 
 @API.route("DELETE", f"{REPO}/branch/{{name}}", f"{REPO}/tag/{{name}}")
-def delete_ref(store: Store, request: Request, kind: Kind, repo: str, name: str) -> Answer:
-    found = open_for_writing(store, request, kind, repo)
+def delete_ref(store: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
+    found = open_writable_repo(store, request, kind, repo)
     names = found.branches if "/branch/" in request.path else found.tags
     if names.pop(name, None) is None:
-        raise Refused(404, "RevisionNotFound", f"Reference {name} does not exist")
-    return json_answer({"success": True})
+        raise HubHTTPError(404, "RevisionNotFound", f"Reference {name} does not exist")
+    return make_json_response({"success": True})

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from tests.fake_hub.messages import Answer, Refused, Request
-from tests.fake_hub.state import Store
+from tests.fake_hub.messages import HubHTTPError, Request, Response
+from tests.fake_hub.state import HubState
 
-Handler = Callable[..., Answer]  # (store, request, **names of the pattern)
+Handler = Callable[..., Response]  # (store, request, **names of the pattern)
 REPO = "/api/{kind}/{repo}"
 
 
@@ -20,7 +20,7 @@ class Routes:
 
     def route(self, method: str, *patterns: str) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            self.table += [(method, compiled(pattern), handler) for pattern in patterns]
+            self.table += [(method, compile_pattern(pattern), handler) for pattern in patterns]
             return handler
 
         return register
@@ -28,18 +28,18 @@ class Routes:
     def __or__(self, others: "Routes") -> "Routes":
         return Routes(self.table + others.table)
 
-    def answer(self, store: Store, request: Request) -> Answer:
+    def dispatch(self, store: HubState, request: Request) -> Response:
         wanted = "GET" if request.method == "HEAD" else request.method
         for method, pattern, handler in self.table:
             if method == wanted and (found := pattern.fullmatch(request.path)):
                 try:
                     return handler(store, request, **{name: unquote(text) for name, text in found.groupdict().items()})
-                except Refused as refusal:
-                    return refusal.answer
-        return Refused(501, message=f"This hub does not serve {request.method} {request.path}").answer
+                except HubHTTPError as refusal:
+                    return refusal.response
+        return HubHTTPError(501, message=f"This hub does not serve {request.method} {request.path}").response
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A regular expression for a pattern; `{kind}` is a type of repository, `{repo}` an owner and a name."""
     special = {"kind": "(?P<kind>models|datasets|spaces)", "repo": "(?P<repo>[^/]+/[^/]+?)"}
     pattern = re.sub(r"\{(\w+)\*\}", r"(?P<\1>.+)", pattern)

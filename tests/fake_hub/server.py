@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fake_hub.fault_injection import Fault, FaultKind, Faults
-from tests.fake_hub.http_server import HOST, Listener
-from tests.fake_hub.job_runner import Jobs
+from tests.fake_hub.fault_injection import Fault, FaultInjector, FaultKind
+from tests.fake_hub.http_server import HOST, HubHTTPServer
+from tests.fake_hub.job_runner import HubJobs
 from tests.fake_hub.jobs_api import JOBS
-from tests.fake_hub.messages import Answer, Request
+from tests.fake_hub.messages import Request, Response
 from tests.fake_hub.repo_api import API
-from tests.fake_hub.state import MAIN, Account, Blob, Commit, Kind, Repo, Role, Store
+from tests.fake_hub.state import MAIN, Blob, HubAccount, HubState, Repo, RepoCommit, RepoKind, Role
 from tests.fake_hub.storage_api import STORAGE
 from tests.fake_hub.transfer_api import TRANSFERS
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoggedRequest:
     """A request of the log. `status` is None where the connection was closed without an answer."""
 
     origin: str  # "hub" or "storage"
@@ -43,7 +43,7 @@ class Seen:
     @property
     def target(self) -> str:
         """Path and query, unquoted."""
-        return self.request.plain()
+        return self.request.get_unquoted_target()
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -58,15 +58,18 @@ class LoopbackHub:
     """The hub: its address, what it holds, what it was asked, and what is to go wrong."""
 
     def __init__(self, port: int = 0, page_size: int = 1000, part_size: int | None = None):
-        self.store = Store(page_size=page_size, part_size=part_size)
-        self.faults = Faults()
-        self.working = threading.RLock()  # held while the store or the log is read or changed
-        self.closing = threading.Event()
+        self.state = HubState(page_size=page_size, part_size=part_size)
+        self.faults = FaultInjector()
+        self.lock = threading.RLock()  # held while the store or the log is read or changed
+        self.shutdown_event = threading.Event()
         self.crashes: list[str] = []
-        self._log: list[Seen] = []
-        self._listeners = [Listener(self, "hub", API | TRANSFERS | JOBS, port), Listener(self, "storage", STORAGE, 0)]
-        self.store.url, self.store.storage_url = (listener.url for listener in self._listeners)
-        self.store.jobs.surroundings = self.environment
+        self._log: list[LoggedRequest] = []
+        self._listeners = [
+            HubHTTPServer(self, "hub", API | TRANSFERS | JOBS, port),
+            HubHTTPServer(self, "storage", STORAGE, 0),
+        ]
+        self.state.url, self.state.storage_url = (listener.url for listener in self._listeners)
+        self.state.jobs.build_environment = self.build_environment
 
     def __enter__(self) -> "LoopbackHub":
         for listener in self._listeners:
@@ -80,7 +83,7 @@ class LoopbackHub:
 
     def close(self) -> None:
         """Stop listening and end every connection, whatever it waits for."""
-        self.closing.set()
+        self.shutdown_event.set()
         for listener in self._listeners:
             listener.stop()
         self.jobs.clear()
@@ -89,24 +92,24 @@ class LoopbackHub:
         """Forget repositories, files, jobs, faults and requests; accounts stay, and the xorbs that a client knows it sent."""
         self.faults.clear()
         self.jobs.clear()
-        with self.working:
-            for memory in (self.store.repos, self.store.objects, self.store.parts, self._log):
+        with self.lock:
+            for memory in (self.state.repos, self.state.objects, self.state.parts, self._log):
                 memory.clear()
 
     @property
     def url(self) -> str:
-        return self.store.url
+        return self.state.url
 
     @property
     def storage_url(self) -> str:
-        return self.store.storage_url
+        return self.state.storage_url
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> HubJobs:
         """Jobs, for a test to move on: `hub.jobs.newest.say("step 1")`; with `hub.jobs.executes` they are really run."""
-        return self.store.jobs
+        return self.state.jobs
 
-    def environment(self, home: Path, token: str | None = None, xet: bool = True) -> dict[str, str]:
+    def build_environment(self, home: Path, token: str | None = None, xet: bool = True) -> dict[str, str]:
         """The environment of a child process whose client is to meet this hub and nothing else."""
         ours = {
             "HF_ENDPOINT": self.url,
@@ -123,99 +126,101 @@ class LoopbackHub:
 
     def add_user(
         self, name: str, token: str, role: Role = "write", orgs: Mapping[str, str] | Iterable[str] = ()
-    ) -> Account:
+    ) -> HubAccount:
         """A token of a user, who may have several. `orgs` maps organisations to roles; names alone mean `write`."""
         roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
-        with self.working:
-            self.store.accounts[token] = Account(name, token, role, roles)
-            return self.store.accounts[token]
+        with self.lock:
+            self.state.accounts[token] = HubAccount(name, token, role, roles)
+            return self.state.accounts[token]
 
     def remove_token(self, token: str) -> None:
         """From now on the token is refused, as one that ran out or was taken back."""
-        with self.working:
-            del self.store.accounts[token]
+        with self.lock:
+            del self.state.accounts[token]
 
     def add_repo(
         self,
-        id: str,
+        repo_id: str,
         files: Mapping[str, bytes | str] | None = None,
-        kind: Kind = "models",
+        kind: RepoKind = "models",
         lfs_suffixes: Iterable[str] | None = None,
         **settings: Any,
     ) -> Repo:
         """A repository, with fields of `Repo` as settings; `files` make a second commit, after that of the Hub itself."""
         large = {} if lfs_suffixes is None else {"large": tuple(lfs_suffixes)}
-        with self.working:
-            repo = self.store.create(kind, id, id.partition("/")[0], **large, **settings)
+        with self.lock:
+            repo = self.state.create_repo(kind, repo_id, repo_id.partition("/")[0], **large, **settings)
             if files:
-                self.commit(id, files, kind=kind)
+                self.commit(repo_id, files, kind=kind)
             return repo
 
     def commit(
         self,
-        id: str,
+        repo_id: str,
         files: Mapping[str, bytes | str | None],
         title: str = "Upload files",
         revision: str = MAIN,
-        kind: Kind = "models",
+        kind: RepoKind = "models",
         author: str | None = None,
     ) -> str:
         """Commit as if somebody else did; None deletes a file. The new commit's id."""
-        with self.working:
-            repo = self.repo(id, kind)
+        with self.lock:
+            repo = self.get_repo(repo_id, kind)
             after = dict(repo.find(revision).files)
             for path, content in files.items():
                 if content is None:
                     del after[path]
                     continue
                 data = content.encode() if isinstance(content, str) else content
-                after[path] = self.store.keep(Blob(data, repo.is_large(path, len(data), data[:512])))
+                after[path] = self.state.add_blob(Blob(data, repo.is_lfs(path, len(data), data[:512])))
             return repo.write(revision, after, title, author or repo.owner).oid
 
-    def repo(self, id: str, kind: Kind = "models") -> Repo:
-        return self.store.repos[kind, id]
+    def get_repo(self, repo_id: str, kind: RepoKind = "models") -> Repo:
+        return self.state.repos[kind, repo_id]
 
-    def has(self, id: str, kind: Kind = "models") -> bool:
-        return (kind, id) in self.store.repos
+    def has_repo(self, repo_id: str, kind: RepoKind = "models") -> bool:
+        return (kind, repo_id) in self.state.repos
 
-    def files(self, id: str, revision: str = MAIN, kind: Kind = "models") -> dict[str, bytes]:
+    def read_files(self, repo_id: str, revision: str = MAIN, kind: RepoKind = "models") -> dict[str, bytes]:
         """Path and content of every file, the Hub's own `.gitattributes` left out."""
-        with self.working:
-            found = self.repo(id, kind).find(revision).files
+        with self.lock:
+            found = self.get_repo(repo_id, kind).find(revision).files
             return {path: blob.data for path, blob in found.items() if path != ".gitattributes"}
 
-    def commits(self, id: str, revision: str = MAIN, kind: Kind = "models") -> list[Commit]:
+    def list_commits(self, repo_id: str, revision: str = MAIN, kind: RepoKind = "models") -> list[RepoCommit]:
         """Newest first; the last one is the Hub's own."""
-        with self.working:
-            repo = self.repo(id, kind)
+        with self.lock:
+            repo = self.get_repo(repo_id, kind)
             return list(repo.walk(repo.find(revision)))
 
     # --- what was asked, and what is to go wrong -----------------------------------------------------------------
 
     @property
-    def requests(self) -> list[Seen]:
-        with self.working:
+    def requests(self) -> list[LoggedRequest]:
+        with self.lock:
             return list(self._log)
 
-    def seen(self, path: str = "", method: str | None = None, origin: str | None = None) -> list[Seen]:
+    def find_requests(
+        self, path: str = "", method: str | None = None, origin: str | None = None
+    ) -> list[LoggedRequest]:
         """The requests whose target holds this regular expression."""
         wanted = Fault("drop", path, method)
-        return [s for s in self.requests if origin in (None, s.origin) and wanted.concerns(s.request, None)]
+        return [s for s in self.requests if origin in (None, s.origin) and wanted.has_match(s.request, None)]
 
-    def forget_requests(self) -> None:
-        with self.working:
+    def clear_requests(self) -> None:
+        with self.lock:
             self._log.clear()
 
-    def fault(self, kind: FaultKind, path: str = "", method: str | None = None, **settings: Any) -> Fault:
+    def add_fault(self, kind: FaultKind, path: str = "", method: str | None = None, **settings: Any) -> Fault:
         """Let something go wrong; see `tests.fake_hub.fault_injection` for the kinds and `Fault` for the settings."""
         return self.faults.add(Fault(kind, path, method, **settings))
 
-    def log(self, origin: str, request: Request, answer: Answer | None, fault: Fault | None) -> None:
+    def log_request(self, origin: str, request: Request, answer: Response | None, fault: Fault | None) -> None:
         status = answer.status if answer is not None else None
         kind = fault.kind if fault is not None else None
-        with self.working:
-            self._log.append(Seen(origin, request, status, kind))
+        with self.lock:
+            self._log.append(LoggedRequest(origin, request, status, kind))
 
-    def crash(self, error: BaseException) -> None:
+    def record_crash(self, error: BaseException) -> None:
         """Note that the hub, not the client, did something wrong; it is raised when the hub is left."""
         self.crashes.append("".join(traceback.format_exception(error)))

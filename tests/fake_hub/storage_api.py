@@ -3,95 +3,95 @@
 import hashlib
 import json
 
-from tests.fake_hub.messages import Answer, Refused, Request, file_answer, json_answer
+from tests.fake_hub.messages import HubHTTPError, Request, Response, make_file_response, make_json_response
 from tests.fake_hub.routing import Routes
-from tests.fake_hub.state import Store
-from tests.fake_hub.xet import Malformed, Xorb, files_of
+from tests.fake_hub.state import HubState
+from tests.fake_hub.xet import MalformedXetData, Xorb, iter_shard_files
 
 STORAGE = Routes()
 XET_TOKEN = "xet-of-this-hub"
 
 
 @STORAGE.route("GET", "/lfs/{oid}")
-def download(store: Store, request: Request, oid: str) -> Answer:
+def download_object(store: HubState, request: Request, oid: str) -> Response:
     if oid not in store.objects:
-        raise Refused(404, message="NoSuchKey")
-    return file_answer(request, store.objects[oid], {"ETag": f'"{oid}"'})
+        raise HubHTTPError(404, message="NoSuchKey")
+    return make_file_response(request, store.objects[oid], {"ETag": f'"{oid}"'})
 
 
 @STORAGE.route("PUT", "/lfs/{oid}")
-def upload(store: Store, request: Request, oid: str) -> Answer:
+def upload_object(store: HubState, request: Request, oid: str) -> Response:
     if hashlib.sha256(request.body).hexdigest() != oid:
-        raise Refused(400, message="The content does not match its sha256")
+        raise HubHTTPError(400, message="The content does not match its sha256")
     store.objects[oid] = request.body
-    return Answer(200, headers={"ETag": f'"{oid}"'})
+    return Response(200, headers={"ETag": f'"{oid}"'})
 
 
 @STORAGE.route("PUT", "/lfs/{oid}/{number}")
-def upload_part(store: Store, request: Request, oid: str, number: str) -> Answer:
+def upload_part(store: HubState, request: Request, oid: str, number: str) -> Response:
     store.parts[oid, int(number)] = request.body
-    return Answer(200, headers={"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
+    return Response(200, headers={"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
 
 
 @STORAGE.route("POST", "/lfs/{oid}/complete")
-def complete(store: Store, request: Request, oid: str) -> Answer:
+def complete_upload(store: HubState, request: Request, oid: str) -> Response:
     said = request.json()
     data = b""
     for part in said["parts"]:
         sent = store.parts.get((oid, part["partNumber"]))
         if sent is None or part["etag"].strip('"') != hashlib.md5(sent).hexdigest():
-            raise Refused(400, message=f"Part {part['partNumber']} is missing, or another one")
+            raise HubHTTPError(400, message=f"Part {part['partNumber']} is missing, or another one")
         data += sent
     if said["oid"] != oid or hashlib.sha256(data).hexdigest() != oid:
-        raise Refused(400, message="The content does not match its sha256")
+        raise HubHTTPError(400, message="The content does not match its sha256")
     store.objects[oid] = data
-    return json_answer({"success": True})
+    return make_json_response({"success": True})
 
 
-def need_xet_token(request: Request) -> None:
+def require_xet_token(request: Request) -> None:
     if request.token != XET_TOKEN:
-        raise Refused(401, message="No token for this service")
+        raise HubHTTPError(401, message="No token for this service")
 
 
 @STORAGE.route("GET", "/v1/chunks/{prefix}/{hash}")
-def known_chunk(store: Store, request: Request, prefix: str, hash: str) -> Answer:
-    raise Refused(404, message="No such chunk: files of others are not searched")
+def find_chunk(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+    raise HubHTTPError(404, message="No such chunk: files of others are not searched")
 
 
 @STORAGE.route("POST", "/v1/xorb-grants/{prefix}/{hash}")
-def grant(store: Store, request: Request, prefix: str, hash: str) -> Answer:
-    raise Refused(404, message="Xorbs are sent here")
+def grant_xorb_upload(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+    raise HubHTTPError(404, message="Xorbs are sent here")
 
 
 @STORAGE.route("POST", "/v1/xorbs/{prefix}/{hash}")
-def upload_xorb(store: Store, request: Request, prefix: str, hash: str) -> Answer:
-    need_xet_token(request)
-    known = hash in store.xorbs
+def upload_xorb(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+    require_xet_token(request)
+    known = content_hash in store.xorbs
     try:
-        store.xorbs[hash] = Xorb.read(request.body)
-    except (Malformed, OSError) as error:
-        raise Refused(400, message=str(error)) from None
-    return json_answer({"was_inserted": not known})
+        store.xorbs[content_hash] = Xorb.parse(request.body)
+    except (MalformedXetData, OSError) as error:
+        raise HubHTTPError(400, message=str(error)) from None
+    return make_json_response({"was_inserted": not known})
 
 
 @STORAGE.route("POST", "/v2/shards")
-def upload_shard_streaming(store: Store, request: Request) -> Answer:
-    raise Refused(404, message="There is v1")
+def upload_shard_streaming(store: HubState, request: Request) -> Response:
+    raise HubHTTPError(404, message="There is v1")
 
 
 @STORAGE.route("POST", "/v1/shards")
-def upload_shard(store: Store, request: Request) -> Answer:
-    need_xet_token(request)
+def upload_shard(store: HubState, request: Request) -> Response:
+    require_xet_token(request)
     try:
-        files = list(files_of(request.body, store.xorbs))
-    except Malformed as error:
-        raise Refused(400, message=str(error)) from None
+        files = list(iter_shard_files(request.body, store.xorbs))
+    except MalformedXetData as error:
+        raise HubHTTPError(400, message=str(error)) from None
     for data in files:
         store.objects[hashlib.sha256(data).hexdigest()] = data
-    return json_answer({"result": 1})
+    return make_json_response({"result": 1})
 
 
-def xet_answer(store: Store) -> Answer:
+def build_xet_token_response(store: HubState) -> Response:
     """Where the xet client is to send files, and with what token."""
     year_2100 = 4_102_444_800
     headers = {
@@ -100,4 +100,4 @@ def xet_answer(store: Store) -> Answer:
         "X-Xet-Token-Expiration": str(year_2100),
     }
     body = {"casUrl": store.storage_url, "exp": year_2100, "accessToken": XET_TOKEN}
-    return Answer(200, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+    return Response(200, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})

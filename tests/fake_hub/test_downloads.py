@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_hub.client_process import Failed
+from tests.fake_hub.client_process import ClientCallError
 
 TENSORS = {"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 HEADER = json.dumps(TENSORS).encode()
@@ -24,16 +24,16 @@ def repo(hub) -> str:
 def test_download_a_file(hub, client, repo, path):
     download = "hub.hf_hub_download('alice/x', path)"
     found = Path(client(download, path=path))
-    assert found.read_bytes() == hub.files(repo)[path]
-    blob = hub.commits(repo)[0].files[path]
+    assert found.read_bytes() == hub.read_files(repo)[path]
+    blob = hub.list_commits(repo)[0].files[path]
     assert found.resolve().name == (blob.sha256 if blob.large else blob.oid)
-    hub.forget_requests()
+    hub.clear_requests()
     assert Path(client(download, path=path)) == found
     assert [seen.method for seen in hub.requests] == ["HEAD"]
 
 
 def test_a_new_commit_is_noticed_and_the_old_one_stays(hub, client, repo):
-    old = hub.commits(repo)[0].oid
+    old = hub.list_commits(repo)[0].oid
     hub.commit(repo, {"sub/a.txt": "b", "README.md": None})
     assert client("Path(hub.hf_hub_download('alice/x', 'sub/a.txt')).read_text()") == "b"
     assert client("Path(hub.hf_hub_download('alice/x', 'sub/a.txt', revision=old)).read_text()", old=old) == "a"
@@ -41,7 +41,7 @@ def test_a_new_commit_is_noticed_and_the_old_one_stays(hub, client, repo):
 
 def test_snapshot(hub, client, repo):
     folder = Path(client("hub.snapshot_download('alice/x', allow_patterns=['*.safetensors', 'sub/*'])"))
-    assert folder.name == hub.commits(repo)[0].oid
+    assert folder.name == hub.list_commits(repo)[0].oid
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert found == {"model.safetensors": SAFETENSORS, "sub/a.txt": b"a"}
 
@@ -49,13 +49,13 @@ def test_snapshot(hub, client, repo):
 def test_safetensors_header_without_the_weights(hub, client, repo):
     found = client("api.get_safetensors_metadata('alice/x')")
     assert found["files_metadata"]["model.safetensors"]["tensors"]["a"]["shape"] == [2, 3]
-    answers = hub.seen("/lfs/", "GET")
+    answers = hub.find_requests("/lfs/", "GET")
     assert [seen.status for seen in answers] == [206] and answers[0].token is None
 
 
 def test_model_info(hub, client, repo):
     said = client("api.model_info('alice/x', files_metadata=True)")
-    assert said["sha"] == hub.commits(repo)[0].oid
+    assert said["sha"] == hub.list_commits(repo)[0].oid
     assert {"continuous-thought-machine", "ctm", "license:mit"} <= set(said["tags"])
     files = {file["rfilename"]: file for file in said["siblings"]}
     assert files["model.safetensors"]["lfs"]["size"] == len(SAFETENSORS)
@@ -65,12 +65,12 @@ def test_model_info(hub, client, repo):
 
 
 def test_listings(hub, client, repo):
-    first = hub.commits(repo)[0]
+    first = hub.list_commits(repo)[0]
     hub.commit(repo, {"sub/b.txt": "b"}, title="Second")
-    hub.store.page_size = 2
+    hub.state.page_size = 2
     everything = [".gitattributes", "README.md", "model.safetensors", "sub/a.txt", "sub/b.txt"]
     assert client("api.list_repo_files('alice/x')") == everything
-    assert len(hub.seen("/tree/", "GET")) == 3
+    assert len(hub.find_requests("/tree/", "GET")) == 3
     assert [entry["path"] for entry in client("api.list_repo_tree('alice/x')")] == [*everything[:3], "sub"]
     entries = client("api.list_repo_tree('alice/x', 'sub', expand=True)")
     assert [entry["last_commit"]["title"] for entry in entries] == [first.title, "Second"]
@@ -94,16 +94,18 @@ def test_list_models(hub, client, repo):
     assert client(ids.format("search='HID'")) == ["alice/hidden"]
     assert client(ids.format("limit=1, sort='last_modified'")) == ["bob/y"]
     assert client("[found.id for found in hub.HfApi(token=False).list_models(author='alice')]") == ["alice/x"]
-    hub.store.page_size = 1
+    hub.state.page_size = 1
     assert client(ids.format("author='alice'")) == ["alice/hidden", "alice/x"]
-    assert client("[found.sha for found in api.list_models(author='bob', full=True)]") == [hub.commits("bob/y")[0].oid]
+    assert client("[found.sha for found in api.list_models(author='bob', full=True)]") == [
+        hub.list_commits("bob/y")[0].oid
+    ]
 
 
 def test_whoami(client):
     said = client("api.whoami()")
     assert said["name"] == "alice" and said["auth"]["accessToken"]["role"] == "write"
     assert [(org["name"], org["roleInOrg"]) for org in said["orgs"]] == [("lab", "admin")]
-    with pytest.raises(Failed, match="Invalid user token") as failed:
+    with pytest.raises(ClientCallError, match="Invalid user token") as failed:
         client("hub.HfApi(token='hf_unknown').whoami()")
     assert failed.value.status == 401
 
@@ -114,12 +116,12 @@ def test_auth_check(hub, client, repo):
     assert client("api.auth_check('lab/y', write=True)") is None
     for token, id in {"hf_alice_read": "alice/x", "hf_bob_write": "lab/y"}.items():
         assert client("hub.HfApi(token=token).auth_check(id)", token=token, id=id) is None
-        with pytest.raises(Failed) as failed:
+        with pytest.raises(ClientCallError) as failed:
             client("hub.HfApi(token=token).auth_check(id, write=True)", token=token, id=id)
         assert failed.value.status == 403
 
 
-REFUSALS = {
+EXPECTED_ERRORS = {
     "api.model_info('alice/none')": "RepositoryNotFoundError",
     "api.model_info('bob/hidden')": "RepositoryNotFoundError",
     "hub.HfApi(token=False).model_info('alice/none')": "RepositoryNotFoundError",
@@ -135,25 +137,25 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("expression", REFUSALS)
-def test_refusals_are_told_apart(hub, client, repo, expression):
+@pytest.mark.parametrize("expression", EXPECTED_ERRORS)
+def test_errors_are_distinguished(hub, client, repo, expression):
     hub.add_repo("bob/hidden", {"a.txt": "a"}, private=True)
     hub.add_repo("bob/gated", {"a.txt": "a"}, gated="manual")
     hub.add_repo("bob/disabled", {"a.txt": "a"}, disabled=True)
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client(expression)
-    assert REFUSALS[expression] in failed.value.kinds
+    assert EXPECTED_ERRORS[expression] in failed.value.kinds
 
 
 def test_a_disabled_repository_looks_like_no_network_to_a_download(hub, client):
     """The client's doing: of what a download meets, it tells only 401, no such repository and a gate from a lost network."""
     hub.add_repo("bob/disabled", {"a.txt": "a"}, disabled=True)
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client("hub.hf_hub_download('bob/disabled', 'a.txt')")
     assert (failed.value.kind, failed.value.cause) == ("LocalEntryNotFoundError", "DisabledRepoError")
 
 
-def test_who_passes_a_gate(hub, client):
+def test_a_user_with_granted_access_reads_a_gated_repository(hub, client):
     hub.add_repo("bob/gated", {"a.txt": "a"}, gated="auto", granted={"alice"})
     assert client("Path(hub.hf_hub_download('bob/gated', 'a.txt')).read_text()") == "a"
     assert client("api.model_info('bob/gated').gated") == "auto"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_hub.client_process import Failed
-from tests.fake_hub.http_request import get
+from tests.fake_hub.client_process import ClientCallError
+from tests.fake_hub.http_request import send_request
 from tests.fake_hub.server import LoopbackHub
 
 TEXT = bytes(range(32, 127)) * 20
@@ -18,119 +18,119 @@ TEXT = bytes(range(32, 127)) * 20
 
 
 @pytest.fixture
-def file(plain_hub) -> str:
+def file(hub_without_client) -> str:
     """The path of a file on a hub without a client."""
-    plain_hub.add_repo("alice/x", {"a.txt": TEXT})
+    hub_without_client.add_repo("alice/x", {"a.txt": TEXT})
     return "/alice/x/resolve/main/a.txt"
 
 
-def test_answer(plain_hub, file):
+def test_answer(hub_without_client, file):
     settings = {"status": 429, "headers": {"Retry-After": "7"}, "code": "EntryNotFound", "message": "Slow down"}
-    plain_hub.fault("answer", "a.txt", **settings)
-    got = get(plain_hub.url, file)
+    hub_without_client.add_fault("answer", "a.txt", **settings)
+    got = send_request(hub_without_client.url, file)
     assert (got.status, got.headers["retry-after"]) == (429, "7")
     assert (got.headers["x-error-code"], got.headers["x-error-message"]) == ("EntryNotFound", "Slow down")
     assert json.loads(got.body) == {"error": "Slow down"}
-    assert get(plain_hub.url, file).body == TEXT
-    assert [(seen.status, seen.fault) for seen in plain_hub.requests] == [(429, "answer"), (200, None)]
+    assert send_request(hub_without_client.url, file).body == TEXT
+    assert [(seen.status, seen.fault) for seen in hub_without_client.requests] == [(429, "answer"), (200, None)]
 
 
-def test_answer_does_no_work(plain_hub):
-    plain_hub.fault("answer", "repos/create", status=500)
+def test_answer_does_no_work(hub_without_client):
+    hub_without_client.add_fault("answer", "repos/create", status=500)
     create = {"method": "POST", "path": "/api/repos/create", "token": "hf_alice_write", "body": '{"name": "x"}'}
-    assert get(plain_hub.url, **create).status == 500 and not plain_hub.has("alice/x")
-    assert get(plain_hub.url, **create).status == 200 and plain_hub.has("alice/x")
+    assert send_request(hub_without_client.url, **create).status == 500 and not hub_without_client.has_repo("alice/x")
+    assert send_request(hub_without_client.url, **create).status == 200 and hub_without_client.has_repo("alice/x")
 
 
 @pytest.mark.parametrize(
     ("kind", "header", "value"),
     [("gated", "x-error-code", "GatedRepo"), ("disabled", "x-error-message", "Access to this resource is disabled.")],
 )
-def test_gated_and_disabled(plain_hub, file, kind, header, value):
-    plain_hub.fault(kind)
-    got = get(plain_hub.url, file)
+def test_gated_and_disabled(hub_without_client, file, kind, header, value):
+    hub_without_client.add_fault(kind)
+    got = send_request(hub_without_client.url, file)
     assert (got.status, got.headers[header]) == (403, value)
 
 
-def test_cut(plain_hub, file):
-    plain_hub.fault("cut", at=100)
+def test_cut(hub_without_client, file):
+    hub_without_client.add_fault("cut", at=100)
     with pytest.raises(http.client.IncompleteRead) as cut:
-        get(plain_hub.url, file)
+        send_request(hub_without_client.url, file)
     assert cut.value.partial == TEXT[:100] and cut.value.expected == len(TEXT) - 100
-    assert get(plain_hub.url, file).body == TEXT
+    assert send_request(hub_without_client.url, file).body == TEXT
 
 
-def test_wrong_bytes(plain_hub, file):
-    plain_hub.fault("wrong_bytes", at=100)
-    got, right = get(plain_hub.url, file), get(plain_hub.url, file)
+def test_wrong_bytes(hub_without_client, file):
+    hub_without_client.add_fault("wrong_bytes", at=100)
+    got, right = send_request(hub_without_client.url, file), send_request(hub_without_client.url, file)
     assert len(got.body) == len(TEXT) and got.body[:100] == TEXT[:100]
     assert all(wrong != byte for wrong, byte in zip(got.body[100:], TEXT[100:], strict=True))
     assert right.body == TEXT and got.headers["etag"] == right.headers["etag"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "wrong_bytes"])
-def test_only_downloads_are_spoilt(plain_hub, file, kind):
-    fault = plain_hub.fault(kind)
-    assert get(plain_hub.url, file, "HEAD").status == 200
-    assert get(plain_hub.url, "/alice/x/resolve/main/none").status == 404
-    assert fault.struck == 0
+def test_only_downloads_are_spoilt(hub_without_client, file, kind):
+    fault = hub_without_client.add_fault(kind)
+    assert send_request(hub_without_client.url, file, "HEAD").status == 200
+    assert send_request(hub_without_client.url, "/alice/x/resolve/main/none").status == 404
+    assert fault.num_triggered == 0
 
 
-def test_stall(plain_hub, file):
-    plain_hub.fault("stall", seconds=0.3)
+def test_stall(hub_without_client, file):
+    hub_without_client.add_fault("stall", seconds=0.3)
     start = time.monotonic()
-    assert get(plain_hub.url, file).body == TEXT
+    assert send_request(hub_without_client.url, file).body == TEXT
     assert time.monotonic() - start >= 0.3
-    plain_hub.fault("stall", seconds=30)
+    hub_without_client.add_fault("stall", seconds=30)
     with pytest.raises(TimeoutError):
-        get(plain_hub.url, file, timeout=0.2)
+        send_request(hub_without_client.url, file, timeout=0.2)
 
 
-def test_drop(plain_hub):
-    plain_hub.fault("drop", "repos/create")
+def test_drop(hub_without_client):
+    hub_without_client.add_fault("drop", "repos/create")
     with pytest.raises(http.client.RemoteDisconnected):
-        get(plain_hub.url, "/api/repos/create", "POST", token="hf_alice_write", body='{"name": "x"}')
-    assert not plain_hub.has("alice/x")
-    assert [(seen.status, seen.fault) for seen in plain_hub.requests] == [(None, "drop")]
+        send_request(hub_without_client.url, "/api/repos/create", "POST", token="hf_alice_write", body='{"name": "x"}')
+    assert not hub_without_client.has_repo("alice/x")
+    assert [(seen.status, seen.fault) for seen in hub_without_client.requests] == [(None, "drop")]
 
 
-def test_lost_reply(plain_hub):
-    plain_hub.fault("lost_reply", "repos/create")
+def test_lost_reply(hub_without_client):
+    hub_without_client.add_fault("lost_reply", "repos/create")
     with pytest.raises(http.client.RemoteDisconnected):
-        get(plain_hub.url, "/api/repos/create", "POST", token="hf_alice_write", body='{"name": "x"}')
-    assert plain_hub.has("alice/x")
-    assert [(seen.status, seen.fault) for seen in plain_hub.requests] == [(None, "lost_reply")]
+        send_request(hub_without_client.url, "/api/repos/create", "POST", token="hf_alice_write", body='{"name": "x"}')
+    assert hub_without_client.has_repo("alice/x")
+    assert [(seen.status, seen.fault) for seen in hub_without_client.requests] == [(None, "lost_reply")]
 
 
-def statuses(hub: LoopbackHub, path: str, count: int, method: str = "GET") -> list[int]:
-    return [get(hub.url, path, method).status for _ in range(count)]
+def request_statuses(hub: LoopbackHub, path: str, count: int, method: str = "GET") -> list[int]:
+    return [send_request(hub.url, path, method).status for _ in range(count)]
 
 
-def test_faults_are_counted(plain_hub, file):
-    fault = plain_hub.fault("answer", "a.txt", "GET", times=2, after=1)
-    assert statuses(plain_hub, file, 2, "HEAD") == [200, 200]
-    assert statuses(plain_hub, "/api/models/alice/x", 1) == [200]
-    assert statuses(plain_hub, file, 5) == [200, 503, 503, 200, 200]
-    assert fault.struck == 2
+def test_faults_are_counted(hub_without_client, file):
+    fault = hub_without_client.add_fault("answer", "a.txt", "GET", times=2, after=1)
+    assert request_statuses(hub_without_client, file, 2, "HEAD") == [200, 200]
+    assert request_statuses(hub_without_client, "/api/models/alice/x", 1) == [200]
+    assert request_statuses(hub_without_client, file, 5) == [200, 503, 503, 200, 200]
+    assert fault.num_triggered == 2
 
 
-def test_faults_follow_one_another(plain_hub, file):
-    plain_hub.fault("answer", status=503, times=2)
-    plain_hub.fault("answer", status=429)
-    plain_hub.fault("answer", status=500)
-    assert statuses(plain_hub, file, 5) == [503, 503, 429, 500, 200]
+def test_faults_follow_one_another(hub_without_client, file):
+    hub_without_client.add_fault("answer", status=503, times=2)
+    hub_without_client.add_fault("answer", status=429)
+    hub_without_client.add_fault("answer", status=500)
+    assert request_statuses(hub_without_client, file, 5) == [503, 503, 429, 500, 200]
 
 
-def test_a_fault_for_good_until_it_is_lifted(plain_hub, file):
-    fault = plain_hub.fault("answer", times=None)
-    assert statuses(plain_hub, file, 4) == [503] * 4
-    fault.lift()
-    assert statuses(plain_hub, file, 2) == [200] * 2
+def test_a_fault_for_good_until_it_is_lifted(hub_without_client, file):
+    fault = hub_without_client.add_fault("answer", times=None)
+    assert request_statuses(hub_without_client, file, 4) == [503] * 4
+    fault.disable()
+    assert request_statuses(hub_without_client, file, 2) == [200] * 2
 
 
-def test_a_misspelt_kind(plain_hub):
+def test_a_misspelt_kind(hub_without_client):
     with pytest.raises(ValueError, match="unknown kind of fault 'cuts'; there are answer"):
-        plain_hub.fault("cuts")
+        hub_without_client.add_fault("cuts")
 
 
 # --- to the real client ------------------------------------------------------------------------------------------
@@ -153,15 +153,15 @@ MIB = 2**20
 def test_a_cut_download_goes_on(hub, client, repo, size, again):
     """From the last whole 10 MiB that the client has, so that a smaller file begins again."""
     hub.commit(repo, {"b.bin": b"0123456789abcdef" * (size // 16)})
-    hub.fault("cut", "b.bin", at=size - 500)
-    assert Path(client(DOWNLOAD, path="b.bin")).read_bytes() == hub.files(repo)["b.bin"]
-    first, second = hub.seen("b.bin", "GET")
-    assert (first.status, second.status) == (200, 206 if again else 200)
+    hub.add_fault("cut", "b.bin", at=size - 500)
+    assert Path(client(DOWNLOAD, path="b.bin")).read_bytes() == hub.read_files(repo)["b.bin"]
+    first, second = hub.find_requests("b.bin", "GET")
+    assert (first.status, second.read_status) == (200, 206 if again else 200)
     assert second.headers.get("range") == again
 
 
 def test_wrong_bytes_are_not_noticed_by_the_client(hub, client, repo):
-    hub.fault("wrong_bytes", "a.bin")
+    hub.add_fault("wrong_bytes", "a.bin")
     found = Path(client(DOWNLOAD, path="a.bin")).read_bytes()
     assert len(found) == len(TEXT) and found != TEXT
 
@@ -170,67 +170,67 @@ def test_a_dead_hub_and_what_is_in_the_cache(hub, client, repo):
     """A kept file is given out, however old, without a word; for another one the client tries for long, but for a 4xx."""
     kept = client(DOWNLOAD, path="a.txt")
     hub.commit(repo, {"a.txt": "newer"})
-    dead = hub.fault("answer", times=None)
+    dead = hub.add_fault("answer", times=None)
     assert client(DOWNLOAD, path="a.txt") == kept
-    dead.lift()
-    hub.fault("answer", status=403)
-    with pytest.raises(Failed) as failed:
+    dead.disable()
+    hub.add_fault("answer", status=403)
+    with pytest.raises(ClientCallError) as failed:
         client(DOWNLOAD, path="a.bin")
     assert (failed.value.kind, failed.value.cause) == ("LocalEntryNotFoundError", "HfHubHTTPError")
 
 
 def test_uploads_are_tried_again_before_the_commit(hub, client, repo):
-    fault = hub.fault("answer", "preupload", status=429, headers={"Retry-After": "0"})
+    fault = hub.add_fault("answer", "preupload", status=429, headers={"Retry-After": "0"})
     client(UPLOAD)
-    assert fault.struck == 1 and [seen.status for seen in hub.seen("preupload")] == [429, 200]
-    assert hub.files(repo)["new.txt"] == b"new"
+    assert fault.num_triggered == 1 and [seen.status for seen in hub.find_requests("preupload")] == [429, 200]
+    assert hub.read_files(repo)["new.txt"] == b"new"
 
 
 @pytest.mark.parametrize("status", [403, 409, 412, 429, 503])
 def test_a_commit_is_not_tried_again(hub, client, repo, status):
-    hub.fault("answer", "/commit/", status=status)
-    with pytest.raises(Failed) as failed:
+    hub.add_fault("answer", "/commit/", status=status)
+    with pytest.raises(ClientCallError) as failed:
         client(UPLOAD)
     assert failed.value.status == status
-    assert len(hub.seen("/commit/")) == 1 and "new.txt" not in hub.files(repo)
+    assert len(hub.find_requests("/commit/")) == 1 and "new.txt" not in hub.read_files(repo)
 
 
 def test_the_reply_to_a_commit_is_lost(hub, client, repo):
-    hub.fault("lost_reply", "/commit/")
-    with pytest.raises(Failed) as failed:
+    hub.add_fault("lost_reply", "/commit/")
+    with pytest.raises(ClientCallError) as failed:
         client(UPLOAD)
     assert "RemoteProtocolError" in failed.value.kinds
-    assert hub.files(repo)["new.txt"] == b"new"
+    assert hub.read_files(repo)["new.txt"] == b"new"
 
 
-def test_the_reply_to_the_commit_of_a_folder_is_lost(hub, client, pair, repo, tmp_path):
+def test_the_reply_to_the_commit_of_a_folder_is_lost(hub, client, hub_and_client, repo, tmp_path):
     """With xet on, the client tries again, and commits twice."""
     (tmp_path / "new.txt").write_text("new")
-    hub.fault("lost_reply", "/commit/")
-    before = len(hub.commits(repo))
+    hub.add_fault("lost_reply", "/commit/")
+    before = len(hub.list_commits(repo))
     upload = "api.upload_folder(folder_path=folder, repo_id='alice/x')"
-    if pair.xet:
+    if hub_and_client.uses_xet:
         client(upload, folder=tmp_path)
     else:
-        with pytest.raises(Failed) as failed:
+        with pytest.raises(ClientCallError) as failed:
             client(upload, folder=tmp_path)
         assert "RemoteProtocolError" in failed.value.kinds
-    assert len(hub.commits(repo)) == before + (2 if pair.xet else 1)
-    assert hub.files(repo)["new.txt"] == b"new"
+    assert len(hub.list_commits(repo)) == before + (2 if hub_and_client.uses_xet else 1)
+    assert hub.read_files(repo)["new.txt"] == b"new"
 
 
-def test_a_large_upload_that_is_dropped_once(hub, client, pair, repo):
-    hub.fault("drop", "^/v1/xorbs/" if pair.xet else "^/lfs/")
-    data = ("xet" if pair.xet else "http") * 5000
+def test_a_large_upload_that_is_dropped_once(hub, client, hub_and_client, repo):
+    hub.add_fault("drop", "^/v1/xorbs/" if hub_and_client.uses_xet else "^/lfs/")
+    data = ("xet" if hub_and_client.uses_xet else "http") * 5000
     client("api.upload_file(path_or_fileobj=data.encode(), path_in_repo='b.bin', repo_id='alice/x')", data=data)
-    assert hub.files(repo)["b.bin"] == data.encode()
-    assert "drop" in {seen.fault for seen in hub.seen(origin="storage")}
+    assert hub.read_files(repo)["b.bin"] == data.encode()
+    assert "drop" in {seen.fault for seen in hub.find_requests(origin="storage")}
 
 
-def test_large_files_cannot_be_uploaded_without_their_service(hub, client, pair, repo):
+def test_large_files_cannot_be_uploaded_without_their_service(hub, client, hub_and_client, repo):
     """The xet client gives no HTTP error: what failed is only in its words."""
-    hub.fault("answer", "xet-write-token" if pair.xet else "objects/batch", status=404, times=None)
-    with pytest.raises(Failed) as failed:
+    hub.add_fault("answer", "xet-write-token" if hub_and_client.uses_xet else "objects/batch", status=404, times=None)
+    with pytest.raises(ClientCallError) as failed:
         client("api.upload_file(path_or_fileobj=bytes(9), path_in_repo='c.bin', repo_id='alice/x')")
-    assert failed.value.kind == ("ConnectionError" if pair.xet else "HfHubHTTPError")
-    assert "c.bin" not in hub.files(repo)
+    assert failed.value.kind == ("ConnectionError" if hub_and_client.uses_xet else "HfHubHTTPError")
+    assert "c.bin" not in hub.read_files(repo)

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from tests.fake_hub.http_request import get
+from tests.fake_hub.http_request import send_request
 from tests.fake_hub.server import LoopbackHub
 from tests.paths import ROOT
 
@@ -22,15 +22,15 @@ def test_it_ends_while_a_request_stalls():
 
     def ask() -> None:
         try:
-            get(hub.url, "/api/models", timeout=60)
+            send_request(hub.url, "/api/models", timeout=60)
         except OSError as error:
             errors.append(error)
 
     with LoopbackHub() as hub:
-        stalled = hub.fault("stall", seconds=60)
+        stalled = hub.add_fault("stall", seconds=60)
         asking = threading.Thread(target=ask)
         asking.start()
-        while not stalled.struck:
+        while not stalled.num_triggered:
             time.sleep(0.01)
         start = time.monotonic()
     asking.join(5)
@@ -38,7 +38,7 @@ def test_it_ends_while_a_request_stalls():
         time.sleep(0.01)
     assert time.monotonic() - start < 2 and len(errors) == 1
     with pytest.raises(ConnectionRefusedError):
-        get(hub.url, "/api/models")
+        send_request(hub.url, "/api/models")
 
 
 def test_it_can_be_closed_unused_and_twice():
@@ -48,33 +48,33 @@ def test_it_can_be_closed_unused_and_twice():
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 500", "Transfer-Encoding: chunked"])
-def test_a_request_that_ends_early_is_not_worked_on(plain_hub, framing):
-    plain_hub.add_repo("alice/x")
+def test_a_request_that_ends_early_is_not_worked_on(hub_without_client, framing):
+    hub_without_client.add_repo("alice/x")
     line = json.dumps({"key": "header", "value": {"summary": "m"}})
     head = f"POST /api/models/alice/x/commit/main HTTP/1.1\r\nAuthorization: Bearer hf_alice_write\r\n{framing}\r\n\r\n"
     body = f"{line}\n" if "Length" in framing else f"{len(line) + 1:x}\r\n{line}\n\r\n"
-    address = ("127.0.0.1", int(plain_hub.url.rpartition(":")[2]))
+    address = ("127.0.0.1", int(hub_without_client.url.rpartition(":")[2]))
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall((head + body).encode())
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
-    assert len(plain_hub.commits("alice/x")) == 1 and plain_hub.requests == []
+    assert len(hub_without_client.list_commits("alice/x")) == 1 and hub_without_client.requests == []
     with socket.create_connection(address, timeout=5) as connection:
         ending = "" if "Length" in framing else "0\r\n\r\n"
         whole = (head.replace("500", str(len(body))) + body + ending).encode()
         connection.sendall(whole)
         assert connection.recv(12) == b"HTTP/1.1 200"
-    assert len(plain_hub.commits("alice/x")) == 2
+    assert len(hub_without_client.list_commits("alice/x")) == 2
 
 
 def test_a_fault_of_the_hub_itself_is_raised():
     with pytest.raises(RuntimeError, match="KeyError: 'name'"), LoopbackHub() as hub:
         hub.add_user("alice", "hf_alice_write")
-        assert get(hub.url, "/api/repos/create", "POST", token="hf_alice_write", body="{}").status == 500
+        assert send_request(hub.url, "/api/repos/create", "POST", token="hf_alice_write", body="{}").status == 500
 
 
-def test_what_is_not_served_says_so(plain_hub):
-    got = get(plain_hub.url, "/api/papers/alice")
+def test_an_unknown_route_returns_an_error(hub_without_client):
+    got = send_request(hub_without_client.url, "/api/papers/alice")
     assert got.status == 501 and b"does not serve GET /api/papers/alice" in got.body
 
 
@@ -82,9 +82,9 @@ def test_what_is_not_served_says_so(plain_hub):
     ("asked", "status", "part"),
     [("0-3", 206, b"0123"), ("4-", 206, b"456789"), ("-2", 206, b"89"), ("8-99", 206, b"89"), ("10-", 416, None)],
 )
-def test_ranges(plain_hub, asked, status, part):
-    plain_hub.add_repo("alice/x", {"a.txt": "0123456789"})
-    address = ("127.0.0.1", int(plain_hub.url.rpartition(":")[2]))
+def test_ranges(hub_without_client, asked, status, part):
+    hub_without_client.add_repo("alice/x", {"a.txt": "0123456789"})
+    address = ("127.0.0.1", int(hub_without_client.url.rpartition(":")[2]))
     with socket.create_connection(address, timeout=5) as connection, connection.makefile("rb") as answer:
         head = f"GET /alice/x/resolve/main/a.txt HTTP/1.1\r\nRange: bytes={asked}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
@@ -97,23 +97,23 @@ def test_ranges(plain_hub, asked, status, part):
         assert body == part and f"Content-Range: bytes {start}-{start + len(part) - 1}/10".encode() in received
 
 
-def test_a_client_in_the_same_process(plain_hub, monkeypatch, tmp_path):
+def test_a_client_in_the_same_process(hub_without_client, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # else it may ask its usual hub about its user
-    plain_hub.add_repo("alice/x", {"a.txt": "a", "b.bin": b"\0" * 100})
-    api = HfApi(endpoint=plain_hub.url, token="hf_alice_write")
-    assert api.model_info("alice/x").sha == plain_hub.commits("alice/x")[0].oid
+    hub_without_client.add_repo("alice/x", {"a.txt": "a", "b.bin": b"\0" * 100})
+    api = HfApi(endpoint=hub_without_client.url, token="hf_alice_write")
+    assert api.model_info("alice/x").sha == hub_without_client.list_commits("alice/x")[0].oid
     found = api.snapshot_download("alice/x", cache_dir=tmp_path)
     assert found.startswith(str(tmp_path))
-    assert {seen.token for seen in plain_hub.seen(origin="storage")} == {None}
+    assert {seen.token for seen in hub_without_client.find_requests(origin="storage")} == {None}
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("alice/none")
 
 
-def test_an_account_can_end(plain_hub):
+def test_an_account_can_end(hub_without_client):
     whoami = {"path": "/api/whoami-v2", "token": "hf_bob_write"}
-    assert json.loads(get(plain_hub.url, **whoami).body)["name"] == "bob"
-    plain_hub.remove_token("hf_bob_write")
-    assert get(plain_hub.url, **whoami).status == 401
+    assert json.loads(send_request(hub_without_client.url, **whoami).body)["name"] == "bob"
+    hub_without_client.remove_token("hf_bob_write")
+    assert send_request(hub_without_client.url, **whoami).status == 401
 
 
 def test_on_its_own(tmp_path):

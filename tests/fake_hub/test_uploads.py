@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tests.fake_hub.client_process import Failed
+from tests.fake_hub.client_process import ClientCallError
 from tests.fake_hub.storage_api import XET_TOKEN
 
 WEIGHTS = struct.pack("<100000f", *(index * 0.001 for index in range(100_000)))
@@ -19,8 +19,8 @@ def repo(hub) -> str:
 
 def test_create_repo(hub, client):
     assert client("api.create_repo('alice/x').repo_id") == "alice/x"
-    assert [commit.title for commit in hub.commits("alice/x")] == ["initial commit"]
-    with pytest.raises(Failed) as failed:
+    assert [commit.title for commit in hub.list_commits("alice/x")] == ["initial commit"]
+    with pytest.raises(ClientCallError) as failed:
         client("api.create_repo('alice/x')")
     assert failed.value.status == 409
     assert client("api.create_repo('alice/x', exist_ok=True)") == f"{hub.url}/alice/x"
@@ -28,93 +28,93 @@ def test_create_repo(hub, client):
 
 def test_create_repo_of_another_kind_and_owner(hub, client):
     assert client("api.create_repo('lab/d', repo_type='dataset', private=True)") == f"{hub.url}/datasets/lab/d"
-    assert hub.repo("lab/d", "datasets").private
-    with pytest.raises(Failed) as failed:
+    assert hub.get_repo("lab/d", "datasets").private
+    with pytest.raises(ClientCallError) as failed:
         client("api.create_repo('bob/x')")
-    assert failed.value.status == 403 and not hub.has("bob/x")
+    assert failed.value.status == 403 and not hub.has_repo("bob/x")
 
 
 def test_settings_and_deletion(hub, client, repo):
     client("api.update_repo_settings('alice/x', private=True, gated='manual')")
-    assert hub.repo(repo).private and hub.repo(repo).gated == "manual"
+    assert hub.get_repo(repo).private and hub.get_repo(repo).gated == "manual"
     client("api.delete_repo('alice/x')")
-    assert not hub.has(repo)
+    assert not hub.has_repo(repo)
 
 
 def test_upload_file(hub, client, repo):
     oid = client("api.upload_file(path_or_fileobj=b'hello\\n', path_in_repo='a/b.txt', repo_id='alice/x').oid")
-    assert hub.files(repo) == {"config.json": b"{}", "a/b.txt": b"hello\n"}
-    newest, *_ = hub.commits(repo)
+    assert hub.read_files(repo) == {"config.json": b"{}", "a/b.txt": b"hello\n"}
+    newest, *_ = hub.list_commits(repo)
     assert (newest.oid, newest.author) == (oid, "alice")
     assert newest.files["a/b.txt"].oid == "ce013625030ba8dba906f756967f9e9ca394464a"  # as `git hash-object` has it
 
 
-def test_upload_folder(hub, client, pair, repo, tmp_path):
+def test_upload_folder(hub, client, hub_and_client, repo, tmp_path):
     files = {"model.safetensors": WEIGHTS, "README.md": b"---\ntags: [a]\n---\nText", "sub/config.json": b'{"a": 1}'}
     for path, content in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
     upload = "api.upload_folder(folder_path=folder, repo_id='alice/x', commit_message='All of it').oid"
     oid = client(upload, folder=tmp_path)
-    assert hub.files(repo) == files | {"config.json": b"{}"}
-    newest, *_ = hub.commits(repo)
+    assert hub.read_files(repo) == files | {"config.json": b"{}"}
+    newest, *_ = hub.list_commits(repo)
     assert newest.title == "All of it" and newest.files["model.safetensors"].large
-    assert bool(hub.seen("/v1/xorbs/", "POST")) == pair.xet
-    assert bool(hub.seen("/lfs/", "PUT")) != pair.xet
+    assert bool(hub.find_requests("/v1/xorbs/", "POST")) == hub_and_client.uses_xet
+    assert bool(hub.find_requests("/lfs/", "PUT")) != hub_and_client.uses_xet
     assert client(upload, folder=tmp_path) == oid  # nothing changed, so nothing is committed
-    assert len(hub.commits(repo)) == 3
+    assert len(hub.list_commits(repo)) == 3
 
 
 def test_no_token_of_the_hub_reaches_the_storage(hub, client, repo):
     client("api.upload_file(path_or_fileobj=data.encode(), path_in_repo='a.bin', repo_id='alice/x')", data="one" * 999)
     client("hub.hf_hub_download('alice/x', 'a.bin')")
-    assert {seen.token for seen in hub.seen(origin="hub")} == {"hf_alice_write"}
-    stored = hub.seen(origin="storage")
+    assert {seen.token for seen in hub.find_requests(origin="hub")} == {"hf_alice_write"}
+    stored = hub.find_requests(origin="storage")
     assert len(stored) >= 2 and {seen.token for seen in stored} <= {None, XET_TOKEN}
 
 
-def test_a_large_file_in_parts(hub, client, pair, repo, tmp_path):
-    hub.store.part_size = 70_000
+def test_a_large_file_in_parts(hub, client, hub_and_client, repo, tmp_path):
+    hub.state.part_size = 70_000
     (tmp_path / "part.bin").write_bytes(WEIGHTS[::-1])
     client("api.upload_file(path_or_fileobj=file, path_in_repo='a.bin', repo_id='alice/x')", file=tmp_path / "part.bin")
-    assert hub.files(repo)["a.bin"] == WEIGHTS[::-1]
+    assert hub.read_files(repo)["a.bin"] == WEIGHTS[::-1]
     oid = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
-    puts = [seen.target for seen in hub.seen(method="PUT")]
-    assert puts == ([] if pair.xet else [f"/lfs/{oid}/{number}" for number in range(1, 7)])
+    puts = [seen.target for seen in hub.find_requests(method="PUT")]
+    assert puts == ([] if hub_and_client.uses_xet else [f"/lfs/{oid}/{number}" for number in range(1, 7)])
 
 
 @pytest.mark.parametrize("files", [40, 300])
-def test_many_files(hub, client, pair, repo, tmp_path, files):
+def test_many_files(hub, client, hub_and_client, repo, tmp_path, files):
     """With xet on, the client sends a large folder in several commits; otherwise in one."""
     for number in range(files):
         (tmp_path / f"{number}.txt").write_text(str(number))
     client("api.upload_folder(folder_path=folder, repo_id='alice/x', commit_message='m')", folder=tmp_path)
-    assert len(hub.files(repo)) == files + 1
-    parts = ["m (part 2)", "m"] if pair.xet and files > 250 else ["m"]
-    assert [commit.title for commit in hub.commits(repo)][: len(parts)] == parts
+    assert len(hub.read_files(repo)) == files + 1
+    parts = ["m (part 2)", "m"] if hub_and_client.uses_xet and files > 250 else ["m"]
+    assert [commit.title for commit in hub.list_commits(repo)][: len(parts)] == parts
 
 
 ADD = "[hub.CommitOperationAdd('a.txt', b'new')]"
 
 
 def test_commit_onto_its_parent(hub, client, repo):
-    parent = hub.commits(repo)[0].oid
+    parent = hub.list_commits(repo)[0].oid
     commit = f"api.create_commit('alice/x', {ADD}, commit_message='m', parent_commit=parent).oid"
     oid = client(commit, parent=parent)
-    assert hub.files(repo)["a.txt"] == b"new" and hub.commits(repo)[0].parent == parent
+    assert hub.read_files(repo)["a.txt"] == b"new" and hub.list_commits(repo)[0].parent == parent
     hub.commit(repo, {"a.txt": "by another"})
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client(commit, parent=oid)
     assert failed.value.status == 412
-    assert hub.files(repo)["a.txt"] == b"by another"
+    assert hub.read_files(repo)["a.txt"] == b"by another"
 
 
 def test_deletions(hub, client, repo):
     hub.commit(repo, {"a/1.txt": "1", "a/2.txt": "2", "b.txt": "3"})
     deletions = "[hub.CommitOperationDelete('a/'), hub.CommitOperationDelete('b.txt')]"
     client(f"api.create_commit('alice/x', {deletions}, commit_message='m')")
-    assert set(hub.files(repo)) == {"config.json"}
-    with pytest.raises(Failed, match="doesn't exist") as failed:
+    assert set(hub.read_files(repo)) == {"config.json"}
+    with pytest.raises(ClientCallError, match="doesn't exist") as failed:
         client(f"api.create_commit('alice/x', {deletions}, commit_message='m')")
     assert failed.value.kind == "RemoteEntryNotFoundError"
 
@@ -122,36 +122,36 @@ def test_deletions(hub, client, repo):
 def test_branches_and_tags(hub, client, repo):
     client("api.create_branch('alice/x', branch='a/b')")
     client(f"api.create_commit('alice/x', {ADD}, commit_message='m', revision='a/b')")
-    assert "a.txt" in hub.files(repo, "a/b") and "a.txt" not in hub.files(repo)
+    assert "a.txt" in hub.read_files(repo, "a/b") and "a.txt" not in hub.read_files(repo)
     client("api.create_tag('alice/x', tag='v1', revision='a/b')")
     assert client("Path(hub.hf_hub_download('alice/x', 'a.txt', revision='v1')).read_text()") == "new"
     found = client("api.list_repo_refs('alice/x')")
     assert [branch["name"] for branch in found["branches"]] == ["main", "a/b"]
-    assert found["tags"][0]["target_commit"] == hub.repo(repo).branches["a/b"]
+    assert found["tags"][0]["target_commit"] == hub.get_repo(repo).branches["a/b"]
     client("api.delete_tag('alice/x', tag='v1')")
-    assert hub.repo(repo).tags == {}
+    assert hub.get_repo(repo).tags == {}
 
 
 def test_a_card_that_is_no_yaml(hub, client, repo):
     content = b"---\ntags: [a\n---\n"
-    with pytest.raises(Failed, match=r"Invalid metadata in README\.md") as failed:
+    with pytest.raises(ClientCallError, match=r"Invalid metadata in README\.md") as failed:
         client(f"api.upload_file(path_or_fileobj={content!r}, path_in_repo='README.md', repo_id='alice/x')")
-    assert failed.value.kind == "ValueError" and len(hub.commits(repo)) == 2
+    assert failed.value.kind == "ValueError" and len(hub.list_commits(repo)) == 2
 
 
 @pytest.mark.parametrize(("token", "status"), [("hf_alice_read", 403), ("hf_bob_write", 403), ("hf_unknown", 401)])
 def test_who_may_not_write(hub, client, repo, token, status):
     commit = f"hub.HfApi(token=token).create_commit('alice/x', {ADD}, commit_message='m')"
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client(commit, token=token)
     assert (failed.value.kind, failed.value.status) == ("HfHubHTTPError", status)
-    assert len(hub.commits(repo)) == 2
+    assert len(hub.list_commits(repo)) == 2
 
 
 def test_a_commit_to_nowhere(hub, client, repo):
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client(f"api.create_commit('alice/none', {ADD}, commit_message='m')")
     assert failed.value.kind == "RepositoryNotFoundError"
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(ClientCallError) as failed:
         client(f"api.create_commit('alice/x', {ADD}, commit_message='m', revision='none')")
     assert failed.value.kind == "RevisionNotFoundError"

@@ -14,14 +14,14 @@ from itertools import accumulate
 
 import pyarrow
 
-CHUNK = struct.Struct("<B3sB3s")
-RECORD = 48
+CHUNK_HEADER = struct.Struct("<B3sB3s")
+RECORD_BYTES = 48
 SHARD_MAGIC = b"HFRepoMetaData\0"
-VERIFIED, WITH_SHA256 = 1 << 31, 1 << 30
+VERIFICATION_FLAG, SHA256_FLAG = 1 << 31, 1 << 30
 LZ4 = pyarrow.Codec("lz4")
 
 
-class Malformed(ValueError):
+class MalformedXetData(ValueError):
     """What was uploaded is not what its format says."""
 
 
@@ -30,36 +30,36 @@ class Xorb:
     chunks: tuple[bytes, ...]
 
     @classmethod
-    def read(cls, data: bytes) -> "Xorb":
+    def parse(cls, data: bytes) -> "Xorb":
         """The chunks of a serialised xorb; a footer, which some clients send, is left alone."""
         chunks, at = [], 0
-        while at + CHUNK.size <= len(data) and data[at] == 0:
-            _, stored, compression, length = CHUNK.unpack_from(data, at)
-            at += CHUNK.size
+        while at + CHUNK_HEADER.size <= len(data) and data[at] == 0:
+            _, stored, compression, length = CHUNK_HEADER.unpack_from(data, at)
+            at += CHUNK_HEADER.size
             end = at + int.from_bytes(stored, "little")
-            chunks.append(unpack(data[at:end], compression, int.from_bytes(length, "little")))
+            chunks.append(decompress_chunk(data[at:end], compression, int.from_bytes(length, "little")))
             at = end
         if not chunks or at > len(data):
-            raise Malformed("The xorb is cut off, or empty")
+            raise MalformedXetData("The xorb is cut off, or empty")
         return cls(tuple(chunks))
 
 
-def unpack(data: bytes, compression: int, length: int) -> bytes:
+def decompress_chunk(data: bytes, compression: int, length: int) -> bytes:
     match compression:
         case 0:
             chunk = data
         case 1:
             chunk = LZ4.decompress(data, length, asbytes=True)
         case 2:
-            chunk = regroup(LZ4.decompress(data, length, asbytes=True))
+            chunk = ungroup_bytes(LZ4.decompress(data, length, asbytes=True))
         case _:
-            raise Malformed(f"Unknown compression {compression}")
+            raise MalformedXetData(f"Unknown compression {compression}")
     if len(chunk) != length:
-        raise Malformed(f"A chunk of {len(chunk)} bytes says that it has {length}")
+        raise MalformedXetData(f"A chunk of {len(chunk)} bytes says that it has {length}")
     return chunk
 
 
-def regroup(grouped: bytes) -> bytes:
+def ungroup_bytes(grouped: bytes) -> bytes:
     """Undo the order in which every fourth byte comes first, then those after them, and so on."""
     chunk = bytearray(len(grouped))
     lengths = [len(range(first, len(grouped), 4)) for first in range(4)]
@@ -68,13 +68,13 @@ def regroup(grouped: bytes) -> bytes:
     return bytes(chunk)
 
 
-def hash_text(hash: bytes) -> str:
+def format_hash(hash_bytes: bytes) -> str:
     """A hash as xet writes it: four numbers of 64 bits in hexadecimal."""
-    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash))
+    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash_bytes))
 
 
 @dataclass(frozen=True)
-class Term:
+class ShardTerm:
     """A run of chunks of one xorb."""
 
     xorb: str
@@ -84,32 +84,32 @@ class Term:
 
     def read(self, xorbs: Mapping[str, Xorb]) -> bytes:
         if self.xorb not in xorbs:
-            raise Malformed(f"The shard names xorb {self.xorb}, which was never uploaded")
+            raise MalformedXetData(f"The shard names xorb {self.xorb}, which was never uploaded")
         data = b"".join(xorbs[self.xorb].chunks[self.first : self.end])
         if len(data) != self.length:
-            raise Malformed(f"A run of {len(data)} bytes says that it has {self.length}")
+            raise MalformedXetData(f"A run of {len(data)} bytes says that it has {self.length}")
         return data
 
 
-def files_of(shard: bytes, xorbs: Mapping[str, Xorb]) -> Iterator[bytes]:
+def iter_shard_files(shard: bytes, xorbs: Mapping[str, Xorb]) -> Iterator[bytes]:
     """The files that a shard describes, put together; each is held against its sha256, if the shard has it."""
     if not shard.startswith(SHARD_MAGIC):
-        raise Malformed("This is no shard")
-    records = (shard[at : at + RECORD] for at in range(RECORD, len(shard), RECORD))
+        raise MalformedXetData("This is no shard")
+    records = (shard[at : at + RECORD_BYTES] for at in range(RECORD_BYTES, len(shard), RECORD_BYTES))
     for record in records:
         hash, flags, count = struct.unpack_from("<32sII", record)
         if hash == b"\xff" * 32:
             return
         terms = [next(records) for _ in range(count)]
-        data = b"".join(term_of(term).read(xorbs) for term in terms)
-        if flags & VERIFIED:
+        data = b"".join(parse_term(term).read(xorbs) for term in terms)
+        if flags & VERIFICATION_FLAG:
             for _ in range(count):
                 next(records)
-        if flags & WITH_SHA256 and hash_text(next(records)[:32]) != hashlib.sha256(data).hexdigest():
-            raise Malformed("A file is not what its sha256 says")
+        if flags & SHA256_FLAG and format_hash(next(records)[:32]) != hashlib.sha256(data).hexdigest():
+            raise MalformedXetData("A file is not what its sha256 says")
         yield data
 
 
-def term_of(record: bytes) -> Term:
+def parse_term(record: bytes) -> ShardTerm:
     xorb, _, length, first, end = struct.unpack("<32s4I", record)
-    return Term(hash_text(xorb), length, first, end)
+    return ShardTerm(format_hash(xorb), length, first, end)

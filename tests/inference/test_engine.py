@@ -11,7 +11,7 @@ from inference.engine import BUDGET
 from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory, start_history
 
-RULES = [
+POLICIES = [
     "margin>0.3",
     "probability>0.5",
     "change<0.05|energy<-2",
@@ -33,7 +33,7 @@ RULES = [
 ]
 
 
-def machine(**changes) -> ContinuousThoughtMachine:
+def make_model(**changes) -> ContinuousThoughtMachine:
     """A machine with lively random weights: its rows differ, so that rules fire at many different ticks."""
     values = {
         "iterations": 12,
@@ -62,20 +62,20 @@ def machine(**changes) -> ContinuousThoughtMachine:
     return made.eval()
 
 
-ATTENDING = {"heads": 2, "n_synch_action": 9}
+ATTENTION_CONFIG = {"heads": 2, "n_synch_action": 9}
 
 
-def inputs(count: int = 37, places: int = 0) -> torch.Tensor:
-    shape = (count, 6, places) if places else (count, 6)
+def make_inputs(count: int = 37, positions: int = 0) -> torch.Tensor:
+    shape = (count, 6, positions) if positions else (count, 6)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-def unroll(made, x) -> tuple[TickHistory, list[TickOutput]]:
+def unroll(model, x) -> tuple[TickHistory, list[TickOutput]]:
     with torch.inference_mode():
-        features = made.encode(x)
-        state, history, outputs = made.initial_state(features), None, []
-        for _ in range(made.config.iterations):
-            state, output = made.tick(state, features)
+        features = model.encode(x)
+        state, history, outputs = model.initial_state(features), None, []
+        for _ in range(model.config.iterations):
+            state, output = model.tick(state, features)
             history = (
                 start_history(output, signals=frozenset(ANSWER_SIGNALS)) if history is None else history.append(output)
             )
@@ -83,7 +83,7 @@ def unroll(made, x) -> tuple[TickHistory, list[TickOutput]]:
     return history, outputs
 
 
-def one_by_one(policy, history: TickHistory, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
+def halt_row_by_row(policy, history: TickHistory, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
     """The slow way: look at one sample's history, tick after tick."""
     mine = history.select_rows(torch.tensor([row]))
     for tick in range(min_ticks, budget + 1):
@@ -92,19 +92,19 @@ def one_by_one(policy, history: TickHistory, row: int, budget: int, min_ticks: i
     return budget, False
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", POLICIES)
 @pytest.mark.parametrize(
     "min_ticks, attends, seats",
     [(1, False, 99), (4, False, 99), (1, True, 99), (1, True, 8), (4, False, 5), (1, True, 1)],
 )
 def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_ticks, attends, seats):
     policy = parse(rule)
-    made, x = (machine(**ATTENDING), inputs(places=5)) if attends else (machine(), inputs())
+    made, x = (make_model(**ATTENTION_CONFIG), make_inputs(positions=5)) if attends else (make_model(), make_inputs())
     made, x = made.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
     history, outputs = unroll(made, x)
     verdict = Engine(made, policy, min_ticks=min_ticks, max_batch_slots=seats).run(x)
     for row in range(len(x)):
-        tick, by_rule = one_by_one(policy, history, row, 12, min_ticks)
+        tick, by_rule = halt_row_by_row(policy, history, row, 12, min_ticks)
         answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
         assert verdict.ticks[row] == tick
         assert verdict.answer_tick[row] == answer_tick
@@ -113,9 +113,9 @@ def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_tick
         torch.testing.assert_close(verdict.energy[row], outputs[answer_tick - 1].energy[row], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", POLICIES)
 def test_replay_of_curves_does_what_the_engine_does(rule):
-    made, x = machine(), inputs()
+    made, x = make_model(), make_inputs()
     history, _ = unroll(made, x)
     played = replay(parse(rule), history, torch.ones(len(x), 12, dtype=torch.bool))
     verdict = Engine(made, parse(rule)).run(x)
@@ -124,15 +124,15 @@ def test_replay_of_curves_does_what_the_engine_does(rule):
     assert played.halted_by == verdict.halted_by
 
 
-def test_rules_of_this_file_halt_at_different_ticks():
+def test_policies_of_this_file_halt_at_different_ticks():
     """Without this the oracle tests above could pass on an engine that never halts anything."""
-    made, x = machine(), inputs()
-    spread = {rule: len(set(Engine(made, parse(rule)).run(x).ticks.tolist())) for rule in RULES}
+    made, x = make_model(), make_inputs()
+    spread = {rule: len(set(Engine(made, parse(rule)).run(x).ticks.tolist())) for rule in POLICIES}
     assert sum(count > 2 for count in spread.values()) >= 6, spread
 
 
-def test_halted_rows_leave_the_batch():
-    made, x = machine(), inputs(64)
+def test_halted_rows_are_retired_from_the_batch():
+    made, x = make_model(), make_inputs(64)
     sizes, widths = [], []
 
     def watch(tick):
@@ -148,7 +148,7 @@ def test_halted_rows_leave_the_batch():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_close_up_by_moving_only_those_that_must(seed):
+def test_compaction_moves_only_the_rows_that_must_move(seed):
     halted = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
     order = compute_compaction_order(halted)
     assert sorted(order.tolist()) == [row for row in range(31) if not halted[row]]
@@ -156,24 +156,30 @@ def test_rows_close_up_by_moving_only_those_that_must(seed):
     assert len(moved) == int(halted[: len(order)].sum())
 
 
-ONE_ANSWER = {"prediction_reshaper": [-1]}
-BY_CLASS = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
+SINGLE_POSITION_CONFIG = {"prediction_reshaper": [-1]}
+PER_CLASS_POLICY = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
 
 
 @pytest.mark.parametrize(
     ("rule", "changes"),
-    [("said=3", {}), ("same=4|converged<0.3x2", {}), ("change<0.01", {}), ("margin>0.5", {}), (BY_CLASS, ONE_ANSWER)],
+    [
+        ("said=3", {}),
+        ("same=4|converged<0.3x2", {}),
+        ("change<0.01", {}),
+        ("margin>0.5", {}),
+        (PER_CLASS_POLICY, SINGLE_POSITION_CONFIG),
+    ],
 )
-def test_newcomers_are_not_judged_by_what_others_said_before_they_came(rule, changes):
-    made, x = machine(**ATTENDING, **changes).double(), inputs(60, places=5).double()
+def test_admitted_rows_do_not_see_the_history_of_other_rows(rule, changes):
+    made, x = make_model(**ATTENTION_CONFIG, **changes).double(), make_inputs(60, positions=5).double()
     alone, among = (Engine(made, parse(rule), max_batch_slots=seats).run(x) for seats in (99, 6))
     assert len(set(alone.ticks.tolist())) > 2, "it matters when they came"
     assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by
     assert torch.allclose(among.answer, alone.answer)
 
 
-def test_newcomers_take_the_seats_of_those_who_are_done():
-    made, x = machine(**ATTENDING), inputs(200, places=5)
+def test_admitted_rows_use_the_slots_of_retired_rows():
+    made, x = make_model(**ATTENTION_CONFIG), make_inputs(200, positions=5)
     engine, alone = Engine(made, parse("energy<-2"), max_batch_slots=16), Engine(made, parse("energy<-2"))
     seen = list(engine.stream(x))
     assert max(tick.state.activations.size(1) for tick in seen) == 16
@@ -183,9 +189,9 @@ def test_newcomers_take_the_seats_of_those_who_are_done():
 
 
 @pytest.mark.parametrize("seats", [99, 8])
-def test_ticks_that_were_kept_are_not_written_over(seats):
+def test_retained_tick_events_are_not_overwritten(seats):
     """Rows move within the engine's own memory; what it has handed out must not change; a state may be entered by newcomers."""
-    made, x = machine(**ATTENDING), inputs(places=5)
+    made, x = make_model(**ATTENTION_CONFIG), make_inputs(positions=5)
 
     def told(tick) -> list[torch.Tensor]:
         state = [tick.state.activations, tick.state.pre_activation_history.window] if seats > len(x) else []
@@ -201,8 +207,8 @@ def test_ticks_that_were_kept_are_not_written_over(seats):
 
 
 @pytest.mark.parametrize("seats", [99, 8])
-def test_stream_tells_every_row_until_it_halts_and_never_again(seats):
-    made, x = machine(), inputs()
+def test_stream_yields_every_row_until_it_halts_and_never_again(seats):
+    made, x = make_model(), make_inputs()
     seen, ended = torch.zeros(len(x), dtype=torch.long), {}
     for tick in Engine(made, parse("energy<-3|same=4"), max_batch_slots=seats).stream(x):
         assert not set(tick.rows.tolist()) & set(ended)
@@ -215,7 +221,7 @@ def test_stream_tells_every_row_until_it_halts_and_never_again(seats):
 
 
 def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
-    made, x = machine(), inputs()
+    made, x = make_model(), make_inputs()
     history, outputs = unroll(made, x)
     best = Engine(made, parse("energy<-99")).run(x)
     assert best.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
@@ -225,8 +231,8 @@ def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
     torch.testing.assert_close(last.answer, outputs[-1].answer)
 
 
-def test_what_is_said_over_the_ticks_is_whole_at_the_last():
-    made, x = machine(), inputs()
+def test_ctc_emissions_are_complete_at_the_last_tick():
+    made, x = make_model(), make_inputs()
     history, _ = unroll(made, x)
     verdict = Engine(made, parse("said=12|energy<-99")).run(x)
     assert set(verdict.halted_by) == {BUDGET} and set(verdict.answer_tick.tolist()) == {12}
@@ -235,37 +241,37 @@ def test_what_is_said_over_the_ticks_is_whole_at_the_last():
 
 
 def test_without_energy_head_the_budget_answers_with_the_most_certain_tick():
-    made, x = machine(energy_head_enabled=False), inputs()
+    made, x = make_model(energy_head_enabled=False), make_inputs()
     history, _ = unroll(made, x)
     verdict = Engine(made, parse("certainty>0.999")).run(x)
     assert verdict.energy is None
     assert verdict.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
 
 
-def test_an_energy_rule_without_an_energy_head_is_refused():
+def test_an_energy_policy_without_an_energy_head_is_rejected():
     with pytest.raises(ValueError, match="needs an energy head"):
-        Engine(machine(energy_head_enabled=False), parse("certainty>0.5|energy<0"))
+        Engine(make_model(energy_head_enabled=False), parse("certainty>0.5|energy<0"))
 
 
 @pytest.mark.parametrize(
     "bounds", [{"min_ticks": 0}, {"min_ticks": 13}, {"min_ticks": 5, "max_ticks": 3}, {"max_ticks": 0}]
 )
-def test_impossible_tick_bounds_are_refused(bounds):
+def test_impossible_tick_bounds_are_rejected(bounds):
     with pytest.raises(ValueError, match="min_ticks"):
-        Engine(machine(), parse("same=2"), **bounds)
+        Engine(make_model(), parse("same=2"), **bounds)
 
 
-def test_a_machine_with_no_seats_is_refused():
+def test_an_engine_without_slots_is_rejected():
     with pytest.raises(ValueError, match="seats must be at least 1: got 0"):
-        Engine(machine(), parse("same=2"), max_batch_slots=0)
+        Engine(make_model(), parse("same=2"), max_batch_slots=0)
 
 
 def test_max_ticks_may_exceed_the_trained_iterations():
-    verdict = Engine(machine(), parse("energy<-99"), max_ticks=30).run(inputs(3))
+    verdict = Engine(make_model(), parse("energy<-99"), max_ticks=30).run(make_inputs(3))
     assert verdict.ticks.tolist() == [30, 30, 30]
 
 
-def test_the_rule_that_fired_first_is_named():
-    verdict = Engine(machine(), parse("ticks=3|energy<99")).run(inputs(4))
+def test_the_policy_that_fired_first_is_named():
+    verdict = Engine(make_model(), parse("ticks=3|energy<99")).run(make_inputs(4))
     assert verdict.ticks.tolist() == [1] * 4
     assert verdict.halted_by == ["energy<99"] * 4

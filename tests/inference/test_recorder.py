@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from inference import Engine, Recorder, parse
-from tests.inference.test_engine import ATTENDING, inputs, machine, unroll
+from tests.inference.test_engine import ATTENTION_CONFIG, make_inputs, make_model, unroll
 
 
-def recorded(made, x, rule: str = "ticks=7", **options) -> Recorder:
+def record_run(model, x, policy: str = "ticks=7", **options) -> Recorder:
     recorder = Recorder(max_ticks=12, **options)
-    Engine(made, parse(rule)).run(x, on_tick=recorder)
+    Engine(model, parse(policy)).run(x, on_tick=recorder)
     return recorder
 
 
-def test_a_recording_is_what_the_machine_said_and_did():
-    made, x = machine(**ATTENDING), inputs(1, places=5)
-    recorder = recorded(made, x)
+def test_a_recording_holds_the_outputs_and_states_of_the_model():
+    made, x = make_model(**ATTENTION_CONFIG), make_inputs(1, positions=5)
+    recorder = record_run(made, x)
     history, outputs = unroll(made, x)
     assert len(recorder.logits) == 7 and recorder.attention_map_shape == (5,)
     np.testing.assert_allclose(recorder.energy, history.energy[0, :7], atol=1e-5)
@@ -35,16 +35,16 @@ def test_a_recording_is_what_the_machine_said_and_did():
     np.testing.assert_allclose(recorder.get_channel("attention").sum(2), 1, atol=1e-5)
 
 
-def test_the_row_asked_for_is_followed_while_others_leave():
-    made, x = machine(), inputs()
-    alone = [recorded(made, x[row : row + 1], "energy<-2") for row in range(4)]
+def test_the_requested_row_is_followed_while_others_retire():
+    made, x = make_model(), make_inputs()
+    alone = [record_run(made, x[row : row + 1], "energy<-2") for row in range(4)]
     for row in range(4):
-        among = recorded(made, x, "energy<-2", row=row)
+        among = record_run(made, x, "energy<-2", row=row)
         np.testing.assert_allclose(among.energy, alone[row].energy, atol=1e-5)
 
 
-def test_a_machine_without_attention_or_energy_has_no_such_channels():
-    recorder = recorded(machine(energy_head_enabled=False), inputs(1), "ticks=3")
+def test_a_model_without_attention_or_energy_has_no_such_channels():
+    recorder = record_run(make_model(energy_head_enabled=False), make_inputs(1), "ticks=3")
     assert (
         recorder.energy == []
         and recorder.get_channel("attention") is None
@@ -54,8 +54,8 @@ def test_a_machine_without_attention_or_energy_has_no_such_channels():
 
 @pytest.mark.parametrize("max_bytes", [5_000, 20_000])
 def test_memory_is_bounded_by_an_even_selection_and_attention_is_whole_or_absent(max_bytes):
-    made, x = machine(d_model=400, n_synch_out=300, **ATTENDING), inputs(1, places=40)
-    recorder = recorded(made, x, "ticks=12", max_bytes=max_bytes)
+    made, x = make_model(d_model=400, n_synch_out=300, **ATTENTION_CONFIG), make_inputs(1, positions=40)
+    recorder = record_run(made, x, "ticks=12", max_bytes=max_bytes)
     held = sum(part.nbytes for parts in recorder.channels.values() for part in parts)
     assert 0 < held <= max_bytes
     kept = recorder.channel_indices["post_activations"]

@@ -8,7 +8,17 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
+from tests.strategies import (
+    HOSTILE_TEXTS,
+    are_sentences,
+    json_values,
+    mutate_bytes,
+    mutate_json,
+    reduce_examples,
+    texts,
+    time_limit,
+    try_read,
+)
 from training.config import RunConfig, read_recipe
 
 TINY = {
@@ -61,24 +71,24 @@ ODD_VALUES = (
     "\ud800",
     '"\\ud800"',
 )
-SIGNS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
+YAML_SIGNS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
 
 names = st.sampled_from([*NAMES, *TINY, *ODD_NAMES]) | texts
-values = plain.map(json.dumps) | texts | st.text(SIGNS, max_size=30) | st.sampled_from(ODD_VALUES)
+values = json_values.map(json.dumps) | texts | st.text(YAML_SIGNS, max_size=30) | st.sampled_from(ODD_VALUES)
 raw = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-def check(config: RunConfig | None) -> None:
+def check_config(config: RunConfig | None) -> None:
     """A run that is sound can be put down and read again."""
     if config is not None:
         assert RunConfig.parse(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
-        assert config.machine(config.make_task()).out_dims
+        assert config.build_model_config(config.make_task()).out_dims
 
 
-def read(tmp_path, content: bytes | str, overrides=()) -> RunConfig | None:
+def read_recipe_file(tmp_path, content: bytes | str, overrides=()) -> RunConfig | None:
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
-    return told(lambda: read_recipe(path, overrides), are_sentences)
+    return try_read(lambda: read_recipe(path, overrides), are_sentences)
 
 
 @given(overrides=st.lists(st.builds("{}={}".format, names, values) | texts, max_size=3))
@@ -100,12 +110,12 @@ def read(tmp_path, content: bytes | str, overrides=()) -> RunConfig | None:
 @example(overrides=['publish.repo="\\ud800/x"'])
 @example(overrides=['init_from="\\ud800"'])
 @example(overrides=['task.length=!!binary "MTY="'])
-@share(2)
-def test_any_override_is_read_or_refused_in_sentences(overrides, tmp_path):
-    check(read(tmp_path, TEXT, overrides))
+@reduce_examples(2)
+def test_any_override_is_read_or_rejected_in_sentences(overrides, tmp_path):
+    check_config(read_recipe_file(tmp_path, TEXT, overrides))
 
 
-@given(content=damaged(st.just(TEXT.encode())) | raw)
+@given(content=mutate_bytes(st.just(TEXT.encode())) | raw)
 @example(content=b"\xff\xfe\x00")
 @example(content=TEXT.encode("utf-16"))
 @example(content=b"[" * 10_000)
@@ -126,49 +136,49 @@ def test_any_override_is_read_or_refused_in_sentences(overrides, tmp_path):
 @example(content=b"--- a\n--- b\n")
 @example(content=b"%YAML 9.9\n---\n{}\n")
 @example(content=b"")
-@share(2)
-def test_any_file_is_a_recipe_or_refused_in_sentences(content, tmp_path):
-    with soon(20):
-        check(read(tmp_path, content))
+@reduce_examples(2)
+def test_any_file_is_a_recipe_or_rejected_in_sentences(content, tmp_path):
+    with time_limit(20):
+        check_config(read_recipe_file(tmp_path, content))
 
 
-@given(changed=edited(TINY))
+@given(changed=mutate_json(TINY))
 @example(changed=TINY | {"task": {"kind": ["parity"] * 1_000}})
 @example(changed=TINY | {"task": {"kind": "parity", "": 1}})
 @example(changed=TINY | {"publish": {"repo": "a/b@" + "c" * 100}})
 @example(changed=TINY | {"train": None})
 @example(changed=TINY | {"task": {"kind": "images"}})
-@share(2)
-def test_any_edited_settings_are_a_run_or_refused_in_sentences(changed):
-    check(told(lambda: RunConfig.parse(changed), are_sentences))
+@reduce_examples(2)
+def test_any_edited_settings_are_a_run_or_rejected_in_sentences(changed):
+    check_config(try_read(lambda: RunConfig.parse(changed), are_sentences))
 
 
-@given(st.dictionaries(names, plain, max_size=3))
-def test_any_changes_are_sound_or_refused_in_sentences(changes):
+@given(st.dictionaries(names, json_values, max_size=3))
+def test_any_changes_are_valid_or_rejected_in_sentences(changes):
     config = RunConfig.parse(TINY)
-    check(told(lambda: config.changed(changes), are_sentences))
+    check_config(try_read(lambda: config.with_overrides(changes), are_sentences))
     assert config == RunConfig.parse(TINY), "the settings themselves stay as they are"
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
-def test_hostile_texts_are_refused_at_once(text, tmp_path):
-    with soon(20):
-        read(tmp_path, text)
-        read(tmp_path, f"task: {text}\n")
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_rejected_at_once(text, tmp_path):
+    with time_limit(20):
+        read_recipe_file(tmp_path, text)
+        read_recipe_file(tmp_path, f"task: {text}\n")
         for name in ("train.steps", "task.kind", "publish.repo", text):
-            read(tmp_path, TEXT, [f"{name}={text}"])
+            read_recipe_file(tmp_path, TEXT, [f"{name}={text}"])
 
 
 def test_nothing_is_run_and_a_recipe_elsewhere_is_named(tmp_path, monkeypatch):
     touched = tmp_path / "touched"
     for begin in ("!!python/object/apply:os.mkdir", "!!python/object/new:os.mkdir", "!!python/name:os.mkdir"):
-        assert read(tmp_path, f"task: {begin} [{str(touched)!r}]\n") is None
-        assert read(tmp_path, TEXT, [f"task={begin} [{str(touched)!r}]"]) is None
+        assert read_recipe_file(tmp_path, f"task: {begin} [{str(touched)!r}]\n") is None
+        assert read_recipe_file(tmp_path, TEXT, [f"task={begin} [{str(touched)!r}]"]) is None
     assert not touched.exists()
     monkeypatch.setenv("RECIPE", TEXT)
     assert read_recipe("env:RECIPE") == RunConfig.parse(TINY)
     for path in (tmp_path, tmp_path / "none.yaml", "env:NONE", "", "x" * 5_000, "a\0b"):
-        assert told(lambda path=path: read_recipe(path)) is None
+        assert try_read(lambda path=path: read_recipe(path)) is None
     assert "RECIPE" in os.environ
 
 
@@ -178,6 +188,6 @@ def test_nothing_is_run_and_a_recipe_elsewhere_is_named(tmp_path, monkeypatch):
 def test_sound_overrides_are_read(word, tmp_path):
     name, _, value = word.partition("=")
     group, _, key = name.partition(".")
-    said = read(tmp_path, TEXT, [word]).model_dump(mode="json")[group]
+    said = read_recipe_file(tmp_path, TEXT, [word]).model_dump(mode="json")[group]
     expected = float(value) if "e-" in value else yaml.safe_load(value)
     assert (said[key] if key else {"steps": said["steps"]}) == expected

@@ -10,42 +10,42 @@ from inference.halting.policies import LabelsEmitted
 from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
 from training.data.maze import MOVES, WAIT
-from training.decoding import AtEveryTick, Spoken
-from training.evaluation import rank_correlation
+from training.decoding import CTCDecoder, PerTickDecoder
+from training.evaluation import spearman_correlation
 from training.tasks import make_task
-from training.tasks.base import TEST, generator_for
+from training.tasks.base import TEST, make_generator
 
 
-def said_plainly(labels: list[int], silence: int) -> list[int]:
+def collapse_ctc(labels: list[int], blank: int) -> list[int]:
     """Repeats taken together, silences taken out."""
-    return [label for label, _ in itertools.groupby(labels) if label != silence]
+    return [label for label, _ in itertools.groupby(labels) if label != blank]
 
 
-def logits_of(labels: torch.Tensor, classes: int) -> torch.Tensor:
+def make_logits(labels: torch.Tensor, classes: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(labels, classes).float().transpose(1, 2)
 
 
-def test_what_is_said_is_right_when_all_of_it_was_said_in_order():
-    labels = torch.randint(4, (300, 7), generator=generator_for("said"))
+def test_an_emission_is_correct_when_it_is_complete_and_in_order():
+    labels = torch.randint(4, (300, 7), generator=make_generator("said"))
     targets = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 0, 2]]).repeat(100, 1)
-    right = Spoken(3).right(logits_of(labels, 4), targets)
+    right = CTCDecoder(3).is_correct(make_logits(labels, 4), targets)
     assert right.any() and not right.all()
     for row, target, marks in zip(labels.tolist(), targets.tolist(), right.tolist(), strict=True):
-        assert marks == [said_plainly(row[: tick + 1], 3) == target for tick in range(7)]
-    answers = Spoken(3).answers(labels[0].unsqueeze(1))
-    assert answers == [said_plainly(labels[0, : tick + 1].tolist(), 3) for tick in range(7)]
+        assert marks == [collapse_ctc(row[: tick + 1], 3) == target for tick in range(7)]
+    answers = CTCDecoder(3).decode(labels[0].unsqueeze(1))
+    assert answers == [collapse_ctc(labels[0, : tick + 1].tolist(), 3) for tick in range(7)]
 
 
-def test_what_it_costs_is_the_chance_of_all_ways_to_say_it():
-    logits, target = torch.randn(1, 3, 4, generator=generator_for("cost")), torch.tensor([[1, 0]])
+def test_the_ctc_loss_is_the_probability_of_all_alignments():
+    logits, target = torch.randn(1, 3, 4, generator=make_generator("cost")), torch.tensor([[1, 0]])
     p = logits.softmax(1)[0]
-    ways = [way for way in itertools.product(range(3), repeat=4) if said_plainly(list(way), 2) == [1, 0]]
+    ways = [way for way in itertools.product(range(3), repeat=4) if collapse_ctc(list(way), 2) == [1, 0]]
     chance = sum(math.prod(p[label, tick].item() for tick, label in enumerate(way)) for way in ways)
-    loss = Spoken(2).loss(logits, target, torch.zeros(1, 4), "two_tick", None, 0.0)
+    loss = CTCDecoder(2).loss(logits, target, torch.zeros(1, 4), "two_tick", None, 0.0)
     assert loss.item() == pytest.approx(-math.log(chance) / 2, rel=1e-5)  # torch divides by the target's length
 
 
-def test_a_thought_ends_when_all_was_said():
+def test_an_unroll_ends_when_all_labels_are_emitted():
     labels = torch.tensor([[3, 0, 0, 2, 3, 1, 3], [0, 3, 0, 3, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3]])
     history = TickHistory(torch.ones(3, 7, 1), labels.unsqueeze(2), None)
     played = replay(LabelsEmitted(3), history, torch.ones(3, 7, dtype=torch.bool))
@@ -55,7 +55,7 @@ def test_a_thought_ends_when_all_was_said():
 
 def test_an_answer_at_every_tick_stands_for_itself():
     choices = torch.randint(5, (6, 3))
-    assert AtEveryTick(3).answers(choices) == choices.tolist()
+    assert PerTickDecoder(3).decode(choices) == choices.tolist()
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,22 @@ def test_an_answer_at_every_tick_stands_for_itself():
     ],
 )
 def test_rank_correlation(a, b, expected):
-    assert rank_correlation(torch.tensor(a), torch.tensor(b)) == (expected and pytest.approx(expected))
+    assert spearman_correlation(torch.tensor(a), torch.tensor(b)) == (expected and pytest.approx(expected))
 
 
 def test_a_maze_is_solved_if_walking_the_answer_leads_to_the_goal():
     task = make_task({"kind": "mazes", "side": 7, "route": 10})
-    generator = generator_for("walk")
-    drawn = [task._draw_one(TEST, generator) for _ in range(60)]
-    targets = task._batch([maze for maze, _ in drawn], [way for _, way in drawn]).targets
+    generator = make_generator("walk")
+    drawn = [task._sample_maze(TEST, generator) for _ in range(60)]
+    targets = task._build_batch([maze for maze, _ in drawn], [way for _, way in drawn]).targets
     any_moves = torch.randint(len(MOVES), targets.shape, generator=generator)
     chosen = torch.where(torch.rand(targets.shape, generator=generator) < 0.95, targets, any_moves)
     chosen[::3] = torch.where(targets[::3] == WAIT, any_moves[::3], targets[::3])
     reached = [maze.walk(row)[0][-1] == maze.goal for (maze, _), row in zip(drawn, chosen.tolist(), strict=True)]
-    solved = [task.figures(row[None], target[None])["solved"] for row, target in zip(chosen, targets, strict=True)]
+    solved = [
+        task.compute_extra_metrics(row[None], target[None])["solved"]
+        for row, target in zip(chosen, targets, strict=True)
+    ]
     assert 20 <= sum(reached) < 60
     # A step against a wall ends a walk, waiting in between does not; neither is a right step.
     assert all(not s or r for s, r in zip(solved, reached, strict=True))

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 
 from ctm.checkpoint import load
 from tests.paths import ROOT
-from tests.training.test_trainer import TINY
-from training.failures import explain
-from training.run_dir import RunFolder
+from tests.training.test_trainer import TINY_RECIPE
+from training.failures import classify_failure
+from training.run_dir import RunDir
 from training.trainer_state import DiskAlmostFull
 
 
@@ -48,15 +48,15 @@ from training.trainer_state import DiskAlmostFull
         (RuntimeError("expected 3 channels"), "crash", "expected 3 channels"),
     ],
 )
-def test_each_cause_has_its_sentence(error, reason, says):
-    got, sentence = explain(error)
+def test_each_failure_reason_has_its_message(error, reason, says):
+    got, sentence = classify_failure(error)
     assert got == reason and says in sentence
 
 
-def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = None) -> tuple[RunFolder, int, str]:
+def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = None) -> tuple[RunDir, int, str]:
     """Train a tiny run in a process of its own, after some preparation in it."""
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
-    recipe.write_text(yaml.safe_dump(TINY | {"finish": {"fit_samples": 0}}))
+    recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finish": {"fit_samples": 0}}))
     code = f"{prelude}\nimport sys\nfrom training.__main__ import main\nmain(sys.argv[1:])"
     command = [sys.executable, "-c", code, "train", str(recipe), "--folder", str(run), *words]
     limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))} if limit else {}
@@ -69,12 +69,12 @@ def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = No
         env=os.environ,
         **limits,
     )
-    return RunFolder(run), done.returncode, done.stdout + done.stderr
+    return RunDir(run), done.returncode, done.stdout + done.stderr
 
 
 def test_finished_is_noted(tmp_path):
     folder, code, said = train(tmp_path)
-    assert (code, folder.ending()["reason"]) == (0, "finished"), said
+    assert (code, folder.read_outcome()["reason"]) == (0, "finished"), said
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
@@ -84,22 +84,22 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
         "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
-    ending = folder.ending()
+    ending = folder.read_outcome()
     assert (code, ending["reason"]) == (1, "nan") and "optim.lr" in ending["sentence"]
-    assert folder.steps() == [6]
-    load(folder.checkpoint(6))
+    assert folder.list_steps() == [6]
+    load(folder.checkpoint_dir(6))
     assert "Traceback" not in said
 
 
-def test_gradients_that_overflow_are_not_taken(tmp_path):
+def test_overflowing_gradients_are_skipped(tmp_path):
     """The loss is finite, its gradient is not: the weights stay good."""
     prelude = (
         "import training.trainer as loop; real = loop.clip; count = iter(range(99))\n"
         "loop.clip = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"
     )
     folder, code, _ = train(tmp_path, prelude=prelude)
-    assert (code, folder.ending()["reason"]) == (1, "nan")
-    assert folder.steps() == [6]
+    assert (code, folder.read_outcome()["reason"]) == (1, "nan")
+    assert folder.list_steps() == [6]
 
 
 def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
@@ -112,9 +112,9 @@ def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
         "runs.RunFolder.save = save"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
-    assert code == 1 and folder.ending()["reason"] == "disk", said
-    assert folder.steps() == [6]
-    load(folder.checkpoint(6))
+    assert code == 1 and folder.read_outcome()["reason"] == "disk", said
+    assert folder.list_steps() == [6]
+    load(folder.checkpoint_dir(6))
 
 
 def test_a_run_ends_saved_before_the_disk_is_full(tmp_path):
@@ -123,16 +123,16 @@ def test_a_run_ends_saved_before_the_disk_is_full(tmp_path):
         "shutil.disk_usage = lambda path: real(path)._replace(free=int(next(free) * 2**30))"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
-    ending = folder.ending()
+    ending = folder.read_outcome()
     assert (code, ending["reason"]) == (1, "disk"), said
     assert "stopped and saved at step 6" in ending["sentence"] and "train.spare_gb" in ending["sentence"]
-    assert folder.steps() == [6]
+    assert folder.list_steps() == [6]
 
 
 def test_a_run_does_not_begin_on_a_full_disk(tmp_path):
     folder, code, said = train(tmp_path, "train.spare_gb=100000000")
-    assert code == 1 and folder.ending()["reason"] == "disk" and "nothing was trained" in said
-    assert folder.steps() == []
+    assert code == 1 and folder.read_outcome()["reason"] == "disk" and "nothing was trained" in said
+    assert folder.list_steps() == []
 
 
 def test_lost_data_is_named(tmp_path):
@@ -142,32 +142,32 @@ def test_lost_data_is_named(tmp_path):
         "p.Parity.draw = draw"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
-    assert code == 1 and folder.ending()["reason"] == "data" and "/data/train.parquet" in said
+    assert code == 1 and folder.read_outcome()["reason"] == "data" and "/data/train.parquet" in said
 
 
-def test_a_crash_leaves_its_traceback_in_the_log(tmp_path):
+def test_a_crash_writes_its_traceback_to_the_log(tmp_path):
     folder, code, said = train(tmp_path, prelude="import training.trainer as loop\nloop.clip = lambda *a: 1 / 0")
-    assert code == 1 and folder.ending()["reason"] == "crash"
-    assert "ZeroDivisionError" in folder.ending()["sentence"] and "Traceback" in said
+    assert code == 1 and folder.read_outcome()["reason"] == "crash"
+    assert "ZeroDivisionError" in folder.read_outcome()["sentence"] and "Traceback" in said
 
 
 def test_time_is_up(tmp_path):
     folder, code, _ = train(tmp_path, "train.steps=100000", "train.minutes=0.02")
-    assert code == 0 and folder.ending()["reason"] == "time" and folder.steps()
-    assert "train.minutes" in folder.ending()["sentence"]
+    assert code == 0 and folder.read_outcome()["reason"] == "time" and folder.list_steps()
+    assert "train.minutes" in folder.read_outcome()["sentence"]
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    with folder.alone():
-        assert folder.is_held
+def test_two_trainings_do_not_share_a_run_directory(tmp_path):
+    folder = RunDir(tmp_path / "run")
+    with folder.exclusive():
+        assert folder.is_locked
         _, code, said = train(tmp_path)
         assert code == 1 and "Another process is training in" in said
-    assert not folder.is_held
+    assert not folder.is_locked
 
 
-def test_the_first_to_say_why_is_believed(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.note_ending("nan", "first")
-    folder.note_ending("crash", "second, because of the first")
+def test_the_first_recorded_reason_is_kept(tmp_path):
+    folder = RunDir(tmp_path)
+    folder.write_outcome("nan", "first")
+    folder.write_outcome("crash", "second, because of the first")
     assert json.loads((tmp_path / "ending.json").read_text())["sentence"] == "first"

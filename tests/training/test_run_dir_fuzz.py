@@ -12,16 +12,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctm.io.atomic import PREALLOCATED_BYTES, preallocate, read_preallocated, write_json, write_preallocated
-from tests.strategies import are_sentences, damaged, edited, groups, plain, share, told
+from tests.strategies import (
+    are_sentences,
+    json_objects,
+    json_values,
+    mutate_bytes,
+    mutate_json,
+    reduce_examples,
+    try_read,
+)
 from tests.training.test_config_fuzz import TINY
 from training.config import RunConfig
-from training.publishing.outbox import Entry, Outbox, place_of
-from training.run_dir import RunFolder
+from training.publishing.outbox import Outbox, OutboxEntry, get_entry_dir_name
+from training.run_dir import RunDir
 
 STATUS = {"phase": "training", "step": 4, "steps": 12, "time": 1.5, "steps_per_second": 3.5}
 LINES = [{"step": 2, "text": "\u2028"}, {"step": 4, "validation_accuracy": 0.25}, {"step": 6, "loss": math.nan}]
-WRITTEN = [json.dumps(line).encode() for line in LINES]
-ENDING = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.5}
+LINES_JSON = [json.dumps(line).encode() for line in LINES]
+OUTCOME = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.5}
 ENTRY = {
     "id": "0123456789ab",
     "repo": "alice/x",
@@ -37,63 +45,63 @@ ENTRY = {
     "url": "",
     "ended": 0.0,
 }
-ODD = (b"", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe{\x00}\x00", b"9" * 5_000, b"null", b"5")
-raw = st.binary(max_size=40) | st.sampled_from(ODD)
+ODD_FILES = (b"", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe{\x00}\x00", b"9" * 5_000, b"null", b"5")
+raw = st.binary(max_size=40) | st.sampled_from(ODD_FILES)
 
 
-def broken(text: str) -> st.SearchStrategy[bytes]:
+def mutate_file(text: str) -> st.SearchStrategy[bytes]:
     """A file of a run, damaged, or another."""
-    return damaged(st.just(text.encode())) | raw
+    return mutate_bytes(st.just(text.encode())) | raw
 
 
-def changed(values: Any) -> st.SearchStrategy[bytes]:
+def mutate_run_json(values: Any) -> st.SearchStrategy[bytes]:
     """JSON of a run, edited or damaged."""
-    return edited(values).map(lambda value: json.dumps(value).encode()) | broken(json.dumps(values))
+    return mutate_json(values).map(lambda value: json.dumps(value).encode()) | mutate_file(json.dumps(values))
 
 
-def reading(path: Path, content: bytes, read: Callable[[], Any]) -> Any:
+def read_file(path: Path, content: bytes, read: Callable[[], Any]) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return told(read)
+    return try_read(read)
 
 
-@given(content=changed(STATUS))
+@given(content=mutate_run_json(STATUS))
 @example(content=b'{"step": "4", "steps": 12}')
 @example(content=b'{"step": 1e999}')
 @example(content=b'{"step": true}')
-def test_a_status_tells_whole_steps_or_is_broken(content, tmp_path):
-    said = reading(tmp_path / "status.json", content, RunFolder(tmp_path).status)
+def test_a_status_has_whole_steps_or_is_broken(content, tmp_path):
+    said = read_file(tmp_path / "status.json", content, RunDir(tmp_path).read_status)
     assert said is None or type(said.get("step", 0)) is type(said.get("steps", 0)) is int
 
 
-@given(content=st.lists(changed(LINES[0]) | st.sampled_from(WRITTEN), max_size=5).map(b"\n".join))
+@given(content=st.lists(mutate_run_json(LINES[0]) | st.sampled_from(LINES_JSON), max_size=5).map(b"\n".join))
 @example(content=b'5\n[1]\n"step"\nnull\n{"step": "x"}\n{"loss": 1}\n{"step": true}\n')
 @example(content=b'{"step": 2}\n\xff\xfe\n{"step": 4}\n{"step": 6, "lo')
 @example(content=b'{"step": 2}\n' + b"[" * 100_000 + b'\n{"step": 4}')
 def test_lines_of_metrics_are_groups_with_a_step(content, tmp_path):
-    folder = RunFolder(tmp_path)
-    lines = reading(folder.metrics, content, folder.read_metrics)
+    folder = RunDir(tmp_path)
+    lines = read_file(folder.metrics_file, content, folder.read_metrics)
     assert lines is not None and all(type(line["step"]) is int for line in lines)
-    assert len(lines) >= sum(line in WRITTEN for line in content.split(b"\n")), "whole lines are all there"
-    assert isinstance(folder.last_validation(), dict)
-    folder.forget_after(4)
+    assert len(lines) >= sum(line in LINES_JSON for line in content.split(b"\n")), "whole lines are all there"
+    assert isinstance(folder.read_latest_validation(), dict)
+    folder.truncate_metrics(4)
     assert list(map(str, folder.read_metrics())) == [str(line) for line in lines if line["step"] <= 4]
 
 
-@given(content=changed(ENDING))
+@given(content=mutate_run_json(OUTCOME))
 def test_an_ending_is_a_group_or_not_there(content, tmp_path):
-    assert isinstance(reading(tmp_path / "ending.json", content, RunFolder(tmp_path).ending), dict)
+    assert isinstance(read_file(tmp_path / "ending.json", content, RunDir(tmp_path).read_outcome), dict)
 
 
 @given(st.text() | st.sampled_from(["x" * 20_000, "\U0001f9e0" * 2_000, "\x00" * 3_000]))
 def test_an_ending_is_kept_whole_however_long_it_is(tmp_path_factory, sentence):
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    folder.forget_ending()
-    folder.note_ending("refused", sentence)
-    assert folder.ending()["sentence"] == " ".join(sentence.split())
+    folder = RunDir(tmp_path_factory.mktemp("run"))
+    folder.reset_outcome()
+    folder.write_outcome("refused", sentence)
+    assert folder.read_outcome()["sentence"] == " ".join(sentence.split())
 
 
-def test_what_is_filled_in_leaves_nothing_of_before(tmp_path):
+def test_writing_preallocated_files_keeps_nothing_of_the_old_content(tmp_path):
     path = tmp_path / "a.json"
     preallocate(path)
     write_preallocated(path, {"a": "x" * 10_000})
@@ -101,50 +109,50 @@ def test_what_is_filled_in_leaves_nothing_of_before(tmp_path):
     assert read_preallocated(path) == {"b": 1} and path.stat().st_size == PREALLOCATED_BYTES
 
 
-@given(content=changed({"init_from": "hub:alice/x@main"}))
+@given(content=mutate_run_json({"init_from": "hub:alice/x@main"}))
 def test_an_origin_is_a_text_or_broken(content, tmp_path):
-    assert isinstance(reading(tmp_path / "origin.json", content, RunFolder(tmp_path).origin), str | None)
+    assert isinstance(read_file(tmp_path / "origin.json", content, RunDir(tmp_path).read_origin), str | None)
 
 
 @given(content=st.binary(max_size=40))
 def test_a_command_is_a_text(content, tmp_path):
-    assert isinstance(reading(tmp_path / "command.txt", content, RunFolder(tmp_path).command), str)
+    assert isinstance(read_file(tmp_path / "command.txt", content, RunDir(tmp_path).read_command), str)
 
 
-@given(content=broken(yaml.safe_dump(TINY)))
+@given(content=mutate_file(yaml.safe_dump(TINY)))
 @example(content=b"a: &a [x]\nb: [*a]\n")
 @example(content=b"!!int ''")
 @example(content=b"!!timestamp never")
 @example(content=b"? " * 5_000)
-@share(2)
+@reduce_examples(2)
 def test_settings_are_settings_or_broken(content, tmp_path):
     (tmp_path / "config.yaml").write_bytes(content)
-    config = told(RunFolder(tmp_path).config, are_sentences)
+    config = try_read(RunDir(tmp_path).load_config, are_sentences)
     assert config is None or isinstance(config, RunConfig)
 
 
 @pytest.mark.parametrize("name", ["1", "00000004", "4\u00b2", "\u0664", "4a", "-4", "4.0", "9" * 200])
 def test_only_numbers_are_steps(name, tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    (folder.trainer(4)).mkdir(parents=True)
-    (folder.trainer(4) / "progress.pt").write_bytes(b"")
-    assert folder.steps() == ([4] if name == "00000004" else [])
+    (folder.trainer_state_dir(4)).mkdir(parents=True)
+    (folder.trainer_state_dir(4) / "progress.pt").write_bytes(b"")
+    assert folder.list_steps() == ([4] if name == "00000004" else [])
 
 
 # --- publications ----------------------------------------------------------------------------------------------------
 
 
-def laid(run: Path, content: bytes, place: str = place_of(Entry(**ENTRY))) -> Outbox:
+def write_outbox(run: Path, content: bytes, entry_path: str = get_entry_dir_name(OutboxEntry(**ENTRY))) -> Outbox:
     """An outbox that holds a sound entry and one like this."""
     good = json.dumps(ENTRY | {"id": "good", "created": 9.0}).encode()
-    for name, text in ((place, content), ("000000000009000-good", good)):
+    for name, text in ((entry_path, content), ("000000000009000-good", good)):
         (run / "outbox" / name / "checkpoint").mkdir(parents=True, exist_ok=True)
         (run / "outbox" / name / "entry.json").write_bytes(text)
     return Outbox(run, lambda: 0.0)
 
 
-@given(content=changed(ENTRY))
+@given(content=mutate_run_json(ENTRY))
 @example(content=json.dumps(ENTRY | {"id": "../../../up"}).encode())
 @example(content=json.dumps(ENTRY | {"created": 1e400}).encode())
 @example(content=json.dumps(ENTRY | {"created": float("nan")}).encode())
@@ -154,26 +162,26 @@ def laid(run: Path, content: bytes, place: str = place_of(Entry(**ENTRY))) -> Ou
 @example(content=b'{"id": 3}')
 @example(content=b"[]")
 def test_a_broken_publication_does_not_hide_the_others(content, tmp_path):
-    outbox = laid(tmp_path, content)
+    outbox = write_outbox(tmp_path, content)
     entries = outbox.entries()
     assert entries[-1].id == "good" and len(entries) <= 2
     for entry in entries:
-        assert (outbox.path / place_of(entry)).resolve().parent == outbox.path.resolve()
-        assert entry.say() and entry.message
-    assert outbox.waits() is not None
+        assert (outbox.path / get_entry_dir_name(entry)).resolve().parent == outbox.path.resolve()
+        assert entry.format_status() and entry.commit_message
+    assert outbox.seconds_until_due() is not None
 
 
 def test_nothing_is_removed_beside_an_outbox(tmp_path):
     """An entry that calls itself something else would be ended in another folder."""
     away = tmp_path / "up" / "checkpoint"
     away.mkdir(parents=True)
-    outbox = laid(tmp_path / "run", json.dumps(ENTRY | {"id": "/../../../up"}).encode())
+    outbox = write_outbox(tmp_path / "run", json.dumps(ENTRY | {"id": "/../../../up"}).encode())
     (outbox.path / "000000000001500-").mkdir()
-    outbox.give_up("No more.")
+    outbox.abandon_pending("No more.")
     assert away.is_dir() and [entry.state for entry in outbox.entries()] == ["given up"]
 
 
-@given(values=groups | plain.map(lambda value: {"a": value}))
+@given(values=json_objects | json_values.map(lambda value: {"a": value}))
 def test_json_that_was_written_is_read_as_it_was(values, tmp_path):
     try:
         write_json(tmp_path / "a.json", values)

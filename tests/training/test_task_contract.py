@@ -9,16 +9,16 @@ from PIL import Image
 from torch.testing import assert_close
 
 from ctm import ContinuousThoughtMachine
-from tests.image_datasets import write_data_set
+from tests.image_datasets import write_dataset
 from tests.paths import ROOT
 from training.config import RunConfig, read_recipe
-from training.evaluation import split_batches, without_repeats
-from training.losses import is_right
-from training.tasks import make_task, task_kinds
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for, split_of
-from training.tasks.parity import PAD
+from training.evaluation import build_split_batches, deduplicate
+from training.losses import is_correct
+from training.tasks import list_task_kinds, make_task
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, assign_split, make_generator
+from training.tasks.parity import PAD_TOKEN
 
-SMALL = {
+SMALL_MODEL_CONFIG = {
     "iterations": 4,
     "d_model": 16,
     "d_input": 8,
@@ -31,70 +31,70 @@ SMALL = {
 }
 
 
-def small_machine(task) -> ContinuousThoughtMachine:
-    values = {"task": {"kind": task.name, **task.settings.model_dump(mode="json")}, "model": dict(SMALL)}
-    for key in task.shape().fixed:
+def build_small_model(task) -> ContinuousThoughtMachine:
+    values = {"task": {"kind": task.name, **task.settings.model_dump(mode="json")}, "model": dict(SMALL_MODEL_CONFIG)}
+    for key in task.get_spec().config_overrides:
         values["model"].pop(key, None)
-    if task.shape().spoken:
-        values["model"]["iterations"] = task.shape().spoken + 2
-    return ContinuousThoughtMachine(RunConfig.parse(values).machine(task), task.shape().in_features)
+    if task.get_spec().ctc_length:
+        values["model"]["iterations"] = task.get_spec().ctc_length + 2
+    return ContinuousThoughtMachine(RunConfig.parse(values).build_model_config(task), task.get_spec().in_features)
 
 
-@pytest.fixture(params=task_kinds())
+@pytest.fixture(params=list_task_kinds())
 def any_task(request):
     return make_task({"kind": request.param})
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
+def image_dataset(tmp_path_factory):
     """A small data set, since `images` has no pictures of its own."""
-    return write_data_set(tmp_path_factory.mktemp("pictures"), ["a", "b", "c"])
+    return write_dataset(tmp_path_factory.mktemp("pictures"), ["a", "b", "c"])
 
 
-@pytest.fixture(params=[*task_kinds(), "images, streamed"])
-def task(request, pictures):
+@pytest.fixture(params=[*list_task_kinds(), "images, streamed"])
+def task(request, image_dataset):
     kind, _, streamed = request.param.partition(", ")
-    small = {"files": str(pictures), "size": 12, "crop": 12, "augment": "none", "streaming": bool(streamed)}
-    return make_task({"kind": kind} | (small if kind == "images" else {})).settled()
+    small = {"files": str(image_dataset), "size": 12, "crop": 12, "augment": "none", "streaming": bool(streamed)}
+    return make_task({"kind": kind} | (small if kind == "images" else {})).with_resolved_settings()
 
 
-def keys(batch) -> set[bytes]:
+def hash_inputs(batch) -> set[bytes]:
     return {row.tobytes() for row in batch.inputs.flatten(1).numpy()}
 
 
 def test_there_are_three_tasks_to_begin_with():
-    assert set(task_kinds()) >= {"digits", "parity", "arithmetic"}
+    assert set(list_task_kinds()) >= {"digits", "parity", "arithmetic"}
 
 
-def test_a_batch_fits_the_machine_that_the_task_asks_for(task):
-    machine, shape = small_machine(task), task.shape()
-    batch = task.draw(TRAIN, 5, generator_for("x"))
+def test_a_batch_fits_the_model_that_the_task_specifies(task):
+    machine, shape = build_small_model(task), task.get_spec()
+    batch = task.sample(TRAIN, 5, make_generator("x"))
     thought = machine(batch.inputs)
     assert thought.answers.shape[:2] == (5, shape.positions * shape.classes)
-    assert batch.targets.shape == (5, shape.spoken or shape.positions)
+    assert batch.targets.shape == (5, shape.ctc_length or shape.positions)
     assert batch.targets.min() >= 0 and batch.targets.max() < shape.classes
-    assert len(task.labels()) == shape.classes
+    assert len(task.get_labels()) == shape.classes
     assert batch.difficulty.shape == (5,)
 
 
 def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(task):
-    first = next(task.batches(8, seed=1))
-    assert keys(first) == keys(next(task.batches(8, seed=1)))
-    assert keys(first) != keys(next(task.batches(8, seed=1, rank=1)))
-    assert keys(first) != keys(next(task.batches(8, seed=2)))
-    stream = task.batches(8, seed=1)
+    first = next(task.iterate_batches(8, seed=1))
+    assert hash_inputs(first) == hash_inputs(next(task.iterate_batches(8, seed=1)))
+    assert hash_inputs(first) != hash_inputs(next(task.iterate_batches(8, seed=1, rank=1)))
+    assert hash_inputs(first) != hash_inputs(next(task.iterate_batches(8, seed=2)))
+    stream = task.iterate_batches(8, seed=1)
     next(stream)
-    assert keys(next(stream)) == keys(next(task.batches(8, seed=1, start=1)))
+    assert hash_inputs(next(stream)) == hash_inputs(next(task.iterate_batches(8, seed=1, start=1)))
 
 
 def test_nothing_held_out_is_ever_trained_on(task):
     """Splits are disjoint by content: many draws of each share no input with the others."""
     seen = {}
     for split in task.splits:
-        drawn = [task.draw(split, 100, generator_for(split, turn)) for turn in range(2)]
-        if hasattr(task, "all_of") and not getattr(task.settings, "streaming", False):
-            drawn = [task.all_of(split)]
-        seen[split] = set().union(*map(keys, drawn))
+        drawn = [task.sample(split, 100, make_generator(split, turn)) for turn in range(2)]
+        if hasattr(task, "load_full_split") and not getattr(task.settings, "streaming", False):
+            drawn = [task.load_full_split(split)]
+        seen[split] = set().union(*map(hash_inputs, drawn))
     for a in task.splits:
         for b in task.splits:
             if a < b:
@@ -105,8 +105,8 @@ def test_held_out_batches_are_the_same_every_time_and_hold_nothing_twice(task):
     for split in task.splits:
         if split == TRAIN:
             continue
-        once = torch.cat([batch.inputs for batch in split_batches(task, split, 200)])
-        again = torch.cat([batch.inputs for batch in split_batches(task, split, 200)])
+        once = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
+        again = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
         assert torch.equal(once, again)
         assert len({row.tobytes() for row in once.flatten(1).numpy()}) == len(once) > 20
 
@@ -115,7 +115,7 @@ def test_what_is_drawn_often_is_as_common_among_test_samples_as_among_those_for_
     """Lengths are drawn evenly, and rows of few bits are few, so they are drawn again and again, and kept once."""
     task, shares = make_task({"kind": "parity", "length": 16}), {}
     for split in (VALIDATION, CALIBRATION, TEST):
-        lengths = torch.cat([batch.inputs.ne(PAD).sum(1) for batch in split_batches(task, split, 4_096)])
+        lengths = torch.cat([batch.inputs.ne(PAD_TOKEN).sum(1) for batch in build_split_batches(task, split, 4_096)])
         shares[split] = (torch.bincount(lengths, minlength=17) / len(lengths))[10:]
     assert shares[TEST].sum() > 0.95
     assert_close(shares[TEST], shares[CALIBRATION], rtol=0, atol=0.02)  # where it was 0.05
@@ -134,32 +134,34 @@ def test_the_description_makes_the_same_task_again(any_task):
     assert json.loads(json.dumps(again.describe())) == description
 
 
-def test_what_a_person_gives_is_read_and_answered_in_words(any_task):
+def test_user_input_is_parsed_and_answered_in_words(any_task):
     """Every example, a drawing where drawings are asked for, and what the task makes up itself."""
-    task, gifts = any_task, list(any_task.examples())
-    gifts += [np.stack([drawn_three()] * 3, -1)] if task.drawn else []
-    made_up = [task.invent(seed) for seed in range(2)] if task.invents else []
-    gifts += [gift if task.takes == "text" else gift / 255 for gift in made_up]
+    task, gifts = any_task, list(any_task.get_examples())
+    gifts += [np.stack([draw_three()] * 3, -1)] if task.supports_drawing else []
+    made_up = [task.generate_input(seed) for seed in range(2)] if task.supports_generation else []
+    gifts += [gift if task.input_type == "text" else gift / 255 for gift in made_up]
     assert gifts
     for given in gifts:
-        read = task.read(np.asarray(Image.open(given).convert("RGB")) / 255 if hasattr(given, "suffix") else given)
-        assert len(read.inputs) == 1 and read.shown["kind"] in ("picture", "sequence")
-        answer = task.present(read, [0] * read.positions)  # a spoken answer may be anything
+        read = task.parse_input(
+            np.asarray(Image.open(given).convert("RGB")) / 255 if hasattr(given, "suffix") else given
+        )
+        assert len(read.inputs) == 1 and read.display["kind"] in ("picture", "sequence")
+        answer = task.format_answer(read, [0] * read.positions)  # a spoken answer may be anything
         assert answer.label and answer.sentence and not answer.sentence.endswith(".")
         json.dumps(answer.value)
-    machine = small_machine(task)
-    chosen = task.reading.choices(machine(read.inputs).answers)[0].T  # (T, P)
-    assert all(task.present(read, answer[: read.positions]).label for answer in task.reading.answers(chosen))
+    machine = build_small_model(task)
+    chosen = task.decoder.choices(machine(read.inputs).answers)[0].T  # (T, P)
+    assert all(task.format_answer(read, answer[: read.positions]).label for answer in task.decoder.answers(chosen))
 
 
-def drawn_three() -> np.ndarray:
+def draw_three() -> np.ndarray:
     """Two thick bows, dark on light."""
     y, x = np.mgrid[0:100, 0:100]
     bows = [(abs(np.hypot(x - 45, y - middle) - 20) < 5) & (x > 40) for middle in (30, 68)]
     return np.where(bows[0] | bows[1], 0.1, 0.95)
 
 
-WRONG = {
+INVALID_INPUTS = {
     "parity": ["", "   ", "10201", "abc", "1" * 17, "１０", "1 0 1 2", "-1", "nan", "0.5"],
     "brackets": ["", "()x", "(" * 17, "{}", "\uff08\uff09"],
     "chain": ["", "3+", "+3", "33", "3++4", "3/4", "1+1+1+1+1+1+1+1+1+1", "\uff13+4"],
@@ -190,16 +192,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in WRONG.items() for text in texts])
-def test_wrong_text_gets_one_sentence_that_says_what_to_do(kind, text):
+@pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in INVALID_INPUTS.items() for text in texts])
+def test_wrong_text_gets_one_sentence_with_the_remedy(kind, text):
     with pytest.raises(ValueError) as caught:
-        make_task({"kind": kind}).read(text)
+        make_task({"kind": kind}).parse_input(text)
     sentence = str(caught.value)
     assert "\n" not in sentence and len(sentence) < 200 and sentence.endswith(".")
 
 
 def test_parity_answers_are_parities_of_all_bits_so_far():
-    batch = make_task({"kind": "parity", "length": 8}).draw(TRAIN, 50, generator_for(0))
+    batch = make_task({"kind": "parity", "length": 8}).sample(TRAIN, 50, make_generator(0))
     for bits, target, length in zip(
         batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True
     ):
@@ -211,7 +213,7 @@ def test_parity_answers_are_parities_of_all_bits_so_far():
 def test_arithmetic_asks_for_the_next_number():
     task = make_task({"kind": "arithmetic"})
     for split in task.splits:
-        batch = task.draw(split, 30, generator_for(split))
+        batch = task.sample(split, 30, make_generator(split))
         for digits, target in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
             numbers = [int("".join(map(str, digits[place : place + 3]))) for place in range(0, 12, 3)]
             following = int("".join(map(str, target)))
@@ -220,29 +222,29 @@ def test_arithmetic_asks_for_the_next_number():
 
 def test_arithmetic_splits_are_what_they_are_called():
     task = make_task({"kind": "arithmetic"})
-    trained = task.all_of(TRAIN)
-    assert trained.difficulty.max() <= 20 < task.all_of("extrapolation").difficulty.min()
+    trained = task.load_full_split(TRAIN)
+    assert trained.difficulty.max() <= 20 < task.load_full_split("extrapolation").difficulty.min()
     for place in range(12):  # no place of a shown number ever lacks a digit in training, but for the first ones
         digits = set(trained.inputs[:, place].tolist())
         assert digits == set(range(10)), f"digit place {place} shows only {sorted(digits)} in training"
 
 
-def test_splitting_depends_on_content_alone_and_has_the_shares_it_says():
-    places = [split_of(str(number).encode()) for number in range(20_000)]
+def test_splits_depend_on_content_alone_and_have_the_stated_shares():
+    places = [assign_split(str(number).encode()) for number in range(20_000)]
     shares = {name: places.count(name) / len(places) for name in set(places)}
     expected = {"train": 0.80, "validation": 0.05, "calibration": 0.05, "test": 0.10}
     assert all(abs(shares[name] - share) < 0.01 for name, share in expected.items())
-    assert split_of(b"x") == split_of(b"x")
+    assert assign_split(b"x") == assign_split(b"x")
 
 
-def test_repeats_are_taken_out_in_order():
+def test_repeats_are_removed_in_order():
     task = make_task({"kind": "parity", "length": 2})
-    batch = task.draw(TRAIN, 60, generator_for(1))
-    assert len(without_repeats(batch).inputs) == len(keys(batch)) < 60
+    batch = task.sample(TRAIN, 60, make_generator(1))
+    assert len(deduplicate(batch).inputs) == len(hash_inputs(batch)) < 60
 
 
 def test_right_means_every_position():
     answers = torch.zeros(1, 2, 3, 2)
     answers[0, 0, 1] = 1
     answers[0, 1, 2, 1] = 1
-    assert is_right(answers, torch.tensor([[1, 2]])).tolist() == [[False, True]]
+    assert is_correct(answers, torch.tensor([[1, 2]])).tolist() == [[False, True]]

@@ -8,19 +8,19 @@ import gradio as gr
 from fastapi import Request
 from starlette.testclient import TestClient
 
-from tests.ui.run_fixtures import SECRET
+from tests.ui.run_fixtures import ADMIN_TOKEN
 from ui.auth.access import Access, AccessDenied
 from ui.server.app_factory import create_fastapi_app
 from ui.tabs.login import build_login_row
 
-HERE = {"host": "127.0.0.1:7860"}
+LOCALHOST_HEADERS = {"host": "127.0.0.1:7860"}
 
 
-def request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1", **scope) -> Request:
+def make_request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1", **scope) -> Request:
     """A request as the server hands it on."""
     raw = [
         (name.lower().encode(), value.encode("latin-1"))
-        for name, value in (HERE if headers is None else headers).items()
+        for name, value in (LOCALHOST_HEADERS if headers is None else headers).items()
     ]
     client = (peer, 5000) if peer else None
     return Request(
@@ -28,26 +28,26 @@ def request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1
     )
 
 
-def access_of(host: str = "127.0.0.1", **environment: str) -> Access:
+def make_access(host: str = "127.0.0.1", **environment: str) -> Access:
     return Access.from_environment(environment, host)
 
 
-def with_token() -> Access:
-    return access_of(CTM_ADMIN_TOKEN=SECRET)
+def make_token_access() -> Access:
+    return make_access(CTM_ADMIN_TOKEN=ADMIN_TOKEN)
 
 
-def taken_for(profile: gr.OAuthProfile | None) -> str:
+def get_profile_name(profile: gr.OAuthProfile | None) -> str:
     """Whom Gradio takes a visitor for."""
     return profile.username if profile else "nobody"
 
 
-def page_of(access: Access, button: bool = False) -> gr.Blocks:
+def build_action_page(access: Access, button: bool = False) -> gr.Blocks:
     """A page with one action; with a sign-in button of Gradio, however unwise."""
     with gr.Blocks(analytics_enabled=False) as page:
         build_login_row(access, page)
         said = gr.Textbox()
         if button:
-            gr.LoginButton().click(taken_for, None, said, api_name="taken_for")
+            gr.LoginButton().click(get_profile_name, None, said, api_name="taken_for")
 
         def act(request: gr.Request) -> str:
             try:
@@ -60,13 +60,15 @@ def page_of(access: Access, button: bool = False) -> gr.Blocks:
 
 
 @contextmanager
-def visiting(access: Access, address: str, button: bool = False, peer: str = "127.0.0.1") -> Iterator[TestClient]:
-    app = create_fastapi_app(page_of(access, button), access)
-    with TestClient(app, base_url=address, client=(peer, 5000), follow_redirects=False) as client:
+def open_action_client(
+    access: Access, base_url: str, button: bool = False, peer: str = "127.0.0.1"
+) -> Iterator[TestClient]:
+    app = create_fastapi_app(build_action_page(access, button), access)
+    with TestClient(app, base_url=base_url, client=(peer, 5000), follow_redirects=False) as client:
         yield client
 
 
-def act(client: TestClient, name: str = "act", **headers: str) -> str:
+def call_action(client: TestClient, name: str = "act", **headers: str) -> str:
     """What an action of the page answers, or the guard before it."""
     asked = client.post(f"/gradio_api/call/{name}", json={"data": []}, headers=headers)
     if asked.status_code == 403:

@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from ctm import build_model, read_config
 from ctm.checkpoint import Checkpoint, save
 from ctm.config import CONFIG_CLASSES
-from tests.fake_clock import Clock
+from tests.fake_clock import FakeClock
 from tests.fake_hub.fixtures import hub
 from training.tasks import make_task
 from ui import page
@@ -20,7 +20,7 @@ from ui.services.model_catalog import ModelCatalog
 
 __all__ = ["hub"]
 
-SMALL = {
+SMALL_MODEL_CONFIG = {
     "iterations": 6,
     "d_model": 16,
     "d_input": 8,
@@ -33,21 +33,21 @@ SMALL = {
     "energy_head_enabled": True,
     "energy_hidden_dim": 4,
 }
-KINDS = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
+TASK_BY_CHECKPOINT = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
 
 
-def make_checkpoint(folder: Path, does: str, **changes) -> Path:
+def make_checkpoint(folder: Path, task_kind: str, **changes) -> Path:
     """An untrained checkpoint of a task."""
-    task = make_task({"kind": does})
-    shape = task.shape()
+    task = make_task({"kind": task_kind})
+    shape = task.get_spec()
     known = CONFIG_CLASSES[changes.get("kind", "ctm")].model_fields
     config = (
-        {key: value for key, value in SMALL.items() if key in known}
+        {key: value for key, value in SMALL_MODEL_CONFIG.items() if key in known}
         | changes
         | {
             "backbone_type": shape.backbone,
             "out_dims": shape.positions * shape.classes,
-            "prediction_reshaper": shape.reshaper,
+            "prediction_reshaper": shape.prediction_reshaper,
         }
     )
     machine = build_model(read_config(config), shape.in_features).eval()
@@ -56,24 +56,24 @@ def make_checkpoint(folder: Path, does: str, **changes) -> Path:
     return save(Checkpoint(machine, task.describe(), halting), folder)
 
 
-def services_over(folder: Path, **more) -> InferenceService:
+def make_inference_service(checkpoints_dir: Path, **more) -> InferenceService:
     """Services over a folder of checkpoints, and nothing else of this machine."""
-    return InferenceService(ModelCatalog(folder, cache_dir=folder / ".hub" / "cache", **more))
+    return InferenceService(ModelCatalog(checkpoints_dir, cache_dir=checkpoints_dir / ".hub" / "cache", **more))
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory) -> Path:
+def checkpoints_dir(tmp_path_factory) -> Path:
     """A folder of small checkpoints."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    for name, kind in KINDS.items():
+    for name, kind in TASK_BY_CHECKPOINT.items():
         make_checkpoint(folder / name, kind)
     return folder
 
 
 @pytest.fixture(scope="session")
-def server(checkpoints) -> Iterator[str]:
+def server_url(checkpoints_dir) -> Iterator[str]:
     """The page, served with the small checkpoints; its address."""
-    built = page.build_page(services_over(checkpoints))
+    built = page.build_page(make_inference_service(checkpoints_dir))
     built.queue(max_size=64)
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
     yield address
@@ -81,5 +81,5 @@ def server(checkpoints) -> Iterator[str]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()

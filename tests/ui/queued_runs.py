@@ -2,22 +2,22 @@
 
 import pytest
 
-from tests.ui.run_fixtures import trainings_in
+from tests.ui.run_fixtures import make_training_service
 from training.jobs.store import Job
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 from ui.services.training_service import TrainingService
 
 TOKEN = "hf_a-token-that-nobody-may-see"
 
 
 @pytest.fixture
-def trainings(tmp_path, checkpoints) -> TrainingService:
+def training_service(tmp_path, checkpoints_dir) -> TrainingService:
     """Trainings that begin nothing: what is put in line stays there."""
-    return trainings_in(tmp_path, checkpoints, token=TOKEN)
+    return make_training_service(tmp_path, checkpoints_dir, token=TOKEN)
 
 
-def started(
-    trainings: TrainingService, source: str = "tiny", given: dict | None = None, **more
-) -> tuple[Job, RunFolder]:
-    id = trainings.start_run(source, given or {}, more.pop("by", "ann"), **more)
-    return trainings.scheduler.store.get(id), trainings.scheduler.get_run_dir(id)
+def start_run(
+    training_service: TrainingService, source: str = "tiny", form_values: dict | None = None, **more
+) -> tuple[Job, RunDir]:
+    id = training_service.start_run(source, form_values or {}, more.pop("by", "ann"), **more)
+    return training_service.scheduler.store.get(id), training_service.scheduler.get_run_dir(id)

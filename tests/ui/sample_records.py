@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-def record(ticks: int, choices: dict[str, Any], shown: dict[str, Any], **more: Any) -> dict[str, Any]:
+def make_record(ticks: int, choices: dict[str, Any], input_view: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A thought without energy, attention and neurons, unless they are given; certainty rises."""
     return {
         "id": "byhand",
@@ -22,11 +22,11 @@ def record(ticks: int, choices: dict[str, Any], shown: dict[str, Any], **more: A
         "attention": None,
         "certainty": [(tick + 1) / ticks for tick in range(ticks)],
         "choices": choices,
-        "input": shown,
+        "input": input_view,
     } | more
 
 
-def tracked() -> dict[str, Any]:
+def make_tracking_record() -> dict[str, Any]:
     """A dot that bounces off the right wall; the machine is wrong at first, right at last. One frame was missed."""
     items = ["5,10", "5,12", "-", "5,14", "5,12", "+3"]
     frames = [None if item == "-" else [int(x) for x in item.split(",")] for item in items[:-1]]
@@ -39,12 +39,12 @@ def tracked() -> dict[str, Any]:
     }
     weights = np.array([[9, 1, 1, 1, 1, 9], [1, 9, 1, 1, 1, 1], [1, 1, 1, 9, 1, 1], [0, 1, 2, 4, 9, 9]], np.uint8) * 28
     attention = {"heads": 1, "map": [6], "data": base64.b64encode(weights.tobytes()).decode()}
-    return record(
+    return make_record(
         4, choices, {"kind": "sequence", "items": items, "places": ["row", "column"], "path": path}, attention=attention
     )
 
 
-def stacked() -> dict[str, Any]:
+def make_stack_record() -> dict[str, Any]:
     """`([)`: broken by its last bracket; the machine first takes it for balanced, then sees that something is left open."""
     shown = {"kind": "sequence", "items": list("([)"), "stack": {"depths": [1, 2, 1], "tops": [1, 2, 3]}}
     choices = {
@@ -53,10 +53,10 @@ def stacked() -> dict[str, Any]:
         "chosen": [[1, 1, 0], [1, 2, 2], [1, 2, 3]],
         "confidence": [[0.9, 0.4, 0.6], [0.9, 0.8, 0.7], [0.9, 0.9, 0.9]],
     }
-    return record(3, choices, shown)
+    return make_record(3, choices, shown)
 
 
-def spoken() -> dict[str, Any]:
+def make_ctc_record() -> dict[str, Any]:
     """Four numbers, said over seven ticks: the third too early, so that the last is out of order."""
     numbers = [3.0, -1.5, 40.0, 7.0]
     choices = {
@@ -67,10 +67,10 @@ def spoken() -> dict[str, Any]:
     }
     said = [[], [1], [1], [1, 0], [1, 0], [1, 0, 2], [1, 0, 2, 3]]
     shown = {"kind": "sequence", "items": ["3", "-1.5", "40", "7"], "numbers": numbers}
-    return record(7, choices, shown, answers_by_tick=said)
+    return make_record(7, choices, shown, answers_by_tick=said)
 
 
-def in_phases() -> dict[str, Any]:
+def make_scheduled_record() -> dict[str, Any]:
     """Two digits, a sign between them and time to answer; attention is on the picture that is shown."""
     strip = np.zeros((32, 64), np.uint8)
     strip[4:28, 14:18], strip[6:10, 38:58], strip[10:28, 54:58] = 255, 255, 255
@@ -84,7 +84,7 @@ def in_phases() -> dict[str, Any]:
     weights[:3, :, 2, 3], weights[3:6, :, 1, 5] = 255, 255
     probabilities = np.full((12, 10), 0.1)
     probabilities[9:] = np.eye(10)[8] * 0.9 + 0.01
-    return record(
+    return make_record(
         12,
         {"kind": "classes", "of": 10, "labels": list("0123456789"), "probabilities": probabilities.tolist()},
         shown | {"data": base64.b64encode(strip.tobytes()).decode()},
@@ -94,7 +94,7 @@ def in_phases() -> dict[str, Any]:
     )
 
 
-def at_once() -> dict[str, Any]:
+def make_single_tick_record() -> dict[str, Any]:
     """What a baseline without ticks gives: one answer, nothing else."""
     choices = {"kind": "classes", "of": 2, "labels": ["even", "odd"], "probabilities": [[0.2, 0.8]]}
-    return record(1, choices, {"kind": "sequence", "items": ["1"]})
+    return make_record(1, choices, {"kind": "sequence", "items": ["1"]})

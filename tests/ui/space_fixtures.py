@@ -8,9 +8,14 @@ from huggingface_hub import HfApi
 
 from tests.fake_hub.openid import OpenIDProvider
 
-HOST = "lab-ctm.hf.space"
-SPACE = {"SPACE_ID": "lab/ctm", "SPACE_AUTHOR_NAME": "lab", "SPACE_HOST": f"{HOST},ctm.example.org", "SYSTEM": "spaces"}
-OAUTH = {
+SPACE_HOST = "lab-ctm.hf.space"
+SPACE_ENV = {
+    "SPACE_ID": "lab/ctm",
+    "SPACE_AUTHOR_NAME": "lab",
+    "SPACE_HOST": f"{SPACE_HOST},ctm.example.org",
+    "SYSTEM": "spaces",
+}
+OAUTH_ENV = {
     "OAUTH_CLIENT_ID": "id",
     "OAUTH_CLIENT_SECRET": "s",
     "OAUTH_SCOPES": "openid",
@@ -19,7 +24,7 @@ OAUTH = {
 
 
 @pytest.fixture
-def provider(hub) -> Iterator[OpenIDProvider]:
+def openid_provider(hub) -> Iterator[OpenIDProvider]:
     """Sign-ins at the loopback Hub, where somebody of each kind has an account; `lab` is an organisation."""
     for name, orgs in {
         "lab": {},
@@ -35,9 +40,9 @@ def provider(hub) -> Iterator[OpenIDProvider]:
 
 
 @pytest.fixture
-def space(hub, provider, monkeypatch) -> dict[str, str]:
+def space_environment(hub, openid_provider, monkeypatch) -> dict[str, str]:
     """The environment of a Space that lets visitors sign in; Gradio finds it, too."""
-    environment = SPACE | provider.environment() | {"HF_TOKEN": "hf_lab"}
+    environment = SPACE_ENV | openid_provider.build_environment() | {"HF_TOKEN": "hf_lab"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
         if hasattr(oauth, name):  # read when Gradio is imported

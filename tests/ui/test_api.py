@@ -26,12 +26,12 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    return Client(server, verbose=False)
+def client(server_url):
+    return Client(server_url, verbose=False)
 
 
 @pytest.fixture
-def digit(tmp_path) -> str:
+def digit_path(tmp_path) -> str:
     grey = np.full((80, 80), 255, np.uint8)
     grey[12:68, 36:46] = 0
     Image.fromarray(grey).save(tmp_path / "one.png")
@@ -45,10 +45,10 @@ def test_there_are_two_endpoints_and_no_others(client):
     assert [p["parameter_name"] for p in endpoints["/think_sequence"]["parameters"]] == ["text", "checkpoint", "policy"]
 
 
-def test_a_picture_is_answered_in_full_and_well_under_a_second(client, digit):
-    client.predict(handle_file(digit), "digits", "ticks=6", api_name="/think_image")
+def test_a_picture_is_answered_in_full_and_well_under_a_second(client, digit_path):
+    client.predict(handle_file(digit_path), "digits", "ticks=6", api_name="/think_image")
     started = time.perf_counter()
-    said = client.predict(handle_file(digit), "digits", "ticks=6", api_name="/think_image")
+    said = client.predict(handle_file(digit_path), "digits", "ticks=6", api_name="/think_image")
     seconds = time.perf_counter() - started
     assert said.keys() >= KEYS
     assert said["ticks_used"] == 6 == len(said["energy"]) == len(said["certainty"]) == len(said["answers_by_tick"])
@@ -85,7 +85,7 @@ def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says
     assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def files() -> dict[str, tuple[bytes, str]]:
+def list_upload_cases() -> dict[str, tuple[bytes, str]]:
     """Name -> (content, what the answer says)."""
     whole, blank, animated, large = (io.BytesIO() for _ in range(4))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)).save(whole, "PNG")
@@ -104,9 +104,9 @@ def files() -> dict[str, tuple[bytes, str]]:
     }
 
 
-@pytest.mark.parametrize("name", files())
+@pytest.mark.parametrize("name", list_upload_cases())
 def test_wrong_pictures_get_one_sentence(client, tmp_path, name):
-    content, says = files()[name]
+    content, says = list_upload_cases()[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AppError, match=says) as caught:
         client.predict(handle_file(str(tmp_path / name)), "digits", "", api_name="/think_image")
@@ -137,6 +137,6 @@ def test_many_at_once_are_all_answered(client):
     assert [len(s["answer"]) for s in said] == [len(f"{number:b}") for number in range(1, 25)]
 
 
-def test_files_of_the_machine_cannot_be_read(server):
+def test_files_of_the_machine_cannot_be_read(server_url):
     for path in ("/etc/passwd", "app.py", "../app.py", "checkpoints/digits/config.json"):
-        assert httpx.get(f"{server}gradio_api/file={path}").status_code in (403, 404)
+        assert httpx.get(f"{server_url}gradio_api/file={path}").status_code in (403, 404)

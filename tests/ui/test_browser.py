@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=20_000)  # a machine may have other things to do
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,7 +28,7 @@ SENTENCE = re.compile(
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
     if found is None:
         (pytest.fail if os.environ.get("CTM_REQUIRE_BROWSER") == "1" else pytest.skip)("no Chromium or Chrome on PATH")
     with sync_playwright() as play:
@@ -38,7 +38,7 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, server) -> Iterator[Page]:
+def page(browser, server_url) -> Iterator[Page]:
     """The page, loaded; a test fails on any error that the page's own scripts raise."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce"
@@ -46,7 +46,7 @@ def page(browser, server) -> Iterator[Page]:
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(server)
+    opened.goto(server_url)
     opened.wait_for_selector("#drawing canvas")
     yield opened
     context.close()
@@ -63,7 +63,7 @@ def draw_one(page: Page) -> None:
     page.mouse.up()
 
 
-def sentence(page: Page):
+def locate_sentence(page: Page):
     return page.locator("#thought [data-live=sentence]")
 
 
@@ -76,8 +76,8 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
     draw_one(page)
     page.locator("#rule textarea, #rule input").fill("ticks=5")
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
-    expect(sentence(page)).to_contain_text("told to think for 5 ticks")
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_contain_text("told to think for 5 ticks")
     slider = page.locator("#thought [data-live=slider]")
     expect(slider).to_have_attribute("max", "5")
     slider.focus()
@@ -86,24 +86,24 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
     page.keyboard.press("ArrowRight")
     expect(page.locator("#thought [data-live=values]")).to_contain_text("tick 2: energy")
     for panel in ("chart", "answer", "attention", "activity"):
-        assert painted(page, panel), f"the panel `{panel}` is empty"
+        assert is_painted(page, panel), f"the panel `{panel}` is empty"
 
 
-def painted(page: Page, panel: str) -> bool:
+def is_painted(page: Page, panel: str) -> bool:
     """Whether a canvas shows more than one colour."""
     return page.locator(f"#thought canvas[data-live={panel}]").evaluate(
         "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size > 2"
     )
 
 
-def test_nothing_drawn_is_said_where_the_thought_would_be_and_clear_clears(page):
+def test_an_empty_drawing_is_reported_in_place_of_the_thought_and_clear_clears(page):
     problem = page.locator("#thought [data-live=empty]")
     expect(problem).to_have_text("Give it something to think about.")
     page.click("#think-drawing")
     expect(problem).to_contain_text("There is no picture yet")
     draw_one(page)
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.click("#drawing .drawing-clear")
     page.click("#think-drawing")
     expect(problem).to_contain_text("There is no picture yet")
@@ -119,7 +119,7 @@ def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(p
     page.locator("#upload input[type=file]").set_input_files(good)
     page.wait_for_selector("#upload img")
     page.click("#think-upload")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
     page.locator("#upload input[type=file]").set_input_files(bad)
     page.wait_for_selector("#upload img")
@@ -127,9 +127,9 @@ def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(p
     expect(page.locator("#thought [data-live=empty]")).to_contain_text("not a picture that can be read")
 
 
-def test_an_example_is_one_click_away(page):
+def test_an_example_needs_one_click(page):
     page.locator("#picture-examples img").first.click()
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
     expect(page.locator("#drawing")).to_be_hidden()
     box.fill(text)
     box.press("Enter")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     box.fill(wrong)
     page.click("#think-text")
     expect(page.locator("#thought [data-live=empty]")).to_contain_text(says)
     page.locator("#text-examples button, #text-examples td").first.click()
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
@@ -156,9 +156,9 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     expect(page.locator("#picture-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#invent")
-    expect(sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
+    expect(locate_sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
     expect(page.locator("#upload img")).to_be_visible()
-    assert painted(page, "route") and painted(page, "attention")
+    assert is_painted(page, "route") and is_painted(page, "attention")
     expect(page.locator("#thought canvas[data-live=route]")).to_have_attribute(
         "aria-label", re.compile(r"way has \d+ step")
     )
@@ -172,7 +172,7 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     choose(page, "#checkpoint", "digits")
     draw_one(page)
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(page.locator("#thought [data-live=route-panel]")).to_be_hidden()
 
 
@@ -180,12 +180,12 @@ def test_panels_are_as_wide_as_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     draw_one(page)
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     widths = page.locator("#thought .live-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
     assert min(widths) > 280
 
 
-def test_a_policy_is_picked_by_name_and_its_rule_is_shown(page):
+def test_a_policy_is_picked_by_name_and_its_text_is_shown(page):
     rule = page.locator("#rule textarea, #rule input")
     expect(rule).to_have_value("energy<-0.05")
     choose(page, "#policy", "think to the end")
@@ -202,14 +202,14 @@ def test_a_second_click_while_it_thinks_changes_nothing(page):
     draw_one(page)
     page.dblclick("#think-drawing")
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 def test_a_thought_is_downloaded_as_json_and_csv(page):
     draw_one(page)
     page.locator("#rule textarea, #rule input").fill("ticks=4")
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     contents = {}
     for kind in ("json", "csv"):
         with page.expect_download() as waiting:
@@ -223,20 +223,20 @@ def test_a_thought_is_downloaded_as_json_and_csv(page):
 def test_the_figure_to_explore_is_drawn_when_it_is_opened(page):
     draw_one(page)
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.get_by_text("Explore the whole thought").click()
     expect(page.locator("#figure .main-svg").first).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_cut_off_at_any_width(page, server, width, theme):
+def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{server}?__theme={theme}")
+    page.goto(f"{server_url}?__theme={theme}")
     page.wait_for_selector("#drawing canvas")
     draw_one(page)
     page.click("#think-drawing")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
 
@@ -248,4 +248,4 @@ def test_the_keyboard_reaches_everything(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "think-drawing"
     page.keyboard.press("Enter")
-    expect(sentence(page)).to_have_text(SENTENCE)
+    expect(locate_sentence(page)).to_have_text(SENTENCE)

@@ -15,7 +15,7 @@ from ui.components.curves import ACCURACY_BY_TICK_KEY, build_curves_data, build_
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 Show = Callable[[object], Page]
-ODD = [
+ODD_VALUES = [
     None,
     7,
     "text",
@@ -54,7 +54,7 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def server():
+def curves_server():
     """A page with nothing but curves, what they show next, and its address."""
     shown: dict[str, object] = {}
     with gr.Blocks() as built:
@@ -68,9 +68,9 @@ def server():
 
 
 @pytest.fixture
-def show(browser, server):
+def show(browser, server_url):
     """Sends a value to the page and gives the page back once it is there; any error on the page fails the test."""
-    shown, address = server
+    shown, address = server_url
     page = browser.new_page(viewport={"width": 1100, "height": 1400})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -92,9 +92,9 @@ def show(browser, server):
     assert errors == []
 
 
-def lines_of(until: int, slower: float = 1.0) -> list[dict]:
+def make_lines(last_step: int, slower: float = 1.0) -> list[dict]:
     lines = []
-    for step in range(20, until + 1, 20):
+    for step in range(20, last_step + 1, 20):
         lines.append({"step": step, "loss": 2 * math.exp(-step / 500 / slower), "lr": 1e-4, "steps_per_second": 9.5})
         if step % 100 == 0:
             by_tick = [step / 2000 * tick / 10 for tick in range(1, 11)]
@@ -102,34 +102,36 @@ def lines_of(until: int, slower: float = 1.0) -> list[dict]:
     return lines
 
 
-def one(until: int) -> dict:
-    return build_curves_data([("first", lines_of(until), 2000)])
+def make_one_run(last_step: int) -> dict:
+    return build_curves_data([("first", make_lines(last_step), 2000)])
 
 
-def two(until: int) -> dict:
-    return build_curves_data([("first", lines_of(until), 2000), ("second", lines_of(until // 2, slower=2), 2000)])
+def make_two_runs(last_step: int) -> dict:
+    return build_curves_data(
+        [("first", make_lines(last_step), 2000), ("second", make_lines(last_step // 2, slower=2), 2000)]
+    )
 
 
-def chart(page: Page, name: str):
+def locate_chart(page: Page, name: str):
     return page.locator(f"#curves [data-chart={name}]")
 
 
 def drag(page: Page, first: float, last: float, name: str = "loss") -> None:
-    box = chart(page, name).locator(".curves-over").bounding_box()
+    box = locate_chart(page, name).locator(".curves-over").bounding_box()
     page.mouse.move(box["x"] + first * box["width"], box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + last * box["width"], box["y"] + 50, steps=4)
     page.mouse.up()
 
 
-def picture(page: Page, name: str = "loss") -> str:
-    return chart(page, name).locator(".curves-lines").evaluate("canvas => canvas.toDataURL()")
+def capture_chart(page: Page, name: str = "loss") -> str:
+    return locate_chart(page, name).locator(".curves-lines").evaluate("canvas => canvas.toDataURL()")
 
 
-def hues(page: Page, name: str = "loss") -> int:
+def count_hues(page: Page, name: str = "loss") -> int:
     """How many strong colours a chart is drawn in."""
     return (
-        chart(page, name)
+        locate_chart(page, name)
         .locator(".curves-lines")
         .evaluate("""canvas => {
       const seen = new Map(), data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -143,161 +145,163 @@ def hues(page: Page, name: str = "loss") -> int:
     )
 
 
-def where(page: Page):
+def locate_range_label(page: Page):
     return page.locator("#curves [data-curves=where]")
 
 
-def reset(page: Page):
+def locate_reset_button(page: Page):
     return page.get_by_role("button", name="Reset zoom")
 
 
 def test_values_arrive_and_are_read_out(show):
     page = show(build_curves_data([("first", [], 2000)]))
     expect(page.locator("#curves [data-curves=note]")).to_have_text("Waiting for the first figures.")
-    show(one(1000))
+    show(make_one_run(1000))
     expect(page.locator("#curves h3")).to_have_text(
         ["Loss", "Accuracy", "Accuracy by tick, last evaluation", "Learning rate", "Speed"]
     )
-    expect(chart(page, "loss").locator(".curves-value")).to_have_text("0.2707")
-    expect(chart(page, "rate").locator(".curves-value")).to_have_text("1e\u22124")
-    expect(chart(page, "accuracy").locator(".curves-over")).to_have_attribute(
+    expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text("0.2707")
+    expect(locate_chart(page, "rate").locator(".curves-value")).to_have_text("1e\u22124")
+    expect(locate_chart(page, "accuracy").locator(".curves-over")).to_have_attribute(
         "aria-label", re.compile(r"Accuracy, at step 1,000: held out, last tick 50\s%")
     )
-    expect(reset(page)).to_be_hidden()
-    assert hues(page) == 1
-    show(one(1200))
-    expect(chart(page, "loss").locator(".curves-value")).to_have_text("0.1814")
+    expect(locate_reset_button(page)).to_be_hidden()
+    assert count_hues(page) == 1
+    show(make_one_run(1200))
+    expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text("0.1814")
 
 
 def test_zoom_survives_an_update_and_is_shared_by_all_step_charts(show):
-    page = show(one(1000))
-    whole = {name: picture(page, name) for name in ("loss", "rate", "by-tick")}
+    page = show(make_one_run(1000))
+    whole = {name: capture_chart(page, name) for name in ("loss", "rate", "by-tick")}
     drag(page, 0.3, 0.6)
-    expect(reset(page)).to_be_visible()
-    zoomed = re.search(r"Zoomed to steps \d+ to \d+", where(page).inner_text())[0]
+    expect(locate_reset_button(page)).to_be_visible()
+    zoomed = re.search(r"Zoomed to steps \d+ to \d+", locate_range_label(page).inner_text())[0]
     page.mouse.move(1, 1)
-    assert picture(page) != whole["loss"] and picture(page, "rate") != whole["rate"]
-    assert picture(page, "by-tick") == whole["by-tick"]
-    before = picture(page)
-    show(one(1400))
-    expect(where(page)).to_have_text(re.compile(zoomed))
-    assert picture(page, "rate") != whole["rate"]
-    show(one(1000))
-    assert picture(page) == before
-    reset(page).click()
-    expect(reset(page)).to_be_hidden()
+    assert capture_chart(page) != whole["loss"] and capture_chart(page, "rate") != whole["rate"]
+    assert capture_chart(page, "by-tick") == whole["by-tick"]
+    before = capture_chart(page)
+    show(make_one_run(1400))
+    expect(locate_range_label(page)).to_have_text(re.compile(zoomed))
+    assert capture_chart(page, "rate") != whole["rate"]
+    show(make_one_run(1000))
+    assert capture_chart(page) == before
+    locate_reset_button(page).click()
+    expect(locate_reset_button(page)).to_be_hidden()
     page.mouse.move(1, 1)
-    assert picture(page) == whole["loss"]
+    assert capture_chart(page) == whole["loss"]
 
 
 def test_a_double_click_shows_everything_again(show):
-    page = show(one(1000))
+    page = show(make_one_run(1000))
     drag(page, 0.3, 0.6)
-    expect(reset(page)).to_be_visible()
-    chart(page, "rate").locator(".curves-over").dblclick()
-    expect(reset(page)).to_be_hidden()
+    expect(locate_reset_button(page)).to_be_visible()
+    locate_chart(page, "rate").locator(".curves-over").dblclick()
+    expect(locate_reset_button(page)).to_be_hidden()
 
 
 def test_zoom_ends_where_other_runs_have_nothing_to_show(show):
-    page = show(one(1000))
+    page = show(make_one_run(1000))
     drag(page, 0.7, 0.9)
-    expect(reset(page)).to_be_visible()
-    show(one(200))
-    expect(reset(page)).to_be_hidden()
+    expect(locate_reset_button(page)).to_be_visible()
+    show(make_one_run(200))
+    expect(locate_reset_button(page)).to_be_hidden()
 
 
 def test_a_hidden_run_stays_hidden_when_figures_come_in(show):
-    page = show(two(1000))
+    page = show(make_two_runs(1000))
     button = page.get_by_role("button", name="second")
-    assert hues(page) == 2
+    assert count_hues(page) == 2
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
-    assert hues(page) == 1
-    show(two(1200))
+    assert count_hues(page) == 1
+    show(make_two_runs(1200))
     expect(button).to_have_attribute("aria-pressed", "false")
-    assert hues(page) == 1
-    expect(chart(page, "loss").locator(".curves-chip:visible")).to_have_count(1)
+    assert count_hues(page) == 1
+    expect(locate_chart(page, "loss").locator(".curves-chip:visible")).to_have_count(1)
     button.focus()
     page.keyboard.press("Enter")
     expect(button).to_have_attribute("aria-pressed", "true")
-    assert hues(page) == 2
+    assert count_hues(page) == 2
 
 
 def test_all_runs_can_be_hidden_and_one_run_alone_is_always_seen(show):
-    page = show(two(1000))
+    page = show(make_two_runs(1000))
     for name in ("first", "second"):
         page.get_by_role("button", name=name).click()
-    assert hues(page) == 0
-    show(one(1000))
-    assert hues(page) == 1
+    assert count_hues(page) == 0
+    show(make_one_run(1000))
+    assert count_hues(page) == 1
 
 
 def test_a_run_keeps_its_colour_when_another_goes(show):
-    page = show(two(1000))
+    page = show(make_two_runs(1000))
     dot = page.get_by_role("button", name="second").locator(".curves-dot")
     colour = dot.evaluate("dot => dot.style.background")
-    show(build_curves_data([(name, lines_of(400), 2000) for name in ("third", "second")]))
+    show(build_curves_data([(name, make_lines(400), 2000) for name in ("third", "second")]))
     assert dot.evaluate("dot => dot.style.background") == colour
 
 
 def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
-    page = show(one(1000))
-    box = chart(page, "loss").locator(".curves-over").bounding_box()
+    page = show(make_one_run(1000))
+    box = locate_chart(page, "loss").locator(".curves-over").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
-    step = int(re.fullmatch(r"at step (\d+)", where(page).inner_text())[1])
-    expect(chart(page, "loss").locator(".curves-value")).to_have_text(f"{2 * math.exp(-step / 500):.4g}")
-    expect(chart(page, "rate").locator(".curves-over")).to_have_attribute("aria-label", re.compile(f"at step {step}:"))
+    step = int(re.fullmatch(r"at step (\d+)", locate_range_label(page).inner_text())[1])
+    expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text(f"{2 * math.exp(-step / 500):.4g}")
+    expect(locate_chart(page, "rate").locator(".curves-over")).to_have_attribute(
+        "aria-label", re.compile(f"at step {step}:")
+    )
     page.evaluate("document.querySelector('#show').click()")  # without moving the mouse
-    expect(where(page)).to_have_text(f"at step {step}")
+    expect(locate_range_label(page)).to_have_text(f"at step {step}")
     page.mouse.move(1, 1)
-    expect(where(page)).to_have_text("newest figures, step 1,000")
+    expect(locate_range_label(page)).to_have_text("newest figures, step 1,000")
 
 
 def test_the_keyboard_moves_zooms_and_resets(show):
-    page = show(one(1000))
-    over = chart(page, "loss").locator(".curves-over")
+    page = show(make_one_run(1000))
+    over = locate_chart(page, "loss").locator(".curves-over")
     over.focus()
     for step in ("1,000", "980"):
         page.keyboard.press("ArrowLeft")
-        expect(where(page)).to_have_text(f"at step {step}")
+        expect(locate_range_label(page)).to_have_text(f"at step {step}")
     page.keyboard.press("Shift+ArrowLeft")
-    expect(where(page)).to_have_text("at step 780")
+    expect(locate_range_label(page)).to_have_text("at step 780")
     page.keyboard.press("+")
-    expect(where(page)).to_have_text("Zoomed to steps 400 to 890, at step 780")
+    expect(locate_range_label(page)).to_have_text("Zoomed to steps 400 to 890, at step 780")
     page.keyboard.press("End")
-    expect(where(page)).to_have_text("Zoomed to steps 510 to 1,000, at step 1,000")
+    expect(locate_range_label(page)).to_have_text("Zoomed to steps 510 to 1,000, at step 1,000")
     expect(page.locator("#curves [data-curves=said]")).to_have_text("Loss, at step 1,000: training 0.2707")
     page.keyboard.press("0")
-    expect(where(page)).to_have_text("at step 1,000")
+    expect(locate_range_label(page)).to_have_text("at step 1,000")
     page.keyboard.press("Escape")
-    expect(where(page)).to_have_text("newest figures, step 1,000")
-    chart(page, "by-tick").locator(".curves-over").focus()
+    expect(locate_range_label(page)).to_have_text("newest figures, step 1,000")
+    locate_chart(page, "by-tick").locator(".curves-over").focus()
     page.keyboard.press("Home")
-    expect(where(page)).to_have_text("at tick 1 of the evaluation at step 1,000")
+    expect(locate_range_label(page)).to_have_text("at tick 1 of the evaluation at step 1,000")
 
 
 def test_two_fingers_zoom(show):
-    page = show(one(1000))
-    chart(page, "loss").locator(".curves-over").evaluate("""over => {
+    page = show(make_one_run(1000))
+    locate_chart(page, "loss").locator(".curves-over").evaluate("""over => {
       const left = over.getBoundingClientRect().left, send = (type, pointerId, x) => over.dispatchEvent(new PointerEvent(type,
         { pointerId, clientX: left + x, pointerType: "touch", isPrimary: pointerId === 11, buttons: 1, bubbles: true }));
       send("pointerdown", 11, 140); send("pointerdown", 12, 180); send("pointermove", 12, 220);
       send("pointerup", 11, 140); send("pointerup", 12, 220);
     }""")
-    expect(where(page)).to_contain_text("Zoomed to steps")
+    expect(locate_range_label(page)).to_contain_text("Zoomed to steps")
 
 
 def test_colours_follow_the_theme(show):
-    page = show(one(1000))
-    light = picture(page)
+    page = show(make_one_run(1000))
+    light = capture_chart(page)
     page.evaluate("document.body.classList.toggle('dark')")
     page.wait_for_timeout(100)
-    assert picture(page) != light
+    assert capture_chart(page) != light
 
 
 @pytest.mark.parametrize("width", [390, 1600])
 def test_nothing_is_cut_off(show, width):
-    page = show(two(1000))
+    page = show(make_two_runs(1000))
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1
     tops = page.locator("#curves .curves-panel").evaluate_all("all => all.map(one => one.offsetTop)")
@@ -305,9 +309,9 @@ def test_nothing_is_cut_off(show, width):
 
 
 def test_odd_values_never_throw_and_texts_are_texts(show):
-    for value in ODD:
+    for value in ODD_VALUES:
         page = show(value)
     expect(page.locator("#curves h3")).to_have_text(["{{value}} ${1}"])
     expect(page.locator("#curves .curves-label")).to_have_text(["<b>"])
-    show(one(1000))
-    assert hues(page) == 1
+    show(make_one_run(1000))
+    assert count_hues(page) == 1

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.ui.test_browser import browser, choose, page, sentence
+from tests.ui.test_browser import browser, choose, locate_sentence, page
 from training.data.maze import COLOURS
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, build_editor, build_editor_value
 
 __all__ = ["browser", "page"]
 pytestmark = pytest.mark.browser
-BY_VALUE = {
+EDITOR_VALUES = {
     "long": {"kind": "bits", "length": 64, "fixed": True},
     "path": {"kind": "path", "side": 16, "frames": 6, "steps": 2, "ahead": 8},
     "digits": {"kind": "digits", "most": 4, "operations": 4},
@@ -24,10 +24,10 @@ BY_VALUE = {
 
 
 @pytest.fixture(scope="module")
-def alone() -> Iterator[str]:
+def editors_url() -> Iterator[str]:
     """A page with nothing but pads, each with its text; its address."""
     with gr.Blocks() as built:
-        for name, value in BY_VALUE.items():
+        for name, value in EDITOR_VALUES.items():
             pad, text = build_editor(name, build_editor_value(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
             pad.input(None, pad, text, js=JS_EDITOR_TO_TEXT)
             text.change(None, [text, pad], pad, js=JS_TEXT_TO_EDITOR)
@@ -37,26 +37,26 @@ def alone() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def pads(browser, alone) -> Iterator[Page]:
+def editors_page(browser, editors_url) -> Iterator[Page]:
     shown = browser.new_page(viewport={"width": 390, "height": 844})
     errors: list[str] = []
     shown.on("pageerror", lambda error: errors.append(str(error)))
-    shown.goto(f"{alone}?__theme=dark")
+    shown.goto(f"{editors_url}?__theme=dark")
     shown.wait_for_selector("#path .pad-field")
     yield shown
     shown.close()
     assert not errors, errors
 
 
-def text_of(page: Page, name: str) -> Locator:
+def locate_text(page: Page, name: str) -> Locator:
     return page.locator(f"#{name}-text").locator("textarea, input")
 
 
-def drag(page: Page, over: Locator, *places: tuple[float, float]) -> None:
+def drag(page: Page, over: Locator, *points: tuple[float, float]) -> None:
     """Press, go through places of an element, (x, y) from 0 to 1, and let go."""
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*points[0])
     page.mouse.down()
     for point in points[1:]:
@@ -89,7 +89,7 @@ def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     expect(text).to_have_value(re.compile("^[01]{2}$"))
     assert not asked
     page.locator("#text-examples button, #text-examples td").first.click()
-    expect(sentence(page)).to_contain_text("The number of ones")
+    expect(locate_sentence(page)).to_contain_text("The number of ones")
     expect(page.locator("#text-pad .pad-note")).to_have_text("4 of at most 16 bits")
     choose(page, "#checkpoint", "arithmetic")
     expect(page.locator("#text-pad .pad-bits")).to_be_hidden()
@@ -103,7 +103,7 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     maze, note = page.locator("#picture-pad canvas"), page.locator("#picture-pad .pad-note")
     expect(note).to_contain_text("The shortest way takes")
     page.click("#think-pad")
-    expect(sentence(page)).to_contain_text("step")
+    expect(locate_sentence(page)).to_contain_text("step")
     room = np.ones((7, 7), np.uint8)
     room[[0, -1]] = room[:, [0, -1]] = 0
     room[1, 1], room[5, 5] = 2, 3
@@ -132,56 +132,56 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     page.keyboard.press("Space")
     expect(note).to_contain_text("takes 3 steps")
     page.click("#think-pad")
-    expect(sentence(page)).to_contain_text("step")
+    expect(locate_sentence(page)).to_contain_text("step")
     page.click("#renew")
     expect(note).not_to_contain_text("takes 3 steps")  # between cells it is an even number
     page.locator("#on-pad").evaluate("pad => pad.remove()")  # as with a task that has nothing to draw on
     expect(page.get_by_role("tab", name="Draw")).to_be_hidden()
 
 
-def test_a_stroke_becomes_the_nearest_even_motion(pads):
-    field, text = pads.locator("#path .pad-field"), text_of(pads, "path")
-    drag(pads, field, (2.5 / 16, 3.5 / 16), (7.3 / 16, 8.7 / 16))
+def test_a_stroke_becomes_the_nearest_even_motion(editors_page):
+    field, text = editors_page.locator("#path .pad-field"), locate_text(editors_page, "path")
+    drag(editors_page, field, (2.5 / 16, 3.5 / 16), (7.3 / 16, 8.7 / 16))
     expect(text).to_have_value("3,2 4,3 5,4 6,5 7,6 8,7 +4")
-    pads.locator("#path").get_by_role("button", name="2", exact=True).click()
+    editors_page.locator("#path").get_by_role("button", name="2", exact=True).click()
     expect(text).to_have_value("3,2 - 5,4 6,5 7,6 8,7 +4")
-    pads.locator("#path [data-frames='5'] circle").click()
+    editors_page.locator("#path [data-frames='5'] circle").click()
     expect(text).to_have_value("3,2 - 5,4 6,5 7,6 - +4")
-    pads.locator("#path input[type=range]").fill("7")
+    editors_page.locator("#path input[type=range]").fill("7")
     field.focus()
-    pads.keyboard.press("ArrowDown")
-    pads.keyboard.press("Shift+ArrowRight")
+    editors_page.keyboard.press("ArrowDown")
+    editors_page.keyboard.press("Shift+ArrowRight")
     expect(text).to_have_value("4,2 - 6,6 7,8 8,10 - +7")
     text.fill("0,14 - 2,12 - - 5,6 +2")  # it turns at the right wall
-    expect(pads.locator("#path .pad-note")).to_have_text("From row 0, column 14: 1 down and 2 right a frame.")
-    expect(pads.locator("#path .pad-off")).to_have_count(3)
+    expect(editors_page.locator("#path .pad-note")).to_have_text("From row 0, column 14: 1 down and 2 right a frame.")
+    expect(editors_page.locator("#path .pad-off")).to_have_count(3)
     text.fill("0,0 9,9 <b> 99,1")
-    expect(pads.locator("#path .pad-note")).to_have_text("No even motion goes through these cells.")
-    pads.locator("#path").get_by_role("button", name="Random").click()
+    expect(editors_page.locator("#path .pad-note")).to_have_text("No even motion goes through these cells.")
+    editors_page.locator("#path").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile(r"^(\d+,\d+ ){6}\+\d$"))
 
 
-def test_digits_and_a_question_over_their_places(pads):
-    box, text = pads.locator("#digits .pad-digit"), text_of(pads, "digits")
+def test_digits_and_a_question_over_their_places(editors_page):
+    box, text = editors_page.locator("#digits .pad-digit"), locate_text(editors_page, "digits")
     box.first.click()
     for key in "375":
-        pads.keyboard.press(key)
+        editors_page.keyboard.press(key)
     expect(text).to_have_value("3 7 5 : 1 + 1")
-    question = pads.locator("#digits .pad-question select")
+    question = editors_page.locator("#digits .pad-question select")
     question.nth(2).select_option("3")
     question.nth(3).select_option("-")
     question.nth(4).select_option("2")
     expect(text).to_have_value("3 7 5 : 1 + 3 - 2")
-    expect(pads.locator("#digits .pad-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
+    expect(editors_page.locator("#digits .pad-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
     text.fill("9 8 : 2 - 7 * <i>")  # there is no place 7
-    expect(pads.locator("#digits .pad-note")).to_have_text("It asks for 8 \u2212 9.")
+    expect(editors_page.locator("#digits .pad-note")).to_have_text("It asks for 8 \u2212 9.")
     expect(box.nth(2)).to_have_value("")
 
 
-def test_pads_fit_on_a_phone_and_an_odd_value_shows_nothing(pads):
-    cells = pads.locator("#long .pad-bit")
+def test_editors_fit_on_a_phone_and_an_invalid_value_shows_nothing(editors_page):
+    cells = editors_page.locator("#long .pad-bit")
     assert min(cells.evaluate_all("all => all.map(one => Math.min(one.clientWidth, one.clientHeight))")) > 30
     cells.nth(63).click()
-    expect(text_of(pads, "long")).to_have_value("0" * 63 + "1")
-    expect(pads.locator("#odd .pad")).to_be_hidden()
-    assert pads.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(locate_text(editors_page, "long")).to_have_value("0" * 63 + "1")
+    expect(editors_page.locator("#odd .pad")).to_be_hidden()
+    assert editors_page.evaluate("document.documentElement.scrollWidth") <= 390

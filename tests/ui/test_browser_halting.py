@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.ui.conftest import make_checkpoint, services_over
+from tests.ui.conftest import make_checkpoint, make_inference_service
 from tests.ui.services.test_halting_view_model import HALTING, METRICS
 from tests.ui.test_browser import browser, choose
 from ui import page as pages
@@ -17,25 +17,25 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[str]:
+def server_url(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("halting")
     for name in ("told", "untold"):
         make_checkpoint(folder / name, "parity")
     for name, note in (("halting", HALTING), ("metrics", METRICS)):
         (folder / "told" / f"{name}.json").write_text(json.dumps(note))
-    built = pages.build_page(services_over(folder))
+    built = pages.build_page(make_inference_service(folder))
     _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
     built.close()
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
-def page(browser, server, request) -> Iterator[Page]:
+def page(browser, server_url, request) -> Iterator[Page]:
     width, theme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
     opened, errors = context.new_page(), []
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(f"{server}?__theme={theme}")
+    opened.goto(f"{server_url}?__theme={theme}")
     expect(opened.locator("#checkpoint input")).to_have_value(re.compile("told"))
     choose(opened, "#checkpoint", r"\(told\)")
     yield opened
@@ -43,41 +43,41 @@ def page(browser, server, request) -> Iterator[Page]:
     assert errors == []
 
 
-def part(page: Page, name: str):
+def locate_part(page: Page, name: str):
     return page.locator(f"#halting [data-halting={name}]")
 
 
-def test_a_budget_is_moved_and_the_rule_for_it_is_used(page):
+def test_moving_the_budget_uses_the_policy_for_it(page):
     page.locator("#when button").first.click()
-    expect(part(page, "told")).to_have_text("With 3.3 of 6 ticks on average:")
-    energy = part(page, "levels").locator("tr").first
+    expect(locate_part(page, "told")).to_have_text("With 3.3 of 6 ticks on average:")
+    energy = locate_part(page, "levels").locator("tr").first
     expect(energy).to_contain_text("97.0\u00a0%")
     expect(energy).to_contain_text("2.0 points")
-    part(page, "budget").focus()
+    locate_part(page, "budget").focus()
     page.keyboard.press("End")
     expect(energy).to_contain_text("99.0\u00a0%")
     expect(energy).to_contain_text("nothing")
-    box = part(page, "chart").bounding_box()
+    box = locate_part(page, "chart").bounding_box()
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 80)
-    expect(part(page, "told")).to_have_text(re.compile(r"With 2\.\d of 6"))
+    expect(locate_part(page, "told")).to_have_text(re.compile(r"With 2\.\d of 6"))
     energy.locator("button").click()
     expect(page.locator("#rule input, #rule textarea")).to_have_value("energy<2")
     expect(page.locator("#policy input")).to_have_value("my own rule")
-    part(page, "rules").locator("tr").nth(2).locator("button").click()
+    locate_part(page, "rules").locator("tr").nth(2).locator("button").click()
     expect(page.locator("#policy input")).to_have_value("lose at most 1 % of answers")
     expect(page.locator("#policy")).to_contain_text("with 95 % confidence")
-    expect(part(page, "believed")).to_contain_text("790 of 800 answers, said 99.0")
+    expect(locate_part(page, "believed")).to_contain_text("790 of 800 answers, said 99.0")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_a_checkpoint_without_curves_says_how_to_get_them(page):
+def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
     page.locator("#when button").first.click()
     choose(page, "#checkpoint", r"\(untold\)")
-    expect(part(page, "note")).to_contain_text("fit-energy")
-    expect(part(page, "body")).to_be_hidden()
+    expect(locate_part(page, "note")).to_contain_text("fit-energy")
+    expect(locate_part(page, "body")).to_be_hidden()
 
 
-def test_a_race_is_run_beside_the_thought(page):
+def test_a_comparison_is_shown_beside_the_thought(page):
     for rival in ("rule: think to the end", r"machine: .*\(untold\)"):
         choose(page, "#against", rival)
     page.keyboard.press("Escape")
@@ -95,7 +95,7 @@ def test_a_race_is_run_beside_the_thought(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_a_promise_stands_beside_the_thought_that_it_was_kept_for(page):
+def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
     late = []
 
     def hold_back_what_is_said_of_the_rule(asked: Route) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.fake_hub.fixtures import files_of
-from tests.ui.conftest import make_checkpoint, services_over
+from tests.fake_hub.fixtures import read_dir_files
+from tests.ui.conftest import make_checkpoint, make_inference_service
 from tests.ui.test_browser import browser
 from ui import page as pages
 
@@ -12,12 +12,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def opened(browser, hub, tmp_path):
+def models_page(browser, hub, tmp_path):
     """The page's Models tab, and what the Hub holds: a parity machine that is listed, and a digits machine that is not."""
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
-    hub.add_repo("alice/parity", files_of(make_checkpoint(tmp_path / "parity", "parity")))
-    hub.add_repo("bob/digits", files_of(make_checkpoint(tmp_path / "other", "digits")))
-    built = pages.build_page(services_over(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
+    hub.add_repo("alice/parity", read_dir_files(make_checkpoint(tmp_path / "parity", "parity")))
+    hub.add_repo("bob/digits", read_dir_files(make_checkpoint(tmp_path / "other", "digits")))
+    built = pages.build_page(make_inference_service(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
     _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     shown = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
@@ -31,22 +31,24 @@ def opened(browser, hub, tmp_path):
     assert errors == []
 
 
-def test_a_listed_model_is_downloaded_and_thought_with(opened):
-    opened.get_by_label("alice/parity · on the Hub").click()
-    opened.wait_for_selector("#download")
-    assert "not on this machine" in opened.inner_text("#model-facts") and not opened.is_visible("#think-with")
-    opened.click("#download")
-    opened.wait_for_selector("#think-with")
-    assert not opened.is_visible("#download")
-    opened.click("#think-with")
-    opened.wait_for_selector("#sequence textarea, #sequence input")
-    opened.locator("#sequence textarea, #sequence input").fill("1011")
-    opened.click("#think-text")
-    opened.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent.includes('ticks')")
+def test_a_listed_model_is_downloaded_and_thought_with(models_page):
+    models_page.get_by_label("alice/parity · on the Hub").click()
+    models_page.wait_for_selector("#download")
+    assert "not on this machine" in models_page.inner_text("#model-facts") and not models_page.is_visible("#think-with")
+    models_page.click("#download")
+    models_page.wait_for_selector("#think-with")
+    assert not models_page.is_visible("#download")
+    models_page.click("#think-with")
+    models_page.wait_for_selector("#sequence textarea, #sequence input")
+    models_page.locator("#sequence textarea, #sequence input").fill("1011")
+    models_page.click("#think-text")
+    models_page.wait_for_function(
+        "document.querySelector('#thought [data-live=sentence]').textContent.includes('ticks')"
+    )
 
 
-def test_any_model_can_be_looked_up_and_what_is_wrong_is_said_in_place(opened, hub):
-    name = opened.locator("#hub-name textarea, #hub-name input")
+def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, hub):
+    name = models_page.locator("#hub-name textarea, #hub-name input")
     for text, words in (
         ("bob/digits", "not on this machine"),
         ("bob/nothing", "no model bob/nothing"),
@@ -54,23 +56,23 @@ def test_any_model_can_be_looked_up_and_what_is_wrong_is_said_in_place(opened, h
         ("bob/digits@nowhere", "no revision 'nowhere'"),
     ):
         name.fill(text)
-        opened.click("#look")
-        opened.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
-    hub.fault("drop", times=None)
+        models_page.click("#look")
+        models_page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
+    hub.add_fault("drop", times=None)
     name.fill("bob/else")
     name.press("Enter")
-    opened.wait_for_function("document.querySelector('#model-facts').innerText.includes('cannot be reached')")
-    opened.get_by_label("Handwritten digits (digits)").click()
-    opened.wait_for_function("document.querySelector('#model-facts').innerText.includes('comes with this app')")
+    models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('cannot be reached')")
+    models_page.get_by_label("Handwritten digits (digits)").click()
+    models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('comes with this app')")
 
 
-def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(opened, hub):
-    hub.fault("stall", r"model\.safetensors", seconds=30, times=None)
-    opened.get_by_label("alice/parity · on the Hub").click()
-    opened.wait_for_selector("#download")
-    opened.click("#download")
-    opened.wait_for_selector("#give-up")
-    assert opened.locator("#progress").inner_text()
-    opened.click("#give-up")
-    opened.wait_for_function("document.querySelector('#progress').innerText.includes('given up')")
-    opened.wait_for_selector("#download")
+def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(models_page, hub):
+    hub.add_fault("stall", r"model\.safetensors", seconds=30, times=None)
+    models_page.get_by_label("alice/parity · on the Hub").click()
+    models_page.wait_for_selector("#download")
+    models_page.click("#download")
+    models_page.wait_for_selector("#give-up")
+    assert models_page.locator("#progress").inner_text()
+    models_page.click("#give-up")
+    models_page.wait_for_function("document.querySelector('#progress').innerText.includes('given up')")
+    models_page.wait_for_selector("#download")

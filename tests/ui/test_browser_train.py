@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.training.jobs.conftest import end, until
-from tests.ui.gradio_session import access_of
-from tests.ui.run_fixtures import pretend, recipes_in, served, trainings_in
+from tests.training.jobs.conftest import stop_scheduler, wait_until
+from tests.ui.gradio_session import make_access
+from tests.ui.run_fixtures import create_fake_run, make_training_service, serve_page, write_recipes
 from tests.ui.test_browser import browser, choose
 from training.jobs.store import Job
 from ui.services.training_service import TrainingService
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[..., Page]
 ACTIONS = ("#stop", "#kill", "#resume", "#delete", "#again", "#pack", "#publish", "#packed")
-WAIT = 60_000  # milliseconds that a training may take to begin or to end, on a slow machine
+TIMEOUT_MS = 60_000  # milliseconds that a training may take to begin or to end, on a slow machine
 expect.set_options(timeout=20_000)  # a training takes half of a small machine
 
 
 @contextmanager
-def pages(browser: Browser, address: str) -> Iterator[Open]:
+def open_pages(browser: Browser, address: str) -> Iterator[Open]:
     """Opens the tab in browsers of their own; a test fails on any error that the page's scripts raise or report."""
     contexts, errors = [], []
 
@@ -52,28 +52,28 @@ def pages(browser: Browser, address: str) -> Iterator[Open]:
 
 
 @pytest.fixture
-def trainings(tmp_path, checkpoints) -> Iterator[TrainingService]:
-    made = trainings_in(tmp_path, checkpoints, starts=True)
+def training_service(tmp_path, checkpoints_dir) -> Iterator[TrainingService]:
+    made = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
     yield made
-    end(made.scheduler)
+    stop_scheduler(made.scheduler)
 
 
 @pytest.fixture
-def shown(tmp_path, checkpoints) -> TrainingService:
+def fake_runs_service(tmp_path, checkpoints_dir) -> TrainingService:
     """Runs that only look as if they trained, in every state."""
-    made = trainings_in(tmp_path, checkpoints)
-    pretend(made, "parity-16-20261120-101500", steps=(50, 100), submitted=time.time() - 90_000)
+    made = make_training_service(tmp_path, checkpoints_dir)
+    create_fake_run(made, "parity-16-20261120-101500", steps=(50, 100), submitted=time.time() - 90_000)
     stopped = {"sentence": "Stopped and saved at step 20 of 100.", "submitted": time.time() - 5_000}
-    pretend(made, "a-run-with-quite-a-long-name-20261121-101500", "cancelled", steps=(10, 20), **stopped)
-    pretend(
+    create_fake_run(made, "a-run-with-quite-a-long-name-20261121-101500", "cancelled", steps=(10, 20), **stopped)
+    create_fake_run(
         made, "digits-20261122-090000", "failed", sentence="The loss was not a number at step 30; lower `optim.lr`."
     )
-    pretend(made, "waiting-20261122-100000", "queued", sentence="Waits for its turn.")
-    pretend(made, "parity-16-20261122-101500", "running", steps=(100, 200, 300), submitted=time.time() + 1)
+    create_fake_run(made, "waiting-20261122-100000", "queued", sentence="Waits for its turn.")
+    create_fake_run(made, "parity-16-20261122-101500", "running", steps=(100, 200, 300), submitted=time.time() + 1)
     return made
 
 
-def room(page: Page, name: str) -> None:
+def open_subtab(page: Page, name: str) -> None:
     """Turn to a room of the tab; a phone has those that do not fit behind three dots."""
     tab = page.locator("#train-tabs").get_by_role("tab", name=name)
     if not tab.is_visible():
@@ -82,11 +82,11 @@ def room(page: Page, name: str) -> None:
     tab.click()
 
 
-def painting(page: Page, chart: str = "loss") -> str:
+def capture_chart(page: Page, chart: str = "loss") -> str:
     return page.locator(f"#curves [data-chart={chart}] .curves-lines").evaluate("canvas => canvas.toDataURL()")
 
 
-def step_of(page: Page) -> int:
+def read_step(page: Page) -> int:
     """The step that the headline tells; 0 before there is one."""
     found = re.search(r"step ([\d,]+)", page.locator("#headline").inner_text())
     return int(found[1].replace(",", "")) if found else 0
@@ -101,12 +101,12 @@ def zoom(page: Page) -> None:
     page.mouse.up()
 
 
-def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, trainings):
-    with served(trainings, access_of("local", {})) as address, pages(browser, address) as opened:
+def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_service):
+    with serve_page(training_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
         expect(page.locator("#headline")).to_contain_text("There is no run yet")
 
-        room(page, "New run")
+        open_subtab(page, "New run")
         for recipe, steps in {
             "tiny": "12",
             "endless": "1000000",
@@ -117,21 +117,26 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
         page.locator("#set-train-batch_size input").fill("4")
         page.click("#start")
         headline = page.locator("#headline")
-        expect(headline).to_contain_text("Training: step", timeout=WAIT)
+        expect(headline).to_contain_text("Training: step", timeout=TIMEOUT_MS)
         assert page.locator("#run input").input_value().startswith("from-the-page-")
-        assert trainings.scheduler.get_run_dir(trainings.run_views.get_current_run_id()).config().train.batch_size == 4
+        assert (
+            training_service.scheduler.get_run_dir(training_service.run_views.get_current_run_id())
+            .config()
+            .train.batch_size
+            == 4
+        )
 
-        expect(page.locator("#curves [data-chart=loss]")).to_be_visible(timeout=WAIT)
-        before, step = painting(page), step_of(page)
-        until(lambda: (page.wait_for_timeout(300), step_of(page) > step + 20)[1])
-        assert painting(page) != before, "the curve grows by itself"
+        expect(page.locator("#curves [data-chart=loss]")).to_be_visible(timeout=TIMEOUT_MS)
+        before, step = capture_chart(page), read_step(page)
+        wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > step + 20)[1])
+        assert capture_chart(page) != before, "the curve grows by itself"
         expect(page.locator("#log")).to_contain_text("loss")
 
         zoom(page)
         where = page.locator("#curves [data-curves=where]")
         expect(where).to_contain_text("Zoomed to steps")
-        zoomed, step = re.search(r"Zoomed to steps [\d,]+ to [\d,]+", where.inner_text())[0], step_of(page)
-        until(lambda: (page.wait_for_timeout(300), step_of(page) > step)[1])
+        zoomed, step = re.search(r"Zoomed to steps [\d,]+ to [\d,]+", where.inner_text())[0], read_step(page)
+        wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > step)[1])
         expect(where).to_contain_text(zoomed)
 
         page.reload()
@@ -141,17 +146,17 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
         assert time.monotonic() - seconds < 12, (
             "the limit is loose, for slow machines; the usual time is under a second"
         )
-        assert step_of(page) > step, "it goes on where it is by now, not where it was left"
+        assert read_step(page) > step, "it goes on where it is by now, not where it was left"
 
         other = opened(width=390, height=844)
         expect(other.locator("#headline")).to_contain_text("Training: step")
         assert other.locator("#run input").input_value() == page.locator("#run input").input_value()
 
         page.click("#stop")
-        expect(headline).to_contain_text("Stopped at step", timeout=WAIT)
-        expect(other.locator("#headline")).to_contain_text("Stopped at step", timeout=WAIT)
+        expect(headline).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
+        expect(other.locator("#headline")).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
         expect(page.locator("#stop")).to_be_hidden()
-        stopped = step_of(page)
+        stopped = read_step(page)
 
         page.click("#think-with-run")
         expect(page.locator("#checkpoint input")).to_have_value(re.compile(rf"run:from-the-page-.*@{stopped}$"))
@@ -166,42 +171,42 @@ def test_a_run_is_begun_watched_stopped_gone_on_with_and_thought_with(browser, t
 
         page.locator("#tabs").get_by_role("tab", name="Train", exact=True).click()
         page.click("#resume")
-        expect(headline).to_contain_text("Training: step", timeout=WAIT)
-        until(lambda: (page.wait_for_timeout(300), step_of(page) > stopped)[1])
+        expect(headline).to_contain_text("Training: step", timeout=TIMEOUT_MS)
+        wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > stopped)[1])
 
         page.click("#kill")
         expect(page.locator("#question")).to_contain_text("End this run at once?")
         page.click("#yes")
-        expect(headline).to_contain_text("Stopped at step", timeout=WAIT)
+        expect(headline).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
         expect(headline).to_contain_text("Killed.")
         page.click("#delete")
         page.click("#no")
         expect(page.locator("#sure")).to_be_hidden()
         page.click("#delete")
         page.click("#yes")
-        expect(headline).to_contain_text("There is no run yet", timeout=WAIT)
+        expect(headline).to_contain_text("There is no run yet", timeout=TIMEOUT_MS)
 
 
-def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, shown):
+def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_service):
     """Settings without a value stay without one, though a browser would show a number as 0."""
-    before = {job.id for job in shown.run_views.list_jobs()}
-    with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
+    before = {job.id for job in fake_runs_service.run_views.list_jobs()}
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        room(page, "New run")
+        open_subtab(page, "New run")
         expect(page.locator("#set-train-steps input")).to_have_value("1000000")
         page.get_by_role("button", name="The loss").click()
         expect(page.locator("#set-loss-lookahead input")).to_have_value("")
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Waiting for its turn")
-    (id,) = {job.id for job in shown.run_views.list_jobs()} - before
-    assert shown.scheduler.get_run_dir(id).config() == shown.settings("endless")[0]
-    assert shown.scheduler.get_run_dir(id).command() == "python -m training train configs/endless.yaml"
+    (id,) = {job.id for job in fake_runs_service.run_views.list_jobs()} - before
+    assert fake_runs_service.scheduler.get_run_dir(id).load_config() == fake_runs_service.settings("endless")[0]
+    assert fake_runs_service.scheduler.get_run_dir(id).read_command() == "python -m training train configs/endless.yaml"
 
 
-def test_a_wrong_setting_is_told_where_the_form_is(browser, shown):
-    with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
+def test_a_wrong_setting_is_reported_beside_the_form(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        room(page, "New run")
+        open_subtab(page, "New run")
         page.locator("#set-train-steps input").fill("0")
         page.click("#start")
         expect(page.locator(".toast-body")).to_contain_text("train.steps")
@@ -210,28 +215,30 @@ def test_a_wrong_setting_is_told_where_the_form_is(browser, shown):
         expect(page.locator("#set-train-steps input")).to_have_value("12")
 
 
-def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, shown):
-    with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
+def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
         choose(page, "#step", "step 100")
         choose(page, "#run", "quite-a-long-name")
         expect(page.locator("#headline")).to_contain_text("Stopped at step 20 of 100")
         expect(page.locator("#resume")).to_be_visible()
         choose(page, "#step", "step 10")
-        shown.scheduler.store.update("a-run-with-quite-a-long-name-20261121-101500", sentence="Another word.")
+        fake_runs_service.scheduler.store.update(
+            "a-run-with-quite-a-long-name-20261121-101500", sentence="Another word."
+        )
         expect(page.locator("#headline")).to_contain_text("Another word.")
         expect(page.locator("#step input")).to_have_value("step 10")
         page.click("#think-with-run")
         expect(page.locator("#checkpoint input")).to_have_value(re.compile("quite-a-long-name-20261121-101500@10"))
 
 
-def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, shown):
-    with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
+def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        room(page, "All runs")
+        open_subtab(page, "All runs")
         page.locator("#history").get_by_text("digits-20261122-090000").first.click()
         expect(page.locator("#headline")).to_contain_text("The loss was not a number")
-        room(page, "Compare")
+        open_subtab(page, "Compare")
         page.locator("#compared input").click()
         for name in ("parity-16-20261122", "digits"):
             page.get_by_role("option", name=re.compile(name)).click()
@@ -239,8 +246,8 @@ def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, shown):
         expect(page.locator("#settings")).to_contain_text("finish.fit_samples")
 
 
-def test_a_stranger_sees_everything_and_no_button_that_acts(browser, shown):
-    with served(shown, access_of("closed", {})) as address, pages(browser, address) as opened:
+def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("closed", {})) as address, open_pages(browser, address) as opened:
         page = opened()
         expect(page.locator("#may-train")).to_contain_text("Training is closed to everybody")
         for _ in range(2):  # a run that goes on, then one that is over
@@ -250,30 +257,30 @@ def test_a_stranger_sees_everything_and_no_button_that_acts(browser, shown):
             choose(page, "#run", "quite-a-long-name")
         expect(page.locator("#headline")).to_contain_text("Stopped")
         expect(page.locator("#log")).to_contain_text("step 10 of 100")
-        room(page, "New run")
+        open_subtab(page, "New run")
         page.click("#start")
         expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
         page.locator(".toast-close").first.click()
         page.click("#estimate")
         expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
         expect(page.locator("#cost")).not_to_contain_text("Measuring")
-    assert len(shown.run_views.list_jobs()) == 5
+    assert len(fake_runs_service.run_views.list_jobs()) == 5
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1600, "dark")])
-def test_nothing_of_the_tab_is_cut_off(browser, shown, width, theme):
-    shown.scheduler.store.add(Job("x" * 55, "failed", sentence="A very long sentence. " * 9, submitted=1.0))
-    with served(shown, access_of("local", {})) as address, pages(browser, address) as opened:
+def test_nothing_of_the_tab_is_cut_off(browser, fake_runs_service, width, theme):
+    fake_runs_service.scheduler.store.add(Job("x" * 55, "failed", sentence="A very long sentence. " * 9, submitted=1.0))
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened(width=width, height=844, theme=theme)
         for name in ("Watch", "New run", "All runs", "Compare"):
-            room(page, name)
+            open_subtab(page, name)
             page.wait_for_timeout(400)
             if name == "New run":
                 for title in page.locator("#train-tabs button.label-wrap:visible").all():
                     title.click()
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name} is {wide} pixels wide"
-            outside = page.evaluate(CUT_OFF)
+            outside = page.evaluate(JS_FIND_CLIPPED)
             assert outside == [], f"{name}: {outside}"
             if name == "All runs":
                 widths = page.locator("#history th:visible").evaluate_all("all => all.map(one => one.clientWidth)")
@@ -281,17 +288,17 @@ def test_nothing_of_the_tab_is_cut_off(browser, shown, width, theme):
         assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
 
 
-CUT_OFF = """() => [...document.querySelectorAll('#train-tabs :is(button, input, h3, label)')]
+JS_FIND_CLIPPED = """() => [...document.querySelectorAll('#train-tabs :is(button, input, h3, label)')]
   .filter(one => one.offsetParent && !one.closest('table, .table-wrap, [role=tablist], .overflow-menu, .tab-container'))
   .filter(one => (box => box.width && (box.right > innerWidth + 1 || box.left < -1))(one.getBoundingClientRect()))
   .map(one => one.outerHTML.slice(0, 120))"""
 
 
-def test_a_recipe_folder_that_is_empty_is_no_end(browser, tmp_path, checkpoints):
-    made = trainings_in(tmp_path, checkpoints)
-    for path in recipes_in(tmp_path / "configs").glob("*.yaml"):
+def test_an_empty_recipe_folder_keeps_the_tab_usable(browser, tmp_path, checkpoints_dir):
+    made = make_training_service(tmp_path, checkpoints_dir)
+    for path in write_recipes(tmp_path / "configs").glob("*.yaml"):
         path.unlink()
-    with served(made, access_of("local", {})) as address, pages(browser, address) as opened:
+    with serve_page(made, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        room(page, "New run")
+        open_subtab(page, "New run")
         expect(page.locator("#start")).to_be_visible()

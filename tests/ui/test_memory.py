@@ -9,46 +9,46 @@ import httpx
 import psutil
 import pytest
 
-from tests.ui.anonymous_client import Stranger
-from tests.ui.server.test_serve import running
+from tests.ui.anonymous_client import AnonymousClient
+from tests.ui.server.test_serve import run_server
 from ui.server.gradio_patches import OriginalSessionState, SlimSessionState
 
 MB = 2**20
 BITS = "1011001110110010"
 
 
-def resident(pid: int) -> int:
+def get_resident_mb(pid: int) -> int:
     """Memory of the app, in MB."""
     return psutil.Process(pid).memory_info().rss // MB
 
 
-def think(visitor: Stranger, session: str = "") -> None:
-    assert '"success": true' in visitor.answer(
-        visitor.number["think_sequence"], [BITS, "parity-16", "ticks=8"], session
+def run_inference(client: AnonymousClient, session: str = "") -> None:
+    assert '"success": true' in client.call_event(
+        client.event_ids["think_sequence"], [BITS, "parity-16", "ticks=8"], session
     )
 
 
 @pytest.mark.slow
 def test_memory_stays_where_it_is(tmp_path):
     settings = {"CTM_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": "0"}
-    with running("app.py", **settings) as served:
-        visitor, pid = Stranger(served.address), served.process.pid
+    with run_server("app.py", **settings) as served:
+        visitor, pid = AnonymousClient(served.address), served.process.pid
         for _ in range(100):
-            think(visitor)
-        figures = {"before": resident(pid)}
+            run_inference(visitor)
+        figures = {"before": get_resident_mb(pid)}
         for _ in range(1_000):
-            think(visitor)
-        figures["after 1,000 thoughts"] = resident(pid)
+            run_inference(visitor)
+        figures["after 1,000 thoughts"] = get_resident_mb(pid)
         with ExitStack() as open_pages:
             for _ in range(100):
                 session = secrets.token_hex(6)
-                assert visitor.ask("GET", "/").status_code == 200
+                assert visitor.request("GET", "/").status_code == 200
                 beat = httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/{session}", timeout=None)
                 assert open_pages.enter_context(beat).status_code == 200
-                think(visitor, session)
-            figures["with 100 pages open"] = resident(pid)
+                run_inference(visitor, session)
+            figures["with 100 pages open"] = get_resident_mb(pid)
         visitor.upload("a.png", Path("data/examples/digit-3.png").read_bytes())
-        figures["after they were closed"] = resident(pid)
+        figures["after they were closed"] = get_resident_mb(pid)
         print(figures)  # shown by pytest -s
         assert figures["after 1,000 thoughts"] < figures["before"] + 60
         assert figures["with 100 pages open"] < figures["before"] + 150

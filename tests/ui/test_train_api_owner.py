@@ -6,82 +6,89 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.training.jobs.conftest import end, until
-from tests.ui.gradio_session import Visitor, access_of, name_of, tab, triggered
-from tests.ui.run_fixtures import SECRET, built, served, trainings_in
+from tests.training.jobs.conftest import stop_scheduler, wait_until
+from tests.ui.gradio_session import GradioSession, find_handler, get_handler_name, make_access, recording_service
+from tests.ui.run_fixtures import ADMIN_TOKEN, build_page, make_training_service, serve_page
 from training.jobs.scheduler import JobScheduler
 from ui.auth.authenticators import ADMIN_TOKEN_HEADER
 from ui.services.training_service import TrainingService
 
-__all__ = ["tab"]
+__all__ = ["recording_service"]
 
 
 @pytest.fixture
-def owner(tab) -> Iterator[Visitor]:
+def owner_session(recording_service) -> Iterator[GradioSession]:
     """The administrator, before a tab in which nothing moves by itself."""
-    access = access_of("token", {})
-    blocks = built(tab, access)
-    with served(tab, access, blocks) as address:
-        visitor = Visitor(address, blocks, {ADMIN_TOKEN_HEADER: SECRET})
-        visitor.prepare()
+    access = make_access("token", {})
+    blocks = build_page(recording_service, access)
+    with serve_page(recording_service, access, blocks) as address:
+        visitor = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
+        visitor.load_tabs()
         yield visitor
 
 
-def jobs_of(tab: TrainingService) -> dict[str, str]:
-    return {job.id: job.state for job in tab.scheduler.store.list_jobs()}
+def list_jobs(training_service: TrainingService) -> dict[str, str]:
+    return {job.id: job.state for job in training_service.scheduler.store.list_jobs()}
 
 
-def test_the_owner_takes_a_run_out_of_the_line_and_puts_it_back(owner, tab):
-    owner.pressed("stop", "waiting-1")
-    assert jobs_of(tab)["waiting-1"] == "cancelled"
-    owner.pressed("resume", "waiting-1")
-    assert jobs_of(tab)["waiting-1"] == "queued"
-    assert "finished; begin a new one" in owner.refused("resume", "done-1")
-    assert "over already" in owner.refused("stop", "done-1")
+def test_the_owner_removes_a_run_from_the_queue_and_adds_it_again(owner_session, recording_service):
+    owner_session.press_button("stop", "waiting-1")
+    assert list_jobs(recording_service)["waiting-1"] == "cancelled"
+    owner_session.press_button("resume", "waiting-1")
+    assert list_jobs(recording_service)["waiting-1"] == "queued"
+    assert "finished; begin a new one" in owner_session.get_button_error("resume", "done-1")
+    assert "over already" in owner_session.get_button_error("stop", "done-1")
 
 
-def test_a_run_is_deleted_only_after_the_question(owner, tab):
-    assert "Nothing was asked" in owner.refused("yes")
-    _, question, row = owner.pressed("delete", "done-1")
+def test_a_run_is_deleted_only_after_the_question(owner_session, recording_service):
+    assert "Nothing was asked" in owner_session.get_button_error("yes")
+    _, question, row = owner_session.press_button("delete", "done-1")
     assert "done-1" in str(question) and "all its checkpoints" in str(question) and row["visible"]
-    assert (tab.scheduler.runs_dir / "done-1").is_dir()
-    assert owner.direct(triggered(owner.blocks, "no")).json()["data"][0]["visible"] is False
-    assert (tab.scheduler.runs_dir / "done-1").is_dir()
-    owner.pressed("delete", "done-1")
-    owner.pressed("yes")
-    assert not (tab.scheduler.runs_dir / "done-1").exists() and "done-1" not in jobs_of(tab)
-    assert "no run called" in owner.refused("yes"), "asked once, answered once"
+    assert (recording_service.scheduler.runs_dir / "done-1").is_dir()
+    assert owner_session.call_directly(find_handler(owner_session.blocks, "no")).json()["data"][0]["visible"] is False
+    assert (recording_service.scheduler.runs_dir / "done-1").is_dir()
+    owner_session.press_button("delete", "done-1")
+    owner_session.press_button("yes")
+    assert not (recording_service.scheduler.runs_dir / "done-1").exists() and "done-1" not in list_jobs(
+        recording_service
+    )
+    assert "no run called" in owner_session.get_button_error("yes"), "asked once, answered once"
 
 
-def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner, tab, monkeypatch):
+def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, recording_service, monkeypatch):
     """Another page has deleted it between two looks at the book."""
-    show = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Watch.show")
-    listed = tab.run_views.list_run_choices()
-    monkeypatch.setattr(tab.run_views, "list_run_choices", lambda: listed)
-    tab.scheduler.store.remove("done-1")
-    assert owner.direct(show, "done-1").status_code == 200
+    show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "Watch.show")
+    listed = recording_service.run_views.list_run_choices()
+    monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: listed)
+    recording_service.scheduler.store.remove("done-1")
+    assert owner_session.call_directly(show, "done-1").status_code == 200
     monkeypatch.undo()
     for odd in ("done-1", "../x", ["done-1"], {"a": 1}, 7, None):  # also for a session that the server knows nothing of
-        assert Visitor(str(owner.http.base_url), owner.blocks).direct(show, run=odd).status_code == 200
-        assert "no run called" in owner.refused("stop", run=odd)
+        assert (
+            GradioSession(str(owner_session.http.base_url), owner_session.blocks)
+            .call_directly(show, run=odd)
+            .status_code
+            == 200
+        )
+        assert "no run called" in owner_session.get_button_error("stop", run=odd)
 
 
-def test_what_was_asked_of_one_run_is_not_done_to_another(owner, tab):
-    owner.pressed("delete", "done-1")
-    owner.pressed("yes", "stopped-1")
-    assert "done-1" not in jobs_of(tab) and "stopped-1" in jobs_of(tab)
+def test_what_was_asked_of_one_run_is_not_done_to_another(owner_session, recording_service):
+    owner_session.press_button("delete", "done-1")
+    owner_session.press_button("yes", "stopped-1")
+    assert "done-1" not in list_jobs(recording_service) and "stopped-1" in list_jobs(recording_service)
 
 
-def test_a_run_is_packed_and_downloaded(owner, tab):
-    (button,) = owner.pressed("pack", "done-1")
+def test_a_run_is_packed_and_downloaded(owner_session, recording_service):
+    (button,) = owner_session.press_button("pack", "done-1")
     assert button["visible"]
-    answer = owner.http.get(button["value"]["url"])
+    answer = owner_session.http.get(button["value"]["url"])
     with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
         assert {"done-1/config.yaml", "done-1/checkpoint/model.safetensors"} <= set(packed.namelist())
     assert button["value"]["orig_name"] == "done-1.zip"
 
 
-def test_a_wrong_repository_gets_a_sentence(owner, tab, hub, monkeypatch):
+def test_a_wrong_repository_gets_a_sentence(owner_session, recording_service, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
     for repo, says in {
@@ -90,18 +97,20 @@ def test_a_wrong_repository_gets_a_sentence(owner, tab, hub, monkeypatch):
         "../../x": "namespace/name",
         "bob/theirs": "bob/theirs",
     }.items():
-        said = owner.refused("publish", "stopped-1", repo=repo)
+        said = owner_session.get_button_error("publish", "stopped-1", repo=repo)
         assert says in said and "\n" not in said and "Traceback" not in said
-    assert tab.run_views.get_run_view("stopped-1")["published"] == ""
+    assert recording_service.run_views.get_run_view("stopped-1")["published"] == ""
 
 
-def test_a_run_is_published_from_the_page(owner, tab, hub, monkeypatch):
+def test_a_run_is_published_from_the_page(owner_session, recording_service, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
-    owner.pressed("publish", "stopped-1", repo="alice/new")
-    assert tab.run_views.get_run_view("stopped-1")["published"].startswith("Waiting to be sent to alice/new")
+    owner_session.press_button("publish", "stopped-1", repo="alice/new")
+    assert recording_service.run_views.get_run_view("stopped-1")["published"].startswith(
+        "Waiting to be sent to alice/new"
+    )
 
 
-WRONG_FORMS = [
+INVALID_FORMS = [
     ({"set_train_steps": 0}, "train.steps"),
     ({"set_train_steps": "many"}, "train.steps"),
     ({"set_train_steps": None}, "train.steps"),
@@ -121,23 +130,25 @@ WRONG_FORMS = [
 ]
 
 
-def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner, tab):
-    before = jobs_of(tab)
-    for given, says in WRONG_FORMS:
-        said = owner.refused("start", **given)
+def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner_session, recording_service):
+    before = list_jobs(recording_service)
+    for given, says in INVALID_FORMS:
+        said = owner_session.get_button_error("start", **given)
         assert says in said and "\n" not in said and "Traceback" not in said, given
-    assert jobs_of(tab) == before
+    assert list_jobs(recording_service) == before
 
 
-def test_a_form_begins_a_run_with_just_its_settings(owner, tab):
-    run, rooms = owner.pressed("start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7)
+def test_a_form_begins_a_run_with_just_its_settings(owner_session, recording_service):
+    run, rooms = owner_session.press_button(
+        "start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7
+    )
     assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
-    config = tab.scheduler.get_run_dir(run["value"]).config()
+    config = recording_service.scheduler.get_run_dir(run["value"]).config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
-    assert tab.scheduler.store.get(run["value"]).by == "", "who knows the token has no name"
+    assert recording_service.scheduler.store.get(run["value"]).by == "", "who knows the token has no name"
 
 
-def test_an_estimate_is_told_as_people_read_it(owner, tab, monkeypatch):
+def test_an_estimate_is_formatted_for_people(owner_session, recording_service, monkeypatch):
     found = {
         "parameters": 12_345,
         "seconds_per_1000_steps": 60.0,
@@ -149,45 +160,47 @@ def test_an_estimate_is_told_as_people_read_it(owner, tab, monkeypatch):
         "device": "2 cores",
     }
     monkeypatch.setattr("ui.services.training_service.measure", lambda *_: found)
-    estimate = next(fn for fn in owner.blocks.fns.values() if name_of(fn) == "Form._estimate")
-    said = owner.queued(estimate)["output"]["data"][0]
+    estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "Form._estimate")
+    said = owner_session.call_queued(estimate)["output"]["data"][0]
     assert "12,345" in str(said) and "2 h" in str(said) and "0.5 GB" in str(said)
-    refused = owner.queued(estimate, set_train_steps=0)
+    refused = owner_session.call_queued(estimate, set_train_steps=0)
     assert not refused["success"] and "train.steps" in refused["output"]["error"]
 
 
-def test_a_checkpoint_of_the_hub_fills_the_form(owner, hub):
-    assert "bob/parity" in owner.refused("from-hub", from_hub="bob/parity")
-    assert "namespace/name" in owner.refused("from-hub", from_hub="../x")
+def test_a_checkpoint_of_the_hub_fills_the_form(owner_session, hub):
+    assert "bob/parity" in owner_session.get_button_error("from-hub", from_hub="bob/parity")
+    assert "namespace/name" in owner_session.get_button_error("from-hub", from_hub="../x")
 
 
 @pytest.mark.slow
-def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, checkpoints):
+def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, checkpoints_dir):
     """All of it through the page's endpoints, with processes."""
-    trainings = trainings_in(tmp_path, checkpoints, starts=True)
-    access = access_of("token", {})
-    blocks = built(trainings, access)
+    trainings = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
+    access = make_access("token", {})
+    blocks = build_page(trainings, access)
     runner: JobScheduler = trainings.scheduler
     try:
-        with served(trainings, access, blocks) as address:
-            owner = Visitor(address, blocks, {ADMIN_TOKEN_HEADER: SECRET})
-            owner.prepare()
-            id = owner.pressed("start", source="endless")[0]["value"]
-            until(lambda: trainings.run_views.get_run_view(id)["step"] > 0)
-            owner.pressed("stop", id)
-            until(lambda: jobs_of(trainings)[id] == "cancelled")
+        with serve_page(trainings, access, blocks) as address:
+            owner = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
+            owner.load_tabs()
+            id = owner.press_button("start", source="endless")[0]["value"]
+            wait_until(lambda: trainings.run_views.get_run_view(id)["step"] > 0)
+            owner.press_button("stop", id)
+            wait_until(lambda: list_jobs(trainings)[id] == "cancelled")
             saved = trainings.run_views.get_run_view(id)["saved"][-1]
-            owner.pressed("resume", id)
-            until(lambda: jobs_of(trainings)[id] == "running" and trainings.run_views.get_run_view(id)["step"] > saved)
-            assert "stop it first" in (owner.pressed("delete", id) and owner.refused("yes"))
-            owner.pressed("kill", id)
-            owner.pressed("yes")
-            until(lambda: jobs_of(trainings)[id] == "cancelled")
+            owner.press_button("resume", id)
+            wait_until(
+                lambda: list_jobs(trainings)[id] == "running" and trainings.run_views.get_run_view(id)["step"] > saved
+            )
+            assert "stop it first" in (owner.press_button("delete", id) and owner.get_button_error("yes"))
+            owner.press_button("kill", id)
+            owner.press_button("yes")
+            wait_until(lambda: list_jobs(trainings)[id] == "cancelled")
             assert trainings.run_views.get_run_view(id)["sentence"].startswith(
                 "Killed."
             ) and trainings.run_views.get_run_view(id)["saved"] == [saved]
-            owner.pressed("delete", id)
-            owner.pressed("yes")
-            assert jobs_of(trainings) == {} and not (runner.runs_dir / id).exists()
+            owner.press_button("delete", id)
+            owner.press_button("yes")
+            assert list_jobs(trainings) == {} and not (runner.runs_dir / id).exists()
     finally:
-        end(runner)
+        stop_scheduler(runner)

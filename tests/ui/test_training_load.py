@@ -12,98 +12,105 @@ import pytest
 from gradio_client import Client
 
 from tests.paths import ROOT
-from tests.training.jobs.conftest import end, until
-from tests.ui.gradio_session import Visitor, access_of, name_of
-from tests.ui.run_fixtures import built, served, trainings_in
+from tests.training.jobs.conftest import stop_scheduler, wait_until
+from tests.ui.gradio_session import GradioSession, get_handler_name, make_access
+from tests.ui.run_fixtures import build_page, make_training_service, serve_page
 from training.config import RunConfig, read_recipe
 from training.jobs.process_group import count_available_cpus
 from training.jobs.supervisor import NICENESS
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 from ui.services.training_service import TrainingService
 
-READERS = 100
-ENDLESS = {"train.steps": 1_000_000, "train.eval_every": 1_000_000, "train.save_every": 1_000_000, "train.log_every": 5}
+NUM_READERS = 100
+ENDLESS_SETTINGS = {
+    "train.steps": 1_000_000,
+    "train.eval_every": 1_000_000,
+    "train.save_every": 1_000_000,
+    "train.log_every": 5,
+}
 
 
-def real_recipe() -> RunConfig:
+def load_endless_recipe() -> RunConfig:
     """The bundled recipe as it is, but for its end: its training keeps all the processors busy that it may."""
-    return read_recipe(ROOT / "configs" / "parity-16.yaml").changed(ENDLESS | {"train.device": "cpu"})
+    return read_recipe(ROOT / "configs" / "parity-16.yaml").with_overrides(ENDLESS_SETTINGS | {"train.device": "cpu"})
 
 
 @pytest.fixture
-def trainings(tmp_path) -> Iterator[TrainingService]:
+def training_service(tmp_path) -> Iterator[TrainingService]:
     """Trainings beside the bundled checkpoints."""
-    made = trainings_in(tmp_path, ROOT / "checkpoints", starts=True)
+    made = make_training_service(tmp_path, ROOT / "checkpoints", start_jobs=True)
     yield made
-    end(made.scheduler)
+    stop_scheduler(made.scheduler)
 
 
-def training(trainings: TrainingService) -> tuple[str, psutil.Process]:
+def start_training(training_service: TrainingService) -> tuple[str, psutil.Process]:
     """A run that trains in earnest, and the process that does it."""
-    id = trainings.scheduler.submit(real_recipe(), "busy", "python -m training", "a test").id
-    until(lambda: trainings.scheduler.get_run_dir(id).metrics.is_file(), 180)
-    job = trainings.scheduler.store.get(id)
-    members = trainings.scheduler._get_process_group(job).list_members()
+    id = training_service.scheduler.submit(load_endless_recipe(), "busy", "python -m training", "a test").id
+    wait_until(lambda: training_service.scheduler.get_run_dir(id).metrics_file.is_file(), 180)
+    job = training_service.scheduler.store.get(id)
+    members = training_service.scheduler._get_process_group(job).list_members()
     return id, max(members, key=lambda process: process.memory_info().rss)
 
 
-def seconds_of(work: Callable[[], object], times: int) -> float:
+def measure_median_s(work: Callable[[], object], num_tries: int) -> float:
     """The median of several tries, after one that warms up."""
     work()
     found = []
-    for _ in range(times):
+    for _ in range(num_tries):
         began = time.perf_counter()
         work()
         found.append(time.perf_counter() - began)
     return statistics.median(found)
 
 
-def test_thinking_still_answers_within_a_second_while_a_run_trains(trainings):
+def test_inference_answers_within_a_second_while_a_run_trains(training_service):
     """Through the page's own endpoint, with a bundled checkpoint. The training gives way and leaves a processor free."""
-    access = access_of("closed", {})
-    with served(trainings, access) as address:
+    access = make_access("closed", {})
+    with serve_page(training_service, access) as address:
         client = Client(address, verbose=False)
 
         def think() -> None:
             assert client.predict("1011001110", "parity-16", "ticks=40", api_name="/think_sequence")["ticks_used"] == 40
 
-        alone = seconds_of(think, 5)
-        id, trainer = training(trainings)
+        alone = measure_median_s(think, 5)
+        id, trainer = start_training(training_service)
         assert trainer.nice() == NICENESS > psutil.Process().nice(), "the page comes first"
-        allowed = max(1, count_available_cpus(trainings.scheduler.environment) - 1)
+        allowed = max(1, count_available_cpus(training_service.scheduler.environment) - 1)
         environment = trainer.environ()
         assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(allowed)
         before = trainer.cpu_times()
         began = time.monotonic()
-        busy = seconds_of(think, 9)
+        busy = measure_median_s(think, 9)
         spent = trainer.cpu_times()
         used = (spent.user + spent.system - before.user - before.system) / (time.monotonic() - began)
-        assert trainings.run_views.get_run_view(id)["state"] == "running" and used > 0.05, "it trained all the while"
+        assert training_service.run_views.get_run_view(id)["state"] == "running" and used > 0.05, (
+            "it trained all the while"
+        )
         assert used < allowed + 0.5, "it keeps to its threads"
         assert busy < max(1.0, 5 * alone), f"a thought takes {busy:.2f} s while a run trains, {alone:.2f} s otherwise"
 
 
 @pytest.mark.slow
-def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(trainings, monkeypatch):
+def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(training_service, monkeypatch):
     """All look every second, as open pages do; the server goes on answering others."""
-    reads, really = [], RunFolder.read_metrics
-    monkeypatch.setattr(RunFolder, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
-    access = access_of("closed", {})
-    blocks = built(trainings, access)
-    show = [fn for fn in blocks.fns.values() if name_of(fn) == "Watch.show"]
+    reads, really = [], RunDir.read_metrics
+    monkeypatch.setattr(RunDir, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
+    access = make_access("closed", {})
+    blocks = build_page(training_service, access)
+    show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "Watch.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
-    id, _ = training(trainings)
-    folder = trainings.scheduler.get_run_dir(id)
-    with served(trainings, access, blocks) as address:
-        visitors = [Visitor(address, blocks) for _ in range(READERS)]
-        with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(lambda visitor: visitor.direct(show[0]), visitors))  # each opens the page
+    id, _ = start_training(training_service)
+    folder = training_service.scheduler.get_run_dir(id)
+    with serve_page(training_service, access, blocks) as address:
+        visitors = [GradioSession(address, blocks) for _ in range(NUM_READERS)]
+        with ThreadPoolExecutor(NUM_READERS) as pool:
+            list(pool.map(lambda visitor: visitor.call_directly(show[0]), visitors))  # each opens the page
             reads.clear()
             lines, until_then = len(really(folder)), time.monotonic() + 6
             health: list[float] = []
-            beat = threading.Thread(target=watch_health, args=(address, until_then, health))
+            beat = threading.Thread(target=poll_health, args=(address, until_then, health))
             beat.start()
-            answers = list(pool.map(lambda visitor: look(visitor, tick, id, until_then), visitors))
+            answers = list(pool.map(lambda visitor: poll_view(visitor, tick, id, until_then), visitors))
             beat.join()
         changes = len(really(folder)) - lines
         reads_then = len(reads)
@@ -111,28 +118,28 @@ def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(traini
             visitor.http.close()
     assert all(codes and set(codes) == {200} for codes in answers), "every look of everybody was answered"
     asked = sum(len(codes) for codes in answers)
-    assert asked >= 2 * READERS
+    assert asked >= 2 * NUM_READERS
     # besides each logged line, the log, the status and the row of the book may change on their own
     assert 0 < reads_then <= 4 * changes + 12, f"{reads_then} reads for {changes} lines and {asked} looks"
     assert reads_then < asked / 4
     assert len(health) > 5 and statistics.median(health) < 1.0 and max(health) < 3.0, health
 
 
-def look(visitor: Visitor, tick, id: str, until_then: float) -> list[int]:
+def poll_view(session: GradioSession, tick, run_id: str, deadline: float) -> list[int]:
     """Look once a second, as the page's timer does; the answers' codes."""
     codes = []
-    while time.monotonic() < until_then:
+    while time.monotonic() < deadline:
         began = time.monotonic()
-        codes.append(visitor.direct(tick, id).status_code)
+        codes.append(session.call_directly(tick, run_id).status_code)
         time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
     return codes
 
 
-def watch_health(address: str, until_then: float, found: list[float]) -> None:
+def poll_health(address: str, deadline: float, durations_s: list[float]) -> None:
     """How many seconds something simple takes, again and again."""
     with httpx.Client() as client:
-        while time.monotonic() < until_then:
+        while time.monotonic() < deadline:
             began = time.monotonic()
             assert client.get(f"{address}/gradio_api/app_id", timeout=30).status_code == 200
-            found.append(time.monotonic() - began)
+            durations_s.append(time.monotonic() - began)
             time.sleep(0.2)

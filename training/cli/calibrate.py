@@ -25,8 +25,8 @@ from inference.halting.risk_control import (
 )
 from inference.halting.thresholds import get_candidate_thresholds
 from inference.tick_history import TickHistory
-from training.cli.options import between, goes_to, opened, takes_checkpoint
-from training.evaluation import MOST_SAMPLES, Curves, curves_of, split_batches
+from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
+from training.evaluation import MAX_EVALUATION_SAMPLES, EvaluationCurves, build_split_batches, evaluate_curves
 from training.tasks import Task
 from training.tasks.base import CALIBRATION, VALIDATION
 
@@ -40,7 +40,7 @@ SCORE_POLICIES[PATIENCE_SCORE] = lambda ticks: SameAnswer(int(ticks))
 def main(arguments: list[str] | None = None) -> None:
     args = build_parser().parse_args(arguments)
     try:
-        out, (checkpoint, task) = goes_to(args), opened(args)
+        out, (checkpoint, task) = resolve_output_dir(args), open_checkpoint(args)
         whole, name = calibrate(checkpoint, task, args)
         save(whole, out)
     except (ValueError, OSError) as error:
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Choose the boldest threshold that loses at most so many answers by stopping early, on calibration samples "
         "that nothing else has seen, and write it into the checkpoint's halting.json.",
     )
-    takes_checkpoint(made)
+    add_checkpoint_arguments(made)
     made.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
     made.add_argument(
         "--confidence",
@@ -74,8 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
     made.add_argument(
         "--samples",
-        type=between(1, 1_000_000, int),
-        default=MOST_SAMPLES,
+        type=bounded_number(1, 1_000_000, int),
+        default=MAX_EVALUATION_SAMPLES,
         help="to draw, of splits without an end (default: %(default)s)",
     )
     return made
@@ -91,7 +91,7 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
     promise = RiskGuarantee(args.risk, args.confidence, args.method)
     if args.score == "energy" and not machine.config.energy_head_enabled:
         raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")
-    if task.shape().spoken:
+    if task.get_spec().ctc_length:
         raise ValueError(
             "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
         )
@@ -99,7 +99,7 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
         raise ValueError("Patience has no levels by class: choose another --score, or leave --per-class away.")
     make = SCORE_POLICIES[args.score]
     seen, fresh = (
-        curves_of(machine, task.reading, split_batches(task, split, args.samples), make(1.0).signals)
+        evaluate_curves(machine, task.decoder, build_split_batches(task, split, args.samples), make(1.0).signals)
         for split in (VALIDATION, CALIBRATION)
     )
     history = TickHistory.from_curves(fresh)
@@ -127,11 +127,11 @@ def get_score_thresholds(
     return get_candidate_thresholds(make_policy, history)
 
 
-def compute_class_shares(curves: Curves, task: Task) -> list[float]:
+def compute_class_shares(curves: EvaluationCurves, task: Task) -> list[float]:
     """Of each class among the answers that are given at the end."""
     last = TickHistory.from_curves(curves)
     given = curves.choices[torch.arange(len(curves.choices)), 0, last.best_tick - 1]
-    return (torch.bincount(given, minlength=task.shape().classes) / len(given)).tolist()
+    return (torch.bincount(given, minlength=task.get_spec().classes) / len(given)).tolist()
 
 
 if __name__ == "__main__":

@@ -13,88 +13,94 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageEnhance, ImageOps
 
-Augment = Literal["none", "crop-flip", "auto", "trivial"]
-DRAWS = 12  # numbers from 0 to 1 that varying one picture takes at most
-AREA = (0.08, 1.0)  # share of a picture that a random cut shows, and
-ASPECT = (3 / 4, 4 / 3)  # its width by its height (Szegedy et al. 2015)
-SHIFT = 8  # a picture that is as large as what is seen is shifted by up to one in so many pixels
-LEVELS = 30  # strengths of TrivialAugment
+AugmentationPolicy = Literal["none", "crop-flip", "auto", "trivial"]
+RANDOM_NUMBERS_PER_IMAGE = 12  # numbers from 0 to 1 that varying one picture takes at most
+CROP_AREA_RANGE = (0.08, 1.0)  # share of a picture that a random cut shows, and
+CROP_ASPECT_RANGE = (3 / 4, 4 / 3)  # its width by its height (Szegedy et al. 2015)
+SHIFT_DIVISOR = 8  # a picture that is as large as what is seen is shifted by up to one in so many pixels
+NUM_MAGNITUDE_LEVELS = 30  # strengths of TrivialAugment
 
-Picture = Image.Image
+PILImage = Image.Image
 
 
-def middle_of(picture: Picture, size: int, crop: int) -> Picture:
+def resize_center_crop(image: PILImage, size: int, crop: int) -> PILImage:
     """Resize so that the shorter side has `size` pixels, and cut out the middle, `crop` x `crop`."""
-    short = min(picture.size)
-    width, height = (int(size * side / short) for side in picture.size)
+    short = min(image.size)
+    width, height = (int(size * side / short) for side in image.size)
     left, top = round((width - crop) / 2), round((height - crop) / 2)
-    resized = picture.resize((width, height), Image.Resampling.BILINEAR)  # this one blurs before it shrinks
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)  # this one blurs before it shrinks
     return resized.crop((left, top, left + crop, top + crop))
 
 
-def varied(picture: Picture, size: int, crop: int, augment: Augment, draws: Iterator[float]) -> Picture:
+def augment_image(
+    image: PILImage, size: int, crop: int, policy: AugmentationPolicy, random_numbers: Iterator[float]
+) -> PILImage:
     """A picture to learn from, `crop` x `crop`. `draws` are numbers from 0 to 1, DRAWS of them at least."""
-    if augment == "none":
-        return middle_of(picture, size, crop)
-    if augment == "auto" and size == crop:  # as published, for CIFAR: no shift, no mirror but the policy's
-        return auto_augment(middle_of(picture, size, crop), draws)
-    cut = resized_cut(picture, crop, draws) if size > crop else shifted(middle_of(picture, size, crop), draws)
-    if next(draws) < 0.5:
+    if policy == "none":
+        return resize_center_crop(image, size, crop)
+    if policy == "auto" and size == crop:  # as published, for CIFAR: no shift, no mirror but the policy's
+        return auto_augment(resize_center_crop(image, size, crop), random_numbers)
+    cut = (
+        random_resized_crop(image, crop, random_numbers)
+        if size > crop
+        else random_shift(resize_center_crop(image, size, crop), random_numbers)
+    )
+    if next(random_numbers) < 0.5:
         cut = ImageOps.mirror(cut)
-    if augment == "crop-flip":
+    if policy == "crop-flip":
         return cut
-    return auto_augment(cut, draws) if augment == "auto" else trivial_augment(cut, draws)
+    return auto_augment(cut, random_numbers) if policy == "auto" else trivial_augment(cut, random_numbers)
 
 
-def resized_cut(picture: Picture, crop: int, draws: Iterator[float]) -> Picture:
+def random_resized_crop(image: PILImage, crop: int, random_numbers: Iterator[float]) -> PILImage:
     """A random part of a picture, as large and as slender as the random numbers say, or as the picture allows."""
-    width, height = picture.size
-    area = width * height * (AREA[0] + next(draws) * (AREA[1] - AREA[0]))
-    aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** next(draws)
+    width, height = image.size
+    area = width * height * (CROP_AREA_RANGE[0] + next(random_numbers) * (CROP_AREA_RANGE[1] - CROP_AREA_RANGE[0]))
+    aspect = CROP_ASPECT_RANGE[0] * (CROP_ASPECT_RANGE[1] / CROP_ASPECT_RANGE[0]) ** next(random_numbers)
     wide, high = min(width, (area * aspect) ** 0.5), min(height, (area / aspect) ** 0.5)
-    left, top = next(draws) * (width - wide), next(draws) * (height - high)
+    left, top = next(random_numbers) * (width - wide), next(random_numbers) * (height - high)
     box = (left, top, min(width, left + wide), min(height, top + high))
-    return picture.resize((crop, crop), Image.Resampling.BILINEAR, box)
+    return image.resize((crop, crop), Image.Resampling.BILINEAR, box)
 
 
-def shifted(picture: Picture, draws: Iterator[float]) -> Picture:
+def random_shift(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
     """A picture that is moved over black by a few whole pixels."""
-    width, height = picture.size
-    most = max(1, width // SHIFT)
-    left, top = (int(next(draws) * (2 * most + 1)) - most for _ in range(2))
-    return picture.crop((left, top, left + width, top + height))
+    width, height = image.size
+    most = max(1, width // SHIFT_DIVISOR)
+    left, top = (int(next(random_numbers) * (2 * most + 1)) - most for _ in range(2))
+    return image.crop((left, top, left + width, top + height))
 
 
 # --- things on a ground ---------------------------------------------------------------------------------------------
 
 
-def grey_of(pixels: np.ndarray) -> np.ndarray:
+def to_grayscale(pixels: np.ndarray) -> np.ndarray:
     """Brightness (h, w) of a picture (h, w, 3); grey pictures (h, w) are taken as they are."""
     return pixels if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def ground_of(grey: Float[np.ndarray, "h w"]) -> float:
+def background_level(grey: Float[np.ndarray, "h w"]) -> float:
     """Brightness of the ground: the middle one along the border."""
     return float(np.median(np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))))
 
 
-def figure_of(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def extract_foreground(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """What stands out from the ground, light on black, whether it was darker or lighter."""
-    ground = ground_of(grey)
+    ground = background_level(grey)
     return np.clip(ground - grey if ground > 0.5 else grey - ground, 0, 1)
 
 
-def trimmed(figure: Float[np.ndarray, "h w"], least: float) -> Float[np.ndarray, "h2 w2"]:
+def crop_to_foreground(foreground: Float[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, "h2 w2"]:
     """The part of a figure that is brighter than `least`, and all between."""
-    rows, columns = (np.flatnonzero((figure > least).any(axis)) for axis in (1, 0))
-    return figure[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    rows, columns = (np.flatnonzero((foreground > threshold).any(axis)) for axis in (1, 0))
+    return foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def filling(figure: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "s s"]:
+def fit_into_square(foreground: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "s s"]:
     """A figure as large as fits, in the middle of a black square: so the pictures of Fashion-MNIST were made."""
-    scale = side / max(figure.shape)
-    size = [max(1, round(length * scale)) for length in figure.shape[::-1]]
-    small = np.asarray(Image.fromarray(figure).resize(size, Image.Resampling.BILINEAR))
+    scale = side / max(foreground.shape)
+    size = [max(1, round(length * scale)) for length in foreground.shape[::-1]]
+    small = np.asarray(Image.fromarray(foreground).resize(size, Image.Resampling.BILINEAR))
     picture = np.zeros((side, side), np.float32)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     picture[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -104,63 +110,67 @@ def filling(figure: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "s
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def trivial_augment(picture: Picture, draws: Iterator[float]) -> Picture:
+def trivial_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
     """One operation, one strength, all as likely as each other."""
-    name = WIDE[int(next(draws) * len(WIDE))]
-    strength = int(next(draws) * (LEVELS + 1)) / LEVELS
-    return apply(picture, name, WIDEST.get(name, 1.0) * strength, next(draws) < 0.5)
+    name = TRIVIAL_AUGMENT_OPERATIONS[int(next(random_numbers) * len(TRIVIAL_AUGMENT_OPERATIONS))]
+    strength = int(next(random_numbers) * (NUM_MAGNITUDE_LEVELS + 1)) / NUM_MAGNITUDE_LEVELS
+    return apply_operation(
+        image, name, TRIVIAL_AUGMENT_MAGNITUDES.get(name, 1.0) * strength, next(random_numbers) < 0.5
+    )
 
 
-def auto_augment(picture: Picture, draws: Iterator[float]) -> Picture:
+def auto_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
     """One of the 25 learned pairs of operations, each with its probability and its strength."""
-    for name, chance, level in CIFAR_POLICY[int(next(draws) * len(CIFAR_POLICY))]:
-        happens, down = next(draws) < chance, next(draws) < 0.5
+    for name, chance, level in CIFAR_POLICY[int(next(random_numbers) * len(CIFAR_POLICY))]:
+        happens, down = next(random_numbers) < chance, next(random_numbers) < 0.5
         if happens:
-            picture = apply(picture, name, LARGEST.get(name, 1.0) * level / 9, down)
-    return picture
+            image = apply_operation(image, name, AUTO_AUGMENT_MAGNITUDES.get(name, 1.0) * level / 9, down)
+    return image
 
 
-def apply(picture: Picture, name: str, amount: float, down: bool) -> Picture:
+def apply_operation(image: PILImage, name: str, magnitude: float, negate: bool) -> PILImage:
     """An operation by name; `down` turns the amount of those that have a direction."""
-    return OPERATIONS[name](picture, -amount if down else amount)
+    return OPERATIONS[name](image, -magnitude if negate else magnitude)
 
 
-def enhanced(kind: Callable) -> Callable[[Picture, float], Picture]:
-    return lambda picture, amount: kind(picture).enhance(1 + amount)
+def make_enhance_operation(enhancer: Callable) -> Callable[[PILImage, float], PILImage]:
+    return lambda picture, amount: enhancer(picture).enhance(1 + amount)
 
 
-def sheared(picture: Picture, x: float, y: float) -> Picture:
-    return moved(picture, (1.0, x, 0.0, y, 1.0, 0.0))
+def shear(image: PILImage, x: float, y: float) -> PILImage:
+    return affine_transform(image, (1.0, x, 0.0, y, 1.0, 0.0))
 
 
-def moved(picture: Picture, coefficients: tuple[float, ...]) -> Picture:
-    return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST)
+def affine_transform(image: PILImage, coefficients: tuple[float, ...]) -> PILImage:
+    return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST)
 
 
-def posterized(picture: Picture, amount: float) -> Picture:
-    return ImageOps.posterize(picture, 8 - min(7, round(abs(amount))))
+def posterize(image: PILImage, magnitude: float) -> PILImage:
+    return ImageOps.posterize(image, 8 - min(7, round(abs(magnitude))))
 
 
 # name -> what it does with an amount: a share of 1, degrees, a share of the side, or bits that are dropped
-OPERATIONS: dict[str, Callable[[Picture, float], Picture]] = {
+OPERATIONS: dict[str, Callable[[PILImage, float], PILImage]] = {
     "identity": lambda picture, amount: picture,
-    "shear-x": lambda picture, amount: sheared(picture, amount, 0.0),
-    "shear-y": lambda picture, amount: sheared(picture, 0.0, amount),
-    "translate-x": lambda picture, amount: moved(picture, (1.0, 0.0, amount * picture.width, 0.0, 1.0, 0.0)),
-    "translate-y": lambda picture, amount: moved(picture, (1.0, 0.0, 0.0, 0.0, 1.0, amount * picture.height)),
+    "shear-x": lambda picture, amount: shear(picture, amount, 0.0),
+    "shear-y": lambda picture, amount: shear(picture, 0.0, amount),
+    "translate-x": lambda picture, amount: affine_transform(picture, (1.0, 0.0, amount * picture.width, 0.0, 1.0, 0.0)),
+    "translate-y": lambda picture, amount: affine_transform(
+        picture, (1.0, 0.0, 0.0, 0.0, 1.0, amount * picture.height)
+    ),
     "rotate": lambda picture, amount: picture.rotate(amount),
-    "brightness": enhanced(ImageEnhance.Brightness),
-    "colour": enhanced(ImageEnhance.Color),
-    "contrast": enhanced(ImageEnhance.Contrast),
-    "sharpness": enhanced(ImageEnhance.Sharpness),
-    "posterize": posterized,
+    "brightness": make_enhance_operation(ImageEnhance.Brightness),
+    "colour": make_enhance_operation(ImageEnhance.Color),
+    "contrast": make_enhance_operation(ImageEnhance.Contrast),
+    "sharpness": make_enhance_operation(ImageEnhance.Sharpness),
+    "posterize": posterize,
     "solarize": lambda picture, amount: ImageOps.solarize(picture, round(255 * (1 - abs(amount)))),
     "autocontrast": lambda picture, amount: ImageOps.autocontrast(picture),
     "equalize": lambda picture, amount: ImageOps.equalize(picture),
     "invert": lambda picture, amount: ImageOps.invert(picture),
 }
-WIDE = tuple(name for name in OPERATIONS if name != "invert")
-WIDEST = {  # TrivialAugment's largest amounts; its 32 pixels of translation are taken for those of a picture of 224, as they
+TRIVIAL_AUGMENT_OPERATIONS = tuple(name for name in OPERATIONS if name != "invert")
+TRIVIAL_AUGMENT_MAGNITUDES = {  # TrivialAugment's largest amounts; its 32 pixels of translation are taken for those of a picture of 224, as they
     # would leave nothing to see of a small one
     "shear-x": 0.99,
     "shear-y": 0.99,
@@ -173,7 +183,7 @@ WIDEST = {  # TrivialAugment's largest amounts; its 32 pixels of translation are
     "sharpness": 0.99,
     "posterize": 6.0,
 }
-LARGEST = {  # AutoAugment's amounts at its highest level
+AUTO_AUGMENT_MAGNITUDES = {  # AutoAugment's amounts at its highest level
     "shear-x": 0.3,
     "shear-y": 0.3,
     "translate-x": 150 / 331,

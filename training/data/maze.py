@@ -18,10 +18,10 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))  # in the published order: up
 WAIT = 4
 WALL, PATH, START, GOAL, SOLUTION = range(5)
 COLOURS = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-LEAST_SIDE, MOST_SIDE = 5, 199
-MOST_PIXELS = 2_000  # a side of a picture of a maze
+MIN_SIDE, MAX_SIDE = 5, 199
+MAX_IMAGE_SIDE = 2_000  # a side of a picture of a maze
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -31,35 +31,35 @@ class Maze:
     grid: np.ndarray  # (h, w)
 
     @cached_property
-    def start(self) -> Place:
-        return self._place(START)
+    def start(self) -> Position:
+        return self._find_position(START)
 
     @cached_property
-    def goal(self) -> Place:
-        return self._place(GOAL)
+    def goal(self) -> Position:
+        return self._find_position(GOAL)
 
     @cached_property
-    def steps_to_goal(self) -> dict[Place, int]:
+    def steps_to_goal(self) -> dict[Position, int]:
         """Every place from which the goal can be reached, and in how many steps."""
         found, waiting = {self.goal: 0}, deque([self.goal])
         while waiting:
             place = waiting.popleft()
             for move in MOVES[:WAIT]:
-                there = moved(place, move)
+                there = apply_move(place, move)
                 if there not in found and self.is_open(there):
                     found[there] = found[place] + 1
                     waiting.append(there)
         return found
 
-    def is_open(self, place: Place) -> bool:
+    def is_open(self, position: Position) -> bool:
         height, width = self.grid.shape
-        return 0 <= place[0] < height and 0 <= place[1] < width and bool(self.grid[place] != WALL)
+        return 0 <= position[0] < height and 0 <= position[1] < width and bool(self.grid[position] != WALL)
 
-    def walk(self, choices: list[int]) -> tuple[list[Place], bool]:
+    def walk(self, choices: list[int]) -> tuple[list[Position], bool]:
         """Where these moves lead from the start: until the goal, a wall, or their end; and whether it was a wall."""
         route = [self.start]
         for choice in choices:
-            there = moved(route[-1], MOVES[choice])
+            there = apply_move(route[-1], MOVES[choice])
             if route[-1] == self.goal:
                 break
             if not self.is_open(there):
@@ -68,16 +68,16 @@ class Maze:
                 route.append(there)
         return route, False
 
-    def way(self) -> list[int]:
+    def find_shortest_moves(self) -> list[int]:
         """The moves of a shortest way to the goal."""
         choices, place, steps = [], self.start, self.steps_to_goal
         while place != self.goal:
-            choice = min(range(WAIT), key=lambda move: steps.get(moved(place, MOVES[move]), len(steps)))
+            choice = min(range(WAIT), key=lambda move: steps.get(apply_move(place, MOVES[move]), len(steps)))
             choices.append(choice)
-            place = moved(place, MOVES[choice])
+            place = apply_move(place, MOVES[choice])
         return choices
 
-    def _place(self, kind: int) -> Place:
+    def _find_position(self, kind: int) -> Position:
         row, column = np.argwhere(self.grid == kind)[0].tolist()
         return row, column
 
@@ -85,16 +85,16 @@ class Maze:
 # --- making ----------------------------------------------------------------------------------------------------------
 
 
-def carve(cells: int, draws: Iterator[float]) -> dict[Place, Place]:
+def carve_maze(num_cells: int, random_numbers: Iterator[float]) -> dict[Position, Position]:
     """The recursive backtracker on cells x cells: every cell's neighbour on the way to the first one, its own parent."""
-    first = (int(next(draws) * cells), int(next(draws) * cells))
+    first = (int(next(random_numbers) * num_cells), int(next(random_numbers) * num_cells))
     parents, trail = {first: first}, [first]
     while trail:
         row, column = trail[-1]
         around = ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
-        free = [(r, c) for r, c in around if 0 <= r < cells and 0 <= c < cells and (r, c) not in parents]
+        free = [(r, c) for r, c in around if 0 <= r < num_cells and 0 <= c < num_cells and (r, c) not in parents]
         if free:
-            chosen = free[int(next(draws) * len(free))]
+            chosen = free[int(next(random_numbers) * len(free))]
             parents[chosen] = trail[-1]
             trail.append(chosen)
         else:
@@ -102,15 +102,15 @@ def carve(cells: int, draws: Iterator[float]) -> dict[Place, Place]:
     return parents
 
 
-def grid_of(parents: dict[Place, Place], cells: int) -> np.ndarray:
+def build_grid(parents: dict[Position, Position], num_cells: int) -> np.ndarray:
     """Cells and the openings between them as PATH, all else as WALL."""
-    grid = np.full((2 * cells + 1, 2 * cells + 1), WALL, np.uint8)
+    grid = np.full((2 * num_cells + 1, 2 * num_cells + 1), WALL, np.uint8)
     for (row, column), (above, before) in parents.items():
         grid[2 * row + 1, 2 * column + 1] = grid[row + above + 1, column + before + 1] = PATH
     return grid
 
 
-def way_between(parents: dict[Place, Place], start: Place, goal: Place) -> list[Place]:
+def find_path(parents: dict[Position, Position], start: Position, goal: Position) -> list[Position]:
     """The cells from start to goal: up from both to where they meet."""
     up, down = [start], [goal]
     for line in (up, down):
@@ -122,30 +122,30 @@ def way_between(parents: dict[Place, Place], start: Place, goal: Place) -> list[
     return [*up, *reversed(down[:-1])]
 
 
-def moves_along(way: list[Place]) -> list[int]:
+def path_to_moves(path: list[Position]) -> list[int]:
     """Two moves from a cell to the next: through the opening, and on."""
-    steps = ((there[0] - here[0], there[1] - here[1]) for here, there in pairwise(way))
+    steps = ((there[0] - here[0], there[1] - here[1]) for here, there in pairwise(path))
     return [move for step in steps for move in [MOVES.index(step)] * 2]
 
 
-def content_of(grid: np.ndarray) -> bytes:
+def compute_canonical_bytes(grid: np.ndarray) -> bytes:
     """What a maze is, however it is turned or mirrored."""
     views = (side[::down, ::right] for side in (grid, grid.T) for down in (1, -1) for right in (1, -1))
     return min(view.tobytes() for view in views)
 
 
-def pixel_of(cell: Place) -> Place:
+def cell_to_pixel(cell: Position) -> Position:
     return 2 * cell[0] + 1, 2 * cell[1] + 1
 
 
-def moved(place: Place, move: Place) -> Place:
-    return place[0] + move[0], place[1] + move[1]
+def apply_move(position: Position, move: Position) -> Position:
+    return position[0] + move[0], position[1] + move[1]
 
 
 # --- reading pictures ------------------------------------------------------------------------------------------------
 
 
-def maze_of(pixels: np.ndarray) -> Maze:
+def parse_maze(pixels: np.ndarray) -> Maze:
     """The maze in a picture (h, w, 3), enlarged by any whole number, with colours that may be somewhat off.
 
     Raises:
@@ -154,26 +154,26 @@ def maze_of(pixels: np.ndarray) -> Maze:
     if pixels.ndim != 3:
         raise ValueError("A maze needs colours: one red pixel to start from and one green pixel to go to.")
     height, width = pixels.shape[:2]
-    if max(height, width) > MOST_PIXELS:
+    if max(height, width) > MAX_IMAGE_SIDE:
         raise ValueError(
-            f"The picture is {width} x {height} pixels; a maze may have {MOST_PIXELS} a side. Make it smaller."
+            f"The picture is {width} x {height} pixels; a maze may have {MAX_IMAGE_SIDE} a side. Make it smaller."
         )
-    kinds, off = nearest_colours(pixels)
+    kinds, off = find_nearest_colours(pixels)
     if np.mean(off > 0.45) > 0.1:
         raise ValueError(
             "This is no maze: its colours must be black (walls), white (paths), red (start), green (goal)."
         )
-    scale = scale_of(kinds)
-    if min(height, width) // scale < LEAST_SIDE or max(height, width) // scale > MOST_SIDE:
+    scale = detect_scale(kinds)
+    if min(height, width) // scale < MIN_SIDE or max(height, width) // scale > MAX_SIDE:
         raise ValueError(
-            f"A maze has {LEAST_SIDE} to {MOST_SIDE} places a side, got {width // scale} x {height // scale}; "
+            f"A maze has {MIN_SIDE} to {MAX_SIDE} places a side, got {width // scale} x {height // scale}; "
             "enlarge it by a whole number of pixels a place, or not at all."
         )
     edge = scale // 4  # where a place's colour may have run into the next one's
     blocks = pixels.reshape(height // scale, scale, width // scale, scale, 3)[
         :, edge : scale - edge, :, edge : scale - edge
     ]
-    grid = nearest_colours(blocks.mean((1, 3)))[0]
+    grid = find_nearest_colours(blocks.mean((1, 3)))[0]
     grid[grid == SOLUTION] = PATH
     for kind, name, colour in ((START, "start", "red"), (GOAL, "goal", "green")):
         count = int((grid == kind).sum())
@@ -185,16 +185,16 @@ def maze_of(pixels: np.ndarray) -> Maze:
     return maze
 
 
-def nearest_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_nearest_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every pixel the nearest of the COLOURS, and how far off it is."""
     off = np.stack([np.linalg.norm(pixels - colour, axis=-1) for colour in COLOURS])
     return off.argmin(0).astype(np.uint8), off.min(0)
 
 
-def scale_of(kinds: np.ndarray) -> int:
+def detect_scale(kinds: np.ndarray) -> int:
     """By how much a maze was enlarged: the largest whole number whose blocks are of one kind each, but for a few pixels."""
     height, width = kinds.shape
-    for scale in range(min(height, width) // LEAST_SIDE, 1, -1):
+    for scale in range(min(height, width) // MIN_SIDE, 1, -1):
         if height % scale == width % scale == 0:
             blocks = kinds.reshape(height // scale, scale, width // scale, scale)
             middle = blocks[:, scale // 2, :, scale // 2]

@@ -27,7 +27,7 @@ def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
         raise ValueError(f"{path.name} is not a parquet file with {named} {word}: {error}") from None
 
 
-def pictures_in(table: pyarrow.Table, name: str, column: str = "image") -> Iterator[Image.Image]:
+def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "image") -> Iterator[Image.Image]:
     """The pictures of a column, decoded one by one; `name` is the file's, for messages.
 
     Raises:
@@ -35,10 +35,10 @@ def pictures_in(table: pyarrow.Table, name: str, column: str = "image") -> Itera
     """
     for row, cell in enumerate(table[column]):
         value = cell.as_py()
-        yield decoded(value.get("bytes") if isinstance(value, dict) else value, f"{name}: row {row}")
+        yield decode_image(value.get("bytes") if isinstance(value, dict) else value, f"{filename}: row {row}")
 
 
-def decoded(content: bytes, where: str) -> Image.Image:
+def decode_image(content: bytes, location: str) -> Image.Image:
     """A picture from its file's bytes; `where` says whose, for messages.
 
     Raises:
@@ -48,17 +48,17 @@ def decoded(content: bytes, where: str) -> Image.Image:
         picture = Image.open(io.BytesIO(content))
         picture.load()
     except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where} is not a picture: {summarize_error(error)}.") from None
+        raise ValueError(f"{location} is not a picture: {summarize_error(error)}.") from None
     return picture
 
 
-def labels_in(table: pyarrow.Table, name: str, classes: int, column: str = "label") -> list[int]:
+def read_label_column(table: pyarrow.Table, filename: str, num_classes: int, column: str = "label") -> list[int]:
     """The column of labels.
 
     Raises:
         ValueError: it is empty, or holds something else than classes.
     """
     labels = table[column].to_pylist()
-    if not labels or not all(type(label) is int and 0 <= label < classes for label in labels):
-        raise ValueError(f"{name}: labels must be whole numbers from 0 to {classes - 1}.")
+    if not labels or not all(type(label) is int and 0 <= label < num_classes for label in labels):
+        raise ValueError(f"{filename}: labels must be whole numbers from 0 to {num_classes - 1}.")
     return labels

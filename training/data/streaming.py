@@ -20,138 +20,156 @@ from typing import Any
 from PIL import Image
 
 from training.data.image_dataset import (
-    LOOSE,
-    NO_TEST,
+    TRAIN_FILE_SPLITS,
+    TRAIN_FILE_SPLITS_WITH_TEST,
     DataSettings,
-    Growing,
-    Pictures,
-    class_of,
-    content_of,
+    ImageBuffer,
+    LabeledImages,
+    check_class_index,
     digest,
-    opened,
-    read,
-    telling,
+    iterate_rows,
+    open_split,
+    read_image_bytes,
+    translate_dataset_errors,
 )
-from training.data.parquet import decoded
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, places_of
+from training.data.parquet import decode_image
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, assign_splits_by_hash
 
-LANES = 8
-LEG = 64  # batches
-BUFFER = 256  # encoded pictures of a lane that the next one is chosen from
-PARTS = 8  # row groups; in fewer, the same beginnings would be seen again and again
-HELD = 1_024  # pictures of each held-out split, decoded once
+NUM_SHARDS = 8
+SHARD_SEGMENT_BATCHES = 64  # batches
+SHUFFLE_BUFFER_SIZE = 256  # encoded pictures of a lane that the next one is chosen from
+MIN_ROW_GROUPS = 8  # row groups; in fewer, the same beginnings would be seen again and again
+MAX_HELD_OUT_IMAGES = 1_024  # pictures of each held-out split, decoded once
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutImages:
     """What is held out of a stream: its pictures by split, and the contents that are not to be trained on."""
 
-    parts: dict[str, Pictures]
-    tested: frozenset[bytes]  # digests of encoded pictures
-    seen: frozenset[bytes]  # digests of pixels
+    splits: dict[str, LabeledImages]
+    test_digests: frozenset[bytes]  # digests of encoded pictures
+    pixel_digests: frozenset[bytes]  # digests of pixels
 
 
-def shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
+def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
     """The encoded pictures of a split and their labels, once each, in an order that depends on the seed alone."""
-    order = in_parts(settings, split).shuffle(
+    order = reshard_by_row_group(settings, split).shuffle(
         seed=zlib.crc32(repr(seed).encode()),
-        buffer_size=BUFFER,
+        buffer_size=SHUFFLE_BUFFER_SIZE,
         max_buffer_input_shards=1,  # with more, threads read ahead, and closing waits five seconds for them
     )
-    for row in read(settings, order):
-        yield content_of(row[settings.image], settings.source), row[settings.label]
+    for row in iterate_rows(settings, order):
+        yield read_image_bytes(row[settings.image], settings.display_name), row[settings.label]
 
 
 @lru_cache(maxsize=4)
-def in_parts(settings: DataSettings, split: str) -> Any:
+def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
     """A split whose row groups can be read in any order.
 
     Raises:
         ValueError: there are too few of them.
     """
-    rows = opened(settings, split)
-    with telling(settings):
+    rows = open_split(settings, split)
+    with translate_dataset_errors(settings):
         rows = rows.reshard()
-    if rows.num_shards < PARTS and split == settings.train:
+    if rows.num_shards < MIN_ROW_GROUPS and split == settings.train:
         raise ValueError(
-            f"{settings.source} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
+            f"{settings.display_name} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
             "write it with row groups of a few hundred pictures."
         )
     return rows
 
 
 @lru_cache(maxsize=2)
-def held_out(settings: DataSettings, classes: int) -> Held:
+def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutImages:
     """The first HELD pictures of each held-out split, in a fixed order.
 
     Raises:
         ValueError: a split has none, or one cannot be read.
     """
-    wanted = {split: Growing() for split in (VALIDATION, CALIBRATION, TEST)}
+    wanted = {split: ImageBuffer() for split in (VALIDATION, CALIBRATION, TEST)}
     tested, seen = set[bytes](), set[bytes]()
-    shares = LOOSE if settings.test else NO_TEST
+    shares = TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST
 
     def keep(place: str, content: bytes, label: Any) -> None:
-        pixels = settings.seen(decoded(content, settings.source))
+        pixels = settings.preprocess(decode_image(content, settings.display_name))
         if (key := digest(pixels)) not in seen:
             seen.add(key)
-            wanted[place].add(pixels, class_of(label, classes, settings.source))
+            wanted[place].add(pixels, check_class_index(label, num_classes, settings.display_name))
 
     if settings.test:
-        for content, label in islice(shuffled(settings, settings.test, TEST), HELD):
+        for content, label in islice(iterate_shuffled(settings, settings.test, TEST), MAX_HELD_OUT_IMAGES):
             tested.add(digest(content))
             keep(TEST, content, label)
-    for content, label in shuffled(settings, settings.train, VALIDATION):
+    for content, label in iterate_shuffled(settings, settings.train, VALIDATION):
         key = digest(content)
-        (place,) = places_of([key], shares)
-        if place != TRAIN and key not in tested and len(wanted[place].labels) < HELD:
+        (place,) = assign_splits_by_hash([key], shares)
+        if place != TRAIN and key not in tested and len(wanted[place].labels) < MAX_HELD_OUT_IMAGES:
             keep(place, content, label)
-        if all(len(part.labels) >= HELD for name, part in wanted.items() if name != TEST or not settings.test):
+        if all(
+            len(part.labels) >= MAX_HELD_OUT_IMAGES
+            for name, part in wanted.items()
+            if name != TEST or not settings.test
+        ):
             break
     for name, part in wanted.items():
         if not part.labels:
-            raise ValueError(f"{settings.source} holds no picture for {name}: it is too small.")
-    parts = {name: part.whole(settings.crop, settings.channels) for name, part in wanted.items()}
-    return Held(parts, frozenset(tested), frozenset(seen))
+            raise ValueError(f"{settings.display_name} holds no picture for {name}: it is too small.")
+    parts = {name: part.to_labeled_images(settings.crop, settings.channels) for name, part in wanted.items()}
+    return HeldOutImages(parts, frozenset(tested), frozenset(seen))
 
 
-def batches_to_train_on(
-    settings: DataSettings, classes: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, start: int = 0
+def iterate_training_batches(
+    settings: DataSettings,
+    num_classes: int,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    start: int = 0,
 ) -> Iterator[tuple[int, list[tuple[Image.Image, int]]]]:
     """Numbers of batches, and their pictures and classes, for process `rank` of `ranks` from its turn `start` on."""
-    held = held_out(settings, classes)
+    held = load_held_out_images(settings, num_classes)
     legs: dict[int, tuple[int, Iterator]] = {}  # lane -> number of its leg, and what is left of that
-    for number in count(start * ranks + rank, ranks):
-        lane, place = number % LANES, number // LANES
-        if legs.get(lane, (-1, None))[0] != place // LEG:
-            pictures = left_to_train_on(settings, held, seed, lane, place // LEG)
-            legs[lane] = place // LEG, islice(pictures, place % LEG * batch_size, None)
+    for number in count(start * world_size + rank, world_size):
+        lane, place = number % NUM_SHARDS, number // NUM_SHARDS
+        if legs.get(lane, (-1, None))[0] != place // SHARD_SEGMENT_BATCHES:
+            pictures = iterate_segment(settings, held, seed, lane, place // SHARD_SEGMENT_BATCHES)
+            legs[lane] = (
+                place // SHARD_SEGMENT_BATCHES,
+                islice(pictures, place % SHARD_SEGMENT_BATCHES * batch_size, None),
+            )
         encoded = list(islice(legs[lane][1], batch_size))
-        yield number, sound(settings, classes, held, encoded)
+        yield number, decode_training_images(settings, num_classes, held, encoded)
 
 
-def left_to_train_on(settings: DataSettings, held: Held, seed: int, lane: int, leg: int) -> Iterator[tuple[bytes, Any]]:
+def iterate_segment(
+    settings: DataSettings, held_out_images: HeldOutImages, seed: int, shard: int, segment: int
+) -> Iterator[tuple[bytes, Any]]:
     """The encoded pictures of a leg: of one pass, then of another where the data set is small."""
-    shares = LOOSE if settings.test else NO_TEST
+    shares = TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST
     for turn in count():
         found = False
-        for content, label in shuffled(settings, settings.train, seed, lane, leg, turn):
+        for content, label in iterate_shuffled(settings, settings.train, seed, shard, segment, turn):
             key = digest(content)
-            if key not in held.tested and places_of([key], shares) == [TRAIN]:
+            if key not in held_out_images.test_digests and assign_splits_by_hash([key], shares) == [TRAIN]:
                 found = True
                 yield content, label
         if not found:
-            raise ValueError(f"{settings.source} holds no picture to train on: it is too small.")
+            raise ValueError(f"{settings.display_name} holds no picture to train on: it is too small.")
 
 
-def sound(
-    settings: DataSettings, classes: int, held: Held, encoded: list[tuple[bytes, Any]]
+def decode_training_images(
+    settings: DataSettings, num_classes: int, held_out_images: HeldOutImages, encoded: list[tuple[bytes, Any]]
 ) -> list[tuple[Image.Image, int]]:
     """Decoded pictures and their classes. One that is held out under another encoding gives way to its neighbours."""
     pictures = [
-        (decoded(content, settings.source), class_of(label, classes, settings.source)) for content, label in encoded
+        (decode_image(content, settings.display_name), check_class_index(label, num_classes, settings.display_name))
+        for content, label in encoded
     ]
-    kept = [pair for pair in pictures if digest(settings.seen(pair[0])) not in held.seen]
+    kept = [pair for pair in pictures if digest(settings.preprocess(pair[0])) not in held_out_images.pixel_digests]
     if not kept:
-        raise ValueError(f"{settings.source} repeats what it tests on; there is nothing to train on in a whole batch.")
+        raise ValueError(
+            f"{settings.display_name} repeats what it tests on; there is nothing to train on in a whole batch."
+        )
     return [kept[place % len(kept)] for place in range(len(pictures))]

@@ -19,21 +19,29 @@ from torch.nn.utils.rnn import pad_sequence
 from ctm import TickModel, build_model
 from ctm.config import ENERGY_HEAD_DEFAULTS, ENERGY_HEAD_INPUT_FLAGS
 from ctm.models.outputs import compute_answer_mask
-from training.decoding import Reading
-from training.energy.losses import ENERGY, IS_A_LOGIT, Kind, Meaning, Truth, energy_loss, softened
-from training.evaluation import in_batches, without_repeats
-from training.tasks.base import VALIDATION, Batch, Task, generator_for
+from training.decoding import AnswerDecoder
+from training.energy.losses import (
+    ENERGY_HEAD_PREFIX,
+    LOGIT_KINDS,
+    EnergyKind,
+    EnergyLossParams,
+    TickLabels,
+    energy_loss,
+    smooth_labels,
+)
+from training.evaluation import deduplicate, split_into_batches
+from training.tasks.base import VALIDATION, Batch, Task, make_generator
 
 # An energy is the mean of so many heads. Each holds back another part of the samples, to decide when to stop fitting, and to
 # make logits of energies that are to be some; the mean errs less than each where samples are few (bagging, Breiman 1996).
-FOLDS = 4
-CHECK_EVERY = 100  # steps
-PATIENCE = 1_000  # steps after which fitting ends if the held-back loss has not become less
-MOST_FELT = 800_000_000  # numbers to keep of all samples, in half precision: 1.6 GB
+NUM_FOLDS = 4
+EVAL_INTERVAL_STEPS = 100  # steps
+EARLY_STOPPING_PATIENCE_STEPS = 1_000  # steps after which fitting ends if the held-back loss has not become less
+MAX_FEATURE_VALUES = 800_000_000  # numbers to keep of all samples, in half precision: 1.6 GB
 
 
 @dataclass(frozen=True)
-class Felt:
+class EnergyHeadDataset:
     """What an energy head looks at, of n samples at every tick, in any precision, and what is known of their answers."""
 
     seen: Float[Tensor, "n T F"]
@@ -41,40 +49,55 @@ class Felt:
     counts: Bool[Tensor, "n T"]
     losses: Float[Tensor, "n T"] | None
 
-    def truth(self, rows: Tensor | slice) -> Truth:
-        return Truth(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
+    def get_labels(self, rows: Tensor | slice) -> TickLabels:
+        return TickLabels(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
-    def energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
+    def compute_energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
         return head(self.seen[rows].float()).squeeze(-1)
 
 
-def fitting_batches(task: Task, count: int) -> list[Batch]:
+def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
     """Validation samples to fit an energy on, drawn with a fixed seed, none twice, in random order: those that came first are
     the likely ones. Pictures are moved as in training, as of those that are there too few are mistaken."""
-    generator = generator_for("fit", VALIDATION)
-    once = without_repeats(task.draw(VALIDATION, count, generator))
+    generator = make_generator("fit", VALIDATION)
+    once = deduplicate(task.sample(VALIDATION, count, generator))
     order = torch.randperm(len(once.inputs), generator=generator)
-    return in_batches(Batch(once.inputs[order], once.targets[order], once.difficulty[order]))
+    return split_into_batches(Batch(once.inputs[order], once.targets[order], once.difficulty[order]))
 
 
-def with_energy_head(machine: TickModel, anew: bool) -> TickModel:
+def with_energy_head(model: TickModel, force_new: bool) -> TickModel:
     """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
-    if not anew and all(getattr(machine.config, name) for name in ("energy_head_enabled", *ENERGY_HEAD_INPUT_FLAGS)):
-        return machine
-    twin = build_model(machine.config.model_copy(update=ENERGY_HEAD_DEFAULTS), machine.in_features)
-    trunk = {name: value for name, value in machine.state_dict().items() if ENERGY not in name}
+    if not force_new and all(getattr(model.config, name) for name in ("energy_head_enabled", *ENERGY_HEAD_INPUT_FLAGS)):
+        return model
+    twin = build_model(model.config.model_copy(update=ENERGY_HEAD_DEFAULTS), model.in_features)
+    trunk = {name: value for name, value in model.state_dict().items() if ENERGY_HEAD_PREFIX not in name}
     twin.load_state_dict({**twin.state_dict(), **trunk})
     return twin.eval()
 
 
 def fit_energy(
-    machine: TickModel, reading: Reading, batches: Iterable[Batch], kind: Kind, meaning: Meaning, steps: int, seed: int
+    model: TickModel,
+    decoder: AnswerDecoder,
+    batches: Iterable[Batch],
+    kind: EnergyKind,
+    loss_params: EnergyLossParams,
+    max_steps: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Fit `energy_proj` in place, on validation samples, which the trunk was not trained on; see `fit_head`."""
-    return fit_head(machine.energy_proj, feel(machine, reading, batches), kind, meaning, steps, seed)
+    """Fit `energy_proj` in place, on validation samples, which the trunk was not trained on; see `fit_energy_head`."""
+    return fit_energy_head(
+        model.energy_proj, collect_energy_features(model, decoder, batches), kind, loss_params, max_steps, seed
+    )
 
 
-def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, steps: int, seed: int) -> dict[str, Any]:
+def fit_energy_head(
+    head: nn.Sequential,
+    dataset: EnergyHeadDataset,
+    kind: EnergyKind,
+    loss_params: EnergyLossParams,
+    max_steps: int,
+    seed: int,
+) -> dict[str, Any]:
     """Fit an energy head in place.
 
     Args:
@@ -91,86 +114,100 @@ def fit_head(head: nn.Sequential, felt: Felt, kind: Kind, meaning: Meaning, step
     Raises:
         ValueError: there are not two samples.
     """
-    count = len(felt.seen)
+    count = len(dataset.seen)
     if count < 2:
         raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
-    folds = Folds(head, min(FOLDS, count, head[0].out_features), Scaling.of(felt.seen))
+    folds = EnergyHeadEnsemble(head, min(NUM_FOLDS, count, head[0].out_features), FeatureScaler.fit(dataset.seen))
     # n samples without a mistake say no more than this of one's chance
-    lesson = Lesson(felt, in_parts(count, folds.count), kind, replace(meaning, doubt=1 / (count + 2)))
-    best, before, after = learned(folds, lesson, steps, seed)
-    if kind in IS_A_LOGIT:
-        best.turn(*lesson.into_logits(best))
-    head.load_state_dict(best.joined())
-    right = felt.right[felt.counts].float().mean().item()
+    lesson = CrossValidation(
+        dataset, split_into_folds(count, folds.num_folds), kind, replace(loss_params, label_smoothing=1 / (count + 2))
+    )
+    best, before, after = fit_folds(folds, lesson, max_steps, seed)
+    if kind in LOGIT_KINDS:
+        best.scale_and_shift_(*lesson.fit_platt_scaling_per_fold(best))
+    head.load_state_dict(best.merged_state_dict())
+    right = dataset.right[dataset.counts].float().mean().item()
     return {"n": count, "right": right, "loss_before": before, "loss_after": after}
 
 
-def in_parts(count: int, folds: int) -> list[slice]:
+def split_into_folds(num_samples: int, num_folds: int) -> list[slice]:
     """What each fold holds back, of samples that are in random order; never all."""
-    parts = max(2, folds)
-    return [slice(fold * count // parts, (fold + 1) * count // parts) for fold in range(folds)]
+    parts = max(2, num_folds)
+    return [slice(fold * num_samples // parts, (fold + 1) * num_samples // parts) for fold in range(num_folds)]
 
 
-def learned(folds: "Folds", lesson: "Lesson", steps: int, seed: int) -> tuple["Folds", float, float]:
+def fit_folds(
+    ensemble: "EnergyHeadEnsemble", cross_validation: "CrossValidation", max_steps: int, seed: int
+) -> tuple["EnergyHeadEnsemble", float, float]:
     """Folds as they were when what they hold back was told best by each; mean held-back loss before and then."""
-    optimizer = torch.optim.AdamW(folds.parameters(), lr=3e-3, weight_decay=0.1)
-    generator, count = torch.Generator().manual_seed(seed), len(lesson.felt.seen)
-    best, found_at = copy.deepcopy(folds), 0
-    before = least = lesson.held_back_losses(folds)
-    for step in range(1, steps + 1):
-        lesson.loss(folds, torch.randint(count, (256,), generator=generator)).backward()
+    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=3e-3, weight_decay=0.1)
+    generator, count = torch.Generator().manual_seed(seed), len(cross_validation.dataset.seen)
+    best, found_at = copy.deepcopy(ensemble), 0
+    before = least = cross_validation.compute_held_out_losses(ensemble)
+    for step in range(1, max_steps + 1):
+        cross_validation.compute_loss(ensemble, torch.randint(count, (256,), generator=generator)).backward()
         optimizer.step()
         optimizer.zero_grad()
-        if (step % CHECK_EVERY == 0 or step == steps) and (
-            better := (now := lesson.held_back_losses(folds)) < least
+        if (step % EVAL_INTERVAL_STEPS == 0 or step == max_steps) and (
+            better := (now := cross_validation.compute_held_out_losses(ensemble)) < least
         ).any():
-            best.take(folds, better)
+            best.copy_folds_(ensemble, better)
             least, found_at = torch.where(better, now, least), step
-        if step - found_at >= PATIENCE:
+        if step - found_at >= EARLY_STOPPING_PATIENCE_STEPS:
             break
     return best, before.mean().item(), least.mean().item()
 
 
 @dataclass(frozen=True)
-class Lesson:
+class CrossValidation:
     """What folds learn from, which of it each holds back, and what their energies are to mean."""
 
-    felt: Felt
-    held_back: list[slice]
-    kind: Kind
-    meaning: Meaning
+    dataset: EnergyHeadDataset
+    held_out_slices: list[slice]
+    kind: EnergyKind
+    loss_params: EnergyLossParams
 
-    def loss(self, folds: "Folds", rows: Tensor) -> Float[Tensor, ""]:
+    def compute_loss(self, ensemble: "EnergyHeadEnsemble", rows: Tensor) -> Float[Tensor, ""]:
         """Of all folds, each on the rows that it does not hold back."""
         losses = []
-        for energies, back in zip(folds(self.felt.seen[rows].float()), self.held_back, strict=True):
+        for energies, back in zip(ensemble(self.dataset.seen[rows].float()), self.held_out_slices, strict=True):
             mine = (rows < back.start) | (rows >= back.stop)
-            losses.append(energy_loss(self.kind, energies[mine], self.felt.truth(rows[mine]), self.meaning))
+            losses.append(energy_loss(self.kind, energies[mine], self.dataset.get_labels(rows[mine]), self.loss_params))
         return torch.stack(losses).sum()
 
-    def held_back_losses(self, folds: "Folds") -> Float[Tensor, " K"]:
+    def compute_held_out_losses(self, ensemble: "EnergyHeadEnsemble") -> Float[Tensor, " K"]:
         losses = [
-            energy_loss(self.kind, self.held_back_energies(folds, fold), self.felt.truth(back), self.meaning)
-            for fold, back in enumerate(self.held_back)
+            energy_loss(
+                self.kind,
+                self.compute_held_out_energies(ensemble, fold),
+                self.dataset.get_labels(back),
+                self.loss_params,
+            )
+            for fold, back in enumerate(self.held_out_slices)
         ]
         return torch.stack(losses)
 
     @torch.no_grad()
-    def held_back_energies(self, folds: "Folds", fold: int) -> Float[Tensor, "n T"]:
+    def compute_held_out_energies(self, ensemble: "EnergyHeadEnsemble", fold: int) -> Float[Tensor, "n T"]:
         """A fold's energies of what it holds back."""
-        seen = self.felt.seen[self.held_back[fold]]
-        return torch.cat([folds(part.float())[fold] for part in seen.split(256)])
+        seen = self.dataset.seen[self.held_out_slices[fold]]
+        return torch.cat([ensemble(part.float())[fold] for part in seen.split(256)])
 
-    def into_logits(self, folds: "Folds") -> Float[Tensor, "2 K"]:
+    def fit_platt_scaling_per_fold(self, ensemble: "EnergyHeadEnsemble") -> Float[Tensor, "2 K"]:
         """Factors, and what is added, that make energies the logits of being wrong, by what each fold holds back."""
         turns = [
-            platt(self.held_back_energies(folds, fold), self.felt.right[back], self.felt.counts[back], self.meaning)
-            for fold, back in enumerate(self.held_back)
+            fit_platt_scaling(
+                self.compute_held_out_energies(ensemble, fold),
+                self.dataset.right[back],
+                self.dataset.counts[back],
+                self.loss_params,
+            )
+            for fold, back in enumerate(self.held_out_slices)
         ]
         return torch.tensor(turns).T
 
 
-class Folds(nn.Module):
+class EnergyHeadEnsemble(nn.Module):
     """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean.
 
     Args:
@@ -179,82 +216,87 @@ class Folds(nn.Module):
         scaling: of the inputs; what learns are weights for scaled ones.
     """
 
-    def __init__(self, head: nn.Sequential, count: int, scaling: "Scaling"):
+    def __init__(self, head: nn.Sequential, num_folds: int, scaler: "FeatureScaler"):
         super().__init__()
-        self.count, self.scaling, enter, leave = count, scaling, head[0], head[2]
-        self.enter = scaling.out_of(copy.deepcopy(enter))
-        self.leave = nn.Parameter(leave.weight.detach()[0] * count)
-        self.bias = nn.Parameter(leave.bias.detach().repeat(count))
-        whose = torch.arange(enter.out_features) * count // enter.out_features
-        self.register_buffer("units", F.one_hot(whose, count).float())
+        self.num_folds, self.scaler, enter, leave = num_folds, scaler, head[0], head[2]
+        self.in_proj = scaler.unfuse_from_linear_(copy.deepcopy(enter))
+        self.out_weight = nn.Parameter(leave.weight.detach()[0] * num_folds)
+        self.out_bias = nn.Parameter(leave.bias.detach().repeat(num_folds))
+        whose = torch.arange(enter.out_features) * num_folds // enter.out_features
+        self.register_buffer("units", F.one_hot(whose, num_folds).float())
 
-    def forward(self, seen: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
-        hidden = F.silu(F.linear(seen, *self.scaling.into(self.enter)))  # weights are far smaller than what is seen
-        return (hidden @ (self.leave.unsqueeze(1) * self.units) + self.bias).movedim(-1, 0)
+    def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
+        hidden = F.silu(
+            F.linear(features, *self.scaler.fuse_into_linear(self.in_proj))
+        )  # weights are far smaller than what is seen
+        return (hidden @ (self.out_weight.unsqueeze(1) * self.units) + self.out_bias).movedim(-1, 0)
 
     @torch.no_grad()
-    def take(self, others: "Folds", which: Bool[Tensor, " K"]) -> None:
+    def copy_folds_(self, source: "EnergyHeadEnsemble", fold_mask: Bool[Tensor, " K"]) -> None:
         """Become what others are, where they are better."""
-        units = (self.units @ which.float()).bool()
-        self.enter.weight[units], self.enter.bias[units] = others.enter.weight[units], others.enter.bias[units]
-        self.leave[units], self.bias[which] = others.leave[units], others.bias[which]
+        units = (self.units @ fold_mask.float()).bool()
+        self.in_proj.weight[units], self.in_proj.bias[units] = source.in_proj.weight[units], source.in_proj.bias[units]
+        self.out_weight[units], self.out_bias[fold_mask] = source.out_weight[units], source.out_bias[fold_mask]
 
     @torch.no_grad()
-    def turn(self, scale: Float[Tensor, " K"], shift: Float[Tensor, " K"]) -> None:
+    def scale_and_shift_(self, scale: Float[Tensor, " K"], shift: Float[Tensor, " K"]) -> None:
         """Give every energy a factor, and add something to it."""
-        self.leave.mul_(self.units @ scale)
-        self.bias.mul_(scale).add_(shift)
+        self.out_weight.mul_(self.units @ scale)
+        self.out_bias.mul_(scale).add_(shift)
 
-    def joined(self) -> dict[str, Tensor]:
+    def merged_state_dict(self) -> dict[str, Tensor]:
         """The weights of the one head whose energy is the mean of all."""
-        weight, bias = self.scaling.into(self.enter)
-        leave = {"2.weight": self.leave.unsqueeze(0) / self.count, "2.bias": self.bias.mean().unsqueeze(0)}
+        weight, bias = self.scaler.fuse_into_linear(self.in_proj)
+        leave = {"2.weight": self.out_weight.unsqueeze(0) / self.num_folds, "2.bias": self.out_bias.mean().unsqueeze(0)}
         return {"0.weight": weight, "0.bias": bias, **leave}
 
 
 @dataclass(frozen=True)
-class Scaling:
+class FeatureScaler:
     """What is taken off inputs and what they are divided by, so that all vary alike; a layer can take it in."""
 
     mean: Float[Tensor, " F"]
-    spread: Float[Tensor, " F"]
+    std: Float[Tensor, " F"]
 
     @classmethod
-    def of(cls, seen: Float[Tensor, "n T F"]) -> "Scaling":
+    def fit(cls, features: Float[Tensor, "n T F"]) -> "FeatureScaler":
         """What makes their mean 0 and their spread 1; in double precision, without a copy of all."""
-        count, parts = seen.size(0) * seen.size(1), seen.split(256)
+        count, parts = features.size(0) * features.size(1), features.split(256)
         mean = torch.stack([part.double().sum((0, 1)) for part in parts]).sum(0) / count
         squares = torch.stack([(part.double() - mean).square().sum((0, 1)) for part in parts]).sum(0)
         spread = (squares / count).sqrt().float()
         return cls(mean.float(), torch.where(spread > 1e-6, spread, 1.0))
 
-    def into(self, layer: nn.Linear) -> tuple[Float[Tensor, "H F"], Float[Tensor, " H"]]:
+    def fuse_into_linear(self, layer: nn.Linear) -> tuple[Float[Tensor, "H F"], Float[Tensor, " H"]]:
         """Weight and bias of a layer for scaled inputs that does the same to inputs as they are."""
-        weight = layer.weight / self.spread
+        weight = layer.weight / self.std
         return weight, layer.bias - weight @ self.mean
 
     @torch.no_grad()
-    def out_of(self, layer: nn.Linear) -> nn.Linear:
+    def unfuse_from_linear_(self, layer: nn.Linear) -> nn.Linear:
         """The layer itself, from one for inputs as they are to one that does the same to scaled inputs."""
         layer.bias.add_(layer.weight @ self.mean)
-        layer.weight.mul_(self.spread)
+        layer.weight.mul_(self.std)
         return layer
 
 
-def platt(
-    energies: Float[Tensor, "n T"], right: Bool[Tensor, "n T"], counts: Bool[Tensor, "n T"], meaning: Meaning
+def fit_platt_scaling(
+    energies: Float[Tensor, "n T"],
+    correct: Bool[Tensor, "n T"],
+    answer_mask: Bool[Tensor, "n T"],
+    loss_params: EnergyLossParams,
 ) -> tuple[float, float]:
     """What makes energies minus the logit of being right: a factor and what is added (Platt 1999).
 
     Energies that are higher where answers are right stay as they are.
     """
-    inputs = torch.stack((energies[counts], torch.ones_like(energies[counts])), 1)
-    wrong = softened(~right[counts], meaning.doubt, torch.double)
-    scale, shift = logistic(inputs.double(), wrong)
+    inputs = torch.stack((energies[answer_mask], torch.ones_like(energies[answer_mask])), 1)
+    wrong = smooth_labels(~correct[answer_mask], loss_params.label_smoothing, torch.double)
+    scale, shift = fit_logistic_regression(inputs.double(), wrong)
     return (scale, shift) if scale > 0 and math.isfinite(shift) else (1.0, 0.0)
 
 
-def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[float]:
+def fit_logistic_regression(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[float]:
     """Weights of the logistic regression of labels in [0, 1] on inputs, by Newton's method."""
     found = torch.zeros(inputs.size(1), dtype=torch.double)
     for _ in range(50):
@@ -267,35 +309,33 @@ def logistic(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[
 
 
 @torch.no_grad()
-def feel(machine: TickModel, reading: Reading, batches: Iterable[Batch]) -> Felt:
+def collect_energy_features(model: TickModel, decoder: AnswerDecoder, batches: Iterable[Batch]) -> EnergyHeadDataset:
     """Think about all samples, as long as there is room to keep what an energy head looks at."""
-    machine.eval()
+    model.eval()
     seen, rights, counts, losses = [], [], [], []
-    room = MOST_FELT
+    room = MAX_FEATURE_VALUES
     for batch in batches:
-        features = machine.encode(batch.inputs)
-        state = machine.initial_state(features)
+        features = model.encode(batch.inputs)
+        state = model.initial_state(features)
         felt, answers = [], []
         for _ in range(features.ticks):
-            state, output = machine.tick(state, features)
-            felt.append(
-                machine.build_energy_head_input(state.latent.T, state.neuron_activations.T, output.certainty.T).T
-            )
+            state, output = model.tick(state, features)
+            felt.append(model.build_energy_head_input(state.latent.T, state.neuron_activations.T, output.certainty.T).T)
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
         seen += torch.stack(felt, 1).half()
-        rights += reading.right(logits, batch.targets)
+        rights += decoder.is_correct(logits, batch.targets)
         may = compute_answer_mask(features.input_ticks, features.ticks)
         counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
-        losses += [] if (lost := reading.losses(logits, batch.targets)) is None else lost
+        losses += [] if (lost := decoder.tick_losses(logits, batch.targets)) is None else lost
         room -= len(felt) * felt[0].numel()
         if room <= 0:
             break
     ticks = max(map(len, seen))
-    whole = [as_long_as(ticks, parts) if parts else None for parts in (seen, rights, losses)]
-    return Felt(whole[0], whole[1], pad_sequence(counts, True), whole[2])
+    whole = [stack_ticks(ticks, parts) if parts else None for parts in (seen, rights, losses)]
+    return EnergyHeadDataset(whole[0], whole[1], pad_sequence(counts, True), whole[2])
 
 
-def as_long_as(ticks: int, parts: list[Shaped[Tensor, "_ *F"]]) -> Shaped[Tensor, "n T *F"]:
+def stack_ticks(num_ticks: int, parts: list[Shaped[Tensor, "_ *F"]]) -> Shaped[Tensor, "n T *F"]:
     """What was noted at every tick of several thoughts. The last tick of a shorter one is repeated; it does not count."""
-    return torch.stack([part[torch.arange(ticks).clamp(max=len(part) - 1)] for part in parts])
+    return torch.stack([part[torch.arange(num_ticks).clamp(max=len(part) - 1)] for part in parts])

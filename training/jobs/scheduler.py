@@ -39,8 +39,8 @@ from training.jobs.process_group import (
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.remote.monitor import RemoteJobMonitor
 from training.jobs.store import LOCAL_TARGET, Job, JobStore, RequestedAction
-from training.publishing.run_publisher import COURIER
-from training.run_dir import RunFolder
+from training.publishing.run_publisher import UPLOAD_WORKER_ENV
+from training.run_dir import RunDir
 
 STORE_FILENAME, TRASH_PREFIX = "jobs.sqlite", ".trash-"
 RUN_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -134,8 +134,8 @@ class JobScheduler:
         self._lease.release()
         self.is_leader = False
 
-    def get_run_dir(self, job_id: str) -> RunFolder:
-        return RunFolder(self.runs_dir / self.store.get(job_id).id)
+    def get_run_dir(self, job_id: str) -> RunDir:
+        return RunDir(self.runs_dir / self.store.get(job_id).id)
 
     # --- what people ask for -------------------------------------------------------------------------------------
 
@@ -163,8 +163,8 @@ class JobScheduler:
             try:
                 folder = self._create_run_dir(name)
                 with remove_on_error(folder.path):
-                    folder.begin(config)
-                    folder.remember_command(command)
+                    folder.initialize(config)
+                    folder.save_command(command)
             except OSError as error:
                 raise ValueError(
                     f"The run cannot be put down in {self.runs_dir}: {error.strerror}. Make room."
@@ -206,10 +206,12 @@ class JobScheduler:
                 f"The folder of {id} is gone. If it was published, begin a new run from its repository: settings and weights "
                 "are there; the optimiser and the count of steps begin anew."
             )
-        steps = folder.steps()
+        steps = folder.list_steps()
         says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
-        if steps and steps[-1] < folder.status().get("step", 0):
-            says += f" Step {folder.status()['step']:,} had been reached; what came after the saved one is done again."
+        if steps and steps[-1] < folder.read_status().get("step", 0):
+            says += (
+                f" Step {folder.read_status()['step']:,} had been reached; what came after the saved one is done again."
+            )
         with self._lock:
             job = self.store.update(
                 id, state="queued", intent="", queued=queued_at or time.time(), sentence=says, exit_code=None
@@ -225,7 +227,7 @@ class JobScheduler:
             if not job.is_finished:
                 raise ValueError(f"The run {job_id} is {job.state}: stop it first.")
             folder, trash = self.runs_dir / job.id, self.runs_dir / f"{TRASH_PREFIX}{job.id}"
-            if RunFolder(folder).is_held_after(2.0):
+            if RunDir(folder).is_locked_after_wait(2.0):
                 raise ValueError(f"Another process is training in {folder.name}: stop it first.")
             if folder.is_dir():
                 folder.rename(trash)  # at once, so that no half of it can be seen
@@ -281,9 +283,9 @@ class JobScheduler:
 
     def _launch(self, job: Job) -> None:
         """Start the processes of a job. It counts as running before there is one, so that none is ever lost."""
-        folder = RunFolder(self.runs_dir / job.id)
+        folder = RunDir(self.runs_dir / job.id)
         note = folder.path / "exit.json"
-        steps = folder.steps()
+        steps = folder.list_steps()
         job = self.store.update(
             job.id,
             state="running",
@@ -298,12 +300,12 @@ class JobScheduler:
         )
         try:
             note.unlink(missing_ok=True)
-            folder.forget_ending()
-            config = folder.config()
+            folder.reset_outcome()
+            config = folder.load_config()
             if config.train.device != "cpu" and job.devices > max(1, torch.cuda.device_count()):
                 raise ValueError(f"it wants {job.devices} devices, and there are {torch.cuda.device_count()} here.")
             threads = max(1, (count_available_cpus(self.environment) - 1) // job.devices)  # one is left for the page
-            environment = build_job_environment(self.environment, threads, self.token) | {COURIER: "1"}
+            environment = build_job_environment(self.environment, threads, self.token) | {UPLOAD_WORKER_ENV: "1"}
             environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
                 int(self.stop_timeout_s)
             )  # else its launcher kills after 30 s
@@ -324,8 +326,8 @@ class JobScheduler:
         self.store.update(job.id, pid=group.pid)
 
     def _finish_job(self, job: Job) -> None:
-        folder = RunFolder(self.runs_dir / job.id)
-        steps = folder.steps()
+        folder = RunDir(self.runs_dir / job.id)
+        steps = folder.list_steps()
         exit = read_preallocated(folder.path / "exit.json")
         code = exit.get("code") if isinstance(exit.get("code"), int) else None
         if child := self._children.get(job.id):
@@ -333,7 +335,7 @@ class JobScheduler:
             code = own if code is None else code
         intent = self._requested_actions.get(job.id) or job.intent
         state, sentence = derive_job_outcome(
-            code, folder.ending(), intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
+            code, folder.read_outcome(), intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
         )
         self.store.update(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
         self._children.pop(job.id, None)
@@ -359,7 +361,7 @@ class JobScheduler:
                 self.remote_monitor.start(job)
         self._register_untracked_runs()
         for job in self.store.list_jobs() if self.resume_interrupted else []:
-            steps = RunFolder(self.runs_dir / job.id).steps()
+            steps = RunDir(self.runs_dir / job.id).list_steps()
             came_on = steps and steps[-1] > job.from_step
             if job.state == "interrupted" and job.is_local and job.attempt and (came_on or job.attempt < 3):
                 with suppress(ValueError):  # its folder may be gone
@@ -420,7 +422,7 @@ class JobScheduler:
             raise ValueError("Hugging Face Jobs needs a Space, whose image runs there, and a token (HF_TOKEN).")
         return self.remote_monitor
 
-    def _build_command(self, job: Job, run_dir: RunFolder, config: RunConfig) -> list[str]:
+    def _build_command(self, job: Job, run_dir: RunDir, config: RunConfig) -> list[str]:
         recipe = run_dir.path / "config.yaml"
         return build_training_command(sys.executable, job.devices, config, str(recipe), str(run_dir.path))
 
@@ -430,7 +432,7 @@ class JobScheduler:
     def _get_job_tag(self, job_id: str) -> str:
         return str(self.runs_dir / job_id)  # two apps may have runs of one name
 
-    def _create_run_dir(self, name: str) -> RunFolder:
+    def _create_run_dir(self, name: str) -> RunDir:
         """A folder that nobody else has."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for number in range(1, 1_000):
@@ -439,7 +441,7 @@ class JobScheduler:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
-            return RunFolder(path)
+            return RunDir(path)
         raise ValueError("A thousand runs were begun in one second; wait a moment.")
 
     def _require_leader(self) -> None:

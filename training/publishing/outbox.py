@@ -23,18 +23,28 @@ from pydantic import TypeAdapter
 from ctm.io.atomic import file_lock, read_json, write_json
 from ctm.stores import Destination, StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
-from training.run_dir import echo
+from training.run_dir import emit_event
 
-BETWEEN = 600.0  # seconds between two commits
-WAITS = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 3_600.0)  # after the first, second ... failed try
-MOST_TRIES = 24  # about a day
-LIVE = ("waiting", "sending")
+MIN_COMMIT_INTERVAL_S = 600.0  # seconds between two commits
+RETRY_BACKOFF_S = (
+    15.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    1_200.0,
+    2_400.0,
+    3_600.0,
+)  # after the first, second ... failed try
+MAX_ATTEMPTS = 24  # about a day
+PENDING_STATES = ("waiting", "sending")
 
-State = Literal["waiting", "sending", "published", "refused", "given up", "superseded"]
+EntryState = Literal["waiting", "sending", "published", "refused", "given up", "superseded"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class OutboxEntry:
     """One publication: what, where to, and how it stands."""
 
     id: str
@@ -43,7 +53,7 @@ class Entry:
     title: str
     source: str  # what was copied, so that the same is not put in twice
     created: float
-    state: State = "waiting"
+    state: EntryState = "waiting"
     tries: int = 0
     next_try: float = 0.0
     problem: str = ""
@@ -52,11 +62,11 @@ class Entry:
     ended: float = 0.0
 
     @property
-    def message(self) -> str:
+    def commit_message(self) -> str:
         """The commit's message, which no other publication has."""
         return f"{self.title} [{self.id}]"
 
-    def say(self) -> str:
+    def format_status(self) -> str:
         """How it stands, in a sentence."""
         match self.state:
             case "published":
@@ -68,7 +78,7 @@ class Entry:
         return f"Waiting to be sent to {self.repo}{f' after this: {self.problem}' if self.problem else '.'}"
 
 
-ENTRY = TypeAdapter(Entry)
+ENTRY_ADAPTER = TypeAdapter(OutboxEntry)
 
 
 class Outbox:
@@ -79,11 +89,11 @@ class Outbox:
         clock: seconds since the epoch.
     """
 
-    def __init__(self, run: Path, clock: Callable[[], float] = time.time):
-        self.path = Path(run) / "outbox"
+    def __init__(self, run_path: Path, clock: Callable[[], float] = time.time):
+        self.path = Path(run_path) / "outbox"
         self.clock = clock
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[OutboxEntry]:
         """All publications, oldest first; one whose file is broken is left out, and the log says so."""
         found = []
         for path in sorted(self.path.glob("[0-9]*/entry.json")):
@@ -93,13 +103,18 @@ class Outbox:
                 logging.getLogger(__name__).warning("%s of %s", error, self.path.parent.name)
         return found
 
-    def now(self, entry: Entry) -> Entry:
+    def reload(self, entry: OutboxEntry) -> OutboxEntry:
         """A publication as it stands now."""
         return next(known for known in self.entries() if known.id == entry.id)
 
-    def put(
-        self, checkpoint: Path, repo: str, title: str, private: bool = False, extra: Mapping[str, bytes] | None = None
-    ) -> Entry:
+    def enqueue(
+        self,
+        checkpoint: Path,
+        repo: str,
+        title: str,
+        private: bool = False,
+        extra_files: Mapping[str, bytes] | None = None,
+    ) -> OutboxEntry:
         """Take a checkpoint folder in, as it is now; it may change or vanish afterwards.
 
         Args:
@@ -113,18 +128,20 @@ class Outbox:
             ValueError: it is not whole, for it vanished meanwhile. `OSError` where it cannot be read or kept.
         """
         source = fingerprint(checkpoint)
-        mine = [entry for entry in self.entries() if entry.repo == repo and entry.state in (*LIVE, "published")]
+        mine = [
+            entry for entry in self.entries() if entry.repo == repo and entry.state in (*PENDING_STATES, "published")
+        ]
         if mine and mine[-1].source == source:  # the newest there: nothing has to be sent
             return mine[-1]
-        self._sweep()
-        entry = Entry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
-        draft, folder = self.path / f".{entry.id}", self._folder(entry)
+        self._remove_stale_drafts()
+        entry = OutboxEntry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
+        draft, folder = self.path / f".{entry.id}", self._get_entry_dir(entry)
         draft.mkdir(parents=True)
         try:
             shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
             if not is_complete_checkpoint(draft / "checkpoint"):
                 raise ValueError(f"The checkpoint {checkpoint.name} is not whole.")
-            for name, content in (extra or {}).items():
+            for name, content in (extra_files or {}).items():
                 (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
                 (draft / "checkpoint" / name).write_bytes(content)
             write_json(draft / "entry.json", asdict(entry))
@@ -134,12 +151,12 @@ class Outbox:
         os.rename(draft, folder)
         return entry
 
-    def waits(self) -> float | None:
+    def seconds_until_due(self) -> float | None:
         """Seconds until the next try; None if nothing waits."""
-        entry = self._newest()
-        return None if entry is None else max(0.0, self._due(entry) - self.clock())
+        entry = self._find_latest_pending()
+        return None if entry is None else max(0.0, self._compute_due_time(entry) - self.clock())
 
-    def deliver(self, store: Destination) -> Entry | None:
+    def deliver(self, store: Destination) -> OutboxEntry | None:
         """Try to publish the newest checkpoint that waits, if it is time; older ones are superseded by it.
 
         Returns:
@@ -148,65 +165,67 @@ class Outbox:
         if not self.path.is_dir():  # nothing was ever put in, or the run was deleted: a lock would bring it back
             return None
         with file_lock(self.path / "lock") as alone:
-            entry = self._newest() if alone else None
-            if entry is None or self._due(entry) > self.clock():
+            entry = self._find_latest_pending() if alone else None
+            if entry is None or self._compute_due_time(entry) > self.clock():
                 return None
             for older in self.entries():
-                if older.state in LIVE and older.repo == entry.repo and older.id != entry.id:
-                    self._end(older, "superseded")
-            entry = self._note(entry, state="sending", tries=entry.tries + 1)
+                if older.state in PENDING_STATES and older.repo == entry.repo and older.id != entry.id:
+                    self._close_entry(older, "superseded")
+            entry = self._update_entry(entry, state="sending", tries=entry.tries + 1)
             try:
-                commit = store.publish(self._folder(entry) / "checkpoint", entry.repo, entry.message, entry.private)
+                commit = store.publish(
+                    self._get_entry_dir(entry) / "checkpoint", entry.repo, entry.commit_message, entry.private
+                )
             except StoreUnavailable as error:
-                if entry.tries >= MOST_TRIES:
-                    return self._end(entry, "given up", problem=str(error))
-                wait = max(error.retry_after_s or 0.0, WAITS[min(entry.tries, len(WAITS)) - 1])
-                return self._note(entry, state="waiting", problem=str(error), next_try=self.clock() + wait)
+                if entry.tries >= MAX_ATTEMPTS:
+                    return self._close_entry(entry, "given up", problem=str(error))
+                wait = max(error.retry_after_s or 0.0, RETRY_BACKOFF_S[min(entry.tries, len(RETRY_BACKOFF_S)) - 1])
+                return self._update_entry(entry, state="waiting", problem=str(error), next_try=self.clock() + wait)
             except ValueError as error:
-                return self._end(entry, "refused", problem=str(error))
-            return self._end(entry, "published", problem="", revision=commit.revision, url=commit.url)
+                return self._close_entry(entry, "refused", problem=str(error))
+            return self._close_entry(entry, "published", problem="", revision=commit.revision, url=commit.url)
 
-    def give_up(self, problem: str) -> None:
+    def abandon_pending(self, problem: str) -> None:
         """End what waits, for it will never be sent from here."""
         for entry in self.entries():
-            if entry.state in LIVE:
-                self._end(entry, "given up", problem=problem)
+            if entry.state in PENDING_STATES:
+                self._close_entry(entry, "given up", problem=problem)
 
-    def _newest(self) -> Entry | None:
-        live = [entry for entry in self.entries() if entry.state in LIVE and self._is_here(entry)]
+    def _find_latest_pending(self) -> OutboxEntry | None:
+        live = [entry for entry in self.entries() if entry.state in PENDING_STATES and self._has_checkpoint(entry)]
         return live[-1] if live else None
 
-    def _is_here(self, entry: Entry) -> bool:
+    def _has_checkpoint(self, entry: OutboxEntry) -> bool:
         """Whether there is something to send; of a run that goes on elsewhere only the entries are known."""
-        return (self._folder(entry) / "checkpoint").is_dir()
+        return (self._get_entry_dir(entry) / "checkpoint").is_dir()
 
-    def _due(self, entry: Entry) -> float:
+    def _compute_due_time(self, entry: OutboxEntry) -> float:
         sent = [other.ended for other in self.entries() if other.state == "published" and other.repo == entry.repo]
-        return max([entry.next_try, *(ended + BETWEEN for ended in sent)])
+        return max([entry.next_try, *(ended + MIN_COMMIT_INTERVAL_S for ended in sent)])
 
-    def _note(self, entry: Entry, **changes: Any) -> Entry:
+    def _update_entry(self, entry: OutboxEntry, **changes: Any) -> OutboxEntry:
         entry = replace(entry, **changes)
-        path = self._folder(entry) / "entry.json"
+        path = self._get_entry_dir(entry) / "entry.json"
         write_json(path, asdict(entry))
-        echo(str(path.relative_to(self.path.parent)), asdict(entry))
+        emit_event(str(path.relative_to(self.path.parent)), asdict(entry))
         return entry
 
-    def _end(self, entry: Entry, state: State, **changes: Any) -> Entry:
-        entry = self._note(entry, state=state, ended=self.clock(), **changes)
-        shutil.rmtree(self._folder(entry) / "checkpoint", ignore_errors=True)
+    def _close_entry(self, entry: OutboxEntry, state: EntryState, **changes: Any) -> OutboxEntry:
+        entry = self._update_entry(entry, state=state, ended=self.clock(), **changes)
+        shutil.rmtree(self._get_entry_dir(entry) / "checkpoint", ignore_errors=True)
         return entry
 
-    def _folder(self, entry: Entry) -> Path:
-        return self.path / place_of(entry)
+    def _get_entry_dir(self, entry: OutboxEntry) -> Path:
+        return self.path / get_entry_dir_name(entry)
 
-    def _sweep(self) -> None:
+    def _remove_stale_drafts(self) -> None:
         """Remove what a killed process left half-made."""
         for draft in self.path.glob(".[0-9a-f]*"):
             if time.time() - draft.stat().st_mtime > 3_600:
                 shutil.rmtree(draft, ignore_errors=True)
 
 
-class Publisher:
+class OutboxWorker:
     """Delivers from an outbox in the background of a training.
 
     Args:
@@ -216,51 +235,51 @@ class Publisher:
 
     def __init__(self, outbox: Outbox, store: Destination):
         self.outbox, self.store = outbox, store
-        self._wake, self._closing = threading.Event(), threading.Event()
-        self._until = float("inf")  # when whoever closes it stops waiting
+        self._wake_event, self._close_event = threading.Event(), threading.Event()
+        self._deadline = float("inf")  # when whoever closes it stops waiting
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Something new lies in the outbox."""
-        self._wake.set()
+        self._wake_event.set()
 
-    def close(self, patience: float) -> None:
+    def close(self, timeout_s: float) -> None:
         """Wait so many seconds at most for what lies in the outbox; the rest stays there."""
-        self._until = time.monotonic() + patience
-        self._closing.set()
-        self._wake.set()
-        self._thread.join(patience)
+        self._deadline = time.monotonic() + timeout_s
+        self._close_event.set()
+        self._wake_event.set()
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while True:
-            self._wake.clear()
+            self._wake_event.clear()
             try:
-                tried, waits = self.outbox.deliver(self.store), self.outbox.waits()
+                tried, waits = self.outbox.deliver(self.store), self.outbox.seconds_until_due()
             except OSError as error:  # the run folder's disk, not the network
                 tried, waits = None, 60.0
                 print(f"The outbox cannot be used just now: {error}")
-            if self._closing.is_set():
-                left = self._until - time.monotonic()
+            if self._close_event.is_set():
+                left = self._deadline - time.monotonic()
                 if waits is None or waits > left or (tried is None and not waits):
                     return
-            self._wake.wait(min(max(waits, 0.1) if waits is not None else 3_600.0, 3_600.0))
+            self._wake_event.wait(min(max(waits, 0.1) if waits is not None else 3_600.0, 3_600.0))
 
 
-def place_of(entry: Entry) -> str:
+def get_entry_dir_name(entry: OutboxEntry) -> str:
     """The name of an entry's folder."""
     return f"{int(entry.created * 1e3):015d}-{entry.id}"
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(path: Path) -> OutboxEntry:
     """The publication that a file in an outbox tells of.
 
     Raises:
         ValueError: it tells of none, or of one that lies elsewhere.
     """
     try:
-        entry = ENTRY.validate_python(read_json(path))
-        if place_of(entry) == path.parent.name:
+        entry = ENTRY_ADAPTER.validate_python(read_json(path))
+        if get_entry_dir_name(entry) == path.parent.name:
             return entry
     except (ValueError, OverflowError):
         pass

@@ -8,16 +8,20 @@ from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
 from ctm.io.atomic import read_json
 from ctm.stores import Destination
 from training.config import PublishConfig
-from training.model_card import PICTURE, picture, title_of, write_card
-from training.publishing.outbox import BETWEEN, LIVE, Entry, Outbox, Publisher
-from training.run_dir import RunFolder
-from training.tasks import task_of
+from training.model_card import ACCURACY_PLOT_FILE, build_title, render_accuracy_plot, render_model_card
+from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry, OutboxWorker
+from training.run_dir import RunDir
+from training.tasks import build_task
 
-COURIER = "CTM_COURIER"  # in the environment of a training beside which somebody else delivers from its outbox
-PATIENCE = BETWEEN + 60.0  # seconds that a finished training waits for its checkpoint to be taken
+UPLOAD_WORKER_ENV = (
+    "CTM_COURIER"  # in the environment of a training beside which somebody else delivers from its outbox
+)
+FINAL_UPLOAD_TIMEOUT_S = (
+    MIN_COMMIT_INTERVAL_S + 60.0
+)  # seconds that a finished training waits for its checkpoint to be taken
 
 
-class Publishing:
+class RunPublisher:
     """Sends a run's checkpoints to the Hub while it trains, and at its end.
 
     Args:
@@ -26,76 +30,80 @@ class Publishing:
         store: the Hub; None where somebody else delivers what lies in the outbox.
     """
 
-    def __init__(self, folder: RunFolder, settings: PublishConfig, store: Destination | None):
-        self.folder, self.settings = folder, settings
-        self.outbox = Outbox(folder.path)
-        self.publisher = Publisher(self.outbox, store) if store else None
-        self.offered = time.monotonic()
+    def __init__(self, run_dir: RunDir, settings: PublishConfig, store: Destination | None):
+        self.run_dir, self.settings = run_dir, settings
+        self.outbox = Outbox(run_dir.path)
+        self.worker = OutboxWorker(self.outbox, store) if store else None
+        self.last_enqueue_time = time.monotonic()
 
-    def saved(self, step: int) -> None:
+    def on_save(self, step: int) -> None:
         """Called with each saved step; every so many minutes its checkpoint is sent."""
-        minutes = (time.monotonic() - self.offered) / 60
+        minutes = (time.monotonic() - self.last_enqueue_time) / 60
         if self.settings.every_minutes and minutes >= self.settings.every_minutes:
-            self.offered = time.monotonic()
-            offer(self.outbox, self.folder, self.folder.checkpoint(step), self.settings.repo, self.settings.private)
-            if self.publisher:
-                self.publisher.wake()
+            self.last_enqueue_time = time.monotonic()
+            enqueue_checkpoint(
+                self.outbox, self.run_dir, self.run_dir.checkpoint_dir(step), self.settings.repo, self.settings.private
+            )
+            if self.worker:
+                self.worker.wake()
 
-    def ended(self, checkpoint: Path) -> None:
+    def publish_last(self, checkpoint: Path) -> None:
         """Send the last checkpoint; what is not taken in time stays in the outbox."""
-        entry = offer(self.outbox, self.folder, checkpoint, self.settings.repo, self.settings.private)
-        if self.publisher is None:
-            print(entry.say())
+        entry = enqueue_checkpoint(self.outbox, self.run_dir, checkpoint, self.settings.repo, self.settings.private)
+        if self.worker is None:
+            print(entry.format_status())
             return
-        if (wait := self.outbox.waits()) and wait > 1:
+        if (wait := self.outbox.seconds_until_due()) and wait > 1:
             print(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
-        self.publisher.close(PATIENCE)
-        entry = self.outbox.now(entry)
-        print(entry.say())
-        if entry.state in LIVE:
-            print(f"It stays in the outbox: python -m training publish {self.folder.path}")
+        self.worker.close(FINAL_UPLOAD_TIMEOUT_S)
+        entry = self.outbox.reload(entry)
+        print(entry.format_status())
+        if entry.state in PENDING_STATES:
+            print(f"It stays in the outbox: python -m training publish {self.run_dir.path}")
 
-    def stopped(self) -> None:
-        if self.publisher:
-            self.publisher.close(0.0)
+    def close(self) -> None:
+        if self.worker:
+            self.worker.close(0.0)
 
 
-def offer(outbox: Outbox, folder: RunFolder, checkpoint: Path, repo: str, private: bool) -> Entry:
+def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool) -> OutboxEntry:
     """Put a checkpoint of a run into its outbox, with a card for its repository."""
-    step = folder.status().get("step", 0) if checkpoint == folder.finished else int(checkpoint.name)
-    title = f"{folder.path.name}: {'finished' if checkpoint == folder.finished else 'in training'}, step {step:,}"
-    return outbox.put(checkpoint, repo, title, private, dressed(folder, checkpoint, repo, step))
+    step = run_dir.read_status().get("step", 0) if checkpoint == run_dir.final_checkpoint_dir else int(checkpoint.name)
+    title = f"{run_dir.path.name}: {'finished' if checkpoint == run_dir.final_checkpoint_dir else 'in training'}, step {step:,}"
+    return outbox.enqueue(checkpoint, repo, title, private, build_card_files(run_dir, checkpoint, repo, step))
 
 
-def dressed(folder: RunFolder, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
+def build_card_files(run_dir: RunDir, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
     """The card and the picture that go with a checkpoint to its repository."""
     notes = {name: read_json(checkpoint / f"{name}.json", default={}) for name in METADATA_NAMES}
     if "evaluations" not in notes["metrics"]:
-        training = {"command": folder.command(), "steps": step}
-        notes["metrics"] = {"evaluations": [], "training": training, "validation": folder.last_validation()}
+        training = {"command": run_dir.read_command(), "steps": step}
+        notes["metrics"] = {"evaluations": [], "training": training, "validation": run_dir.read_latest_validation()}
     config = read_config(read_json(checkpoint / "config.json"), "config.json")
-    card = write_card(
-        title_of(config.to_dict(), task_of(notes["task"]).title),
+    card = render_model_card(
+        build_title(config.to_dict(), build_task(notes["task"]).title),
         config.to_dict(),
         **notes,
-        parameters=count_weights(checkpoint),
+        num_parameters=count_weights(checkpoint),
         repo=repo,
     )
-    drawn = {PICTURE: picture(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
+    drawn = {ACCURACY_PLOT_FILE: render_accuracy_plot(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
     return {MODEL_CARD_NAME: card.encode(), **drawn}
 
 
-def deliver(outbox: Outbox, store: Destination, entry: Entry) -> Entry:
+def deliver_and_wait(outbox: Outbox, store: Destination, entry: OutboxEntry) -> OutboxEntry:
     """Wait until an entry is published or cannot be; says how it stands whenever that changes."""
     said = ""
     while True:
         outbox.deliver(store)
-        entry = outbox.now(entry)
-        if entry.state not in LIVE:
+        entry = outbox.reload(entry)
+        if entry.state not in PENDING_STATES:
             return entry
-        wait = outbox.waits() or 0.0
+        wait = outbox.seconds_until_due() or 0.0
         text = (
-            f"{entry.say()} Next try in {wait:.0f} s." if wait >= 1 else "Another process is sending from this outbox."
+            f"{entry.format_status()} Next try in {wait:.0f} s."
+            if wait >= 1
+            else "Another process is sending from this outbox."
         )
         if said != entry.state + entry.problem:
             print(text)

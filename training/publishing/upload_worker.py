@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ctm.stores import HubStore
 from training.config import PublishConfig
-from training.publishing.outbox import Entry, Outbox
-from training.publishing.run_publisher import offer
-from training.run_dir import RunFolder
+from training.publishing.outbox import Outbox, OutboxEntry
+from training.publishing.run_publisher import enqueue_checkpoint
+from training.run_dir import RunDir
 
 POLL_INTERVAL_S = 15.0  # seconds between two rounds
 
@@ -42,7 +42,7 @@ class UploadWorker:
         self._stop_event.set()
         self._wake_event.set()
 
-    def enqueue_run_checkpoint(self, run_dir: RunFolder, settings: PublishConfig) -> Entry:
+    def enqueue_run_checkpoint(self, run_dir: RunDir, settings: PublishConfig) -> OutboxEntry:
         """Take the finished checkpoint of a run, or else its newest saved step, to a repository.
 
         Raises:
@@ -52,13 +52,13 @@ class UploadWorker:
         self.hub_store.check_write_access(settings.repo, settings.private)
         checkpoint = get_newest_checkpoint(run_dir)
         try:
-            entry = offer(Outbox(run_dir.path), run_dir, checkpoint, settings.repo, settings.private)
+            entry = enqueue_checkpoint(Outbox(run_dir.path), run_dir, checkpoint, settings.repo, settings.private)
         except (ValueError, OSError) as error:
             newer = get_newest_checkpoint(run_dir)
             if newer == checkpoint:
                 raise ValueError(f"The checkpoint could not be put into the run's outbox: {error}") from None
             # a run that goes on has removed it meanwhile
-            entry = offer(Outbox(run_dir.path), run_dir, newer, settings.repo, settings.private)
+            entry = enqueue_checkpoint(Outbox(run_dir.path), run_dir, newer, settings.repo, settings.private)
         self._wake_event.set()
         return entry
 
@@ -73,8 +73,8 @@ class UploadWorker:
             self._wake_event.clear()
 
 
-def get_newest_checkpoint(run_dir: RunFolder) -> Path:
+def get_newest_checkpoint(run_dir: RunDir) -> Path:
     """The finished checkpoint of a run, or else its newest saved step."""
-    if (newest := run_dir.newest_checkpoint()) is None:
+    if (newest := run_dir.find_latest_checkpoint()) is None:
         raise ValueError(f"The run {run_dir.path.name} has saved nothing yet that could be published.")
     return newest

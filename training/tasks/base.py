@@ -19,28 +19,30 @@ from torch import Tensor
 
 from ctm.config import get_backbone_type
 from ctm.settings import Settings
-from training.decoding import AtEveryTick, Reading, Spoken
+from training.decoding import AnswerDecoder, CTCDecoder, PerTickDecoder
 
 TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
 LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it
-SHARES = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
-PER_CENT = {split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *SHARES))}
+CUMULATIVE_SPLIT_PERCENT = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
+SPLIT_PERCENT = {
+    split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *CUMULATIVE_SPLIT_PERCENT))
+}
 
 
 @dataclass(frozen=True)
-class TaskShape:
+class TaskSpec:
     """What the task asks of the machine."""
 
     backbone: str
     classes: int
     positions: int = 1
-    judged: int | None = None  # how many of the last positions make an answer right; all where it is not said
+    scored_positions: int | None = None  # how many of the last positions make an answer right; all where it is not said
     in_features: int | None = None
-    spoken: int | None = None  # length of an answer that is said one class a tick, the last class being silence
-    fixed: dict[str, Any] = field(default_factory=dict)  # constructor keys that follow from the task besides
+    ctc_length: int | None = None  # length of an answer that is said one class a tick, the last class being silence
+    config_overrides: dict[str, Any] = field(default_factory=dict)  # constructor keys that follow from the task besides
 
     @property
-    def reshaper(self) -> list[int]:
+    def prediction_reshaper(self) -> list[int]:
         return [-1] if self.positions == 1 else [self.positions, self.classes]
 
 
@@ -57,17 +59,17 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Given:
+class TaskInput:
     """What a person gave, read: the machine's input, and what of it is shown beside the thought."""
 
     inputs: Tensor  # one row
-    shown: dict[str, Any]  # "kind": "picture" and "pixels" (h, w) or (h, w, 3), 0 to 1; or "sequence" and "items"
+    display: dict[str, Any]  # "kind": "picture" and "pixels" (h, w) or (h, w, 3), 0 to 1; or "sequence" and "items"
     positions: int  # how many positions of the answer count
-    content: Any = None  # what the task must know of it to speak of an answer, such as the maze
+    context: Any = None  # what the task must know of it to speak of an answer, such as the maze
 
 
 @dataclass(frozen=True)
-class Answer:
+class TaskAnswer:
     """An answer, for programs and for people."""
 
     value: Any  # plain data
@@ -81,19 +83,21 @@ class Task(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # for people
-    takes: ClassVar[str]  # "image" or "text": what a person gives
-    hint: ClassVar[str]  # one line on what to give
-    drawn: ClassVar[bool] = False  # whether a drawing by hand is something to give
-    invents: ClassVar[bool] = False  # whether it can make up a new input
+    input_type: ClassVar[str]  # "image" or "text": what a person gives
+    input_hint: ClassVar[str]  # one line on what to give
+    supports_drawing: ClassVar[bool] = False  # whether a drawing by hand is something to give
+    supports_generation: ClassVar[bool] = False  # whether it can make up a new input
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
-    local: ClassVar[tuple[str, ...]] = ()  # settings that belong to one machine and go into no checkpoint
+    machine_local_settings: ClassVar[
+        tuple[str, ...]
+    ] = ()  # settings that belong to one machine and go into no checkpoint
     Settings: ClassVar[type[Settings]]
 
     def __init__(self, settings: Settings):
         self.settings = settings
 
     @property
-    def pad(self) -> dict[str, Any] | None:
+    def input_editor(self) -> dict[str, Any] | None:
         """What helps a person to make an input by hand: `kind` and sizes, as `ui/assets/pad-<kind>.js` reads them; or None.
 
         With pictures, `read` must show what it read at the size that the pad edits.
@@ -101,21 +105,25 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def shape(self) -> TaskShape:
+    def get_spec(self) -> TaskSpec:
         """Backbone, positions and classes."""
 
     @property
-    def reading(self) -> Reading:
+    def decoder(self) -> AnswerDecoder:
         """How the machine's logits are read as answers."""
-        shape = self.shape()
-        return Spoken(shape.spoken) if shape.spoken else AtEveryTick(shape.positions, shape.judged)
+        shape = self.get_spec()
+        return (
+            CTCDecoder(shape.ctc_length)
+            if shape.ctc_length
+            else PerTickDecoder(shape.positions, shape.scored_positions)
+        )
 
     @abstractmethod
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Samples of a split. For the training split repeated calls give fresh samples where the task can."""
 
     @abstractmethod
-    def read(self, given: Any) -> Given:
+    def parse_input(self, raw_input: Any) -> TaskInput:
         """Read what a person gave: a text, or a picture as (h, w, 3) values from 0 to 1.
 
         Raises:
@@ -123,87 +131,93 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def present(self, given: Given, choices: list[int]) -> Answer:
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """What an answer to a given input means, from the class of every position that counts."""
 
     @abstractmethod
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         """Names of the classes."""
 
-    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+    def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """What else is to be told of answers, beside how many are right as a whole: name -> share."""
         return {}
 
-    def examples(self) -> list[Any]:
+    def get_examples(self) -> list[Any]:
         """Inputs to try, one click away: texts, or pictures as arrays."""
         return []
 
-    def invent(self, seed: int) -> Any:
+    def generate_input(self, seed: int) -> Any:
         """A new input to try, where `invents` says so: a text, or a picture as (h, w, 3) bytes."""
         raise ValueError(f"The task {self.name} makes up no inputs; give it one.")
 
     @classmethod
-    def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
+    def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
         """The settings under which a machine of this published config most likely does this task; None if it does not."""
         return None
 
-    def settled(self) -> "Task":
+    def with_resolved_settings(self) -> "Task":
         """The task with all in its settings that its data decides, so that a checkpoint of it needs no data."""
         return self
 
     def describe(self) -> dict[str, Any]:
         """The contents of `task.json`."""
-        settings = self.settings.model_dump(mode="json", exclude=set(self.local))
-        judged = {} if self.shape().judged is None else {"judged": self.shape().judged}
-        return {"task": self.name, "settings": settings, "labels": self.labels(), **judged}
+        settings = self.settings.model_dump(mode="json", exclude=set(self.machine_local_settings))
+        judged = {} if self.get_spec().scored_positions is None else {"judged": self.get_spec().scored_positions}
+        return {"task": self.name, "settings": settings, "labels": self.get_labels(), **judged}
 
-    def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
+    def iterate_batches(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
+    ) -> Iterator[Batch]:
         """Training batches for process `rank` of `ranks`, which take turns, from their turn `start` on.
 
         A batch depends on the seed and its number alone: a run can resume, and two processes see what one sees that
         accumulates two batches a step.
         """
         for turn in itertools.count(start):
-            yield self.draw(TRAIN, batch_size, generator_for(TRAIN, seed, 0, turn * ranks + rank))
+            yield self.sample(TRAIN, batch_size, make_generator(TRAIN, seed, 0, turn * world_size + rank))
 
 
-def generator_for(*parts: Any) -> torch.Generator:
+def make_generator(*parts: Any) -> torch.Generator:
     """A source of randomness that depends on these parts only."""
     return torch.Generator().manual_seed(zlib.crc32(repr(parts).encode()))
 
 
-def split_of(content: bytes) -> str:
+def assign_split(content: bytes) -> str:
     """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
-    return splits_of([content])[0]
+    return assign_splits([content])[0]
 
 
-def splits_of(contents: Iterable[bytes]) -> list[str]:
+def assign_splits(contents: Iterable[bytes]) -> list[str]:
     """The splits of many samples."""
-    return places_of((hashlib.blake2b(content, digest_size=8).digest() for content in contents), SHARES)
+    return assign_splits_by_hash(
+        (hashlib.blake2b(content, digest_size=8).digest() for content in contents), CUMULATIVE_SPLIT_PERCENT
+    )
 
 
-def places_of(keys: Iterable[bytes], shares: tuple[tuple[int, str], ...]) -> list[str]:
+def assign_splits_by_hash(keys: Iterable[bytes], cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
     """Which splits samples with these hashes belong to, by shares in percent that are added up."""
-    names = names_by_percent(shares)
+    names = build_percent_table(cumulative_percent)
     return [names[int.from_bytes(key[:8], "big") % 100] for key in keys]
 
 
 @cache
-def names_by_percent(shares: tuple[tuple[int, str], ...]) -> list[str]:
-    return [next(name for bound, name in shares if number < bound) for number in range(100)]
+def build_percent_table(cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
+    return [next(name for bound, name in cumulative_percent if number < bound) for number in range(100)]
 
 
-def belongs(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
+def is_in_split(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
     """Which rows of samples of a kind belong to a split."""
-    return torch.tensor([place == split for place in splits_of(kind.encode() + row.tobytes() for row in rows.numpy())])
+    return torch.tensor(
+        [place == split for place in assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())]
+    )
 
 
-def sees_pictures(config: dict[str, Any]) -> bool:
+def has_image_backbone(config: dict[str, Any]) -> bool:
     """Whether a machine of this published config has a backbone for pictures."""
     return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide"))
 
 
-def refuse_other_signs(text: str, known: Iterable[str], rule: str, hint: str) -> None:
+def check_alphabet(text: str, alphabet: Iterable[str], message: str, input_hint: str) -> None:
     """Raises `ValueError` where a text has other signs than the known ones; `rule` says which those are."""
-    if strange := [sign for sign in text if sign not in known]:
-        raise ValueError(f"{rule}, got {strange[0]!r}. Type {hint}.")
+    if strange := [sign for sign in text if sign not in alphabet]:
+        raise ValueError(f"{message}, got {strange[0]!r}. Type {input_hint}.")

@@ -19,22 +19,22 @@ from ctm.settings import Settings
 from training.tasks.base import (
     TEST,
     TRAIN,
-    Answer,
     Batch,
-    Given,
     Task,
-    TaskShape,
-    generator_for,
-    refuse_other_signs,
-    split_of,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    assign_split,
+    check_alphabet,
+    make_generator,
 )
 
 DEEPER = "deeper"
 SYMBOLS = "([)]"
-PAD = len(SYMBOLS)
-NOTHING, ROUND, SQUARE, BROKEN = range(4)  # what lies on top of the stack
-FAULTS = 4
-TRIES = 200  # rows of one length and fault; a split may have none of a short one
+PAD_TOKEN = len(SYMBOLS)
+STACK_EMPTY, STACK_ROUND, STACK_SQUARE, STACK_INVALID = range(4)  # what lies on top of the stack
+NUM_FAULT_TYPES = 4
+MAX_TRIES = 200  # rows of one length and fault; a split may have none of a short one
 
 
 class BracketsSettings(Settings):
@@ -44,7 +44,7 @@ class BracketsSettings(Settings):
 
     @field_validator("length")
     @classmethod
-    def _even(cls, length: int) -> int:
+    def _check_even(cls, length: int) -> int:
         if length % 2:
             raise ValueError("must be even: brackets come in pairs")
         return length
@@ -53,103 +53,107 @@ class BracketsSettings(Settings):
 class Brackets(Task):
     name = "brackets"
     title = "Brackets"
-    takes = "text"
-    invents = True
+    input_type = "text"
+    supports_generation = True
     splits = (*Task.splits, DEEPER)
     Settings = BracketsSettings
 
     @property
-    def hint(self) -> str:
+    def input_hint(self) -> str:
         return f"up to {self.settings.length} brackets of two kinds, such as ([])[]"
 
-    def shape(self) -> TaskShape:
+    def get_spec(self) -> TaskSpec:
         length = self.settings.length
-        return TaskShape(f"tokens-{PAD + 1}x{length}", classes=4, positions=length, judged=1)
+        return TaskSpec(f"tokens-{PAD_TOKEN + 1}x{length}", classes=4, positions=length, scored_positions=1)
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of pairs are drawn evenly; to train on, the larger of two: short rows are learned soon."""
-        draws = draws_of(generator)
-        return self._batch([self._draw_one(split, index % 2 == 0, draws) for index in range(count)])
+        draws = make_python_rng(generator)
+        return self._build_batch([self._sample_row(split, index % 2 == 0, draws) for index in range(count)])
 
-    def _draw_one(self, split: str, balanced: bool, draws: Random) -> list[int]:
+    def _sample_row(self, split: str, balanced: bool, rng: Random) -> list[int]:
         """Of what is drawn, the brackets alone are drawn again until the row belongs to the split: were its length drawn
         again, too, a split that happens to have some of the few short rows would consist of them."""
         length, deepest = self.settings.length, self.settings.deepest
         least, most = (deepest + 1, self.settings.deeper) if split == DEEPER else (1, deepest)
         wanted = TEST if split == DEEPER else split
         while True:
-            sizes = [draws.randint(least, length // 2) for _ in range(2)]
-            pairs, fault, where = max(sizes) if split == TRAIN else sizes[0], draws.randrange(FAULTS), draws.random()
-            for _ in range(TRIES):
-                row = balanced_row(pairs, least, most, draws)
-                row = row if balanced else faulty(row, fault, where, draws.random())
-                tops, depths = stack_of(row)
-                fits = (tops[-1] == NOTHING) is balanced and least <= max(depths) <= most
-                if fits and split_of(b"brackets" + bytes(row)) == wanted:
+            sizes = [rng.randint(least, length // 2) for _ in range(2)]
+            pairs, fault, where = (
+                max(sizes) if split == TRAIN else sizes[0],
+                rng.randrange(NUM_FAULT_TYPES),
+                rng.random(),
+            )
+            for _ in range(MAX_TRIES):
+                row = sample_balanced_row(pairs, least, most, rng)
+                row = row if balanced else apply_fault(row, fault, where, rng.random())
+                tops, depths = compute_stack(row)
+                fits = (tops[-1] == STACK_EMPTY) is balanced and least <= max(depths) <= most
+                if fits and assign_split(b"brackets" + bytes(row)) == wanted:
                     return row
 
-    def _batch(self, rows: Sequence[list[int]]) -> Batch:
+    def _build_batch(self, rows: Sequence[list[int]]) -> Batch:
         length = self.settings.length
-        read = [stack_of(row) for row in rows]
-        inputs = torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
+        read = [compute_stack(row) for row in rows]
+        inputs = torch.tensor([row + [PAD_TOKEN] * (length - len(row)) for row in rows])
         targets = torch.tensor([tops + [tops[-1]] * (length - len(tops)) for tops, _ in read])
         return Batch(inputs, targets, torch.tensor([max(depths) for _, depths in read]))
 
-    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+    def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """How often the verdict is right, whatever may be left open; and how often all that is said of the stack is right."""
-        verdict = (chosen[:, -1] == NOTHING) == (targets[:, -1] == NOTHING)
-        return {"verdict": verdict.float().mean().item(), "whole": (chosen == targets).all(1).float().mean().item()}
+        verdict = (choices[:, -1] == STACK_EMPTY) == (targets[:, -1] == STACK_EMPTY)
+        return {"verdict": verdict.float().mean().item(), "whole": (choices == targets).all(1).float().mean().item()}
 
-    def read(self, given: Any) -> Given:
-        text = "".join(str(given or "").split())
+    def parse_input(self, raw_input: Any) -> TaskInput:
+        text = "".join(str(raw_input or "").split())
         longest = self.settings.length
         if not text:
-            raise ValueError(f"Type some brackets: {self.hint}.")
-        refuse_other_signs(text, SYMBOLS, "Only ( ) [ ] are read here", self.hint)
+            raise ValueError(f"Type some brackets: {self.input_hint}.")
+        check_alphabet(text, SYMBOLS, "Only ( ) [ ] are read here", self.input_hint)
         if len(text) > longest:
             raise ValueError(f"This checkpoint reads at most {longest} brackets, got {len(text)}.")
         row = [SYMBOLS.index(letter) for letter in text]
-        tops, depths = stack_of(row)
+        tops, depths = compute_stack(row)
         shown = {"kind": "sequence", "items": list(text), "stack": {"depths": depths, "tops": tops}}
-        return Given(self._batch([row]).inputs, shown, len(row))
+        return TaskInput(self._build_batch([row]).inputs, shown, len(row))
 
-    def present(self, given: Given, choices: list[int]) -> Answer:
-        balanced = choices[-1] == NOTHING
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        balanced = choices[-1] == STACK_EMPTY
         label = "balanced" if balanced else "not balanced"
         why = ""
-        if choices[-1] == BROKEN:
-            place = choices.index(BROKEN) + 1
+        if choices[-1] == STACK_INVALID:
+            place = choices.index(STACK_INVALID) + 1
             why = f": bracket {place} closes what is not open"
         elif not balanced:
             why = f": a {SYMBOLS[choices[-1] - 1]} is left open"
-        return Answer({"balanced": balanced, "stack": choices}, label, f"The brackets are {label}{why}")
+        return TaskAnswer({"balanced": balanced, "stack": choices}, label, f"The brackets are {label}{why}")
 
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         return ["nothing open", "( open", "[ open", "broken"]
 
-    def examples(self) -> list[str]:
+    def get_examples(self) -> list[str]:
         return [text for text in ("([])[]", "([)]", "[(())]([])", "((())") if len(text) <= self.settings.length]
 
-    def invent(self, seed: int) -> str:
+    def generate_input(self, seed: int) -> str:
         """A row that was never trained on."""
-        row = self._draw_one(TEST, seed % 2 == 0, draws_of(generator_for("invent", seed)))
+        row = self._sample_row(TEST, seed % 2 == 0, make_python_rng(make_generator("invent", seed)))
         return "".join(SYMBOLS[symbol] for symbol in row)
 
 
-def draws_of(generator: torch.Generator) -> Random:
+def make_python_rng(generator: torch.Generator) -> Random:
     """The same source of randomness for single numbers, of which torch's takes its time."""
     return Random(int(torch.randint(2**62, (), generator=generator)))
 
 
-def balanced_row(pairs: int, least: int, deepest: int, draws: Random) -> list[int]:
+def sample_balanced_row(num_pairs: int, min_depth: int, max_depth: int, rng: Random) -> list[int]:
     """A balanced row, every shape whose depth lies between `least` and `deepest` being as likely; kinds are independent."""
     row: list[int] = []
     stack: list[int] = []
-    for left in range(2 * pairs, 0, -1):
-        least = 0 if len(stack) >= least else least  # once reached it asks for no more
-        opened, closed = (endings(left - 1, len(stack) + step, least, deepest) for step in (1, -1))
-        if draws.random() * (opened + closed) < opened:
-            stack.append(draws.randrange(2))
+    for left in range(2 * num_pairs, 0, -1):
+        min_depth = 0 if len(stack) >= min_depth else min_depth  # once reached it asks for no more
+        opened, closed = (count_completions(left - 1, len(stack) + step, min_depth, max_depth) for step in (1, -1))
+        if rng.random() * (opened + closed) < opened:
+            stack.append(rng.randrange(2))
             row.append(stack[-1])
         else:
             row.append(stack.pop() + 2)
@@ -157,15 +161,19 @@ def balanced_row(pairs: int, least: int, deepest: int, draws: Random) -> list[in
 
 
 @cache
-def endings(left: int, depth: int, least: int, deepest: int) -> int:
+def count_completions(remaining: int, depth: int, min_depth: int, max_depth: int) -> int:
     """In how many ways a row with so many brackets left, and so many open, can end balanced within the depths."""
-    if not 0 <= depth <= deepest or depth > left:
+    if not 0 <= depth <= max_depth or depth > remaining:
         return 0
-    least = 0 if depth >= least else least
-    return int(not least) if left == 0 else sum(endings(left - 1, depth + step, least, deepest) for step in (1, -1))
+    min_depth = 0 if depth >= min_depth else min_depth
+    return (
+        int(not min_depth)
+        if remaining == 0
+        else sum(count_completions(remaining - 1, depth + step, min_depth, max_depth) for step in (1, -1))
+    )
 
 
-def faulty(row: list[int], fault: int, where: float, which: float) -> list[int]:
+def apply_fault(row: list[int], fault: int, where: float, which: float) -> list[int]:
     """The row with one fault; it may happen to be balanced still.
 
     Args:
@@ -187,7 +195,7 @@ def faulty(row: list[int], fault: int, where: float, which: float) -> list[int]:
     return row
 
 
-def stack_of(row: Sequence[int]) -> tuple[list[int], list[int]]:
+def compute_stack(row: Sequence[int]) -> tuple[list[int], list[int]]:
     """What lies on top of the stack after every bracket, and how deep the stack is, which stays as it is once broken."""
     tops, depths, stack, broken = [], [], [], False
     for symbol in row:
@@ -195,6 +203,6 @@ def stack_of(row: Sequence[int]) -> tuple[list[int], list[int]]:
             stack.append(symbol)
         elif not broken and not (stack and stack.pop() == symbol - 2):
             broken = True
-        tops.append(BROKEN if broken else ROUND + stack[-1] if stack else NOTHING)
+        tops.append(STACK_INVALID if broken else STACK_ROUND + stack[-1] if stack else STACK_EMPTY)
         depths.append(len(stack))
     return tops, depths

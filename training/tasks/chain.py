@@ -16,19 +16,19 @@ from ctm.settings import Settings
 from training.tasks.base import (
     LONGER,
     TEST,
-    Answer,
     Batch,
-    Given,
     Task,
-    TaskShape,
-    belongs,
-    generator_for,
-    refuse_other_signs,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    check_alphabet,
+    is_in_split,
+    make_generator,
 )
 
 OPERATORS = "+-*"
 BASE = 10
-PAD = BASE + len(OPERATORS)
+PAD_TOKEN = BASE + len(OPERATORS)
 
 
 class ChainSettings(Settings):
@@ -36,7 +36,7 @@ class ChainSettings(Settings):
     longer: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
 
     @model_validator(mode="after")
-    def _longer_is_longer(self) -> "ChainSettings":
+    def _check_lengths(self) -> "ChainSettings":
         if self.longer <= self.most:
             raise ValueError(f"task.longer must be above task.most: got {self.longer}, {self.most}.")
         return self
@@ -45,22 +45,22 @@ class ChainSettings(Settings):
 class Chain(Task):
     name = "chain"
     title = "Chains of sums"
-    takes = "text"
-    invents = True
+    input_type = "text"
+    supports_generation = True
     splits = (*Task.splits, LONGER)
     Settings = ChainSettings
 
     @property
-    def hint(self) -> str:
+    def input_hint(self) -> str:
         return (
             f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.longer} operations"
         )
 
-    def shape(self) -> TaskShape:
+    def get_spec(self) -> TaskSpec:
         longest = self.settings.longer
-        return TaskShape(f"tokens-{PAD + 1}x{2 * longest + 1}", BASE, positions=longest + 1, judged=1)
+        return TaskSpec(f"tokens-{PAD_TOKEN + 1}x{2 * longest + 1}", BASE, positions=longest + 1, scored_positions=1)
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of operations are drawn evenly."""
         settings = self.settings
         least, most = (settings.most + 1, settings.longer) if split == LONGER else (1, settings.most)
@@ -70,56 +70,56 @@ class Chain(Task):
             operations = torch.randint(least, most + 1, (2 * count,), generator=generator)
             digits = torch.randint(BASE, (2 * count, settings.longer + 1), generator=generator)
             operators = BASE + torch.randint(len(OPERATORS), (2 * count, settings.longer), generator=generator)
-            rows = woven(digits, operators, operations)
-            kept.append(rows[belongs(wanted, "chain", rows)])
-        return self._batch(torch.cat(kept)[:count])
+            rows = interleave(digits, operators, operations)
+            kept.append(rows[is_in_split(wanted, "chain", rows)])
+        return self._build_batch(torch.cat(kept)[:count])
 
-    def _batch(self, rows: Int[Tensor, "B N"]) -> Batch:
-        return Batch(rows, values_of(rows), (rows[:, 1::2] != PAD).sum(1))
+    def _build_batch(self, rows: Int[Tensor, "B N"]) -> Batch:
+        return Batch(rows, compute_values(rows), (rows[:, 1::2] != PAD_TOKEN).sum(1))
 
-    def figures(self, chosen: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
+    def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
         """How often the values on the way are right, too."""
-        return {"whole": (chosen == targets).all(1).float().mean().item()}
+        return {"whole": (choices == targets).all(1).float().mean().item()}
 
-    def read(self, given: Any) -> Given:
-        text = "".join(str(given or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
+    def parse_input(self, raw_input: Any) -> TaskInput:
+        text = "".join(str(raw_input or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
-            raise ValueError(f"Type a chain: {self.hint}.")
-        refuse_other_signs(text, "0123456789" + OPERATORS, "Only digits and + - * are read here", self.hint)
+            raise ValueError(f"Type a chain: {self.input_hint}.")
+        check_alphabet(text, "0123456789" + OPERATORS, "Only digits and + - * are read here", self.input_hint)
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
-            raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.hint}.")
+            raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.input_hint}.")
         if len(text) // 2 > self.settings.longer:
             raise ValueError(f"This checkpoint reads at most {self.settings.longer} operations, got {len(text) // 2}.")
         row = [BASE + OPERATORS.index(letter) if letter in OPERATORS else int(letter) for letter in text]
-        inputs = torch.tensor([row + [PAD] * (2 * self.settings.longer + 1 - len(row))])
+        inputs = torch.tensor([row + [PAD_TOKEN] * (2 * self.settings.longer + 1 - len(row))])
         shown = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
-        return Given(inputs, shown, len(text) // 2 + 1, text)
+        return TaskInput(inputs, shown, len(text) // 2 + 1, text)
 
-    def present(self, given: Given, choices: list[int]) -> Answer:
-        return Answer(choices, str(choices[-1]), f"{given.content} is {choices[-1]} modulo {BASE}")
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        return TaskAnswer(choices, str(choices[-1]), f"{task_input.context} is {choices[-1]} modulo {BASE}")
 
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         return [str(digit) for digit in range(BASE)]
 
-    def examples(self) -> list[str]:
+    def get_examples(self) -> list[str]:
         return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.longer // 3)]
 
-    def invent(self, seed: int) -> str:
+    def generate_input(self, seed: int) -> str:
         """A chain that was never trained on."""
-        row = self.draw(TEST, 1, generator_for("invent", seed)).inputs[0].tolist()
-        return "".join((self.labels() + list(OPERATORS))[symbol] for symbol in row if symbol != PAD)
+        row = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
+        return "".join((self.get_labels() + list(OPERATORS))[symbol] for symbol in row if symbol != PAD_TOKEN)
 
 
-def woven(
+def interleave(
     digits: Int[Tensor, "B n"], operators: Int[Tensor, "B m"], operations: Int[Tensor, " B"]
 ) -> Int[Tensor, "B N"]:
     """Digits and operators in turn, cut off after so many operations."""
     rows = torch.empty(len(digits), digits.size(1) + operators.size(1), dtype=torch.long)
     rows[:, ::2], rows[:, 1::2] = digits, operators
-    return rows.masked_fill(torch.arange(rows.size(1)) > 2 * operations.unsqueeze(1), PAD)
+    return rows.masked_fill(torch.arange(rows.size(1)) > 2 * operations.unsqueeze(1), PAD_TOKEN)
 
 
-def values_of(rows: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:
+def compute_values(rows: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:
     """The value after every number; past the end of a chain its result."""
     values = [rows[:, 0]]
     for operator, digit in zip(rows[:, 1::2].T, rows[:, 2::2].T, strict=True):

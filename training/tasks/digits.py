@@ -16,14 +16,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
-from training.data.augmentation import figure_of, grey_of, ground_of, trimmed
-from training.data.image_dataset import LOOSE, digest
-from training.data.parquet import labels_in, pictures_in, read_table
+from training.data.augmentation import background_level, crop_to_foreground, extract_foreground, to_grayscale
+from training.data.image_dataset import TRAIN_FILE_SPLITS, digest
+from training.data.parquet import iterate_image_column, read_label_column, read_table
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, places_of
+from training.tasks.base import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Batch,
+    Task,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    assign_splits_by_hash,
+)
 
-SIDE = 28
-MEAN, SPREAD = 0.1307, 0.3081  # of the MNIST training pictures
+IMAGE_SIZE = 28
+MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the MNIST training pictures
 
 
 class DigitsSettings(Settings):
@@ -35,72 +45,72 @@ class DigitsSettings(Settings):
 class Digits(Task):
     name = "digits"
     title = "Handwritten digits"
-    takes = "image"
-    hint = "draw a digit from 0 to 9, or give a picture of one"
-    drawn = True
+    input_type = "image"
+    input_hint = "draw a digit from 0 to 9, or give a picture of one"
+    supports_drawing = True
     Settings = DigitsSettings
 
-    def shape(self) -> TaskShape:
-        return TaskShape("resnet18-1", classes=10, in_features=1)
+    def get_spec(self) -> TaskSpec:
+        return TaskSpec("resnet18-1", classes=10, in_features=1)
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        pictures, labels = pictures_of(split)
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        pictures, labels = load_images(split)
         rows = torch.randint(len(labels), (count,), generator=generator)
         chosen = pictures[rows]
         if split in (TRAIN, VALIDATION):  # the energy head must see mistakes, and of pictures as they are there are few
-            chosen = moved(chosen, generator, self.settings)
-        return make_batch(chosen, labels[rows])
+            chosen = random_affine(chosen, generator, self.settings)
+        return build_batch(chosen, labels[rows])
 
-    def all_of(self, split: str) -> Batch:
+    def load_full_split(self, split: str) -> Batch:
         """Every picture of a split, as it is."""
-        return make_batch(*pictures_of(split))
+        return build_batch(*load_images(split))
 
-    def from_file(self, path: str | Path) -> Batch:
+    def load_file(self, path: str | Path) -> Batch:
         """Every picture of a parquet file with `image` and `label` columns."""
-        return make_batch(*read_parquet(Path(path)))
+        return build_batch(*read_digit_parquet(Path(path)))
 
-    def read(self, given: Any) -> Given:
+    def parse_input(self, raw_input: Any) -> TaskInput:
         """Read a picture of any size, dark on light or light on dark."""
-        pixels = like_mnist(grey_of(np.asarray(given, dtype=np.float32)))
-        inputs = make_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
-        return Given(inputs, {"kind": "picture", "pixels": pixels}, 1)
+        pixels = convert_to_mnist_format(to_grayscale(np.asarray(raw_input, dtype=np.float32)))
+        inputs = build_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
+        return TaskInput(inputs, {"kind": "picture", "pixels": pixels}, 1)
 
-    def present(self, given: Given, choices: list[int]) -> Answer:
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         digit = choices[0]
-        return Answer(digit, str(digit), f"It is {'an' if digit == 8 else 'a'} {digit}")
+        return TaskAnswer(digit, str(digit), f"It is {'an' if digit == 8 else 'a'} {digit}")
 
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         return [str(digit) for digit in range(10)]
 
-    def examples(self) -> list[Path]:
+    def get_examples(self) -> list[Path]:
         return sorted(EXAMPLES_DIR.glob("digit-*.png"))
 
     def describe(self) -> dict[str, Any]:
         preprocessing = {
-            "size": [SIDE, SIDE],
+            "size": [IMAGE_SIZE, IMAGE_SIZE],
             "channels": 1,
-            "mean": [MEAN],
-            "std": [SPREAD],
+            "mean": [MNIST_MEAN],
+            "std": [MNIST_STD],
             "strokes": "light on dark",
         }
         return super().describe() | {"preprocessing": preprocessing}
 
 
-def moved(
-    pictures: Float[Tensor, "B 1 28 28"], generator: torch.Generator, settings: DigitsSettings
+def random_affine(
+    images: Float[Tensor, "B 1 28 28"], generator: torch.Generator, settings: DigitsSettings
 ) -> Float[Tensor, "B 1 28 28"]:
     """Turned, shifted, and made larger or smaller, by as much as the settings allow."""
-    count = len(pictures)
+    count = len(images)
     spread = torch.rand(count, 5, generator=generator) * 2 - 1
     angle = torch.deg2rad(spread[:, 0] * settings.turn)
     width, height = 1 + spread[:, 1] * settings.scale, 1 + spread[:, 2] * settings.scale
-    x, y = (spread[:, axis] * settings.shift * 2 / SIDE for axis in (3, 4))
+    x, y = (spread[:, axis] * settings.shift * 2 / IMAGE_SIZE for axis in (3, 4))
     cos, sin = angle.cos(), angle.sin()
     maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
-    return F.grid_sample(pictures, F.affine_grid(maps, list(pictures.shape), False), align_corners=False)
+    return F.grid_sample(images, F.affine_grid(maps, list(images.shape), False), align_corners=False)
 
 
-def like_mnist(grey: np.ndarray) -> np.ndarray:
+def convert_to_mnist_format(grey: np.ndarray) -> np.ndarray:
     """Crop, shrink and centre a drawn digit as MNIST's were: 20 pixels long, centre of mass in the middle of 28 x 28.
 
     Args:
@@ -113,68 +123,68 @@ def like_mnist(grey: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels."
         )
-    strokes = figure_of(grey)
+    strokes = extract_foreground(grey)
     if strokes.max() < 0.15:
         raise ValueError(
             "The picture is empty: nothing stands out from the background. Draw a digit with thick strokes."
         )
     strokes /= strokes.max()
-    if grey.shape == (SIDE, SIDE) and ground_of(grey) < 0.5:
+    if grey.shape == (IMAGE_SIZE, IMAGE_SIZE) and background_level(grey) < 0.5:
         return strokes  # already as MNIST has it
-    cut = trimmed(strokes, 0.3)
+    cut = crop_to_foreground(strokes, 0.3)
     scale = 20 / max(cut.shape)
     size = [max(1, round(length * scale)) for length in cut.shape[::-1]]
     small = np.asarray(
         Image.fromarray(cut).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
     )
-    return centred(small / max(float(small.max()), 1e-6))
+    return center_by_mass(small / max(float(small.max()), 1e-6))
 
 
-def centred(small: np.ndarray) -> np.ndarray:
+def center_by_mass(small: np.ndarray) -> np.ndarray:
     """Paste strokes (at most 20 x 20) so that their centre of mass lies in the middle of a 28 x 28 picture."""
     height, width = small.shape
     mass = small.sum()
     row = (small.sum(1) * np.arange(height)).sum() / mass
     column = (small.sum(0) * np.arange(width)).sum() / mass
-    top = int(np.clip(round(SIDE / 2 - 0.5 - row), 0, SIDE - height))
-    left = int(np.clip(round(SIDE / 2 - 0.5 - column), 0, SIDE - width))
-    picture = np.zeros((SIDE, SIDE), np.float32)
+    top = int(np.clip(round(IMAGE_SIZE / 2 - 0.5 - row), 0, IMAGE_SIZE - height))
+    left = int(np.clip(round(IMAGE_SIZE / 2 - 0.5 - column), 0, IMAGE_SIZE - width))
+    picture = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
     picture[top : top + height, left : left + width] = small
     return picture
 
 
-def make_batch(pictures: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) -> Batch:
-    return Batch((pictures - MEAN) / SPREAD, labels.unsqueeze(1), torch.zeros_like(labels))
+def build_batch(images: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) -> Batch:
+    return Batch((images - MNIST_MEAN) / MNIST_STD, labels.unsqueeze(1), torch.zeros_like(labels))
 
 
 @cache
-def pictures_of(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
+def load_images(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
     """Pictures and labels of a split. Test is the published test file; the others part the training file by content."""
     if split == TEST:
-        return read_parquet(DATA_DIR / "test.parquet")
-    pictures, labels = read_parquet(DATA_DIR / "train.parquet")
-    tested = {picture_hash(picture) for picture in read_parquet(DATA_DIR / "test.parquet")[0]}
-    keys = [picture_hash(picture) for picture in pictures]
-    places = places_of(keys, LOOSE)
+        return read_digit_parquet(DATA_DIR / "test.parquet")
+    pictures, labels = read_digit_parquet(DATA_DIR / "train.parquet")
+    tested = {hash_image(picture) for picture in read_digit_parquet(DATA_DIR / "test.parquet")[0]}
+    keys = [hash_image(picture) for picture in pictures]
+    places = assign_splits_by_hash(keys, TRAIN_FILE_SPLITS)
     rows = [
         row for row, (key, place) in enumerate(zip(keys, places, strict=True)) if key not in tested and place == split
     ]
     return pictures[rows], labels[rows]
 
 
-def picture_hash(picture: Tensor) -> bytes:
-    return digest((picture * 255).round().byte().numpy())
+def hash_image(image: Tensor) -> bytes:
+    return digest((image * 255).round().byte().numpy())
 
 
-def read_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
+def read_digit_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
     """Read `image` (encoded bytes, as the Hub stores them) and `label` columns.
 
     Raises:
         ValueError: no such file, no such columns, or a row that is not a picture with a label from 0 to 9.
     """
     table = read_table(path, ["image", "label"])
-    pictures = torch.empty(len(table), 1, SIDE, SIDE)
-    for row, picture in enumerate(pictures_in(table, path.name)):
-        grey = np.array(picture.convert("L").resize((SIDE, SIDE)), dtype=np.float32)
+    pictures = torch.empty(len(table), 1, IMAGE_SIZE, IMAGE_SIZE)
+    for row, picture in enumerate(iterate_image_column(table, path.name)):
+        grey = np.array(picture.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
         pictures[row, 0] = torch.from_numpy(grey / 255)
-    return pictures, torch.tensor(labels_in(table, path.name, classes=10))
+    return pictures, torch.tensor(read_label_column(table, path.name, num_classes=10))

@@ -18,19 +18,28 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import truncate_repr
-from training.data.augmentation import DRAWS, Augment, figure_of, filling, grey_of, ground_of, trimmed, varied
-from training.data.image_dataset import DataSettings, class_names, held
-from training.data.parquet import labels_in, pictures_in, read_table
-from training.data.streaming import batches_to_train_on, held_out
+from training.data.augmentation import (
+    RANDOM_NUMBERS_PER_IMAGE,
+    AugmentationPolicy,
+    augment_image,
+    background_level,
+    crop_to_foreground,
+    extract_foreground,
+    fit_into_square,
+    to_grayscale,
+)
+from training.data.image_dataset import DataSettings, load_class_names, load_in_memory
+from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.streaming import iterate_training_batches, load_held_out_images
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import TRAIN, Answer, Batch, Given, Task, TaskShape, generator_for, sees_pictures
+from training.tasks.base import TRAIN, Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone, make_generator
 
-MOST_LOADED = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
-FASHION = "fashion_mnist"  # a data set of which examples are bundled
-SMALL = 64  # pixels; larger pictures need more than one stage to be seen
-LEAST_CONTRAST = 0.15  # of what stands out from its ground
-LONGEST = 20  # times as long as wide
-LEAST_SPREAD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
+MAX_LOADED_BYTES = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
+FASHION_MNIST = "fashion_mnist"  # a data set of which examples are bundled
+MAX_SINGLE_STAGE_SIZE = 64  # pixels; larger pictures need more than one stage to be seen
+MIN_CONTRAST = 0.15  # of what stands out from its ground
+MAX_ASPECT_RATIO = 20  # times as long as wide
+MIN_STD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
 
 
 class ImagesSettings(DataSettings):
@@ -44,19 +53,19 @@ class ImagesSettings(DataSettings):
     ground: Literal["any", "dark"] = Field(
         "any", description="dark: pictures show one thing on black, so what a person gives is brought to that"
     )
-    augment: Augment = Field(
+    augment: AugmentationPolicy = Field(
         "crop-flip",
         description="how training pictures are varied: not, by random cuts and mirroring, by AutoAugment, or by "
         "TrivialAugment besides cuts and mirroring",
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> "ImagesSettings":
+    def _check_consistency(self) -> "ImagesSettings":
         if not {len(self.mean), len(self.std)} <= {1, self.channels}:
             raise ValueError(f"task.mean and task.std hold one number, or one a channel: {self.channels}.")
-        if not all(LEAST_SPREAD <= value <= 1 / LEAST_SPREAD for value in self.std):
-            raise ValueError(f"task.std holds positive numbers, from {LEAST_SPREAD} on: got {list(self.std)}.")
-        if not all(abs(value) <= 1 / LEAST_SPREAD for value in self.mean):
+        if not all(MIN_STD <= value <= 1 / MIN_STD for value in self.std):
+            raise ValueError(f"task.std holds positive numbers, from {MIN_STD} on: got {list(self.std)}.")
+        if not all(abs(value) <= 1 / MIN_STD for value in self.mean):
             raise ValueError(f"task.mean holds numbers of colours from 0 to 1: got {list(self.mean)}.")
         if self.names is not None and len(self.names) < 2:
             raise ValueError(f"task.names holds at least two names, or is imagenet: got {truncate_repr(self.names)}.")
@@ -66,132 +75,140 @@ class ImagesSettings(DataSettings):
 class Images(Task):
     name = "images"
     title = "Pictures"
-    takes = "image"
-    local = ("files",)
+    input_type = "image"
+    machine_local_settings = ("files",)
     Settings = ImagesSettings
 
     @property
-    def hint(self) -> str:
+    def input_hint(self) -> str:
         if self.settings.ground == "dark":
             return "a picture of one thing on a plain ground, light or dark; it is seen as light on black"
         return "a photograph of one thing, an animal or an object; the middle of it is seen"
 
-    def shape(self) -> TaskShape:
-        backbone = "resnet18-4" if self.settings.crop > SMALL else "resnet18-1"
-        return TaskShape(backbone, classes=len(self.labels()), in_features=self.settings.channels)
+    def get_spec(self) -> TaskSpec:
+        backbone = "resnet18-4" if self.settings.crop > MAX_SINGLE_STAGE_SIZE else "resnet18-1"
+        return TaskSpec(backbone, classes=len(self.get_labels()), in_features=self.settings.channels)
 
-    def settled(self) -> "Images":
+    def with_resolved_settings(self) -> "Images":
         settings = self.settings
-        if settings.names is not None or not settings.source:
+        if settings.names is not None or not settings.display_name:
             return self
-        return Images(settings.model_copy(update={"names": class_names(self._source)}))
+        return Images(settings.model_copy(update={"names": load_class_names(self._data_settings)}))
 
     @property
-    def _source(self) -> DataSettings:
+    def _data_settings(self) -> DataSettings:
         """The settings that decide what is read."""
         return DataSettings.model_validate(self.settings.model_dump(include=set(DataSettings.model_fields)))
 
-    def _pictures(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
-        settings, classes = self.settings, len(self.labels())
+    def _load_images(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
+        settings, classes = self.settings, len(self.get_labels())
         if settings.streaming:
-            part = held_out(self._source, classes).parts[split]
+            part = load_held_out_images(self._data_settings, classes).splits[split]
         else:
-            part = held(self._source, classes, settings.crop if settings.augment == "none" else settings.size)[split]
+            part = load_in_memory(
+                self._data_settings, classes, settings.crop if settings.augment == "none" else settings.size
+            )[split]
         return part.pixels, part.labels
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Samples of a split; held-out ones are drawn once each, and as far as they fit memory, so there may be fewer."""
         if split == TRAIN and self.settings.streaming:
             seed = int(torch.randint(2**31, (), generator=generator))
-            _, found = next(batches_to_train_on(self._source, len(self.labels()), count, seed))
-            return self._to_learn_from(found, generator)
-        pixels, labels = self._pictures(split)
+            _, found = next(iterate_training_batches(self._data_settings, len(self.get_labels()), count, seed))
+            return self._build_training_batch(found, generator)
+        pixels, labels = self._load_images(split)
         if split != TRAIN:
-            rows = torch.randperm(len(labels), generator=generator)[: min(count, self._most_loaded)].numpy()
-            return self._batch(pixels[rows], labels[rows])
+            rows = torch.randperm(len(labels), generator=generator)[: min(count, self._max_loaded_images)].numpy()
+            return self._build_batch(pixels[rows], labels[rows])
         rows = torch.randint(len(labels), (count,), generator=generator).tolist()
-        return self._to_learn_from(
+        return self._build_training_batch(
             [(Image.fromarray(pixels[row].squeeze()), int(labels[row])) for row in rows], generator
         )
 
-    def batches(self, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, start: int = 0) -> Iterator[Batch]:
+    def iterate_batches(
+        self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
+    ) -> Iterator[Batch]:
         if not self.settings.streaming:
-            yield from super().batches(batch_size, seed, rank, ranks, start=start)
-        found = batches_to_train_on(self._source, len(self.labels()), batch_size, seed, rank, ranks, start)
+            yield from super().iterate_batches(batch_size, seed, rank, world_size, start=start)
+        found = iterate_training_batches(
+            self._data_settings, len(self.get_labels()), batch_size, seed, rank, world_size, start
+        )
         for number, pictures in found:
-            yield self._to_learn_from(pictures, generator_for(TRAIN, seed, 0, number))
+            yield self._build_training_batch(pictures, make_generator(TRAIN, seed, 0, number))
 
-    def all_of(self, split: str) -> Batch:
+    def load_full_split(self, split: str) -> Batch:
         """The pictures of a held-out split as they are, as far as they fit memory."""
-        pixels, labels = self._pictures(split)
-        most = self._most_loaded
-        return self._batch(pixels[:most], labels[:most])
+        pixels, labels = self._load_images(split)
+        most = self._max_loaded_images
+        return self._build_batch(pixels[:most], labels[:most])
 
     @property
-    def _most_loaded(self) -> int:
-        return MOST_LOADED // (4 * self.settings.channels * self.settings.crop**2)
+    def _max_loaded_images(self) -> int:
+        return MAX_LOADED_BYTES // (4 * self.settings.channels * self.settings.crop**2)
 
-    def _to_learn_from(self, pictures: list[tuple[Image.Image, int]], generator: torch.Generator) -> Batch:
+    def _build_training_batch(self, images: list[tuple[Image.Image, int]], generator: torch.Generator) -> Batch:
         """A batch of these pictures, each varied in its own way."""
-        settings, draws = self.settings, torch.rand(len(pictures), DRAWS, generator=generator).tolist()
+        settings, draws = self.settings, torch.rand(len(images), RANDOM_NUMBERS_PER_IMAGE, generator=generator).tolist()
         cuts = (
-            varied(settings.coloured(picture), settings.size, settings.crop, settings.augment, iter(numbers))
-            for (picture, _), numbers in zip(pictures, draws, strict=True)
+            augment_image(settings.convert_mode(picture), settings.size, settings.crop, settings.augment, iter(numbers))
+            for (picture, _), numbers in zip(images, draws, strict=True)
         )
-        return self._batch(np.stack([settings.pixels(cut) for cut in cuts]), np.array([label for _, label in pictures]))
+        return self._build_batch(
+            np.stack([settings.to_array(cut) for cut in cuts]), np.array([label for _, label in images])
+        )
 
-    def _batch(self, pixels: UInt8[np.ndarray, "B h w c"], labels: np.ndarray) -> Batch:
+    def _build_batch(self, pixels: UInt8[np.ndarray, "B h w c"], labels: np.ndarray) -> Batch:
         targets = torch.tensor(labels).unsqueeze(1)
-        return Batch(self._normalised(pixels), targets, torch.zeros(len(labels), dtype=torch.long))
+        return Batch(self._normalise(pixels), targets, torch.zeros(len(labels), dtype=torch.long))
 
-    def _normalised(self, pixels: UInt8[np.ndarray, "B h w c"]) -> Float[Tensor, "B c h w"]:
+    def _normalise(self, pixels: UInt8[np.ndarray, "B h w c"]) -> Float[Tensor, "B c h w"]:
         mean, std = np.array(self.settings.mean, np.float32), np.array(self.settings.std, np.float32)
         return torch.from_numpy(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
 
-    def from_file(self, path: str | Path) -> Batch:
+    def load_file(self, path: str | Path) -> Batch:
         """Every picture of a parquet file with `image` and `label` columns."""
         path, settings = Path(path), self.settings
         table = read_table(path, [settings.image, settings.label])
-        if len(table) > self._most_loaded:
+        if len(table) > self._max_loaded_images:
             raise ValueError(
-                f"{path.name} holds {len(table):,} pictures; at most {self._most_loaded:,} are loaded: split it."
+                f"{path.name} holds {len(table):,} pictures; at most {self._max_loaded_images:,} are loaded: split it."
             )
-        labels = labels_in(table, path.name, len(self.labels()), settings.label)
-        pixels = [settings.seen(picture) for picture in pictures_in(table, path.name, settings.image)]
-        return self._batch(np.stack(pixels), np.array(labels))
+        labels = read_label_column(table, path.name, len(self.get_labels()), settings.label)
+        pixels = [settings.preprocess(picture) for picture in iterate_image_column(table, path.name, settings.image)]
+        return self._build_batch(np.stack(pixels), np.array(labels))
 
-    def read(self, given: Any) -> Given:
-        pixels = np.asarray(given, dtype=np.float32)
+    def parse_input(self, raw_input: Any) -> TaskInput:
+        pixels = np.asarray(raw_input, dtype=np.float32)
         height, width = pixels.shape[:2]
-        if min(height, width) < 1 or max(height, width) > LONGEST * min(height, width):
+        if min(height, width) < 1 or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise ValueError(f"The picture is {width} x {height} pixels, too long and thin; cut out what it shows.")
         if self.settings.ground == "dark":
-            pixels = on_black(grey_of(pixels), self.settings.crop)
-        seen = self.settings.seen(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
+            pixels = place_on_black(to_grayscale(pixels), self.settings.crop)
+        seen = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
         shown = (seen if self.settings.channels == 3 else seen[..., 0]) / np.float32(255)
-        return Given(self._normalised(seen[None]), {"kind": "picture", "pixels": shown}, 1)
+        return TaskInput(self._normalise(seen[None]), {"kind": "picture", "pixels": shown}, 1)
 
-    def present(self, given: Given, choices: list[int]) -> Answer:
-        label = self.labels()[choices[0]]
-        return Answer(choices[0], label, f'It takes this for "{label}"')
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        label = self.get_labels()[choices[0]]
+        return TaskAnswer(choices[0], label, f'It takes this for "{label}"')
 
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         names = self.settings.names
-        if names is None and self.settings.source:
+        if names is None and self.settings.display_name:
             raise ValueError("The classes are not known: task.names holds their names, or is imagenet.")
-        return list(imagenet_names() if names in (None, "imagenet") else names)
+        return list(load_imagenet_names() if names in (None, "imagenet") else names)
 
-    def examples(self) -> list[Path]:
+    def get_examples(self) -> list[Path]:
         """Bundled pictures of the data set's test split; photographs for the names of ImageNet."""
         bundled, name = EXAMPLES_DIR, self.settings.data.rpartition("/")[2]
         photographs = [] if isinstance(self.settings.names, tuple) else sorted(bundled.glob("photo-*.jpg"))
-        return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION else photographs
+        return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION_MNIST else photographs
 
     @classmethod
-    def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
+    def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
         """A backbone for pictures and one choice of a thousand."""
         shape = list(config.get("prediction_reshaper") or [-1])
-        return {} if sees_pictures(config) and config.get("out_dims") == 1000 and shape in ([-1], [1000]) else None
+        return {} if has_image_backbone(config) and config.get("out_dims") == 1000 and shape in ([-1], [1000]) else None
 
     def describe(self) -> dict[str, Any]:
         settings = self.settings
@@ -206,20 +223,20 @@ class Images(Task):
         return super().describe() | {"preprocessing": preprocessing}
 
 
-def on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2 w2"]:
+def place_on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2 w2"]:
     """One thing as the pictures of such a data set show it: light on black, as large as fits.
 
     Raises:
         ValueError: nothing stands out from the ground.
     """
-    if grey.shape == (side, side) and ground_of(grey) < 0.5:
+    if grey.shape == (side, side) and background_level(grey) < 0.5:
         return grey  # already so
-    figure = figure_of(grey)
-    if figure.max() < LEAST_CONTRAST:
+    figure = extract_foreground(grey)
+    if figure.max() < MIN_CONTRAST:
         raise ValueError("Nothing stands out from the ground; give a picture of one thing on a plain ground.")
-    return filling(trimmed(figure, LEAST_CONTRAST / 2), side)
+    return fit_into_square(crop_to_foreground(figure, MIN_CONTRAST / 2), side)
 
 
 @cache
-def imagenet_names() -> tuple[str, ...]:
+def load_imagenet_names() -> tuple[str, ...]:
     return tuple((DATA_DIR / "imagenet_classes.txt").read_text("utf-8").splitlines())

@@ -18,12 +18,23 @@ from torch.nn import functional as F
 
 from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
 from ctm.settings import Settings
-from training.tasks.base import LONGER, TEST, TRAIN, VALIDATION, Answer, Batch, Given, Task, TaskShape, generator_for
-from training.tasks.digits import MEAN, SPREAD, DigitsSettings, moved, pictures_of
+from training.tasks.base import (
+    LONGER,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Batch,
+    Task,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    make_generator,
+)
+from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, load_images, random_affine
 
 BASE = 10
-MORE = 2  # operations that a longer question has beyond any that is trained on, at most
-PLAIN = 0.25  # share of the questions to train on that name a single digit
+MAX_EXTRA_OPERATIONS = 2  # operations that a longer question has beyond any that is trained on, at most
+SINGLE_DIGIT_FRACTION = 0.25  # share of the questions to train on that name a single digit
 OPERATORS = {"+": PLUS, "-": MINUS}
 
 
@@ -38,75 +49,79 @@ class QamnistSettings(Settings):
 class Qamnist(Task):
     name = "qamnist"
     title = "Questions on digits"
-    takes = "text"
-    invents = True
+    input_type = "text"
+    supports_generation = True
     splits = (*Task.splits, LONGER)
     Settings = QamnistSettings
 
     @property
-    def hint(self) -> str:
+    def input_hint(self) -> str:
         digits, operations = self.settings.digits, self.settings.operations
         return (
             f"up to {digits} digits, a colon, and a sum of them by their places, up to {operations} operations: "
-            f"{self.examples()[0]}"
+            f"{self.get_examples()[0]}"
         )
 
     @property
-    def pad(self) -> dict[str, Any]:
+    def input_editor(self) -> dict[str, Any]:
         return {"kind": "digits", "most": self.settings.digits, "operations": self.settings.operations}
 
     @property
-    def _most_parts(self) -> int:
+    def _max_question_parts(self) -> int:
         return 2 * self.settings.operations + 1
 
-    def shape(self) -> TaskShape:
+    def get_spec(self) -> TaskSpec:
         settings = self.settings
-        ticks = settings.digits * settings.per_digit + self._most_parts * settings.per_part + settings.answering
+        ticks = settings.digits * settings.per_digit + self._max_question_parts * settings.per_part + settings.answering
         fixed = {
             "iterations": ticks,
             "iterations_per_digit": settings.per_digit,
             "iterations_per_question_part": settings.per_part,
             "iterations_for_answering": settings.answering,
         }
-        return TaskShape("qamnist_backbone", classes=BASE, fixed=fixed)
+        return TaskSpec("qamnist_backbone", classes=BASE, config_overrides=fixed)
 
-    def draw(self, split: str, count: int, generator: torch.Generator) -> Batch:
+    def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of digits and of operations are drawn evenly, places and operators, too.
 
         Some of the questions to train on have no operation: what digit is seen is learned sooner when it is asked for.
         """
         settings = self.settings
         least, most = (
-            (settings.operations + 1, settings.operations + MORE) if split == LONGER else (1, settings.operations)
+            (settings.operations + 1, settings.operations + MAX_EXTRA_OPERATIONS)
+            if split == LONGER
+            else (1, settings.operations)
         )
-        pictures, labels = pictures_of(TEST if split == LONGER else split)
+        pictures, labels = load_images(TEST if split == LONGER else split)
         shown = torch.randint(1, settings.digits + 1, (count,), generator=generator)
         operations = torch.randint(least, most + 1, (count,), generator=generator)
         if split == TRAIN:
-            operations *= torch.rand(count, generator=generator) >= PLAIN
+            operations *= torch.rand(count, generator=generator) >= SINGLE_DIGIT_FRACTION
         rows = torch.randint(len(labels), (count, settings.digits), generator=generator)
         seen = pictures[rows.flatten()]
         if split in (TRAIN, VALIDATION):
-            seen = moved(seen, generator, DigitsSettings())
+            seen = random_affine(seen, generator, DigitsSettings())
         places = (torch.rand(count, most + 1, generator=generator) * shown.unsqueeze(1)).long()
         signs = torch.randint(2, (count, most), generator=generator) * 2 - 1
-        asked = [question_of(p, s) for p, s in zip(places.tolist(), signs.tolist(), strict=True)]
+        asked = [build_question(p, s) for p, s in zip(places.tolist(), signs.tolist(), strict=True)]
         asked = [parts[: 2 * size + 1] for parts, size in zip(asked, operations.tolist(), strict=True)]
         values = labels[rows].gather(1, places)
         signed = F.pad(signs, (1, 0), value=1).masked_fill(torch.arange(most + 1) > operations.unsqueeze(1), 0)
         result = (values * signed).sum(1, keepdim=True) % BASE
-        grouped = as_seen(seen).unflatten(0, (count, settings.digits))
+        grouped = resize_and_normalise(seen).unflatten(0, (count, settings.digits))
         kept = [row[:size] for row, size in zip(grouped, shown.tolist(), strict=True)]
-        return Batch(self._frames(kept, asked), result, operations)
+        return Batch(self._build_frames(kept, asked), result, operations)
 
-    def _frames(self, pictures: list[Float[Tensor, "_ 1 32 32"]], asked: list[list[int]]) -> Float[Tensor, "B F 1025"]:
-        return pack_frames(pictures, asked, self.settings.digits + self._most_parts)
+    def _build_frames(
+        self, images: list[Float[Tensor, "_ 1 32 32"]], questions: list[list[int]]
+    ) -> Float[Tensor, "B F 1025"]:
+        return pack_frames(images, questions, self.settings.digits + self._max_question_parts)
 
-    def read(self, given: Any) -> Given:
+    def parse_input(self, raw_input: Any) -> TaskInput:
         """Digits are shown as somebody wrote them whose writing was never trained on."""
-        text = " ".join(str(given or "").replace("\u2212", "-").split())
+        text = " ".join(str(raw_input or "").replace("\u2212", "-").split())
         if not text:
-            raise ValueError(f"Type {self.hint}.")
+            raise ValueError(f"Type {self.input_hint}.")
         before, colon, after = text.partition(":")
         digits = [int(digit) for digit in before.split() if re.fullmatch("[0-9]", digit)]
         if not colon or not digits or len(digits) != len(before.split()):
@@ -121,20 +136,20 @@ class Qamnist(Task):
             raise ValueError(f"A question has 1 to {self.settings.operations} operations here, got {len(signs)}.")
         if wrong := [place for place in places if not 1 <= place <= len(digits)]:
             raise ValueError(f"The question asks for digit {wrong[0]}, but {len(digits)} are shown; count from 1.")
-        written = [handwritten(digit, place, text) for place, digit in enumerate(digits)]
+        written = [select_digit_image(digit, place, text) for place, digit in enumerate(digits)]
         parts = [places[0] - 1]
         for sign, place in zip(signs, places[1:], strict=True):
             parts += [OPERATORS[sign], place - 1]
-        inputs = self._frames([as_seen(torch.stack(written))], [parts])
-        strip = np.concatenate([unseen(picture) for picture in as_seen(torch.stack(written))], 1)
-        phases = self._phases(len(digits), parts)
+        inputs = self._build_frames([resize_and_normalise(torch.stack(written))], [parts])
+        strip = np.concatenate([denormalise(picture) for picture in resize_and_normalise(torch.stack(written))], 1)
+        phases = self._build_schedule(len(digits), parts)
         shown = {"kind": "picture", "pixels": strip, "phases": phases, "listening": phases[-1]["from"] - 1}
         spelled = str(digits[places[0] - 1]) + "".join(
             f" {sign} {digits[place - 1]}" for sign, place in zip(signs, places[1:], strict=True)
         )
-        return Given(inputs, shown, 1, spelled)
+        return TaskInput(inputs, shown, 1, spelled)
 
-    def _phases(self, digits: int, parts: list[int]) -> list[dict[str, Any]]:
+    def _build_schedule(self, digits: int, parts: list[int]) -> list[dict[str, Any]]:
         """What is shown from which tick to which, counted from 1; with a picture its place in the strip."""
         settings, phases, tick = self.settings, [], 1
         names = [(f"digit {place + 1}", settings.per_digit, {"picture": place}) for place in range(digits)]
@@ -145,13 +160,13 @@ class Qamnist(Task):
             tick += ticks
         return [*phases, {"name": "answer", "from": tick, "until": tick + settings.answering - 1}]
 
-    def present(self, given: Given, choices: list[int]) -> Answer:
-        return Answer(choices[0], str(choices[0]), f"{given.content} is {choices[0]} modulo {BASE}")
+    def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        return TaskAnswer(choices[0], str(choices[0]), f"{task_input.context} is {choices[0]} modulo {BASE}")
 
-    def labels(self) -> list[str]:
+    def get_labels(self) -> list[str]:
         return [str(digit) for digit in range(BASE)]
 
-    def examples(self) -> list[str]:
+    def get_examples(self) -> list[str]:
         examples = ("3 7 5 : 1 + 3 - 2", "8 4 : 2 - 1", "9 : 1 + 1 + 1", "6 : 1 + 1")
         settings = self.settings
         return [
@@ -161,9 +176,9 @@ class Qamnist(Task):
             and text.count("+") + text.count("-") <= settings.operations
         ]
 
-    def invent(self, seed: int) -> str:
+    def generate_input(self, seed: int) -> str:
         """A question that was never asked in training: its pictures never were shown."""
-        generator = generator_for("invent", seed)
+        generator = make_generator("invent", seed)
         draw = lambda least, most: int(torch.randint(least, most + 1, (), generator=generator))  # noqa: E731
         digits = [draw(0, 9) for _ in range(draw(1, self.settings.digits))]
         question = str(draw(1, len(digits)))
@@ -172,7 +187,7 @@ class Qamnist(Task):
         return f"{' '.join(map(str, digits))} : {question}"
 
     @classmethod
-    def infer(cls, config: dict[str, Any]) -> dict[str, Any] | None:
+    def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
         """The published phases; how much may be shown is not told, so what the paper tests on is taken."""
         keys = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
         if any(type(config.get(key)) is not int for key in keys):
@@ -181,7 +196,7 @@ class Qamnist(Task):
         return {"digits": 4, "operations": 4, "per_digit": per_digit, "per_part": per_part, "answering": answering}
 
 
-def question_of(places: list[int], signs: list[int]) -> list[int]:
+def build_question(places: list[int], signs: list[int]) -> list[int]:
     """Places and operators in turn, as the machine is told them."""
     parts = [places[0]]
     for sign, place in zip(signs, places[1:], strict=True):
@@ -189,19 +204,19 @@ def question_of(places: list[int], signs: list[int]) -> list[int]:
     return parts
 
 
-def as_seen(pictures: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:
+def resize_and_normalise(images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:
     """Enlarged and normalised as published."""
-    larger = F.interpolate(pictures, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
-    return (larger - MEAN) / SPREAD
+    larger = F.interpolate(images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
+    return (larger - MNIST_MEAN) / MNIST_STD
 
 
-def unseen(picture: Float[Tensor, "1 32 32"]) -> np.ndarray:
+def denormalise(image: Float[Tensor, "1 32 32"]) -> np.ndarray:
     """A picture to look at, from 0 to 1."""
-    return (picture[0] * SPREAD + MEAN).clamp(0, 1).numpy()
+    return (image[0] * MNIST_STD + MNIST_MEAN).clamp(0, 1).numpy()
 
 
-def handwritten(digit: int, place: int, text: str) -> Float[Tensor, "1 28 28"]:
+def select_digit_image(digit: int, place: int, text: str) -> Float[Tensor, "1 28 28"]:
     """Some test picture of a digit, always the same one for the same question."""
-    pictures, labels = pictures_of(TEST)
+    pictures, labels = load_images(TEST)
     rows = (labels == digit).nonzero().flatten()
     return pictures[rows[zlib.crc32(f"{text} {place}".encode()) % len(rows)]]

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULED_BACKBONE, ModelTypeConfig
 from ctm.settings import Settings, truncate_repr
-from training.config import FinishConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
-from training.tasks import registry
+from training.config import FinalizeConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
+from training.tasks import get_task_types
 
 FieldKind = Literal["whole", "number", "switch", "choice", "text"]
 EXPECTED_TYPES: dict[FieldKind, tuple[Any, str]] = {
@@ -29,7 +29,7 @@ FIELD_GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
     "loss": ("The loss", (LossConfig,)),
     "optim": ("The optimiser", (OptimConfig,)),
     "train": ("The loop", (TrainConfig,)),
-    "finish": ("After the last step", (FinishConfig,)),
+    "finish": ("After the last step", (FinalizeConfig,)),
 }
 PRIMARY_FIELDS = (  # unfolded
     "train.steps",
@@ -82,7 +82,7 @@ def list_fields() -> list[FormField]:
     """Every setting that a form may change, task settings first."""
     of_tasks = [
         build_field(f"task.{name}", info, kind)
-        for kind, task in registry().items()
+        for kind, task in get_task_types().items()
         for name, info in task.Settings.model_fields.items()
     ]
     of_runs = [
@@ -138,7 +138,7 @@ def get_form_values(config: RunConfig) -> dict[str, Any]:
     task = config.make_task()
     groups = config.model_dump(mode="json")
     groups["task"] = task.settings.model_dump(mode="json")
-    machine = config.machine(task)
+    machine = config.build_model_config(task)
     groups["model"] = {"kind": machine.model_type, **machine.model_dump(mode="json")}
     found = {}
     for field in list_fields():

@@ -88,13 +88,13 @@ class InferenceService:
         return CheckpointInfo(
             name=name,
             title=task.title,
-            input_type=task.takes,
-            supports_drawing=task.drawn,
-            supports_generation=task.invents,
-            input_editor=task.pad,
-            input_hint=task.hint,
-            examples=task.examples(),
-            policy_options=build_policy_options(told["halting"], iterations, bool(task.shape().spoken)),
+            input_type=task.input_type,
+            supports_drawing=task.supports_drawing,
+            supports_generation=task.supports_generation,
+            input_editor=task.input_editor,
+            input_hint=task.input_hint,
+            examples=task.get_examples(),
+            policy_options=build_policy_options(told["halting"], iterations, bool(task.get_spec().ctc_length)),
             iterations=iterations,
             summary=summarize_metrics(told["metrics"]),
         )
@@ -230,7 +230,7 @@ class InferenceService:
         if ticks * config.out_dims > MAX_OUTPUT_VALUES:
             raise ValueError(f"Its thoughts are too large to be shown: {ticks:,} ticks of {config.out_dims:,} numbers.")
         task = resolve_task(checkpoint.task, config.to_dict(), purpose)
-        fallback = "last" if task.shape().spoken else "best"
+        fallback = "last" if task.get_spec().ctc_length else "best"
         return LoadedModel(
             checkpoint, task, stamp, DynamicBatcher(checkpoint.model, self.max_batch_size, fallback=fallback)
         )
@@ -269,7 +269,7 @@ class InferenceService:
 
     def generate_input(self, name: str, seed: int) -> Any:
         """A new input for this checkpoint, where its `info` says that it `invents`."""
-        return self._load(name).task.invent(seed)
+        return self._load(name).task.generate_input(seed)
 
     def get_editor_image(self, name: str, image: np.ndarray) -> str:
         """A picture as this checkpoint's task reads it, for its pad to begin with.
@@ -285,7 +285,7 @@ class InferenceService:
             ValueError: one sentence for whoever gave the picture.
         """
         task, _ = self.catalog.read_local(name)
-        return encode_data_url(task.read(image).shown["pixels"])
+        return encode_data_url(task.parse_input(image).display["pixels"])
 
     def predict(self, name: str, user_input: Any, policy: str) -> dict[str, Any]:
         """Think about what a person gave.
@@ -305,14 +305,16 @@ class InferenceService:
         task, iterations = loaded.task, get_max_ticks(loaded.checkpoint.model.config.to_dict())
         if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
             raise ValueError(f"The text has {len(user_input):,} characters; at most {MAX_TEXT_CHARS:,} are read.")
-        if isinstance(user_input, str) is not (task.takes == "text"):
-            wanted = "a text" if task.takes == "text" else "a picture"
+        if isinstance(user_input, str) is not (task.input_type == "text"):
+            wanted = "a text" if task.input_type == "text" else "a picture"
             raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
-        read = task.read(user_input)
+        read = task.parse_input(user_input)
         if not (policy and policy.strip()):
-            policy = next(iter(build_policy_options(loaded.checkpoint.halting, iterations, bool(task.shape().spoken))))
+            policy = next(
+                iter(build_policy_options(loaded.checkpoint.halting, iterations, bool(task.get_spec().ctc_length)))
+            )
         rule = parse(policy)
-        check_policy_fits_task(rule, task.shape().spoken)
+        check_policy_fits_task(rule, task.get_spec().ctc_length)
         thought = loaded.batcher.submit(read.inputs, rule)
         return build_thought_record(name, loaded.checkpoint, task, read, rule, thought)
 

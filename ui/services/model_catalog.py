@@ -13,7 +13,7 @@ from ctm.stores import CheckpointDescription, HubRef, HubStore, LocalStore, Stor
 from ctm.stores.base import read_checkpoint_info
 from ctm.stores.hub_cache import verify_checksums
 from training.publishing.outbox import Outbox
-from training.tasks import Task, fitting_tasks, infer_task, task_of
+from training.tasks import Task, build_task, find_compatible_tasks, infer_task_metadata
 from ui.services.downloads import Download, DownloadManager
 
 RUN_PREFIX, PURPOSE_SEPARATOR = "run:", "#"
@@ -110,9 +110,9 @@ class ModelCatalog:
         if store is self.owner_store:
             self._owner_revisions.add(about.name)
         pinned = about.name if place == "hub" else bare
-        tells = about.task or purpose or infer_task(about.config)
+        tells = about.task or purpose or infer_task_metadata(about.config)
         task = resolve_task(about.task, about.config, purpose) if tells else None
-        choices = () if about.task else tuple(fitting_tasks(about.config))
+        choices = () if about.task else tuple(find_compatible_tasks(about.config))
         return CatalogEntry(pinned + (PURPOSE_SEPARATOR + purpose if purpose else ""), place, about, task, choices)
 
     def read_local(self, name: str) -> tuple[Task, dict[str, Any]]:
@@ -156,7 +156,7 @@ class ModelCatalog:
             return ""
         outbox = Outbox(self.run_store.root / name.removeprefix(RUN_PREFIX).partition("@")[0])
         entries = outbox.entries()
-        return entries[-1].say() if entries else ""
+        return entries[-1].format_status() if entries else ""
 
     def download(self, name: str) -> None:
         """Begin to fetch a checkpoint of the Hub."""
@@ -201,9 +201,9 @@ def split_purpose(name: str) -> tuple[str, str]:
 def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
     """The task of a checkpoint: as its task.json says, or else its name, or else its config gives away."""
     if task_metadata or not purpose:
-        return task_of(task_metadata, config)
-    fitting = fitting_tasks(config)
+        return build_task(task_metadata, config)
+    fitting = find_compatible_tasks(config)
     if purpose not in fitting:
         known = ", ".join(fitting) or "none of ours"
         raise ValueError(f"This machine cannot do the task {purpose[:40]!r}; its config fits {known}.")
-    return task_of(fitting[purpose])
+    return build_task(fitting[purpose])

@@ -7,20 +7,20 @@ import time
 import zipfile
 from pathlib import Path
 
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 
 ARCHIVE_PREFIX = "ctm-run-"  # what the folder of a packed run begins with
 ARCHIVE_TTL_S = 3_600.0  # seconds that a packed run is kept: it is handed out at once, and may take gigabytes
 ARCHIVED_FILES = ("config.yaml", "command.txt", "origin.json", "status.json", "metrics.jsonl", "ending.json", "log.txt")
 
 
-def create_run_archive(run_dir: RunFolder) -> Path:
+def create_run_archive(run_dir: RunDir) -> Path:
     """A zip file of a run: settings, figures, log, and its finished or newest checkpoint.
 
     Raises:
         ValueError: the disk is full.
     """
-    checkpoint = run_dir.newest_checkpoint()
+    checkpoint = run_dir.find_latest_checkpoint()
     delete_expired_archives()
     path = Path(tempfile.mkdtemp(prefix=ARCHIVE_PREFIX)) / f"{run_dir.path.name}.zip"
     try:

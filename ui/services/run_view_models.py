@@ -12,8 +12,8 @@ from typing import Any
 from ctm.stores.base import is_complete_checkpoint
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
-from training.publishing.outbox import LIVE, Outbox
-from training.run_dir import RunFolder
+from training.publishing.outbox import PENDING_STATES, Outbox
+from training.run_dir import RunDir
 from ui.components.curves import build_curves_data, to_finite_float
 from ui.services.form_schema import build_settings_comparison
 
@@ -61,10 +61,10 @@ class RunViewModels:
         return self._get_cached(self._views, MAX_CACHED_VIEWS, self.scheduler.store.get(run_id), self._build_view)
 
     def _get_cached(
-        self, cache: dict[str, tuple[Any, Any]], max_entries: int, job: Job, build: Callable[[Job, RunFolder, str], Any]
+        self, cache: dict[str, tuple[Any, Any]], max_entries: int, job: Job, build: Callable[[Job, RunDir, str], Any]
     ) -> Any:
         """What was read of a run, read again if something has changed; many may ask at once."""
-        folder = RunFolder(self.scheduler.runs_dir / job.id)
+        folder = RunDir(self.scheduler.runs_dir / job.id)
         stamp = (job, compute_change_stamp(folder))
         with self._lock:
             if job.id not in cache or cache[job.id][0] != stamp:
@@ -75,7 +75,7 @@ class RunViewModels:
                 cache[job.id] = (stamp, build(job, folder, f"{job.id} {hash(stamp)}"))
             return cache[job.id][1]
 
-    def _build_view(self, job: Job, run_dir: RunFolder, version: str) -> dict[str, Any]:
+    def _build_view(self, job: Job, run_dir: RunDir, version: str) -> dict[str, Any]:
         lines, status = read_or_default(run_dir.read_metrics, []), read_status(run_dir)
         step, steps, speed = status["step"], status["steps"], status["steps_per_second"]
         entries = read_or_default(Outbox(run_dir.path).entries, [])
@@ -93,11 +93,11 @@ class RunViewModels:
             "speed": speed,
             "curves": build_curves_data([(job.id, lines, steps)]),
             "log": read_log_tail(run_dir.log_file, self.scheduler.token),
-            "saved": run_dir.steps(),
-            "finished": is_complete_checkpoint(run_dir.finished),
+            "saved": run_dir.list_steps(),
+            "finished": is_complete_checkpoint(run_dir.final_checkpoint_dir),
             "command": get_command(run_dir),
-            "published": entries[-1].say() if entries else "",
-            "publishing": bool(entries and entries[-1].state in LIVE),
+            "published": entries[-1].format_status() if entries else "",
+            "publishing": bool(entries and entries[-1].state in PENDING_STATES),
             "address": entries[-1].url if entries else "",
             "size": compute_dir_size(run_dir.path),
             "place": job.place,
@@ -106,16 +106,16 @@ class RunViewModels:
             "started": job.started,
             "ended": job.ended,
             "intent": job.intent,
-            "repo": read_or_default(lambda: run_dir.config().publish.repo, ""),
+            "repo": read_or_default(lambda: run_dir.load_config().publish.repo, ""),
         }
 
     def list_history_rows(self) -> list[list[Any]]:
         """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
         return [self._get_cached(self._rows, MAX_CACHED_ROWS, job, self._build_history_row) for job in self.list_jobs()]
 
-    def _build_history_row(self, job: Job, run_dir: RunFolder, _: str) -> list[Any]:
-        task, status = read_or_default(lambda: run_dir.config().task["kind"], "?"), read_status(run_dir)
-        best = to_finite_float(read_or_default(run_dir.last_validation, {}).get("validation_accuracy_best"))
+    def _build_history_row(self, job: Job, run_dir: RunDir, _: str) -> list[Any]:
+        task, status = read_or_default(lambda: run_dir.load_config().task["kind"], "?"), read_status(run_dir)
+        best = to_finite_float(read_or_default(run_dir.read_latest_validation, {}).get("validation_accuracy_best"))
         took = (job.ended or time.time()) - job.started if job.started else 0
         return [
             job.id,
@@ -136,7 +136,7 @@ class RunViewModels:
         curves = build_curves_data(
             [(f.path.name, read_or_default(f.read_metrics, []), read_status(f)["steps"]) for f in folders]
         )
-        return curves, build_settings_comparison([(folder.path.name, folder.config()) for folder in folders])
+        return curves, build_settings_comparison([(folder.path.name, folder.load_config()) for folder in folders])
 
 
 def read_or_default(read: Callable[[], Any], default: Any) -> Any:
@@ -147,13 +147,13 @@ def read_or_default(read: Callable[[], Any], default: Any) -> Any:
         return default
 
 
-def get_command(run_dir: RunFolder) -> str:
-    return read_or_default(run_dir.command, "unknown")
+def get_command(run_dir: RunDir) -> str:
+    return read_or_default(run_dir.read_command, "unknown")
 
 
-def read_status(run_dir: RunFolder) -> dict[str, Any]:
+def read_status(run_dir: RunDir) -> dict[str, Any]:
     """How far a run says that it is: numbers, whatever its file holds, and the name of its phase."""
-    said = read_or_default(run_dir.status, {})
+    said = read_or_default(run_dir.read_status, {})
     found = {name: max(0.0, to_finite_float(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
     return {"phase": str(said.get("phase", "")), **found, "step": int(found["step"]), "steps": int(found["steps"])}
 
@@ -177,15 +177,15 @@ def build_headline(job: Job, status: Mapping[str, Any]) -> str:
     )
 
 
-def compute_change_stamp(run_dir: RunFolder) -> tuple[tuple[str, int, int], ...]:
+def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
     """What tells whether something of a run has changed, without reading it."""
     found = []
     watched = [
-        run_dir.metrics,
+        run_dir.metrics_file,
         run_dir.path / "status.json",
         run_dir.log_file,
         run_dir.path / "checkpoints",
-        run_dir.finished,
+        run_dir.final_checkpoint_dir,
     ]
     for path in (*watched, *run_dir.path.glob("outbox/*/entry.json")):
         try:

@@ -25,7 +25,7 @@ from inference.halting.policies import (
     SignalAbove,
 )
 from training.tasks import Task
-from training.tasks.base import Answer, Given
+from training.tasks.base import TaskAnswer, TaskInput
 from ui.services.halting_view_model import NEVER_HALT_POLICY, get_guarantee
 
 TOP_CLASSES_PER_TICK = 8  # of many classes, those are kept that are among so many likeliest at some tick
@@ -51,7 +51,7 @@ def build_thought_record(
     name: str,
     checkpoint: Checkpoint,
     task: Task,
-    task_input: Given,
+    task_input: TaskInput,
     policy: HaltingPolicy,
     result: InferenceResult,
 ) -> dict[str, Any]:
@@ -60,15 +60,15 @@ def build_thought_record(
     probabilities = softmax(np.stack(recorder.logits))[:, : task_input.positions]  # (t, P, C)
     chosen = probabilities.argmax(2)
     tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
-    answers = task.reading.answers(torch.from_numpy(chosen))
-    said = [task.present(task_input, choices) for choices in answers]
+    answers = task.decoder.decode(torch.from_numpy(chosen))
+    said = [task.format_answer(task_input, choices) for choices in answers]
     answer = said[tick - 1]
-    sure = probabilities[:tick] if task.shape().spoken else probabilities[tick - 1 : tick]
+    sure = probabilities[:tick] if task.get_spec().ctc_length else probabilities[tick - 1 : tick]
     energy = np.array(recorder.energy) if recorder.energy else None
     certainty = np.stack(recorder.certainty).mean(1)
     note = HaltingMetadata.model_validate(checkpoint.halting)
     chance = None if energy is None else compute_p_correct(note.energy, energy, certainty)
-    labels = task.labels()
+    labels = task.get_labels()
     record = {
         "id": uuid.uuid4().hex[:8],
         "checkpoint": name,
@@ -76,7 +76,7 @@ def build_thought_record(
         "iterations": recorder.max_ticks,
         "ticks": used,
         "answer_tick": tick,
-        "listening": task_input.shown.get("listening", 0),
+        "listening": task_input.display.get("listening", 0),
         "halted_by": verdict.halted_by[0],
         "policy": str(policy),
         "promise": get_guarantee(note, str(policy)),
@@ -91,8 +91,8 @@ def build_thought_record(
         "labels_by_tick": [one.label for one in said],
         "likeliest": get_top_classes(probabilities[tick - 1], labels),
         "lines": [{"of": of, "at": at} for of, at in get_chart_lines(policy)],
-        "choices": build_choices(probabilities, labels, task.shape().spoken),
-        "input": build_input_view(task_input.shown),
+        "choices": build_choices(probabilities, labels, task.get_spec().ctc_length),
+        "input": build_input_view(task_input.display),
         "routes": build_routes(said),
         "attention": build_attention_view(recorder),
         "activity": build_activity_view(recorder, machine.config.d_model),
@@ -222,7 +222,7 @@ def get_top_classes(probabilities: np.ndarray, labels: list[str]) -> list[dict[s
     return [{"label": labels[index], "probability": round(float(probabilities[0, index]), 4)} for index in order]
 
 
-def build_routes(answers: list[Answer]) -> list[list[int]] | None:
+def build_routes(answers: list[TaskAnswer]) -> list[list[int]] | None:
     """By tick, where the answer leads in the picture: row, column, row, column ...; None if answers lead nowhere."""
     if any(answer.route is None for answer in answers):
         return None

@@ -12,7 +12,7 @@ import torch
 
 from ctm.stores import HubRef, StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
-from training.config import PublishConfig, RunConfig, as_overrides, read_recipe
+from training.config import PublishConfig, RunConfig, format_overrides, read_recipe
 from training.jobs.estimate_process import run_estimate
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
@@ -102,7 +102,7 @@ class TrainingService:
         """
         if source.startswith(RUN_SOURCE_PREFIX):
             folder = self.scheduler.get_run_dir(source.removeprefix(RUN_SOURCE_PREFIX))
-            return folder.config(), get_command(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
+            return folder.load_config(), get_command(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
         if source.startswith(HUB_SOURCE_PREFIX):
             about = self.catalog.describe(source.removeprefix(HUB_SOURCE_PREFIX)).description
             made = about.metrics.get("training")
@@ -224,7 +224,7 @@ class TrainingService:
                     "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
                 )
             if not config.train.minutes:  # so that it saves and publishes before it is cut off
-                config = config.changed({"train.minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
+                config = config.with_overrides({"train.minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
             more = {"place": place, "timeout": timeout, "namespace": self.namespace, "devices": there.devices}
         elif not 1 <= devices <= most:
             raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")
@@ -240,11 +240,13 @@ class TrainingService:
         changes = compute_form_changes(config, form_values)
         where = PublishConfig.parse(publish, "publish").model_dump()
         moved = {f"publish.{key}": value for key, value in where.items() if value != getattr(config.publish, key)}
-        words = as_overrides({name: value for name, value in changes.items() if name not in config.local})
+        words = format_overrides(
+            {name: value for name, value in changes.items() if name not in config.machine_local_settings}
+        )
         if init_from is not None and init_from != config.init_from:
             moved["init_from"] = self._resolve_initial_weights(init_from)
             words.append(f"init_from={moved['init_from']}")
-        return config.changed(changes | moved), " ".join([command, *map(shlex.quote, words)])
+        return config.with_overrides(changes | moved), " ".join([command, *map(shlex.quote, words)])
 
     def _resolve_initial_weights(self, name: str) -> str:
         """Where the weights of a checkpoint are: its folder, or its name on the Hub; empty for new weights."""
@@ -278,15 +280,17 @@ class TrainingService:
         if not settings.repo:
             raise ValueError("Name the repository: namespace/name.")
         try:
-            return self.upload_worker.enqueue_run_checkpoint(self.scheduler.get_run_dir(run_id), settings).say()
+            return self.upload_worker.enqueue_run_checkpoint(
+                self.scheduler.get_run_dir(run_id), settings
+            ).format_status()
         except StoreUnavailable as error:
             raise ValueError(f"{error} Try again in a moment.") from None
 
     def get_checkpoint_name(self, run_id: str, step: int | None) -> str:
         """How the Think tab names a saved step of a run; without a step its finished checkpoint, or else its newest one."""
         folder = self.scheduler.get_run_dir(run_id)
-        if step is None and not is_complete_checkpoint(folder.finished):
-            if not (steps := folder.steps()):
+        if step is None and not is_complete_checkpoint(folder.final_checkpoint_dir):
+            if not (steps := folder.list_steps()):
                 raise ValueError(f"The run {run_id} has saved nothing yet that could think.")
             step = steps[-1]
         return f"{RUN_PREFIX}{run_id}" if step is None else f"{RUN_PREFIX}{run_id}@{step}"

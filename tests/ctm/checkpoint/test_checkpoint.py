@@ -12,14 +12,14 @@ from ctm.checkpoint import Checkpoint, load, save
 from ctm.io.atomic import write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-NOTES = {
+METADATA = {
     "task": {"task": "parity", "settings": {"length": 6}},
     "halting": {"policies": {"energy": {"policy": "energy<0.125"}}},
     "metrics": {"accuracy": [0.5, 0.75], "samples": 100, "seed": 0},
 }
 
 
-def contents(folder):
+def read_contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -46,35 +46,35 @@ def contents(folder):
         {"backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d"},
     ],
 )
-def test_what_is_saved_comes_back(changes, tmp_path, machine_of, inputs_for):
-    machine = machine_of(seed=3, **changes)
+def test_what_is_saved_comes_back(changes, tmp_path, make_model, make_inputs):
+    machine = make_model(seed=3, **changes)
     card = "# Card, with an e-acute: \u00e9\n"
-    read = load(save(Checkpoint(machine, **NOTES, card=card), tmp_path / "new" / "deep" / "c"))
-    assert {name: getattr(read, name) for name in NOTES} == NOTES
+    read = load(save(Checkpoint(machine, **METADATA, card=card), tmp_path / "new" / "deep" / "c"))
+    assert {name: getattr(read, name) for name in METADATA} == METADATA
     assert read.card == card
     assert read.model.config == machine.config
     assert not read.model.training
     for name, tensor in machine.state_dict().items():
         assert torch.equal(read.model.state_dict()[name], tensor), name
-    inputs = inputs_for(machine)
+    inputs = make_inputs(machine)
     with torch.no_grad():
         one, other = machine(inputs), read.model(inputs)
     assert torch.equal(one.answers, other.answers) and torch.equal(one.certainties, other.certainties)
     assert one.energies is None or torch.equal(one.energies, other.energies)
 
 
-def test_a_checkpoint_without_notes_is_weights_and_config_only(tmp_path, machine_of):
-    folder = save(Checkpoint(machine_of()), tmp_path / "bare")
+def test_a_checkpoint_without_metadata_is_weights_and_config_only(tmp_path, make_model):
+    folder = save(Checkpoint(make_model()), tmp_path / "bare")
     assert {path.name for path in folder.iterdir()} == {WEIGHTS, CONFIG}
     read = load(folder)
     assert (read.task, read.halting, read.metrics, read.card) == ({}, {}, {}, "")
 
 
-def test_a_checkpoint_holds_published_names_and_keys_only(folder, machine_of):
-    machine = machine_of(energy_head_enabled=True)
-    assert load_file(folder / WEIGHTS).keys() == machine.state_dict().keys()
-    assert json.loads((folder / CONFIG).read_text()) == machine.config.to_dict()
-    assert {path.name for path in folder.iterdir()} == {
+def test_a_checkpoint_holds_published_names_and_keys_only(checkpoint_dir, make_model):
+    machine = make_model(energy_head_enabled=True)
+    assert load_file(checkpoint_dir / WEIGHTS).keys() == machine.state_dict().keys()
+    assert json.loads((checkpoint_dir / CONFIG).read_text()) == machine.config.to_dict()
+    assert {path.name for path in checkpoint_dir.iterdir()} == {
         WEIGHTS,
         CONFIG,
         "task.json",
@@ -84,28 +84,28 @@ def test_a_checkpoint_holds_published_names_and_keys_only(folder, machine_of):
     }
 
 
-def test_saving_twice_gives_the_same_bytes(folder, tmp_path):
-    assert contents(save(load(folder), tmp_path / "again")) == contents(folder)
+def test_saving_twice_gives_the_same_bytes(checkpoint_dir, tmp_path):
+    assert read_contents(save(load(checkpoint_dir), tmp_path / "again")) == read_contents(checkpoint_dir)
 
 
-def test_a_machine_in_training_is_saved_as_it_is_and_stays_in_training(tmp_path, machine_of):
-    machine = machine_of().train()
+def test_a_model_in_training_mode_is_saved_unchanged_and_stays_in_training_mode(tmp_path, make_model):
+    machine = make_model().train()
     read = load(save(Checkpoint(machine), tmp_path / "c"))
     assert machine.training and not read.model.training
 
 
-def test_loading_leaves_the_global_random_state_alone(folder):
+def test_loading_does_not_change_the_global_random_state(checkpoint_dir):
     before = torch.get_rng_state()
-    load(folder)
+    load(checkpoint_dir)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_in_half_precision_are_read_as_float32(dtype, folder):
-    tensors = load_file(folder / WEIGHTS)
+def test_weights_in_half_precision_are_read_as_float32(dtype, checkpoint_dir):
+    tensors = load_file(checkpoint_dir / WEIGHTS)
     halves = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
-    save_file(halves, folder / WEIGHTS)
-    for name, tensor in load(folder).model.state_dict().items():
+    save_file(halves, checkpoint_dir / WEIGHTS)
+    for name, tensor in load(checkpoint_dir).model.state_dict().items():
         assert torch.equal(tensor, halves[name].float() if halves[name].is_floating_point() else halves[name])
         assert tensor.dtype == tensors[name].dtype
 
@@ -113,7 +113,7 @@ def test_weights_in_half_precision_are_read_as_float32(dtype, folder):
 # --- saving is all or nothing ----------------------------------------------------------------------------------------
 
 
-def breaks(monkeypatch, what, call):
+def fail_on_call(monkeypatch, what, call):
     """Let the so-manyth call of a function fail as a full disk does."""
     owner, name = (os, what.removeprefix("os.")) if what.startswith("os.") else (checkpoint, what)
     real, calls = getattr(owner, name), []
@@ -130,7 +130,7 @@ def breaks(monkeypatch, what, call):
     return calls
 
 
-MOMENTS = [
+FAILURE_POINTS = [
     ("save_file", 1),
     ("write_json", 1),
     ("write_json", 2),
@@ -139,62 +139,62 @@ MOMENTS = [
     ("os.replace", 1),
     ("os.rename", 1),
 ]
-AFTER_THE_OLD_IS_GONE = ("os.rename", 2)
+FAILURE_AFTER_REMOVAL = ("os.rename", 2)
 
 
-@pytest.mark.parametrize(("what", "call"), [*MOMENTS, AFTER_THE_OLD_IS_GONE])
-def test_a_save_that_breaks_leaves_the_old_checkpoint_whole(what, call, folder, machine_of, monkeypatch):
-    before = contents(folder)
-    calls = breaks(monkeypatch, what, call)
+@pytest.mark.parametrize(("what", "call"), [*FAILURE_POINTS, FAILURE_AFTER_REMOVAL])
+def test_a_failed_save_keeps_the_old_checkpoint_intact(what, call, checkpoint_dir, make_model, monkeypatch):
+    before = read_contents(checkpoint_dir)
+    calls = fail_on_call(monkeypatch, what, call)
     with pytest.raises(OSError, match="No space left"):
-        save(Checkpoint(machine_of(seed=9), **NOTES), folder)
+        save(Checkpoint(make_model(seed=9), **METADATA), checkpoint_dir)
     assert len(calls) >= call
     monkeypatch.undo()
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name], "a draft was left behind"
-    assert contents(folder) == before
+    assert [path.name for path in checkpoint_dir.parent.iterdir()] == [checkpoint_dir.name], "a draft was left behind"
+    assert read_contents(checkpoint_dir) == before
 
 
-@pytest.mark.parametrize(("what", "call"), MOMENTS)
-def test_a_first_save_that_breaks_leaves_nothing(what, call, tmp_path, machine_of, monkeypatch):
-    breaks(monkeypatch, what, call)
+@pytest.mark.parametrize(("what", "call"), FAILURE_POINTS)
+def test_a_failed_first_save_keeps_nothing(what, call, tmp_path, make_model, monkeypatch):
+    fail_on_call(monkeypatch, what, call)
     with pytest.raises(OSError, match="No space left"):
-        save(Checkpoint(machine_of(), **NOTES), tmp_path / "c")
+        save(Checkpoint(make_model(), **METADATA), tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_save_leaves_no_draft(folder, machine_of, monkeypatch):
-    before = contents(folder)
+def test_an_interrupted_save_keeps_no_temporary_file(checkpoint_dir, make_model, monkeypatch):
+    before = read_contents(checkpoint_dir)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save(Checkpoint(machine_of(seed=9)), folder)
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert contents(folder) == before
+        save(Checkpoint(make_model(seed=9)), checkpoint_dir)
+    assert [path.name for path in checkpoint_dir.parent.iterdir()] == [checkpoint_dir.name]
+    assert read_contents(checkpoint_dir) == before
 
 
-def test_a_save_replaces_the_whole_folder(folder, machine_of):
+def test_a_save_replaces_the_whole_folder(checkpoint_dir, make_model):
     for name in ("metrics.json", "model-00001-of-00002.safetensors"):
-        (folder / name).write_text("from before")
-    machine = machine_of(seed=9)
-    save(Checkpoint(machine, task={"name": "other"}), folder)
-    assert {path.name for path in folder.iterdir()} == {WEIGHTS, CONFIG, "task.json"}
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    read = load(folder)
+        (checkpoint_dir / name).write_text("from before")
+    machine = make_model(seed=9)
+    save(Checkpoint(machine, task={"name": "other"}), checkpoint_dir)
+    assert {path.name for path in checkpoint_dir.iterdir()} == {WEIGHTS, CONFIG, "task.json"}
+    assert [path.name for path in checkpoint_dir.parent.iterdir()] == [checkpoint_dir.name]
+    read = load(checkpoint_dir)
     assert read.task == {"name": "other"}
     assert torch.equal(read.model.start_trace, machine.start_trace)
 
 
-def test_notes_with_nan_are_refused_and_nothing_is_saved(tmp_path, machine_of):
+def test_metadata_with_nan_is_rejected_and_nothing_is_saved(tmp_path, make_model):
     with pytest.raises(ValueError):
-        save(Checkpoint(machine_of(), metrics={"loss": float("nan")}), tmp_path / "c")
+        save(Checkpoint(make_model(), metrics={"loss": float("nan")}), tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_json_that_cannot_be_written_leaves_the_old_file(value, tmp_path):
+def test_json_that_cannot_be_written_keeps_the_old_file(value, tmp_path):
     path = tmp_path / "status.json"
     write_json(path, {"step": 1})
     with pytest.raises((ValueError, TypeError)):
@@ -207,7 +207,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(value, tmp_path):
 def test_json_half_written_is_never_seen(what, tmp_path, monkeypatch):
     path = tmp_path / "status.json"
     write_json(path, {"step": 1})
-    breaks(monkeypatch, what, 1)
+    fail_on_call(monkeypatch, what, 1)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"step": 2})
     assert json.loads(path.read_text()) == {"step": 1}

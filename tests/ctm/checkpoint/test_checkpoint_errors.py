@@ -14,7 +14,7 @@ from ctm.checkpoint import Checkpoint, load, save
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def refusal(folder):
+def get_error_message(folder):
     """The sentence with which a folder is refused."""
     with pytest.raises(ValueError) as caught:
         load(folder)
@@ -61,72 +61,72 @@ def change_config(folder, **changes):
         ({"action_neuron_indices_right": torch.tensor([0, 1, 2, -1])}, ["d_model=12", "`action_neuron_indices_right`"]),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(changes, words, folder):
-    change_weights(folder, **changes)
-    sentence = refusal(folder)
+def test_mismatching_weights_are_rejected_by_name(changes, words, checkpoint_dir):
+    change_weights(checkpoint_dir, **changes)
+    sentence = get_error_message(checkpoint_dir)
     assert WEIGHTS in sentence
     assert [word for word in words if word not in sentence] == [], sentence
 
 
-def test_a_config_of_another_machine_is_refused(folder):
-    change_config(folder, d_model=24)
-    assert "does not fit config.json" in refusal(folder)
+def test_a_config_of_another_model_is_rejected(checkpoint_dir):
+    change_config(checkpoint_dir, d_model=24)
+    assert "does not fit config.json" in get_error_message(checkpoint_dir)
 
 
-def test_a_refusal_of_many_tensors_stays_readable(folder):
-    change_config(folder, d_model=24, memory_length=9, d_input=4)
-    assert len(refusal(folder)) < 4_000
+def test_an_error_about_many_tensors_stays_readable(checkpoint_dir):
+    change_config(checkpoint_dir, d_model=24, memory_length=9, d_input=4)
+    assert len(get_error_message(checkpoint_dir)) < 4_000
 
 
 @pytest.mark.parametrize("columns", [8, 12])
 @pytest.mark.parametrize("depth", [1, 3])
-def test_weights_without_room_for_a_raw_input_are_refused(columns, depth, tmp_path, machine_of, raw):
-    folder = save(Checkpoint(machine_of(synapse_depth=depth, **raw)), tmp_path / "c")
+def test_weights_without_a_raw_input_projection_are_rejected(columns, depth, tmp_path, make_model, raw_input_changes):
+    folder = save(Checkpoint(make_model(synapse_depth=depth, **raw_input_changes)), tmp_path / "c")
     name = "synapses.1.weight" if depth == 1 else "synapses.first_projection.0.weight"
     change_weights(folder, **{name: load_file(folder / WEIGHTS)[name][:, :columns].contiguous()})
-    assert name in refusal(folder)
+    assert name in get_error_message(folder)
 
 
 @pytest.mark.parametrize("name", ["initial_rgb.weight", "kv_proj.0.weight"])
-def test_weights_from_which_the_input_size_cannot_be_read_are_refused(name, tmp_path, machine_of):
+def test_weights_that_do_not_reveal_the_input_size_are_rejected(name, tmp_path, make_model):
     changes = {"backbone_type": "resnet18-1" if name.startswith("initial") else "none"}
-    folder = save(Checkpoint(machine_of(**changes)), tmp_path / "c")
+    folder = save(Checkpoint(make_model(**changes)), tmp_path / "c")
     change_weights(folder, **{name: torch.zeros(3)})
-    assert f"`{name}`" in refusal(folder)
+    assert f"`{name}`" in get_error_message(folder)
 
 
 # --- files that lie --------------------------------------------------------------------------------------------------
 
 
-def crafted(header, body=b"", length=None):
+def craft_safetensors(header, body=b"", length=None):
     """A safetensors file as bytes: eight bytes that tell the header's length, the header, the data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + body
 
 
-def header_and_body(folder):
+def read_header_and_body(folder):
     data = (folder / WEIGHTS).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, 0.5, -1])
-def test_truncated_weights_are_refused(kept, folder):
-    data = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    assert f"{WEIGHTS} is not a whole safetensors file" in refusal(folder)
+def test_truncated_weights_are_rejected(kept, checkpoint_dir):
+    data = (checkpoint_dir / WEIGHTS).read_bytes()
+    (checkpoint_dir / WEIGHTS).write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    assert f"{WEIGHTS} is not a whole safetensors file" in get_error_message(checkpoint_dir)
 
 
-def test_weights_with_a_tail_are_refused(folder):
-    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes() + b"tail")
-    assert f"{WEIGHTS} is not a whole safetensors file" in refusal(folder)
+def test_weights_with_trailing_bytes_are_rejected(checkpoint_dir):
+    (checkpoint_dir / WEIGHTS).write_bytes((checkpoint_dir / WEIGHTS).read_bytes() + b"tail")
+    assert f"{WEIGHTS} is not a whole safetensors file" in get_error_message(checkpoint_dir)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
-def test_a_header_that_lies_about_its_length_is_refused(length, folder):
-    header, body = header_and_body(folder)
-    (folder / WEIGHTS).write_bytes(crafted(header, body, length))
-    assert WEIGHTS in refusal(folder)
+def test_a_header_with_a_wrong_length_is_rejected(length, checkpoint_dir):
+    header, body = read_header_and_body(checkpoint_dir)
+    (checkpoint_dir / WEIGHTS).write_bytes(craft_safetensors(header, body, length))
+    assert WEIGHTS in get_error_message(checkpoint_dir)
 
 
 @pytest.mark.parametrize(
@@ -149,65 +149,65 @@ def test_a_header_that_lies_about_its_length_is_refused(length, folder):
     ],
     ids=str,
 )
-def test_a_header_that_lies_about_a_tensor_is_refused(lie, folder):
-    header, body = header_and_body(folder)
+def test_a_header_with_a_wrong_tensor_entry_is_rejected(lie, checkpoint_dir):
+    header, body = read_header_and_body(checkpoint_dir)
     header["start_trace"] |= lie
-    (folder / WEIGHTS).write_bytes(crafted(header, body))
-    assert WEIGHTS in refusal(folder)
+    (checkpoint_dir / WEIGHTS).write_bytes(craft_safetensors(header, body))
+    assert WEIGHTS in get_error_message(checkpoint_dir)
 
 
 @pytest.mark.parametrize(
     "header", [b"{}", b"[]", b"null", b"not JSON", b"\xff\xfe", b"[" * 50_000 + b"]" * 50_000, b'{"__metadata__": 5}']
 )
-def test_a_header_that_is_no_header_is_refused(header, folder):
-    (folder / WEIGHTS).write_bytes(crafted(header))
-    assert WEIGHTS in refusal(folder)
+def test_an_invalid_header_is_rejected(header, checkpoint_dir):
+    (checkpoint_dir / WEIGHTS).write_bytes(craft_safetensors(header))
+    assert WEIGHTS in get_error_message(checkpoint_dir)
 
 
-def test_any_damage_to_the_header_is_refused_or_harmless(folder):
+def test_any_damage_to_the_header_is_rejected_or_harmless(checkpoint_dir):
     """Never another exception, for any byte of the header changed at random."""
-    data, draws = (folder / WEIGHTS).read_bytes(), torch.Generator().manual_seed(0)
+    data, draws = (checkpoint_dir / WEIGHTS).read_bytes(), torch.Generator().manual_seed(0)
     (length,) = struct.unpack("<Q", data[:8])
     places = torch.randint(8 + length, (150,), generator=draws).tolist()
     refused = 0
     for place, value in zip(places, torch.randint(256, (150,), generator=draws).tolist(), strict=True):
         damaged = bytearray(data)
         damaged[place] = value
-        (folder / WEIGHTS).write_bytes(damaged)
+        (checkpoint_dir / WEIGHTS).write_bytes(damaged)
         try:
-            load(folder)
+            load(checkpoint_dir)
         except ValueError as error:
             assert type(error) is ValueError
             refused += 1
     assert refused > 100
 
 
-def test_a_pickle_is_refused_and_not_opened(folder, tmp_path):
+def test_a_pickle_is_rejected_and_not_opened(checkpoint_dir, tmp_path):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     for name in (WEIGHTS, CONFIG):
-        (folder / name).write_bytes(pickle.dumps(Trap()))
-        assert name in refusal(folder)
-    torch.save({"x": Trap()}, folder / WEIGHTS)
-    refusal(folder)
+        (checkpoint_dir / name).write_bytes(pickle.dumps(Trap()))
+        assert name in get_error_message(checkpoint_dir)
+    torch.save({"x": Trap()}, checkpoint_dir / WEIGHTS)
+    get_error_message(checkpoint_dir)
     assert not (tmp_path / "sprung").exists()
 
 
 # --- other files of the folder ---------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    assert refusal(tmp_path / "nowhere") == f"There is no checkpoint at {tmp_path / 'nowhere'}."
+def test_a_missing_folder_is_rejected(tmp_path):
+    assert get_error_message(tmp_path / "nowhere") == f"There is no checkpoint at {tmp_path / 'nowhere'}."
     (tmp_path / "file").write_text("")
-    assert refusal(str(tmp_path / "file")) == f"There is no checkpoint at {tmp_path / 'file'}."
+    assert get_error_message(str(tmp_path / "file")) == f"There is no checkpoint at {tmp_path / 'file'}."
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
-def test_a_folder_without_a_needed_file_is_refused(name, folder):
-    (folder / name).unlink()
-    assert refusal(folder) == f"{name} is missing in {folder}."
+def test_a_folder_without_a_required_file_is_rejected(name, checkpoint_dir):
+    (checkpoint_dir / name).unlink()
+    assert get_error_message(checkpoint_dir) == f"{name} is missing in {checkpoint_dir}."
 
 
 @pytest.mark.parametrize("name", [CONFIG, "task.json", "halting.json", "metrics.json"])
@@ -227,18 +227,20 @@ def test_a_folder_without_a_needed_file_is_refused(name, folder):
     ],
     ids=["empty", "cut", "YAML", "binary", "nested lists", "nested objects", "a long number", "list", "text", "null"],
 )
-def test_a_file_that_is_no_json_object_is_refused(name, text, words, folder):
-    (folder / name).write_bytes(text)
-    sentence = refusal(folder)
+def test_a_file_that_is_no_json_object_is_rejected(name, text, words, checkpoint_dir):
+    (checkpoint_dir / name).write_bytes(text)
+    sentence = get_error_message(checkpoint_dir)
     assert name in sentence and words in sentence and len(sentence) < 300
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 990])
-def test_a_setting_nested_deeply_is_refused(depth, folder):
-    text = (folder / CONFIG).read_text().replace('"iterations": 4', '"iterations": ' + "[" * depth + "]" * depth)
+def test_a_deeply_nested_setting_is_rejected(depth, checkpoint_dir):
+    text = (
+        (checkpoint_dir / CONFIG).read_text().replace('"iterations": 4', '"iterations": ' + "[" * depth + "]" * depth)
+    )
     assert text.count("[") > depth
-    (folder / CONFIG).write_text(text)
-    assert "iterations" in (sentence := refusal(folder)) or "is not JSON" in sentence
+    (checkpoint_dir / CONFIG).write_text(text)
+    assert "iterations" in (sentence := get_error_message(checkpoint_dir)) or "is not JSON" in sentence
 
 
 @pytest.mark.parametrize(
@@ -254,14 +256,14 @@ def test_a_setting_nested_deeply_is_refused(depth, folder):
         ),
     ],
 )
-def test_a_config_with_a_wrong_setting_is_refused(changes, words, folder, allocations):
-    change_config(folder, **changes)
-    with allocations() as seen:
-        sentence = refusal(folder)
+def test_a_config_with_a_wrong_setting_is_rejected(changes, words, checkpoint_dir, allocation_tracker):
+    change_config(checkpoint_dir, **changes)
+    with allocation_tracker() as seen:
+        sentence = get_error_message(checkpoint_dir)
     assert [word for word in words if word not in sentence] == [], sentence
-    assert seen.largest < 2**21
+    assert seen.max_bytes < 2**21
 
 
-def test_a_card_that_is_no_text_is_refused(folder):
-    (folder / "README.md").write_bytes(b"\xff\xfe\x00")
-    assert "README.md" in refusal(folder)
+def test_a_card_that_is_no_text_is_rejected(checkpoint_dir):
+    (checkpoint_dir / "README.md").write_bytes(b"\xff\xfe\x00")
+    assert "README.md" in get_error_message(checkpoint_dir)

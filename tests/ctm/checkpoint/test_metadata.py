@@ -7,8 +7,8 @@ import pytest
 from ctm.checkpoint import load
 from ctm.checkpoint.metadata import read_metadata
 
-MEASURED = {"split": "test", "n": 1, "iterations": 2, "accuracy_halted": 1.0, "mean_ticks": 1.5, "more": None}
-GOOD = {
+EVALUATION = {"split": "test", "n": 1, "iterations": 2, "accuracy_halted": 1.0, "mean_ticks": 1.5, "more": None}
+VALID_METADATA = {
     "task": {"task": "digits", "settings": {"turn": 1}, "labels": ["a"], "own": {"more": 1}},
     "halting": {
         "energy": {"kind": "calibrated"},
@@ -24,14 +24,14 @@ GOOD = {
 }
 
 
-def write(folder, **notes) -> None:
-    for name, values in notes.items():
+def write_metadata(folder, **metadata) -> None:
+    for name, values in metadata.items():
         (folder / f"{name}.json").write_text(json.dumps(values))
 
 
-def test_what_has_the_form_is_read_as_it_is(tmp_path):
-    write(tmp_path, **GOOD)
-    assert read_metadata(tmp_path) == GOOD
+def test_valid_metadata_is_read_unchanged(tmp_path):
+    write_metadata(tmp_path, **VALID_METADATA)
+    assert read_metadata(tmp_path) == VALID_METADATA
 
 
 def test_what_is_not_there_is_empty(tmp_path):
@@ -60,16 +60,16 @@ def test_what_is_not_there_is_empty(tmp_path):
         ("metrics", {"evaluations": [{"split": "test"}]}, "`evaluations.0.n`"),
         (
             "metrics",
-            {"evaluations": [GOOD["metrics"]["evaluations"][0] | {"mean_ticks": "many"}]},
+            {"evaluations": [VALID_METADATA["metrics"]["evaluations"][0] | {"mean_ticks": "many"}]},
             "`evaluations.0.mean_ticks`",
         ),
         ("metrics", {"training": "long"}, "`training`"),
     ],
 )
-def test_another_form_is_refused_and_the_place_named(folder, name, values, where):
-    write(folder, **{name: values})
+def test_invalid_metadata_is_rejected_with_its_location(checkpoint_dir, name, values, where):
+    write_metadata(checkpoint_dir, **{name: values})
     with pytest.raises(ValueError, match=rf"^{name}\.json is not what it should be: ") as caught:
-        load(folder)
+        load(checkpoint_dir)
     assert where in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -83,13 +83,13 @@ def test_another_form_is_refused_and_the_place_named(folder, name, values, where
         ('{"a": ' + "[" * 80 + "]" * 80 + "}", "more than 50 levels"),
     ],
 )
-def test_what_no_screen_could_be_sent_is_refused(folder, text, words):
-    (folder / "metrics.json").write_text(text)
+def test_metadata_that_is_not_serializable_is_rejected(checkpoint_dir, text, words):
+    (checkpoint_dir / "metrics.json").write_text(text)
     with pytest.raises(ValueError, match=words):
-        load(folder)
+        load(checkpoint_dir)
 
 
-def test_a_note_that_is_far_too_large_is_refused_unread(folder):
-    (folder / "halting.json").write_text('{"a": "' + "x" * 2_000_000 + '"}')
+def test_an_oversized_metadata_file_is_rejected_unread(checkpoint_dir):
+    (checkpoint_dir / "halting.json").write_text('{"a": "' + "x" * 2_000_000 + '"}')
     with pytest.raises(ValueError, match=r"halting\.json has 2,000,009 bytes"):
-        load(folder)
+        load(checkpoint_dir)

@@ -7,7 +7,7 @@ import torch
 
 from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE, CTMConfig
 from ctm.conversion.convert import convert, read_yaml_file
-from tests.ctm.conversion.test_convert import legacy
+from tests.ctm.conversion.test_convert import write_legacy_checkpoint
 from tests.paths import ROOT
 
 COMMUNITY = ROOT / "configs" / "community"
@@ -52,9 +52,9 @@ DIGITS = {
 
 
 @pytest.mark.parametrize(("stem", "changes"), [("ctm-mnist", DIGITS), ("ctm-parity-16", PARITY)])
-def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_path, machine_of):
+def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_path, make_model):
     """Machines as the tutorials build them, at the sizes that the card states."""
-    torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
+    torch.save(make_model(**changes).state_dict(), tmp_path / "a.pt")
     config = convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config
     assert config.iterations == {"ctm-mnist": 15, "ctm-parity-16": 50}[stem]
     assert {key: getattr(config, key) for key in changes if key != "prediction_reshaper"} == {
@@ -72,18 +72,18 @@ def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_pa
         ("ctm-transfer-parity-brackets", 2),
     ],
 )
-def test_community_files_whose_card_says_less_ask_for_it(stem, outputs, tmp_path, machine_of):
-    machine = machine_of(out_dims=outputs)
+def test_community_files_with_an_incomplete_card_need_more_settings(stem, outputs, tmp_path, make_model):
+    machine = make_model(out_dims=outputs)
     torch.save(machine.state_dict(), tmp_path / "a.pt")
     with pytest.raises(ValueError, match="does not say heads, iterations; write them"):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml")
-    with_args = legacy(tmp_path / "b.pt", machine)  # a whole training checkpoint says it itself
+    with_args = write_legacy_checkpoint(tmp_path / "b.pt", machine)  # a whole training checkpoint says it itself
     assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config.heads == 2
 
 
-def test_the_ticks_of_phases_are_asked_for_by_name(tmp_path, machine_of):
+def test_the_error_names_the_missing_ticks_of_the_input_schedule(tmp_path, make_model):
     changes = {"backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_KEYS, 3)}
-    torch.save(machine_of(**changes).state_dict(), tmp_path / "a.pt")
+    torch.save(make_model(**changes).state_dict(), tmp_path / "a.pt")
     with pytest.raises(
         ValueError, match=f"does not say {', '.join(sorted(SCHEDULE_KEYS))}, prediction_reshaper; write them"
     ):

@@ -17,23 +17,23 @@ from torch.nn import functional as F
 from ctm.checkpoint import load
 from ctm.config import SCHEDULE_KEYS
 from ctm.conversion.convert import convert, extract_legacy_config, main
-from tests.ctm.models.test_published import BUILT, CASES, GOLDEN, inputs_of, load_case
+from tests.ctm.models.test_published import CASES, GOLDEN_DIR, SUPPORTED_CLASSES, load_case, load_inputs
 from tests.paths import ROOT
 
-REST = {"iterations": 4, "heads": 2, "prediction_reshaper": [-1]}  # what the weights of `tiny` do not tell
+EXTRA_CONFIG = {"iterations": 4, "heads": 2, "prediction_reshaper": [-1]}  # what the weights of `tiny` do not tell
 
 
-def legacy(path, machine, **changes):
+def write_legacy_checkpoint(path, model, **changes):
     """A file as the original training loop writes it."""
-    optimizer = torch.optim.AdamW(machine.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
     content = {
-        "model_state_dict": machine.state_dict(),
+        "model_state_dict": model.state_dict(),
         "optimizer_state_dict": optimizer.state_dict(),
         "scheduler_state_dict": {"milestones": collections.Counter([8000]), "base_lrs": [1e-4]},
         "iteration": 3,
         "train_losses": [np.float64(0.5), np.float32(0.25)],
         "test_accuracies": [np.linspace(0, 1, 4), np.array([True]), np.arange(3)],
-        "args": argparse.Namespace(iterations=machine.config.iterations, heads=machine.config.heads, device=[-1]),
+        "args": argparse.Namespace(iterations=model.config.iterations, heads=model.config.heads, device=[-1]),
         "torch_rng_state": torch.get_rng_state(),
         "numpy_rng_state": np.random.RandomState(0).get_state(),
         "random_rng_state": random.Random(0).getstate(),
@@ -42,14 +42,14 @@ def legacy(path, machine, **changes):
     return path
 
 
-def rest(path, **changes):
-    path.write_text(yaml.safe_dump(REST | changes))
+def write_extra_config(path, **changes):
+    path.write_text(yaml.safe_dump(EXTRA_CONFIG | changes))
     return path
 
 
-def assert_same_thoughts(one, other, inputs):
+def assert_same_outputs(first, second, inputs):
     with torch.no_grad():
-        first, second = one(inputs), other(inputs)
+        first, second = first(inputs), second(inputs)
     assert torch.equal(first.answers, second.answers) and torch.equal(first.certainties, second.certainties)
     assert (first.energies is None) == (second.energies is None)
     assert first.energies is None or torch.equal(first.energies, second.energies)
@@ -60,7 +60,7 @@ def assert_same_thoughts(one, other, inputs):
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden_weights_give_the_published_numbers(name, tmp_path):
-    if json.loads((GOLDEN / f"{name}.json").read_text())["class"] not in BUILT:
+    if json.loads((GOLDEN_DIR / f"{name}.json").read_text())["class"] not in SUPPORTED_CLASSES:
         pytest.skip("refused: see test_legacy.py")
     case, tensors, machine = load_case(name)
     if (
@@ -76,7 +76,7 @@ def test_golden_weights_give_the_published_numbers(name, tmp_path):
     read = convert(tmp_path / "a.pt", tmp_path / "out").model
     loaded = load(tmp_path / "out").model
     with torch.inference_mode():
-        inputs = inputs_of(machine.config, tensors)
+        inputs = load_inputs(machine.config, tensors)
         answers, again = read(inputs).answers, loaded(inputs).answers
     assert torch.equal(answers, again)
     tolerance = 1e-4 if "resnet" in case["config"].get("backbone_type", "") else 1e-5
@@ -94,67 +94,69 @@ def test_golden_weights_give_the_published_numbers(name, tmp_path):
         {"backbone_type": "parity_backbone", "neuron_select_type": "first-last"},
     ],
 )
-def test_a_file_of_the_original_training_loop_is_converted(changes, tmp_path, machine_of, inputs_for):
-    machine = machine_of(**changes)
-    inputs = inputs_for(machine)
+def test_a_file_of_the_original_training_loop_is_converted(changes, tmp_path, make_model, make_inputs):
+    machine = make_model(**changes)
+    inputs = make_inputs(machine)
     args = argparse.Namespace(**machine.config.model_dump(mode="json"), lr=1e-4, model="ctm")
-    convert(legacy(tmp_path / "a.pt", machine, args=args), tmp_path / "new" / "out")
+    convert(write_legacy_checkpoint(tmp_path / "a.pt", machine, args=args), tmp_path / "new" / "out")
     read = load(tmp_path / "new" / "out")
-    assert_same_thoughts(machine, read.model, inputs)
+    assert_same_outputs(machine, read.model, inputs)
     assert read.task == {} and {path.name for path in (tmp_path / "new" / "out").iterdir()} == {
         "model.safetensors",
         "config.json",
     }
 
 
-def test_the_yaml_file_adds_what_is_missing_and_the_task(tmp_path, machine_of, inputs_for):
-    machine = machine_of()
+def test_the_yaml_file_adds_what_is_missing_and_the_task(tmp_path, make_model, make_inputs):
+    machine = make_model()
     torch.save(machine.state_dict(), tmp_path / "bare.pt")
     task = {"task": "brackets", "labels": ["invalid", "valid"]}
-    convert(tmp_path / "bare.pt", tmp_path / "out", rest(tmp_path / "a.yaml", dropout=0.25, task=task))
+    convert(tmp_path / "bare.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", dropout=0.25, task=task))
     read = load(tmp_path / "out")
     assert read.model.config.dropout == 0.25 and read.task == task
-    assert_same_thoughts(machine, read.model, inputs_for(machine))
+    assert_same_outputs(machine, read.model, make_inputs(machine))
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_wrappers_and_prefixes_are_taken_off(wrapper, prefix, tmp_path, machine_of, inputs_for):
-    machine = machine_of()
+def test_wrappers_and_prefixes_are_removed(wrapper, prefix, tmp_path, make_model, make_inputs):
+    machine = make_model()
     state = {prefix + name: tensor for name, tensor in machine.state_dict().items()}
     torch.save({wrapper: state, "epoch": 3}, tmp_path / "a.pt")
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml"))
-    assert_same_thoughts(machine, read.model, inputs_for(machine))
+    read = convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml"))
+    assert_same_outputs(machine, read.model, make_inputs(machine))
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_formats_and_precisions_are_read(old, dtype, tmp_path, machine_of):
-    machine = machine_of()
+def test_other_formats_and_precisions_are_read(old, dtype, tmp_path, make_model):
+    machine = make_model()
     state = {k: v.to(dtype) if v.is_floating_point() else v.int() for k, v in machine.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "a.pt", **old)
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml")).model.state_dict()
+    read = convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml")).model.state_dict()
     for name, tensor in state.items():
         assert torch.equal(read[name], tensor.to(read[name].dtype)), name
 
 
-def test_what_old_files_lack_is_put_in(tmp_path, machine_of):
-    machine = machine_of(backbone_type="resnet18-1", neuron_select_type="first-last")
+def test_what_old_files_lack_is_put_in(tmp_path, make_model):
+    machine = make_model(backbone_type="resnet18-1", neuron_select_type="first-last")
     left_out = ("num_batches_tracked", "neuron_indices_left", "neuron_indices_right")
     torch.save({k: v for k, v in machine.state_dict().items() if not k.endswith(left_out)}, tmp_path / "a.pt")
     said = {"neuron_select_type": "first-last", "n_synch_out": 5, "n_synch_action": 4}
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml", **said)).model
+    read = convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", **said)).model
     for name, tensor in machine.state_dict().items():
         assert torch.equal(read.state_dict()[name], tensor), name
 
 
-def test_an_embedding_without_places_is_one_whose_places_add_nothing(tmp_path, machine_of, inputs_for):
-    machine = machine_of(positional_embedding_type="custom-rotational-1d")
+def test_an_embedding_without_places_is_one_whose_places_add_nothing(tmp_path, make_model, make_inputs):
+    machine = make_model(positional_embedding_type="custom-rotational-1d")
     with torch.no_grad():
         machine.backbone.positions.zero_()
     torch.save({k: v for k, v in machine.state_dict().items() if k != "backbone.positions"}, tmp_path / "a.pt")
-    read = convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml", backbone_type="tokens-7x6"))
-    assert_same_thoughts(machine, read.model, inputs_for(machine))
+    read = convert(
+        tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", backbone_type="tokens-7x6")
+    )
+    assert_same_outputs(machine, read.model, make_inputs(machine))
 
 
 def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
@@ -251,30 +253,36 @@ def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
         ([1], {}),
     ],
 )
-def test_what_arguments_of_the_original_scripts_say(values, said):
+def test_arguments_of_the_original_scripts_are_translated(values, said):
     assert extract_legacy_config(values) == said
 
 
-def test_weights_are_believed_rather_than_arguments(tmp_path, machine_of):
+def test_weights_take_precedence_over_arguments(tmp_path, make_model):
     """The published sorting class has no attention, whatever its script was told."""
-    machine = machine_of(heads=0, n_synch_action=0, backbone_type="none")
+    machine = make_model(heads=0, n_synch_action=0, backbone_type="none")
     args = argparse.Namespace(iterations=4, heads=4, n_synch_action=32, d_model=999, N_to_sort=5)
-    read = convert(legacy(tmp_path / "a.pt", machine, args=args), tmp_path / "out").model.config
+    read = convert(write_legacy_checkpoint(tmp_path / "a.pt", machine, args=args), tmp_path / "out").model.config
     assert (read.heads, read.n_synch_action, read.d_model) == (0, 0, 12)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_converts(tmp_path, machine_of):
-    torch.save(machine_of().state_dict(), tmp_path / "a.pt")
-    words = [str(tmp_path / "a.pt"), "--out", str(tmp_path / "out"), "--config", str(rest(tmp_path / "a.yaml"))]
+def test_the_command_converts(tmp_path, make_model):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt")
+    words = [
+        str(tmp_path / "a.pt"),
+        "--out",
+        str(tmp_path / "out"),
+        "--config",
+        str(write_extra_config(tmp_path / "a.yaml")),
+    ]
     done = subprocess.run([sys.executable, "-m", "ctm.convert", *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "d_model=12" in done.stdout and load(tmp_path / "out").model.config.iterations == 4
 
 
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
+def test_the_command_reports_an_error_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path / "missing.pt"), "--out", str(tmp_path / "out")])
     assert str(stopped.value) == f"Error: There is no file {tmp_path / 'missing.pt'}."

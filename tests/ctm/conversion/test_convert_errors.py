@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from ctm.conversion.convert import convert, read_yaml_file
-from tests.ctm.conversion.test_convert import REST, legacy, rest
+from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_extra_config, write_legacy_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -15,21 +15,21 @@ from tests.ctm.conversion.test_convert import REST, legacy, rest
     [
         ({}, "does not say heads, iterations, prediction_reshaper; write them .*`heads: 8`"),
         ({"heads": 2, "iterations": 4}, r"does not say prediction_reshaper; write it .*`prediction_reshaper: \[-1\]`"),
-        (REST | {"d_model": 13}, "have d_model=12, not 13"),
-        (REST | {"synapse_depth": 4}, "have synapse_depth=1, not 4"),
-        (REST | {"backbone_type": "parity_backbone"}, "have backbone_type=tokens-7x6, not 'parity_backbone'"),
-        (REST | {"neuron_select_type": "random"}, "have neuron_select_type=random-pairing, not 'random'"),
-        (REST | {"energy_head_enabled": True}, "have energy_head_enabled=False, not True"),
-        (REST | {"heads": 3}, "d_input must be a multiple of heads"),
-        (REST | {"prediction_reshaper": [5, 2]}, "does not fit out_dims=6"),
+        (EXTRA_CONFIG | {"d_model": 13}, "have d_model=12, not 13"),
+        (EXTRA_CONFIG | {"synapse_depth": 4}, "have synapse_depth=1, not 4"),
+        (EXTRA_CONFIG | {"backbone_type": "parity_backbone"}, "have backbone_type=tokens-7x6, not 'parity_backbone'"),
+        (EXTRA_CONFIG | {"neuron_select_type": "random"}, "have neuron_select_type=random-pairing, not 'random'"),
+        (EXTRA_CONFIG | {"energy_head_enabled": True}, "have energy_head_enabled=False, not True"),
+        (EXTRA_CONFIG | {"heads": 3}, "d_input must be a multiple of heads"),
+        (EXTRA_CONFIG | {"prediction_reshaper": [5, 2]}, "does not fit out_dims=6"),
         ({"heds": 2}, "Unknown setting `heds`; did you mean `heads`"),
-        (REST | {"task": "digits"}, "`task` must be a group"),
-        (REST | {"task": {"day": datetime.date(2025, 11, 28)}}, "`task` may hold text, numbers"),
-        (REST | {"task": {"share": float("nan")}}, "`task` may hold text, numbers"),
+        (EXTRA_CONFIG | {"task": "digits"}, "`task` must be a group"),
+        (EXTRA_CONFIG | {"task": {"day": datetime.date(2025, 11, 28)}}, "`task` may hold text, numbers"),
+        (EXTRA_CONFIG | {"task": {"share": float("nan")}}, "`task` may hold text, numbers"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(given, words, tmp_path, machine_of):
-    torch.save(machine_of().state_dict(), tmp_path / "a.pt")
+def test_what_is_missing_or_wrong_is_named(given, words, tmp_path, make_model):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
     with pytest.raises(ValueError, match=words):
         convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml")
@@ -37,7 +37,7 @@ def test_what_is_missing_or_wrong_is_named(given, words, tmp_path, machine_of):
 
 
 @pytest.mark.parametrize("text", ["- 1", "heads: [", "heads: !!python/object/apply:os.getcwd []", "\x00", "7"])
-def test_a_yaml_file_of_another_kind_is_refused(text, tmp_path):
+def test_a_yaml_file_of_another_kind_is_rejected(text, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"a\.yaml"):
         read_yaml_file(tmp_path / "a.yaml")
@@ -45,10 +45,10 @@ def test_a_yaml_file_of_another_kind_is_refused(text, tmp_path):
         read_yaml_file(tmp_path / "missing.yaml")
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path, machine_of):
+def test_an_existing_folder_is_not_overwritten(tmp_path, make_model):
     (tmp_path / "a.txt").write_text("mine")
     with pytest.raises(ValueError, match="is there already"):
-        convert(legacy(tmp_path / "a.pt", machine_of()), tmp_path)
+        convert(write_legacy_checkpoint(tmp_path / "a.pt", make_model()), tmp_path)
     assert (tmp_path / "a.txt").read_text() == "mine"
 
 
@@ -67,16 +67,16 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path, machine_of):
         ("start_activated_state", lambda t: t[:1].expand(10**12), "more than is stored of it"),
     ],
 )
-def test_wrong_tensors_are_named(name, change, words, tmp_path, machine_of):
-    state = machine_of().state_dict()
+def test_wrong_tensors_are_named(name, change, words, tmp_path, make_model):
+    state = make_model().state_dict()
     torch.save(state | {name: change(state[name])}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=words):
-        convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml"))
+        convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml"))
     assert not (tmp_path / "out").exists()
 
 
-def test_more_and_fewer_tensors_are_named(tmp_path, machine_of):
-    state = machine_of().state_dict()
+def test_more_and_fewer_tensors_are_named(tmp_path, make_model):
+    state = make_model().state_dict()
     torch.save(state | {"gate.weight": torch.zeros(3)}, tmp_path / "more.pt")
     torch.save({key: value for key, value in state.items() if key != "q_proj.bias"}, tmp_path / "fewer.pt")
     torch.save({key: value for key, value in state.items() if "indices" not in key}, tmp_path / "random.pt")
@@ -87,7 +87,7 @@ def test_more_and_fewer_tensors_are_named(tmp_path, machine_of):
         ("random", "_neuron_indices_left"),
     ):
         with pytest.raises(ValueError, match=words):
-            convert(tmp_path / f"{name}.pt", tmp_path / "out", rest(tmp_path / "a.yaml", **said))
+            convert(tmp_path / f"{name}.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", **said))
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,18 @@ def test_more_and_fewer_tensors_are_named(tmp_path, machine_of):
         ({"layer.weight": torch.zeros(2, 2)}, "not the weights of a Continuous Thought Machine"),
     ],
 )
-def test_files_without_a_machine_are_refused(content, words, tmp_path):
+def test_files_without_a_model_are_rejected(content, words, tmp_path):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=words):
         convert(tmp_path / "a.pt", tmp_path / "out")
 
 
-def test_an_absurd_machine_is_refused_before_it_is_built(tmp_path, machine_of, allocations):
-    state = machine_of().state_dict()
+def test_an_oversized_model_is_rejected_before_it_is_built(tmp_path, make_model, allocation_tracker):
+    state = make_model().state_dict()
     out = {"out_neuron_indices_left": 60_000, "out_neuron_indices_right": 60_000, "decay_params_out": 60_000}
     state |= {name: torch.zeros(size, dtype=state[name].dtype) for name, size in out.items()}
     state["output_projector.0.weight"] = torch.zeros(60_000, 1)
     torch.save(state, tmp_path / "a.pt")
-    with allocations() as watch, pytest.raises(ValueError, match="billion parameters"):
-        convert(tmp_path / "a.pt", tmp_path / "out", rest(tmp_path / "a.yaml"))
-    assert watch.largest < 10_000_000
+    with allocation_tracker() as watch, pytest.raises(ValueError, match="billion parameters"):
+        convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml"))
+    assert watch.max_bytes < 10_000_000

@@ -14,45 +14,55 @@ from hypothesis import strategies as st
 from ctm.checkpoint import load
 from ctm.conversion.convert import convert, parse_yaml, read_yaml_file
 from ctm.conversion.safe_unpickle import NumpyPlaceholder, load_torch_file
-from tests.ctm.conftest import RAW, build
-from tests.ctm.conversion.test_convert import REST, legacy
-from tests.strategies import HOSTILE, are_sentences, damaged, edited, plain, share, soon, texts, told
+from tests.ctm.conftest import RAW_INPUT_CHANGES, build_tiny_model
+from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_legacy_checkpoint
+from tests.strategies import (
+    HOSTILE_TEXTS,
+    are_sentences,
+    json_values,
+    mutate_bytes,
+    mutate_json,
+    reduce_examples,
+    texts,
+    time_limit,
+    try_read,
+)
 
-KINDS = {
+CONFIG_VARIANTS = {
     "tokens": {"energy_head_enabled": True},
-    "raw": RAW,
+    "raw": RAW_INPUT_CHANGES,
     "deep": {"synapse_depth": 3, "do_layernorm_nlm": True},
     "shallow": {"deep_nlms": False},
     "random": {"neuron_select_type": "random"},
     "signs": {"backbone_type": "parity_backbone"},
 }
-OLD, NEW = {"_use_new_zipfile_serialization": False}, {}
-REST_OF = {name: REST | ({"heads": 0} if name == "raw" else {}) for name in KINDS}
+OLD_FORMAT, NEW_FORMAT = {"_use_new_zipfile_serialization": False}, {}
+EXTRA_CONFIG_BY_VARIANT = {name: EXTRA_CONFIG | ({"heads": 0} if name == "raw" else {}) for name in CONFIG_VARIANTS}
 
 
-def saved(content, form=NEW) -> bytes:
+def save_to_bytes(content, form=NEW_FORMAT) -> bytes:
     file = io.BytesIO()
     torch.save(content, file, **form)
     return file.getvalue()
 
 
 @pytest.fixture(scope="module")
-def machines() -> dict[str, dict[str, torch.Tensor]]:
+def state_dicts() -> dict[str, dict[str, torch.Tensor]]:
     """The weights of every kind of machine."""
-    return {name: build(**changes).state_dict() for name, changes in KINDS.items()}
+    return {name: build_tiny_model(**changes).state_dict() for name, changes in CONFIG_VARIANTS.items()}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
+def legacy_files(tmp_path_factory) -> dict[str, bytes]:
     """A file as the original writes it, in either format, and a small one."""
     path = tmp_path_factory.mktemp("whole") / "a.pt"
     small = {"a": torch.arange(6).view(2, 3), "b": [1.5, None, True, "x"], "args": argparse.Namespace(heads=2)}
-    new = legacy(path, build(**KINDS["tokens"])).read_bytes()
-    old = saved(torch.load(path, weights_only=False), OLD)
-    return {"new": new, "old": old, "small": saved(small), "small and old": saved(small, OLD)}
+    new = write_legacy_checkpoint(path, build_tiny_model(**CONFIG_VARIANTS["tokens"])).read_bytes()
+    old = save_to_bytes(torch.load(path, weights_only=False), OLD_FORMAT)
+    return {"new": new, "old": old, "small": save_to_bytes(small), "small and old": save_to_bytes(small, OLD_FORMAT)}
 
 
-def repacked(data: bytes, change) -> bytes:
+def rewrite_pickle(data: bytes, change) -> bytes:
     """An archive with its pickle changed, and sound in all else."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:
@@ -61,7 +71,7 @@ def repacked(data: bytes, change) -> bytes:
     return file.getvalue()
 
 
-def leaves(value):
+def iter_leaves(value):
     """Every value in what a file holds."""
     yield value
     inside = vars(value) if isinstance(value, argparse.Namespace) else value
@@ -69,35 +79,50 @@ def leaves(value):
         value = [*inside, *inside.values()]
     if isinstance(value, list | tuple | set):
         for part in value:
-            yield from leaves(part)
+            yield from iter_leaves(part)
 
 
-PLAIN = (torch.Tensor, NumpyPlaceholder, argparse.Namespace, dict, list, tuple, set, str, bytes, int, float, type(None))
+PLAIN_TYPES = (
+    torch.Tensor,
+    NumpyPlaceholder,
+    argparse.Namespace,
+    dict,
+    list,
+    tuple,
+    set,
+    str,
+    bytes,
+    int,
+    float,
+    type(None),
+)
 
 
 @given(st.sampled_from(["new", "old", "small", "small and old"]), st.booleans(), st.data())
-def test_a_damaged_file_is_read_or_refused_in_one_sentence(whole, tmp_path_factory, kind, inside, data):
+def test_a_damaged_file_is_read_or_rejected_in_one_sentence(legacy_files, tmp_path_factory, kind, inside, data):
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     if inside and "old" not in kind:
-        content = repacked(whole[kind], lambda pickled: data.draw(damaged(st.just(pickled)), "data.pkl"))
+        content = rewrite_pickle(
+            legacy_files[kind], lambda pickled: data.draw(mutate_bytes(st.just(pickled)), "data.pkl")
+        )
     else:
-        content = data.draw(damaged(st.just(whole[kind])), "file")
+        content = data.draw(mutate_bytes(st.just(legacy_files[kind])), "file")
     path.write_bytes(content)
-    read = told(lambda: load_torch_file(path))
+    read = try_read(lambda: load_torch_file(path))
     if read is not None and "small" in kind:
-        for value in leaves(read):
-            assert isinstance(value, PLAIN) or type(value).__module__ in ("torch", "torch.storage"), type(value)
+        for value in iter_leaves(read):
+            assert isinstance(value, PLAIN_TYPES) or type(value).__module__ in ("torch", "torch.storage"), type(value)
 
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64)
-ODD = (
+ODD_TENSORS = (
     torch.zeros(1).expand(10**12),
     torch.eye(3).to_sparse(),
     torch.zeros(2, device="meta"),
     torch.tensor([2**40, -1]),
     torch.nn.Parameter(torch.zeros(3)),
 )
-SAID = (
+ARGUMENT_NAMES = (
     "iterations",
     "heads",
     "dataset",
@@ -111,14 +136,16 @@ SAID = (
 
 shapes = st.lists(st.integers(0, 5) | st.sampled_from([12, 24]), max_size=4)
 ones = st.builds(lambda shape, dtype: torch.ones(shape).to(dtype), shapes, st.sampled_from(DTYPES))
-odd = st.one_of(ones, shapes.map(lambda shape: torch.full(shape, torch.nan)), st.sampled_from(ODD), plain)
+odd_values = st.one_of(
+    ones, shapes.map(lambda shape: torch.full(shape, torch.nan)), st.sampled_from(ODD_TENSORS), json_values
+)
 
 
 @st.composite
-def contents(draw, machines) -> tuple[str, object]:
+def file_contents(draw, state_dicts) -> tuple[str, object]:
     """What a file may hold: the weights of a machine with a few changes, wrapped or bare, beside args of any kind."""
-    kind = draw(st.sampled_from(list(KINDS)))
-    state = dict(machines[kind])
+    kind = draw(st.sampled_from(list(CONFIG_VARIANTS)))
+    state = dict(state_dicts[kind])
     for _ in range(draw(st.integers(0, 3))):
         name = draw(st.sampled_from(sorted(state, key=str)))
         match draw(st.sampled_from(["drop", "rename", "replace", "turn", "add"])):
@@ -130,26 +157,32 @@ def contents(draw, machines) -> tuple[str, object]:
                 state[name] = state[name].mT if state[name].ndim > 1 else state[name][: draw(st.integers(0, 3))]
             case "add":
                 names = st.sampled_from(["a\nb", "backbone.x.weight", "x" * 50_000])
-                state[draw(texts | st.integers() | names)] = draw(odd)
+                state[draw(texts | st.integers() | names)] = draw(odd_values)
             case _:
-                state[name] = draw(odd)
-    said = draw(st.dictionaries(st.sampled_from(SAID), plain, max_size=4))
+                state[name] = draw(odd_values)
+    said = draw(st.dictionaries(st.sampled_from(ARGUMENT_NAMES), json_values, max_size=4))
     wrap = draw(st.sampled_from(["bare", "model_state_dict", "state_dict", "model"]))
     if wrap == "bare":
         return kind, state
-    return kind, {wrap: state, "args": draw(st.sampled_from([said, argparse.Namespace(**said)])), "config": draw(plain)}
+    return kind, {
+        wrap: state,
+        "args": draw(st.sampled_from([said, argparse.Namespace(**said)])),
+        "config": draw(json_values),
+    }
 
 
 @given(st.data())
-@share(2)
-def test_any_weights_are_converted_or_refused_in_sentences(machines, tmp_path_factory, data):
-    kind, content = data.draw(contents(machines), "content")
+@reduce_examples(2)
+def test_any_weights_are_converted_or_rejected_in_sentences(state_dicts, tmp_path_factory, data):
+    kind, content = data.draw(file_contents(state_dicts), "content")
     folder = tmp_path_factory.mktemp("any")
     torch.save(content, folder / "a.pt")
-    config = data.draw(st.sampled_from([REST_OF[kind], {}]) | edited(REST_OF[kind]), "config")
+    config = data.draw(
+        st.sampled_from([EXTRA_CONFIG_BY_VARIANT[kind], {}]) | mutate_json(EXTRA_CONFIG_BY_VARIANT[kind]), "config"
+    )
     (folder / "a.yaml").write_text(json.dumps(config))
-    with soon(20):
-        made = told(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
+    with time_limit(20):
+        made = try_read(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
     assert (made is not None) is (folder / "out").exists()
     if made is not None:
         assert all(torch.isfinite(tensor).all() for tensor in made.model.state_dict().values())
@@ -157,24 +190,24 @@ def test_any_weights_are_converted_or_refused_in_sentences(machines, tmp_path_fa
 
 
 @given(st.data())
-@share(2)
-def test_files_that_hold_anything_hold_no_machine(tmp_path_factory, data):
+@reduce_examples(2)
+def test_files_with_arbitrary_content_contain_no_model(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "anything.pt"
     keys = st.sampled_from(["model", "state_dict", "args", "config"]) | texts | st.integers()
-    torch.save(data.draw(st.dictionaries(keys, odd, max_size=4) | odd, "content"), path)
-    assert told(lambda: convert(path, Path("never")), are_sentences) is None
+    torch.save(data.draw(st.dictionaries(keys, odd_values, max_size=4) | odd_values, "content"), path)
+    assert try_read(lambda: convert(path, Path("never")), are_sentences) is None
 
 
 @pytest.mark.parametrize("key", ["dataset", "iterations", "model", "parity_sequence_length"])
-def test_what_holds_itself_over_and_over_says_nothing(machines, tmp_path, key):
+def test_a_recursive_structure_gives_no_settings(state_dicts, tmp_path, key):
     laughs = ["ha"]
     for _ in range(60):
         laughs = [laughs, laughs]
     round_and_round = []
     round_and_round.append(round_and_round)
     for value in (laughs, argparse.Namespace(x=laughs), {"iterations": laughs}, round_and_round):
-        torch.save({"model_state_dict": machines["tokens"], "args": {key: value}}, tmp_path / "a.pt")
-        with soon(), pytest.raises(ValueError, match="does not say heads, iterations, prediction_reshaper"):
+        torch.save({"model_state_dict": state_dicts["tokens"], "args": {key: value}}, tmp_path / "a.pt")
+        with time_limit(), pytest.raises(ValueError, match="does not say heads, iterations, prediction_reshaper"):
             convert(tmp_path / "a.pt", tmp_path / "out")
 
 
@@ -185,17 +218,17 @@ def test_what_holds_itself_over_and_over_says_nothing(machines, tmp_path, key):
 @example(text="a: !!binary x\n")
 @example(text="- " * 5_000)
 @example(text="0x" + "F" * 5_000)
-def test_any_yaml_is_plain_data_or_refused_in_one_sentence(text, tmp_path):
-    told(lambda: parse_yaml(text, "It"))
+def test_any_yaml_is_plain_data_or_rejected_in_one_sentence(text, tmp_path):
+    try_read(lambda: parse_yaml(text, "It"))
     (tmp_path / "a.yaml").write_text(text, "utf-8", "surrogatepass")
-    values = told(lambda: read_yaml_file(tmp_path / "a.yaml"))
+    values = try_read(lambda: read_yaml_file(tmp_path / "a.yaml"))
     assert values is None or all(type(key) is str for key in values)
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
-def test_hostile_settings_are_refused_at_once(machines, tmp_path, text):
-    torch.save(machines["tokens"], tmp_path / "a.pt")
-    with soon():
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
+def test_hostile_settings_are_rejected_at_once(state_dicts, tmp_path, text):
+    torch.save(state_dicts["tokens"], tmp_path / "a.pt")
+    with time_limit():
         for lines in (text, f"heads: {text}", f"{text}: 1", f"task: {text}"):
             (tmp_path / "a.yaml").write_text(lines, "utf-8", "surrogatepass")
-            told(lambda: convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml"), are_sentences)
+            try_read(lambda: convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml"), are_sentences)

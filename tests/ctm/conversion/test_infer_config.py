@@ -8,21 +8,21 @@ import torch
 from ctm import ContinuousThoughtMachine, CTMConfig, build_model
 from ctm.config import BACKBONES, IMAGE_POSITIONAL_EMBEDDINGS, SCHEDULE_KEYS
 from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
-from tests.ctm.models.test_published import BUILT, CASES, GOLDEN, load_case
+from tests.ctm.models.test_published import CASES, GOLDEN_DIR, SUPPORTED_CLASSES, load_case
 
-SILENT = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}  # leave no trace
+UNINFERABLE_KEYS = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}  # leave no trace
 
 
-def told(machine):
-    state = machine.state_dict()
+def infer_from_model(model):
+    state = model.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return infer_config(shapes, {name: tensor for name, tensor in state.items() if "neuron_indices" in name})
 
 
-def assert_told(machine):
+def assert_config_inferred(model):
     """Everything that leaves a trace is found, and as it was."""
-    config, (known, unknown) = machine.config, told(machine)
-    silent = SILENT | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
+    config, (known, unknown) = model.config, infer_from_model(model)
+    silent = UNINFERABLE_KEYS | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
     silent |= {"heads"} if config.heads else {"d_input"}
     silent |= (
         set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
@@ -38,12 +38,12 @@ def assert_told(machine):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden_configs_are_told_or_refused(name):
-    if json.loads((GOLDEN / f"{name}.json").read_text())["class"] in BUILT:
+def test_golden_configs_are_inferred_or_rejected(name):
+    if json.loads((GOLDEN_DIR / f"{name}.json").read_text())["class"] in SUPPORTED_CLASSES:
         _, _, machine = load_case(name)
-        assert_told(build_model(machine.config, machine.in_features, seed=1))
+        assert_config_inferred(build_model(machine.config, machine.in_features, seed=1))
         return
-    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    case = json.loads((GOLDEN_DIR / f"{name}.json").read_text())
     with pytest.raises(ValueError, match=r"These are (weights of|not the weights of a Continuous)"):
         infer_config({entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]})
 
@@ -63,20 +63,24 @@ def test_golden_configs_are_told_or_refused(name):
         {"deep_nlms": False, "backbone_type": "parity_backbone", "positional_embedding_type": "custom-rotational-1d"},
     ],
 )
-def test_configs_are_told(changes, depth, kind, tiny):
-    config = CTMConfig.parse(tiny | changes | {"synapse_depth": depth, "neuron_select_type": kind, "d_model": 40})
-    assert_told(ContinuousThoughtMachine(config, 5, seed=depth))
+def test_configs_are_inferred(changes, depth, kind, tiny_config):
+    config = CTMConfig.parse(
+        tiny_config | changes | {"synapse_depth": depth, "neuron_select_type": kind, "d_model": 40}
+    )
+    assert_config_inferred(ContinuousThoughtMachine(config, 5, seed=depth))
 
 
 @pytest.mark.parametrize("alike", [0, 1, 3])
-def test_neurons_paired_with_themselves_are_counted(alike, machine_of):
-    known, _ = told(machine_of(d_model=500, n_random_pairing_self=alike, neuron_select_type="random-pairing"))
+def test_neurons_paired_with_themselves_are_counted(alike, make_model):
+    known, _ = infer_from_model(
+        make_model(d_model=500, n_random_pairing_self=alike, neuron_select_type="random-pairing")
+    )
     assert known["n_random_pairing_self"] == alike
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-2x9", "tokens-31x4"])
-def test_backbones_are_told(backbone, tiny):
-    config = CTMConfig.parse(tiny | {"backbone_type": backbone})
+def test_backbones_are_inferred(backbone, tiny_config):
+    config = CTMConfig.parse(tiny_config | {"backbone_type": backbone})
     with torch.device("meta"):
         machine = ContinuousThoughtMachine(config, 3)
     known, _ = infer_config({name: tuple(tensor.shape) for name, tensor in machine.state_dict().items()})
@@ -87,18 +91,18 @@ def test_backbones_are_told(backbone, tiny):
 
 @pytest.mark.parametrize("positions", [*IMAGE_POSITIONAL_EMBEDDINGS, "none"])
 @pytest.mark.parametrize("backbone", ["resnet18-1", "mnist_backbone"])
-def test_positions_are_told(positions, backbone, machine_of):
-    assert_told(machine_of(backbone_type=backbone, positional_embedding_type=positions))
+def test_positional_encodings_are_inferred(positions, backbone, make_model):
+    assert_config_inferred(make_model(backbone_type=backbone, positional_embedding_type=positions))
 
 
-def test_without_index_buffers_the_selection_stays_open(tiny):
-    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
+def test_without_index_buffers_the_selection_stays_open(tiny_config):
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny_config)).state_dict()
     _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if "indices" not in name})
     assert unknown >= {"neuron_select_type", "n_synch_out", "n_synch_action"}
 
 
-def test_an_embedding_of_symbols_without_places_leaves_the_backbone_open(tiny):
-    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
+def test_an_embedding_of_symbols_without_positions_does_not_determine_the_backbone(tiny_config):
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny_config)).state_dict()
     _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if name != "backbone.positions"})
     assert "backbone_type" in unknown
 
@@ -121,15 +125,15 @@ def test_an_embedding_of_symbols_without_places_leaves_the_backbone_open(tiny):
         ({"lstm_cell.bias_hh": (12,)}, "LSTMBaseline that sees in phases"),
     ],
 )
-def test_other_weights_are_refused_in_a_sentence(change, words, tiny):
-    state = ContinuousThoughtMachine(CTMConfig.parse(tiny)).state_dict()
+def test_other_weights_are_rejected_in_a_sentence(change, words, tiny_config):
+    state = ContinuousThoughtMachine(CTMConfig.parse(tiny_config)).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()} | change
     with pytest.raises(ValueError, match=words):
         infer_config({name: shape for name, shape in shapes.items() if shape is not None})
 
 
-def test_a_resnet_with_other_blocks_is_refused(machine_of):
-    shapes = {n: tuple(t.shape) for n, t in machine_of(backbone_type="resnet18-1").state_dict().items()}
+def test_a_resnet_with_other_blocks_is_rejected(make_model):
+    shapes = {n: tuple(t.shape) for n, t in make_model(backbone_type="resnet18-1").state_dict().items()}
     more = {name.replace("layer1.1", "layer1.9"): shape for name, shape in shapes.items()}
     with pytest.raises(ValueError, match="No backbone_type has the backbone"):
         infer_config(shapes | more | {name.replace("layer1.9", "layer1.8"): shape for name, shape in more.items()})
@@ -163,7 +167,7 @@ def test_what_may_stand_instead(key, given, found, may):
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
 )
-def test_prefixes_of_wrappers_are_taken_away(prefix):
+def test_prefixes_of_wrappers_are_removed(prefix):
     names = ["start_trace", "synapses.1.weight", "trace_processor.0.0.w1"]
     assert list(map_to_published_names(prefix + name for name in names).values()) == names
 
@@ -174,12 +178,12 @@ def test_compiled_parts_are_named_as_others():
     }
 
 
-def test_published_names_stay(machine_of):
+def test_published_names_stay(make_model):
     for changes in ({}, {"synapse_depth": 4}, {"deep_nlms": False}, {"backbone_type": "resnet18-1"}):
-        names = list(machine_of(**changes).state_dict())
+        names = list(make_model(**changes).state_dict())
         assert map_to_published_names(names) == dict(zip(names, names, strict=True))
 
 
-def test_names_that_become_one_are_refused():
+def test_names_that_become_equal_are_rejected():
     with pytest.raises(ValueError, match="Several tensors would be `start_trace`"):
         map_to_published_names(["start_trace", "module.start_trace"])

@@ -64,7 +64,7 @@ def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-def test_bytes_are_never_taken_for_addresses(old, tmp_path):
+def test_bytes_are_never_interpreted_as_addresses(old, tmp_path):
     """Each of these would make NumPy look at an address that the file names: the program ends at once, or worse."""
 
     class Array:
@@ -91,8 +91,8 @@ def test_bytes_are_never_taken_for_addresses(old, tmp_path):
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-def test_truncated_files_are_refused(old, tmp_path, machine_of):
-    torch.save(machine_of().state_dict(), tmp_path / "a.pt", **old)
+def test_truncated_files_are_rejected(old, tmp_path, make_model):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt", **old)
     data = (tmp_path / "a.pt").read_bytes()
     for share in (0.02, 0.5, 0.9, 0.999):
         (tmp_path / "b.pt").write_bytes(data[: int(len(data) * share)])
@@ -112,7 +112,7 @@ def test_truncated_files_are_refused(old, tmp_path, machine_of):
         b"version https://git-lfs",
     ],
 )
-def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
+def test_files_that_are_no_checkpoints_are_rejected(data, tmp_path):
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.pt is") as refused:
         load_torch_file(tmp_path / "a.pt")
@@ -120,13 +120,13 @@ def test_files_that_are_no_checkpoints_are_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_pickles_are_refused(protocol, tmp_path):
+def test_plain_pickles_are_rejected(protocol, tmp_path):
     (tmp_path / "a.pt").write_bytes(pickle.dumps({"state_dict": [1, 2]}, protocol))
     with pytest.raises(ValueError, match=r"a\.pt is not a whole checkpoint"):
         load_torch_file(tmp_path / "a.pt")
 
 
-def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine_of):
+def test_an_archive_that_expands_beyond_its_size_is_rejected(tmp_path, make_model):
     torch.save({"state_dict": {"a": torch.zeros(1_000_000)}}, tmp_path / "a.pt")
     with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w") as packed:
         for entry in archive.namelist():
@@ -139,14 +139,14 @@ def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, machine
         load_torch_file(tmp_path / "c.pt")
 
 
-def test_a_large_file_of_the_old_format_is_refused(tmp_path, monkeypatch):
+def test_a_large_file_of_the_old_format_is_rejected(tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(9)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     monkeypatch.setattr(safe_unpickle, "MAX_UNMAPPED_BYTES", 10)
     with pytest.raises(ValueError, match="too large to be read whole"):
         load_torch_file(tmp_path / "a.pt")
 
 
-def test_a_refusal_repeats_no_values_of_the_file(tmp_path):
+def test_an_error_message_repeats_no_values_of_the_file(tmp_path):
     """The reader of PyTorch says what it was to call, whatever that is."""
     called = b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."  # ("Traceback", 1)(3)
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:

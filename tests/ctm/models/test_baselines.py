@@ -11,23 +11,23 @@ from ctm.conversion.convert import convert
 from ctm.models.registry import check_parameter_limit
 from inference import Engine, parse
 
-KINDS = pytest.mark.parametrize("kind", list(CONFIG_CLASSES))
-LSTM = {"kind": "lstm", "num_layers": 2}
-FF = {"kind": "ff"}
+EACH_MODEL_TYPE = pytest.mark.parametrize("kind", list(CONFIG_CLASSES))
+LSTM_CONFIG = {"kind": "lstm", "num_layers": 2}
+FF_CONFIG = {"kind": "ff"}
 
 
-def unroll(machine, inputs):
-    features = machine.encode(inputs)
-    state, said = machine.initial_state(features), []
+def unroll(model, inputs):
+    features = model.encode(inputs)
+    state, said = model.initial_state(features), []
     for _ in range(features.ticks):
-        state, output = machine.tick(state, features)
+        state, output = model.tick(state, features)
         said.append((state, output))
     return said
 
 
-def test_a_tick_of_the_lstm_is_torchs_attention_and_torchs_lstm(machine_of, inputs_for):
-    machine = machine_of(**LSTM)
-    inputs = inputs_for(machine)
+def test_a_tick_of_the_lstm_is_torchs_attention_and_torchs_lstm(make_model, make_inputs):
+    machine = make_model(**LSTM_CONFIG)
+    inputs = make_inputs(machine)
     with torch.no_grad():
         places = machine.kv_proj(machine.backbone(inputs).transpose(1, 2))
         hidden, cell = (
@@ -43,9 +43,9 @@ def test_a_tick_of_the_lstm_is_torchs_attention_and_torchs_lstm(machine_of, inpu
             assert_close(output.answer, machine.output_projector(hidden[-1]), rtol=1e-4, atol=1e-5)
 
 
-def test_a_feed_forward_network_answers_from_the_mean_of_all_places_at_every_tick(machine_of, inputs_for):
-    machine = machine_of(**FF)
-    inputs = inputs_for(machine)
+def test_a_feed_forward_network_answers_from_the_mean_of_all_places_at_every_tick(make_model, make_inputs):
+    machine = make_model(**FF_CONFIG)
+    inputs = make_inputs(machine)
     with torch.no_grad():
         features = machine.encode(inputs)
         state, output = machine.tick(machine.initial_state(features), features)
@@ -57,10 +57,10 @@ def test_a_feed_forward_network_answers_from_the_mean_of_all_places_at_every_tic
     assert Engine(machine, parse("ticks=1")).run(inputs).halted_by == ["ticks=1"] * 3
 
 
-@KINDS
-def test_taking_rows_and_ticking_is_ticking_and_taking_rows(kind, machine_of, inputs_for):
-    machine, rows = machine_of(kind=kind, energy_head_enabled=True), torch.tensor([3, 1])
-    features = machine.encode(inputs_for(machine, 4))
+@EACH_MODEL_TYPE
+def test_selecting_rows_then_ticking_equals_ticking_then_selecting_rows(kind, make_model, make_inputs):
+    machine, rows = make_model(kind=kind, energy_head_enabled=True), torch.tensor([3, 1])
+    features = machine.encode(make_inputs(machine, 4))
     state, _ = machine.tick(machine.initial_state(features), features)
     whole, said = machine.tick(state, features)
     few, few_said = machine.tick(state.select_rows(rows, 4), features.select_rows(rows))
@@ -70,10 +70,10 @@ def test_taking_rows_and_ticking_is_ticking_and_taking_rows(kind, machine_of, in
     assert few.latent.shape == (2, machine.energy_proj[0].in_features)
 
 
-@KINDS
-def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of, inputs_for):
-    machine = machine_of(kind=kind, energy_head_enabled=True, energy_sees_neurons=True)
-    inputs = inputs_for(machine, 30)
+@EACH_MODEL_TYPE
+def test_the_unroll_runs_all_ticks_and_the_engine_stops_early(kind, make_model, make_inputs):
+    machine = make_model(kind=kind, energy_head_enabled=True, energy_sees_neurons=True)
+    inputs = make_inputs(machine, 30)
     with torch.no_grad():
         said, thought = [output for _, output in unroll(machine, inputs)], machine(inputs)
     assert_close(thought.answers, torch.stack([output.answer for output in said], 2), rtol=1e-4, atol=1e-5)
@@ -88,10 +88,10 @@ def test_the_fold_is_all_ticks_and_the_engine_stops_on_the_way(kind, machine_of,
         assert_close(verdict.answer[row], thought.answers[row, :, tick - 1], rtol=1e-4, atol=1e-5)
 
 
-@KINDS
-def test_a_checkpoint_of_any_kind_is_saved_loaded_and_converted(kind, machine_of, inputs_for, tmp_path):
-    machine = machine_of(kind=kind, energy_head_enabled=True, prediction_reshaper=[3, 2])
-    inputs, published = inputs_for(machine), machine.config.to_dict()
+@EACH_MODEL_TYPE
+def test_a_checkpoint_of_any_kind_is_saved_loaded_and_converted(kind, make_model, make_inputs, tmp_path):
+    machine = make_model(kind=kind, energy_head_enabled=True, prediction_reshaper=[3, 2])
+    inputs, published = make_inputs(machine), machine.config.to_dict()
     save(Checkpoint(machine), tmp_path / "mine")
     loaded = load(tmp_path / "mine").model
     assert loaded.config == machine.config and infer_model_type(published) == kind and "kind" not in published
@@ -103,17 +103,17 @@ def test_a_checkpoint_of_any_kind_is_saved_loaded_and_converted(kind, machine_of
         assert torch.equal(converted(inputs).answers, machine(inputs).answers)
 
 
-@KINDS
-def test_every_parameter_is_taught(kind, machine_of, inputs_for):
-    machine = machine_of(kind=kind, energy_head_enabled=True, dropout=0.1).train()
-    thought = machine(inputs_for(machine))
+@EACH_MODEL_TYPE
+def test_every_parameter_gets_a_gradient(kind, make_model, make_inputs):
+    machine = make_model(kind=kind, energy_head_enabled=True, dropout=0.1).train()
+    thought = machine(make_inputs(machine))
     (thought.answers.square().sum() + thought.energies.sum()).backward()
     assert [name for name, parameter in machine.named_parameters() if parameter.grad is None] == []
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-7x6"])
 @pytest.mark.parametrize("kind", ["lstm", "ff"])
-def test_baselines_see_through_every_backbone(kind, backbone):
+def test_baselines_accept_every_backbone(kind, backbone):
     values = {"kind": kind, "d_model": 12, "backbone_type": backbone, "out_dims": 6}
     values |= {"iterations": 2, "d_input": 8, "heads": 2} if kind == "lstm" else {}
     assert count_parameters(read_config(values), 3) > 12
@@ -152,22 +152,27 @@ def test_the_published_forms_hold_the_published_keys():
         ({}, "`model.memory_length` is missing"),
         (3, "model must be a group"),
         (
-            LSTM | {"iterations": 1, "d_model": 4, "d_input": 3, "heads": 2, "backbone_type": "none", "out_dims": 2},
+            LSTM_CONFIG
+            | {"iterations": 1, "d_model": 4, "d_input": 3, "heads": 2, "backbone_type": "none", "out_dims": 2},
             "d_input must be a multiple of heads",
         ),
-        (FF | {"d_model": 4, "backbone_type": "qamnist_backbone", "out_dims": 2}, "is for kind ctm alone"),
-        (FF | {"d_model": 4, "backbone_type": "none", "out_dims": 3, "prediction_reshaper": [2, 2]}, "does not fit"),
+        (FF_CONFIG | {"d_model": 4, "backbone_type": "qamnist_backbone", "out_dims": 2}, "is for kind ctm alone"),
+        (
+            FF_CONFIG | {"d_model": 4, "backbone_type": "none", "out_dims": 3, "prediction_reshaper": [2, 2]},
+            "does not fit",
+        ),
     ],
 )
-def test_other_settings_are_refused_in_a_sentence(values, words):
+def test_other_settings_are_rejected_in_a_sentence(values, words):
     with pytest.raises(ValueError) as caught:
         read_config(values, "model")
     assert words in str(caught.value)
 
 
-def test_an_lstm_too_large_is_refused_before_it_is_made():
+def test_an_oversized_lstm_is_rejected_before_it_is_built():
     config = read_config(
-        LSTM | {"iterations": 1, "d_model": 20_000, "d_input": 8, "heads": 2, "backbone_type": "none", "out_dims": 2}
+        LSTM_CONFIG
+        | {"iterations": 1, "d_model": 20_000, "d_input": 8, "heads": 2, "backbone_type": "none", "out_dims": 2}
     )
     with pytest.raises(ValueError, match=r"asks for 4\.8 billion parameters.* Lower d_model\."):
         check_parameter_limit(config, 3)

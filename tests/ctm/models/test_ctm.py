@@ -9,54 +9,57 @@ from torch.testing import assert_close
 
 from ctm.modules.readout import compute_certainty_features
 
-KINDS = ("first-last", "random", "random-pairing")
-NEURONS = {
+SELECTION_TYPES = ("first-last", "random", "random-pairing")
+NLM_VARIANTS = {
     "linear": {"deep_nlms": False},
     "deep": {},
     "linear, normalised": {"deep_nlms": False, "do_layernorm_nlm": True},
     "deep, normalised": {"do_layernorm_nlm": True},
 }
-SEES = {"attention": {}, "raw": {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}}
-ANSWERS = {"one choice": {}, "structured": {"prediction_reshaper": [3, 2]}}
+INPUT_VARIANTS = {"attention": {}, "raw": {"heads": 0, "n_synch_action": 0, "backbone_type": "none"}}
+ANSWER_VARIANTS = {"one choice": {}, "structured": {"prediction_reshaper": [3, 2]}}
 
 
-def every_variant():
-    for kind, neurons, depth, sees, answer in product(KINDS, NEURONS, (1, 4), SEES, ANSWERS):
+def iter_variants():
+    for kind, neurons, depth, sees, answer in product(
+        SELECTION_TYPES, NLM_VARIANTS, (1, 4), INPUT_VARIANTS, ANSWER_VARIANTS
+    ):
         changes = {"neuron_select_type": kind, "synapse_depth": depth, "energy_head_enabled": True}
         yield pytest.param(
-            changes | NEURONS[neurons] | SEES[sees] | ANSWERS[answer], id=f"{kind}-{neurons}-{depth}-{sees}-{answer}"
+            changes | NLM_VARIANTS[neurons] | INPUT_VARIANTS[sees] | ANSWER_VARIANTS[answer],
+            id=f"{kind}-{neurons}-{depth}-{sees}-{answer}",
         )
 
 
-def tick_by_hand(machine, inputs):
+def unroll_tick_by_tick(model, inputs):
     """States (the start included) and outputs of a thought."""
-    features = machine.encode(inputs)
-    states, outputs = [machine.initial_state(features)], []
-    for _ in range(machine.config.iterations):
-        state, output = machine.tick(states[-1], features)
+    features = model.encode(inputs)
+    states, outputs = [model.initial_state(features)], []
+    for _ in range(model.config.iterations):
+        state, output = model.tick(states[-1], features)
         states.append(state)
         outputs.append(output)
     return states, outputs
 
 
-def assert_same_thought(thought, outputs):
+def assert_same_unroll(unrolled, outputs):
     certainty = torch.stack([output.certainty.mean(1) for output in outputs], -1)
-    assert_close(thought.answers, torch.stack([output.answer for output in outputs], -1), rtol=1e-4, atol=5e-5)
-    assert_close(thought.certainties[:, 1], certainty, rtol=1e-4, atol=5e-5)
-    assert_close(thought.certainties[:, 0], 1 - certainty, rtol=1e-4, atol=5e-5)
-    assert_close(thought.energies, torch.stack([output.energy for output in outputs], -1), rtol=1e-4, atol=5e-5)
+    assert_close(unrolled.answers, torch.stack([output.answer for output in outputs], -1), rtol=1e-4, atol=5e-5)
+    assert_close(unrolled.certainties[:, 1], certainty, rtol=1e-4, atol=5e-5)
+    assert_close(unrolled.certainties[:, 0], 1 - certainty, rtol=1e-4, atol=5e-5)
+    assert_close(unrolled.energies, torch.stack([output.energy for output in outputs], -1), rtol=1e-4, atol=5e-5)
 
 
 # --- outputs ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", list(every_variant()))
-def test_the_unroll_is_ticking_by_hand_with_and_without_gradients(changes, machine_of, inputs_for):
-    machine = machine_of(**changes)
-    inputs = inputs_for(machine)
-    assert_same_thought(copied := machine(inputs), tick_by_hand(machine, inputs)[1])
+@pytest.mark.parametrize("changes", list(iter_variants()))
+def test_the_unroll_is_ticking_by_hand_with_and_without_gradients(changes, make_model, make_inputs):
+    machine = make_model(**changes)
+    inputs = make_inputs(machine)
+    assert_same_unroll(copied := machine(inputs), unroll_tick_by_tick(machine, inputs)[1])
     with torch.no_grad():
-        assert_same_thought(slid := machine(inputs), tick_by_hand(machine, inputs)[1])
+        assert_same_unroll(slid := machine(inputs), unroll_tick_by_tick(machine, inputs)[1])
     assert copied.answers.requires_grad and not slid.answers.requires_grad
     assert_close(slid.answers, copied.answers.detach(), rtol=1e-4, atol=5e-5)
     assert copied.answers.shape == (3, 6, 4)
@@ -64,12 +67,12 @@ def test_the_unroll_is_ticking_by_hand_with_and_without_gradients(changes, machi
     assert copied.answers.std(2).max() > 1e-2, "ticks do not differ: nothing is thought"
 
 
-@pytest.mark.parametrize("sees", list(SEES))
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_a_thought_is_the_equations_written_out(kind, sees, machine_of, inputs_for):
+@pytest.mark.parametrize("sees", list(INPUT_VARIANTS))
+@pytest.mark.parametrize("kind", list(SELECTION_TYPES))
+def test_an_unroll_equals_the_equations_written_out(kind, sees, make_model, make_inputs):
     """Nothing folded, nothing batched over neurons, no running sum: the modules called as the published code does."""
-    machine = machine_of(neuron_select_type=kind, **SEES[sees])
-    inputs = inputs_for(machine)
+    machine = make_model(neuron_select_type=kind, **INPUT_VARIANTS[sees])
+    inputs = make_inputs(machine)
     config, first, second = machine.config, machine.trace_processor[0][0], machine.trace_processor[0][2]
 
     def neuron(number, history):
@@ -111,26 +114,26 @@ def test_a_thought_is_the_equations_written_out(kind, sees, machine_of, inputs_f
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-@pytest.mark.parametrize("sees", list(SEES))
-def test_training_without_any_dropped_value_gives_the_numbers_of_eval(sees, depth, machine_of, inputs_for):
+@pytest.mark.parametrize("sees", list(INPUT_VARIANTS))
+def test_training_without_any_dropped_value_gives_the_numbers_of_eval(sees, depth, make_model, make_inputs):
     """Dropout forbids folding, so training goes another way; a chance of 1e-12 takes that way and drops nothing."""
-    machine = machine_of(dropout=1e-12, synapse_depth=depth, **SEES[sees])
-    inputs = inputs_for(machine)
+    machine = make_model(dropout=1e-12, synapse_depth=depth, **INPUT_VARIANTS[sees])
+    inputs = make_inputs(machine)
     with torch.no_grad():
         expected = machine(inputs).answers
         assert_close(machine.train()(inputs).answers, expected, rtol=1e-4, atol=5e-5)
 
 
-def test_a_machine_without_energy_head_gives_no_energy(machine_of, inputs_for):
-    machine = machine_of()
-    inputs = inputs_for(machine)
+def test_a_model_without_energy_head_returns_no_energy(make_model, make_inputs):
+    machine = make_model()
+    inputs = make_inputs(machine)
     assert machine(inputs).energies is None
-    assert tick_by_hand(machine, inputs)[1][0].energy is None
+    assert unroll_tick_by_tick(machine, inputs)[1][0].energy is None
 
 
-def test_one_tick_tells_every_position_of_a_structured_answer_how_certain_it_is(machine_of, inputs_for):
-    machine = machine_of(prediction_reshaper=[3, 2])
-    output = tick_by_hand(machine, inputs_for(machine))[1][-1]
+def test_one_tick_returns_the_certainty_of_every_position_of_a_structured_answer(make_model, make_inputs):
+    machine = make_model(prediction_reshaper=[3, 2])
+    output = unroll_tick_by_tick(machine, make_inputs(machine))[1][-1]
     p = output.answer.reshape(3, 3, 2).softmax(-1)
     expected = 1 + (p * p.log()).sum(-1) / torch.log(torch.tensor(2.0))
     assert_close(output.certainty, expected, rtol=1e-5, atol=1e-6)
@@ -139,10 +142,12 @@ def test_one_tick_tells_every_position_of_a_structured_answer_how_certain_it_is(
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [*SEES.values(), {"backbone_type": "resnet18-1"}], ids=[*SEES, "resnet"])
-def test_rows_of_a_batch_do_not_touch_each_other(changes, machine_of, inputs_for):
-    machine = machine_of(energy_head_enabled=True, **changes)
-    inputs, other = inputs_for(machine, 4), inputs_for(machine, 4, seed=9)
+@pytest.mark.parametrize(
+    "changes", [*INPUT_VARIANTS.values(), {"backbone_type": "resnet18-1"}], ids=[*INPUT_VARIANTS, "resnet"]
+)
+def test_rows_of_a_batch_do_not_touch_each_other(changes, make_model, make_inputs):
+    machine = make_model(energy_head_enabled=True, **changes)
+    inputs, other = make_inputs(machine, 4), make_inputs(machine, 4, seed=9)
     perturbed = torch.cat((inputs[:2], other[2:3], inputs[3:]))
     with torch.no_grad():
         before, after = machine(inputs), machine(perturbed)
@@ -152,10 +157,10 @@ def test_rows_of_a_batch_do_not_touch_each_other(changes, machine_of, inputs_for
         assert (new[2] - old[2]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("changes", list(SEES.values()), ids=list(SEES))
-def test_rows_in_another_order_give_outputs_in_that_order(changes, machine_of, inputs_for):
-    machine = machine_of(energy_head_enabled=True, **changes)
-    inputs, order = inputs_for(machine, 4), torch.tensor([2, 0, 3, 1])
+@pytest.mark.parametrize("changes", list(INPUT_VARIANTS.values()), ids=list(INPUT_VARIANTS))
+def test_rows_in_another_order_give_outputs_in_that_order(changes, make_model, make_inputs):
+    machine = make_model(energy_head_enabled=True, **changes)
+    inputs, order = make_inputs(machine, 4), torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
         straight, permuted = machine(inputs), machine(inputs[order])
     for name in ("answers", "certainties", "energies"):
@@ -164,11 +169,11 @@ def test_rows_in_another_order_give_outputs_in_that_order(changes, machine_of, i
 
 # --- gradients -------------------------------------------------------------------------------------------------------
 
-TRAINED = {
+TRAINING_VARIANTS = {
     "deep U-Net": {"synapse_depth": 4, "do_layernorm_nlm": True, "energy_head_enabled": True},
     "certainty seen": {"energy_head_enabled": True, "energy_sees_certainty": True},
     "neurons seen": {"energy_head_enabled": True, "energy_sees_neurons": True},
-    "raw linear": SEES["raw"] | NEURONS["linear, normalised"] | {"neuron_select_type": "first-last"},
+    "raw linear": INPUT_VARIANTS["raw"] | NLM_VARIANTS["linear, normalised"] | {"neuron_select_type": "first-last"},
     "picture": {"backbone_type": "resnet18-1", "positional_embedding_type": "learnable-fourier"},
     "picture, rotated": {"backbone_type": "resnet50-1", "positional_embedding_type": "custom-rotational"},
     "parity": {
@@ -179,10 +184,10 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("changes", list(TRAINED.values()), ids=list(TRAINED))
-def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes, machine_of, inputs_for):
-    machine = machine_of(**changes).train()
-    answers = machine(inputs_for(machine, 4)).answers
+@pytest.mark.parametrize("changes", list(TRAINING_VARIANTS.values()), ids=list(TRAINING_VARIANTS))
+def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes, make_model, make_inputs):
+    machine = make_model(**changes).train()
+    answers = machine(make_inputs(machine, 4)).answers
     F.cross_entropy(answers[..., -1], torch.tensor([0, 1, 2, 3])).backward()
     for name, parameter in machine.named_parameters():
         if name.startswith("energy_proj"):
@@ -194,11 +199,11 @@ def test_gradients_reach_every_parameter_that_the_last_answer_depends_on(changes
 
 @pytest.mark.parametrize("certainty", [False, True])
 @pytest.mark.parametrize("neurons", [False, True])
-def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_every_tick(
-    certainty, neurons, machine_of, inputs_for
+def test_an_energy_head_with_more_inputs_gives_the_same_energy_in_the_unroll_and_in_every_tick(
+    certainty, neurons, make_model, make_inputs
 ):
-    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=certainty, energy_sees_neurons=neurons)
-    inputs = inputs_for(machine)
+    machine = make_model(energy_head_enabled=True, energy_sees_certainty=certainty, energy_sees_neurons=neurons)
+    inputs = make_inputs(machine)
     with torch.no_grad():
         thought, features = machine(inputs), machine.encode(inputs)
         state = machine.initial_state(features)
@@ -212,9 +217,9 @@ def test_an_energy_that_sees_more_is_the_head_on_all_of_it_in_the_fold_and_in_ev
 
 @pytest.mark.parametrize("sees", [False, True])
 @pytest.mark.parametrize("reaches", [False, True])
-def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, sees, machine_of, inputs_for):
-    machine = machine_of(energy_head_enabled=True, energy_sees_certainty=sees)
-    machine(inputs_for(machine), energy_grad_to_trunk=reaches).energies.square().sum().backward()
+def test_the_energy_gradient_reaches_the_trunk_only_on_request(reaches, sees, make_model, make_inputs):
+    machine = make_model(energy_head_enabled=True, energy_sees_certainty=sees)
+    machine(make_inputs(machine), energy_grad_to_trunk=reaches).energies.square().sum().backward()
     reached = {name for name, p in machine.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     head = {name for name, _ in machine.named_parameters() if name.startswith("energy_proj")}
     answer = {"output_projector.0.weight", "output_projector.0.bias"}
@@ -223,25 +228,25 @@ def test_the_energy_teaches_the_trunk_only_when_asked_to(reaches, sees, machine_
     assert reached == (everything - (set() if sees else answer) if reaches else head)
 
 
-@pytest.mark.parametrize("changes", [{"synapse_depth": 4}, SEES["raw"], {"do_layernorm_nlm": True}])
-def test_gradients_of_the_unroll_are_those_of_ticking_by_hand(changes, machine_of, inputs_for):
-    machine = machine_of(neuron_select_type="random", **changes)
-    inputs, names = inputs_for(machine), [name for name, _ in machine.named_parameters()]
+@pytest.mark.parametrize("changes", [{"synapse_depth": 4}, INPUT_VARIANTS["raw"], {"do_layernorm_nlm": True}])
+def test_gradients_of_the_unroll_are_those_of_ticking_by_hand(changes, make_model, make_inputs):
+    machine = make_model(neuron_select_type="random", **changes)
+    inputs, names = make_inputs(machine), [name for name, _ in machine.named_parameters()]
 
     def gradients(answers):
         return torch.autograd.grad(answers.sin().sum(), machine.parameters())
 
     unrolled = gradients(machine(inputs).answers)
-    ticked = gradients(torch.stack([output.answer for output in tick_by_hand(machine, inputs)[1]], -1))
+    ticked = gradients(torch.stack([output.answer for output in unroll_tick_by_tick(machine, inputs)[1]], -1))
     for name, one, other in zip(names, unrolled, ticked, strict=True):
         assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("changes", [{"synapse_depth": 4, "do_layernorm_nlm": True}, SEES["raw"]])
-def test_gradients_are_the_slopes_that_small_steps_find(changes, machine_of, inputs_for):
+@pytest.mark.parametrize("changes", [{"synapse_depth": 4, "do_layernorm_nlm": True}, INPUT_VARIANTS["raw"]])
+def test_gradients_are_the_slopes_that_small_steps_find(changes, make_model, make_inputs):
     """Central differences along a random direction for every parameter (float32 allows a loose tolerance only)."""
-    machine = machine_of(**changes)
-    inputs, step, directions = inputs_for(machine), 2e-3, torch.Generator().manual_seed(0)
+    machine = make_model(**changes)
+    inputs, step, directions = make_inputs(machine), 2e-3, torch.Generator().manual_seed(0)
 
     def loss():
         return machine(inputs).answers.sin().sum()

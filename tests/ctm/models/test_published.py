@@ -21,9 +21,9 @@ from ctm.config import Config
 from ctm.modules.input_schedule import IMAGE_CODE, NUM_CODES, build_code_table, pack_frames
 from tests.paths import ROOT
 
-GOLDEN = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
-CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
-BUILT = {
+GOLDEN_DIR = Path(os.environ.get("CTM_GOLDEN_DIR") or ROOT / "tests" / "golden")
+CASES = sorted(path.stem for path in GOLDEN_DIR.glob("*.json"))
+SUPPORTED_CLASSES = {
     "ContinuousThoughtMachine",
     "ContinuousThoughtMachineSORT",
     "ContinuousThoughtMachineQAMNIST",
@@ -32,11 +32,11 @@ BUILT = {
 }
 OUTPUTS = {"LSTMBaseline": 2, "FFBaseline": 1}  # that are stored of the baselines
 # The published sorting class forces these on its constructor's arguments.
-SORT = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}
+SORT_CONFIG = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
 
 
-def by_rule(name: str, shape: list[int], d_model: int) -> torch.Tensor:
+def compute_golden_value(name: str, shape: list[int], d_model: int) -> torch.Tensor:
     """The value that the golden rule gives to a state_dict entry."""
     r = np.random.RandomState(zlib.crc32(name.encode()))
     x = np.asarray(r.standard_normal(shape), dtype=np.float32)
@@ -66,22 +66,22 @@ def by_rule(name: str, shape: list[int], d_model: int) -> torch.Tensor:
 
 def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
     """The case's description, its tensors, and our machine with the published weights, loaded strictly."""
-    case = json.loads((GOLDEN / f"{name}.json").read_text())
-    if case["class"] not in BUILT:
+    case = json.loads((GOLDEN_DIR / f"{name}.json").read_text())
+    if case["class"] not in SUPPORTED_CLASSES:
         pytest.skip(f"{case['class']} is not built yet")
-    values = case["config"] | (SORT if case["class"].endswith("SORT") else {})
+    values = case["config"] | (SORT_CONFIG if case["class"].endswith("SORT") else {})
     config = read_config(values)
     shapes = {entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]}
     machine = build_model(config, infer_in_features(config, shapes))
     constants = machine.state_dict()
     state_dict = {
-        entry["name"]: by_rule(entry["name"], entry["shape"], config.d_model)
+        entry["name"]: compute_golden_value(entry["name"], entry["shape"], config.d_model)
         if entry["rule"]
         else constants[entry["name"]]
         for entry in case["state_dict"]
     }
     machine.load_state_dict(state_dict, strict=True)
-    return case, load_file(GOLDEN / f"{name}.safetensors"), machine.eval()
+    return case, load_file(GOLDEN_DIR / f"{name}.safetensors"), machine.eval()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -91,7 +91,7 @@ def test_manifest_is_the_published_one(name):
     assert ours == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
 
 
-def inputs_of(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     """The input of a case. With phases the published one is two tensors, in which all is repeated for its ticks."""
     if not config.has_input_schedule:
         return tensors["in.x"]
@@ -103,7 +103,7 @@ def inputs_of(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 def test_numbers_are_the_published_ones(name):
     case, tensors, machine = load_case(name)
     deep = "resnet" in case["config"].get("backbone_type", "")
-    inputs = inputs_of(machine.config, tensors)
+    inputs = load_inputs(machine.config, tensors)
     with torch.inference_mode():
         features = machine.encode(inputs)
         state, ticks = machine.initial_state(features), []
@@ -145,4 +145,4 @@ def test_numbers_are_the_published_ones(name):
 
 
 def test_there_are_cases():
-    assert CASES, f"no golden case in {GOLDEN}"
+    assert CASES, f"no golden case in {GOLDEN_DIR}"

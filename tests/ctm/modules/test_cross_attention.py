@@ -8,34 +8,34 @@ from torch.testing import assert_close
 from ctm.modules.cross_attention import build_cross_attention_cache
 
 
-def attend(heads, places=7, width=8, pairs=5, batch=3):
+def make_attention(heads, positions=7, width=8, pairs=5, batch=3):
     torch.manual_seed(0)
     attention, q_proj = nn.MultiheadAttention(width, heads, batch_first=True), nn.Linear(pairs, width)
     with torch.no_grad():
         attention.in_proj_bias.normal_()  # torch starts them at 0
         attention.out_proj.bias.normal_()
-    return attention, q_proj, torch.randn(batch, places, width), torch.randn(batch, pairs)
+    return attention, q_proj, torch.randn(batch, positions, width), torch.randn(batch, pairs)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
-def test_a_look_is_torchs_attention(heads):
-    attention, q_proj, features, sync = attend(heads)
+def test_attention_equals_torchs_attention(heads):
+    attention, q_proj, features, sync = make_attention(heads)
     seen, where = build_cross_attention_cache(features, attention, q_proj, 0.0).attend(sync.T)
     expected, weights = attention(q_proj(sync).unsqueeze(1), features, features, average_attn_weights=False)
     assert_close(attention.out_proj(seen), expected.squeeze(1), rtol=1e-5, atol=1e-5)
     assert_close(where, weights.squeeze(2), rtol=1e-5, atol=1e-6)
 
 
-def test_a_scene_of_some_rows_is_looked_at_as_those_rows():
-    attention, q_proj, features, sync = attend(2)
+def test_attention_over_selected_rows_equals_those_rows():
+    attention, q_proj, features, sync = make_attention(2)
     scene, rows = build_cross_attention_cache(features, attention, q_proj, 0.0), torch.tensor([2, 0])
     for part, whole in zip(scene.select_rows(rows).attend(sync[rows].T), scene.attend(sync.T), strict=True):
         assert_close(part, whole[rows])
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [3, 1], [3, 2, 1, 0], [1, 1]])
-def test_rows_taken_in_place_are_the_same_rows(rows):
-    attention, q_proj, features, sync = attend(2, batch=4)
+def test_rows_compacted_in_place_are_the_same_rows(rows):
+    attention, q_proj, features, sync = make_attention(2, batch=4)
     scene, rows = build_cross_attention_cache(features, attention, q_proj, 0.0), torch.tensor(rows, dtype=torch.long)
     with torch.no_grad():
         expected = scene.select_rows(rows).attend(sync[rows].T)
@@ -43,8 +43,8 @@ def test_rows_taken_in_place_are_the_same_rows(rows):
             assert torch.equal(part, other)
 
 
-def test_the_order_of_places_does_not_matter_to_what_is_seen():
-    attention, q_proj, features, sync = attend(2)
+def test_the_order_of_positions_does_not_change_the_attention_output():
+    attention, q_proj, features, sync = make_attention(2)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(3))
     (seen, where), (seen_again, where_again) = (
         build_cross_attention_cache(places, attention, q_proj, 0.0).attend(sync.T)

@@ -9,123 +9,131 @@ from torch.testing import assert_close
 from ctm.modules.cross_attention import build_cross_attention_cache
 from ctm.modules.deferred_kv_grad import DeferredKVGrad, softmax_attention
 
-G, WIDTH, PLACES, TICKS = 3, 4, 5, 3
+G, WIDTH, POSITIONS, TICKS = 3, 4, 5, 3
 
 
-def draw(*shape, seed):
+def sample_tensor(*shape, seed):
     values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return values.requires_grad_()
 
 
-def a_scene():
-    return draw(G, WIDTH, PLACES, seed=1), draw(G, PLACES, WIDTH, seed=2)
+def make_keys_and_values():
+    return sample_tensor(G, WIDTH, POSITIONS, seed=1), sample_tensor(G, POSITIONS, WIDTH, seed=2)
 
 
-def think(look, start):
+def unroll_queries(attend, start):
     """A thought in which what was seen makes the next query, as in the machine."""
     query, said = start, []
     for _ in range(TICKS):
-        seen, _ = look(query)
+        seen, _ = attend(query)
         query = (query + seen).sin()
         said.append(query)
     return torch.stack(said)
 
 
-def gathered(keys, values):
+def attend_with_deferred_grad(keys, values):
     return DeferredKVGrad.from_kv(keys, values).attend
 
 
-def plain(keys, values):
+def attend_with_autograd(keys, values):
     return lambda query: softmax_attention(query, keys, values)
 
 
-def test_a_gathered_look_is_a_plain_look():
-    keys, values = a_scene()
-    query = draw(G, 1, WIDTH, seed=0)
-    for got, expected in zip(gathered(keys, values)(query), plain(keys, values)(query), strict=True):
+def test_deferred_attention_equals_plain_attention():
+    keys, values = make_keys_and_values()
+    query = sample_tensor(G, 1, WIDTH, seed=0)
+    for got, expected in zip(
+        attend_with_deferred_grad(keys, values)(query), attend_with_autograd(keys, values)(query), strict=True
+    ):
         assert torch.equal(got, expected)
 
 
 def test_gradients_are_the_slopes_that_small_steps_find():
     def thought(start, keys, values):
-        return think(gathered(keys, values), start)
+        return unroll_queries(attend_with_deferred_grad(keys, values), start)
 
-    assert torch.autograd.gradcheck(thought, (draw(G, 1, WIDTH, seed=0), *a_scene()))
+    assert torch.autograd.gradcheck(thought, (sample_tensor(G, 1, WIDTH, seed=0), *make_keys_and_values()))
 
 
 @pytest.mark.parametrize("ticks", [[0], [2], [0, 2], [0, 1, 2]], ids=str)
 def test_gradients_are_autograds_own_for_any_ticks_in_the_loss(ticks):
-    (keys, values), start = a_scene(), draw(G, 1, WIDTH, seed=0)
+    (keys, values), start = make_keys_and_values(), sample_tensor(G, 1, WIDTH, seed=0)
     expected, got = (
-        torch.autograd.grad(think(way(keys, values), start)[ticks].sin().sum(), (start, keys, values))
-        for way in (plain, gathered)
+        torch.autograd.grad(unroll_queries(way(keys, values), start)[ticks].sin().sum(), (start, keys, values))
+        for way in (attend_with_autograd, attend_with_deferred_grad)
     )
     for one, other in zip(got, expected, strict=True):
         assert_close(one, other)
 
 
-def test_several_backward_passes_over_one_thought_add_up():
-    (keys, values), start = a_scene(), draw(G, 1, WIDTH, seed=0)
-    said = think(gathered(keys, values), start)
+def test_several_backward_passes_over_one_unroll_add_up():
+    (keys, values), start = make_keys_and_values(), sample_tensor(G, 1, WIDTH, seed=0)
+    said = unroll_queries(attend_with_deferred_grad(keys, values), start)
     for tick in range(TICKS):
         said[tick].sin().sum().backward(retain_graph=True)
     for parameter, expected in zip(
         (start, keys, values),
-        torch.autograd.grad(think(plain(keys, values), start).sin().sum(), (start, keys, values)),
+        torch.autograd.grad(
+            unroll_queries(attend_with_autograd(keys, values), start).sin().sum(), (start, keys, values)
+        ),
         strict=True,
     ):
         assert_close(parameter.grad, expected)
 
 
-def test_two_thoughts_about_one_scene_learn_from_both():
-    (keys, values), starts = a_scene(), [draw(G, 1, WIDTH, seed=seed) for seed in (0, 5)]
+def test_two_unrolls_over_one_cache_give_gradients_of_both():
+    (keys, values), starts = make_keys_and_values(), [sample_tensor(G, 1, WIDTH, seed=seed) for seed in (0, 5)]
 
     def both(look):
-        return torch.autograd.grad(sum(think(look, start).sin().sum() for start in starts), (keys, values))
+        return torch.autograd.grad(sum(unroll_queries(look, start).sin().sum() for start in starts), (keys, values))
 
-    for one, other in zip(both(gathered(keys, values)), both(plain(keys, values)), strict=True):
+    for one, other in zip(
+        both(attend_with_deferred_grad(keys, values)), both(attend_with_autograd(keys, values)), strict=True
+    ):
         assert_close(one, other)
 
 
-def test_a_backward_pass_that_stops_before_the_scene_leaves_no_notes_behind():
+def test_a_backward_pass_that_stops_before_the_cache_keeps_no_buffers():
     """As when one gradient is asked for first, to look at it or to penalise it, and the whole backward pass follows."""
-    (keys, values), start = a_scene(), draw(G, 1, WIDTH, seed=0)
-    loss = think(gathered(keys, values), start).sin().sum()
+    (keys, values), start = make_keys_and_values(), sample_tensor(G, 1, WIDTH, seed=0)
+    loss = unroll_queries(attend_with_deferred_grad(keys, values), start).sin().sum()
     torch.autograd.grad(loss, start, retain_graph=True)
     got = torch.autograd.grad(loss, (keys, values))
-    expected = torch.autograd.grad(think(plain(keys, values), start).sin().sum(), (keys, values))
+    expected = torch.autograd.grad(
+        unroll_queries(attend_with_autograd(keys, values), start).sin().sum(), (keys, values)
+    )
     for one, other in zip(got, expected, strict=True):
         assert_close(one, other)
 
 
 @pytest.mark.parametrize("frozen", ["keys", "values", "both"])
-def test_a_frozen_scene_gets_no_gradient_and_the_query_gets_its_own(frozen):
-    (keys, values), start = a_scene(), draw(G, 1, WIDTH, seed=0)
+def test_a_frozen_cache_gets_no_gradient_and_the_query_gets_its_own(frozen):
+    (keys, values), start = make_keys_and_values(), sample_tensor(G, 1, WIDTH, seed=0)
     keys.requires_grad_(frozen == "values")
     values.requires_grad_(frozen == "keys")
-    think(gathered(keys, values), start).sin().sum().backward()
+    unroll_queries(attend_with_deferred_grad(keys, values), start).sin().sum().backward()
     got = [leaf.grad for leaf in (start, keys, values)]
     start.grad = keys.grad = values.grad = None
-    think(plain(keys, values), start).sin().sum().backward()
+    unroll_queries(attend_with_autograd(keys, values), start).sin().sum().backward()
     for one, leaf in zip(got, (start, keys, values), strict=True):
         assert (one is None) == (leaf.grad is None) == (not leaf.requires_grad)
         assert one is None or torch.allclose(one, leaf.grad)
 
 
 def test_without_gradients_nothing_is_recorded():
-    keys, values = a_scene()
+    keys, values = make_keys_and_values()
     with torch.no_grad():
-        seen, where = gathered(keys, values)(draw(G, 1, WIDTH, seed=0))
+        seen, where = attend_with_deferred_grad(keys, values)(sample_tensor(G, 1, WIDTH, seed=0))
     assert not seen.requires_grad and not where.requires_grad
 
 
-def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_of, inputs_for):
+def test_an_unroll_that_continues_with_some_rows_still_gives_the_cache_gradients(make_model, make_inputs):
     """`take` leaves the gathering; gradients then come from both sides of the cut."""
     rows = torch.tensor([2, 0])
 
     def gradients(gathers):
-        machine = machine_of()
-        features = machine.encode(inputs_for(machine))
+        machine = make_model()
+        features = machine.encode(make_inputs(machine))
         if not gathers:
             steady = features.observation
             steady = replace(steady, scene=replace(steady.cache, gathered=None))
@@ -147,7 +155,7 @@ def test_a_thought_that_goes_on_with_some_rows_still_teaches_the_scene(machine_o
 @pytest.mark.parametrize(
     ("dropout", "gradients", "expected"), [(0.0, True, True), (0.5, True, False), (0.0, False, False)]
 )
-def test_gradients_are_gathered_where_there_are_any_and_nothing_is_dropped(dropout, gradients, expected):
+def test_gradients_are_deferred_only_where_they_are_needed(dropout, gradients, expected):
     attention, q_proj = torch.nn.MultiheadAttention(8, 2, batch_first=True), torch.nn.Linear(5, 8)
     with torch.set_grad_enabled(gradients):
         scene = build_cross_attention_cache(torch.randn(3, 7, 8), attention, q_proj, dropout)

@@ -14,7 +14,7 @@ MODELS = pytest.mark.parametrize("deep", [True, False], ids=["deep", "linear"])
 NORMS = pytest.mark.parametrize("normalised", [True, False], ids=["normalised", "plain"])
 
 
-def stirred(deep, normalised):
+def make_random_nlms(deep, normalised):
     """Neuron models with published names, none of whose weights rests at a neutral value."""
     models = make_neuron_models(D, M, H, deep=deep, normalise=normalised, dropout=0.0)
     draws = torch.Generator().manual_seed(0)
@@ -24,24 +24,24 @@ def stirred(deep, normalised):
     return models.eval()
 
 
-def linear_layers(models):
+def get_linear_layers(models):
     return [layer for layer in models[0] if isinstance(layer, NeuronLinear)]
 
 
-def prepared(models):
-    return [layer.prepare() for layer in linear_layers(models)]
+def prepare_nlms(models):
+    return [layer.prepare() for layer in get_linear_layers(models)]
 
 
-def a_window():
+def make_window():
     return torch.randn(D, M, B, generator=torch.Generator().manual_seed(1))
 
 
 @MODELS
 @NORMS
 def test_the_batched_models_are_a_loop_over_neurons_with_published_weights(deep, normalised):
-    models = stirred(deep, normalised)
+    models = make_random_nlms(deep, normalised)
     weights = models.state_dict()
-    window = a_window()
+    window = make_window()
     rows = []
     for neuron in range(D):
         history = window[neuron].T  # (B, M)
@@ -54,7 +54,7 @@ def test_the_batched_models_are_a_loop_over_neurons_with_published_weights(deep,
             value, gate = (linear / weights[f"{layer}.T"]).chunk(2, 1)
             history = value * torch.sigmoid(gate)
         rows.append(history[:, 0])
-    assert_close(activate(prepared(models), window), torch.stack(rows), rtol=1e-5, atol=1e-6)
+    assert_close(activate(prepare_nlms(models), window), torch.stack(rows), rtol=1e-5, atol=1e-6)
 
 
 @MODELS
@@ -66,14 +66,18 @@ def test_the_weights_have_the_published_names_and_shapes(deep, normalised):
         shapes |= {f"{layer}.w1": (wide, out, D), f"{layer}.b1": (1, D, out), f"{layer}.T": (1,)}
         if normalised:
             shapes |= {f"{layer}.layernorm.weight": (wide,), f"{layer}.layernorm.bias": (wide,)}
-    assert {name: tuple(tensor.shape) for name, tensor in stirred(deep, normalised).state_dict().items()} == shapes
+    assert {
+        name: tuple(tensor.shape) for name, tensor in make_random_nlms(deep, normalised).state_dict().items()
+    } == shapes
 
 
 @MODELS
 @NORMS
 def test_a_neuron_sees_its_own_history_only(deep, normalised):
-    layers = prepared(stirred(deep, normalised))
-    slopes = torch.autograd.functional.jacobian(lambda window: activate(layers, window), a_window())  # (D, B, D, M, B)
+    layers = prepare_nlms(make_random_nlms(deep, normalised))
+    slopes = torch.autograd.functional.jacobian(
+        lambda window: activate(layers, window), make_window()
+    )  # (D, B, D, M, B)
     for i in range(D):
         for j in range(D):
             assert slopes[i, :, j].any() == (i == j), f"neuron {i} and the history of neuron {j}"
@@ -85,11 +89,11 @@ def test_a_neuron_sees_its_own_history_only(deep, normalised):
 
 @MODELS
 def test_the_weights_of_a_neuron_serve_that_neuron_only(deep):
-    models = stirred(deep, False)
+    models = make_random_nlms(deep, False)
     for i in range(D):
         models.zero_grad()
-        activate(prepared(models), a_window())[i].sum().backward()
-        for layer in linear_layers(models):
+        activate(prepare_nlms(models), make_window())[i].sum().backward()
+        for layer in get_linear_layers(models):
             for name, neuron_axis in (("w1", 2), ("b1", 1)):
                 touched = getattr(layer, name).grad.movedim(neuron_axis, 0).flatten(1).any(1)
                 assert touched.tolist() == [j == i for j in range(D)], name
@@ -98,22 +102,22 @@ def test_the_weights_of_a_neuron_serve_that_neuron_only(deep):
 # --- layout ----------------------------------------------------------------------------------------------------------
 
 
-def lies_neuron_major(machine):
-    weights = [parameter for name, parameter in machine.named_parameters() if name.endswith("w1")]
+def is_neuron_major(model):
+    weights = [parameter for name, parameter in model.named_parameters() if name.endswith("w1")]
     assert len(weights) == 2
     return all(weight.permute(2, 1, 0).is_contiguous() and not weight.is_contiguous() for weight in weights)
 
 
-def through_load(machine, machine_of):
-    plain = {name: tensor.contiguous().clone() for name, tensor in machine.state_dict().items()}
-    loaded = machine_of(seed=5)
+def reload_from_checkpoint(model, make_model):
+    plain = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    loaded = make_model(seed=5)
     loaded.load_state_dict(plain)
     return loaded
 
 
 ROUTES = {
     "built": lambda machine, _: machine,
-    "state dict": through_load,
+    "state dict": reload_from_checkpoint,
     "deepcopy": lambda machine, _: copy.deepcopy(machine),
     "float64 and back": lambda machine, _: copy.deepcopy(machine).to(torch.float64).to(torch.float32),
     "float": lambda machine, _: copy.deepcopy(machine).float().requires_grad_(),
@@ -121,29 +125,29 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("route", list(ROUTES))
-def test_weights_lie_neuron_major_and_learn_the_same_on_every_route(route, machine_of, inputs_for):
-    machine = machine_of()
-    inputs = inputs_for(machine)
-    twin = ROUTES[route](machine, machine_of)
-    assert lies_neuron_major(twin)
+def test_weights_lie_neuron_major_and_learn_the_same_on_every_route(route, make_model, make_inputs):
+    machine = make_model()
+    inputs = make_inputs(machine)
+    twin = ROUTES[route](machine, make_model)
+    assert is_neuron_major(twin)
     plain = copy.deepcopy(machine)  # the same numbers, in the published order in memory
     for name, parameter in plain.named_parameters():
         if name.endswith("w1"):
             parameter.data = parameter.data.contiguous()
-    assert not lies_neuron_major(plain)
+    assert not is_neuron_major(plain)
     for other in (twin, plain):
         other(inputs).answers.sin().sum().backward()
-    assert lies_neuron_major(twin)
+    assert is_neuron_major(twin)
     for (name, one), other in zip(twin.named_parameters(), plain.parameters(), strict=True):
         assert torch.equal(one, other), name
         assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_a_step_of_the_optimiser_keeps_the_layout(machine_of, inputs_for):
-    machine = machine_of()
+def test_a_step_of_the_optimiser_keeps_the_layout(make_model, make_inputs):
+    machine = make_model()
     optimiser = torch.optim.AdamW(machine.parameters(), lr=1e-2)
     before = machine.trace_processor[0][0].w1.detach().clone()
-    machine(inputs_for(machine)).answers.sum().backward()
+    machine(make_inputs(machine)).answers.sum().backward()
     optimiser.step()
-    assert lies_neuron_major(machine)
+    assert is_neuron_major(machine)
     assert (machine.trace_processor[0][0].w1 != before).all()

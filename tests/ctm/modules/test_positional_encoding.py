@@ -19,7 +19,7 @@ from ctm.modules.positional_encoding import (
 )
 
 
-def turned(vector, degrees):
+def rotate(vector, degrees):
     """A 2-D vector turned counterclockwise."""
     x, y, angle = *vector, math.radians(degrees)
     return [math.cos(angle) * x - math.sin(angle) * y, math.sin(angle) * x + math.cos(angle) * y]
@@ -36,8 +36,8 @@ def test_rotational_positions_are_a_double_loop_over_rows_and_columns(height, wi
         expected = torch.empty(1, 6, height, width)
         for row in range(height):
             for column in range(width):
-                by_row = turned([0.6, -1.3], 180 * row / max(height - 1, 1))
-                by_column = turned([0.6, -1.3], 180 * column / max(width - 1, 1))
+                by_row = rotate([0.6, -1.3], 180 * row / max(height - 1, 1))
+                by_column = rotate([0.6, -1.3], 180 * column / max(width - 1, 1))
                 expected[0, :, row, column] = code.projection(torch.tensor(by_row + by_column))
         assert_close(code(torch.zeros(2, 6, height, width)), expected, rtol=1e-5, atol=1e-5)
 
@@ -46,7 +46,7 @@ def test_rotational_positions_are_a_double_loop_over_rows_and_columns(height, wi
 def test_one_dimensional_rotations_are_a_loop_over_the_sequence(steps):
     code = Rotational1D(6)
     with torch.no_grad():
-        vectors = [turned([0.0, 1.0], 180 * n / max(steps - 1, 1)) for n in range(steps)]
+        vectors = [rotate([0.0, 1.0], 180 * n / max(steps - 1, 1)) for n in range(steps)]
         expected = torch.stack([code.projection(torch.tensor(vector)) for vector in vectors], 1)
         assert_close(code(torch.zeros(2, 6, steps)), expected.unsqueeze(0), rtol=1e-5, atol=1e-5)
 
@@ -109,7 +109,7 @@ def test_symbols_are_embedded_at_their_place():
 
 
 @pytest.mark.parametrize("places", [1, 4])
-def test_a_sequence_longer_than_its_places_is_refused(places):
+def test_a_sequence_longer_than_its_positions_is_rejected(places):
     with pytest.raises(ValueError, match=f"{places} "):
         TokensBackbone(vocab_size=5, max_length=places, width=3)(torch.zeros(2, 6, dtype=torch.int64))
 
@@ -124,10 +124,16 @@ def test_signs_are_embedded_as_two_symbols():
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 # Parameters of torchvision's models (https://pytorch.org/vision/stable/models.html), their last layer included.
-TORCHVISION = {"18": 11_689_512, "34": 21_797_672, "50": 25_557_032, "101": 44_549_160, "152": 60_192_808}
+TORCHVISION_PARAMETER_COUNTS = {
+    "18": 11_689_512,
+    "34": 21_797_672,
+    "50": 25_557_032,
+    "101": 44_549_160,
+    "152": 60_192_808,
+}
 
 
-@pytest.mark.parametrize("depth", list(TORCHVISION))
+@pytest.mark.parametrize("depth", list(TORCHVISION_PARAMETER_COUNTS))
 def test_a_whole_resnet_has_the_known_number_of_parameters(depth):
     with torch.device("meta"):
         backbone = ResNet(depth, 4)
@@ -136,11 +142,11 @@ def test_a_whole_resnet_has_the_known_number_of_parameters(depth):
     wide = 512 * 128 + 128 * 128 * 9 + 128 * 512 + 2 * (128 + 128 + 512)
     missing = 4 * wide if depth == "152" else 0  # the published backbone has 4 blocks for 8 in its second stage
     count = sum(parameter.numel() for parameter in backbone.parameters())
-    assert count == TORCHVISION[depth] - last_layer - stem - missing
+    assert count == TORCHVISION_PARAMETER_COUNTS[depth] - last_layer - stem - missing
 
 
 @pytest.mark.parametrize("kind", RESNETS)
-def test_every_resnet_halves_the_map_at_every_stage_and_tells_its_channels(kind):
+def test_every_resnet_halves_the_map_at_every_stage_and_reports_its_channels(kind):
     depth, stages = kind.removeprefix("resnet").split("-")
     with torch.device("meta"):
         initial_rgb, backbone, channels = make_backbone(kind, 8, 1)
@@ -150,8 +156,8 @@ def test_every_resnet_halves_the_map_at_every_stage_and_tells_its_channels(kind)
     assert seen.shape == (2, channels, 32 // shrink, 48 // shrink)
 
 
-def test_resnet18_1_sees_64_channels_at_half_the_size(machine_of):
-    machine = machine_of(backbone_type="resnet18-1")
+def test_resnet18_1_sees_64_channels_at_half_the_size(make_model):
+    machine = make_model(backbone_type="resnet18-1")
     pictures = torch.randn(2, 3, 32, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         seen, features = machine.backbone(machine.initial_rgb(pictures)), machine.encode(pictures)
@@ -174,23 +180,23 @@ def test_the_mnist_backbone_sees_grey_pictures_at_a_quarter_of_the_size():
 
 
 @pytest.mark.parametrize("kind", [*BACKBONES, "tokens-7x6", "tokens-99999x99999"])
-def test_every_backbone_is_counted_without_being_allocated(kind, tiny, allocations):
-    config = CTMConfig.parse(tiny | {"backbone_type": kind})
-    small = count_parameters(CTMConfig.parse(tiny | {"backbone_type": "parity_backbone"}))
-    with allocations() as seen:
+def test_every_backbone_is_counted_without_being_allocated(kind, tiny_config, allocation_tracker):
+    config = CTMConfig.parse(tiny_config | {"backbone_type": kind})
+    small = count_parameters(CTMConfig.parse(tiny_config | {"backbone_type": "parity_backbone"}))
+    with allocation_tracker() as seen:
         count = count_parameters(config, 3)
     assert count > small or kind in ("parity_backbone", "none", "tokens-7x6")
-    assert seen.largest < 10_000
+    assert seen.max_bytes < 10_000
 
 
 @pytest.mark.parametrize("kind", ["resnet18-1", "shallow-wide", "none"])
-def test_a_backbone_that_needs_the_size_of_its_input_asks_for_it(kind, tiny):
+def test_a_backbone_that_needs_the_size_of_its_input_asks_for_it(kind, tiny_config):
     with pytest.raises(ValueError, match=f"backbone_type={kind} needs in_features"):
-        count_parameters(CTMConfig.parse(tiny | {"backbone_type": kind}))
+        count_parameters(CTMConfig.parse(tiny_config | {"backbone_type": kind}))
 
 
-def test_sequences_handed_to_attention_without_a_backbone_are_looked_at_place_by_place(machine_of):
-    machine = machine_of(backbone_type="none")
+def test_sequences_handed_to_attention_without_a_backbone_are_looked_at_place_by_place(make_model):
+    machine = make_model(backbone_type="none")
     places = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))  # 5 features at 7 places
     assert machine.encode(places).attention_map_shape == (7,)
     shuffled = places[:, :, torch.randperm(7, generator=torch.Generator().manual_seed(1))]

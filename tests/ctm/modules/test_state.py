@@ -12,7 +12,7 @@ STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "sli
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(memory=st.integers(1, 4), room=st.integers(0, 5), steps=st.lists(STEP, max_size=25))
-def test_every_trace_of_a_tree_of_thoughts_remembers_its_own_last_ticks(memory, room, steps):
+def test_every_history_in_a_tree_of_unrolls_keeps_its_own_last_ticks(memory, room, steps):
     """Any trace ever made may be pushed again, with or without gradients, or cut to some rows, and changes no other."""
     start = [torch.full((2, 2), -float(k)) for k in range(memory)]  # one (D, B) tensor a tick, oldest first
     made = [(PreActivationHistory.from_window(torch.stack(start, 1), room), start)]
@@ -30,7 +30,7 @@ def test_every_trace_of_a_tree_of_thoughts_remembers_its_own_last_ticks(memory, 
         assert torch.equal(trace.latest, history[-1])
 
 
-def test_a_trace_with_room_slides_instead_of_copying():
+def test_a_history_with_spare_capacity_slides_instead_of_copying():
     with torch.no_grad():
         trace = PreActivationHistory.from_window(torch.zeros(3, 4, 2), reserve_ticks=5)
         for number in range(5):
@@ -40,7 +40,7 @@ def test_a_trace_with_room_slides_instead_of_copying():
         assert trace.append(torch.zeros(2, 3)).buffer is not trace.buffer
 
 
-def test_gradients_flow_through_pushed_and_taken_traces():
+def test_gradients_flow_through_appended_and_selected_histories():
     window, newest = torch.zeros(2, 3, 2, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
     trace = (
         PreActivationHistory.from_window(window, reserve_ticks=2)
@@ -65,7 +65,7 @@ def test_a_running_synchronisation_is_its_sum(ticks, decay):
     assert_close(sync.value, torch.einsum("t,tsb->sb", kept, products) / kept.sum().sqrt(), rtol=1e-4, atol=1e-5)
 
 
-def test_adding_to_a_synchronisation_leaves_it_as_it_was():
+def test_updating_a_synchronisation_does_not_change_the_original():
     sync = SyncAccumulator(torch.ones(2, 1), torch.ones(2, 1))
     sync.update(torch.ones(2, 1), torch.ones(2, 1))
     assert torch.equal(sync.alpha, torch.ones(2, 1)) and torch.equal(sync.beta, torch.ones(2, 1))

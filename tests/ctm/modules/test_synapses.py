@@ -16,20 +16,20 @@ from ctm.modules.synapses import (
     prepare_input_projection,
 )
 
-D, OBSERVED, B = 24, 6, 3
+D, INPUT_WIDTH, B = 24, 6, 3
 DEPTHS = pytest.mark.parametrize("depth", [1, 2, 5])
 
 
-def a_synapse(depth, dropout=0.0):
+def make_synapse(depth, dropout=0.0):
     torch.manual_seed(0)
-    synapses = make_synapses(OBSERVED + D, D, depth, dropout)
+    synapses = make_synapses(INPUT_WIDTH + D, D, depth, dropout)
     with torch.no_grad():
         for parameter in synapses.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return synapses.eval()
 
 
-def called_one_after_the_other(synapses, x):
+def call_modules_in_order(synapses, x):
     """As the published forward: every module is called, skips are added from the narrowest level to the widest."""
     if not isinstance(synapses, SynapseUNet):
         return synapses(x)
@@ -42,30 +42,30 @@ def called_one_after_the_other(synapses, x):
     return out
 
 
-def some_values():
+def make_values():
     draws = torch.Generator().manual_seed(1)
-    return (torch.randn(B, width, generator=draws) for width in (OBSERVED, OBSERVED, D))
+    return (torch.randn(B, width, generator=draws) for width in (INPUT_WIDTH, INPUT_WIDTH, D))
 
 
 @DEPTHS
 @pytest.mark.parametrize("attends", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 1e-12])
 def test_prepared_synapses_are_the_modules_called_one_after_the_other(depth, attends, dropout):
-    synapses = a_synapse(depth, dropout).train(dropout > 0)  # a chance of 1e-12 drops nothing
-    seen, raw, z = some_values()
-    projection = nn.Linear(OBSERVED, OBSERVED) if attends else None
+    synapses = make_synapse(depth, dropout).train(dropout > 0)  # a chance of 1e-12 drops nothing
+    seen, raw, z = make_values()
+    projection = nn.Linear(INPUT_WIDTH, INPUT_WIDTH) if attends else None
     entry = prepare_input_projection(synapses, *((projection.weight, projection.bias) if attends else (None, raw)))
     assert isinstance(entry, UnfusedInputProjection if dropout and depth == 1 else FusedInputProjection)
     got = synapses.forward_rest(entry(seen if attends else None, z.T))
     observed = projection(seen) if attends else raw
-    assert_close(got, called_one_after_the_other(synapses.eval(), torch.cat((observed, z), 1)), rtol=1e-4, atol=1e-5)
+    assert_close(got, call_modules_in_order(synapses.eval(), torch.cat((observed, z), 1)), rtol=1e-4, atol=1e-5)
 
 
 @DEPTHS
 @pytest.mark.parametrize("dropout", [0.0, 1e-12])
 def test_an_entry_for_some_rows_of_a_raw_input_gives_those_rows(depth, dropout):
-    synapses = a_synapse(depth, dropout).train(dropout > 0)
-    _, raw, z = some_values()
+    synapses = make_synapse(depth, dropout).train(dropout > 0)
+    _, raw, z = make_values()
     entry, rows = prepare_input_projection(synapses, None, raw), torch.tensor([2, 0])
     assert_close(entry.select_rows(rows)(None, z[rows].T), entry(None, z.T)[rows], rtol=1e-5, atol=1e-5)
 

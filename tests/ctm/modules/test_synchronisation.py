@@ -14,21 +14,21 @@ from ctm.modules.synchronisation import (
     unroll_synchronisation,
 )
 
-KINDS = ("first-last", "random", "random-pairing")
+SELECTION_TYPES = ("first-last", "random", "random-pairing")
 
 
-def pairs_of(machine, place):
+def list_pairs(model, role):
     """The pairs of neurons as the published code makes them, written as loops."""
-    left, right = (getattr(machine, f"{place}_neuron_indices_{side}").tolist() for side in ("left", "right"))
-    if machine.config.neuron_select_type == "random-pairing":
+    left, right = (getattr(model, f"{role}_neuron_indices_{side}").tolist() for side in ("left", "right"))
+    if model.config.neuron_select_type == "random-pairing":
         return list(zip(left, right, strict=True))
     return [(left[i], right[j]) for i in range(len(left)) for j in range(i, len(left))]
 
 
-def written_out(machine, place, past):
+def compute_synchronisation(model, role, past):
     """sum_k exp(-r (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r (t - k))) for every pair (i, j), over the given ticks."""
-    decays, columns = getattr(machine, f"decay_params_{place}").tolist(), []
-    for (i, j), r in zip(pairs_of(machine, place), decays, strict=True):
+    decays, columns = getattr(model, f"decay_params_{role}").tolist(), []
+    for (i, j), r in zip(list_pairs(model, role), decays, strict=True):
         weights = [math.exp(-r * (len(past) - 1 - k)) for k in range(len(past))]
         total = sum(weight * z[:, i] * z[:, j] for weight, z in zip(weights, past, strict=True))
         columns.append(total / math.sqrt(sum(weights)))
@@ -36,38 +36,40 @@ def written_out(machine, place, past):
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_recurrent_synchronisation_is_the_sum_written_out(kind, gradients, machine_of, inputs_for):
-    machine = machine_of(neuron_select_type=kind)
+@pytest.mark.parametrize("kind", SELECTION_TYPES)
+def test_recurrent_synchronisation_is_the_sum_written_out(kind, gradients, make_model, make_inputs):
+    machine = make_model(neuron_select_type=kind)
     with torch.set_grad_enabled(gradients):
-        features = machine.encode(inputs_for(machine))
+        features = machine.encode(make_inputs(machine))
         state = machine.initial_state(features)
         past = [state.post_activations.detach()]
-        assert_close(state.sync_out.detach(), written_out(machine, "out", past))
+        assert_close(state.sync_out.detach(), compute_synchronisation(machine, "out", past))
         for _ in range(5):
             state, _ = machine.tick(state, features)
-            action = written_out(machine, "action", past)  # looking comes before thinking: up to the tick before
+            action = compute_synchronisation(
+                machine, "action", past
+            )  # looking comes before thinking: up to the tick before
             assert_close(state.sync_action.detach(), action, rtol=1e-4, atol=1e-5)
             past.append(state.post_activations.detach())
-            assert_close(state.sync_out.detach(), written_out(machine, "out", past), rtol=1e-4, atol=1e-5)
+            assert_close(state.sync_out.detach(), compute_synchronisation(machine, "out", past), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_output_synchronisation_counts_the_start_state_and_action_starts_empty(kind, machine_of, inputs_for):
-    machine = machine_of(neuron_select_type=kind)
-    features = machine.encode(inputs_for(machine))
+@pytest.mark.parametrize("kind", SELECTION_TYPES)
+def test_output_synchronisation_counts_the_start_state_and_action_starts_empty(kind, make_model, make_inputs):
+    machine = make_model(neuron_select_type=kind)
+    features = machine.encode(make_inputs(machine))
     state = machine.initial_state(features)
     z = machine.start_activated_state
-    products = torch.stack([z[i] * z[j] for i, j in pairs_of(machine, "out")])
+    products = torch.stack([z[i] * z[j] for i, j in list_pairs(machine, "out")])
     assert_close(state.out_sync.alpha, products.unsqueeze(1).expand(-1, 3))
     assert torch.equal(state.out_sync.beta, torch.ones_like(state.out_sync.beta))
     assert not state.action_sync.alpha.any() and not state.action_sync.beta.any()
-    assert state.action_sync.alpha.shape == (len(pairs_of(machine, "action")), 3)
+    assert state.action_sync.alpha.shape == (len(list_pairs(machine, "action")), 3)
 
 
-def test_without_attention_there_is_no_action_synchronisation(machine_of, inputs_for, raw):
-    machine = machine_of(**raw | {"n_synch_action": 4})
-    features = machine.encode(inputs_for(machine))
+def test_without_attention_there_is_no_action_synchronisation(make_model, make_inputs, raw_input_changes):
+    machine = make_model(**raw_input_changes | {"n_synch_action": 4})
+    features = machine.encode(make_inputs(machine))
     state, _ = machine.tick(machine.initial_state(features), features)
     assert state.action_sync is None and state.sync_action is None
     assert not [name for name in machine.state_dict() if "action" in name]
@@ -98,26 +100,26 @@ def test_random_pairs_stand_side_by_side():
     assert (left.tolist(), right.tolist()) == ([10, 11], [20, 21])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_config_knows_how_many_pairs_there_are(kind, machine_of):
-    machine = machine_of(neuron_select_type=kind, n_synch_out=7)
+@pytest.mark.parametrize("kind", SELECTION_TYPES)
+def test_the_config_knows_how_many_pairs_there_are(kind, make_model):
+    machine = make_model(neuron_select_type=kind, n_synch_out=7)
     features = machine.encode(torch.zeros(1, 6, dtype=torch.int64))
     assert len(features.out_pairs.left) == machine.config.compute_synch_size(7) == len(machine.decay_params_out)
     assert len(features.action_pairs.left) == machine.config.compute_synch_size(4) == len(machine.decay_params_action)
     assert len(features.out_pairs.left) == (7 if kind == "random-pairing" else 28)
 
 
-def test_first_last_answers_with_the_first_neurons_and_looks_with_the_last():
+def test_first_last_answers_with_the_first_neurons_and_attends_with_the_last():
     for side in choose_neurons("first-last", "out", 10, 3, 0, None):
         assert side.tolist() == [0, 1, 2]
     for side in choose_neurons("first-last", "action", 10, 3, 0, None):
         assert side.tolist() == [7, 8, 9]
 
 
-def test_first_last_ignores_the_neuron_numbers_in_a_checkpoint(machine_of, inputs_for):
+def test_first_last_ignores_the_neuron_numbers_in_a_checkpoint(make_model, make_inputs):
     """As the published code, which slices; its buffers may hold anything."""
-    machine = machine_of(neuron_select_type="first-last")
-    inputs = inputs_for(machine)
+    machine = make_model(neuron_select_type="first-last")
+    inputs = make_inputs(machine)
     expected = machine(inputs).answers
     machine.out_neuron_indices_left.fill_(3)
     machine.action_neuron_indices_right.fill_(0)
@@ -179,10 +181,10 @@ def test_a_rate_at_its_bound_or_beyond_comes_back(start):
     assert_close(rate.detach(), torch.tensor([4.0]), atol=1e-2, rtol=0)
 
 
-def test_the_decay_rates_of_a_machine_come_back_as_well(machine_of, inputs_for):
+def test_the_decay_rates_of_a_model_return_into_their_bounds_too(make_model, make_inputs):
     """Teach a machine what the same machine with slow decay says, from rates beyond the bound."""
-    machine = machine_of(iterations=6)
-    inputs = inputs_for(machine)
+    machine = make_model(iterations=6)
+    inputs = make_inputs(machine)
     with torch.no_grad():
         machine.decay_params_out.fill_(0.5)
         expected = machine(inputs).answers

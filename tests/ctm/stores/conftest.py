@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from ctm.stores import HubStore
-from tests.fake_hub.fixtures import TOKEN, files_of, hub
+from tests.fake_hub.fixtures import TOKEN, hub, read_dir_files
 
 __all__ = ["hub"]
 
 
 @pytest.fixture
-def store_of(hub, tmp_path):
+def make_store(hub, tmp_path):
     """Make a store that sees with a token, over one cache."""
 
     def make(token: str | bool = TOKEN, cache: Path = tmp_path / "cache", **options) -> HubStore:
@@ -21,18 +21,18 @@ def store_of(hub, tmp_path):
 
 
 @pytest.fixture
-def store(store_of) -> HubStore:
-    return store_of()
+def store(make_store) -> HubStore:
+    return make_store()
 
 
 @pytest.fixture
-def digits(hub, folder) -> str:
+def digits_repo(hub, checkpoint_dir) -> str:
     """A repository that holds a whole checkpoint."""
-    hub.add_repo("alice/digits", files_of(folder))
+    hub.add_repo("alice/digits", read_dir_files(checkpoint_dir))
     return "alice/digits"
 
 
 @pytest.fixture
-def quick_retries(monkeypatch):
+def no_retry_delay(monkeypatch):
     """Let the client try again at once; it would wait for timeout_s between two tries."""
     monkeypatch.setattr("time.sleep", lambda timeout_s: None)

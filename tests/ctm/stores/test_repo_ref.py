@@ -60,7 +60,7 @@ def test_a_name_is_read(text, repo, revision, subfolder):
         "alice/x@-\x00",
     ],
 )
-def test_what_is_no_name_is_refused_in_one_sentence(text):
+def test_an_invalid_name_is_rejected_in_one_sentence(text):
     with pytest.raises(ValueError) as caught:
         HubRef.parse(text)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")

@@ -23,10 +23,10 @@ from inference.halting.policy_parser import parse
 from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
 
-RIGHT = torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+CORRECT = torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
 
 
-def thoughts(count: int, ticks: int, energy: bool = True) -> tuple[TickHistory, torch.Tensor]:
+def make_samples(count: int, ticks: int, energy: bool = True) -> tuple[TickHistory, torch.Tensor]:
     generator = torch.Generator().manual_seed(count)
     certainty = torch.rand(count, ticks, 1, generator=generator)
     history = TickHistory(certainty, None, torch.randn(count, ticks, generator=generator) if energy else None)
@@ -56,7 +56,7 @@ def test_no_level_lies_above_the_frontier_and_every_corner_is_a_level(points):
 
 @pytest.mark.parametrize(("make", "energy"), [(CertaintyAbove, False), (EnergyBelow, True)])
 def test_every_level_does_what_its_policy_does(make, energy):
-    history, right = thoughts(60, 7, energy)
+    history, right = make_samples(60, 7, energy)
     family = compute_policy_points(make, history, right)
     assert family.ticks[0].eq(1).all() and family.ticks[-1].eq(7).all(), "from the boldest to the safest"
     scores = make(0.0).score(history)
@@ -70,17 +70,17 @@ def test_every_level_does_what_its_policy_does(make, energy):
 
 
 def test_fixed_ticks_and_the_oracle_by_hand():
-    assert compute_fixed_tick_points(RIGHT).accuracy.tolist() == [0.25, 0.5, 0.25, 0.5] and compute_fixed_tick_points(
-        RIGHT
+    assert compute_fixed_tick_points(CORRECT).accuracy.tolist() == [0.25, 0.5, 0.25, 0.5] and compute_fixed_tick_points(
+        CORRECT
     ).mean_ticks.tolist() == [1, 2, 3, 4]
-    known = compute_oracle_points(RIGHT)
+    known = compute_oracle_points(CORRECT)
     assert known.accuracy.tolist() == [0.25, 0.5, 0.5, 0.75]
     assert known.mean_ticks.tolist() == [1, 1.25, 1.25, 2]
 
 
-def test_nobody_answers_before_all_is_heard():
+def test_no_row_answers_before_its_input_ticks_are_over():
     listening = torch.tensor([0, 3, 1, 2])
-    heard = RIGHT & (torch.arange(4) >= listening.unsqueeze(1))
+    heard = CORRECT & (torch.arange(4) >= listening.unsqueeze(1))
     same = compute_fixed_tick_points(heard, listening)
     assert same.ticks.tolist() == [[1, 4, 2, 3], [2, 4, 2, 3], [3, 4, 3, 3], [4, 4, 4, 4]]
     assert same.accuracy.tolist() == [0.5, 0.75, 0.5, 0.5]
@@ -94,40 +94,40 @@ def test_nobody_answers_before_all_is_heard():
 
 def test_nothing_beats_the_oracle():
     for count in (5, 30, 80):
-        history, right = thoughts(count, 9)
+        history, right = make_samples(count, 9)
         best, found = compute_oracle_points(right).build_frontier(9), compute_policy_points(EnergyBelow, history, right)
         for x, y in zip(found.mean_ticks.tolist(), found.accuracy.tolist(), strict=True):
             assert y <= best.accuracy_at(x) + 1e-9
 
 
-def test_dealing_the_ticks_out_by_chance_gives_the_mean_over_all_ways_to_deal_them():
+def test_the_shuffled_ticks_baseline_is_the_mean_over_all_assignments():
     family = OperatingPoints(torch.tensor([[1, 1, 4, 2]]), torch.tensor([[False, False, False, False]]))
     means = []
     generator = torch.Generator().manual_seed(0)
     for _ in range(4_000):
         dealt = family.ticks[0][torch.randperm(4, generator=generator)]
-        means.append(RIGHT.gather(1, dealt[:, None] - 1).float().mean())
+        means.append(CORRECT.gather(1, dealt[:, None] - 1).float().mean())
     last = torch.full((4,), 4)
-    assert compute_shuffled_baseline(family, last, RIGHT).accuracy.item() == pytest.approx(
+    assert compute_shuffled_baseline(family, last, CORRECT).accuracy.item() == pytest.approx(
         torch.stack(means).mean().item(), abs=0.01
     )
 
 
-def test_who_is_dealt_all_ticks_answers_as_under_the_rule():
+def test_a_sample_assigned_all_ticks_answers_as_under_the_policy():
     never = OperatingPoints(torch.full((1, 4), 4), torch.ones(1, 4, dtype=torch.bool))
-    assert compute_shuffled_baseline(never, torch.tensor([2, 4, 1, 1]), RIGHT).accuracy.item() == 0.75, (
+    assert compute_shuffled_baseline(never, torch.tensor([2, 4, 1, 1]), CORRECT).accuracy.item() == 0.75, (
         "not 0.5, as at the last tick"
     )
 
 
-def test_what_may_not_be_answered_is_no_level():
+def test_ticks_without_an_allowed_answer_are_no_threshold():
     score = torch.tensor([[-torch.inf, 0.3, 0.5], [-torch.inf, -torch.inf, 0.4]])
     family = compute_score_points(score, torch.tensor([2, 3]), torch.ones(2, 3).bool())
     assert family.ticks.tolist() == [[2, 3], [3, 3], [3, 3], [3, 3]]
 
 
-def test_what_people_are_shown_is_what_each_threshold_does():
-    history, right = thoughts(300, 6)
+def test_the_displayed_points_are_what_each_threshold_does():
+    history, right = make_samples(300, 6)
     found = compute_frontiers(history, right)
     assert found.keys() == {"fixed", "oracle", "energy", "certainty"}, "one position: the least certain is the mean"
     for form in ("energy<", "certainty>", "ticks="):

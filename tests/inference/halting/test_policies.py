@@ -51,7 +51,7 @@ def test_printing_and_parsing_are_inverse(policy):
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_read_or_refused_with_one_sentence(text):
+def test_any_text_is_read_or_rejected_with_one_sentence(text):
     try:
         assert parse(str(parse(text))) == parse(text)
     except ValueError as error:
@@ -86,7 +86,7 @@ def test_any_text_is_read_or_refused_with_one_sentence(text):
         "ticks=9999999",
     ],
 )
-def test_nonsense_is_refused(text):
+def test_nonsense_is_rejected(text):
     with pytest.raises(ValueError):
         parse(text)
 
@@ -95,7 +95,7 @@ def test_spaces_and_capitals_do_not_matter():
     assert parse(" Energy < 0.1 | Converged<0.01 x3") == AnyOf((EnergyBelow(0.1), EnergyConverged(0.01, 3)))
 
 
-def history(certainty=((0.5,),), choices=None, energy=None) -> TickHistory:
+def make_history(certainty=((0.5,),), choices=None, energy=None) -> TickHistory:
     """One row; a tuple a tick."""
     certainty = torch.tensor([certainty], dtype=torch.float32)
     choices = torch.zeros_like(certainty, dtype=torch.long) if choices is None else torch.tensor([choices])
@@ -103,35 +103,35 @@ def history(certainty=((0.5,),), choices=None, energy=None) -> TickHistory:
 
 
 def test_the_mean_is_sure_of_a_half_wrong_answer_and_the_minimum_is_not():
-    half = history(certainty=((1.0, 0.2),))
+    half = make_history(certainty=((1.0, 0.2),))
     assert bool(parse("certainty>0.5").should_halt(half))
     assert not bool(parse("certainty.min>0.5").should_halt(half))
 
 
 def test_convergence_waits_for_its_patience():
     rule = parse("converged<0.1x2")
-    flat = history(certainty=((0.5,),) * 4, energy=[3.0, 1.0, 1.05, 1.0])
+    flat = make_history(certainty=((0.5,),) * 4, energy=[3.0, 1.0, 1.05, 1.0])
     assert [bool(rule.should_halt(flat.truncate(tick))) for tick in (1, 2, 3, 4)] == [False, False, False, True]
 
 
 def test_same_answer_counts_whole_answers():
     rule = parse("same=2")
-    told = history(certainty=((0.5, 0.5),) * 3, choices=[[1, 2], [1, 3], [1, 3]])
+    told = make_history(certainty=((0.5, 0.5),) * 3, choices=[[1, 2], [1, 3], [1, 3]])
     assert [bool(rule.should_halt(told.truncate(tick))) for tick in (1, 2, 3)] == [False, False, True]
 
 
-def test_the_forks_rule_is_one_expression():
+def test_the_policy_of_the_fork_is_one_expression():
     """It halts below the threshold or when one step moves the energy by less than delta; its first tick cannot converge."""
     rule = parse("energy<0.5|converged<0.01x1")
     for energy, tick in (([0.4, 3.0], 1), ([2.0, 2.005], 2), ([2.0, 0.1], 2)):
-        told = history(certainty=((0.5,),) * 2, energy=energy)
+        told = make_history(certainty=((0.5,),) * 2, energy=energy)
         fired = [bool(rule.should_halt(told.truncate(t))) for t in (1, 2)]
         assert fired.index(True) + 1 == tick
 
 
-def test_energy_rules_say_that_there_is_no_energy():
+def test_energy_policies_report_a_missing_energy():
     with pytest.raises(ValueError, match="no energy head"):
-        parse("energy<0").should_halt(history())
+        parse("energy<0").should_halt(make_history())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_policy_knows_whether_it_needs_energy(text, wants):
     assert parse(text).needs_energy is wants
 
 
-def said(logits) -> TickHistory:
+def record_logits(logits) -> TickHistory:
     """What a history keeps of these logits (t, P, C), for one row."""
     kept, answers = None, torch.tensor(logits, dtype=torch.float32)
     for answer in answers:
@@ -152,7 +152,7 @@ def said(logits) -> TickHistory:
 
 
 def test_signals_are_those_of_the_least_sure_position():
-    seen = said([[[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0], [0.0, 2.0, 1.0]]])
+    seen = record_logits([[[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[9.0, 0.0, 0.0], [0.0, 2.0, 1.0]]])
     sure = torch.tensor([0.0, 2.0, 1.0]).softmax(0)
     assert torch.allclose(seen.signals["probability"], torch.tensor([[1 / 3, sure[1]]]))
     assert torch.allclose(seen.signals["margin"], torch.tensor([[0.0, sure[1] - sure[2]]]), atol=1e-6)
@@ -162,13 +162,13 @@ def test_signals_are_those_of_the_least_sure_position():
 
 def test_change_is_the_divergence_from_the_tick_before_and_there_is_none_at_first():
     before, now = torch.tensor([1.0, 0.0]).log_softmax(0), torch.tensor([3.0, 0.0]).log_softmax(0)
-    seen = said([[[1.0, 0.0]], [[3.0, 0.0]], [[3.0, 0.0]]])
+    seen = record_logits([[[1.0, 0.0]], [[3.0, 0.0]], [[3.0, 0.0]]])
     divergence = F.kl_div(before, now, log_target=True, reduction="sum")  # of now from before
     assert torch.allclose(seen.signals["change"], torch.tensor([[torch.inf, divergence, 0.0]]), atol=1e-6)
     assert [bool(parse("change<0.01").should_halt(seen.truncate(tick))) for tick in (1, 2, 3)] == [False, False, True]
 
 
-def test_scores_of_all_ticks_are_those_that_ended_thoughts_tick_by_tick():
+def test_scores_of_all_ticks_equal_those_computed_tick_by_tick():
     generator = torch.Generator().manual_seed(1)
     choices = torch.randint(2, (50, 9, 2), generator=generator)
     seen = TickHistory(torch.rand(50, 9, 2, generator=generator), choices, torch.randn(50, 9, generator=generator))

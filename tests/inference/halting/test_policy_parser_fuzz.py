@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from inference import parse
 from inference.halting.policy_parser import MAX_NESTING_DEPTH, MAX_POLICY_LENGTH
-from tests.strategies import HOSTILE, soon, told
+from tests.strategies import HOSTILE_TEXTS, time_limit, try_read
 
 odd_numbers = st.sampled_from(["1e999", "-1e-999", "0.1e5", ".5", "5.", "+3", "1e15", "\u0663"])
 numbers = st.floats().map(str) | st.integers().map(str) | st.decimals().map(str) | odd_numbers
 counts = st.integers(-2, 2_000_000).map(str) | st.sampled_from(["007", "\u0663", "1.0", "", "9" * 300])
-rules = st.one_of(
+single_policies = st.one_of(
     st.builds("ticks={}".format, counts),
     st.builds("same={}".format, counts),
     st.builds("energy<{}".format, numbers),
@@ -21,7 +21,7 @@ rules = st.one_of(
     st.builds("converged<{}{}".format, numbers, st.just("") | st.builds("x{}".format, counts)),
 )
 policies = st.recursive(
-    rules,
+    single_policies,
     lambda inner: (
         st.builds("({})".format, inner)
         | st.builds("{}{}{}".format, inner, st.sampled_from("|&"), inner)
@@ -30,18 +30,18 @@ policies = st.recursive(
     max_leaves=30,
 )
 pieces = [*"()|&<>=x. \n1e9-+", "energy", "ticks=3", "same", "certainty", ".min", "converged<", "\u212a", "\u00b2"]
-almost = st.lists(st.sampled_from(pieces), max_size=40).map("".join)
+near_policies = st.lists(st.sampled_from(pieces), max_size=40).map("".join)
 
 
-@given(policies | almost | st.text(max_size=200))
+@given(policies | near_policies | st.text(max_size=200))
 @example("energy<-1.23456789")
 @example("energy<1e999")
 @example("|".join(["converged<1"] * 41))
 @example("&".join(["energy<1e5"] * 45))
 @example("(" + "\U000e0001" * 100)
 @example("\ud800" * 499)
-def test_any_text_is_a_policy_that_prints_and_parses_to_itself_or_is_refused_in_one_sentence(text):
-    policy = told(lambda: parse(text))
+def test_any_text_is_a_policy_that_prints_and_parses_to_itself_or_is_rejected_in_one_sentence(text):
+    policy = try_read(lambda: parse(text))
     if policy is not None:
         assert parse(str(policy)) == policy and str(parse(str(policy))) == str(policy)
         assert "inf" not in str(policy) and "nan" not in str(policy)
@@ -54,17 +54,17 @@ def test_no_digit_of_a_threshold_is_lost(threshold):
     assert policy.policies[0].threshold == threshold and math.isfinite(policy.policies[2].tolerance)
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
-def test_hostile_texts_are_refused_at_once(text):
-    with soon(2):
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_rejected_at_once(text):
+    with time_limit(2):
         for form in ("{}", "energy<{}", "ticks={}", "same=1|{}", "({})", "converged<1x{}"):
-            told(lambda form=form: parse(form.format(text)))
+            try_read(lambda form=form: parse(form.format(text)))
 
 
 @pytest.mark.parametrize("many", [1_000, 1_000_000])
 @pytest.mark.parametrize("piece", ["(", ")", "()", "|", "&", "(a|", "1", "energy<1|", " ", "\u0130"])
-def test_long_texts_are_refused_at_once(piece, many):
-    with soon(2), pytest.raises(ValueError):
+def test_long_texts_are_rejected_at_once(piece, many):
+    with time_limit(2), pytest.raises(ValueError):
         parse(piece * many)
 
 

@@ -20,7 +20,7 @@ from inference.tick_history import TickHistory
 TICKS = 8
 
 
-def thoughts(count: int = 400, positions: int = 1) -> tuple[TickHistory, torch.Tensor]:
+def make_samples(count: int = 400, positions: int = 1) -> tuple[TickHistory, torch.Tensor]:
     """Samples that become right at a tick of their own and wrong again two ticks later; energy knows it, with noise."""
     generator = torch.Generator().manual_seed(0)
     solved = torch.randint(1, TICKS, (count, 1), generator=generator)
@@ -32,8 +32,8 @@ def thoughts(count: int = 400, positions: int = 1) -> tuple[TickHistory, torch.T
     return TickHistory(certainty, torch.zeros(count, TICKS, positions, dtype=torch.long), energy), right
 
 
-def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_that():
-    history, right = thoughts()
+def test_a_policy_more_accurate_than_any_fixed_tick_is_compared_with_its_own_accuracy():
+    history, right = make_samples()
     rules = choose_policies(history, right, tolerance=0.01)
     assert set(rules) == {"certainty", "energy"}
     energy = rules["energy"]
@@ -44,7 +44,7 @@ def test_a_rule_can_be_more_accurate_than_any_fixed_tick_and_is_then_held_to_tha
 
 
 def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
-    history, right = thoughts()
+    history, right = make_samples()
     candidates = compute_quantiles(history.energy)
     policy, accuracy, ticks = choose_threshold(EnergyBelow, candidates, history, right, 0.02)
     others = [replay(EnergyBelow(level), history, right) for level in candidates]
@@ -55,8 +55,8 @@ def test_the_chosen_threshold_has_the_fewest_ticks_within_the_tolerance():
     assert bolder.threshold > policy.threshold
 
 
-def test_no_threshold_of_any_rule_has_fewer_ticks_within_the_tolerance():
-    history, right = thoughts(positions=3)
+def test_no_threshold_of_any_policy_has_fewer_ticks_within_the_tolerance():
+    history, right = make_samples(positions=3)
     history = replace(history, certainty=history.certainty / 10)  # far below what is usual
     for name, make in (("certainty", CertaintyAbove), ("energy", EnergyBelow)):
         found = choose_policies(history, right, 0.02)[name]
@@ -65,21 +65,21 @@ def test_no_threshold_of_any_rule_has_fewer_ticks_within_the_tolerance():
             assert other.mean_ticks >= found["mean_ticks"] - 0.02 or other.accuracy <= found["accuracy"] + 0.005
 
 
-def test_what_is_said_over_the_ticks_answers_with_the_last_where_nothing_ends_it():
-    history, right = thoughts()
+def test_ctc_emissions_answer_with_the_last_tick_when_no_policy_fires():
+    history, right = make_samples()
     spoken = replace(history, spoken=True)
     assert set(spoken.best_tick.tolist()) == {TICKS} != set(history.best_tick.tolist())
     assert replay(parse("energy<-1e9"), spoken, right).accuracy == right[:, -1].float().mean()
 
 
-def test_a_rule_that_has_no_score_has_one_level():
-    history = replace(thoughts()[0].truncate(1), signals={"change": torch.full((400, 1), torch.inf)})
+def test_a_policy_without_a_score_has_one_operating_point():
+    history = replace(make_samples()[0].truncate(1), signals={"change": torch.full((400, 1), torch.inf)})
     assert get_candidate_thresholds(ChangeBelow, history) == [-1e9]
 
 
 @pytest.mark.parametrize("listening", [None, 3])
-def test_many_levels_at_once_do_what_each_does_by_itself(listening):
-    history, right = thoughts(positions=2)
+def test_many_thresholds_at_once_equal_each_threshold_alone(listening):
+    history, right = make_samples(positions=2)
     if listening:
         history = replace(history, input_ticks=torch.arange(len(right)) % listening)
     for make, levels in (
@@ -95,13 +95,13 @@ def test_many_levels_at_once_do_what_each_does_by_itself(listening):
             assert torch.equal(together.correct[row], alone.correct)
 
 
-def test_structured_answers_are_offered_the_minimum_over_positions():
-    history, right = thoughts(positions=3)
+def test_structured_answers_get_a_policy_on_the_minimum_over_positions():
+    history, right = make_samples(positions=3)
     assert "certainty of the least certain position" in choose_policies(history, right, 0.01)
 
 
 def test_replaying_a_fixed_tick_gives_that_ticks_accuracy():
-    history, right = thoughts()
+    history, right = make_samples()
     for tick in range(1, TICKS + 1):
         played = replay(FixedTicks(tick), history, right)
         assert played.accuracy == pytest.approx(right[:, tick - 1].float().mean().item())
@@ -109,6 +109,6 @@ def test_replaying_a_fixed_tick_gives_that_ticks_accuracy():
 
 
 def test_candidates_are_printed_and_read_back_exactly():
-    history, _ = thoughts()
+    history, _ = make_samples()
     for level in compute_quantiles(history.energy):
         assert parse(str(EnergyBelow(level))) == EnergyBelow(level)

@@ -12,15 +12,15 @@ from training.cli.calibrate import main
 CHECKPOINTS = ROOT / "checkpoints"
 
 
-def said(capsys) -> dict:
+def read_output(capsys) -> dict:
     sentence, found = capsys.readouterr().out.splitlines()
     assert "Written to" in sentence and json.loads(found)["policy"] in sentence
     return json.loads(found)
 
 
-def test_a_promise_is_written_beside_the_other_rules(tmp_path, capsys):
+def test_a_risk_guarantee_is_written_beside_the_other_policies(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.02", "--out", str(tmp_path / "new")])
-    found, before, after = said(capsys), load(CHECKPOINTS / "digits").halting, load(tmp_path / "new").halting
+    found, before, after = read_output(capsys), load(CHECKPOINTS / "digits").halting, load(tmp_path / "new").halting
     assert after["policies"].pop(found["name"])["policy"] == found["policy"]
     assert found["name"] == "energy, at most 0.02 lost with confidence 0.95"
     before["policies"].pop(found["name"], None)
@@ -32,7 +32,7 @@ def test_a_promise_is_written_beside_the_other_rules(tmp_path, capsys):
 @pytest.mark.parametrize(
     "score, form", [("margin", "margin>"), ("patience", "same="), ("certainty.min", "certainty.min>")]
 )
-def test_any_score_can_be_promised_of(score, form, tmp_path, capsys):
+def test_any_score_can_be_certified(score, form, tmp_path, capsys):
     main(
         [
             str(CHECKPOINTS / "digits"),
@@ -46,13 +46,13 @@ def test_any_score_can_be_promised_of(score, form, tmp_path, capsys):
             str(tmp_path / "new"),
         ]
     )
-    found = said(capsys)
+    found = read_output(capsys)
     assert found["policy"].startswith(form) and found["promise"]["method"] == "crc"
 
 
-def test_classes_can_have_levels_of_their_own(tmp_path, capsys):
+def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.2", "--per-class", "--out", str(tmp_path / "new")])
-    found = said(capsys)
+    found = read_output(capsys)
     assert len(parse(found["policy"]).thresholds) == 10 and "by class" in found["name"]
 
 
@@ -67,7 +67,7 @@ def test_classes_can_have_levels_of_their_own(tmp_path, capsys):
         ("nowhere", [], "nowhere"),
     ],
 )
-def test_what_cannot_be_promised_is_refused_and_nothing_written(name, options, says, tmp_path):
+def test_what_cannot_be_certified_is_rejected_and_nothing_is_written(name, options, says, tmp_path):
     with pytest.raises(SystemExit, match=f"Error: .*{says}"):
         main([str(CHECKPOINTS / name), "--samples", "500", "--out", str(tmp_path / "new"), *options])
     assert not (tmp_path / "new").exists()

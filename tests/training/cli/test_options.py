@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from ctm.checkpoint import load
-from tests.fake_hub.fixtures import files_of, hub
+from tests.fake_hub.fixtures import hub, read_dir_files
 from tests.ui.conftest import make_checkpoint
 from training.__main__ import main
 
@@ -16,7 +16,7 @@ __all__ = ["hub"]
 def test_a_checkpoint_of_the_hub_is_given_a_head_and_stays_as_it_is_there(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     folder = make_checkpoint(tmp_path / "headless", "parity", energy_head_enabled=False)
-    hub.add_repo("alice/headless", files_of(folder))
+    hub.add_repo("alice/headless", read_dir_files(folder))
     with pytest.raises(SystemExit, match=r"stays as it is there.*--out FOLDER"):
         main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20"])
     assert not hub.requests, "minutes are not spent on what cannot be written"
@@ -30,7 +30,7 @@ def test_a_checkpoint_of_the_hub_is_given_a_head_and_stays_as_it_is_there(hub, t
     assert all(trunk[name].equal(after.model.state_dict()[name]) for name in trunk)
 
 
-def test_a_task_without_local_files_is_told_none(tmp_path):
+def test_a_task_without_local_files_gets_none(tmp_path):
     folder = make_checkpoint(tmp_path / "bits", "parity")
     with pytest.raises(SystemExit, match="files"):
         main(["evaluate", str(folder), "--files", str(tmp_path)])

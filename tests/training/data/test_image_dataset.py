@@ -14,35 +14,35 @@ from huggingface_hub.utils import httpx
 
 from ctm.stores import StoreUnavailable
 from tests.fake_hub.server import LoopbackHub
-from tests.image_datasets import as_file, picture, write_data_set, write_split
+from tests.image_datasets import encode_image, make_image, write_dataset, write_split
 from tests.paths import ROOT
 from training.config import RunConfig
-from training.data.image_dataset import DataSettings, commit_of, held
-from training.data.streaming import LANES, batches_to_train_on, held_out
-from training.model_card import front_matter
-from training.tasks import make_task, task_of
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, generator_for
+from training.data.image_dataset import DataSettings, load_in_memory, resolve_commit
+from training.data.streaming import NUM_SHARDS, iterate_training_batches, load_held_out_images
+from training.model_card import render_front_matter
+from training.tasks import build_task, make_task
+from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
 
 NAMES = ["oak", "elm", "ash"]
-SEEN = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
+IMAGE_SETTINGS = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_data_set(tmp_path_factory.mktemp("set"), NAMES)
+def dataset_dir(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("set"), NAMES)
 
 
-def contents(pixels: np.ndarray) -> set[bytes]:
+def hash_images(pixels: np.ndarray) -> set[bytes]:
     return {one.tobytes() for one in pixels}
 
 
-def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(folder):
-    settings = DataSettings(files=str(folder), size=12, crop=12)
-    parts = held(settings, 3, 12)
+def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(dataset_dir):
+    settings = DataSettings(files=str(dataset_dir), size=12, crop=12)
+    parts = load_in_memory(settings, 3, 12)
     assert {name: len(part.labels) for name, part in parts.items()}[TEST] == 60
-    found = {name: contents(part.pixels) for name, part in parts.items()}
+    found = {name: hash_images(part.pixels) for name, part in parts.items()}
     published = [
-        contents(np.stack([picture(n % 3, n, 12) for n in range(*bounds)])) for bounds in ((497, 557), (0, 497))
+        hash_images(np.stack([make_image(n % 3, n, 12) for n in range(*bounds)])) for bounds in ((497, 557), (0, 497))
     ]
     assert found[TEST] == published[0], "the published test split, first pictures of which are in the other too"
     assert found[TRAIN] | found[VALIDATION] | found[CALIBRATION] == published[1]
@@ -50,64 +50,70 @@ def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(f
     for number, one in enumerate(parts[TEST].pixels, 497):
         assert (
             parts[TEST].labels[number - 497] == number % 3
-            and one.tobytes() == picture(number % 3, number, 12).tobytes()
+            and one.tobytes() == make_image(number % 3, number, 12).tobytes()
         )
 
 
-def test_one_file_without_a_test_split_is_parted_as_well(folder):
-    file = next(folder.glob("train*"))
-    parts = held(DataSettings(files=str(file), test="", size=12, crop=12), 3, 12)
+def test_one_file_without_a_test_split_is_parted_as_well(dataset_dir):
+    file = next(dataset_dir.glob("train*"))
+    parts = load_in_memory(DataSettings(files=str(file), test="", size=12, crop=12), 3, 12)
     assert sum(len(part.labels) for part in parts.values()) == 500 and len(parts[TEST].labels) > 20
 
 
-def test_no_more_held_out_pictures_are_drawn_than_fit_memory(folder, monkeypatch):
-    task = make_task({"kind": "images", "files": str(folder), "size": 12, "crop": 12, "augment": "none"}).settled()
-    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 50
-    monkeypatch.setattr("training.tasks.images.MOST_LOADED", 7 * 4 * 3 * 12**2)
-    assert len(task.draw(TEST, 50, generator_for(0)).targets) == 7
+def test_no_more_held_out_pictures_are_drawn_than_fit_memory(dataset_dir, monkeypatch):
+    task = make_task(
+        {"kind": "images", "files": str(dataset_dir), "size": 12, "crop": 12, "augment": "none"}
+    ).with_resolved_settings()
+    assert len(task.sample(TEST, 50, make_generator(0)).targets) == 50
+    monkeypatch.setattr("training.tasks.images.MAX_LOADED_BYTES", 7 * 4 * 3 * 12**2)
+    assert len(task.sample(TEST, 50, make_generator(0)).targets) == 7
 
 
-def test_a_stream_is_found_again_from_any_batch_and_shared_by_any_number_of_processes(folder):
-    settings = DataSettings(files=str(folder), size=12, crop=12, streaming=True)
+def test_a_stream_is_found_again_from_any_batch_and_shared_by_any_number_of_processes(dataset_dir):
+    settings = DataSettings(files=str(dataset_dir), size=12, crop=12, streaming=True)
 
     def some(count: int, rank: int = 0, ranks: int = 1, start: int = 0) -> dict[int, list[bytes]]:
-        batches = batches_to_train_on(settings, 3, 6, seed=5, rank=rank, ranks=ranks, start=start)
+        batches = iterate_training_batches(settings, 3, 6, seed=5, rank=rank, world_size=ranks, start=start)
         return {number: [one.tobytes() for one, _ in found] for number, found in (next(batches) for _ in range(count))}
 
-    whole = some(LANES + 4)
-    assert some(2, start=LANES + 2) == {number: whole[number] for number in (LANES + 2, LANES + 3)}
+    whole = some(NUM_SHARDS + 4)
+    assert some(2, start=NUM_SHARDS + 2) == {number: whole[number] for number in (NUM_SHARDS + 2, NUM_SHARDS + 3)}
     assert some(4, rank=1, ranks=3) == {number: whole[number] for number in (1, 4, 7, 10)}
     assert len({content for found in whole.values() for content in found}) > 40
-    out = held_out(settings, 3)
+    out = load_held_out_images(settings, 3)
     assert not {content for found in whole.values() for content in found} & {
-        one.tobytes() for part in out.parts.values() for one in part.pixels
+        one.tobytes() for part in out.splits.values() for one in part.pixels
     }
-    assert len(out.parts[TEST].labels) == 60 and min(len(part.labels) for part in out.parts.values()) > 15
+    assert len(out.splits[TEST].labels) == 60 and min(len(part.labels) for part in out.splits.values()) > 15
 
 
-def test_a_held_out_picture_under_another_encoding_is_not_trained_on(folder, tmp_path):
-    pixels = [picture(number % 3, number, 12) for number in range(300)]
-    write_split(tmp_path / "train.parquet", [as_file(one) for one in pixels], [n % 3 for n in range(300)], NAMES)
-    tested = [as_file(one, "BMP") for one in pixels[:150]]
+def test_a_held_out_picture_under_another_encoding_is_not_trained_on(dataset_dir, tmp_path):
+    pixels = [make_image(number % 3, number, 12) for number in range(300)]
+    write_split(tmp_path / "train.parquet", [encode_image(one) for one in pixels], [n % 3 for n in range(300)], NAMES)
+    tested = [encode_image(one, "BMP") for one in pixels[:150]]
     write_split(tmp_path / "test.parquet", tested, [n % 3 for n in range(150)], NAMES)
-    batches = batches_to_train_on(DataSettings(files=str(tmp_path), size=12, crop=12, streaming=True), 3, 50, seed=0)
+    batches = iterate_training_batches(
+        DataSettings(files=str(tmp_path), size=12, crop=12, streaming=True), 3, 50, seed=0
+    )
     drawn = {one.tobytes() for _ in range(3) for one, _ in next(batches)[1]}
-    assert drawn and not drawn & contents(np.stack(pixels[:150]))
+    assert drawn and not drawn & hash_images(np.stack(pixels[:150]))
 
 
-def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
+def test_a_checkpoint_stores_the_names_and_no_local_path(dataset_dir):
     model = dict.fromkeys(("iterations", "d_input", "heads", "memory_length", "memory_hidden_dims", "synapse_depth"), 2)
     model |= {"d_model": 8, "n_synch_out": 4, "n_synch_action": 4}
-    config = RunConfig.parse({"model": model, "task": SEEN | {"data": "me/trees", "files": str(folder)}})
+    config = RunConfig.parse({"model": model, "task": IMAGE_SETTINGS | {"data": "me/trees", "files": str(dataset_dir)}})
     told = json.loads(json.dumps(config.make_task().describe()))
     assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["data"] == "me/trees"
-    assert str(folder) not in json.dumps(told) + json.dumps(config.portable())
-    assert config.portable()["task"]["data"] == "me/trees" and config.model_dump()["task"]["files"] == str(folder)
-    assert task_of(told).labels() == NAMES
-    assert "datasets:\n- me/trees\n" in front_matter("A card", told, {"evaluations": []})
+    assert str(dataset_dir) not in json.dumps(told) + json.dumps(config.to_portable_dict())
+    assert config.to_portable_dict()["task"]["data"] == "me/trees" and config.model_dump()["task"]["files"] == str(
+        dataset_dir
+    )
+    assert build_task(told).get_labels() == NAMES
+    assert "datasets:\n- me/trees\n" in render_front_matter("A card", told, {"evaluations": []})
     del told["settings"]["names"]
     with pytest.raises(ValueError, match=r"task\.names"):  # a stranger's checkpoint makes nobody fetch a data set
-        task_of(told).labels()
+        build_task(told).get_labels()
 
 
 @pytest.mark.parametrize(
@@ -126,14 +132,16 @@ def test_a_checkpoint_knows_the_names_and_no_path_of_this_machine(folder):
         ({"channels": 1}, "or one a channel: 1"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(folder, settings, says):
+def test_an_error_is_reported_in_one_sentence(dataset_dir, settings, says):
     with pytest.raises(ValueError, match=says) as caught:
-        make_task(SEEN | {"files": str(folder)} | settings).settled().draw(TRAIN, 1, generator_for(0))
+        make_task(IMAGE_SETTINGS | {"files": str(dataset_dir)} | settings).with_resolved_settings().sample(
+            TRAIN, 1, make_generator(0)
+        )
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_broken_pictures_and_files_are_refused(tmp_path):
-    good = [as_file(picture(0, number, 12)) for number in range(4)]
+def test_broken_images_and_files_are_rejected(tmp_path):
+    good = [encode_image(make_image(0, number, 12)) for number in range(4)]
     write_split(tmp_path / "a/train.parquet", [*good, b"no picture"], [0] * 5, NAMES)
     write_split(tmp_path / "a/test.parquet", good, [0] * 4, NAMES)
     write_split(tmp_path / "plain/train.parquet", good, [0] * 4, None)
@@ -141,13 +149,15 @@ def test_broken_pictures_and_files_are_refused(tmp_path):
     (tmp_path / "b/train.parquet").write_bytes(b"PAR1 but no more")
     for name, says in (("a", "train, row 4 is not a picture"), ("plain", "names no classes"), ("b", "b: ")):
         with pytest.raises(ValueError, match=says):
-            make_task(SEEN | {"files": str(tmp_path / name)}).settled().draw(TRAIN, 1, generator_for(0))
+            make_task(IMAGE_SETTINGS | {"files": str(tmp_path / name)}).with_resolved_settings().sample(
+                TRAIN, 1, make_generator(0)
+            )
     with pytest.raises(ValueError, match="too few to be streamed"):
-        streamed = SEEN | {"files": str(tmp_path / "a"), "streaming": True, "names": NAMES}
-        make_task(streamed).draw(TRAIN, 1, generator_for(0))
+        streamed = IMAGE_SETTINGS | {"files": str(tmp_path / "a"), "streaming": True, "names": NAMES}
+        make_task(streamed).sample(TRAIN, 1, make_generator(0))
 
 
-def answer(status: int) -> httpx.Response:
+def make_response(status: int) -> httpx.Response:
     return httpx.Response(status, request=httpx.Request("GET", "https://hub.example"))
 
 
@@ -155,44 +165,48 @@ def answer(status: int) -> httpx.Response:
     "error, kind, says",
     [
         (httpx.ConnectError("Connection refused"), StoreUnavailable, "cannot be reached just now.*HF_HUB_OFFLINE=1"),
-        (RepositoryNotFoundError("no", response=answer(404)), ValueError, "There is no data set me/x on the Hub"),
-        (GatedRepoError("gated", response=answer(403)), ValueError, "me/x is gated: accept its terms"),
-        (RevisionNotFoundError("no", response=answer(404)), ValueError, r"no revision 'v9'.*task\.revision"),
+        (
+            RepositoryNotFoundError("no", response=make_response(404)),
+            ValueError,
+            "There is no data set me/x on the Hub",
+        ),
+        (GatedRepoError("gated", response=make_response(403)), ValueError, "me/x is gated: accept its terms"),
+        (RevisionNotFoundError("no", response=make_response(404)), ValueError, r"no revision 'v9'.*task\.revision"),
     ],
 )
-def test_the_hub_is_asked_once_and_its_refusal_is_told(monkeypatch, error, kind, says):
+def test_the_hub_is_queried_once_and_its_error_is_reported(monkeypatch, error, kind, says):
     def refuse(*args, **more):
         assert more["timeout"] <= 10
         raise error
 
     monkeypatch.setattr(HfApi, "dataset_info", refuse)
-    commit_of.cache_clear()
+    resolve_commit.cache_clear()
     with pytest.raises(kind, match=says):
-        make_task(SEEN | {"data": "me/x", "revision": "v9"}).settled()
+        make_task(IMAGE_SETTINGS | {"data": "me/x", "revision": "v9"}).with_resolved_settings()
 
 
-def test_a_picture_of_a_person_is_brought_onto_black():
-    task = make_task(SEEN | {"channels": 1, "mean": [0], "std": [1], "names": NAMES, "ground": "dark"})
+def test_a_photo_of_a_user_is_placed_on_black():
+    task = make_task(IMAGE_SETTINGS | {"channels": 1, "mean": [0], "std": [1], "names": NAMES, "ground": "dark"})
     garment = np.full((60, 90, 3), 0.95, np.float32)
     garment[20:50, 40:55] = 0.2
-    seen = task.read(garment).inputs[0, 0]
+    seen = task.parse_input(garment).inputs[0, 0]
     assert seen[0, 0] == 0 and seen[6, 6] > 0.7 and (seen[:, 6] > 0.3).all()
-    assert torch.allclose(task.read(1 - garment).inputs[0, 0], seen, atol=0.02)
+    assert torch.allclose(task.parse_input(1 - garment).inputs[0, 0], seen, atol=0.02)
     as_trained = np.zeros((12, 12), np.float32)
     as_trained[3:6, 2:9] = 0.6
-    np.testing.assert_allclose(task.read(as_trained).inputs[0, 0], np.rint(as_trained * 255) / 255, atol=1e-6)
+    np.testing.assert_allclose(task.parse_input(as_trained).inputs[0, 0], np.rint(as_trained * 255) / 255, atol=1e-6)
     with pytest.raises(ValueError, match="Nothing stands out"):
-        task.read(np.full((30, 30, 3), 0.5, np.float32))
+        task.parse_input(np.full((30, 30, 3), 0.5, np.float32))
 
 
 def test_bundled_garments_are_examples_of_their_data_set():
     seen = {"channels": 1, "mean": [0.3], "std": [0.4], "names": NAMES}
-    paths = make_task(SEEN | seen | {"data": "zalando-datasets/fashion_mnist"}).examples()
+    paths = make_task(IMAGE_SETTINGS | seen | {"data": "zalando-datasets/fashion_mnist"}).get_examples()
     assert len(paths) >= 4 and all(path.stat().st_size < 1_000 for path in paths)
-    assert make_task(SEEN | {"data": "me/x", "names": NAMES}).examples() == []
+    assert make_task(IMAGE_SETTINGS | {"data": "me/x", "names": NAMES}).get_examples() == []
 
 
-READING = """
+READER_PROGRAM = """
 from training.tasks import make_task
 from training.tasks.base import TEST, TRAIN, generator_for
 
@@ -211,17 +225,22 @@ for wrong in ({"data": "alice/none"}, {"data": "alice/trees", "revision": "v9"},
 
 
 @pytest.mark.slow
-def test_a_data_set_of_the_hub_is_held_and_streamed(folder, tmp_path):
+def test_a_dataset_of_the_hub_is_loaded_in_memory_and_streamed(dataset_dir, tmp_path):
     """The real client, in a process of its own, against a hub on this machine."""
     with LoopbackHub() as hub:
         hub.add_user("alice", "hf_alice")
         hub.add_repo(
-            "alice/trees", {f"data/{path.name}": path.read_bytes() for path in folder.iterdir()}, kind="datasets"
+            "alice/trees", {f"data/{path.name}": path.read_bytes() for path in dataset_dir.iterdir()}, kind="datasets"
         )
-        environment = {**os.environ, **hub.environment(tmp_path, token="hf_alice")}
+        environment = {**os.environ, **hub.build_environment(tmp_path, token="hf_alice")}
         environment["HF_DATASETS_CACHE"] = str(tmp_path / "datasets")
         done = subprocess.run(
-            [sys.executable, "-c", READING], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", READER_PROGRAM],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
     assert done.returncode == 0, done.stderr
     held_so, streamed, *refusals = done.stdout.splitlines()

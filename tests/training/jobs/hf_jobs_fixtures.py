@@ -7,12 +7,12 @@ import pytest
 from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
 from tests.fake_hub.fixtures import hub as here
-from tests.training.jobs.conftest import hurried
+from tests.training.jobs.conftest import shorten_hub_timeouts
 from training.jobs.remote.hf_jobs import HfJobsClient
 
 __all__ = ["here"]
 
-WHAT = {
+JOB_SPEC = {
     "space": "alice/space",
     "command": ["python", "-m", "training", "train", "configs/parity16.yaml"],
     "env": {"CTM_RUN": "parity-1"},
@@ -25,37 +25,37 @@ WHAT = {
 
 @pytest.fixture
 def hub(here, monkeypatch):
-    return hurried(here, monkeypatch, tries=4)
+    return shorten_hub_timeouts(here, monkeypatch, max_tries=4)
 
 
 @pytest.fixture
-def jobs(hub):
+def hf_jobs(hub):
     return HfJobsClient(TOKEN, hub.url, timeout_s=5.0)
 
 
 @pytest.fixture
-def sent(hub, jobs):
+def submitted_job(hub, hf_jobs):
     """A job as the Hub knows it, which waits for its machine."""
-    jobs.submit(**WHAT)
-    return hub.jobs.newest
+    hf_jobs.submit(**JOB_SPEC)
+    return hub.jobs.latest
 
 
-def refusal(call, *given, **named) -> str:
+def get_permanent_error(call, *args, **kwargs) -> str:
     """What cannot be helped by waiting, said in one sentence."""
     with pytest.raises(ValueError) as caught:
-        call(*given, **named)
+        call(*args, **kwargs)
     assert not isinstance(caught.value, StoreUnavailable), caught.value
-    return one_sentence(caught.value)
+    return check_one_sentence(caught.value)
 
 
-def one_sentence(error: Exception) -> str:
+def check_one_sentence(error: Exception) -> str:
     said = str(error)
     assert said.endswith((".", ")")) and "\n" not in said and TOKEN not in said
     return said
 
 
-def wait_until(reached, what=None) -> None:
+def wait_until(condition, subject=None) -> None:
     until = time.monotonic() + 10
-    while not reached():
-        assert time.monotonic() < until, vars(what) if what else "too late"
+    while not condition():
+        assert time.monotonic() < until, vars(subject) if subject else "too late"
         time.sleep(0.01)

@@ -7,32 +7,46 @@ import pytest
 from ctm.stores import HubStore
 from tests.fake_hub.fixtures import TOKEN
 from tests.fake_hub.fixtures import hub as here
-from tests.training.jobs.conftest import environment, hurried, over, submit, tiny, until
+from tests.training.jobs.conftest import (
+    build_environment,
+    is_finished,
+    make_tiny_config,
+    shorten_hub_timeouts,
+    submit_job,
+    wait_until,
+)
 from training.config import RunConfig
 from training.jobs.remote import monitor
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
-from training.run_dir import ECHOED, RunFolder
+from training.run_dir import EVENT_PREFIX, RunDir
 
 __all__ = ["here"]
 
 REPO = "alice/made"
-PLACE = {"place": "cpu-basic", "timeout": 60, "namespace": "alice"}
-FINISHED = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.0}
-STOPPED = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12.", "time": 1.0}
-ENTRY = {"id": "0123456789ab", "repo": REPO, "private": False, "title": "run: finished", "source": "x", "created": 1.5}
-OWN = "outbox/000000000001500-0123456789ab/entry.json"
+REMOTE_TARGET = {"place": "cpu-basic", "timeout": 60, "namespace": "alice"}
+FINISHED_OUTCOME = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.0}
+STOPPED_OUTCOME = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12.", "time": 1.0}
+OUTBOX_ENTRY = {
+    "id": "0123456789ab",
+    "repo": REPO,
+    "private": False,
+    "title": "run: finished",
+    "source": "x",
+    "created": 1.5,
+}
+ENTRY_PATH = "outbox/000000000001500-0123456789ab/entry.json"
 
 
 @pytest.fixture
 def hub(here, monkeypatch):
     monkeypatch.setattr(monitor, "RETRY_INTERVAL_S", 0.1)
-    return hurried(here, monkeypatch, tries=3)
+    return shorten_hub_timeouts(here, monkeypatch, max_tries=3)
 
 
 @pytest.fixture
-def app(hub, tmp_path):
+def start_scheduler(hub, tmp_path):
     """Begin an app on the one folder of runs, as often as one likes; each ends with the test."""
     begun = []
 
@@ -40,7 +54,7 @@ def app(hub, tmp_path):
         made = JobScheduler(
             tmp_path / "runs",
             token=token,
-            environment=environment(),
+            environment=build_environment(),
             jobs_client=HfJobsClient(token, hub.url, timeout_s=2.0),
             hub_store=HubStore(
                 token=token, cache_dir=tmp_path / "cache", endpoint=hub.url, timeout_s=2.0, min_free_bytes=0
@@ -59,43 +73,43 @@ def app(hub, tmp_path):
 
 
 @pytest.fixture
-def runner(app) -> JobScheduler:
-    return app()
+def scheduler(start_scheduler) -> JobScheduler:
+    return start_scheduler()
 
 
-def config(**train) -> RunConfig:
-    return tiny(**train).changed({"publish.repo": REPO})
+def make_remote_config(**train) -> RunConfig:
+    return make_tiny_config(**train).with_overrides({"publish.repo": REPO})
 
 
-def send(runner: JobScheduler) -> str:
-    return submit(runner, config(), **PLACE)
+def submit_remote_job(scheduler: JobScheduler) -> str:
+    return submit_job(scheduler, make_remote_config(), **REMOTE_TARGET)
 
 
-def running(runner: JobScheduler, id: str) -> bool:
-    return runner.store.get(id).state == "running"
+def is_running(scheduler: JobScheduler, job_id: str) -> bool:
+    return scheduler.store.get(job_id).state == "running"
 
 
-def wait(runner: JobScheduler, id: str) -> Job:
-    until(lambda: over(runner, id), 30)
-    return runner.store.get(id)
+def wait_for_job(scheduler: JobScheduler, job_id: str) -> Job:
+    wait_until(lambda: is_finished(scheduler, job_id), 30)
+    return scheduler.store.get(job_id)
 
 
-def echoed(file: str, values: object) -> str:
-    return f"{ECHOED}{file} {json.dumps(values)}"
+def format_event_line(file: str, values: object) -> str:
+    return f"{EVENT_PREFIX}{file} {json.dumps(values)}"
 
 
-def step(number: int) -> str:
-    return echoed("metrics.jsonl", {"step": number, "loss": 1.0 / number})
+def format_step_event(number: int) -> str:
+    return format_event_line("metrics.jsonl", {"step": number, "loss": 1.0 / number})
 
 
-def steps(folder: RunFolder) -> list[int]:
-    return [line["step"] for line in folder.read_metrics()]
+def read_logged_steps(run_dir: RunDir) -> list[int]:
+    return [line["step"] for line in run_dir.read_metrics()]
 
 
 @pytest.fixture
-def sent(hub, runner):
+def submitted_job(hub, scheduler):
     """The id of a run, and its job, which has got its machine."""
-    id = send(runner)
-    until(lambda: running(runner, id))
-    hub.jobs.newest.start()
-    return id, hub.jobs.newest
+    id = submit_remote_job(scheduler)
+    wait_until(lambda: is_running(scheduler, id))
+    hub.jobs.latest.start()
+    return id, hub.jobs.latest

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ctm.models.registry import count_parameters
-from tests.training.jobs.conftest import environment, tiny, until
+from tests.training.jobs.conftest import build_environment, make_tiny_config, wait_until
 from training.config import RunConfig
 from training.jobs import estimate_process
 from training.jobs.estimate_process import run_estimate
@@ -17,7 +17,7 @@ from training.jobs.process_group import list_tagged_processes
 
 
 @pytest.fixture(autouse=True)
-def marks(tmp_path, monkeypatch):
+def process_tags(tmp_path, monkeypatch):
     """What the processes are marked with; neither files nor processes are left, however it ends."""
     real, begun = estimate_process.launch, []
     monkeypatch.setattr(
@@ -27,10 +27,10 @@ def marks(tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     yield begun
     assert list((tmp_path / "temporary").glob("ctm-*")) == []
-    until(lambda: not any(list_tagged_processes(mark) for mark in begun), 5)
+    wait_until(lambda: not any(list_tagged_processes(mark) for mark in begun), 5)
 
 
-def python(monkeypatch, code: str) -> None:
+def replace_estimate_program(monkeypatch, code: str) -> None:
     """Let Python code take the place of the program that measures."""
     real = estimate_process.launch
     monkeypatch.setattr(
@@ -38,19 +38,19 @@ def python(monkeypatch, code: str) -> None:
     )
 
 
-def refusal(config: RunConfig, **options) -> str:
+def get_error_message(config: RunConfig, **options) -> str:
     with pytest.raises(ValueError) as caught:
-        run_estimate(config, environment(), **options)
+        run_estimate(config, build_environment(), **options)
     said = str(caught.value)
     assert "\n" not in said and "Traceback" not in said and len(said) < 700
     return said
 
 
 def test_the_figures_of_a_tiny_run_are_sound():
-    config = tiny()
-    told = run_estimate(config, environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
+    config = make_tiny_config()
+    told = run_estimate(config, build_environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
     task = config.make_task()
-    assert told["parameters"] == count_parameters(config.machine(task), task.shape().in_features)
+    assert told["parameters"] == count_parameters(config.build_model_config(task), task.get_spec().in_features)
     step, evaluation = told["seconds_per_step"], told["seconds_per_evaluation"]
     assert 0 < step < 5 and 0 < evaluation < 5
     assert told["seconds_per_1000_steps"] == pytest.approx(1_000 * step + 250 * evaluation)
@@ -61,17 +61,23 @@ def test_the_figures_of_a_tiny_run_are_sound():
     assert told["disk_gb"] == pytest.approx(3 * told["save_gb"]), "the two newest and the best"
 
 
-def test_what_the_run_would_be_refused_for_is_told_as_the_run_would():
-    said = refusal(
-        tiny().changed({"model.d_model": 65_536, "model.memory_length": 256, "model.memory_hidden_dims": 4_096})
+def test_an_invalid_run_gives_the_error_of_the_run():
+    said = get_error_message(
+        make_tiny_config().with_overrides(
+            {"model.d_model": 65_536, "model.memory_length": 256, "model.memory_hidden_dims": 4_096}
+        )
     )
     assert said.startswith("A few steps were tried, and failed: This config asks for 147.1 billion parameters")
 
 
 @pytest.mark.slow
-def test_a_batch_that_does_not_fit_is_told_in_one_sentence():
+def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
     """More than any machine has, asked for in one piece: it is refused at once, and nothing else suffers."""
-    said = refusal(tiny().changed({"train.batch_size": 65_536, "model.d_model": 2_048, "model.memory_length": 4_096}))
+    said = get_error_message(
+        make_tiny_config().with_overrides(
+            {"train.batch_size": 65_536, "model.d_model": 2_048, "model.memory_length": 4_096}
+        )
+    )
     assert said.startswith("A few steps were tried, and failed: The machine ran out of memory")
     assert "Halve train.batch_size" in said
 
@@ -89,46 +95,46 @@ def test_a_batch_that_does_not_fit_is_told_in_one_sentence():
     ],
 )
 def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, says):
-    python(monkeypatch, code)
-    assert says in refusal(tiny())
+    replace_estimate_program(monkeypatch, code)
+    assert says in get_error_message(make_tiny_config())
 
 
-def test_a_machine_that_cannot_be_built_is_refused_before_anything_is_begun():
+def test_a_model_that_cannot_be_built_is_rejected_before_a_process_starts():
     with pytest.raises(ValueError, match="multiple of heads"):
-        tiny().changed({"model.heads": 3})
+        make_tiny_config().with_overrides({"model.heads": 3})
 
 
-def test_one_that_takes_too_long_is_ended_with_all_that_it_began(monkeypatch):
+def test_an_estimate_that_times_out_is_killed_with_its_children(monkeypatch):
     child = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    python(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
+    replace_estimate_program(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
     began = time.monotonic()
-    said = refusal(tiny(), limit=1.0)
+    said = get_error_message(make_tiny_config(), limit=1.0)
     assert said == "A few steps take more than 1 seconds here: make the machine or the batch smaller."
     assert time.monotonic() - began < 10
 
 
-def test_two_at_once_are_refused_and_one_after_the_other_is_not(monkeypatch, tmp_path, marks):
-    python(
+def test_two_concurrent_estimates_are_rejected_and_consecutive_ones_are_not(monkeypatch, tmp_path, process_tags):
+    replace_estimate_program(
         monkeypatch,
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\nprint('{{}}')",
     )
     told: list[dict] = []
-    first = threading.Thread(target=lambda: told.append(run_estimate(tiny(), environment())))
+    first = threading.Thread(target=lambda: told.append(run_estimate(make_tiny_config(), build_environment())))
     first.start()
-    until(lambda: marks and list_tagged_processes(marks[0]), 10)
-    assert refusal(tiny()) == "Another estimate is being measured; ask again in a moment."
+    wait_until(lambda: process_tags and list_tagged_processes(process_tags[0]), 10)
+    assert get_error_message(make_tiny_config()) == "Another estimate is being measured; ask again in a moment."
     (tmp_path / "go").touch()
     first.join(10)
-    assert told == [{}] and run_estimate(tiny(), environment()) == {}
+    assert told == [{}] and run_estimate(make_tiny_config(), build_environment()) == {}
 
 
 def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
     code = (
         "import json, os, sys; print(json.dumps({'env': dict(os.environ), 'settings': json.load(open(sys.argv[1]))}))"
     )
-    python(monkeypatch, code)
+    replace_estimate_program(monkeypatch, code)
     secrets = {"HF_TOKEN": "hf_secret", "CTM_ADMIN_TOKEN": "s3cret", "OAUTH_CLIENT_SECRET": "s3cret"}
-    told = run_estimate(tiny(), environment(OMP_NUM_THREADS="3500m", **secrets))
-    assert RunConfig.parse(told["settings"]) == tiny()
+    told = run_estimate(make_tiny_config(), build_environment(OMP_NUM_THREADS="3500m", **secrets))
+    assert RunConfig.parse(told["settings"]) == make_tiny_config()
     assert told["env"]["OMP_NUM_THREADS"].isdigit() and not secrets.keys() & told["env"].keys()
     assert Path(told["env"]["PATH"].partition(":")[0]) and "s3cret" not in json.dumps(told)

@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.fake_clock import Clock
+from tests.fake_clock import FakeClock
 from training.jobs.lease import HEARTBEAT_INTERVAL_S, LEASE_TIMEOUT_S, Lease
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def lease(tmp_path, clock):
+def make_lease(tmp_path, clock):
     """Makes leases on one folder; as on a mounted one, locks of one machine are not seen by another."""
 
     def make(machine: str) -> Lease:
@@ -23,22 +23,22 @@ def lease(tmp_path, clock):
     return make
 
 
-def test_apps_of_one_machine_are_kept_apart(lease):
-    first, second = lease("here"), lease("here")
+def test_two_apps_on_one_machine_do_not_share_the_lease(make_lease):
+    first, second = make_lease("here"), make_lease("here")
     assert first.acquire() and not second.acquire()
     first.release()
     assert second.acquire()
 
 
-def test_one_that_died_leaves_nothing_to_wait_for_on_its_machine(lease):
-    first = lease("here")
+def test_a_dead_holder_does_not_block_its_own_machine(make_lease):
+    first = make_lease("here")
     first.acquire()
     first._lock_stack.close()  # its process is gone, its sign is not
-    assert lease("here").acquire()
+    assert make_lease("here").acquire()
 
 
-def test_another_machine_waits_while_there_are_signs_of_life(lease, clock):
-    first, second = lease("here"), lease("there")
+def test_another_machine_waits_while_there_are_heartbeats(make_lease, clock):
+    first, second = make_lease("here"), make_lease("there")
     assert first.acquire() and not second.acquire()
     for _ in range(10):
         clock.now += HEARTBEAT_INTERVAL_S + 1
@@ -49,15 +49,15 @@ def test_another_machine_waits_while_there_are_signs_of_life(lease, clock):
     assert second.acquire()
 
 
-def test_a_clean_end_lets_another_machine_in_at_once(lease):
-    first, second = lease("here"), lease("there")
+def test_a_released_lease_is_acquired_by_another_machine_at_once(make_lease):
+    first, second = make_lease("here"), make_lease("there")
     first.acquire()
     first.release()
     assert second.acquire()
 
 
-def test_who_slept_too_long_finds_the_folder_taken_and_lets_go(lease, clock, caplog):
-    first, second = lease("here"), lease("there")
+def test_a_holder_that_slept_too_long_loses_the_lease(make_lease, clock, caplog):
+    first, second = make_lease("here"), make_lease("there")
     first.acquire()
     assert not second.acquire()
     clock.now += LEASE_TIMEOUT_S
@@ -68,8 +68,8 @@ def test_who_slept_too_long_finds_the_folder_taken_and_lets_go(lease, clock, cap
     assert second.renew() and not first.acquire()
 
 
-def test_two_that_begin_at_once_do_not_both_go_on(lease, clock):
-    first, second = lease("here"), lease("there")
+def test_two_that_begin_at_once_do_not_both_go_on(make_lease, clock):
+    first, second = make_lease("here"), make_lease("there")
     first.acquire()
     first._heartbeat_path.unlink()  # not seen over there yet
     assert second.acquire()
@@ -77,9 +77,9 @@ def test_two_that_begin_at_once_do_not_both_go_on(lease, clock):
     assert [first.renew(), second.renew()] == [False, True]
 
 
-def test_a_sign_that_cannot_be_read_or_written_stops_nobody(lease, tmp_path):
+def test_a_sign_that_cannot_be_read_or_written_stops_nobody(make_lease, tmp_path):
     (tmp_path / ".jobs.holder").write_text("{half")
-    assert lease("here").acquire()
+    assert make_lease("here").acquire()
     (tmp_path / ".jobs.holder").unlink()
     (tmp_path / ".jobs.holder").mkdir()
-    assert lease("there").acquire()
+    assert make_lease("there").acquire()

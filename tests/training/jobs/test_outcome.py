@@ -4,36 +4,36 @@ import pytest
 
 from training.jobs.outcome import derive_job_outcome
 
-FINISHED = {"reason": "finished", "sentence": "All 12 steps are done."}
-TIME = {"reason": "time", "sentence": "Its time was over (train.minutes): saved at step 8 of 12."}
-STOPPED = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12."}
+FINISHED_OUTCOME = {"reason": "finished", "sentence": "All 12 steps are done."}
+TIME_LIMIT_OUTCOME = {"reason": "time", "sentence": "Its time was over (train.minutes): saved at step 8 of 12."}
+STOPPED_OUTCOME = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12."}
 
 
-def failed(reason: str) -> dict:
+def make_failure(reason: str) -> dict:
     return {"reason": reason, "sentence": "Lower optim.lr."}
 
 
 @pytest.mark.parametrize(
     "code, ending, intent, state, says",
     [
-        (0, FINISHED, "", "succeeded", "All 12"),
-        (0, FINISHED, "stop", "succeeded", "All 12"),
-        (None, FINISHED, "", "succeeded", "All 12"),
-        (1, FINISHED, "", "failed", "code 1"),
-        (0, STOPPED, "stop", "cancelled", "saved at step 8"),
-        (1, STOPPED, "stop", "cancelled", "saved at step 8"),
-        (0, STOPPED, "", "interrupted", "from outside"),
-        (0, STOPPED, "leave", "interrupted", "The app ended. Stopped"),
+        (0, FINISHED_OUTCOME, "", "succeeded", "All 12"),
+        (0, FINISHED_OUTCOME, "stop", "succeeded", "All 12"),
+        (None, FINISHED_OUTCOME, "", "succeeded", "All 12"),
+        (1, FINISHED_OUTCOME, "", "failed", "code 1"),
+        (0, STOPPED_OUTCOME, "stop", "cancelled", "saved at step 8"),
+        (1, STOPPED_OUTCOME, "stop", "cancelled", "saved at step 8"),
+        (0, STOPPED_OUTCOME, "", "interrupted", "from outside"),
+        (0, STOPPED_OUTCOME, "leave", "interrupted", "The app ended. Stopped"),
         (-9, {}, "kill", "cancelled", "Killed."),
         (-9, {}, "stop", "cancelled", "did not stop in time"),
-        (1, failed("nan"), "", "failed", "Lower"),
-        (1, failed("memory"), "leave", "failed", "Lower"),
-        (1, failed("disk"), "", "failed", "Lower"),
-        (1, failed("refused"), "stop", "failed", "Lower"),
+        (1, make_failure("nan"), "", "failed", "Lower"),
+        (1, make_failure("memory"), "leave", "failed", "Lower"),
+        (1, make_failure("disk"), "", "failed", "Lower"),
+        (1, make_failure("refused"), "stop", "failed", "Lower"),
         (None, {}, "", "interrupted", "restarted"),
         (-15, {}, "leave", "interrupted", "before it had begun"),
         (-15, {}, "stop", "cancelled", "before it had begun"),
-        (0, TIME, "", "cancelled", "time was over"),
+        (0, TIME_LIMIT_OUTCOME, "", "cancelled", "time was over"),
         (-9, {}, "", "failed", "for want of memory"),
         (-11, {}, "", "failed", "signal 11"),
         (3, {}, "", "failed", "code 3"),
@@ -47,7 +47,7 @@ def test_every_end_has_its_state_and_sentence(code, ending, intent, state, says)
     assert got == state and says in sentence and sentence.endswith(".")
 
 
-def test_what_is_kept_is_said():
+def test_the_outcome_names_what_was_saved():
     assert "The last saved step is 1,200." in derive_job_outcome(1, {}, "", 1200)[1]
     assert "No step had been saved." in derive_job_outcome(1, {}, "", None)[1]
     assert "ran out of memory" in derive_job_outcome(-9, {}, "", 5, out_of_memory=True)[1]

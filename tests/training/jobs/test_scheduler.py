@@ -8,74 +8,82 @@ import pytest
 import torch
 
 from ctm.checkpoint import load, load_weights
-from tests.training.jobs.conftest import end, environment, over, submit, tiny, trains, until
-from tests.training.test_trainer import figures, weights
+from tests.training.jobs.conftest import (
+    build_environment,
+    has_logged_steps,
+    is_finished,
+    make_tiny_config,
+    stop_scheduler,
+    submit_job,
+    wait_until,
+)
+from tests.training.test_trainer import load_step_weights, read_metrics
 from training.jobs.process_group import JOB_TAG_ENV
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job, JobStore
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 from training.trainer import train
 
 
-def test_a_job_runs_to_its_checkpoint(runner):
-    id = submit(runner, tiny())
-    until(lambda: over(runner, id))
-    job, folder = runner.store.get(id), runner.get_run_dir(id)
+def test_a_job_runs_to_its_checkpoint(scheduler):
+    id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: is_finished(scheduler, id))
+    job, folder = scheduler.store.get(id), scheduler.get_run_dir(id)
     assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), folder.log_file.read_text()
     assert job.sentence == "All 12 steps are done."
-    assert load(folder.finished).metrics["training"]["command"] == "python -m training train tiny.yaml"
+    assert load(folder.final_checkpoint_dir).metrics["training"]["command"] == "python -m training train tiny.yaml"
     assert "step 12 of 12: loss" in folder.log_file.read_text()
-    assert folder.status()["phase"] == "finished"
+    assert folder.read_status()["phase"] == "finished"
 
 
-def test_stopped_and_gone_on_with_equals_uninterrupted(runner, tmp_path):
-    config = tiny(steps=150, save_every=150, eval_every=50)
-    straight = RunFolder(tmp_path / "straight")
+def test_stopped_and_gone_on_with_equals_uninterrupted(scheduler, tmp_path):
+    config = make_tiny_config(steps=150, save_every=150, eval_every=50)
+    straight = RunDir(tmp_path / "straight")
     assert train(config, straight)
-    id = submit(runner, config)
-    until(lambda: trains(runner, id))
-    runner.stop(id)
-    until(lambda: over(runner, id))
-    job = runner.store.get(id)
+    id = submit_job(scheduler, config)
+    wait_until(lambda: has_logged_steps(scheduler, id))
+    scheduler.stop(id)
+    wait_until(lambda: is_finished(scheduler, id))
+    job = scheduler.store.get(id)
     assert job.state == "cancelled" and "Stopped and saved at step" in job.sentence
-    stopped_at = runner.get_run_dir(id).steps()[-1]
+    stopped_at = scheduler.get_run_dir(id).list_steps()[-1]
     assert 0 < stopped_at < 150
-    assert runner.resume(id).sentence == f"Goes on from step {stopped_at:,}."
-    until(lambda: over(runner, id))
-    assert runner.store.get(id).state == "succeeded" and runner.store.get(id).attempt == 2
-    ours, theirs = weights(runner.get_run_dir(id), 150), weights(straight, 150)
+    assert scheduler.resume(id).sentence == f"Goes on from step {stopped_at:,}."
+    wait_until(lambda: is_finished(scheduler, id))
+    assert scheduler.store.get(id).state == "succeeded" and scheduler.store.get(id).attempt == 2
+    ours, theirs = load_step_weights(scheduler.get_run_dir(id), 150), load_step_weights(straight, 150)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert figures(runner.get_run_dir(id)) == figures(straight)
+    assert read_metrics(scheduler.get_run_dir(id)) == read_metrics(straight)
 
 
-def test_two_starts_at_once_run_one_after_the_other(runner):
-    first, second = submit(runner, tiny(endless=True)), submit(runner, tiny())
+def test_two_starts_at_once_run_one_after_the_other(scheduler):
+    first, second = submit_job(scheduler, make_tiny_config(endless=True)), submit_job(scheduler, make_tiny_config())
     assert first != second
-    until(lambda: trains(runner, first))
-    assert [job.id for job in runner.store.list_running()] == [first]
-    assert runner.store.get(second).state == "queued"
-    runner.kill(first)
-    until(lambda: over(runner, second))
-    assert runner.store.get(first).state == "cancelled" and runner.store.get(first).sentence.startswith("Killed.")
-    assert runner.store.get(second).state == "succeeded"
-    assert runner.store.get(second).started >= runner.store.get(first).ended
+    wait_until(lambda: has_logged_steps(scheduler, first))
+    assert [job.id for job in scheduler.store.list_running()] == [first]
+    assert scheduler.store.get(second).state == "queued"
+    scheduler.kill(first)
+    wait_until(lambda: is_finished(scheduler, second))
+    assert scheduler.store.get(first).state == "cancelled" and scheduler.store.get(first).sentence.startswith("Killed.")
+    assert scheduler.store.get(second).state == "succeeded"
+    assert scheduler.store.get(second).started >= scheduler.store.get(first).ended
 
 
-def test_one_that_waits_leaves_the_line(runner):
-    first, second = submit(runner, tiny(endless=True)), submit(runner, tiny())
-    runner.stop(second)
-    assert runner.store.get(second).state == "cancelled"
+def test_a_queued_job_can_be_removed_from_the_queue(scheduler):
+    first, second = submit_job(scheduler, make_tiny_config(endless=True)), submit_job(scheduler, make_tiny_config())
+    scheduler.stop(second)
+    assert scheduler.store.get(second).state == "cancelled"
     with pytest.raises(ValueError, match="over already: cancelled"):
-        runner.stop(second)
+        scheduler.stop(second)
     with pytest.raises(ValueError, match=r"(queued|running): stop it first"):
-        runner.remove(first)
-    runner.remove(second)
-    assert not (runner.runs_dir / second).exists()
+        scheduler.remove(first)
+    scheduler.remove(second)
+    assert not (scheduler.runs_dir / second).exists()
     with pytest.raises(ValueError, match="no run called"):
-        runner.store.get(second)
+        scheduler.store.get(second)
 
 
-def test_one_that_does_not_stop_is_killed_with_all_its_processes(runner, monkeypatch):
+def test_one_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monkeypatch):
     """The training ignores SIGTERM and has a child of its own; nothing is left of either."""
     stubborn = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -83,87 +91,87 @@ def test_one_that_does_not_stop_is_killed_with_all_its_processes(runner, monkeyp
         "print('ready', flush=True); time.sleep(600)"
     )
     monkeypatch.setattr("training.jobs.scheduler.training_command", lambda *_: [sys.executable, "-c", stubborn])
-    runner.patience = 1.0
-    id = submit(runner, tiny())
-    until(lambda: (log := runner.runs_dir / id / "log.txt").is_file() and "ready" in log.read_text())
-    job = runner.store.get(id)
-    group = runner._get_process_group(job)
+    scheduler.patience = 1.0
+    id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: (log := scheduler.runs_dir / id / "log.txt").is_file() and "ready" in log.read_text())
+    job = scheduler.store.get(id)
+    group = scheduler._get_process_group(job)
     assert len(group.list_members()) == 3  # shepherd, training, its child
-    runner.stop(id)
-    until(lambda: over(runner, id), 20)
-    assert runner.store.get(id).sentence == "It did not stop in time and was killed. No step had been saved."
+    scheduler.stop(id)
+    wait_until(lambda: is_finished(scheduler, id), 20)
+    assert scheduler.store.get(id).sentence == "It did not stop in time and was killed. No step had been saved."
     assert not group.list_members()
 
 
-def test_killed_by_the_system_is_not_a_restart_of_the_app(runner):
-    id = submit(runner, tiny(endless=True))
-    until(lambda: trains(runner, id))
-    runner._get_process_group(runner.store.get(id)).send_signal(signal.SIGKILL)
-    until(lambda: over(runner, id))
-    job = runner.store.get(id)
+def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
+    id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, id))
+    scheduler._get_process_group(scheduler.store.get(id)).send_signal(signal.SIGKILL)
+    wait_until(lambda: is_finished(scheduler, id))
+    job = scheduler.store.get(id)
     assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.sentence
 
 
-def test_two_folders_may_have_runs_of_one_name(tmp_path):
-    runners = [JobScheduler(tmp_path / name, environment=environment()) for name in ("a", "b")]
+def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
+    runners = [JobScheduler(tmp_path / name, environment=build_environment()) for name in ("a", "b")]
     try:
         for one in runners:
             one.start()
-            submit(one, tiny(endless=True))
+            submit_job(one, make_tiny_config(endless=True))
         ids = [one.store.list_jobs()[0].id for one in runners]
-        until(lambda: all(trains(one, id) for one, id in zip(runners, ids, strict=True)))
+        wait_until(lambda: all(has_logged_steps(one, id) for one, id in zip(runners, ids, strict=True)))
         runners[0].kill(ids[0])
-        until(lambda: over(runners[0], ids[0]))
+        wait_until(lambda: is_finished(runners[0], ids[0]))
         time.sleep(1.0)
         assert runners[1].store.get(ids[1]).state == "running"
     finally:
         for one in runners:
-            end(one)
+            stop_scheduler(one)
 
 
-def test_a_full_disk_does_not_keep_a_job_going(runner, monkeypatch):
+def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
     """The book cannot be written: a job is stopped all the same, and how it ended is written once there is room."""
-    id = submit(runner, tiny(endless=True))
-    until(lambda: trains(runner, id))
+    id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, id))
 
     def full(self, *_, **__):
         raise ValueError("The book of jobs cannot be used just now: database or disk is full.")
 
     monkeypatch.setattr(JobStore, "update", full)
-    assert runner.stop(id).intent == "stop"
-    until(lambda: RunFolder(runner.runs_dir / id).ending().get("reason") == "stopped")
-    assert runner.store.get(id).state == "running", "nothing could be written"
+    assert scheduler.stop(id).intent == "stop"
+    wait_until(lambda: RunDir(scheduler.runs_dir / id).read_outcome().get("reason") == "stopped")
+    assert scheduler.store.get(id).state == "running", "nothing could be written"
     monkeypatch.undo()
-    until(lambda: over(runner, id))
-    assert runner.store.get(id).state == "cancelled"
+    wait_until(lambda: is_finished(scheduler, id))
+    assert scheduler.store.get(id).state == "cancelled"
 
 
-def test_room_is_made_before_a_deletion_is_written_down(runner, monkeypatch):
-    id = submit(runner, tiny())
-    until(lambda: over(runner, id))
+def test_room_is_made_before_a_deletion_is_written_down(scheduler, monkeypatch):
+    id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: is_finished(scheduler, id))
     remove = JobStore.remove
 
     def needs_room(self, id):
-        assert not list(runner.runs_dir.glob(f"*{id}*")), "what was deleted still takes its room"
+        assert not list(scheduler.runs_dir.glob(f"*{id}*")), "what was deleted still takes its room"
         remove(self, id)
 
     monkeypatch.setattr(JobStore, "remove", needs_room)
-    runner.remove(id)
-    assert runner.store.list_jobs() == []
+    scheduler.remove(id)
+    assert scheduler.store.list_jobs() == []
 
 
-def test_a_job_elsewhere_that_cannot_be_reached_any_more_can_be_given_up(runner):
-    runner.store.add(Job("gone", "running", place="a10g-small", namespace="alice", remote="123"))
+def test_a_job_elsewhere_that_cannot_be_reached_any_more_can_be_given_up(scheduler):
+    scheduler.store.add(Job("gone", "running", place="a10g-small", namespace="alice", remote="123"))
     with pytest.raises(ValueError, match="Hugging Face Jobs needs a Space"):
-        runner.stop("gone")
-    assert "may still run there" in runner.kill("gone").sentence
-    runner.remove("gone")
+        scheduler.stop("gone")
+    assert "may still run there" in scheduler.kill("gone").sentence
+    scheduler.remove("gone")
 
 
-def test_a_job_with_more_devices_than_there_are_says_so(runner, monkeypatch):
-    id = submit(runner, tiny(device="auto"), devices=64)
-    until(lambda: over(runner, id))
-    assert runner.store.get(id).state == "failed" and "devices" in runner.store.get(id).sentence
+def test_a_job_with_more_devices_than_available_is_reported(scheduler, monkeypatch):
+    id = submit_job(scheduler, make_tiny_config(device="auto"), devices=64)
+    wait_until(lambda: is_finished(scheduler, id))
+    assert scheduler.store.get(id).state == "failed" and "devices" in scheduler.store.get(id).sentence
 
 
 def test_a_job_sees_a_clean_environment(tmp_path):
@@ -176,11 +184,11 @@ def test_a_job_sees_a_clean_environment(tmp_path):
         "HF_HOME": str(tmp_path / "hf"),
         "HF_TOKEN": "hf_of_the_app",
     }
-    runner = JobScheduler(tmp_path / "runs", token="hf_for_jobs", environment=environment(**nonsense))
+    runner = JobScheduler(tmp_path / "runs", token="hf_for_jobs", environment=build_environment(**nonsense))
     runner.start()
     try:
-        id = submit(runner, tiny(endless=True))
-        until(lambda: trains(runner, id))
+        id = submit_job(runner, make_tiny_config(endless=True))
+        wait_until(lambda: has_logged_steps(runner, id))
         members = runner._get_process_group(runner.store.get(id)).list_members()
         assert len(members) == 2
         for process in members:
@@ -195,35 +203,35 @@ def test_a_job_sees_a_clean_environment(tmp_path):
             assert "hf_for_jobs" not in " ".join(process.cmdline()), "anybody may read arguments"
             assert process.nice() >= 10, "the page goes first"
         runner.stop(id)
-        until(lambda: over(runner, id))
+        wait_until(lambda: is_finished(runner, id))
         assert "hf_" not in runner.get_run_dir(id).log_file.read_text()
     finally:
-        end(runner)
+        stop_scheduler(runner)
 
 
 @pytest.mark.parametrize("name", ["", "Ä", "../up", "-x", "a b", "x" * 41, "a;b", "A"])
-def test_odd_names_are_refused(runner, name):
+def test_invalid_names_are_rejected(scheduler, name):
     with pytest.raises(ValueError, match="small letters, digits and hyphens"):
-        submit(runner, tiny(), name)
-    assert not [path for path in runner.runs_dir.iterdir() if path.is_dir()]
+        submit_job(scheduler, make_tiny_config(), name)
+    assert not [path for path in scheduler.runs_dir.iterdir() if path.is_dir()]
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(runner):
+def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(scheduler):
     """SIGKILL at ten random moments while it saves at every step; each time what is there loads, and it goes on."""
-    config = tiny(endless=True, save_every=1, keep=1)
+    config = make_tiny_config(endless=True, save_every=1, keep=1)
     moments = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
-    id = submit(runner, config)
+    id = submit_job(scheduler, config)
     reached = 0
     for moment in moments:
-        until(lambda before=reached: (steps := runner.get_run_dir(id).steps()) and steps[-1] > before)
+        wait_until(lambda before=reached: (steps := scheduler.get_run_dir(id).list_steps()) and steps[-1] > before)
         time.sleep(moment)
-        runner.kill(id)
-        until(lambda: over(runner, id))
-        folder = runner.get_run_dir(id)
-        step = folder.steps()[-1]
+        scheduler.kill(id)
+        wait_until(lambda: is_finished(scheduler, id))
+        folder = scheduler.get_run_dir(id)
+        step = folder.list_steps()[-1]
         assert step > reached
-        load_weights(folder.checkpoint(step), load(folder.checkpoint(step)).model.config)
-        assert folder.progress(step)["loop"]["step"] == step
+        load_weights(folder.checkpoint_dir(step), load(folder.checkpoint_dir(step)).model.config)
+        assert folder.load_trainer_state(step)["loop"]["step"] == step
         reached = step
-        runner.resume(id)
+        scheduler.resume(id)

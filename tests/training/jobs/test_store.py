@@ -11,45 +11,45 @@ from training.jobs.store import ALLOWED_TRANSITIONS, Job, JobStore
 
 
 @pytest.fixture
-def book(tmp_path) -> JobStore:
+def job_store(tmp_path) -> JobStore:
     return JobStore(tmp_path / "jobs.sqlite")
 
 
-def test_what_is_written_is_read_by_another(book):
+def test_what_is_written_is_read_by_another(job_store):
     job = Job("a", "queued", by="alice", submitted=3.5, queued=3.5, devices=2, sentence='Waits; it\'s "quoted" äöü')
-    book.add(job)
-    assert JobStore(book.path).get("a") == job
-    assert book.update("a", state="running", pid=7, exit_code=None).pid == 7
+    job_store.add(job)
+    assert JobStore(job_store.path).get("a") == job
+    assert job_store.update("a", state="running", pid=7, exit_code=None).pid == 7
 
 
 @pytest.mark.parametrize("state", ALLOWED_TRANSITIONS)
 @pytest.mark.parametrize("wanted", ALLOWED_TRANSITIONS)
-def test_only_legal_changes_are_made(book, state, wanted):
-    book.add(Job("a", state))
+def test_only_legal_changes_are_made(job_store, state, wanted):
+    job_store.add(Job("a", state))
     if wanted in ALLOWED_TRANSITIONS[state] or wanted == state:
-        assert book.update("a", state=wanted).state == wanted
+        assert job_store.update("a", state=wanted).state == wanted
     else:
         with pytest.raises(ValueError, match=f"is {state}, so it cannot become {wanted}"):
-            book.update("a", state=wanted, sentence="never")
-        assert book.get("a") == Job("a", state)
+            job_store.update("a", state=wanted, sentence="never")
+        assert job_store.get("a") == Job("a", state)
 
 
-def test_the_line_keeps_its_order(book):
+def test_the_line_keeps_its_order(job_store):
     for id, queued in (("c", 1.0), ("a", 2.0), ("b", 3.0)):
-        book.add(Job(id, "queued", queued=queued, submitted=9 - queued))
-    book.update("c", state="running")
-    assert [job.id for job in book.list_queued()] == ["a", "b"]
-    assert [job.id for job in book.list_jobs()] == ["c", "a", "b"]
-    assert [job.id for job in book.list_running()] == ["c"]
+        job_store.add(Job(id, "queued", queued=queued, submitted=9 - queued))
+    job_store.update("c", state="running")
+    assert [job.id for job in job_store.list_queued()] == ["a", "b"]
+    assert [job.id for job in job_store.list_jobs()] == ["c", "a", "b"]
+    assert [job.id for job in job_store.list_running()] == ["c"]
 
 
-def test_many_may_change_it_at_once_and_one_wins(book):
-    book.add(Job("a", "queued"))
+def test_many_may_change_it_at_once_and_one_wins(job_store):
+    job_store.add(Job("a", "queued"))
     won = []
 
     def take(name: int) -> None:
         try:
-            book.update("a", state="running", sentence=str(name))
+            job_store.update("a", state="running", sentence=str(name))
             won.append(name)
         except ValueError:
             return
@@ -60,10 +60,10 @@ def test_many_may_change_it_at_once_and_one_wins(book):
     for thread in threads:
         thread.join()
     # `running` again is no new state: what must not happen is a lost or a mixed-up change
-    assert book.get("a").sentence in {str(name) for name in won}
+    assert job_store.get("a").sentence in {str(name) for name in won}
 
 
-def test_a_book_of_an_earlier_version_is_read(tmp_path):
+def test_a_job_store_of_an_earlier_version_is_read(tmp_path):
     path = tmp_path / "jobs.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, state TEXT, submitted REAL)")
@@ -72,52 +72,52 @@ def test_a_book_of_an_earlier_version_is_read(tmp_path):
     assert JobStore(path).get("old") == Job("old", "succeeded", submitted=5.0)
 
 
-def test_a_change_is_on_disk_whole_or_not_at_all(book, monkeypatch):
-    book.add(Job("a", "queued"))
-    before = book.path.read_bytes()
+def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
+    job_store.add(Job("a", "queued"))
+    before = job_store.path.read_bytes()
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(booking, "write_bytes", full)
-        for change in (lambda: book.update("a", state="running"), lambda: book.add(Job("b", "queued"))):
+        for change in (lambda: job_store.update("a", state="running"), lambda: job_store.add(Job("b", "queued"))):
             with pytest.raises(ValueError, match="cannot be written just now: No space left"):
                 change()
-    assert book.list_jobs() == [Job("a", "queued")] and book.path.read_bytes() == before
-    book.update("a", state="running")
-    assert JobStore(book.path).get("a").state == "running"
-    names = {path.name for path in book.path.parent.iterdir()}
-    assert names == {book.path.name, f".{book.path.name}.lock"}, "no journal, no draft"
+    assert job_store.list_jobs() == [Job("a", "queued")] and job_store.path.read_bytes() == before
+    job_store.update("a", state="running")
+    assert JobStore(job_store.path).get("a").state == "running"
+    names = {path.name for path in job_store.path.parent.iterdir()}
+    assert names == {job_store.path.name, f".{job_store.path.name}.lock"}, "no journal, no draft"
 
 
-def test_two_that_write_in_turn_lose_nothing(book):
+def test_two_that_write_in_turn_lose_nothing(job_store):
     """An app that is ending, and the next one."""
-    other = JobStore(book.path)
+    other = JobStore(job_store.path)
 
     def write(writer: JobStore, name: str) -> None:
         for number in range(40):
             writer.add(Job(f"{name}{number}", "queued"))
 
-    threads = [threading.Thread(target=write, args=pair) for pair in ((book, "a"), (other, "b"))]
+    threads = [threading.Thread(target=write, args=pair) for pair in ((job_store, "a"), (other, "b"))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(JobStore(book.path).list_jobs()) == 80
+    assert len(JobStore(job_store.path).list_jobs()) == 80
 
 
-def test_a_reader_sees_what_a_writer_did(book, monkeypatch):
+def test_a_reader_sees_what_a_writer_did(job_store, monkeypatch):
     monkeypatch.setattr(booking, "READ_CACHE_TTL_S", 0.0)
-    reader = JobStore(book.path)
-    book.add(Job("a", "queued"))
+    reader = JobStore(job_store.path)
+    job_store.add(Job("a", "queued"))
     assert reader.list_jobs() == [Job("a", "queued")]
-    book.path.write_bytes(book.path.read_bytes()[:3000])  # half of it, as a mount may show it for a moment
+    job_store.path.write_bytes(job_store.path.read_bytes()[:3000])  # half of it, as a mount may show it for a moment
     assert reader.list_jobs() == [Job("a", "queued")]
 
 
 @pytest.mark.parametrize("broken", [b"garbage " * 1000, b"SQLite format 3\0" + b"\1" * 5000])
-def test_a_file_that_is_no_book_is_put_aside(broken, tmp_path):
+def test_a_file_that_is_no_job_store_is_moved_aside(broken, tmp_path):
     path = tmp_path / "jobs.sqlite"
     path.write_bytes(broken)
     assert JobStore(path).list_jobs() == []
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_book_is_put_aside(broken, tmp_path):
 
 
 @pytest.mark.parametrize("id", ["nobody", "", "a' OR '1'='1", "../x"])
-def test_what_is_not_there_is_said_so(book, id):
-    for ask in (book.get, lambda id: book.update(id, pid=1)):
+def test_an_unknown_job_is_reported(job_store, id):
+    for ask in (job_store.get, lambda id: job_store.update(id, pid=1)):
         with pytest.raises(ValueError, match="no run called"):
             ask(id)

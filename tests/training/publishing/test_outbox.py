@@ -8,8 +8,15 @@ import time
 import pytest
 
 from ctm.stores import Commit, StoreUnavailable
-from tests.fake_clock import Clock
-from training.publishing.outbox import BETWEEN, MOST_TRIES, WAITS, Entry, Outbox, Publisher
+from tests.fake_clock import FakeClock
+from training.publishing.outbox import (
+    MAX_ATTEMPTS,
+    MIN_COMMIT_INTERVAL_S,
+    RETRY_BACKOFF_S,
+    Outbox,
+    OutboxEntry,
+    OutboxWorker,
+)
 
 REPO = "alice/new"
 
@@ -19,13 +26,13 @@ class FakeStore:
 
     def __init__(self, *failures: Exception):
         self.failures = list(failures)
-        self.landed: dict[str, dict[str, bytes]] = {}  # message -> files
+        self.published_files: dict[str, dict[str, bytes]] = {}  # message -> files
 
     def publish(self, folder, name, message, private=False) -> Commit:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None and "landed" not in str(failure):
             raise failure
-        self.landed.setdefault(message, {path.name: path.read_bytes() for path in folder.iterdir()})
+        self.published_files.setdefault(message, {path.name: path.read_bytes() for path in folder.iterdir()})
         if failure is not None:
             raise failure
         return Commit("0" * 40, f"https://hub/{name}/commit/{'0' * 40}")
@@ -41,8 +48,8 @@ def checkpoint(tmp_path):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -50,11 +57,11 @@ def outbox(checkpoint, clock) -> Outbox:
     return Outbox(checkpoint.parent, clock)
 
 
-def states(outbox) -> list[str]:
+def list_states(outbox) -> list[str]:
     return [entry.state for entry in outbox.entries()]
 
 
-def change(checkpoint) -> None:
+def replace_checkpoint(checkpoint) -> None:
     """Replace the checkpoint as saving does: by another folder in its place."""
     shutil.rmtree(checkpoint)
     checkpoint.mkdir()
@@ -63,67 +70,67 @@ def change(checkpoint) -> None:
 
 
 def test_what_was_put_in_goes_out_as_it_was_then(outbox, checkpoint):
-    entry = outbox.put(checkpoint, REPO, "step 1", extra={"README.md": b"dressed", "accuracy.png": b"png"})
+    entry = outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"dressed", "accuracy.png": b"png"})
     shutil.rmtree(checkpoint)
     store = FakeStore()
     sent = outbox.deliver(store)
     assert sent.state == "published" and sent.url.endswith("/commit/" + "0" * 40)
-    assert store.landed[entry.message] == {
+    assert store.published_files[entry.commit_message] == {
         "config.json": b"first config.json",
         "model.safetensors": b"first model.safetensors",
         "README.md": b"dressed",
         "accuracy.png": b"png",
     }
-    assert outbox.deliver(store) is None and outbox.waits() is None
+    assert outbox.deliver(store) is None and outbox.seconds_until_due() is None
     assert not list(outbox.path.rglob("model.safetensors")), "what is published takes no room"
 
 
-def test_the_original_is_left_as_it_is(outbox, checkpoint):
-    outbox.put(checkpoint, REPO, "step 1", extra={"README.md": b"dressed"})
+def test_enqueueing_does_not_change_the_original(outbox, checkpoint):
+    outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"dressed"})
     assert (checkpoint / "README.md").read_text() == "first README.md"
 
 
 def test_the_same_checkpoint_is_put_in_once(outbox, checkpoint):
-    first = outbox.put(checkpoint, REPO, "a")
-    assert outbox.put(checkpoint, REPO, "a").id == first.id
-    assert outbox.put(checkpoint, "alice/other", "a").id != first.id
-    change(checkpoint)
-    assert outbox.put(checkpoint, REPO, "a").id != first.id
+    first = outbox.enqueue(checkpoint, REPO, "a")
+    assert outbox.enqueue(checkpoint, REPO, "a").id == first.id
+    assert outbox.enqueue(checkpoint, "alice/other", "a").id != first.id
+    replace_checkpoint(checkpoint)
+    assert outbox.enqueue(checkpoint, REPO, "a").id != first.id
 
 
 def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpoint, clock, tmp_path):
     shutil.copytree(checkpoint, tmp_path / "other" / "checkpoint")
-    change(tmp_path / "other" / "checkpoint")
-    first = outbox.put(checkpoint, REPO, "a")
+    replace_checkpoint(tmp_path / "other" / "checkpoint")
+    first = outbox.enqueue(checkpoint, REPO, "a")
     outbox.deliver(FakeStore())
-    assert outbox.put(checkpoint, REPO, "a").id == first.id
+    assert outbox.enqueue(checkpoint, REPO, "a").id == first.id
     clock.now += 1_000
-    outbox.put(tmp_path / "other" / "checkpoint", REPO, "b")
+    outbox.enqueue(tmp_path / "other" / "checkpoint", REPO, "b")
     outbox.deliver(FakeStore())
-    again = outbox.put(checkpoint, REPO, "a")
+    again = outbox.enqueue(checkpoint, REPO, "a")
     assert again.id != first.id and again.state == "waiting"
 
 
 def test_closing_waits_for_what_is_due_soon_and_no_longer(checkpoint):
     outbox = Outbox(checkpoint.parent)
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("away", retry_after_s=0.0))
-    publisher = Publisher(outbox, store)
+    publisher = OutboxWorker(outbox, store)
     wait_until = time.monotonic() + 5
     while not outbox.entries()[0].problem and time.monotonic() < wait_until:
         time.sleep(0.01)
     started = time.monotonic()
-    publisher.close(patience=1.0)
-    assert time.monotonic() - started < 3 and states(outbox) == ["waiting"], "the next try is 15 seconds away"
+    publisher.close(timeout_s=1.0)
+    assert time.monotonic() - started < 3 and list_states(outbox) == ["waiting"], "the next try is 15 seconds away"
 
 
-def test_a_store_that_is_away_is_tried_again_later_and_later(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+def test_an_unavailable_store_is_retried_with_backoff(outbox, checkpoint, clock):
+    outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(*[StoreUnavailable("away")] * 3)
-    for wait in WAITS[:3]:
+    for wait in RETRY_BACKOFF_S[:3]:
         entry = outbox.deliver(store)
-        assert entry.state == "waiting" and entry.problem == "away" and outbox.waits() == wait
-        assert "Waiting" in entry.say() and "away" in entry.say()
+        assert entry.state == "waiting" and entry.problem == "away" and outbox.seconds_until_due() == wait
+        assert "Waiting" in entry.format_status() and "away" in entry.format_status()
         clock.now += wait - 0.1
         assert outbox.deliver(store) is None, "not yet"
         clock.now += 0.1
@@ -131,60 +138,60 @@ def test_a_store_that_is_away_is_tried_again_later_and_later(outbox, checkpoint,
 
 
 def test_a_store_that_asks_to_wait_is_obeyed(outbox, checkpoint):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     outbox.deliver(FakeStore(StoreUnavailable("busy", retry_after_s=5_000.0)))
-    assert outbox.waits() == 5_000.0
+    assert outbox.seconds_until_due() == 5_000.0
 
 
 def test_trying_ends(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(*[StoreUnavailable("away")] * 100)
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_ATTEMPTS):
         outbox.deliver(store)
         clock.now += 10_000
-    assert states(outbox) == ["given up"] and outbox.deliver(store) is None
-    assert outbox.put(checkpoint, REPO, "a").state == "waiting", "asking again begins anew"
+    assert list_states(outbox) == ["given up"] and outbox.deliver(store) is None
+    assert outbox.enqueue(checkpoint, REPO, "a").state == "waiting", "asking again begins anew"
 
 
-def test_a_refusal_is_final_and_says_why(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+def test_a_permanent_error_is_final_and_has_a_reason(outbox, checkpoint, clock):
+    outbox.enqueue(checkpoint, REPO, "a")
     entry = outbox.deliver(FakeStore(ValueError("This token may not do that.")))
-    assert entry.state == "refused" and "This token may not do that." in entry.say()
-    assert outbox.waits() is None
+    assert entry.state == "refused" and "This token may not do that." in entry.format_status()
+    assert outbox.seconds_until_due() is None
 
 
 def test_a_reply_that_got_lost_publishes_once(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("the answer was lost after it landed"))
     assert outbox.deliver(store).state == "waiting"
     clock.now += 60
-    assert outbox.deliver(store).state == "published" and len(store.landed) == 1
+    assert outbox.deliver(store).state == "published" and len(store.published_files) == 1
 
 
 def test_two_commits_are_ten_minutes_apart(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     outbox.deliver(FakeStore())
     clock.now += 100
-    change(checkpoint)
-    outbox.put(checkpoint, REPO, "b")
-    assert outbox.waits() == BETWEEN - 100 and outbox.deliver(FakeStore()) is None
-    clock.now += BETWEEN - 100
+    replace_checkpoint(checkpoint)
+    outbox.enqueue(checkpoint, REPO, "b")
+    assert outbox.seconds_until_due() == MIN_COMMIT_INTERVAL_S - 100 and outbox.deliver(FakeStore()) is None
+    clock.now += MIN_COMMIT_INTERVAL_S - 100
     assert outbox.deliver(FakeStore()).state == "published"
 
 
 def test_only_the_newest_goes_out(outbox, checkpoint, clock):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     clock.now += 1
-    change(checkpoint)
-    outbox.put(checkpoint, REPO, "b")
+    replace_checkpoint(checkpoint)
+    outbox.enqueue(checkpoint, REPO, "b")
     store = FakeStore()
     outbox.deliver(store)
-    assert states(outbox) == ["superseded", "published"] and len(store.landed) == 1
-    assert next(iter(store.landed)).startswith("b [")
+    assert list_states(outbox) == ["superseded", "published"] and len(store.published_files) == 1
+    assert next(iter(store.published_files)).startswith("b [")
 
 
-def test_a_process_that_died_while_sending_is_taken_up_again(outbox, checkpoint, clock):
-    entry = outbox.put(checkpoint, REPO, "a")
+def test_a_delivery_interrupted_by_a_crash_is_resumed(outbox, checkpoint, clock):
+    entry = outbox.enqueue(checkpoint, REPO, "a")
 
     class Killed(BaseException):
         pass
@@ -192,20 +199,20 @@ def test_a_process_that_died_while_sending_is_taken_up_again(outbox, checkpoint,
     store = FakeStore(Killed())
     with pytest.raises(Killed):
         outbox.deliver(store)
-    assert states(outbox) == ["sending"]
+    assert list_states(outbox) == ["sending"]
     sent = Outbox(checkpoint.parent, clock).deliver(store)
     assert sent.state == "published" and sent.id == entry.id
 
 
-def test_a_process_that_died_while_putting_in_leaves_nothing_to_send(outbox, checkpoint, monkeypatch):
+def test_a_process_that_died_while_enqueueing_creates_no_entry(outbox, checkpoint, monkeypatch):
     monkeypatch.setattr("training.publishing.outbox.write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError):
-        outbox.put(checkpoint, REPO, "a")
-    assert outbox.entries() == [] and outbox.waits() is None
+        outbox.enqueue(checkpoint, REPO, "a")
+    assert outbox.entries() == [] and outbox.seconds_until_due() is None
 
 
 def test_one_delivers_at_a_time(outbox, checkpoint):
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     reached, go_on = threading.Event(), threading.Event()
 
     class Slow(FakeStore):
@@ -221,7 +228,7 @@ def test_one_delivers_at_a_time(outbox, checkpoint):
     assert Outbox(checkpoint.parent).deliver(other) is None
     go_on.set()
     thread.join(10)
-    assert len(store.landed) == 1 and not other.landed and states(outbox) == ["published"]
+    assert len(store.published_files) == 1 and not other.published_files and list_states(outbox) == ["published"]
 
 
 def test_the_publisher_sends_in_the_background_and_a_slow_store_holds_nobody_up(checkpoint):
@@ -233,18 +240,18 @@ def test_the_publisher_sends_in_the_background_and_a_slow_store_holds_nobody_up(
             go_on.wait(10)
             return super().publish(*given, **options)
 
-    publisher = Publisher(outbox, Slow())
+    publisher = OutboxWorker(outbox, Slow())
     started = time.monotonic()
-    outbox.put(checkpoint, REPO, "a")
+    outbox.enqueue(checkpoint, REPO, "a")
     publisher.wake()
-    publisher.close(patience=0.2)
-    assert time.monotonic() - started < 5 and states(outbox)[0] in ("waiting", "sending")
+    publisher.close(timeout_s=0.2)
+    assert time.monotonic() - started < 5 and list_states(outbox)[0] in ("waiting", "sending")
     go_on.set()
-    publisher.close(patience=10.0)
-    assert states(outbox) == ["published"]
+    publisher.close(timeout_s=10.0)
+    assert list_states(outbox) == ["published"]
 
 
 def test_an_entry_is_plain_json(outbox, checkpoint):
-    outbox.put(checkpoint, REPO, "a", private=True)
+    outbox.enqueue(checkpoint, REPO, "a", private=True)
     (path,) = outbox.path.glob("*/entry.json")
-    assert Entry(**json.loads(path.read_text())).private is True
+    assert OutboxEntry(**json.loads(path.read_text())).private is True

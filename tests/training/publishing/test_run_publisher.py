@@ -17,13 +17,13 @@ from huggingface_hub import ModelCard
 from ctm import ContinuousThoughtMachine
 from ctm.checkpoint import Checkpoint, load, save
 from ctm.stores import Commit
-from tests.fake_hub.fixtures import TOKEN, files_of
+from tests.fake_hub.fixtures import TOKEN, read_dir_files
 from tests.fake_hub.server import LoopbackHub
 from tests.paths import ROOT
 from training.__main__ import main
 from training.config import PublishConfig
-from training.publishing.run_publisher import Publishing
-from training.run_dir import RunFolder
+from training.publishing.run_publisher import RunPublisher
+from training.run_dir import RunDir
 
 RECIPE = {
     "task": {"kind": "parity", "length": 9},
@@ -62,13 +62,13 @@ def hub():
 
 @pytest.fixture
 def environment(hub, tmp_path):
-    return hub.environment(tmp_path / "home", TOKEN, xet=False) | {"OMP_NUM_THREADS": "1"}
+    return hub.build_environment(tmp_path / "home", TOKEN, xet=False) | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(params=[pytest.param("http", marks=pytest.mark.slow), "xet"])
-def both_ways(hub, tmp_path, request):
+def environment_by_protocol(hub, tmp_path, request):
     """The environment with and without xet: two different ways through the client."""
-    return hub.environment(tmp_path / "home", TOKEN, xet=request.param == "xet") | {"OMP_NUM_THREADS": "1"}
+    return hub.build_environment(tmp_path / "home", TOKEN, xet=request.param == "xet") | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +79,19 @@ def recipe(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(recipe) -> Path:
+def finished_run(recipe) -> Path:
     """A finished run that was not published."""
     main(["train", str(recipe), "--folder", str(recipe.parent / "run")])
     return recipe.parent / "run"
 
 
 @pytest.fixture
-def folder(trained, tmp_path) -> Path:
+def run_copy(finished_run, tmp_path) -> Path:
     """A copy of it."""
-    return shutil.copytree(trained, tmp_path / "run")
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
-def start(environment, *words) -> subprocess.Popen:
+def start_command(environment, *words) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "training", *map(str, words)],
         cwd=ROOT,
@@ -102,37 +102,37 @@ def start(environment, *words) -> subprocess.Popen:
     )
 
 
-def run(environment, *words) -> tuple[int, str]:
-    process = start(environment, *words)
+def run_command(environment, *words) -> tuple[int, str]:
+    process = start_command(environment, *words)
     said, _ = process.communicate(timeout=120)
     return process.returncode, said
 
 
-def wait_until(true, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
+def wait_until(condition, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.05)
 
 
-def entries(run_folder: Path) -> list[dict]:
+def read_entries(run_folder: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted(run_folder.glob("outbox/[0-9]*/entry.json"))]
 
 
-def own_commits(hub) -> list[str]:
-    return [commit.title for commit in hub.commits(REPO)][:-1]
+def list_run_commits(hub) -> list[str]:
+    return [commit.title for commit in hub.list_commits(REPO)][:-1]
 
 
-def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, both_ways, recipe, tmp_path):
+def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environment_by_protocol, recipe, tmp_path):
     folder = tmp_path / "run"
-    code, said = run(both_ways, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
+    code, said = run_command(environment_by_protocol, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
     assert code == 0, said
     assert f"published to {REPO} as alice" in said and "/commit/" in said and TOKEN not in said
-    held = hub.files(REPO)
-    assert held.keys() == {*files_of(folder / "checkpoint"), "accuracy.png"}
+    held = hub.read_files(REPO)
+    assert held.keys() == {*read_dir_files(folder / "checkpoint"), "accuracy.png"}
     assert held["model.safetensors"] == (folder / "checkpoint" / "model.safetensors").read_bytes()
     assert held["accuracy.png"].startswith(b"\x89PNG")
-    assert len(own_commits(hub)) == 1
+    assert len(list_run_commits(hub)) == 1
     card = ModelCard(held["README.md"].decode())
     (result, *_) = card.data.eval_results
     metrics = json.loads(held["metrics.json"])["evaluations"][0]
@@ -141,9 +141,9 @@ def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, both_way
     assert not any(TOKEN in path.read_text(errors="ignore") for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_token_that_may_not_write_is_told_before_the_first_step(hub, environment, recipe, tmp_path):
+def test_a_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
     folder = tmp_path / "run"
-    code, said = run(
+    code, said = run_command(
         environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", folder, f"publish.repo={REPO}"
     )
     assert code == 1 and "needs the right to write" in said and "Traceback" not in said
@@ -153,117 +153,117 @@ def test_a_token_that_may_not_write_is_told_before_the_first_step(hub, environme
 @pytest.mark.parametrize(
     "setting", ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.every_minutes=1"]
 )
-def test_settings_that_cannot_be_are_refused(recipe, tmp_path, setting):
+def test_impossible_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
         main(["train", str(recipe), "--folder", str(tmp_path / "run"), setting])
     assert not (tmp_path / "run").exists()
 
 
-def test_a_hub_that_goes_away_fails_no_training_and_gets_the_checkpoint_later(hub, environment, recipe, tmp_path):
+def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hub, environment, recipe, tmp_path):
     folder = tmp_path / "run"
-    process = start(environment, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
-    wait_until(lambda: hub.seen("auth-check"))
-    gone = hub.fault("answer", "", status=503, times=None)
-    wait_until(lambda: entries(folder) and entries(folder)[-1]["problem"])
+    process = start_command(environment, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
+    wait_until(lambda: hub.find_requests("auth-check"))
+    gone = hub.add_fault("answer", "", status=503, times=None)
+    wait_until(lambda: read_entries(folder) and read_entries(folder)[-1]["problem"])
     assert (folder / "checkpoint" / "model.safetensors").is_file(), "training ended well"
     process.terminate()
     process.wait(30)
     process.stdout.close()
-    gone.lift()
-    code, said = run(environment, "publish", folder, "--repo", REPO)
+    gone.disable()
+    code, said = run_command(environment, "publish", folder, "--repo", REPO)
     assert code == 0 and "Published" in said, said
-    assert len(own_commits(hub)) == 1 and len(entries(folder)) == 1
+    assert len(list_run_commits(hub)) == 1 and len(read_entries(folder)) == 1
 
 
-def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, both_ways, folder):
-    stall = hub.fault("stall", "/commit/main", seconds=60, times=None)
-    process = start(both_ways, "publish", folder, "--repo", REPO)
-    wait_until(lambda: stall.struck)
+def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, environment_by_protocol, run_copy):
+    stall = hub.add_fault("stall", "/commit/main", seconds=60, times=None)
+    process = start_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
+    wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     process.stdout.close()
-    assert entries(folder)[0]["state"] == "sending"
-    stall.lift()
-    code, said = run(both_ways, "publish", folder, "--repo", REPO)
+    assert read_entries(run_copy)[0]["state"] == "sending"
+    stall.disable()
+    code, said = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
     assert code == 0, said
-    assert len(own_commits(hub)) == 1
-    assert hub.files(REPO)["model.safetensors"] == (folder / "checkpoint" / "model.safetensors").read_bytes()
-    code, said = run(both_ways, "publish", folder, "--repo", REPO)
-    assert code == 0 and len(own_commits(hub)) == 1, "asking again publishes nothing new"
+    assert len(list_run_commits(hub)) == 1
+    assert hub.read_files(REPO)["model.safetensors"] == (run_copy / "checkpoint" / "model.safetensors").read_bytes()
+    code, said = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
+    assert code == 0 and len(list_run_commits(hub)) == 1, "asking again publishes nothing new"
 
 
-def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environment, folder):
-    stall = hub.fault("stall", r"/revision/|/api/models/alice/new\?", "GET", after=1, seconds=60, times=None)
-    process = start(environment, "publish", folder, "--repo", REPO)
-    wait_until(lambda: stall.struck)
+def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environment, run_copy):
+    stall = hub.add_fault("stall", r"/revision/|/api/models/alice/new\?", "GET", after=1, seconds=60, times=None)
+    process = start_command(environment, "publish", run_copy, "--repo", REPO)
+    wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     process.stdout.close()
-    assert len(own_commits(hub)) == 1, "it landed before the kill"
-    stall.lift()
-    code, said = run(environment, "publish", folder, "--repo", REPO)
-    assert code == 0 and len(own_commits(hub)) == 1, said
+    assert len(list_run_commits(hub)) == 1, "it landed before the kill"
+    stall.disable()
+    code, said = run_command(environment, "publish", run_copy, "--repo", REPO)
+    assert code == 0 and len(list_run_commits(hub)) == 1, said
 
 
-def test_a_run_is_published_every_so_many_minutes(hub, folder, tmp_path, monkeypatch):
+def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monkeypatch):
     """Saved steps are offered when it is time, with a card that says that they are on the way."""
-    now, made = [0.0], RunFolder(folder)
+    now, made = [0.0], RunDir(run_copy)
     monkeypatch.setattr("training.publishing.run_publisher.time.monotonic", lambda: now[0])
     sent: list[str] = []
 
     class Store:
-        def publish(self, folder, name, message, private=False) -> Commit:
-            sent.append((folder / "README.md").read_text())
+        def publish(self, run_copy, name, message, private=False) -> Commit:
+            sent.append((run_copy / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
-    publishing = Publishing(made, PublishConfig(repo=REPO, every_minutes=10), Store())
-    step = made.steps()[-1]
-    publishing.saved(step)
+    publishing = RunPublisher(made, PublishConfig(repo=REPO, every_minutes=10), Store())
+    step = made.list_steps()[-1]
+    publishing.on_save(step)
     now[0] += 599
-    publishing.saved(step)
+    publishing.on_save(step)
     assert publishing.outbox.entries() == [], "not yet"
     now[0] += 1
-    publishing.saved(step)
+    publishing.on_save(step)
     wait_until(lambda: sent, 10)
     assert "## Still training" in sent[0] and "validation samples: accuracy_best" in sent[0]
-    publishing.stopped()
+    publishing.close()
 
 
-def test_without_a_repository_it_is_asked_for(folder):
+def test_without_a_repository_it_is_asked_for(run_copy):
     with pytest.raises(SystemExit, match="--repo namespace/name is needed"):
-        main(["publish", str(folder)])
+        main(["publish", str(run_copy)])
 
 
-def test_a_run_begins_with_a_published_checkpoint_and_says_which(hub, environment, recipe, trained, tmp_path):
+def test_a_run_starts_from_a_published_checkpoint_and_records_which(hub, environment, recipe, finished_run, tmp_path):
     second = tmp_path / "second"
-    hub.add_repo(REPO, files_of(trained / "checkpoint"))
-    code, said = run(
+    hub.add_repo(REPO, read_dir_files(finished_run / "checkpoint"))
+    code, said = run_command(
         environment, "train", recipe, "--folder", second, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
     )
     assert code == 0, said
-    before, after = (load(folder / "checkpoint").model.state_dict() for folder in (trained, second))
+    before, after = (load(folder / "checkpoint").model.state_dict() for folder in (finished_run, second))
     trunk = [name for name in before if "energy" not in name]
     assert trunk and all(torch.allclose(before[name], after[name], atol=1e-9) for name in trunk), "at so low a rate"
     origin = json.loads((second / "checkpoint" / "metrics.json").read_text())["training"]["init_from"]
-    assert origin == f"hub:{REPO}@{hub.commits(REPO)[0].oid}"
+    assert origin == f"hub:{REPO}@{hub.list_commits(REPO)[0].oid}"
 
 
-def test_a_run_that_begins_with_another_machine_is_refused(recipe, trained, tmp_path):
-    settings = (f"init_from={trained / 'checkpoint'}", "model.d_model=20")
+def test_a_run_that_starts_from_another_model_is_rejected(recipe, finished_run, tmp_path):
+    settings = (f"init_from={finished_run / 'checkpoint'}", "model.d_model=20")
     with pytest.raises(SystemExit, match="init_from does not fit this run's machine: `start_activated_state` is"):
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), *settings])
 
 
-def test_a_run_that_begins_with_nothing_is_told_what_to_do(recipe, tmp_path):
+def test_a_run_with_a_missing_initial_checkpoint_gets_the_remedy(recipe, tmp_path):
     with pytest.raises(
         SystemExit, match=r"no checkpoint at \S*gone, which init_from names\. Train that one first, or set init_from"
     ):
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), f"init_from={tmp_path / 'gone'}"])
 
 
-def test_an_energy_head_may_be_new(recipe, trained, tmp_path):
+def test_an_energy_head_may_be_new(recipe, finished_run, tmp_path):
     """A published checkpoint without one can be begun with all the same."""
-    checkpoint = load(trained / "checkpoint")
+    checkpoint = load(finished_run / "checkpoint")
     config = checkpoint.model.config.model_copy(update={"energy_head_enabled": False})
     bare = ContinuousThoughtMachine(config)
     bare.load_state_dict(

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from training.tasks import make_task
-from training.tasks.base import generator_for
+from training.tasks.base import make_generator
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -21,7 +21,7 @@ def task():
     return make_task({"kind": "images"})
 
 
-def photograph(width: int, height: int) -> np.ndarray:
+def make_photo(width: int, height: int) -> np.ndarray:
     """Smooth colours with some edges."""
     y, x = np.mgrid[0:height, 0:width] / 40
     waves = [np.sin(x + y / 3), np.cos(y * 1.3 - x), np.sin(x * y / 9)]
@@ -32,33 +32,33 @@ def photograph(width: int, height: int) -> np.ndarray:
 def test_pictures_are_seen_as_by_the_usual_preprocessing(task, size):
     """Against a resize of another library that, too, blurs before it shrinks."""
     width, height = size
-    pixels = photograph(width, height)
+    pixels = make_photo(width, height)
     short = min(size)
     resized = [int(256 * side / short) for side in (height, width)]
     whole = torch.from_numpy(pixels).permute(2, 0, 1).float()[None]
     large = F.interpolate(whole, size=resized, mode="bilinear", antialias=True, align_corners=False)[0] / 255
     top, left = (round((side - 224) / 2) for side in resized)
     expected = (large[:, top : top + 224, left : left + 224] - MEAN) / STD
-    inputs = task.read(pixels / np.float32(255)).inputs[0]
+    inputs = task.parse_input(pixels / np.float32(255)).inputs[0]
     assert inputs.shape == (3, 224, 224)
     assert abs(inputs - expected).max() < 0.02, "a step of a byte is 0.018 here"
 
 
 def test_what_is_shown_is_the_middle_that_is_seen(task):
-    read = task.read(photograph(400, 300) / np.float32(255))
+    read = task.parse_input(make_photo(400, 300) / np.float32(255))
     seen = read.inputs[0] * STD + MEAN
-    np.testing.assert_allclose(read.shown["pixels"], seen.permute(1, 2, 0), atol=1e-5)
+    np.testing.assert_allclose(read.display["pixels"], seen.permute(1, 2, 0), atol=1e-5)
     assert read.positions == 1
 
 
-def test_grey_pictures_are_seen_too_and_thin_ones_refused(task):
-    assert task.read(np.full((60, 80), 0.5, np.float32)).inputs.shape == (1, 3, 224, 224)
+def test_grayscale_images_are_accepted_and_thin_ones_are_rejected(task):
+    assert task.parse_input(np.full((60, 80), 0.5, np.float32)).inputs.shape == (1, 3, 224, 224)
     with pytest.raises(ValueError, match="3000 x 10 pixels, too long and thin"):
-        task.read(np.zeros((10, 3_000, 3), np.float32))
+        task.parse_input(np.zeros((10, 3_000, 3), np.float32))
 
 
 def test_names_are_those_of_imagenet_in_their_order(task):
-    names = task.labels()
+    names = task.get_labels()
     assert len(names) == len(set(names)) == 1000
     assert [names[index] for index in (0, 1, 281, 504, 657, 999)] == [
         "tench",
@@ -68,7 +68,7 @@ def test_names_are_those_of_imagenet_in_their_order(task):
         "missile",
         "toilet tissue",
     ]
-    answer = task.present(task.read(photograph(50, 50) / np.float32(255)), [1])
+    answer = task.format_answer(task.parse_input(make_photo(50, 50) / np.float32(255)), [1])
     assert (answer.value, answer.label, answer.sentence) == (1, "goldfish", 'It takes this for "goldfish"')
 
 
@@ -76,8 +76,8 @@ def test_names_and_preprocessing_can_be_others():
     task = make_task(
         {"kind": "images", "size": 40, "crop": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "names": ["a", "b"]}
     )
-    assert task.shape().classes == 2
-    pixels = task.read(photograph(64, 64) / np.float32(255)).inputs
+    assert task.get_spec().classes == 2
+    pixels = task.parse_input(make_photo(64, 64) / np.float32(255)).inputs
     assert pixels.shape == (1, 3, 32, 32) and pixels.min() >= 0 and pixels.max() <= 1
     assert task.describe()["preprocessing"]["center_crop"] == 32
 
@@ -90,31 +90,31 @@ def test_names_and_preprocessing_can_be_others():
         ({"std": [1, 0, 1]}, "positive"),
     ],
 )
-def test_wrong_settings_are_refused(settings, says):
+def test_wrong_settings_are_rejected(settings, says):
     with pytest.raises(ValueError, match=says):
         make_task({"kind": "images"} | settings)
 
 
 def test_there_are_none_to_train_on(task):
     with pytest.raises(ValueError, match=r"measure with --data FILE\.parquet"):
-        task.draw("train", 1, generator_for(0))
+        task.sample("train", 1, make_generator(0))
 
 
 def test_a_file_of_pictures_is_read(task, tmp_path):
     content = io.BytesIO()
-    Image.fromarray(photograph(320, 240)).save(content, "PNG")
+    Image.fromarray(make_photo(320, 240)).save(content, "PNG")
     path = tmp_path / "pictures.parquet"
     parquet.write_table(
         pyarrow.table({"image": [{"bytes": content.getvalue(), "path": None}] * 2, "label": [3, 999]}), path
     )
-    batch = task.from_file(path)
+    batch = task.load_file(path)
     assert batch.targets.tolist() == [[3], [999]]
-    assert torch.equal(batch.inputs[:1], task.read(photograph(320, 240) / np.float32(255)).inputs)
+    assert torch.equal(batch.inputs[:1], task.parse_input(make_photo(320, 240) / np.float32(255)).inputs)
 
 
 def test_bundled_photographs_are_small_and_read(task):
-    paths = task.examples()
+    paths = task.get_examples()
     assert len(paths) >= 2
     for path in paths:
         assert path.stat().st_size < 60_000
-        task.read(np.asarray(Image.open(path), np.float32) / 255)
+        task.parse_input(np.asarray(Image.open(path), np.float32) / 255)

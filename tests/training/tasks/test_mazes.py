@@ -9,41 +9,41 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, content_of, maze_of
+from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, compute_canonical_bytes, parse_maze
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, VALIDATION, generator_for, split_of
+from training.tasks.base import TEST, TRAIN, VALIDATION, assign_split, make_generator
 
 UP, DOWN, LEFT, RIGHT = range(4)
 
 
-def task(**settings):
+def make_maze_task(**settings):
     return make_task({"kind": "mazes", "side": 11, "route": 30} | settings)
 
 
-def drawn(split: str = TRAIN, count: int = 40, **settings) -> list[tuple[Maze, list[int], int]]:
+def sample_mazes(split: str = TRAIN, count: int = 40, **settings) -> list[tuple[Maze, list[int], int]]:
     """Mazes of a batch, their targets and lengths, read back from the tensors."""
-    batch = task(**settings).draw(split, count, generator_for(split, count))
-    mazes = [maze_of(picture.permute(1, 2, 0).numpy()) for picture in batch.inputs]
+    batch = make_maze_task(**settings).sample(split, count, make_generator(split, count))
+    mazes = [parse_maze(picture.permute(1, 2, 0).numpy()) for picture in batch.inputs]
     return list(zip(mazes, batch.targets.tolist(), batch.difficulty.tolist(), strict=True))
 
 
-def grid(*rows: str) -> np.ndarray:
+def parse_grid(*rows: str) -> np.ndarray:
     return np.array([["#.SG".index(mark) for mark in row] for row in rows], np.uint8)
 
 
-CORNER = grid("#####", "#S#.#", "#.#.#", "#..G#", "#####")  # down, down, right, right
+CORNER = parse_grid("#####", "#S#.#", "#.#.#", "#..G#", "#####")  # down, down, right, right
 
 
 def test_the_target_is_the_way_that_a_search_finds_and_then_waiting():
     for side in (7, 15):
-        for maze, target, length in drawn(side=side):
-            assert target == maze.way() + [WAIT] * (30 - length)
+        for maze, target, length in sample_mazes(side=side):
+            assert target == maze.find_shortest_moves() + [WAIT] * (30 - length)
             assert length == maze.steps_to_goal[maze.start] > 0
 
 
 def test_a_maze_has_walls_around_it_and_one_way_between_any_two_places():
-    for maze, *_ in drawn(count=20):
+    for maze, *_ in sample_mazes(count=20):
         assert (maze.grid[[0, -1]] == WALL).all() and (maze.grid[:, [0, -1]] == WALL).all()
         places = len(maze.steps_to_goal)
         assert places == (maze.grid != WALL).sum() == 2 * 25 - 1, (
@@ -53,39 +53,42 @@ def test_a_maze_has_walls_around_it_and_one_way_between_any_two_places():
 
 
 def test_inputs_are_the_published_colours():
-    inputs = task().draw(TRAIN, 8, generator_for("colours")).inputs
+    inputs = make_maze_task().sample(TRAIN, 8, make_generator("colours")).inputs
     assert inputs.dtype == torch.float32 and inputs.shape == (8, 3, 11, 11)
     pixels = inputs.permute(0, 2, 3, 1).reshape(-1, 3)
     assert set(map(tuple, pixels.tolist())) == {(0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 1, 0)}
     assert (inputs == torch.tensor([1.0, 0, 0]).view(3, 1, 1)).all(1).sum() == 8
-    wide = task(expand_range=True).draw(TRAIN, 8, generator_for("colours")).inputs
+    wide = make_maze_task(expand_range=True).sample(TRAIN, 8, make_generator("colours")).inputs
     assert torch.equal(wide, inputs * 2 - 1)
 
 
 def test_every_mirror_image_of_a_maze_is_the_same_content_and_its_way_is_mirrored_too():
-    for maze, target, length in drawn(count=12):
+    for maze, target, length in sample_mazes(count=12):
         views = [np.rot90(side, turns).copy() for side in (maze.grid, maze.grid.T) for turns in range(4)]
-        assert {content_of(view) for view in views} == {content_of(maze.grid)}
-        assert split_of(content_of(maze.grid)) == TRAIN
+        assert {compute_canonical_bytes(view) for view in views} == {compute_canonical_bytes(maze.grid)}
+        assert assign_split(compute_canonical_bytes(maze.grid)) == TRAIN
         flipped = [{LEFT: RIGHT, RIGHT: LEFT}.get(move, move) for move in target[:length]]
-        assert Maze(np.fliplr(maze.grid)).way() == flipped
+        assert Maze(np.fliplr(maze.grid)).find_shortest_moves() == flipped
         turned = [{UP: LEFT, LEFT: DOWN, DOWN: RIGHT, RIGHT: UP}[move] for move in target[:length]]
-        assert Maze(np.rot90(maze.grid)).way() == turned
+        assert Maze(np.rot90(maze.grid)).find_shortest_moves() == turned
 
 
 def test_no_maze_of_one_split_is_a_mirror_image_of_one_of_another():
-    contents = {split: {content_of(maze.grid) for maze, *_ in drawn(split, 300)} for split in task().splits}
+    contents = {
+        split: {compute_canonical_bytes(maze.grid) for maze, *_ in sample_mazes(split, 300)}
+        for split in make_maze_task().splits
+    }
     for a in contents:
         assert all(not contents[a] & contents[b] for b in contents if b != a)
 
 
 def test_ways_that_are_too_long_are_not_drawn():
-    assert max(length for *_, length in drawn(route=6, count=60)) == 6
+    assert max(length for *_, length in sample_mazes(route=6, count=60)) == 6
 
 
 def test_a_split_without_enough_mazes_is_named():
     with pytest.raises(ValueError, match=r"too few for a nowhere split; raise task\.side or task\.route"):
-        task(side=7, route=2).draw("nowhere", 1, generator_for(0))
+        make_maze_task(side=7, route=2).sample("nowhere", 1, make_generator(0))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_walking(moves, route, by_wall):
 
 
 def test_walking_off_the_picture_is_walking_into_a_wall():
-    assert Maze(grid("S.G", "...", "...", "...", "...")).walk([UP, RIGHT]) == ([(0, 0)], True)
+    assert Maze(parse_grid("S.G", "...", "...", "...", "...")).walk([UP, RIGHT]) == ([(0, 0)], True)
 
 
 @pytest.mark.parametrize(
@@ -118,34 +121,36 @@ def test_walking_off_the_picture_is_walking_into_a_wall():
         ([DOWN, DOWN], "It walks 2 steps, all right and all it has room for; the goal is 2 steps further on"),
     ],
 )
-def test_an_answer_says_where_it_leads(moves, sentence):
-    made = task()
-    read = made.read(COLOURS[CORNER])
-    answer = made.present(read, moves)
+def test_an_answer_describes_where_it_leads(moves, sentence):
+    made = make_maze_task()
+    read = made.parse_input(COLOURS[CORNER])
+    answer = made.format_answer(read, moves)
     assert answer.sentence == sentence
     assert answer.value["reaches_goal"] == ("reaches" in sentence) and answer.label
     assert answer.route[0] == (1, 1) and answer.value["steps"] == len(answer.route) - 1
 
 
 def test_what_is_read_is_what_was_drawn_at_any_size_and_even_as_jpeg():
-    for maze, *_ in drawn(count=3):
+    for maze, *_ in sample_mazes(count=3):
         pixels = (COLOURS[maze.grid] * 255).astype(np.uint8)
         for scale in (1, 2, 5, 8, 13):
             large = pixels.repeat(scale, 0).repeat(scale, 1)
-            assert np.array_equal(maze_of(large / np.float32(255)).grid, maze.grid), scale
+            assert np.array_equal(parse_maze(large / np.float32(255)).grid, maze.grid), scale
         for quality in (30, 75):
             blurred = io.BytesIO()
             Image.fromarray(pixels.repeat(8, 0).repeat(8, 1)).save(blurred, "JPEG", quality=quality)
-            assert np.array_equal(maze_of(np.asarray(Image.open(blurred), np.float32) / 255).grid, maze.grid), quality
+            assert np.array_equal(parse_maze(np.asarray(Image.open(blurred), np.float32) / 255).grid, maze.grid), (
+                quality
+            )
 
 
 def test_a_solution_drawn_in_blue_is_path():
     pixels = COLOURS[CORNER].copy()
     pixels[2:4, 1] = pixels[3, 2] = (0, 0, 1)
-    assert np.array_equal(maze_of(pixels).grid, CORNER)
+    assert np.array_equal(parse_maze(pixels).grid, CORNER)
 
 
-def changed(row: int, column: int, kind: int) -> np.ndarray:
+def replace_cell(row: int, column: int, kind: int) -> np.ndarray:
     other = CORNER.copy()
     other[row, column] = kind
     return COLOURS[other]
@@ -154,11 +159,11 @@ def changed(row: int, column: int, kind: int) -> np.ndarray:
 @pytest.mark.parametrize(
     "pixels, says",
     [
-        (changed(1, 1, PATH), "one red pixel, the start; this picture has none"),
-        (changed(2, 1, START), "one red pixel, the start; this picture has 2"),
-        (changed(3, 3, PATH), "one green pixel, the goal; this picture has none"),
-        (changed(1, 3, GOAL), "one green pixel, the goal; this picture has 2"),
-        (changed(3, 2, WALL), "No way leads"),
+        (replace_cell(1, 1, PATH), "one red pixel, the start; this picture has none"),
+        (replace_cell(2, 1, START), "one red pixel, the start; this picture has 2"),
+        (replace_cell(3, 3, PATH), "one green pixel, the goal; this picture has none"),
+        (replace_cell(1, 3, GOAL), "one green pixel, the goal; this picture has 2"),
+        (replace_cell(3, 2, WALL), "No way leads"),
         (np.full((20, 20, 3), 0.5), "no maze: its colours"),
         (np.random.default_rng(0).random((64, 64, 3)), "no maze: its colours"),
         (np.zeros((30, 30)), "needs colours"),
@@ -169,32 +174,35 @@ def changed(row: int, column: int, kind: int) -> np.ndarray:
 )
 def test_what_is_no_maze_gets_one_sentence(pixels, says):
     with pytest.raises(ValueError, match=says) as caught:
-        task().read(pixels.astype(np.float32))
+        make_maze_task().parse_input(pixels.astype(np.float32))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_a_maze_of_another_size_is_read_and_the_hint_says_which_size_is_known():
-    made = task()
-    assert made.read(COLOURS[CORNER]).inputs.shape == (1, 3, 5, 5)
-    assert "11 x 11" in made.hint
+def test_a_maze_of_another_size_is_read_and_the_hint_names_the_trained_size():
+    made = make_maze_task()
+    assert made.parse_input(COLOURS[CORNER]).inputs.shape == (1, 3, 5, 5)
+    assert "11 x 11" in made.input_hint
 
 
 def test_sides_are_odd():
     with pytest.raises(ValueError, match=r"must be odd.*got 10"):
-        task(side=10)
+        make_maze_task(side=10)
 
 
 def test_the_bundled_examples_are_those_that_the_task_invents():
     for path in sorted(EXAMPLES_DIR.glob("maze-*.png")):
         side, seed = map(int, path.stem.split("-")[1:])
-        made = task(side=side, route={11: 30, 15: 50, 39: 100, 99: 300}[side])
-        assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), made.invent(seed)), path.name
-        assert path in made.examples()
-        assert split_of(content_of(made.read(made.invent(seed) / 255).content.grid)) == TEST
+        made = make_maze_task(side=side, route={11: 30, 15: 50, 39: 100, 99: 300}[side])
+        assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), made.generate_input(seed)), path.name
+        assert path in made.get_examples()
+        assert (
+            assign_split(compute_canonical_bytes(made.parse_input(made.generate_input(seed) / 255).context.grid))
+            == TEST
+        )
 
 
 def test_a_file_of_mazes_is_solved_and_ways_that_are_too_long_are_cut_off(tmp_path):
-    batch = task().draw(VALIDATION, 5, generator_for("file"))
+    batch = make_maze_task().sample(VALIDATION, 5, make_generator("file"))
     rows = []
     for picture in batch.inputs:
         content = io.BytesIO()
@@ -202,13 +210,13 @@ def test_a_file_of_mazes_is_solved_and_ways_that_are_too_long_are_cut_off(tmp_pa
         rows.append({"bytes": content.getvalue(), "path": None})
     path = tmp_path / "mazes.parquet"
     parquet.write_table(pyarrow.table({"image": rows, "solution_path": [[0]] * 5}), path)
-    read = task().from_file(path)
+    read = make_maze_task().load_file(path)
     assert torch.equal(read.inputs, batch.inputs) and torch.equal(read.targets, batch.targets)
-    assert torch.equal(task(route=4).from_file(path).targets, batch.targets[:, :4])
+    assert torch.equal(make_maze_task(route=4).load_file(path).targets, batch.targets[:, :4])
 
 
 def test_moves_are_numbered_as_published():
-    assert MOVES == ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)) and task().labels() == [
+    assert MOVES == ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)) and make_maze_task().get_labels() == [
         "up",
         "down",
         "left",

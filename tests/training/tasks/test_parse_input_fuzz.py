@@ -7,12 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.strategies import HOSTILE, share, soon, told
+from tests.strategies import HOSTILE_TEXTS, reduce_examples, time_limit, try_read
 from training.data.maze import COLOURS
-from training.tasks import make_task, registry
-from training.tasks.base import Given, Task
+from training.tasks import get_task_types, make_task
+from training.tasks.base import Task, TaskInput
 
-TASKS = {
+SETTINGS_BY_TASK = {
     "parity": {"kind": "parity", "length": 6},
     "parity, signs": {"kind": "parity", "length": 6, "encoding": "signs"},
     "arithmetic": {"kind": "arithmetic"},
@@ -38,15 +38,15 @@ TASKS = {
     "mazes": {"kind": "mazes"},
     "mazes, expanded": {"kind": "mazes", "route": 2, "expand_range": True},
 }
-MADE = {name: make_task(settings) for name, settings in TASKS.items()}
-TEXT = [name for name, task in MADE.items() if task.takes == "text"]
-PICTURES = [name for name, task in MADE.items() if task.takes == "image"]
+TASKS = {name: make_task(settings) for name, settings in SETTINGS_BY_TASK.items()}
+TEXT_TASKS = [name for name, task in TASKS.items() if task.input_type == "text"]
+IMAGE_TASKS = [name for name, task in TASKS.items() if task.input_type == "image"]
 
 separators = st.sampled_from([" ", ",", ";", "\n", "\t", "", "\u00a0", "\u2028", " , "])
 odd_words = st.sampled_from(["0", "1", "01", "-0", "+7", "1e3", "0x1", "\u0663", "\uff11", "nan", "\u00b2", "1_0"])
 bracket_like = st.text("([)]+-*:,. 0123456789", max_size=30)
 words = st.integers(-3, 1_200).map(str) | odd_words
-typed = (
+typed_texts = (
     st.builds(str.join, separators, st.lists(words, max_size=7))
     | st.text("01 ,\n", max_size=9)
     | bracket_like
@@ -54,51 +54,51 @@ typed = (
 )
 
 
-def check(task: Task, read: Given | None) -> None:
+def check_input(task: Task, read: TaskInput | None) -> None:
     """What was read fits the machine, and every answer to it is one in words."""
     if read is None:
         return
-    shape = task.shape()
+    shape = task.get_spec()
     assert len(read.inputs) == 1 and read.inputs.dtype in (torch.int64, torch.float32)
     assert torch.isfinite(read.inputs.float()).all() and 1 <= read.positions <= shape.positions
-    classes = shape.spoken or shape.classes  # silence is never part of an answer
+    classes = shape.ctc_length or shape.classes  # silence is never part of an answer
     for choice in range(classes if classes < 20 else 2):
-        assert task.present(read, [choice] * read.positions).sentence
+        assert task.format_answer(read, [choice] * read.positions).sentence
 
 
-@pytest.mark.parametrize("name", TEXT)
-@given(text=typed)
+@pytest.mark.parametrize("name", TEXT_TASKS)
+@given(text=typed_texts)
 @example("\ud800")
 @example("\u0661" * 6)
-def test_any_text_is_read_or_refused_in_one_sentence(name, text):
-    task = MADE[name]
-    read = told(lambda: task.read(text))
-    check(task, read)
+def test_any_text_is_read_or_rejected_in_one_sentence(name, text):
+    task = TASKS[name]
+    read = try_read(lambda: task.parse_input(text))
+    check_input(task, read)
     if read is not None:
-        assert task.read(f" {text}\n").inputs.equal(read.inputs)
-        assert all(item.isascii() and item.isprintable() for item in read.shown.get("items", []))
+        assert task.parse_input(f" {text}\n").inputs.equal(read.inputs)
+        assert all(item.isascii() and item.isprintable() for item in read.display.get("items", []))
 
 
 @given(st.lists(st.integers(0, 999), min_size=4, max_size=4), st.sampled_from([" ", ", ", ";", "\n"]))
 def test_numbers_are_read_as_they_are(numbers, separator):
-    read = MADE["arithmetic"].read(separator.join(map(str, numbers)))
+    read = TASKS["arithmetic"].parse_input(separator.join(map(str, numbers)))
     assert read.inputs.tolist() == [[int(digit) for number in numbers for digit in f"{number:03d}"]]
 
 
 @given(st.text("01", min_size=1, max_size=6))
 def test_bits_are_read_as_they_are(bits):
-    assert MADE["parity"].read(bits).inputs.tolist() == [[*map(int, bits), *[2] * (6 - len(bits))]]
+    assert TASKS["parity"].parse_input(bits).inputs.tolist() == [[*map(int, bits), *[2] * (6 - len(bits))]]
 
 
 @pytest.mark.parametrize(
     "text",
-    [*HOSTILE, *(piece * 100_000 for piece in ("1", "1 ", "-", ",", "\u0661"))],
+    [*HOSTILE_TEXTS, *(piece * 100_000 for piece in ("1", "1 ", "-", ",", "\u0661"))],
     ids=lambda text: repr(text)[:20],
 )
-def test_hostile_texts_are_refused_at_once(text):
-    with soon():
-        for name in TEXT:
-            assert told(lambda name=name: MADE[name].read(text)) is None
+def test_hostile_texts_are_rejected_at_once(text):
+    with time_limit():
+        for name in TEXT_TASKS:
+            assert try_read(lambda name=name: TASKS[name].parse_input(text)) is None
 
 
 sides = st.integers(1, 60) | st.sampled_from([1, 7, 8, 28, 400, 2_001])
@@ -107,7 +107,7 @@ colours = st.sampled_from([0.0, 1.0, 0.5, 0.14, 0.16, 1e-30]) | st.floats(0, 1, 
 
 
 @st.composite
-def pictures(draw) -> np.ndarray:
+def images(draw) -> np.ndarray:
     """Pictures as `ui.services.image_decoding` gives them: plain, of noise, of blocks, or with a few pixels that stand out."""
     shape = draw(shapes)
     match draw(st.sampled_from(["plain", "noise", "blocks", "spots", "grey"])):
@@ -126,14 +126,14 @@ def pictures(draw) -> np.ndarray:
     return picture
 
 
-@pytest.mark.parametrize("name", PICTURES)
-@given(pixels=pictures())
-@share(2)
-def test_any_picture_is_read_or_refused_in_one_sentence(name, pixels):
+@pytest.mark.parametrize("name", IMAGE_TASKS)
+@given(pixels=images())
+@reduce_examples(2)
+def test_any_image_is_read_or_rejected_in_one_sentence(name, pixels):
     before = pixels.copy()
-    check(MADE[name], told(lambda: MADE[name].read(pixels)))
+    check_input(TASKS[name], try_read(lambda: TASKS[name].parse_input(pixels)))
     np.testing.assert_array_equal(pixels, before)
 
 
 def test_every_task_is_tried():
-    assert {task.name for task in MADE.values()} == set(registry())
+    assert {task.name for task in TASKS.values()} == set(get_task_types())

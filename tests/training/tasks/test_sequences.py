@@ -9,13 +9,13 @@ import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, generator_for
-from training.tasks.brackets import SYMBOLS, balanced_row, endings, stack_of
-from training.tasks.digits import pictures_of
-from training.tasks.qamnist import as_seen
-from training.tasks.tracking import folded
+from training.tasks.base import TEST, TRAIN, make_generator
+from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_row
+from training.tasks.digits import load_images
+from training.tasks.qamnist import resize_and_normalise
+from training.tasks.tracking import reflect_at_walls
 
-KINDS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
+SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
 
 
 def is_balanced(text: str) -> bool:
@@ -26,8 +26,8 @@ def is_balanced(text: str) -> bool:
 
 
 @pytest.mark.parametrize("split", ["train", "test", "deeper"])
-def test_half_of_all_brackets_are_balanced_and_the_last_place_says_so(split):
-    batch = make_task({"kind": "brackets"}).draw(split, 100, generator_for(split))
+def test_half_of_all_brackets_are_balanced_and_the_last_position_labels_it(split):
+    batch = make_task({"kind": "brackets"}).sample(split, 100, make_generator(split))
     texts = ["".join(SYMBOLS[symbol] for symbol in row if symbol < 4) for row in batch.inputs.tolist()]
     assert sum(map(is_balanced, texts)) == 50
     for text, target, depth in zip(texts, batch.targets.tolist(), batch.difficulty.tolist(), strict=True):
@@ -38,7 +38,7 @@ def test_half_of_all_brackets_are_balanced_and_the_last_place_says_so(split):
 
 def test_the_top_of_the_stack_is_what_may_be_closed_next():
     for row in product(range(4), repeat=5):
-        tops, depths = stack_of(row)
+        tops, depths = compute_stack(row)
         for place, (top, depth) in enumerate(zip(tops, depths, strict=True), 1):
             begun = "".join(SYMBOLS[symbol] for symbol in row[:place])
             if top == 3:
@@ -52,10 +52,10 @@ def test_the_top_of_the_stack_is_what_may_be_closed_next():
 
 
 def test_shapes_of_balanced_rows_are_drawn_evenly():
-    assert endings(12, 0, 0, 6) == 132, "Catalan's number of six pairs"
-    assert endings(12, 0, 1, 6) == sum(endings(12, 0, depth, depth) for depth in range(1, 7))
+    assert count_completions(12, 0, 0, 6) == 132, "Catalan's number of six pairs"
+    assert count_completions(12, 0, 1, 6) == sum(count_completions(12, 0, depth, depth) for depth in range(1, 7))
     draws = Random(0)
-    drawn = [tuple(symbol < 2 for symbol in balanced_row(3, 1, 3, draws)) for _ in range(600)]
+    drawn = [tuple(symbol < 2 for symbol in sample_balanced_row(3, 1, 3, draws)) for _ in range(600)]
     counts = [drawn.count(shape) for shape in set(drawn)]
     assert len(counts) == 5 and min(counts) > 70  # of 120 expected; below by chance once in a million
 
@@ -63,7 +63,7 @@ def test_shapes_of_balanced_rows_are_drawn_evenly():
 def test_chains_are_reckoned_from_left_to_right():
     task = make_task({"kind": "chain"})
     for split in ("train", "longer"):
-        batch = task.draw(split, 60, generator_for(split))
+        batch = task.sample(split, 60, make_generator(split))
         for row, target, operations in zip(
             batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True
         ):
@@ -74,7 +74,7 @@ def test_chains_are_reckoned_from_left_to_right():
                 values.append(value)
             assert target == values
             assert (operations > 6) is (split == "longer")
-    assert task.present(task.read("3+4*2-1"), [3, 7, 4, 3]).sentence == "3+4*2-1 is 3 modulo 10"
+    assert task.format_answer(task.parse_input("3+4*2-1"), [3, 7, 4, 3]).sentence == "3+4*2-1 is 3 modulo 10"
 
 
 def test_a_dot_moves_cell_by_cell_and_turns_at_the_walls():
@@ -85,15 +85,15 @@ def test_a_dot_moves_cell_by_cell_and_turns_at_the_walls():
             for _ in range(abs(speed)):
                 direction = direction if 0 <= place + direction <= 5 else -direction
                 place += direction
-        assert folded(start + speed * torch.arange(20), 6).tolist() == path
+        assert reflect_at_walls(start + speed * torch.arange(20), 6).tolist() == path
 
 
 def test_what_is_seen_of_a_dot_has_one_continuation():
     """Every start and velocity is tried: all that agree with the frames agree on the answer."""
     task = make_task({"kind": "tracking", "side": 7, "ahead": 4, "further": 6})
-    batch = task.draw(TRAIN, 40, generator_for("one"))
+    batch = task.sample(TRAIN, 40, make_generator("one"))
     every = [
-        [folded(torch.tensor(start + speed * step), 7).item() for step in range(12)]
+        [reflect_at_walls(torch.tensor(start + speed * step), 7).item() for step in range(12)]
         for start in range(7)
         for speed in range(-2, 3)
     ]
@@ -106,7 +106,7 @@ def test_what_is_seen_of_a_dot_has_one_continuation():
 
 def test_a_quarter_is_where_the_cell_is():
     cells, quarters = (
-        make_task({"kind": "tracking", "ask": ask}).draw(TEST, 50, generator_for("same"))
+        make_task({"kind": "tracking", "ask": ask}).sample(TEST, 50, make_generator("same"))
         for ask in ("position", "quadrant")
     )
     assert torch.equal(cells.inputs, quarters.inputs)
@@ -115,11 +115,12 @@ def test_a_quarter_is_where_the_cell_is():
 
 def test_questions_on_digits_have_the_answer_that_reckoning_gives():
     task = make_task({"kind": "qamnist", "operations": 2})
-    pictures, labels = pictures_of(TEST)
+    pictures, labels = load_images(TEST)
     digit_of = {
-        row.numpy().tobytes(): label for row, label in zip(as_seen(pictures).flatten(1), labels.tolist(), strict=True)
+        row.numpy().tobytes(): label
+        for row, label in zip(resize_and_normalise(pictures).flatten(1), labels.tolist(), strict=True)
     }
-    batch, longer = (task.draw(split, 40, generator_for("reckon")) for split in (TEST, "longer"))
+    batch, longer = (task.sample(split, 40, make_generator("reckon")) for split in (TEST, "longer"))
     assert set(batch.difficulty.tolist()) == {1, 2} and set(longer.difficulty.tolist()) == {3, 4}
     both = zip([*batch.inputs, *longer.inputs], [*batch.targets.tolist(), *longer.targets.tolist()], strict=True)
     for frames, (target,) in both:
@@ -131,27 +132,27 @@ def test_questions_on_digits_have_the_answer_that_reckoning_gives():
             value += {PLUS: 1, MINUS: -1}[sign] * digits[place]
         assert value % 10 == target
         assert codes == sorted(codes, key=lambda code: (code != IMAGE_CODE) + (code == EMPTY_CODE))
-    read = task.read("3 7 5 : 1 + 3 - 2")
-    assert read.content == "3 + 5 - 7" and read.inputs.shape[1:] == batch.inputs.shape[1:]
+    read = task.parse_input("3 7 5 : 1 + 3 - 2")
+    assert read.context == "3 + 5 - 7" and read.inputs.shape[1:] == batch.inputs.shape[1:]
     shown = [digit_of[frame[1:].numpy().tobytes()] for frame in read.inputs[0] if frame[0] == IMAGE_CODE]
     assert shown == [3, 7, 5]
-    assert all(a["until"] + 1 == b["from"] for a, b in pairwise(read.shown["phases"]))
+    assert all(a["until"] + 1 == b["from"] for a, b in pairwise(read.display["phases"]))
 
 
 def test_only_questions_to_train_on_may_name_a_single_digit():
     task = make_task({"kind": "qamnist", "operations": 2})
     shares = {
-        split: (task.draw(split, 400, generator_for("plain", split)).difficulty == 0).float().mean().item()
+        split: (task.sample(split, 400, make_generator("plain", split)).difficulty == 0).float().mean().item()
         for split in ("train", "validation", "calibration", "test")
     }
     assert 0.15 < shares.pop("train") < 0.35
     assert not any(shares.values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SEQUENCE_TASKS)
 def test_what_a_task_makes_up_is_held_out_and_read_as_it_is(kind):
     task = make_task({"kind": kind})
-    made = [task.invent(seed) for seed in range(4)]
-    assert len(set(made)) == 4 and made == [task.invent(seed) for seed in range(4)]
+    made = [task.generate_input(seed) for seed in range(4)]
+    assert len(set(made)) == 4 and made == [task.generate_input(seed) for seed in range(4)]
     for text in made:
-        assert task.read(text).inputs.equal(task.read(re.sub(" +", "  ", text)).inputs)
+        assert task.parse_input(text).inputs.equal(task.parse_input(re.sub(" +", "  ", text)).inputs)

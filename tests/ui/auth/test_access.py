@@ -3,9 +3,16 @@
 import gradio as gr
 import pytest
 
-from tests.ui.auth_requests import HERE, access_of, act, request, visiting, with_token
-from tests.ui.run_fixtures import SECRET
-from tests.ui.space_fixtures import OAUTH, SPACE
+from tests.ui.auth_requests import (
+    LOCALHOST_HEADERS,
+    call_action,
+    make_access,
+    make_request,
+    make_token_access,
+    open_action_client,
+)
+from tests.ui.run_fixtures import ADMIN_TOKEN
+from tests.ui.space_fixtures import OAUTH_ENV, SPACE_ENV
 from ui.auth.access import Access, AccessDenied, User
 
 # --- which rule holds --------------------------------------------------------------------------------------------
@@ -19,23 +26,23 @@ from ui.auth.access import Access, AccessDenied, User
         ("local", "::1", {}),
         ("local", "[::1]", {}),
         ("local", "127.0.0.1", {"CTM_ADMIN_TOKEN": ""}),
-        ("token", "127.0.0.1", {"CTM_ADMIN_TOKEN": SECRET}),
-        ("token", "0.0.0.0", {"CTM_ADMIN_TOKEN": SECRET}),
+        ("token", "127.0.0.1", {"CTM_ADMIN_TOKEN": ADMIN_TOKEN}),
+        ("token", "0.0.0.0", {"CTM_ADMIN_TOKEN": ADMIN_TOKEN}),
         ("closed", "0.0.0.0", {}),
         ("closed", "::", {}),
         ("closed", "192.168.0.7", {}),
         ("closed", "localhost.example.org", {}),
         ("closed", "", {}),
-        ("space", "0.0.0.0", SPACE | OAUTH),
-        ("space", "127.0.0.1", SPACE | OAUTH),
-        ("space", "0.0.0.0", SPACE | OAUTH | {"CTM_ADMIN_TOKEN": SECRET}),
+        ("space", "0.0.0.0", SPACE_ENV | OAUTH_ENV),
+        ("space", "127.0.0.1", SPACE_ENV | OAUTH_ENV),
+        ("space", "0.0.0.0", SPACE_ENV | OAUTH_ENV | {"CTM_ADMIN_TOKEN": ADMIN_TOKEN}),
         ("closed", "127.0.0.1", {"SPACE_ID": "lab/ctm"}),
         ("closed", "127.0.0.1", {"SPACE_ID": ""}),
-        ("closed", "0.0.0.0", {"SPACE_ID": "lab/ctm", "CTM_ADMIN_TOKEN": SECRET}),
-        ("closed", "0.0.0.0", SPACE | OAUTH | {"SPACE_ID": "", "SPACE_AUTHOR_NAME": ""}),
+        ("closed", "0.0.0.0", {"SPACE_ID": "lab/ctm", "CTM_ADMIN_TOKEN": ADMIN_TOKEN}),
+        ("closed", "0.0.0.0", SPACE_ENV | OAUTH_ENV | {"SPACE_ID": "", "SPACE_AUTHOR_NAME": ""}),
     ],
 )
-def test_the_rule_follows_from_where_the_app_runs(mode, host, environment):
+def test_the_access_mode_follows_from_where_the_app_runs(mode, host, environment):
     assert Access.from_environment(environment, host).mode == mode
 
 
@@ -44,31 +51,31 @@ def test_the_rule_follows_from_where_the_app_runs(mode, host, environment):
 )
 def test_a_weak_token_ends_the_start(token):
     with pytest.raises(ValueError, match="CTM_ADMIN_TOKEN must have at least 16 characters") as caught:
-        access_of(CTM_ADMIN_TOKEN=token)
+        make_access(CTM_ADMIN_TOKEN=token)
     assert token.strip() == "" or token not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["SYSTEM", *OAUTH])
-def test_a_space_that_cannot_sign_visitors_in_is_closed_and_says_what_it_lacks(name):
-    environment = {key: value for key, value in (SPACE | OAUTH).items() if key != name}
+@pytest.mark.parametrize("name", ["SYSTEM", *OAUTH_ENV])
+def test_a_space_without_sign_in_is_closed_and_names_what_is_missing(name):
+    environment = {key: value for key, value in (SPACE_ENV | OAUTH_ENV).items() if key != name}
     access = Access.from_environment(environment, "0.0.0.0")
-    assert access.mode == "closed" and access.get_current_user(request()) is None
-    assert name in access.describe_access(request()) and (
+    assert access.mode == "closed" and access.get_current_user(make_request()) is None
+    assert name in access.describe_access(make_request()) and (
         "Dockerfile" if name == "SYSTEM" else "hf_oauth: true"
-    ) in access.describe_access(request())
+    ) in access.describe_access(make_request())
 
 
 def test_a_space_without_authlib_is_closed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "authlib" else object())
-    access = Access.from_environment(SPACE | OAUTH, "0.0.0.0")
-    assert access.mode == "closed" and "authlib" in access.describe_access(request())
+    access = Access.from_environment(SPACE_ENV | OAUTH_ENV, "0.0.0.0")
+    assert access.mode == "closed" and "authlib" in access.describe_access(make_request())
 
 
 def test_what_is_closed_names_the_remedy():
-    access = access_of("0.0.0.0")
+    access = make_access("0.0.0.0")
     with pytest.raises(AccessDenied, match="set CTM_ADMIN_TOKEN"):
-        access.require_owner(request())
-    assert access.get_current_user(request()) is None
+        access.require_owner(make_request())
+    assert access.get_current_user(make_request()) is None
 
 
 # --- this machine only -------------------------------------------------------------------------------------------
@@ -76,10 +83,12 @@ def test_what_is_closed_names_the_remedy():
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "127.8.8.8"])
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1"])
-def test_whoever_sits_at_this_machine_may_train(host, peer):
-    assert access_of().require_owner(request({"host": host}, peer)) == User("local", "local")
+def test_a_local_user_may_train(host, peer):
+    assert make_access().require_owner(make_request({"host": host}, peer)) == User("local", "local")
     assert (
-        access_of().require_owner(gr.Request(request({"host": host, "origin": f"http://{host}"}, peer))).auth_method
+        make_access()
+        .require_owner(gr.Request(make_request({"host": host, "origin": f"http://{host}"}, peer)))
+        .auth_method
         == "local"
     )
 
@@ -87,9 +96,9 @@ def test_whoever_sits_at_this_machine_may_train(host, peer):
 @pytest.mark.parametrize(
     "headers, peer",
     [
-        (HERE, "192.168.0.9"),
-        (HERE, None),
-        (HERE, "testclient"),
+        (LOCALHOST_HEADERS, "192.168.0.9"),
+        (LOCALHOST_HEADERS, None),
+        (LOCALHOST_HEADERS, "testclient"),
         ({}, "127.0.0.1"),
         ({"host": ""}, "127.0.0.1"),
         ({"host": "evil.example"}, "127.0.0.1"),
@@ -97,31 +106,32 @@ def test_whoever_sits_at_this_machine_may_train(host, peer):
         ({"host": "localhost@evil.example"}, "127.0.0.1"),
         ({"host": "[::1"}, "127.0.0.1"),
         ({"host": "0.0.0.0:7860"}, "127.0.0.1"),
-        (HERE | {"x-forwarded-for": "127.0.0.1"}, "127.0.0.1"),
-        (HERE | {"Forwarded": "for=127.0.0.1"}, "127.0.0.1"),
-        (HERE | {"x-real-ip": "127.0.0.1"}, "127.0.0.1"),
-        (HERE | {"x-forwarded-host": "localhost"}, "127.0.0.1"),
-        (HERE | {"origin": "http://evil.example"}, "127.0.0.1"),
-        (HERE | {"origin": "null"}, "127.0.0.1"),
-        (HERE | {"origin": "http://127.0.0.1:8888"}, "127.0.0.1"),
-        (HERE | {"origin": ""}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"x-forwarded-for": "127.0.0.1"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"Forwarded": "for=127.0.0.1"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"x-real-ip": "127.0.0.1"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"x-forwarded-host": "localhost"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"origin": "http://evil.example"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"origin": "null"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"origin": "http://127.0.0.1:8888"}, "127.0.0.1"),
+        (LOCALHOST_HEADERS | {"origin": ""}, "127.0.0.1"),
         ({"host": "", "origin": "null"}, "127.0.0.1"),
     ],
 )
 def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
-    access = access_of()
+    access = make_access()
     with pytest.raises(AccessDenied):
-        access.require_owner(request(headers, peer))
-    assert access.get_current_user(request(headers, peer)) is None and "\n" not in access.describe_access(
-        request(headers, peer)
+        access.require_owner(make_request(headers, peer))
+    assert access.get_current_user(make_request(headers, peer)) is None and "\n" not in access.describe_access(
+        make_request(headers, peer)
     )
 
 
 @pytest.mark.parametrize("odd", [None, gr.Request(), gr.Request(headers={}), "x", 1, object(), {"scope": {}}])
 @pytest.mark.parametrize(
-    "access", [access_of(), with_token(), access_of("0.0.0.0"), Access.from_environment(SPACE | OAUTH, "")]
+    "access",
+    [make_access(), make_token_access(), make_access("0.0.0.0"), Access.from_environment(SPACE_ENV | OAUTH_ENV, "")],
 )
-def test_what_is_no_request_is_refused(access, odd):
+def test_a_missing_request_is_denied(access, odd):
     assert access.get_current_user(odd) is None
     assert access.describe_access(odd)
 
@@ -130,17 +140,19 @@ def test_what_is_no_request_is_refused(access, odd):
 
 
 def test_an_action_asks_for_the_request_that_started_it():
-    with visiting(access_of(), "http://127.0.0.1:7860") as client:
-        assert act(client) == "local"
-        assert act(client, Origin="http://127.0.0.1:7860") == "local"
-        assert act(client, Origin="http://evil.example").startswith("stopped: This was sent by a page of another")
-        assert act(client, Host="evil.example").startswith("refused")
-        assert act(client, **{"X-Forwarded-For": "127.0.0.1"}).startswith("refused")
-    with visiting(access_of(), "http://127.0.0.1:7860", peer="8.8.8.8") as client:
-        assert act(client).startswith("refused")
+    with open_action_client(make_access(), "http://127.0.0.1:7860") as client:
+        assert call_action(client) == "local"
+        assert call_action(client, Origin="http://127.0.0.1:7860") == "local"
+        assert call_action(client, Origin="http://evil.example").startswith(
+            "stopped: This was sent by a page of another"
+        )
+        assert call_action(client, Host="evil.example").startswith("refused")
+        assert call_action(client, **{"X-Forwarded-For": "127.0.0.1"}).startswith("refused")
+    with open_action_client(make_access(), "http://127.0.0.1:7860", peer="8.8.8.8") as client:
+        assert call_action(client).startswith("refused")
 
 
 def test_what_goes_on_inside_is_nobodys_business():
-    with visiting(access_of("0.0.0.0"), "http://x") as client:
+    with open_action_client(make_access("0.0.0.0"), "http://x") as client:
         assert client.head("/").status_code == 200
         assert client.get("/monitoring").status_code in (403, 404)

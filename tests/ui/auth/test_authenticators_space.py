@@ -14,145 +14,164 @@ from starlette.testclient import TestClient
 from ctm.stores.accounts import Accounts
 from ctm.stores.base import StoreUnavailable
 from tests.fake_hub.openid import OpenIDProvider
-from tests.ui.auth_requests import access_of, act, visiting, with_token
-from tests.ui.space_fixtures import HOST, provider, space
+from tests.ui.auth_requests import call_action, make_access, make_token_access, open_action_client
+from tests.ui.space_fixtures import SPACE_HOST, openid_provider, space_environment
 from ui.auth.access import Access
 
-__all__ = ["provider", "space"]
+__all__ = ["openid_provider", "space_environment"]
 
 
 def sign_in(client: TestClient, provider: OpenIDProvider, name: str) -> httpx.Response:
     """What a browser does when somebody presses the button; the last answer."""
-    provider.visitor = f"hf_{name}"
+    provider.user_token = f"hf_{name}"
     there = client.get("/login/huggingface")
     assert there.status_code == 302 and there.headers["location"].startswith(provider.url)
     back = httpx.get(there.headers["location"])
-    assert back.headers["location"].startswith(f"https://{HOST}/login/callback"), "https, whatever the proxy speaks"
+    assert back.headers["location"].startswith(f"https://{SPACE_HOST}/login/callback"), (
+        "https, whatever the proxy speaks"
+    )
     return client.get(back.headers["location"])
 
 
 # --- sign-ins ----------------------------------------------------------------------------------------------------
 
 
-def test_the_owner_and_writers_of_the_organisation_may_train_on_a_space(space, provider):
-    access = Access.from_environment(space, "0.0.0.0")
+def test_the_owner_and_writers_of_the_organisation_may_train_on_a_space(space_environment, openid_provider):
+    access = Access.from_environment(space_environment, "0.0.0.0")
     assert access.mode == "space"
-    with visiting(access, f"https://{HOST}") as client:
+    with open_action_client(access, f"https://{SPACE_HOST}") as client:
         for name, may in {"lab": True, "ann": True, "wim": True, "con": False, "ray": False, "eve": False}.items():
-            assert act(client) == "refused: Only lab may train here: sign in with Hugging Face to show who you are."
-            assert sign_in(client, provider, name).status_code in (302, 307)
-            refused = act(client).startswith("refused: Only lab may train here, or who may write for it")
-            assert refused is not may and act(client).endswith(name if may else "to train, duplicate this Space.")
+            assert (
+                call_action(client)
+                == "refused: Only lab may train here: sign in with Hugging Face to show who you are."
+            )
+            assert sign_in(client, openid_provider, name).status_code in (302, 307)
+            refused = call_action(client).startswith("refused: Only lab may train here, or who may write for it")
+            assert refused is not may and call_action(client).endswith(
+                name if may else "to train, duplicate this Space."
+            )
             client.get("/logout")
 
 
-def test_a_sign_in_is_no_good_for_a_page_of_another_origin(space, provider):
+def test_a_sign_in_is_no_good_for_a_page_of_another_origin(space_environment, openid_provider):
     """Gradio's cookie goes along from other sites, too, and its answers to them allow credentials."""
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
-        sign_in(client, provider, "lab")
-        assert act(client, Origin=f"https://{HOST}") == "lab"
-        assert act(client, Origin="https://ctm.example.org") == "lab"
-        assert act(client, Origin="https://evil.example").startswith("stopped")
-        assert act(client, Origin="https://huggingface.co").startswith("stopped")
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
+        sign_in(client, openid_provider, "lab")
+        assert call_action(client, Origin=f"https://{SPACE_HOST}") == "lab"
+        assert call_action(client, Origin="https://ctm.example.org") == "lab"
+        assert call_action(client, Origin="https://evil.example").startswith("stopped")
+        assert call_action(client, Origin="https://huggingface.co").startswith("stopped")
 
 
-def test_the_hub_is_asked_once_for_many_actions(space, provider, hub):
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
-        sign_in(client, provider, "wim")
-        hub.forget_requests()
-        assert [act(client) for _ in range(3)] == ["wim"] * 3
-        assert len(hub.seen("whoami")) == 1
-        assert {seen.token for seen in hub.seen("whoami")} == {"hf_wim"}, "never the owner's token"
+def test_the_hub_is_asked_once_for_many_actions(space_environment, openid_provider, hub):
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
+        sign_in(client, openid_provider, "wim")
+        hub.clear_requests()
+        assert [call_action(client) for _ in range(3)] == ["wim"] * 3
+        assert len(hub.find_requests("whoami")) == 1
+        assert {seen.token for seen in hub.find_requests("whoami")} == {"hf_wim"}, "never the owner's token"
 
 
-def test_a_sign_in_whose_time_is_over_is_none(space, provider):
-    provider.lasts = 1
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
-        sign_in(client, provider, "lab")
+def test_a_sign_in_whose_time_is_over_is_none(space_environment, openid_provider):
+    openid_provider.token_lifetime_s = 1
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
+        sign_in(client, openid_provider, "lab")
         time.sleep(1.1)
-        assert act(client).startswith("refused: Only lab may train here: sign in")
+        assert call_action(client).startswith("refused: Only lab may train here: sign in")
 
 
-def test_a_token_that_the_hub_took_back_is_refused(space, provider, hub):
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
-        sign_in(client, provider, "lab")
+def test_a_revoked_token_is_denied(space_environment, openid_provider, hub):
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
+        sign_in(client, openid_provider, "lab")
         hub.remove_token("hf_lab")
-        assert act(client) == "refused: The Hub does not accept your sign-in any more: log out, and sign in again."
+        assert (
+            call_action(client) == "refused: The Hub does not accept your sign-in any more: log out, and sign in again."
+        )
 
 
-def test_a_hub_out_of_reach_is_said_and_soon_asked_again(space, provider, hub, monkeypatch):
-    access = Access.from_environment(space, "0.0.0.0")
+def test_an_unreachable_hub_is_reported_and_soon_retried(space_environment, openid_provider, hub, monkeypatch):
+    access = Access.from_environment(space_environment, "0.0.0.0")
     access.authenticator.accounts.failure_ttl_s = 0.0
-    with visiting(access, f"https://{HOST}") as client:
-        sign_in(client, provider, "lab")
-        fault = hub.fault("drop", "whoami", times=None)
-        said = act(client)
+    with open_action_client(access, f"https://{SPACE_HOST}") as client:
+        sign_in(client, openid_provider, "lab")
+        fault = hub.add_fault("drop", "whoami", times=None)
+        said = call_action(client)
         assert said.startswith("refused: Who you are cannot be found out just now") and "\n" not in said
         hub.faults.clear()
-        assert fault and act(client) == "lab"
+        assert fault and call_action(client) == "lab"
 
 
-def session_cookie(secret: str, **info) -> str:
+def make_session_cookie(secret: str, **info) -> str:
     """A session as Gradio signs them."""
     key = hashlib.sha256(f"{secret}-v4".encode()).hexdigest()
     data = base64.b64encode(json.dumps({"oauth_info": info}).encode())
     return itsdangerous.TimestampSigner(key).sign(data).decode()
 
 
-LASTING = {"access_token": "hf_lab", "expires_at": time.time() + 9999, "userinfo": {"preferred_username": "lab"}}
-ODD = [
+VALID_SESSION = {"access_token": "hf_lab", "expires_at": time.time() + 9999, "userinfo": {"preferred_username": "lab"}}
+INVALID_SESSIONS = [
     {},
-    LASTING | {"access_token": ""},
-    LASTING | {"access_token": None},
-    LASTING | {"access_token": True},
-    LASTING | {"expires_at": None},
-    LASTING | {"expires_at": "never"},
-    LASTING | {"expires_at": 1},
-    LASTING | {"access_token": "mock-oauth-token-for-local-dev"},
-    LASTING | {"access_token": "hf_\nlab"},
-    LASTING | {"access_token": ["hf_lab"]},
+    VALID_SESSION | {"access_token": ""},
+    VALID_SESSION | {"access_token": None},
+    VALID_SESSION | {"access_token": True},
+    VALID_SESSION | {"expires_at": None},
+    VALID_SESSION | {"expires_at": "never"},
+    VALID_SESSION | {"expires_at": 1},
+    VALID_SESSION | {"access_token": "mock-oauth-token-for-local-dev"},
+    VALID_SESSION | {"access_token": "hf_\nlab"},
+    VALID_SESSION | {"access_token": ["hf_lab"]},
 ]
 
 
-def test_a_session_counts_for_no_more_than_its_token(space, provider):
+def test_a_session_counts_for_no_more_than_its_token(space_environment, openid_provider):
     """An empty token must not become the Space's own, which the Hub's client would take in its place."""
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
-        client.cookies.set("session", session_cookie("secret", **LASTING))
-        assert act(client) == "lab", "so is a good one made"
-        for info in ODD:
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
+        client.cookies.set("session", make_session_cookie("secret", **VALID_SESSION))
+        assert call_action(client) == "lab", "so is a good one made"
+        for info in INVALID_SESSIONS:
             client.cookies.clear()
-            client.cookies.set("session", session_cookie("secret", **info))
-            assert act(client).startswith("refused"), info
+            client.cookies.set("session", make_session_cookie("secret", **info))
+            assert call_action(client).startswith("refused"), info
 
 
-def test_a_session_under_the_key_that_everybody_knows_is_refused(space, provider, monkeypatch):
+def test_a_session_signed_with_the_public_default_key_is_denied(space_environment, openid_provider, monkeypatch):
     """Without a client secret, Gradio signs sessions with a constant."""
-    forged = session_cookie("", **LASTING)
-    with visiting(Access.from_environment(space, "0.0.0.0"), f"https://{HOST}") as client:
+    forged = make_session_cookie("", **VALID_SESSION)
+    with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         client.cookies.set("session", forged)
-        assert act(client).startswith("refused: Only lab may train here: sign in")
-    for name in space:
+        assert call_action(client).startswith("refused: Only lab may train here: sign in")
+    for name in space_environment:
         monkeypatch.delenv(name)
         if hasattr(oauth, name):
             monkeypatch.setattr(oauth, name, None)
     monkeypatch.setenv("HF_TOKEN", "hf_lab")
-    for access in (with_token(), access_of("0.0.0.0"), access_of(**{"SPACE_ID": "lab/ctm"})):
-        with pytest.warns(UserWarning, match="mocked"), visiting(access, "https://x.example", button=True) as client:
+    for access in (make_token_access(), make_access("0.0.0.0"), make_access(**{"SPACE_ID": "lab/ctm"})):
+        with (
+            pytest.warns(UserWarning, match="mocked"),
+            open_action_client(access, "https://x.example", button=True) as client,
+        ):
             client.cookies.set("session", forged)
-            assert act(client).startswith("refused"), access.mode
+            assert call_action(client).startswith("refused"), access.mode
 
 
-def test_the_trap_of_a_space_that_gradio_takes_for_a_laptop(space, provider, monkeypatch):
+def test_a_space_that_gradio_treats_as_a_laptop_denies_mocked_users(space_environment, openid_provider, monkeypatch):
     """Gradio signs everybody in as the owner of HF_TOKEN then, who may do everything."""
     monkeypatch.delenv("SYSTEM")
-    access = Access.from_environment({name: value for name, value in space.items() if name != "SYSTEM"}, "0.0.0.0")
+    access = Access.from_environment(
+        {name: value for name, value in space_environment.items() if name != "SYSTEM"}, "0.0.0.0"
+    )
     assert access.mode == "closed"
-    with pytest.warns(UserWarning, match="mocked"), visiting(access, f"https://{HOST}", button=True) as client:
+    with (
+        pytest.warns(UserWarning, match="mocked"),
+        open_action_client(access, f"https://{SPACE_HOST}", button=True) as client,
+    ):
         there = client.get("/login/huggingface")
         assert client.get(there.headers["location"]).status_code == 307, "no provider was asked"
-        assert act(client, "taken_for") == "lab", "so deep is the trap"
-        assert act(client).startswith("refused: Training is closed to everybody: this Space does not say SYSTEM=spaces")
-    with visiting(access, f"https://{HOST}") as client:
+        assert call_action(client, "taken_for") == "lab", "so deep is the trap"
+        assert call_action(client).startswith(
+            "refused: Training is closed to everybody: this Space does not say SYSTEM=spaces"
+        )
+    with open_action_client(access, f"https://{SPACE_HOST}") as client:
         assert client.get("/login/huggingface").status_code == 404, "and our own page has no such button"
 
 
@@ -170,17 +189,17 @@ def test_accounts_are_believed_for_a_while(hub, clock):
 
 def test_failures_are_kept_for_moments_only(hub, clock):
     accounts = Accounts(clock=clock)
-    hub.fault("drop", "whoami", times=1)
+    hub.add_fault("drop", "whoami", times=1)
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             accounts.get("hf_bob_write")
-    assert len(hub.seen("whoami")) == 1
+    assert len(hub.find_requests("whoami")) == 1
     clock.now += 11
     assert accounts.get("hf_bob_write").name == "bob"
 
 
 def test_a_silent_hub_is_not_waited_for_forever(hub):
-    hub.fault("stall", "whoami", seconds=30)
+    hub.add_fault("stall", "whoami", seconds=30)
     started = time.monotonic()
     with pytest.raises(StoreUnavailable):
         Accounts(timeout_s=0.3).get("hf_bob_write")
@@ -201,4 +220,4 @@ def test_what_is_no_token_is_never_replaced_by_the_owners(hub, monkeypatch, toke
     with pytest.raises(ValueError) as caught:
         Accounts().get(token)
     assert not isinstance(caught.value, StoreUnavailable)
-    assert "hf_alice_write" not in {seen.token for seen in hub.seen("whoami")}
+    assert "hf_alice_write" not in {seen.token for seen in hub.find_requests("whoami")}

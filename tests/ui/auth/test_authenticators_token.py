@@ -6,8 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.ui.auth_requests import HERE, access_of, act, request, visiting, with_token
-from tests.ui.run_fixtures import SECRET
+from tests.ui.auth_requests import (
+    LOCALHOST_HEADERS,
+    call_action,
+    make_access,
+    make_request,
+    make_token_access,
+    open_action_client,
+)
+from tests.ui.run_fixtures import ADMIN_TOKEN
 from ui.auth import authenticators
 from ui.auth.access import Access, AccessDenied, User
 from ui.auth.authenticators import (
@@ -20,71 +27,82 @@ from ui.auth.authenticators import (
 
 
 @pytest.fixture
-def gate(clock) -> TokenAuthenticator:
-    return TokenAuthenticator(SECRET, clock)
+def authenticator(clock) -> TokenAuthenticator:
+    return TokenAuthenticator(ADMIN_TOKEN, clock)
 
 
 # --- tokens and passes -------------------------------------------------------------------------------------------
 
 
 def test_a_program_sends_the_token_along():
-    access = with_token()
-    assert access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET})) == User("administrator", "token")
+    access = make_token_access()
+    assert access.require_owner(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})) == User(
+        "administrator", "token"
+    )
     assert (
-        access.require_owner(request({"host": "anywhere"} | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8")).auth_method
+        access.require_owner(
+            make_request({"host": "anywhere"} | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "8.8.8.8")
+        ).auth_method
         == "token"
     )
     with pytest.raises(AccessDenied, match="not the administrator's token"):
-        access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET + "x"}))
+        access.require_owner(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN + "x"}))
     with pytest.raises(AccessDenied, match="log in at /admin/login"):
-        access.require_owner(request(HERE))
+        access.require_owner(make_request(LOCALHOST_HEADERS))
 
 
-@pytest.mark.parametrize("given", ["", " ", "ÿþ", SECRET[:-1], SECRET.upper(), f"Bearer {SECRET}"])
+@pytest.mark.parametrize("given", ["", " ", "ÿþ", ADMIN_TOKEN[:-1], ADMIN_TOKEN.upper(), f"Bearer {ADMIN_TOKEN}"])
 def test_no_other_token_will_do(given):
-    assert with_token().get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: given})) is None
+    assert make_token_access().get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: given})) is None
 
 
-def test_a_pass_lasts_for_hours_and_no_longer(gate, clock):
-    access, made = Access(gate), gate.issue_cookie()
-    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+def test_a_pass_lasts_for_hours_and_no_longer(authenticator, clock):
+    access, made = Access(authenticator), authenticator.issue_cookie()
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
     clock.now += 12 * 3600 - 1
-    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
     clock.now += 2
-    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})) is None
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})) is None
 
 
-def test_a_pass_holds_nothing_of_the_token_and_ends_with_it(gate, clock):
-    made = gate.issue_cookie()
-    assert SECRET not in made and hashlib.sha256(SECRET.encode()).hexdigest() not in made
+def test_a_pass_holds_nothing_of_the_token_and_ends_with_it(authenticator, clock):
+    made = authenticator.issue_cookie()
+    assert ADMIN_TOKEN not in made and hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest() not in made
     assert (
-        Access(TokenAuthenticator(SECRET + "2", clock)).get_current_user(
-            request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})
+        Access(TokenAuthenticator(ADMIN_TOKEN + "2", clock)).get_current_user(
+            make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})
         )
         is None
     )
-    assert Access(TokenAuthenticator(SECRET, clock)).get_current_user(
-        request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"})
+    assert Access(TokenAuthenticator(ADMIN_TOKEN, clock)).get_current_user(
+        make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})
     )
 
 
 @pytest.mark.parametrize(
     "forge", ["{later}.{mac}", "{until}.", "{until}", ".{mac}", ".", "", "x.{mac}", "{until}.{mac}0", "{until}.ÿ"]
 )
-def test_a_forged_pass_is_refused(gate, forge):
-    until, _, mac = gate.issue_cookie().partition(".")
+def test_a_forged_cookie_is_denied(authenticator, forge):
+    until, _, mac = authenticator.issue_cookie().partition(".")
     forged = forge.format(until=until, later=int(until) + 1, mac=mac)
-    assert Access(gate).get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={forged}"})) is None
+    assert (
+        Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={forged}"}))
+        is None
+    )
 
 
-def test_a_pass_is_no_good_for_a_page_of_another_origin(gate):
-    cookie = {"cookie": f"{ADMIN_COOKIE}={gate.issue_cookie()}"}
-    assert Access(gate).get_current_user(request(HERE | cookie | {"origin": "https://127.0.0.1:7860"}))
+def test_a_pass_is_no_good_for_a_page_of_another_origin(authenticator):
+    cookie = {"cookie": f"{ADMIN_COOKIE}={authenticator.issue_cookie()}"}
+    assert Access(authenticator).get_current_user(
+        make_request(LOCALHOST_HEADERS | cookie | {"origin": "https://127.0.0.1:7860"})
+    )
     with pytest.raises(AccessDenied, match="Host header"):
-        Access(gate).require_owner(request(HERE | cookie | {"origin": "http://127.0.0.1:8888"}))
+        Access(authenticator).require_owner(
+            make_request(LOCALHOST_HEADERS | cookie | {"origin": "http://127.0.0.1:8888"})
+        )
 
 
-def test_tokens_and_passes_are_compared_in_constant_time(gate, monkeypatch):
+def test_tokens_and_passes_are_compared_in_constant_time(authenticator, monkeypatch):
     compared, really = [], hmac.compare_digest
 
     def compare(one, other):
@@ -92,28 +110,32 @@ def test_tokens_and_passes_are_compared_in_constant_time(gate, monkeypatch):
         return really(one, other)
 
     monkeypatch.setattr(authenticators.hmac, "compare_digest", compare)
-    made = gate.issue_cookie()
-    Access(gate).get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={made}"}))
-    Access(gate).get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}))
+    made = authenticator.issue_cookie()
+    Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}))
     assert len(compared) == 3, "the pass, then an empty pass, then the token"
     assert all(isinstance(one, bytes) and isinstance(other, bytes) for one, other in compared)
     assert len({len(text) for text in compared[-1]}) == 1, "of one length, which tells nothing"
 
 
-def test_wrong_tokens_are_counted_by_address_and_both_ways_together(gate, clock):
-    access = Access(gate)
+def test_wrong_tokens_are_counted_by_address_over_form_and_header(authenticator, clock):
+    access = Access(authenticator)
     for _ in range(4):
-        assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: "wrong"}, "8.8.8.8")) is None
+        assert (
+            access.get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: "wrong"}, "8.8.8.8")) is None
+        )
     with pytest.raises(AccessDenied):
-        gate.check_token(b"wrong", "8.8.8.8")
+        authenticator.check_token(b"wrong", "8.8.8.8")
     with pytest.raises(TooManyLoginAttempts, match="wait 600 seconds"):
-        access.require_owner(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8"))
-    assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "9.9.9.9")), "others go on"
-    assert access.get_current_user(request(HERE | {"cookie": f"{ADMIN_COOKIE}={gate.issue_cookie()}"}, "8.8.8.8")), (
-        "a pass is no try"
+        access.require_owner(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "8.8.8.8"))
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "9.9.9.9")), (
+        "others go on"
     )
+    assert access.get_current_user(
+        make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={authenticator.issue_cookie()}"}, "8.8.8.8")
+    ), "a pass is no try"
     clock.now += 600
-    assert access.get_current_user(request(HERE | {ADMIN_TOKEN_HEADER: SECRET}, "8.8.8.8"))
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "8.8.8.8"))
 
 
 def test_wrong_tokens_are_counted_in_all_and_no_more_are_kept():
@@ -126,10 +148,10 @@ def test_wrong_tokens_are_counted_in_all_and_no_more_are_kept():
     assert tries.compute_wait_s("another", 60.5) == 0, "the first one is forgotten"
 
 
-def test_many_at_once_get_no_more_tries(gate):
+def test_many_at_once_get_no_more_tries(authenticator):
     def attempt(number: int) -> type:
         try:
-            gate.check_token(f"{number}".encode(), "8.8.8.8")
+            authenticator.check_token(f"{number}".encode(), "8.8.8.8")
         except AccessDenied as refusal:
             return type(refusal)
         raise AssertionError
@@ -138,9 +160,9 @@ def test_many_at_once_get_no_more_tries(gate):
         assert list(pool.map(attempt, range(64))).count(AccessDenied) == 5
 
 
-def test_a_wrong_token_is_in_no_log(gate, caplog):
+def test_a_wrong_token_is_in_no_log(authenticator, caplog):
     with caplog.at_level("DEBUG"), pytest.raises(AccessDenied) as caught:
-        gate.check_token(b"nearly-the-right-one", "8.8.8.8")
+        authenticator.check_token(b"nearly-the-right-one", "8.8.8.8")
     assert "8.8.8.8" in caplog.text and "nearly" not in caplog.text + str(caught.value)
 
 
@@ -148,8 +170,8 @@ def test_a_wrong_token_is_in_no_log(gate, caplog):
 
 
 def test_the_form_gives_a_pass_that_pages_and_actions_know():
-    with visiting(with_token(), "http://box.example:7860", peer="8.8.8.8") as client:
-        assert act(client).startswith("refused: Training is for this app's administrator")
+    with open_action_client(make_token_access(), "http://box.example:7860", peer="8.8.8.8") as client:
+        assert call_action(client).startswith("refused: Training is for this app's administrator")
         form = client.get("/admin/login")
         assert form.status_code == 200 and '<label for="token">' in form.text and "<script" not in form.text
         assert "color-scheme" in form.text and form.headers["cache-control"] == "no-store"
@@ -159,52 +181,59 @@ def test_the_form_gives_a_pass_that_pages_and_actions_know():
         assert "set-cookie" not in wrong.headers
 
         right = client.post(
-            "/admin/login", data={"token": f" {SECRET}\n"}, headers={"Origin": "http://box.example:7860"}
+            "/admin/login", data={"token": f" {ADMIN_TOKEN}\n"}, headers={"Origin": "http://box.example:7860"}
         )
         assert right.status_code == 303 and right.headers["location"] == "/?tab=train"
         cookie = right.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie and "secure" not in cookie
-        assert SECRET not in cookie
-        assert act(client) == "administrator"
+        assert ADMIN_TOKEN not in cookie
+        assert call_action(client) == "administrator"
 
         assert client.get("/admin/logout").status_code != 303, "a link must not log anybody out"
         assert client.post("/admin/logout", headers={"Origin": "http://evil.example"}).status_code == 403
-        assert act(client) == "administrator"
+        assert call_action(client) == "administrator"
         assert client.post("/admin/logout").status_code == 303
-        assert act(client).startswith("refused")
+        assert call_action(client).startswith("refused")
 
 
 def test_the_pass_is_for_https_alone_where_there_is_https():
-    data = {"token": SECRET}
-    with visiting(with_token(), "https://box.example") as client:
+    data = {"token": ADMIN_TOKEN}
+    with open_action_client(make_token_access(), "https://box.example") as client:
         assert "secure" in client.post("/admin/login", data=data).headers["set-cookie"].lower()
-    with visiting(with_token(), "http://box.example") as client:
+    with open_action_client(make_token_access(), "http://box.example") as client:
         proxied = client.post("/admin/login", data=data, headers={"X-Forwarded-Proto": "https"})
         assert "secure" in proxied.headers["set-cookie"].lower()
 
 
-def test_the_form_says_how_long_to_wait_and_lets_nobody_else_wait():
-    with visiting(with_token(), "http://box.example:7860", peer="8.8.8.8") as client:
-        client.post("/admin/login", data={"token": SECRET})
+def test_the_form_states_how_long_to_wait_and_delays_no_other_address():
+    with open_action_client(make_token_access(), "http://box.example:7860", peer="8.8.8.8") as client:
+        client.post("/admin/login", data={"token": ADMIN_TOKEN})
         for _ in range(5):
             assert client.post("/admin/login", data={"token": "wrong"}).status_code == 403
-        late = client.post("/admin/login", data={"token": SECRET})
+        late = client.post("/admin/login", data={"token": ADMIN_TOKEN})
         assert late.status_code == 429 and "wait" in late.text and 590 <= int(late.headers["retry-after"]) <= 600
-        assert act(client) == "administrator"
+        assert call_action(client) == "administrator"
 
 
-def test_odd_forms_are_refused():
+def test_malformed_login_forms_are_rejected():
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    bodies = [b"", b"token", b"token=%ff%fe", b"x" * 5000, b"\xff\x00", b"token=" + SECRET.encode() + b"a" * 10_000]
-    access = with_token()
-    with visiting(access, "http://box.example") as client:
+    bodies = [
+        b"",
+        b"token",
+        b"token=%ff%fe",
+        b"x" * 5000,
+        b"\xff\x00",
+        b"token=" + ADMIN_TOKEN.encode() + b"a" * 10_000,
+    ]
+    access = make_token_access()
+    with open_action_client(access, "http://box.example") as client:
         for body in bodies:
             access.authenticator._throttle = LoginThrottle()
             assert client.post("/admin/login", content=body, headers=headers).status_code == 403, body[:20]
 
 
-@pytest.mark.parametrize("access", [access_of(), access_of("0.0.0.0")])
+@pytest.mark.parametrize("access", [make_access(), make_access("0.0.0.0")])
 def test_there_is_no_form_where_there_is_no_token(access):
-    with visiting(access, "http://127.0.0.1:7860") as client:
+    with open_action_client(access, "http://127.0.0.1:7860") as client:
         assert "<form" not in client.get("/admin/login").text
-        assert client.post("/admin/login", data={"token": SECRET}).status_code in (404, 405)
+        assert client.post("/admin/login", data={"token": ADMIN_TOKEN}).status_code in (404, 405)

@@ -4,15 +4,15 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.ui import sample_records
-from tests.ui.conftest import services_over
+from tests.ui.conftest import make_inference_service
 from ui.components.plotly_figures import MAX_CLASSES, build_thought_figure
 
 TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_figure_shows_every_tick_of_every_series(checkpoints, name):
-    record = services_over(checkpoints).predict(name, TEXTS[name], "energy<-9|certainty>0.99")
+def test_a_figure_shows_every_tick_of_every_series(checkpoints_dir, name):
+    record = make_inference_service(checkpoints_dir).predict(name, TEXTS[name], "energy<-9|certainty>0.99")
     figure = go.Figure(build_thought_figure(record))  # which refuses what Plotly does not know
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
@@ -38,8 +38,8 @@ def test_of_many_classes_the_likeliest_are_shown():
     assert len(answers.y) == MAX_CLASSES and {"7", "33"} <= set(answers.y)
 
 
-def test_said_numbers_stand_at_their_tick_and_height():
-    figure = go.Figure(build_thought_figure(sample_records.spoken()))
+def test_emitted_numbers_are_drawn_at_their_tick_and_height():
+    figure = go.Figure(build_thought_figure(sample_records.make_ctc_record()))
     _, said = figure.data
     assert list(said.x) == [2, 4, 6, 7] and list(said.y) == [-1.5, 3, 40, 7]
     assert list(said.text) == ["-1.5", "3", "40", "7"] and list(said.marker.color) == [0.8, 0.9, 0.9, 0.95]

@@ -15,7 +15,7 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def test_nothing_has_to_be_said(root):
+def test_every_variable_is_optional(root):
     read = AppSettings.from_environment({}, root)
     assert (read.host, read.port, read.home_dir, read.checkpoints_dir) == (
         "127.0.0.1",
@@ -26,7 +26,7 @@ def test_nothing_has_to_be_said(root):
     assert read.hub_models and not read.resume_interrupted and read.max_batch_size > 1 and not read.space_id
 
 
-def test_what_is_said_is_taken(root, tmp_path):
+def test_every_variable_is_read(root, tmp_path):
     said = {
         "GRADIO_SERVER_NAME": "0.0.0.0",
         "GRADIO_SERVER_PORT": "0",

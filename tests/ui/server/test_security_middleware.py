@@ -20,16 +20,16 @@ from gradio.state_holder import SessionState
 from playwright.sync_api import expect
 from starlette.testclient import TestClient
 
-from tests.fake_hub.fixtures import files_of, hub
+from tests.fake_hub.fixtures import hub, read_dir_files
 from tests.paths import ROOT
-from tests.ui.anonymous_client import file_data, stranger, uploads
+from tests.ui.anonymous_client import anonymous_client, make_file_data, upload_dir
 from tests.ui.conftest import make_checkpoint
-from tests.ui.run_fixtures import SECRET, pretend, served, trainings_in
+from tests.ui.run_fixtures import ADMIN_TOKEN, create_fake_run, make_training_service, serve_page
 from tests.ui.test_browser import browser
 from ui.auth.access import Access
 from ui.server.app_factory import create_fastapi_app
 
-__all__ = ["browser", "hub", "stranger", "uploads"]
+__all__ = ["anonymous_client", "browser", "hub", "upload_dir"]
 
 INTERNALS = ("Traceback", "site-packages", 'File "', ".py")
 SPACE = {
@@ -45,29 +45,31 @@ SPACE = {
 # --- files of the machine ----------------------------------------------------------------------------------------
 
 
-def test_no_event_takes_a_file_of_this_machine_for_an_upload(stranger, uploads, tmp_path):
+def test_no_event_accepts_a_local_file_as_an_upload(anonymous_client, upload_dir, tmp_path):
     """What it takes is copied to where everybody can fetch it."""
     secret = tmp_path / "secret.txt"
     secret.write_text("nobody may read this")
-    plain = file_data(secret, url=f"file://{secret}")
+    plain = make_file_data(secret, url=f"file://{secret}")
     within = {"value": plain, "background": plain, "layers": [plain]}
-    tries = [(event, plain) for event in stranger.events if event["inputs"]]
-    tries += [(event, within) for event in stranger.events if event["api_name"] in ("show_picture", "think_image")]
+    tries = [(event, plain) for event in anonymous_client.events if event["inputs"]]
+    tries += [
+        (event, within) for event in anonymous_client.events if event["api_name"] in ("show_picture", "think_image")
+    ]
     for event, given in tries:
-        said = stranger.answer(event["id"], [given] * len(event["inputs"]))
-        assert str(uploads) not in said and "nobody may" not in said, event["api_name"]
-    assert not list(uploads.rglob(secret.name))
+        said = anonymous_client.call_event(event["id"], [given] * len(event["inputs"]))
+        assert str(upload_dir) not in said and "nobody may" not in said, event["api_name"]
+    assert not list(upload_dir.rglob(secret.name))
 
 
 @pytest.mark.parametrize("path", ["app.py", "./README.md", "/proc/self/environ", "data/../pyproject.toml", "runs/.."])
-def test_nor_one_that_is_known_by_name(stranger, uploads, path):
-    there = {*uploads.rglob("*")}
-    said = stranger.answer(stranger.number["think_image"], [file_data(path), "digits", ""])
+def test_nor_one_that_is_known_by_name(anonymous_client, upload_dir, path):
+    there = {*upload_dir.rglob("*")}
+    said = anonymous_client.call_event(anonymous_client.event_ids["think_image"], [make_file_data(path), "digits", ""])
     assert "no longer there" in said or '"error": null' in said
-    assert {*uploads.rglob("*")} == there
+    assert {*upload_dir.rglob("*")} == there
 
 
-def raw(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
+def request_raw_path(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
     """An answer to a path that is sent as it is."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     connection.request(method, path)
@@ -78,7 +80,7 @@ def raw(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
         connection.close()
 
 
-ESCAPES = (
+PATH_ESCAPES = (
     "/etc/passwd",
     "..%2f" * 9 + "etc/passwd",
     "%2Fetc%2Fpasswd",
@@ -100,28 +102,28 @@ ESCAPES = (
 @pytest.mark.parametrize(
     "route", ["gradio_api/file=", "gradio_api/file/", "static/", "assets/", "svelte/", "theme.css/"]
 )
-def test_no_path_leads_out_of_what_is_served(stranger, route):
+def test_no_path_leads_out_of_what_is_served(anonymous_client, route):
     examples = ROOT / "data" / "examples"
-    for path in (*ESCAPES, f"{examples}/../../app.py", f"{examples}/%2e%2e/%2e%2e/app.py", str(examples)):
-        status, content = raw(stranger.address, f"/{route}{path}")
+    for path in (*PATH_ESCAPES, f"{examples}/../../app.py", f"{examples}/%2e%2e/%2e%2e/app.py", str(examples)):
+        status, content = request_raw_path(anonymous_client.address, f"/{route}{path}")
         assert status in (400, 403, 404, 405), path
         assert b"root:" not in content and b"def main" not in content and b"PATH=" not in content
 
 
-def test_examples_can_be_fetched(stranger):
+def test_examples_can_be_fetched(anonymous_client):
     example = ROOT / "data" / "examples" / "digit-3.png"
-    assert stranger.ask("GET", f"/gradio_api/file={example}").content == example.read_bytes()
+    assert anonymous_client.request("GET", f"/gradio_api/file={example}").content == example.read_bytes()
 
 
 @pytest.mark.parametrize("url", [None, "/gradio_api/file=a", "https://proxy.example/under/gradio_api/file=a"])
-def test_what_was_uploaded_is_taken_under_whatever_address_the_page_has(stranger, url):
+def test_an_upload_is_accepted_under_every_address_of_the_page(anonymous_client, url):
     example = ROOT / "data" / "examples" / "digit-3.png"
-    uploaded = stranger.upload("three.png", example.read_bytes()).json()[0]
-    given = [file_data(uploaded, **({"url": url} if url else {})), "digits", "ticks=2"]
-    assert '"answer"' in stranger.answer(stranger.number["think_image"], given)
+    uploaded = anonymous_client.upload("three.png", example.read_bytes()).json()[0]
+    given = [make_file_data(uploaded, **({"url": url} if url else {})), "digits", "ticks=2"]
+    assert '"answer"' in anonymous_client.call_event(anonymous_client.event_ids["think_image"], given)
 
 
-def test_nothing_is_fetched_from_an_address_that_a_stranger_names(stranger, monkeypatch):
+def test_nothing_is_fetched_from_an_address_that_a_stranger_names(anonymous_client, monkeypatch):
     asked: list[str] = []
 
     async def note(host: str) -> str:
@@ -131,12 +133,12 @@ def test_nothing_is_fetched_from_an_address_that_a_stranger_names(stranger, monk
     monkeypatch.setattr(safehttpx, "async_validate_url", note)
     address = "https://files.example/x.png"
     for name, given in (
-        ("think_image", [file_data(address), "digits", ""]),
-        ("think_sequence", [file_data(address)] * 3),
+        ("think_image", [make_file_data(address), "digits", ""]),
+        ("think_sequence", [make_file_data(address)] * 3),
     ):
-        stranger.answer(stranger.number[name], given)
+        anonymous_client.call_event(anonymous_client.event_ids[name], given)
     for path in (f"file={address}", f"file/{address}", f"proxy={address}"):
-        assert stranger.ask("GET", f"/gradio_api/{path}").status_code in (400, 403, 404)
+        assert anonymous_client.request("GET", f"/gradio_api/{path}").status_code in (400, 403, 404)
     assert asked == []
 
 
@@ -168,14 +170,14 @@ def test_nothing_is_fetched_from_an_address_that_a_stranger_names(stranger, monk
         ("GET", "proxy=http://a"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(stranger, method, path):
+def test_what_the_page_does_not_need_is_not_there(anonymous_client, method, path):
     place = path if path.startswith("/") else f"/gradio_api/{path}"
     files = {"video": b"x"} if method == "POST" else None
-    with httpx.stream(method, stranger.address + place, files=files, timeout=10, verify=False) as answer:
+    with httpx.stream(method, anonymous_client.address + place, files=files, timeout=10, verify=False) as answer:
         assert answer.status_code in (403, 404, 405)
 
 
-ODD = (
+ODD_BODIES = (
     b"",
     b"{",
     b"null",
@@ -198,42 +200,48 @@ ODD = (
 @pytest.mark.parametrize(
     "path", ["run/predict", "queue/join", "call/think_sequence", "call/v2/think_sequence", "cancel"]
 )
-def test_nonsense_is_answered_without_a_word_of_what_is_inside(stranger, path):
-    for said in ODD:
-        answer = stranger.ask("POST", f"/gradio_api/{path}", content=said, headers={"Content-Type": "application/json"})
+def test_nonsense_is_answered_without_a_word_of_what_is_inside(anonymous_client, path):
+    for said in ODD_BODIES:
+        answer = anonymous_client.request(
+            "POST", f"/gradio_api/{path}", content=said, headers={"Content-Type": "application/json"}
+        )
         assert not [word for word in INTERNALS if word in answer.text], said[:60]
-    assert stranger.ask("GET", "/config").status_code == 200
+    assert anonymous_client.request("GET", "/config").status_code == 200
 
 
 @pytest.mark.parametrize(
     "name, given", [("think_sequence", ["1", "digits", ""]), ("think_image", [None, "no\0name", "same=3"])]
 )
-def test_what_does_not_fit_is_told_in_words_of_ours(stranger, name, given):
-    said = stranger.answer(stranger.number[name], given)
+def test_invalid_input_gets_an_error_message_of_this_app(anonymous_client, name, given):
+    said = anonymous_client.call_event(anonymous_client.event_ids[name], given)
     assert "matmul" not in said and "gufunc" not in said and '"error": "' in said
 
 
-def test_no_secret_is_told_to_whoever_opens_the_page(stranger):
+def test_no_secret_is_sent_to_visitors(anonymous_client):
     for path in ("/", "/config", "/gradio_api/info", "/theme.css", "/manifest.json", "/admin/login"):
-        assert SECRET not in stranger.ask("GET", path).text
+        assert ADMIN_TOKEN not in anonymous_client.request("GET", path).text
 
 
 # --- what others do ----------------------------------------------------------------------------------------------
 
 
-def test_a_guessed_session_is_told_nothing(stranger):
+def test_a_guessed_session_receives_nothing(anonymous_client):
     """Nor does it fill the log: Gradio writes two tracebacks for each."""
-    joined = stranger.join(stranger.number["think_sequence"], ["1011", "parity-16", "ticks=2"], "mine")
+    joined = anonymous_client.join_queue(
+        anonymous_client.event_ids["think_sequence"], ["1011", "parity-16", "ticks=2"], "mine"
+    )
     assert joined.status_code == 200
-    assert not [said for said in stranger.told("yours") if said["msg"] != "unexpected_error"]
-    assert stranger.ask("GET", "/gradio_api/queue/data?session_hash=yours").status_code == 404
-    assert '"answer"' in json.dumps(stranger.told("mine"))
+    assert not [said for said in anonymous_client.read_events("yours") if said["msg"] != "unexpected_error"]
+    assert anonymous_client.request("GET", "/gradio_api/queue/data?session_hash=yours").status_code == 404
+    assert '"answer"' in json.dumps(anonymous_client.read_events("mine"))
 
 
-def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(stranger):
+def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(anonymous_client):
     """Gradio keeps the inputs and outputs of ten thousand visitors, for links that this page does not offer."""
     typed = f"private{secrets.token_hex(8)}"
-    assert "0 and 1 only" in stranger.answer(stranger.number["think_sequence"], [typed, "parity-16", ""])
+    assert "0 and 1 only" in anonymous_client.call_event(
+        anonymous_client.event_ids["think_sequence"], [typed, "parity-16", ""]
+    )
     sessions = [one for one in gc.get_objects() if issubclass(type(one), SessionState)]
     assert sessions
     assert not [one for one in sessions if typed in json.dumps(vars(one), default=str, skipkeys=True)]
@@ -243,16 +251,16 @@ def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(stranger):
 
 
 @pytest.mark.parametrize("name", ["x.html", "x.svg", "x.xml", "x.xhtml", "x.js", "x.pdf", "x", "x.png.html", "x.htm"])
-def test_what_is_uploaded_is_no_page_of_ours(stranger, name):
-    uploaded = stranger.upload(name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>").json()[0]
-    headers = stranger.ask("GET", f"/gradio_api/file={uploaded}").headers
+def test_what_is_uploaded_is_no_page_of_ours(anonymous_client, name):
+    uploaded = anonymous_client.upload(name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>").json()[0]
+    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}").headers
     assert headers["content-disposition"].startswith("attachment") and headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] in ("no-store", "private, no-store")
 
 
-def test_no_answer_carries_the_headers_of_its_question(stranger):
+def test_no_answer_carries_the_headers_of_its_question(anonymous_client):
     """Gradio sends them back with a part of a file: cookies that scripts may not see, and a type that was made up."""
-    uploaded = stranger.upload("a.png", b"0123456789").json()[0]
+    uploaded = anonymous_client.upload("a.png", b"0123456789").json()[0]
     asked = {
         "Range": "bytes=0-3",
         "Cookie": "ctm_admin=1.2",
@@ -260,26 +268,26 @@ def test_no_answer_carries_the_headers_of_its_question(stranger):
         "Content-Type": "text/html",
         "X-A": "b",
     }
-    headers = stranger.ask("GET", f"/gradio_api/file={uploaded}", headers=asked).headers
+    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}", headers=asked).headers
     assert not headers.keys() & {"cookie", "x-admin-token", "x-a"} and headers["content-type"] == "image/png"
 
 
-def test_pages_of_other_addresses_may_neither_read_nor_ask(stranger):
+def test_pages_of_other_addresses_may_neither_read_nor_ask(anonymous_client):
     evil = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Host": "lab-ctm.hf.space"}
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     for method, path, more in (("GET", "/config", {}), ("OPTIONS", "/gradio_api/run/predict", preflight)):
-        answer = stranger.ask(method, path, headers=evil | more)
+        answer = anonymous_client.request(method, path, headers=evil | more)
         assert "access-control-allow-origin" not in answer.headers, path
-    assert stranger.upload("a.png", b"a", **evil).status_code == 403
+    assert anonymous_client.upload("a.png", b"a", **evil).status_code == 403
     for path in ("run/predict", "queue/join", "call/think_sequence"):
-        said = {"fn_index": stranger.number["say"], "data": [], "session_hash": "a"}
-        assert stranger.post(path, said, **evil).status_code == 403
-    own = {"Origin": stranger.address, "Sec-Fetch-Site": "same-origin"}
-    assert stranger.upload("a.png", b"a", **own).status_code == 200
+        said = {"fn_index": anonymous_client.event_ids["say"], "data": [], "session_hash": "a"}
+        assert anonymous_client.post(path, said, **evil).status_code == 403
+    own = {"Origin": anonymous_client.address, "Sec-Fetch-Site": "same-origin"}
+    assert anonymous_client.upload("a.png", b"a", **own).status_code == 200
 
 
 @contextmanager
-def visiting(environment: dict[str, str]) -> Iterator[TestClient]:
+def open_access_client(environment: dict[str, str]) -> Iterator[TestClient]:
     access = Access.from_environment(environment, "127.0.0.1")
 
     def may(request: gr.Request) -> bool:
@@ -293,10 +301,10 @@ def visiting(environment: dict[str, str]) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("environment", [{}, {"CTM_ADMIN_TOKEN": SECRET}, SPACE], ids=["local", "token", "space"])
-def test_every_answer_says_what_a_browser_may_do_with_it(environment):
+@pytest.mark.parametrize("environment", [{}, {"CTM_ADMIN_TOKEN": ADMIN_TOKEN}, SPACE], ids=["local", "token", "space"])
+def test_every_response_has_security_headers(environment):
     frames = "'self' https://huggingface.co https://*.hf.space" if environment == SPACE else "'self'"
-    with visiting(environment) as client:
+    with open_access_client(environment) as client:
         for path in ("/", "/config", "/nothing", "/theme.css", "/gradio_api/info", "/gradio_api/file=a"):
             headers = client.get(path).headers
             assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"], path
@@ -307,15 +315,15 @@ def test_every_answer_says_what_a_browser_may_do_with_it(environment):
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info"])
-def test_an_address_that_one_visitor_makes_up_is_not_told_to_others(path):
-    with visiting({"CTM_ADMIN_TOKEN": SECRET}) as client:
+def test_an_address_invented_by_one_visitor_is_not_sent_to_others(path):
+    with open_access_client({"CTM_ADMIN_TOKEN": ADMIN_TOKEN}) as client:
         client.get(path, headers={"X-Forwarded-Host": "evil.example", "X-Gradio-Server": "http://evil.example"})
         assert "evil.example" not in client.get(path).text
 
 
-def test_what_tells_of_a_proxy_is_not_taken_away_before_it_is_looked_at():
+def test_proxy_headers_are_read_before_they_are_removed():
     """Whoever sits at this machine may train; somebody for whom a proxy asks may not."""
-    with visiting({}) as client:
+    with open_access_client({}) as client:
 
         def may(**headers: str) -> bool:
             said = {"fn_index": 0, "data": [], "session_hash": "a"}
@@ -326,10 +334,10 @@ def test_what_tells_of_a_proxy_is_not_taken_away_before_it_is_looked_at():
             assert may(**{name: "localhost"}) is False, name
 
 
-SCRIPTS = """<img src=x onerror="window.taken = 1"> <svg onload="window.taken = 2"></svg> {{window.taken = 3}}
+SCRIPT_INJECTIONS = """<img src=x onerror="window.taken = 1"> <svg onload="window.taken = 2"></svg> {{window.taken = 3}}
 ${window.taken = 4} `${window.taken = 5}` </script><script>window.taken = 6</script>
 <iframe srcdoc="<script>parent.taken = 7</script>"></iframe> $$\\href{javascript:window.taken = 8}{b}$$"""
-LURES = """# A fine machine
+EXTERNAL_CONTENT = """# A fine machine
 ![seen](http://ELSEWHERE/seen.png) <video src="http://ELSEWHERE/seen.mp4" autoplay></video>
 <a id="lure" href="javascript:window.taken = 9">a</a>
 
@@ -340,7 +348,7 @@ LURES = """# A fine machine
 """
 
 
-def heard_by(listener: socket.socket) -> list[bytes]:
+def read_requests(listener: socket.socket) -> list[bytes]:
     """What was asked there so far; a browser may connect ahead of a question that it is then forbidden to ask."""
     found = []
     listener.settimeout(0.2)
@@ -355,20 +363,20 @@ def heard_by(listener: socket.socket) -> list[bytes]:
 
 @pytest.mark.browser
 @pytest.mark.filterwarnings("ignore:A `<script>` tag was found")  # Gradio's word about the log; nothing runs it
-def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints, tmp_path):
+def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp_path):
     """A card, a log: no script in it runs, nobody elsewhere hears of who reads it, and it stays in its place."""
     made = make_checkpoint(tmp_path / "made", "digits")
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
-        lures = LURES.replace("ELSEWHERE", f"127.0.0.1:{elsewhere.getsockname()[1]}")
-        (made / "README.md").write_text(lures + SCRIPTS)
-        hub.add_repo("bob/lure", files_of(made))
-        trainings = trainings_in(tmp_path / "home", checkpoints, models={"endpoint": hub.url})
-        run = pretend(trainings, "lure-1", state="failed", by=SCRIPTS, sentence=SCRIPTS)
-        run.log({"step": 60, "loss": 1.0, SCRIPTS: 1.0})
+        lures = EXTERNAL_CONTENT.replace("ELSEWHERE", f"127.0.0.1:{elsewhere.getsockname()[1]}")
+        (made / "README.md").write_text(lures + SCRIPT_INJECTIONS)
+        hub.add_repo("bob/lure", read_dir_files(made))
+        trainings = make_training_service(tmp_path / "home", checkpoints_dir, models={"endpoint": hub.url})
+        run = create_fake_run(trainings, "lure-1", state="failed", by=SCRIPT_INJECTIONS, sentence=SCRIPT_INJECTIONS)
+        run.log_metrics({"step": 60, "loss": 1.0, SCRIPT_INJECTIONS: 1.0})
         for name in (run.log_file.name, "command.txt"):
-            (run.path / name).write_text(SCRIPTS)
+            (run.path / name).write_text(SCRIPT_INJECTIONS)
         access = Access.from_environment({}, "127.0.0.1")
-        with served(trainings, access) as address:
+        with serve_page(trainings, access) as address:
             page = browser.new_page(viewport={"width": 1280, "height": 1000})
             page.goto(address)
             page.get_by_role("tab", name="Train").click()
@@ -387,4 +395,4 @@ def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints, tmp_pat
             page.wait_for_timeout(500)
             assert page.evaluate("window.taken") is None and page.url.startswith(address)
             page.close()
-        assert heard_by(elsewhere) == []
+        assert read_requests(elsewhere) == []

@@ -18,10 +18,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.paths import ROOT
-from tests.training.jobs.conftest import until
+from tests.training.jobs.conftest import wait_until
 from ui.server.serve import StartupRouter, format_url, listen, serve
 
-SMALL = """
+SMALL_APP_PROGRAM = """
 import os
 import gradio as gr
 from ui.auth.access import Access, Refused
@@ -51,12 +51,12 @@ serve(lambda: site, os.environ["HOST"], int(os.environ["PORT"]), behind_proxy="S
 SECRET = "a-long-enough-secret"
 
 
-class Served:
+class RunningServer:
     """A running server: its address, and all that it wrote."""
 
     def __init__(self, process: subprocess.Popen):
         self.process, self.lines = process, []
-        self.opened = threading.Event()
+        self.ready_event = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -64,29 +64,29 @@ class Served:
         for line in self.process.stdout:
             self.lines.append(line)
             if line.startswith("Open "):
-                self.opened.set()
-        self.opened.set()
+                self.ready_event.set()
+        self.ready_event.set()
 
     @property
     def address(self) -> str:
-        assert self.opened.wait(90), self.lines
-        found = re.search(r"Open (http://\S+)", self.written)
-        assert found, self.written
+        assert self.ready_event.wait(90), self.lines
+        found = re.search(r"Open (http://\S+)", self.output)
+        assert found, self.output
         return found[1]
 
     @property
-    def written(self) -> str:
+    def output(self) -> str:
         return "".join(self.lines)
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(signal_number)
         code = self.process.wait(20)
         self._reader.join(5)
         return code
 
 
 @contextmanager
-def running(*command: str, **environment: str) -> Iterator[Served]:
+def run_server(*command: str, **environment: str) -> Iterator[RunningServer]:
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_SERVER", "SPACE_", "CTM_"))
     }
@@ -99,27 +99,27 @@ def running(*command: str, **environment: str) -> Iterator[Served]:
         text=True,
     )
     try:
-        yield Served(process)
+        yield RunningServer(process)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
 
-def small(**environment: str):
-    return running("-c", SMALL, **{"HOST": "127.0.0.1", "PORT": "0"} | environment)
+def run_small_server(**environment: str):
+    return run_server("-c", SMALL_APP_PROGRAM, **{"HOST": "127.0.0.1", "PORT": "0"} | environment)
 
 
-def outcome(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
+def get_startup_failure(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
     """Exit code and last line of a server that cannot start."""
-    with running(*command, **environment) as served:
+    with run_server(*command, **environment) as served:
         code = served.process.wait(90)
         served._reader.join(5)
-        return code, served.written.strip()
+        return code, served.output.strip()
 
 
 def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
-    with small() as served:
+    with run_small_server() as served:
         assert httpx.get(f"{served.address}/healthz").text == "ok"
         assert Client(served.address, verbose=False).predict(api_name="/act") == "local"
         for far in ("127.0.0.1", "8.8.8.8"):  # nobody comes from anywhere by saying so
@@ -130,8 +130,8 @@ def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
             assert client.predict(api_name="/client") == "127.0.0.1 http"
         with httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/page") as page:
             assert page.status_code == 200
-            assert served.end(signal.SIGTERM) == 0
-        assert served.lines[-1] == "ended\n" and "Traceback" not in served.written and "ERROR" not in served.written
+            assert served.stop(signal.SIGTERM) == 0
+        assert served.lines[-1] == "ended\n" and "Traceback" not in served.output and "ERROR" not in served.output
 
 
 def test_a_space_believes_its_proxy():
@@ -141,7 +141,7 @@ def test_a_space_believes_its_proxy():
         "OAUTH_SCOPES": "openid",
         "OPENID_PROVIDER_URL": "http://x",
     }
-    with small(SPACE_ID="ann/ctm", SYSTEM="spaces", **oauth) as served:
+    with run_small_server(SPACE_ID="ann/ctm", SYSTEM="spaces", **oauth) as served:
         forwarded = {"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}
         client = Client(served.address, verbose=False, headers=forwarded)
         assert client.predict(api_name="/client") == "8.8.8.8 https"
@@ -149,18 +149,18 @@ def test_a_space_believes_its_proxy():
 
 
 def test_the_token_works_for_programs_and_is_never_written():
-    with small(CTM_ADMIN_TOKEN=SECRET) as served:
+    with run_small_server(CTM_ADMIN_TOKEN=SECRET) as served:
         assert Client(served.address, verbose=False).predict(api_name="/act").startswith("refused: Training is for")
         client = Client(served.address, verbose=False, headers={"X-Admin-Token": SECRET})
         assert client.predict(api_name="/act") == "administrator"
         httpx.post(f"{served.address}/admin/login", data={"token": "nearly-the-right-one"})
         httpx.get(f"{served.address}/admin/login?token={SECRET}")
-        assert served.end(signal.SIGINT) == 0 and "ended" in served.written
-        assert "wrong administrator's token came from 127.0.0.1" in served.written
-        assert "nearly" not in served.written and SECRET not in served.written
+        assert served.stop(signal.SIGINT) == 0 and "ended" in served.output
+        assert "wrong administrator's token came from 127.0.0.1" in served.output
+        assert "nearly" not in served.output and SECRET not in served.output
 
 
-def test_a_taken_port_is_said_in_one_sentence():
+def test_a_port_in_use_is_reported_in_one_sentence():
     with listen("127.0.0.1", [0]) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit) as caught:
@@ -178,7 +178,7 @@ def test_the_next_port_is_tried_where_none_is_named():
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "", "http://localhost", "192.0.2.1", "a" * 70])
-def test_an_address_that_is_none_of_this_machines_is_said(host):
+def test_an_address_that_is_not_local_is_reported(host):
     with pytest.raises(ValueError, match="set GRADIO_SERVER_NAME to") as caught:
         listen(host, [0])
     assert "\n" not in str(caught.value)
@@ -198,18 +198,18 @@ def test_the_address_can_be_opened(host, shown):
 
 
 def test_a_wrong_variable_ends_the_start_at_once():
-    code, said = outcome({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
+    code, said = get_startup_failure({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
     assert code == 1 and [line.partition(" ")[0] for line in said.splitlines()] == ["GRADIO_SERVER_PORT", "CTM_RESUME"]
 
 
 def test_what_shows_only_behind_the_door_ends_the_start_too(tmp_path):
     wrong = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
-    code, said = outcome(wrong, "app.py")
+    code, said = get_startup_failure(wrong, "app.py")
     assert code == 1 and said.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 characters")
     assert "weak-secret" not in said and "Traceback" not in said
 
 
-class Slow:
+class SlowApp:
     """A site that takes its time."""
 
     def __init__(self):
@@ -217,7 +217,7 @@ class Slow:
         self.built, self.warm = threading.Event(), threading.Event()
         self.calls: list[str] = []
 
-    def build(self) -> "Slow":
+    def build(self) -> "SlowApp":
         assert self.built.wait(20)
         return self
 
@@ -232,7 +232,7 @@ class Slow:
 
 
 def test_the_door_lets_visitors_wait():
-    slow, opened = Slow(), threading.Event()
+    slow, opened = SlowApp(), threading.Event()
     door = StartupRouter(slow.build, opened.set)
     with TestClient(door) as visitor:
         waiting, program = visitor.get("/"), visitor.get("/config")
@@ -243,13 +243,13 @@ def test_the_door_lets_visitors_wait():
         assert opened.wait(20) and visitor.get("/").text == "the page"
         assert visitor.get("/readyz").status_code == 503
         slow.warm.set()
-        until(lambda: visitor.get("/readyz").status_code == 200)
+        wait_until(lambda: visitor.get("/readyz").status_code == 200)
         door.close()
     assert slow.calls == ["begin", "let go"]
 
 
 def test_an_end_while_the_site_is_built_begins_nothing():
-    slow = Slow()
+    slow = SlowApp()
     door = StartupRouter(slow.build, pytest.fail)
     with TestClient(door) as visitor:
         visitor.get("/healthz")
@@ -258,17 +258,17 @@ def test_an_end_while_the_site_is_built_begins_nothing():
     assert slow.calls == [] and door.web_app is None
 
 
-def test_the_app_itself_is_served(checkpoints, tmp_path):
+def test_the_app_itself_is_served(checkpoints_dir, tmp_path):
     settings = {
-        "CTM_CHECKPOINTS": str(checkpoints),
+        "CTM_CHECKPOINTS": str(checkpoints_dir),
         "CTM_HOME": str(tmp_path),
         "HF_HUB_OFFLINE": "1",
         "GRADIO_SERVER_PORT": "0",
     }
-    with running("app.py", **settings) as served:
+    with run_server("app.py", **settings) as served:
         said = Client(served.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
         assert len(said["answer"]) == 4
         config = httpx.get(f"{served.address}/config").json()
         assert config["footer_links"] == ["api"] and config["show_error"] is False
         assert config["max_file_size"] == 20 * 2**20
-        assert served.end() == 0
+        assert served.stop() == 0

@@ -7,13 +7,18 @@ from PIL import Image
 
 from ctm import ContinuousThoughtMachine, CTMConfig
 from ctm.checkpoint import Checkpoint, save
-from tests.ui.conftest import SMALL, make_checkpoint, services_over
+from tests.ui.conftest import SMALL_MODEL_CONFIG, make_checkpoint, make_inference_service
 from training.tasks import make_task
 from ui.services.inference_service import InferenceService
 
-MAZE = {"backbone_type": "resnet18-2", "out_dims": 500, "prediction_reshaper": [100, 5], "energy_head_enabled": False}
-IMAGENET = {"backbone_type": "resnet18-1", "out_dims": 1000, "energy_head_enabled": False}
-MAZE_LARGE = {
+MAZE_CONFIG = {
+    "backbone_type": "resnet18-2",
+    "out_dims": 500,
+    "prediction_reshaper": [100, 5],
+    "energy_head_enabled": False,
+}
+IMAGENET_CONFIG = {"backbone_type": "resnet18-1", "out_dims": 1000, "energy_head_enabled": False}
+PUBLISHED_MAZE_CONFIG = {
     "iterations": 75,
     "d_model": 2048,
     "d_input": 512,
@@ -30,22 +35,22 @@ MAZE_LARGE = {
 }
 
 
-def served(folder, config) -> InferenceService:
+def serve_checkpoint(folder, config) -> InferenceService:
     machine = ContinuousThoughtMachine(CTMConfig.parse(config), 3, seed=0).eval()
     save(Checkpoint(machine), folder / "bare")
     assert sorted(path.name for path in (folder / "bare").iterdir()) == ["config.json", "model.safetensors"]
-    return services_over(folder)
+    return make_inference_service(folder)
 
 
-def a_maze(side: int = 39, route: int = 100) -> np.ndarray:
-    return make_task({"kind": "mazes", "side": side, "route": route}).invent(0) / np.float32(255)
+def make_maze(side: int = 39, route: int = 100) -> np.ndarray:
+    return make_task({"kind": "mazes", "side": side, "route": route}).generate_input(0) / np.float32(255)
 
 
-def test_what_is_said_over_the_ticks_is_whole_without_rules_of_its_own(tmp_path):
+def test_ctc_emissions_are_complete_without_stored_policies(tmp_path):
     """Such as a saved step of a run that sorts: there is no tick to be most certain of."""
     folder = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
     (folder / "halting.json").unlink()
-    services = services_over(tmp_path)
+    services = make_inference_service(tmp_path)
     numbers = " ".join(map(str, range(10)))
     record = services.predict("sorting", numbers, "")
     assert next(iter(services.get_checkpoint_info("sorting").policy_options)) == f"ticks={record['iterations']}"
@@ -62,7 +67,7 @@ def check_maze(services: InferenceService) -> None:
         True,
     )
     assert "39 x 39" in info.input_hint and next(iter(info.policy_options.values())).name == "think to the end"
-    record = json.loads(json.dumps(services.predict("bare", a_maze(), ""), allow_nan=False))
+    record = json.loads(json.dumps(services.predict("bare", make_maze(), ""), allow_nan=False))
     assert record["ticks"] == info.iterations == len(record["routes"]) and record["energy"] is None
     assert record["input"]["channels"] == 3 and record["input"]["width"] == 39
     for route in record["routes"]:
@@ -73,16 +78,16 @@ def check_maze(services: InferenceService) -> None:
     assert len(json.dumps(record)) < 1_000_000
 
 
-def test_a_bare_maze_machine_thinks(tmp_path):
-    services = served(tmp_path, SMALL | MAZE)
+def test_a_bare_maze_model_runs(tmp_path):
+    services = serve_checkpoint(tmp_path, SMALL_MODEL_CONFIG | MAZE_CONFIG)
     check_maze(services)
-    assert services.predict("bare", a_maze(15, 50), "ticks=2")["input"]["width"] == 15
+    assert services.predict("bare", make_maze(15, 50), "ticks=2")["input"]["width"] == 15
     invented = services.generate_input("bare", 3)
     assert invented.dtype == np.uint8 and np.array_equal(invented, services.generate_input("bare", 3))
 
 
-def test_a_bare_imagenet_machine_thinks(tmp_path):
-    services = served(tmp_path, SMALL | IMAGENET)
+def test_a_bare_imagenet_model_runs(tmp_path):
+    services = serve_checkpoint(tmp_path, SMALL_MODEL_CONFIG | IMAGENET_CONFIG)
     info = services.get_checkpoint_info("bare")
     assert info.title == "Pictures" and len(info.examples) >= 2
     record = services.predict("bare", np.asarray(Image.open(info.examples[0]), np.float32) / 255, "")
@@ -92,5 +97,5 @@ def test_a_bare_imagenet_machine_thinks(tmp_path):
     assert len(json.dumps(record)) < 500_000
 
 
-def test_a_maze_machine_of_the_published_size_thinks(tmp_path):
-    check_maze(served(tmp_path, MAZE_LARGE))
+def test_a_maze_model_of_the_published_size_runs(tmp_path):
+    check_maze(serve_checkpoint(tmp_path, PUBLISHED_MAZE_CONFIG))

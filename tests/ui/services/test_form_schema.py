@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE
 from tests.paths import ROOT
-from training.config import RunConfig, as_overrides, read_recipe
-from training.tasks import make_task, registry
+from training.config import RunConfig, format_overrides, read_recipe
+from training.tasks import get_task_types, make_task
 from ui.services.form_schema import (
     FIELD_GROUPS,
     PRIMARY_FIELDS,
@@ -30,11 +30,11 @@ CONFIGS = ROOT / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 FIELDS = list_fields()
 NAMES = {field.name for field in FIELDS}
-BY_TASK = sorted({field.task for field in FIELDS if field.task})
-LEFT_OUT = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
-NO_FORM_HOLDS = {"task.mean", "task.std", "task.names"}  # of images: lists
-PHASED_TICKS = tuple(f"model.{name}" for name in SCHEDULE_KEYS)
-OTHER = {  # a value that a recipe does not have, where one more or half of it would not do
+TASKS_WITH_FIELDS = sorted({field.task for field in FIELDS if field.task})
+DERIVED_SETTINGS = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
+UNSUPPORTED_SETTINGS = {"task.mean", "task.std", "task.names"}  # of images: lists
+SCHEDULE_TICKS = tuple(f"model.{name}" for name in SCHEDULE_KEYS)
+OTHER_VALUES = {  # a value that a recipe does not have, where one more or half of it would not do
     "model.heads": 4,
     "model.backbone_type": "parity_backbone",
     "model.positional_embedding_type": "custom-rotational-1d",
@@ -51,33 +51,35 @@ OTHER = {  # a value that a recipe does not have, where one more or half of it w
 }
 
 
-NEEDED = {
-    name: {"model.backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(PHASED_TICKS, 2)} for name in PHASED_TICKS
+REQUIRED_CHANGES = {
+    name: {"model.backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_TICKS, 2)} for name in SCHEDULE_TICKS
 }  # beside a field
-NEEDED["model.num_layers"] = {"model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}}
+REQUIRED_CHANGES["model.num_layers"] = {
+    "model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}
+}
 
 
-def recipe(name: str = "parity-16") -> RunConfig:
+def load_recipe(name: str = "parity-16") -> RunConfig:
     return read_recipe(CONFIGS / f"{name}.yaml")
 
 
-def recipe_of(kind: str) -> RunConfig:
+def find_recipe(kind: str) -> RunConfig:
     """Some run of this task."""
     for name in RECIPES:
-        if (found := recipe(name)).task["kind"] == kind:
+        if (found := load_recipe(name)).task["kind"] == kind:
             return found
-    return recipe("digits").changed({"task": {"kind": kind}, "model.backbone_type": "resnet18-1"})
+    return load_recipe("digits").with_overrides({"task": {"kind": kind}, "model.backbone_type": "resnet18-1"})
 
 
-def other(field: FormField, before: Any) -> Any:
+def pick_other_value(form_field: FormField, before: Any) -> Any:
     """Another value that the field may have."""
-    if field.name in OTHER:
-        return OTHER[field.name]
-    match field.kind:
+    if form_field.name in OTHER_VALUES:
+        return OTHER_VALUES[form_field.name]
+    match form_field.kind:
         case "switch":
             return not before
         case "choice":
-            return next(choice for choice in field.choices if choice != before)
+            return next(choice for choice in form_field.choices if choice != before)
         case "whole":
             return before + 1
         case "number":
@@ -85,11 +87,11 @@ def other(field: FormField, before: Any) -> Any:
     return "words"
 
 
-def field_called(name: str, config: RunConfig):
+def find_field(name: str, config: RunConfig):
     return next(field for field in FIELDS if field.name == name and field.task in ("", config.task["kind"]))
 
 
-def is_a_sentence(text: str) -> bool:
+def are_error_sentences(text: str) -> bool:
     """Words for whoever filled the form in, a line a problem; no traceback, no class of Python's, no long value in full."""
     lines = text.split("\n")
     return all(
@@ -104,20 +106,20 @@ def is_a_sentence(text: str) -> bool:
 # --- which settings are fields -----------------------------------------------------------------------------------
 
 
-def test_every_setting_is_a_field_but_those_that_follow_from_others_or_say_where():
+def test_every_setting_is_a_field_except_derived_ones_and_paths():
     there = {f"{group}.{name}" for group in FIELD_GROUPS for name in get_group_settings(group)} | {
-        f"task.{name}" for task in registry().values() for name in task.Settings.model_fields
+        f"task.{name}" for task in get_task_types().values() for name in task.Settings.model_fields
     }
-    assert there - LEFT_OUT - NO_FORM_HOLDS == NAMES
+    assert there - DERIVED_SETTINGS - UNSUPPORTED_SETTINGS == NAMES
     assert set(FIELD_GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
     assert not [name for name in NAMES if name.startswith(("publish", "init_from"))] and "task.kind" not in NAMES
     assert set(PRIMARY_FIELDS) <= NAMES
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field.task} {field.name}")
-def test_a_field_says_what_its_setting_says(field):
+def test_a_field_shows_the_help_text_of_its_setting(field):
     group, key = field.name.split(".")
-    info = registry()[field.task].Settings.model_fields[key] if field.task else get_group_settings(group)[key]
+    info = get_task_types()[field.task].Settings.model_fields[key] if field.task else get_group_settings(group)[key]
     assert info.description and field.help.startswith(info.description) and len(field.help) > 3
     assert field.empty is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
@@ -131,10 +133,10 @@ def test_a_field_says_what_its_setting_says(field):
         assert ("above" in told) is ("gt" in bounds) and ("below" in told) is ("lt" in bounds)
 
 
-@pytest.mark.parametrize("kind", BY_TASK)
-def test_every_bound_is_what_the_form_says(kind):
+@pytest.mark.parametrize("kind", TASKS_WITH_FIELDS)
+def test_every_bound_is_the_one_that_the_form_shows(kind):
     """The value on a bound that is told as allowed is read, and the next one beyond it is refused."""
-    config = recipe_of(kind)
+    config = find_recipe(kind)
     for field in FIELDS:
         found = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help_text)
         if field.kind not in ("whole", "number") or field.task not in ("", kind) or not found:
@@ -143,7 +145,7 @@ def test_every_bound_is_what_the_form_says(kind):
         step = 1 if field.kind == "whole" else 1e-6
         for value in (low if found[1] else low - step, high if found[3] else high + step):
             with pytest.raises(ValueError, match=re.escape(field.name)):
-                config.changed(compute_form_changes(config, {field.name: value}))
+                config.with_overrides(compute_form_changes(config, {field.name: value}))
 
 
 # --- filling it in -----------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ def test_every_bound_is_what_the_form_says(kind):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_the_form_shows_changes_nothing(name):
-    config = recipe(name)
+    config = load_recipe(name)
     shown = get_form_values(config)
     assert compute_form_changes(config, shown) == {}
     asked = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
@@ -169,66 +171,71 @@ def test_what_the_form_shows_changes_nothing(name):
 )
 def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, tmp_path):
     name = field.name
-    config = recipe_of(field.task or "parity").changed(NEEDED.get(name, {}))
-    value = other(field, get_form_values(config)[name])
+    config = find_recipe(field.task or "parity").with_overrides(REQUIRED_CHANGES.get(name, {}))
+    value = pick_other_value(field, get_form_values(config)[name])
     changes = compute_form_changes(config, get_form_values(config) | {name: value})
     assert changes == {name: value}
-    changed = config.changed(changes)
+    changed = config.with_overrides(changes)
     assert get_form_values(changed)[name] == value != get_form_values(config)[name]
     assert compute_form_changes(changed, get_form_values(config)) != {} and changed != config
 
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    words = as_overrides(changes)
+    words = format_overrides(changes)
     assert read_recipe(path, words) == changed
     assert read_recipe(path, shlex.split(shlex.join(words))) == changed, "also when they went through a shell"
 
 
-def test_another_kind_of_machine_keeps_what_it_knows_and_drops_the_rest(tmp_path):
-    config = recipe()
+def test_another_model_type_keeps_the_settings_it_knows_and_drops_the_rest(tmp_path):
+    config = load_recipe()
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     changes = compute_form_changes(
         config, get_form_values(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7}
     )
-    lstm = read_recipe(tmp_path / "recipe.yaml", as_overrides(changes))
-    machine = lstm.machine(lstm.make_task())
+    lstm = read_recipe(tmp_path / "recipe.yaml", format_overrides(changes))
+    machine = lstm.build_model_config(lstm.make_task())
     assert machine.model_type == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
-    assert machine.d_input == config.machine(config.make_task()).d_input
-    ff = lstm.changed(compute_form_changes(lstm, get_form_values(lstm) | {"model.kind": "ff"}))
-    assert ff.machine(ff.make_task()).model_type == "ff" and compute_form_changes(ff, get_form_values(ff)) == {}
+    assert machine.d_input == config.build_model_config(config.make_task()).d_input
+    ff = lstm.with_overrides(compute_form_changes(lstm, get_form_values(lstm) | {"model.kind": "ff"}))
+    assert (
+        ff.build_model_config(ff.make_task()).model_type == "ff" and compute_form_changes(ff, get_form_values(ff)) == {}
+    )
     with pytest.raises(ValueError, match=r"`model.memory_length` is missing"):
-        lstm.changed(compute_form_changes(lstm, {"model.kind": "ctm"}))
+        lstm.with_overrides(compute_form_changes(lstm, {"model.kind": "ctm"}))
     with pytest.raises(ValueError, match=r"Unknown setting `model.memory_length`"):
-        lstm.changed(compute_form_changes(lstm, {"model.memory_length": 3}))
+        lstm.with_overrides(compute_form_changes(lstm, {"model.memory_length": 3}))
 
 
 def test_a_field_that_may_be_empty_is_emptied():
-    config = recipe("parity-16")
+    config = load_recipe("parity-16")
     assert config.loss.lookahead == 2
     for nothing in (None, ""):
-        assert config.changed(compute_form_changes(config, {"loss.lookahead": nothing})).loss.lookahead is None
+        assert config.with_overrides(compute_form_changes(config, {"loss.lookahead": nothing})).loss.lookahead is None
 
 
 def test_whole_numbers_stay_whole():
     """A browser sends 500 as 500.0; the run's folder and its command say 500."""
-    config = recipe()
+    config = load_recipe()
     changes = compute_form_changes(config, {"train.steps": 500.0})
     assert changes == {"train.steps": 500} and type(changes["train.steps"]) is int
-    assert as_overrides(changes) == ["train.steps=500"]
+    assert format_overrides(changes) == ["train.steps=500"]
 
 
 def test_what_follows_from_the_task_follows_on():
     """Only what was changed is sent on, so the backbone goes with the length of the rows."""
-    config = recipe()
+    config = load_recipe()
     filled = get_form_values(config) | {"task.length": 9}
-    changed = config.changed(compute_form_changes(config, filled))
-    assert changed.machine(changed.make_task()).out_dims == 18
-    assert changed.machine(changed.make_task()).backbone_type != config.machine(config.make_task()).backbone_type
+    changed = config.with_overrides(compute_form_changes(config, filled))
+    assert changed.build_model_config(changed.make_task()).out_dims == 18
+    assert (
+        changed.build_model_config(changed.make_task()).backbone_type
+        != config.build_model_config(config.make_task()).backbone_type
+    )
 
 
 # --- what does not belong there ----------------------------------------------------------------------------------
 
-TRIED = sorted(
+TESTED_SETTINGS = sorted(
     {
         *PRIMARY_FIELDS,
         "loss.mix",
@@ -242,7 +249,7 @@ TRIED = sorted(
         "train.device",
     }
 )
-WRONG = [
+INVALID_VALUES = [
     [],
     [1],
     {},
@@ -272,19 +279,19 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", TRIED)
-@pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", TESTED_SETTINGS)
+@pytest.mark.parametrize("value", INVALID_VALUES, ids=lambda value: repr(value)[:20])
 def test_what_is_no_value_gets_a_sentence(name, value):
-    config = recipe()
+    config = load_recipe()
     try:
-        changed = config.changed(compute_form_changes(config, {name: value}))
+        changed = config.with_overrides(compute_form_changes(config, {name: value}))
     except ValueError as error:
-        assert is_a_sentence(str(error)), str(error)
+        assert are_error_sentences(str(error)), str(error)
         assert name in str(error) or name.rpartition(".")[2] in str(error)
     else:
         found = get_form_values(changed)[name]
         assert found == (None if value == "" else value), "it was read as what it is, or refused"
-        assert type(value) is not bool or field_called(name, config).kind == "switch", "yes is no number"
+        assert type(value) is not bool or find_field(name, config).kind == "switch", "yes is no number"
 
 
 @pytest.mark.parametrize(
@@ -319,55 +326,55 @@ def test_what_is_no_value_gets_a_sentence(name, value):
 )
 @pytest.mark.parametrize("value", ["x", 1, {"repo": "a/b"}])
 def test_no_other_setting_can_be_smuggled_in(name, value):
-    config = recipe()
+    config = load_recipe()
     with pytest.raises(ValueError, match="is no setting of this form") as caught:
         compute_form_changes(config, get_form_values(config) | {name: value})
     assert len(str(caught.value)) < 120
 
 
 def test_fields_of_another_task_are_no_fields_here():
-    assert "task.turn" not in get_form_values(recipe("parity-16"))
+    assert "task.turn" not in get_form_values(load_recipe("parity-16"))
     with pytest.raises(ValueError, match=r"'task.turn' is no setting"):
-        compute_form_changes(recipe("parity-16"), {"task.turn": 3})
+        compute_form_changes(load_recipe("parity-16"), {"task.turn": 3})
 
 
-ANYTHING = st.one_of(
+ANY_VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
     st.floats(),
     st.text(max_size=30),
-    st.sampled_from(WRONG),
+    st.sampled_from(INVALID_VALUES),
     st.lists(st.integers(), max_size=3),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
-CONFIG = {name: recipe(name) for name in RECIPES}
+CONFIG_BY_RECIPE = {name: load_recipe(name) for name in RECIPES}
 
 
 @st.composite
-def filled_in(draw) -> tuple[str, dict[str, Any]]:
+def filled_forms(draw) -> tuple[str, dict[str, Any]]:
     """A recipe, and a form with anything in some of its fields: often a value of the right kind."""
     name = draw(st.sampled_from(RECIPES))
-    chosen = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG[name]))), max_size=4, unique=True))
+    chosen = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG_BY_RECIPE[name]))), max_size=4, unique=True))
     values: dict[str, Any] = {}
-    for field in (field_called(key, CONFIG[name]) for key in chosen):
+    for field in (find_field(key, CONFIG_BY_RECIPE[name]) for key in chosen):
         likely = (
             st.sampled_from(field.choices) if field.choices else st.integers(0, 200) | st.floats(0, 2) | st.booleans()
         )
-        values[field.name] = draw(likely | ANYTHING)
+        values[field.name] = draw(likely | ANY_VALUES)
     return name, values
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(filled_in())
+@given(filled_forms())
 def test_any_form_is_a_valid_run_or_a_sentence(filled):
     name, values = filled
-    config = CONFIG[name]
+    config = CONFIG_BY_RECIPE[name]
     try:
         changes = compute_form_changes(config, values)
-        changed = config.changed(changes)
+        changed = config.with_overrides(changes)
     except ValueError as error:
-        assert is_a_sentence(str(error)), str(error)
+        assert are_error_sentences(str(error)), str(error)
         return
     assert RunConfig.parse(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
         "it can be put down"
@@ -375,7 +382,7 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
     assert make_task(changed.task).name == config.task["kind"]
     assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
     plain = config.model_dump(mode="json")
-    for override in as_overrides(changes):
+    for override in format_overrides(changes):
         key, _, text = override.partition("=")
         group, _, label = key.partition(".")
         plain |= {group: yaml.safe_load(text)} if not label else {group: plain[group] | {label: yaml.safe_load(text)}}
@@ -386,8 +393,10 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
 
 
 def test_settings_side_by_side_have_the_differing_ones_first_and_marked():
-    config = recipe()
-    rows = build_settings_comparison([("a", config), ("b", config.changed({"train.steps": 7, "model.heads": 4}))])
+    config = load_recipe()
+    rows = build_settings_comparison(
+        [("a", config), ("b", config.with_overrides({"train.steps": 7, "model.heads": 4}))]
+    )
     assert [row[0] for row in rows if row[-1]] == ["model.heads", "train.steps"] == [row[0] for row in rows[:2]]
     assert rows[1] == ["train.steps", "36000", "7", "differs"]
     assert {len(row) for row in rows} == {4}
@@ -395,5 +404,8 @@ def test_settings_side_by_side_have_the_differing_ones_first_and_marked():
 
 
 def test_a_setting_that_only_one_run_has_is_empty_in_the_other():
-    rows = {row[0]: row[1:] for row in build_settings_comparison([("a", recipe("parity-16")), ("b", recipe("digits"))])}
+    rows = {
+        row[0]: row[1:]
+        for row in build_settings_comparison([("a", load_recipe("parity-16")), ("b", load_recipe("digits"))])
+    }
     assert rows["task.length"] == ["16", "", "differs"] and rows["task.kind"] == ["parity", "digits", "differs"]

@@ -8,66 +8,77 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.paths import ROOT
-from tests.strategies import HOSTILE, are_sentences, plain, soon, texts, told
-from training.config import as_overrides, read_recipe
+from tests.strategies import HOSTILE_TEXTS, are_sentences, json_values, texts, time_limit, try_read
+from training.config import format_overrides, read_recipe
 from ui.components.inputs import ImageInput, RunDropdown
 from ui.services.form_schema import build_settings_comparison, compute_form_changes, get_form_values, list_fields
 
-CONFIG = {name: read_recipe(ROOT / "configs" / f"{name}.yaml") for name in ("digits", "parity-16")}
+CONFIG_BY_RECIPE = {name: read_recipe(ROOT / "configs" / f"{name}.yaml") for name in ("digits", "parity-16")}
 FIELDS = sorted(list_fields(), key=lambda field: field.name)
 NAMES = [field.name for field in FIELDS]
 
 HUGE = (10**5_000, -(10**400), 1e308, "9" * 5_000, "1e999", b"5", "\ud800", "x" * 100_000)
 huge = st.sampled_from(HUGE)
-values = plain | huge | st.binary(max_size=5) | st.tuples(st.integers()) | st.decimals() | st.fractions() | st.dates()
+values = (
+    json_values | huge | st.binary(max_size=5) | st.tuples(st.integers()) | st.decimals() | st.fractions() | st.dates()
+)
 
 
 @given(st.sampled_from(FIELDS), values)
 @example(FIELDS[NAMES.index("train.steps")], 10**5_000)
 @example(FIELDS[NAMES.index("model.backbone_type")], 10**5_000)
 def test_any_value_is_what_the_field_holds_or_one_sentence(field, value):
-    read = told(lambda: (field.read(value),))
+    read = try_read(lambda: (field.read(value),))
     if read is not None:
         assert read[0] is value or read[0] == value or (value in (None, "") and read[0] in (None, ""))
 
 
-@given(st.sampled_from(sorted(CONFIG)), st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=3))
+@given(st.sampled_from(sorted(CONFIG_BY_RECIPE)), st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=3))
 @example("digits", {"train.steps": 10**5_000})
 @example("digits", {"a\nb": 1})
 @example("digits", {"x" * 100_000: 1})
 def test_any_form_is_a_run_or_sentences(name, filled):
-    config = CONFIG[name]
-    changes = told(lambda: compute_form_changes(config, filled))
-    changed = told(lambda: config.changed(changes), are_sentences) if changes is not None else None
+    config = CONFIG_BY_RECIPE[name]
+    changes = try_read(lambda: compute_form_changes(config, filled))
+    changed = try_read(lambda: config.with_overrides(changes), are_sentences) if changes is not None else None
     if changed is not None:
         assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
         told_again = get_form_values(changed)
         assert all(told_again[key] == value for key, value in changes.items())
-        assert all("\n" not in word for word in as_overrides(changes))
+        assert all("\n" not in word for word in format_overrides(changes))
         json.dumps([told_again, build_settings_comparison([("a", config), ("b", changed)])], allow_nan=False)
 
 
 @pytest.mark.parametrize("value", [10**5_000, 10**400, 1e308], ids=["5,000 digits", "400 digits", "a float"])
 def test_every_whole_number_has_an_end(value):
     """One that is far too large would be found out after hours, when it is used."""
-    for config in CONFIG.values():
+    for config in CONFIG_BY_RECIPE.values():
         for field in FIELDS:
             if field.kind == "whole" and field.name in get_form_values(config):
                 changes = compute_form_changes(config, {field.name: value})
-                assert told(lambda config=config, changes=changes: config.changed(changes), are_sentences) is None
+                assert (
+                    try_read(lambda config=config, changes=changes: config.with_overrides(changes), are_sentences)
+                    is None
+                )
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
 def test_hostile_texts_are_no_values(text):
-    config = CONFIG["digits"]
-    with soon(10):
+    config = CONFIG_BY_RECIPE["digits"]
+    with time_limit(10):
         for name in NAMES[::3]:
             if name in get_form_values(config):
-                told(lambda name=name: config.changed(compute_form_changes(config, {name: text})), are_sentences)
-        told(lambda: compute_form_changes(config, {text: text}))
+                try_read(
+                    lambda name=name: config.with_overrides(compute_form_changes(config, {name: text})), are_sentences
+                )
+        try_read(lambda: compute_form_changes(config, {text: text}))
 
 
-@given(path=st.none() | texts, url=st.none() | texts | st.just("data:,") | st.just("http://127.0.0.1/a"), chosen=plain)
+@given(
+    path=st.none() | texts,
+    url=st.none() | texts | st.just("data:,") | st.just("http://127.0.0.1/a"),
+    chosen=json_values,
+)
 def test_inputs_hand_over_a_text_or_nothing(path, url, chosen):
     picture = ImageInput.preprocess(None, SimpleNamespace(path=path, url=url))
     assert picture == path or (picture == url and url.startswith("data:"))

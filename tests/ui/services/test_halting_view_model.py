@@ -6,7 +6,7 @@ import pytest
 
 from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
-from tests.ui.conftest import make_checkpoint, services_over
+from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.halting_view_model import (
     FORK_LABEL,
     FULL_BUDGET_LABEL,
@@ -16,8 +16,8 @@ from ui.services.halting_view_model import (
     get_guarantee,
 )
 
-MEASURED = {"accuracy": 0.98, "mean_ticks": 3.25, "n": 1_000}
-PROMISED = {
+MEASURED_ACCURACY = {"accuracy": 0.98, "mean_ticks": 3.25, "n": 1_000}
+RISK_GUARANTEE = {
     "risk": 0.01,
     "confidence": 0.95,
     "method": "ltt",
@@ -29,14 +29,18 @@ PROMISED = {
 HALTING = {
     "energy": {"kind": "wait", "chance": {"energy": 1.0, "certainty": -2.0, "bias": 0.5}},
     "policies": {
-        "certainty": {"policy": "certainty>0.9", **MEASURED},
-        "energy": {"policy": "energy<-3", **MEASURED, "tolerance": 0.005},
-        "energy, at most 0.01 lost": {"policy": "energy<-2.5", **MEASURED, "promise": PROMISED},
-        "energy, at most 0.05 lost": {"policy": "energy<-1", **MEASURED, "promise": PROMISED | {"risk": 0.05}},
+        "certainty": {"policy": "certainty>0.9", **MEASURED_ACCURACY},
+        "energy": {"policy": "energy<-3", **MEASURED_ACCURACY, "tolerance": 0.005},
+        "energy, at most 0.01 lost": {"policy": "energy<-2.5", **MEASURED_ACCURACY, "promise": RISK_GUARANTEE},
+        "energy, at most 0.05 lost": {
+            "policy": "energy<-1",
+            **MEASURED_ACCURACY,
+            "promise": RISK_GUARANTEE | {"risk": 0.05},
+        },
         "margin, on average": {
             "policy": "margin>0.5",
-            **MEASURED,
-            "promise": PROMISED | {"method": "crc", "score": "margin"},
+            **MEASURED_ACCURACY,
+            "promise": RISK_GUARANTEE | {"method": "crc", "score": "margin"},
         },
     },
     "default": "energy",
@@ -65,13 +69,13 @@ METRICS = {
 }
 
 
-def by_name(offers):
-    return {offer.name: offer for offer in offers.values()}
+def index_by_name(options):
+    return {offer.name: offer for offer in options.values()}
 
 
-def test_rules_are_offered_by_what_they_promise_the_default_first():
+def test_policies_are_listed_by_what_they_guarantee_with_the_default_first():
     rules = build_policy_options(HALTING, 6, is_ctc=False)
-    offers = by_name(rules)
+    offers = index_by_name(rules)
     assert list(offers) == [
         "energy is low",
         "certainty is high",
@@ -96,31 +100,31 @@ def test_rules_are_offered_by_what_they_promise_the_default_first():
     assert all(str(parse(rule)) == rule for rule in rules) and next(iter(rules)) == "energy<-3"
 
 
-def test_a_rule_is_offered_once_under_its_first_name():
+def test_a_policy_is_listed_once_under_its_first_name():
     rules = HALTING["policies"]
     alike = rules["energy, at most 0.05 lost"] | {"policy": rules["energy, at most 0.01 lost"]["policy"]}
-    offers = by_name(
+    offers = index_by_name(
         build_policy_options(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, is_ctc=False)
     )
     assert "lose at most 1 % of answers" in offers and "fastest: lose at most 5 % of answers" not in offers
 
 
-def test_where_nothing_was_measured_it_thinks_to_the_end():
+def test_without_measurements_it_runs_the_full_budget():
     offers = build_policy_options({}, 9, is_ctc=False)
     assert (
         next(iter(offers)) == NEVER_HALT_POLICY
-        and next(iter(by_name(offers))) == FULL_BUDGET_LABEL
-        and FORK_LABEL not in by_name(offers)
+        and next(iter(index_by_name(offers))) == FULL_BUDGET_LABEL
+        and FORK_LABEL not in index_by_name(offers)
     )
     spoken = build_policy_options({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, is_ctc=True)
-    assert list(by_name(spoken)) == ["all of it is said", FULL_BUDGET_LABEL], (
+    assert list(index_by_name(spoken)) == ["all of it is said", FULL_BUDGET_LABEL], (
         "silence is no answer, the most certain tick not all of it"
     )
     assert spoken["ticks=9"].name == FULL_BUDGET_LABEL
     assert next(iter(build_policy_options({}, 9, is_ctc=True))) == "ticks=9", "where nothing was measured, too"
 
 
-def test_a_promise_is_told_of_its_own_rule_alone():
+def test_a_guarantee_is_shown_for_its_own_policy_alone():
     note = HaltingMetadata.model_validate(HALTING)
     assert (
         get_guarantee(note, "energy<-2.5")
@@ -129,7 +133,7 @@ def test_a_promise_is_told_of_its_own_rule_alone():
     assert get_guarantee(note, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
 
 
-def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
+def test_the_view_model_holds_curves_policies_and_reliability():
     found = json.loads(json.dumps(build_halting_view(HALTING, METRICS, 6), allow_nan=False))
     assert [(curve["name"], curve["form"]) for curve in found["curves"]] == [
         ("energy", "energy<"),
@@ -151,32 +155,38 @@ def test_the_view_holds_curves_rules_and_how_far_it_can_be_believed():
 
 
 @pytest.fixture(scope="module")
-def racing(tmp_path_factory):
+def comparison_service(tmp_path_factory):
     """Three machines of one task, one of them with shorter inputs, and one of another task."""
     folder = tmp_path_factory.mktemp("racing")
     for name, does in {"a": "parity", "b": "parity", "other": "arithmetic"}.items():
         make_checkpoint(folder / name, does, iterations=4 if name == "b" else 6)
-    return services_over(folder)
+    return make_inference_service(folder)
 
 
-def test_rules_and_machines_of_the_same_task_may_race(racing):
-    rivals = dict(racing.list_comparison_choices("a"))
+def test_policies_and_models_of_the_same_task_may_be_compared(comparison_service):
+    rivals = dict(comparison_service.list_comparison_choices("a"))
     assert rivals["rule: think to the end"] == f"rule:{NEVER_HALT_POLICY}"
     assert [rival for rival in rivals.values() if rival.startswith("machine:")] == ["machine:b"]
 
 
-def test_a_race_is_a_lane_for_the_thought_and_one_for_each_rival(racing):
-    record = racing.predict("a", "101", "ticks=2")
-    lanes = json.loads(json.dumps(racing.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "machine:b"])))
+def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(comparison_service):
+    record = comparison_service.predict("a", "101", "ticks=2")
+    lanes = json.loads(
+        json.dumps(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "machine:b"]))
+    )
     assert [(lane["rule"], lane["ticks"], lane["iterations"]) for lane in lanes[:2]] == [
         ("ticks=2", 2, 6),
         (NEVER_HALT_POLICY, 6, 6),
     ]
     assert lanes[2]["iterations"] == 4 and len(lanes[1]["said"]) == len(lanes[1]["certainty"]) == 6
-    assert len(racing.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, "a page may ask for anything"
+    assert len(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, (
+        "a page may ask for anything"
+    )
 
 
-def test_who_cannot_race_says_so_in_its_lane(racing):
-    record = racing.predict("a", "101", "")
-    broken, strange = racing.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "machine:../../etc"])[1:]
+def test_a_choice_that_cannot_run_is_reported_in_its_row(comparison_service):
+    record = comparison_service.predict("a", "101", "")
+    broken, strange = comparison_service.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "machine:../../etc"])[
+        1:
+    ]
     assert "at most 16 bits" in broken["problem"] and strange["problem"]

@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 
 from training.tasks import make_task
-from training.tasks.digits import pictures_of
+from training.tasks.digits import load_images
 from ui.services.image_decoding import decode_image
 
 
-def saved(tmp_path, picture: Image.Image, name: str = "picture.png", **options):
+def save_image(tmp_path, image: Image.Image, name: str = "picture.png", **options):
     path = tmp_path / name
-    picture.save(path, **options)
+    image.save(path, **options)
     return path
 
 
-def stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True) -> Image.Image:
+def draw_stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True) -> Image.Image:
     """A thick vertical stroke."""
     grey = np.full(size[::-1], 255 if dark else 0, np.uint8)
     grey[20:-20, size[0] // 2 - 6 : size[0] // 2 + 6] = 0 if dark else 255
@@ -42,7 +42,7 @@ def stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True
     ],
 )
 def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
-    pixels = decode_image(saved(tmp_path, stroke(mode), name))
+    pixels = decode_image(save_image(tmp_path, draw_stroke(mode), name))
     assert pixels.shape == (120, 90, 3) and pixels.dtype == np.float32
     assert pixels[60, 45].max() < 0.15 and pixels[60, 5].min() > 0.85
 
@@ -54,7 +54,7 @@ def test_every_usual_mode_and_format_is_read_alike(tmp_path, mode, name):
 def test_colours_stay_what_they_are(tmp_path, mode, name):
     picture = Image.new("RGB", (60, 40), (220, 30, 60))
     picture.paste((20, 160, 200), (30, 0, 60, 40))
-    pixels = decode_image(saved(tmp_path, picture.quantize(8) if mode == "P" else picture.convert(mode), name))
+    pixels = decode_image(save_image(tmp_path, picture.quantize(8) if mode == "P" else picture.convert(mode), name))
     np.testing.assert_allclose(pixels[20, 10] * 255, (220, 30, 60), atol=12)
     np.testing.assert_allclose(pixels[20, 50] * 255, (20, 160, 200), atol=12)
 
@@ -62,7 +62,7 @@ def test_colours_stay_what_they_are(tmp_path, mode, name):
 def test_sixteen_bit_pictures_keep_their_greys(tmp_path):
     deep = np.full((60, 60), 60_000, np.uint16)
     deep[20:40, 20:40] = 3_000
-    pixels = decode_image(saved(tmp_path, Image.fromarray(deep)))
+    pixels = decode_image(save_image(tmp_path, Image.fromarray(deep)))
     assert pixels[30, 30] == pytest.approx([3_000 / 65_535] * 3, abs=1e-3)
     assert pixels[0, 0] == pytest.approx([60_000 / 65_535] * 3, abs=1e-3)
 
@@ -70,17 +70,17 @@ def test_sixteen_bit_pictures_keep_their_greys(tmp_path):
 def test_transparent_places_are_white(tmp_path):
     picture = Image.new("RGBA", (50, 50), (0, 0, 0, 0))
     picture.paste((10, 10, 10, 255), (20, 10, 30, 40))
-    pixels = decode_image(saved(tmp_path, picture))
+    pixels = decode_image(save_image(tmp_path, picture))
     assert pixels[0, 0].min() == 1 and pixels[20, 25].max() < 0.1
 
 
 def test_a_turned_photograph_is_turned_back(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
-    assert decode_image(saved(tmp_path, stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120, 3)
+    assert decode_image(save_image(tmp_path, draw_stroke("RGB"), "a.jpg", exif=exif)).shape == (90, 120, 3)
 
 
-def refused(path) -> str:
+def get_error_message(path) -> str:
     with pytest.raises(ValueError) as caught:
         decode_image(path)
     sentence = str(caught.value)
@@ -96,43 +96,45 @@ def test_what_cannot_be_read_gets_one_sentence(tmp_path):
     text.write_text("this is no picture")
     empty.write_bytes(b"")
     svg.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    assert "no picture yet" in refused(None)
-    assert "cut off" in refused(cut)
-    assert "not a picture" in refused(text)
-    assert "not a picture" in refused(empty)
-    assert "not a picture" in refused(svg)
-    assert "upload it again" in refused(tmp_path / "gone.png")
+    assert "no picture yet" in get_error_message(None)
+    assert "cut off" in get_error_message(cut)
+    assert "not a picture" in get_error_message(text)
+    assert "not a picture" in get_error_message(empty)
+    assert "not a picture" in get_error_message(svg)
+    assert "upload it again" in get_error_message(tmp_path / "gone.png")
 
 
 def test_a_drawing_comes_as_a_data_address():
     content = io.BytesIO()
-    stroke().save(content, "PNG")
+    draw_stroke().save(content, "PNG")
     address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
     assert decode_image(address)[60, 45].max() < 0.15
     for broken in ("data:image/png;base64,", "data:image/png;base64,%%%", "data:", "data:text/html,hello"):
-        assert "not a picture" in refused(broken)
+        assert "not a picture" in get_error_message(broken)
 
 
-def test_forty_megapixels_are_refused_before_they_are_decoded(tmp_path):
-    path = saved(tmp_path, Image.new("L", (8_000, 5_000)))
-    assert "40 megapixels" in refused(path)
+def test_forty_megapixels_are_rejected_before_they_are_decoded(tmp_path):
+    path = save_image(tmp_path, Image.new("L", (8_000, 5_000)))
+    assert "40 megapixels" in get_error_message(path)
 
 
-def test_a_bomb_is_refused(tmp_path):
-    path = saved(tmp_path, Image.new("1", (30_000, 30_000)))
-    assert "megapixels" in refused(path)
+def test_a_decompression_bomb_is_rejected(tmp_path):
+    path = save_image(tmp_path, Image.new("1", (30_000, 30_000)))
+    assert "megapixels" in get_error_message(path)
 
 
-def test_animated_pictures_are_refused(tmp_path):
+def test_animated_images_are_rejected(tmp_path):
     frames = [Image.new("L", (20, 20), shade) for shade in (0, 99, 200)]
-    path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    assert "is animated" in refused(path)
+    path = save_image(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert "is animated" in get_error_message(path)
 
 
 @pytest.mark.parametrize("dark", [True, False])
 def test_a_drawn_digit_is_cropped_centred_and_light_on_dark(tmp_path, dark):
-    read = make_task({"kind": "digits"}).read(decode_image(saved(tmp_path, stroke(dark=dark, size=(300, 200)))))
-    pixels = np.asarray(read.shown["pixels"])
+    read = make_task({"kind": "digits"}).parse_input(
+        decode_image(save_image(tmp_path, draw_stroke(dark=dark, size=(300, 200))))
+    )
+    pixels = np.asarray(read.display["pixels"])
     assert pixels.shape == (28, 28) and pixels[0, 0] == 0 and pixels.max() == pytest.approx(1, abs=1e-3)
     rows, columns = np.nonzero(pixels > 0.5)
     assert rows.max() - rows.min() + 1 == 20
@@ -140,13 +142,13 @@ def test_a_drawn_digit_is_cropped_centred_and_light_on_dark(tmp_path, dark):
 
 
 @pytest.mark.parametrize("picture", [np.ones((50, 50)), np.zeros((50, 50)), np.full((50, 50), 0.4), np.ones((3, 3))])
-def test_an_empty_picture_is_said_to_be_empty(picture):
+def test_an_empty_image_is_reported_as_empty(picture):
     with pytest.raises(ValueError, match=r"empty|too small"):
-        make_task({"kind": "digits"}).read(picture.astype(np.float32))
+        make_task({"kind": "digits"}).parse_input(picture.astype(np.float32))
 
 
-def test_a_picture_already_like_mnist_is_taken_as_it_is():
+def test_an_image_already_like_mnist_is_used_unchanged():
     task = make_task({"kind": "digits"})
-    inputs = task.all_of("test").inputs[:20]
-    for picture, expected in zip(pictures_of("test")[0][:20, 0].numpy(), inputs, strict=True):
-        assert abs(task.read(picture).inputs[0] - expected).max() < 0.05
+    inputs = task.load_full_split("test").inputs[:20]
+    for picture, expected in zip(load_images("test")[0][:20, 0].numpy(), inputs, strict=True):
+        assert abs(task.parse_input(picture).inputs[0] - expected).max() < 0.05

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.strategies import HOSTILE, damaged, soon, told
+from tests.strategies import HOSTILE_TEXTS, mutate_bytes, time_limit, try_read
 from ui.services import image_decoding
 from ui.services.image_decoding import MAX_FILE_BYTES, MAX_PIXELS, decode_image
 
@@ -30,17 +30,17 @@ OPTIONS = {
     "PNG": [{}, {"compress_level": 0}, {"transparency": 0}],
     "TIFF": [{}, *({"compression": f"tiff_{name}"} for name in ("lzw", "adobe_deflate")), {"compression": "packbits"}],
 }
-BEGINS = ("", "data:", "data:image/png;base64,", "data:,", "data:image/svg+xml,<svg/>", "file://", "//")
-FORMS = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
+PREFIXES = ("", "data:", "data:image/png;base64,", "data:,", "data:image/svg+xml,<svg/>", "file://", "//")
+FORMAT_MODES = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
 
 
-def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+def encode_image(image: Image.Image, kind: str, **options) -> bytes:
     content = io.BytesIO()
-    picture.save(content, kind, **options)
+    image.save(content, kind, **options)
     return content.getvalue()
 
 
-def noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
+def make_noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
     draws = np.random.default_rng(seed)
     if mode.startswith("I;16"):
         return Image.fromarray(draws.integers(0, 2**16, (height, width), np.uint16))
@@ -51,9 +51,9 @@ def noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 @st.composite
-def files(draw) -> bytes:
+def image_files(draw) -> bytes:
     """Whole pictures of every format and mode, turned or not, some with several frames."""
-    kind, mode = draw(st.sampled_from(FORMS))
+    kind, mode = draw(st.sampled_from(FORMAT_MODES))
     options = dict(draw(st.sampled_from(OPTIONS.get(kind, [{}]))))
     if options.get("transparency") == 0 and mode not in ("1", "L", "P"):
         del options["transparency"]
@@ -62,18 +62,18 @@ def files(draw) -> bytes:
         exif[0x0112] = draw(st.integers(0, 9))
         options["exif"] = exif
     width, height = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
-    frames = [noise(mode, width, height, seed) for seed in range(draw(st.sampled_from([1, 1, 1, 3])))]
+    frames = [make_noise(mode, width, height, seed) for seed in range(draw(st.sampled_from([1, 1, 1, 3])))]
     if len(frames) > 1 and kind in ("PNG", "GIF", "WEBP", "TIFF"):
         options |= {"save_all": True, "append_images": frames[1:]}
-    return encoded(frames[0], kind, **options)
+    return encode_image(frames[0], kind, **options)
 
 
-def check(content: bytes, path) -> None:
+def check_decoding(content: bytes, path) -> None:
     """The picture in a file, as a path and as an address, is colours or one sentence."""
     path.write_bytes(content)
-    read = told(lambda: decode_image(path))
+    read = try_read(lambda: decode_image(path))
     address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    again = told(lambda: decode_image(address))
+    again = try_read(lambda: decode_image(address))
     if read is None or again is None:
         assert read is again
         return
@@ -81,35 +81,37 @@ def check(content: bytes, path) -> None:
     assert 0 <= read.min() <= read.max() <= 1 and np.array_equal(read, again)
 
 
-@given(content=files())
-def test_whole_pictures_are_read_or_said_to_be_animated(content, tmp_path):
-    check(content, tmp_path / "a")
+@given(content=image_files())
+def test_valid_images_are_read_or_reported_as_animated(content, tmp_path):
+    check_decoding(content, tmp_path / "a")
     with Image.open(io.BytesIO(content)) as picture:
         frames = getattr(picture, "n_frames", 1)
-    read = told(lambda: decode_image(tmp_path / "a"), says=lambda text: frames > 1 and "is animated" in text)
+    read = try_read(
+        lambda: decode_image(tmp_path / "a"), is_valid_message=lambda text: frames > 1 and "is animated" in text
+    )
     assert (read is None) is (frames > 1)
 
 
-@given(content=damaged(files()) | st.binary(max_size=60))
+@given(content=mutate_bytes(image_files()) | st.binary(max_size=60))
 @example(content=b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00!")
 @example(content=b"II*\x00\x08\x00\x00\x00\x00\x00\x0e\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-def test_damaged_pictures_are_read_or_refused_in_one_sentence(content, tmp_path):
-    check(content, tmp_path / "a")
+def test_damaged_images_are_read_or_rejected_in_one_sentence(content, tmp_path):
+    check_decoding(content, tmp_path / "a")
 
 
-@given(st.text(max_size=60), st.sampled_from(BEGINS))
+@given(st.text(max_size=60), st.sampled_from(PREFIXES))
 @example("A" * 3, "data:image/png;base64,")
 def test_any_text_is_no_picture(text, begin):
-    assert told(lambda: decode_image(begin + text)) is None
+    assert try_read(lambda: decode_image(begin + text)) is None
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
 def test_hostile_texts_are_no_pictures(text, tmp_path):
     addresses = (f"data:{text}", f"data:image/png;base64,{text}")
     paths = (str(tmp_path), f"{tmp_path}/{text}", f"{tmp_path}/{text[:200]}/a.png")
-    with soon():
+    with time_limit():
         for source in (text, *addresses, *paths):
-            assert told(lambda source=source: decode_image(source)) is None
+            assert try_read(lambda source=source: decode_image(source)) is None
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -125,7 +127,7 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = turn
     held = upright if method is None else upright.transpose(backwards[method])
-    (tmp_path / "a").write_bytes(encoded(held, kind, exif=exif))
+    (tmp_path / "a").write_bytes(encode_image(held, kind, exif=exif))
     pixels = decode_image(tmp_path / "a")
     assert pixels.shape == (40, 60, 3)
     assert pixels[5, 5].max() < 0.1 and min(pixels[5, 55].min(), pixels[35, 5].min(), pixels[35, 55].min()) > 0.9
@@ -143,34 +145,34 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn, tmp_path):
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_spoil_the_picture(kind, exif, tmp_path):
-    (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (30, 20), "white"), kind, exif=exif))
+    (tmp_path / "a").write_bytes(encode_image(Image.new("RGB", (30, 20), "white"), kind, exif=exif))
     assert decode_image(tmp_path / "a").shape == (20, 30, 3)
 
 
 # --- files that are made to keep a reader busy ------------------------------------------------------------------------
 
 
-def directory(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
+def build_ifd(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
     """A directory of TIFF or EXIF: tag, type, count, and the value or where it lies."""
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return struct.pack("<H", len(entries)) + packed + struct.pack("<I", after)
 
 
-def tiff(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
-    return b"II*\0" + struct.pack("<I", 8) + directory(*entries, after=after)
+def build_tiff(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
+    return b"II*\0" + struct.pack("<I", 8) + build_ifd(*entries, after=after)
 
 
-def png(more: bytes, header: bytes = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)) -> bytes:
+def build_png(extra_chunks: bytes, header: bytes = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)) -> bytes:
     """A PNG of one pixel with more chunks behind its header, or with another header."""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + encoded(PIXEL, "PNG")[33:]
+    return b"\x89PNG\r\n\x1a\n" + build_png_chunk(b"IHDR", header) + extra_chunks + encode_image(PIXEL, "PNG")[33:]
 
 
-def chunk(name: bytes, data: bytes = b"") -> bytes:
+def build_png_chunk(name: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 PIXEL = Image.new("L", (1, 1))
-GIF, JPEG = (encoded(PIXEL, kind) for kind in ("GIF", "JPEG"))
+GIF, JPEG = (encode_image(PIXEL, kind) for kind in ("GIF", "JPEG"))
 ONE_BY_ONE = [
     (256, 3, 1, 1),
     (257, 3, 1, 1),
@@ -184,34 +186,36 @@ FRAME = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
 SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10" + b"\x00" * 20
 
 
-def hostile_tiff(tags: int, size: int) -> bytes:
+def build_hostile_tiff(tags: int, size: int) -> bytes:
     """Many tags, each of them nearly the whole file."""
-    return tiff(*ONE_BY_ONE, *((1_000 + tag, 1, size, 8) for tag in range(tags))).ljust(size + 8, b"\0")
+    return build_tiff(*ONE_BY_ONE, *((1_000 + tag, 1, size, 8) for tag in range(tags))).ljust(size + 8, b"\0")
 
 
-ALL_OF_IT = hostile_tiff(2_000, 2 * 10**6)
+HOSTILE_TIFF = build_hostile_tiff(2_000, 2 * 10**6)
 HUGE = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
-BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of those that are pictures all the same
-    "a TIFF whose tags are all of it": ("not a picture", lambda: ALL_OF_IT),
-    "a PNG whose EXIF is all of it": ("", lambda: encoded(PIXEL, "PNG", exif=b"Exif\0\0" + ALL_OF_IT)),
-    "a WebP whose EXIF is all of it": ("", lambda: encoded(PIXEL, "WEBP", exif=b"Exif\0\0" + ALL_OF_IT)),
+COSTLY_FILES: dict[
+    str, tuple[str, Callable[[], bytes]]
+] = {  # what is said; nothing of those that are pictures all the same
+    "a TIFF whose tags are all of it": ("not a picture", lambda: HOSTILE_TIFF),
+    "a PNG whose EXIF is all of it": ("", lambda: encode_image(PIXEL, "PNG", exif=b"Exif\0\0" + HOSTILE_TIFF)),
+    "a WebP whose EXIF is all of it": ("", lambda: encode_image(PIXEL, "WEBP", exif=b"Exif\0\0" + HOSTILE_TIFF)),
     "a JPEG of much EXIF": ("too many parts", lambda: JPEG[:2] + b"\xff\xe1\x00\x09Exif\0\0A" * 200_000 + JPEG[2:]),
     "a JPEG of many scans": (
         "too many parts",
-        lambda: encoded(Image.new("L", (4_400, 4_400)), "JPEG", progressive=True)[:-2] + SCAN * 10_000,
+        lambda: encode_image(Image.new("L", (4_400, 4_400)), "JPEG", progressive=True)[:-2] + SCAN * 10_000,
     ),
     "a TIFF of many frames": (
         "is animated",
-        lambda: tiff(*ONE_BY_ONE, after=98) + b"".join(directory(after=104 + 6 * n) for n in range(60_000)),
+        lambda: build_tiff(*ONE_BY_ONE, after=98) + b"".join(build_ifd(after=104 + 6 * n) for n in range(60_000)),
     ),
-    "a TIFF whose frames go round": ("", lambda: tiff(*ONE_BY_ONE, after=8)),
+    "a TIFF whose frames go round": ("", lambda: build_tiff(*ONE_BY_ONE, after=8)),
     "a GIF of many frames": ("is animated", lambda: GIF[:-1] + FRAME * 400_000 + b";"),
-    "a PNG of many chunks": ("", lambda: png(chunk(b"prVt") * 50_000)),
+    "a PNG of many chunks": ("", lambda: build_png(build_png_chunk(b"prVt") * 50_000)),
     "a PNG of text that unpacks to very much": (
         "not a picture",
-        lambda: png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) * 50),
+        lambda: build_png(build_png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) * 50),
     ),
-    "a PNG that claims very much": ("far too large", lambda: png(b"", HUGE)),
+    "a PNG that claims very much": ("far too large", lambda: build_png(b"", HUGE)),
     "a GIF that claims very much": ("far too large", lambda: GIF[:6] + b"\xff" * 4 + GIF[10:]),
     "a frame beyond the screen": ("far too large", lambda: GIF.replace(FRAME[:9], b",\0\0\0\0" + b"\xff" * 4)),
     "a JPEG that claims very much": (
@@ -220,7 +224,7 @@ BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of
     ),
     "a BMP that claims very much": (
         "not a picture",
-        lambda: encoded(PIXEL, "BMP").replace(struct.pack("<ii", 1, 1), b"\xff\xff\xff\x7f" * 2),
+        lambda: encode_image(PIXEL, "BMP").replace(struct.pack("<ii", 1, 1), b"\xff\xff\xff\x7f" * 2),
     ),
     "a WebP that claims very much": (
         "not a picture",
@@ -229,13 +233,15 @@ BUSY: dict[str, tuple[str, Callable[[], bytes]]] = {  # what is said; nothing of
 }
 
 
-@pytest.mark.parametrize("name", BUSY)
+@pytest.mark.parametrize("name", COSTLY_FILES)
 def test_a_file_made_to_keep_a_reader_busy_does_not(name, tmp_path):
-    words, make = BUSY[name]
+    words, make = COSTLY_FILES[name]
     (tmp_path / "a").write_bytes(make())
     assert (tmp_path / "a").stat().st_size < MAX_FILE_BYTES
-    with soon(8):
-        read = told(lambda: decode_image(tmp_path / "a"), says=lambda text: bool(words) and words in text)
+    with time_limit(8):
+        read = try_read(
+            lambda: decode_image(tmp_path / "a"), is_valid_message=lambda text: bool(words) and words in text
+        )
     assert (read is None) is bool(words)
 
 
@@ -244,24 +250,24 @@ def test_patience_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(image_decoding, "DECODE_TIMEOUT_S", 0.05)
     start = GIF.index(FRAME[:9])
     (tmp_path / "a").write_bytes(GIF[:start] + b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0" + GIF[start:])
-    with soon(2), pytest.raises(ValueError, match="not a picture"):
+    with time_limit(2), pytest.raises(ValueError, match="not a picture"):
         decode_image(tmp_path / "a")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60_000), (60_000, 1), (2, 16_000)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
 def test_long_and_thin_pictures_are_pictures(kind, shape, tmp_path):
-    (tmp_path / "a").write_bytes(encoded(Image.new("L", shape, 255), kind))
+    (tmp_path / "a").write_bytes(encode_image(Image.new("L", shape, 255), kind))
     assert decode_image(tmp_path / "a").shape == (*shape[::-1], 3)
 
 
-def test_limits_are_told_by_what_they_limit(tmp_path):
-    (tmp_path / "a").write_bytes(encoded(PIXEL, "PNG") + bytes(MAX_FILE_BYTES))
+def test_limits_are_named_by_what_they_limit(tmp_path):
+    (tmp_path / "a").write_bytes(encode_image(PIXEL, "PNG") + bytes(MAX_FILE_BYTES))
     with pytest.raises(ValueError, match="too large; pictures may have at most 20 MB"):
         decode_image(tmp_path / "a")
     side = int(MAX_PIXELS**0.5)
-    (tmp_path / "a").write_bytes(encoded(Image.new("1", (side, side)), "PNG"))
+    (tmp_path / "a").write_bytes(encode_image(Image.new("1", (side, side)), "PNG"))
     assert decode_image(tmp_path / "a").shape == (side, side, 3)
-    (tmp_path / "a").write_bytes(encoded(Image.new("1", (side + 1, side + 1)), "PNG"))
+    (tmp_path / "a").write_bytes(encode_image(Image.new("1", (side + 1, side + 1)), "PNG"))
     with pytest.raises(ValueError, match="20 megapixels; at most 20"):
         decode_image(tmp_path / "a")

@@ -8,30 +8,30 @@ import numpy as np
 import pytest
 
 from inference.halting.policy_parser import parse
-from tests.ui.conftest import make_checkpoint, services_over
+from tests.ui.conftest import make_checkpoint, make_inference_service
 
 TEXTS = {"parity-16": "101101", "arithmetic": "3 7 11 15"}
 
 
 @pytest.fixture(scope="module")
-def services(checkpoints):
-    return services_over(checkpoints)
+def inference_service(checkpoints_dir):
+    return make_inference_service(checkpoints_dir)
 
 
-def picture() -> np.ndarray:
+def make_digit_image() -> np.ndarray:
     grey = np.ones((60, 60), np.float32)
     grey[10:50, 26:34] = 0
     return grey
 
 
-def given(name: str):
-    return TEXTS.get(name, picture())
+def make_input(name: str):
+    return TEXTS.get(name, make_digit_image())
 
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
 @pytest.mark.parametrize("rule", ["", "ticks=3", "energy<-99", "certainty>0.9|same=2"])
-def test_a_record_is_json_with_one_entry_a_tick(services, name, rule):
-    record = json.loads(json.dumps(services.predict(name, given(name), rule), allow_nan=False))
+def test_a_record_is_json_with_one_entry_a_tick(inference_service, name, rule):
+    record = json.loads(json.dumps(inference_service.predict(name, make_input(name), rule), allow_nan=False))
     ticks = record["ticks"]
     assert 1 <= ticks <= record["iterations"] == 6
     for key in ("energy", "p_correct", "certainty", "answers_by_tick"):
@@ -46,27 +46,27 @@ def test_a_record_is_json_with_one_entry_a_tick(services, name, rule):
 
 
 @pytest.mark.parametrize(("kind", "most"), [("lstm", 6), ("ff", 1)])
-def test_baselines_are_thought_with_too(kind, most, tmp_path):
+def test_baselines_run_too(kind, most, tmp_path):
     """A feed-forward network thinks one tick and looks nowhere."""
     make_checkpoint(tmp_path / "digits", "digits", kind=kind)
-    services = services_over(tmp_path)
+    services = make_inference_service(tmp_path)
     assert services.get_checkpoint_info("digits").iterations == most
-    record = json.loads(json.dumps(services.predict("digits", picture(), "energy<-99"), allow_nan=False))
+    record = json.loads(json.dumps(services.predict("digits", make_digit_image(), "energy<-99"), allow_nan=False))
     assert record["ticks"] == record["iterations"] == most == len(record["energy"])
     assert (record["attention"] is None) is (kind == "ff")
     assert len(base64.b64decode(record["activity"]["data"])) == most * record["activity"]["neurons"]
     assert services.describe("digits")["config"]["d_model"] == 16
 
 
-def test_ticks_asked_for_are_ticks_used(services):
-    record = services.predict("parity-16", "1", "ticks=4")
+def test_ticks_asked_for_are_ticks_used(inference_service):
+    record = inference_service.predict("parity-16", "1", "ticks=4")
     assert (record["ticks"], record["answer_tick"], record["halted_by"]) == (4, 4, "ticks=4")
     assert "told to think for 4 ticks" in record["sentence"]
     assert record["answer"] == record["answers_by_tick"][3] and len(record["answer"]) == 1
 
 
-def test_p_correct_is_the_sigmoid_of_minus_energy(services):
-    record = services.predict("digits", picture(), "ticks=6")
+def test_p_correct_is_the_sigmoid_of_minus_energy(inference_service):
+    record = inference_service.predict("digits", make_digit_image(), "ticks=6")
     np.testing.assert_allclose(record["p_correct"], 1 / (1 + np.exp(record["energy"])), atol=2e-4)
 
 
@@ -74,18 +74,18 @@ def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_pat
     folder = make_checkpoint(tmp_path / "waiting", "parity")
     note = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
     (folder / "halting.json").write_text(json.dumps({"energy": note}))
-    record = services_over(tmp_path).predict("waiting", "11", "ticks=3")
+    record = make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")
     expected = 1 / (1 + np.exp(0.5 * np.array(record["energy"]) - 3 * np.array(record["certainty"]) + 1))
     np.testing.assert_allclose(record["p_correct"], expected, atol=2e-4)
     (folder / "halting.json").write_text(json.dumps({"energy": {"kind": "wait"}}))
-    assert services_over(tmp_path).predict("waiting", "11", "ticks=3")["p_correct"] is None
+    assert make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")["p_correct"] is None
 
 
 def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
     folder = make_checkpoint(tmp_path / "old", "parity")
     note = json.loads((folder / "halting.json").read_text())
     (folder / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
-    record = services_over(tmp_path).predict("old", "11", "ticks=2")
+    record = make_inference_service(tmp_path).predict("old", "11", "ticks=2")
     np.testing.assert_allclose(record["p_correct"], np.clip(1 - np.array(record["energy"]) / 10, 0, 1), atol=1e-4)
 
 
@@ -106,15 +106,15 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
         ("digits", np.ones((40, 40), np.float32), "", "empty"),
     ],
 )
-def test_wrong_input_gets_one_sentence(services, name, what, rule, says):
+def test_wrong_input_gets_one_sentence(inference_service, name, what, rule, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")) as caught:
-        services.predict(name, what, rule)
+        inference_service.predict(name, what, rule)
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, checkpoints):
-    shutil.copytree(checkpoints / "parity-16", tmp_path / "a")
-    services = services_over(tmp_path)
+def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, checkpoints_dir):
+    shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "a")
+    services = make_inference_service(tmp_path)
     services.predict("a", "1", "")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert services.list_checkpoint_names() == ["a", "b"]
@@ -125,24 +125,24 @@ def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, ch
 
 def test_a_checkpoint_replaced_on_disk_is_read_again(tmp_path):
     make_checkpoint(tmp_path / "a", "parity")
-    services = services_over(tmp_path)
+    services = make_inference_service(tmp_path)
     assert services.get_checkpoint_info("a").iterations == 6
     make_checkpoint(tmp_path / "a", "parity", iterations=9)
     assert services.get_checkpoint_info("a").iterations == 9
 
 
-def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_think(tmp_path, checkpoints):
-    shutil.copytree(checkpoints / "parity-16", tmp_path / "good")
-    shutil.copytree(checkpoints / "parity-16", tmp_path / "bad")
+def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_run(tmp_path, checkpoints_dir):
+    shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "good")
+    shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "bad")
     (tmp_path / "bad" / "model.safetensors").write_bytes(b"nonsense")
-    services = services_over(tmp_path)
+    services = make_inference_service(tmp_path)
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         services.predict("bad", "1", "")
     assert services.predict("good", "1", "")["ticks"] >= 1
 
 
-def test_info_offers_the_checkpoints_own_rule_first(services):
-    info = services.info("parity-16")
+def test_info_lists_the_policy_of_the_checkpoint_first(inference_service):
+    info = inference_service.info("parity-16")
     rule, offer = next(iter(info.policy_options.items()))
     assert (offer.name, rule) == ("energy is low", "energy<-0.05")
     assert offer.description == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."

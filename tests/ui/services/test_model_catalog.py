@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.fake_hub.fixtures import files_of
-from tests.ui.conftest import make_checkpoint, services_over
-from tests.ui.services.test_inference_service import picture
+from tests.fake_hub.fixtures import read_dir_files
+from tests.ui.conftest import make_checkpoint, make_inference_service
+from tests.ui.services.test_inference_service import make_digit_image
 from training.publishing.outbox import Outbox
 from ui.services.downloads import MAX_CONCURRENT_DOWNLOADS
 from ui.services.inference_service import format_checkpoint_label
@@ -17,96 +17,104 @@ from ui.services.model_catalog import StepStore
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def bundled_dir(tmp_path):
     """A folder with one bundled checkpoint."""
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     return tmp_path / "bundled"
 
 
 @pytest.fixture
-def services(shelf, hub, tmp_path):
-    return services_over(shelf, endpoint=hub.url, runs=tmp_path / "runs", listed=["alice/listed", "alice/away"])
+def inference_service(bundled_dir, hub, tmp_path):
+    return make_inference_service(
+        bundled_dir, endpoint=hub.url, runs=tmp_path / "runs", listed=["alice/listed", "alice/away"]
+    )
 
 
 @pytest.fixture
-def parity(tmp_path) -> dict[str, bytes]:
-    return files_of(make_checkpoint(tmp_path / "parity", "parity"))
+def parity_checkpoint(tmp_path) -> dict[str, bytes]:
+    return read_dir_files(make_checkpoint(tmp_path / "parity", "parity"))
 
 
-def wait_for(services, name: str, seconds: float = 10.0) -> dict:
+def wait_for_download(inference_service, name: str, seconds: float = 10.0) -> dict:
     deadline = time.monotonic() + seconds
-    while (state := services.get_download_status(name))["running"] and time.monotonic() < deadline:
+    while (state := inference_service.get_download_status(name))["running"] and time.monotonic() < deadline:
         time.sleep(0.02)
     return state
 
 
-def test_a_model_of_the_hub_is_described_downloaded_and_thought_with(services, hub, parity):
-    hub.add_repo("bob/parity", parity)
-    about = services.describe("bob/parity")
+def test_a_model_of_the_hub_is_described_downloaded_and_thought_with(inference_service, hub, parity_checkpoint):
+    hub.add_repo("bob/parity", parity_checkpoint)
+    about = inference_service.describe("bob/parity")
     assert about["place"] == "hub" and not about["here"] and not about["ready"] and about["title"] == "Parity"
     with pytest.raises(ValueError, match="download it in the Models tab first"):
-        services.predict(about["name"], "101", "")
-    services.download(about["name"])
-    state = wait_for(services, about["name"])
+        inference_service.predict(about["name"], "101", "")
+    inference_service.download(about["name"])
+    state = wait_for_download(inference_service, about["name"])
     assert state["state"] == "finished" and state["share"] == 1.0
-    assert about["name"] in services.list_checkpoint_names() and services.describe("bob/parity")["ready"]
-    hub.fault("drop", times=None)
-    assert services.predict(about["name"], "101", "")["checkpoint"] == about["name"]
+    assert (
+        about["name"] in inference_service.list_checkpoint_names() and inference_service.describe("bob/parity")["ready"]
+    )
+    hub.add_fault("drop", times=None)
+    assert inference_service.predict(about["name"], "101", "")["checkpoint"] == about["name"]
 
 
-def test_finished_runs_are_offered(services, tmp_path):
+def test_finished_runs_are_listed(inference_service, tmp_path):
     make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
-    assert services.list_checkpoint_names() == ["digits", "run:parity-1"]
-    assert services.predict("run:parity-1", "101", "")["task"] == "parity"
-    assert services.describe("run:parity-1")["place"] == "run"
+    assert inference_service.list_checkpoint_names() == ["digits", "run:parity-1"]
+    assert inference_service.predict("run:parity-1", "101", "")["task"] == "parity"
+    assert inference_service.describe("run:parity-1")["place"] == "run"
 
 
-def test_how_a_runs_publication_stands_is_shown(services, tmp_path):
+def test_how_a_runs_publication_stands_is_shown(inference_service, tmp_path):
     folder = make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
-    assert services.describe("run:parity-1")["published"] == ""
+    assert inference_service.describe("run:parity-1")["published"] == ""
     outbox = Outbox(folder.parent)
-    outbox.put(folder, "alice/new", "parity")
-    assert "Waiting to be sent to alice/new" in services.describe("run:parity-1")["published"]
-    outbox.deliver(services.catalog.visitor_store)  # without a token
-    assert "Not published (refused)" in services.describe("run:parity-1")["published"]
+    outbox.enqueue(folder, "alice/new", "parity")
+    assert "Waiting to be sent to alice/new" in inference_service.describe("run:parity-1")["published"]
+    outbox.deliver(inference_service.catalog.visitor_store)  # without a token
+    assert "Not published (refused)" in inference_service.describe("run:parity-1")["published"]
 
 
-def test_listed_models_are_shown_without_asking_the_hub(services, hub):
-    assert [name for _, name in services.list_catalog()] == ["digits", "alice/listed", "alice/away"]
+def test_listed_models_are_shown_without_asking_the_hub(inference_service, hub):
+    assert [name for _, name in inference_service.list_catalog()] == ["digits", "alice/listed", "alice/away"]
     assert not hub.requests
 
 
-def test_a_private_model_is_read_with_the_owners_token_only_where_it_is_listed(services, hub, parity, monkeypatch):
+def test_a_private_model_is_read_with_the_owners_token_only_where_it_is_listed(
+    inference_service, hub, parity_checkpoint, monkeypatch
+):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     for name in ("alice/listed", "alice/secret"):
-        hub.add_repo(name, parity, private=True)
-    assert services.describe("alice/listed")["title"] == "Parity"
+        hub.add_repo(name, parity_checkpoint, private=True)
+    assert inference_service.describe("alice/listed")["title"] == "Parity"
     with pytest.raises(ValueError, match="private and this app may not see it"):
-        services.describe("alice/secret")
+        inference_service.describe("alice/secret")
 
 
-def test_a_private_model_that_lies_in_the_owners_cache_is_nobody_elses(services, hub, parity, monkeypatch):
+def test_a_private_model_that_lies_in_the_owners_cache_is_nobody_elses(
+    inference_service, hub, parity_checkpoint, monkeypatch
+):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
-    commit = hub.add_repo("alice/secret", parity, private=True) and hub.commits("alice/secret")[0].oid
-    services.catalog.owner_store.fetch("alice/secret")  # as a training that begins with it does
-    assert not any("secret" in name for name in services.list_checkpoint_names())
+    commit = hub.add_repo("alice/secret", parity_checkpoint, private=True) and hub.list_commits("alice/secret")[0].oid
+    inference_service.catalog.owner_store.fetch("alice/secret")  # as a training that begins with it does
+    assert not any("secret" in name for name in inference_service.list_checkpoint_names())
     for name in ("alice/secret", f"alice/secret@{commit}"):
         with pytest.raises(ValueError, match="not on this machine"):
-            services.predict(name, "101", "")
+            inference_service.predict(name, "101", "")
 
 
-def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(services, hub, tmp_path):
-    files = files_of(make_checkpoint(tmp_path / "bare", "digits", backbone_type="resnet18-1"))
+def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(inference_service, hub, tmp_path):
+    files = read_dir_files(make_checkpoint(tmp_path / "bare", "digits", backbone_type="resnet18-1"))
     hub.add_repo("bob/bare", {name: files[name] for name in ("config.json", "model.safetensors")})
-    about = services.describe("bob/bare")
+    about = inference_service.describe("bob/bare")
     assert about["title"] == "" and "digits" in about["choices"]
-    services.download(about["name"])
-    wait_for(services, about["name"])
-    chosen = services.describe(about["name"] + "#digits")
+    inference_service.download(about["name"])
+    wait_for_download(inference_service, about["name"])
+    chosen = inference_service.describe(about["name"] + "#digits")
     assert chosen["ready"] and chosen["name"] == about["name"] + "#digits"
-    assert services.info(chosen["name"]).takes == "image"
+    assert inference_service.info(chosen["name"]).takes == "image"
     with pytest.raises(ValueError, match="cannot do the task 'parity'; its config fits digits"):
-        services.describe(about["name"] + "#parity")
+        inference_service.describe(about["name"] + "#parity")
 
 
 @pytest.mark.parametrize(
@@ -120,70 +128,73 @@ def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(services, hub, tmp_
         ("config.json", {"d_model": "<script>"}, "d_model"),
     ],
 )
-def test_notes_from_a_stranger_are_checked(services, hub, parity, file, values, words):
-    told = json.loads(parity.get(file, b"{}")) | values
-    hub.add_repo("bob/odd", parity | {file: json.dumps(told).encode()})
+def test_notes_from_a_stranger_are_checked(inference_service, hub, parity_checkpoint, file, values, words):
+    told = json.loads(parity_checkpoint.get(file, b"{}")) | values
+    hub.add_repo("bob/odd", parity_checkpoint | {file: json.dumps(told).encode()})
     with pytest.raises(ValueError, match=words):
-        services.describe("bob/odd")
+        inference_service.describe("bob/odd")
 
 
-def test_a_download_can_be_given_up_and_begun_again(services, hub, parity):
-    hub.add_repo("bob/parity", parity)
-    name = services.describe("bob/parity")["name"]
-    stall = hub.fault("stall", r"model\.safetensors", seconds=1, times=None)
-    services.download(name)
-    services.cancel_download(name)
-    assert services.get_download_status(name)["state"] == "given up"
-    stall.lift()
-    services.download(name)
-    assert wait_for(services, name)["state"] == "finished"
+def test_a_download_can_be_given_up_and_begun_again(inference_service, hub, parity_checkpoint):
+    hub.add_repo("bob/parity", parity_checkpoint)
+    name = inference_service.describe("bob/parity")["name"]
+    stall = hub.add_fault("stall", r"model\.safetensors", seconds=1, times=None)
+    inference_service.download(name)
+    inference_service.cancel_download(name)
+    assert inference_service.get_download_status(name)["state"] == "given up"
+    stall.disable()
+    inference_service.download(name)
+    assert wait_for_download(inference_service, name)["state"] == "finished"
 
 
-def test_a_download_that_fails_says_why(services, hub, parity):
-    hub.add_repo("bob/parity", parity)
-    name = services.describe("bob/parity")["name"]
-    hub.fault("wrong_bytes", r"model\.safetensors", "GET")
-    services.download(name)
-    state = wait_for(services, name)
+def test_a_failed_download_has_a_reason(inference_service, hub, parity_checkpoint):
+    hub.add_repo("bob/parity", parity_checkpoint)
+    name = inference_service.describe("bob/parity")["name"]
+    hub.add_fault("wrong_bytes", r"model\.safetensors", "GET")
+    inference_service.download(name)
+    state = wait_for_download(inference_service, name)
     assert state["state"] == "failed" and "did not arrive as the Hub holds it" in state["sentence"]
 
 
-def test_a_download_that_fails_in_an_odd_way_frees_its_place(services, monkeypatch, caplog):
-    monkeypatch.setattr(services.catalog.visitor_store, "fetch", lambda name, watch: 1 / 0)
-    services.download("bob/odd")
-    state = wait_for(services, "bob/odd")
+def test_a_download_that_fails_in_an_odd_way_frees_its_place(inference_service, monkeypatch, caplog):
+    monkeypatch.setattr(inference_service.catalog.visitor_store, "fetch", lambda name, watch: 1 / 0)
+    inference_service.download("bob/odd")
+    state = wait_for_download(inference_service, "bob/odd")
     assert state["state"] == "failed" and "log says why" in state["sentence"] and "ZeroDivisionError" in caplog.text
 
 
-def test_one_odd_checkpoint_does_not_hide_the_others(services, monkeypatch, caplog):
-    monkeypatch.setattr(services.catalog, "read_local", lambda name: 1 / 0)
-    assert [name for _, name in services.labels()] == ["digits"]
+def test_one_odd_checkpoint_does_not_hide_the_others(inference_service, monkeypatch, caplog):
+    monkeypatch.setattr(inference_service.catalog, "read_local", lambda name: 1 / 0)
+    assert [name for _, name in inference_service.labels()] == ["digits"]
 
 
-def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(services, hub, parity):
-    hub.fault("stall", r"/api/models/", seconds=20, times=None)
+def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(inference_service, hub, parity_checkpoint):
+    hub.add_fault("stall", r"/api/models/", seconds=20, times=None)
     names = [f"bob/m{number}" for number in range(MAX_CONCURRENT_DOWNLOADS + 1)]
     for name in (*names[:MAX_CONCURRENT_DOWNLOADS], *names[:MAX_CONCURRENT_DOWNLOADS]):
-        services.download(name)
+        inference_service.download(name)
     with pytest.raises(ValueError, match=f"{MAX_CONCURRENT_DOWNLOADS} downloads are running"):
-        services.download(names[-1])
+        inference_service.download(names[-1])
     for name in names[:MAX_CONCURRENT_DOWNLOADS]:
-        services.cancel_download(name)
+        inference_service.cancel_download(name)
 
 
-def test_ten_visitors_think_on_while_the_hub_says_nothing(services, hub):
+def test_ten_visitors_get_answers_while_the_hub_does_not_respond(inference_service, hub):
     """The Hub answers nothing for 30 seconds; downloads and lookups hang, and nobody else notices."""
-    hub.fault("stall", seconds=30, times=None)
-    services.catalog.owner_store.seconds = services.catalog.visitor_store.seconds = 30.0
+    hub.add_fault("stall", seconds=30, times=None)
+    inference_service.catalog.owner_store.seconds = inference_service.catalog.visitor_store.seconds = 30.0
     started = time.monotonic()
-    services.download("alice/listed")
-    looking = [threading.Thread(target=look, args=(services, f"bob/m{number}"), daemon=True) for number in range(3)]
+    inference_service.download("alice/listed")
+    looking = [
+        threading.Thread(target=expect_not_downloaded, args=(inference_service, f"bob/m{number}"), daemon=True)
+        for number in range(3)
+    ]
     answers: list[str] = []
 
     def visit() -> None:
         for _ in range(3):
-            services.labels()
-            answers.append(services.predict("digits", picture(), "ticks=3")["label"])
+            inference_service.labels()
+            answers.append(inference_service.predict("digits", make_digit_image(), "ticks=3")["label"])
 
     visitors = [threading.Thread(target=visit) for _ in range(10)]
     for thread in (*looking, *visitors):
@@ -191,13 +202,15 @@ def test_ten_visitors_think_on_while_the_hub_says_nothing(services, hub):
     for thread in visitors:
         thread.join(20)
     assert len(answers) == 30 and time.monotonic() - started < 20
-    assert services.get_download_status("alice/listed")["running"] and all(thread.is_alive() for thread in looking)
-    services.cancel_download("alice/listed")
+    assert inference_service.get_download_status("alice/listed")["running"] and all(
+        thread.is_alive() for thread in looking
+    )
+    inference_service.cancel_download("alice/listed")
 
 
-def look(services, name: str) -> None:
+def expect_not_downloaded(inference_service, name: str) -> None:
     with pytest.raises(ValueError):
-        services.describe(name)
+        inference_service.describe(name)
 
 
 def test_labels_cut_commits_short():
@@ -206,7 +219,7 @@ def test_labels_cut_commits_short():
     assert format_checkpoint_label("digits", "Handwritten digits") == "Handwritten digits (digits)"
 
 
-def test_folders_that_are_no_steps_are_passed_over(checkpoints, tmp_path):
+def test_folders_that_are_no_steps_are_passed_over(checkpoints_dir, tmp_path):
     for step in ("00000020", "5abc", "٣"):
-        shutil.copytree(checkpoints / "digits", tmp_path / "a-run" / "checkpoints" / step)
+        shutil.copytree(checkpoints_dir / "digits", tmp_path / "a-run" / "checkpoints" / step)
     assert StepStore(tmp_path).names() == ["a-run@20"]

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.strategies import HOSTILE, soon, texts, told
+from tests.strategies import HOSTILE_TEXTS, texts, time_limit, try_read
 from tests.ui.conftest import make_checkpoint
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 from ui.services.model_catalog import ModelCatalog, split_purpose
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HERE = ["digits", "run:one-1", "run:one-1@4"]
+LOCAL_NAMES = ["digits", "run:one-1", "run:one-1@4"]
 
 IDS = (
     "..",
@@ -41,16 +41,16 @@ STEPS = ("", "@", "@4", "@00000004", "@-4", "@+4", "@4.0", "@\u0664", "@\u00b2",
 ids = st.sampled_from(IDS) | texts
 purposes = st.sampled_from(["", "#", "#digits", "#parity", "#..", "#\ud800", "##"])
 places = st.sampled_from(["", f"@{COMMIT}", "@..", ":a/..", ":../.."])
-begins = st.sampled_from(["", "run:", "run:run:", "RUN:", " run:", "hub:"])
+prefixes = st.sampled_from(["", "run:", "run:run:", "RUN:", " run:", "hub:"])
 names = st.one_of(
-    st.builds("{}{}{}{}".format, begins, ids, st.sampled_from(STEPS), purposes),
+    st.builds("{}{}{}{}".format, prefixes, ids, st.sampled_from(STEPS), purposes),
     st.builds("{}/{}{}{}".format, texts | st.just("alice"), texts | st.just("x"), places, purposes),
     texts,
 )
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> ModelCatalog:
+def catalog(tmp_path_factory) -> ModelCatalog:
     """One bundled checkpoint, one run with a saved step, and whole checkpoints beside both that nobody may reach."""
     home = tmp_path_factory.mktemp("home")
     whole = make_checkpoint(home / "secret", "digits")
@@ -67,16 +67,16 @@ def models(tmp_path_factory) -> ModelCatalog:
     return ModelCatalog(home / "bundled", home / "runs", cache_dir=home / "cache", endpoint="http://127.0.0.1:9")
 
 
-def ask(models: ModelCatalog, name: str) -> Path | None:
+def resolve_name(catalog: ModelCatalog, name: str) -> Path | None:
     """Where the checkpoint of a name lies; all else that is told of a name is told, too."""
     bare, purpose = split_purpose(name)
     assert bare + ("#" + purpose if "#" in name else "") == name.strip()
-    folder = told(lambda: models.get_local_dir(name))
-    task = told(lambda: models.read_local(name))
+    folder = try_read(lambda: catalog.get_local_dir(name))
+    task = try_read(lambda: catalog.read_local(name))
     assert folder is not None or task is None
-    address = told(lambda: models.get_hub_url(name))
-    assert not address or address.startswith(models.owner_store.api.endpoint + "/")
-    assert models.get_download(name) is None
+    address = try_read(lambda: catalog.get_hub_url(name))
+    assert not address or address.startswith(catalog.owner_store.api.endpoint + "/")
+    assert catalog.get_download(name) is None
     return folder
 
 
@@ -86,32 +86,32 @@ def ask(models: ModelCatalog, name: str) -> Path | None:
 @example(name="run:one-1/../../secret@4")
 @example(name="alice/x@secret")
 @example(name="alice/x:" + "\u00e9" * 200)
-def test_any_name_is_a_checkpoint_that_is_there_or_refused_in_one_sentence(models, name):
-    folder = ask(models, name)
+def test_any_name_is_an_existing_checkpoint_or_rejected_in_one_sentence(catalog, name):
+    folder = resolve_name(catalog, name)
     if folder is not None:
-        assert split_purpose(name)[0] in HERE
-        assert folder.relative_to(models.bundled_store.root.parent).parts[0] in ("bundled", "runs")
+        assert split_purpose(name)[0] in LOCAL_NAMES
+        assert folder.relative_to(catalog.bundled_store.root.parent).parts[0] in ("bundled", "runs")
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_what_is_there_is_found(models, name):
-    assert (ask(models, name) / "config.json").is_file()
+@pytest.mark.parametrize("name", LOCAL_NAMES)
+def test_what_is_there_is_found(catalog, name):
+    assert (resolve_name(catalog, name) / "config.json").is_file()
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
-def test_hostile_names_are_refused_at_once(models, text):
-    with soon(3):
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
+def test_hostile_names_are_rejected_at_once(catalog, text):
+    with time_limit(3):
         for form in ("{}", "run:{}", "run:one-1@{}", "{}/x", "alice/x@{}", "alice/x:{}", "digits#{}"):
-            if form.format(text).strip() not in ("digits#", *HERE):
-                told(lambda form=form: ask(models, form.format(text)))
+            if form.format(text).strip() not in ("digits#", *LOCAL_NAMES):
+                try_read(lambda form=form: resolve_name(catalog, form.format(text)))
 
 
 @given(id=ids | names)
-def test_only_runs_in_the_book_have_a_folder(id, tmp_path_factory):
+def test_only_runs_in_the_job_store_have_a_run_directory(id, tmp_path_factory):
     runs = tmp_path_factory.getbasetemp() / "book"
     runs.mkdir(exist_ok=True)
     runner = JobScheduler(runs)
     if not runner.store.list_jobs():
         runner.store.add(Job("one-1", "failed"))
-    folder = told(lambda: runner.get_run_dir(id))
-    assert folder == (RunFolder(runner.runs_dir / "one-1") if id == "one-1" else None)
+    folder = try_read(lambda: runner.get_run_dir(id))
+    assert folder == (RunDir(runner.runs_dir / "one-1") if id == "one-1" else None)

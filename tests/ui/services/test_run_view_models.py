@@ -5,77 +5,75 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.training.jobs.conftest import tiny
+from tests.training.jobs.conftest import make_tiny_config
 from tests.ui.conftest import make_checkpoint
-from tests.ui.queued_runs import TOKEN, started, trainings
-from tests.ui.run_fixtures import lines_of, pretend
+from tests.ui.queued_runs import TOKEN, start_run, training_service
+from tests.ui.run_fixtures import create_fake_run, make_metrics_lines
 from training.jobs.store import Job
 from training.publishing.outbox import Outbox
-from training.run_dir import RunFolder
+from training.run_dir import RunDir
 from ui.components.curves import build_curves_data
 from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail
 from ui.tabs.run_monitor import format_headline, format_run_facts
 
-__all__ = ["trainings"]
+__all__ = ["training_service"]
 
 
-def test_a_run_is_read_once_for_all_who_watch(trainings, monkeypatch):
-    folder = pretend(trainings, "run-1", state="running")
+def test_a_run_is_read_once_for_all_who_watch(training_service, monkeypatch):
+    folder = create_fake_run(training_service, "run-1", state="running")
     read = []
-    monkeypatch.setattr(
-        RunFolder, "read_metrics", lambda self, really=RunFolder.read_metrics: read.append(1) or really(self)
-    )
+    monkeypatch.setattr(RunDir, "read_metrics", lambda self, really=RunDir.read_metrics: read.append(1) or really(self))
     with ThreadPoolExecutor(16) as pool:
-        views = list(pool.map(lambda _: trainings.run_views.get_run_view("run-1"), range(100)))
+        views = list(pool.map(lambda _: training_service.run_views.get_run_view("run-1"), range(100)))
     assert len(read) == 1 and len({id(view) for view in views}) == 1
     first = views[0]
-    folder.log({"step": 60, "loss": 0.01})
-    second = trainings.run_views.get_run_view("run-1")
+    folder.log_metrics({"step": 60, "loss": 0.01})
+    second = training_service.run_views.get_run_view("run-1")
     assert second is not first and second["version"] != first["version"] and len(read) == 2
-    assert trainings.run_views.get_run_view("run-1") is second
-    trainings.scheduler.store.update("run-1", sentence="Stopping.")
-    assert trainings.run_views.get_run_view("run-1")["sentence"] == "Stopping."
+    assert training_service.run_views.get_run_view("run-1") is second
+    training_service.scheduler.store.update("run-1", sentence="Stopping.")
+    assert training_service.run_views.get_run_view("run-1")["sentence"] == "Stopping."
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda folder: folder.say("training", 51, 100),
-        lambda folder: folder.log({"step": 51}),
+        lambda folder: folder.write_status("training", 51, 100),
+        lambda folder: folder.log_metrics({"step": 51}),
         lambda folder: folder.log_file.write_text("more\n" * 9),
-        lambda folder: make_checkpoint(folder.checkpoint(70), "parity"),
-        lambda folder: make_checkpoint(folder.finished, "parity"),
-        lambda folder: Outbox(folder.path).put(folder.checkpoint(10), "ann/x", "t"),
+        lambda folder: make_checkpoint(folder.checkpoint_dir(70), "parity"),
+        lambda folder: make_checkpoint(folder.final_checkpoint_dir, "parity"),
+        lambda folder: Outbox(folder.path).enqueue(folder.checkpoint_dir(10), "ann/x", "t"),
     ],
 )
-def test_whatever_changes_of_a_run_is_seen(trainings, change):
-    folder = pretend(trainings, "run-1", state="running", steps=(10,))
-    before = trainings.run_views.get_run_view("run-1")
+def test_whatever_changes_of_a_run_is_seen(training_service, change):
+    folder = create_fake_run(training_service, "run-1", state="running", steps=(10,))
+    before = training_service.run_views.get_run_view("run-1")
     change(folder)
-    assert trainings.run_views.get_run_view("run-1")["version"] != before["version"]
+    assert training_service.run_views.get_run_view("run-1")["version"] != before["version"]
 
 
-def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(trainings, monkeypatch):
+def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(training_service, monkeypatch):
     """The version is that of before the reading, or whoever saw it would never be shown the line."""
-    folder = pretend(trainings, "run-1", state="running")
-    really = RunFolder.read_metrics
+    folder = create_fake_run(training_service, "run-1", state="running")
+    really = RunDir.read_metrics
 
     def read_then_log(self):
         found = really(self)
-        monkeypatch.setattr(RunFolder, "read_metrics", really)
-        folder.log({"step": 60, "loss": 0.5})
+        monkeypatch.setattr(RunDir, "read_metrics", really)
+        folder.log_metrics({"step": 60, "loss": 0.5})
         return found
 
-    monkeypatch.setattr(RunFolder, "read_metrics", read_then_log)
-    first = trainings.run_views.get_run_view("run-1")
-    second = trainings.run_views.get_run_view("run-1")
+    monkeypatch.setattr(RunDir, "read_metrics", read_then_log)
+    first = training_service.run_views.get_run_view("run-1")
+    second = training_service.run_views.get_run_view("run-1")
     steps = [view["curves"]["runs"][0]["points"]["loss"][0][-1] for view in (first, second)]
     assert steps == [50, 60] and first["version"] != second["version"]
 
 
-def test_a_view_says_how_far_it_is(trainings):
-    pretend(trainings, "run-1", state="running", steps=(10, 20))
-    view = trainings.run_views.get_run_view("run-1")
+def test_a_view_model_reports_progress(training_service):
+    create_fake_run(training_service, "run-1", state="running", steps=(10, 20))
+    view = training_service.run_views.get_run_view("run-1")
     assert (view["step"], view["steps"], view["share"], view["saved"]) == (20, 100, 0.2, [10, 20])
     assert view["left"] == 80 / 5 and view["headline"] == "Training: step 20 of 100" and not view["finished"]
     json.dumps(view, allow_nan=False)
@@ -106,18 +104,18 @@ def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before
     assert shown.strip("b\n") == "" and "nobody" not in shown
 
 
-def test_the_token_of_the_app_is_in_no_view(trainings):
-    folder = pretend(trainings, "run-1", state="running")
+def test_the_token_of_the_app_is_in_no_view(training_service):
+    folder = create_fake_run(training_service, "run-1", state="running")
     folder.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
-    assert TOKEN not in json.dumps(trainings.run_views.get_run_view("run-1"))
+    assert TOKEN not in json.dumps(training_service.run_views.get_run_view("run-1"))
 
 
-def test_the_history_has_every_run_with_what_matters(trainings):
-    folder = pretend(trainings, "old-1", submitted=1_000_000.0, by="ann")
+def test_the_history_has_every_run_with_what_matters(training_service):
+    folder = create_fake_run(training_service, "old-1", submitted=1_000_000.0, by="ann")
     (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
-    pretend(trainings, "new-1", state="failed")
-    job, _ = started(trainings)
-    rows = trainings.run_views.list_history_rows()
+    create_fake_run(training_service, "new-1", state="failed")
+    job, _ = start_run(training_service)
+    rows = training_service.run_views.list_history_rows()
     assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
     assert [row[1] for row in rows] == ["waiting for its turn", "failed", "finished"]
     task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
@@ -126,26 +124,26 @@ def test_the_history_has_every_run_with_what_matters(trainings):
     json.dumps(rows, allow_nan=False)
 
 
-def test_runs_are_compared_with_their_differences_marked(trainings):
-    pretend(trainings, "one")
-    folder = pretend(trainings, "two")
+def test_runs_are_compared_with_their_differences_marked(training_service):
+    create_fake_run(training_service, "one")
+    folder = create_fake_run(training_service, "two")
     (folder.path / "config.yaml").unlink()
-    folder.begin(tiny(steps=100).changed({"train.seed": 9}))
-    curves, rows = trainings.run_views.compare(["one", "two"])
+    folder.initialize(make_tiny_config(steps=100).with_overrides({"train.seed": 9}))
+    curves, rows = training_service.run_views.compare(["one", "two"])
     assert [run["name"] for run in curves["runs"]] == ["one", "two"]
     assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
-    assert trainings.run_views.compare([])[1] == []
+    assert training_service.run_views.compare([])[1] == []
     with pytest.raises(ValueError, match="no run called"):
-        trainings.run_views.compare(["one", "../two"])
+        training_service.run_views.compare(["one", "../two"])
 
 
-def test_no_more_runs_are_compared_than_can_be_told_apart(trainings):
-    ids = [pretend(trainings, f"run-{number}").path.name for number in range(8)]
-    curves, rows = trainings.run_views.compare(ids)
+def test_no_more_runs_are_compared_than_colours_can_distinguish(training_service):
+    ids = [create_fake_run(training_service, f"run-{number}").path.name for number in range(8)]
+    curves, rows = training_service.run_views.compare(ids)
     assert len(curves["runs"]) == MAX_COMPARED_RUNS == len(rows[0]) - 2
 
 
-BROKEN = [
+BROKEN_FILES = [
     b"",
     b"{",
     b"[]",
@@ -166,35 +164,41 @@ BROKEN = [
     "file",
     ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json", "outbox/1-a/entry.json"],
 )
-@pytest.mark.parametrize("content", BROKEN, ids=lambda content: repr(content[:16]))
-def test_a_broken_file_of_one_run_does_not_take_the_others_down(trainings, file, content):
-    pretend(trainings, "good-1", state="running")
-    folder = pretend(trainings, "odd-1", state="cancelled", steps=(10,))
+@pytest.mark.parametrize("content", BROKEN_FILES, ids=lambda content: repr(content[:16]))
+def test_a_broken_file_of_one_run_does_not_take_the_others_down(training_service, file, content):
+    create_fake_run(training_service, "good-1", state="running")
+    folder = create_fake_run(training_service, "odd-1", state="cancelled", steps=(10,))
     (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
     (folder.path / file).write_bytes(content)
-    view = trainings.run_views.get_run_view("odd-1")
+    view = training_service.run_views.get_run_view("odd-1")
     json.dumps(view, allow_nan=False)
     assert format_headline(view) and format_run_facts(view).count("\n|") < 20
-    assert trainings.run_views.get_run_view("good-1")["step"] == 50
-    assert [row[0] for row in trainings.run_views.list_history_rows()] == ["odd-1", "good-1"]
-    assert len(trainings.list_sources()) == 4 and trainings.create_archive("odd-1")
-    for ask in (lambda: trainings.build_form("run:odd-1"), lambda: trainings.run_views.compare(["odd-1"])):
+    assert training_service.run_views.get_run_view("good-1")["step"] == 50
+    assert [row[0] for row in training_service.run_views.list_history_rows()] == ["odd-1", "good-1"]
+    assert len(training_service.list_sources()) == 4 and training_service.create_archive("odd-1")
+    for ask in (
+        lambda: training_service.build_form("run:odd-1"),
+        lambda: training_service.run_views.compare(["odd-1"]),
+    ):
         try:
             ask()
         except ValueError as error:
             assert "Traceback" not in str(error) and len(str(error)) < 500
 
 
-def test_a_run_whose_folder_is_gone_is_still_listed(trainings):
-    trainings.scheduler.store.add(Job("gone-1", "failed", sentence="It went."))
-    assert trainings.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
-    assert trainings.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
-    for ask in (lambda: trainings.build_form("run:gone-1"), lambda: trainings.run_views.compare(["gone-1"])):
+def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
+    training_service.scheduler.store.add(Job("gone-1", "failed", sentence="It went."))
+    assert training_service.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
+    assert training_service.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
+    for ask in (
+        lambda: training_service.build_form("run:gone-1"),
+        lambda: training_service.run_views.compare(["gone-1"]),
+    ):
         with pytest.raises(ValueError, match=r"no run at|cannot be read"):
             ask()
 
 
 def test_lines_of_is_what_a_training_logs():
     """The figures of pretended runs have the names that charts look for."""
-    view = build_curves_data([("a", lines_of(100), 100)])
+    view = build_curves_data([("a", make_metrics_lines(100), 100)])
     assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

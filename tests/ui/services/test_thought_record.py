@@ -7,7 +7,7 @@ import pytest
 
 from inference.halting.policy_parser import parse
 from training.tasks import make_task
-from training.tasks.base import Answer
+from training.tasks.base import TaskAnswer
 from ui.services.thought_record import (
     build_choices,
     build_input_view,
@@ -44,11 +44,11 @@ def test_nothing_is_quite_certain():
         ("change<0.01", "less than 0.01"),
     ],
 )
-def test_what_ended_a_thought_is_said_in_words(rule, words):
+def test_the_halt_reason_is_described_in_words(rule, words):
     assert words in describe_halt_reason(rule)
 
 
-def test_lines_to_draw_come_from_the_rule():
+def test_chart_lines_come_from_the_policy():
     assert get_chart_lines(parse("energy<-2|certainty>0.9|same=3")) == [("energy", -2.0), ("certainty", 0.9)]
     assert get_chart_lines(parse("ticks=3")) == []
 
@@ -84,14 +84,14 @@ def test_a_picture_is_packed_with_its_colours(shape, channels):
 
 
 def test_routes_are_flat_and_only_where_answers_lead_somewhere():
-    assert build_routes([Answer(0, "a", "A", [(1, 2), (1, 3)]), Answer(0, "a", "A", [(1, 2)])]) == [
+    assert build_routes([TaskAnswer(0, "a", "A", [(1, 2), (1, 3)]), TaskAnswer(0, "a", "A", [(1, 2)])]) == [
         [1, 2, 1, 3],
         [1, 2],
     ]
-    assert build_routes([Answer(0, "a", "A")]) is None
+    assert build_routes([TaskAnswer(0, "a", "A")]) is None
 
 
-def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
+def test_a_request_for_all_ticks_does_not_report_an_unmet_policy():
     record = {
         "answer_tick": 20,
         "ticks": 24,
@@ -105,7 +105,7 @@ def test_who_asked_for_all_ticks_is_not_told_that_a_rule_was_never_met():
     assert "never met the rule energy<0" in format_sentence("It is 4", record | {"policy": "energy<0"}, None)
 
 
-def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
+def test_a_model_of_one_tick_is_not_reported_as_halted():
     record = {
         "answer_tick": 1,
         "ticks": 1,
@@ -130,5 +130,5 @@ def test_a_machine_of_one_tick_is_not_said_to_have_stopped():
     ],
 )
 def test_what_is_shown_names_every_position_of_the_answer(settings, text, places):
-    read = make_task(settings).read(text)
-    assert build_input_view(read.shown)["places"] == places and len(places) == read.positions
+    read = make_task(settings).parse_input(text)
+    assert build_input_view(read.display)["places"] == places and len(places) == read.positions

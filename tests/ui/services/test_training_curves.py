@@ -9,8 +9,8 @@ import pytest
 from tests.paths import ROOT
 from ui.components.curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, SCRIPTS, build_curves_data
 
-ASSETS = ROOT / "ui" / "assets"
-TRAINED = [
+ASSETS_DIR = ROOT / "ui" / "assets"
+TRAINING_SERIES = [
     "loss",
     "accuracy",
     "lr",
@@ -23,11 +23,11 @@ TRAINED = [
 ]
 
 
-def points_of(lines: list, key: str = "loss") -> list[list[float]]:
+def get_points(lines: list, key: str = "loss") -> list[list[float]]:
     return build_curves_data([("run", lines, 100)])["runs"][0]["points"][key]
 
 
-def test_training_and_validation_lines_are_told_apart_by_their_keys():
+def test_training_and_validation_lines_are_separated_by_their_keys():
     lines = [{"step": 20, "loss": 2.0}, {"step": 20, "validation_loss": 3.0}, {"step": 40, "loss": 1.0}]
     value = build_curves_data([("run", lines, 100)])
     assert value["runs"] == [
@@ -42,7 +42,7 @@ def test_training_and_validation_lines_are_told_apart_by_their_keys():
     assert [series["label"] for series in value["charts"][0]["series"]] == ["training", "held out"]
 
 
-def test_a_chart_or_series_without_figures_in_any_run_is_left_out():
+def test_a_chart_or_series_without_values_in_any_run_is_omitted():
     runs = [
         ("a", [{"step": 1, "loss": 1.0}], 9),
         ("b", [{"step": 1, "validation_accuracy_best": 0.5}], 9),
@@ -54,15 +54,15 @@ def test_a_chart_or_series_without_figures_in_any_run_is_left_out():
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, None, "1", True, [1], 10**400, {}])
 def test_what_is_no_finite_number_is_skipped(odd):
-    assert points_of([{"step": 1, "loss": 2.0}, {"step": 2, "loss": odd}, {"step": odd, "loss": 5.0}]) == [[1], [2]]
+    assert get_points([{"step": 1, "loss": 2.0}, {"step": 2, "loss": odd}, {"step": odd, "loss": 5.0}]) == [[1], [2]]
 
 
 def test_lines_that_are_no_objects_are_skipped():
-    assert points_of([7, None, "x", {"loss": 3}, {"step": -1, "loss": 3}, {"step": 1, "loss": 2.0}]) == [[1], [2]]
+    assert get_points([7, None, "x", {"loss": 3}, {"step": -1, "loss": 3}, {"step": 1, "loss": 2.0}]) == [[1], [2]]
 
 
 def test_a_step_written_again_counts_once_and_steps_are_in_order():
-    assert points_of([{"step": step, "loss": loss} for step, loss in ((3, 1.0), (1, 2.0), (3, 4.0))]) == [
+    assert get_points([{"step": step, "loss": loss} for step, loss in ((3, 1.0), (1, 2.0), (3, 4.0))]) == [
         [1, 3],
         [2, 4],
     ]
@@ -72,17 +72,17 @@ def test_a_step_written_again_counts_once_and_steps_are_in_order():
 def test_thinning_keeps_spikes_and_both_ends(count):
     losses = np.linspace(3, 1, count)
     losses[count // 3], losses[count // 2] = 50, 0.001
-    steps, values, smooth = points_of([{"step": 20 * at, "loss": loss} for at, loss in enumerate(losses)])
+    steps, values, smooth = get_points([{"step": 20 * at, "loss": loss} for at, loss in enumerate(losses)])
     assert len(steps) == len(values) == len(smooth) <= MAX_POINTS_PER_SERIES
     assert {50, 0.001} <= set(values)
     assert (steps[0], steps[-1]) == (0, 20 * (count - 1)) and values[-1] == 1
     assert steps == sorted(set(steps))
 
 
-def test_a_new_point_leaves_the_choice_among_old_ones_alone():
+def test_a_new_point_does_not_change_the_selection_of_old_points():
     noise = np.random.default_rng(0).random(3001)
     before, after = (
-        points_of([{"step": at, "lr": x} for at, x in enumerate(noise[:count])], "lr") for count in (3000, 3001)
+        get_points([{"step": at, "lr": x} for at, x in enumerate(noise[:count])], "lr") for count in (3000, 3001)
     )
     assert len(set(before[0]) - set(after[0])) <= 2
 
@@ -91,22 +91,22 @@ def test_noise_is_smoothed_and_the_smoothed_line_follows_the_trend():
     draw = np.random.default_rng(0).normal
     trend = np.exp(-np.arange(2000) / 500)
     lines = [{"step": at, "loss": x * math.exp(draw() * 0.3), "lr": x} for at, x in enumerate(trend)]
-    steps, values, smooth = points_of(lines)
+    steps, values, smooth = get_points(lines)
     off = [np.abs(np.log(np.array(line) / trend[steps])).mean() for line in (values, smooth)]
     assert off[1] < off[0] / 4
-    assert len(points_of(lines, "lr")) == 2, "a learning rate is no noise"
-    assert len(points_of(lines[:5])) == 2, "nor are five points"
+    assert len(get_points(lines, "lr")) == 2, "a learning rate is no noise"
+    assert len(get_points(lines[:5])) == 2, "nor are five points"
 
 
-def long_run(draw) -> list[dict]:
-    training = [{"step": 20 * at} | {key: draw() for key in TRAINED} for at in range(5000)]
+def long_metrics(draw) -> list[dict]:
+    training = [{"step": 20 * at} | {key: draw() for key in TRAINING_SERIES} for at in range(5000)]
     keys = [series.key for chart in CHARTS for series in chart.series if series.key.startswith("validation")]
     figures = [{key: draw() for key in keys} | {ACCURACY_BY_TICK_KEY: [draw() for _ in range(100)]} for _ in range(100)]
     return training + [{"step": 1000 * at} | line for at, line in enumerate(figures)]
 
 
 def test_a_long_run_with_all_its_figures_stays_small():
-    lines = long_run(np.random.default_rng(0).random)
+    lines = long_metrics(np.random.default_rng(0).random)
     size = len(json.dumps(build_curves_data([("run", lines, 100_000)]), separators=(",", ":")))
     assert size < 40_000
     several = build_curves_data([(f"run {number}", lines, 100_000) for number in range(6)])
@@ -115,7 +115,7 @@ def test_a_long_run_with_all_its_figures_stays_small():
 
 def test_numbers_have_five_significant_digits():
     lines = [{"step": 1, "loss": 0.123456789}, {"step": 2, "loss": 0.00001234567}, {"step": 3, "loss": 4.0}]
-    assert points_of(lines)[1] == [0.12346, 1.2346e-5, 4]
+    assert get_points(lines)[1] == [0.12346, 1.2346e-5, 4]
 
 
 def test_accuracy_by_tick_is_that_of_the_newest_evaluation():
@@ -131,7 +131,7 @@ def test_accuracy_by_tick_is_that_of_the_newest_evaluation():
     assert [chart["axis"] for chart in value["charts"]] == ["step", "tick"]
 
 
-def test_nothing_to_draw_is_said():
+def test_an_empty_chart_shows_a_note():
     assert build_curves_data([]) == {"charts": [], "runs": [], "note": "Choose a run to see its curves."}
     assert build_curves_data([("run", [], 9)])["note"] == "Waiting for the first figures."
     assert build_curves_data([("run", [], 9)], message="In line.")["note"] == "In line."
@@ -147,9 +147,9 @@ def test_charts_have_names_of_their_own_and_a_sentence_each():
 )
 def test_the_template_is_static(name):
     """Gradio evaluates templates: data, or what looks like it, must not be in one."""
-    content = (ASSETS / name).read_text("utf-8")
+    content = (ASSETS_DIR / name).read_text("utf-8")
     assert not [mark for mark in ("{{", "${", "`", "\\") if mark in content]
 
 
 def test_every_script_is_used():
-    assert {"pen", *(path.stem for path in ASSETS.glob("curves*.js"))} == set(SCRIPTS)
+    assert {"pen", *(path.stem for path in ASSETS_DIR.glob("curves*.js"))} == set(SCRIPTS)

@@ -23,8 +23,8 @@ from training.jobs.launch_command import build_training_command
 from training.jobs.outcome import derive_job_outcome
 from training.jobs.remote.hf_jobs import HfJobsClient, RemoteJob
 from training.jobs.store import Job, JobState, JobStore
-from training.publishing.outbox import Entry, Outbox, place_of
-from training.run_dir import ECHO, ECHOED, RunFolder
+from training.publishing.outbox import Outbox, OutboxEntry, get_entry_dir_name
+from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir
 
 UNBUFFERED_ENV = {
     "PYTHONUNBUFFERED": ""
@@ -100,14 +100,14 @@ class RemoteJobMonitor:
 
     def _submit(self, job: Job) -> bool:
         """Start the job there. Whether it was, for the app may end or the job be taken back meanwhile."""
-        folder = RunFolder(self.runs_dir / job.id)
-        config = folder.config()
+        folder = RunDir(self.runs_dir / job.id)
+        config = folder.load_config()
         settings = json.dumps(config.model_dump(mode="json"))
         command = [
             *UNSET_THREADS_COMMAND,
             *build_training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id),
         ]
-        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.command(), ECHO: "1", **UNBUFFERED_ENV}
+        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.read_command(), EVENT_STREAM_ENV: "1", **UNBUFFERED_ENV}
         while not self._stop_event.is_set():
             try:
                 if not self._is_queued(job):
@@ -148,11 +148,11 @@ class RemoteJobMonitor:
 
     def _follow(self, job: Job) -> bool:
         """Whether nothing more is to come."""
-        folder, heard = RunFolder(self.runs_dir / job.id), False
+        folder, heard = RunDir(self.runs_dir / job.id), False
         try:
             for line in self.jobs_client.follow(job.namespace, job.remote, self._stop_event):
                 if not heard:  # the log is told from its beginning
-                    for path in (folder.metrics, folder.log_file, folder.path / "ending.json"):
+                    for path in (folder.metrics_file, folder.log_file, folder.path / "ending.json"):
                         path.unlink(missing_ok=True)
                 heard = True
                 self._handle_log_line(job, folder, line)
@@ -163,9 +163,9 @@ class RemoteJobMonitor:
             return False
         return True
 
-    def _handle_log_line(self, job: Job, run_dir: RunFolder, line: str) -> None:
-        if line.startswith(ECHOED):
-            apply_event(run_dir, line.removeprefix(ECHOED))
+    def _handle_log_line(self, job: Job, run_dir: RunDir, line: str) -> None:
+        if line.startswith(EVENT_PREFIX):
+            apply_event(run_dir, line.removeprefix(EVENT_PREFIX))
             now = self.store.get(job.id)
             if now.sentence and not now.intent:  # it is at work: what was said of waiting is over
                 self.store.update(job.id, sentence="")
@@ -173,29 +173,29 @@ class RemoteJobMonitor:
             with run_dir.log_file.open("a", encoding="utf-8") as file:
                 file.write(line[:10_000] + "\n")
 
-    def _finish_job(self, job: Job, run_dir: RunFolder, remote_job: RemoteJob) -> None:
+    def _finish_job(self, job: Job, run_dir: RunDir, remote_job: RemoteJob) -> None:
         outbox = Outbox(run_dir.path)
-        outbox.give_up("Its machine is gone.")
-        state, sentence = derive_remote_outcome(run_dir.ending(), self.store.get(job.id), remote_job)
+        outbox.abandon_pending("Its machine is gone.")
+        state, sentence = derive_remote_outcome(run_dir.read_outcome(), self.store.get(job.id), remote_job)
         published = [entry for entry in outbox.entries() if entry.state == "published"]
         if state == "succeeded":
             sentence += " " + self._download_checkpoint(run_dir, published)
         elif published:
             sentence += f" What it published last: {published[-1].url}"
-        elif run_dir.status().get("step"):
+        elif run_dir.read_status().get("step"):
             sentence += " Nothing was published, so what it had saved is gone with its machine."
         self.store.update(job.id, state=state, sentence=sentence.strip(), ended=time.time())
 
-    def _download_checkpoint(self, run_dir: RunFolder, published_entries: list[Entry]) -> str:
+    def _download_checkpoint(self, run_dir: RunDir, published_entries: list[OutboxEntry]) -> str:
         """Bring the finished checkpoint here, where one can think with it; how that went."""
         if not published_entries:
             return "It was not published, so its checkpoint is gone with the machine."
-        draft = get_temp_path(run_dir.finished)
+        draft = get_temp_path(run_dir.final_checkpoint_dir)
         try:
             shutil.copytree(
                 self.hub_store.fetch(f"{published_entries[-1].repo}@{published_entries[-1].revision}"), draft
             )
-            replace_dir(draft, run_dir.finished)
+            replace_dir(draft, run_dir.final_checkpoint_dir)
         except (ValueError, OSError) as error:
             return f"Its checkpoint is published but could not be brought here: {error}"
         finally:
@@ -225,14 +225,14 @@ def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJ
     return ("cancelled", said) if said else derive_job_outcome(0, outcome, "", None)
 
 
-def apply_event(run_dir: RunFolder, line: str) -> None:
+def apply_event(run_dir: RunDir, line: str) -> None:
     """Write what a run elsewhere printed of its folder into the folder here; anything else is passed over."""
     name, _, text = line[:MAX_LINE_CHARS].partition(" ")
     with contextlib.suppress(ValueError, RecursionError, OverflowError):  # no JSON, or nothing that a run writes
         values = parse_event(name, json.loads(text))
         path = run_dir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name == run_dir.metrics.name:
+        if name == run_dir.metrics_file.name:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
         else:
@@ -246,8 +246,8 @@ def parse_event(name: str, values: Any) -> dict[str, Any]:
         ValueError: no run has such a file, or not with that in it.
     """
     if entry := OUTBOX_ENTRY_PATTERN.fullmatch(name):
-        read = TypeAdapter(Entry).validate_python(values)
-        if place_of(read) == entry[1]:
+        read = TypeAdapter(OutboxEntry).validate_python(values)
+        if get_entry_dir_name(read) == entry[1]:
             return asdict(read)
         raise ValueError(f"{name} holds another entry.")
     kinds = EVENT_FILE_SCHEMAS.get(name, {})

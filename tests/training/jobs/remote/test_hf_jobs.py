@@ -8,19 +8,26 @@ from huggingface_hub import HfApi, constants
 
 from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
-from tests.fake_hub.job_runner import machine
-from tests.training.jobs.hf_jobs_fixtures import WHAT, here, hub, jobs, one_sentence, refusal, sent
-from training.jobs.remote import hf_jobs
+from tests.fake_hub.job_runner import make_hardware
+from tests.training.jobs.hf_jobs_fixtures import (
+    JOB_SPEC,
+    check_one_sentence,
+    get_permanent_error,
+    here,
+    hf_jobs,
+    hub,
+    submitted_job,
+)
 from training.jobs.remote.hf_jobs import HardwareFlavor, HfJobsClient
 
-__all__ = ["here", "hub", "jobs", "sent"]
+__all__ = ["here", "hf_jobs", "hub", "submitted_job"]
 
 
 # --- hardware ----------------------------------------------------------------------------------------------------
 
 
-def test_hardware_is_listed_cheapest_first(jobs):
-    found = jobs.list_flavors()
+def test_hardware_is_listed_cheapest_first(hf_jobs):
+    found = hf_jobs.list_flavors()
     prices = {flavour.name: flavour.price for flavour in found}
     assert prices == {"cpu-basic": 0.01, "cpu-upgrade": 0.03, "t4-small": 0.4, "l4x1": 0.8, "a100-large": 2.5}
     assert [flavour.name for flavour in found] == list(prices)
@@ -29,44 +36,44 @@ def test_hardware_is_listed_cheapest_first(jobs):
 
 
 @pytest.mark.parametrize(("unit", "price"), [("hour", 0.007), ("minute", 0.4), ("second", 24.001), ("month", None)])
-def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, jobs, unit, price):
-    hub.jobs.hardware = [machine("x", "X", 1, 1, 40) | {"unitLabel": unit}]
-    assert jobs.list_flavors()[0].price == price
+def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, hf_jobs, unit, price):
+    hub.jobs.hardware = [make_hardware("x", "X", 1, 1, 40) | {"unitLabel": unit}]
+    assert hf_jobs.list_flavors()[0].price == price
 
 
-def test_hardware_without_a_price_comes_last(hub, jobs):
-    hub.jobs.hardware = [machine("a", "A", 1, 1, 40) | {"unitLabel": "moon"}, machine("b", "B", 1, 1, 900)]
-    assert [flavour.name for flavour in jobs.list_flavors()] == ["b", "a"]
+def test_hardware_without_a_price_comes_last(hub, hf_jobs):
+    hub.jobs.hardware = [make_hardware("a", "A", 1, 1, 40) | {"unitLabel": "moon"}, make_hardware("b", "B", 1, 1, 900)]
+    assert [flavour.name for flavour in hf_jobs.list_flavors()] == ["b", "a"]
 
 
-def test_hardware_is_asked_for_once_in_a_while(hub, jobs, monkeypatch):
-    assert jobs.list_flavors() == jobs.list_flavors() and len(hub.seen("hardware")) == 1
+def test_hardware_is_asked_for_once_in_a_while(hub, hf_jobs, monkeypatch):
+    assert hf_jobs.list_flavors() == hf_jobs.list_flavors() and len(hub.find_requests("hardware")) == 1
     monkeypatch.setattr(hf_jobs, "FLAVOR_CACHE_TTL_S", 0.0)
-    jobs.list_flavors()
-    assert len(hub.seen("hardware")) == 2
+    hf_jobs.list_flavors()
+    assert len(hub.find_requests("hardware")) == 2
 
 
-def test_hardware_in_another_form_is_refused(hub, jobs):
+def test_hardware_in_another_format_is_rejected(hub, hf_jobs):
     hub.jobs.hardware = [{"name": "x"}]
-    assert "the hardware for jobs" in refusal(jobs.list_flavors)
+    assert "the hardware for jobs" in get_permanent_error(hf_jobs.list_flavors)
 
 
 # --- submit ------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_is_what_the_hub_says_it_is(hub, jobs):
-    job = jobs.submit(**WHAT)
+def test_a_job_has_the_fields_that_the_hub_returns(hub, hf_jobs):
+    job = hf_jobs.submit(**JOB_SPEC)
     assert (job.stage, job.flavour, job.message, job.is_finished) == ("waiting", "t4-small", "", False)
-    assert job.id == hub.jobs.newest.id and job.url == f"{hub.url}/jobs/alice/{job.id}"
+    assert job.id == hub.jobs.latest.job_id and job.url == f"{hub.url}/jobs/alice/{job.id}"
 
 
-def test_the_request_is_the_one_that_the_client_would_send(hub, jobs):
-    jobs.submit(**WHAT)
-    ours = hub.jobs.newest.spec
+def test_the_request_is_the_one_that_the_client_would_send(hub, hf_jobs):
+    hf_jobs.submit(**JOB_SPEC)
+    ours = hub.jobs.latest.spec
     HfApi(endpoint=hub.url).run_job(
         image="hf.co/spaces/alice/space",
-        command=WHAT["command"],
-        env=WHAT["env"],
+        command=JOB_SPEC["command"],
+        env=JOB_SPEC["env"],
         secrets={"HF_TOKEN": TOKEN},
         flavor="t4-small",
         timeout="90m",
@@ -74,15 +81,15 @@ def test_the_request_is_the_one_that_the_client_would_send(hub, jobs):
         namespace="alice",
         token=TOKEN,
     )
-    assert hub.jobs.newest.spec == ours and ours["timeoutSeconds"] == 5400 and ours["spaceId"] == "alice/space"
+    assert hub.jobs.latest.spec == ours and ours["timeoutSeconds"] == 5400 and ours["spaceId"] == "alice/space"
 
 
-def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs):
-    jobs.submit(**WHAT)
-    (asked,) = hub.seen("/api/jobs/alice$", method="POST")
+def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, hf_jobs):
+    hf_jobs.submit(**JOB_SPEC)
+    (asked,) = hub.find_requests("/api/jobs/alice$", method="POST")
     sent = asked.request.json()
     assert sent.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(sent)
-    assert all(TOKEN not in seen.target and seen.token == TOKEN for seen in hub.seen("/api/jobs"))
+    assert all(TOKEN not in seen.target and seen.token == TOKEN for seen in hub.find_requests("/api/jobs"))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +102,10 @@ def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs):
         {"name": TOKEN},
     ],
 )
-def test_the_token_is_refused_where_others_can_read_it(hub, jobs, change):
+def test_the_token_is_rejected_where_others_can_read_it(hub, hf_jobs, change):
     with pytest.raises(ValueError, match="secret only"):
-        jobs.submit(**WHAT | change)
-    assert not hub.jobs.table
+        hf_jobs.submit(**JOB_SPEC | change)
+    assert not hub.jobs.by_id
 
 
 @pytest.mark.parametrize(
@@ -116,47 +123,47 @@ def test_the_token_is_refused_where_others_can_read_it(hub, jobs, change):
         ({"namespace": "bob"}, "the right to run jobs"),
     ],
 )
-def test_what_cannot_be_a_job_is_refused(hub, jobs, change, words):
-    assert words in refusal(jobs.submit, **WHAT | change)
-    assert not hub.jobs.table
+def test_an_invalid_job_is_rejected(hub, hf_jobs, change, words):
+    assert words in get_permanent_error(hf_jobs.submit, **JOB_SPEC | change)
+    assert not hub.jobs.by_id
 
 
-def test_the_longest_and_the_shortest_time_are_accepted(hub, jobs):
+def test_the_longest_and_the_shortest_time_are_accepted(hub, hf_jobs):
     for number, minutes in enumerate((10, 10_080)):
-        jobs.submit(**WHAT | {"timeout_minutes": minutes, "name": f"run-{number}"})
-        assert hub.jobs.newest.spec["timeoutSeconds"] == 60 * minutes
+        hf_jobs.submit(**JOB_SPEC | {"timeout_minutes": minutes, "name": f"run-{number}"})
+        assert hub.jobs.latest.spec["timeoutSeconds"] == 60 * minutes
 
 
-def test_a_name_is_submitted_once(hub, jobs):
-    assert jobs.submit(**WHAT) == jobs.submit(**WHAT)
-    assert len(hub.jobs.table) == 1
-    jobs.submit(**WHAT | {"name": "parity-2"})
-    assert len(hub.jobs.table) == 2
+def test_a_name_is_submitted_once(hub, hf_jobs):
+    assert hf_jobs.submit(**JOB_SPEC) == hf_jobs.submit(**JOB_SPEC)
+    assert len(hub.jobs.by_id) == 1
+    hf_jobs.submit(**JOB_SPEC | {"name": "parity-2"})
+    assert len(hub.jobs.by_id) == 2
 
 
-def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, jobs):
-    hub.fault("lost_reply", "/api/jobs/alice$", "POST")
-    assert jobs.submit(**WHAT).id == hub.jobs.newest.id
-    assert len(hub.jobs.table) == 1
+def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, hf_jobs):
+    hub.add_fault("lost_reply", "/api/jobs/alice$", "POST")
+    assert hf_jobs.submit(**JOB_SPEC).id == hub.jobs.latest.job_id
+    assert len(hub.jobs.by_id) == 1
 
 
-def test_a_job_of_another_name_is_not_taken_for_it(hub, jobs):
-    jobs.submit(**WHAT | {"name": "parity-0"})
+def test_a_job_of_another_name_is_not_confused_with_it(hub, hf_jobs):
+    hf_jobs.submit(**JOB_SPEC | {"name": "parity-0"})
     said = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
     assert [job.labels["name"] for job in said] == ["parity-0"]
-    assert jobs._find_by_name("alice", "parity-1") is None
+    assert hf_jobs._find_by_name("alice", "parity-1") is None
 
 
-def test_without_credit_nothing_is_started(hub, jobs):
-    hub.jobs.without_credit.add("alice")
-    said = refusal(jobs.submit, **WHAT)
+def test_without_credit_nothing_is_started(hub, hf_jobs):
+    hub.jobs.accounts_without_credit.add("alice")
+    said = get_permanent_error(hf_jobs.submit, **JOB_SPEC)
     assert "no credit for the jobs of alice" in said and "settings/billing" in said
-    assert not hub.jobs.table
+    assert not hub.jobs.by_id
 
 
 def test_a_token_that_may_only_read_starts_nothing(hub):
     jobs = HfJobsClient("hf_alice_read", hub.url)
-    assert "the right to run jobs" in refusal(jobs.submit, **WHAT)
+    assert "the right to run jobs" in get_permanent_error(jobs.submit, **JOB_SPEC)
 
 
 # --- without a token, and with a wrong one -----------------------------------------------------------------------
@@ -167,73 +174,73 @@ def test_without_a_token_there_is_one_sentence(hub, monkeypatch, tmp_path):
     jobs = HfJobsClient(None, hub.url)
     calls = [
         jobs.list_flavors,
-        lambda: jobs.submit(**WHAT),
+        lambda: jobs.submit(**JOB_SPEC),
         lambda: jobs.inspect("alice", "1"),
         lambda: jobs.cancel("alice", "1"),
         lambda: list(jobs.follow("alice", "1", threading.Event())),
     ]
     for call in calls:
-        assert "no token for the Hub: set HF_TOKEN" in refusal(call)
-    assert not hub.seen("/api/jobs")
+        assert "no token for the Hub: set HF_TOKEN" in get_permanent_error(call)
+    assert not hub.find_requests("/api/jobs")
 
 
-def test_the_token_of_the_environment_is_taken(hub, monkeypatch):
+def test_the_token_of_the_environment_is_used(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert HfJobsClient(None, hub.url).submit(**WHAT).stage == "waiting"
-    assert hub.jobs.newest.spec["secrets"] == {"HF_TOKEN": TOKEN}
+    assert HfJobsClient(None, hub.url).submit(**JOB_SPEC).stage == "waiting"
+    assert hub.jobs.latest.spec["secrets"] == {"HF_TOKEN": TOKEN}
 
 
-def test_a_token_that_the_hub_does_not_know_is_refused(hub):
-    assert "does not accept this token" in refusal(HfJobsClient("hf_wrong", hub.url).list_flavors)
+def test_a_token_that_the_hub_does_not_know_is_rejected(hub):
+    assert "does not accept this token" in get_permanent_error(HfJobsClient("hf_wrong", hub.url).list_flavors)
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def calls_of(jobs, sent):
+def make_calls(jobs, sent):
     return {
         "hardware": jobs.list_flavors,
-        "alice$": lambda: jobs.submit(**WHAT | {"name": "another"}),
-        rf"alice/{sent.id}$": lambda: jobs.inspect("alice", sent.id),
-        r"alice/\w+(/cancel)?$": lambda: jobs.cancel("alice", sent.id),
+        "alice$": lambda: jobs.submit(**JOB_SPEC | {"name": "another"}),
+        rf"alice/{sent.job_id}$": lambda: jobs.inspect("alice", sent.job_id),
+        r"alice/\w+(/cancel)?$": lambda: jobs.cancel("alice", sent.job_id),
     }
 
 
 @pytest.mark.parametrize("kind", ["answer", "drop", "stall"])
 @pytest.mark.parametrize("number", range(4))
-def test_whatever_the_hub_fails_to_do_may_be_asked_again(hub, sent, kind, number):
+def test_whatever_the_hub_fails_to_do_may_be_asked_again(hub, submitted_job, kind, number):
     jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.5)
-    path, call = list(calls_of(jobs, sent).items())[number]
-    with hub_broken(hub, kind, path), pytest.raises(StoreUnavailable) as caught:
+    path, call = list(make_calls(jobs, submitted_job).items())[number]
+    with BrokenHub(hub, kind, path), pytest.raises(StoreUnavailable) as caught:
         call()
-    one_sentence(caught.value)
+    check_one_sentence(caught.value)
     call()
 
 
-class hub_broken:
+class BrokenHub:
     """Every answer of these goes wrong as long as this lasts."""
 
     def __init__(self, hub, kind, path):
-        self.fault = hub.fault(kind, path, times=None, status=500, seconds=30.0)
+        self.fault = hub.add_fault(kind, path, times=None, status=500, seconds=30.0)
 
     def __enter__(self):
         self.started = time.monotonic()
 
     def __exit__(self, *_):
-        self.fault.lift()
+        self.fault.disable()
         assert time.monotonic() - self.started < 10.0, "there must be a limit to each wait"
 
 
-def test_the_hub_may_ask_to_wait(hub, jobs):
-    hub.fault("answer", "hardware", status=429, headers={"Retry-After": "7"})
+def test_the_hub_may_ask_to_wait(hub, hf_jobs):
+    hub.add_fault("answer", "hardware", status=429, headers={"Retry-After": "7"})
     with pytest.raises(StoreUnavailable, match="asks to wait 7 s") as caught:
-        jobs.list_flavors()
+        hf_jobs.list_flavors()
     assert caught.value.retry_after_s == 7
 
 
-def test_what_the_hub_says_of_a_wrong_request_is_told(hub, jobs):
-    hub.fault("answer", "alice$", "POST", status=400, message="Too many labels")
-    assert "refused what was sent to the jobs of alice" in refusal(jobs.submit, **WHAT)
+def test_the_hub_error_of_a_wrong_request_is_reported(hub, hf_jobs):
+    hub.add_fault("answer", "alice$", "POST", status=400, message="Too many labels")
+    assert "refused what was sent to the jobs of alice" in get_permanent_error(hf_jobs.submit, **JOB_SPEC)
 
 
 def test_nobody_there():

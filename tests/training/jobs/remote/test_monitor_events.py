@@ -7,12 +7,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.training.jobs.remote_fixtures import ENTRY, OWN, REPO, app, here, hub, runner, sent, wait
+from tests.training.jobs.remote_fixtures import (
+    ENTRY_PATH,
+    OUTBOX_ENTRY,
+    REPO,
+    here,
+    hub,
+    scheduler,
+    start_scheduler,
+    submitted_job,
+    wait_for_job,
+)
 from training.jobs.remote.monitor import apply_event
-from training.publishing.outbox import Entry, Outbox
-from training.run_dir import ECHO, ECHOED, RunFolder, echo
+from training.publishing.outbox import Outbox, OutboxEntry
+from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir, emit_event
 
-__all__ = ["app", "here", "hub", "runner", "sent"]
+__all__ = ["here", "hub", "scheduler", "start_scheduler", "submitted_job"]
 
 
 @pytest.mark.parametrize(
@@ -41,18 +51,18 @@ __all__ = ["app", "here", "hub", "runner", "sent"]
         'checkpoint/metrics.jsonl {"step": 1}',
         'metrics.jsonl\u2028 {"step": 1}',
         'metrics.jsonl\n {"step": 1}',
-        f"{OWN} {{}}",
-        f"{OWN} {json.dumps(ENTRY | {'created': 2.5})}",
-        f"{OWN} {json.dumps(ENTRY | {'created': 'x'})}",
-        f"{OWN} {json.dumps(ENTRY | {'created': float('inf')})}",
-        f"{OWN} {json.dumps(ENTRY | {'id': '../../up'})}",
-        f"{OWN} {json.dumps(ENTRY | {'state': 'sunny'})}",
-        f"outbox/../up/entry.json {json.dumps(ENTRY)}",
-        f"outbox/000000000001500-0123456789ab/checkpoint/config.json {json.dumps(ENTRY)}",
+        f"{ENTRY_PATH} {{}}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'created': 2.5})}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'created': 'x'})}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'created': float('inf')})}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'id': '../../up'})}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'state': 'sunny'})}",
+        f"outbox/../up/entry.json {json.dumps(OUTBOX_ENTRY)}",
+        f"outbox/000000000001500-0123456789ab/checkpoint/config.json {json.dumps(OUTBOX_ENTRY)}",
     ],
 )
 def test_lines_that_no_run_prints_are_passed_over(tmp_path, line):
-    folder = RunFolder(tmp_path / "runs" / "run")
+    folder = RunDir(tmp_path / "runs" / "run")
     folder.path.mkdir(parents=True)
     apply_event(folder, line)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -60,41 +70,41 @@ def test_lines_that_no_run_prints_are_passed_over(tmp_path, line):
 
 def test_what_a_run_prints_is_what_it_wrote(tmp_path, monkeypatch, capsys):
     """Every file of a run folder that is echoed arrives as it is; an entry of an outbox can be read again."""
-    monkeypatch.setenv(ECHO, "1")
-    there, here = (RunFolder(tmp_path / name) for name in ("there", "here"))
+    monkeypatch.setenv(EVENT_STREAM_ENV, "1")
+    there, here = (RunDir(tmp_path / name) for name in ("there", "here"))
     for folder in (there, here):
         folder.path.mkdir()
-    there.log({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
-    there.log({"step": 2})
-    there.say("training", 2, 12, steps_per_second=3.5)
-    there.note_ending("disk", "Make room.")
+    there.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
+    there.log_metrics({"step": 2})
+    there.write_status("training", 2, 12, steps_per_second=3.5)
+    there.write_outcome("disk", "Make room.")
     outbox = Outbox(there.path)
     (there.path / "checkpoint").mkdir()
     for name in ("config.json", "model.safetensors"):
         (there.path / "checkpoint" / name).write_text("{}")
-    outbox._note(outbox.put(there.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
+    outbox._update_entry(outbox.enqueue(there.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
     for line in capsys.readouterr().out.split("\n"):
-        assert not line or line.startswith(ECHOED)
-        apply_event(here, line.removeprefix(ECHOED))
+        assert not line or line.startswith(EVENT_PREFIX)
+        apply_event(here, line.removeprefix(EVENT_PREFIX))
     for name in ("status.json", "ending.json"):
         assert json.loads((here.path / name).read_text()) == json.loads((there.path / name).read_text())
-    assert here.metrics.read_text() == there.metrics.read_text()
-    assert Outbox(here.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], Entry)
+    assert here.metrics_file.read_text() == there.metrics_file.read_text()
+    assert Outbox(here.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
 
 
 def test_a_line_and_its_end_are_printed_in_one_piece(monkeypatch):
     """Another thread of the same program may print at any moment, and a line that begins in another one is lost."""
     written: list[str] = []
-    monkeypatch.setenv(ECHO, "1")
+    monkeypatch.setenv(EVENT_STREAM_ENV, "1")
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None))
-    echo("status.json", {"step": 1})
+    emit_event("status.json", {"step": 1})
     assert [text for text in written if text] == ['::ctm status.json {"step": 1}\n']
 
 
-def test_a_log_is_kept_line_by_line_however_long(runner, sent):
-    id, there = sent
-    there.say("x" * 50_000, "short", f"not at the start {ECHOED}metrics.jsonl {{}}")
+def test_a_log_is_kept_line_by_line_however_long(scheduler, submitted_job):
+    id, there = submitted_job
+    there.append_log("x" * 50_000, "short", f"not at the start {EVENT_PREFIX}metrics.jsonl {{}}")
     there.finish("ERROR")
-    wait(runner, id)
-    lines = Path(runner.get_run_dir(id).log_file).read_text().split("\n")
+    wait_for_job(scheduler, id)
+    lines = Path(scheduler.get_run_dir(id).log_file).read_text().split("\n")
     assert [len(line) for line in lines[:2]] == [10_000, 5] and len(lines) == 4
