@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.halting.plots import figure_of  # noqa: E402 -- the project is not installed
+from benchmarks.halting.plots import build_figure  # noqa: E402 -- the project is not installed
 from ui import page  # noqa: E402
 from ui.services.inference_service import InferenceService  # noqa: E402
 from ui.services.model_catalog import ModelCatalog  # noqa: E402
@@ -44,14 +44,14 @@ def take_think(browser: Browser) -> None:
     shown.wait_for_selector("#drawing canvas")
     draw(shown)
     shown.click("#think-drawing")
-    shown.wait_for_function("document.querySelector('#thought [data-live=sentence]').textContent !== ''")
+    shown.wait_for_function("document.querySelector('#thought [data-thought=sentence]').textContent !== ''")
     shown.wait_for_timeout(1_500)  # until Gradio has faded the view in again
     shown.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
     built.close()
 
 
 def take_halting(browser: Browser) -> None:
-    figure = figure_of(json.loads((ROOT / "benchmarks" / "halting.json").read_text("utf-8")))
+    figure = build_figure(json.loads((ROOT / "benchmarks" / "halting.json").read_text("utf-8")))
     shown = browser.new_page(viewport={"width": figure.layout.width + 20, "height": figure.layout.height})
     shown.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
     shown.wait_for_selector(".legend .traces")

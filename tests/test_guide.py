@@ -75,7 +75,7 @@ def test_the_client_named_is_the_one_that_is_installed():
 @pytest.mark.parametrize("quoted", sorted(set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", PROSE))))
 def test_quoted_texts_exist_in_the_source(quoted):
     """Words of the page and of the log: each part between dots stands in the code, or in a page that it shows."""
-    pages = "".join(path.read_text("utf-8") for path in (ROOT / "ui" / "assets").glob("*.html"))
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "ui" / "static").rglob("*.html"))
     recipes = " ".join(path.stem for path in (ROOT / "configs").glob("*.yaml"))
     said = re.sub(r'"\s*\n\s*f?"', "", SOURCES) + pages + recipes
     elsewhere = {"Duplicate this Space", "evicted", "write", "admin"}  # of the Hub

@@ -8,6 +8,7 @@ from ui.auth.access import Access
 from ui.paths import EXAMPLES_DIR
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
+from ui.static_files import build_preload_links, build_route
 from ui.tabs import models, think, train
 
 TITLE = "Continuous Thought Machines"
@@ -30,7 +31,7 @@ CSS = """
 footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after its last link */
 #card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
 #text-examples button { overflow-wrap: anywhere; } /* rows of 64 bits have no place to break at */
-#race:has(.race[hidden]) { display: none; } /* or it would keep a gap for itself */
+#race:has(.compare[hidden]) { display: none; } /* or it would keep a gap for itself */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 #ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
 /* above: a tab with nothing to draw on, for Gradio 6.31 ignores its new `visible` */
@@ -64,6 +65,8 @@ def get_launch_options() -> dict[str, Any]:
         "footer_links": ["api"],
         "run_history": False,
         "show_error": False,
+        "head": build_preload_links(),
+        "app_kwargs": {"routes": [build_route()]},
     }
 
 

@@ -4,4 +4,4 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES_DIR = ROOT / "data" / "examples"
-STATIC_DIR = ROOT / "ui" / "assets"
+STATIC_DIR = ROOT / "ui" / "static"

@@ -64,7 +64,7 @@ def draw_one(page: Page) -> None:
 
 
 def locate_sentence(page: Page):
-    return page.locator("#thought [data-live=sentence]")
+    return page.locator("#thought [data-thought=sentence]")
 
 
 def choose(page: Page, box: str, option: str) -> None:
@@ -78,33 +78,33 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
     page.click("#think-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(locate_sentence(page)).to_contain_text("told to think for 5 ticks")
-    slider = page.locator("#thought [data-live=slider]")
+    slider = page.locator("#thought [data-thought=slider]")
     expect(slider).to_have_attribute("max", "5")
     slider.focus()
     page.keyboard.press("Home")
-    expect(page.locator("#thought [data-live=readout]")).to_have_text("tick 1 of 5 used (6 possible)")
+    expect(page.locator("#thought [data-thought=readout]")).to_have_text("tick 1 of 5 used (6 possible)")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#thought [data-live=values]")).to_contain_text("tick 2: energy")
+    expect(page.locator("#thought [data-thought=values]")).to_contain_text("tick 2: energy")
     for panel in ("chart", "answer", "attention", "activity"):
         assert is_painted(page, panel), f"the panel `{panel}` is empty"
 
 
 def is_painted(page: Page, panel: str) -> bool:
     """Whether a canvas shows more than one colour."""
-    return page.locator(f"#thought canvas[data-live={panel}]").evaluate(
+    return page.locator(f"#thought canvas[data-thought={panel}]").evaluate(
         "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size > 2"
     )
 
 
 def test_an_empty_drawing_is_reported_in_place_of_the_thought_and_clear_clears(page):
-    problem = page.locator("#thought [data-live=empty]")
+    problem = page.locator("#thought [data-thought=empty]")
     expect(problem).to_have_text("Give it something to think about.")
     page.click("#think-drawing")
     expect(problem).to_contain_text("There is no picture yet")
     draw_one(page)
     page.click("#think-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    page.click("#drawing .drawing-clear")
+    page.click("#drawing .sketchpad-clear")
     page.click("#think-drawing")
     expect(problem).to_contain_text("There is no picture yet")
 
@@ -124,7 +124,7 @@ def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(p
     page.locator("#upload input[type=file]").set_input_files(bad)
     page.wait_for_selector("#upload img")
     page.click("#think-upload")
-    expect(page.locator("#thought [data-live=empty]")).to_contain_text("not a picture that can be read")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a picture that can be read")
 
 
 def test_an_example_needs_one_click(page):
@@ -146,7 +146,7 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     box.fill(wrong)
     page.click("#think-text")
-    expect(page.locator("#thought [data-live=empty]")).to_contain_text(says)
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text(says)
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
@@ -159,7 +159,7 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     expect(locate_sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
     expect(page.locator("#upload img")).to_be_visible()
     assert is_painted(page, "route") and is_painted(page, "attention")
-    expect(page.locator("#thought canvas[data-live=route]")).to_have_attribute(
+    expect(page.locator("#thought canvas[data-thought=route]")).to_have_attribute(
         "aria-label", re.compile(r"way has \d+ step")
     )
     grey = tmp_path / "grey.png"
@@ -168,12 +168,12 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     page.locator("#upload input[type=file]").set_input_files(grey)
     page.wait_for_selector("#upload img")
     page.click("#think-upload")
-    expect(page.locator("#thought [data-live=empty]")).to_contain_text("one red pixel")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("one red pixel")
     choose(page, "#checkpoint", "digits")
     draw_one(page)
     page.click("#think-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    expect(page.locator("#thought [data-live=route-panel]")).to_be_hidden()
+    expect(page.locator("#thought [data-thought=route-panel]")).to_be_hidden()
 
 
 def test_panels_are_as_wide_as_a_phone(page):
@@ -181,7 +181,7 @@ def test_panels_are_as_wide_as_a_phone(page):
     draw_one(page)
     page.click("#think-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    widths = page.locator("#thought .live-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
+    widths = page.locator("#thought .thought-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
     assert min(widths) > 280
 
 
@@ -195,7 +195,7 @@ def test_a_policy_is_picked_by_name_and_its_text_is_shown(page):
     expect(page.locator("#policy input")).to_have_value("my own rule")
     draw_one(page)
     page.click("#think-drawing")
-    expect(page.locator("#thought [data-live=empty]")).to_contain_text("not a halting rule")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a halting rule")
 
 
 def test_a_second_click_while_it_thinks_changes_nothing(page):
@@ -213,7 +213,7 @@ def test_a_thought_is_downloaded_as_json_and_csv(page):
     contents = {}
     for kind in ("json", "csv"):
         with page.expect_download() as waiting:
-            page.click(f"#thought [data-live={kind}]")
+            page.click(f"#thought [data-thought={kind}]")
         contents[kind] = Path(waiting.value.path()).read_text()
     assert '"ticks": 4' in contents["json"]
     lines = contents["csv"].strip().splitlines()
@@ -244,7 +244,7 @@ def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
 def test_the_keyboard_reaches_everything(page):
     """Tab goes from the checkpoint to the Think button; Enter thinks."""
     draw_one(page)
-    page.locator("#drawing .drawing-clear").focus()
+    page.locator("#drawing .sketchpad-clear").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "think-drawing"
     page.keyboard.press("Enter")

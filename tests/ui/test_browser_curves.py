@@ -117,7 +117,7 @@ def locate_chart(page: Page, name: str):
 
 
 def drag(page: Page, first: float, last: float, name: str = "loss") -> None:
-    box = locate_chart(page, name).locator(".curves-over").bounding_box()
+    box = locate_chart(page, name).locator(".curves-overlay").bounding_box()
     page.mouse.move(box["x"] + first * box["width"], box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + last * box["width"], box["y"] + 50, steps=4)
@@ -146,7 +146,7 @@ def count_hues(page: Page, name: str = "loss") -> int:
 
 
 def locate_range_label(page: Page):
-    return page.locator("#curves [data-curves=where]")
+    return page.locator("#curves [data-curves=position]")
 
 
 def locate_reset_button(page: Page):
@@ -162,7 +162,7 @@ def test_values_arrive_and_are_read_out(show):
     )
     expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text("0.2707")
     expect(locate_chart(page, "rate").locator(".curves-value")).to_have_text("1e\u22124")
-    expect(locate_chart(page, "accuracy").locator(".curves-over")).to_have_attribute(
+    expect(locate_chart(page, "accuracy").locator(".curves-overlay")).to_have_attribute(
         "aria-label", re.compile(r"Accuracy, at step 1,000: held out, last tick 50\s%")
     )
     expect(locate_reset_button(page)).to_be_hidden()
@@ -196,7 +196,7 @@ def test_a_double_click_shows_everything_again(show):
     page = show(make_one_run(1000))
     drag(page, 0.3, 0.6)
     expect(locate_reset_button(page)).to_be_visible()
-    locate_chart(page, "rate").locator(".curves-over").dblclick()
+    locate_chart(page, "rate").locator(".curves-overlay").dblclick()
     expect(locate_reset_button(page)).to_be_hidden()
 
 
@@ -244,11 +244,11 @@ def test_a_run_keeps_its_colour_when_another_goes(show):
 
 def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
     page = show(make_one_run(1000))
-    box = locate_chart(page, "loss").locator(".curves-over").bounding_box()
+    box = locate_chart(page, "loss").locator(".curves-overlay").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
     step = int(re.fullmatch(r"at step (\d+)", locate_range_label(page).inner_text())[1])
     expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text(f"{2 * math.exp(-step / 500):.4g}")
-    expect(locate_chart(page, "rate").locator(".curves-over")).to_have_attribute(
+    expect(locate_chart(page, "rate").locator(".curves-overlay")).to_have_attribute(
         "aria-label", re.compile(f"at step {step}:")
     )
     page.evaluate("document.querySelector('#show').click()")  # without moving the mouse
@@ -259,7 +259,7 @@ def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
 
 def test_the_keyboard_moves_zooms_and_resets(show):
     page = show(make_one_run(1000))
-    over = locate_chart(page, "loss").locator(".curves-over")
+    over = locate_chart(page, "loss").locator(".curves-overlay")
     over.focus()
     for step in ("1,000", "980"):
         page.keyboard.press("ArrowLeft")
@@ -270,19 +270,19 @@ def test_the_keyboard_moves_zooms_and_resets(show):
     expect(locate_range_label(page)).to_have_text("Zoomed to steps 400 to 890, at step 780")
     page.keyboard.press("End")
     expect(locate_range_label(page)).to_have_text("Zoomed to steps 510 to 1,000, at step 1,000")
-    expect(page.locator("#curves [data-curves=said]")).to_have_text("Loss, at step 1,000: training 0.2707")
+    expect(page.locator("#curves [data-curves=announcement]")).to_have_text("Loss, at step 1,000: training 0.2707")
     page.keyboard.press("0")
     expect(locate_range_label(page)).to_have_text("at step 1,000")
     page.keyboard.press("Escape")
     expect(locate_range_label(page)).to_have_text("newest figures, step 1,000")
-    locate_chart(page, "by-tick").locator(".curves-over").focus()
+    locate_chart(page, "by-tick").locator(".curves-overlay").focus()
     page.keyboard.press("Home")
     expect(locate_range_label(page)).to_have_text("at tick 1 of the evaluation at step 1,000")
 
 
 def test_two_fingers_zoom(show):
     page = show(make_one_run(1000))
-    locate_chart(page, "loss").locator(".curves-over").evaluate("""over => {
+    locate_chart(page, "loss").locator(".curves-overlay").evaluate("""over => {
       const left = over.getBoundingClientRect().left, send = (type, pointerId, x) => over.dispatchEvent(new PointerEvent(type,
         { pointerId, clientX: left + x, pointerType: "touch", isPrimary: pointerId === 11, buttons: 1, bubbles: true }));
       send("pointerdown", 11, 140); send("pointerdown", 12, 180); send("pointermove", 12, 220);

@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.ui.test_browser import browser, choose, locate_sentence, page
 from training.data.maze import COLOURS
+from ui import page as pages
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, build_editor, build_editor_value
 
 __all__ = ["browser", "page"]
@@ -31,7 +32,7 @@ def editors_url() -> Iterator[str]:
             pad, text = build_editor(name, build_editor_value(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
             pad.input(None, pad, text, js=JS_EDITOR_TO_TEXT)
             text.change(None, [text, pad], pad, js=JS_TEXT_TO_EDITOR)
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True)
+    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
     built.close()
 
@@ -42,7 +43,7 @@ def editors_page(browser, editors_url) -> Iterator[Page]:
     errors: list[str] = []
     shown.on("pageerror", lambda error: errors.append(str(error)))
     shown.goto(f"{editors_url}?__theme=dark")
-    shown.wait_for_selector("#path .pad-field")
+    shown.wait_for_selector("#path .editor-field")
     yield shown
     shown.close()
     assert not errors, errors
@@ -66,13 +67,13 @@ def drag(page: Page, over: Locator, *points: tuple[float, float]) -> None:
 
 def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     choose(page, "#checkpoint", "parity-16")
-    bits, text = page.locator("#text-pad .pad-bit"), page.locator("#sequence textarea, #sequence input")
+    bits, text = page.locator("#text-pad .editor-bit"), page.locator("#sequence textarea, #sequence input")
     expect(bits).to_have_count(16)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
     bits.nth(3).click()
     expect(text).to_have_value("0001")
-    drag(page, page.locator("#text-pad .pad-bits"), (0.06, 0.25), (0.31, 0.25))
+    drag(page, page.locator("#text-pad .editor-bits"), (0.06, 0.25), (0.31, 0.25))
     expect(text).to_have_value("1111")
     bits.nth(3).focus()
     for key in ("Space", "ArrowRight", "1", "0"):
@@ -82,25 +83,25 @@ def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     expect(text).to_have_value("11101")
     text.fill("0 1 1")
     expect(bits.nth(2)).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#text-pad .pad-note")).to_have_text("3 of at most 16 bits")
+    expect(page.locator("#text-pad .editor-note")).to_have_text("3 of at most 16 bits")
     text.fill("01x")
-    expect(page.locator("#text-pad .pad-note")).to_have_text("Bits are 0 and 1 only, not x")
+    expect(page.locator("#text-pad .editor-note")).to_have_text("Bits are 0 and 1 only, not x")
     page.locator("#text-pad").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile("^[01]{2}$"))
     assert not asked
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_contain_text("The number of ones")
-    expect(page.locator("#text-pad .pad-note")).to_have_text("4 of at most 16 bits")
+    expect(page.locator("#text-pad .editor-note")).to_have_text("4 of at most 16 bits")
     choose(page, "#checkpoint", "arithmetic")
-    expect(page.locator("#text-pad .pad-bits")).to_be_hidden()
+    expect(page.locator("#text-pad .editor-bits")).to_be_hidden()
     choose(page, "#checkpoint", "digits")
     expect(page.get_by_role("tab", name="Draw")).to_be_visible()
-    expect(page.locator("#picture-pad .pad")).to_be_hidden()
+    expect(page.locator("#picture-pad .editor")).to_be_hidden()
 
 
 def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     choose(page, "#checkpoint", "mazes")
-    maze, note = page.locator("#picture-pad canvas"), page.locator("#picture-pad .pad-note")
+    maze, note = page.locator("#picture-pad canvas"), page.locator("#picture-pad .editor-note")
     expect(note).to_contain_text("The shortest way takes")
     page.click("#think-pad")
     expect(locate_sentence(page)).to_contain_text("step")
@@ -122,12 +123,12 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     drag(page, maze, (0.21, 0.36), (0.79, 0.36))
     expect(note).to_contain_text("No way leads")
     page.click("#think-pad")
-    expect(page.locator("#thought [data-live=empty]")).to_contain_text("No way leads from the red start")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("No way leads from the red start")
     page.locator("#picture-pad").get_by_role("button", name="Path").click()
     maze.focus()
     for key in ("ArrowLeft", "ArrowUp", "Space"):  # from where the pointer was
         page.keyboard.press(key)
-    expect(page.locator("#picture-pad .pad-unseen")).to_have_text("Row 2, column 5: path")
+    expect(page.locator("#picture-pad .editor-unseen")).to_have_text("Row 2, column 5: path")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
     expect(note).to_contain_text("takes 3 steps")
@@ -140,7 +141,7 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
 
 
 def test_a_stroke_becomes_the_nearest_even_motion(editors_page):
-    field, text = editors_page.locator("#path .pad-field"), locate_text(editors_page, "path")
+    field, text = editors_page.locator("#path .editor-field"), locate_text(editors_page, "path")
     drag(editors_page, field, (2.5 / 16, 3.5 / 16), (7.3 / 16, 8.7 / 16))
     expect(text).to_have_value("3,2 4,3 5,4 6,5 7,6 8,7 +4")
     editors_page.locator("#path").get_by_role("button", name="2", exact=True).click()
@@ -153,35 +154,37 @@ def test_a_stroke_becomes_the_nearest_even_motion(editors_page):
     editors_page.keyboard.press("Shift+ArrowRight")
     expect(text).to_have_value("4,2 - 6,6 7,8 8,10 - +7")
     text.fill("0,14 - 2,12 - - 5,6 +2")  # it turns at the right wall
-    expect(editors_page.locator("#path .pad-note")).to_have_text("From row 0, column 14: 1 down and 2 right a frame.")
-    expect(editors_page.locator("#path .pad-off")).to_have_count(3)
+    expect(editors_page.locator("#path .editor-note")).to_have_text(
+        "From row 0, column 14: 1 down and 2 right a frame."
+    )
+    expect(editors_page.locator("#path .editor-dot-hidden")).to_have_count(3)
     text.fill("0,0 9,9 <b> 99,1")
-    expect(editors_page.locator("#path .pad-note")).to_have_text("No even motion goes through these cells.")
+    expect(editors_page.locator("#path .editor-note")).to_have_text("No even motion goes through these cells.")
     editors_page.locator("#path").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile(r"^(\d+,\d+ ){6}\+\d$"))
 
 
 def test_digits_and_a_question_over_their_places(editors_page):
-    box, text = editors_page.locator("#digits .pad-digit"), locate_text(editors_page, "digits")
+    box, text = editors_page.locator("#digits .editor-digit"), locate_text(editors_page, "digits")
     box.first.click()
     for key in "375":
         editors_page.keyboard.press(key)
     expect(text).to_have_value("3 7 5 : 1 + 1")
-    question = editors_page.locator("#digits .pad-question select")
+    question = editors_page.locator("#digits .editor-question select")
     question.nth(2).select_option("3")
     question.nth(3).select_option("-")
     question.nth(4).select_option("2")
     expect(text).to_have_value("3 7 5 : 1 + 3 - 2")
-    expect(editors_page.locator("#digits .pad-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
+    expect(editors_page.locator("#digits .editor-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
     text.fill("9 8 : 2 - 7 * <i>")  # there is no place 7
-    expect(editors_page.locator("#digits .pad-note")).to_have_text("It asks for 8 \u2212 9.")
+    expect(editors_page.locator("#digits .editor-note")).to_have_text("It asks for 8 \u2212 9.")
     expect(box.nth(2)).to_have_value("")
 
 
 def test_editors_fit_on_a_phone_and_an_invalid_value_shows_nothing(editors_page):
-    cells = editors_page.locator("#long .pad-bit")
+    cells = editors_page.locator("#long .editor-bit")
     assert min(cells.evaluate_all("all => all.map(one => Math.min(one.clientWidth, one.clientHeight))")) > 30
     cells.nth(63).click()
     expect(locate_text(editors_page, "long")).to_have_value("0" * 63 + "1")
-    expect(editors_page.locator("#odd .pad")).to_be_hidden()
+    expect(editors_page.locator("#odd .editor")).to_be_hidden()
     assert editors_page.evaluate("document.documentElement.scrollWidth") <= 390

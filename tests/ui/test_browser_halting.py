@@ -36,7 +36,7 @@ def page(browser, server_url, request) -> Iterator[Page]:
     opened, errors = context.new_page(), []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(f"{server_url}?__theme={theme}")
-    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("told"))
+    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("budget-text"))
     choose(opened, "#checkpoint", r"\(told\)")
     yield opened
     context.close()
@@ -49,7 +49,7 @@ def locate_part(page: Page, name: str):
 
 def test_moving_the_budget_uses_the_policy_for_it(page):
     page.locator("#when button").first.click()
-    expect(locate_part(page, "told")).to_have_text("With 3.3 of 6 ticks on average:")
+    expect(locate_part(page, "budget-text")).to_have_text("With 3.3 of 6 ticks on average:")
     energy = locate_part(page, "levels").locator("tr").first
     expect(energy).to_contain_text("97.0\u00a0%")
     expect(energy).to_contain_text("2.0 points")
@@ -59,14 +59,14 @@ def test_moving_the_budget_uses_the_policy_for_it(page):
     expect(energy).to_contain_text("nothing")
     box = locate_part(page, "chart").bounding_box()
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 80)
-    expect(locate_part(page, "told")).to_have_text(re.compile(r"With 2\.\d of 6"))
+    expect(locate_part(page, "budget-text")).to_have_text(re.compile(r"With 2\.\d of 6"))
     energy.locator("button").click()
     expect(page.locator("#rule input, #rule textarea")).to_have_value("energy<2")
     expect(page.locator("#policy input")).to_have_value("my own rule")
-    locate_part(page, "rules").locator("tr").nth(2).locator("button").click()
+    locate_part(page, "policies").locator("tr").nth(2).locator("button").click()
     expect(page.locator("#policy input")).to_have_value("lose at most 1 % of answers")
     expect(page.locator("#policy")).to_contain_text("with 95 % confidence")
-    expect(locate_part(page, "believed")).to_contain_text("790 of 800 answers, said 99.0")
+    expect(locate_part(page, "reliability-text")).to_contain_text("790 of 800 answers, said 99.0")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
@@ -84,14 +84,14 @@ def test_a_comparison_is_shown_beside_the_thought(page):
     page.locator("#sequence textarea, #sequence input").fill("1011")
     page.locator("#rule textarea, #rule input").fill("ticks=2")
     page.click("#think-text")
-    lanes = page.locator("#race .race-lane")
+    lanes = page.locator("#race .compare-row")
     expect(lanes).to_have_count(3)
     expect(lanes.nth(0)).to_contain_text("stopped after 2 of 6 ticks")
     expect(lanes.nth(1)).to_contain_text("stopped after 6 of 6 ticks")
-    expect(page.locator("#race [data-race=clock]")).to_contain_text("First: ")
+    expect(page.locator("#race [data-compare=clock]")).to_contain_text("First: ")
     page.locator("#sequence textarea, #sequence input").fill("abc")
     page.click("#think-text")
-    expect(page.locator("#race [data-race=root]")).to_be_hidden()
+    expect(page.locator("#race [data-compare=root]")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
@@ -108,7 +108,7 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
     page.locator("#sequence textarea, #sequence input").fill("11")
     choose(page, "#policy", "fastest")
     page.click("#think-text")
-    expect(page.locator("#thought [data-live=promise]")).to_contain_text(
+    expect(page.locator("#thought [data-thought=guarantee]")).to_contain_text(
         "At most 5 % of answers lost by stopping early"
     )
     expect(page.locator("#policy")).not_to_contain_text("with 95 % confidence")

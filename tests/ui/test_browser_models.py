@@ -43,7 +43,7 @@ def test_a_listed_model_is_downloaded_and_thought_with(models_page):
     models_page.locator("#sequence textarea, #sequence input").fill("1011")
     models_page.click("#think-text")
     models_page.wait_for_function(
-        "document.querySelector('#thought [data-live=sentence]').textContent.includes('ticks')"
+        "document.querySelector('#thought [data-thought=sentence]').textContent.includes('ticks')"
     )
 
 

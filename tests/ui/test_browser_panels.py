@@ -16,7 +16,7 @@ from ui.components.thought_view import build_thought_view
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 Show = Callable[[object], Page]
-TASK_PANELS = ("field", "stack", "speech", "phases")
+TASK_PANELS = ("tracking", "stack", "ctc", "schedule")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def show(browser, server_url):
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    page.wait_for_selector("#thought .live", state="attached")
+    page.wait_for_selector("#thought .thought", state="attached")
 
     def send(value: object) -> Page:
         following.update(value=value, number=int(str(following.get("number", 0))) + 1)
@@ -54,7 +54,7 @@ def show(browser, server_url):
 
 
 def locate_part(page: Page, name: str):
-    return page.locator(f"#thought [data-live={name}]")
+    return page.locator(f"#thought [data-thought={name}]")
 
 
 def expect_label(page: Page, name: str, words: str) -> None:
@@ -77,15 +77,16 @@ def list_task_panels(page: Page) -> list[str]:
 
 def test_a_dot_is_drawn_at_the_answer_and_scored_by_its_path(show):
     page = show(sample_records.make_tracking_record())
-    expect_label(page, "field", "expects the dot at row 5, column 6, 94 % sure, right; 4 of 5 frames are seen")
+    expect_label(page, "tracking", "expects the dot at row 5, column 6, 94 % sure, right; 4 of 5 frames are seen")
     assert (
-        list_task_panels(page) == ["field"] and len({capture_panel(page, "field", tick) for tick in (1, 2, 3, 4)}) == 4
+        list_task_panels(page) == ["tracking"]
+        and len({capture_panel(page, "tracking", tick) for tick in (1, 2, 3, 4)}) == 4
     )
     seek_tick(page, 1)
-    expect_label(page, "field", "row 8, column 15, 6 % sure, wrong")
+    expect_label(page, "tracking", "row 8, column 15, 6 % sure, wrong")
     several = sample_records.make_tracking_record()
     several["input"]["path"]["frames"][1:] = [None] * 4  # from one frame nobody knows where it goes
-    expect_label(show(several), "field", "94 % sure; 1 of 5 frames")
+    expect_label(show(several), "tracking", "94 % sure; 1 of 5 frames")
 
 
 def test_a_quarter_is_expected(show):
@@ -98,9 +99,9 @@ def test_a_quarter_is_expected(show):
         "probabilities": chances,
     }
     page = show(record)
-    expect_label(page, "field", "in the upper left quarter, 80 % sure, right")
+    expect_label(page, "tracking", "in the upper left quarter, 80 % sure, right")
     seek_tick(page, 1)
-    expect_label(page, "field", "in the upper right quarter, 70 % sure, wrong")
+    expect_label(page, "tracking", "in the upper right quarter, 70 % sure, wrong")
 
 
 def test_brackets_show_what_is_believed_of_the_stack(show):
@@ -117,10 +118,10 @@ def test_brackets_show_what_is_believed_of_the_stack(show):
 
 def test_numbers_are_emitted_one_after_the_other(show, tmp_path):
     page = show(sample_records.make_ctc_record())
-    assert list_task_panels(page) == ["speech"] and not locate_part(page, "answer-panel").is_visible()
-    expect_label(page, "speech", "has said 4 of 4 numbers, 1 of them out of order: \u22121.5 3 40 7")
+    assert list_task_panels(page) == ["ctc"] and not locate_part(page, "answer-panel").is_visible()
+    expect_label(page, "ctc", "has said 4 of 4 numbers, 1 of them out of order: \u22121.5 3 40 7")
     seek_tick(page, 5)
-    expect_label(page, "speech", "2 of 4 numbers, in order: \u22121.5 3$")
+    expect_label(page, "ctc", "2 of 4 numbers, in order: \u22121.5 3$")
     with page.expect_download() as waiting:
         locate_part(page, "csv").click()
     said = [line.split(",")[-1] for line in Path(waiting.value.path()).read_text().splitlines()]
@@ -129,14 +130,14 @@ def test_numbers_are_emitted_one_after_the_other(show, tmp_path):
 
 def test_what_is_shown_comes_in_phases_and_is_looked_at_one_by_one(show):
     page = show(sample_records.make_scheduled_record())
-    assert list_task_panels(page) == ["phases"]
-    expect_label(page, "phases", "At tick 12 comes: answer; it may answer now")
+    assert list_task_panels(page) == ["schedule"]
+    expect_label(page, "schedule", "At tick 12 comes: answer; it may answer now")
     assert len({capture_panel(page, "attention", tick) for tick in (2, 5, 7)}) == 3
     assert capture_panel(page, "attention", 1) == capture_panel(page, "attention", 3), (
         "the same picture, looked at alike"
     )
     seek_tick(page, 5)
-    expect_label(page, "phases", "At tick 5 comes: 2nd digit; it listens until tick 8")
+    expect_label(page, "schedule", "At tick 5 comes: 2nd digit; it listens until tick 8")
     heard = sample_records.make_scheduled_record() | {"listening": 0}
     before = capture_panel(page, "chart", 5)
     assert before != capture_panel(show(heard), "chart", 5), "the chart shows how long it listens"
@@ -161,7 +162,7 @@ def test_an_answer_at_once_needs_no_playback(show):
         ),
         (sample_records.make_stack_record, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
         (sample_records.make_ctc_record, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
-        (sample_records.make_scheduled_record, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]]),
+        (sample_records.make_scheduled_record, "schedule", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]]),
     ],
 )
 def test_invalid_task_data_hides_the_panel_of_the_task(show, make, key, odd):

@@ -94,7 +94,7 @@ def read_step(page: Page) -> int:
 
 def zoom(page: Page) -> None:
     """Drag over the middle of a chart."""
-    box = page.locator("#curves [data-chart=loss] .curves-over").bounding_box()
+    box = page.locator("#curves [data-chart=loss] .curves-overlay").bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 40, steps=5)
@@ -133,7 +133,7 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         expect(page.locator("#log")).to_contain_text("loss")
 
         zoom(page)
-        where = page.locator("#curves [data-curves=where]")
+        where = page.locator("#curves [data-curves=position]")
         expect(where).to_contain_text("Zoomed to steps")
         zoomed, step = re.search(r"Zoomed to steps [\d,]+ to [\d,]+", where.inner_text())[0], read_step(page)
         wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > step)[1])
@@ -163,7 +163,7 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         page.locator("#sequence textarea, #sequence input").fill("1011")
         page.click("#think-text")
         said = page.locator(
-            "#thought [data-live=sentence]"
+            "#thought [data-thought=sentence]"
         )  # what its energy says of being right is known at the end alone
         expect(said).to_have_text(
             re.compile(r"The number of ones is \w+ \(certainty 0\.\d\d\)\. It thought to the last tick, 4")

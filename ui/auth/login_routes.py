@@ -19,7 +19,7 @@ from ui.auth.authenticators import (
 from ui.paths import STATIC_DIR
 from ui.server.request_info import get_client_address, is_encrypted, is_same_origin
 
-LOGIN_TEMPLATE = Template((STATIC_DIR / "login.html").read_text("utf-8"))
+LOGIN_TEMPLATE = Template((STATIC_DIR / "pages" / "login.html").read_text("utf-8"))
 LOGIN_REDIRECT_URL = "/?tab=train"
 MAX_FORM_BYTES = 4096  # bytes
 LOGIN_PAGE_HEADERS = {

@@ -1,6 +1,6 @@
 """Training curves, drawn in the browser: one run by its figures, or several runs against each other.
 
-Python turns the lines of metrics.jsonl into plain numbers, few enough to send every second; `assets/curves*.js` draws
+Python turns the lines of metrics.jsonl into plain numbers, few enough to send every second; `static/curves/` draws
 them and keeps what a person did (zoom, hidden runs, crosshair) while new figures come in.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from ui.components.html_component import build_html_component
 
-SCRIPTS = ("pen", "curves-reading", "curves-scales", "curves-drawing", "curves-panels", "curves-acting")
 MAX_POINTS_PER_SERIES, MIN_POINTS_PER_SERIES = 300, 40  # a series
 MAX_NUMBERS_PER_RUN = 5000  # for one run, twice that for all of several; of about 7 characters each: under 40 kB
 BUCKET_SIZES = sorted(
@@ -134,7 +133,7 @@ def build_curves_view(elem_id: str) -> gr.HTML:
     Args:
         elem_id: id of the component in the page.
     """
-    return build_html_component("curves", SCRIPTS, elem_id)
+    return build_html_component("curves", elem_id)
 
 
 def build_curves_data(

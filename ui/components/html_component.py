@@ -1,38 +1,38 @@
-"""Components that the browser draws by a script of ours from plain data.
+"""Components that JavaScript modules of this project draw in the browser from plain data.
 
-Their template is static. Gradio evaluates templates as JavaScript strings, so data in one would be code; here data comes in
-as the value only, and the scripts check every number and write every text as text.
+The template is static. Gradio evaluates templates as JavaScript strings, so data in one would be code; here data arrives
+as the value only, and the modules check every number and write every text as text.
+
+The style is part of the component: Gradio puts it inside a rule for the component's own id. So its selectors win against
+those of the page and reach no other component, which a linked stylesheet could not do.
 """
 
 from typing import Any
 
 import gradio as gr
 
-from ui.paths import STATIC_DIR
+from ui.static_files import build_bootstrap, read_static
+
+UNSAFE_IN_TEMPLATE = ("{{", "${", "`", "\\")
 
 
-def build_html_component(name: str, scripts: tuple[str, ...], elem_id: str, value: Any = None) -> gr.HTML:
-    """A component.
+def build_html_component(name: str, elem_id: str, value: Any = None) -> gr.HTML:
+    """Build a component.
 
     Args:
-        name: of its template and style in `assets/`; `drawn.css` is what styles share.
-        scripts: in `assets/`, read as one function body in this order.
-        elem_id: id of the component in the page.
-        value: plain data to begin with.
+        name: Name of its directory in `static/`: NAME.html, NAME.css and the module index.js.
+        elem_id: Id of the component in the page.
+        value: Plain data to begin with.
     """
-    template, style = read_asset(f"{name}.html"), read_asset("drawn.css") + read_asset(f"{name}.css")
+    template, style = read_static(f"{name}/{name}.html"), read_static(f"{name}/{name}.css")
     for file, content in ((f"{name}.html", template), (f"{name}.css", style)):
-        unsafe = [mark for mark in ("{{", "${", "`", "\\") if mark in content]
-        assert not unsafe, f"{file} must stay static, but {unsafe} means something to Gradio's templates"
+        unsafe = [mark for mark in UNSAFE_IN_TEMPLATE if mark in content]
+        assert not unsafe, f"{file} must stay static, but {unsafe} has a meaning in Gradio's templates"
     return gr.HTML(
         value=value,
         html_template=template,
-        css_template=style,
-        js_on_load="\n".join(read_asset(f"{script}.js") for script in scripts),
-        apply_default_css=False,  # its "prose" rules would restyle our headings and margins
+        css_template=read_static("common/component.css") + style,
+        js_on_load=build_bootstrap(name),
+        apply_default_css=False,  # its "prose" rules would restyle headings and margins
         elem_id=elem_id,
     )
-
-
-def read_asset(name: str) -> str:
-    return (STATIC_DIR / name).read_text(encoding="utf-8")

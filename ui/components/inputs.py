@@ -38,7 +38,6 @@ class RunDropdown(gr.Dropdown):
 
 JS_EDITOR_TO_TEXT = "(pad) => pad.made"  # in the browser: from a pad into a text, and back
 JS_TEXT_TO_EDITOR = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
-EDITOR_SCRIPTS = ("checked", "pad", "pad-bits", "pad-path", "pad-maze", "pad-digits", "pad-showing")
 
 
 def build_editor(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
@@ -48,7 +47,7 @@ def build_editor(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
         elem_id: id of the component in the page.
         value: see `on_pad`.
     """
-    return build_html_component("pad", EDITOR_SCRIPTS, elem_id, value)
+    return build_html_component("editors", elem_id, value)
 
 
 def build_editor_value(editor: dict[str, Any] | None, content: str = "") -> dict[str, Any] | None:
@@ -67,4 +66,4 @@ def parse_drawing(value: Any) -> str | None:
 
 def build_sketchpad(elem_id: str) -> gr.HTML:
     """A square to draw in; gives the drawing as a `data:` address, or None while nothing is drawn."""
-    return build_html_component("drawing", ("drawing",), elem_id)
+    return build_html_component("sketchpad", elem_id)

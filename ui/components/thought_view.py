@@ -4,26 +4,6 @@ import gradio as gr
 
 from ui.components.html_component import build_html_component
 
-PANELS = (
-    "chart",
-    "route",
-    "field",
-    "stack",
-    "speech",
-    "phases",
-    "answer",
-    "attention",
-    "activity",
-)  # dealt out in this order
-SCRIPTS = (
-    "checked",
-    "pen",
-    "live-record",
-    "live-drawing",
-    *(f"live-panel-{panel}" for panel in PANELS),
-    "live-playing",
-)
-
 
 def build_thought_view(elem_id: str = "thought") -> gr.HTML:
     """An output whose value is a record, or None for the invitation to give something.
@@ -31,4 +11,4 @@ def build_thought_view(elem_id: str = "thought") -> gr.HTML:
     Args:
         elem_id: id of the component in the page.
     """
-    return build_html_component("live", SCRIPTS, elem_id)
+    return build_html_component("thought", elem_id)

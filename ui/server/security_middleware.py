@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.server.client_limits import ClientLimits, LimitExceeded
 from ui.server.request_info import get_client_address, is_same_origin
+from ui.static_files import MODULE_PATH
 
 BYTES_PER_MB = 2**20
 MAX_UPLOAD_BYTES, MAX_BODY_BYTES = 21 * BYTES_PER_MB, 2 * BYTES_PER_MB  # a picture of 20 MB, and what a form adds to it
@@ -33,6 +34,7 @@ ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
     r"|/pwa_icon(/\d+)?|/(assets|static|svelte)/.+|/(login/huggingface|login/callback|logout|admin/login)"
     rf"|/gradio_api/(file=/.+|heartbeat/{ID_PATTERN}|queue/(data|status)|upload_progress|call/(v2/)?\w+/{ID_PATTERN})"
+    rf"|{MODULE_PATH}"
 )
 ALLOWED_POST_PATHS = re.compile(
     r"/gradio_api/(upload|run/predict|queue/join|cancel|reset|call/(v2/)?\w+)|/admin/(login|logout)"

@@ -24,7 +24,7 @@ from ui.paths import STATIC_DIR
 
 DEFAULT_PORTS = range(7860, 7960)  # tried one after the other where none is named
 SHUTDOWN_TIMEOUT_S = 3  # seconds that open requests get to finish when the server ends
-STARTUP_HTML = (STATIC_DIR / "starting.html").read_text("utf-8")
+STARTUP_HTML = (STATIC_DIR / "pages" / "startup.html").read_text("utf-8")
 
 
 class WebAppProtocol(Protocol):

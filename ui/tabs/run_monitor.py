@@ -87,7 +87,7 @@ class RunMonitor:
                     self.private = gr.Checkbox(label="private, if the repository has to be made")
                     self.publish_button = gr.Button("Publish now", elem_id="publish")
             with gr.Column(scale=4, min_width=300):
-                self.log = build_html_component("log", ("log",), "log")
+                self.log = build_html_component("log", "log")
         self.timer = gr.Timer(1.0, active=False)
 
     @property

@@ -96,14 +96,12 @@ def build_think_tab(inference_service: InferenceService) -> gr.Dropdown | None:
                 elem_id="against",
             )
         with gr.Column(scale=5, min_width=320):
-            race = build_html_component("race", ("checked", "race"), "race")
+            race = build_html_component("compare", "race")
             live = build_thought_view()
             with gr.Accordion("Explore the whole thought", open=False):
                 figure = gr.Plot(show_label=False, elem_id="figure")
             with gr.Accordion("When it stops, and what that costs", open=False, elem_id="when"):
-                halting = build_html_component(
-                    "halting", ("checked", "halting"), "halting", inference_service.get_halting_view(first.name)
-                )
+                halting = build_html_component("halting", "halting", inference_service.get_halting_view(first.name))
 
     def pick(name: str) -> list[Any]:
         info = call_service(inference_service.get_checkpoint_info, name)

@@ -16,7 +16,7 @@ def test_a_figure_shows_every_tick_of_every_series(checkpoints_dir, name):
     figure = go.Figure(build_thought_figure(record))  # which refuses what Plotly does not know
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
-    assert [len(row) for row in answers.activations] == [record["ticks"]] * len(record["answers_by_tick"][0])
+    assert [len(row) for row in answers.z] == [record["ticks"]] * len(record["answers_by_tick"][0])
     assert sorted(shape.y0 for shape in figure.layout.shapes) == [-9.0, 0.99]
 
 

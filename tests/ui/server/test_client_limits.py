@@ -19,7 +19,7 @@ from gradio.blocks import BlocksConfig
 from gradio.utils import get_upload_folder
 
 import app
-from tests.ui.anonymous_client import AnonymousClient, upload_dir
+from tests.ui.anonymous_client import AnonymousClient, anonymous_client, upload_dir
 from ui.services.inference_service import InferenceService
 
 __all__ = ["anonymous_client", "upload_dir"]

@@ -6,10 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from tests.paths import ROOT
-from ui.components.curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, SCRIPTS, build_curves_data
+from ui.components.curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, build_curves_data
 
-ASSETS_DIR = ROOT / "ui" / "assets"
 TRAINING_SERIES = [
     "loss",
     "accuracy",
@@ -140,16 +138,3 @@ def test_an_empty_chart_shows_a_note():
 def test_charts_have_names_of_their_own_and_a_sentence_each():
     assert len({chart.id for chart in CHARTS}) == len(CHARTS)
     assert all(chart.help.endswith(".") and chart.series for chart in CHARTS)
-
-
-@pytest.mark.parametrize(
-    "name", ["curves.html", "curves.css", "drawn.css", "halting.html", "halting.css", "race.html", "race.css"]
-)
-def test_the_template_is_static(name):
-    """Gradio evaluates templates: data, or what looks like it, must not be in one."""
-    content = (ASSETS_DIR / name).read_text("utf-8")
-    assert not [mark for mark in ("{{", "${", "`", "\\") if mark in content]
-
-
-def test_every_script_is_used():
-    assert {"pen", *(path.stem for path in ASSETS_DIR.glob("curves*.js"))} == set(SCRIPTS)

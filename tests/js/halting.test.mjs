@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { getAccuracyRange, getCurveColour, isDashed, layOutFrame } from "../../ui/static/halting/chart.js";
+import { findCorner, getFirstBudget, isWithin, parseHalting, roundBudget } from "../../ui/static/halting/parse.js";
+import { describeCurves, describeLevel, describeReliability } from "../../ui/static/halting/tables.js";
+
+const VALUE = {
+  iterations: 6,
+  n: 800,
+  split: "calibration",
+  curves: [
+    {
+      name: "energy",
+      label: "energy",
+      form: "energy<",
+      corners: [
+        [4, 0.99, 2],
+        [1, 0.8, -1],
+        [2, "x", 1],
+        [3, 0.97, 1],
+      ],
+    },
+  ],
+  rules: [
+    {
+      label: "safe",
+      rule: "energy<1",
+      ticks: 3.04,
+      accuracy: 0.97,
+      held_out: { accuracy: 0.9, mean_ticks: 3, lost: 0.01 },
+    },
+    { label: "fast", rule: "energy<2", ticks: 2, accuracy: 0.9, default: true, held_out: { accuracy: 0.9 } },
+    { label: "unknown" },
+  ],
+  held_out: { n: 400 },
+  reliability: {
+    ece: 0.012,
+    bins: [
+      [0.5, 0.4, 10],
+      [0.99, 0.98, 790],
+      ["x", 1, 1],
+    ],
+  },
+};
+
+test("a view keeps what is right in it", () => {
+  const view = parseHalting(VALUE);
+  assert.deepEqual(view.curves[0].corners, [
+    [1, 0.8, -1],
+    [3, 0.97, 1],
+    [4, 0.99, 2],
+  ]);
+  assert.deepEqual(
+    view.policies.map(({ heldOut }) => heldOut !== null),
+    [true, false],
+  );
+  assert.deepEqual([view.samples, view.heldOutSamples, view.calibrationError, view.bins.length], [800, 400, 0.012, 2]);
+});
+
+test("without a curve there is no view", () => {
+  for (const odd of [
+    null,
+    7,
+    [],
+    {},
+    { ...VALUE, curves: [] },
+    { ...VALUE, curves: [{ corners: [[1, 2]] }] },
+    { ...VALUE, iterations: "x" },
+  ]) {
+    assert.equal(parseHalting(odd), null);
+  }
+  const bare = parseHalting({ curves: VALUE.curves, iterations: 0, n: Number.NaN });
+  assert.deepEqual([bare.iterations, bare.samples, bare.policies, bare.bins], [1, null, [], []]);
+});
+
+test("a corner is the least conservative one within a budget", () => {
+  const [curve] = parseHalting(VALUE).curves;
+  assert.deepEqual(findCorner(curve, 3.5), [3, 0.97, 1]);
+  assert.deepEqual(findCorner(curve, 3), [3, 0.97, 1]);
+  assert.deepEqual(findCorner(curve, 0.5), [1, 0.8, -1], "the first one where even that takes more");
+  assert.equal(isWithin(0.1 + 0.2, 0.3), true);
+});
+
+test("budgets are tenths of a tick within what is possible", () => {
+  assert.equal(roundBudget(3.04, 6), 3);
+  assert.equal(roundBudget(0, 6), 1);
+  assert.equal(roundBudget(99, 6), 6);
+  assert.equal(roundBudget(5, 0.5), 1);
+  const view = parseHalting(VALUE);
+  assert.equal(getFirstBudget(view), 2, "that of the default policy");
+  assert.equal(getFirstBudget({ ...view, policies: [view.policies[0]] }), 3);
+  assert.equal(getFirstBudget({ ...view, policies: [] }), 6);
+});
+
+test("a level is described in numbers", () => {
+  const [curve] = parseHalting(VALUE).curves;
+  assert.deepEqual(describeLevel(curve, 3), {
+    accuracy: "97.0\u00a0%",
+    loss: "2.0 points",
+    ticks: "3.0",
+    policy: "energy<1",
+  });
+  assert.deepEqual(describeLevel(curve, 4).loss, "nothing");
+  assert.equal(describeLevel(curve, 0.5).ticks, "takes 1.0 at least");
+  assert.equal(describeLevel({ ...curve, form: "" }, 3).policy, "", "an oracle has no policy");
+  assert.equal(describeLevel({ ...curve, corners: [[1, 1, 0.123456789]] }, 3).policy, "energy<0.12346");
+});
+
+test("charts are described in sentences", () => {
+  const view = parseHalting(VALUE);
+  assert.match(describeCurves(view), /on 800 calibration samples/);
+  assert.match(describeCurves({ ...view, samples: null }), /on some calibration samples/);
+  assert.match(
+    describeReliability(view),
+    /790 of 400 answers, said 99.0\u00a0%, right 98.0\u00a0%. Mean gap: 1.2 points.$/,
+  );
+  assert.match(
+    describeReliability({ ...view, heldOutSamples: null, calibrationError: null }),
+    /790 of all answers, .*98.0\u00a0%.$/,
+  );
+});
+
+test("a frame maps values to pixels and back", () => {
+  const frame = layOutFrame(600, 250, [1, 6], [0.5, 1]);
+  assert.deepEqual([frame.toX(1), frame.toX(6), frame.toY(0.5), frame.toY(1)], [44, 586, 216, 8]);
+  assert.ok(Math.abs(frame.toValue(frame.toX(3.3) / 600) - 3.3) < 1e-9);
+  assert.ok(Number.isFinite(layOutFrame(120, 250, [1, 1], [1, 1]).toX(1)));
+});
+
+test("accuracies are shown from whole tenths to whole tenths", () => {
+  const range = (...values) => getAccuracyRange([{ corners: values.map((value) => [1, value, 0]) }]);
+  assert.deepEqual(range(0.82, 0.95), [0.8, 1]);
+  assert.deepEqual(range(0, 1), [0, 1]);
+  assert.ok(range(0.8)[0] < 0.8, "a curve does not lie on the axis");
+});
+
+test("curves that are not known have a colour as well", () => {
+  assert.equal(getCurveColour("energy"), "var(--energy)");
+  assert.equal(getCurveColour("constructor"), "var(--fixed)");
+  assert.deepEqual(["fixed", "energy", "toString"].map(isDashed), [true, false, false]);
+});

@@ -1,0 +1,404 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseActivity } from "../../ui/static/thought/panels/activity.js";
+import {
+  answerPanel,
+  computeStripHeight,
+  computeSureness,
+  getPositionNames,
+  listBars,
+  selectLabelForm,
+} from "../../ui/static/thought/panels/answer.js";
+import {
+  getHeadWeights,
+  layOutHeads,
+  parseAttention,
+  sumHeadWeights,
+} from "../../ui/static/thought/panels/attention.js";
+import { buildEnergyScale, chartPanel, describeChange, findTickAt } from "../../ui/static/thought/panels/chart.js";
+import { ctcPanel, findRoomBeside, parseEmissions } from "../../ui/static/thought/panels/ctc.js";
+import { parseRoutes, reachesGoal, routePanel } from "../../ui/static/thought/panels/route.js";
+import { findPhase, parseSchedule, schedulePanel } from "../../ui/static/thought/panels/schedule.js";
+import { describeVerdict, getBelief, parseStack, stackPanel } from "../../ui/static/thought/panels/stack.js";
+import {
+  getQuarter,
+  listPossiblePlaces,
+  parseTrajectory,
+  readExpectation,
+  trackingPanel,
+} from "../../ui/static/thought/panels/tracking.js";
+
+const encode = (bytes) => Buffer.from(bytes).toString("base64");
+const ODD = [undefined, null, 7, "x", [], [null], {}];
+
+test("every panel has the interface of a panel", () => {
+  for (const panel of [answerPanel, chartPanel, ctcPanel, routePanel, schedulePanel, stackPanel, trackingPanel]) {
+    assert.equal(typeof panel.name, "string");
+    for (const method of ["select", "draw", "describe"]) assert.equal(typeof panel[method], "function", panel.name);
+  }
+});
+
+test("activations need a byte for each neuron and tick", () => {
+  assert.equal(parseActivity({ neurons: 2, data: encode([1, 2, 3]) }, 2), null);
+  const { neurons, total, values } = parseActivity({ neurons: 2, of: 1, data: encode([1, 2, 3, 4]) }, 2);
+  assert.deepEqual([neurons, total, [...values]], [2, 2, [1, 2, 3, 4]]);
+  assert.equal(parseActivity({}, 2), null);
+});
+
+test("attention needs places and an input to lie over", () => {
+  const record = { heads: 2, map: [1, 2], data: encode([255, 0, 51, 102]) };
+  const picture = { kind: "picture" };
+  const attention = parseAttention(record, 1, picture);
+  assert.deepEqual([attention.places, attention.shown], [2, 2]);
+  assert.deepEqual(getHeadWeights(attention, 1, 1), [0.2, 0.4]);
+  assert.deepEqual(sumHeadWeights(attention, 1), [1, 102 / 306]);
+  assert.equal(parseAttention(record, 2, picture), null, "too few bytes");
+  assert.equal(parseAttention(record, 1, null), null);
+  assert.equal(parseAttention({ ...record, map: [2] }, 1, picture), null, "a picture has two axes");
+  assert.ok(parseAttention({ ...record, map: [2] }, 1, { kind: "sequence" }));
+  for (const map of [...ODD, [0], [-1, 2]]) assert.equal(parseAttention({ ...record, map }, 1, picture), null);
+});
+
+test("weights that are all zero stay zero", () => {
+  const attention = parseAttention({ heads: 1, map: [2], data: encode([0, 0]) }, 1, { kind: "sequence" });
+  assert.deepEqual(sumHeadWeights(attention, 1), [0, 0]);
+});
+
+test("heads are laid out beside the large picture, below it, or alone", () => {
+  const beside = layOutHeads(600, 1, 4, false);
+  assert.ok(beside.big > 0 && beside.left > beside.big && beside.top === 0);
+  const below = layOutHeads(200, 1, 16, false);
+  assert.ok(below.left === 0 && below.top > below.big);
+  assert.equal(layOutHeads(600, 1, 4, true).big, 0);
+});
+
+test("sureness is confidence above guessing", () => {
+  assert.equal(computeSureness({ classes: 4 }, 0.25), 0);
+  assert.equal(computeSureness({ classes: 4 }, 1), 1);
+  assert.equal(computeSureness({ classes: 2 }, 0.1), 0);
+  assert.equal(computeSureness({ classes: 2 }, Number.NaN), 0);
+});
+
+test("the strip of all ticks is there only if there are several", () => {
+  assert.equal(computeStripHeight(1, 9), 0);
+  assert.equal(computeStripHeight(2, 4), 80);
+  assert.equal(computeStripHeight(2, 1000), 2000);
+});
+
+test("positions are named by the task, else by the items", () => {
+  const thought = (input) => ({ input });
+  assert.equal(getPositionNames(thought(null), 2), null);
+  assert.deepEqual(getPositionNames(thought({ places: ["row", "column"], items: ["a"] }), 2), ["row", "column"]);
+  assert.deepEqual(getPositionNames(thought({ places: [], items: ["a", "b"] }), 2), ["a", "b"]);
+  assert.equal(getPositionNames(thought({ items: ["a"] }), 2), null);
+});
+
+test("labels become initials where there are many positions and initials are distinct", () => {
+  assert.equal(selectLabelForm({ size: 25, labels: ["up", "down"] })("down"), "d");
+  assert.equal(selectLabelForm({ size: 25, labels: ["up", "under"] })("under"), "under");
+  assert.equal(selectLabelForm({ size: 24, labels: ["up", "down"] })("down"), "down");
+});
+
+test("classes without a bar share one", () => {
+  const answer = { rows: [[0.1, 0.2, 0.6]], size: 5, labels: ["a", "", "c"], shown: [0, 1] };
+  const bars = listBars(answer, 1);
+  assert.deepEqual(
+    bars.map((bar) => [bar.name, bar.isBest]),
+    [
+      ["a", false],
+      ["1", false],
+      ["3 others", true],
+    ],
+  );
+  assert.ok(Math.abs(bars[2].value - 0.7) < 1e-9);
+  assert.equal(listBars({ ...answer, size: 2, rows: [[0.9, 0.1]] }, 1).length, 2);
+});
+
+test("an answer that has a panel of its own is left out", () => {
+  assert.equal(answerPanel.select({ answer: { kind: "spoken" } }), null);
+  assert.equal(answerPanel.select({ answer: { kind: "positions" }, stack: {} }), null);
+  assert.deepEqual(answerPanel.select({ answer: { kind: "classes" }, stack: null }), { kind: "classes" });
+});
+
+test("energies have a scale of round numbers, and equal ones do not look far apart", () => {
+  const scale = buildEnergyScale([-3.1, 0.4, Number.NaN]);
+  assert.ok(scale.min <= -3.1 && scale.max >= 0.4 && scale.labels.length >= 4);
+  const flat = buildEnergyScale([2, 2]);
+  assert.ok(flat.min < 2 && flat.max > 2 && flat.max - flat.min >= 0.8);
+  const zero = buildEnergyScale([0]);
+  assert.ok(zero.min < 0 && zero.max > 0);
+  assert.ok(Number.isFinite(buildEnergyScale([1e30, -1e30]).max));
+});
+
+test("the tick under the pointer is one that was used", () => {
+  const thought = { ticks: 3, iterations: 10, energy: null };
+  assert.equal(findTickAt(thought, 14 + 1, 154), 1);
+  assert.equal(findTickAt(thought, 14 + 25, 154), 3);
+  assert.equal(findTickAt(thought, 9999, 154), 3);
+  assert.equal(findTickAt(thought, -50, 154), 1);
+  assert.equal(findTickAt({ ...thought, energy: [1] }, 44 + 15, 184), 2);
+});
+
+test("a quantity fell, rose or stayed", () => {
+  assert.equal(describeChange("Energy", [1, 5, 0.5]), "Energy fell from 1.00 to 0.50");
+  assert.equal(describeChange("Energy", [1, 2]), "Energy rose from 1.00 to 2.00");
+  assert.equal(describeChange("Energy", [1]), "Energy stayed from 1.00 to 1.00");
+  assert.match(describeChange("Energy", [Number.NaN, 2]), /stayed from unknown/);
+  const thought = { energy: [1, 0], certainty: [0, 1], ticks: 2 };
+  assert.equal(
+    chartPanel.describe({}, thought),
+    "Energy fell from 1.00 to 0.00 and certainty rose from 0.00 to 1.00 over 2 ticks",
+  );
+});
+
+const ITEMS = { kind: "sequence", items: ["5", "-1", "7"] };
+
+function emit(...chosen) {
+  return parseEmissions([5, -1, 7], ITEMS, { kind: "spoken", size: 3, chosen, confidence: chosen.map(() => 0.5) });
+}
+
+test("runs of an item are one emission, and the blank separates them", () => {
+  const { all } = emit(3, 1, 1, 3, 1, 0, 2);
+  assert.deepEqual(
+    all.map(({ tick, value }) => [tick, value]),
+    [
+      [2, -1],
+      [5, -1],
+      [6, 5],
+      [7, 7],
+    ],
+  );
+  assert.deepEqual(
+    all.map(({ isInOrder }) => isInOrder),
+    [true, false, true, true],
+  );
+  assert.deepEqual(
+    all.map(({ pause, gap }) => [pause, gap]),
+    [
+      [2, 0],
+      [3, 0],
+      [1, 6],
+      [1, 2],
+    ],
+  );
+  assert.deepEqual(emit(3, 3).all, []);
+});
+
+test("a number below an earlier one is out of order", () => {
+  assert.deepEqual(
+    emit(2, 3, 0).all.map(({ isInOrder }) => isInOrder),
+    [true, false],
+  );
+  const words = ctcPanel.describe({ tick: 3 }, emit(2, 3, 0));
+  assert.equal(words, "At tick 3 it has said 2 of 3 numbers, 1 of them out of order: 7 5");
+  assert.equal(ctcPanel.describe({ tick: 1 }, emit(3, 1)), "At tick 1 it has said 0 of 3 numbers");
+});
+
+test("emissions need numbers that match the input and the answer", () => {
+  const answer = { kind: "spoken", size: 3, chosen: [0], confidence: [1] };
+  for (const numbers of [...ODD, [1, 2], ["x", 1, 2]]) assert.equal(parseEmissions(numbers, ITEMS, answer), null);
+  assert.equal(parseEmissions([1, 2, 3], { ...ITEMS, items: ["5"] }, answer), null);
+  assert.equal(parseEmissions([1, 2, 3], ITEMS, { kind: "classes" }), null);
+  assert.equal(parseEmissions([1, 2, 3], ITEMS, null), null);
+});
+
+test("a text beside a dot covers nothing", () => {
+  const box = { left: 0, right: 100 };
+  assert.deepEqual(findRoomBeside([50, 20], 10, box, []), [33, 20]);
+  assert.deepEqual(findRoomBeside([5, 20], 10, box, []), [12, 20], "at the left edge it goes to the right");
+  const taken = [{ left: 0, right: 100, y: 20 }];
+  assert.equal(findRoomBeside([50, 20], 10, box, taken), null);
+  assert.equal(findRoomBeside([50, 20], 200, box, []), null);
+});
+
+const PICTURE = { kind: "picture", width: 3, height: 2, goal: [1, 2], start: [0, 0] };
+
+test("routes need one for every tick, and stay in the picture", () => {
+  assert.deepEqual(
+    parseRoutes(
+      [
+        [0, 0, 9, 9],
+        [-1, 1, 5],
+      ],
+      2,
+      PICTURE,
+    ),
+    [
+      [
+        [0, 0],
+        [1, 2],
+      ],
+      [[0, 1]],
+    ],
+  );
+  assert.equal(parseRoutes([[0, 0]], 2, PICTURE), null);
+  assert.equal(parseRoutes([[0, 0]], 1, ITEMS), null);
+  assert.deepEqual(parseRoutes([null], 1, PICTURE), [[]]);
+});
+
+test("a route reaches the goal if it ends there", () => {
+  assert.equal(
+    reachesGoal(
+      [
+        [0, 0],
+        [1, 2],
+      ],
+      [1, 2],
+    ),
+    true,
+  );
+  assert.equal(
+    reachesGoal(
+      [
+        [1, 2],
+        [0, 0],
+      ],
+      [1, 2],
+    ),
+    false,
+  );
+  assert.equal(reachesGoal([], [1, 2]), false);
+  assert.equal(reachesGoal([[1, 2]], null), false);
+  const view = { thought: { input: PICTURE }, tick: 1 };
+  assert.equal(
+    routePanel.describe(view, [
+      [
+        [0, 0],
+        [1, 2],
+      ],
+    ]),
+    "At tick 1 the way has 1 step and reaches the goal",
+  );
+  assert.equal(routePanel.describe(view, [[]]), "At tick 1 the way has 0 steps");
+});
+
+const STRIP = { kind: "picture", width: 4, height: 2 };
+const PHASES = [
+  { name: "1st", from: 1, until: 3, picture: 1 },
+  { name: "+", from: 4, until: 5, picture: 2 },
+];
+
+test("a schedule has valid ticks and pictures that exist", () => {
+  const schedule = parseSchedule(PHASES, STRIP);
+  assert.deepEqual(
+    schedule.map(({ picture }) => picture),
+    [1, null],
+  );
+  for (const phases of [...ODD, [{ from: 9, until: 2 }], [{ name: "x" }]])
+    assert.equal(parseSchedule(phases, STRIP), null);
+  assert.equal(parseSchedule(PHASES, ITEMS), null);
+  assert.equal(parseSchedule(PHASES, { kind: "picture", width: 1, height: 2 }), null);
+});
+
+test("the phase of a tick is found", () => {
+  const schedule = parseSchedule(PHASES, STRIP);
+  assert.equal(findPhase(schedule, 3).name, "1st");
+  assert.equal(findPhase(schedule, 4).name, "+");
+  assert.equal(findPhase(schedule, 6), null);
+  assert.equal(findPhase(null, 1), null);
+  const view = (tick) => ({ thought: { inputTicks: 5 }, tick });
+  assert.equal(schedulePanel.describe(view(4), schedule), "At tick 4 comes: +; it listens until tick 5");
+  assert.equal(schedulePanel.describe(view(6), schedule), "At tick 6 nothing is shown; it may answer now");
+});
+
+const BRACKETS = { kind: "sequence", items: ["(", ")", "["] };
+const BELIEFS = {
+  kind: "positions",
+  size: 3,
+  classes: 4,
+  chosen: [
+    [1, 0, 0],
+    [1, 0, 2],
+    [1, 0, 99],
+  ],
+  confidence: [
+    [1, 1, 0.6],
+    [1, 1, 0.9],
+    [1, 1, 1],
+  ],
+};
+
+test("a stack needs an entry for every bracket", () => {
+  const stack = parseStack({ depths: [1, 0, 99], tops: [1, 0, 9] }, BRACKETS, BELIEFS);
+  assert.deepEqual(
+    [stack.depths, stack.tops],
+    [
+      [1, 0, 3],
+      [1, 0, 3],
+    ],
+  );
+  for (const odd of [{}, { depths: [1] }, { depths: [1, 0, 1], tops: "x" }])
+    assert.equal(parseStack(odd, BRACKETS, BELIEFS), null);
+  const valid = { depths: [1, 0, 1], tops: [1, 0, 2] };
+  assert.equal(parseStack(valid, PICTURE, BELIEFS), null);
+  assert.equal(parseStack(valid, BRACKETS, { ...BELIEFS, classes: 3 }), null);
+  assert.equal(parseStack(valid, BRACKETS, null), null);
+});
+
+test("a verdict is the last belief, judged", () => {
+  const stack = { size: 3, depths: [1, 0, 1], tops: [1, 0, 2] };
+  assert.deepEqual(describeVerdict(BELIEFS, stack, 1), ["balanced", "60 % sure, wrong"]);
+  assert.deepEqual(describeVerdict(BELIEFS, stack, 2), ["not balanced, [ is left open", "90 % sure, right"]);
+  assert.deepEqual(describeVerdict(BELIEFS, stack, 3), [
+    "not balanced, broken",
+    "100 % sure, right for a wrong reason",
+  ]);
+  assert.equal(getBelief(BELIEFS, 3, 2), 3, "a class that does not exist is limited");
+});
+
+const FIELD = { side: 16, fastest: 2, ahead: 3, frames: [[5, 10], [5, 12], null, [5, 14], [5, 12]] };
+const PLACES = {
+  kind: "positions",
+  size: 2,
+  chosen: [
+    [5, 6],
+    [99, 0],
+  ],
+  confidence: [
+    [0.5, 0.5],
+    [1, 2],
+  ],
+};
+
+test("a dot that is seen often enough has one target", () => {
+  const trajectory = parseTrajectory(FIELD, PLACES);
+  assert.deepEqual([trajectory.target, trajectory.isQuarters], [[5, 6], false]);
+  const once = parseTrajectory({ ...FIELD, frames: [[5, 10], null] }, PLACES);
+  assert.equal(once.target, null);
+  assert.deepEqual(parseTrajectory({ ...FIELD, frames: [[99, -1], [1]] }, PLACES).frames, [[15, 0], null]);
+});
+
+test("a trajectory needs a field, a dot and a matching answer", () => {
+  for (const frames of [...ODD, [null]]) assert.equal(parseTrajectory({ ...FIELD, frames }, PLACES), null);
+  for (const side of [0, 1, "x"]) assert.equal(parseTrajectory({ ...FIELD, side }, PLACES), null);
+  for (const answer of [null, { ...PLACES, size: 3 }, { kind: "classes", size: 3, rows: [[1, 0, 0]] }]) {
+    assert.equal(parseTrajectory(FIELD, answer), null);
+  }
+});
+
+test("possible places agree with everything that is shown", () => {
+  assert.deepEqual(listPossiblePlaces([0, 1, 2], 4, 2, 1), [3]);
+  assert.deepEqual(listPossiblePlaces([0, 1, 2], 4, 2, 2), [2], "it turns at the wall");
+  assert.deepEqual(listPossiblePlaces([0, 3], 4, 1, 1), [], "too fast");
+  assert.equal(listPossiblePlaces([null, null], 4, 1, 0).length, 4);
+});
+
+test("an expectation is a place or a quarter, judged if the target is known", () => {
+  const trajectory = parseTrajectory(FIELD, PLACES);
+  const first = readExpectation({ trajectory, answer: PLACES }, 1);
+  assert.deepEqual([first.text, first.sure, first.isRight], ["at row 5, column 6", 0.25, true]);
+  const second = readExpectation({ trajectory, answer: PLACES }, 2);
+  assert.deepEqual([second.text, second.sure, second.isRight], ["at row 15, column 0", 1, false]);
+  const quarters = { kind: "classes", size: 4, labels: ["upper left"], rows: [[0.7, 0.1, 0.1, 0.1]] };
+  const other = readExpectation({ trajectory: parseTrajectory(FIELD, quarters), answer: quarters }, 1);
+  assert.deepEqual([other.text, other.isRight], ["in the upper left quarter", true]);
+  assert.deepEqual(
+    [
+      [0, 0],
+      [0, 8],
+      [8, 0],
+      [15, 15],
+    ].map((cell) => getQuarter(cell, 16)),
+    [0, 1, 2, 3],
+  );
+});

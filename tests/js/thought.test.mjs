@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { describeQuantities, findLargest, getLabel } from "../../ui/static/thought/describe.js";
+import { formatCsv } from "../../ui/static/thought/export.js";
+import { fillPixels } from "../../ui/static/thought/images.js";
+import { fitGrid, layOutCells } from "../../ui/static/thought/layout.js";
+import { parseRecord, selectClasses } from "../../ui/static/thought/parse-record.js";
+
+const encode = (bytes) => Buffer.from(bytes).toString("base64");
+
+function createRecord(changes = {}) {
+  return {
+    ticks: 2,
+    iterations: 5,
+    answer_tick: 2,
+    certainty: [0.2, 0.9],
+    energy: [1, -1],
+    p_correct: [0.5, null],
+    choices: {
+      kind: "classes",
+      of: 3,
+      labels: ["a", "b"],
+      probabilities: [
+        [0.1, 0.9],
+        [0.8, 0.2],
+      ],
+    },
+    ...changes,
+  };
+}
+
+test("a record without a tick is nothing", () => {
+  const odd = [
+    undefined,
+    null,
+    7,
+    "text",
+    [],
+    {},
+    { ticks: 0, certainty: [1] },
+    { ticks: 3 },
+    { ticks: "2", certainty: [1, 1] },
+  ];
+  for (const value of odd) assert.equal(parseRecord(value), null);
+});
+
+test("a record keeps what is right in it", () => {
+  const thought = parseRecord(createRecord());
+  assert.deepEqual(
+    [thought.ticks, thought.iterations, thought.answerTick, thought.milliseconds, thought.guarantee],
+    [2, 5, 2, null, ""],
+  );
+  assert.equal(thought.sentence, "The thought took 2 ticks.");
+  assert.deepEqual(thought.chance, [0.5, Number.NaN]);
+  assert.deepEqual(thought.answer.shown, [0, 1]);
+  assert.equal(thought.answer.size, 3, "classes that were never likely are left out of the rows");
+  for (const panel of ["routes", "trajectory", "stack", "emissions", "schedule", "attention", "activity", "input"]) {
+    assert.equal(thought[panel], null, panel);
+  }
+});
+
+test("odd numbers in a record are limited", () => {
+  const thought = parseRecord(
+    createRecord({
+      ticks: 1e9,
+      iterations: -3,
+      answer_tick: 99,
+      certainty: [7, "x", -2],
+      energy: ["x", null, []],
+      lines: "no",
+    }),
+  );
+  assert.deepEqual([thought.ticks, thought.iterations, thought.answerTick], [3, 3, 3]);
+  assert.deepEqual(thought.certainty, [1, Number.NaN, 0]);
+  assert.equal(thought.energy, null, "without a number there is no energy");
+  assert.equal(thought.answer, null, "a table needs a row for every tick");
+  assert.deepEqual(thought.thresholds, []);
+});
+
+test("thresholds need a level, and are few", () => {
+  const lines = [
+    { of: "energy", at: -3 },
+    { of: "certainty" },
+    null,
+    ...Array.from({ length: 9 }, () => ({ of: "energy", at: 1 })),
+  ];
+  const { thresholds } = parseRecord(createRecord({ lines }));
+  assert.equal(thresholds.length, 4);
+  assert.deepEqual(thresholds[0], { quantity: "energy", level: -3 });
+});
+
+test("answers of other kinds are checked as well", () => {
+  const parse = (choices) => parseRecord(createRecord({ choices })).answer;
+  assert.equal(parse({ kind: "else" }), null);
+  assert.equal(
+    parse({
+      kind: "positions",
+      chosen: [[1], [2]],
+      confidence: [
+        [1, 1],
+        [1, 1],
+      ],
+    }),
+    null,
+  );
+  const positions = parse({ kind: "positions", chosen: [[1], [0]], confidence: [[0.5], [1]], labels: [] });
+  assert.deepEqual([positions.size, positions.classes], [1, 2]);
+  const spoken = parse({ kind: "spoken", of: 3, chosen: [9, null], confidence: [2, null] });
+  assert.deepEqual(
+    [spoken.chosen, spoken.confidence],
+    [
+      [3, 3],
+      [1, 0],
+    ],
+  );
+  assert.equal(parse({ kind: "spoken", of: 0, chosen: [1, 1], confidence: [1, 1] }), null);
+  assert.equal(parse({ kind: "classes", probabilities: [[], []] }), null);
+});
+
+test("inputs are checked", () => {
+  const parse = (input) => parseRecord(createRecord({ input })).input;
+  const picture = parse({ kind: "picture", width: 2, height: 2, data: encode([0, 1, 2, 3]), start: [0, 9], goal: [1] });
+  assert.deepEqual([picture.channels, picture.start, picture.goal], [1, [0, 1], null]);
+  assert.deepEqual([...picture.pixels], [0, 1, 2, 3]);
+  assert.equal(parse({ kind: "picture", width: 2, height: 2, data: encode([0, 1, 2]) }), null);
+  assert.equal(parse({ kind: "picture", width: 2, height: 2, channels: 3, data: encode([0, 1, 2, 3]) }), null);
+  assert.equal(parse({ kind: "sequence", items: [] }), null);
+  assert.deepEqual(parse({ kind: "sequence", items: [1, "b", null], group: 99 }).items, ["1", "b", ""]);
+  assert.equal(parse({ kind: "sequence", items: [1, 2], group: 99 }).group, 2);
+});
+
+test("of many classes the likeliest have bars", () => {
+  assert.deepEqual(selectClasses([0.1, 0.5]), [0, 1]);
+  const many = Array.from({ length: 1000 }, (_, index) => (index === 700 ? 1 : index / 10000));
+  const shown = selectClasses(many);
+  assert.deepEqual([shown.length, shown[0], shown[1]], [10, 700, 999]);
+});
+
+test("quantities are described, as far as they are known", () => {
+  const thought = parseRecord(createRecord());
+  assert.deepEqual(describeQuantities(thought, 1), ["energy 1.00", "certainty 0.20", "chance of being right: 50 %"]);
+  assert.deepEqual(describeQuantities(thought, 2), ["energy \u22121.00", "certainty 0.90"]);
+  assert.equal(getLabel(thought.answer, 2), "2");
+  assert.equal(findLargest([1, 3, 3]), 1);
+  assert.equal(findLargest([]), -1);
+});
+
+test("a table for download quotes what needs it", () => {
+  const choices = {
+    kind: "classes",
+    labels: ['say "a", b', "c"],
+    probabilities: [
+      [1, 0],
+      [0, 1],
+    ],
+  };
+  const lines = formatCsv(parseRecord(createRecord({ choices, p_correct: null }))).split("\n");
+  assert.deepEqual(lines, ["tick,energy,p_correct,certainty,answer_1", '1,1,,0.2,"say ""a"", b"', "2,-1,,0.9,c", ""]);
+});
+
+test("a table for download has a column a position, and emissions where they happen", () => {
+  const positions = {
+    kind: "positions",
+    labels: ["x", "y"],
+    chosen: [
+      [0, 1],
+      [1, 1],
+    ],
+    confidence: [
+      [1, 1],
+      [1, 1],
+    ],
+  };
+  assert.match(formatCsv(parseRecord(createRecord({ choices: positions }))), /answer_1,answer_2\n1,1,0.5,0.2,x,y\n2/);
+  const spoken = { kind: "spoken", of: 2, chosen: [2, 0], confidence: [1, 1] };
+  const input = { kind: "sequence", items: ["5", "6"], numbers: [5, 6] };
+  assert.match(formatCsv(parseRecord(createRecord({ choices: spoken, input }))), /0.2,\n2,-1,NaN,0.9,5\n$/);
+});
+
+test("cells are laid out in rows of about equal length", () => {
+  const { places, rows } = layOutCells(10, 1, 10, 45);
+  assert.equal(rows, 3);
+  assert.deepEqual(places[4], { x: 0, row: 1 });
+  assert.ok(places.every(({ x }) => x + 10 <= 45));
+  assert.equal(layOutCells(3, 1, 100, 10).rows, 3, "one a row where nothing fits");
+  assert.deepEqual(layOutCells(0, 1, 10, 45).places, []);
+});
+
+test("groups of cells stay together where they fit", () => {
+  const { places, rows } = layOutCells(6, 2, 10, 60);
+  assert.equal(rows, 2);
+  assert.deepEqual(
+    places.map(({ x, row }) => [x, row]),
+    [
+      [0, 0],
+      [10, 0],
+      [32, 0],
+      [42, 0],
+      [0, 1],
+      [10, 1],
+    ],
+  );
+  assert.ok(
+    layOutCells(8, 8, 30, 60).places.every(({ x }) => x + 30 <= 60),
+    "a group that does not fit is broken",
+  );
+});
+
+test("pictures are as large as the space allows", () => {
+  const picture = { ratio: 1, gap: 0, label: 0 };
+  assert.deepEqual(fitGrid(4, { width: 200, height: 204 }, picture), { columns: 2, side: 100 });
+  assert.deepEqual(fitGrid(4, { width: 400, height: 104 }, picture).columns, 4);
+  assert.deepEqual(fitGrid(0, { width: 10, height: 10 }, picture), { columns: 1, side: 0 });
+});
+
+test("pixels are filled row by row, opaque by default", () => {
+  const pixels = new Uint8ClampedArray(16);
+  fillPixels(pixels, 2, 2, (column, row) => (row ? [column, row, 9, 0.5] : [column, row, 7]));
+  assert.deepEqual([...pixels], [0, 0, 7, 255, 1, 0, 7, 255, 0, 1, 9, 128, 1, 1, 9, 128]);
+});

@@ -1,0 +1,149 @@
+"""The modules in a browser: late, missing, under the real middleware, and mounted again."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, Route, expect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.ui import sample_records
+from tests.ui.test_browser import browser
+from ui.auth.access import Access
+from ui.components.inputs import JS_EDITOR_TO_TEXT, build_editor, build_editor_value
+from ui.components.thought_view import build_thought_view
+from ui.server.app_factory import create_fastapi_app
+from ui.static_files import LOAD_FAILED
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.browser
+PREFIX = "/under"
+
+
+def without_prefix(app: ASGIApp) -> ASGIApp:
+    """A proxy that serves an app below a path."""
+
+    async def forward(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path.startswith(PREFIX):
+            scope = scope | {"path": path.removeprefix(PREFIX) or "/", "raw_path": b""}
+        await app(scope, receive, send)
+
+    return forward
+
+
+@contextmanager
+def serve(below_prefix: bool = False) -> Iterator[str]:
+    with gr.Blocks() as built:
+        thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
+        gr.Button("Show", elem_id="show").click(
+            lambda: (sample_records.make_tracking_record(), "1"), None, [thought, number]
+        )
+        with gr.Tab("Bits"):
+            editor, text = (
+                build_editor("bits", build_editor_value({"kind": "bits", "length": 4})),
+                gr.Textbox(elem_id="bits-text"),
+            )
+            editor.input(None, editor, text, js=JS_EDITOR_TO_TEXT)
+        with gr.Tab("Other"):
+            gr.Markdown("Nothing.")
+    built.queue()
+    app = create_fastapi_app(built, Access.from_environment({}, "127.0.0.1"))
+    app = without_prefix(app) if below_prefix else app
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = server.force_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serve() as address:
+        yield address
+
+
+@contextmanager
+def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, reduced_motion="reduce")
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    yield page, errors
+    context.close()
+
+
+def test_modules_load_once_and_nothing_breaks_the_content_security_policy(browser, address):
+    with opened(browser) as (page, errors):
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/modules/" in request.url else None)
+        page.goto(address)
+        expect(page.locator("#bits .editor-bit")).to_have_count(4)
+        assert asked and len(asked) == len(set(asked))
+        assert not [error for error in errors if "modules" in error or "Content Security Policy" in error]
+
+
+def test_a_value_that_arrives_before_the_module_is_drawn_when_it_is_there(browser, address):
+    late: list[Route] = []
+    with opened(browser) as (page, _):
+        page.route("**/modules/*/thought/component.js", lambda route: late.append(route))
+        page.goto(address)
+        expect(page.locator("#bits .editor-bit")).to_have_count(4)
+        page.click("#show")
+        expect(page.locator("#number textarea, #number input")).to_have_value("1")
+        sentence = page.locator("#thought [data-thought=sentence]")
+        expect(sentence).to_have_text("")
+        for route in late:
+            route.continue_()
+        expect(sentence).to_have_text("It is done.")
+
+
+def test_a_module_that_does_not_load_leaves_one_sentence(browser, address):
+    with opened(browser) as (page, _):
+        page.route("**/modules/*/thought/index.js", lambda route: route.abort())
+        page.goto(address)
+        expect(page.locator("#thought")).to_have_text(LOAD_FAILED)
+        expect(page.locator("#bits .editor-bit")).to_have_count(4)
+
+
+def test_a_component_that_is_shown_again_listens_once(browser, address):
+    with opened(browser) as (page, _):
+        page.goto(address)
+        bit, text = page.locator("#bits .editor-bit").first, page.locator("#bits-text").locator("textarea, input")
+        expect(bit).to_be_visible()
+        for _ in range(2):
+            page.get_by_role("tab", name="Other").click()
+            page.get_by_role("tab", name="Bits").click()
+        bit.click()
+        expect(text).to_have_value("1")
+        page.evaluate(
+            """async () => {
+            const url = performance.getEntriesByType("resource").map((entry) => entry.name)
+              .find((name) => name.includes("/editors/index.js"));
+            const element = document.querySelector("#bits [data-editor=root]").parentElement;
+            const module = await import(url);
+            module.mount(element, { value: {} }, () => {}, () => { throw new Error("mounted twice"); });
+            const other = document.createElement("div");
+            other.append(element.querySelector("[data-editor=root]").cloneNode());
+            let watched = 0;
+            for (let time = 0; time < 2; time++) {
+              module.mount(other, { value: { kind: "bits", length: 2 } }, () => {}, () => watched++);
+            }
+            if (watched !== 1 || other.querySelectorAll("button").length < 2) throw new Error(`watched ${watched} times`);
+        }"""
+        )
+
+
+def test_modules_load_below_a_path_of_a_proxy(browser, monkeypatch):
+    monkeypatch.setenv("GRADIO_ROOT_PATH", PREFIX)
+    with serve(below_prefix=True) as address, opened(browser) as (page, _):
+        page.goto(f"{address}{PREFIX}/")
+        expect(page.locator("#bits .editor-bit")).to_have_count(4)

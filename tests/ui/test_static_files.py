@@ -1,0 +1,119 @@
+"""JavaScript modules as they are served: under a content hash, for a year, and nothing besides."""
+
+import re
+from pathlib import PurePosixPath
+
+import gradio as gr
+import pytest
+from starlette.testclient import TestClient
+
+from ui import page as pages
+from ui.auth.access import Access
+from ui.components.html_component import UNSAFE_IN_TEMPLATE, build_html_component
+from ui.server.app_factory import create_fastapi_app
+from ui.static_files import (
+    LOAD_FAILED,
+    MODULE_PATH,
+    MODULES,
+    STATIC_DIR,
+    VERSION,
+    build_bootstrap,
+    build_preload_links,
+    compute_version,
+    get_module_url,
+    read_static,
+)
+
+COMPONENTS = sorted({PurePosixPath(path).parts[0] for path in MODULES} - {"common"})
+ESCAPES = ("../static_files.py", "..%2fstatic_files.py", "%2e%2e/%2e%2e/app.py", "thought/../../guard.py", "/etc/passwd",
+           "..\\..\\app.py", "thought/index.js%00", "thought//index.js", "thought/thought.css",
+           "pages/login.html", "package.json", "thought", "", "THOUGHT/INDEX.JS", "thought/index.mjs")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client():
+    with gr.Blocks() as page:
+        gr.Markdown("Nothing.")
+    app = create_fastapi_app(page, Access.from_environment({}, "127.0.0.1"))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5000)) as client:
+        yield client
+
+
+def test_every_module_is_served_with_a_long_lifetime(client):
+    for path, content in MODULES.items():
+        answer = client.get(f"/{get_module_url(path)}")
+        assert (answer.status_code, answer.content) == (200, content), path
+        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "'self'" in answer.headers["content-security-policy"]
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_head_is_answered_and_other_methods_are_not(client):
+    url = f"/{get_module_url('thought/index.js')}"
+    answer = client.head(url)
+    assert answer.status_code == 200 and answer.content == b"" and int(answer.headers["content-length"]) > 0
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
+        assert client.request(method, url).status_code in (404, 405), method
+
+
+@pytest.mark.parametrize("path", ESCAPES)
+def test_nothing_but_modules_is_served(client, path):
+    answer = client.get(f"/modules/{VERSION}/{path}")
+    assert answer.status_code == 404 and "import " not in answer.text
+
+
+@pytest.mark.parametrize("version", ["0" * 16, VERSION[:-1], f"{VERSION}0", VERSION.upper() + "a", "", "..", "latest"])
+def test_another_version_is_not_found(client, version):
+    answer = client.get(f"/modules/{version}/thought/index.js")
+    assert answer.status_code == 404 and "immutable" not in answer.headers.get("cache-control", "")
+
+
+def test_the_version_follows_every_path_and_byte():
+    versions = [
+        compute_version(modules)
+        for modules in (
+            {"a.js": b"1"},
+            {"a.js": b"2"},
+            {"b.js": b"1"},
+            {"a.js": b"1", "b.js": b""},
+            {"a.jsb": b"1"},
+            {},
+        )
+    ]
+    assert len(set(versions)) == len(versions) and re.fullmatch("[0-9a-f]{16}", VERSION)
+    assert compute_version({"a.js": b"1", "b.js": b"2"}) == compute_version({"b.js": b"2", "a.js": b"1"})
+
+
+@pytest.mark.parametrize("path", sorted(MODULES))
+def test_a_module_is_allowed_and_imports_modules_that_exist(path):
+    assert re.fullmatch(MODULE_PATH, f"/{get_module_url(path)}")
+    text = MODULES[path].decode()
+    for target in re.findall(r'^(?:import|export)\s(?:[^;"]*\sfrom\s)?"([^"]+)"', text, re.MULTILINE):
+        assert target.startswith("."), "a module imports its neighbours only"
+        parts: list[str] = []
+        for part in (PurePosixPath(path).parent / target).parts:
+            parts = parts[:-1] if part == ".." else [*parts, part]
+        assert "/".join(parts) in MODULES, target
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_is_a_static_template_and_one_line_that_imports_its_module(component):
+    for kind in ("html", "css"):
+        content = read_static(f"{component}/{component}.{kind}")
+        assert not [mark for mark in UNSAFE_IN_TEMPLATE if mark in content], "Gradio evaluates templates"
+    with gr.Blocks():
+        built = build_html_component(component, component)
+    assert built.js_on_load == build_bootstrap(component) and "\n" not in built.js_on_load
+    assert get_module_url(f"{component}/index.js") in built.js_on_load and LOAD_FAILED in built.js_on_load
+
+
+def test_every_component_directory_is_complete():
+    directories = {path.name for path in STATIC_DIR.iterdir() if path.is_dir()} - {"common", "pages"}
+    assert directories == set(COMPONENTS) and all(f"{name}/index.js" in MODULES for name in COMPONENTS)
+
+
+def test_all_modules_are_preloaded():
+    assert re.findall('href="([^"]+)"', build_preload_links()) == [get_module_url(path) for path in MODULES]
+    assert build_preload_links() in pages.get_launch_options()["head"]

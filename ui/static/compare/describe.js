@@ -1,0 +1,34 @@
+/** A comparison in words. */
+
+import { pluralize } from "../common/format.js";
+
+/**
+ * Describe an entry at a tick: what it answers now, or what it stopped with.
+ *
+ * @param {import("./parse.js").Entry} entry - The entry.
+ * @param {number} tick - The tick, from 1.
+ * @returns {string} The description.
+ */
+export function describeEntry({ problem, ticks, iterations, answers, answerTick }, tick) {
+  if (problem) return problem;
+  if (tick < ticks) return `tick ${tick}: ${answers[tick - 1] ?? ""}`;
+  const source = answerTick === ticks ? "" : `, with what it said at tick ${answerTick}`;
+  return `stopped after ${ticks} of ${iterations} ticks${source}: ${answers[answerTick - 1] ?? ""}`;
+}
+
+/**
+ * Describe who stopped first.
+ *
+ * @param {import("./parse.js").Entry[]} entries - What is compared.
+ * @returns {string} A sentence; empty where fewer than two have a thought.
+ */
+export function describeResult(entries) {
+  const finished = entries.filter((entry) => !entry.problem);
+  if (finished.length < 2) return "";
+  const fewest = Math.min(...finished.map((entry) => entry.ticks));
+  const first = finished.filter((entry) => entry.ticks === fewest);
+  const ticks = `${fewest} ${pluralize(fewest, "tick")}`;
+  if (first.length === finished.length) return `All stop after ${ticks}.`;
+  const names = first.map((entry) => entry.name).join(" and ");
+  return `First: ${names}, after ${ticks}. Colours: orange unsure, blue certain.`;
+}

@@ -1,0 +1,16 @@
+/** Component: training curves. */
+
+import { createMount } from "../common/mount.js";
+import { watchSize, watchTheme } from "../common/observe.js";
+import { CurvesComponent } from "./component.js";
+
+export const mount = createMount((context) => {
+  const component = new CurvesComponent(context);
+  watchSize(
+    context.element,
+    () => component.size,
+    () => component.draw(),
+  );
+  watchTheme(context.element, () => component.refreshTheme());
+  return () => component.receive();
+});

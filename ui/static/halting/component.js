@@ -1,0 +1,126 @@
+/** When a checkpoint stops: what ticks give, its policies, and how reliable its confidence is. */
+
+import { findParts } from "../common/dom.js";
+import { formatInteger } from "../common/format.js";
+import { readObject, readText } from "../common/validate.js";
+import { drawCurves, drawReliability } from "./chart.js";
+import { getFirstBudget, parseHalting, roundBudget } from "./parse.js";
+import { createKey, createLevelRow, createPolicyRow, describeCurves, describeReliability } from "./tables.js";
+
+const EMPTY_NOTE = "Nothing is known of when it may stop.";
+
+/** One mounted component. A policy that is chosen goes out as `picked` in the value. */
+export class HaltingComponent {
+  #props;
+  #trigger;
+  #parts;
+  #view = null;
+  #valueVersion = ""; // the value without what was picked, as text: picking draws nothing anew
+  #budget = 1; // mean ticks
+  #frame = null; // where the chart is, for the pointer
+
+  /** @param {import("../common/mount.js").ComponentContext} context - What Gradio passes. */
+  constructor({ element, props, trigger }) {
+    this.#props = props;
+    this.#trigger = trigger;
+    this.#parts = findParts(element, "halting");
+    this.#listen();
+  }
+
+  /** Width that drawing depends on, in pixels. */
+  get width() {
+    return this.#parts.chart.clientWidth;
+  }
+
+  #listen() {
+    const { budget, chart } = this.#parts;
+    budget.addEventListener("input", () => this.#view && this.#setBudget(Number(budget.value)));
+    chart.addEventListener("pointerdown", (event) => {
+      chart.setPointerCapture(event.pointerId);
+      this.#followPointer(event);
+    });
+    chart.addEventListener("pointermove", (event) => {
+      if (event.buttons === 1) this.#followPointer(event);
+    });
+  }
+
+  /** Show the current value. */
+  receive() {
+    const { picked: _, ...value } = readObject(this.#props.value);
+    const version = JSON.stringify(value);
+    if (version === this.#valueVersion) return;
+    this.#valueVersion = version;
+    this.#view = parseHalting(value);
+    const { body, note } = this.#parts;
+    body.hidden = !this.#view;
+    note.hidden = Boolean(this.#view);
+    note.textContent = readText(value.problem) || EMPTY_NOTE;
+    if (!this.#view) return;
+    this.#budget = getFirstBudget(this.#view);
+    this.#writeTexts();
+    this.draw();
+  }
+
+  #writeTexts() {
+    const { curves, policies, heldOutSamples, iterations } = this.#view;
+    const { budget, about, keys } = this.#parts;
+    Object.assign(budget, { min: "1", max: String(iterations), value: String(this.#budget) });
+    about.textContent = describeCurves(this.#view);
+    keys.replaceChildren(...curves.map(createKey));
+    const count = heldOutSamples === null ? "" : ` (${formatInteger(heldOutSamples)})`;
+    this.#parts["held-out"].textContent = `held out${count}`;
+    this.#parts.policies.replaceChildren(...policies.map((policy, index) => this.#createPolicyRow(policy, index)));
+  }
+
+  #createPolicyRow(policy, index) {
+    return createPolicyRow(policy, index + 1, (text) => this.#use(text));
+  }
+
+  #use(text) {
+    this.#props.value = { ...this.#props.value, picked: text };
+    this.#trigger("input");
+  }
+
+  /** Draw both charts, and what depends on the budget. */
+  draw() {
+    if (!this.#view) return;
+    this.#frame = drawCurves(this.#parts.chart, this.#view);
+    this.#showBudget();
+    this.#drawReliability();
+  }
+
+  #drawReliability() {
+    const { bins } = this.#view;
+    this.#parts["reliability-panel"].hidden = !bins.length;
+    if (!bins.length) return;
+    drawReliability(this.#parts.reliability, bins);
+    this.#parts["reliability-text"].textContent = describeReliability(this.#view);
+  }
+
+  // --- the budget ---
+
+  #setBudget(ticks) {
+    const budget = roundBudget(ticks, this.#view.iterations);
+    if (budget === this.#budget) return;
+    this.#budget = budget;
+    this.#showBudget();
+  }
+
+  #followPointer(event) {
+    if (!this.#view) return;
+    const { left, width } = this.#parts.chart.getBoundingClientRect();
+    this.#setBudget(this.#frame.toValue((event.clientX - left) / width));
+  }
+
+  /** Show only what depends on the budget: the line, the slider, the table. */
+  #showBudget() {
+    const { box, toX } = this.#frame;
+    const { chart, budget, levels } = this.#parts;
+    chart.querySelector("[data-now]").setAttribute("d", `M${toX(this.#budget)} ${box.top}V${box.bottom}`);
+    if (Number(budget.value) !== this.#budget) budget.value = String(this.#budget);
+    const { iterations, curves } = this.#view;
+    const sentence = `With ${this.#budget.toFixed(1)} of ${iterations} ticks on average:`;
+    this.#parts["budget-text"].textContent = sentence;
+    levels.replaceChildren(...curves.map((curve) => createLevelRow(curve, this.#budget, (text) => this.#use(text))));
+  }
+}

@@ -1,0 +1,129 @@
+/** Tables and sentences of the halting view. */
+
+import { createButton, createElement } from "../common/dom.js";
+import { formatInteger, formatPercent, UNKNOWN } from "../common/format.js";
+import { getCurveColour, isDashed } from "./chart.js";
+import { findCorner, isWithin } from "./parse.js";
+
+function formatPoints(share) {
+  return `${(100 * share).toFixed(1)} points`;
+}
+
+/**
+ * Compute what a curve gives within a budget, as texts.
+ *
+ * @param {import("./parse.js").Curve} curve - The curve.
+ * @param {number} budget - Mean ticks.
+ * @returns {{accuracy: string, loss: string, ticks: string, policy: string}} Accuracy, what is lost against all ticks, ticks, and the policy; empty if it has none.
+ */
+export function describeLevel(curve, budget) {
+  const [ticks, accuracy, threshold] = findCorner(curve, budget);
+  const best = curve.corners.at(-1)[1];
+  return {
+    accuracy: formatPercent(accuracy),
+    loss: best > accuracy ? formatPoints(best - accuracy) : "nothing",
+    ticks: isWithin(ticks, budget) ? ticks.toFixed(1) : `takes ${ticks.toFixed(1)} at least`,
+    policy: curve.form && `${curve.form}${Number(threshold.toPrecision(5))}`,
+  };
+}
+
+/** Create a cell; on a phone its name stands before it. */
+function createCell(name, ...children) {
+  return createElement("td", { "data-name": name }, ...children);
+}
+
+/** Create a button that uses a policy. */
+function createUseButton(policy, onUse) {
+  const attributes = { class: "component-pill", title: "Think with this rule" };
+  return createButton(createElement("code", {}, policy), () => onUse(policy), attributes);
+}
+
+/**
+ * Create the key of a curve.
+ *
+ * @param {import("./parse.js").Curve} curve - The curve.
+ * @returns {HTMLElement} Its colour and label.
+ */
+export function createKey({ name, label }) {
+  const dash = isDashed(name) ? { "data-dash": "" } : {};
+  const swatch = createElement("span", { class: "halting-swatch", ...dash });
+  swatch.style.color = getCurveColour(name);
+  return createElement("span", { class: "halting-key" }, swatch, label);
+}
+
+/**
+ * Create the row of a curve within a budget.
+ *
+ * @param {import("./parse.js").Curve} curve - The curve.
+ * @param {number} budget - Mean ticks.
+ * @param {(policy: string) => void} onUse - Called with the policy that is chosen.
+ * @returns {HTMLElement} The row.
+ */
+export function createLevelRow(curve, budget, onUse) {
+  const { accuracy, loss, ticks, policy } = describeLevel(curve, budget);
+  return createElement(
+    "tr",
+    {},
+    createElement("td", {}, createKey(curve)),
+    createCell("right", accuracy),
+    createCell("less by", loss),
+    createCell("ticks", ticks),
+    createElement("td", {}, policy ? createUseButton(policy, onUse) : ""),
+  );
+}
+
+/**
+ * Create the row of a policy.
+ *
+ * @param {import("./parse.js").Policy} policy - The policy.
+ * @param {number} number - Its number in the chart.
+ * @param {(policy: string) => void} onUse - Called with the policy that is chosen.
+ * @returns {HTMLElement} The row.
+ */
+export function createPolicyRow(policy, number, onUse) {
+  const { label, text, description, isDefault, ticks, accuracy, heldOut } = policy;
+  const help = createElement("div", { class: "halting-muted" }, description);
+  const measured = heldOut ? `${formatPercent(heldOut.accuracy)} in ${heldOut.mean_ticks.toFixed(1)}` : UNKNOWN;
+  return createElement(
+    "tr",
+    {},
+    createElement("td", {}, createElement("span", { class: "halting-dot" }, String(number))),
+    createElement("td", {}, createElement("strong", {}, label), isDefault ? " (default)" : "", help),
+    createCell("right", formatPercent(accuracy)),
+    createCell("ticks", ticks.toFixed(1)),
+    createCell("held out", measured),
+    createCell("lost", heldOut ? formatPercent(heldOut.lost) : UNKNOWN),
+    createElement("td", {}, createUseButton(text, onUse)),
+  );
+}
+
+/**
+ * Describe the chart of curves.
+ *
+ * @param {import("./parse.js").HaltingView} view - What is known.
+ * @returns {string} Some sentences.
+ */
+export function describeCurves({ samples, split }) {
+  const count = samples === null ? "some" : formatInteger(samples);
+  return (
+    `Up: answers that are right, for the ticks spent; on ${count} ${split} samples that were never trained on. ` +
+    "Drag to another budget. Numbered: the rules on offer."
+  );
+}
+
+/**
+ * Describe the chart of reliability by its largest bin.
+ *
+ * @param {import("./parse.js").HaltingView} view - What is known, with at least one bin.
+ * @returns {string} Some sentences.
+ */
+export function describeReliability({ bins, calibrationError, heldOutSamples }) {
+  const [confidence, accuracy, count] = bins.reduce((best, bin) => (bin[2] > best[2] ? bin : best));
+  const total = heldOutSamples === null ? "all" : formatInteger(heldOutSamples);
+  const gap = calibrationError === null ? "" : ` Mean gap: ${formatPoints(calibrationError)}.`;
+  return (
+    "Each dot: answers of which it was about equally sure, large where there are many; on the dashed line, it is right as often as " +
+    `it says. Most: ${formatInteger(count)} of ${total} answers, said ${formatPercent(confidence)}, ` +
+    `right ${formatPercent(accuracy)}.${gap}`
+  );
+}

@@ -1,0 +1,40 @@
+/** Answers and quantities of a thought in words. */
+
+import { formatDecimal, formatProbability } from "../common/format.js";
+import { isNumber } from "../common/validate.js";
+
+/**
+ * Return the name of a class.
+ *
+ * @param {{labels: string[]}} answer - The answer.
+ * @param {number} index - Number of the class.
+ * @returns {string} Its label; its number if it has none.
+ */
+export function getLabel(answer, index) {
+  return answer.labels[index] || String(index);
+}
+
+/**
+ * Return the place of the largest number.
+ *
+ * @param {number[]} values - Some numbers.
+ * @returns {number} The first place where it is; -1 for none.
+ */
+export function findLargest(values) {
+  return values.indexOf(Math.max(...values));
+}
+
+/**
+ * Describe what the chart shows at a tick.
+ *
+ * @param {import("./parse-record.js").Thought} thought - The thought.
+ * @param {number} tick - The tick, from 1.
+ * @returns {string[]} One text a quantity.
+ */
+export function describeQuantities({ energy, chance, certainty }, tick) {
+  const lines = [];
+  if (energy) lines.push(`energy ${formatDecimal(energy[tick - 1])}`);
+  lines.push(`certainty ${formatDecimal(certainty[tick - 1])}`);
+  if (chance && isNumber(chance[tick - 1])) lines.push(`chance of being right: ${formatProbability(chance[tick - 1])}`);
+  return lines;
+}

@@ -1,0 +1,95 @@
+"""JavaScript modules of the page, served under a hash of their content.
+
+The hash covers the whole directory, so that relative imports between modules keep working and every change gives new
+addresses. Browsers may therefore cache a module for a year without asking again.
+
+All modules are read once, at import. A request is answered from this table alone: no path of a request reaches the file
+system.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ui.paths import STATIC_DIR
+
+MODULE_PATH = r"/modules/[0-9a-f]{16}/[a-z-]+(/[a-z-]+){1,2}\.js"  # regular expression of every path that is served
+HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+LOAD_FAILED = "This part of the page could not be loaded. Reload the page."
+
+
+def read_static(path: str) -> str:
+    """Return the text of a file of the static directory.
+
+    Args:
+        path: Path relative to the directory, from code only.
+    """
+    return (STATIC_DIR / path).read_text(encoding="utf-8")
+
+
+def read_modules(directory: Path) -> dict[str, bytes]:
+    """Return the content of every JavaScript module of a directory, by its relative path with forward slashes."""
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in sorted(directory.rglob("*.js"))}
+
+
+def compute_version(modules: Mapping[str, bytes]) -> str:
+    """Return 16 hexadecimal digits that change with every path and every byte of the modules."""
+    digest = hashlib.sha256()
+    for path, content in sorted(modules.items()):
+        digest.update(f"{path}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+MODULES = MappingProxyType(read_modules(STATIC_DIR))
+VERSION = compute_version(MODULES)
+
+
+def get_module_url(path: str) -> str:
+    """Return the address of a module, relative to the page.
+
+    A relative address works behind a proxy and under any root path, as Gradio's own files do.
+
+    Args:
+        path: Path of the module in the static directory.
+    """
+    assert path in MODULES, f"there is no module {path}"
+    return f"modules/{VERSION}/{path}"
+
+
+def build_bootstrap(component: str) -> str:
+    """Return the line that Gradio runs for each rendered component.
+
+    It imports the component's module and mounts it. A component whose module cannot be loaded shows one sentence.
+
+    Args:
+        component: Name of the component's directory.
+    """
+    url = get_module_url(f"{component}/index.js")
+    return (
+        f'import(new URL("{url}", document.baseURI)).then((module) => module.mount(element, props, trigger, watch), '
+        f'() => {{ element.textContent = "{LOAD_FAILED}"; }});'
+    )
+
+
+def build_preload_links() -> str:
+    """Return elements for the head of the page that make browsers fetch all modules at once, not import by import."""
+    return "\n".join(f'<link rel="modulepreload" href="{get_module_url(path)}">' for path in MODULES)
+
+
+def build_route() -> Route:
+    """Return the route that serves the modules, for GET and HEAD."""
+    return Route("/modules/{version}/{path:path}", serve_module, methods=["GET"])
+
+
+async def serve_module(request: Request) -> Response:
+    """Answer with a module, or with 404 for another version or an unknown path."""
+    content = MODULES.get(request.path_params["path"]) if request.path_params["version"] == VERSION else None
+    if content is None:
+        return PlainTextResponse("Not found.", 404, {"Cache-Control": "no-store"})
+    return Response(content, headers=HEADERS, media_type="text/javascript; charset=utf-8")
