@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ctm.config import CONFIG_CLASSES, ENERGY_HEAD_DEFAULTS, Config, read_config
-from ctm.conversion.convert import parse_yaml
-from ctm.io.atomic import read_text
-from ctm.settings import Settings, format_name, truncate_repr
+from ctm.io.json_files import read_text
+from ctm.io.yaml import parse_yaml
+from ctm.messages import format_name, truncate_repr
+from ctm.settings import Settings
 from ctm.stores import HubRef
 from training.energy.losses import EnergyKind, EnergyLossParams
 from training.tasks import Task, make_task

@@ -22,19 +22,11 @@ import torch
 import yaml
 
 from ctm.checkpoint import Checkpoint, save
-from ctm.conversion.convert import parse_yaml
-from ctm.io.atomic import (
-    file_lock,
-    fsync_path,
-    preallocate,
-    read_json,
-    read_preallocated,
-    read_text,
-    replace_dir,
-    write_json,
-    write_preallocated,
-    write_text,
-)
+from ctm.io.atomic import fsync_path, replace_dir, write_text
+from ctm.io.json_files import read_json, read_text, write_json
+from ctm.io.locks import file_lock
+from ctm.io.preallocated import preallocate, read_preallocated, write_preallocated
+from ctm.io.yaml import parse_yaml
 from ctm.stores.base import is_complete_checkpoint
 from training.config import RunConfig
 

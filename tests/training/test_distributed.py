@@ -106,9 +106,9 @@ def test_a_loss_that_is_not_a_number_on_one_process_ends_all(tmp_path):
     """The second process alone sees it in the ninth step; the sixth was saved."""
     run = RunDir(tmp_path / "run")
     program = (
-        "import os, training.decoding as reading; real, count = reading.trunk_loss, iter(range(99))\n"
+        "import os, training.decoding as decoding; real, count = decoding.reduce_tick_losses, iter(range(99))\n"
         "spoilt = os.environ['RANK'] == '1'\n"
-        "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 and spoilt else 1)"
+        "decoding.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 and spoilt else 1)"
     )
     code, said = wait_for_exit(start_two_processes(make_config(), run.path, program=program))
     assert code == 1 and run.read_outcome()["reason"] == "nan", said

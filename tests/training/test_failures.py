@@ -80,8 +80,8 @@ def test_finished_is_noted(tmp_path):
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
     """The rate is absurd; what it did to the weights is never saved."""
     prelude = (
-        "import training.decoding as reading; real = reading.trunk_loss; count = iter(range(99))\n"
-        "reading.trunk_loss = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
+        "import training.decoding as decoding; real = decoding.reduce_tick_losses; count = iter(range(99))\n"
+        "decoding.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 else 1)"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
     ending = folder.read_outcome()
@@ -94,8 +94,8 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
 def test_overflowing_gradients_are_skipped(tmp_path):
     """The loss is finite, its gradient is not: the weights stay good."""
     prelude = (
-        "import training.trainer as loop; real = loop.clip; count = iter(range(99))\n"
-        "loop.clip = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"
+        "import training.trainer as trainer; real = trainer.clip_gradients; count = iter(range(99))\n"
+        "trainer.clip_gradients = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"
     )
     folder, code, _ = train(tmp_path, prelude=prelude)
     assert (code, folder.read_outcome()["reason"]) == (1, "nan")
@@ -105,11 +105,11 @@ def test_overflowing_gradients_are_skipped(tmp_path):
 def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
     """Files may grow to 300 kB only: the log fits, a later save does not."""
     prelude = (
-        "import training.run_dir as runs, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "real = runs.RunFolder.save\n"
+        "import training.run_dir as run_dir, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "real = run_dir.RunDir.save\n"
         "def save(self, step, *rest):\n"
         "    step > 6 and resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); real(self, step, *rest)\n"
-        "runs.RunFolder.save = save"
+        "run_dir.RunDir.save = save"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
     assert code == 1 and folder.read_outcome()["reason"] == "disk", said
@@ -138,15 +138,15 @@ def test_a_run_does_not_begin_on_a_full_disk(tmp_path):
 def test_lost_data_is_named(tmp_path):
     prelude = (
         "import training.tasks.parity as p\n"
-        "def draw(*a): raise FileNotFoundError(2, 'No such file or directory', '/data/train.parquet')\n"
-        "p.Parity.draw = draw"
+        "def sample(*a): raise FileNotFoundError(2, 'No such file or directory', '/data/train.parquet')\n"
+        "p.Parity.sample = sample"
     )
     folder, code, said = train(tmp_path, prelude=prelude)
     assert code == 1 and folder.read_outcome()["reason"] == "data" and "/data/train.parquet" in said
 
 
 def test_a_crash_writes_its_traceback_to_the_log(tmp_path):
-    folder, code, said = train(tmp_path, prelude="import training.trainer as loop\nloop.clip = lambda *a: 1 / 0")
+    folder, code, said = train(tmp_path, prelude="import training.trainer as trainer\ntrainer.clip_gradients = lambda *a: 1 / 0")
     assert code == 1 and folder.read_outcome()["reason"] == "crash"
     assert "ZeroDivisionError" in folder.read_outcome()["sentence"] and "Traceback" in said
 

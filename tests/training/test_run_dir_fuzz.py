@@ -11,7 +11,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ctm.io.atomic import PREALLOCATED_BYTES, preallocate, read_preallocated, write_json, write_preallocated
+from ctm.io.json_files import write_json
+from ctm.io.preallocated import PREALLOCATED_BYTES, preallocate, read_preallocated, write_preallocated
 from tests.strategies import (
     are_sentences,
     json_objects,

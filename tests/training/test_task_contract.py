@@ -151,7 +151,7 @@ def test_user_input_is_parsed_and_answered_in_words(any_task):
         json.dumps(answer.value)
     machine = build_small_model(task)
     chosen = task.decoder.choices(machine(read.inputs).answers)[0].T  # (T, P)
-    assert all(task.format_answer(read, answer[: read.positions]).label for answer in task.decoder.answers(chosen))
+    assert all(task.format_answer(read, answer[: read.positions]).label for answer in task.decoder.decode(chosen))
 
 
 def draw_three() -> np.ndarray:
