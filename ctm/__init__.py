@@ -6,6 +6,8 @@ from ctm.models.ctm import ContinuousThoughtMachine, CTMContext, CTMState
 from ctm.models.outputs import TickOutput, UnrolledOutput
 from ctm.models.registry import build_model, count_parameters
 
+make = build_model  # deprecated name, removed after version 0.2
+
 __all__ = [
     "CTMConfig",
     "CTMContext",
@@ -16,5 +18,6 @@ __all__ = [
     "UnrolledOutput",
     "build_model",
     "count_parameters",
+    "make",
     "read_config",
 ]

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ctm.messages import format_name, truncate_repr
+
 SettingsT = TypeVar("S", bound="Settings")
 MAX_PROBLEMS = 20  # that are told at once
 
@@ -66,24 +68,3 @@ class Settings(BaseModel):
             if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
                 names |= field.annotation._collect_field_names()
         return names
-
-
-def format_name(name: Any, limit: int = 60) -> str:
-    """A name or words from elsewhere as they are, where they are short and can be printed."""
-    text = str(name)
-    return text if text.isprintable() and 0 < len(text) <= limit else truncate_repr(text, limit)
-
-
-def truncate_repr(value: Any, limit: int = 60) -> str:
-    """What was given, as a message quotes it: never much of it."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # thousands of digits, or of brackets inside each other
-        text = "what is too long to be shown"
-    return text if len(text) <= limit else text[:limit] + "..."
-
-
-def summarize_error(error: Exception) -> str:
-    """What an error says, in short."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(". ")

@@ -47,10 +47,10 @@ def checkpoint_name(request):
 
 
 @pytest.mark.parametrize(
-    "name",
+    "checkpoint_name",
     [
-        pytest.param(checkpoint_name, marks=[] if checkpoint_name == "digits" else pytest.mark.slow)
-        for checkpoint_name in sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA)
+        pytest.param(name, marks=[] if name == "digits" else pytest.mark.slow)
+        for name in sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA)
     ],
 )
 def test_figures_can_be_measured_again(checkpoint_name, capsys):
@@ -64,7 +64,7 @@ def test_figures_can_be_measured_again(checkpoint_name, capsys):
     assert figures["mean_ticks"] == pytest.approx(stated["mean_ticks"], abs=0.05)
 
 
-@pytest.mark.parametrize("name", sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA))
+@pytest.mark.parametrize("checkpoint_name", sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA))
 def test_a_few_samples_give_about_the_stated_figure(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
     task, stated = build_task(checkpoint.task), checkpoint.metrics["evaluations"][0]

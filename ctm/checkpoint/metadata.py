@@ -16,8 +16,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ctm.io.atomic import read_json
-from ctm.settings import format_name
+from ctm.io.json_files import read_json
+from ctm.messages import format_name
 
 MAX_METADATA_BYTES = 2**20  # bytes of a file
 MAX_JSON_DEPTH = 50  # levels of brackets

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ctm.checkpoint import Checkpoint, count_weights, format_name_list, infer_in_features, load, save
+from ctm.checkpoint import Checkpoint, count_weights, infer_in_features, load, save
 from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE, TOKENS_PATTERN, Config, CTMConfig, read_config
 from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
 from ctm.conversion.safe_unpickle import load_torch_file
+from ctm.io.yaml import read_yaml_file
+from ctm.messages import format_name, format_name_list, truncate_repr
 from ctm.models.base import TickModel
 from ctm.models.registry import build_model, check_parameter_limit
-from ctm.settings import format_name, truncate_repr
 
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 CONFIG_KEYS = {key for kind in CONFIG_CLASSES.values() for key in kind.model_fields}
@@ -136,64 +136,6 @@ def _is_plain(value: Any) -> bool:
     """Whether a setting could have this value; others may hold very much, or themselves."""
     parts = value if isinstance(value, list | tuple) else [value]
     return len(parts) <= MAX_LIST_LENGTH and all(isinstance(part, str | float | int | None) for part in parts)
-
-
-class StrictYAMLLoader(yaml.SafeLoader):
-    """Reads YAML, but not what makes a short text stand for a huge one, or for another than it seems: aliases, doubled keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="write the value out instead of an alias", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                problem = f"{truncate_repr(key.value)} is there twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node
-
-
-for kind in ("binary", "omap", "pairs", "set"):  # of which no setting is
-    StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", StrictYAMLLoader.construct_undefined)
-
-
-def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML text holds; `name` is what messages call it.
-
-    Raises:
-        ValueError: it is no YAML, or YAML that is more than a person would write.
-    """
-    try:
-        return yaml.load(text, StrictYAMLLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
-        problem = line + " ".join(str(error.problem).split())[:150]
-    except yaml.YAMLError:
-        problem = "it holds letters that are none"
-    except RecursionError:
-        problem = "it is nested too deeply"
-    except (ValueError, LookupError, TypeError, AttributeError):  # of a constructor, which trusts what a tag says
-        problem = "a value in it is not what its form or its tag says"
-    raise ValueError(f"{name} is not YAML that can be read: {problem}.")
-
-
-def read_yaml_file(path: Path) -> dict[str, Any]:
-    """A YAML mapping."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
-    values = parse_yaml(text, str(path))
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold `name: value` lines, got {truncate_repr(values)}.")
-    return {str(key): value for key, value in values.items()}
 
 
 def parse_task_metadata(values: Any) -> dict[str, Any]:

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE
+from ctm.messages import format_name
 from ctm.modules.backbones import RESNET_BLOCK_COUNTS
 from ctm.modules.readout import NUM_CERTAINTY_FEATURES
 from ctm.modules.synchronisation import choose_neurons
-from ctm.settings import format_name
 
 Shapes = Mapping[str, tuple[int, ...]]
 

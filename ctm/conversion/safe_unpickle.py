@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from ctm.checkpoint import format_name_list
-from ctm.settings import format_name
+from ctm.messages import format_name, format_name_list
 
 MAX_UNMAPPED_BYTES = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
 READ_ERRORS = (

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ctm.config import CTMConfig
 from ctm.models.base import TickModel, init_uniform
-from ctm.models.outputs import PreActivationHistory, SyncAccumulator, TickOutput
+from ctm.models.outputs import TickOutput
 from ctm.modules import synchronisation
 from ctm.modules.input_encoder import EncodedInput, add_attention, add_backbone, add_kv_projection, encode_input
 from ctm.modules.neuron_level_models import NeuronLinear, PreparedLinear, activate, make_neuron_models
+from ctm.modules.state import PreActivationHistory, SyncAccumulator
 from ctm.modules.synapses import make_synapses, prepare_input_projection
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctm.models.outputs import compact_rows_
 from ctm.modules.deferred_kv_grad import DeferredKVGrad, softmax_attention
+from ctm.modules.state import compact_rows_
 
 
 @dataclass(frozen=True)

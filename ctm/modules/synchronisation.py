@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ctm.models.outputs import SyncAccumulator
+from ctm.modules.state import SyncAccumulator
 
 MIN_DECAY, MAX_DECAY = 0.0, 15.0
 

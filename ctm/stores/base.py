@@ -10,7 +10,7 @@ from ctm.checkpoint import CONFIG_NAME, MODEL_CARD_NAME, list_weight_files
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES as SMALL
 from ctm.checkpoint.metadata import read_metadata
 from ctm.config import read_config
-from ctm.io.atomic import read_json, read_text
+from ctm.io.json_files import read_json, read_text
 
 ProgressCallback = Callable[[int, int], None]  # (bytes done, bytes in all); raises GivenUp to end a fetch
 

@@ -30,7 +30,7 @@ from ctm.checkpoint import (
     parse_shard_filenames,
 )
 from ctm.config import read_config
-from ctm.io.atomic import read_json
+from ctm.io.json_files import read_json
 from ctm.models.registry import check_parameter_limit
 from ctm.stores.base import (
     SMALL,

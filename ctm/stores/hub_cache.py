@@ -7,7 +7,8 @@ from typing import Any
 
 from huggingface_hub.utils import tqdm
 
-from ctm.io.atomic import read_json, write_text
+from ctm.io.atomic import write_text
+from ctm.io.json_files import read_json
 from ctm.stores.base import SMALL, StoreUnavailable
 from ctm.stores.repo_ref import COMMIT_HASH_PATTERN
 

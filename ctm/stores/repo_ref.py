@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from ctm.settings import truncate_repr
+from ctm.messages import truncate_repr
 
 REPO_ID_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 REPO_REF_PATTERN = re.compile(

@@ -26,8 +26,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ctm.messages import truncate_repr
 from ctm.modules.readout import compute_ctc_emission_mask
-from ctm.settings import truncate_repr
 from inference.tick_history import NO_CHOICE, TickHistory
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from ctm.settings import truncate_repr
+from ctm.messages import truncate_repr
 from inference.halting.policies import (
     AllOf,
     AnyOf,

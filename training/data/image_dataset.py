@@ -19,7 +19,8 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from ctm.settings import Settings, summarize_error, truncate_repr
+from ctm.messages import summarize_error, truncate_repr
+from ctm.settings import Settings
 from ctm.stores import HubRef, StoreUnavailable
 from training.data.augmentation import resize_center_crop
 from training.data.parquet import decode_image

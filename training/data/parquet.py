@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
-from ctm.settings import summarize_error
+from ctm.messages import summarize_error
 
 
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:

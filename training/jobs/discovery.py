@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from ctm.io.atomic import read_preallocated
+from ctm.io.preallocated import read_preallocated
 from ctm.stores.base import is_complete_checkpoint
 from training.jobs.store import Job, JobState
 from training.run_dir import RunDir

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from ctm.io.atomic import file_lock, read_json, write_json
+from ctm.io.json_files import read_json, write_json
+from ctm.io.locks import file_lock
 
 HEARTBEAT_INTERVAL_S = 20.0  # seconds between two signs of life
 LEASE_TIMEOUT_S = 90.0  # seconds after which a machine is taken to be gone; a mounted bucket tells of changes within 30

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ctm.io.atomic import read_preallocated
+from ctm.io.preallocated import read_preallocated
 from ctm.stores import HubStore
 from training.config import RunConfig
 from training.jobs.discovery import discover_untracked_runs

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.io.atomic import file_lock, write_bytes
+from ctm.io.atomic import write_bytes
+from ctm.io.locks import file_lock
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
 RequestedAction = Literal[

@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ctm.io.atomic import file_lock, read_json, write_json
+from ctm.io.json_files import read_json, write_json
+from ctm.io.locks import file_lock
 from ctm.stores import Destination, StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
 from training.run_dir import emit_event

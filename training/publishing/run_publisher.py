@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ctm import read_config
 from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
-from ctm.io.atomic import read_json
+from ctm.io.json_files import read_json
 from ctm.stores import Destination
 from training.config import PublishConfig
 from training.model_card import ACCURACY_PLOT_FILE, build_title, render_accuracy_plot, render_model_card

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ctm.config import get_backbone_type
-from ctm.settings import truncate_repr
+from ctm.messages import truncate_repr
 from training.tasks.base import Task, has_image_backbone
 
 

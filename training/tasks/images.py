@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ctm.settings import truncate_repr
+from ctm.messages import truncate_repr
 from training.data.augmentation import (
     RANDOM_NUMBERS_PER_IMAGE,
     AugmentationPolicy,

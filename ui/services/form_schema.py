@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULED_BACKBONE, ModelTypeConfig
-from ctm.settings import Settings, truncate_repr
+from ctm.messages import truncate_repr
+from ctm.settings import Settings
 from training.config import FinalizeConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
 from training.tasks import get_task_types
 

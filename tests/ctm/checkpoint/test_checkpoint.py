@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from ctm import checkpoint
 from ctm.checkpoint import Checkpoint, load, save
-from ctm.io.atomic import write_json
+from ctm.io.json_files import write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 METADATA = {

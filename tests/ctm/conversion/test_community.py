@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE, CTMConfig
-from ctm.conversion.convert import convert, read_yaml_file
+from ctm.conversion.convert import convert
+from ctm.io.yaml import read_yaml_file
 from tests.ctm.conversion.test_convert import write_legacy_checkpoint
 from tests.paths import ROOT
 

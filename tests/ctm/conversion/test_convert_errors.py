@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from ctm.conversion.convert import convert, read_yaml_file
+from ctm.conversion.convert import convert
+from ctm.io.yaml import read_yaml_file
 from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_extra_config, write_legacy_checkpoint
 
 

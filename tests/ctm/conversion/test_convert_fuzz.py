@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctm.checkpoint import load
-from ctm.conversion.convert import convert, parse_yaml, read_yaml_file
+from ctm.conversion.convert import convert
 from ctm.conversion.safe_unpickle import NumpyPlaceholder, load_torch_file
+from ctm.io.yaml import parse_yaml, read_yaml_file
 from tests.ctm.conftest import RAW_INPUT_CHANGES, build_tiny_model
 from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_legacy_checkpoint
 from tests.strategies import (

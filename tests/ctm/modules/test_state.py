@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from ctm.models.outputs import PreActivationHistory, SyncAccumulator
+from ctm.modules.state import PreActivationHistory, SyncAccumulator
 
 STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "slide", "copy", "take"]))
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ctm.io.atomic import get_temp_path, replace_dir, write_json
+from ctm.io.atomic import get_temp_path, replace_dir
+from ctm.io.json_files import write_json
 from ctm.stores import HubStore, StoreUnavailable
 from training.jobs.launch_command import build_training_command
 from training.jobs.outcome import derive_job_outcome

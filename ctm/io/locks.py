@@ -1,0 +1,30 @@
+"""Advisory file locks between processes on one host."""
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def file_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
+    """Whether nobody else holds this lock, tried for so many seconds; the lock goes with its process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + timeout_s
+    with path.open("a") as file:
+        while not (mine := _try_lock(file)) and time.monotonic() < until:
+            time.sleep(0.05)
+        yield mine
+
+
+def _try_lock(file: IO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # some mounted folders know no locks: then whoever comes is taken to be alone
+        logging.getLogger(__name__).warning("%s cannot be locked (%s)", file.name, error.strerror)
+    return True
