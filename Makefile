@@ -42,6 +42,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, layers: what must be clean befo
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/biome check --error-on-warnings biome.json ui/static tests/js
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py tests/test_dockerfile.py
 	@if $(PY) -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=5)" 2>/dev/null; \

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import render_results
-from tests.laws import PACKAGES, product, read_tree, under
 from tests.paths import ROOT
+from tests.source_tree import PACKAGES, read_product_sources
 from training.config import read_recipe
 
-READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".mjs", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
 SKIPPED_DIRS = {"__pycache__", "golden", "node_modules", "runs"}
 HIDDEN_SOURCES = {".ci", ".dockerignore", ".gitattributes", ".github", ".gitignore"}
 LOCAL_PATH = re.compile(r"(?<![\w.~/-])/(?:work|farm|root|Users|mnt|tmp/\w+|home/(?!user\b))\b")
@@ -95,9 +95,9 @@ def test_every_import_of_the_app_is_required():
     known |= {*PACKAGES, *sys.stdlib_module_names}
     found = (
         (f"{source.path}:{line}", name.partition(".")[0])
-        for source in product(read_tree())
-        if not under(source, "benchmarks/")  # it imports the original code too, where it is given
-        for line, name in source.imports()
+        for source in read_product_sources()
+        if not source.path.startswith("benchmarks/")  # it imports the original code too, where it is given
+        for line, name in source.iterate_imports()
     )
     missing = sorted(f"{place}: {name}" for place, name in found if PACKAGE_BY_MODULE.get(name, name) not in known)
     assert not missing, "\n".join(["Add it to requirements.txt, or do without:", *missing])

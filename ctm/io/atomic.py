@@ -17,7 +17,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         draft.write_bytes(content)
         fsync_path(draft)
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -25,14 +25,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replace_dir(draft: Path, folder: Path) -> None:
     """Put the folder `draft` where `folder` is, if there is one; the old folder is removed only after that."""
     if not folder.exists():
-        os.rename(draft, folder)
+        draft.rename(folder)
         return
     old = get_temp_path(folder)
-    os.rename(folder, old)
+    folder.rename(old)
     try:
-        os.rename(draft, folder)
+        draft.rename(folder)
     except OSError:
-        os.rename(old, folder)
+        old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

@@ -106,7 +106,7 @@ class HubRequestHandler(BaseHTTPRequestHandler):
             answer = self.server.dispatch(request)
             self.send_with_fault(request, answer, hub.faults.trigger(request, answer) or fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - names of http.server
 
     def send_with_fault(self, request: Request, answer: Response, fault: Fault | None) -> None:
         """Send an answer, as far as the fault lets it through."""

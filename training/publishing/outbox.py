@@ -149,7 +149,7 @@ class Outbox:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-        os.rename(draft, folder)
+        draft.rename(folder)
         return entry
 
     def seconds_until_due(self) -> float | None:

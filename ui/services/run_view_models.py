@@ -217,6 +217,6 @@ def compute_dir_size(directory: Path) -> int:
     for place, _, files in os.walk(directory):  # which passes over folders that are removed meanwhile
         for name in files:
             with contextlib.suppress(OSError):
-                about = os.lstat(os.path.join(place, name))
+                about = Path(place, name).lstat()
                 found[about.st_ino] = about.st_size
     return sum(found.values())
