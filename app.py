@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.jobs.process_group import fix_thread_env
+from training.jobs.cpu_limits import fix_thread_env
 from ui.server.app_settings import AppSettings, describe_unknown_variables
 from ui.server.serve import serve
 

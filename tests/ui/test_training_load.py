@@ -16,7 +16,7 @@ from tests.training.jobs.conftest import stop_scheduler, wait_until
 from tests.ui.gradio_session import GradioSession, get_handler_name, make_access
 from tests.ui.run_fixtures import build_page, make_training_service, serve_page
 from training.config import RunConfig, read_recipe
-from training.jobs.process_group import count_available_cpus
+from training.jobs.cpu_limits import count_available_cpus
 from training.jobs.supervisor import NICENESS
 from training.run_dir import RunDir
 from ui.services.training_service import TrainingService

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from training.config import RunConfig
-from training.jobs.process_group import build_job_environment, count_available_cpus, launch
+from training.jobs.cpu_limits import count_available_cpus
+from training.jobs.process_group import build_job_environment, launch
 from training.jobs.supervisor import NICENESS
 
 ESTIMATE_TIMEOUT_S = 180.0  # seconds

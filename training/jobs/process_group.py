@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import weakref
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import psutil
 from training.paths import ROOT
 
 JOB_TAG_ENV = "CTM_JOB"
-CGROUP_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 ENV_ALLOWLIST = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|SSL_CERT_\w+|"
     r"(?i:https?_proxy|no_proxy|all_proxy)|REQUESTS_CA_BUNDLE|XDG_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|PYTORCH_\w+|TORCH\w*|"
@@ -138,27 +137,3 @@ def build_job_environment(source: Mapping[str, str], threads: int, token: str = 
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     return kept | fixed | ({"HF_TOKEN": token} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
-
-
-def fix_thread_env(variables: MutableMapping[str, str]) -> None:
-    """Mend numbers of threads that libraries would stumble over: a Space says `OMP_NUM_THREADS=3500m`."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        if name in variables and not (variables[name].isdecimal() and int(variables[name])):
-            variables[name] = str(count_available_cpus(variables))
-
-
-def count_available_cpus(environment: Mapping[str, str] = os.environ) -> int:
-    """Processors that may be used; a container may use fewer than its machine has, as `CPU_CORES=3500m` or its quota says."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", environment.get("CPU_CORES", "").strip())
-    share = float(told[1]) / (1_000 if told[2] else 1) if told else read_cpu_quota()
-    return max(1, min(there, int(share))) if share else there
-
-
-def read_cpu_quota() -> float:
-    """Processors that the system grants this container; 0 where it sets no bound."""
-    try:
-        granted, period = CGROUP_CPU_QUOTA.read_text("utf-8").split()
-        return int(granted) / int(period)
-    except (OSError, ValueError):  # no such file, or `max`
-        return 0.0

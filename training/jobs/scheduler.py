@@ -24,6 +24,7 @@ import torch
 from ctm.io.preallocated import read_preallocated
 from ctm.stores import HubStore
 from training.config import RunConfig
+from training.jobs.cpu_limits import count_available_cpus
 from training.jobs.discovery import discover_untracked_runs
 from training.jobs.launch_command import build_training_command
 from training.jobs.lease import Lease
@@ -31,7 +32,6 @@ from training.jobs.outcome import derive_job_outcome
 from training.jobs.process_group import (
     ProcessGroup,
     build_job_environment,
-    count_available_cpus,
     find_process_group,
     launch,
     reap_zombies,

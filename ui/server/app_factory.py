@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from gradio.utils import get_upload_folder
 
 from ctm.stores.accounts import get_local_token
-from training.jobs.process_group import count_available_cpus
+from training.jobs.cpu_limits import count_available_cpus
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.publishing.upload_worker import UploadWorker

@@ -6,17 +6,17 @@ import pytest
 
 from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
-from tests.fake_hub.fixtures import hub as here
+from tests.fake_hub.fixtures import hub as loopback_hub
 from tests.training.jobs.conftest import shorten_hub_timeouts
 from training.jobs.remote.hf_jobs import HfJobsClient
 
-__all__ = ["here"]
+__all__ = ["loopback_hub"]
 
 JOB_SPEC = {
     "space": "alice/space",
     "command": ["python", "-m", "training", "train", "configs/parity16.yaml"],
     "env": {"CTM_RUN": "parity-1"},
-    "flavour": "t4-small",
+    "flavor": "t4-small",
     "timeout_minutes": 90,
     "namespace": "alice",
     "name": "parity-1",
@@ -24,19 +24,19 @@ JOB_SPEC = {
 
 
 @pytest.fixture
-def hub(here, monkeypatch):
-    return shorten_hub_timeouts(here, monkeypatch, max_tries=4)
+def hub(loopback_hub, monkeypatch):
+    return shorten_hub_timeouts(loopback_hub, monkeypatch, max_tries=4)
 
 
 @pytest.fixture
-def hf_jobs(hub):
+def jobs_client(hub):
     return HfJobsClient(TOKEN, hub.url, timeout_s=5.0)
 
 
 @pytest.fixture
-def submitted_job(hub, hf_jobs):
+def submitted_job(hub, jobs_client):
     """A job as the Hub knows it, which waits for its machine."""
-    hf_jobs.submit(**JOB_SPEC)
+    jobs_client.submit(**JOB_SPEC)
     return hub.jobs.latest
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ctm.stores import HubStore
 from tests.fake_hub.fixtures import TOKEN
-from tests.fake_hub.fixtures import hub as here
+from tests.fake_hub.fixtures import hub as loopback_hub
 from tests.training.jobs.conftest import (
     build_environment,
     is_finished,
@@ -22,7 +22,7 @@ from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import EVENT_PREFIX, RunDir
 
-__all__ = ["here"]
+__all__ = ["loopback_hub"]
 
 REPO = "alice/made"
 REMOTE_TARGET = {"place": "cpu-basic", "timeout": 60, "namespace": "alice"}
@@ -40,9 +40,9 @@ ENTRY_PATH = "outbox/000000000001500-0123456789ab/entry.json"
 
 
 @pytest.fixture
-def hub(here, monkeypatch):
+def hub(loopback_hub, monkeypatch):
     monkeypatch.setattr(monitor, "RETRY_INTERVAL_S", 0.1)
-    return shorten_hub_timeouts(here, monkeypatch, max_tries=3)
+    return shorten_hub_timeouts(loopback_hub, monkeypatch, max_tries=3)
 
 
 @pytest.fixture

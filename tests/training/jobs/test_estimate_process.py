@@ -108,7 +108,7 @@ def test_an_estimate_that_times_out_is_killed_with_its_children(monkeypatch):
     child = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
     replace_estimate_program(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
     began = time.monotonic()
-    said = get_error_message(make_tiny_config(), limit=1.0)
+    said = get_error_message(make_tiny_config(), timeout_s=1.0)
     assert said == "A few steps take more than 1 seconds here: make the machine or the batch smaller."
     assert time.monotonic() - began < 10
 

@@ -6,10 +6,8 @@ import sys
 import time
 
 import psutil
-import pytest
 
-from training.jobs import process_group
-from training.jobs.process_group import count_available_cpus, fix_thread_env, launch, reap_zombies
+from training.jobs.process_group import launch, reap_zombies
 
 
 def wait_until_zombie(pid: int) -> psutil.Process:
@@ -38,20 +36,3 @@ def test_a_running_process_is_not_touched():
         assert process.poll() is None
         process.communicate(b"\n")
     assert process.returncode == 0
-
-
-@pytest.mark.parametrize("told", ["3500m", "", "0", "two", "7"])
-def test_nonsense_for_a_number_of_threads_is_mended(told):
-    variables = {"OMP_NUM_THREADS": told, "CPU_CORES": "1900m"}
-    fix_thread_env(variables)
-    assert variables["OMP_NUM_THREADS"] == ("7" if told == "7" else "1")
-    assert "MKL_NUM_THREADS" not in variables
-
-
-@pytest.mark.parametrize("text, granted", [("150000 100000", 1.5), ("max 100000", 0.0), ("", 0.0), ("nonsense", 0.0)])
-def test_a_container_gets_the_cpus_of_its_quota(text, granted, tmp_path, monkeypatch):
-    monkeypatch.setattr(process_group, "CGROUP_CPU_QUOTA", tmp_path / "cpu.max")
-    (tmp_path / "cpu.max").write_text(text)
-    assert process_group.read_cpu_quota() == granted
-    assert count_available_cpus({}) == (1 if granted else len(os.sched_getaffinity(0)))
-    assert count_available_cpus({"CPU_CORES": "1"}) == 1  # what is told goes before

@@ -90,8 +90,8 @@ def test_one_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monk
         "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
         "print('ready', flush=True); time.sleep(600)"
     )
-    monkeypatch.setattr("training.jobs.scheduler.training_command", lambda *_: [sys.executable, "-c", stubborn])
-    scheduler.patience = 1.0
+    monkeypatch.setattr("training.jobs.scheduler.build_training_command", lambda *_: [sys.executable, "-c", stubborn])
+    scheduler.stop_timeout_s = 1.0
     id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: (log := scheduler.runs_dir / id / "log.txt").is_file() and "ready" in log.read_text())
     job = scheduler.store.get(id)

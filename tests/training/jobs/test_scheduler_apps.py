@@ -66,11 +66,11 @@ def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
 APP_PROGRAM = """
 import sys, time
 from pathlib import Path
-from tests.training.jobs.conftest import environment, submit, tiny
-from training.jobs.runner import Runner
-runner = Runner(Path(sys.argv[1]), environment=environment())
-runner.start()
-print(submit(runner, tiny(endless=True)), flush=True)
+from tests.training.jobs.conftest import build_environment, make_tiny_config, submit_job
+from training.jobs.scheduler import JobScheduler
+scheduler = JobScheduler(Path(sys.argv[1]), environment=build_environment())
+scheduler.start()
+print(submit_job(scheduler, make_tiny_config(endless=True)), flush=True)
 time.sleep(600)
 """
 

@@ -250,7 +250,7 @@ def test_a_run_starts_from_a_published_checkpoint_and_records_which(hub, environ
 
 def test_a_run_that_starts_from_another_model_is_rejected(recipe, finished_run, tmp_path):
     settings = (f"init_from={finished_run / 'checkpoint'}", "model.d_model=20")
-    with pytest.raises(SystemExit, match="init_from does not fit this run's machine: `start_activated_state` is"):
+    with pytest.raises(SystemExit, match="init_from does not fit this run's model: `start_activated_state` is"):
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), *settings])
 
 

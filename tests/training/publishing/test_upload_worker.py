@@ -10,7 +10,7 @@ import yaml
 
 from ctm.stores import HubStore, StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN, read_dir_files
-from tests.fake_hub.fixtures import hub as here
+from tests.fake_hub.fixtures import hub as loopback_hub
 from tests.training.jobs.conftest import make_tiny_config, wait_until
 from training.__main__ import main
 from training.config import PublishConfig
@@ -21,7 +21,7 @@ from training.publishing.run_publisher import enqueue_checkpoint
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
 
-__all__ = ["here"]
+__all__ = ["loopback_hub"]
 
 REPO = "alice/made"
 SETTINGS = PublishConfig(repo=REPO)
@@ -47,12 +47,12 @@ def copy_run(finished_run, tmp_path):
 
 
 @pytest.fixture
-def hub(here, monkeypatch):
+def hub(loopback_hub, monkeypatch):
     """Nobody waits long for it, nor between two tries."""
     monkeypatch.setattr(courier_module, "POLL_INTERVAL_S", 0.1)
     monkeypatch.setattr(outbox, "RETRY_BACKOFF_S", (0.3,) * len(outbox.RETRY_BACKOFF_S))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    return here
+    return loopback_hub
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_missing_write_access_is_reported_before_anything_is_enqueued(
 ):
     folder = copy_run("first")
     with pytest.raises(ValueError, match=says) as caught:
-        make_upload_worker(make_store(token)).offer(folder, PublishConfig(repo=repo))
+        make_upload_worker(make_store(token)).enqueue_run_checkpoint(folder, PublishConfig(repo=repo))
     assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
     assert not (folder.path / "outbox").exists()
 

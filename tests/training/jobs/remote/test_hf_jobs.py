@@ -13,62 +13,63 @@ from tests.training.jobs.hf_jobs_fixtures import (
     JOB_SPEC,
     check_one_sentence,
     get_permanent_error,
-    here,
-    hf_jobs,
     hub,
+    jobs_client,
+    loopback_hub,
     submitted_job,
 )
+from training.jobs.remote import hf_jobs
 from training.jobs.remote.hf_jobs import HardwareFlavor, HfJobsClient
 
-__all__ = ["here", "hf_jobs", "hub", "submitted_job"]
+__all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 
 # --- hardware ----------------------------------------------------------------------------------------------------
 
 
-def test_hardware_is_listed_cheapest_first(hf_jobs):
-    found = hf_jobs.list_flavors()
-    prices = {flavour.name: flavour.price for flavour in found}
+def test_hardware_is_listed_cheapest_first(jobs_client):
+    found = jobs_client.list_flavors()
+    prices = {flavor.name: flavor.price_per_hour for flavor in found}
     assert prices == {"cpu-basic": 0.01, "cpu-upgrade": 0.03, "t4-small": 0.4, "l4x1": 0.8, "a100-large": 2.5}
-    assert [flavour.name for flavour in found] == list(prices)
+    assert [flavor.name for flavor in found] == list(prices)
     assert found[0] == HardwareFlavor("cpu-basic", "CPU Basic", "2 vCPU", "16 GB", "", 0.01)
     assert found[2].accelerator == "1 x Nvidia T4 (16 GB)"
 
 
 @pytest.mark.parametrize(("unit", "price"), [("hour", 0.007), ("minute", 0.4), ("second", 24.001), ("month", None)])
-def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, hf_jobs, unit, price):
+def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, jobs_client, unit, price):
     hub.jobs.hardware = [make_hardware("x", "X", 1, 1, 40) | {"unitLabel": unit}]
-    assert hf_jobs.list_flavors()[0].price == price
+    assert jobs_client.list_flavors()[0].price_per_hour == price
 
 
-def test_hardware_without_a_price_comes_last(hub, hf_jobs):
+def test_hardware_without_a_price_comes_last(hub, jobs_client):
     hub.jobs.hardware = [make_hardware("a", "A", 1, 1, 40) | {"unitLabel": "moon"}, make_hardware("b", "B", 1, 1, 900)]
-    assert [flavour.name for flavour in hf_jobs.list_flavors()] == ["b", "a"]
+    assert [flavor.name for flavor in jobs_client.list_flavors()] == ["b", "a"]
 
 
-def test_hardware_is_asked_for_once_in_a_while(hub, hf_jobs, monkeypatch):
-    assert hf_jobs.list_flavors() == hf_jobs.list_flavors() and len(hub.find_requests("hardware")) == 1
+def test_hardware_is_asked_for_once_in_a_while(hub, jobs_client, monkeypatch):
+    assert jobs_client.list_flavors() == jobs_client.list_flavors() and len(hub.find_requests("hardware")) == 1
     monkeypatch.setattr(hf_jobs, "FLAVOR_CACHE_TTL_S", 0.0)
-    hf_jobs.list_flavors()
+    jobs_client.list_flavors()
     assert len(hub.find_requests("hardware")) == 2
 
 
-def test_hardware_in_another_format_is_rejected(hub, hf_jobs):
+def test_hardware_in_another_format_is_rejected(hub, jobs_client):
     hub.jobs.hardware = [{"name": "x"}]
-    assert "the hardware for jobs" in get_permanent_error(hf_jobs.list_flavors)
+    assert "the hardware for jobs" in get_permanent_error(jobs_client.list_flavors)
 
 
 # --- submit ------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_has_the_fields_that_the_hub_returns(hub, hf_jobs):
-    job = hf_jobs.submit(**JOB_SPEC)
-    assert (job.stage, job.flavour, job.message, job.is_finished) == ("waiting", "t4-small", "", False)
-    assert job.id == hub.jobs.latest.job_id and job.url == f"{hub.url}/jobs/alice/{job.id}"
+def test_a_job_has_the_fields_that_the_hub_returns(hub, jobs_client):
+    job = jobs_client.submit(**JOB_SPEC)
+    assert (job.stage, job.flavor, job.message, job.is_finished) == ("waiting", "t4-small", "", False)
+    assert job.job_id == hub.jobs.latest.job_id and job.url == f"{hub.url}/jobs/alice/{job.job_id}"
 
 
-def test_the_request_is_the_one_that_the_client_would_send(hub, hf_jobs):
-    hf_jobs.submit(**JOB_SPEC)
+def test_the_request_is_the_one_that_the_client_would_send(hub, jobs_client):
+    jobs_client.submit(**JOB_SPEC)
     ours = hub.jobs.latest.spec
     HfApi(endpoint=hub.url).run_job(
         image="hf.co/spaces/alice/space",
@@ -84,8 +85,8 @@ def test_the_request_is_the_one_that_the_client_would_send(hub, hf_jobs):
     assert hub.jobs.latest.spec == ours and ours["timeoutSeconds"] == 5400 and ours["spaceId"] == "alice/space"
 
 
-def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, hf_jobs):
-    hf_jobs.submit(**JOB_SPEC)
+def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs_client):
+    jobs_client.submit(**JOB_SPEC)
     (asked,) = hub.find_requests("/api/jobs/alice$", method="POST")
     sent = asked.request.json()
     assert sent.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(sent)
@@ -102,16 +103,16 @@ def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, hf_jobs):
         {"name": TOKEN},
     ],
 )
-def test_the_token_is_rejected_where_others_can_read_it(hub, hf_jobs, change):
+def test_the_token_is_rejected_where_others_can_read_it(hub, jobs_client, change):
     with pytest.raises(ValueError, match="secret only"):
-        hf_jobs.submit(**JOB_SPEC | change)
+        jobs_client.submit(**JOB_SPEC | change)
     assert not hub.jobs.by_id
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"flavour": "quantum"}, "choose one of cpu-basic, cpu-upgrade, t4-small"),
+        ({"flavor": "quantum"}, "choose one of cpu-basic, cpu-upgrade, t4-small"),
         ({"timeout_minutes": 9}, "10 to 10080 minutes"),
         ({"timeout_minutes": 10_081}, "timeout_minutes=10081"),
         ({"space": "alice"}, "'alice'"),
@@ -123,40 +124,40 @@ def test_the_token_is_rejected_where_others_can_read_it(hub, hf_jobs, change):
         ({"namespace": "bob"}, "the right to run jobs"),
     ],
 )
-def test_an_invalid_job_is_rejected(hub, hf_jobs, change, words):
-    assert words in get_permanent_error(hf_jobs.submit, **JOB_SPEC | change)
+def test_an_invalid_job_is_rejected(hub, jobs_client, change, words):
+    assert words in get_permanent_error(jobs_client.submit, **JOB_SPEC | change)
     assert not hub.jobs.by_id
 
 
-def test_the_longest_and_the_shortest_time_are_accepted(hub, hf_jobs):
+def test_the_longest_and_the_shortest_time_are_accepted(hub, jobs_client):
     for number, minutes in enumerate((10, 10_080)):
-        hf_jobs.submit(**JOB_SPEC | {"timeout_minutes": minutes, "name": f"run-{number}"})
+        jobs_client.submit(**JOB_SPEC | {"timeout_minutes": minutes, "name": f"run-{number}"})
         assert hub.jobs.latest.spec["timeoutSeconds"] == 60 * minutes
 
 
-def test_a_name_is_submitted_once(hub, hf_jobs):
-    assert hf_jobs.submit(**JOB_SPEC) == hf_jobs.submit(**JOB_SPEC)
+def test_a_name_is_submitted_once(hub, jobs_client):
+    assert jobs_client.submit(**JOB_SPEC) == jobs_client.submit(**JOB_SPEC)
     assert len(hub.jobs.by_id) == 1
-    hf_jobs.submit(**JOB_SPEC | {"name": "parity-2"})
+    jobs_client.submit(**JOB_SPEC | {"name": "parity-2"})
     assert len(hub.jobs.by_id) == 2
 
 
-def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, hf_jobs):
+def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, jobs_client):
     hub.add_fault("lost_reply", "/api/jobs/alice$", "POST")
-    assert hf_jobs.submit(**JOB_SPEC).id == hub.jobs.latest.job_id
+    assert jobs_client.submit(**JOB_SPEC).job_id == hub.jobs.latest.job_id
     assert len(hub.jobs.by_id) == 1
 
 
-def test_a_job_of_another_name_is_not_confused_with_it(hub, hf_jobs):
-    hf_jobs.submit(**JOB_SPEC | {"name": "parity-0"})
+def test_a_job_of_another_name_is_not_confused_with_it(hub, jobs_client):
+    jobs_client.submit(**JOB_SPEC | {"name": "parity-0"})
     said = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
     assert [job.labels["name"] for job in said] == ["parity-0"]
-    assert hf_jobs._find_by_name("alice", "parity-1") is None
+    assert jobs_client._find_by_name("alice", "parity-1") is None
 
 
-def test_without_credit_nothing_is_started(hub, hf_jobs):
+def test_without_credit_nothing_is_started(hub, jobs_client):
     hub.jobs.accounts_without_credit.add("alice")
-    said = get_permanent_error(hf_jobs.submit, **JOB_SPEC)
+    said = get_permanent_error(jobs_client.submit, **JOB_SPEC)
     assert "no credit for the jobs of alice" in said and "settings/billing" in said
     assert not hub.jobs.by_id
 
@@ -231,16 +232,16 @@ class BrokenHub:
         assert time.monotonic() - self.started < 10.0, "there must be a limit to each wait"
 
 
-def test_the_hub_may_ask_to_wait(hub, hf_jobs):
+def test_the_hub_may_ask_to_wait(hub, jobs_client):
     hub.add_fault("answer", "hardware", status=429, headers={"Retry-After": "7"})
     with pytest.raises(StoreUnavailable, match="asks to wait 7 s") as caught:
-        hf_jobs.list_flavors()
+        jobs_client.list_flavors()
     assert caught.value.retry_after_s == 7
 
 
-def test_the_hub_error_of_a_wrong_request_is_reported(hub, hf_jobs):
+def test_the_hub_error_of_a_wrong_request_is_reported(hub, jobs_client):
     hub.add_fault("answer", "alice$", "POST", status=400, message="Too many labels")
-    assert "refused what was sent to the jobs of alice" in get_permanent_error(hf_jobs.submit, **JOB_SPEC)
+    assert "refused what was sent to the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
 
 
 def test_nobody_there():

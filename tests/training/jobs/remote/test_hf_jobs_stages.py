@@ -9,26 +9,26 @@ from tests.fake_hub.fixtures import TOKEN
 from tests.training.jobs.hf_jobs_fixtures import (
     JOB_SPEC,
     get_permanent_error,
-    here,
-    hf_jobs,
     hub,
+    jobs_client,
+    loopback_hub,
     submitted_job,
     wait_until,
 )
 from training.jobs.remote.hf_jobs import HfJobsClient
 
-__all__ = ["here", "hf_jobs", "hub", "submitted_job"]
+__all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 
 # --- inspect and cancel ------------------------------------------------------------------------------------------
 
 
-def test_a_job_goes_its_way(hf_jobs, submitted_job):
-    assert hf_jobs.inspect("alice", submitted_job.job_id).stage == "waiting"
+def test_a_job_goes_its_way(jobs_client, submitted_job):
+    assert jobs_client.inspect("alice", submitted_job.job_id).stage == "waiting"
     submitted_job.start()
-    assert hf_jobs.inspect("alice", submitted_job.job_id).stage == "running"
+    assert jobs_client.inspect("alice", submitted_job.job_id).stage == "running"
     submitted_job.finish()
-    assert hf_jobs.inspect("alice", submitted_job.job_id).stage == "completed"
+    assert jobs_client.inspect("alice", submitted_job.job_id).stage == "completed"
 
 
 @pytest.mark.parametrize(
@@ -40,32 +40,32 @@ def test_a_job_goes_its_way(hf_jobs, submitted_job):
         ("PAUSED", "running", False),
     ],
 )
-def test_stages_are_distinguished(hf_jobs, submitted_job, theirs, ours, over):
+def test_stages_are_distinguished(jobs_client, submitted_job, theirs, ours, over):
     submitted_job.finish(theirs, "Job timeout")
-    job = hf_jobs.inspect("alice", submitted_job.job_id)
+    job = jobs_client.inspect("alice", submitted_job.job_id)
     assert (job.stage, job.message, job.is_finished) == (ours, "Job timeout", over)
 
 
-def test_a_job_that_is_not_there(hf_jobs):
-    for call in (hf_jobs.inspect, hf_jobs.cancel):
+def test_a_job_that_is_not_there(jobs_client):
+    for call in (jobs_client.inspect, jobs_client.cancel):
         assert get_permanent_error(call, "alice", "687f") == "alice has no job 687f, or this token may not see it."
 
 
 @pytest.mark.parametrize(("namespace", "id"), [("alice", "../x"), ("alice", "1/cancel"), ("", "1"), ("a/b", "1")])
-def test_what_is_no_name_is_not_asked_for(hub, hf_jobs, namespace, id):
-    assert "is not the name" in get_permanent_error(hf_jobs.inspect, namespace, id)
+def test_what_is_no_name_is_not_asked_for(hub, jobs_client, namespace, id):
+    assert "is not the name" in get_permanent_error(jobs_client.inspect, namespace, id)
     assert not hub.find_requests("/api/jobs/")
 
 
-def test_a_job_is_cancelled(hf_jobs, submitted_job):
-    hf_jobs.cancel("alice", submitted_job.job_id)
-    assert submitted_job.is_cancelled and hf_jobs.inspect("alice", submitted_job.job_id).stage == "cancelled"
+def test_a_job_is_cancelled(jobs_client, submitted_job):
+    jobs_client.cancel("alice", submitted_job.job_id)
+    assert submitted_job.is_cancelled and jobs_client.inspect("alice", submitted_job.job_id).stage == "cancelled"
 
 
-def test_a_job_that_is_over_stays_as_it_is(hf_jobs, submitted_job):
+def test_a_job_that_is_over_stays_as_it_is(jobs_client, submitted_job):
     submitted_job.finish()
-    hf_jobs.cancel("alice", submitted_job.job_id)
-    assert hf_jobs.inspect("alice", submitted_job.job_id).stage == "completed"
+    jobs_client.cancel("alice", submitted_job.job_id)
+    assert jobs_client.inspect("alice", submitted_job.job_id).stage == "completed"
 
 
 def test_cancelling_is_rejected_where_it_is_not_allowed(hub, submitted_job):
@@ -76,9 +76,9 @@ def test_cancelling_is_rejected_where_it_is_not_allowed(hub, submitted_job):
     )
 
 
-def test_a_lost_answer_does_not_undo_the_cancelling(hub, hf_jobs, submitted_job):
+def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs_client, submitted_job):
     hub.add_fault("lost_reply", "cancel")
-    hf_jobs.cancel("alice", submitted_job.job_id)
+    jobs_client.cancel("alice", submitted_job.job_id)
     assert submitted_job.stage == "CANCELED"
 
 
@@ -104,27 +104,27 @@ def make_python_job(code: str, **more) -> dict:
     return JOB_SPEC | {"command": ["python", "-c", code], **more}
 
 
-def test_a_command_can_really_be_run(hub, hf_jobs):
+def test_a_command_can_really_be_run(hub, jobs_client):
     hub.jobs.run_commands = True
     code = "import os, training; print(os.environ['CTM_RUN'], os.environ['HF_TOKEN'], os.environ['HF_ENDPOINT'], flush=True)"
-    job = hf_jobs.submit(**make_python_job(code + "; open('new', 'w'); print(sorted(os.listdir('configs'))[0])"))
-    lines = list(hf_jobs.follow("alice", job.id, threading.Event()))
+    job = jobs_client.submit(**make_python_job(code + "; open('new', 'w'); print(sorted(os.listdir('configs'))[0])"))
+    lines = list(jobs_client.follow("alice", job.job_id, threading.Event()))
     assert lines[0] == f"parity-1 {TOKEN} {hub.url}" and lines[1].endswith(".yaml")
-    assert hf_jobs.inspect("alice", job.id).stage == "completed"
+    assert jobs_client.inspect("alice", job.job_id).stage == "completed"
 
 
-def test_a_command_that_fails_is_a_failed_job(hub, hf_jobs):
+def test_a_command_that_fails_is_a_failed_job(hub, jobs_client):
     hub.jobs.run_commands = True
-    job = hf_jobs.submit(**make_python_job("raise SystemExit(3)"))
-    assert list(hf_jobs.follow("alice", job.id, threading.Event())) == []
+    job = jobs_client.submit(**make_python_job("raise SystemExit(3)"))
+    assert list(jobs_client.follow("alice", job.job_id, threading.Event())) == []
     assert (
-        found := hf_jobs.inspect("alice", job.id)
+        found := jobs_client.inspect("alice", job.job_id)
     ).stage == "error" and found.message == "Job failed with exit code: 3"
-    job = hf_jobs.submit(**JOB_SPEC | {"command": ["/no/such/program"], "name": "none"})
-    wait_until(lambda: hf_jobs.inspect("alice", job.id).stage == "error")
+    job = jobs_client.submit(**JOB_SPEC | {"command": ["/no/such/program"], "name": "none"})
+    wait_until(lambda: jobs_client.inspect("alice", job.job_id).stage == "error")
 
 
-def test_a_command_is_asked_to_end_when_its_job_is_cancelled(hub, hf_jobs):
+def test_a_command_is_asked_to_end_when_its_job_is_cancelled(hub, jobs_client):
     hub.jobs.run_commands = True
     code = """
 import signal, sys, time
@@ -133,17 +133,17 @@ signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
 time.sleep(60)
 """
-    job = hf_jobs.submit(**make_python_job(code))
-    lines = hf_jobs.follow("alice", job.id, threading.Event())
+    job = jobs_client.submit(**make_python_job(code))
+    lines = jobs_client.follow("alice", job.job_id, threading.Event())
     assert next(lines) == "ready"
-    hf_jobs.cancel("alice", job.id)
+    jobs_client.cancel("alice", job.job_id)
     assert list(lines) == ["asked to end"]
-    assert hf_jobs.inspect("alice", job.id).stage == "cancelled"
+    assert jobs_client.inspect("alice", job.job_id).stage == "cancelled"
 
 
-def test_a_command_ends_with_its_hub(hub, hf_jobs):
+def test_a_command_ends_with_its_hub(hub, jobs_client):
     hub.jobs.run_commands = True
-    hf_jobs.submit(**make_python_job("import time; time.sleep(60)"))
+    jobs_client.submit(**make_python_job("import time; time.sleep(60)"))
     job = hub.jobs.latest
     wait_until(lambda: job.process is not None)
     hub.close()

@@ -7,11 +7,19 @@ import pytest
 
 from ctm.stores import StoreUnavailable
 from tests.fake_hub.fixtures import TOKEN
-from tests.training.jobs.hf_jobs_fixtures import check_one_sentence, here, hf_jobs, hub, submitted_job, wait_until
+from tests.training.jobs.hf_jobs_fixtures import (
+    check_one_sentence,
+    hub,
+    jobs_client,
+    loopback_hub,
+    submitted_job,
+    wait_until,
+)
+from training.jobs.remote import hf_jobs
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.remote.log_stream import LogLine, parse_log_lines
 
-__all__ = ["here", "hf_jobs", "hub", "submitted_job"]
+__all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 
 def list_open_log_requests(hub) -> list:
@@ -29,7 +37,7 @@ class LogFollower:
 
     def run(self, jobs, job) -> None:
         try:
-            for line in jobs.follow(job.namespace, job.id, self.cancel_event):
+            for line in jobs.follow(job.namespace, job.job_id, self.cancel_event):
                 self.lines.append(line)
         except ValueError as error:
             self.error = error
@@ -44,8 +52,8 @@ class LogFollower:
         return self.lines
 
 
-def test_a_log_is_followed_to_its_end(hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_a_log_is_followed_to_its_end(jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("step 1", "", "step 2")
     follower.wait_for_lines("step 1", "", "step 2")
@@ -54,16 +62,16 @@ def test_a_log_is_followed_to_its_end(hf_jobs, submitted_job):
     assert follower.wait_until_done() == ["step 1", "", "step 2", "a line\u2028of one\x85piece: \u00fc"]
 
 
-def test_the_log_of_a_finished_job_is_streamed(hf_jobs, submitted_job):
+def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
     submitted_job.start()
     submitted_job.append_log(*(f"step {number}" for number in range(5000)))
     submitted_job.finish("ERROR")
-    assert LogFollower(hf_jobs, submitted_job).wait_until_done() == [f"step {number}" for number in range(5000)]
+    assert LogFollower(jobs_client, submitted_job).wait_until_done() == [f"step {number}" for number in range(5000)]
 
 
 @pytest.mark.parametrize("broken", ["cut", "hang_up"])
-def test_a_broken_log_goes_on_where_it_was(hub, hf_jobs, submitted_job, broken):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_a_broken_log_goes_on_where_it_was(hub, jobs_client, submitted_job, broken):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     said = []
     for number in range(3):
@@ -77,8 +85,8 @@ def test_a_broken_log_goes_on_where_it_was(hub, hf_jobs, submitted_job, broken):
     assert follower.wait_until_done() == [*said, "last"]
 
 
-def test_lines_written_between_connections_are_streamed(hub, hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_lines_written_between_connections_are_streamed(hub, jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
@@ -91,8 +99,8 @@ def test_lines_written_between_connections_are_streamed(hub, hf_jobs, submitted_
     assert follower.wait_until_done() == ["one", "two", "three", "four"]
 
 
-def test_the_last_lines_are_streamed_after_a_broken_connection(hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_the_last_lines_are_streamed_after_a_broken_connection(jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
@@ -103,8 +111,8 @@ def test_the_last_lines_are_streamed_after_a_broken_connection(hf_jobs, submitte
     assert follower.wait_until_done() == ["one", "two", "three"]
 
 
-def test_a_log_without_its_beginning_is_streamed_from_where_it_starts(hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_a_log_without_its_beginning_is_streamed_from_where_it_starts(jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one", "two", "three")
     follower.wait_for_lines("one", "two", "three")
@@ -129,27 +137,27 @@ def test_a_silent_log_that_stays_open_ends_with_its_job(hub, submitted_job):
     assert len(hub.find_requests("/logs")) == 1
 
 
-def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, hf_jobs, submitted_job, monkeypatch):
+def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 2.0)
-    hf_jobs.seconds = 0.4
+    jobs_client.timeout_s = 0.4
     submitted_job.start()
     submitted_job.append_log("one")
     submitted_job.finish()
     hub.add_fault("stall", "/logs", seconds=5.0)
-    assert LogFollower(hf_jobs, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
+    assert LogFollower(jobs_client, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
 
 
-def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, hf_jobs, submitted_job, monkeypatch):
+def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     submitted_job.finish()
     hub.add_fault("stall", "/logs", times=None, seconds=5.0)
-    follower = LogFollower(hf_jobs, submitted_job)
+    follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert "does not open the log" in check_one_sentence(follower.error)
 
 
-def test_a_job_that_waits_long_is_not_given_up(hub, hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_a_job_that_waits_long_is_not_given_up(hub, jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     for connections in range(1, 8):
         wait_until(lambda n=connections: len(list_open_log_requests(hub)) >= n)
         hub.add_fault("drop", "/logs")
@@ -161,13 +169,13 @@ def test_a_job_that_waits_long_is_not_given_up(hub, hf_jobs, submitted_job):
 
 
 @pytest.mark.parametrize("state", ["waiting", "silent", "stalled", "broken"])
-def test_cancelling_ends_the_stream_soon(hub, hf_jobs, submitted_job, state, monkeypatch):
+def test_cancelling_ends_the_stream_soon(hub, jobs_client, submitted_job, state, monkeypatch):
     monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (60.0,))
     if state in ("stalled", "broken"):
         fault = hub.add_fault("stall" if state == "stalled" else "drop", "/logs", times=None)
     if state == "silent":
         submitted_job.start()
-    follower = LogFollower(hf_jobs, submitted_job)
+    follower = LogFollower(jobs_client, submitted_job)
     wait_until(lambda: fault.num_triggered if state in ("stalled", "broken") else hub.find_requests("/logs"))
     time.sleep(0.1)
     follower.cancel_event.set()
@@ -175,26 +183,26 @@ def test_cancelling_ends_the_stream_soon(hub, hf_jobs, submitted_job, state, mon
     assert follower.wait_until_done() == [] and time.monotonic() - before < 5.0 and follower.error is None
 
 
-def test_closing_the_stream_releases_everything(hf_jobs, submitted_job):
+def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
     submitted_job.start()
     submitted_job.append_log("one", "two")
-    lines = hf_jobs.follow("alice", submitted_job.job_id, threading.Event())
+    lines = jobs_client.follow("alice", submitted_job.job_id, threading.Event())
     assert next(lines) == "one"
     lines.close()
     submitted_job.append_log("three")
     wait_until(lambda: not any(thread.name == "job-log" for thread in threading.enumerate()))
 
 
-def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, hf_jobs, submitted_job):
+def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, jobs_client, submitted_job):
     fault = hub.add_fault("answer", "/logs", times=None, status=503)
-    follower = LogFollower(hf_jobs, submitted_job)
+    follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert isinstance(follower.error, StoreUnavailable) and fault.num_triggered == 1 + len(hf_jobs.RETRY_BACKOFF_S)
     check_one_sentence(follower.error)
 
 
-def test_lines_in_between_give_it_all_its_tries_again(hub, hf_jobs, submitted_job):
-    follower = LogFollower(hf_jobs, submitted_job)
+def test_lines_in_between_give_it_all_its_tries_again(hub, jobs_client, submitted_job):
+    follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     for number in range(2 * len(hf_jobs.RETRY_BACKOFF_S)):
         submitted_job.append_log(f"step {number}")
@@ -208,9 +216,9 @@ def test_lines_in_between_give_it_all_its_tries_again(hub, hf_jobs, submitted_jo
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "the right to run jobs"), (404, "has no job")])
-def test_what_trying_again_does_not_help_ends_it_at_once(hub, hf_jobs, submitted_job, status, words):
+def test_what_trying_again_does_not_help_ends_it_at_once(hub, jobs_client, submitted_job, status, words):
     fault = hub.add_fault("answer", "/logs", times=None, status=status)
-    follower = LogFollower(hf_jobs, submitted_job)
+    follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert words in check_one_sentence(follower.error) and fault.num_triggered == 1
 

@@ -16,9 +16,9 @@ from tests.training.jobs.remote_fixtures import (
     STOPPED_OUTCOME,
     format_event_line,
     format_step_event,
-    here,
     hub,
     is_running,
+    loopback_hub,
     make_remote_config,
     read_logged_steps,
     scheduler,
@@ -32,7 +32,7 @@ from training.publishing.outbox import Outbox
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import EVENT_PREFIX
 
-__all__ = ["here", "hub", "scheduler", "start_scheduler", "submitted_job"]
+__all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 
 
 # --- from beginning to end ---------------------------------------------------------------------------------------

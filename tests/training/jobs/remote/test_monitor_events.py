@@ -11,8 +11,8 @@ from tests.training.jobs.remote_fixtures import (
     ENTRY_PATH,
     OUTBOX_ENTRY,
     REPO,
-    here,
     hub,
+    loopback_hub,
     scheduler,
     start_scheduler,
     submitted_job,
@@ -22,7 +22,7 @@ from training.jobs.remote.monitor import apply_event
 from training.publishing.outbox import Outbox, OutboxEntry
 from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir, emit_event
 
-__all__ = ["here", "hub", "scheduler", "start_scheduler", "submitted_job"]
+__all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 
 
 @pytest.mark.parametrize(

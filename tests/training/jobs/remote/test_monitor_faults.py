@@ -10,9 +10,9 @@ from tests.training.jobs.remote_fixtures import (
     STOPPED_OUTCOME,
     format_event_line,
     format_step_event,
-    here,
     hub,
     is_running,
+    loopback_hub,
     make_remote_config,
     read_logged_steps,
     scheduler,
@@ -25,7 +25,7 @@ from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 
-__all__ = ["here", "hub", "scheduler", "start_scheduler", "submitted_job"]
+__all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 
 
 # --- the Hub, which fails ----------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, start_schedul
     deaf.disable()
     other = start_scheduler()
     wait_until(lambda: is_running(other, id))
-    assert len(hub.jobs.by_id) == 1 and other.book.get(id).remote == hub.jobs.latest.job_id
+    assert len(hub.jobs.by_id) == 1 and other.store.get(id).remote == hub.jobs.latest.job_id
 
 
 def test_a_run_that_cannot_go_on_does_not_keep_the_app_from_starting(start_scheduler, scheduler, submitted_job):
@@ -126,8 +126,8 @@ def test_a_run_that_cannot_go_on_does_not_keep_the_app_from_starting(start_sched
     scheduler.store.update(id, state="interrupted")
     scheduler.store.add(Job("gone", "interrupted", attempt=1))
     scheduler.close()
-    other = start_scheduler(resumes=True)
-    assert {other.book.get(one).state for one in (id, "gone")} == {"interrupted"}
+    other = start_scheduler(resume_interrupted=True)
+    assert {other.store.get(one).state for one in (id, "gone")} == {"interrupted"}
 
 
 # --- taken back --------------------------------------------------------------------------------------------------
@@ -168,12 +168,12 @@ def test_a_job_cancelled_after_an_unconfirmed_submission_is_cancelled_remotely(h
 # --- where there is nothing to send to ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["remote", "hub", "space"])
+@pytest.mark.parametrize("missing", ["jobs_client", "hub_store", "space_id"])
 def test_without_a_space_and_a_token_it_is_rejected_at_once(hub, tmp_path, missing):
     parts = {
-        "remote": HfJobsClient(TOKEN, hub.url),
-        "hub": HubStore(token=TOKEN, cache_dir=tmp_path),
-        "space": "alice/space",
+        "jobs_client": HfJobsClient(TOKEN, hub.url),
+        "hub_store": HubStore(token=TOKEN, cache_dir=tmp_path),
+        "space_id": "alice/space",
     }
     made = JobScheduler(
         tmp_path / "runs", environment=build_environment(), **{name: parts[name] for name in parts if name != missing}
