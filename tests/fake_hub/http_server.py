@@ -78,7 +78,7 @@ class HubHTTPServer(ThreadingHTTPServer):
     def dispatch(self, request: Request) -> Response:
         with self.hub.lock:
             try:
-                return self.routes.dispatch(self.hub.store, request)
+                return self.routes.dispatch(self.hub.state, request)
             except Exception as error:
                 self.hub.record_crash(error)
                 return make_json_response({"error": f"the loopback hub itself failed: {error!r}"}, 500)

@@ -1,1 +1,1 @@
-"""Runs as jobs: in line, started in processes of their own, watched and stopped."""
+"""Job scheduling: a queue of training runs, a process group for each local job, and remote jobs on Hugging Face Jobs."""

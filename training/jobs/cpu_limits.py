@@ -1,4 +1,7 @@
-"""CPU limits of this container, and the thread variables that depend on them."""
+"""CPU limits of this container and the thread variables that depend on them.
+
+`app.py` imports this module before torch, so it imports only the standard library.
+"""
 
 import os
 import re
@@ -9,24 +12,30 @@ CGROUP_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def fix_thread_env(variables: MutableMapping[str, str]) -> None:
-    """Mend numbers of threads that libraries would stumble over: a Space says `OMP_NUM_THREADS=3500m`."""
+    """Replace invalid thread counts in an environment, in place.
+
+    A Space sets `OMP_NUM_THREADS=3500m`, which libraries cannot parse.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if name in variables and not (variables[name].isdecimal() and int(variables[name])):
             variables[name] = str(count_available_cpus(variables))
 
 
 def count_available_cpus(environment: Mapping[str, str] = os.environ) -> int:
-    """Processors that may be used; a container may use fewer than its machine has, as `CPU_CORES=3500m` or its quota says."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", environment.get("CPU_CORES", "").strip())
-    share = float(told[1]) / (1_000 if told[2] else 1) if told else read_cpu_quota()
-    return max(1, min(there, int(share))) if share else there
+    """Return the number of CPUs that this process may use, at least 1.
+
+    A container may use fewer CPUs than its host has. `CPU_CORES` (such as `3500m`) has precedence over the cgroup quota.
+    """
+    num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", environment.get("CPU_CORES", "").strip())
+    limit = float(match[1]) / (1_000 if match[2] else 1) if match else read_cpu_quota()
+    return max(1, min(num_cpus, int(limit))) if limit else num_cpus
 
 
 def read_cpu_quota() -> float:
-    """Processors that the system grants this container; 0 where it sets no bound."""
+    """Return the CPU quota of this container in CPUs; 0 if there is no limit."""
     try:
-        granted, period = CGROUP_CPU_QUOTA.read_text("utf-8").split()
-        return int(granted) / int(period)
-    except (OSError, ValueError):  # no such file, or `max`
+        quota, period = CGROUP_CPU_QUOTA.read_text("utf-8").split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):  # the file is missing or says `max`
         return 0.0

@@ -1,4 +1,4 @@
-"""Runs that are in the folder of runs alone: begun on the command line, or brought from another machine."""
+"""Discovery of runs that exist on disk but not in the job store: started on the command line or copied from another host."""
 
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -10,21 +10,31 @@ from training.run_dir import RunDir
 
 
 def discover_untracked_runs(runs_dir: Path, known_ids: Container[str]) -> Iterator[Job]:
-    """A job for every run folder that nobody trains in and no job is known of."""
+    """Yield a finished job for every run directory that is unknown and that no process trains in.
+
+    Args:
+        runs_dir: Parent of the run directories.
+        known_ids: Ids of the jobs in the job store.
+
+    Yields:
+        A job whose state follows from the presence of a final checkpoint: `succeeded` or `interrupted`.
+    """
     for recipe in runs_dir.glob("[!.]*/config.yaml"):
-        folder = RunDir(recipe.parent)
-        name = folder.path.name
-        if name in known_ids or folder.is_locked:
+        run_dir = RunDir(recipe.parent)
+        job_id = run_dir.path.name
+        if job_id in known_ids or run_dir.is_locked:
             continue
-        began, ended = recipe.stat().st_mtime, read_preallocated(folder.path / "status.json").get("time")
-        state: JobState = "succeeded" if is_complete_checkpoint(folder.final_checkpoint_dir) else "interrupted"
-        says = "finished" if state == "succeeded" else "ended before its last step"
+        started_at = recipe.stat().st_mtime
+        status_time = read_preallocated(run_dir.path / "status.json").get("time")
+        is_complete = is_complete_checkpoint(run_dir.final_checkpoint_dir)
+        state: JobState = "succeeded" if is_complete else "interrupted"
+        result = "it has finished" if is_complete else "it ended before its last step"
         yield Job(
-            name,
+            job_id,
             state,
-            submitted=began,
-            queued=began,
-            started=began,
-            ended=float(ended) if isinstance(ended, int | float) else began,
-            sentence=f"Found in the folder of runs, {says}.",
+            submitted=started_at,
+            queued=started_at,
+            started=started_at,
+            ended=float(status_time) if isinstance(status_time, int | float) else started_at,
+            sentence=f"Found in the runs directory: {result}.",
         )

@@ -1,22 +1,22 @@
-"""How a training is started on one device or on several."""
+"""Command line that starts a training run on one or several devices."""
 
 from training.config import RunConfig
 
 
 def build_training_command(python: str, devices: int, config: RunConfig, recipe: str, run_dir: str) -> list[str]:
-    """The training program, through Accelerate's launcher where it has several devices.
+    """Build the command of a training run, through a launcher if it has several devices.
 
     Args:
-        python: the interpreter.
-        devices: processes, one a device.
-        config: the run's settings.
-        recipe: where they are read from.
-        folder: the run folder.
+        python: Python interpreter.
+        devices: Number of processes, one per device.
+        config: Configuration of the run.
+        recipe: Path of the recipe, or `env:NAME` for an environment variable that holds it.
+        run_dir: Run directory.
     """
     train = ["training", "train", recipe, "--folder", run_dir]
     if devices == 1:
         return [python, "-m", *train]
-    if config.train.device == "cpu":  # Accelerate's launcher would start one process alone
+    if config.train.device == "cpu":  # Accelerate's launcher would start a single process
         launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]
     else:
         launcher = [

@@ -1,4 +1,8 @@
-"""What became of a job: from the exit code, what the training said of its end, and what was wanted of it. Never from hope."""
+"""Derive the final state of a job.
+
+Inputs are the exit code, the outcome that the trainer recorded and the action that was requested. A job only counts as
+succeeded if the trainer recorded `finished` and the exit code is 0 or unknown.
+"""
 
 from typing import Any
 
@@ -14,36 +18,36 @@ def derive_job_outcome(
     last_step: int | None,
     out_of_memory: bool = False,
 ) -> tuple[JobState, str]:
-    """State and sentence of a job that has no process any more.
+    """Return the final state of a job without processes, and one sentence that explains it.
 
     Args:
-        exit_code: of the training; negative for a signal; None if nobody was there to ask for it.
-        ending: what the training wrote of its end (`training.failures`); {} if it could not.
-        intent: what somebody wanted of it.
-        last_step: newest step that was saved.
-        out_of_memory: the system killed processes for want of memory meanwhile.
+        exit_code: Exit code of the training program; negative for a signal, None if unknown.
+        outcome: Outcome that the trainer recorded (see `training.failures`); empty if there is none.
+        intent: Action that was requested.
+        last_step: Newest saved step; None if no step was saved.
+        out_of_memory: Whether the kernel killed processes of this container for lack of memory while the job ran.
     """
     reason, sentence = str(outcome.get("reason")), str(outcome.get("sentence", ""))
-    kept = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
+    progress = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
     if reason == "finished" and exit_code in (0, None):
         return "succeeded", sentence
     if reason == "time":
         return "cancelled", sentence
     if intent == "kill":
-        return "cancelled", f"Killed. {kept}"
+        return "cancelled", f"Killed. {progress}"
     if reason == "stopped":
         if intent == "stop":
             return "cancelled", sentence
-        why = "The app ended." if intent == "leave" else "It was told to stop from outside this app."
+        why = "The app ended." if intent == "leave" else "It was stopped from outside this app."
         return "interrupted", f"{why} {sentence}"
     if reason in FAILURE_REASONS:
         return "failed", sentence
     if exit_code == -15 and intent in ("stop", "leave"):
-        return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {kept}"
+        return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {progress}"
     if intent == "stop":
-        return "cancelled", f"It did not stop in time and was killed. {kept}"
+        return "cancelled", f"It did not stop in time and was killed. {progress}"
     if exit_code is None or intent == "leave":
-        return "interrupted", f"The app or the machine was restarted while it ran. {kept}"
+        return "interrupted", f"The app or the machine was restarted while it ran. {progress}"
     if exit_code == -9:
         why = (
             "ran out of memory and killed it"
@@ -52,9 +56,9 @@ def derive_job_outcome(
         )
         return (
             "failed",
-            f"The machine {why}. {kept} Halve train.batch_size and double train.accumulate, then start again.",
+            f"The machine {why}. {progress} Halve train.batch_size and double train.accumulate, then start again.",
         )
     if exit_code == 0:
-        return "failed", f"It ended without saying that it had finished. {kept} The log may tell more."
-    how = f"signal {-exit_code}" if exit_code < 0 else f"code {exit_code}"
-    return "failed", f"The training program ended with {how}. {kept} The log tells more."
+        return "failed", f"It ended without saying that it had finished. {progress} The log may say more."
+    cause = f"signal {-exit_code}" if exit_code < 0 else f"code {exit_code}"
+    return "failed", f"The training program ended with {cause}. {progress} The log says more."

@@ -1,7 +1,7 @@
-"""Process groups: begun apart from the app, found again by another app, signalled as a whole.
+"""Process groups of jobs: started independently of the app, found again by a later app, signalled as a whole.
 
-A job's processes are marked in their environment, so a process number that the system gave to somebody else is never taken for
-one of them.
+Every process of a job carries the job's tag in its environment. A process id that the system has reused is therefore never
+mistaken for a process of the job.
 """
 
 import contextlib
@@ -25,33 +25,41 @@ ENV_ALLOWLIST = re.compile(
     r"HF_HOME|HF_ENDPOINT|HF_HUB_\w+|HF_XET_\w+|HF_DATASETS_\w+|SYSTEM|SPACE_ID|CTM_HOME"
 )
 
-_launched_processes: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()  # who began them asks for their exit codes
+# `reap_zombies` skips these: their owners read the exit codes.
+_launched_processes: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
     """The processes of one job.
 
-    Args:
-        mark: what `CTM_JOB` says in their environment.
-        pid: the leader's number; 0 for a group that was never begun.
+    Attributes:
+        tag: Value of `CTM_JOB` in the environment of the processes.
+        pid: Process id of the leader; 0 for a group that was never started.
     """
 
     tag: str
     pid: int
 
     def list_members(self) -> list[psutil.Process]:
-        """Those that are alive, oldest first; one that has ended and only waits to be asked for its exit code is not.
+        """Return the living processes, oldest first; zombies do not count.
 
-        A launcher of several processes begins each of them apart from itself, so only the mark tells that it is ours.
+        Launchers start each worker in a session of its own, so only the tag identifies a member.
         """
         return list_tagged_processes(self.tag) if self.pid else []
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal to all of them: a launcher hands on what it is sent to those it began, but for a kill."""
+        """Send a signal to the group.
+
+        SIGKILL goes to every member. Other signals go to the leader's system process group only, because launchers forward
+        them to their workers.
+
+        Args:
+            signum: Signal number.
+        """
         members = self.list_members()
-        led = [process for process in members if self._is_in_leader_group(process)]
-        for process in members if signum == signal.SIGKILL or not led else led:
+        leader_group = [process for process in members if self._is_in_leader_group(process)]
+        for process in members if signum == signal.SIGKILL or not leader_group else leader_group:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signum)
 
@@ -62,33 +70,44 @@ class ProcessGroup:
 
 
 def find_process_group(tag: str) -> ProcessGroup | None:
-    """The group of a job, searched for by its mark alone; its oldest process leads it."""
+    """Find the process group of a job by its tag alone; None if no process carries it.
+
+    The oldest process is taken as the leader.
+    """
     members = list_tagged_processes(tag)
     return ProcessGroup(tag, members[0].pid) if members else None
 
 
 def list_tagged_processes(tag: str) -> list[psutil.Process]:
-    found = []
+    """Return the living processes that carry a tag, oldest first."""
+    processes = []
     for process in psutil.process_iter():
         try:
             if has_tag(process, tag):
-                found.append(process)
+                processes.append(process)
         except (psutil.Error, OSError):
             continue
-    return sorted(found, key=lambda process: process.create_time())
+    return sorted(processes, key=lambda process: process.create_time())
 
 
 def has_tag(process: psutil.Process, tag: str) -> bool:
+    """Return whether a living process carries a tag."""
     return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(JOB_TAG_ENV) == tag
 
 
 def launch(
     command: Sequence[str], tag: str, log: Path, environment: Mapping[str, str]
 ) -> tuple[ProcessGroup, subprocess.Popen]:
-    """Begin a process group of its own, whose output is appended to `log`.
+    """Start a command in a process group of its own.
+
+    Args:
+        command: Program and arguments.
+        tag: Tag of the job.
+        log: File to which standard output and standard error are appended.
+        environment: Environment of the command; the tag is added.
 
     Raises:
-        OSError: it could not be begun.
+        OSError: The command cannot be started.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -106,29 +125,31 @@ def launch(
 
 
 def reap_zombies(init_pid: int = 1) -> None:
-    """Let go of ended processes that this one inherited, if it is the first of a container: nobody else would.
+    """Reap the zombies that this process inherited, if it is the init process of its container.
 
     Args:
-        first: number of a container's first process.
+        init_pid: Process id of the container's init process.
     """
     if os.getpid() != init_pid:
         return
-    begun = {process.pid for process in _launched_processes}
+    own_pids = {process.pid for process in _launched_processes}
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
-            if child.pid not in begun and child.status() == psutil.STATUS_ZOMBIE:
+            if child.pid not in own_pids and child.status() == psutil.STATUS_ZOMBIE:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
 def build_job_environment(source: Mapping[str, str], threads: int, token: str = "") -> dict[str, str]:
-    """What a job's processes see of the environment: what they need, sound numbers of threads, and none of our secrets.
+    """Build the environment of a job: the allow-listed variables, valid thread counts, and none of the app's secrets.
 
     Args:
-        source: the app's environment, which may hold nonsense such as `OMP_NUM_THREADS=3500m`.
-        threads: for each process.
-        token: of the Hub; empty for none.
+        source: Environment of the app, which may hold invalid values such as `OMP_NUM_THREADS=3500m`.
+        threads: Threads per process.
+        token: Hub token for the job; empty for none.
     """
-    kept = {name: value for name, value in source.items() if ENV_ALLOWLIST.fullmatch(name) and name != "HF_HUB_TOKEN"}
+    allowed = {
+        name: value for name, value in source.items() if ENV_ALLOWLIST.fullmatch(name) and name != "HF_HUB_TOKEN"
+    }
     fixed = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
@@ -136,4 +157,4 @@ def build_job_environment(source: Mapping[str, str], threads: int, token: str = 
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    return kept | fixed | ({"HF_TOKEN": token} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
+    return allowed | fixed | ({"HF_TOKEN": token} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})

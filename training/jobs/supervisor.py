@@ -1,9 +1,10 @@
-"""The leader of a job's process group: starts the training and notes with which code it ended.
+"""Leader of a job's process group: starts the training program and records its exit code.
 
 python -m training.jobs.supervisor EXIT_FILE COMMAND...
 
-The app may die and come back while the training goes on; then nobody else could ask for the exit code. It loads nothing but
-the standard library, outlives signals that are meant for the training, and lets the page have the processor first.
+The app may end and start again while the training runs. Only the parent process can read an exit code, so the supervisor
+does. It imports only the standard library, survives the signals that are meant for the training, and lowers its priority
+in favour of the page.
 """
 
 import json
@@ -15,27 +16,33 @@ import time
 from pathlib import Path
 
 NICENESS = 10
-EXIT_FILE_BYTES = 500  # bytes of the note
+EXIT_FILE_BYTES = 500
 CGROUP_MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 def main() -> None:
-    note, command = Path(sys.argv[1]), sys.argv[2:]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the training would inherit
+    """Run the command and write its exit code into the exit file.
+
+    The exit status is that of the command, or 128 plus the signal number.
+    """
+    exit_file = Path(sys.argv[1])
+    command = sys.argv[2:]
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda *_: None)  # not SIG_IGN, which the training would inherit
     os.nice(NICENESS)
-    before = count_oom_kills()
-    with note.open("w+", encoding="utf-8") as file:
-        file.write(" " * EXIT_FILE_BYTES)  # taken now: the disk may be full at the end
+    num_oom_kills = count_oom_kills()
+    with exit_file.open("w+", encoding="utf-8") as file:
+        file.write(" " * EXIT_FILE_BYTES)  # allocate the space now: the disk may be full at the end
         file.flush()
         code = subprocess.call(command)
         file.seek(0)
-        file.write(json.dumps({"code": code, "out_of_memory": count_oom_kills() > before, "time": time.time()}))
+        is_out_of_memory = count_oom_kills() > num_oom_kills
+        file.write(json.dumps({"code": code, "out_of_memory": is_out_of_memory, "time": time.time()}))
     sys.exit(code if code >= 0 else 128 - code)
 
 
 def count_oom_kills() -> int:
-    """How often the system killed a process of this container for want of memory."""
+    """Return how many processes of this container the kernel has killed for lack of memory."""
     try:
         events = dict(line.split() for line in CGROUP_MEMORY_EVENTS.read_text("utf-8").splitlines())
         return int(events.get("oom_kill", 0))

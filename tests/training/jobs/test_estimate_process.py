@@ -90,8 +90,8 @@ def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
         ("raise SystemExit(3)", "failed: it ended with code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed it, most likely for want of memory"),
         ("print('x' * 9_000); raise SystemExit(1)", "failed: xxx"),
-        ("print('not what was asked for')", "failed: it told no figures"),
-        ("print('[1]')", "failed: it told no figures"),
+        ("print('not what was asked for')", "failed: the program printed no estimate"),
+        ("print('[1]')", "failed: the program printed no estimate"),
     ],
 )
 def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, says):
@@ -109,7 +109,7 @@ def test_an_estimate_that_times_out_is_killed_with_its_children(monkeypatch):
     replace_estimate_program(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
     began = time.monotonic()
     said = get_error_message(make_tiny_config(), timeout_s=1.0)
-    assert said == "A few steps take more than 1 seconds here: make the machine or the batch smaller."
+    assert said == "A few steps take more than 1 seconds here: make the model or the batch smaller."
     assert time.monotonic() - began < 10
 
 
