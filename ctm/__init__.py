@@ -1,4 +1,7 @@
-"""The Continuous Thought Machine, and baselines to compare it with: torch only, no task, no screen."""
+"""Continuous Thought Machines and the baselines they are compared with.
+
+This package depends on torch and file formats only: no tasks, no training loop and no user interface.
+"""
 
 from ctm.config import CTMConfig, read_config
 from ctm.models.base import TickModel

@@ -1,8 +1,8 @@
-"""What a thinker is made of: the published constructor keys, with bounds. `read_config` tells which thinker they are of.
+"""Model configs: the published constructor keys, with bounds.
 
 Paper (arXiv 2505.05522) symbol -> key: T -> iterations, D -> d_model, M -> memory_length, D_out -> n_synch_out,
-D_action -> n_synch_action, d_input -> d_input. Every checkpoint of the original code speaks these keys, so `config.json`
-is this model, dumped flat.
+D_action -> n_synch_action, d_input -> d_input. Every checkpoint of the original code uses these keys, so `config.json`
+is a config of this module, dumped flat. `read_config` infers the model type from the keys.
 """
 
 import re
@@ -37,7 +37,11 @@ IMAGE_POSITIONAL_EMBEDDINGS = ("learnable-fourier", "multi-learnable-fourier", "
 
 
 class ModelConfig(Settings):
-    """What every thinker has, whatever it thinks with."""
+    """Config keys that all model types share.
+
+    Attributes:
+        model_type: Name of the model type, a key of `CONFIG_CLASSES`.
+    """
 
     model_type: ClassVar[str]
 
@@ -77,7 +81,7 @@ class ModelConfig(Settings):
         return self
 
     def _find_problems(self) -> Iterator[str]:
-        """Yield a sentence for each setting that contradicts another."""
+        """Yield one sentence for each setting that contradicts another."""
         pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
         if self.backbone_type == "none" and self.positional_embedding_type != "none":
             yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
@@ -94,12 +98,16 @@ class ModelConfig(Settings):
 
     @property
     def has_input_schedule(self) -> bool:
-        """Whether what is shown changes while the machine thinks, so that the input says how many ticks a thought takes."""
+        """Whether the input changes from tick to tick; the input then determines the number of ticks."""
         return self.backbone_type == SCHEDULED_BACKBONE
 
     @property
     def answer_shape(self) -> tuple[int, int]:
-        """(positions, classes): how the answer vector is read as choices."""
+        """(positions, classes) of the answer vector, from `prediction_reshaper` and `out_dims`.
+
+        Raises:
+            ValueError: `prediction_reshaper` does not fit `out_dims`, or there are fewer than 2 classes.
+        """
         classes = self.prediction_reshaper[-1]
         known, free = 1, 0
         for size in self.prediction_reshaper:
@@ -118,8 +126,11 @@ class ModelConfig(Settings):
         return self.out_dims // classes, classes
 
     def to_dict(self) -> dict[str, Any]:
-        """The constructor arguments of the published code; the energy keys only where there is a head, and no other than the
-        energy-halting fork's where its head is like those."""
+        """Return the constructor arguments of the published code.
+
+        Energy keys are included only if there is an energy head. `energy_sees_*` are included only if set, because the
+        energy-halting fork does not know them.
+        """
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
@@ -130,7 +141,7 @@ class ModelConfig(Settings):
 
 
 class CTMConfig(ModelConfig):
-    """A Continuous Thought Machine, under the published names."""
+    """Config of a Continuous Thought Machine, under the published names."""
 
     model_type: ClassVar[str] = "ctm"
 
@@ -162,7 +173,7 @@ class CTMConfig(ModelConfig):
     @model_validator(mode="before")
     @classmethod
     def _infer_backbone_type(cls, values: Any) -> Any:
-        """The published class with phases takes no `backbone_type`: it has but one."""
+        """Set `backbone_type` of a config with phases: the published class has a single backbone and no such key."""
         if isinstance(values, dict) and all(values.get(key) is not None for key in SCHEDULE_KEYS):
             return {"backbone_type": SCHEDULED_BACKBONE} | values
         return values
@@ -201,7 +212,10 @@ class CTMConfig(ModelConfig):
             yield f"backbone_type={SCHEDULED_BACKBONE} needs an even d_input: got {self.d_input}."
 
     def compute_synch_size(self, neurons: int) -> int:
-        """Pairs that `neurons` selected neurons make (paper section 3.4; published `calculate_synch_representation_size`)."""
+        """Return the number of pairs that `neurons` selected neurons form.
+
+        Paper section 3.4; published as `calculate_synch_representation_size`.
+        """
         return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,7 +231,10 @@ class CTMConfig(ModelConfig):
 
 
 class LSTMConfig(ModelConfig):
-    """The published LSTM baseline: attention is asked by the hidden state, which also makes the answer."""
+    """Config of the published LSTM baseline.
+
+    The hidden state of the last layer gives the attention query and the readout input.
+    """
 
     model_type: ClassVar[str] = "lstm"
 
@@ -233,7 +250,7 @@ class LSTMConfig(ModelConfig):
 
 
 class FFConfig(ModelConfig):
-    """The published feed-forward baseline: the mean over all places through one hidden layer, in one tick."""
+    """Config of the published feed-forward baseline: mean over all positions, one hidden layer, one tick."""
 
     model_type: ClassVar[str] = "ff"
     iterations: ClassVar[int] = 1
@@ -241,11 +258,14 @@ class FFConfig(ModelConfig):
 
     @property
     def d_input(self) -> int:
-        """Width of sequence embeddings, for which the published class has no key: it sees pictures only."""
+        """Width of sequence embeddings; the published class takes images only and has no key for it."""
         return self.d_model
 
     def to_dict(self) -> dict[str, Any]:
-        """The published constructor arguments; ours only where they say something, and all of a head's."""
+        """Return the published constructor arguments.
+
+        Keys of this project are included only if they differ from the default; energy keys as in `ModelConfig.to_dict`.
+        """
         fields = type(self).model_fields
         return {
             name: value
@@ -257,7 +277,10 @@ class FFConfig(ModelConfig):
 
 
 class ModelTypeConfig(Settings):
-    """What a thinker is, which a recipe and a form may choose; published configs tell it by their keys: see `infer_model_type`."""
+    """Model type that a recipe or a form selects.
+
+    Published configs have no such key: see `infer_model_type`.
+    """
 
     kind: Literal["ctm", "lstm", "ff"] = Field(
         "ctm", description="what thinks: the machine, or to compare it with, an LSTM or a feed-forward network"
@@ -273,10 +296,14 @@ CONFIG_CLASSES: dict[str, type[CTMConfig] | type[LSTMConfig] | type[FFConfig]] =
 
 
 def read_config(values: Any, prefix: str = "") -> Config:
-    """Validate the constructor keys of any thinker, with its `kind` or without.
+    """Validate the constructor keys of any model type.
+
+    Args:
+        values: Config keys, with `kind` or without; without it the model type is inferred from the keys.
+        prefix: Dotted prefix of setting names in messages.
 
     Raises:
-        ValueError: one line a problem.
+        ValueError: The values are not valid; one line per problem.
     """
     if not isinstance(values, Mapping):
         return CTMConfig.parse(values, prefix)  # which says what is wrong
@@ -288,7 +315,10 @@ def read_config(values: Any, prefix: str = "") -> Config:
 
 
 def infer_model_type(config_dict: Mapping[str, Any]) -> str:
-    """Which thinker a published config is of: only an LSTM has layers, only a feed-forward network no ticks."""
+    """Return the model type of a published config.
+
+    Only an LSTM has `num_layers`, and only a feed-forward baseline has no ticks.
+    """
     if "num_layers" in config_dict:
         return "lstm"
     feeds = set(FFConfig.model_fields)
@@ -300,10 +330,13 @@ def infer_model_type(config_dict: Mapping[str, Any]) -> str:
 
 
 def get_max_ticks(config_dict: Mapping[str, Any]) -> int:
-    """Ticks that a thought may take; with phases that depends on the input, whatever `iterations` says."""
+    """Return the maximum number of ticks of an unroll.
+
+    With an input schedule the number of ticks depends on the input, not on `iterations`.
+    """
     return MAX_TICKS if get_backbone_type(config_dict) == SCHEDULED_BACKBONE else config_dict.get("iterations", 1)
 
 
 def get_backbone_type(config_dict: Mapping[str, Any]) -> str | None:
-    """The `backbone_type` of a published config, which those with phases leave out."""
+    """Return the `backbone_type` of a published config; configs with phases omit the key."""
     return SCHEDULED_BACKBONE if all(key in config_dict for key in SCHEDULE_KEYS) else config_dict.get("backbone_type")

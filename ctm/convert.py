@@ -1,4 +1,4 @@
-"""Command `python -m ctm.convert`; see `ctm.conversion.convert`."""
+"""Command `python -m ctm.convert`: convert a checkpoint of the original code; see `ctm.conversion.convert`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Settings that a person may write: frozen, bounded, strict, and helpful when something is misspelt.
+"""Base class of all settings: frozen, bounded and strict.
 
-A field states its default, help and bounds once; the YAML reader, `--help`, the forms on screen and the error messages
-all read them from there.
+A field states its default, help text and bounds once. The YAML reader, `--help`, the forms of the page and the error
+messages all read them from there.
 """
 
 import difflib
@@ -12,25 +12,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ctm.messages import format_name, truncate_repr
 
-SettingsT = TypeVar("S", bound="Settings")
-MAX_PROBLEMS = 20  # that are told at once
+SettingsT = TypeVar("SettingsT", bound="Settings")
+MAX_PROBLEMS = 20  # reported in one message
 
 
 class Settings(BaseModel):
-    """Base of every group of settings."""
+    """Base of every group of settings.
+
+    Instances are immutable. Unknown names, NaN and infinity are errors.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls: type[SettingsT], values: Any, prefix: str = "") -> SettingsT:
-        """Validate plain data, e.g. a YAML mapping.
+        """Validate plain data, such as a YAML mapping.
 
         Args:
-            values: setting name -> value; nested groups are mappings.
-            where: dotted prefix for messages, such as `model`.
+            values: Setting name -> value; nested groups are mappings.
+            prefix: Dotted prefix of setting names in messages, such as `model`.
 
         Raises:
-            ValueError: one line a problem, each naming the setting, the value and the remedy.
+            ValueError: The values are not valid. The message has one line per problem (at most `MAX_PROBLEMS`), each
+                with
+                the setting, the value and the remedy.
         """
         if not isinstance(values, Mapping):
             raise ValueError(
@@ -46,6 +51,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _format_problem(cls, problem: Any, prefix: str) -> str:
+        """Return one line for a problem that pydantic reports."""
         path = [*([prefix] if prefix else []), *map(format_name, problem["loc"])]
         name = ".".join(path)
         if problem["type"] == "extra_forbidden":
@@ -62,7 +68,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _collect_field_names(cls) -> set[str]:
-        """Names of this group and of the groups below it, for the near miss."""
+        """Return the field names of this group and of all nested groups, to suggest close matches."""
         names = set(cls.model_fields)
         for field in cls.model_fields.values():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):

@@ -1,9 +1,9 @@
-"""Checkpoint folders: weights under the published names beside plain JSON; nothing is ever unpickled.
+"""Checkpoint directories: weights under the published names beside plain JSON; nothing is ever unpickled.
 
     model.safetensors  config.json  task.json  halting.json  metrics.json  README.md
 
-Large weights may be parted, as the Hub's libraries do it: `model.safetensors.index.json` then names a file for each tensor.
-Loading is strict and says what does not fit. Saving is atomic: a folder either is the whole checkpoint or is not there.
+Loading is strict and names what does not fit. Saving is atomic: the directory holds the whole checkpoint or does not
+exist.
 """
 
 import shutil
@@ -51,12 +51,20 @@ __all__ = [
 
 CONFIG_NAME = "config.json"
 MODEL_CARD_NAME = "README.md"
-METADATA_NAMES = tuple(METADATA_SCHEMAS)  # task, halting, metrics
+METADATA_NAMES = tuple(METADATA_SCHEMAS)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A machine in eval mode and what is known of it."""
+    """Model in eval mode, its metadata and its model card.
+
+    Attributes:
+        model: Model in eval mode.
+        task: Contents of task.json.
+        halting: Contents of halting.json.
+        metrics: Contents of metrics.json.
+        card: Text of README.md.
+    """
 
     model: TickModel
     task: dict[str, Any] = field(default_factory=dict)
@@ -66,15 +74,15 @@ class Checkpoint:
 
     @property
     def machine(self) -> TickModel:
-        """Deprecated name of `model`; model cards of version 0.1.0 print it."""
+        """Deprecated name of `model`, used by model cards of version 0.1.0."""
         return self.model
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint folder.
+    """Load a checkpoint directory.
 
     Raises:
-        ValueError: something is missing, does not fit the config, or holds NaN or infinity; one sentence says what.
+        ValueError: A file is missing, does not fit the config, or holds NaN or infinity. The message is one sentence.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -86,10 +94,14 @@ def load(folder: str | Path) -> Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
-    """Write a checkpoint folder, replacing one that is there.
+    """Write a checkpoint directory atomically. An existing checkpoint is replaced.
+
+    Returns:
+        The absolute path of the directory.
 
     Raises:
-        ValueError: something else than a checkpoint is there.
+        ValueError: The path holds anything else than a checkpoint.
+        OSError: The disk is full or the path is not writable; an existing checkpoint is unchanged.
     """
     folder = Path(folder).resolve()
     check_can_overwrite(folder)
@@ -106,7 +118,7 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
         if checkpoint.card:
             (draft / MODEL_CARD_NAME).write_text(checkpoint.card, "utf-8")
         for path in draft.iterdir():
-            path.chmod(0o644)  # safetensors writes for its owner alone
+            path.chmod(0o644)  # safetensors creates files that only the owner may read
             fsync_path(path)
         replace_dir(draft, folder)
     finally:
@@ -115,10 +127,10 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
 
 
 def check_can_overwrite(folder: Path) -> None:
-    """A place that holds anything but a checkpoint is not written to, since what is there would be lost.
+    """Check that a path does not exist, or holds nothing but a checkpoint, because its contents would be lost.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: The path holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is there and is no folder: name another one for the checkpoint.")

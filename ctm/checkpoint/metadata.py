@@ -1,10 +1,10 @@
-"""What a checkpoint's JSON files say beside its config: their form, and reading them.
+"""Checkpoint metadata: schemas of the JSON files beside config.json, and how they are read.
 
-    task.json      what goes in and comes out: {"task", "settings", "labels", ...}
+    task.json      input and output: {"task", "settings", "labels", ...}
     halting.json   {"energy": {"kind", ...}, "policies": {name: {"policy", ...}}, "default": name}
     metrics.json   {"evaluations": [{"split", "n", "accuracy_halted", ...}], "training": {...}, ...}
 
-Files from elsewhere may hold anything, so what the rest of the code relies on is checked here; more is allowed.
+Files from elsewhere may hold anything, so every key that the code relies on is checked here. Further keys are allowed.
 """
 
 import math
@@ -19,21 +19,41 @@ from torch import Tensor
 from ctm.io.json_files import read_json
 from ctm.messages import format_name
 
-MAX_METADATA_BYTES = 2**20  # bytes of a file
-MAX_JSON_DEPTH = 50  # levels of brackets
+MAX_METADATA_BYTES = 2**20
+MAX_JSON_DEPTH = 50
 
 
 class MetadataModel(BaseModel):
+    """Base of all metadata schemas: strict types, further keys allowed."""
+
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class TaskMetadata(MetadataModel):
+    """Schema of task.json.
+
+    Attributes:
+        task: Name of the task.
+        settings: Settings of the task.
+        labels: Names of the answer classes.
+    """
+
     task: str | None = Field(None, max_length=100)
     settings: dict[str, Any] = {}
     labels: list[str] = Field([], max_length=100_000)
 
 
 class RiskGuaranteeRecord(MetadataModel):
+    """Statistical guarantee of a halting policy.
+
+    Attributes:
+        risk: Maximum fraction of answers that early stopping may lose.
+        confidence: Probability that the guarantee holds.
+        method: "ltt" (learn then test) or "crc" (conformal risk control).
+        score: Signal that the threshold applies to.
+        per_class: Whether the guarantee holds for every class.
+    """
+
     risk: float = Field(gt=0, lt=1)
     confidence: float = Field(0.95, gt=0, lt=1)
     method: str = Field("ltt", max_length=20)
@@ -42,21 +62,31 @@ class RiskGuaranteeRecord(MetadataModel):
 
     @property
     def confidence_text(self) -> str:
+        """Confidence as a phrase; conformal risk control holds in expectation only."""
         return "on average" if self.method == "crc" else f"with {100 * self.confidence:.3g} % confidence"
 
 
 class PolicyRecord(MetadataModel):
-    """A rule, and what it did to the calibration samples that its threshold was chosen on."""
+    """Halting policy, and its results on the calibration samples that its threshold was chosen on.
+
+    Attributes:
+        policy: Policy as text, see `inference.halting.policy_parser`.
+        accuracy: Accuracy on the calibration samples.
+        mean_ticks: Mean number of ticks on the calibration samples.
+        n: Number of calibration samples.
+        tolerance: Accuracy that may be lost for fewer ticks, in [0, 1].
+        promise: Statistical guarantee.
+    """
 
     policy: str = Field(max_length=500)
     accuracy: float | None = Field(None, ge=0, le=1)
     mean_ticks: float | None = Field(None, ge=0)
     n: int | None = Field(None, ge=0)
-    tolerance: float | None = Field(None, ge=0, le=1)  # accuracy given up for fewer ticks
+    tolerance: float | None = Field(None, ge=0, le=1)
     promise: RiskGuaranteeRecord | None = None
 
     def describe(self) -> str:
-        """What it promises and what is known of it, in sentences; empty if nothing is."""
+        """Return guarantee and calibration results in sentences; empty if there are none."""
         said = []
         if self.tolerance is not None:
             cost = f"at most {100 * self.tolerance:.3g} points of" if self.tolerance else "no"
@@ -73,13 +103,20 @@ class PolicyRecord(MetadataModel):
 
 
 class CorrectnessModel(MetadataModel):
-    """The chance of being right, as energy and mean certainty tell it: 1 / (1 + exp(energy E + certainty C + bias))."""
+    """Logistic model of P(correct): 1 / (1 + exp(energy * E + certainty * C + bias)).
+
+    Attributes:
+        energy: Coefficient of the energy E.
+        certainty: Coefficient of the mean certainty C.
+        bias: Constant term.
+    """
 
     energy: float = 1.0
     certainty: float = 0.0
     bias: float = 0.0
 
     def __call__(self, energy: Float[Tensor, "*n"], certainty: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """Return P(correct)."""
         return torch.sigmoid(-(self.energy * energy + self.certainty * certainty + self.bias))
 
     def __str__(self) -> str:
@@ -88,6 +125,14 @@ class CorrectnessModel(MetadataModel):
 
 
 class EnergyMetadata(MetadataModel):
+    """Kind of the energy head, and how its energy maps to P(correct).
+
+    Attributes:
+        kind: Loss that the head was trained with.
+        margin: Margin of the contrastive loss.
+        chance: Logistic model of P(correct); None if it was not fitted.
+    """
+
     kind: str = Field("", max_length=100)
     margin: float = Field(1.0, gt=0)
     chance: CorrectnessModel | None = None
@@ -95,7 +140,7 @@ class EnergyMetadata(MetadataModel):
     def compute_p_correct(
         self, energy: Float[Tensor, "*n"], certainty: Float[Tensor, "*n"]
     ) -> Float[Tensor, "*n"] | None:
-        """The chance of being right; None where the energy stands for none."""
+        """Return P(correct); None if the energy does not determine it."""
         if self.chance is not None:
             return self.chance(energy, certainty)
         if self.kind == "contrastive":
@@ -107,15 +152,31 @@ FrontierPoint = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class FrontierData(MetadataModel):
-    """What every threshold of a rule gives: mean ticks, accuracy and the threshold, from the boldest to the most accurate."""
+    """Pareto frontiers of halting policies.
+
+    Attributes:
+        split: Split that was measured.
+        n: Number of samples.
+        iterations: Maximum number of ticks.
+        rules: Policy name -> points (mean ticks, accuracy, threshold), from the earliest to the most accurate.
+    """
 
     split: str = Field("calibration", max_length=100)
     n: int = Field(ge=0)
-    iterations: int | None = Field(None, ge=1)  # ticks of the longest of these thoughts
+    iterations: int | None = Field(None, ge=1)
     rules: dict[str, Annotated[list[FrontierPoint], Field(max_length=2_000)]] = Field({}, max_length=20)
 
 
 class HaltingMetadata(MetadataModel):
+    """Schema of halting.json.
+
+    Attributes:
+        energy: Energy head.
+        policies: Policy name -> policy.
+        default: Name of the default policy.
+        frontiers: Pareto frontiers.
+    """
+
     energy: EnergyMetadata = Field(default_factory=lambda: EnergyMetadata.model_validate({}))
     policies: dict[str, PolicyRecord] = Field({}, max_length=100)
     default: str | None = None
@@ -123,7 +184,13 @@ class HaltingMetadata(MetadataModel):
 
 
 class PolicyEvaluation(MetadataModel):
-    """What a rule does to held-out samples, and the share of answers that it loses by stopping early."""
+    """Result of a halting policy on held-out samples.
+
+    Attributes:
+        accuracy: Accuracy at the halting tick.
+        mean_ticks: Mean number of ticks.
+        lost: Fraction of answers that early stopping loses.
+    """
 
     accuracy: float
     mean_ticks: float
@@ -131,7 +198,14 @@ class PolicyEvaluation(MetadataModel):
 
 
 class ReliabilityRecord(MetadataModel):
-    """How far the chance to be right can be believed; each bin: mean chance, share of right answers, samples."""
+    """Calibration of P(correct).
+
+    Attributes:
+        ece: Expected calibration error.
+        brier: Brier score.
+        nll: Negative log-likelihood, nats.
+        bins: Mean P(correct), accuracy and number of samples per bin.
+    """
 
     ece: float
     brier: float
@@ -140,6 +214,19 @@ class ReliabilityRecord(MetadataModel):
 
 
 class EvaluationRecord(MetadataModel):
+    """Evaluation on one split.
+
+    Attributes:
+        split: Name of the split.
+        n: Number of samples.
+        iterations: Maximum number of ticks.
+        accuracy_by_tick: Accuracy at each tick.
+        accuracy_halted: Accuracy at the tick at which the default policy halts.
+        mean_ticks: Mean number of ticks of the default policy.
+        rules: Policy name -> result.
+        reliability: Calibration of P(correct).
+    """
+
     split: str = Field(max_length=1_000)
     n: int = Field(ge=0)
     iterations: int = Field(ge=1)
@@ -151,6 +238,13 @@ class EvaluationRecord(MetadataModel):
 
 
 class MetricsMetadata(MetadataModel):
+    """Schema of metrics.json.
+
+    Attributes:
+        evaluations: Evaluations, one per split.
+        training: Facts about the training run.
+    """
+
     evaluations: list[EvaluationRecord] = Field([], max_length=1_000)
     training: dict[str, Any] = {}
 
@@ -163,15 +257,16 @@ METADATA_SCHEMAS: dict[str, type[MetadataModel]] = {
 
 
 def read_metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    """`task`, `halting` and `metrics` of a checkpoint folder; {} where there is no such file.
+    """Read task.json, halting.json and metrics.json of a checkpoint directory; {} for a missing file.
 
     Raises:
-        ValueError: a file is too large, is no JSON object, or has another form.
+        ValueError: A file is too large, is not a JSON object, or does not fit its schema.
     """
     return {name: read_metadata_file(folder / f"{name}.json", form) for name, form in METADATA_SCHEMAS.items()}
 
 
 def read_metadata_file(path: Path, schema: type[MetadataModel]) -> dict[str, Any]:
+    """Read and validate a metadata file; see `read_metadata`."""
     values = read_json(path, default={}, max_bytes=MAX_METADATA_BYTES)
     if odd := find_unserializable(values):
         raise ValueError(f"{path.name} is not what it should be: it holds {odd}.")
@@ -185,7 +280,7 @@ def read_metadata_file(path: Path, schema: type[MetadataModel]) -> dict[str, Any
 
 
 def find_unserializable(value: Any, depth: int = 0) -> str:
-    """What in a JSON value could not be sent on to a screen, in words; empty if nothing."""
+    """Return in words which part of a JSON value a browser cannot receive; empty if there is none."""
     if isinstance(value, str):
         return "letters that are none" if any("\ud800" <= letter <= "\udfff" for letter in value) else ""
     if isinstance(value, float):

@@ -1,7 +1,7 @@
 """Weights of a checkpoint directory: safetensors headers, shards and strict loading.
 
-Large weights may be sharded in the layout of huggingface_hub: `model.safetensors.index.json` maps each tensor to a file.
-Shapes and dtypes are checked from the headers before any memory for weights is allocated.
+Large weights may be sharded in the layout of huggingface_hub: `model.safetensors.index.json` maps each tensor to a
+file. Shapes and dtypes are checked from the headers before any memory for weights is allocated.
 """
 
 import math
@@ -36,14 +36,18 @@ WEIGHTS_FILE_PATTERN = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
 MAX_SHARDS = 1_000
 
 
-MAX_IN_FEATURES = 1_000_000  # of an input
+MAX_IN_FEATURES = 1_000_000
 
 
 TensorHeader = tuple[tuple[int, ...], str]  # shape, dtype
 
 
 def load_weights(folder: Path, config: Config) -> TickModel:
-    """Build the machine of `config` and give it the weights of a checkpoint folder, strictly."""
+    """Build the model of `config` and load the weights of a checkpoint directory, strictly.
+
+    Raises:
+        ValueError: The weights are missing, do not fit the config, or hold NaN or infinity.
+    """
     headers = read_all_headers(folder)
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
@@ -54,7 +58,7 @@ def load_weights(folder: Path, config: Config) -> TickModel:
     if problems:
         raise ValueError(f"{WEIGHTS_NAME} does not fit config.json: {format_name_list(problems, separator='; ')}.")
     machine = build_model(config, in_features)
-    state = machine.state_dict()  # shares memory with the machine: no second copy of all weights is ever held
+    state = machine.state_dict()  # shares memory with the model, so no second copy of the weights is created
     for path in list_weight_files(folder):
         for name, tensor in load_file(path).items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -66,7 +70,7 @@ def load_weights(folder: Path, config: Config) -> TickModel:
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder: one, or those that its index names."""
+    """Return the safetensors files of a checkpoint directory: a single file, or those in its index."""
     if (folder / WEIGHTS_NAME).is_file() or not (folder / WEIGHTS_INDEX_NAME).is_file():
         return [folder / WEIGHTS_NAME]
     return [
@@ -76,10 +80,13 @@ def list_weight_files(folder: Path) -> list[Path]:
 
 
 def parse_shard_filenames(index: Mapping[str, Any]) -> list[str]:
-    """File names in an index of parted weights.
+    """Return the file names in an index of sharded weights, sorted.
+
+    Args:
+        index: Contents of `model.safetensors.index.json`.
 
     Raises:
-        ValueError: not such an index, or a name that is not a plain safetensors file beside it.
+        ValueError: It is not such an index, or a name is not that of a plain safetensors file in the same directory.
     """
     places = index.get("weight_map")
     if not isinstance(places, dict) or not places:
@@ -96,7 +103,11 @@ def parse_shard_filenames(index: Mapping[str, Any]) -> list[str]:
 
 
 def read_all_headers(folder: Path) -> dict[str, TensorHeader]:
-    """The headers of all weight files of a folder as one; no tensor may be there twice."""
+    """Return the merged headers of all weight files of a directory.
+
+    Raises:
+        ValueError: A file is missing or damaged, or a tensor occurs twice.
+    """
     merged: dict[str, TensorHeader] = {}
     for path in list_weight_files(folder):
         headers = read_headers(path)
@@ -107,26 +118,43 @@ def read_all_headers(folder: Path) -> dict[str, TensorHeader]:
 
 
 def read_headers(path: Path) -> dict[str, TensorHeader]:
-    """Name -> (shape, dtype) of every tensor in a safetensors file, without reading any."""
+    """Return name -> (shape, dtype) of every tensor in a safetensors file, without reading any tensor.
+
+    Raises:
+        ValueError: The file is missing or damaged.
+    """
     if not path.is_file():
         raise ValueError(f"{path.name} is missing in {path.parent}.")
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 -- safe_open is not a mapping
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path.name} is not a whole safetensors file: {format_name(error, 200)}.") from None
 
 
 def count_weights(folder: Path) -> int:
-    """Number of weights in a checkpoint folder, from the headers of its files alone."""
+    """Return the number of floating-point weights in a checkpoint directory, from the file headers."""
     return sum(
         math.prod(shape) for shape, dtype in read_all_headers(folder).values() if dtype in SAFETENSORS_FLOAT_DTYPES
     )
 
 
 def infer_in_features(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Input channels or features, which the published config leaves to its lazy layers, from the weights' shapes."""
+    """Return the input channels or features of a model from its weight shapes.
+
+    The published config has no key for them, because the published code uses lazy layers.
+
+    Args:
+        config: Config of the model.
+        shapes: Parameter name -> shape.
+
+    Returns:
+        The number of channels or features; None if the backbone does not depend on it.
+
+    Raises:
+        ValueError: The weight is missing, or the size is out of bounds.
+    """
     if config.backbone_type.startswith("resnet"):
         return _get_input_size(shapes, "initial_rgb.weight")
     if config.backbone_type == "shallow-wide":
@@ -145,7 +173,7 @@ def infer_in_features(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 def _find_mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, TensorHeader]):
-    """Yield what keeps these tensors from being those of the machine."""
+    """Yield one phrase for each difference between the tensors of a model and those of its weight files."""
     for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
         if names:
             yield f"{word}: {format_name_list([*map(format_name, sorted(names))])}"
@@ -158,6 +186,7 @@ def _find_mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str,
 
 
 def _get_input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
+    """Return the number of columns of a weight."""
     if len(shapes.get(name, ())) < 2:
         raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
     if not 1 <= (size := shapes[name][1]) <= MAX_IN_FEATURES:

@@ -1,18 +1,18 @@
-"""Turns a checkpoint file of the original code into a checkpoint folder.
+"""Convert a checkpoint file of the original code into a checkpoint directory.
 
     python -m ctm.convert FILE.pt [--config FILE.yaml] --out FOLDER
 
-A file holds weights as a bare `state_dict`, or in a dictionary under `model_state_dict`, `state_dict` or `model`, beside
-`args` or `config` of the training that wrote it. The config of the machine comes from
+The file holds the weights as a bare `state_dict`, or in a dictionary under `model_state_dict`, `state_dict` or `model`,
+next to `args` or `config` of its training. The config of the model comes from
 
-1. the weights: `ctm.conversion.infer_config` says which keys are inferred, and how;
-2. the file's own `args` and `config`, for what the weights do not tell;
-3. the YAML file: config keys, and `task` for what becomes `task.json`. It may not contradict the weights.
+1. the weights: `ctm.conversion.infer_config` documents which keys are inferred, and how;
+2. `args` and `config` in the file, for keys that the weights do not determine;
+3. the YAML file: config keys, and `task` for the contents of `task.json`. It must not contradict the weights.
 
-What changes a thought and is said by none of them (`iterations`, `heads`, `prediction_reshaper`, ...) is asked for by
-name. Dropout acts in training alone and is 0 when nobody says otherwise.
+Keys that influence the result and that no source contains (`iterations`, `heads`, `prediction_reshaper`, ...) are
+requested by name. Dropout acts in training only and defaults to 0.
 
-The file is read by `ctm.conversion.safe_unpickle`, which never runs what it holds.
+`ctm.conversion.safe_unpickle` reads the file and never runs code from it.
 """
 
 import argparse
@@ -38,16 +38,19 @@ CONFIG_KEYS = {key for kind in CONFIG_CLASSES.values() for key in kind.model_fie
 LEGACY_KEY_ALIASES = {
     "deep_memory": "deep_nlms",
     "do_normalisation": "do_layernorm_nlm",
-}  # names of the original command line
+}  # old command-line option -> config key
 LEGACY_SCHEDULE_KEYS = {
     "q_num_repeats_per_input": SCHEDULE_KEYS[:2],
     "q_num_answer_steps": SCHEDULE_KEYS[2:],
-}  # of its questions about digits
-LEGACY_NUM_CLASSES = {"parity_sequence_length": 2, "maze_route_length": 5}  # length of an answer there -> its classes
-SINGLE_LABEL_DATASETS = {"cifar10", "cifar100", "imagenet"}  # data sets there whose answer is not structured
+}  # old option of the Q&A-MNIST training -> config keys
+LEGACY_NUM_CLASSES = {
+    "parity_sequence_length": 2,
+    "maze_route_length": 5,
+}  # option that holds the answer length -> classes
+SINGLE_LABEL_DATASETS = {"cifar10", "cifar100", "imagenet"}  # data sets with a single label
 FLOAT_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 INTEGER_DTYPES = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-MAX_LIST_LENGTH = 100  # of a setting that is a list
+MAX_LIST_LENGTH = 100
 EXAMPLE_VALUES = {
     "iterations": "50",
     "heads": "8",
@@ -59,10 +62,15 @@ EXAMPLE_VALUES = {
 
 
 def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:
-    """Write the checkpoint folder `out` from the legacy checkpoint `file`, and load it.
+    """Convert a checkpoint file of the original code, and load the result.
+
+    Args:
+        file: Checkpoint of the original code.
+        out: Checkpoint directory to write; must not exist.
+        config_file: YAML file with config keys, and `task` for task.json.
 
     Raises:
-        ValueError: the file cannot be read safely, holds no machine that can be built, or does not say enough of it.
+        ValueError: The file cannot be read safely, holds no supported model, or does not determine the config.
     """
     if out.exists():
         raise ValueError(f"{out} is there already; name a folder that is not.")
@@ -79,7 +87,15 @@ def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoin
 
 
 def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file, and what its `args` and `config` say in the words of the config."""
+    """Return the tensors of a checkpoint file, and the config keys in its `args` and `config`.
+
+    Args:
+        content: Contents of the file.
+        name: Name of the file in messages.
+
+    Raises:
+        ValueError: The file holds no weights, or values that are not dense CPU tensors.
+    """
     if not isinstance(content, Mapping):
         raise ValueError(f"{name} holds {_format_type_name(content)}, not a dictionary with the weights.")
     wrapped = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content)
@@ -112,7 +128,10 @@ def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[st
 
 
 def extract_legacy_config(values: Any) -> dict[str, Any]:
-    """Config keys in the `args` or the `config` of a file, whose names may be those of the original command line."""
+    """Return the config keys in `args` or `config` of a checkpoint file.
+
+    Names of the original command line are translated.
+    """
     values = vars(values) if isinstance(values, argparse.Namespace) else values
     if not isinstance(values, Mapping):
         return {}
@@ -133,13 +152,17 @@ def extract_legacy_config(values: Any) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a setting could have this value; others may hold very much, or themselves."""
+    """Return whether a setting could have this value. Other values may be huge or contain themselves."""
     parts = value if isinstance(value, list | tuple) else [value]
     return len(parts) <= MAX_LIST_LENGTH and all(isinstance(part, str | float | int | None) for part in parts)
 
 
 def parse_task_metadata(values: Any) -> dict[str, Any]:
-    """The contents of `task.json`, as a person wrote them."""
+    """Check the contents of `task.json` that the user wrote.
+
+    Raises:
+        ValueError: The values are not a mapping, or JSON cannot represent them.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"`task` must be a group of `name: value` lines, got {truncate_repr(values)}.")
     try:
@@ -151,16 +174,22 @@ def parse_task_metadata(values: Any) -> dict[str, Any]:
     return dict(values)
 
 
-# --- the machine -----------------------------------------------------------------------------------------------------
+# --- the model -------------------------------------------------------------------------------------------------------
 
 
 def resolve_config(
     tensors: Mapping[str, Tensor], file_config: Mapping[str, Any], user_config: Mapping[str, Any], name: str
 ) -> Config:
-    """The config, from the weights, from what their file says, and from what a person gives.
+    """Merge config keys from the weights, from the checkpoint file and from the user.
+
+    Args:
+        tensors: Weights under the published names.
+        file_config: Config keys in the checkpoint file.
+        user_config: Config keys of the user.
+        name: Name of the file in messages.
 
     Raises:
-        ValueError: a person contradicts the weights, or something is said by nobody.
+        ValueError: The user contradicts the weights, or a required key is in no source.
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     indices = {key: tensor for key, tensor in tensors.items() if "neuron_indices" in key}
@@ -173,9 +202,9 @@ def resolve_config(
     fields = CONFIG_CLASSES[known["kind"]].model_fields
     values = {**{key: value for key, value in file_config.items() if key in fields}, **known, **user_config}
     if not known.get("deep_nlms", True):
-        values.setdefault("memory_hidden_dims", 1)  # no part of a shallow model
+        values.setdefault("memory_hidden_dims", 1)  # not used by shallow models
     if known.get("heads") == 0:
-        values.setdefault("d_input", 1)  # nothing is attended to
+        values.setdefault("d_input", 1)  # not used without attention
     needed = {key for key, field in fields.items() if field.is_required()}
     needed |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
     if known.get("backbone_type") == SCHEDULED_BACKBONE:
@@ -190,7 +219,16 @@ def resolve_config(
 
 
 def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: str) -> TickModel:
-    """The machine of `config` with these weights, strictly; what old files lack and is no choice is put in."""
+    """Build the model of `config` with these weights, strictly. Optional weights that old files lack get their default.
+
+    Args:
+        tensors: Weights under the published names.
+        config: Config of the model.
+        name: Name of the file in messages.
+
+    Raises:
+        ValueError: The weights do not fit the config, or hold NaN or infinity.
+    """
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     in_features = infer_in_features(config, shapes)
     check_parameter_limit(config, in_features)
@@ -223,10 +261,10 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
 
 
 def _is_optional_weight(key: str, config: Config) -> bool:
-    """Whether a tensor may be missing in a file because it is sure what it would be.
+    """Return whether a file may lack a tensor, because its value is known.
 
-    The tutorial's neuron-level models have no temperature, which is 1; batch norms once did not count batches; what
-    first-last takes is a rule; an embedding of symbols without places is one whose places add 0.
+    The neuron-level models of the tutorial have no temperature, which is 1. Old batch norms do not count batches.
+    first-last determines its neuron indices. A token embedding without positional embedding is equal to one with zeros.
     """
     if "neuron_indices" in key:
         return isinstance(config, CTMConfig) and config.neuron_select_type == "first-last"
@@ -236,6 +274,7 @@ def _is_optional_weight(key: str, config: Config) -> bool:
 
 
 def _format_type_name(value: Any) -> str:
+    """Return the type name with an article."""
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
@@ -244,6 +283,7 @@ def _format_type_name(value: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the command `python -m ctm.convert`."""
     parser = argparse.ArgumentParser(prog="python -m ctm.convert", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path, metavar="FILE.pt", help="a checkpoint of the original code")
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not tell")

@@ -1,25 +1,25 @@
-"""What weights of the original code tell of the machine they belong to, by names, shapes and index buffers alone.
+"""Infer the config of a model from the weights of the original code: parameter names, shapes and index buffers.
 
-| config key | read from |
+| config key | inferred from |
 |---|---|
 | `d_model`, `memory_length` | shape of `start_trace` |
 | `out_dims` | rows of `output_projector.0.weight` |
 | `d_input` | columns of `attention.in_proj_weight` |
-| `heads`, `n_synch_action` | 0 without `attention.in_proj_weight`; with it, `heads` leaves no trace |
+| `heads`, `n_synch_action` | 0 without `attention.in_proj_weight`; otherwise `heads` cannot be inferred |
 | `n_synch_out`, `n_synch_action` | length of `*_neuron_indices_left` |
-| `neuron_select_type` | as many decays as indices: random-pairing; n (n + 1) / 2 decays: first-last where the indices are those that first-last takes, else random |
-| `n_random_pairing_self` | random-pairing only: how many indices are equal, left and right, from the first on |
+| `neuron_select_type` | as many decays as indices: random-pairing; n (n + 1) / 2 decays: first-last if the indices are those of first-last, else random |
+| `n_random_pairing_self` | random-pairing only: number of equal left and right indices before the first difference |
 | `synapse_depth` | 1, or one more than the `synapses.down_projections` |
-| `deep_nlms`, `memory_hidden_dims` | `trace_processor.0.2.w1` is there, and half the width of `trace_processor.0.0.w1`; no trace of the latter otherwise |
-| `do_layernorm_nlm` | `trace_processor.0.0.layernorm.weight` is there |
-| `positional_embedding_type` | its parameters' names |
-| `backbone_type` | its parameters' names, blocks of every ResNet stage, rows of an embedding; deeper ResNets that share their first stages count as the shallowest |
+| `deep_nlms`, `memory_hidden_dims` | `trace_processor.0.2.w1` exists; half the width of `trace_processor.0.0.w1`, which only deep models determine |
+| `do_layernorm_nlm` | `trace_processor.0.0.layernorm.weight` exists |
+| `positional_embedding_type` | its parameter names |
+| `backbone_type` | its parameter names, blocks of every ResNet stage, rows of an embedding; of several ResNets with the same first stages, the shallowest |
 | `energy_head_enabled`, `energy_hidden_dim`, `energy_sees_*` | `energy_proj.0.weight`, its rows, its columns |
 
-Of the baselines, which are told by `start_hidden_state` and by `output_projector.3.weight`: `d_model` and `num_layers` from the
-shapes of these, the rest as above.
+Baselines are recognised by `start_hidden_state` (LSTM) and `output_projector.3.weight` (feed-forward). `d_model` and
+`num_layers` come from their shapes, the other keys as above.
 
-`iterations`, those of every phase, `prediction_reshaper` and the dropouts leave no trace.
+`iterations`, `iterations_*` of the phases, `prediction_reshaper` and the dropout keys cannot be inferred.
 """  # noqa: E501 -- a table
 
 import re
@@ -61,14 +61,14 @@ TUTORIAL_MODULE_NAMES = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"}
 
 
 def map_to_published_names(names: Iterable[str]) -> dict[str, str]:
-    """Name in a file -> published name.
+    """Map the parameter names in a file to the published names.
 
-    Taken away are `module.` of data-parallel and `_orig_mod.` of compiled modules. The layouts of the MNIST tutorial,
-    whose synapses have no dropout layer and whose neuron-level models and backbone lie one level higher, become the
-    published ones.
+    The prefixes `module.` (data-parallel) and `_orig_mod.` (compiled) are removed. The layout of the MNIST tutorial is
+    mapped to the published one: its synapses have no dropout layer, and its neuron-level models and backbone are one
+    level higher.
 
     Raises:
-        ValueError: two names become one.
+        ValueError: Two names are mapped to the same name.
     """
     short = {name: re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")) for name in names}
     found = set(short.values())
@@ -92,14 +92,17 @@ def map_to_published_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Any], set[str]]:
-    """The config keys that weights tell, and those that they do not.
+    """Infer config keys from the weights.
 
     Args:
-        shapes: published parameter and buffer name -> shape.
-        indices: the `*_neuron_indices_*` buffers themselves; without them `neuron_select_type` may stay unknown.
+        shapes: Published parameter and buffer name -> shape.
+        indices: The `*_neuron_indices_*` buffers; without them `neuron_select_type` may stay unknown.
+
+    Returns:
+        The inferred keys, and the names of the keys that the weights do not determine.
 
     Raises:
-        ValueError: these are not the weights of a Continuous Thought Machine that can be built.
+        ValueError: The weights do not belong to a supported model.
     """
     _check_supported_class(shapes)
     if "start_hidden_state" in shapes:
@@ -131,10 +134,12 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
 
 
 def _add_unknown_keys(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the inferred keys, and the config keys that the weights do not determine."""
     return known, set(CONFIG_CLASSES[known["kind"]].model_fields) - known.keys()
 
 
 def _infer_lstm_config(shapes: Shapes) -> dict[str, Any]:
+    """Infer the config keys of an LSTM baseline."""
     layers, width = (_get_size(shapes, "start_hidden_state", axis) for axis in (0, 1))
     d_input = _get_size(shapes, "attention.in_proj_weight", 1)
     return _infer_shared_keys(shapes, "output_projector.0.weight", width) | {
@@ -146,12 +151,19 @@ def _infer_lstm_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def _infer_ff_config(shapes: Shapes) -> dict[str, Any]:
+    """Infer the config keys of a feed-forward baseline."""
     width = _get_size(shapes, "output_projector.3.weight", 0)
     return _infer_shared_keys(shapes, "output_projector.6.weight", 0) | {"kind": "ff", "d_model": width}
 
 
 def _infer_shared_keys(shapes: Shapes, output_weight: str, neurons: int) -> dict[str, Any]:
-    """What the weights of any thinker tell; `answers` is the matrix that makes the answer, which is not read from `neurons`."""
+    """Infer the keys that all model types share.
+
+    Args:
+        shapes: Parameter name -> shape.
+        output_weight: Name of the weight of the answer logits.
+        neurons: Neuron activations that the energy head may receive besides the readout input.
+    """
     known: dict[str, Any] = {
         "out_dims": _get_size(shapes, output_weight, 0),
         "energy_head_enabled": "energy_proj.0.weight" in shapes,
@@ -168,23 +180,25 @@ def _infer_shared_keys(shapes: Shapes, output_weight: str, neurons: int) -> dict
 
 
 def is_consistent(key: str, user_value: Any, inferred_value: Any) -> bool:
-    """Whether a value that someone gave for a key may stand where the weights say `found`."""
-    if key == "backbone_type":  # ResNets 50, 101 and 152 share their first two stages
+    """Return whether a value of the user is compatible with the value inferred from the weights."""
+    if key == "backbone_type":  # ResNets 50, 101 and 152 have the same first two stages
         return re.sub(r"^resnet(101|152)-([12])$", r"resnet50-\2", str(user_value)) == inferred_value
-    if key == "neuron_select_type":  # random may draw what first-last takes
+    if key == "neuron_select_type":  # random may select the neurons of first-last by chance
         return user_value == inferred_value or (user_value, inferred_value) == ("random", "first-last")
-    if key == "n_random_pairing_self":  # a pair may be of one neuron by chance
+    if key == "n_random_pairing_self":  # random pairs may pair a neuron with itself by chance
         return isinstance(user_value, int) and user_value <= inferred_value
     return bool(user_value == inferred_value)
 
 
 def _get_size(shapes: Shapes, name: str, axis: int) -> int:
+    """Return the size of a weight along an axis."""
     if len(shapes.get(name, ())) <= axis:
         raise ValueError(f"The weights lack `{name}` with {axis + 1} dimensions or more, from which a size is read.")
     return shapes[name][axis]
 
 
 def _check_supported_class(shapes: Shapes) -> None:
+    """Raise `ValueError` for weights of a published class that is not supported."""
     for pattern, described in UNSUPPORTED_CLASSES.items():
         if any(re.search(rf"(^|\.)({pattern})(\.|$)", name) for name in shapes):
             raise ValueError(
@@ -193,6 +207,7 @@ def _check_supported_class(shapes: Shapes) -> None:
 
 
 def _check_required_tensors(shapes: Shapes) -> None:
+    """Raise `ValueError` if a tensor that every Continuous Thought Machine has is missing."""
     for name, dimensions in REQUIRED_TENSORS.items():
         if name not in shapes:
             raise ValueError(f"These are not the weights of a Continuous Thought Machine: `{name}` is missing.")
@@ -201,6 +216,7 @@ def _check_required_tensors(shapes: Shapes) -> None:
 
 
 def _infer_synapse_depth(shapes: Shapes) -> int:
+    """Return the depth of the synapses."""
     if "synapses.1.weight" in shapes:
         return 1
     levels = {name.split(".")[2] for name in shapes if name.startswith("synapses.down_projections.")}
@@ -210,6 +226,7 @@ def _infer_synapse_depth(shapes: Shapes) -> int:
 
 
 def _infer_positional_embedding_type(shapes: Shapes) -> str:
+    """Return the type of the positional encoding from its parameter names."""
     names = {name.removeprefix("positional_embedding.") for name in shapes if name.startswith("positional_embedding.")}
     if not names:
         return "none"
@@ -220,7 +237,7 @@ def _infer_positional_embedding_type(shapes: Shapes) -> str:
 
 
 def _infer_backbone_type(shapes: Shapes) -> str | None:
-    """The backbone's type; None for an embedding whose longest row cannot be told."""
+    """Return the backbone type; None for a token embedding whose maximum length is not known."""
     names = sorted(name.removeprefix("backbone.") for name in shapes if name.startswith("backbone."))
     if "operator_backbone.embedding.weight" in shapes and not names:
         return SCHEDULED_BACKBONE
@@ -242,7 +259,7 @@ def _infer_backbone_type(shapes: Shapes) -> str | None:
 
 
 def _infer_resnet_type(names: Iterable[str]) -> str | None:
-    """`resnet{depth}-{stages}`, of all that fit the one with the smallest depth."""
+    """Return `resnet{depth}-{stages}`; the smallest depth if several match."""
     found = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
     blocks = tuple(sum(stage == str(n) for stage, _ in found) for n in range(1, 5))
     stages = 4 - blocks.count(0)
@@ -256,7 +273,7 @@ def _infer_resnet_type(names: Iterable[str]) -> str | None:
 def _infer_neuron_selection(
     shapes: Shapes, indices: Mapping[str, Tensor], neurons: int, synch_types: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Which neurons are synchronised; nothing where the index buffers are missing."""
+    """Infer how the synchronised neurons are selected; {} if the index buffers are missing."""
     sides = ("left", "right")
     if any(f"{place}_neuron_indices_{side}" not in shapes for place in synch_types for side in sides):
         return {}
@@ -284,5 +301,5 @@ def _infer_neuron_selection(
 
 
 def _count_equal_prefix(left: Tensor, right: Tensor) -> int:
-    """How many entries are equal, from the first on."""
+    """Return the number of equal entries before the first difference."""
     return int((left == right).long().cumprod(0).sum()) if left.shape == right.shape else 0

@@ -1,7 +1,7 @@
-"""Reads a file of `torch.save` from anywhere, and runs nothing of it.
+"""Read a `torch.save` file from an untrusted source without running code from it.
 
-Nothing is unpickled but tensors, plain values and, because the original code saves it and it cannot run code,
-`argparse.Namespace` (its `args`: a bag of attributes). Its arrays of numbers (curves and random states) are passed over.
+Only tensors, plain values and `argparse.Namespace` are unpickled. The original code saves its `args` as a namespace,
+which only holds attributes. NumPy arrays (curves and random states) are replaced by a placeholder.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import torch
 
 from ctm.messages import format_name, format_name_list
 
-MAX_UNMAPPED_BYTES = 4_000_000_000  # of a file in PyTorch's format before 1.6, which must be read whole
+MAX_UNMAPPED_BYTES = 4_000_000_000  # files in the format before PyTorch 1.6 cannot be memory-mapped
 READ_ERRORS = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -38,10 +38,10 @@ READ_ERRORS = (
 
 
 def load_torch_file(path: Path) -> Any:
-    """What a file of `torch.save` holds; tensors stay on disk until they are used.
+    """Return the contents of a `torch.save` file; tensors stay memory-mapped until they are used.
 
     Raises:
-        ValueError: it is not such a file, is damaged, or holds objects that are never unpickled.
+        ValueError: It is not such a file, is damaged, or holds objects that are never unpickled.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
@@ -61,10 +61,12 @@ def load_torch_file(path: Path) -> Any:
 
 
 def is_torch_archive(path: Path) -> bool:
-    """True for an archive as PyTorch writes it since 1.6: nothing in it is compressed, or there twice. False for no archive.
+    """Return whether a file is an archive as PyTorch 1.6 and later writes it; False if it is not an archive.
+
+    Such an archive is neither compressed nor contains duplicate entries.
 
     Raises:
-        ValueError: it is another archive, such as one that unpacks to far more than it is, or only a part of one.
+        ValueError: It is another archive, such as one that unpacks to more than its size, or an incomplete one.
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
@@ -84,14 +86,14 @@ def is_torch_archive(path: Path) -> bool:
 
 @contextmanager
 def translate_read_errors(name: str) -> Iterator[None]:
-    """Say in a sentence what a damaged or hostile file makes PyTorch's reader raise, and leave out what it warns of."""
+    """Turn every error of PyTorch's reader into a `ValueError` of one sentence, and suppress its warnings."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     except READ_ERRORS as error:
         if match := re.search(r"GLOBAL (\w[\w.]*)", str(error)):
             raise ValueError(format_unsafe_globals_error(name, [match[1]])) from None
-        # its words, without the advice to read the file unsafely and without values of the file, which may be anything
+        # Keep the text of the error, without the advice to load unsafely and without values from the file.
         words = re.split(r"In PyTorch 2|Check the doc", str(error).rpartition("WeightsUnpickler error:")[2])[0]
         words = re.sub(r"<(?:class|function|built-in \w+) '?([\w.]+)[^>]*>", r"\1", " ".join(words.split()))
         words = re.split(r"[(<\[{'\"]", words)[0][:160].rstrip(" .:,")
@@ -100,9 +102,10 @@ def translate_read_errors(name: str) -> Iterator[None]:
 
 
 class NumpyPlaceholder:
-    """Stands where NumPy's arrays and numbers were: curves and random states of the original code, of which nothing is needed.
+    """Placeholder for NumPy arrays and scalars: curves and random states of the original code, which are not needed.
 
-    To rebuild them would not be safe: `numpy.ndarray` takes the bytes of a file for addresses of objects, if the file says so.
+    Reconstructing them is not safe: for object arrays, `numpy.ndarray` interprets bytes of the file as object
+    addresses.
     """
 
     def __init__(self, *_: Any):
@@ -116,12 +119,13 @@ class NumpyPlaceholder:
 
 
 def get_safe_globals() -> list[Any]:
-    """What may be made beside tensors and plain values: it holds data and runs nothing. Of NumPy 1 and 2 alike, stand-ins."""
+    """Return the classes that may be unpickled besides tensors and plain values; placeholders for NumPy 1 and 2."""
     makers = (f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar"))
     return [argparse.Namespace, *((NumpyPlaceholder, name) for name in ("numpy.ndarray", "numpy.dtype", *makers))]
 
 
 def format_unsafe_globals_error(name: str, classes: list[str]) -> str:
+    """Return the message for a file with objects that are never unpickled."""
     return (
         f"{name} holds objects of {format_name_list([*map(format_name, classes)])}, which are never unpickled; where it was made, save the "
         "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."

@@ -1,4 +1,4 @@
-"""JSON and text files, read with one sentence for what is wrong; files and folders, written whole or not at all."""
+"""Atomic file and directory writes: readers see the old contents or the new contents, never a part."""
 
 import os
 import shutil
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that a reader sees the old file or the new one, never half of it."""
+    """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    """Write a file atomically: temporary file, fsync, rename."""
     draft = get_temp_path(path)
     try:
         draft.write_bytes(content)
@@ -23,7 +23,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def replace_dir(draft: Path, folder: Path) -> None:
-    """Put the folder `draft` where `folder` is, if there is one; the old folder is removed only after that."""
+    """Move the directory `draft` to `folder`. An existing directory is removed after the move.
+
+    Raises:
+        OSError: The move failed; an existing directory is back in place.
+    """
     if not folder.exists():
         draft.rename(folder)
         return
@@ -38,10 +42,11 @@ def replace_dir(draft: Path, folder: Path) -> None:
 
 
 def get_temp_path(path: Path) -> Path:
-    """A hidden name beside a path, which nothing else has."""
+    """Return a unique hidden path in the same directory as `path`."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 def fsync_path(path: Path) -> None:
+    """Flush a file to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Read and write JSON and text files. Errors are one sentence that names the file."""
+"""Read and write JSON and text files. Every error is one sentence that names the file."""
 
 import json
 import re
@@ -9,11 +9,15 @@ from ctm.io.atomic import write_text
 
 JSON_NUMBER_LIST_PATTERN = re.compile(
     r"\[\n([-+.eE\d,\s]+)\]"
-)  # a list of numbers, one a line; no text in JSON has a line break
+)  # numbers on a line each; JSON strings contain no line break
 
 
 def read_text(path: Path, max_bytes: int | None = None) -> str:
-    """A text of at most so many bytes; empty where there is no file."""
+    """Read a UTF-8 text file; return "" if it does not exist.
+
+    Raises:
+        ValueError: The file is larger than `max_bytes`, or is not UTF-8.
+    """
     _check_file_size(path, max_bytes)
     try:
         return path.read_text("utf-8") if path.is_file() else ""
@@ -22,10 +26,15 @@ def read_text(path: Path, max_bytes: int | None = None) -> str:
 
 
 def read_json(path: Path, default: Any = None, max_bytes: int | None = None) -> Any:
-    """A JSON object from a file of at most so many bytes; `missing` where there is no file and that is allowed.
+    """Read a JSON object.
+
+    Args:
+        path: File to read.
+        default: Value for a missing file; None makes it an error.
+        max_bytes: Maximum file size, bytes; None for no limit.
 
     Raises:
-        ValueError: no such file, too large a one, or not a JSON object.
+        ValueError: The file is missing without a default, is too large, or is not a JSON object.
     """
     _check_file_size(path, max_bytes)
     if not path.is_file():
@@ -42,11 +51,17 @@ def read_json(path: Path, default: Any = None, max_bytes: int | None = None) -> 
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    """Write a JSON file atomically. Lists of numbers are written on one line.
+
+    Raises:
+        ValueError: The values hold NaN or infinity.
+        TypeError: The values hold an object that JSON cannot represent.
+    """
     text = json.dumps(values, indent=2, allow_nan=False)
     write_text(path, JSON_NUMBER_LIST_PATTERN.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def _check_file_size(path: Path, max_bytes: int | None) -> None:
+    """Raise `ValueError` if a file is larger than `max_bytes`."""
     if max_bytes is not None and path.is_file() and (size := path.stat().st_size) > max_bytes:
         raise ValueError(f"{path.name} has {size:,} bytes; at most {max_bytes:,} are read.")

@@ -11,7 +11,15 @@ from typing import IO
 
 @contextmanager
 def file_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
-    """Whether nobody else holds this lock, tried for so many seconds; the lock goes with its process."""
+    """Acquire an exclusive lock, and yield whether that succeeded. The lock is released with the process at the latest.
+
+    Args:
+        path: Lock file; created if missing.
+        timeout_s: Seconds to wait for the lock.
+
+    Yields:
+        True if this process holds the lock, False if another one does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + timeout_s
     with path.open("a") as file:
@@ -21,10 +29,11 @@ def file_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
 
 
 def _try_lock(file: IO) -> bool:
+    """Try to acquire the lock without blocking."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # some mounted folders know no locks: then whoever comes is taken to be alone
+    except OSError as error:  # some mounts do not support locks: assume no other process
         logging.getLogger(__name__).warning("%s cannot be locked (%s)", file.name, error.strerror)
     return True

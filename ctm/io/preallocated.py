@@ -7,16 +7,16 @@ from typing import Any
 
 from ctm.io.atomic import write_text
 
-PREALLOCATED_BYTES = 4_096  # bytes; a block of most disks
+PREALLOCATED_BYTES = 4_096  # block size of most file systems
 
 
 def preallocate(path: Path) -> None:
-    """Take the room of a small JSON file now, for a moment in which the disk may be full."""
+    """Allocate the blocks of a small JSON file, so that it can be written later on a full disk."""
     write_text(path, " " * PREALLOCATED_BYTES)
 
 
 def write_preallocated(path: Path, values: Any) -> None:
-    """Write a small JSON object into its reserved room; where none was reserved, as any file."""
+    """Write a small JSON object into its preallocated file; without one, create the file. Not atomic."""
     text = json.dumps(values, allow_nan=False)
     with path.open("r+b" if path.is_file() else "wb") as file:
         file.write(text.encode().ljust(PREALLOCATED_BYTES))
@@ -26,7 +26,7 @@ def write_preallocated(path: Path, values: Any) -> None:
 
 
 def read_preallocated(path: Path) -> dict[str, Any]:
-    """A JSON object in reserved room; {} while nothing was filled in, or where it cannot be read."""
+    """Read a JSON object from a preallocated file; return {} if it is empty or not readable."""
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

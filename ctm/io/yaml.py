@@ -1,6 +1,7 @@
 """Strict YAML reader for recipes and settings.
 
-Aliases and duplicate keys are errors: an alias can expand a short text into a huge value, and a duplicate key hides a value.
+Aliases and duplicate keys are errors: an alias can expand a short text into a huge value, and a duplicate key hides a
+value.
 """
 
 from pathlib import Path
@@ -12,15 +13,17 @@ from ctm.messages import truncate_repr
 
 
 class StrictYAMLLoader(yaml.SafeLoader):
-    """Reads YAML, but not what makes a short text stand for a huge one, or for another than it seems: aliases, doubled keys."""
+    """YAML loader that rejects aliases and duplicate keys, and constructs only plain values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node; raise an error for an alias."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="write the value out instead of an alias", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose a mapping; raise an error for a duplicate key."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
@@ -31,15 +34,19 @@ class StrictYAMLLoader(yaml.SafeLoader):
         return node
 
 
-for kind in ("binary", "omap", "pairs", "set"):  # of which no setting is
+for kind in ("binary", "omap", "pairs", "set"):  # types that no setting has
     StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", StrictYAMLLoader.construct_undefined)
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML text holds; `name` is what messages call it.
+    """Parse a YAML text.
+
+    Args:
+        text: YAML text.
+        name: Name of the text in messages.
 
     Raises:
-        ValueError: it is no YAML, or YAML that is more than a person would write.
+        ValueError: The text is not valid YAML, or uses a feature that settings do not need.
     """
     try:
         return yaml.load(text, StrictYAMLLoader)
@@ -50,13 +57,17 @@ def parse_yaml(text: str, name: str) -> Any:
         problem = "it holds letters that are none"
     except RecursionError:
         problem = "it is nested too deeply"
-    except (ValueError, LookupError, TypeError, AttributeError):  # of a constructor, which trusts what a tag says
+    except (ValueError, LookupError, TypeError, AttributeError):  # a constructor trusts the tag
         problem = "a value in it is not what its form or its tag says"
     raise ValueError(f"{name} is not YAML that can be read: {problem}.")
 
 
 def read_yaml_file(path: Path) -> dict[str, Any]:
-    """A YAML mapping."""
+    """Read a YAML file that holds a mapping; an empty file gives {}.
+
+    Raises:
+        ValueError: The file is not readable, is not valid YAML, or does not hold a mapping.
+    """
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

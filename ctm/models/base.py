@@ -1,11 +1,12 @@
-"""What every thinker is: three pure functions and one fold. How it thinks is its own; the rest is written once, here.
+"""Abstract base of all models that iterate internal ticks.
 
-    features = thinker.encode(inputs)                 once: what is seen, and weights made ready
-    state = thinker.begin(features)                   learned start state
-    state, output = thinker.tick(state, features)     one tick; output: answer logits, certainty, energy
-    thought = thinker(inputs)                         the fold over all ticks
+    encoded = model.encode(inputs)                  once: encoded input, and prepared weights
+    state = model.initial_state(encoded)            learned start state
+    state, output = model.tick(state, encoded)      one tick; output: answer logits, certainty, energy
+    unrolled = model(inputs)                        all ticks
 
-State is an argument: nothing is stored on the module. Features and states are frozen; both give `take(rows)`.
+State is an argument: nothing is stored on the module. Encoded inputs and states are frozen dataclasses, and both have
+`select_rows(rows)`.
 """
 
 from abc import ABC, abstractmethod
@@ -26,19 +27,20 @@ from ctm.modules.readout import (
     project,
 )
 
-MAX_PARAMETERS = 1_000_000_000  # 4 GB of weights
+MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32
 
 
 class TickModel(nn.Module, ABC):
-    """A network built from its config that thinks tick by tick.
+    """Model that iterates internal ticks, built from its config.
 
     Args:
-        config: the published constructor keys.
-        in_features: channels of a picture, or features of a raw input; not needed for sequences of symbols.
-        seed: draws start weights, and neuron pairs where there are any; the global random state is left alone.
+        config: Published constructor keys.
+        in_features: Channels of an image, or features of a raw input; not used for token sequences.
+        seed: Seed of the initial weights and of the neuron pairs; the global random state does not change.
 
     Raises:
-        ValueError: the config asks for more than 1e9 parameters (nothing is allocated then), or lacks `in_features`.
+        ValueError: The config asks for more than `MAX_PARAMETERS` parameters (nothing is allocated then), or
+            `in_features` is missing.
     """
 
     config: Any
@@ -56,42 +58,50 @@ class TickModel(nn.Module, ABC):
             torch.default_generator.manual_seed(seed)
             self._build(config, in_features, torch.Generator().manual_seed(seed))
 
-    # --- the three functions -------------------------------------------------------------------------------------
+    # --- encode and tick ------------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode(self, inputs: Tensor) -> Any:
-        """See the input, and make ready what stays the same in a thought.
+        """Encode the input, and prepare everything that is constant over the unroll.
 
         Args:
-            inputs: pictures (B, c, h, w), symbols or signs (B, N), raw features (B, F), or frames as
-                `ctm.modules.input_schedule.pack` makes them, as the backbone has it.
+            inputs: Depends on the backbone: images (B, c, h, w), tokens or signs (B, N), raw features (B, F), or frames
+                from `ctm.modules.input_schedule.pack_frames`.
         """
 
     @abstractmethod
     def initial_state(self, encoded: Any, reserve_ticks: int | None = None) -> Any:
-        """The start of a thought.
+        """Return the state before the first tick.
 
         Args:
-            features: from `encode`.
-            room: ticks to reserve memory for; those of the whole thought when not given.
+            encoded: Result of `encode`.
+            reserve_ticks: Ticks to reserve memory for; default: all ticks of the unroll.
         """
 
     def tick(self, state: Any, encoded: Any) -> tuple[Any, TickOutput]:
-        """One tick of thought."""
+        """Compute one tick.
+
+        Args:
+            state: State before the tick.
+            encoded: Result of `encode`.
+
+        Returns:
+            The state after the tick, and the output of the tick.
+        """
         state = self._transition(state, encoded)
         answer, certainty, energy = self._compute_readout(state.latent.T, state.neuron_activations.T)
         return state, TickOutput(answer.T, certainty.T, energy)
 
-    # --- the fold ------------------------------------------------------------------------------------------------
+    # --- unroll --------------------------------------------------------------------------------------------------
 
     def forward(self, inputs: Tensor, *, energy_grad_to_trunk: bool = False) -> UnrolledOutput:
-        """All ticks of a thought.
+        """Compute all ticks.
 
-        What is said does not act back on what is thought, so it is worked out for all ticks at once, after the last.
+        The readout does not influence later ticks, so it is computed once, for all ticks together, after the last one.
 
         Args:
-            inputs: as for `encode`.
-            energy_reaches_trunk: let gradients of the energy flow into the thinker, not only into its energy head.
+            inputs: As for `encode`.
+            energy_grad_to_trunk: Let gradients of the energy flow into the model, not only into the energy head.
         """
         features = self.encode(inputs)
         answer, certainty, energy = self._compute_readout(*self._unroll(features), energy_grad_to_trunk)
@@ -107,14 +117,14 @@ class TickModel(nn.Module, ABC):
 
     @abstractmethod
     def _build(self, config: Any, in_features: int | None, generator: torch.Generator) -> None:
-        """Make all parameters, under their published names and in the published order."""
+        """Create all parameters, under the published names and in the published order."""
 
     @abstractmethod
     def _transition(self, state: Any, encoded: Any) -> Any:
-        """All of a tick that acts on the next tick."""
+        """Compute the part of a tick that influences the next tick."""
 
     def _unroll(self, encoded: Any) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
-        """What the answer is read from, and what the neurons do, at every tick."""
+        """Return the readout input and the neuron activations at every tick."""
         state, latents, neurons = self.initial_state(encoded), [], []
         for _ in range(encoded.ticks):
             state = self._transition(state, encoded)
@@ -123,6 +133,12 @@ class TickModel(nn.Module, ABC):
         return torch.stack(latents), torch.stack(neurons)
 
     def _add_energy_head(self, latent_size: int, num_neurons: int) -> None:
+        """Add `energy_proj` if the config enables an energy head.
+
+        Args:
+            latent_size: Size S of the readout input.
+            num_neurons: Number D of neuron activations.
+        """
         config = self.config
         if config.energy_head_enabled:
             seen = (
@@ -135,7 +151,18 @@ class TickModel(nn.Module, ABC):
     def build_energy_head_input(
         self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], certainty: Float[Tensor, "*T P B"]
     ) -> Float[Tensor, "*T F B"]:
-        """What the energy head looks at: what the answer is read from, and more where the config says so."""
+        """Concatenate the features that the energy head receives.
+
+        `config.energy_sees_neurons` and `config.energy_sees_certainty` select the optional parts.
+
+        Args:
+            latent: Readout input.
+            activations: Neuron activations (cell state for the LSTM).
+            certainty: Certainty per answer position, in [0, 1].
+
+        Returns:
+            Features with F = S, plus D and plus `NUM_CERTAINTY_FEATURES` where enabled.
+        """
         seen = [latent]
         if self.config.energy_sees_neurons:
             seen.append(activations)
@@ -146,6 +173,7 @@ class TickModel(nn.Module, ABC):
     def _compute_readout(
         self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], energy_grad_to_trunk: bool = False
     ) -> tuple[Float[Tensor, "*T K B"], Float[Tensor, "*T P B"], Float[Tensor, "*T B"] | None]:
+        """Return answer logits, certainty and energy (None without an energy head)."""
         answer = project(self.output_projector[-1], latent).float()
         certainty = compute_certainty(answer, self.num_positions)
         if not self.config.energy_head_enabled:
@@ -159,26 +187,28 @@ class TickModel(nn.Module, ABC):
 
 
 def init_uniform(bound: float, *shape: int) -> Tensor:
+    """Return a tensor drawn uniformly from [-bound, bound]."""
     return torch.empty(shape).uniform_(-bound, bound)
 
 
 def build_meta_tensors(model_class: type[TickModel], config: Config, in_features: int | None = None) -> list[Tensor]:
-    """The tensors of a thinker, without allocating any."""
+    """Return the tensors of a model on the meta device, which allocates no memory."""
     with torch.device("meta"):
         return list(model_class(config, in_features).state_dict().values())
 
 
 def count_class_parameters(model_class: type[TickModel], config: Config, in_features: int | None = None) -> int:
-    """Number of weights of a thinker, without allocating any: its parameters, and the means that normalisation keeps."""
+    """Return the number of weights of a model, without allocating any: parameters and running statistics."""
     return sum(
         tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features) if tensor.is_floating_point()
     )
 
 
 def check_class_parameter_limit(model_class: type[TickModel], config: Config, in_features: int | None) -> None:
+    """Raise `ValueError` if a model would hold more than `MAX_PARAMETERS` numbers, parameters and buffers."""
     count = sum(
         tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features)
-    )  # places of neurons take room, too
+    )  # index buffers use memory, too
     if count > MAX_PARAMETERS:
         widths = (
             "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out"

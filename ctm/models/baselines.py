@@ -1,6 +1,6 @@
-"""The published baselines, as thinkers: an LSTM that looks at every tick, and a feed-forward network that looks once.
+"""Published baselines as `TickModel`s: an LSTM that attends at every tick, and a feed-forward network.
 
-They see through the same backbones and answer through the same readout as the machine, so that they compare with it.
+Both have the same backbones and the same readout as the Continuous Thought Machine, so that results are comparable.
 """
 
 import math
@@ -28,51 +28,66 @@ from ctm.modules.synapses import fuse_input_projection
 
 @dataclass(frozen=True)
 class LSTMContext(EncodedInput):
-    """The seen input, and the weights of all layers but the first, which is part of the observation."""
+    """Encoded input of an LSTM, and the weights of all layers but the first.
+
+    The weights of the first layer are fused into the input projection of `observation`.
+
+    Attributes:
+        layers: Weight and bias of all gates, for each layer after the first.
+        dropout: Dropout probability between layers; 0 in eval mode.
+    """
 
     layers: tuple[tuple[Float[Tensor, "W F"], Float[Tensor, " W"]], ...]
-    dropout: float  # between layers
+    dropout: float
 
 
 @dataclass(frozen=True)
 class LSTMState:
-    """A thought between two ticks."""
+    """State of an LSTM between two ticks.
+
+    Attributes:
+        hidden: Hidden state of all L layers.
+        cell: Cell state of all L layers.
+        attention: Attention weights of the last tick; None before the first.
+        elapsed_ticks: Number of ticks so far.
+    """
 
     hidden: Float[Tensor, "L B D"]
     cell: Float[Tensor, "L B D"]
-    attention: Float[Tensor, "B H N"] | None  # where it just looked
-    elapsed_ticks: int = 0  # thought so far
+    attention: Float[Tensor, "B H N"] | None
+    elapsed_ticks: int = 0
 
     def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 0) -> "LSTMState":
-        """The same for some batch rows only."""
+        """Return a copy that holds only some batch rows; `reserve_ticks` has no effect."""
         attention = None if self.attention is None else self.attention.index_select(0, rows)
         return LSTMState(
             self.hidden.index_select(1, rows), self.cell.index_select(1, rows), attention, self.elapsed_ticks
         )
 
     def write_rows_(self, source: "LSTMState", slots: Int[Tensor, " A"]) -> "LSTMState":
-        """Newcomers take these seats, in the memory of this state, which is lost."""
+        """Write the rows of `source` into the slots `slots`, in place."""
         self.hidden.index_copy_(1, slots, source.hidden)
         self.cell.index_copy_(1, slots, source.cell)
         return self
 
     @property
     def latent(self) -> Float[Tensor, "B D"]:
-        """What the answer is read from."""
+        """Readout input: the hidden state of the last layer."""
         return self.hidden[-1]
 
     @property
     def neuron_activations(self) -> Float[Tensor, "B D"]:
-        """What it remembers besides."""
+        """Cell state of the last layer."""
         return self.cell[-1]
 
     @property
     def post_activations(self) -> Float[Tensor, "B D"]:
+        """Hidden state of the last layer."""
         return self.hidden[-1]
 
 
 class LSTMBaseline(TickModel):
-    """An LSTM whose hidden state asks attention at every tick."""
+    """LSTM whose hidden state gives the attention query at every tick."""
 
     config: LSTMConfig
 
@@ -117,7 +132,7 @@ class LSTMBaseline(TickModel):
         return LSTMState(torch.stack(hidden), torch.stack(cell), attention, state.elapsed_ticks + 1)
 
     def _get_layer_weights(self, number: int) -> tuple[Float[Tensor, "W F"], Float[Tensor, " W"]]:
-        """Weight and bias of all gates of a layer, for what comes from below beside its own hidden state."""
+        """Return weight and bias of all gates of a layer, for its input concatenated with its own hidden state."""
         get = {
             name: getattr(self.lstm, f"{name}_l{number}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         }
@@ -127,7 +142,14 @@ class LSTMBaseline(TickModel):
 def lstm_cell(
     gates: Float[Tensor, "B W"], cell: Float[Tensor, "B D"]
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-    """The next cell and hidden state of a layer (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
+    """Return the next cell and hidden state of a layer.
+
+    Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+
+    Args:
+        gates: Pre-activations of input, forget, candidate and output gate.
+        cell: Cell state before the tick.
+    """
     enter, forget, candidate, show = gates.chunk(4, 1)
     cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
     return cell, show.sigmoid() * cell.tanh()
@@ -135,20 +157,21 @@ def lstm_cell(
 
 @dataclass(frozen=True)
 class FFContext:
-    """The mean over all places of what is seen."""
+    """Encoded input of the feed-forward baseline: the mean of the backbone features over all positions."""
 
     mean: Float[Tensor, "B C"]
     attention_map_shape: tuple[int, ...] = ()
     ticks: int = 1
     input_ticks: None = None
-    supports_row_insertion: ClassVar[bool] = False  # all rows are done after the only tick
+    supports_row_insertion: ClassVar[bool] = False  # all rows finish after the only tick
 
     @property
     def batch_size(self) -> int:
+        """Number of batch rows."""
         return len(self.mean)
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "FFContext":
-        """The same for some batch rows only."""
+        """Return a copy that holds only some batch rows."""
         return replace(self, mean=self.mean.index_select(0, rows))
 
     compact_rows_ = select_rows
@@ -156,33 +179,39 @@ class FFContext:
 
 @dataclass(frozen=True)
 class FFState:
-    """The hidden layer; 0 before the only tick."""
+    """Hidden layer of the feed-forward baseline; 0 before the only tick.
 
-    latent: Float[Tensor, "B D"]  # what the answer is read from
+    Attributes:
+        latent: Hidden layer, the readout input.
+        attention: Always None.
+    """
+
+    latent: Float[Tensor, "B D"]
     attention: None = None
 
     def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 0) -> "FFState":
-        """The same for some batch rows only."""
+        """Return a copy that holds only some batch rows; `reserve_ticks` has no effect."""
         return FFState(self.latent.index_select(0, rows))
 
     @property
     def neuron_activations(self) -> Float[Tensor, "B 0"]:
-        """Nothing besides."""
+        """Empty: there are no activations besides the readout input."""
         return self.latent[:, :0]
 
     @property
     def post_activations(self) -> Float[Tensor, "B D"]:
+        """Hidden layer."""
         return self.latent
 
 
 class FFBaseline(TickModel):
-    """One hidden layer on the mean of what is seen. Further ticks say the same again."""
+    """One hidden layer on the mean of the backbone features. Further ticks repeat the same output."""
 
     config: FFConfig
 
     def _build(self, config: FFConfig, in_features: int | None, generator: torch.Generator) -> None:
         channels = add_backbone(self, config, in_features)
-        pool = [nn.Identity() for _ in range(3)]  # the published places of what has no parameters: see `encode`
+        pool = [nn.Identity() for _ in range(3)]  # indices of published layers without parameters: see `encode`
         hidden = [nn.Linear(channels, config.d_model), nn.ReLU(), nn.Dropout(config.dropout)]
         self.output_projector = nn.Sequential(*pool, *hidden, nn.Linear(config.d_model, config.out_dims))
         self._add_energy_head(config.d_model, 0)

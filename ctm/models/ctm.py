@@ -1,7 +1,7 @@
-"""The Continuous Thought Machine (Darlow et al. 2025, arXiv 2505.05522), as a thinker: see `ctm.models.base`.
+"""The Continuous Thought Machine (Darlow et al. 2025, arXiv 2505.05522) as a `TickModel`.
 
-A tick: action synchronisation -> attention -> synapses -> trace -> neuron-level models -> output synchronisation.
-Parameter and buffer names are the published ones.
+One tick: action synchronisation -> attention -> synapses -> pre-activation history -> neuron-level models -> output
+synchronisation. Parameter and buffer names are the published ones.
 """
 
 import math
@@ -24,19 +24,32 @@ from ctm.modules.synapses import make_synapses, prepare_input_projection
 
 @dataclass(frozen=True)
 class NeuronPairs:
-    """Which neurons are synchronised, and how much of a sum is kept from tick to tick."""
+    """Synchronised neuron pairs.
+
+    Attributes:
+        left: Index of the first neuron of each pair.
+        right: Index of the second neuron of each pair.
+        retention: Fraction of the running sums that is kept from one tick to the next.
+    """
 
     left: Int[Tensor, " S"]
     right: Int[Tensor, " S"]
     retention: Float[Tensor, "S 1"]
 
     def compute_products(self, activations: Float[Tensor, "*T D B"]) -> Float[Tensor, "*T S B"]:
+        """Return the product of the two activations of each pair."""
         return activations.index_select(-2, self.left) * activations.index_select(-2, self.right)
 
 
 @dataclass(frozen=True)
 class CTMContext(EncodedInput):
-    """What does not change in a thought: the seen input, and weights made ready for ticking."""
+    """Constants of an unroll: the encoded input, and prepared weights.
+
+    Attributes:
+        neuron_layers: Prepared layers of the neuron-level models.
+        action_pairs: Pairs of the action synchronisation; None without attention.
+        out_pairs: Pairs of the output synchronisation.
+    """
 
     neuron_layers: tuple[PreparedLinear, ...]
     action_pairs: NeuronPairs | None
@@ -45,17 +58,26 @@ class CTMContext(EncodedInput):
 
 @dataclass(frozen=True)
 class CTMState:
-    """A thought between two ticks. Tensors are neuron-major: see `ctm.models.outputs`."""
+    """State between two ticks. Tensors are neuron-major: see `ctm.modules.state`.
+
+    Attributes:
+        pre_activation_history: Last M pre-activations of every neuron.
+        activations: Post-activations.
+        action_sync: Running action synchronisation; None without attention.
+        out_sync: Running output synchronisation.
+        attention: Attention weights of the last tick; None before the first tick and without attention.
+        elapsed_ticks: Number of ticks so far, counted for the rows that were in the first batch.
+    """
 
     pre_activation_history: PreActivationHistory
-    activations: Float[Tensor, "D B"]  # post-activations
+    activations: Float[Tensor, "D B"]
     action_sync: SyncAccumulator | None
     out_sync: SyncAccumulator
-    attention: Float[Tensor, "B H N"] | None  # where it just looked
-    elapsed_ticks: int = 0  # thought so far, by those who began
+    attention: Float[Tensor, "B H N"] | None
+    elapsed_ticks: int = 0
 
     def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 16) -> "CTMState":
-        """The same for some batch rows only, with room for so many more ticks."""
+        """Return a copy that holds only some batch rows, with memory for `reserve_ticks` more ticks."""
         return CTMState(
             self.pre_activation_history.select_rows(rows, reserve_ticks),
             self.activations.index_select(1, rows),
@@ -66,7 +88,7 @@ class CTMState:
         )
 
     def write_rows_(self, source: "CTMState", slots: Int[Tensor, " A"]) -> "CTMState":
-        """Newcomers take these seats, in the memory of this state, which is lost."""
+        """Write the rows of `source` into the slots `slots`; overwrites the memory of this state."""
         return CTMState(
             self.pre_activation_history.write_rows_(source.pre_activation_history, slots),
             self.activations.index_copy_(1, slots, source.activations),
@@ -80,33 +102,37 @@ class CTMState:
 
     @property
     def pre_activations(self) -> Float[Tensor, "B D"]:
+        """Pre-activations of the last tick, batch-first."""
         return self.pre_activation_history.latest.T
 
     @property
     def post_activations(self) -> Float[Tensor, "B D"]:
+        """Post-activations of the last tick, batch-first."""
         return self.activations.T
 
     @property
     def latent(self) -> Float[Tensor, "B S"]:
-        """What the answer is read from."""
+        """Readout input: the output synchronisation."""
         return self.sync_out
 
     @property
     def neuron_activations(self) -> Float[Tensor, "B D"]:
-        """What the neurons do."""
+        """Post-activations of the last tick, batch-first."""
         return self.activations.T
 
     @property
     def sync_out(self) -> Float[Tensor, "B S"]:
+        """Output synchronisation, batch-first."""
         return self.out_sync.value.T
 
     @property
     def sync_action(self) -> Float[Tensor, "B S"] | None:
+        """Action synchronisation, batch-first; None without attention."""
         return None if self.action_sync is None else self.action_sync.value.T
 
 
 class ContinuousThoughtMachine(TickModel):
-    """A machine built from its config."""
+    """Continuous Thought Machine, built from its config."""
 
     config: CTMConfig
 
@@ -157,7 +183,10 @@ class ContinuousThoughtMachine(TickModel):
         )
 
     def initial_state(self, encoded: CTMContext, reserve_ticks: int | None = None) -> CTMState:
-        """The learned start; the output synchronisation already counts the start state, as published."""
+        """Return the learned start state; see `TickModel.initial_state`.
+
+        The output synchronisation already includes the start activations, as in the published code.
+        """
         reserve_ticks = encoded.ticks if reserve_ticks is None else reserve_ticks
         z = self.start_activated_state.unsqueeze(1).expand(-1, encoded.batch_size)
         window = self.start_trace.unsqueeze(2).expand(-1, -1, encoded.batch_size)
@@ -178,7 +207,7 @@ class ContinuousThoughtMachine(TickModel):
         return CTMState(trace, z, action, out, None)
 
     def tick(self, state: CTMState, encoded: CTMContext) -> tuple[CTMState, TickOutput]:
-        """One tick of thought."""
+        """Compute one tick; see `TickModel.tick`."""
         state = self._transition(state, encoded)
         state = replace(
             state,
@@ -190,7 +219,10 @@ class ContinuousThoughtMachine(TickModel):
         return state, TickOutput(answer.T, certainty.T, energy)
 
     def _unroll(self, encoded: CTMContext) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
-        """The output synchronisation of all ticks at once, and what the neurons did."""
+        """Return the output synchronisation and the activations at every tick.
+
+        The synchronisation of all ticks is computed after the last one, because ticks do not depend on it.
+        """
         state, activations = self.initial_state(encoded), []
         for _ in range(encoded.ticks):
             state = self._transition(state, encoded)
@@ -201,7 +233,7 @@ class ContinuousThoughtMachine(TickModel):
         ), neurons
 
     def _transition(self, state: CTMState, encoded: CTMContext) -> CTMState:
-        """All of a tick that acts on the next tick: look, connect, remember, activate."""
+        """Compute attention, synapses, history and activations of a tick."""
         scene, entry = encoded.get_tick_inputs(state.elapsed_ticks)
         action, seen, attention = state.action_sync, None, None
         if action is not None and encoded.action_pairs is not None:
@@ -216,9 +248,10 @@ class ContinuousThoughtMachine(TickModel):
         return CTMState(trace, z, action, state.out_sync, attention, state.elapsed_ticks + 1)
 
     def _build_neuron_pairs(self, synch_type: str) -> NeuronPairs:
+        """Return the pairs of a synchronisation ("action" or "out")."""
         left, right = (getattr(self, f"{synch_type}_neuron_indices_{side}") for side in ("left", "right"))
         kind = self.config.neuron_select_type
-        if kind == "first-last":  # the published code slices, whatever the buffers hold
+        if kind == "first-last":  # the published code slices and ignores the buffers
             left, right = synchronisation.choose_neurons(kind, synch_type, self.config.d_model, len(left), 0, None)
         left, right = synchronisation.expand_pairs(kind, left, right)
         rate = synchronisation.compute_retention(getattr(self, f"decay_params_{synch_type}"))

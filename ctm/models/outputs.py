@@ -1,12 +1,4 @@
-"""Values in flight, and the letters their axes go by.
-
-B batch rows, T ticks, D neurons, M remembered ticks, S synchronised pairs, K answer logits (K = P * C), P positions of
-a structured answer, C classes, H attention heads, N places to look at, d width of an observation.
-
-Inside a thought tensors are *neuron-major*: neurons first, batch last. A neuron's history is then one contiguous block and
-picking pairs of neurons moves whole rows, which is what makes a tick fast. What leaves the machine (`TickOutput`, `Thought`)
-is batch-first, as everywhere else.
-"""
+"""Outputs of a model, batch-first. See `ctm.modules.state` for the axis letters."""
 
 from dataclasses import dataclass
 
@@ -17,23 +9,41 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TickOutput:
-    """What the machine says at one tick."""
+    """Output of one tick.
 
-    answer: Float[Tensor, "B K"]  # logits
-    certainty: Float[Tensor, "B P"]  # one minus normalised entropy, per position; in [0, 1]
-    energy: Float[Tensor, " B"] | None  # low when the answer is right; None without an energy head
+    Attributes:
+        answer: Answer logits.
+        certainty: One minus normalised entropy per answer position, in [0, 1].
+        energy: Output of the energy head, low if the answer is likely correct; None without an energy head.
+    """
+
+    answer: Float[Tensor, "B K"]
+    certainty: Float[Tensor, "B P"]
+    energy: Float[Tensor, " B"] | None
 
 
 @dataclass(frozen=True)
 class UnrolledOutput:
-    """All ticks of one batch, laid out as in the published code."""
+    """Output of all ticks of one batch, in the layout of the published code.
+
+    Attributes:
+        answers: Answer logits at each tick.
+        certainties: Normalised entropy and one minus it, averaged over answer positions.
+        energies: Output of the energy head; None without an energy head.
+        input_ticks: Ticks before an answer counts, per row; None if all ticks count.
+    """
 
     answers: Float[Tensor, "B K T"]
-    certainties: Float[Tensor, "B 2 T"]  # normalised entropy, and one minus it
+    certainties: Float[Tensor, "B 2 T"]
     energies: Float[Tensor, "B T"] | None
-    input_ticks: Int[Tensor, " B"] | None = None  # ticks before an answer counts; None where all count
+    input_ticks: Int[Tensor, " B"] | None = None
 
 
 def compute_answer_mask(input_ticks: Int[Tensor, " B"] | None, ticks: int) -> Bool[Tensor, "B T"] | None:
-    """Where answers count; None where all do."""
+    """Return the mask of ticks at which answers count; None if all ticks count.
+
+    Args:
+        input_ticks: Ticks before an answer counts, per row; None if all ticks count.
+        ticks: Number of ticks T.
+    """
     return None if input_ticks is None else torch.arange(ticks, device=input_ticks.device) >= input_ticks.unsqueeze(1)

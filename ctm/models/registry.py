@@ -1,4 +1,4 @@
-"""Every kind of thinker by its config: the one place that knows them all."""
+"""Registry of model types, and functions that select the class by the config."""
 
 from ctm.config import Config
 from ctm.models.base import TickModel, check_class_parameter_limit, count_class_parameters
@@ -9,15 +9,24 @@ MODEL_TYPES: dict[str, type[TickModel]] = {"ctm": ContinuousThoughtMachine, "lst
 
 
 def build_model(config: Config, in_features: int | None = None, seed: int = 0) -> TickModel:
-    """The thinker that a config is of; arguments and errors as `TickModel` has them."""
+    """Build the model of a config.
+
+    Args:
+        config: Config of any model type.
+        in_features: See `TickModel`.
+        seed: See `TickModel`.
+
+    Raises:
+        ValueError: See `TickModel`.
+    """
     return MODEL_TYPES[config.model_type](config, in_features, seed)
 
 
 def count_parameters(config: Config, in_features: int | None = None) -> int:
-    """Number of weights of a thinker, as its file will hold them, without allocating any."""
+    """Return the number of weights that a checkpoint of this config holds, without allocating any."""
     return count_class_parameters(MODEL_TYPES[config.model_type], config, in_features)
 
 
 def check_parameter_limit(config: Config, in_features: int | None) -> None:
-    """Raise `ValueError` where a thinker would be too large to be made."""
+    """Raise `ValueError` if a model of this config would exceed `MAX_PARAMETERS`."""
     check_class_parameter_limit(MODEL_TYPES[config.model_type], config, in_features)

@@ -1,9 +1,10 @@
-"""What the machine sees its input through, before the first tick.
+"""Backbones: modules that map the input to features once, before the first tick.
 
 A backbone maps inputs to features `(B, channels, *places)`. Published names and parameter names: `ParityBackbone`,
-`MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1 to
-4 stages), so that a published `state_dict` loads. Ours are `tokens-VxL`, V symbols at up to L places, with learned positions,
-and `grid-GxL`, the same where the first G * G symbols are the cells of a square field.
+`MNISTBackbone`, `ShallowWide`, the ResNets of the original repository (a 3x3 stem instead of 7x7, and only the first 1
+to 4 stages), so that a published `state_dict` loads. This project adds `tokens-VxL`, V symbols at up to L positions
+with learned positional embeddings, and `grid-GxL`, the same where the first G * G symbols are the cells of a square
+grid.
 """
 
 import torch
@@ -21,7 +22,7 @@ RESNET_BLOCK_COUNTS = {
     "101": (3, 4, 23, 3),
     "152": (3, 4, 36, 3),
 }
-NUM_GRID_WORDS = 32  # symbols beside the cells
+NUM_GRID_WORDS = 32  # symbols that are not cells
 # (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
 
 
@@ -29,12 +30,15 @@ def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> 
     """Build the modules that the published code calls `initial_rgb` and `backbone`.
 
     Args:
-        kind: `backbone_type` of the config.
-        d_input: width of sequence embeddings.
-        in_features: channels of a picture, or features of a raw input; the published code finds it lazily.
+        backbone_type: `backbone_type` of the config.
+        d_input: Width of sequence embeddings.
+        in_features: Channels of an image, or features of a raw input; the published code infers it lazily.
 
     Returns:
-        initial_rgb, backbone, and the number of channels that the backbone gives.
+        initial_rgb, backbone, and the number of channels of the features.
+
+    Raises:
+        ValueError: The backbone needs `in_features`, and it is None.
     """
     if tokens := TOKENS_PATTERN.fullmatch(backbone_type):
         return nn.Identity(), TokensBackbone(int(tokens[1]), int(tokens[2]), d_input), d_input
@@ -58,7 +62,7 @@ def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> 
 
 
 class ParityBackbone(nn.Module):
-    """Embeds signs: -1 (or anything but 1) and +1."""
+    """Embedding of two signs: +1, and anything else."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -69,7 +73,7 @@ class ParityBackbone(nn.Module):
 
 
 class TokensBackbone(nn.Module):
-    """Embeds symbols and their places."""
+    """Embedding of symbols, plus a learned positional embedding."""
 
     def __init__(self, vocab_size: int, max_length: int, width: int):
         super().__init__()
@@ -82,7 +86,10 @@ class TokensBackbone(nn.Module):
 
 
 class GridBackbone(nn.Module):
-    """Embeds cells of a square field, row and column apart, other symbols by themselves, and their places."""
+    """Embedding of the cells of a square grid and of other symbols.
+
+    A cell is the sum of a row embedding and a column embedding. A learned positional embedding is added.
+    """
 
     def __init__(self, side: int, max_length: int, width: int):
         super().__init__()
@@ -102,11 +109,15 @@ class GridBackbone(nn.Module):
 
 
 def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
-    """Codes of places along a random half circle, so that neighbours look alike."""
+    """Return positional embeddings along a random half circle.
+
+    Neighbouring positions then have similar embeddings.
+    """
     return nn.Parameter(torch.randn(width, 2) @ compute_rotations(max_length, torch.tensor([0.0, 1.0])).T)
 
 
 def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
+    """Raise `ValueError` if a sequence is longer than the positional embedding."""
     if tokens.size(1) > positions.size(1):
         raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {tokens.size(1)}.")
 
@@ -130,7 +141,10 @@ class ShallowWide(nn.Module):
 
 
 class MNISTBackbone(nn.Module):
-    """Two small convolutions over grey pictures, each halving them (the MNIST tutorial of the published code)."""
+    """Two small convolutions over greyscale images, each followed by 2x2 pooling.
+
+    From the MNIST tutorial of the published code.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -150,7 +164,7 @@ class MNISTBackbone(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The first stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
+    """First stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
 
     def __init__(self, depth: str, stages: int):
         super().__init__()
@@ -177,7 +191,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
-        images = images.contiguous(memory_format=torch.channels_last)  # so convolutions and pooling are faster
+        images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions and pooling
         features = self.maxpool(self.relu(convolve(images, self.conv1, self.bn1)))
         for stage in range(self.stages):
             features = getattr(self, f"layer{stage + 1}")(features)
@@ -185,7 +199,7 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     expansion = 1
 
@@ -205,7 +219,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a shortcut; the 3x3 one carries the stride."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 convolution has the stride."""
 
     expansion = 4
 
@@ -228,7 +242,7 @@ class Bottleneck(nn.Module):
 
 
 def convolve(x: Float[Tensor, "B c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Float[Tensor, "B d h2 w2"]:
-    """A convolution and its batch norm; where nothing is learned they are one convolution."""
+    """Apply a convolution and its batch norm; without training and gradients, fuse them into one convolution."""
     if norm.training or torch.is_grad_enabled():
         return norm(conv(x))
     assert norm.running_mean is not None and norm.running_var is not None, "these norms keep running statistics"
@@ -238,7 +252,7 @@ def convolve(x: Float[Tensor, "B c h w"], conv: nn.Conv2d, norm: nn.BatchNorm2d)
 
 
 def make_shortcut(channels: int, planes: int, stride: int) -> nn.Sequential | None:
-    """A 1x1 convolution where the shape changes; None where it does not."""
+    """Return a 1x1 convolution if the block changes the shape, else None."""
     if stride == 1 and channels == planes:
         return None
     return nn.Sequential(nn.Conv2d(channels, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))

@@ -1,7 +1,7 @@
-"""How the machine meets its data at every tick: by attention, or by having all of it handed over.
+"""Cross-attention over the encoded input (paper section 3.4, equation 5).
 
-Attention (paper section 3.4, equation 5): the action synchronisation makes one query a head; keys and values of the
-features stay the same for a whole thought, so they are made once, and so are products of neighbouring linear maps.
+The action synchronisation gives one query per head at every tick. Keys and values are constant over the unroll, so they
+are computed once, and so are products of adjacent linear maps.
 """
 
 import math
@@ -18,7 +18,17 @@ from ctm.modules.state import compact_rows_
 
 @dataclass(frozen=True)
 class CrossAttentionCache:
-    """Everything about the input that does not change in a thought."""
+    """Keys and values of the encoded input, and the fused query projection. All of it is constant over the unroll.
+
+    Attributes:
+        keys: Keys, transposed.
+        values: Values.
+        query_weight: Product of `q_proj`, the query part of the attention projection and the softmax scale.
+        query_bias: Bias of the same product.
+        dropout: Dropout probability of attention weights; 0 in eval mode.
+        deferred_grad: In training, the same keys and values with deferred gradients; see
+            `ctm.modules.deferred_kv_grad`.
+    """
 
     keys: Float[Tensor, "B H d N"]
     values: Float[Tensor, "B H N d"]
@@ -30,24 +40,35 @@ class CrossAttentionCache:
     )
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
+        """Return a copy that holds only some batch rows, without deferred gradients."""
         keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
         return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
-        """The same, in the memory of this scene, which is lost: only rows that change their place are copied."""
+        """Return a cache of some batch rows; overwrites the memory of this one.
+
+        Copies only rows whose index changes.
+        """
         for whole in (self.keys, self.values):
             compact_rows_(whole, whole, rows, 0)
         keys, values = self.keys[: len(rows)], self.values[: len(rows)]
         return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def write_rows_(self, source: "CrossAttentionCache", slots: Int[Tensor, " A"]) -> "CrossAttentionCache":
-        """Newcomers take these seats, in the memory of this scene, which is lost."""
+        """Write the rows of `source` into the slots `slots`, in place."""
         self.keys.index_copy_(0, slots, source.keys)
         self.values.index_copy_(0, slots, source.values)
         return self
 
     def attend(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B H N"]]:
-        """What is seen with this action synchronisation, before the output projection, and where."""
+        """Attend to the encoded input.
+
+        Args:
+            sync: Action synchronisation, or another query input.
+
+        Returns:
+            Attention output before the output projection, and attention weights.
+        """
         batch, heads, width, _ = self.keys.shape
         query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
         if self.deferred_grad is not None:
@@ -60,7 +81,14 @@ class CrossAttentionCache:
 def build_cross_attention_cache(
     features: Float[Tensor, "B N E"], attention: nn.MultiheadAttention, q_proj: nn.Linear, dropout: float
 ) -> CrossAttentionCache:
-    """Keys and values of all places, and the query map with both its layers and the softmax scale folded into one."""
+    """Compute keys and values of all positions, and fuse both query projections and the softmax scale.
+
+    Args:
+        features: Output of `kv_proj`, one row per position.
+        attention: Published attention module; only its projections are used.
+        q_proj: Published query projection.
+        dropout: Dropout probability of attention weights.
+    """
     width, heads = attention.embed_dim, attention.num_heads
     w_query, w_key, w_value = attention.in_proj_weight.chunk(3)
     b_query, b_key, b_value = attention.in_proj_bias.chunk(3)

@@ -1,8 +1,8 @@
-"""Attention over a scene that stays the same for a whole thought, with gradients of keys and values worked out once.
+"""Attention over constant keys and values, whose gradients are computed once per unroll.
 
-Every tick asks one query a head. Left to itself, autograd would add up T rank-one gradients of keys and of values, each as
-large as the scene. Here a tick's backward pass only notes what those gradients need; when the last one has passed, a single
-product over all ticks makes them: dK = sum_t q_t dS_t, dV = sum_t w_t dO_t.
+Every tick has one query per head. Plain autograd would accumulate T rank-one gradients of the keys and of the values,
+each as large as the keys or values themselves. Here the backward pass of a tick only stores what those gradients need.
+After the last one, a single product over all ticks gives dK = sum_t q_t dS_t and dV = sum_t w_t dO_t.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,17 @@ from torch.nn import functional as F
 def softmax_attention(
     query: Float[Tensor, "G 1 d"], keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"], dropout: float = 0.0
 ) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
-    """What is seen and where, for G = batch * heads queries."""
+    """Compute softmax attention for G = batch * heads single queries.
+
+    Args:
+        query: Queries, already scaled.
+        keys: Keys, transposed.
+        values: Values.
+        dropout: Dropout probability of attention weights.
+
+    Returns:
+        Attention output, and attention weights before dropout.
+    """
     weights = torch.bmm(query, keys).softmax(-1)
     kept = F.dropout(weights, dropout) if dropout else weights
     return torch.bmm(kept, values), weights
@@ -25,23 +35,33 @@ def softmax_attention(
 
 @dataclass
 class KVGradBuffer:
-    """What the backward passes of a thought's ticks leave for the keys' and values' gradients."""
+    """Terms of dK and dV that the backward passes of the ticks store.
+
+    Attributes:
+        queries: Queries q_t.
+        score_grads: Gradients dS_t of the attention scores.
+        weights: Attention weights w_t.
+        output_grads: Gradients dO_t of the attention outputs.
+        graph_task_id: Backward pass that the terms belong to.
+    """
 
     queries: list[Tensor] = field(default_factory=list)
-    score_grads: list[Tensor] = field(default_factory=list)  # gradients
+    score_grads: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
-    output_grads: list[Tensor] = field(default_factory=list)  # gradients
+    output_grads: list[Tensor] = field(default_factory=list)
     graph_task_id: int = -1
 
     @property
     def parts(self) -> tuple[list[Tensor], ...]:
+        """The four lists of terms."""
         return self.queries, self.score_grads, self.weights, self.output_grads
 
     def add(self, *values: Tensor) -> None:
-        """Note what one look leaves.
+        """Store the terms of one tick.
 
-        A backward pass that stops before it comes to the scene never uses its notes: the next pass drops them. PyTorch
-        numbers its passes only in private; `torch.utils.checkpoint` tells them apart by the same number.
+        A backward pass that stops before it reaches keys and values never uses its terms: the next pass drops them.
+        PyTorch numbers backward passes only in a private API; `torch.utils.checkpoint` distinguishes them by the same
+        number.
         """
         if self.graph_task_id != (running := torch._C._current_graph_task_id()):
             self.graph_task_id = running
@@ -50,30 +70,40 @@ class KVGradBuffer:
             part.append(value)
 
     def clear(self) -> None:
+        """Drop all terms."""
         for part in self.parts:
             part.clear()
 
 
 @dataclass(frozen=True)
 class DeferredKVGrad:
-    """A scene's keys and values, whose gradients are gathered over the ticks of a thought."""
+    """Keys and values whose gradients are accumulated over the ticks of an unroll.
 
-    keys: Float[Tensor, "G d N"]  # detached: gradients go through the token
+    Attributes:
+        keys: Keys, detached: gradients flow through `grad_token`.
+        values: Values, detached.
+        grad_token: Zero that connects every tick to keys and values in the autograd graph.
+        grad_buffer: Terms of the gradients.
+    """
+
+    keys: Float[Tensor, "G d N"]
     values: Float[Tensor, "G N d"]
     grad_token: Float[Tensor, ""]
     grad_buffer: KVGradBuffer
 
     @classmethod
     def from_kv(cls, keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]) -> "DeferredKVGrad":
+        """Wrap keys and values."""
         notes = KVGradBuffer()
         return cls(keys.detach(), values.detach(), _CollectKVGrad.apply(keys, values, notes), notes)
 
     def attend(self, query: Float[Tensor, "G 1 d"]) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
+        """Compute softmax attention; see `softmax_attention`."""
         return _Attend.apply(query, self.grad_token, self.keys, self.values, self.grad_buffer)
 
 
 class _CollectKVGrad(torch.autograd.Function):
-    """Stands before all looks of a thought, so its backward pass comes after all of theirs."""
+    """Autograd node before all ticks of an unroll; its backward pass runs after theirs and computes dK and dV."""
 
     @staticmethod
     def forward(ctx, keys, values, grad_buffer):
@@ -90,6 +120,8 @@ class _CollectKVGrad(torch.autograd.Function):
 
 
 class _Attend(torch.autograd.Function):
+    """Softmax attention whose backward pass stores the terms of dK and dV in a `KVGradBuffer`."""
+
     @staticmethod
     def forward(ctx, query, grad_token, keys, values, grad_buffer):
         seen, weights = softmax_attention(query, keys, values)

@@ -1,6 +1,6 @@
-"""How a thinker meets its input, whatever it thinks with: the modules it sees through, and what is ready once they have seen.
+"""Input encoder: backbone, positional encoding and key-value projection, and their output over the unroll.
 
-These functions give a thinker its parts under their published names, and read them from there.
+The functions attach the modules to a model under their published names, and read them from there.
 """
 
 from collections.abc import Callable
@@ -27,68 +27,89 @@ from ctm.modules.synapses import FusedInputProjection, InputProjection
 
 InputProjectionFactory = Callable[
     [Tensor | None, Tensor], InputProjection
-]  # attention's output projection, and what is handed over besides
+]  # (attention output projection weight, constant part of the observation)
 
-EncodedInputT = TypeVar("AnObserved", bound="EncodedInput")
+EncodedInputT = TypeVar("EncodedInputT", bound="EncodedInput")
 
 
 @dataclass(frozen=True)
 class StaticInput:
-    """An observation that stays what it is for the whole thought."""
+    """Observation that is constant over the unroll.
 
-    cache: CrossAttentionCache | None  # None where the raw input is handed over
+    Attributes:
+        cache: Keys and values to attend to; None if the raw input is used without attention.
+        input_projection: First linear map of the synapses, with the constant parts folded in.
+    """
+
+    cache: CrossAttentionCache | None
     input_projection: InputProjection
 
     def get_tick_inputs(self, _: int) -> tuple[CrossAttentionCache | None, InputProjection]:
-        """What is looked at after so many ticks, and how it enters."""
+        """Return what the tick attends to, and the input projection."""
         return self.cache, self.input_projection
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "StaticInput":
+        """Return a copy that holds only some batch rows."""
         scene = None if self.cache is None else self.cache.select_rows(rows)
         return StaticInput(scene, self.input_projection.select_rows(rows))
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "StaticInput":
-        """The same, in the memory of this observation, which is lost."""
+        """Return an observation of some batch rows; overwrites the memory of this one."""
         scene = None if self.cache is None else self.cache.compact_rows_(rows)
         return StaticInput(scene, self.input_projection.select_rows(rows))
 
     def write_rows_(self, source: "StaticInput", slots: Int[Tensor, " A"]) -> "StaticInput":
-        """Newcomers take these seats, in the memory of this observation, which is lost."""
+        """Write the rows of `source` into the slots `slots`, in place. Not supported in training."""
         assert isinstance(self.input_projection, FusedInputProjection) and isinstance(
             source.input_projection, FusedInputProjection
-        ), "not while training"
+        ), "not supported in training"
         scene = None if self.cache is None or source.cache is None else self.cache.write_rows_(source.cache, slots)
         return StaticInput(scene, self.input_projection.write_rows_(source.input_projection, slots))
 
 
 @dataclass(frozen=True)
 class EncodedInput:
-    """The seen input of a batch, as it is observed tick by tick."""
+    """Encoder output of a batch, kept over the unroll.
+
+    Attributes:
+        batch_size: Number of rows.
+        attention_map_shape: Shape of the attention map of a head; () without attention.
+        ticks: Number of ticks of the unroll.
+        input_ticks: Ticks before an answer counts, per row; None if all ticks count.
+        observation: Per-tick inputs.
+    """
 
     batch_size: int
-    attention_map_shape: tuple[int, ...]  # shape of the map that attention looks at; () without attention
-    ticks: int  # of a thought
-    input_ticks: Int[Tensor, " B"] | None  # ticks before an answer counts; None where all count
+    attention_map_shape: tuple[int, ...]
+    ticks: int
+    input_ticks: Int[Tensor, " B"] | None
     observation: StaticInput | ScheduledInput
 
     def get_tick_inputs(self, tick: int) -> tuple[CrossAttentionCache | MaskedCrossAttention | None, InputProjection]:
+        """Return what tick number `tick` (from 0) attends to, and the input projection."""
         return self.observation.get_tick_inputs(tick)
 
     def select_rows(self: EncodedInputT, rows: Int[Tensor, " A"]) -> EncodedInputT:
-        """The same for some batch rows only."""
+        """Return a copy that holds only some batch rows."""
         return self._replace_rows(rows, self.observation.select_rows(rows))
 
     def compact_rows_(self: EncodedInputT, rows: Int[Tensor, " A"]) -> EncodedInputT:
-        """The same, in the memory of this one, which is lost: fast where most rows keep their place."""
+        """Return an encoded input of some batch rows; overwrites the memory of this one.
+
+        Fast if most rows keep their index.
+        """
         return self._replace_rows(rows, self.observation.compact_rows_(rows))
 
     @property
     def supports_row_insertion(self) -> bool:
-        """Whether newcomers can take the seats of rows that are done; a timetable is that of its own rows alone."""
+        """Whether new rows can be written into the slots of finished rows.
+
+        An input schedule belongs to its own rows only.
+        """
         return isinstance(self.observation, StaticInput)
 
     def write_rows_(self: EncodedInputT, source: EncodedInputT, slots: Int[Tensor, " A"]) -> EncodedInputT:
-        """Newcomers take these seats, in the memory of this one, which is lost."""
+        """Write the rows of `source` into the slots `slots`; overwrites the memory of this encoded input."""
         assert isinstance(self.observation, StaticInput) and isinstance(source.observation, StaticInput), (
             "see `supports_row_insertion`"
         )
@@ -102,7 +123,7 @@ class EncodedInput:
 
 
 def add_backbone(model: nn.Module, config: Config, in_features: int | None) -> int:
-    """Give a thinker what it sees through; returns the number of channels that it then sees."""
+    """Add backbone and positional encoding to a model, and return the number of channels of the features."""
     if config.has_input_schedule:
         input_schedule.add_scheduled_backbones(model, config.d_input)
         return config.d_input
@@ -113,24 +134,31 @@ def add_backbone(model: nn.Module, config: Config, in_features: int | None) -> i
 
 
 def add_kv_projection(model: nn.Module, config: CTMConfig | LSTMConfig, channels: int) -> None:
-    """Give a thinker what makes keys and values of `channels` features."""
+    """Add the projection from `channels` features to keys and values."""
     model.kv_proj = nn.Sequential(nn.Linear(channels, config.d_input), nn.LayerNorm(config.d_input))
 
 
 def add_attention(model: nn.Module, config: CTMConfig | LSTMConfig, query_features: int) -> None:
-    """Give a thinker attention that is asked by `query` numbers."""
+    """Add the query projection of `query_features` features, and attention."""
     model.q_proj = nn.Linear(query_features, config.d_input)
     model.attention = nn.MultiheadAttention(config.d_input, config.heads, config.dropout, batch_first=True)
 
 
 def embed_input(model: Any, inputs: Tensor) -> Float[Tensor, "B d *places"]:
-    """Features of the input, with their positions."""
+    """Return the backbone features of the input plus positional encoding."""
     seen = model.backbone(model.initial_rgb(inputs))
     return seen if model.positional_embedding is None else seen + model.positional_embedding(seen)
 
 
 def encode_input(model: Any, inputs: Tensor, make_input_projection: InputProjectionFactory) -> EncodedInput:
-    """See the input, and make ready what stays the same in a thought."""
+    """Compute the encoder output of a batch.
+
+    Args:
+        model: Model with the modules of `add_backbone`, `add_kv_projection` and `add_attention`.
+        inputs: See `TickModel.encode`.
+        make_input_projection: Prepares the first linear map, from the weight of the attention output projection (None
+            without attention) and the constant part of the observation.
+    """
     config = model.config
     if config.has_input_schedule:
         return encode_scheduled_input(model, inputs, make_input_projection)
@@ -145,7 +173,10 @@ def encode_input(model: Any, inputs: Tensor, make_input_projection: InputProject
 
 
 def encode_scheduled_input(model: Any, frames: Tensor, make_input_projection: InputProjectionFactory) -> EncodedInput:
-    """As `observe`, for inputs as `ctm.modules.input_schedule.pack` makes them."""
+    """Compute the encoder output of a batch of frames.
+
+    See `encode_input` and `ctm.modules.input_schedule.pack_frames`.
+    """
     timetable, out = FrameSchedule.from_frames(frames, model.config), model.attention.out_proj
     pixels = frames[timetable.is_image][:, 1:].unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
     places: tuple[int, ...] = ()
@@ -165,6 +196,7 @@ def encode_scheduled_input(model: Any, frames: Tensor, make_input_projection: In
 
 
 def cache_cross_attention(model: Any, features: Float[Tensor, "B N E"]) -> CrossAttentionCache:
+    """Compute keys and values with the attention modules of a model."""
     dropout = model.config.dropout if model.training else 0.0
     return build_cross_attention_cache(features, model.attention, model.q_proj, dropout)
 

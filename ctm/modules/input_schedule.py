@@ -1,12 +1,13 @@
-"""Scheduled observation: what the machine is shown changes while it thinks (the published class for questions on digits).
+"""Input schedules: the model's input changes from tick to tick (published Q&A-MNIST model).
 
-A thought begins with pictures, one after the other: attention looks at each for `iterations_per_digit` ticks. Then comes a
-question, part by part: the embedding of an index or of an operator takes the place of what attention sees, for
-`iterations_per_question_part` ticks each. Then nothing is shown, zeros that is, for `iterations_for_answering` ticks in the
-row that was shown most, and for longer in the others. No answer counts before the first tick without anything shown.
+Per row: (1) each image is attended to for `iterations_per_digit` ticks; (2) each question token (an index or an
+operator) replaces the attention output by its embedding for `iterations_per_question_part` ticks; (3) zeros are fed for
+`iterations_for_answering` ticks after the longest row, and longer for shorter rows. Answers count from the first tick
+of phase 3 (`input_ticks`).
 
-The published class takes pictures and a question apart, each repeated for its ticks. Here a row is *frames*, one for each
-thing that is shown: a code, and 32 x 32 pixels, which are 0 where the code says that there is no picture. See `pack`.
+The published class takes images and questions as separate tensors, each repeated for its ticks. Here a row is a list of
+*frames*, one per image or question token: a code and 32 x 32 pixels, which are 0 if the code is not that of an image.
+See `pack_frames`.
 """
 
 import math
@@ -22,9 +23,9 @@ from ctm.modules.backbones import MNISTBackbone
 from ctm.modules.cross_attention import CrossAttentionCache
 from ctm.modules.synapses import InputProjection
 
-NUM_INDICES, NUM_OPERATORS = 50, 2  # codes 0 to 49: an index of the question
+NUM_INDICES, NUM_OPERATORS = 50, 2  # codes 0 to 49 are indices of the question
 PLUS, MINUS, IMAGE_CODE, EMPTY_CODE = -1, -2, -3, -4  # the codes of operators are the published ones
-NUM_CODES = NUM_INDICES - EMPTY_CODE  # so a code is a row of a table, from its end where it is negative
+NUM_CODES = NUM_INDICES - EMPTY_CODE  # a code is a row index of the code table; negative codes count from its end
 IMAGE_SIZE = 32
 
 
@@ -33,12 +34,15 @@ def pack_frames(
     questions: Iterable[Sequence[int] | Int[Tensor, " _"]],
     min_frames: int = 0,
 ) -> Float[Tensor, "B F 1025"]:
-    """Frames for a machine with phases. Rows may differ in how much they show.
+    """Pack images and questions into frames. Rows may have different numbers of frames.
 
     Args:
-        pictures: those of every row, in the order in which they are shown.
-        question: of every row its parts: an index from 0, `PLUS` or `MINUS`.
-        most: frames to fill rows up to with nothing; those of the longest row where that is more.
+        images: Images of each row, in the order of presentation.
+        questions: Question tokens of each row: an index from 0, `PLUS` or `MINUS`.
+        min_frames: Minimum number of frames; rows are padded with empty frames.
+
+    Returns:
+        Frames: a code, then 32 * 32 pixels.
     """
     rows = list(zip(images, questions, strict=True))
     longest = max(len(shown) + len(asked) for shown, asked in rows)
@@ -51,20 +55,30 @@ def pack_frames(
     return frames
 
 
-# --- what is shown when ----------------------------------------------------------------------------------------------
+# --- schedule ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class FrameSchedule:
-    """What every row is shown at every tick."""
+    """Code that every row receives at every tick.
+
+    Attributes:
+        codes: Code per tick and row.
+        is_image: Frames that are images.
+        input_ticks: Ticks with an image or a question token, per row.
+    """
 
     codes: Int[Tensor, "T B"]
-    is_image: Bool[Tensor, "B F"]  # which frames are
-    input_ticks: Int[Tensor, " B"]  # ticks in which something is shown
+    is_image: Bool[Tensor, "B F"]
+    input_ticks: Int[Tensor, " B"]
 
     @classmethod
     def from_frames(cls, frames: Tensor, config: CTMConfig) -> "FrameSchedule":
-        """Raises `ValueError` where frames have another form than `pack` gives them, or take too many ticks."""
+        """Compute the schedule of a batch of frames.
+
+        Raises:
+            ValueError: The frames do not have the form of `pack_frames`, or take more than `MAX_TICKS` ticks.
+        """
         codes = parse_frame_codes(frames)
         is_picture = codes == IMAGE_CODE
         durations = torch.where(is_picture, config.iterations_per_digit or 0, config.iterations_per_question_part or 0)
@@ -74,13 +88,17 @@ class FrameSchedule:
         if ticks > MAX_TICKS:
             raise ValueError(f"To be shown all this takes {ticks:,} ticks; show less, for at most {MAX_TICKS:,}.")
         clock = torch.arange(ticks, device=frames.device).expand(len(frames), -1)
-        frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # the first that has not ended
+        frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # first frame that has not ended
         nothing = codes.new_full((len(frames), 1), EMPTY_CODE)
         return cls(torch.cat((codes, nothing), 1).gather(1, frame).T.contiguous(), is_picture, listening)
 
 
 def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
-    """What every frame shows: pictures first, then a question, then nothing."""
+    """Return the code of every frame.
+
+    Raises:
+        ValueError: The shape is wrong, a code is not known, or the order is not images, question, empty frames.
+    """
     if frames.dim() != 3 or frames.size(2) != 1 + IMAGE_SIZE * IMAGE_SIZE or not frames.size(1):
         raise ValueError(
             f"Frames have the shape (rows, frames, {1 + IMAGE_SIZE * IMAGE_SIZE}), a code before the pixels: got {list(frames.shape)}."
@@ -97,16 +115,24 @@ def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
 
 @dataclass(frozen=True)
 class ScheduledInput:
-    """What is observed at every tick, ready for ticking."""
+    """Observation that changes from tick to tick.
 
-    codes: Int[Tensor, "T B"]  # what every row is shown, as rows of the table
-    num_attending: tuple[int, ...]  # for every tick, how many rows look at a picture
-    image_caches: tuple[CrossAttentionCache, ...]  # every row's first, every row's second, ...
-    ticks_per_image: int  # ticks for each of them
-    code_projection: InputProjection  # what everything that can be shown hands to the neurons
+    Attributes:
+        codes: Code per tick and row, as a row index of the code table.
+        num_attending: Number of rows that attend to an image, per tick.
+        image_caches: Keys and values of the first image of all rows, of the second image of all rows, ...
+        ticks_per_image: Ticks per image.
+        code_projection: Input projection of every code.
+    """
+
+    codes: Int[Tensor, "T B"]
+    num_attending: tuple[int, ...]
+    image_caches: tuple[CrossAttentionCache, ...]
+    ticks_per_image: int
+    code_projection: InputProjection
 
     def get_tick_inputs(self, tick: int) -> tuple["CrossAttentionCache | MaskedCrossAttention | None", InputProjection]:
-        """What is looked at after so many ticks, and what is handed over besides."""
+        """Return what tick number `tick` (from 0) attends to, and the input projection."""
         tick = min(tick, len(self.codes) - 1)
         entry = self.code_projection.select_rows(self.codes[tick])
         if not self.image_caches:
@@ -120,10 +146,11 @@ class ScheduledInput:
         ), entry
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
+        """Return a copy that holds only some batch rows."""
         return self._replace_rows(rows, tuple(picture.select_rows(rows) for picture in self.image_caches))
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
-        """The same, in the memory of this schedule, which is lost."""
+        """Return an observation of some batch rows; overwrites the memory of this one."""
         return self._replace_rows(rows, tuple(picture.compact_rows_(rows) for picture in self.image_caches))
 
     def _replace_rows(self, rows: Int[Tensor, " A"], image_caches: tuple[CrossAttentionCache, ...]) -> "ScheduledInput":
@@ -133,12 +160,18 @@ class ScheduledInput:
 
 @dataclass(frozen=True)
 class MaskedCrossAttention:
-    """A look that not all rows take: the others see nothing, nowhere."""
+    """Cross-attention for a subset of the rows; output and weights of the other rows are 0.
+
+    Attributes:
+        cache: Keys and values.
+        mask: Rows that attend; None if no row does.
+    """
 
     cache: CrossAttentionCache
-    mask: Bool[Tensor, " B"] | None  # None where no row does
+    mask: Bool[Tensor, " B"] | None
 
     def attend(self, sync: Float[Tensor, "S B"]) -> tuple[Float[Tensor, "B E"] | None, Float[Tensor, "B H N"]]:
+        """Attend to the image; see `CrossAttentionCache.attend`. The output is None if no row attends."""
         if self.mask is None:
             batch, heads, _, places = self.cache.keys.shape
             return None, self.cache.keys.new_zeros(batch, heads, places)
@@ -147,6 +180,7 @@ class MaskedCrossAttention:
 
 
 def count_attending_rows(codes: Int[Tensor, "T B"]) -> tuple[int, ...]:
+    """Return the number of rows that attend to an image, per tick."""
     return tuple((codes == IMAGE_CODE % NUM_CODES).sum(1).tolist())
 
 
@@ -157,14 +191,14 @@ def build_scheduled_input(
     code_projection: InputProjection,
     ticks_per_image: int,
 ) -> ScheduledInput:
-    """Scenes of all pictures, and what is shown when.
+    """Build the observation of a batch.
 
     Args:
-        timetable: of these rows.
-        places: what attention would see of every picture, row after row.
-        look_at: makes a scene of one picture a row.
-        table: an entry for every code, as `build_code_table` orders them.
-        each: ticks for each picture.
+        schedule: Schedule of the rows.
+        features: Key-value features of all images, row after row.
+        build_cache: Computes keys and values from the features of one image per row.
+        code_projection: Input projection of every code, in the order of `build_code_table`.
+        ticks_per_image: Ticks per image.
     """
     is_picture = schedule.is_image
     most = int(is_picture.sum(1).max())
@@ -184,14 +218,14 @@ def build_scheduled_input(
 
 
 def add_scheduled_backbones(model: nn.Module, width: int) -> None:
-    """The modules that the published class has in the place of `backbone`, under their published names."""
+    """Add the modules that the published class has in place of `backbone`, under their published names."""
     model.backbone_digit = MNISTBackbone(width)
     model.index_backbone = IndexEmbedding(width)
     model.operator_backbone = OperatorEmbedding(width)
 
 
 class IndexEmbedding(nn.Module):
-    """Sines and cosines of an index (Vaswani et al. 2017), a constant."""
+    """Constant sine and cosine embedding of an index (Vaswani et al. 2017)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -201,7 +235,7 @@ class IndexEmbedding(nn.Module):
 
 
 class OperatorEmbedding(nn.Module):
-    """Plus and minus, learned."""
+    """Learned embedding of plus and minus."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -211,6 +245,12 @@ class OperatorEmbedding(nn.Module):
 def build_code_table(
     indices: Float[Tensor, "50 E"], operators: Float[Tensor, "2 E"], image: Float[Tensor, " E"]
 ) -> Float[Tensor, "54 E"]:
-    """What is handed over for every code, besides what attention sees: `table[code]`, also for negative codes."""
+    """Return the constant part of the observation for every code: `table[code]`, also for negative codes.
+
+    Args:
+        indices: Index embeddings.
+        operators: Operator embeddings.
+        image: Row for images: the bias of the attention output projection.
+    """
     nothing = torch.zeros_like(image)
     return torch.cat((indices, torch.stack((nothing, image)), operators.flip(0)))

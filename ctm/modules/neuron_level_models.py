@@ -1,7 +1,8 @@
-"""Neuron-level models: every neuron turns its own history into its activation (paper section 3.3, equation 3).
+"""Neuron-level models: every neuron computes its activation from its own history (paper section 3.3, equation 3).
 
-z_d = g_d(A_d): A_d holds the last M pre-activations of neuron d, g_d is a private linear map or a private network with one
-gated hidden layer. Published names: `trace_processor`, `SuperLinear` with `w1` (M, H, D), `b1` (1, D, H) and `T`.
+z_d = g_d(A_d): A_d holds the last M pre-activations of neuron d. g_d is a linear map per neuron, or a network per
+neuron with one gated hidden layer. Published names: `trace_processor`, `SuperLinear` with `w1` (M, H, D), `b1` (1, D,
+H) and `T`.
 """
 
 import math
@@ -15,9 +16,9 @@ from torch.nn import functional as F
 
 
 class NeuronLinear(nn.Module):
-    """D private linear maps, divided by a learned temperature T.
+    """One linear map per neuron, divided by a learned temperature T.
 
-    `w1` has the published shape (M, H, D) but lies neuron-major in memory, so that the batched product of a tick reads it
+    `w1` has the published shape (M, H, D) but is neuron-major in memory, so that the batched product of a tick reads it
     without a copy.
     """
 
@@ -31,7 +32,7 @@ class NeuronLinear(nn.Module):
         self.dropout = dropout
 
     def prepare(self) -> "PreparedLinear":
-        """Fold the temperature into weights, once a thought."""
+        """Fold the temperature into the weights, once per unroll."""
         dropout = self.dropout if self.training else 0.0
         return PreparedLinear(
             self.w1.permute(2, 1, 0) / self.T, self.b1.permute(1, 2, 0) / self.T, self.layernorm, dropout
@@ -40,6 +41,15 @@ class NeuronLinear(nn.Module):
 
 @dataclass(frozen=True)
 class PreparedLinear:
+    """Weights of a `NeuronLinear` with the temperature folded in.
+
+    Attributes:
+        weight: Weight per neuron.
+        bias: Bias per neuron.
+        layernorm: Normalisation of the history; None if disabled.
+        dropout: Dropout probability of the history; 0 in eval mode.
+    """
+
     weight: Float[Tensor, "D H M"]
     bias: Float[Tensor, "D H 1"]
     layernorm: nn.LayerNorm | None
@@ -56,7 +66,16 @@ class PreparedLinear:
 def make_neuron_models(
     neurons: int, memory: int, hidden: int, *, deep: bool, normalise: bool, dropout: float
 ) -> nn.Sequential:
-    """The modules behind the published names `trace_processor.0.0` and, for deep models, `trace_processor.0.2`."""
+    """Build the modules behind the published names `trace_processor.0.0` and, for deep models, `trace_processor.0.2`.
+
+    Args:
+        neurons: Number of neurons D.
+        memory: Length of the history M.
+        hidden: Hidden width H of deep models.
+        deep: Add a hidden layer.
+        normalise: Apply layer norm to the history.
+        dropout: Dropout probability of the history.
+    """
     if not deep:
         return nn.Sequential(nn.Sequential(NeuronLinear(memory, 2, neurons, normalise, dropout)))
     return nn.Sequential(
@@ -69,7 +88,12 @@ def make_neuron_models(
 
 
 def activate(layers: Sequence[PreparedLinear], window: Float[Tensor, "D M B"]) -> Float[Tensor, "D B"]:
-    """Activations of all neurons from their histories: linear maps, each followed by a gate."""
+    """Compute the activations of all neurons from their histories: linear maps, each followed by a gated linear unit.
+
+    Args:
+        layers: Prepared layers.
+        window: Pre-activations, oldest first.
+    """
     x = window
     for layer in layers:
         x = F.glu(layer(x), 1)

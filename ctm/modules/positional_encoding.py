@@ -1,4 +1,4 @@
-"""Codes that tell features where they are. Each maps features to a code that is added to them.
+"""Positional encodings. Each module maps features to an encoding that the caller adds to them.
 
 Published names: `LearnableFourierPositionalEncoding` (Li et al. 2021, arXiv 2106.02795, algorithm 1),
 `MultiLearnableFourierPositionalEncoding`, `CustomRotationalEmbedding`, `CustomRotationalEmbedding1D`.
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class LearnableFourier(nn.Module):
-    """Fourier features of the (x, y) coordinate through a small gated network."""
+    """Fourier features of the (x, y) coordinate, mapped by a small gated network."""
 
     def __init__(self, width: int, gamma: float = 1 / 2.5, features: int = 256, hidden: int = 128):
         super().__init__()
@@ -34,7 +34,7 @@ class LearnableFourier(nn.Module):
 
 
 class MultiLearnableFourier(nn.Module):
-    """A learned mixture of learnable Fourier codes, from coarse to fine."""
+    """Learned mixture of learnable Fourier encodings, from coarse to fine."""
 
     def __init__(self, width: int, codes: int = 10):
         super().__init__()
@@ -48,10 +48,10 @@ class MultiLearnableFourier(nn.Module):
 
 
 class Rotational(nn.Module):
-    """A learned 2-D vector rotated by 0 to 180 degrees along rows and columns.
+    """Learned 2-D vector, rotated by 0 to 180 degrees along rows and columns.
 
-    The published code takes both angles from the width and so fits square maps only; here rows turn over the height,
-    which is the same on square maps.
+    The published code takes both angles from the width and therefore only fits square maps; here the row angle is taken
+    from the height, which is the same on square maps.
     """
 
     def __init__(self, width: int):
@@ -67,7 +67,7 @@ class Rotational(nn.Module):
 
 
 class Rotational1D(nn.Module):
-    """The vector (0, 1) rotated by 0 to 180 degrees along a sequence."""
+    """Vector (0, 1), rotated by 0 to 180 degrees along a sequence."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -79,7 +79,7 @@ class Rotational1D(nn.Module):
 
 
 def compute_rotations(steps: int, vector: Float[Tensor, " 2"]) -> Float[Tensor, "N 2"]:
-    """`vector` rotated by `steps` equally spaced angles from 0 to 180 degrees."""
+    """Return `vector` rotated by `steps` equally spaced angles from 0 to 180 degrees."""
     angle = torch.deg2rad(torch.linspace(0, 180, steps, device=vector.device, dtype=vector.dtype))
     x, y = vector
     return torch.stack((angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y), -1)

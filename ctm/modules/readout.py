@@ -1,4 +1,4 @@
-"""What the machine says of its synchronisation: an answer, how certain it is of it, and the energy of being there."""
+"""Readout of a model: answer logits, certainty, energy, and signals for halting policies."""
 
 import math
 
@@ -7,30 +7,33 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NUM_CERTAINTY_FEATURES = 4  # numbers that tell an energy head how certain an answer is
+NUM_CERTAINTY_FEATURES = 4
 ANSWER_SIGNALS = (
     "margin",
     "probability",
     "change",
-)  # of an answer, besides certainty and energy, that a rule may look at
+)  # signals besides certainty and energy that a halting policy may read
 
 
 def project(layer: nn.Linear, sync: Float[Tensor, "*T S B"]) -> Float[Tensor, "*T K B"]:
-    """A linear map of neuron-major values."""
+    """Apply a linear layer to neuron-major values."""
     return layer.weight @ sync + layer.bias.unsqueeze(-1)
 
 
 def compute_certainty(answer: Float[Tensor, "*T K B"], num_positions: int) -> Float[Tensor, "*T P B"]:
-    """One minus normalised entropy of every position's choice; in [0, 1] (paper section 3.5)."""
+    """Return one minus normalised entropy per answer position, in [0, 1] (paper section 3.5)."""
     logits = answer.unflatten(-2, (num_positions, -1)).float()
     log_p = logits.log_softmax(-2)
     entropy = -(log_p.exp() * log_p).sum(-2)
-    return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may step outside
+    return (1 - entropy / math.log(logits.size(-2))).clamp(0, 1)  # rounding may leave the interval
 
 
 def compute_certainty_features(certainty: Float[Tensor, "*T P B"]) -> Float[Tensor, "*T E B"]:
-    """What an energy head may see of the certainty: its mean and its least over the positions, as they are and as minus the
-    logarithm of what they lack of 1, in which the last thousandths are as far apart as the first halves."""
+    """Return the certainty features of the energy head.
+
+    They are the mean and the minimum over the positions, and minus the logarithm of one minus each. On the logarithmic
+    scale the step from 0.99 to 0.999 is as large as the step from 0 to 0.9.
+    """
     plain = torch.stack((certainty.mean(-2), certainty.amin(-2)), -2)
     return torch.cat((plain, -torch.log1p(-plain.clamp(max=1 - 1e-6))), -2)
 
@@ -41,16 +44,19 @@ def compute_answer_signals(
     previous_answer: Float[Tensor, "*A K"] | None,
     num_positions: int,
 ) -> dict[str, Float[Tensor, "*A"]]:
-    """What else may be asked of an answer, each of its least sure position; the change is the mean over positions.
+    """Compute signals of an answer that halting policies may read besides certainty and energy.
 
     Args:
-        names: of `ANSWER_SIGNALS`.
-        answer, before: logits of this tick and of the one before; None at the first.
-        positions: of a structured answer.
+        names: Signals to compute, of `ANSWER_SIGNALS`.
+        answer: Logits of this tick.
+        previous_answer: Logits of the previous tick; None at the first tick.
+        num_positions: Number of answer positions.
 
     Returns:
-        margin: between the two likeliest classes; probability: of the likeliest; change: KL divergence of the choice from
-        that of the tick before, in nats, infinite at the first tick.
+        Signal name -> value. margin: probability difference of the two most likely classes, minimum over positions.
+        probability: probability of the most likely class, minimum over positions. change: KL divergence of this tick's
+            class
+        distribution from that of the previous tick in nats, mean over positions, infinite at the first tick.
     """
     if not names:
         return {}
@@ -70,17 +76,21 @@ def compute_answer_signals(
 
 
 def compute_ctc_emission_mask(labels: Int[Tensor, "B T"], blank: int) -> Bool[Tensor, "B T"]:
-    """At which ticks a machine that says one label at a tick says a new one (CTC): labels below `silence`, repeats aside."""
+    """Return the ticks at which a CTC model emits a label.
+
+    These are the ticks with a label below `blank` that differs from the label of the previous tick.
+    """
     before = F.pad(labels, (1, 0), value=blank)[:, :-1]
     return (labels < blank) & (labels != before)
 
 
 def make_energy_head(size: int, hidden: int) -> nn.Sequential:
-    """Linear, SiLU, linear; published by the energy-halting fork as `energy_proj`."""
+    """Build an energy head: linear, SiLU, linear. The energy-halting fork publishes it as `energy_proj`."""
     return nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
 
 def compute_energy(head: nn.Sequential, sync: Float[Tensor, "*T S B"]) -> Float[Tensor, "*T B"]:
+    """Apply an energy head to neuron-major features."""
     return project(head[2], F.silu(project(head[0], sync))).squeeze(-2)
 
 

@@ -1,10 +1,11 @@
-"""Synapses: how neurons and observation make the next pre-activations (paper section 3.2, equation 1).
+"""Synapses: compute the next pre-activations from activations and observation (paper section 3.2, equation 1).
 
-Depth 1 is one gated layer; deeper synapses are a U-Net whose widths fall evenly from D to 16 and rise again, with a
-normalised skip at every level. Published names: `synapses`, `SynapseUNET`.
+Depth 1 is one gated layer. Deeper synapses are a U-Net whose widths fall evenly from D to 16 and rise again, with a
+normalised skip connection at every level. Published names: `synapses`, `SynapseUNET`.
 
-Both begin with one linear map of (observation, activations): the `entry`, which is made ready once a thought, so that what
-does not change from tick to tick is computed once. `input_dropout` is dropout on its input; `after` is the rest.
+Both begin with one linear map of (observation, activations), `input_linear`. It is prepared once per unroll, so that
+the constant parts are computed once. `input_dropout` is the dropout on its input; `forward_rest` is everything after
+it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ BOTTLENECK_WIDTH = 16
 
 
 class SynapseLayer(nn.Sequential):
-    """Linear, gate, norm."""
+    """Linear, gated linear unit, layer norm."""
 
     def __init__(self, in_dims: int, neurons: int, dropout: float):
         super().__init__(nn.Dropout(dropout), nn.Linear(in_dims, 2 * neurons), nn.GLU(), nn.LayerNorm(neurons))
@@ -27,14 +28,16 @@ class SynapseLayer(nn.Sequential):
 
     @property
     def input_linear(self) -> nn.Linear:
+        """First linear map."""
         return self[1]
 
     def forward_rest(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        """Apply everything after the first linear map."""
         return apply_layer_norm(self[3], F.glu(x))
 
 
 class SynapseUNet(nn.Module):
-    """Down to a bottleneck of 16 and up again."""
+    """U-Net with a bottleneck of width 16."""
 
     input_dropout = 0.0
 
@@ -51,9 +54,11 @@ class SynapseUNet(nn.Module):
 
     @property
     def input_linear(self) -> nn.Linear:
+        """First linear map."""
         return self.first_projection[0]
 
     def forward_rest(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        """Apply everything after the first linear map."""
         passed = [F.silu(apply_layer_norm(self.first_projection[1], x))]
         for down in self.down_projections:
             passed.append(self._apply_block(down, passed[-1]))
@@ -63,7 +68,7 @@ class SynapseUNet(nn.Module):
         return x
 
     def _apply_block(self, layers: nn.Sequential, x: Float[Tensor, "B E"]) -> Float[Tensor, "B F"]:
-        """Apply a block's layers as functions: module calls cost more than the arithmetic at these widths."""
+        """Apply the layers of a block as functions: module calls cost more than the arithmetic at these widths."""
         if self.training and self.dropout:
             x = F.dropout(x, self.dropout)
         _, linear, norm, _ = layers
@@ -72,7 +77,13 @@ class SynapseUNet(nn.Module):
 
 @dataclass(frozen=True)
 class FusedInputProjection:
-    """The entry with all that does not change in a thought folded into its weights."""
+    """First linear map of the synapses with everything that is constant over the unroll folded into its weights.
+
+    Attributes:
+        observation_weight: Weight of the attention output, before its output projection; None without attention.
+        state_weight: Weight of the activations.
+        bias_term: Bias, including the constant part of the observation; one row, or one per batch row.
+    """
 
     observation_weight: Float[Tensor, "E W"] | None
     state_weight: Float[Tensor, "D W"]
@@ -87,10 +98,11 @@ class FusedInputProjection:
         return torch.addmm(x, attn_output, self.observation_weight)
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "FusedInputProjection":
+        """Return a copy that holds only some batch rows."""
         return self if self.bias_term.dim() == 1 else replace(self, bias_term=self.bias_term.index_select(0, rows))
 
     def write_rows_(self, source: "FusedInputProjection", slots: Int[Tensor, " A"]) -> "FusedInputProjection":
-        """Newcomers take these seats, in the memory of this entry, which is lost."""
+        """Write the rows of `source` into the slots `slots`, in place."""
         if self.bias_term.dim() > 1:
             self.bias_term.index_copy_(0, slots, source.bias_term)
         return self
@@ -98,7 +110,15 @@ class FusedInputProjection:
 
 @dataclass(frozen=True)
 class UnfusedInputProjection:
-    """The entry while training with dropout on its input, which forbids folding."""
+    """First linear map of the synapses in training with dropout on its input, which prevents folding.
+
+    Attributes:
+        weight: Weight of (observation, activations).
+        bias: Bias.
+        out_proj_weight: Weight of the attention output projection; None without attention.
+        observation_bias: Constant part of the observation; one row, or one per batch row.
+        dropout: Dropout probability.
+    """
 
     weight: Float[Tensor, "W F"]
     bias: Float[Tensor, " W"]
@@ -115,6 +135,7 @@ class UnfusedInputProjection:
         return F.linear(F.dropout(torch.cat((observed, activations.T), 1), self.dropout), self.weight, self.bias)
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "UnfusedInputProjection":
+        """Return a copy that holds only some batch rows."""
         return (
             self
             if self.observation_bias.dim() == 1
@@ -130,12 +151,12 @@ def prepare_input_projection(
     out_proj_weight: Float[Tensor, "E E"] | None,
     observation_bias: Float[Tensor, " E"] | Float[Tensor, "B E"],
 ) -> InputProjection:
-    """Make the first layer ready for a thought.
+    """Prepare the first linear map of the synapses for an unroll.
 
     Args:
-        synapses: whose entry it is.
-        projection: weight of attention's output projection, or None without attention.
-        handed: what is observed besides what attention sees: that projection's bias, or a raw input of every row.
+        synapses: Module whose first linear map is prepared.
+        out_proj_weight: Weight of the attention output projection; None without attention.
+        observation_bias: Constant part of the observation: the bias of that projection, or the raw input of every row.
     """
     weight, bias = synapses.input_linear.weight, synapses.input_linear.bias
     if synapses.training and synapses.input_dropout:
@@ -149,19 +170,36 @@ def fuse_input_projection(
     out_proj_weight: Float[Tensor, "E E"] | None,
     observation_bias: Float[Tensor, " E"] | Float[Tensor, "B E"],
 ) -> FusedInputProjection:
-    """A linear map of (observation, state) for a whole thought; the rest as for `prepare_input_projection`."""
+    """Fold the constant parts of a linear map of (observation, state) into its weights.
+
+    Args:
+        weight: Weight of the linear map.
+        bias: Bias of the linear map.
+        out_proj_weight: See `prepare_input_projection`.
+        observation_bias: See `prepare_input_projection`.
+    """
     observed_weight, state_weight = weight.tensor_split([observation_bias.size(-1)], 1)
     through = None if out_proj_weight is None else (observed_weight @ out_proj_weight).T
     return FusedInputProjection(through, state_weight.T, F.linear(observation_bias, observed_weight, bias))
 
 
 def make_block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:
+    """Build a block of the U-Net."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dims, out_dims), nn.LayerNorm(out_dims), nn.SiLU())
 
 
 def apply_layer_norm(norm: nn.LayerNorm, x: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+    """Apply a layer norm without a module call."""
     return torch.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
 def make_synapses(in_dims: int, neurons: int, depth: int, dropout: float) -> SynapseLayer | SynapseUNet:
+    """Build synapses of the given depth.
+
+    Args:
+        in_dims: Width of (observation, activations).
+        neurons: Number of neurons D.
+        depth: 1 for a single layer, more for a U-Net.
+        dropout: Dropout probability.
+    """
     return SynapseLayer(in_dims, neurons, dropout) if depth == 1 else SynapseUNet(in_dims, neurons, depth, dropout)

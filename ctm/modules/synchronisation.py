@@ -1,7 +1,8 @@
-"""Synchronisation: how pairs of neurons move together over a thought (paper section 3.4, equations 6 to 10).
+"""Synchronisation of neuron pairs over the unroll (paper section 3.4, equations 6 to 10).
 
-S_ij(t) = sum_k exp(-r_ij (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r_ij (t - k))), kept as two running sums.
-Published names: `neuron_select_type`, `decay_params_*` (the rates r, held in [0, 15]), `*_neuron_indices_{left,right}`.
+S_ij(t) = sum_k exp(-r_ij (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r_ij (t - k))), computed from two running sums.
+Published names: `neuron_select_type`, `decay_params_*` (the rates r, clamped to [0, 15]),
+`*_neuron_indices_{left,right}`.
 """
 
 import torch
@@ -14,9 +15,9 @@ MIN_DECAY, MAX_DECAY = 0.0, 15.0
 
 
 class _ClampDecay(torch.autograd.Function):
-    """Clamp to [0, 15] whose gradient vanishes only where it would push further out.
+    """Clamp to [0, 15] whose gradient vanishes only where it points further out.
 
-    A plain clamp gives a rate beyond its bound no gradient in either direction, so it never returns.
+    A plain clamp gives a rate outside its bounds no gradient in either direction, so the rate never returns.
     """
 
     @staticmethod
@@ -32,7 +33,7 @@ class _ClampDecay(torch.autograd.Function):
 
 
 def compute_retention(decay: Float[Tensor, " S"]) -> Float[Tensor, "S 1"]:
-    """The share exp(-r) of a running sum that is kept from one tick to the next."""
+    """Return the fraction exp(-r) of the running sums that is kept from one tick to the next."""
     return torch.exp(-_ClampDecay.apply(decay)).unsqueeze(1)
 
 
@@ -44,17 +45,18 @@ def choose_neurons(
     n_random_pairing_self: int,
     generator: torch.Generator | None,
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Draw the neurons that are synchronised, with replacement as published; they never change afterwards.
+    """Draw the synchronised neurons, with replacement as in the published code; the choice is fixed afterwards.
 
     Args:
-        kind: `neuron_select_type`.
-        place: "out" or "action".
-        neurons, count: D, and how many of them are selected.
-        paired_with_self: `n_random_pairing_self`.
-        generator: source of randomness; not used for first-last.
+        neuron_select_type: `neuron_select_type` of the config.
+        synch_type: "out" or "action".
+        neurons: Number of neurons D.
+        count: Number of selected neurons.
+        n_random_pairing_self: Number of neurons paired with themselves.
+        generator: Source of randomness; not used for first-last.
 
     Returns:
-        left and right neuron numbers, to be paired as `expand_pairs` says.
+        Left and right neuron indices; `expand_pairs` turns them into pairs.
     """
     if neuron_select_type == "first-last":
         first = 0 if synch_type == "out" else neurons - count
@@ -68,7 +70,11 @@ def choose_neurons(
 def expand_pairs(
     neuron_select_type: str, left: Int[Tensor, " n"], right: Int[Tensor, " n"]
 ) -> tuple[Int[Tensor, " S"], Int[Tensor, " S"]]:
-    """Neuron numbers of every pair: side by side for random-pairing, else all left with all later right ones."""
+    """Return the neuron indices of every pair.
+
+    random-pairing pairs left and right indices elementwise. The other types pair each left index with the right indices
+    of the same and of all later positions.
+    """
     if neuron_select_type == "random-pairing":
         return left, right
     i, j = torch.triu_indices(len(left), len(left), device=left.device)
@@ -76,14 +82,20 @@ def expand_pairs(
 
 
 def make_zero_accumulator(size: int, like: Float[Tensor, "D B"]) -> SyncAccumulator:
-    """Sums before anything was added."""
+    """Return running sums of `size` pairs before the first tick, with batch size, dtype and device of `like`."""
     return SyncAccumulator(like.new_zeros(size, like.size(1)), like.new_zeros(size, 1))
 
 
 def unroll_synchronisation(
     products: Float[Tensor, "T S B"], initial: SyncAccumulator, retention: Float[Tensor, "S 1"]
 ) -> Float[Tensor, "T S B"]:
-    """The synchronisation at each of T ticks, all products being known."""
+    """Return the synchronisation at each of T ticks.
+
+    Args:
+        products: Products of paired activations at every tick.
+        initial: Running sums before the first tick.
+        retention: Fraction of the sums that is kept from one tick to the next.
+    """
     sums = []
     sync = initial
     for product in products:

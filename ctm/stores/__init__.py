@@ -1,4 +1,4 @@
-"""Where checkpoints live: a local folder, or the Hugging Face Hub."""
+"""Checkpoint stores: a local directory, or the Hugging Face Hub."""
 
 from pathlib import Path
 
@@ -19,10 +19,14 @@ HUB_PREFIX = "hub:"
 
 
 def resolve_checkpoint_dir(name: str) -> tuple[Path, str]:
-    """Where the checkpoint lies that a person names, a folder or `hub:namespace/name`, and its full name; the Hub's is fetched.
+    """Return the local directory of a checkpoint and its full name; a checkpoint on the Hub is downloaded.
+
+    Args:
+        name: Path of a directory, or `hub:namespace/name`.
 
     Raises:
-        Unavailable: the Hub has no such checkpoint or cannot be reached.
+        StoreUnavailable: The Hub cannot be reached.
+        ValueError: The Hub has no such checkpoint.
     """
     if not name.startswith(HUB_PREFIX):
         return Path(name), name

@@ -1,4 +1,4 @@
-"""Whose token it is: the Hub's accounts, asked for with the token of whoever visits."""
+"""Accounts of the Hub, looked up by token."""
 
 import hashlib
 import threading
@@ -18,11 +18,11 @@ from ctm.stores.errors import summarize_client_error
 
 @dataclass(frozen=True)
 class Account:
-    """A person's account.
+    """Account on the Hub.
 
-    Args:
-        name: as on the Hub.
-        roles: organisation -> the person's role in it: admin, write, contributor or read.
+    Attributes:
+        name: Account name.
+        roles: Organisation -> role of the account in it: admin, write, contributor or read.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Account:
 
 @dataclass
 class _CacheEntry:
-    """What is known of one token; its lock is held while the Hub is asked, so that it is asked once."""
+    """Cached lookup of one token. Its lock is held during the request, so that concurrent lookups send one request."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     account: Account | None = None
@@ -40,15 +40,15 @@ class _CacheEntry:
 
 
 class Accounts:
-    """Accounts by token. The Hub answers this question but a few times a minute, so answers are kept for a while.
+    """Accounts by token. Results are cached, because the Hub limits this request to a few per minute. Thread-safe.
 
     Args:
-        endpoint: another Hub.
-        seconds: how long to wait for an answer.
-        kept: seconds for which an account is believed to be unchanged.
-        retry: seconds for which a failure is kept.
-        most: tokens that are remembered; the one that was not asked for longest is forgotten first.
-        clock: seconds of any clock that never goes back.
+        endpoint: URL of another Hub.
+        timeout_s: Seconds to wait for a response.
+        ttl_s: Seconds for which an account is cached.
+        failure_ttl_s: Seconds for which a failure is cached.
+        max_entries: Maximum number of cached tokens; the least recently used one is dropped first.
+        clock: Monotonic clock, seconds.
     """
 
     def __init__(
@@ -60,23 +60,21 @@ class Accounts:
         max_entries: int = 1000,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.endpoint, self.timeout_s, self.ttl_s, self.failure_ttl_s, self.max_entries = (
-            endpoint,
-            timeout_s,
-            ttl_s,
-            failure_ttl_s,
-            max_entries,
-        )
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self.ttl_s = ttl_s
+        self.failure_ttl_s = failure_ttl_s
+        self.max_entries = max_entries
         self._clock = clock
-        self._entries: OrderedDict[str, _CacheEntry] = OrderedDict()  # by a hash: tokens are not kept
+        self._entries: OrderedDict[str, _CacheEntry] = OrderedDict()  # by token hash, so that tokens are not stored
         self._lock = threading.Lock()
 
     def get(self, token: str) -> Account:
-        """The account that a token belongs to.
+        """Return the account of a token.
 
         Raises:
-            Unavailable: the Hub cannot be asked just now.
-            ValueError: the Hub does not accept the token.
+            StoreUnavailable: The Hub cannot be reached.
+            ValueError: The Hub does not accept the token.
         """
         answer = self._get_entry(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
         with answer.lock:
@@ -104,7 +102,10 @@ class Accounts:
             return answer
 
     def _fetch_account(self, token: str) -> Account:
-        """Ask the Hub. The client's own `whoami` would wait without end, and ask for the owner where a token is empty."""
+        """Request the account from the Hub.
+
+        `whoami` of huggingface_hub has no timeout, and uses the local token if `token` is empty.
+        """
         if not token.isascii() or not token.isprintable() or not token.strip():
             raise ValueError("This is no token of the Hub.")
         address = f"{self.endpoint or constants.ENDPOINT}/api/whoami-v2"
@@ -125,7 +126,13 @@ class Accounts:
 
 
 def parse_account(response: Any) -> Account:
-    """The account in the Hub's answer; LookupError, TypeError or AttributeError where the answer has another form."""
+    """Parse the response of the Hub.
+
+    Raises:
+        LookupError: A key is missing.
+        TypeError: A value has the wrong type.
+        AttributeError: The response is not a mapping.
+    """
     roles = {one["name"]: one.get("roleInOrg") or "" for one in response.get("orgs") or ()}
     if not isinstance(response["name"], str):
         raise TypeError("the name is no text")
@@ -133,5 +140,5 @@ def parse_account(response: Any) -> Account:
 
 
 def get_local_token() -> str:
-    """The token of this machine: of the environment, or of whoever logged in here; empty if there is none."""
+    """Return the token of this host, from the environment or the local login; empty if there is none."""
     return get_token_to_send(None) or ""

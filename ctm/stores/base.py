@@ -1,4 +1,4 @@
-"""What a store of checkpoints does, whatever it is made of."""
+"""Protocols and shared functions of checkpoint stores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CONFIG_NAME, MODEL_CARD_NAME, list_weight_files
-from ctm.checkpoint.metadata import MAX_METADATA_BYTES as SMALL
-from ctm.checkpoint.metadata import read_metadata
+from ctm.checkpoint.metadata import MAX_METADATA_BYTES, read_metadata
 from ctm.config import read_config
 from ctm.io.json_files import read_json, read_text
 
-ProgressCallback = Callable[[int, int], None]  # (bytes done, bytes in all); raises GivenUp to end a fetch
+ProgressCallback = Callable[[int, int], None]  # (downloaded bytes, total bytes); may raise DownloadCancelled
 
 
 class StoreUnavailable(ValueError):
-    """The store cannot be asked just now; asking again later may help.
+    """The store cannot be reached now; a later retry may succeed.
 
     Args:
-        message: one sentence.
-        retry_after: seconds to wait, where the store said so.
+        message: One sentence.
+        retry_after_s: Seconds to wait, if the store requested it.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None):
@@ -29,12 +28,17 @@ class StoreUnavailable(ValueError):
 
 
 class DownloadCancelled(ValueError):
-    """Whoever asked for a checkpoint does not want it any more."""
+    """The caller cancelled the download."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What a store answers to a publication."""
+    """Result of a publication.
+
+    Attributes:
+        revision: Commit hash; empty for a local store.
+        url: Address of the commit.
+    """
 
     revision: str
     url: str
@@ -42,13 +46,26 @@ class Commit:
 
 @dataclass(frozen=True)
 class CheckpointDescription:
-    """What is known of a checkpoint without loading its weights."""
+    """Everything that is known about a checkpoint without loading its weights.
 
-    name: str  # how to ask for exactly this one again
-    revision: str | None  # the Hub's commit
-    last_modified: str  # date, ISO
-    size_bytes: int  # bytes of its weights
-    is_downloaded: bool  # whether its weights are on this machine
+    Attributes:
+        name: Name of exactly this version.
+        revision: Commit hash on the Hub; None for a local checkpoint.
+        last_modified: Date, ISO 8601.
+        size_bytes: Size of the weights, bytes.
+        is_downloaded: Whether the weights are on the local disk.
+        config: Contents of config.json.
+        task: Contents of task.json.
+        halting: Contents of halting.json.
+        metrics: Contents of metrics.json.
+        card: Text of README.md.
+    """
+
+    name: str
+    revision: str | None
+    last_modified: str
+    size_bytes: int
+    is_downloaded: bool
     config: dict[str, Any]
     task: dict[str, Any] = field(default_factory=dict)
     halting: dict[str, Any] = field(default_factory=dict)
@@ -58,28 +75,31 @@ class CheckpointDescription:
 
 @runtime_checkable
 class Destination(Protocol):
-    """Where checkpoints can be put."""
+    """Store that checkpoints can be published to."""
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Put a checkpoint folder there. The same message twice publishes once."""
+        """Publish a checkpoint directory. Publishing twice with the same message has no further effect."""
 
 
 @runtime_checkable
 class Store(Destination, Protocol):
-    """A place of checkpoints. All errors are `ValueError` with one sentence; `StoreUnavailable` where waiting may help."""
+    """Store of checkpoints.
+
+    All errors are `ValueError`s with one sentence; `StoreUnavailable` if a retry may succeed.
+    """
 
     def list_names(self) -> list[str]:
-        """Checkpoints that are known here, without asking a network."""
+        """Return the names of known checkpoints, without network access."""
 
     def describe(self, name: str) -> CheckpointDescription:
-        """All that is known of a checkpoint without fetching its weights."""
+        """Return the description of a checkpoint, without downloading its weights."""
 
     def fetch(self, name: str, on_progress: ProgressCallback | None = None) -> Path:
-        """The folder of a checkpoint on this machine, whole and verified."""
+        """Return the local directory of a checkpoint, complete and verified."""
 
 
 def is_complete_checkpoint(folder: Path) -> bool:
-    """Whether config and all weight files are there; says nothing about what is in them."""
+    """Return whether the config and all weight files exist; their contents are not checked."""
     try:
         return (folder / CONFIG_NAME).is_file() and all(path.is_file() for path in list_weight_files(folder))
     except ValueError:
@@ -87,7 +107,7 @@ def is_complete_checkpoint(folder: Path) -> bool:
 
 
 def describe_checkpoint_dir(folder: Path, name: str, revision: str | None = None) -> CheckpointDescription:
-    """What a folder tells of its checkpoint; its date is that of the newest of config and weights, in UTC."""
+    """Describe a checkpoint directory. Its date (UTC) is that of the newest of config and weights."""
     weights = [path for path in list_weight_files(folder) if path.is_file()]
     changed = max(path.stat().st_mtime for path in (*weights, folder / CONFIG_NAME))
     return CheckpointDescription(
@@ -101,10 +121,14 @@ def describe_checkpoint_dir(folder: Path, name: str, revision: str | None = None
 
 
 def read_checkpoint_info(folder: Path) -> dict[str, Any]:
-    """Config, task, halting, metrics and card of a folder, for a description.
+    """Read config, metadata and model card of a checkpoint directory.
 
     Raises:
-        ValueError: a file that is far too large, or not what it should be.
+        ValueError: A file is too large or not valid.
     """
-    config = read_config(read_json(folder / CONFIG_NAME, max_bytes=SMALL), CONFIG_NAME).to_dict()
-    return {"config": config, **read_metadata(folder), "card": read_text(folder / MODEL_CARD_NAME, max_bytes=SMALL)}
+    config = read_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME).to_dict()
+    return {
+        "config": config,
+        **read_metadata(folder),
+        "card": read_text(folder / MODEL_CARD_NAME, max_bytes=MAX_METADATA_BYTES),
+    }

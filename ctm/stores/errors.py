@@ -1,4 +1,4 @@
-"""What the Hub and its client say when something is wrong, as one sentence for a person."""
+"""Translate errors of the Hub and of huggingface_hub into one sentence."""
 
 import errno
 import time
@@ -22,17 +22,17 @@ from huggingface_hub.utils import httpx
 from ctm.stores.base import DownloadCancelled, StoreUnavailable
 from ctm.stores.repo_ref import HubRef
 
-MAX_RETRY_AFTER_S = 86_400.0  # seconds
+MAX_RETRY_AFTER_S = 86_400.0
 RETRYABLE_STATUS_CODES = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 
 
 def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
-    """The `ValueError` to raise for what the client raised; `StoreUnavailable` where waiting may help."""
+    """Return the `ValueError` to raise for an error of the client; `StoreUnavailable` if a retry may succeed."""
     repo = name.repo
     match error:
         case StoreUnavailable() | DownloadCancelled():
             return error
-        case ValueError() if type(error) is ValueError:  # a sentence of ours, or the client's about what it was given
+        case ValueError() if type(error) is ValueError:  # already a sentence, or the client's message about an argument
             return error
         case LocalTokenNotFoundError():
             return ValueError("There is no token for the Hub: set HF_TOKEN to one with the right to write.")
@@ -50,7 +50,9 @@ def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
             return _translate_status(error, name)
         case HFValidationError():
             return ValueError(f"{repo[:80]!r} is not the name of a model on the Hub.")
-        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as cause):  # the client hides why it found nothing here
+        case LocalEntryNotFoundError(
+            __cause__=HfHubHTTPError() as cause
+        ):  # the client hides the cause of the cache miss
             return translate_hub_error(cause, name)
         case OSError(errno=errno.ENOSPC):
             return ValueError(f"The disk is full: {repo} could not be stored.")
@@ -60,6 +62,7 @@ def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
 
 
 def _translate_status(error: HfHubHTTPError, name: HubRef) -> ValueError:
+    """Return the error for an HTTP status."""
     status = error.response.status_code if error.response is not None else 0
     if status == 401:
         return ValueError(
@@ -79,7 +82,7 @@ def _translate_status(error: HfHubHTTPError, name: HubRef) -> ValueError:
 
 
 def parse_retry_after(error: HfHubHTTPError) -> float | None:
-    """Seconds that the Hub asks to wait, given as a number or as a date."""
+    """Return the seconds of a `Retry-After` header, given as a number or as a date; None if there is none."""
     value = error.response.headers.get("Retry-After", "").strip() if error.response is not None else ""
     if value.isdigit():
         return min(float(value), MAX_RETRY_AFTER_S)
@@ -91,7 +94,7 @@ def parse_retry_after(error: HfHubHTTPError) -> float | None:
 
 
 def summarize_client_error(error: Exception) -> str:
-    """The first line of a message, without what a client adds for developers."""
+    """Return the first line of an error message, at most 160 characters, without a final period."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text[:160].rstrip(".")

@@ -1,8 +1,8 @@
-"""Checkpoints on the Hugging Face Hub.
+"""Checkpoint store on the Hugging Face Hub.
 
-A name is resolved to its commit once, and everything after that asks for that commit: what was described is what is fetched.
-A commit whose files are here needs no network. Files are checked against the digests that the Hub keeps them under. What
-comes from the Hub is safetensors and JSON; nothing is ever unpickled.
+A name is resolved to a commit once, and every later request names that commit: the described version is the fetched
+version. A cached commit needs no network. Files are verified against the digests of the Hub. Only safetensors and JSON
+are read; nothing is ever unpickled.
 """
 
 import shutil
@@ -29,11 +29,11 @@ from ctm.checkpoint import (
     WEIGHTS_NAME,
     parse_shard_filenames,
 )
+from ctm.checkpoint.metadata import MAX_METADATA_BYTES
 from ctm.config import read_config
 from ctm.io.json_files import read_json
 from ctm.models.registry import check_parameter_limit
 from ctm.stores.base import (
-    SMALL,
     CheckpointDescription,
     Commit,
     ProgressCallback,
@@ -53,7 +53,7 @@ from ctm.stores.hub_cache import (
 )
 from ctm.stores.repo_ref import COMMIT_HASH_PATTERN, HubRef
 
-MAX_WEIGHT_BYTES = 5 * 2**30  # bytes; weights of the largest machine that is accepted
+MAX_WEIGHT_BYTES = 5 * 2**30  # more than `MAX_PARAMETERS` in float32
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 METADATA_FILES = (CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES), MODEL_CARD_NAME)
 CLIENT_ERRORS = (ValueError, OSError, RuntimeError, httpx.HTTPError)
@@ -61,20 +61,21 @@ MALFORMED_RESPONSE_ERRORS = (
     LookupError,
     TypeError,
     AttributeError,
-)  # what the client raises when an answer has another form
+)  # raised by the client for a response of unexpected form
 
 
 class HubStore:
-    """The Hub, seen with one token.
+    """Checkpoints on the Hub that one token can access.
 
     Args:
-        models: names to list besides those that are here already.
-        token: None uses the token of the environment, False none at all: strangers must not see with the owner's eyes.
-        cache: where files are kept; the client's usual cache when not given.
-        endpoint: another Hub.
-        seconds: how long to wait for a single answer.
-        spare: bytes that a fetch leaves free on the disk.
-        largest: bytes of weights that are fetched at most.
+        models: Names to list besides the cached ones.
+        token: Access token; None uses the token of the environment, False uses none. Requests of visitors must not use
+            the owner's token.
+        cache_dir: Cache directory; default: the cache of huggingface_hub.
+        endpoint: URL of another Hub.
+        timeout_s: Seconds to wait for a single response.
+        min_free_bytes: Disk space that a download leaves free, bytes.
+        max_weight_bytes: Maximum size of the weights of a download, bytes.
     """
 
     def __init__(
@@ -87,21 +88,23 @@ class HubStore:
         min_free_bytes: int = 2**30,
         max_weight_bytes: int = MAX_WEIGHT_BYTES,
     ):
-        self.timeout_s, self.min_free_bytes, self.max_weight_bytes = timeout_s, min_free_bytes, max_weight_bytes
+        self.timeout_s = timeout_s
+        self.min_free_bytes = min_free_bytes
+        self.max_weight_bytes = max_weight_bytes
         self.models = [str(HubRef.parse(name)) for name in models]
         self.cache_dir = Path(cache_dir or constants.HF_HUB_CACHE)
         self.api = HfApi(endpoint=endpoint, token=token)
-        disable_progress_bars()  # whoever fetches is told by `watch`; in the background a bar would disturb others
+        disable_progress_bars()  # progress is reported by `on_progress`
 
-    def names(self) -> list[str]:
-        """The listed models, then what is here besides, pinned to its commit."""
+    def list_names(self) -> list[str]:
+        """Return the configured models, then other cached checkpoints, pinned to their commit."""
         return [
             *self.models,
             *(name for name in self.list_cached_checkpoints() if HubRef.parse(name).repo not in self.models),
         ]
 
     def list_cached_checkpoints(self) -> list[str]:
-        """Checkpoints whose weights are on this machine."""
+        """Return the names of checkpoints whose weights are in the cache."""
         found = []
         for config in self.cache_dir.glob("models--*--*/snapshots/*/**/config.json"):
             parts = config.relative_to(self.cache_dir).parts
@@ -111,14 +114,17 @@ class HubStore:
         return sorted(found)
 
     def find_cached_dir(self, name: HubRef) -> Path | None:
-        """The folder of a checkpoint that is on this machine; a branch is what it was when last asked for."""
+        """Return the cached directory of a checkpoint, or None; a branch resolves to its last known commit."""
         if not name.is_pinned:
             name = name.with_revision(read_cached_ref(self._get_ref_path(name)))
         folder = self._get_snapshot_dir(name)
         return folder if name.is_pinned and is_complete_checkpoint(folder) else None
 
     def describe(self, name: str) -> CheckpointDescription:
-        """All that is known without fetching weights; where the Hub cannot be asked, of what is here already."""
+        """Return the description of a checkpoint, without downloading its weights.
+
+        If the Hub cannot be reached, a cached version is described.
+        """
         wanted = HubRef.parse(name)
         try:
             pinned, info = self._resolve(wanted)
@@ -141,11 +147,11 @@ class HubStore:
         )
 
     def fetch(self, name: str, on_progress: ProgressCallback | None = None) -> Path:
-        """The folder of a checkpoint, downloaded where it is not here yet.
+        """Return the local directory of a checkpoint; download it if it is not cached.
 
         Args:
-            name: as on the Hub.
-            watch: called with bytes done and bytes in all; may raise `DownloadCancelled`.
+            name: Name on the Hub.
+            on_progress: Called with downloaded and total bytes; may raise `DownloadCancelled`.
         """
         wanted = HubRef.parse(name)
         with self._translate_errors(wanted):
@@ -166,9 +172,10 @@ class HubStore:
             return verify_checksums(folder)
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Put a checkpoint folder into a repository, in one commit on its main branch.
+        """Publish a checkpoint directory as one commit on the main branch of a repository.
 
-        The message must be unique: a publication whose answer got lost is recognised by it, and not made again.
+        The message must be unique: if the response of a commit is lost, the next call recognises the commit by its
+        message and does not repeat it.
         """
         target = HubRef.parse(name)
         if not is_complete_checkpoint(folder):
@@ -194,7 +201,11 @@ class HubStore:
         return Commit(made.oid, self._build_commit_url(target, made.oid))
 
     def check_write_access(self, name: str, private: bool = False) -> str:
-        """Make sure that the token may write to a repository, which is made if need be; gives the account's name."""
+        """Check that the token may write to a repository; create the repository if it does not exist.
+
+        Returns:
+            Name of the account.
+        """
         target = HubRef.parse(name)
         with self._translate_errors(target):
             account = self.api.whoami()["name"]
@@ -205,7 +216,7 @@ class HubStore:
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def _resolve(self, name: HubRef) -> tuple[HubRef, ModelInfo]:
-        """The name at its commit, and what the Hub says of it."""
+        """Return the name pinned to its commit, and the repository information."""
         with self._translate_errors(name):
             info = self.api.model_info(name.repo, revision=name.revision, files_metadata=True, timeout=self.timeout_s)
         if not info.sha or not COMMIT_HASH_PATTERN.fullmatch(info.sha):
@@ -213,23 +224,23 @@ class HubStore:
         return name.with_revision(info.sha), info
 
     def _download_metadata(self, name: HubRef, files: dict[str, RepoSibling]) -> Path:
-        """Fetch the config, and of task, halting, metrics and card those that are there; their folder."""
+        """Download the config and the existing metadata files and card; return their directory."""
         if name.get_path_in_repo(CONFIG_NAME) not in files:
             raise ValueError(format_missing_checkpoint(name, files))
         for file in METADATA_FILES:
             if (path := name.get_path_in_repo(file)) in files:
-                check_download_size(path, files[path].size, SMALL)
+                check_download_size(path, files[path].size, MAX_METADATA_BYTES)
                 self._download(name, path)
         return self._get_snapshot_dir(name)
 
     def _list_weight_paths(self, name: HubRef, files: dict[str, RepoSibling]) -> list[str]:
-        """Paths of the weight files; a parted checkpoint's index is fetched to know them."""
+        """Return the paths of the weight files; downloads the index of a sharded checkpoint."""
         if name.get_path_in_repo(WEIGHTS_NAME) in files:
             return [name.get_path_in_repo(WEIGHTS_NAME)]
         index = name.get_path_in_repo(WEIGHTS_INDEX_NAME)
         if index not in files:
             raise ValueError(format_missing_checkpoint(name, files))
-        check_download_size(index, files[index].size, SMALL)
+        check_download_size(index, files[index].size, MAX_METADATA_BYTES)
         with self._translate_errors(name):
             self._download(name, index)
         paths = [
@@ -244,6 +255,7 @@ class HubStore:
     def _download_weights(
         self, name: HubRef, paths: list[str], files: dict[str, RepoSibling], on_progress: ProgressCallback | None
     ) -> None:
+        """Download the weight files one after the other, and report the progress over all of them."""
         sizes = {path: files[path].size or 0 for path in paths}
         total, done = sum(sizes.values()), 0
         check_download_size(f"The weights of {name.repo}", total, self.max_weight_bytes)
@@ -282,16 +294,16 @@ class HubStore:
         return Path(found)
 
     def _get_snapshot_dir(self, name: HubRef) -> Path:
-        """Where the files of a pinned name are kept."""
+        """Return the cache directory of a pinned name."""
         repo = self.cache_dir / f"models--{name.repo.replace('/', '--')}"
         return repo / "snapshots" / str(name.revision) / name.subfolder
 
     def _get_ref_path(self, name: HubRef) -> Path:
-        """Where the client keeps the commit that a branch or tag stood for."""
+        """Return the path at which the client caches the commit of a branch or tag."""
         return self.cache_dir / f"models--{name.repo.replace('/', '--')}" / "refs" / (name.revision or "main")
 
     def _verify_commit(self, name: HubRef, revision: str, paths: dict[str, Path]) -> None:
-        """Make sure that the commit holds what was sent."""
+        """Check that the commit holds the files as they were sent."""
         held = get_siblings_by_path(
             self.api.model_info(name.repo, revision=revision, files_metadata=True, timeout=self.timeout_s)
         )
@@ -306,7 +318,7 @@ class HubStore:
 
     @contextmanager
     def _translate_errors(self, name: HubRef) -> Iterator[None]:
-        """Turn whatever the client raises into one sentence."""
+        """Translate every error of the client into one sentence."""
         try:
             yield
         except (*CLIENT_ERRORS, *MALFORMED_RESPONSE_ERRORS) as error:
@@ -314,11 +326,12 @@ class HubStore:
 
 
 def get_siblings_by_path(info: ModelInfo) -> dict[str, RepoSibling]:
+    """Return the files of a repository by path."""
     return {file.rfilename: file for file in info.siblings or []}
 
 
 def format_missing_checkpoint(name: HubRef, files: Iterable[str]) -> str:
-    """Why a repository without config or weights cannot be used."""
+    """Return the message for a repository without config or weights."""
     pickles = [path for path in files if path.endswith(PICKLE_SUFFIXES)]
     if pickles:
         return (
@@ -329,5 +342,6 @@ def format_missing_checkpoint(name: HubRef, files: Iterable[str]) -> str:
 
 
 def check_download_size(label: str, size: int | None, max_bytes: int) -> None:
+    """Raise `ValueError` if a download is too large."""
     if (size or 0) > max_bytes:
         raise ValueError(f"{label}: {size:,} bytes are more than the {max_bytes:,} that are read.")

@@ -1,4 +1,4 @@
-"""Files in the client's cache: which are ours, and whether they are what the Hub holds."""
+"""Cache of huggingface_hub: which entries are CTM checkpoints, and whether their files are intact."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,23 +7,28 @@ from typing import Any
 
 from huggingface_hub.utils import tqdm
 
+from ctm.checkpoint.metadata import MAX_METADATA_BYTES
 from ctm.io.atomic import write_text
 from ctm.io.json_files import read_json
-from ctm.stores.base import SMALL, StoreUnavailable
+from ctm.stores.base import StoreUnavailable
 from ctm.stores.repo_ref import COMMIT_HASH_PATTERN
 
 
 def is_ctm_config(config: Path) -> bool:
-    """Whether a config is one of a Continuous Thought Machine; a cache holds other models, too."""
+    """Return whether a config file belongs to a Continuous Thought Machine; the cache also holds other models."""
     try:
-        values: dict[str, Any] = read_json(config, max_bytes=SMALL)
+        values: dict[str, Any] = read_json(config, max_bytes=MAX_METADATA_BYTES)
     except ValueError:
         return False
     return {"d_model", "iterations", "n_synch_out"} <= values.keys()
 
 
 def verify_checksums(folder: Path) -> Path:
-    """The folder, if every file is what its digest in the cache says; a file that is not is removed."""
+    """Check every file of a cached directory against its digest, and return the directory.
+
+    Raises:
+        StoreUnavailable: A file is damaged; it has been removed.
+    """
     for path in sorted(folder.iterdir()):
         if path.is_symlink():
             blob = path.resolve()
@@ -37,7 +42,7 @@ def verify_checksums(folder: Path) -> Path:
 
 
 def write_cached_ref(ref: Path, commit: str) -> None:
-    """Note which commit a branch stood for, so that it can be found again without a network."""
+    """Save the commit of a branch, so that the branch can be resolved without a network."""
     if len(ref.name) == 40 or not commit:
         return
     ref.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,7 @@ def write_cached_ref(ref: Path, commit: str) -> None:
 
 
 def read_cached_ref(ref: Path) -> str | None:
-    """The commit that a branch stood for when it was last asked for; None if that is not known."""
+    """Return the last known commit of a branch; None if it is not known."""
     try:
         with ref.open("rb") as file:
             text = file.read(100).strip().decode("ascii")
@@ -55,7 +60,10 @@ def read_cached_ref(ref: Path) -> str | None:
 
 
 def compute_digest(path: Path, reference_digest: str) -> str | None:
-    """The digest of a file in the way that `like` is one: SHA-256, or Git's SHA-1; None if it is neither."""
+    """Return the digest of a file, of the same type as `reference_digest`: SHA-256 or Git SHA-1.
+
+    None if it is neither.
+    """
     if len(reference_digest) == 64:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -67,11 +75,15 @@ def compute_digest(path: Path, reference_digest: str) -> str | None:
 
 
 def make_progress_tqdm(report: Callable[[int], None] | None) -> type[tqdm]:
-    """A progress bar for the client that draws nothing and tells how many bytes came."""
+    """Return a progress bar class for the client that prints nothing.
+
+    Args:
+        report: Called with the number of new bytes.
+    """
 
     class Counter(tqdm):
         def __init__(self, *args: Any, **options: Any):
-            self.counts = not str(options.pop("name", "")).endswith(".transfer")  # xet counts everything twice
+            self.counts = not str(options.pop("name", "")).endswith(".transfer")  # xet reports every byte twice
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: int | float | None = 1) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints in a folder: every subfolder with a config is one."""
+"""Checkpoint store in a local directory: every subdirectory with a config is a checkpoint."""
 
 import shutil
 from pathlib import Path
@@ -15,24 +15,31 @@ from ctm.stores.base import (
 
 
 class LocalStore:
-    """A folder of checkpoints.
+    """Directory of checkpoints.
 
     Args:
-        root: folder whose subfolders are checkpoints; it need not exist.
-        pattern: where below it a checkpoint's folder is, e.g. `*/checkpoint` for finished runs.
+        root: Directory whose subdirectories are checkpoints; need not exist.
+        pattern: Glob pattern of checkpoint directories below `root`, such as `*/checkpoint` for finished runs.
     """
 
     def __init__(self, root: str | Path, pattern: str = "*"):
         self.root = Path(root)
         self.pattern = pattern
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
+        """Return the names of all checkpoints, sorted."""
         return sorted(self._find_checkpoints())
 
     def describe(self, name: str) -> CheckpointDescription:
+        """Return the description of a checkpoint."""
         return describe_checkpoint_dir(self.fetch(name), name)
 
     def fetch(self, name: str, on_progress: ProgressCallback | None = None) -> Path:
+        """Return the directory of a checkpoint.
+
+        Raises:
+            ValueError: There is no such checkpoint.
+        """
         found = self._find_checkpoints()
         if name in found:
             return found[name]
@@ -40,7 +47,11 @@ class LocalStore:
         raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Copy a checkpoint folder here; a folder of that name is replaced at once, never seen half."""
+        """Copy a checkpoint directory into the store; an existing one is replaced atomically.
+
+        Raises:
+            ValueError: The name is not a plain directory name, or the checkpoint is incomplete.
+        """
         if not name or Path(name).name != name or name.startswith("."):
             raise ValueError(f"A checkpoint's name is a plain folder name: got {name[:60]!r}.")
         if not is_complete_checkpoint(folder):
@@ -56,7 +67,7 @@ class LocalStore:
         return Commit("", target.as_uri())
 
     def _find_checkpoints(self) -> dict[str, Path]:
-        """Checkpoints by name; folders that are hidden hold none for anybody."""
+        """Return checkpoint directories by name, without hidden ones."""
         named = {
             self._get_checkpoint_name(path): path
             for path in self.root.glob(self.pattern)
@@ -65,5 +76,5 @@ class LocalStore:
         return {name: path for name, path in named.items() if not name.startswith(".")}
 
     def _get_checkpoint_name(self, path: Path) -> str:
-        """The part of the path that the pattern's first star stands for; what begins with a dot is hidden."""
+        """Return the path component that the first `*` of the pattern matches; a leading dot hides a checkpoint."""
         return path.relative_to(self.root).parts[0]

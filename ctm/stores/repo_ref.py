@@ -1,4 +1,4 @@
-"""Names of checkpoints on the Hub: `namespace/name[@revision][:subfolder]`."""
+"""References to checkpoints on the Hub: `namespace/name[@revision][:subfolder]`."""
 
 import re
 from dataclasses import dataclass, replace
@@ -10,22 +10,30 @@ REPO_REF_PATTERN = re.compile(
     rf"(?P<repo>{REPO_ID_PART}/{REPO_ID_PART})(?:@(?P<revision>\w[\w./-]{{0,127}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?"
 )
 URL_PREFIX_PATTERN = re.compile(r"\A(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hub:|hf://)")
-MAX_PATH_PART_BYTES = 255  # bytes of a folder's name, on most disks
+MAX_PATH_PART_BYTES = 255  # limit of most file systems
 COMMIT_HASH_PATTERN = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class HubRef:
+    """Repository, revision and subfolder of a checkpoint on the Hub.
+
+    Attributes:
+        repo: Repository, `namespace/name`.
+        revision: Branch, tag or commit; None for the main branch.
+        subfolder: Directory inside the repository; empty for the root.
+    """
+
     repo: str
-    revision: str | None = None  # branch, tag or commit; None for the main branch
+    revision: str | None = None
     subfolder: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "HubRef":
-        """Read a name as a person gives it; a pasted address of the Hub's page is one, too.
+        """Parse a reference; the address of a page on the Hub is accepted, too.
 
         Raises:
-            ValueError: it is none.
+            ValueError: The text is not a reference.
         """
         bare = URL_PREFIX_PATTERN.sub("", str(text).strip()).rstrip("/ ")
         bare = re.sub(r"^([^/]+/[^/@:]+)/(?:tree|commit)/([^/]+)$", r"\1@\2", bare)
@@ -52,10 +60,11 @@ class HubRef:
         return bool(self.revision and COMMIT_HASH_PATTERN.fullmatch(self.revision))
 
     def with_revision(self, revision: str | None) -> "HubRef":
+        """Return the reference with another revision."""
         return replace(self, revision=revision)
 
     def get_path_in_repo(self, file: str) -> str:
-        """Path of a checkpoint's file in the repository."""
+        """Return the path of a checkpoint file in the repository."""
         return f"{self.subfolder}/{file}" if self.subfolder else file
 
     def __str__(self) -> str:

@@ -82,11 +82,11 @@ class ModelCatalog:
 
     def list_names(self) -> list[str]:
         """Those that can think now, the most welcoming first."""
-        bundled = sorted(self.bundled_store.names(), key=lambda name: name != DEFAULT_CHECKPOINT)
+        bundled = sorted(self.bundled_store.list_names(), key=lambda name: name != DEFAULT_CHECKPOINT)
         listed = [name for name in self.owner_store.list_cached_checkpoints() if self._is_listed(HubRef.parse(name))]
         return [
             *bundled,
-            *(RUN_PREFIX + name for name in self.run_store.names()),
+            *(RUN_PREFIX + name for name in self.run_store.list_names()),
             *listed,
             *self.visitor_store.list_cached_checkpoints(),
         ]

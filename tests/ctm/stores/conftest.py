@@ -15,7 +15,7 @@ def make_store(hub, tmp_path):
     """Make a store that sees with a token, over one cache."""
 
     def make(token: str | bool = TOKEN, cache: Path = tmp_path / "cache", **options) -> HubStore:
-        return HubStore(token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "spare": 0} | options)
+        return HubStore(token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "min_free_bytes": 0} | options)
 
     return make
 
@@ -35,4 +35,4 @@ def digits_repo(hub, checkpoint_dir) -> str:
 @pytest.fixture
 def no_retry_delay(monkeypatch):
     """Let the client try again at once; it would wait for timeout_s between two tries."""
-    monkeypatch.setattr("time.sleep", lambda timeout_s: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)

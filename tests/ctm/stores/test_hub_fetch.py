@@ -38,7 +38,7 @@ def test_a_checkpoint_is_described_and_fetched_as_it_was_put_there(store, hub, d
     about = store.describe(digits_repo)
     commit = hub.list_commits(digits_repo)[0].oid
     assert about.name == f"alice/digits@{commit}" and about.revision == commit and not about.is_downloaded
-    assert about.weight_bytes == (checkpoint_dir / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
+    assert about.size_bytes == (checkpoint_dir / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
     assert not hub.find_requests(WEIGHTS_PATH), "describing fetches no weights"
     fetched = store.fetch(about.name)
     assert read_dir_files(fetched) == read_dir_files(checkpoint_dir)
@@ -55,7 +55,7 @@ def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits_re
     assert not hub.requests
     hub.add_fault("drop", times=None)
     assert store.fetch(name).is_dir()
-    assert store.describe(name).is_downloaded and store.names() == [name]
+    assert store.describe(name).is_downloaded and store.list_names() == [name]
 
 
 def test_a_branch_is_what_it_was_when_the_hub_cannot_be_asked(store, hub, digits_repo):
@@ -77,7 +77,7 @@ def test_a_subfolder_holds_a_checkpoint_of_its_own(store, hub, checkpoint_dir):
     hub.add_repo("alice/many", {f"runs/best/{name}": data for name, data in read_dir_files(checkpoint_dir).items()})
     about = store.describe("alice/many:runs/best")
     assert read_dir_files(store.fetch(about.name)) == read_dir_files(checkpoint_dir)
-    assert store.names() == [about.name] and about.name.endswith(":runs/best")
+    assert store.list_names() == [about.name] and about.name.endswith(":runs/best")
     assert "holds no checkpoint" in get_error_message(store.fetch, "alice/many")
     assert "holds no checkpoint" in get_error_message(store.fetch, "alice/many:runs")
 
@@ -113,7 +113,7 @@ def test_listed_models_come_first_and_other_peoples_models_are_not_shown(make_st
     other.mkdir(parents=True)
     (other / CONFIG).write_text('{"hidden_size": 1}')
     (other / WEIGHTS).write_bytes(b"")
-    assert store.names()[0] == "SakanaAI/ctm-imagenet" and len(store.names()) == 2
+    assert store.list_names()[0] == "SakanaAI/ctm-imagenet" and len(store.list_names()) == 2
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits_repo
     fetched = store.fetch(digits_repo)
     weights = (fetched / WEIGHTS).resolve()
     weights.write_bytes(weights.read_bytes()[::-1])
-    name = store.names()[0]
+    name = store.list_names()[0]
     assert "did not arrive" in get_unavailable_message(store.fetch, name)
     assert read_dir_files(store.fetch(name)) == read_dir_files(checkpoint_dir)
 

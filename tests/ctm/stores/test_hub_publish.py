@@ -133,14 +133,14 @@ def test_a_concurrent_commit_is_reported_and_the_next_try_works(store, hub, chec
 
 
 def test_a_commit_is_verified_after_the_hub_accepts_it(store, hub, checkpoint_dir, monkeypatch):
-    publish = store.build_api.create_commit
+    publish = store.api.create_commit
 
     def tampered(repo, operations, **options):
         publish(repo, operations, **options)
         hub.commit(repo, {CONFIG: "{}"})
         return type("Made", (), {"oid": hub.list_commits(repo)[0].oid})()
 
-    monkeypatch.setattr(store.build_api, "create_commit", tampered)
+    monkeypatch.setattr(store.api, "create_commit", tampered)
     with pytest.raises(StoreUnavailable, match=r"does not hold config.json as it was sent"):
         store.publish(checkpoint_dir, "alice/new", MESSAGE)
 

@@ -17,7 +17,7 @@ def store(checkpoint_dir):
 def test_a_folder_is_described_without_loading_its_weights(store, checkpoint_dir):
     (checkpoint_dir / "model.safetensors").write_bytes(b"not read")
     about = store.describe("mine")
-    assert (about.name, about.revision, about.is_downloaded, about.weight_bytes) == ("mine", None, True, 8)
+    assert (about.name, about.revision, about.is_downloaded, about.size_bytes) == ("mine", None, True, 8)
     assert about.config["d_model"] == 12 and about.task == {"task": "parity"} and about.card == "# Parity\n"
     assert len(about.last_modified) == 10
 
@@ -26,17 +26,17 @@ def test_names_are_those_with_a_config(store, checkpoint_dir):
     (checkpoint_dir.parent / "empty").mkdir()
     shutil.copytree(checkpoint_dir, checkpoint_dir.parent / "a")
     shutil.copytree(checkpoint_dir, checkpoint_dir.parent / ".draft")
-    assert store.names() == ["a", "mine"]
+    assert store.list_names() == ["a", "mine"]
     with pytest.raises(ValueError, match=r"no checkpoint called '\.draft'"):
         store.fetch(".draft")
-    assert LocalStore(checkpoint_dir / "nowhere").names() == []
+    assert LocalStore(checkpoint_dir / "nowhere").list_names() == []
 
 
 def test_finished_runs_are_found_below_their_run_directories(checkpoint_dir, tmp_path):
     shutil.copytree(checkpoint_dir, tmp_path / "runs" / "parity-1" / "checkpoint")
     (tmp_path / "runs" / "parity-2").mkdir()
     store = LocalStore(tmp_path / "runs", "*/checkpoint")
-    assert store.names() == ["parity-1"]
+    assert store.list_names() == ["parity-1"]
     assert store.fetch("parity-1") == tmp_path / "runs" / "parity-1" / "checkpoint"
 
 

@@ -26,7 +26,7 @@ def bundled_dir(tmp_path):
 @pytest.fixture
 def inference_service(bundled_dir, hub, tmp_path):
     return make_inference_service(
-        bundled_dir, endpoint=hub.url, runs=tmp_path / "runs", listed=["alice/listed", "alice/away"]
+        bundled_dir, endpoint=hub.url, runs_dir=tmp_path / "runs", hub_models=["alice/listed", "alice/away"]
     )
 
 
@@ -112,7 +112,7 @@ def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(inference_service, 
     wait_for_download(inference_service, about["name"])
     chosen = inference_service.describe(about["name"] + "#digits")
     assert chosen["ready"] and chosen["name"] == about["name"] + "#digits"
-    assert inference_service.info(chosen["name"]).takes == "image"
+    assert inference_service.get_checkpoint_info(chosen["name"]).input_type == "image"
     with pytest.raises(ValueError, match="cannot do the task 'parity'; its config fits digits"):
         inference_service.describe(about["name"] + "#parity")
 
@@ -165,7 +165,7 @@ def test_a_download_that_fails_in_an_odd_way_frees_its_place(inference_service, 
 
 def test_one_odd_checkpoint_does_not_hide_the_others(inference_service, monkeypatch, caplog):
     monkeypatch.setattr(inference_service.catalog, "read_local", lambda name: 1 / 0)
-    assert [name for _, name in inference_service.labels()] == ["digits"]
+    assert [name for _, name in inference_service.list_checkpoint_labels()] == ["digits"]
 
 
 def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(inference_service, hub, parity_checkpoint):
@@ -193,7 +193,7 @@ def test_ten_visitors_get_answers_while_the_hub_does_not_respond(inference_servi
 
     def visit() -> None:
         for _ in range(3):
-            inference_service.labels()
+            inference_service.list_checkpoint_labels()
             answers.append(inference_service.predict("digits", make_digit_image(), "ticks=3")["label"])
 
     visitors = [threading.Thread(target=visit) for _ in range(10)]
@@ -222,4 +222,4 @@ def test_labels_cut_commits_short():
 def test_folders_that_are_no_steps_are_passed_over(checkpoints_dir, tmp_path):
     for step in ("00000020", "5abc", "٣"):
         shutil.copytree(checkpoints_dir / "digits", tmp_path / "a-run" / "checkpoints" / step)
-    assert StepStore(tmp_path).names() == ["a-run@20"]
+    assert StepStore(tmp_path).list_names() == ["a-run@20"]
