@@ -1,4 +1,4 @@
-"""What a run is: its task, its machine, its loss and its loop. A recipe in `configs/` lists only what differs."""
+"""Settings of a run: task, model, loss, optimiser and loop. A recipe in `configs/` lists only what differs from them."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from ctm.stores import HubRef
 from training.energy.losses import EnergyKind, EnergyLossParams
 from training.tasks import Task, make_task
 
-MAX_RECIPE_BYTES = 2**20  # bytes of a recipe
+MAX_RECIPE_BYTES = 2**20
 
 
 class LossConfig(Settings):
-    """What the machine is trained for."""
+    """Loss of the answer, and kind and loss of the energy."""
 
     trunk: Literal["two_tick", "mean", "mix"] = Field(
         "two_tick",
-        description="ticks that count: the least-loss and the most certain one, all, or from all to those two",
+        description="ticks that count: the lowest-loss and the most certain one (two_tick), all (mean), or a mix",
     )
     mix: float = Field(
         0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
@@ -34,53 +34,56 @@ class LossConfig(Settings):
         None,
         ge=1,
         le=1_000_000,
-        description="structured answers: learn only this many positions past the longest right beginning",
+        description="structured answers: train only this many positions after the longest correct prefix",
     )
     energy: Literal[EnergyKind, "none"] = Field(
         "wait",
-        description="what the energy means: what waiting wins (wait), -logit P(right) (calibrated), the fork's (contrastive), "
-        "or another; none: no energy",
+        description="meaning of the energy: gain of waiting (wait), -logit P(correct) (calibrated), that of the fork "
+        "(contrastive), or another; none: no energy",
     )
     energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
     margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
     cost: float = Field(
-        0.005, ge=0, le=1, description="what a tick costs, in right answers (value and hindsight energies)"
+        0.005, ge=0, le=1, description="cost of a tick, in correct answers (value and hindsight energies)"
     )
     energy_reaches_trunk: bool = Field(
-        False, description="let the energy's gradient into the machine, as the fork does"
+        False, description="let the gradient of the energy loss reach the trunk, as the fork does"
     )
 
     @property
     def energy_loss_params(self) -> EnergyLossParams:
+        """Settings of the energy loss."""
         return EnergyLossParams(self.margin, self.cost)
 
 
 class OptimConfig(Settings):
-    """AdamW with warm-up and cosine."""
+    """AdamW with linear warm-up and cosine decay."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
-    warmup: int = Field(200, ge=0, le=100_000_000, description="steps until it is reached")
-    final_lr: float = Field(0.01, ge=0, le=1, description="share of the highest learning rate that is left at the end")
+    warmup: int = Field(200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached")
+    final_lr: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm, trunk and energy head apart; 0: no clipping")
+    clip: float = Field(
+        1.0, ge=0, description="largest gradient norm, of trunk and energy head separately; 0: no clipping"
+    )
 
 
 class TrainConfig(Settings):
-    """The loop."""
+    """The training loop."""
 
     steps: int = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
-    batch_size: int = Field(64, ge=1, le=65_536, description="samples a step and process")
-    accumulate: int = Field(1, ge=1, le=4_096, description="batches summed up before a step")
+    batch_size: int = Field(64, ge=1, le=65_536, description="samples per batch and process")
+    accumulate: int = Field(1, ge=1, le=4_096, description="batches accumulated before an optimiser step")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
-    device: Literal["auto", "cpu"] = Field("auto", description="auto takes the accelerator that is there")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto uses the accelerator if there is one")
     takes: Literal["all", "fitting", "grown", "core"] = Field(
         "all",
-        description="weights that init_from gives: all; those that fit; those that fit and, where ours are larger, their "
-        "beginnings; or the core alone, which thinks whatever it is shown",
+        description="weights that are copied from init_from: all; those of equal name and shape (fitting); also smaller ones "
+        "into the leading slice of larger ones (grown); or the recurrent core alone",
     )
     frozen: Literal["none", "core"] = Field(
-        "none", description="what does not learn; the core, to see if it carries over"
+        "none", description="weights that are not trained; core: to test whether it transfers"
     )
     log_every: int = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
     eval_every: int = Field(
@@ -89,14 +92,14 @@ class TrainConfig(Settings):
     eval_samples: int = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
     save_every: int = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
     keep: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
-    minutes: float = Field(0, ge=0, description="stop, saved, after so many minutes; 0: no limit")
+    minutes: float = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
     spare_gb: float = Field(
-        1.0, ge=0, description="GB of disk that stay free: a run stops, saved, before there is less"
+        1.0, ge=0, description="GB of disk that stay free: a run saves and stops before there is less"
     )
 
 
 class FinalizeConfig(Settings):
-    """What happens after the last step: the energy head is fitted, a threshold chosen, the machine measured."""
+    """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
 
     fit_samples: int = Field(
         32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
@@ -111,12 +114,12 @@ class FinalizeConfig(Settings):
 
 
 class PublishConfig(Settings):
-    """Where the checkpoint goes on the Hub, if it does."""
+    """Publication of the checkpoint on the Hub."""
 
     repo: str = Field("", description="namespace/name of the repository; empty: nothing is published")
-    private: bool = Field(False, description="make the repository private if it has to be made")
+    private: bool = Field(False, description="create the repository as private if it does not exist")
     every_minutes: float = Field(
-        0, ge=0, description="minutes between two publications while it trains, 10 at least; 0: only at the end"
+        0, ge=0, description="minutes between two publications during the training, 10 at least; 0: only at the end"
     )
 
     @field_validator("repo")
@@ -135,7 +138,10 @@ class PublishConfig(Settings):
 
 
 class RunConfig(Settings):
-    """A whole run. `model` holds a kind and published constructor keys; the task fills in what it determines."""
+    """All settings of a run.
+
+    `model` holds a kind and published constructor keys; the task adds those that it determines.
+    """
 
     task: dict[str, Any] = Field(description="kind, and the task's own settings")
     model: dict[str, Any] = Field(default_factory=dict, description="kind (ctm, lstm or ff), and its constructor keys")
@@ -145,7 +151,7 @@ class RunConfig(Settings):
     finish: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
     init_from: str = Field(
-        "", description="checkpoint whose weights the run starts from: a folder, or hub:namespace/name@revision"
+        "", description="checkpoint that gives the initial weights: a directory, or hub:namespace/name@revision"
     )
 
     @model_validator(mode="after")
@@ -154,13 +160,17 @@ class RunConfig(Settings):
         return self
 
     def make_task(self) -> Task:
+        """Build the task with all its settings resolved."""
         return make_task(self.task).with_resolved_settings()
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "RunConfig":
-        """The same with some settings changed, such as `{"train.steps": 500}`.
+        """Return a copy with some settings changed.
+
+        Args:
+            overrides: values by dotted name, such as `{"train.steps": 500}`.
 
         Raises:
-            ValueError: what is wrong, in one sentence a problem.
+            ValueError: a setting is unknown or invalid; one sentence for each problem.
         """
         values = self.model_dump(mode="json")
         for name, value in overrides.items():
@@ -169,43 +179,53 @@ class RunConfig(Settings):
 
     @property
     def machine_local_settings(self) -> set[str]:
-        """Task settings that belong to one machine, such as `task.files`: no checkpoint holds them, no card tells them."""
+        """Names of task settings that are local to one computer, such as `task.files`; no checkpoint or card holds them."""
         return {f"task.{name}" for name in self.make_task().machine_local_settings}
 
     def to_portable_dict(self) -> dict[str, Any]:
-        """The settings as plain data, without what belongs to one machine or account."""
+        """Return the settings as plain data, without those that are local to one computer or account."""
         return self.model_dump(
             mode="json",
             exclude={"publish": True, "init_from": True, "task": set(self.make_task().machine_local_settings)},
         )
 
     def build_model_config(self, task: Task) -> Config:
-        """The machine's config: the recipe's keys over the task's."""
-        shape = task.get_spec()
-        fixed = {
-            "out_dims": shape.positions * shape.classes,
-            "prediction_reshaper": shape.prediction_reshaper,
-            **shape.config_overrides,
+        """Build the config of the model from the recipe and the task.
+
+        Raises:
+            ValueError: a key is invalid, unknown to the kind of model, or determined by the task.
+        """
+        spec = task.get_spec()
+        task_values = {
+            "out_dims": spec.positions * spec.classes,
+            "prediction_reshaper": spec.prediction_reshaper,
+            **spec.config_overrides,
         }
-        for key in fixed.keys() & self.model.keys():
+        for key in task_values.keys() & self.model.keys():
             raise ValueError(f"Setting `model.{key}` follows from the task; remove it.")
         kind = self.model.get("kind", "ctm")
-        known = (
+        known_keys = (
             CONFIG_CLASSES[kind].model_fields.keys()
             if isinstance(kind, str) and kind in CONFIG_CLASSES
-            else fixed.keys()
+            else task_values.keys()
         )
-        if foreign := sorted(fixed.keys() - known):
-            raise ValueError(f"The task {task.name} needs model.{foreign[0]}, which model.kind={kind} does not have.")
-        defaults = {"backbone_type": shape.backbone, **(ENERGY_HEAD_DEFAULTS if self.loss.energy != "none" else {})}
-        return read_config({"kind": "ctm"} | defaults | self.model | fixed, "model")
+        if unknown_keys := sorted(task_values.keys() - known_keys):
+            raise ValueError(
+                f"The task {task.name} needs model.{unknown_keys[0]}, which model.kind={kind} does not have."
+            )
+        defaults = {"backbone_type": spec.backbone, **(ENERGY_HEAD_DEFAULTS if self.loss.energy != "none" else {})}
+        return read_config({"kind": "ctm"} | defaults | self.model | task_values, "model")
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML recipe and `key=value` overrides such as `train.steps=500`; `env:NAME` reads an environment variable.
+    """Read a YAML recipe and apply overrides.
+
+    Args:
+        path: a file, or `env:NAME` for the content of an environment variable.
+        overrides: words such as `train.steps=500`.
 
     Raises:
-        ValueError: what is wrong, in one sentence a problem.
+        ValueError: the recipe or an override is invalid; one sentence for each problem.
     """
     variable = str(path).removeprefix("env:")
     if variable != str(path):
@@ -223,7 +243,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key, e.g. `train.steps=500`; values are read as YAML."""
+    """Set one dotted key in place, e.g. `train.steps=500`; the value is read as YAML."""
     name, equals, text = override.partition("=")
     if not equals or not ("." in name or name in RunConfig.model_fields):
         raise ValueError(
@@ -233,6 +253,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _set_nested_value(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set one dotted key in place; missing groups are created."""
     *groups, key = name.split(".")
     group = values
     for part in groups:
@@ -243,5 +264,5 @@ def _set_nested_value(values: dict[str, Any], name: str, value: Any) -> None:
 
 
 def format_overrides(changes: Mapping[str, Any]) -> list[str]:
-    """Changes as words of a command line: `train.steps=500`."""
+    """Format changes as words of a command line, such as `train.steps=500`."""
     return [f"{name}={json.dumps(value)}" for name, value in changes.items()]

@@ -1,4 +1,7 @@
-"""How the logits of a thought are read: an answer at every tick, or one that is said part by part over the ticks (CTC)."""
+"""Decoders of the logits of an unroll: a full answer at every tick, or labels that are emitted over the ticks (CTC).
+
+Axes: B rows, K logits, T ticks, P positions of an answer, L labels of a target. K is positions times classes.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,12 +16,16 @@ from training.losses import is_correct, per_tick_loss, predict_classes, reduce_t
 
 
 class AnswerDecoder(ABC):
-    """Logits are (B, K, T) as the machine gives them, targets (B, L) classes."""
+    """Decoder and loss of the answers of a task.
 
-    positions: int  # choices a tick
+    Attributes:
+        positions: number of positions that choose a class at every tick.
+    """
+
+    positions: int
 
     def choices(self, logits: Float[Tensor, "B K T"]) -> Int[Tensor, "B P T"]:
-        """The class that each position chooses at every tick."""
+        """Return the class that each position chooses at every tick."""
         return predict_classes(logits.unflatten(1, (self.positions, -1)))
 
     @abstractmethod
@@ -32,30 +39,45 @@ class AnswerDecoder(ABC):
         mean_share: float,
         answer_mask: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, ""]:
-        """What the machine is trained to make small; `kind`, `lookahead`, `share` and `counts` as for `reduce_tick_losses`."""
+        """Return the training loss of the trunk, a scalar.
+
+        Args:
+            logits: logits at every tick.
+            targets: target classes.
+            certainty: certainty at every tick.
+            reduction: see `training.losses.reduce_tick_losses`.
+            lookahead: see `training.losses.per_tick_loss`.
+            mean_share: see `training.losses.reduce_tick_losses`.
+            answer_mask: ticks at which an answer counts; None counts all.
+        """
 
     @abstractmethod
     def tick_losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Float[Tensor, "B T"] | None:
-        """The loss of the answer at every tick; None where only a whole thought has one."""
+        """Return the loss of the answer at every tick, or None if only the whole unroll has a loss."""
 
     @abstractmethod
     def is_correct(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
-        """Whether the answer that stands at a tick is right as a whole."""
+        """Return whether the whole answer is correct, at every tick."""
 
     @abstractmethod
     def decode(self, choices: Int[Tensor, "T P"]) -> list[list[int]]:
-        """The answer that stands at each tick of one thought, from what was chosen so far."""
+        """Return the answer at each tick of one row, from its choices up to that tick."""
 
 
 @dataclass(frozen=True)
 class PerTickDecoder(AnswerDecoder):
-    """All positions of the answer are chosen anew at every tick.
+    """Decoder of answers whose positions are all chosen again at every tick.
 
-    All of them are learned, but where the first ones are only the way to the last, only the last need be right.
+    All positions are trained. Only the scored ones decide whether an answer is correct: in some tasks the first positions
+    are intermediate results.
+
+    Attributes:
+        positions: number of positions.
+        scored_positions: number of last positions that must be correct; None scores all.
     """
 
     positions: int
-    scored_positions: int | None = None  # how many of the last positions must be right; all where it is not said
+    scored_positions: int | None = None
 
     def loss(self, logits, targets, certainty, reduction, lookahead, mean_share, answer_mask=None):
         losses = per_tick_loss(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
@@ -77,16 +99,21 @@ class PerTickDecoder(AnswerDecoder):
 
 @dataclass(frozen=True)
 class CTCDecoder(AnswerDecoder):
-    """One label a tick or silence, the last class: labels that follow each other alike are one (Graves et al. 2006).
+    """Decoder of answers that are emitted over the ticks: one label or blank per tick (CTC, Graves et al. 2006).
 
-    The published sorting is read so (paper appendix E). The answer at a tick is what was said up to it.
+    Equal labels at consecutive ticks are one emission. The last class is the blank. The paper's sorting task is decoded
+    this way (appendix E). The answer at a tick is the sequence of labels emitted up to it.
+
+    Attributes:
+        answer_length: labels of a complete answer; labels are 0 to answer_length - 1, so the blank is class answer_length.
+        positions: always 1.
     """
 
-    answer_length: int  # of a whole answer; labels are 0 to length - 1, so the silence is the class `length`
+    answer_length: int
     positions: int = 1
 
     def loss(self, logits, targets, certainty, reduction, lookahead, mean_share, answer_mask=None):
-        assert answer_mask is None, "what is said is said from the first tick on"
+        assert answer_mask is None, "CTC answers count from the first tick"
         log_p = logits.float().log_softmax(1).permute(2, 0, 1)  # (T, B, C)
         lengths = (torch.full((len(targets),), size, dtype=torch.long) for size in (len(log_p), self.answer_length))
         return F.ctc_loss(log_p, targets, *lengths, blank=self.answer_length, zero_infinity=True)
@@ -96,13 +123,13 @@ class CTCDecoder(AnswerDecoder):
 
     def is_correct(self, logits, targets):
         label = self.choices(logits)[:, 0]
-        says = compute_ctc_emission_mask(label, self.answer_length)
-        said = says.cumsum(1)
-        expected = targets.gather(1, (said - 1).clamp(0, self.answer_length - 1))
-        wrong = says & ((label != expected) | (said > self.answer_length))
-        return (said == self.answer_length) & ~wrong.cumsum(1).bool()
+        is_emission = compute_ctc_emission_mask(label, self.answer_length)
+        num_emitted = is_emission.cumsum(1)
+        expected = targets.gather(1, (num_emitted - 1).clamp(0, self.answer_length - 1))
+        is_wrong = is_emission & ((label != expected) | (num_emitted > self.answer_length))
+        return (num_emitted == self.answer_length) & ~is_wrong.cumsum(1).bool()
 
     def decode(self, choices):
         label = choices[:, 0]
-        says = compute_ctc_emission_mask(label.unsqueeze(0), self.answer_length)[0]
-        return [label[: tick + 1][says[: tick + 1]].tolist() for tick in range(len(label))]
+        is_emission = compute_ctc_emission_mask(label.unsqueeze(0), self.answer_length)[0]
+        return [label[: tick + 1][is_emission[: tick + 1]].tolist() for tick in range(len(label))]

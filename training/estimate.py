@@ -1,4 +1,4 @@
-"""What a run would cost, from a few measured steps of it: time, memory, disk."""
+"""Estimate of the time, memory and disk space of a run, from a few measured steps."""
 
 import resource
 import statistics
@@ -12,30 +12,34 @@ from training.config import RunConfig
 from training.trainer import time_steps
 from training.trainer_state import estimate_checkpoint_bytes
 
-NUM_TIMING_STEPS = 5  # that are measured, after one that warms up
+NUM_TIMING_STEPS = 5  # after one warm-up step
 
 
 def estimate_run(config: RunConfig) -> dict[str, Any]:
-    """Measure some steps and one evaluation on this machine; nothing is saved.
+    """Measure some steps and one evaluation on this computer; nothing is saved.
 
     Returns:
-        parameters; seconds a step, an evaluation and 1,000 steps with their evaluations; GB of memory of the process and of
-        the accelerator; GB that a saved step and all kept ones take; what it ran on.
+        parameters: number of parameters of the model.
+        seconds_per_step, seconds_per_evaluation, seconds_per_1000_steps, seconds_in_all: times; the last two include the
+        evaluations.
+        memory_gb, gpu_memory_gb: peak memory of the process, and of the GPU if there is one.
+        save_gb, disk_gb: size of one saved step, and of all steps that are kept.
+        device: name of the GPU, or "CPU".
     """
-    machine, steps, evaluation = time_steps(config, NUM_TIMING_STEPS)
-    step = statistics.median(steps)
-    saved = estimate_checkpoint_bytes(machine)
-    cuda = torch.cuda.is_available() and config.train.device != "cpu"
-    per_gb = 2**20 if sys.platform != "darwin" else 2**30  # of the unit that the system counts in
+    model, step_seconds, evaluation_seconds = time_steps(config, NUM_TIMING_STEPS)
+    seconds_per_step = statistics.median(step_seconds)
+    save_bytes = estimate_checkpoint_bytes(model)
+    uses_cuda = torch.cuda.is_available() and config.train.device != "cpu"
+    maxrss_per_gb = 2**20 if sys.platform != "darwin" else 2**30  # Linux reports KiB, macOS bytes
     return {
-        "parameters": count_parameters(machine.config, machine.in_features),
-        "seconds_per_step": step,
-        "seconds_per_evaluation": evaluation,
-        "seconds_per_1000_steps": 1_000 * step + 1_000 / config.train.eval_every * evaluation,
-        "seconds_in_all": config.train.steps * (step + evaluation / config.train.eval_every),
-        "memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_gb,
-        "gpu_memory_gb": torch.cuda.max_memory_reserved() / 2**30 if cuda else None,
-        "save_gb": saved / 2**30,
-        "disk_gb": saved * (config.train.keep + 1) / 2**30,  # the newest and the best
-        "device": torch.cuda.get_device_name() if cuda else "CPU",
+        "parameters": count_parameters(model.config, model.in_features),
+        "seconds_per_step": seconds_per_step,
+        "seconds_per_evaluation": evaluation_seconds,
+        "seconds_per_1000_steps": 1_000 * seconds_per_step + 1_000 / config.train.eval_every * evaluation_seconds,
+        "seconds_in_all": config.train.steps * (seconds_per_step + evaluation_seconds / config.train.eval_every),
+        "memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / maxrss_per_gb,
+        "gpu_memory_gb": torch.cuda.max_memory_reserved() / 2**30 if uses_cuda else None,
+        "save_gb": save_bytes / 2**30,
+        "disk_gb": save_bytes * (config.train.keep + 1) / 2**30,  # the newest steps and the best one
+        "device": torch.cuda.get_device_name() if uses_cuda else "CPU",
     }

@@ -1,4 +1,4 @@
-"""Why a training ended with an error: one word for programs, one sentence with the remedy for people."""
+"""Classification of training errors: a reason for programs, and one sentence with the remedy for users."""
 
 import errno
 import os
@@ -17,46 +17,52 @@ OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot alloc
 
 
 def classify_failure(error: BaseException) -> tuple[FailureReason, str]:
-    """Why a training ended with this error: a reason, and a sentence with the remedy."""
+    """Classify an error that ended a training.
+
+    Returns:
+        The reason, and a sentence with the remedy. An unknown error is a "crash".
+    """
     if known := classify_known_error(error):
         return known
     link = error.__cause__ or error.__context__
-    while link:  # what fails while cleaning up hides what failed first
+    while link:  # an error during cleanup hides the first error
         known = classify_known_error(link)
         if known and known[0] in ("disk", "memory"):
             return known
         link = link.__cause__ or link.__context__
-    text = " ".join(str(error).split())[:300]
-    return "crash", f"The training program failed: {type(error).__name__}: {text}. The log tells where."
+    message = " ".join(str(error).split())[:300]
+    return "crash", f"The training program failed: {type(error).__name__}: {message}. The log has the traceback."
 
 
 def classify_known_error(error: BaseException) -> tuple[FailureReason, str] | None:
-    """Reason and sentence for errors that are foreseen."""
-    text, low = str(error), str(error).lower()
+    """Return reason and sentence of a known error, or None."""
+    message = str(error)
+    lowered = message.lower()
     match error:
         case FloatingPointError():
-            return "nan", text
+            return "nan", message
         case MemoryError() | torch.OutOfMemoryError():
             return "memory", format_out_of_memory_message(isinstance(error, torch.OutOfMemoryError))
         case DiskAlmostFull():
             return "disk", f"{error.strerror}."
         case OSError() if error.errno in DISK_FULL_ERRNOS:
             return "disk", DISK_FULL_MESSAGE
-        case OSError() | RuntimeError() | SafetensorError() if any(words in low for words in DISK_FULL_PHRASES):
+        case OSError() | RuntimeError() | SafetensorError() if any(phrase in lowered for phrase in DISK_FULL_PHRASES):
             return "disk", DISK_FULL_MESSAGE
-        case RuntimeError() if any(words in low for words in OUT_OF_MEMORY_PHRASES):
-            return "memory", format_out_of_memory_message("cuda" in low)
+        case RuntimeError() if any(phrase in lowered for phrase in OUT_OF_MEMORY_PHRASES):
+            return "memory", format_out_of_memory_message("cuda" in lowered)
         case OSError() if error.filename:
             return (
                 "data",
                 f"{os.fspath(error.filename)} cannot be used any more ({error.strerror}). Put it back, then go on.",
             )
         case ValueError():
-            return "refused", text
+            return "refused", message
     return None
 
 
 def format_out_of_memory_message(on_device: bool) -> str:
+    """Format the sentence for memory of the accelerator, or of the computer."""
     where = "The accelerator" if on_device else "The machine"
     return (
         f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.accumulate, "

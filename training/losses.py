@@ -1,6 +1,7 @@
-"""Losses over all ticks of a thought: which ticks count for the answer.
+"""Losses over all ticks of an unroll: which ticks count for the answer.
 
-Answers are (B, P, C, T) logits, targets (B, P) classes with -100 where a position does not count.
+Axes: B rows, P positions of the answer, C classes, T ticks. Targets are classes, or `IGNORE_INDEX` at positions that do
+not count.
 """
 
 import torch
@@ -14,32 +15,42 @@ IGNORE_INDEX = -100
 def per_tick_loss(
     answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"], lookahead: int | None = None
 ) -> Float[Tensor, "B T"]:
-    """Cross-entropy at every tick, averaged over the positions that count.
+    """Return the cross-entropy at every tick, averaged over the positions that count.
 
     Args:
-        answers, targets: as above.
-        lookahead: count only this many positions past the longest right beginning at any tick (the paper's curriculum
-            for mazes, section 4.2).
+        answers: logits.
+        targets: target classes.
+        lookahead: count only this many positions after the longest correct prefix of any tick (the paper's curriculum
+            for mazes, section 4.2); None counts all.
     """
-    ticks = answers.size(-1)
-    counts = targets != IGNORE_INDEX
+    num_ticks = answers.size(-1)
+    mask = targets != IGNORE_INDEX
     if lookahead is not None:
-        right = (predict_classes(answers) == targets.unsqueeze(-1)).long().cumprod(1).sum(1).amax(1)
-        counts = counts & (torch.arange(targets.size(1), device=targets.device) < (right + lookahead).unsqueeze(1))
-    spread = targets.unsqueeze(-1).expand(-1, -1, ticks)
-    losses = F.cross_entropy(answers.transpose(1, 2), spread, ignore_index=IGNORE_INDEX, reduction="none")
-    weight = counts.unsqueeze(-1).to(losses.dtype)
+        is_right = predict_classes(answers) == targets.unsqueeze(-1)
+        prefix_length = is_right.long().cumprod(1).sum(1).amax(1)
+        positions = torch.arange(targets.size(1), device=targets.device)
+        mask = mask & (positions < (prefix_length + lookahead).unsqueeze(1))
+    targets_by_tick = targets.unsqueeze(-1).expand(-1, -1, num_ticks)
+    losses = F.cross_entropy(answers.transpose(1, 2), targets_by_tick, ignore_index=IGNORE_INDEX, reduction="none")
+    weight = mask.unsqueeze(-1).to(losses.dtype)
     return (losses * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def two_tick_loss(
     losses: Float[Tensor, "B T"], certainty: Float[Tensor, "B T"], answer_mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean of the least loss and the loss at the most certain tick (paper section 3.5, equation 12), of those that count."""
+    """Return the mean of the lowest loss and the loss at the most certain tick (paper section 3.5, equation 12).
+
+    Args:
+        losses: loss at every tick.
+        certainty: certainty at every tick.
+        answer_mask: ticks at which an answer counts; None counts all.
+    """
     if answer_mask is not None:
-        losses, certainty = losses.masked_fill(~answer_mask, torch.inf), certainty.masked_fill(~answer_mask, -1)
-    at_certain = losses.gather(1, certainty.argmax(1, keepdim=True)).squeeze(1)
-    return (losses.amin(1) + at_certain).mean() / 2
+        losses = losses.masked_fill(~answer_mask, torch.inf)
+        certainty = certainty.masked_fill(~answer_mask, -1)
+    loss_at_certain = losses.gather(1, certainty.argmax(1, keepdim=True)).squeeze(1)
+    return (losses.amin(1) + loss_at_certain).mean() / 2
 
 
 def reduce_tick_losses(
@@ -49,12 +60,14 @@ def reduce_tick_losses(
     mean_share: float,
     answer_mask: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The answer's loss: `two_tick_loss`, `mean` over all ticks, or `mix` with that share of the mean.
+    """Reduce the losses of all ticks to one scalar.
 
     Args:
-        kind, share: as above.
-        losses, certainty: at every tick.
-        counts: ticks at which a row may answer; None for all.
+        reduction: "two_tick" (see `two_tick_loss`), "mean" over all ticks, or "mix" of both.
+        losses: loss at every tick.
+        certainty: certainty at every tick.
+        mean_share: weight of the mean in a mix.
+        answer_mask: ticks at which an answer counts; None counts all.
     """
     if reduction == "mean":
         return masked_mean(losses, answer_mask)
@@ -66,16 +79,19 @@ def reduce_tick_losses(
 
 
 def masked_mean(values: Float[Tensor, "B T"], answer_mask: Bool[Tensor, "B T"] | None) -> Float[Tensor, ""]:
-    """The mean over rows and over the ticks that count."""
+    """Return the mean over the rows and ticks at which an answer counts; None counts all."""
     return values.mean() if answer_mask is None else values[answer_mask].mean()
 
 
 def predict_classes(answers: Float[Tensor, "B P C T"]) -> Int[Tensor, "B P T"]:
-    """The class of the largest logit. (`argmax` over an inner, strided axis is many times slower than `max`.)"""
+    """Return the class of the largest logit.
+
+    `max` is used because `argmax` over an inner, strided axis is many times slower.
+    """
     return answers.detach().max(2).indices
 
 
 def is_correct(answers: Float[Tensor, "B P C T"], targets: Int[Tensor, "B P"]) -> Bool[Tensor, "B T"]:
-    """Whether all positions that count are right, at every tick."""
+    """Return whether all positions that count are correct, at every tick."""
     target = targets.unsqueeze(-1)
     return ((predict_classes(answers) == target) | (target == IGNORE_INDEX)).all(1)

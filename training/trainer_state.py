@@ -1,4 +1,4 @@
-"""What a run keeps of itself: saved steps, the random state to go on from, and how full memory and disk are."""
+"""State of a training run besides the weights: saved steps, random state, and use of memory and disk."""
 
 import contextlib
 import errno
@@ -17,21 +17,29 @@ from training.config import RunConfig
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.run_dir import RunDir
 from training.tasks import Task
-from training.tasks.base import VALIDATION
+from training.tasks.splits import (VALIDATION)
 
 
 class DiskAlmostFull(OSError):
-    """A run ends before the disk is full; it says what became of it."""
+    """The free disk space is below the limit of the run; the message says what was saved."""
 
 
 @dataclass
 class TrainerState:
-    """What changes while a run goes on, besides weights and optimiser."""
+    """Progress of a run, saved with each step as the entry `loop`.
+
+    Attributes:
+        step: number of optimiser steps done.
+        saved: the last saved step; -1 before the first.
+        accuracy: validation accuracy at the latest evaluation; -1 before the first.
+        best_step: the saved step with the best accuracy.
+        best_accuracy: accuracy of that step.
+    """
 
     step: int = 0
     saved: int = -1
-    accuracy: float = -1.0  # when it was last measured
-    best_step: int | None = None  # among those that were saved
+    accuracy: float = -1.0
+    best_step: int | None = None
     best_accuracy: float = -1.0
 
 
@@ -43,17 +51,25 @@ def save_step(
     trainer_state: TrainerState,
     state: Any,
 ) -> None:
-    """Save a step as a checkpoint, with `state` beside it, and remove steps that need not be kept.
+    """Save a step as a checkpoint, and prune older steps.
+
+    Args:
+        config: settings of the run.
+        task: its task.
+        model: the model to save.
+        run_dir: the run directory.
+        trainer_state: progress; its best step is updated.
+        state: trainer state to save next to the checkpoint; gains the entry `loop`.
 
     Raises:
-        OSError: the disk is full or about to be; what was saved before is kept.
+        OSError: the disk is full or almost full; earlier steps are kept.
     """
-    note = (
+    halting = (
         {"energy": build_energy_metadata(config.loss.energy, config.loss.energy_loss_params)}
         if config.loss.energy != "none"
         else {}
     )
-    made = {
+    metrics = {
         "training": {
             "command": run_dir.read_command(),
             "steps": trainer_state.step,
@@ -69,7 +85,7 @@ def save_step(
     if trainer_state.accuracy >= trainer_state.best_accuracy:
         trainer_state.best_step, trainer_state.best_accuracy = trainer_state.step, trainer_state.accuracy
     state["loop"] = vars(trainer_state).copy()
-    run_dir.save(trainer_state.step, Checkpoint(model, task.describe(), note, made), state)
+    run_dir.save(trainer_state.step, Checkpoint(model, task.describe(), halting, metrics), state)
     run_dir.prune(config.train.keep, trainer_state.best_step)
     check_free_disk(run_dir, 0, config.train.spare_gb, f"stopped and saved at step {trainer_state.step:,}")
 
@@ -80,29 +96,33 @@ def build_energy_metadata(
     fit_metrics: dict[str, Any] | None = None,
     correctness_model: CorrectnessModel | None = None,
 ) -> dict[str, Any]:
-    """What the energy of a checkpoint means, for `halting.json`.
+    """Build the entry `energy` of `halting.json`: the meaning of the energy of a checkpoint.
 
     Args:
-        kind, meaning: what it was trained for.
-        fitted: what fitting it measured, if it was fitted.
-        chance: of being right, as it tells it, where that is known.
+        kind: kind of energy.
+        loss_params: settings of its loss.
+        fit_metrics: result of `training.energy.fitting.fit_energy`, if the head was fitted.
+        correctness_model: P(correct) from energy and certainty, if it was fitted.
     """
-    note: dict[str, Any] = {"kind": kind}
+    metadata: dict[str, Any] = {"kind": kind}
     if kind == "contrastive":
-        note |= {"margin": loss_params.margin, "p_correct": "1 - energy / margin"}
+        metadata |= {"margin": loss_params.margin, "p_correct": "1 - energy / margin"}
     if kind in ("value", "hindsight"):
-        note |= {"cost": loss_params.cost}
+        metadata |= {"cost": loss_params.cost}
     if correctness_model or kind in LOGIT_KINDS:
         correctness_model = correctness_model or CorrectnessModel()
-        note |= {"chance": correctness_model.model_dump(), "p_correct": str(correctness_model)}
-    return note | ({"fitted_on": {"split": VALIDATION, **fit_metrics}} if fit_metrics else {})
+        metadata |= {"chance": correctness_model.model_dump(), "p_correct": str(correctness_model)}
+    return metadata | ({"fitted_on": {"split": VALIDATION, **fit_metrics}} if fit_metrics else {})
 
 
 def load_latest_state(run_dir: RunDir, model: TickModel) -> Any:
-    """Give a machine the weights of the newest saved step that can be read, and return what was saved beside them.
+    """Load the newest readable saved step into a model, in place.
+
+    Returns:
+        The trainer state of that step, or None if no step is saved.
 
     Raises:
-        ValueError: steps were saved, and none of them can be read.
+        ValueError: steps are saved, and none of them can be read.
     """
     problem = ""
     for step in reversed(run_dir.list_steps()):
@@ -111,47 +131,58 @@ def load_latest_state(run_dir: RunDir, model: TickModel) -> Any:
             model.load_state_dict(load_weights(run_dir.checkpoint_dir(step), model.config).state_dict())
         except (ValueError, OSError) as error:
             problem = f"step {step:,} cannot be read: {str(error)[:200]}"
-            print(f"The saved {problem}. The one before it is taken, if there is one.", flush=True)
+            print(f"The saved {problem}. The step before it is used, if there is one.", flush=True)
         else:
             return state
     if problem:
-        raise ValueError(f"The run cannot go on: {problem}, nor can any before it. Begin a new one.")
+        raise ValueError(f"The run cannot go on: {problem}, nor can any before it. Start a new run.")
     return None
 
 
 def get_rng_state() -> dict[str, Tensor]:
-    """Where this process's random numbers are."""
+    """Return the state of the random number generators of this process."""
     cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"cpu": torch.get_rng_state(), **cuda}
 
 
 def set_rng_state(state: dict[str, Tensor]) -> None:
+    """Restore what `get_rng_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
 def estimate_checkpoint_bytes(model: TickModel) -> int:
-    """Bytes that a saved step takes: weights, and two moments of the optimiser."""
+    """Return the size of a saved step in bytes: weights, and two moments of the optimiser."""
     return 3 * sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
 
 def check_free_disk(run_dir: RunDir, required_bytes: int, min_free_gb: int | float, consequence: str) -> None:
-    """Raise `OSError` unless so many bytes fit on the run's disk with `min_free_gb` left free."""
-    free = shutil.disk_usage(run_dir.path).free
-    if free < 1.3 * required_bytes + min_free_gb * 2**30:
+    """Check that a file fits on the disk of a run.
+
+    Args:
+        run_dir: the run directory.
+        required_bytes: size of the file; 30 % are added.
+        min_free_gb: GB that must remain free.
+        consequence: what happens otherwise, for the message.
+
+    Raises:
+        DiskAlmostFull: the file does not fit.
+    """
+    free_bytes = shutil.disk_usage(run_dir.path).free
+    if free_bytes < 1.3 * required_bytes + min_free_gb * 2**30:
         raise DiskAlmostFull(
             errno.ENOSPC,
-            f"The disk is almost full ({free / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
+            f"The disk is almost full ({free_bytes / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
             f"{consequence}. Make room and go on, or lower train.spare_gb",
         )
 
 
 def measure_memory(device: torch.device) -> dict[str, float]:
-    """Memory of this process and of its device in GB, and how busy the device is, where that can be known."""
+    """Return the memory of this process and of its GPU in GB, and the utilisation of the GPU in [0, 1] if known."""
     figures = {"memory_gb": psutil.Process().memory_info().rss / 2**30}
     if device.type == "cuda":
         figures["gpu_memory_gb"] = torch.cuda.max_memory_reserved(device) / 2**30
-        with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # the driver's counters may be out of reach
+        with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # the counters of the driver may be unavailable
             figures["gpu_utilisation"] = torch.cuda.utilization(device) / 100
     return figures

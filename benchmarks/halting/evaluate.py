@@ -41,10 +41,10 @@ from inference.halting.risk_control import (
 )
 from inference.halting.thresholds import choose_threshold, compute_masked_score, get_candidate_thresholds, replay, sweep
 from inference.tick_history import TickHistory
+from training.energy.correctness import fit_correctness_model, gather_answer_confidence
 from training.energy.losses import LOGIT_KINDS
-from training.evaluation import compute_reliability, tick_auroc
-from training.finalize import fit_correctness_model, gather_answer_confidence
-from training.tasks.base import CALIBRATION, TEST, VALIDATION
+from training.metrics import compute_reliability, tick_auroc
+from training.tasks.splits import (CALIBRATION, TEST, VALIDATION)
 
 RISK_GUARANTEE = RiskGuarantee(risk=0.01, confidence=0.95)
 NUM_RESPLITS = 100

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inference.halting.frontier import Frontier, OperatingPoints
-from training.evaluation import spearman_correlation
+from training.metrics import spearman_correlation
 
 ACCURACY_SLACK = 0.005  # accuracy below that of the best fixed tick at which ticks are compared
 TICK_COSTS = (0.002, 0.005, 0.01, 0.02)  # of a tick, in right answers

@@ -11,9 +11,9 @@ from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
 from training.data.maze import MOVES, WAIT
 from training.decoding import CTCDecoder, PerTickDecoder
-from training.evaluation import spearman_correlation
+from training.metrics import spearman_correlation
 from training.tasks import make_task
-from training.tasks.base import TEST, make_generator
+from training.tasks.splits import (TEST, make_generator)
 
 
 def collapse_ctc(labels: list[int], blank: int) -> list[int]:

@@ -8,8 +8,9 @@ import torch
 from inference.halting.policy_parser import parse
 from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
+from training.energy.correctness import compute_answer_reliability, fit_correctness_model
 from training.evaluation import EvaluationCurves
-from training.finalize import certify_default_risks, compute_answer_reliability, evaluate_policy, fit_correctness_model
+from training.finalize import certify_default_risks, evaluate_policy
 
 
 def make_curves(count: int, seed: int) -> EvaluationCurves:
@@ -59,7 +60,7 @@ def test_ticks_that_answer_count_more_than_those_that_are_passed(monkeypatch):
         ends = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right).answer_tick.unsqueeze(1)
         curves.right.copy_((torch.arange(1, 5) == ends) & mostly)
     apart = compute_reliability_gap("energy<0", seen, fresh)
-    monkeypatch.setattr("training.finalize.ANSWER_TICK_WEIGHT", 1)
+    monkeypatch.setattr("training.energy.correctness.ANSWER_TICK_WEIGHT", 1)
     assert apart < 0.6 * compute_reliability_gap("energy<0", seen, fresh)
 
 

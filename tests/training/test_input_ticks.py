@@ -21,9 +21,10 @@ from tests.ctm.modules.test_input_schedule import (
 from training.decoding import PerTickDecoder
 from training.energy.fitting import collect_energy_features, fit_energy
 from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, energy_loss
-from training.evaluation import EvaluationCurves, compute_validation_metrics, evaluate_curves, summarise_curves
+from training.evaluation import EvaluationCurves, evaluate_curves
 from training.losses import reduce_tick_losses
-from training.tasks.base import Batch
+from training.metrics import compute_validation_metrics, summarise_curves
+from training.tasks.base import (Batch)
 
 
 def make_batches() -> list[Batch]:

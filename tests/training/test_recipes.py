@@ -12,7 +12,7 @@ from ctm import build_model
 from tests.image_datasets import write_dataset
 from tests.paths import ROOT
 from training.config import RunConfig, read_recipe
-from training.tasks.base import TRAIN, make_generator
+from training.tasks.splits import (TRAIN, make_generator)
 from training.trainer import assemble, time_steps, train_step
 
 QUICK_RECIPES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])

@@ -15,7 +15,7 @@ from training.config import RunConfig, read_recipe
 from training.evaluation import build_split_batches, deduplicate
 from training.losses import is_correct
 from training.tasks import list_task_kinds, make_task
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, assign_split, make_generator
+from training.tasks.splits import (CALIBRATION, TEST, TRAIN, VALIDATION, assign_split, make_generator)
 from training.tasks.parity import PAD_TOKEN
 
 SMALL_MODEL_CONFIG = {

@@ -1,7 +1,10 @@
-"""Thresholds that keep a promise, for a checkpoint; like `training/__main__.py` it only puts parts together.
+"""Command `python -m inference.calibrate`: choose a halting threshold with a statistical guarantee.
 
 python -m inference.calibrate CHECKPOINT|hub:NAMESPACE/NAME [--out FOLDER] [--risk 0.01] [--confidence 0.95]
                               [--method ltt|crc] [--score energy] [--per-class]
+
+Validation samples decide which thresholds are tried and in which order; calibration samples certify one of them
+(`inference.halting.risk_control`).
 """
 
 import argparse
@@ -28,110 +31,139 @@ from inference.tick_history import TickHistory
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
 from training.evaluation import MAX_EVALUATION_SAMPLES, EvaluationCurves, build_split_batches, evaluate_curves
 from training.tasks import Task
-from training.tasks.base import CALIBRATION, VALIDATION
+from training.tasks.splits import (CALIBRATION, VALIDATION)
 
 PATIENCE_SCORE = "patience"
 SCORE_POLICIES: dict[str, Callable[[float], ThresholdPolicy]] = {
-    form[:-1]: make for form, make in THRESHOLD_POLICIES.items()
+    form[:-1]: make_policy for form, make_policy in THRESHOLD_POLICIES.items()
 }
 SCORE_POLICIES[PATIENCE_SCORE] = lambda ticks: SameAnswer(int(ticks))
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; None takes those of the process.
+
+    Raises:
+        SystemExit: the arguments are wrong, or no threshold can be certified; the message is one sentence.
+    """
     args = build_parser().parse_args(arguments)
     try:
-        out, (checkpoint, task) = resolve_output_dir(args), open_checkpoint(args)
-        whole, name = calibrate(checkpoint, task, args)
-        save(whole, out)
+        output_dir = resolve_output_dir(args)
+        checkpoint, task = open_checkpoint(args)
+        new_checkpoint, name = calibrate(checkpoint, task, args)
+        save(new_checkpoint, output_dir)
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
-    rule = whole.halting["policies"][name]
-    print(f"Written to {out}, to be used as --policy '{rule['policy']}'. The default stays what it was.")
-    print(json.dumps({"name": name, **rule}))
+    record = new_checkpoint.halting["policies"][name]
+    print(f"Written to {output_dir}; use it as --policy '{record['policy']}'. The default policy does not change.")
+    print(json.dumps({"name": name, **record}))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    """Build the parser of the command."""
+    parser = argparse.ArgumentParser(
         prog="python -m inference.calibrate",
-        description="Choose the boldest threshold that loses at most so many answers by stopping early, on calibration samples "
-        "that nothing else has seen, and write it into the checkpoint's halting.json.",
+        description="Choose the halting threshold that saves the most ticks and loses at most the given share of answers by "
+        "stopping early, on calibration samples that nothing else has used, and write it into the checkpoint's halting.json.",
     )
-    add_checkpoint_arguments(made)
-    made.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
-    made.add_argument(
+    add_checkpoint_arguments(parser)
+    parser.add_argument("--risk", type=float, default=0.01, help="share of answers that may be lost (default: 0.01)")
+    parser.add_argument(
         "--confidence",
         type=float,
         default=0.95,
-        help="how sure it must be, over the drawing of the samples (default: 0.95; ltt only)",
+        help="probability of the guarantee, over the drawing of the samples (default: 0.95; ltt only)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--method",
         choices=get_args(RiskControlMethod),
         default="ltt",
-        help="learn then test, which is sure, or conformal risk control, which holds on average (default: ltt)",
+        help="learn then test (ltt), which holds with the given confidence, or conformal risk control (crc), which holds on "
+        "average (default: ltt)",
     )
-    made.add_argument("--score", choices=SCORE_POLICIES, default="energy", help="what is compared with the threshold")
-    made.add_argument("--per-class", action="store_true", help="a threshold for each class that is answered")
-    made.add_argument(
+    parser.add_argument("--score", choices=SCORE_POLICIES, default="energy", help="what is compared with the threshold")
+    parser.add_argument("--per-class", action="store_true", help="one threshold for each class of the answer")
+    parser.add_argument(
         "--samples",
         type=bounded_number(1, 1_000_000, int),
         default=MAX_EVALUATION_SAMPLES,
-        help="to draw, of splits without an end (default: %(default)s)",
+        help="samples to draw from a generated split (default: %(default)s)",
     )
-    return made
+    return parser
 
 
 def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> tuple[Checkpoint, str]:
-    """The checkpoint with the promised rule among its policies, and the name of the rule.
+    """Certify a threshold and add its policy to a checkpoint.
+
+    Args:
+        checkpoint: the checkpoint; it does not change.
+        task: its task.
+        args: the parsed options of the command.
+
+    Returns:
+        A new checkpoint with the certified policy among its policies, and the name of the policy.
 
     Raises:
-        ValueError: the score does not suit the machine, the samples are too few, or no level keeps the promise.
+        ValueError: the score does not suit the model, there are too few samples, or no threshold satisfies the guarantee.
     """
-    machine = checkpoint.model
-    promise = RiskGuarantee(args.risk, args.confidence, args.method)
-    if args.score == "energy" and not machine.config.energy_head_enabled:
-        raise ValueError("This checkpoint has no energy head: choose another --score, or give it one with fit-energy.")
+    model = checkpoint.model
+    guarantee = RiskGuarantee(args.risk, args.confidence, args.method)
+    if args.score == "energy" and not model.config.energy_head_enabled:
+        raise ValueError(
+            "This checkpoint has no energy head: choose another --score, or add an energy head with fit-energy."
+        )
     if task.get_spec().ctc_length:
         raise ValueError(
             "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
         )
     if args.score == PATIENCE_SCORE and args.per_class:
-        raise ValueError("Patience has no levels by class: choose another --score, or leave --per-class away.")
-    make = SCORE_POLICIES[args.score]
-    seen, fresh = (
-        evaluate_curves(machine, task.decoder, build_split_batches(task, split, args.samples), make(1.0).signals)
+        raise ValueError("Patience has no thresholds by class: choose another --score, or omit --per-class.")
+    make_policy = SCORE_POLICIES[args.score]
+    validation, calibration = (
+        evaluate_curves(model, task.decoder, build_split_batches(task, split, args.samples), make_policy(1.0).signals)
         for split in (VALIDATION, CALIBRATION)
     )
-    history = TickHistory.from_curves(fresh)
-    before = TickHistory.from_curves(seen)
-    levels = get_score_thresholds(args.score, make, before)
+    validation_history = TickHistory.from_curves(validation)
+    calibration_history = TickHistory.from_curves(calibration)
+    thresholds = get_score_thresholds(args.score, make_policy, validation_history)
     if args.per_class:
-        found = certify_class_thresholds(make, levels, history, fresh.right, compute_class_shares(seen, task), promise)
-    else:
-        found = certify_threshold(
-            make, drop_dominated_thresholds(make, levels, before, seen.right), history, fresh.right, promise
+        class_shares = compute_class_shares(validation, task)
+        certified = certify_class_thresholds(
+            make_policy, thresholds, calibration_history, calibration.right, class_shares, guarantee
         )
-    if found is None:
-        raise ValueError(f"Not even the safest threshold keeps the promise, {promise}: nothing was written.")
-    named = build_named_policy_record(found, promise, CALIBRATION, args.score, args.per_class)
-    policies = checkpoint.halting.get("policies", {}) | named
-    return replace(checkpoint, halting={**checkpoint.halting, "policies": policies}), next(iter(named))
+    else:
+        thresholds = drop_dominated_thresholds(make_policy, thresholds, validation_history, validation.right)
+        certified = certify_threshold(make_policy, thresholds, calibration_history, calibration.right, guarantee)
+    if certified is None:
+        raise ValueError(f"Not even the safest threshold satisfies the guarantee, {guarantee}: nothing was written.")
+    records = build_named_policy_record(certified, guarantee, CALIBRATION, args.score, args.per_class)
+    policies = checkpoint.halting.get("policies", {}) | records
+    return replace(checkpoint, halting={**checkpoint.halting, "policies": policies}), next(iter(records))
 
 
 def get_score_thresholds(
     score: str, make_policy: Callable[[float], ThresholdPolicy], history: TickHistory
 ) -> list[float]:
-    """Thresholds to try, the safest of which nothing passes; from samples that are not those that will judge them."""
+    """Return the thresholds to try, from the safest one, at which no sample halts early.
+
+    Args:
+        score: what is compared with the threshold.
+        make_policy: builds the policy of a threshold.
+        history: samples that do not certify the thresholds.
+    """
     if score == PATIENCE_SCORE:
         return [float(ticks) for ticks in range(1, history.certainty.size(1) + 2)]
     return get_candidate_thresholds(make_policy, history)
 
 
 def compute_class_shares(curves: EvaluationCurves, task: Task) -> list[float]:
-    """Of each class among the answers that are given at the end."""
-    last = TickHistory.from_curves(curves)
-    given = curves.choices[torch.arange(len(curves.choices)), 0, last.best_tick - 1]
-    return (torch.bincount(given, minlength=task.get_spec().classes) / len(given)).tolist()
+    """Return the share of each class among the answers at the full tick budget."""
+    history = TickHistory.from_curves(curves)
+    classes = curves.choices[torch.arange(len(curves.choices)), 0, history.best_tick - 1]
+    return (torch.bincount(classes, minlength=task.get_spec().classes) / len(classes)).tolist()
 
 
 if __name__ == "__main__":

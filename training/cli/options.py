@@ -1,4 +1,4 @@
-"""Checkpoints that a command line names: opened with their task, written anew in place or elsewhere."""
+"""Arguments and checks that several commands share."""
 
 import argparse
 import math
@@ -12,52 +12,66 @@ from training.tasks import Task, build_task
 
 
 def add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
-    """What every command says of a checkpoint that it opens and writes anew."""
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="its folder, or hub:namespace/name")
-    command.add_argument("--out", type=Path, help="where the new checkpoint goes (default: in place)")
-    command.add_argument("--files", help="where this machine keeps the task's data, for pictures of local files")
+    """Add the arguments of a command that reads one checkpoint and may write another."""
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="its directory, or hub:namespace/name")
+    command.add_argument("--out", type=Path, help="directory of the new checkpoint (default: in place)")
+    command.add_argument("--files", help="directory of the task's data on this computer, for images of local files")
 
 
 def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Task]:
-    """The checkpoint that a command names, and its task."""
+    """Load the checkpoint that a command names, and build its task."""
     checkpoint = load(resolve_checkpoint_dir(args.checkpoint)[0])
-    told = checkpoint.task
+    metadata = checkpoint.task
     if args.files:
-        told = told | {"settings": told.get("settings", {}) | {"files": args.files}}
-    return checkpoint, build_task(told, checkpoint.model.config.to_dict())
+        metadata = metadata | {"settings": metadata.get("settings", {}) | {"files": args.files}}
+    return checkpoint, build_task(metadata, checkpoint.model.config.to_dict())
 
 
 def resolve_output_dir(args: argparse.Namespace) -> Path:
-    """Where a command writes the checkpoint that it made of another."""
+    """Return the directory that a command writes its checkpoint to.
+
+    Raises:
+        ValueError: the checkpoint is on the Hub and --out is missing, or the directory cannot be written.
+    """
     if args.out is None and args.checkpoint.startswith(HUB_PREFIX):
         raise ValueError("A checkpoint of the Hub stays as it is there: say where the new one goes, with --out FOLDER.")
     return check_writable_dir(Path(args.checkpoint) if args.out is None else args.out)
 
 
 def check_writable_dir(path: Path) -> Path:
-    """A place for a checkpoint, tried before any work is done for it.
+    """Check that a checkpoint can be written to a path, before any work is done for it.
+
+    Creates the parent directory.
+
+    Returns:
+        The same path.
 
     Raises:
-        ValueError: it holds something else, or cannot be written.
+        ValueError: the path holds something else, or cannot be written.
     """
-    whole = path.resolve()
-    check_can_overwrite(whole)
+    resolved = path.resolve()
+    check_can_overwrite(resolved)
     try:
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        draft = get_temp_path(whole)
-        draft.mkdir()
-        draft.rmdir()
+        resolved.parent.mkdir(parents=True, exist_ok=True)
+        temp_dir = get_temp_path(resolved)
+        temp_dir.mkdir()
+        temp_dir.rmdir()
     except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}): name another folder with --out.") from None
+        raise ValueError(f"{path} cannot be written ({error.strerror}): name another directory with --out.") from None
     return path
 
 
 def bounded_number(
     minimum: float | int, maximum: float | int, number_type: type = float
 ) -> Callable[[str], float | int]:
-    """How an argument is read that is a number with bounds."""
+    """Build an argparse type for a number within bounds, both included.
 
-    def read(text: str) -> float | int:
+    Args:
+        minimum, maximum: the bounds.
+        number_type: `int` or `float`.
+    """
+
+    def parse_number(text: str) -> float | int:
         try:
             value = number_type(text)
         except ValueError:
@@ -67,4 +81,4 @@ def bounded_number(
             raise argparse.ArgumentTypeError(f"must be {a_number} from {minimum:,} to {maximum:,}: got {text!r}")
         return value
 
-    return read
+    return parse_number

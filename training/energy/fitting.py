@@ -1,7 +1,7 @@
-"""Fitting the energy head on held-out samples, with everything else frozen.
+"""Fit the energy head on held-out samples, with all other weights frozen.
 
-A head trained beside the trunk sees hardly any mistakes once the trunk knows its training data, and becomes over-confident.
-So it is fitted again on validation samples: what it looks at is worked out once, then only the head learns.
+A head that is trained together with the trunk sees hardly any mistakes once the trunk fits its training data, and becomes
+over-confident. It is therefore fitted again on validation samples: its inputs are computed once, then only the head trains.
 """
 
 import copy
@@ -30,19 +30,29 @@ from training.energy.losses import (
     smooth_labels,
 )
 from training.evaluation import deduplicate, split_into_batches
-from training.tasks.base import VALIDATION, Batch, Task, make_generator
+from training.tasks.base import (Batch, Task)
+from training.tasks.splits import (VALIDATION, make_generator)
 
-# An energy is the mean of so many heads. Each holds back another part of the samples, to decide when to stop fitting, and to
-# make logits of energies that are to be some; the mean errs less than each where samples are few (bagging, Breiman 1996).
+# The energy is the mean of this many heads. Each holds out a different part of the samples, for early stopping and for Platt
+# scaling. The mean has a smaller error than each head where samples are few (bagging, Breiman 1996).
 NUM_FOLDS = 4
-EVAL_INTERVAL_STEPS = 100  # steps
-EARLY_STOPPING_PATIENCE_STEPS = 1_000  # steps after which fitting ends if the held-back loss has not become less
-MAX_FEATURE_VALUES = 800_000_000  # numbers to keep of all samples, in half precision: 1.6 GB
+EVAL_INTERVAL_STEPS = 100
+EARLY_STOPPING_PATIENCE_STEPS = 1_000  # steps without a lower held-out loss after which fitting ends
+MAX_FEATURE_VALUES = 800_000_000  # features of all samples together, in half precision: 1.6 GB
 
 
 @dataclass(frozen=True)
 class EnergyHeadDataset:
-    """What an energy head looks at, of n samples at every tick, in any precision, and what is known of their answers."""
+    """Inputs of an energy head, and labels of the answers, for n samples.
+
+    Axes: n samples, T ticks, F features of the head.
+
+    Attributes:
+        seen: inputs of the head, in any float precision.
+        right: whether the answer at a tick is correct.
+        counts: ticks at which an answer counts.
+        losses: loss of the answer at every tick, or None if the answer has none (CTC).
+    """
 
     seen: Float[Tensor, "n T F"]
     right: Bool[Tensor, "n T"]
@@ -50,29 +60,46 @@ class EnergyHeadDataset:
     losses: Float[Tensor, "n T"] | None
 
     def get_labels(self, rows: Tensor | slice) -> TickLabels:
+        """Return the labels of some samples."""
         return TickLabels(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
 
     def compute_energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
+        """Return the energies that a head gives to some samples."""
         return head(self.seen[rows].float()).squeeze(-1)
 
 
 def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
-    """Validation samples to fit an energy on, drawn with a fixed seed, none twice, in random order: those that came first are
-    the likely ones. Pictures are moved as in training, as of those that are there too few are mistaken."""
+    """Draw validation samples to fit an energy head on, with a fixed seed, without repeats, in random order.
+
+    The order is random because the samples that are drawn first are the likely ones. Images are augmented as in training:
+    without augmentation too few of the answers are wrong.
+
+    Args:
+        task: the task.
+        count: number of draws; fewer samples remain after repeats are removed.
+    """
     generator = make_generator("fit", VALIDATION)
-    once = deduplicate(task.sample(VALIDATION, count, generator))
-    order = torch.randperm(len(once.inputs), generator=generator)
-    return split_into_batches(Batch(once.inputs[order], once.targets[order], once.difficulty[order]))
+    samples = deduplicate(task.sample(VALIDATION, count, generator))
+    order = torch.randperm(len(samples.inputs), generator=generator)
+    return split_into_batches(Batch(samples.inputs[order], samples.targets[order], samples.difficulty[order]))
 
 
 def with_energy_head(model: TickModel, force_new: bool) -> TickModel:
-    """The machine itself, or where it lacks an energy head that sees enough or is to have another, its twin with a new one."""
+    """Return a model with an energy head that reads all inputs such a head can have.
+
+    Args:
+        model: the model; it does not change.
+        force_new: whether a suitable head is replaced by one with new weights as well.
+
+    Returns:
+        The model itself, or a copy in evaluation mode with a new energy head.
+    """
     if not force_new and all(getattr(model.config, name) for name in ("energy_head_enabled", *ENERGY_HEAD_INPUT_FLAGS)):
         return model
-    twin = build_model(model.config.model_copy(update=ENERGY_HEAD_DEFAULTS), model.in_features)
+    new_model = build_model(model.config.model_copy(update=ENERGY_HEAD_DEFAULTS), model.in_features)
     trunk = {name: value for name, value in model.state_dict().items() if ENERGY_HEAD_PREFIX not in name}
-    twin.load_state_dict({**twin.state_dict(), **trunk})
-    return twin.eval()
+    new_model.load_state_dict({**new_model.state_dict(), **trunk})
+    return new_model.eval()
 
 
 def fit_energy(
@@ -84,10 +111,9 @@ def fit_energy(
     max_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Fit `energy_proj` in place, on validation samples, which the trunk was not trained on; see `fit_energy_head`."""
-    return fit_energy_head(
-        model.energy_proj, collect_energy_features(model, decoder, batches), kind, loss_params, max_steps, seed
-    )
+    """Fit `model.energy_proj` in place, on samples that the trunk was not trained on; see `fit_energy_head`."""
+    dataset = collect_energy_features(model, decoder, batches)
+    return fit_energy_head(model.energy_proj, dataset, kind, loss_params, max_steps, seed)
 
 
 def fit_energy_head(
@@ -98,69 +124,92 @@ def fit_energy_head(
     max_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Fit an energy head in place.
+    """Fit an energy head in place, as a cross-validation ensemble that is merged into one head.
+
+    An energy that should be a logit (`LOGIT_KINDS`) is scaled and shifted to one on held-out samples (Platt scaling).
 
     Args:
-        head: as `make_energy_head` makes it.
-        felt: what it sees, of samples that the trunk was not trained on, in random order.
-        kind, meaning: what the energy is to mean.
-        steps: optimiser steps at most; every fold is kept as it was when its held-back loss was least.
-        seed: draws minibatches.
+        head: a head as `ctm.modules.readout.make_energy_head` builds it.
+        dataset: samples that the trunk was not trained on, in random order.
+        kind: kind of energy.
+        loss_params: settings of its loss.
+        max_steps: optimiser steps, at most; each fold keeps the weights with its lowest held-out loss.
+        seed: seed of the minibatches.
 
     Returns:
-        What was measured: samples, share of right answers, mean held-back loss before and after. An energy that is to be a
-        logit is made one by held-back samples.
+        n: number of samples; right: share of correct answers; loss_before, loss_after: mean held-out loss.
 
     Raises:
-        ValueError: there are not two samples.
+        ValueError: there are fewer than two samples.
     """
     count = len(dataset.seen)
     if count < 2:
         raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
-    folds = EnergyHeadEnsemble(head, min(NUM_FOLDS, count, head[0].out_features), FeatureScaler.fit(dataset.seen))
-    # n samples without a mistake say no more than this of one's chance
-    lesson = CrossValidation(
-        dataset, split_into_folds(count, folds.num_folds), kind, replace(loss_params, label_smoothing=1 / (count + 2))
-    )
-    best, before, after = fit_folds(folds, lesson, max_steps, seed)
+    num_folds = min(NUM_FOLDS, count, head[0].out_features)
+    ensemble = EnergyHeadEnsemble(head, num_folds, FeatureScaler.fit(dataset.seen))
+    # n samples without an error do not show that the error rate is below 1 / (n + 2) (Laplace's rule of succession).
+    loss_params = replace(loss_params, label_smoothing=1 / (count + 2))
+    cross_validation = CrossValidation(dataset, split_into_folds(count, ensemble.num_folds), kind, loss_params)
+    best, loss_before, loss_after = fit_folds(ensemble, cross_validation, max_steps, seed)
     if kind in LOGIT_KINDS:
-        best.scale_and_shift_(*lesson.fit_platt_scaling_per_fold(best))
+        best.scale_and_shift_(*cross_validation.fit_platt_scaling_per_fold(best))
     head.load_state_dict(best.merged_state_dict())
     right = dataset.right[dataset.counts].float().mean().item()
-    return {"n": count, "right": right, "loss_before": before, "loss_after": after}
+    return {"n": count, "right": right, "loss_before": loss_before, "loss_after": loss_after}
 
 
 def split_into_folds(num_samples: int, num_folds: int) -> list[slice]:
-    """What each fold holds back, of samples that are in random order; never all."""
-    parts = max(2, num_folds)
-    return [slice(fold * num_samples // parts, (fold + 1) * num_samples // parts) for fold in range(num_folds)]
+    """Return the held-out samples of each fold: disjoint slices, none of which holds all samples."""
+    num_parts = max(2, num_folds)
+    return [slice(fold * num_samples // num_parts, (fold + 1) * num_samples // num_parts) for fold in range(num_folds)]
 
 
 def fit_folds(
     ensemble: "EnergyHeadEnsemble", cross_validation: "CrossValidation", max_steps: int, seed: int
 ) -> tuple["EnergyHeadEnsemble", float, float]:
-    """Folds as they were when what they hold back was told best by each; mean held-back loss before and then."""
+    """Train all folds, with early stopping per fold.
+
+    Args:
+        ensemble: the folds; they train in place.
+        cross_validation: their samples and loss.
+        max_steps: optimiser steps, at most.
+        seed: seed of the minibatches.
+
+    Returns:
+        A copy of the ensemble with the best weights of each fold, and the mean held-out loss before and with these weights.
+    """
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=3e-3, weight_decay=0.1)
-    generator, count = torch.Generator().manual_seed(seed), len(cross_validation.dataset.seen)
-    best, found_at = copy.deepcopy(ensemble), 0
-    before = least = cross_validation.compute_held_out_losses(ensemble)
+    generator = torch.Generator().manual_seed(seed)
+    count = len(cross_validation.dataset.seen)
+    best = copy.deepcopy(ensemble)
+    best_step = 0
+    initial_losses = best_losses = cross_validation.compute_held_out_losses(ensemble)
     for step in range(1, max_steps + 1):
         cross_validation.compute_loss(ensemble, torch.randint(count, (256,), generator=generator)).backward()
         optimizer.step()
         optimizer.zero_grad()
-        if (step % EVAL_INTERVAL_STEPS == 0 or step == max_steps) and (
-            better := (now := cross_validation.compute_held_out_losses(ensemble)) < least
-        ).any():
-            best.copy_folds_(ensemble, better)
-            least, found_at = torch.where(better, now, least), step
-        if step - found_at >= EARLY_STOPPING_PATIENCE_STEPS:
+        if step % EVAL_INTERVAL_STEPS == 0 or step == max_steps:
+            losses = cross_validation.compute_held_out_losses(ensemble)
+            is_better = losses < best_losses
+            if is_better.any():
+                best.copy_folds_(ensemble, is_better)
+                best_losses = torch.where(is_better, losses, best_losses)
+                best_step = step
+        if step - best_step >= EARLY_STOPPING_PATIENCE_STEPS:
             break
-    return best, before.mean().item(), least.mean().item()
+    return best, initial_losses.mean().item(), best_losses.mean().item()
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What folds learn from, which of it each holds back, and what their energies are to mean."""
+    """Samples and loss of a cross-validation ensemble.
+
+    Attributes:
+        dataset: all samples.
+        held_out_slices: the samples that each fold does not train on.
+        kind: kind of energy.
+        loss_params: settings of its loss.
+    """
 
     dataset: EnergyHeadDataset
     held_out_slices: list[slice]
@@ -168,113 +217,129 @@ class CrossValidation:
     loss_params: EnergyLossParams
 
     def compute_loss(self, ensemble: "EnergyHeadEnsemble", rows: Tensor) -> Float[Tensor, ""]:
-        """Of all folds, each on the rows that it does not hold back."""
+        """Return the sum of the losses of all folds, each on those of the rows that it does not hold out."""
         losses = []
-        for energies, back in zip(ensemble(self.dataset.seen[rows].float()), self.held_out_slices, strict=True):
-            mine = (rows < back.start) | (rows >= back.stop)
-            losses.append(energy_loss(self.kind, energies[mine], self.dataset.get_labels(rows[mine]), self.loss_params))
+        for energies, held_out in zip(ensemble(self.dataset.seen[rows].float()), self.held_out_slices, strict=True):
+            mask = (rows < held_out.start) | (rows >= held_out.stop)
+            losses.append(energy_loss(self.kind, energies[mask], self.dataset.get_labels(rows[mask]), self.loss_params))
         return torch.stack(losses).sum()
 
     def compute_held_out_losses(self, ensemble: "EnergyHeadEnsemble") -> Float[Tensor, " K"]:
+        """Return the loss of each of K folds on the samples that it holds out."""
         losses = [
             energy_loss(
                 self.kind,
                 self.compute_held_out_energies(ensemble, fold),
-                self.dataset.get_labels(back),
+                self.dataset.get_labels(held_out),
                 self.loss_params,
             )
-            for fold, back in enumerate(self.held_out_slices)
+            for fold, held_out in enumerate(self.held_out_slices)
         ]
         return torch.stack(losses)
 
     @torch.no_grad()
     def compute_held_out_energies(self, ensemble: "EnergyHeadEnsemble", fold: int) -> Float[Tensor, "n T"]:
-        """A fold's energies of what it holds back."""
-        seen = self.dataset.seen[self.held_out_slices[fold]]
-        return torch.cat([ensemble(part.float())[fold] for part in seen.split(256)])
+        """Return the energies that a fold gives to the samples that it holds out."""
+        features = self.dataset.seen[self.held_out_slices[fold]]
+        return torch.cat([ensemble(part.float())[fold] for part in features.split(256)])
 
     def fit_platt_scaling_per_fold(self, ensemble: "EnergyHeadEnsemble") -> Float[Tensor, "2 K"]:
-        """Factors, and what is added, that make energies the logits of being wrong, by what each fold holds back."""
-        turns = [
+        """Return scale and shift of each fold that turn its energies into the logit of being wrong."""
+        scales_and_shifts = [
             fit_platt_scaling(
                 self.compute_held_out_energies(ensemble, fold),
-                self.dataset.right[back],
-                self.dataset.counts[back],
+                self.dataset.right[held_out],
+                self.dataset.counts[held_out],
                 self.loss_params,
             )
-            for fold, back in enumerate(self.held_out_slices)
+            for fold, held_out in enumerate(self.held_out_slices)
         ]
-        return torch.tensor(turns).T
+        return torch.tensor(scales_and_shifts).T
 
 
 class EnergyHeadEnsemble(nn.Module):
-    """Smaller energy heads beside each other, which have some of a head's hidden units each; its energy is their mean.
+    """Energy heads that share out the hidden units of one head; the energy of that head is their mean.
 
     Args:
-        head: to begin with; it stays as it is.
-        count: folds; at most the hidden units.
-        scaling: of the inputs; what learns are weights for scaled ones.
+        head: the initial weights; it does not change.
+        num_folds: number of heads (K), at most the number of hidden units.
+        scaler: scaling of the inputs; the parameters of this module are weights for scaled inputs.
     """
 
     def __init__(self, head: nn.Sequential, num_folds: int, scaler: "FeatureScaler"):
         super().__init__()
-        self.num_folds, self.scaler, enter, leave = num_folds, scaler, head[0], head[2]
-        self.in_proj = scaler.unfuse_from_linear_(copy.deepcopy(enter))
-        self.out_weight = nn.Parameter(leave.weight.detach()[0] * num_folds)
-        self.out_bias = nn.Parameter(leave.bias.detach().repeat(num_folds))
-        whose = torch.arange(enter.out_features) * num_folds // enter.out_features
-        self.register_buffer("units", F.one_hot(whose, num_folds).float())
+        self.num_folds = num_folds
+        self.scaler = scaler
+        in_layer = head[0]
+        out_layer = head[2]
+        self.in_proj = scaler.unfuse_from_linear_(copy.deepcopy(in_layer))
+        self.out_weight = nn.Parameter(out_layer.weight.detach()[0] * num_folds)
+        self.out_bias = nn.Parameter(out_layer.bias.detach().repeat(num_folds))
+        fold_of_unit = torch.arange(in_layer.out_features) * num_folds // in_layer.out_features
+        self.register_buffer("units", F.one_hot(fold_of_unit, num_folds).float())
 
     def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "K B T"]:
-        hidden = F.silu(
-            F.linear(features, *self.scaler.fuse_into_linear(self.in_proj))
-        )  # weights are far smaller than what is seen
+        """Return the energies of all K heads for unscaled features."""
+        # The scaling is fused into the weights, which are far smaller than the features.
+        hidden = F.silu(F.linear(features, *self.scaler.fuse_into_linear(self.in_proj)))
         return (hidden @ (self.out_weight.unsqueeze(1) * self.units) + self.out_bias).movedim(-1, 0)
 
     @torch.no_grad()
     def copy_folds_(self, source: "EnergyHeadEnsemble", fold_mask: Bool[Tensor, " K"]) -> None:
-        """Become what others are, where they are better."""
+        """Copy the weights of the selected folds from another ensemble, in place."""
         units = (self.units @ fold_mask.float()).bool()
-        self.in_proj.weight[units], self.in_proj.bias[units] = source.in_proj.weight[units], source.in_proj.bias[units]
-        self.out_weight[units], self.out_bias[fold_mask] = source.out_weight[units], source.out_bias[fold_mask]
+        self.in_proj.weight[units] = source.in_proj.weight[units]
+        self.in_proj.bias[units] = source.in_proj.bias[units]
+        self.out_weight[units] = source.out_weight[units]
+        self.out_bias[fold_mask] = source.out_bias[fold_mask]
 
     @torch.no_grad()
     def scale_and_shift_(self, scale: Float[Tensor, " K"], shift: Float[Tensor, " K"]) -> None:
-        """Give every energy a factor, and add something to it."""
+        """Multiply the energies of each fold by its scale and add its shift, in place."""
         self.out_weight.mul_(self.units @ scale)
         self.out_bias.mul_(scale).add_(shift)
 
     def merged_state_dict(self) -> dict[str, Tensor]:
-        """The weights of the one head whose energy is the mean of all."""
+        """Return the weights of the one head, for unscaled inputs, whose energy is the mean of all folds."""
         weight, bias = self.scaler.fuse_into_linear(self.in_proj)
-        leave = {"2.weight": self.out_weight.unsqueeze(0) / self.num_folds, "2.bias": self.out_bias.mean().unsqueeze(0)}
-        return {"0.weight": weight, "0.bias": bias, **leave}
+        return {
+            "0.weight": weight,
+            "0.bias": bias,
+            "2.weight": self.out_weight.unsqueeze(0) / self.num_folds,
+            "2.bias": self.out_bias.mean().unsqueeze(0),
+        }
 
 
 @dataclass(frozen=True)
 class FeatureScaler:
-    """What is taken off inputs and what they are divided by, so that all vary alike; a layer can take it in."""
+    """Standardisation of features, which can be fused into a linear layer.
+
+    Attributes:
+        mean: subtracted from each feature.
+        std: divides each feature; 1 for a feature that is constant.
+    """
 
     mean: Float[Tensor, " F"]
     std: Float[Tensor, " F"]
 
     @classmethod
     def fit(cls, features: Float[Tensor, "n T F"]) -> "FeatureScaler":
-        """What makes their mean 0 and their spread 1; in double precision, without a copy of all."""
-        count, parts = features.size(0) * features.size(1), features.split(256)
+        """Fit the scaler to features; sums are in double precision, and the features are not copied as a whole."""
+        count = features.size(0) * features.size(1)
+        parts = features.split(256)
         mean = torch.stack([part.double().sum((0, 1)) for part in parts]).sum(0) / count
         squares = torch.stack([(part.double() - mean).square().sum((0, 1)) for part in parts]).sum(0)
-        spread = (squares / count).sqrt().float()
-        return cls(mean.float(), torch.where(spread > 1e-6, spread, 1.0))
+        std = (squares / count).sqrt().float()
+        return cls(mean.float(), torch.where(std > 1e-6, std, 1.0))
 
     def fuse_into_linear(self, layer: nn.Linear) -> tuple[Float[Tensor, "H F"], Float[Tensor, " H"]]:
-        """Weight and bias of a layer for scaled inputs that does the same to inputs as they are."""
+        """Return weight and bias for unscaled inputs that equal a layer for scaled inputs."""
         weight = layer.weight / self.std
         return weight, layer.bias - weight @ self.mean
 
     @torch.no_grad()
     def unfuse_from_linear_(self, layer: nn.Linear) -> nn.Linear:
-        """The layer itself, from one for inputs as they are to one that does the same to scaled inputs."""
+        """Turn a layer for unscaled inputs into the equal layer for scaled inputs, in place; return it."""
         layer.bias.add_(layer.weight @ self.mean)
         layer.weight.mul_(self.std)
         return layer
@@ -286,56 +351,92 @@ def fit_platt_scaling(
     answer_mask: Bool[Tensor, "n T"],
     loss_params: EnergyLossParams,
 ) -> tuple[float, float]:
-    """What makes energies minus the logit of being right: a factor and what is added (Platt 1999).
+    """Fit scale and shift that turn energies into minus the logit of being correct (Platt 1999).
 
-    Energies that are higher where answers are right stay as they are.
+    Args:
+        energies: energies of n samples at T ticks.
+        correct: whether the answer at a tick is correct.
+        answer_mask: ticks that count.
+        loss_params: gives the label smoothing.
+
+    Returns:
+        Scale and shift; (1, 0) if the energies are higher where answers are correct.
     """
     inputs = torch.stack((energies[answer_mask], torch.ones_like(energies[answer_mask])), 1)
-    wrong = smooth_labels(~correct[answer_mask], loss_params.label_smoothing, torch.double)
-    scale, shift = fit_logistic_regression(inputs.double(), wrong)
+    labels = smooth_labels(~correct[answer_mask], loss_params.label_smoothing, torch.double)
+    scale, shift = fit_logistic_regression(inputs.double(), labels)
     return (scale, shift) if scale > 0 and math.isfinite(shift) else (1.0, 0.0)
 
 
 def fit_logistic_regression(inputs: Float[Tensor, "n F"], labels: Float[Tensor, " n"]) -> list[float]:
-    """Weights of the logistic regression of labels in [0, 1] on inputs, by Newton's method."""
-    found = torch.zeros(inputs.size(1), dtype=torch.double)
+    """Fit a logistic regression by Newton's method.
+
+    Args:
+        inputs: features in double precision, with a column of ones for the bias.
+        labels: probabilities in [0, 1].
+
+    Returns:
+        One weight for each feature.
+    """
+    weights = torch.zeros(inputs.size(1), dtype=torch.double)
     for _ in range(50):
-        said = torch.sigmoid(inputs @ found)
-        slope = inputs.T @ (said - labels) / len(labels)
-        bend = (inputs.T * (said * (1 - said)).clamp(min=1e-9)) @ inputs / len(labels) + 1e-9 * torch.eye(len(found))
-        step = torch.linalg.solve(bend, slope)
-        found = found - step * (10 / step.norm().clamp(min=10))
-    return found.tolist()
+        probability = torch.sigmoid(inputs @ weights)
+        gradient = inputs.T @ (probability - labels) / len(labels)
+        curvature = (probability * (1 - probability)).clamp(min=1e-9)
+        hessian = (inputs.T * curvature) @ inputs / len(labels) + 1e-9 * torch.eye(len(weights))
+        step = torch.linalg.solve(hessian, gradient)
+        weights = weights - step * (10 / step.norm().clamp(min=10))
+    return weights.tolist()
 
 
 @torch.no_grad()
 def collect_energy_features(model: TickModel, decoder: AnswerDecoder, batches: Iterable[Batch]) -> EnergyHeadDataset:
-    """Think about all samples, as long as there is room to keep what an energy head looks at."""
+    """Unroll samples and record the inputs of the energy head, until `MAX_FEATURE_VALUES` is reached.
+
+    Args:
+        model: the model; it is in evaluation mode afterwards.
+        decoder: decoder of the task.
+        batches: the samples; those beyond the limit are not used.
+
+    Returns:
+        The inputs in half precision, with labels.
+    """
     model.eval()
-    seen, rights, counts, losses = [], [], [], []
-    room = MAX_FEATURE_VALUES
+    features: list[Tensor] = []
+    correct: list[Tensor] = []
+    answer_masks: list[Tensor] = []
+    losses: list[Tensor] = []
+    remaining_values = MAX_FEATURE_VALUES
     for batch in batches:
-        features = model.encode(batch.inputs)
-        state = model.initial_state(features)
-        felt, answers = [], []
-        for _ in range(features.ticks):
-            state, output = model.tick(state, features)
-            felt.append(model.build_energy_head_input(state.latent.T, state.neuron_activations.T, output.certainty.T).T)
+        encoded = model.encode(batch.inputs)
+        state = model.initial_state(encoded)
+        tick_features = []
+        answers = []
+        for _ in range(encoded.ticks):
+            state, output = model.tick(state, encoded)
+            tick_features.append(
+                model.build_energy_head_input(state.latent.T, state.neuron_activations.T, output.certainty.T).T
+            )
             answers.append(output.answer)
         logits = torch.stack(answers, -1)
-        seen += torch.stack(felt, 1).half()
-        rights += decoder.is_correct(logits, batch.targets)
-        may = compute_answer_mask(features.input_ticks, features.ticks)
-        counts += torch.ones(len(batch.inputs), features.ticks, dtype=torch.bool) if may is None else may
-        losses += [] if (lost := decoder.tick_losses(logits, batch.targets)) is None else lost
-        room -= len(felt) * felt[0].numel()
-        if room <= 0:
+        features += torch.stack(tick_features, 1).half()
+        correct += decoder.is_correct(logits, batch.targets)
+        mask = compute_answer_mask(encoded.input_ticks, encoded.ticks)
+        answer_masks += torch.ones(len(batch.inputs), encoded.ticks, dtype=torch.bool) if mask is None else mask
+        tick_losses = decoder.tick_losses(logits, batch.targets)
+        losses += [] if tick_losses is None else tick_losses
+        remaining_values -= len(tick_features) * tick_features[0].numel()
+        if remaining_values <= 0:
             break
-    ticks = max(map(len, seen))
-    whole = [stack_ticks(ticks, parts) if parts else None for parts in (seen, rights, losses)]
-    return EnergyHeadDataset(whole[0], whole[1], pad_sequence(counts, True), whole[2])
+    num_ticks = max(map(len, features))
+    return EnergyHeadDataset(
+        seen=stack_ticks(num_ticks, features),
+        right=stack_ticks(num_ticks, correct),
+        counts=pad_sequence(answer_masks, batch_first=True),
+        losses=stack_ticks(num_ticks, losses) if losses else None,
+    )
 
 
 def stack_ticks(num_ticks: int, parts: list[Shaped[Tensor, "_ *F"]]) -> Shaped[Tensor, "n T *F"]:
-    """What was noted at every tick of several thoughts. The last tick of a shorter one is repeated; it does not count."""
+    """Stack values of several samples; the last tick of a shorter unroll is repeated, and does not count."""
     return torch.stack([part[torch.arange(num_ticks).clamp(max=len(part) - 1)] for part in parts])

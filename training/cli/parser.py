@@ -1,0 +1,78 @@
+"""Arguments of the training commands.
+
+python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
+python -m training size configs/digits.yaml [key=value ...]
+python -m training estimate configs/digits.yaml [key=value ...]
+python -m training finish RUN [--out FOLDER]
+python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
+python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--loss KIND] [--out FOLDER] [--samples N] [--steps N]
+python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
+
+Each command is one function `(args: argparse.Namespace) -> None`, stored as the default of `run_command`.
+"""
+
+import argparse
+from pathlib import Path
+
+from training.cli.evaluate import add_evaluate_arguments, run_evaluate
+from training.cli.fit_energy import add_fit_energy_arguments, run_fit_energy
+from training.cli.publish import add_publish_arguments, run_publish
+from training.cli.train import print_estimate, print_parameter_count, run_finalize, run_train
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train, finalize, evaluate and publish.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "train", help="train a recipe, then fit its energy head, choose thresholds and evaluate it"
+    )
+    add_recipe_arguments(command)
+    command.add_argument(
+        "--folder", type=Path, help="run directory; an existing run is resumed (default: runs/RECIPE-TIME)"
+    )
+    command.add_argument("--restart", action="store_true", help="start over instead of resuming")
+    command.set_defaults(run_command=run_train)
+
+    command = commands.add_parser(
+        "size", help="print the number of parameters of a recipe's model; nothing is allocated"
+    )
+    add_recipe_arguments(command)
+    command.set_defaults(run_command=print_parameter_count)
+
+    command = commands.add_parser(
+        "estimate", help="time a few steps of a recipe; the last line printed is one JSON object"
+    )
+    add_recipe_arguments(command)
+    command.add_argument(
+        "--limit", type=int, default=0, metavar="SECONDS", help="end the process after this time (default: never)"
+    )
+    command.set_defaults(run_command=print_estimate)
+
+    command = commands.add_parser("finish", help="turn the last saved step of a run into a final checkpoint")
+    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, help="directory of the checkpoint (default: RUN/checkpoint)")
+    command.set_defaults(run_command=run_finalize)
+
+    command = commands.add_parser("publish", help="upload a finished run to the Hub, or resume its upload")
+    add_publish_arguments(command)
+    command.set_defaults(run_command=run_publish)
+
+    command = commands.add_parser(
+        "fit-energy",
+        help="fit the energy head of a checkpoint, or a new one if it has none, on validation samples",
+    )
+    add_fit_energy_arguments(command)
+    command.set_defaults(run_command=run_fit_energy)
+
+    command = commands.add_parser("evaluate", help="evaluate a checkpoint; the last line printed is one JSON object")
+    add_evaluate_arguments(command)
+    command.set_defaults(run_command=run_evaluate)
+    return parser
+
+
+def add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the recipe and its overrides."""
+    command.add_argument("recipe", type=Path, help="a YAML file of configs/")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")

@@ -1,0 +1,81 @@
+"""Probability that an answer is correct, from its energy and certainty."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
+from inference.halting.thresholds import PolicyReplay
+from training.energy.fitting import fit_logistic_regression
+from training.energy.losses import smooth_labels
+from training.evaluation import EvaluationCurves
+from training.metrics import compute_reliability
+
+ANSWER_TICK_WEIGHT = 16  # weight of the tick that answers, relative to a tick before it
+
+
+def fit_correctness_model(curves: EvaluationCurves, policy_replay: PolicyReplay) -> CorrectnessModel | None:
+    """Fit P(correct) by logistic regression on energy and certainty, at the ticks that a halting policy visits.
+
+    Only visited ticks are used: among all ticks with the same energy there may be many later ones, at which the model has
+    iterated too long. The tick that answers has more weight, because the probability is reported there.
+
+    Args:
+        curves: n evaluated samples, with an energy.
+        policy_replay: the halting policy on these samples.
+
+    Returns:
+        The model, or None if a coefficient is not finite.
+    """
+    ticks = torch.arange(1, curves.right.size(1) + 1)
+    is_visited = curves.answer_mask & (ticks <= policy_replay.ticks.unsqueeze(1))
+    weight = is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
+    rows = torch.arange(weight.numel()).repeat_interleave(weight.flatten())
+    energy, certainty, right = (
+        values.flatten()[rows] for values in (curves.energy, curves.certainty.mean(1), curves.right)
+    )
+    # n samples without an error do not show that the error rate is below 1 / (n + 2) (Laplace's rule of succession).
+    label_smoothing = 1 / (len(curves.right) + 2)
+    inputs = torch.stack((energy, certainty, torch.ones_like(energy)), 1).double()
+    weights = fit_logistic_regression(inputs, smooth_labels(~right, label_smoothing, torch.double))
+    if not all(map(math.isfinite, weights)):
+        return None
+    return CorrectnessModel(energy=weights[0], certainty=weights[1], bias=weights[2])
+
+
+def compute_answer_reliability(
+    curves: EvaluationCurves, policy_replay: PolicyReplay, halting: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Measure the calibration of P(correct) at the ticks that answer.
+
+    Args:
+        curves: evaluated samples.
+        policy_replay: the halting policy on these samples.
+        halting: content of `halting.json`.
+
+    Returns:
+        See `training.metrics.compute_reliability`; None if the checkpoint gives no probability.
+    """
+    metadata = HaltingMetadata.model_validate(halting).energy
+    if curves.energy is None:
+        return None
+    p_correct = gather_answer_confidence(metadata.compute_p_correct, curves, policy_replay)
+    return None if p_correct is None else compute_reliability(p_correct, policy_replay.correct)
+
+
+def gather_answer_confidence(
+    p_correct_fn: Callable[..., Tensor | None], curves: EvaluationCurves, policy_replay: PolicyReplay
+) -> Float[Tensor, " n"] | None:
+    """Return P(correct) at the ticks that answer.
+
+    Args:
+        p_correct_fn: computes P(correct) from energies and certainties, (n, T) each; may return None.
+        curves: evaluated samples.
+        policy_replay: the halting policy on these samples.
+    """
+    p_correct = p_correct_fn(curves.energy, curves.certainty.mean(1))
+    return None if p_correct is None else p_correct.gather(1, policy_replay.answer_tick.unsqueeze(1) - 1).squeeze(1)
