@@ -20,6 +20,7 @@ from training.run_dir import RunDir
 from ui import page
 from ui.auth.access import Access
 from ui.server.app_factory import create_fastapi_app
+from ui.server.gradio_patches import close_event_streams
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
 
@@ -57,7 +58,7 @@ def make_training_service(
         more: for `TrainingService`; a `token` for the runner.
     """
     runner = JobScheduler(folder / "runs", environment=build_environment(), token=more.pop("token", ""))
-    services = make_inference_service(bundled_checkpoints, runs=folder / "runs", **more.pop("models", {}))
+    services = make_inference_service(bundled_checkpoints, runs_dir=folder / "runs", **more.pop("models", {}))
     made = TrainingService(runner, services.catalog, write_recipes(folder / "configs"), **more)
     if start_jobs:
         made.start_scheduler()
@@ -112,8 +113,6 @@ def serve_page(training_service: TrainingService, access: Access, blocks: gr.Blo
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        for route in app.routes:  # open pages hold a stream, which waits for this
-            if stop := getattr(getattr(route, "app", None), "stop_event", None):
-                stop.set()
+        close_event_streams(app)
         server.should_exit = True
         thread.join(10)

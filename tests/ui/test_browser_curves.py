@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.test_browser import browser
 from ui import page as pages
-from ui.components.curves import ACCURACY_BY_TICK_KEY, build_curves_data, build_curves_view
+from ui.components.curves import build_curves_view
+from ui.services.training_curves import ACCURACY_BY_TICK_KEY, build_curves_data
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser

@@ -17,7 +17,9 @@ def models_page(browser, hub, tmp_path):
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     hub.add_repo("alice/parity", read_dir_files(make_checkpoint(tmp_path / "parity", "parity")))
     hub.add_repo("bob/digits", read_dir_files(make_checkpoint(tmp_path / "other", "digits")))
-    built = pages.build_page(make_inference_service(tmp_path / "bundled", endpoint=hub.url, listed=["alice/parity"]))
+    built = pages.build_page(
+        make_inference_service(tmp_path / "bundled", endpoint=hub.url, hub_models=["alice/parity"])
+    )
     _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     shown = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []

@@ -33,9 +33,9 @@ def panels_server():
 
 
 @pytest.fixture(scope="module")
-def show(browser, server_url):
+def show(browser, panels_server):
     """Sends a record to the one page and gives the page back; any error of its scripts fails the module."""
-    following, address = server_url
+    following, address = panels_server
     page = browser.new_page(viewport={"width": 1100, "height": 1400}, reduced_motion="reduce")
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -16,32 +16,32 @@ from ui.auth.authenticators import ADMIN_TOKEN_HEADER
 __all__ = ["openid_provider", "recording_service", "space_environment"]
 
 OWNER_HANDLERS = {
-    "Watch._acting.<locals>.handle",
-    "Watch._asking.<locals>.ask",
-    "Watch._do_asked",
-    "Watch._pack",
-    "Form._fill_from_hub",
-    "Form._estimate",
-    "Form._start",
+    "RunMonitor._make_action_handler.<locals>.handle",
+    "RunMonitor._make_confirmation_handler.<locals>.ask",
+    "RunMonitor._run_confirmed_action",
+    "RunMonitor._create_archive",
+    "NewRunForm._fill_from_hub",
+    "NewRunForm._estimate",
+    "NewRunForm._start",
 }
 PUBLIC_HANDLERS = {
-    "login_row.<locals>.say",
-    "login_buttons.<locals>.show",
-    "RunViews.history",
-    "history_room.<locals>.open_run",
-    "compare_room.<locals>.list_anew",
-    "compare_room.<locals>.compare",
-    "Watch.show",
-    "Watch._open_asked",
-    "Watch._look_or_not",
-    "Watch.connect.<locals>.show_anew",
-    "Watch._connect_actions.<locals>.<lambda>",
-    "Watch._think_with",
-    "Form._empty",
-    "Form._fill",
-    "Form._list_anew",
-    "Form._fill_again",
-    "Form.connect.<locals>.<lambda>",
+    "build_login_row.<locals>.say",
+    "build_login_buttons.<locals>.show",
+    "RunViewModels.list_history_rows",
+    "build_history_tab.<locals>.open_run",
+    "build_compare_tab.<locals>.list_anew",
+    "build_compare_tab.<locals>.compare",
+    "RunMonitor.show",
+    "RunMonitor._open_requested_tab",
+    "RunMonitor._toggle_timer",
+    "RunMonitor.connect.<locals>.show_anew",
+    "RunMonitor._connect_actions.<locals>.<lambda>",
+    "RunMonitor._open_in_think_tab",
+    "NewRunForm._get_empty_values",
+    "NewRunForm._fill",
+    "NewRunForm._refresh_choices",
+    "NewRunForm._fill_from_run",
+    "NewRunForm.connect.<locals>.<lambda>",
 }
 DENIAL_MESSAGES = {
     "closed": "Training is closed to everybody",
@@ -85,7 +85,7 @@ def anonymous_session(mode, recording_service, request, monkeypatch) -> Iterator
     """A visitor who may not train, in a session that knows every run."""
     for place in ("training.jobs.scheduler.launch", "training.jobs.estimate_process.launch"):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("a process was begun"))
-    environment = request.getfixturevalue("space") if mode == "space" else {}
+    environment = request.getfixturevalue("space_environment") if mode == "space" else {}
     access = make_access(mode, environment)
     assert access.mode == mode
     blocks = build_page(recording_service, access)
@@ -97,35 +97,37 @@ def anonymous_session(mode, recording_service, request, monkeypatch) -> Iterator
 
 def plant_confirmation(session: GradioSession, name: str, run_id: str) -> None:
     """As if the visitor had been asked and might have answered, which only the owner is."""
-    asked = next(fn.inputs[0] for fn in session.blocks.fns.values() if get_handler_name(fn) == "Watch._do_asked")
+    asked = next(
+        fn.inputs[0] for fn in session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor._run_confirmed_action"
+    )
     session.blocks.state_holder[session.session_hash].state_data[asked._id] = (name, run_id)
 
 
 @pytest.mark.parametrize("mode", ["token", "space"])
 def test_every_endpoint_of_the_tab_is_known_to_act_or_to_show(recording_service, mode, request):
     """A new one has to be entered above, and is then called by the stranger."""
-    environment = request.getfixturevalue("space") if mode == "space" else {}
+    environment = request.getfixturevalue("space_environment") if mode == "space" else {}
     names = {
         get_handler_name(fn)
         for fn in select_train_handlers(build_page(recording_service, make_access(mode, environment)))
     }
     assert names <= OWNER_HANDLERS | PUBLIC_HANDLERS
-    assert names >= OWNER_HANDLERS and names >= PUBLIC_HANDLERS - {"login_buttons.<locals>.show"}
+    assert names >= OWNER_HANDLERS and names >= PUBLIC_HANDLERS - {"build_login_buttons.<locals>.show"}
 
 
-def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_client, mode, recording_service, hub):
+def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_session, mode, recording_service, hub):
     """All of the page's, in line and directly, for a run in every state."""
     before, jobs = snapshot_dir(recording_service.scheduler.runs_dir), recording_service.scheduler.store.list_jobs()
     children = {child.pid for child in psutil.Process().children(recursive=True)}
     hub.clear_requests()
     refused = []
-    for fn in anonymous_client.blocks.fns.values():
+    for fn in anonymous_session.blocks.fns.values():
         acts = get_handler_name(fn) in OWNER_HANDLERS
         for id in STATE_BY_RUN if acts else ["done-1"]:
-            for planted in ("kill", "delete") if get_handler_name(fn) == "Watch._do_asked" else ("",):
+            for planted in ("kill", "delete") if get_handler_name(fn) == "RunMonitor._run_confirmed_action" else ("",):
                 if planted:
-                    plant_confirmation(anonymous_client, planted, id)
-                answer = anonymous_client.call_directly(fn, id)
+                    plant_confirmation(anonymous_session, planted, id)
+                answer = anonymous_session.call_directly(fn, id)
                 if acts and answer.status_code != 404:
                     assert answer.status_code == 500 and DENIAL_MESSAGES[mode] in answer.json()["error"], (
                         get_handler_name(fn),
@@ -133,8 +135,8 @@ def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_client, mode, reco
                     )
             if acts:
                 if planted:
-                    plant_confirmation(anonymous_client, planted, id)
-                said = anonymous_client.call_queued(fn, id)
+                    plant_confirmation(anonymous_session, planted, id)
+                said = anonymous_session.call_queued(fn, id)
                 assert not said["success"] and DENIAL_MESSAGES[mode] in said["output"]["error"], (
                     get_handler_name(fn),
                     said,
@@ -150,28 +152,28 @@ def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_client, mode, reco
 
 
 @pytest.mark.parametrize("mode", ["token"])
-def test_an_anonymous_client_is_denied_at_every_address_of_an_endpoint(anonymous_client, mode, recording_service):
+def test_an_anonymous_client_is_denied_at_every_address_of_an_endpoint(anonymous_session, mode, recording_service):
     """By its name, without a session, and as a batch, where Gradio hands on a list of requests."""
-    for fn in select_train_handlers(anonymous_client.blocks):
+    for fn in select_train_handlers(anonymous_session.blocks):
         if get_handler_name(fn) not in OWNER_HANDLERS:
             continue
-        data = anonymous_client.build_inputs(fn, "going-1")
+        data = anonymous_session.build_inputs(fn, "going-1")
         for path in (f"/gradio_api/run/{fn.api_name}", f"/gradio_api/api/{fn.api_name}"):
-            answer = anonymous_client.http.post(
-                path, json={"data": data, "session_hash": anonymous_client.session_hash}
+            answer = anonymous_session.http.post(
+                path, json={"data": data, "session_hash": anonymous_session.session_hash}
             )
             assert answer.status_code in (404, 500), answer.text
             assert answer.status_code == 404 or DENIAL_MESSAGES[mode] in answer.json()["error"]
-        for body in ({}, {"batched": True, "session_hash": anonymous_client.session_hash}):
-            answer = anonymous_client.http.post(
+        for body in ({}, {"batched": True, "session_hash": anonymous_session.session_hash}):
+            answer = anonymous_session.http.post(
                 "/gradio_api/run/predict", json={"data": data, "fn_index": fn._id} | body
             )
             assert answer.status_code in (404, 500, 422), answer.text
         event = (
-            anonymous_client.http.post(f"/gradio_api/call/{fn.api_name}", json={"data": data}).json().get("event_id")
+            anonymous_session.http.post(f"/gradio_api/call/{fn.api_name}", json={"data": data}).json().get("event_id")
         )
         if event:
-            assert "event: error" in anonymous_client.http.get(f"/gradio_api/call/{fn.api_name}/{event}").text
+            assert "event: error" in anonymous_session.http.get(f"/gradio_api/call/{fn.api_name}/{event}").text
     assert (
         recording_service.calls == []
         and {job.id: job.state for job in recording_service.scheduler.store.list_jobs()} == STATE_BY_RUN
@@ -179,24 +181,26 @@ def test_an_anonymous_client_is_denied_at_every_address_of_an_endpoint(anonymous
 
 
 @pytest.mark.parametrize("mode", ["closed"])
-def test_a_stranger_sees_what_runs_ran_and_differs(anonymous_client, recording_service):
+def test_a_stranger_sees_what_runs_ran_and_differs(anonymous_session, recording_service):
     """Everything that only shows does answer."""
-    for fn in select_train_handlers(anonymous_client.blocks):
+    for fn in select_train_handlers(anonymous_session.blocks):
         if get_handler_name(fn) in PUBLIC_HANDLERS:
-            answer = anonymous_client.call_directly(fn, "done-1")
+            answer = anonymous_session.call_directly(fn, "done-1")
             if answer.status_code == 404:  # of an endpoint that is only called in line
-                assert anonymous_client.call_queued(fn, "done-1")["success"], get_handler_name(fn)
+                assert anonymous_session.call_queued(fn, "done-1")["success"], get_handler_name(fn)
             else:
                 assert answer.status_code == 200, (get_handler_name(fn), answer.text)
-    show = next(fn for fn in anonymous_client.blocks.fns.values() if get_handler_name(fn) == "Watch.show")
-    answer = anonymous_client.call_directly(show, "going-1").json()["data"]
+    show = next(fn for fn in anonymous_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
+    answer = anonymous_session.call_directly(show, "going-1").json()["data"]
     shown = dict(zip([part.elem_id for part in show.outputs], answer, strict=True))
     assert "Training: step 20 of 100" in str(shown["headline"]) and "step 10 of 100: loss 0.1" in str(shown["log"])
     assert shown["curves"]["runs"][0]["points"]["loss"]
     buttons = ("stop", "kill", "resume", "delete", "again", "pack", "think-with-run")
     visible = {name for name in buttons if shown[name]["visible"]}
     assert visible == {"think-with-run"}, "no button that acts"
-    history = next(fn for fn in anonymous_client.blocks.fns.values() if get_handler_name(fn) == "RunViews.history")
-    assert {row[0] for row in anonymous_client.call_directly(history).json()["data"][0]["data"]} == set(STATE_BY_RUN)
-    thought = anonymous_client.press_button("think-with-run", "going-1", step="10")
+    history = next(
+        fn for fn in anonymous_session.blocks.fns.values() if get_handler_name(fn) == "RunViewModels.list_history_rows"
+    )
+    assert {row[0] for row in anonymous_session.call_directly(history).json()["data"][0]["data"]} == set(STATE_BY_RUN)
+    thought = anonymous_session.press_button("think-with-run", "going-1", step="10")
     assert thought[0]["value"] == "run:going-1@10"

@@ -57,7 +57,7 @@ def test_a_run_is_deleted_only_after_the_question(owner_session, recording_servi
 
 def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, recording_service, monkeypatch):
     """Another page has deleted it between two looks at the book."""
-    show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "Watch.show")
+    show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
     listed = recording_service.run_views.list_run_choices()
     monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: listed)
     recording_service.scheduler.store.remove("done-1")
@@ -66,11 +66,11 @@ def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, re
     for odd in ("done-1", "../x", ["done-1"], {"a": 1}, 7, None):  # also for a session that the server knows nothing of
         assert (
             GradioSession(str(owner_session.http.base_url), owner_session.blocks)
-            .call_directly(show, run=odd)
+            .call_directly(show, run_id=odd)
             .status_code
             == 200
         )
-        assert "no run called" in owner_session.get_button_error("stop", run=odd)
+        assert "no run called" in owner_session.get_button_error("stop", run_id=odd)
 
 
 def test_what_was_asked_of_one_run_is_not_done_to_another(owner_session, recording_service):
@@ -143,7 +143,7 @@ def test_a_form_begins_a_run_with_just_its_settings(owner_session, recording_ser
         "start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7
     )
     assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
-    config = recording_service.scheduler.get_run_dir(run["value"]).config()
+    config = recording_service.scheduler.get_run_dir(run["value"]).load_config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
     assert recording_service.scheduler.store.get(run["value"]).by == "", "who knows the token has no name"
 
@@ -159,8 +159,8 @@ def test_an_estimate_is_formatted_for_people(owner_session, recording_service, m
         "save_gb": 0.001,
         "device": "2 cores",
     }
-    monkeypatch.setattr("ui.services.training_service.measure", lambda *_: found)
-    estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "Form._estimate")
+    monkeypatch.setattr("ui.services.training_service.run_estimate", lambda *_: found)
+    estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "NewRunForm._estimate")
     said = owner_session.call_queued(estimate)["output"]["data"][0]
     assert "12,345" in str(said) and "2 h" in str(said) and "0.5 GB" in str(said)
     refused = owner_session.call_queued(estimate, set_train_steps=0)

@@ -97,7 +97,7 @@ def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(traini
     monkeypatch.setattr(RunDir, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
     access = make_access("closed", {})
     blocks = build_page(training_service, access)
-    show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "Watch.show"]
+    show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
     id, _ = start_training(training_service)
     folder = training_service.scheduler.get_run_dir(id)

@@ -12,7 +12,6 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from ctm.stores.accounts import Accounts
 from ui.auth.authenticators import (
     ADMIN_TOKEN_ENV,
     MIN_TOKEN_LENGTH,
@@ -26,6 +25,7 @@ from ui.auth.authenticators import (
     User,
 )
 from ui.server.request_info import get_http_connection, is_loopback, is_same_origin
+from ui.services.accounts import Accounts
 
 __all__ = ["Access", "AccessDenied", "User"]
 

@@ -12,9 +12,8 @@ from typing import Any, Literal, Protocol
 
 from fastapi.requests import HTTPConnection
 
-from ctm.stores.accounts import Accounts
-from ctm.stores.base import StoreUnavailable
 from ui.server.request_info import get_client_address, is_loopback, is_proxied, parse_hostname
+from ui.services.accounts import Accounts, StoreUnavailable
 
 AccessMode = Literal["local", "token", "space", "closed"]
 

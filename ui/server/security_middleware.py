@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.server.client_limits import ClientLimits, LimitExceeded
 from ui.server.request_info import get_client_address, is_same_origin
+from ui.server.uploads import list_files, prune_uploads
 from ui.static_files import MODULE_PATH
 
 BYTES_PER_MB = 2**20
 MAX_UPLOAD_BYTES, MAX_BODY_BYTES = 21 * BYTES_PER_MB, 2 * BYTES_PER_MB  # a picture of 20 MB, and what a form adds to it
 BODY_TIMEOUT_S = 60.0  # seconds in which a request must have been sent whole
 MAX_QUEUED_EVENTS_PER_ADDRESS = 56  # events of one address; the queue takes a few more, for others
-MAX_STORED_UPLOAD_BYTES, MAX_UPLOAD_AGE_S = 2**31, 3600.0  # bytes and seconds of what was uploaded
 ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
 ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
@@ -88,9 +87,7 @@ class SecurityMiddleware:
     ):
         self.app, self.uploads_dir, self.on_space, self.hosts = app, Path(uploads_dir).absolute(), on_space, hosts
         self.get_queued_requests = get_queued_requests
-        self.own_files = frozenset(
-            path for path in self.uploads_dir.rglob("*") if path.is_file()
-        )  # pictures of the page itself
+        self.own_files = list_files(self.uploads_dir)  # images of the page itself, never removed
         self.client_limits = ClientLimits()
         self._headers = SECURITY_HEADERS | {
             "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(
@@ -284,26 +281,3 @@ def is_own_file_url(url: str) -> bool:
         return "/gradio_api/file=" in urlsplit(url).path
     except ValueError:
         return False
-
-
-def prune_uploads(
-    uploads_dir: Path,
-    own_files: frozenset[Path] = frozenset(),
-    max_bytes: int = MAX_STORED_UPLOAD_BYTES,
-    max_age_s: float = MAX_UPLOAD_AGE_S,
-) -> None:
-    """Remove what was uploaded long ago, and the oldest where there is too much; what is our own stays."""
-    found = []
-    for path in uploads_dir.rglob("*"):
-        try:
-            if path not in own_files and path.is_file():
-                about = path.stat()  # a copy keeps the time of what was copied
-                found.append((max(about.st_mtime, about.st_ctime), about.st_size, path))
-        except OSError:  # somebody else removed it
-            continue
-    total = sum(size for _, size, _ in found)
-    for changed, size, path in sorted(found):
-        if total <= max_bytes and time.time() - changed < max_age_s:
-            break
-        path.unlink(missing_ok=True)
-        total -= size

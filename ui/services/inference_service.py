@@ -4,29 +4,21 @@ Screens name checkpoints by name and give what a person gave; they get back dict
 """
 
 import logging
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ctm.checkpoint import Checkpoint, load
 from ctm.config import get_max_ticks
 from inference import parse
-from inference.dynamic_batcher import MAX_BATCH_SIZE, DynamicBatcher
+from inference.dynamic_batcher import MAX_BATCH_SIZE
 from inference.halting.policies import check_policy_fits_task
-from training.tasks import Task
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options
 from ui.services.image_decoding import decode_image, encode_data_url
-from ui.services.model_catalog import PURPOSE_SEPARATOR, ModelCatalog, resolve_task, split_purpose
+from ui.services.model_cache import ModelCache
+from ui.services.model_catalog import ModelCatalog, split_purpose
 from ui.services.thought_record import build_thought_record, summarize_metrics
 
-MAX_CACHED_MODELS = 8
-MAX_CACHED_BYTES = 3 * 2**30  # bytes of weights
-MAX_OUTPUT_VALUES = 5_000_000  # numbers that all ticks together may answer
 MAX_TEXT_CHARS = 1_000
 MAX_COMPARED = 3
 
@@ -48,19 +40,6 @@ class CheckpointInfo:
     summary: str  # one line: what was measured
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    checkpoint: Checkpoint
-    task: Task
-    stamp: tuple[int, ...]
-    batcher: DynamicBatcher
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of its weights in memory."""
-        return sum(tensor.nbytes for tensor in self.checkpoint.model.state_dict().values())
-
-
 class InferenceService:
     """Checkpoints by name, and thinking with them.
 
@@ -70,10 +49,8 @@ class InferenceService:
     """
 
     def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE):
-        self.catalog, self.max_batch_size = catalog, max_batch_size
-        self._cache: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._lock = threading.Lock()  # held for moments only
-        self._load_lock = threading.Lock()  # one checkpoint is loaded at a time: two large ones might not fit
+        self.catalog = catalog
+        self._models = ModelCache(catalog, max_batch_size)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -206,55 +183,6 @@ class InferenceService:
             "state": download.state,
         }
 
-    def _load(self, name: str) -> LoadedModel:
-        """The checkpoint of this name, from memory if its files are unchanged."""
-        folder = self.catalog.get_local_dir(name)
-        purpose = "" if (folder / "task.json").is_file() else split_purpose(name)[1]
-        key = f"{folder}{PURPOSE_SEPARATOR}{purpose}"  # one checkpoint may have many names
-        stamp = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()))
-        loaded = self._get_cached(key)
-        if loaded is None or loaded.stamp != stamp:
-            with self._load_lock:
-                loaded = self._get_cached(key)
-                if loaded is None or loaded.stamp != stamp:
-                    loaded = self._load_from_files(name, folder, purpose, stamp)
-                    self._add_to_cache(key, loaded)
-        return loaded
-
-    def _load_from_files(self, name: str, checkpoint_dir: Path, purpose: str, stamp: tuple[int, ...]) -> LoadedModel:
-        with self._lock:
-            self._evict(sum(path.stat().st_size for path in checkpoint_dir.glob("*.safetensors")))
-        checkpoint = load(self.catalog.get_verified_dir(name))
-        config = checkpoint.model.config
-        ticks = get_max_ticks(config.to_dict())
-        if ticks * config.out_dims > MAX_OUTPUT_VALUES:
-            raise ValueError(f"Its thoughts are too large to be shown: {ticks:,} ticks of {config.out_dims:,} numbers.")
-        task = resolve_task(checkpoint.task, config.to_dict(), purpose)
-        fallback = "last" if task.get_spec().ctc_length else "best"
-        return LoadedModel(
-            checkpoint, task, stamp, DynamicBatcher(checkpoint.model, self.max_batch_size, fallback=fallback)
-        )
-
-    def _get_cached(self, key: str) -> LoadedModel | None:
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-            return self._cache.get(key)
-
-    def _add_to_cache(self, key: str, loaded: LoadedModel) -> None:
-        with self._lock:
-            self._cache.pop(key, None)
-            self._evict(loaded.weight_bytes)
-            self._cache[key] = loaded
-
-    def _evict(self, size: int) -> None:
-        """Forget what was not thought with for longest, until so many bytes more may be held."""
-        held = self._cache
-        while held and (
-            len(held) >= MAX_CACHED_MODELS or sum(one.weight_bytes for one in held.values()) + size > MAX_CACHED_BYTES
-        ):
-            held.popitem(last=False)
-
     # --- thinking ------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
@@ -269,7 +197,7 @@ class InferenceService:
 
     def generate_input(self, name: str, seed: int) -> Any:
         """A new input for this checkpoint, where its `info` says that it `invents`."""
-        return self._load(name).task.generate_input(seed)
+        return self._models.load(name).task.generate_input(seed)
 
     def get_editor_image(self, name: str, image: np.ndarray) -> str:
         """A picture as this checkpoint's task reads it, for its pad to begin with.
@@ -301,7 +229,7 @@ class InferenceService:
         Raises:
             ValueError: one sentence for whoever gave the input.
         """
-        loaded = self._load(name)
+        loaded = self._models.load(name)
         task, iterations = loaded.task, get_max_ticks(loaded.checkpoint.model.config.to_dict())
         if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
             raise ValueError(f"The text has {len(user_input):,} characters; at most {MAX_TEXT_CHARS:,} are read.")
@@ -339,8 +267,3 @@ def format_checkpoint_label(name: str, title: str) -> str:
         bare = f"{repo} @ {revision[:7]}" + (f" : {subfolder}" if subfolder else "")
     shown = bare + (f" as {purpose}" if purpose else "")
     return f"{title} ({shown})" if title and "@" not in shown else shown
-
-
-def limit_threads(count: int) -> None:
-    """How many threads one thought may use; several thoughts run at once."""
-    torch.set_num_threads(count)

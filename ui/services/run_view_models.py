@@ -14,8 +14,8 @@ from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.publishing.outbox import PENDING_STATES, Outbox
 from training.run_dir import RunDir
-from ui.components.curves import build_curves_data, to_finite_float
 from ui.services.form_schema import build_settings_comparison
+from ui.services.training_curves import build_curves_data, to_finite_float
 
 MAX_LOG_CHARS = 24_000  # characters of a log that are shown
 STATE_LABELS = {

@@ -283,8 +283,8 @@ ACTIONS = {
     "handle_2": "tiny-1",
     "ask": "tiny-1",
     "ask_1": "tiny-1",
-    "_do_asked": None,
-    "_pack": "tiny-1",
+    "_run_confirmed_action": None,
+    "_create_archive": "tiny-1",
     "_fill_from_hub": "bob/digits",
     "_estimate": "tiny",
     "_start": "tiny",
@@ -305,4 +305,4 @@ def test_no_action_is_done_for_a_stranger_who_calls_it_by_its_number(anonymous_c
         for more in ({"trigger_id": 1}, {"event_data": {"value": "tiny-1"}}, {"event_id": "a"}):
             refusals.append(anonymous_client.post("run/predict", said | more).text)
     assert all("Training is for this app's administrator" in refusal for refusal in refusals)
-    assert "finished" in anonymous_client.call_event(anonymous_client.event_ids["history"], [])
+    assert "finished" in anonymous_client.call_event(anonymous_client.event_ids["list_history_rows"], [])

@@ -24,29 +24,29 @@ from ui.server.serve import StartupRouter, format_url, listen, serve
 SMALL_APP_PROGRAM = """
 import os
 import gradio as gr
-from ui.auth.access import Access, Refused
-from ui.server import serve
-from ui.server.app_factory import Site
-from ui.tabs.login import login_row
+from ui.auth.access import Access, AccessDenied
+from ui.server.app_factory import WebApp
+from ui.server.serve import serve
+from ui.tabs.login import build_login_row
 
 access = Access.from_environment(os.environ, os.environ["HOST"])
 with gr.Blocks() as page:
-    login_row(access, page)
-    said = gr.Textbox()
+    build_login_row(access, page)
+    answer = gr.Textbox()
 
     def act(request: gr.Request):
         try:
-            return access.check(request).name
-        except Refused as refusal:
-            return f"refused: {refusal}"
+            return access.require_owner(request).name
+        except AccessDenied as error:
+            return f"denied: {error}"
 
     def client(request: gr.Request):
         return f"{request.client.host} {request.request.url.scheme}"
 
-    gr.Button("Act").click(act, None, said, api_name="act")
-    gr.Button("Client").click(client, None, said, api_name="client")
-site = Site(page, access, end=lambda: print("ended", flush=True))
-serve(lambda: site, os.environ["HOST"], int(os.environ["PORT"]), behind_proxy="SPACE_ID" in os.environ)
+    gr.Button("Act").click(act, None, answer, api_name="act")
+    gr.Button("Client").click(client, None, answer, api_name="client")
+web_app = WebApp(page, access, shutdown=lambda: print("ended", flush=True))
+serve(lambda: web_app, os.environ["HOST"], int(os.environ["PORT"]), behind_proxy="SPACE_ID" in os.environ)
 """
 SECRET = "a-long-enough-secret"
 
@@ -126,7 +126,7 @@ def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
             client = Client(
                 served.address, verbose=False, headers={"X-Forwarded-For": far, "X-Forwarded-Proto": "https"}
             )
-            assert client.predict(api_name="/act").startswith("refused")
+            assert client.predict(api_name="/act").startswith("denied")
             assert client.predict(api_name="/client") == "127.0.0.1 http"
         with httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/page") as page:
             assert page.status_code == 200
@@ -145,12 +145,12 @@ def test_a_space_believes_its_proxy():
         forwarded = {"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}
         client = Client(served.address, verbose=False, headers=forwarded)
         assert client.predict(api_name="/client") == "8.8.8.8 https"
-        assert client.predict(api_name="/act").startswith("refused: Only ann may train here")
+        assert client.predict(api_name="/act").startswith("denied: Only ann may train here")
 
 
 def test_the_token_works_for_programs_and_is_never_written():
     with run_small_server(CTM_ADMIN_TOKEN=SECRET) as served:
-        assert Client(served.address, verbose=False).predict(api_name="/act").startswith("refused: Training is for")
+        assert Client(served.address, verbose=False).predict(api_name="/act").startswith("denied: Training is for")
         client = Client(served.address, verbose=False, headers={"X-Admin-Token": SECRET})
         assert client.predict(api_name="/act") == "administrator"
         httpx.post(f"{served.address}/admin/login", data={"token": "nearly-the-right-one"})
@@ -221,14 +221,14 @@ class SlowApp:
         assert self.built.wait(20)
         return self
 
-    def begin(self) -> None:
-        self.calls.append("begin")
+    def startup(self) -> None:
+        self.calls.append("startup")
 
     def warm_up(self) -> None:
         assert self.warm.wait(20)
 
-    def let_go(self) -> None:
-        self.calls.append("let go")
+    def close_streams(self) -> None:
+        self.calls.append("close_streams")
 
 
 def test_the_door_lets_visitors_wait():
@@ -245,7 +245,7 @@ def test_the_door_lets_visitors_wait():
         slow.warm.set()
         wait_until(lambda: visitor.get("/readyz").status_code == 200)
         door.close()
-    assert slow.calls == ["begin", "let go"]
+    assert slow.calls == ["startup", "close_streams"]
 
 
 def test_an_end_while_the_site_is_built_begins_nothing():

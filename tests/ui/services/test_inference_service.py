@@ -142,7 +142,7 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_run(tmp_path, 
 
 
 def test_info_lists_the_policy_of_the_checkpoint_first(inference_service):
-    info = inference_service.info("parity-16")
+    info = inference_service.get_checkpoint_info("parity-16")
     rule, offer = next(iter(info.policy_options.items()))
     assert (offer.name, rule) == ("energy is low", "energy<-0.05")
     assert offer.description == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."

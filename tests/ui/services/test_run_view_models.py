@@ -12,8 +12,8 @@ from tests.ui.run_fixtures import create_fake_run, make_metrics_lines
 from training.jobs.store import Job
 from training.publishing.outbox import Outbox
 from training.run_dir import RunDir
-from ui.components.curves import build_curves_data
 from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail
+from ui.services.training_curves import build_curves_data
 from ui.tabs.run_monitor import format_headline, format_run_facts
 
 __all__ = ["training_service"]

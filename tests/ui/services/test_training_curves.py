@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from ui.components.curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, build_curves_data
+from ui.services.training_curves import ACCURACY_BY_TICK_KEY, CHARTS, MAX_POINTS_PER_SERIES, build_curves_data
 
 TRAINING_SERIES = [
     "loss",
