@@ -1,4 +1,4 @@
-"""Ticks at which a sample is still shown things count nowhere: not in losses, figures, thresholds, nor for the energy."""
+"""Input ticks do not count: not in losses, metrics, thresholds or energy fitting."""
 
 from dataclasses import replace
 from typing import get_args
@@ -24,11 +24,11 @@ from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, ene
 from training.evaluation import EvaluationCurves, evaluate_curves
 from training.losses import reduce_tick_losses
 from training.metrics import compute_validation_metrics, summarise_curves
-from training.tasks.base import (Batch)
+from training.tasks.base import Batch
 
 
 def make_batches() -> list[Batch]:
-    """Two batches, of which the first is shown less."""
+    """Build two batches, of which the first has fewer input ticks."""
     batches = []
     for sizes in (FRAME_COUNTS[:1] * 3, FRAME_COUNTS):
         frames = sample_frames(sizes, torch.Generator().manual_seed(len(sizes)))
@@ -37,63 +37,68 @@ def make_batches() -> list[Batch]:
 
 
 def replace_input_ticks(curves: EvaluationCurves, value: float) -> EvaluationCurves:
-    """The same curves with other numbers where nothing may be answered."""
-    here = curves.answer_mask
-    certainty = torch.where(here.unsqueeze(1), curves.certainty, value)
-    return replace(curves, certainty=certainty, energy=curves.energy.where(here, torch.tensor(-value)))
+    """Return the curves with other certainties and energies at the input ticks."""
+    mask = curves.answer_mask
+    certainty = torch.where(mask.unsqueeze(1), curves.certainty, value)
+    return replace(curves, certainty=certainty, energy=curves.energy.where(mask, torch.tensor(-value)))
 
 
 def test_curves_of_batches_of_several_lengths_start_after_the_input_ticks():
-    machine = build_tiny_model(**SCHEDULE_CONFIG)
-    curves = evaluate_curves(machine, PerTickDecoder(1), make_batches())
+    model = build_tiny_model(**SCHEDULE_CONFIG)
+    curves = evaluate_curves(model, PerTickDecoder(1), make_batches())
     assert curves.listening.tolist() == [INPUT_TICKS[0]] * 3 + INPUT_TICKS
     assert curves.right.shape == (9, max(INPUT_TICKS) + 4) and not (curves.right & ~curves.answer_mask).any()
-    alone = machine(make_batches()[0].inputs)
-    assert_close(curves.energy[:3, : INPUT_TICKS[0] + 4], alone.energies, rtol=1e-4, atol=1e-5)
+    output = model(make_batches()[0].inputs)
+    assert_close(curves.energy[:3, : INPUT_TICKS[0] + 4], output.energies, rtol=1e-4, atol=1e-5)
     assert (curves.energy[:3, INPUT_TICKS[0] + 3 :] == curves.energy[:3, -1:]).all()
 
 
-def test_figures_thresholds_and_replays_do_not_see_the_ticks_before():
-    """What was said there is made most certain and most wrong, or least so: nothing changes."""
+def test_metrics_thresholds_and_replays_ignore_the_input_ticks():
+    """Extreme certainties and energies at the input ticks change nothing."""
     curves = evaluate_curves(build_tiny_model(**SCHEDULE_CONFIG), PerTickDecoder(1), make_batches())
-    loud, quiet = replace_input_ticks(curves, 1.0), replace_input_ticks(curves, -1.0)
-    assert summarise_curves(loud) == summarise_curves(quiet)
-    assert compute_validation_metrics(loud, 0.0) == compute_validation_metrics(quiet, 0.0)
-    assert choose_policies(TickHistory.from_curves(loud), loud.right, 0.1) == choose_policies(
-        TickHistory.from_curves(quiet), quiet.right, 0.1
+    high = replace_input_ticks(curves, 1.0)
+    low = replace_input_ticks(curves, -1.0)
+    assert summarise_curves(high) == summarise_curves(low)
+    assert compute_validation_metrics(high, 0.0) == compute_validation_metrics(low, 0.0)
+    assert choose_policies(TickHistory.from_curves(high), high.right, 0.1) == choose_policies(
+        TickHistory.from_curves(low), low.right, 0.1
     )
-    played = replay(EnergyBelow(99.0), TickHistory.from_curves(loud), loud.right)
-    assert played.ticks.tolist() == (curves.listening + 1).tolist()
+    policy_replay = replay(EnergyBelow(99.0), TickHistory.from_curves(high), high.right)
+    assert policy_replay.ticks.tolist() == (curves.listening + 1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["mean", "two_tick", "mix"])
 def test_losses_are_those_of_the_ticks_that_count(kind):
-    losses, certainty, counts = torch.rand(3, 8), torch.rand(3, 8), compute_answer_mask(torch.tensor([5, 5, 5]), 8)
-    losses[:, :5], certainty[:, :5] = -7, 7.0
+    losses = torch.rand(3, 8)
+    certainty = torch.rand(3, 8)
+    answer_mask = compute_answer_mask(torch.tensor([5, 5, 5]), 8)
+    losses[:, :5] = -7
+    certainty[:, :5] = 7.0
     assert_close(
-        reduce_tick_losses(kind, losses, certainty, 0.3, counts),
+        reduce_tick_losses(kind, losses, certainty, 0.3, answer_mask),
         reduce_tick_losses(kind, losses[:, 5:], certainty[:, 5:], 0.3),
     )
     right = losses > 0.5
-    meaning = EnergyLossParams(margin=0.7, cost=0.1, label_smoothing=0.01)
+    loss_params = EnergyLossParams(margin=0.7, cost=0.1, label_smoothing=0.01)
     for energy in get_args(EnergyKind):
-        expected = energy_loss(energy, certainty[:, 5:], TickLabels(right[:, 5:], None, losses[:, 5:]), meaning)
-        assert_close(energy_loss(energy, certainty, TickLabels(right, counts, losses), meaning), expected)
+        expected = energy_loss(energy, certainty[:, 5:], TickLabels(right[:, 5:], None, losses[:, 5:]), loss_params)
+        assert_close(energy_loss(energy, certainty, TickLabels(right, answer_mask, losses), loss_params), expected)
 
 
 def test_the_energy_is_fitted_where_answers_count():
-    machine, batches = build_tiny_model(**SCHEDULE_CONFIG), make_batches()
-    felt = collect_energy_features(machine, PerTickDecoder(1), batches)
-    sync, counts = felt.seen, felt.counts
-    assert counts.sum(1).tolist() == [4] * 3 + [max(INPUT_TICKS) + 4 - heard for heard in INPUT_TICKS]
-    assert sync.shape[:2] == counts.shape
-    said = fit_energy(machine, PerTickDecoder(1), batches, "calibrated", EnergyLossParams(), 20, 0)
-    assert said["n"] == 9 and said["loss_after"] <= said["loss_before"]
+    model = build_tiny_model(**SCHEDULE_CONFIG)
+    batches = make_batches()
+    dataset = collect_energy_features(model, PerTickDecoder(1), batches)
+    assert dataset.counts.sum(1).tolist() == [4] * 3 + [max(INPUT_TICKS) + 4 - ticks for ticks in INPUT_TICKS]
+    assert dataset.seen.shape[:2] == dataset.counts.shape
+    metrics = fit_energy(model, PerTickDecoder(1), batches, "calibrated", EnergyLossParams(), 20, 0)
+    assert metrics["n"] == 9 and metrics["loss_after"] <= metrics["loss_before"]
 
 
-def test_energy_features_are_kept_as_long_as_there_is_room(monkeypatch):
-    machine, batches = build_tiny_model(**SCHEDULE_CONFIG), make_batches()
-    whole = collect_energy_features(machine, PerTickDecoder(1), batches)
-    assert len(whole.seen) == sum(len(batch.inputs) for batch in batches)
+def test_energy_features_are_collected_up_to_the_limit(monkeypatch):
+    model = build_tiny_model(**SCHEDULE_CONFIG)
+    batches = make_batches()
+    dataset = collect_energy_features(model, PerTickDecoder(1), batches)
+    assert len(dataset.seen) == sum(len(batch.inputs) for batch in batches)
     monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
-    assert len(collect_energy_features(machine, PerTickDecoder(1), batches).seen) == len(batches[0].inputs)
+    assert len(collect_energy_features(model, PerTickDecoder(1), batches).seen) == len(batches[0].inputs)

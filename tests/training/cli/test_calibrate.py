@@ -1,4 +1,4 @@
-"""The command that makes promises: what it writes, and what it refuses."""
+"""Tests of `python -m inference.calibrate`: what it writes, and what it rejects."""
 
 import json
 
@@ -13,20 +13,22 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 
 def read_output(capsys) -> dict:
-    sentence, found = capsys.readouterr().out.splitlines()
-    assert "Written to" in sentence and json.loads(found)["policy"] in sentence
-    return json.loads(found)
+    sentence, record = capsys.readouterr().out.splitlines()
+    assert "Written to" in sentence and json.loads(record)["policy"] in sentence
+    return json.loads(record)
 
 
 def test_a_risk_guarantee_is_written_beside_the_other_policies(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.02", "--out", str(tmp_path / "new")])
-    found, before, after = read_output(capsys), load(CHECKPOINTS / "digits").halting, load(tmp_path / "new").halting
-    assert after["policies"].pop(found["name"])["policy"] == found["policy"]
-    assert found["name"] == "energy, at most 0.02 lost with confidence 0.95"
-    before["policies"].pop(found["name"], None)
-    assert after == before, "all else is as it was"
-    assert found["promise"]["lost"] <= found["promise"]["allowed"] and found["promise"]["split"] == "calibration"
-    assert parse(found["policy"]).needs_energy and found["mean_ticks"] < 8
+    record = read_output(capsys)
+    before = load(CHECKPOINTS / "digits").halting
+    after = load(tmp_path / "new").halting
+    assert after["policies"].pop(record["name"])["policy"] == record["policy"]
+    assert record["name"] == "energy, at most 0.02 lost with confidence 0.95"
+    before["policies"].pop(record["name"], None)
+    assert after == before, "nothing else changes"
+    assert record["promise"]["lost"] <= record["promise"]["allowed"] and record["promise"]["split"] == "calibration"
+    assert parse(record["policy"]).needs_energy and record["mean_ticks"] < 8
 
 
 @pytest.mark.parametrize(
@@ -46,18 +48,18 @@ def test_any_score_can_be_certified(score, form, tmp_path, capsys):
             str(tmp_path / "new"),
         ]
     )
-    found = read_output(capsys)
-    assert found["policy"].startswith(form) and found["promise"]["method"] == "crc"
+    record = read_output(capsys)
+    assert record["policy"].startswith(form) and record["promise"]["method"] == "crc"
 
 
 def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.2", "--per-class", "--out", str(tmp_path / "new")])
-    found = read_output(capsys)
-    assert len(parse(found["policy"]).thresholds) == 10 and "by class" in found["name"]
+    record = read_output(capsys)
+    assert len(parse(record["policy"]).thresholds) == 10 and "by class" in record["name"]
 
 
 @pytest.mark.parametrize(
-    "name, options, says",
+    "name, options, message",
     [
         ("digits", ["--risk", "0.001"], r"788 calibration samples are too few .* it takes 2,995"),
         ("digits", ["--risk", "0"], "risk must lie between 0 and 1"),
@@ -67,7 +69,7 @@ def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
         ("nowhere", [], "nowhere"),
     ],
 )
-def test_what_cannot_be_certified_is_rejected_and_nothing_is_written(name, options, says, tmp_path):
-    with pytest.raises(SystemExit, match=f"Error: .*{says}"):
+def test_what_cannot_be_certified_is_rejected_and_nothing_is_written(name, options, message, tmp_path):
+    with pytest.raises(SystemExit, match=f"Error: .*{message}"):
         main([str(CHECKPOINTS / name), "--samples", "500", "--out", str(tmp_path / "new"), *options])
     assert not (tmp_path / "new").exists()

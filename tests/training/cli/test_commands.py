@@ -1,4 +1,4 @@
-"""`python -m training ...` as a person types it."""
+"""Tests of the commands `python -m training ...`."""
 
 import json
 import shlex
@@ -35,27 +35,28 @@ EVALUATION_KEYS = {
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
-    """A tiny run, trained and finished by the command."""
-    folder = tmp_path_factory.mktemp("run")
-    recipe = folder / "tiny.yaml"
+    """Return the directory of a tiny run that the command trained and finalized."""
+    root = tmp_path_factory.mktemp("run")
+    recipe = root / "tiny.yaml"
     recipe.write_text(
         yaml.safe_dump(TINY_RECIPE | {"finish": {"fit_samples": 200, "fit_steps": 20, "tolerance": 0.02}})
     )
-    main(["train", str(recipe), "--folder", str(folder / "run"), "train.steps=6", "train.seed=4"])
-    return folder / "run"
+    main(["train", str(recipe), "--folder", str(root / "run"), "train.steps=6", "train.seed=4"])
+    return root / "run"
 
 
 def read_last_line(capsys) -> dict:
+    """Return the JSON object of the last line on stdout."""
     return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
 
 
-def test_training_ends_in_a_whole_checkpoint(finished_run):
+def test_training_ends_with_a_complete_checkpoint(finished_run):
     checkpoint = load(finished_run / "checkpoint")
     assert checkpoint.task["task"] == "parity"
     assert checkpoint.halting["energy"]["kind"] == "wait"
     assert checkpoint.halting["energy"]["fitted_on"]["split"] == "validation"
     assert checkpoint.halting["frontiers"]["iterations"] == checkpoint.model.config.iterations
-    assert all(parse(rule["policy"]) and rule["n"] > 0 for rule in checkpoint.halting["policies"].values())
+    assert all(parse(record["policy"]) and record["n"] > 0 for record in checkpoint.halting["policies"].values())
     assert checkpoint.metrics["evaluations"][0]["split"] == "test"
     assert checkpoint.metrics["training"]["seed"] == 4 and checkpoint.metrics["training"]["steps"] == 6
     assert "tiny.yaml train.steps=6 train.seed=4" in checkpoint.metrics["training"]["command"]
@@ -69,8 +70,8 @@ def test_evaluate_prints_one_json_object_last(finished_run, capsys):
     assert figures["iterations"] == len(figures["accuracy_by_tick"]) == 4
     assert sum(count for _, _, count in figures["reliability"]["bins"]) == figures["n"]
     assert figures["accuracy_last"] == pytest.approx(figures["accuracy_by_tick"][-1], abs=1e-5)
-    measured = load(finished_run / "checkpoint").metrics["evaluations"][0]
-    assert figures["accuracy_halted"] == measured["accuracy_halted"] and figures["n"] == measured["n"]
+    evaluation = load(finished_run / "checkpoint").metrics["evaluations"][0]
+    assert figures["accuracy_halted"] == evaluation["accuracy_halted"] and figures["n"] == evaluation["n"]
 
 
 def test_evaluate_accepts_a_policy(finished_run, capsys):
@@ -80,7 +81,7 @@ def test_evaluate_accepts_a_policy(finished_run, capsys):
     assert figures["accuracy_halted"] == pytest.approx(figures["accuracy_by_tick"][1], abs=1e-5)
 
 
-def test_fit_energy_changes_the_head_and_measures_anew(finished_run, tmp_path, capsys):
+def test_fit_energy_changes_the_head_and_evaluates_again(finished_run, tmp_path, capsys):
     main(
         [
             "fit-energy",
@@ -93,36 +94,38 @@ def test_fit_energy_changes_the_head_and_measures_anew(finished_run, tmp_path, c
             "40",
         ]
     )
-    old, new = (load(folder) for folder in (finished_run / "checkpoint", tmp_path / "fitted"))
-    before, after = old.model.state_dict(), new.model.state_dict()
+    old = load(finished_run / "checkpoint")
+    new = load(tmp_path / "fitted")
+    before = old.model.state_dict()
+    after = new.model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
     assert new.metrics["training"]["settings"]["finish"]["fit_samples"] == 150
-    assert get_tolerance(new.halting) == 0.02, "that of the run, since no other is asked for"
+    assert get_tolerance(new.halting) == 0.02, "the tolerance of the run is the default"
     assert new.metrics["training"]["command"] == old.metrics["training"]["command"]
     policy = new.halting["policies"][new.halting["default"]]["policy"]
     assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card
 
 
-def test_nothing_but_a_checkpoint_is_ever_written_over(finished_run, tmp_path, monkeypatch):
-    """Not by a name that was forgotten, either, which is the folder that one is in."""
+def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
+    """An empty --out names the working directory, which is rejected as well."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("a file")
     monkeypatch.chdir(tmp_path)
-    short = ["--samples", "20", "--steps", "1"]
-    for out, says in (
+    quick = ["--samples", "20", "--steps", "1"]
+    for out, message in (
         ("mine", "holds other things .*: thesis.txt"),
         ("", "holds other things"),
         ("file", "is no folder"),
         ("file/new", r"file/new cannot be written \("),
     ):
         for command in (
-            ["fit-energy", str(finished_run / "checkpoint"), *short],
+            ["fit-energy", str(finished_run / "checkpoint"), *quick],
             ["finish", str(finished_run)],
             ["evaluate", str(finished_run / "checkpoint"), "--save"],
         ):
-            with pytest.raises(SystemExit, match=f"Error: .*{says}"):
+            with pytest.raises(SystemExit, match=f"Error: .*{message}"):
                 main([*command, "--out", out])
     with pytest.raises(ValueError, match="holds other things"):
         save(load(finished_run / "checkpoint"), "mine")
@@ -149,25 +152,25 @@ def test_numbers_out_of_bounds_are_reported_at_once(words, capsys):
 
 
 def test_policies_that_do_not_fit_a_model_are_rejected(finished_run):
-    for rule, says in (
+    for policy, message in (
         ("said=3", "whole answer at every tick"),
         ("", "A policy is empty"),
         ("same=2&", "something stands"),
     ):
-        with pytest.raises(SystemExit, match=says):
-            main(["evaluate", str(finished_run / "checkpoint"), "--policy", rule])
+        with pytest.raises(SystemExit, match=message):
+            main(["evaluate", str(finished_run / "checkpoint"), "--policy", policy])
     with pytest.raises(SystemExit, match="--out is for --save"):
         main(["evaluate", str(finished_run / "checkpoint"), "--out", "elsewhere"])
 
 
-def test_an_energy_of_another_house_is_fitted_anew_as_ours(finished_run, tmp_path, capsys):
-    folder = shutil.copytree(finished_run / "checkpoint", tmp_path / "foreign")
-    halting = json.loads((folder / "halting.json").read_text())
+def test_an_energy_of_an_unknown_kind_is_fitted_as_the_default_kind(finished_run, tmp_path, capsys):
+    checkpoint_dir = shutil.copytree(finished_run / "checkpoint", tmp_path / "foreign")
+    halting = json.loads((checkpoint_dir / "halting.json").read_text())
     halting["energy"] = {"kind": "of their own"}
-    for rule in halting["policies"].values():
-        rule["tolerance"] = None
-    (folder / "halting.json").write_text(json.dumps(halting))
-    main(["fit-energy", str(folder), "--out", str(tmp_path / "fitted"), "--samples", "60", "--steps", "5"])
+    for record in halting["policies"].values():
+        record["tolerance"] = None
+    (checkpoint_dir / "halting.json").write_text(json.dumps(halting))
+    main(["fit-energy", str(checkpoint_dir), "--out", str(tmp_path / "fitted"), "--samples", "60", "--steps", "5"])
     new = load(tmp_path / "fitted").halting
     assert new["energy"]["kind"] == "wait" and get_tolerance(new) == 0.005
 
@@ -178,17 +181,17 @@ def test_a_local_path_is_in_neither_the_command_nor_the_card(tmp_path):
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"task": IMAGE_TASK, "finish": {"fit_samples": 8, "fit_steps": 2}}))
     main(["train", str(recipe), "--folder", str(tmp_path / "run"), f"task.files={tmp_path / 'files'}", "train.steps=1"])
     assert shlex.split(RunDir(tmp_path / "run").read_command())[-1] == "train.steps=1"
-    made = [path for path in (tmp_path / "run/checkpoint").rglob("*") if path.is_file()]
-    assert made and not [path for path in made if str(tmp_path / "files").encode() in path.read_bytes()]
+    files = [path for path in (tmp_path / "run/checkpoint").rglob("*") if path.is_file()]
+    assert files and not [path for path in files if str(tmp_path / "files").encode() in path.read_bytes()]
 
 
-def test_a_finished_run_goes_on_to_its_checkpoint_again(finished_run, tmp_path):
+def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
     main(["finish", str(finished_run), "--out", str(tmp_path / "again")])
     assert load(tmp_path / "again").metrics["evaluations"] == load(finished_run / "checkpoint").metrics["evaluations"]
 
 
 @pytest.mark.parametrize(
-    "words, says",
+    "words, message",
     [
         (["evaluate", "nowhere"], "no checkpoint at"),
         (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
@@ -198,33 +201,33 @@ def test_a_finished_run_goes_on_to_its_checkpoint_again(finished_run, tmp_path):
         (["finish", "nowhere"], "no run|config.yaml"),
     ],
 )
-def test_wrong_words_end_in_one_sentence(finished_run, words, says, capsys):
+def test_wrong_words_end_in_one_sentence(finished_run, words, message, capsys):
     words = [str(finished_run / "checkpoint") if word == "RUN" else word for word in words]
-    with pytest.raises(SystemExit, match=f"Error: .*({says})") as caught:
+    with pytest.raises(SystemExit, match=f"Error: .*({message})") as raised:
         main(words)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_words_that_are_no_settings_are_rejected(finished_run, capsys):
+def test_words_that_are_not_settings_are_rejected(finished_run, capsys):
     with pytest.raises(SystemExit):
         main(["train", "configs/digits.yaml", "--magic"])
     assert "not understood" in capsys.readouterr().err
 
 
 def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
-    folder = make_checkpoint(tmp_path / "digits", "digits")
+    checkpoint_dir = make_checkpoint(tmp_path / "digits", "digits")
     copy = tmp_path / "mine.parquet"
     shutil.copy(DATA_DIR / "test.parquet", copy)
-    main(["evaluate", str(folder), "--data", str(copy)])
+    main(["evaluate", str(checkpoint_dir), "--data", str(copy)])
     figures = read_last_line(capsys)
     assert figures["n"] == 1000 and figures["split"] == str(copy) and figures.keys() >= EVALUATION_KEYS
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None])
-def test_a_file_that_is_no_parquet_of_images_is_rejected(tmp_path, content):
-    folder = make_checkpoint(tmp_path / "digits", "digits")
+def test_a_file_that_is_not_a_parquet_file_of_images_is_rejected(tmp_path, content):
+    checkpoint_dir = make_checkpoint(tmp_path / "digits", "digits")
     path = tmp_path / "x.parquet"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SystemExit, match="Error: "):
-        main(["evaluate", str(folder), "--data", str(path)])
+        main(["evaluate", str(checkpoint_dir), "--data", str(path)])

@@ -1,4 +1,4 @@
-"""Checkpoints that a command line names, in a folder or on the Hub."""
+"""Tests of commands that read a checkpoint from a directory or from the Hub."""
 
 import json
 
@@ -13,26 +13,27 @@ from training.__main__ import main
 __all__ = ["hub"]
 
 
-def test_a_checkpoint_of_the_hub_is_given_a_head_and_stays_as_it_is_there(hub, tmp_path, monkeypatch, capsys):
+def test_fitting_a_hub_checkpoint_writes_a_local_copy_with_an_energy_head(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    folder = make_checkpoint(tmp_path / "headless", "parity", energy_head_enabled=False)
-    hub.add_repo("alice/headless", read_dir_files(folder))
+    checkpoint_dir = make_checkpoint(tmp_path / "headless", "parity", energy_head_enabled=False)
+    hub.add_repo("alice/headless", read_dir_files(checkpoint_dir))
     with pytest.raises(SystemExit, match=r"stays as it is there.*--out FOLDER"):
         main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20"])
-    assert not hub.requests, "minutes are not spent on what cannot be written"
+    assert not hub.requests, "the output is checked before the work"
     out = tmp_path / "new"
     main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20", "--out", str(out)])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] <= 64
-    before, after = load(folder), load(out)
+    before = load(checkpoint_dir)
+    after = load(out)
     assert not before.model.config.energy_head_enabled and after.model.config.energy_head_enabled
     assert after.halting["energy"]["fitted_on"]["n"] <= 64 and after.halting["default"] == "energy"
     trunk = before.model.state_dict()
     assert all(trunk[name].equal(after.model.state_dict()[name]) for name in trunk)
 
 
-def test_a_task_without_local_files_gets_none(tmp_path):
-    folder = make_checkpoint(tmp_path / "bits", "parity")
+def test_local_files_are_rejected_by_a_task_without_files(tmp_path):
+    checkpoint_dir = make_checkpoint(tmp_path / "bits", "parity")
     with pytest.raises(SystemExit, match="files"):
-        main(["evaluate", str(folder), "--files", str(tmp_path)])
+        main(["evaluate", str(checkpoint_dir), "--files", str(tmp_path)])
     with pytest.raises(SystemExit, match="namespace/name"):
         main(["evaluate", "hub:no"])
