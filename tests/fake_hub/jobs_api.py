@@ -81,12 +81,12 @@ def list_jobs(store: HubState, request: Request, namespace: str) -> Response:
     return make_json_response(found[::-1])
 
 
-@JOBS.route("GET", "/api/jobs/{namespace}/{id}")
+@JOBS.route("GET", "/api/jobs/{namespace}/{job_id}")
 def inspect_job(store: HubState, request: Request, namespace: str, job_id: str) -> Response:
     return make_json_response(describe_job(store, open_job(store, request, namespace, job_id)))
 
 
-@JOBS.route("GET", "/api/jobs/{namespace}/{id}/logs")
+@JOBS.route("GET", "/api/jobs/{namespace}/{job_id}/logs")
 def stream_logs(store: HubState, request: Request, namespace: str, job_id: str) -> Response:
     job = open_job(store, request, namespace, job_id)
     tail = request.query.get("tail")
@@ -94,7 +94,7 @@ def stream_logs(store: HubState, request: Request, namespace: str, job_id: str) 
     return Response(200, headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}, stream=events)
 
 
-@JOBS.route("POST", "/api/jobs/{namespace}/{id}/cancel")
+@JOBS.route("POST", "/api/jobs/{namespace}/{job_id}/cancel")
 def cancel_job(store: HubState, request: Request, namespace: str, job_id: str) -> Response:
     job = open_job(store, request, namespace, job_id, writes=True)
     if job.is_finished:

@@ -1,7 +1,7 @@
-"""Runs in line: one at a time on this machine, each in processes of its own that outlive the app.
+"""Job scheduler: runs queued training jobs one at a time on this host.
 
-The runner is the one that writes: the book of jobs, and which process runs. It looks twice a second at what goes on; everything
-that it knows is on disk, so another runner can take over at any moment.
+Each job runs in its own process group, which survives the app. The scheduler that holds the lease is the only writer of
+the job store. It polls every `POLL_INTERVAL_S`. All its state is on disk, so another scheduler can take over at any time.
 """
 
 import logging
@@ -42,28 +42,31 @@ from training.jobs.store import LOCAL_TARGET, Job, JobStore, RequestedAction
 from training.publishing.run_publisher import UPLOAD_WORKER_ENV
 from training.run_dir import RunDir
 
-STORE_FILENAME, TRASH_PREFIX = "jobs.sqlite", ".trash-"
+STORE_FILENAME = "jobs.sqlite"
+TRASH_PREFIX = ".trash-"
 RUN_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-STOP_TIMEOUT_S = 120.0  # seconds that a job has to save and end before it is killed
-POLL_INTERVAL_S = 0.5  # seconds between two looks
-LEASE_RETRY_INTERVAL_S = 5.0  # seconds between two tries to take over from another runner
-DISCOVERY_INTERVAL_S = 30.0  # seconds between two searches for runs that others made
+STOP_TIMEOUT_S = 120.0
+POLL_INTERVAL_S = 0.5
+LEASE_RETRY_INTERVAL_S = 5.0
+DISCOVERY_INTERVAL_S = 30.0
 
 log = logging.getLogger(__name__)
 
 
 class JobScheduler:
-    """Starts, watches and ends jobs.
+    """Queue of training jobs with the processes that run them. Public methods are thread-safe.
+
+    Remote jobs need `jobs_client`, `hub_store` and `space_id`.
 
     Args:
-        runs: folder of run folders; the book of jobs lies there, too.
-        token: of the Hub, for jobs that publish.
-        environment: the app's.
-        resumes: whether jobs that the end of the app interrupted are put in line again at the next start.
-        patience: seconds that a job has to save and end before it is killed.
-        remote: Hugging Face Jobs, where runs may be sent to as well.
-        hub: where the checkpoints of those come back from.
-        space: whose image they run in.
+        runs_dir: Parent of the run directories; also holds the job store.
+        token: Hub token for jobs that publish; empty for none.
+        environment: Environment of the app.
+        resume_interrupted: Whether to queue jobs again that the end of an app interrupted.
+        stop_timeout_s: Seconds that a stopping job has to save and end before it is killed.
+        jobs_client: Client of Hugging Face Jobs.
+        hub_store: Store from which the checkpoints of remote jobs are downloaded.
+        space_id: Space whose image remote jobs run in, `namespace/name`.
     """
 
     def __init__(
@@ -78,8 +81,11 @@ class JobScheduler:
         hub_store: HubStore | None = None,
         space_id: str = "",
     ):
-        self.runs_dir, self.token, self.environment = Path(runs_dir).resolve(), token, environment
-        self.resume_interrupted, self.stop_timeout_s = resume_interrupted, stop_timeout_s
+        self.runs_dir = Path(runs_dir).resolve()
+        self.token = token
+        self.environment = environment
+        self.resume_interrupted = resume_interrupted
+        self.stop_timeout_s = stop_timeout_s
         self.store = JobStore(self.runs_dir / STORE_FILENAME)
         self.remote_monitor = (
             RemoteJobMonitor(self.runs_dir, self.store, jobs_client, hub_store, space_id)
@@ -89,17 +95,21 @@ class JobScheduler:
         self.is_leader = False
         self._lease = Lease(self.runs_dir)
         self._children: dict[str, subprocess.Popen] = {}
-        self._requested_actions: dict[
-            str, RequestedAction
-        ] = {}  # what jobs were told to do, should the book not take it
-        self._lock, self._wake_event, self._stop_event = threading.RLock(), threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
+        # Requested actions by job id, in case the job store cannot be written.
+        self._requested_actions: dict[str, RequestedAction] = {}
+        self._lock = threading.RLock()
+        self._wake_event = threading.Event()
+        self._stop_event = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="job-scheduler", daemon=True)
         self._last_discovery_at = 0.0
 
-    # --- life ----------------------------------------------------------------------------------------------------
+    # --- lifecycle -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take over what is on disk and begin to look after it; while another runner does so, wait for its end."""
+        """Start the scheduler thread.
+
+        If another scheduler holds the lease, this one only reads until the lease becomes free.
+        """
         self._try_become_leader(timeout_s=2.0)
         self._thread.start()
 
@@ -113,8 +123,12 @@ class JobScheduler:
                 raise
 
     def close(self, timeout_s: float = 20.0) -> None:
-        """Tell running jobs to save and end, for the app ends; they can go on later."""
-        self._stop_event.set()  # from now on nothing is begun
+        """Ask the running local jobs to save and end, because the app ends. They can be resumed later.
+
+        Args:
+            timeout_s: Seconds to wait for the jobs; afterwards they continue to save without this scheduler.
+        """
+        self._stop_event.set()  # no job starts from now on
         self._wake_event.set()
         if not self.is_leader:
             return
@@ -125,9 +139,9 @@ class JobScheduler:
                     self._request_stop(job, "leave", signal.SIGTERM)
         if self.remote_monitor:
             self.remote_monitor.close()
-        until = time.monotonic() + timeout_s
-        while jobs and time.monotonic() < until:
-            with suppress(ValueError):  # the book cannot be written: the next runner writes the end down
+        deadline = time.monotonic() + timeout_s
+        while jobs and time.monotonic() < deadline:
+            with suppress(ValueError):  # the job store cannot be written: the next scheduler records the outcome
                 jobs = [job for job in jobs if not self._poll_job(self.store.get(job.id))]
             time.sleep(0.05)
         self._thread.join(5.0)
@@ -135,22 +149,27 @@ class JobScheduler:
         self.is_leader = False
 
     def get_run_dir(self, job_id: str) -> RunDir:
-        return RunDir(self.runs_dir / self.store.get(job_id).id)
-
-    # --- what people ask for -------------------------------------------------------------------------------------
-
-    def submit(self, config: RunConfig, name: str, command: str, by: str, **target: Any) -> Job:
-        """Put a run in line.
-
-        Args:
-            config: its settings.
-            name: what its id begins with: small letters, digits and hyphens.
-            command: how one would train the same by hand, for its card.
-            by: who asks.
-            target: `devices`, or where else it is to run.
+        """Return the run directory of a job.
 
         Raises:
-            ValueError: the name is none, or the disk is full.
+            ValueError: There is no such job.
+        """
+        return RunDir(self.runs_dir / self.store.get(job_id).id)
+
+    # --- user requests -------------------------------------------------------------------------------------------
+
+    def submit(self, config: RunConfig, name: str, command: str, by: str, **target: Any) -> Job:
+        """Create a run directory and queue a job for it.
+
+        Args:
+            config: Configuration of the run.
+            name: Prefix of the job id: small letters, digits and hyphens.
+            command: Command line that trains the same model by hand, for the model card.
+            by: User who submits the job.
+            target: Fields of `Job` that select the hardware: `devices`, `place`, `namespace`, `timeout`.
+
+        Raises:
+            ValueError: The name is invalid, the disk is full, remote jobs are unavailable, or another app holds the lease.
         """
         self._require_leader()
         if target.get("place", LOCAL_TARGET) != LOCAL_TARGET:
@@ -161,17 +180,17 @@ class JobScheduler:
             )
         with self._lock:
             try:
-                folder = self._create_run_dir(name)
-                with remove_on_error(folder.path):
-                    folder.initialize(config)
-                    folder.save_command(command)
+                run_dir = self._create_run_dir(name)
+                with remove_on_error(run_dir.path):
+                    run_dir.initialize(config)
+                    run_dir.save_command(command)
             except OSError as error:
                 raise ValueError(
-                    f"The run cannot be put down in {self.runs_dir}: {error.strerror}. Make room."
+                    f"The run cannot be created in {self.runs_dir}: {error.strerror}. Free some disk space."
                 ) from None
             now = time.time()
             job = Job(
-                folder.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits for its turn.", **target
+                run_dir.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits in the queue.", **target
             )
             self.store.add(job)
         if not job.is_local:
@@ -180,61 +199,76 @@ class JobScheduler:
         return job
 
     def stop(self, job_id: str) -> Job:
-        """Let a job save and end; one that waits leaves the line."""
+        """Ask a running job to save and end, or remove a queued job from the queue."""
         return self._end_job(job_id, "stop", signal.SIGTERM)
 
     def kill(self, job_id: str) -> Job:
-        """End a job at once; what came after its last saved step is lost."""
+        """Kill a job. Progress after its last saved step is lost."""
         return self._end_job(job_id, "kill", signal.SIGKILL)
 
     def resume(self, job_id: str) -> Job:
-        """Put a job that ended before its last step in line again, to go on from its last saved step."""
+        """Queue a job again that ended before its last step. It continues from its last saved step.
+
+        Raises:
+            ValueError: The job has finished, ran remotely, or its run directory is gone.
+        """
         self._require_leader()
         return self._resume(self.store.get(job_id))
 
     def _resume(self, job: Job, queued_at: float = 0.0) -> Job:
-        """The same; `queued` is its place in the line, the last one unless given."""
-        id, folder = job.id, self.get_run_dir(job.id)
+        """Queue a job again.
+
+        Args:
+            job: A local job that ended before its last step.
+            queued_at: Time that determines the queue position, in seconds since the epoch; 0 for the end of the queue.
+        """
+        run_dir = self.get_run_dir(job.id)
         if job.state == "succeeded":
-            raise ValueError(f"The run {id} has finished; begin a new one with its settings instead.")
+            raise ValueError(f"The run {job.id} has finished; begin a new one with its settings instead.")
         if not job.is_local:
             raise ValueError(
-                f"The run {id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
+                f"The run {job.id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
             )
-        if not (folder.path / "config.yaml").is_file():
+        if not (run_dir.path / "config.yaml").is_file():
             raise ValueError(
-                f"The folder of {id} is gone. If it was published, begin a new run from its repository: settings and weights "
-                "are there; the optimiser and the count of steps begin anew."
+                f"The run directory of {job.id} is gone. If it was published, begin a new run from its repository: settings and weights "
+                "are there; the optimiser state and the step count start again."
             )
-        steps = folder.list_steps()
-        says = f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
-        if steps and steps[-1] < folder.read_status().get("step", 0):
-            says += (
-                f" Step {folder.read_status()['step']:,} had been reached; what came after the saved one is done again."
-            )
+        steps = run_dir.list_steps()
+        sentence = (
+            f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
+        )
+        if steps and steps[-1] < run_dir.read_status().get("step", 0):
+            reached = run_dir.read_status()["step"]
+            sentence += f" Step {reached:,} had been reached; the steps after the saved one are repeated."
         with self._lock:
             job = self.store.update(
-                id, state="queued", intent="", queued=queued_at or time.time(), sentence=says, exit_code=None
+                job.id, state="queued", intent="", queued=queued_at or time.time(), sentence=sentence, exit_code=None
             )
         self._wake_event.set()
         return job
 
     def remove(self, job_id: str) -> None:
-        """Delete a run that is over, with all that it made."""
+        """Delete a finished run with its directory.
+
+        Raises:
+            ValueError: The job is queued or running, or another process trains in the directory.
+        """
         self._require_leader()
         with self._lock:
             job = self.store.get(job_id)
             if not job.is_finished:
                 raise ValueError(f"The run {job_id} is {job.state}: stop it first.")
-            folder, trash = self.runs_dir / job.id, self.runs_dir / f"{TRASH_PREFIX}{job.id}"
-            if RunDir(folder).is_locked_after_wait(2.0):
-                raise ValueError(f"Another process is training in {folder.name}: stop it first.")
-            if folder.is_dir():
-                folder.rename(trash)  # at once, so that no half of it can be seen
-            shutil.rmtree(trash, ignore_errors=True)  # before the book is written, which may need the room
+            path = self.runs_dir / job.id
+            trash = self.runs_dir / f"{TRASH_PREFIX}{job.id}"
+            if RunDir(path).is_locked_after_wait(2.0):
+                raise ValueError(f"Another process is training in {path.name}: stop it first.")
+            if path.is_dir():
+                path.rename(trash)  # atomic, so that nobody sees a partial directory
+            shutil.rmtree(trash, ignore_errors=True)  # before the job store is written, which may need the disk space
             self.store.remove(job_id)
 
-    # --- what goes on by itself ----------------------------------------------------------------------------------
+    # --- scheduler thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._stop_event.is_set():
@@ -245,14 +279,14 @@ class JobScheduler:
                     self._poll()
                 else:
                     self.is_leader = False
-            except Exception:  # a full disk or a locked book must not end the watch
-                log.exception("The jobs could not be looked after just now")
+            except Exception:  # a full disk or a locked job store must not end the thread
+                log.exception("The scheduler could not poll the jobs")
                 time.sleep(2.0)
             self._wake_event.wait(POLL_INTERVAL_S if self.is_leader else LEASE_RETRY_INTERVAL_S)
             self._wake_event.clear()
 
     def _poll(self) -> None:
-        """One look at what runs, and at what may begin."""
+        """Record finished jobs and start the next queued job if no local job runs."""
         reap_zombies()
         for job in self.store.list_running():
             if job.is_local:
@@ -267,13 +301,17 @@ class JobScheduler:
             self._register_untracked_runs()
 
     def _poll_job(self, job: Job) -> bool:
-        """Write down the end of a job that has no process any more; kill one that does not stop. Whether it is over."""
+        """Record the outcome of a job without processes, or kill a job that does not stop in time.
+
+        Returns:
+            Whether the job is finished.
+        """
         if job.is_finished:
             return True
         group = self._get_process_group(job)
         if group.list_members():
-            late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.stop_timeout_s
-            if late or job.intent == "kill":  # again, for one of them may just have begun another
+            is_late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.stop_timeout_s
+            if is_late or job.intent == "kill":  # repeated, because a member may have just started another process
                 group.send_signal(signal.SIGKILL)
             return False
         with self._lock:
@@ -282,10 +320,13 @@ class JobScheduler:
         return True
 
     def _launch(self, job: Job) -> None:
-        """Start the processes of a job. It counts as running before there is one, so that none is ever lost."""
-        folder = RunDir(self.runs_dir / job.id)
-        note = folder.path / "exit.json"
-        steps = folder.list_steps()
+        """Start the processes of a job.
+
+        The state becomes `running` before the process exists, so that no process is ever without a running job.
+        """
+        run_dir = RunDir(self.runs_dir / job.id)
+        exit_file = run_dir.path / "exit.json"
+        steps = run_dir.list_steps()
         job = self.store.update(
             job.id,
             state="running",
@@ -299,26 +340,26 @@ class JobScheduler:
             sentence="",
         )
         try:
-            note.unlink(missing_ok=True)
-            folder.reset_outcome()
-            config = folder.load_config()
+            exit_file.unlink(missing_ok=True)
+            run_dir.reset_outcome()
+            config = run_dir.load_config()
             if config.train.device != "cpu" and job.devices > max(1, torch.cuda.device_count()):
-                raise ValueError(f"it wants {job.devices} devices, and there are {torch.cuda.device_count()} here.")
-            threads = max(1, (count_available_cpus(self.environment) - 1) // job.devices)  # one is left for the page
+                raise ValueError(f"it needs {job.devices} devices, and there are {torch.cuda.device_count()} here.")
+            # One CPU stays free for the page.
+            threads = max(1, (count_available_cpus(self.environment) - 1) // job.devices)
             environment = build_job_environment(self.environment, threads, self.token) | {UPLOAD_WORKER_ENV: "1"}
-            environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
-                int(self.stop_timeout_s)
-            )  # else its launcher kills after 30 s
+            # The launcher's own default kills the workers after 30 seconds.
+            environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(int(self.stop_timeout_s))
             if config.train.device == "cpu":
                 environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
             command = [
                 sys.executable,
                 "-m",
                 "training.jobs.supervisor",
-                str(note),
-                *self._build_command(job, folder, config),
+                str(exit_file),
+                *self._build_command(job, run_dir, config),
             ]
-            group, child = launch(command, self._get_job_tag(job.id), folder.log_file, environment)
+            group, child = launch(command, self._get_job_tag(job.id), run_dir.log_file, environment)
         except (OSError, ValueError) as error:
             self.store.update(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
             return
@@ -326,34 +367,33 @@ class JobScheduler:
         self.store.update(job.id, pid=group.pid)
 
     def _finish_job(self, job: Job) -> None:
-        folder = RunDir(self.runs_dir / job.id)
-        steps = folder.list_steps()
-        exit = read_preallocated(folder.path / "exit.json")
-        code = exit.get("code") if isinstance(exit.get("code"), int) else None
+        run_dir = RunDir(self.runs_dir / job.id)
+        steps = run_dir.list_steps()
+        exit_info = read_preallocated(run_dir.path / "exit.json")
+        code = exit_info.get("code") if isinstance(exit_info.get("code"), int) else None
         if child := self._children.get(job.id):
-            own = child.wait()  # it has ended: this lets the system forget it, too
-            code = own if code is None else code
+            supervisor_code = child.wait()  # the process has ended; waiting also reaps it
+            code = supervisor_code if code is None else code
         intent = self._requested_actions.get(job.id) or job.intent
         state, sentence = derive_job_outcome(
-            code, folder.read_outcome(), intent, steps[-1] if steps else None, bool(exit.get("out_of_memory"))
+            code, run_dir.read_outcome(), intent, steps[-1] if steps else None, bool(exit_info.get("out_of_memory"))
         )
         self.store.update(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
         self._children.pop(job.id, None)
         self._requested_actions.pop(job.id, None)
         if self.resume_interrupted and intent == "leave" and state == "interrupted" and not self._stop_event.is_set():
-            self._resume(job, job.queued)  # it was still saving when this app took over
+            self._resume(job, job.queued)  # the job was still saving when this app took over
         self._wake_event.set()
 
     def _recover(self) -> None:
-        """At the start: see which jobs are alive, write down what ended meanwhile, put in line what may go on by itself."""
+        """Find the living jobs, record the outcome of the others, and queue the interrupted ones again if configured."""
         for trash in self.runs_dir.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(trash, ignore_errors=True)
         for job in self.store.list_running():
             if job.is_local:
-                with suppress(ValueError):  # the book cannot be written just now: the next look does it
-                    if not job.pid and (
-                        group := find_process_group(self._get_job_tag(job.id))
-                    ):  # the app died just after it had begun it
+                with suppress(ValueError):  # the job store cannot be written: the next poll records the outcome
+                    # The previous app may have died between the start of the process and the update of the job store.
+                    if not job.pid and (group := find_process_group(self._get_job_tag(job.id))):
                         job = self.store.update(job.id, pid=group.pid)
                     self._poll_job(job)
         for job in (*self.store.list_running(), *self.store.list_queued()):
@@ -362,19 +402,20 @@ class JobScheduler:
         self._register_untracked_runs()
         for job in self.store.list_jobs() if self.resume_interrupted else []:
             steps = RunDir(self.runs_dir / job.id).list_steps()
-            came_on = steps and steps[-1] > job.from_step
-            if job.state == "interrupted" and job.is_local and job.attempt and (came_on or job.attempt < 3):
-                with suppress(ValueError):  # its folder may be gone
-                    self._resume(job, job.queued)  # but one that brings the app down every time must not go on for ever
+            has_progress = steps and steps[-1] > job.from_step
+            # Give up on jobs that crash the app at every attempt.
+            if job.state == "interrupted" and job.is_local and job.attempt and (has_progress or job.attempt < 3):
+                with suppress(ValueError):  # the run directory may be gone
+                    self._resume(job, job.queued)
 
     def _register_untracked_runs(self) -> None:
-        """Enter runs in the book that are in the folder alone: from the command line, or from another machine."""
+        """Add jobs for runs that were started on the command line or copied from another host."""
         self._last_discovery_at = time.monotonic()
         with self._lock:
             for job in discover_untracked_runs(self.runs_dir, {job.id for job in self.store.list_jobs()}):
                 self.store.add(job)
 
-    # --- parts ---------------------------------------------------------------------------------------------------
+    # --- helpers -------------------------------------------------------------------------------------------------
 
     def _end_job(self, job_id: str, intent: RequestedAction, signum: int) -> Job:
         self._require_leader()
@@ -382,7 +423,7 @@ class JobScheduler:
             job = self.store.get(job_id)
             if job.state == "queued":
                 return self.store.update(
-                    job_id, state="cancelled", ended=time.time(), sentence="Taken out of the line."
+                    job_id, state="cancelled", ended=time.time(), sentence="Removed from the queue."
                 )
             if job.is_finished:
                 raise ValueError(f"The run {job_id} is over already: {job.state}.")
@@ -393,27 +434,26 @@ class JobScheduler:
         return self._end_remote_job(job, intent)
 
     def _request_stop(self, job: Job, intent: RequestedAction, signum: int) -> Job:
-        """Signal a job's processes first and write it down then: a full disk must not keep a job going."""
+        """Signal the processes of a job, then record the request: a full disk must not keep a job running."""
         self._get_process_group(job).send_signal(signum)
         self._requested_actions[job.id] = intent
-        says = {"stop": "Stopping: it saves first.", "kill": "Being killed.", "leave": "The app ends: it saves."}[
-            intent
-        ]
+        sentences = {"stop": "Stopping: it saves first.", "kill": "Being killed.", "leave": "The app ends: it saves."}
+        sentence = sentences[intent]
         try:
-            return self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence=says)
+            return self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence=sentence)
         except ValueError as error:
-            log.warning("%s was told to %s, which could not be written down: %s", job.id, intent, error)
-            return replace(job, intent=intent, sentence=says)
+            log.warning("The request to %s %s could not be recorded: %s", intent, job.id, error)
+            return replace(job, intent=intent, sentence=sentence)
 
     def _end_remote_job(self, job: Job, intent: RequestedAction) -> Job:
         if self.remote_monitor is None and intent == "kill":
-            says = "Given up here, where Hugging Face Jobs cannot be reached from; it may still run there."
-            return self.store.update(job.id, state="cancelled", ended=time.time(), sentence=says)
+            sentence = "Abandoned, because this app cannot reach Hugging Face Jobs; it may still run there."
+            return self.store.update(job.id, state="cancelled", ended=time.time(), sentence=sentence)
         job = self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence="Being cancelled.")
         try:
             self._require_remote_monitor().cancel(job)
         except ValueError:
-            self.store.update(job.id, intent="")  # it was not told, and goes on
+            self.store.update(job.id, intent="")  # the request did not arrive, so the job continues
             raise
         return job
 
@@ -430,10 +470,10 @@ class JobScheduler:
         return ProcessGroup(self._get_job_tag(job.id), job.pid)
 
     def _get_job_tag(self, job_id: str) -> str:
-        return str(self.runs_dir / job_id)  # two apps may have runs of one name
+        return str(self.runs_dir / job_id)  # absolute: two apps may have runs of the same name
 
     def _create_run_dir(self, name: str) -> RunDir:
-        """A folder that nobody else has."""
+        """Create a run directory with a unique name."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for number in range(1, 1_000):
             path = self.runs_dir / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
@@ -442,7 +482,7 @@ class JobScheduler:
             except FileExistsError:
                 continue
             return RunDir(path)
-        raise ValueError("A thousand runs were begun in one second; wait a moment.")
+        raise ValueError("A thousand runs were created in one second; wait a moment.")
 
     def _require_leader(self) -> None:
         if not self.is_leader:
@@ -451,7 +491,7 @@ class JobScheduler:
 
 @contextmanager
 def remove_on_error(directory: Path) -> Iterator[None]:
-    """Remove a folder again if filling it fails: half a run would be taken for one that somebody else made."""
+    """Remove a directory if the block fails: a partial run would be discovered as an untracked run."""
     try:
         yield
     except BaseException:

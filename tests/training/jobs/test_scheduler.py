@@ -135,7 +135,7 @@ def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
     wait_until(lambda: has_logged_steps(scheduler, id))
 
     def full(self, *_, **__):
-        raise ValueError("The book of jobs cannot be used just now: database or disk is full.")
+        raise ValueError("The job store cannot be written just now: No space left on device.")
 
     monkeypatch.setattr(JobStore, "update", full)
     assert scheduler.stop(id).intent == "stop"

@@ -163,7 +163,7 @@ def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hu
     folder = tmp_path / "run"
     process = start_command(environment, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
     wait_until(lambda: hub.find_requests("auth-check"))
-    gone = hub.add_fault("answer", "", status=503, times=None)
+    gone = hub.add_fault("answer", "", status=503, max_count=None)
     wait_until(lambda: read_entries(folder) and read_entries(folder)[-1]["problem"])
     assert (folder / "checkpoint" / "model.safetensors").is_file(), "training ended well"
     process.terminate()
@@ -176,7 +176,7 @@ def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hu
 
 
 def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, environment_by_protocol, run_copy):
-    stall = hub.add_fault("stall", "/commit/main", seconds=60, times=None)
+    stall = hub.add_fault("stall", "/commit/main", stall_s=60, max_count=None)
     process = start_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
     wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)
@@ -193,7 +193,9 @@ def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, environ
 
 
 def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environment, run_copy):
-    stall = hub.add_fault("stall", r"/revision/|/api/models/alice/new\?", "GET", after=1, seconds=60, times=None)
+    stall = hub.add_fault(
+        "stall", r"/revision/|/api/models/alice/new\?", "GET", skip_count=1, stall_s=60, max_count=None
+    )
     process = start_command(environment, "publish", run_copy, "--repo", REPO)
     wait_until(lambda: stall.num_triggered)
     os.kill(process.pid, signal.SIGKILL)

@@ -196,7 +196,7 @@ def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_
 def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run):
     folder = copy_run("first")
     upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
-    gone = hub.add_fault("answer", "", status=503, times=None)
+    gone = hub.add_fault("answer", "", status=503, max_count=None)
     upload_worker.start()
     wait_until(lambda: get_last_entry(folder).tries >= 2, 20)
     assert "The Hub is busy or out of order" in get_last_entry(folder).format_status()
@@ -209,7 +209,7 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
     """Killed while it sent: the commit had landed, nobody had heard of it."""
     folder = copy_run("first")
     entry = enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
-    hub.add_fault("drop", "/api/models/alice/made/revision/", times=1)
+    hub.add_fault("drop", "/api/models/alice/made/revision/", max_count=1)
     assert Outbox(folder.path).deliver(upload_worker.hub_store).state == "waiting"
     Outbox(folder.path)._update_entry(entry, state="sending")
     upload_worker.start()
@@ -221,7 +221,7 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
 def test_two_at_once_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
     """Another app on the same folder, or the training itself, which delivers its own."""
     folder = copy_run("first")
-    hub.add_fault("stall", "/commit/main", seconds=0.5)  # so that they meet
+    hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
     upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
     if others == "courier":
         make_upload_worker(make_store()).start()
@@ -258,7 +258,7 @@ def test_a_run_that_is_deleted_meanwhile_does_not_come_back(hub, upload_worker, 
     first, second = copy_run("a-first"), copy_run("b-second")
     for folder in (first, second):
         enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, f"alice/{folder.path.name}", False)
-    stall = hub.add_fault("stall", "/commit/main", seconds=0.5)
+    stall = hub.add_fault("stall", "/commit/main", stall_s=0.5)
     upload_worker.start()
     wait_until(lambda: stall.num_triggered, 20)
     shutil.rmtree(second.path)

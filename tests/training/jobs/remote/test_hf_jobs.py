@@ -222,7 +222,7 @@ class BrokenHub:
     """Every answer of these goes wrong as long as this lasts."""
 
     def __init__(self, hub, kind, path):
-        self.fault = hub.add_fault(kind, path, times=None, status=500, seconds=30.0)
+        self.fault = hub.add_fault(kind, path, max_count=None, status=500, stall_s=30.0)
 
     def __enter__(self):
         self.started = time.monotonic()

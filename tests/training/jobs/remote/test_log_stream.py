@@ -69,7 +69,7 @@ def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
     assert LogFollower(jobs_client, submitted_job).wait_until_done() == [f"step {number}" for number in range(5000)]
 
 
-@pytest.mark.parametrize("broken", ["cut", "hang_up"])
+@pytest.mark.parametrize("broken", ["break_connections", "end_connections"])
 def test_a_broken_log_goes_on_where_it_was(hub, jobs_client, submitted_job, broken):
     follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
@@ -90,7 +90,7 @@ def test_lines_written_between_connections_are_streamed(hub, jobs_client, submit
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
-    deaf = hub.add_fault("answer", "/logs", times=2, status=502)
+    deaf = hub.add_fault("answer", "/logs", max_count=2, status=502)
     submitted_job.break_connections()
     submitted_job.append_log("two", "three")
     wait_until(lambda: deaf.num_triggered == 2)
@@ -143,14 +143,14 @@ def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_clie
     submitted_job.start()
     submitted_job.append_log("one")
     submitted_job.finish()
-    hub.add_fault("stall", "/logs", seconds=5.0)
+    hub.add_fault("stall", "/logs", stall_s=5.0)
     assert LogFollower(jobs_client, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
 
 
 def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     submitted_job.finish()
-    hub.add_fault("stall", "/logs", times=None, seconds=5.0)
+    hub.add_fault("stall", "/logs", max_count=None, stall_s=5.0)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert "does not open the log" in check_one_sentence(follower.error)
@@ -172,7 +172,7 @@ def test_a_job_that_waits_long_is_not_given_up(hub, jobs_client, submitted_job):
 def test_cancelling_ends_the_stream_soon(hub, jobs_client, submitted_job, state, monkeypatch):
     monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (60.0,))
     if state in ("stalled", "broken"):
-        fault = hub.add_fault("stall" if state == "stalled" else "drop", "/logs", times=None)
+        fault = hub.add_fault("stall" if state == "stalled" else "drop", "/logs", max_count=None)
     if state == "silent":
         submitted_job.start()
     follower = LogFollower(jobs_client, submitted_job)
@@ -194,7 +194,7 @@ def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
 
 
 def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, jobs_client, submitted_job):
-    fault = hub.add_fault("answer", "/logs", times=None, status=503)
+    fault = hub.add_fault("answer", "/logs", max_count=None, status=503)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert isinstance(follower.error, StoreUnavailable) and fault.num_triggered == 1 + len(hf_jobs.RETRY_BACKOFF_S)
@@ -207,7 +207,7 @@ def test_lines_in_between_give_it_all_its_tries_again(hub, jobs_client, submitte
     for number in range(2 * len(hf_jobs.RETRY_BACKOFF_S)):
         submitted_job.append_log(f"step {number}")
         follower.wait_for_lines(*(f"step {before}" for before in range(number + 1)))
-        fault = hub.add_fault("drop", "/logs", times=len(hf_jobs.RETRY_BACKOFF_S) - 1)
+        fault = hub.add_fault("drop", "/logs", max_count=len(hf_jobs.RETRY_BACKOFF_S) - 1)
         submitted_job.break_connections()
         wait_until(lambda fault=fault: fault.num_triggered == fault.max_count, follower)
     submitted_job.finish()
@@ -217,7 +217,7 @@ def test_lines_in_between_give_it_all_its_tries_again(hub, jobs_client, submitte
 
 @pytest.mark.parametrize(("status", "words"), [(403, "the right to run jobs"), (404, "has no job")])
 def test_what_trying_again_does_not_help_ends_it_at_once(hub, jobs_client, submitted_job, status, words):
-    fault = hub.add_fault("answer", "/logs", times=None, status=status)
+    fault = hub.add_fault("answer", "/logs", max_count=None, status=status)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
     assert words in check_one_sentence(follower.error) and fault.num_triggered == 1

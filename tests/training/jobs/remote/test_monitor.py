@@ -195,7 +195,7 @@ def test_a_run_that_was_stopped_here_is_cancelled(hub, scheduler, submitted_job)
 def test_a_stop_that_the_hub_does_not_hear_changes_nothing(hub, scheduler, submitted_job):
     """It can be asked for again; until then the run goes on, and ends as it ends."""
     id, there = submitted_job
-    deaf = hub.add_fault("drop", "/cancel|/api/jobs/alice/[0-9a-f]+$", times=None)
+    deaf = hub.add_fault("drop", "/cancel|/api/jobs/alice/[0-9a-f]+$", max_count=None)
     with pytest.raises(ValueError, match="cannot be reached"):
         scheduler.stop(id)
     deaf.disable()

@@ -39,7 +39,7 @@ def test_without_credit_it_fails_with_the_remedy(hub, scheduler):
 
 
 def test_an_unavailable_hub_is_polled_again(hub, scheduler):
-    gone = hub.add_fault("answer", "/api/jobs/", status=503, times=None)
+    gone = hub.add_fault("answer", "/api/jobs/", status=503, max_count=None)
     id = submit_remote_job(scheduler)
     wait_until(lambda: "It is tried again." in scheduler.store.get(id).sentence)
     assert scheduler.store.get(id).state == "queued" and not hub.jobs.by_id
@@ -50,7 +50,7 @@ def test_an_unavailable_hub_is_polled_again(hub, scheduler):
 
 def test_an_answer_that_got_lost_starts_no_second_job(hub, scheduler):
     hub.add_fault("lost_reply", "alice$", "POST")
-    hub.add_fault("drop", r"alice\?label", "GET", after=1)
+    hub.add_fault("drop", r"alice\?label", "GET", skip_count=1)
     id = submit_remote_job(scheduler)
     wait_until(lambda: is_running(scheduler, id))
     assert len(hub.jobs.by_id) == 1 and scheduler.store.get(id).remote == hub.jobs.latest.job_id
@@ -61,7 +61,7 @@ def test_a_hub_outage_does_not_end_a_run(hub, scheduler, submitted_job):
     id, there = submitted_job
     there.append_log(format_step_event(2))
     wait_until(lambda: scheduler.get_run_dir(id).metrics_file.exists())
-    gone = hub.add_fault("answer", "/api/jobs/", status=503, times=None)
+    gone = hub.add_fault("answer", "/api/jobs/", status=503, max_count=None)
     there.break_connections()
     wait_until(lambda: "is looked for again" in scheduler.store.get(id).sentence)
     assert is_running(scheduler, id) and read_logged_steps(scheduler.get_run_dir(id)) == [2]
@@ -109,7 +109,7 @@ def test_a_job_that_ended_without_an_app_is_reported_to_the_next_one(start_sched
 def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, start_scheduler, scheduler):
     """The start came through, its answer did not, and the app was closed before it could ask."""
     hub.add_fault("lost_reply", "alice$", "POST")
-    deaf = hub.add_fault("drop", r"alice\?label", "GET", after=1, times=None)
+    deaf = hub.add_fault("drop", r"alice\?label", "GET", skip_count=1, max_count=None)
     id = submit_remote_job(scheduler)
     wait_until(lambda: "It is tried again." in scheduler.store.get(id).sentence)
     scheduler.close()
@@ -134,10 +134,10 @@ def test_a_run_that_cannot_go_on_does_not_keep_the_app_from_starting(start_sched
 
 
 def test_a_job_cancelled_before_submission_is_never_submitted(hub, scheduler):
-    gone = hub.add_fault("drop", "/api/jobs/", times=None)
+    gone = hub.add_fault("drop", "/api/jobs/", max_count=None)
     id = submit_remote_job(scheduler)
     wait_until(lambda: "It is tried again." in scheduler.store.get(id).sentence)
-    assert scheduler.stop(id).sentence == "Taken out of the line."
+    assert scheduler.stop(id).sentence == "Removed from the queue."
     gone.disable()
     wait_until(lambda: not scheduler.remote_monitor._threads[id].is_alive(), 10)
     assert not hub.jobs.by_id and scheduler.store.get(id).state == "cancelled"
@@ -145,7 +145,7 @@ def test_a_job_cancelled_before_submission_is_never_submitted(hub, scheduler):
 
 def test_a_job_cancelled_during_submission_is_cancelled_remotely(hub, scheduler):
     """Nobody would know of it, and somebody would pay."""
-    hub.add_fault("stall", "alice$", "POST", seconds=0.7)
+    hub.add_fault("stall", "alice$", "POST", stall_s=0.7)
     id = submit_remote_job(scheduler)
     wait_until(lambda: hub.find_requests("hardware"))
     scheduler.stop(id)
@@ -155,7 +155,7 @@ def test_a_job_cancelled_during_submission_is_cancelled_remotely(hub, scheduler)
 
 def test_a_job_cancelled_after_an_unconfirmed_submission_is_cancelled_remotely(hub, scheduler):
     hub.add_fault("lost_reply", "alice$", "POST")
-    deaf = hub.add_fault("drop", r"alice\?label", "GET", after=1, times=None)
+    deaf = hub.add_fault("drop", r"alice\?label", "GET", skip_count=1, max_count=None)
     id = submit_remote_job(scheduler)
     wait_until(lambda: "It is tried again." in scheduler.store.get(id).sentence)
     scheduler.stop(id)
