@@ -17,17 +17,15 @@ from ctm.settings import Settings
 RESNETS = tuple(f"resnet{depth}-{stage}" for depth in (18, 34, 50, 101, 152) for stage in (1, 2, 3, 4))
 BACKBONES = (*RESNETS, "shallow-wide", "mnist_backbone", "parity_backbone", "none")
 SCHEDULE_KEYS = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
-SCHEDULED_BACKBONE = (
-    "qamnist_backbone"  # what the machine is shown changes while it thinks: see `ctm.modules.input_schedule`
-)
+SCHEDULED_BACKBONE = "qamnist_backbone"  # the input changes from tick to tick: see `ctm.modules.input_schedule`
 TOKENS_PATTERN = re.compile(r"tokens-([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 GRID_PATTERN = re.compile(r"grid-([1-9][0-9]{0,2})x([1-9][0-9]{0,4})")
-MAX_TICKS = 2_000  # of a thought
+MAX_TICKS = 2_000
 ENERGY_HEAD_INPUT_FLAGS = (
     "energy_sees_certainty",
     "energy_sees_neurons",
-)  # settings of what an energy head is shown besides
-# How energy heads are made here. A config that says less is of one like the energy-halting fork's, for which it has defaults.
+)  # settings that select optional inputs of the energy head
+# Energy heads that this project trains. The field defaults are those of the energy-halting fork, which has fewer keys.
 ENERGY_HEAD_DEFAULTS = {
     "energy_head_enabled": True,
     **dict.fromkeys(ENERGY_HEAD_INPUT_FLAGS, True),
@@ -45,20 +43,20 @@ class ModelConfig(Settings):
 
     model_type: ClassVar[str]
 
-    d_model: int = Field(ge=1, le=65_536, description="neurons (D), or the width of what a baseline remembers")
-    backbone_type: str = Field(description="how the input is seen before the first tick")
+    d_model: int = Field(ge=1, le=65_536, description="neurons (D), or width of the state of a baseline")
+    backbone_type: str = Field(description="module that encodes the input before the first tick")
     positional_embedding_type: Literal[
         "none", "learnable-fourier", "multi-learnable-fourier", "custom-rotational", "custom-rotational-1d"
-    ] = Field("none", description="code added to the features to say where they are")
+    ] = Field("none", description="positional encoding that is added to the features")
     out_dims: int = Field(ge=1, le=1_000_000, description="length of the answer vector")
     prediction_reshaper: tuple[int, ...] = Field(
         (-1,), min_length=1, max_length=4, description="shape of a structured answer, classes last; [-1] for one choice"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in attention and synapses while training")
-    energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is right")
+    energy_head_enabled: bool = Field(False, description="learn an energy that is low when the answer is correct")
     energy_hidden_dim: int = Field(64, ge=1, le=65_536, description="hidden width of the energy head")
-    energy_sees_certainty: bool = Field(False, description="show the energy head how certain the answer is, too")
-    energy_sees_neurons: bool = Field(False, description="show the energy head what every neuron does, too")
+    energy_sees_certainty: bool = Field(False, description="give the energy head the certainty of the answer, too")
+    energy_sees_neurons: bool = Field(False, description="give the energy head the activation of every neuron, too")
 
     @field_validator("backbone_type")
     @classmethod
@@ -70,7 +68,7 @@ class ModelConfig(Settings):
         ):
             raise ValueError(
                 "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, qamnist_backbone, "
-                "none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a field of G x G)"
+                "none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a grid of G x G)"
             )
         return value
 
@@ -82,15 +80,18 @@ class ModelConfig(Settings):
 
     def _find_problems(self) -> Iterator[str]:
         """Yield one sentence for each setting that contradicts another."""
-        pictures = self.backbone_type.startswith("resnet") or self.backbone_type in ("shallow-wide", "mnist_backbone")
+        takes_images = self.backbone_type.startswith("resnet") or self.backbone_type in (
+            "shallow-wide",
+            "mnist_backbone",
+        )
         if self.backbone_type == "none" and self.positional_embedding_type != "none":
-            yield "Without a backbone there is nothing to add positions to: set positional_embedding_type to none."
-        if self.positional_embedding_type in IMAGE_POSITIONAL_EMBEDDINGS and not pictures:
-            yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone that sees pictures."
-        if self.positional_embedding_type == "custom-rotational-1d" and pictures:
-            yield "positional_embedding_type=custom-rotational-1d needs a backbone that sees sequences."
+            yield "Without a backbone there are no positions to encode: set positional_embedding_type to none."
+        if self.positional_embedding_type in IMAGE_POSITIONAL_EMBEDDINGS and not takes_images:
+            yield f"positional_embedding_type={self.positional_embedding_type} needs a backbone for images."
+        if self.positional_embedding_type == "custom-rotational-1d" and takes_images:
+            yield "positional_embedding_type=custom-rotational-1d needs a backbone for sequences."
         if self.has_input_schedule and self.model_type != "ctm":
-            yield f"backbone_type={SCHEDULED_BACKBONE} is for kind ctm alone: got kind {self.model_type}."
+            yield f"backbone_type={SCHEDULED_BACKBONE} needs model type ctm: got {self.model_type}."
         try:
             self.answer_shape  # noqa: B018 -- raises when the shape does not fit
         except ValueError as error:
@@ -109,18 +110,22 @@ class ModelConfig(Settings):
             ValueError: `prediction_reshaper` does not fit `out_dims`, or there are fewer than 2 classes.
         """
         classes = self.prediction_reshaper[-1]
-        known, free = 1, 0
+        product = 1
+        num_free = 0
         for size in self.prediction_reshaper:
             if size == 0 or size < -1:
                 raise ValueError(
-                    f"prediction_reshaper holds sizes of at least 1, or one -1: got {truncate_repr(size)}."
+                    f"prediction_reshaper must hold sizes of at least 1, or one -1: got {truncate_repr(size)}."
                 )
-            known, free = (known, free + 1) if size == -1 else (known * size, free)
-        if free > 1 or self.out_dims % known or (not free and known != self.out_dims):
+            if size == -1:
+                num_free += 1
+            else:
+                product *= size
+        if num_free > 1 or self.out_dims % product or (not num_free and product != self.out_dims):
             raise ValueError(
                 f"prediction_reshaper={truncate_repr(list(self.prediction_reshaper))} does not fit out_dims={self.out_dims}."
             )
-        classes = self.out_dims // known if classes == -1 else classes
+        classes = self.out_dims // product if classes == -1 else classes
         if classes < 2:
             raise ValueError(f"An answer needs at least 2 classes to choose from: got {classes}.")
         return self.out_dims // classes, classes
@@ -134,9 +139,9 @@ class ModelConfig(Settings):
         values = self.model_dump(mode="json")
         if not self.energy_head_enabled:
             del values["energy_head_enabled"], values["energy_hidden_dim"]
-        for sees in ENERGY_HEAD_INPUT_FLAGS:
-            if not (self.energy_head_enabled and values[sees]):
-                del values[sees]
+        for flag in ENERGY_HEAD_INPUT_FLAGS:
+            if not (self.energy_head_enabled and values[flag]):
+                del values[flag]
         return values
 
 
@@ -145,29 +150,29 @@ class CTMConfig(ModelConfig):
 
     model_type: ClassVar[str] = "ctm"
 
-    iterations: int = Field(ge=1, le=MAX_TICKS, description="ticks of a thought (T in the paper)")
-    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the neurons")
+    iterations: int = Field(ge=1, le=MAX_TICKS, description="internal ticks (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, description="width of the attention output")
     heads: int = Field(
-        ge=0, le=1_024, description="attention heads; 0 gives the raw input to the neurons at every tick"
+        ge=0, le=1_024, description="attention heads; 0 feeds the raw input to the neurons at every tick"
     )
-    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation makes the answer")
-    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation steers attention")
-    synapse_depth: int = Field(ge=1, le=64, description="1: one layer; more: a U-Net of that depth")
-    memory_length: int = Field(ge=1, le=4_096, description="ticks that a neuron remembers (M)")
+    n_synch_out: int = Field(ge=1, le=65_536, description="neurons whose synchronisation gives the answer")
+    n_synch_action: int = Field(ge=0, le=65_536, description="neurons whose synchronisation gives the attention query")
+    synapse_depth: int = Field(ge=1, le=64, description="1 for a single layer, more for a U-Net of that depth")
+    memory_length: int = Field(ge=1, le=4_096, description="ticks in the history of a neuron (M)")
     deep_nlms: bool = Field(True, description="neuron-level models with a hidden layer")
     memory_hidden_dims: int = Field(ge=1, le=4_096, description="hidden width of a neuron-level model")
-    do_layernorm_nlm: bool = Field(False, description="normalise each neuron's history")
-    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; as `dropout` when not given")
+    do_layernorm_nlm: bool = Field(False, description="normalise the history of each neuron")
+    dropout_nlm: float | None = Field(None, ge=0, lt=1, description="dropout on histories; default: `dropout`")
     neuron_select_type: Literal["first-last", "random", "random-pairing"] = Field(
-        "random-pairing", description="which pairs of neurons are synchronised"
+        "random-pairing", description="how synchronised neuron pairs are chosen"
     )
     n_random_pairing_self: int = Field(0, ge=0, le=65_536, description="neurons paired with themselves")
-    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="in phases: ticks to look at each picture")
+    iterations_per_digit: int | None = Field(None, ge=1, le=200, description="input schedule: ticks per image")
     iterations_per_question_part: int | None = Field(
-        None, ge=1, le=200, description="in phases: ticks for each part of the question"
+        None, ge=1, le=200, description="input schedule: ticks per question token"
     )
     iterations_for_answering: int | None = Field(
-        None, ge=1, le=200, description="in phases: ticks after the question of the longest row"
+        None, ge=1, le=200, description="input schedule: ticks after the longest row"
     )
 
     @model_validator(mode="before")
@@ -203,8 +208,8 @@ class CTMConfig(ModelConfig):
         yield from super()._find_problems()
 
     def _find_schedule_problems(self):
-        given = [key for key in SCHEDULE_KEYS if getattr(self, key) is not None]
-        if bool(given) != self.has_input_schedule or 0 < len(given) < len(SCHEDULE_KEYS):
+        keys = [key for key in SCHEDULE_KEYS if getattr(self, key) is not None]
+        if bool(keys) != self.has_input_schedule or 0 < len(keys) < len(SCHEDULE_KEYS):
             yield f"backbone_type={SCHEDULED_BACKBONE} and {', '.join(SCHEDULE_KEYS)} need each other: set all of them or none."
         if self.has_input_schedule and self.positional_embedding_type != "none":
             yield f"backbone_type={SCHEDULED_BACKBONE} adds no positions: set positional_embedding_type to none."
@@ -220,7 +225,7 @@ class CTMConfig(ModelConfig):
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
-        if self.has_input_schedule:  # a class of its own, whose constructor takes fewer keys
+        if self.has_input_schedule:  # the published class takes fewer keys
             del values["backbone_type"], values["positional_embedding_type"]
             if self.dropout_nlm is None:
                 del values["dropout_nlm"]
@@ -238,10 +243,10 @@ class LSTMConfig(ModelConfig):
 
     model_type: ClassVar[str] = "lstm"
 
-    iterations: int = Field(ge=1, le=MAX_TICKS, description="ticks of a thought (T in the paper)")
-    d_input: int = Field(ge=1, le=65_536, description="width of what attention hands to the LSTM")
+    iterations: int = Field(ge=1, le=MAX_TICKS, description="internal ticks (T in the paper)")
+    d_input: int = Field(ge=1, le=65_536, description="width of the attention output")
     heads: int = Field(ge=1, le=1_024, description="attention heads")
-    num_layers: int = Field(1, ge=1, le=64, description="of an LSTM: its layers")
+    num_layers: int = Field(1, ge=1, le=64, description="layers of the LSTM")
 
     def _find_problems(self) -> Iterator[str]:
         if self.d_input % self.heads:
@@ -283,7 +288,7 @@ class ModelTypeConfig(Settings):
     """
 
     kind: Literal["ctm", "lstm", "ff"] = Field(
-        "ctm", description="what thinks: the machine, or to compare it with, an LSTM or a feed-forward network"
+        "ctm", description="model type: CTM, or for comparison an LSTM or a feed-forward network"
     )
 
 
@@ -306,7 +311,7 @@ def read_config(values: Any, prefix: str = "") -> Config:
         ValueError: The values are not valid; one line per problem.
     """
     if not isinstance(values, Mapping):
-        return CTMConfig.parse(values, prefix)  # which says what is wrong
+        return CTMConfig.parse(values, prefix)  # raises the error
     kind = values.get("kind", infer_model_type(values))
     if not isinstance(kind, str) or kind not in CONFIG_CLASSES:
         name = f"{prefix}.kind" if prefix else "kind"
@@ -321,12 +326,10 @@ def infer_model_type(config_dict: Mapping[str, Any]) -> str:
     """
     if "num_layers" in config_dict:
         return "lstm"
-    feeds = set(FFConfig.model_fields)
-    return (
-        "ff"
-        if config_dict.keys() & feeds and not config_dict.keys() & (CTMConfig.model_fields.keys() - feeds)
-        else "ctm"
-    )
+    ff_keys = set(FFConfig.model_fields)
+    if config_dict.keys() & ff_keys and not config_dict.keys() & (CTMConfig.model_fields.keys() - ff_keys):
+        return "ff"
+    return "ctm"
 
 
 def get_max_ticks(config_dict: Mapping[str, Any]) -> int:

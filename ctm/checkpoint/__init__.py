@@ -88,9 +88,9 @@ def load(folder: str | Path) -> Checkpoint:
     if not folder.is_dir():
         raise ValueError(f"There is no checkpoint at {folder}.")
     config = read_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME)
-    notes = read_metadata(folder)
-    machine = load_weights(folder, config)
-    return Checkpoint(machine, **notes, card=read_text(folder / MODEL_CARD_NAME))
+    metadata = read_metadata(folder)
+    model = load_weights(folder, config)
+    return Checkpoint(model, **metadata, card=read_text(folder / MODEL_CARD_NAME))
 
 
 def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
@@ -106,23 +106,23 @@ def save(checkpoint: Checkpoint, folder: str | Path) -> Path:
     folder = Path(folder).resolve()
     check_can_overwrite(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = get_temp_path(folder)
-    draft.mkdir()
+    temp_dir = get_temp_path(folder)
+    temp_dir.mkdir()
     try:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
-        save_file(state, draft / WEIGHTS_NAME, metadata={"format": "pt"})
-        write_json(draft / CONFIG_NAME, checkpoint.model.config.to_dict())
+        save_file(state, temp_dir / WEIGHTS_NAME, metadata={"format": "pt"})
+        write_json(temp_dir / CONFIG_NAME, checkpoint.model.config.to_dict())
         for name in METADATA_NAMES:
             if values := getattr(checkpoint, name):
-                write_json(draft / f"{name}.json", values)
+                write_json(temp_dir / f"{name}.json", values)
         if checkpoint.card:
-            (draft / MODEL_CARD_NAME).write_text(checkpoint.card, "utf-8")
-        for path in draft.iterdir():
+            (temp_dir / MODEL_CARD_NAME).write_text(checkpoint.card, "utf-8")
+        for path in temp_dir.iterdir():
             path.chmod(0o644)  # safetensors creates files that only the owner may read
             fsync_path(path)
-        replace_dir(draft, folder)
+        replace_dir(temp_dir, folder)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temp_dir, ignore_errors=True)
     return folder
 
 
@@ -135,8 +135,8 @@ def check_can_overwrite(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is there and is no folder: name another one for the checkpoint.")
     known = {CONFIG_NAME, WEIGHTS_INDEX_NAME, MODEL_CARD_NAME, *(f"{name}.json" for name in METADATA_NAMES)}
-    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if others := sorted(name for name in there if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name)):
+    existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if unknown := sorted(name for name in existing if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name)):
         raise ValueError(
-            f"{folder} holds other things than a checkpoint, which would be lost: {format_name_list(others)}. Name a new folder."
+            f"{folder} holds other things than a checkpoint, which would be lost: {format_name_list(unknown)}. Name a new folder."
         )

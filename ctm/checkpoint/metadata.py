@@ -87,19 +87,19 @@ class PolicyRecord(MetadataModel):
 
     def describe(self) -> str:
         """Return guarantee and calibration results in sentences; empty if there are none."""
-        said = []
+        sentences = []
         if self.tolerance is not None:
             cost = f"at most {100 * self.tolerance:.3g} points of" if self.tolerance else "no"
-            said.append(f"The fewest ticks that cost {cost} accuracy.")
+            sentences.append(f"The fewest ticks that cost {cost} accuracy.")
         if self.promise and self.n is not None:
-            risk, sure = f"{100 * self.promise.risk:.3g} %", self.promise.confidence_text
-            said.append(
-                f"At most {risk} of answers lost by stopping early, {sure}, on data like these {self.n:,} samples."
+            risk, confidence = f"{100 * self.promise.risk:.3g} %", self.promise.confidence_text
+            sentences.append(
+                f"At most {risk} of answers lost by stopping early, {confidence}, on data like these {self.n:,} samples."
             )
         if self.accuracy is not None and self.mean_ticks is not None and self.n is not None:
-            right = f"{self.accuracy:.1%} right in {self.mean_ticks:.1f} ticks on average"
-            said.append(f"There: {right}." if self.promise else f"On {self.n:,} calibration samples: {right}.")
-        return " ".join(said)
+            result = f"{self.accuracy:.1%} right in {self.mean_ticks:.1f} ticks on average"
+            sentences.append(f"There: {result}." if self.promise else f"On {self.n:,} calibration samples: {result}.")
+        return " ".join(sentences)
 
 
 class CorrectnessModel(MetadataModel):
@@ -262,14 +262,14 @@ def read_metadata(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: A file is too large, is not a JSON object, or does not fit its schema.
     """
-    return {name: read_metadata_file(folder / f"{name}.json", form) for name, form in METADATA_SCHEMAS.items()}
+    return {name: read_metadata_file(folder / f"{name}.json", schema) for name, schema in METADATA_SCHEMAS.items()}
 
 
 def read_metadata_file(path: Path, schema: type[MetadataModel]) -> dict[str, Any]:
     """Read and validate a metadata file; see `read_metadata`."""
     values = read_json(path, default={}, max_bytes=MAX_METADATA_BYTES)
-    if odd := find_unserializable(values):
-        raise ValueError(f"{path.name} is not what it should be: it holds {odd}.")
+    if description := find_unserializable(values):
+        raise ValueError(f"{path.name} is not what it should be: it holds {description}.")
     try:
         schema.model_validate(values)
     except ValidationError as error:

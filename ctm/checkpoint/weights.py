@@ -53,12 +53,12 @@ def load_weights(folder: Path, config: Config) -> TickModel:
     in_features = infer_in_features(config, shapes)
     check_parameter_limit(config, in_features)
     with torch.device("meta"):
-        machine = build_model(config, in_features)
-    problems = list(_find_mismatches(machine.state_dict(), headers))
+        model = build_model(config, in_features)
+    problems = list(_find_mismatches(model.state_dict(), headers))
     if problems:
         raise ValueError(f"{WEIGHTS_NAME} does not fit config.json: {format_name_list(problems, separator='; ')}.")
-    machine = build_model(config, in_features)
-    state = machine.state_dict()  # shares memory with the model, so no second copy of the weights is created
+    model = build_model(config, in_features)
+    state = model.state_dict()  # shares memory with the model, so no second copy of the weights is created
     for path in list_weight_files(folder):
         for name, tensor in load_file(path).items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -66,7 +66,7 @@ def load_weights(folder: Path, config: Config) -> TickModel:
             if "neuron_indices" in name and tensor.numel() and not 0 <= tensor.min() <= tensor.max() < config.d_model:
                 raise ValueError(f"{path.name} names neurons beyond d_model={config.d_model} in `{name}`.")
             state[name].copy_(tensor)
-    return machine.eval()
+    return model.eval()
 
 
 def list_weight_files(folder: Path) -> list[Path]:
@@ -88,10 +88,10 @@ def parse_shard_filenames(index: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: It is not such an index, or a name is not that of a plain safetensors file in the same directory.
     """
-    places = index.get("weight_map")
-    if not isinstance(places, dict) or not places:
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{WEIGHTS_INDEX_NAME} must hold a `weight_map` from tensors to files.")
-    names = sorted({str(name) for name in places.values()})
+    names = sorted({str(name) for name in weight_map.values()})
     if len(names) > MAX_SHARDS:
         raise ValueError(f"{WEIGHTS_INDEX_NAME} names {len(names)} files; at most {MAX_SHARDS} are read.")
     for name in names:
@@ -111,8 +111,8 @@ def read_all_headers(folder: Path) -> dict[str, TensorHeader]:
     merged: dict[str, TensorHeader] = {}
     for path in list_weight_files(folder):
         headers = read_headers(path)
-        if twice := merged.keys() & headers.keys():
-            raise ValueError(f"{path.name} holds `{format_name(min(twice))}`, which another file holds, too.")
+        if duplicates := merged.keys() & headers.keys():
+            raise ValueError(f"{path.name} holds `{format_name(min(duplicates))}`, which another file holds, too.")
         merged |= headers
     return merged
 
@@ -190,5 +190,5 @@ def _get_input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     if len(shapes.get(name, ())) < 2:
         raise ValueError(f"The weights lack a matrix `{name}`, from which the input size is read.")
     if not 1 <= (size := shapes[name][1]) <= MAX_IN_FEATURES:
-        raise ValueError(f"`{name}` is for inputs of {size:,} features; machines see 1 to {MAX_IN_FEATURES:,}.")
+        raise ValueError(f"`{name}` is for inputs of {size:,} features; models take 1 to {MAX_IN_FEATURES:,}.")
     return size

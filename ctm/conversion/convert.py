@@ -73,14 +73,14 @@ def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoin
         ValueError: The file cannot be read safely, holds no supported model, or does not determine the config.
     """
     if out.exists():
-        raise ValueError(f"{out} is there already; name a folder that is not.")
-    given = read_yaml_file(config_file) if config_file else {}
-    task = parse_task_metadata(given.pop("task", {}))
-    tensors, said = extract_weights(load_torch_file(file), file.name)
+        raise ValueError(f"{out} exists already; name a new directory.")
+    user_config = read_yaml_file(config_file) if config_file else {}
+    task = parse_task_metadata(user_config.pop("task", {}))
+    tensors, file_config = extract_weights(load_torch_file(file), file.name)
     tensors = {new: tensors[old] for old, new in map_to_published_names(tensors).items()}
-    config = resolve_config(tensors, said, given, file.name)
-    machine = build_from_state_dict(tensors, config, file.name)
-    return load(save(Checkpoint(machine, task=task), out))
+    config = resolve_config(tensors, file_config, user_config, file.name)
+    model = build_from_state_dict(tensors, config, file.name)
+    return load(save(Checkpoint(model, task=task), out))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -120,11 +120,11 @@ def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[st
             raise ValueError(
                 f"{name} holds `{format_name(key)}` as {list(value.shape)}, which is more than is stored of it."
             )
-    said: dict[str, Any] = {}
+    file_config: dict[str, Any] = {}
     if wrapped is not content:
         for key in ("args", "config"):
-            said |= extract_legacy_config(content.get(key))
-    return tensors, said
+            file_config |= extract_legacy_config(content.get(key))
+    return tensors, file_config
 
 
 def extract_legacy_config(values: Any) -> dict[str, Any]:
@@ -135,20 +135,29 @@ def extract_legacy_config(values: Any) -> dict[str, Any]:
     values = vars(values) if isinstance(values, argparse.Namespace) else values
     if not isinstance(values, Mapping):
         return {}
-    inner = values.get("model")
-    both = {**values, **(inner if isinstance(inner, Mapping) else {})}
-    found = {str(key): value for key, value in both.items() if _is_plain(value)}
-    said = {key: value for old, value in found.items() if (key := LEGACY_KEY_ALIASES.get(old, old)) in CONFIG_KEYS}
-    said = {key: found[old] for old, keys in LEGACY_SCHEDULE_KEYS.items() if old in found for key in keys} | said
-    if "prediction_reshaper" not in said:
+    nested = values.get("model")
+    merged = {**values, **(nested if isinstance(nested, Mapping) else {})}
+    values_by_name = {str(key): value for key, value in merged.items() if _is_plain(value)}
+    file_config = {
+        key: value for old, value in values_by_name.items() if (key := LEGACY_KEY_ALIASES.get(old, old)) in CONFIG_KEYS
+    }
+    file_config = {
+        key: values_by_name[old] for old, keys in LEGACY_SCHEDULE_KEYS.items() if old in values_by_name for key in keys
+    } | file_config
+    if "prediction_reshaper" not in file_config:
         lengths = [
-            [found[key], classes] for key, classes in LEGACY_NUM_CLASSES.items() if isinstance(found.get(key), int)
+            [values_by_name[key], classes]
+            for key, classes in LEGACY_NUM_CLASSES.items()
+            if isinstance(values_by_name.get(key), int)
         ]
         if lengths:
-            said["prediction_reshaper"] = lengths[0]
-        elif str(found.get("dataset")) in SINGLE_LABEL_DATASETS or found.keys() & {"N_to_sort", "q_num_answer_steps"}:
-            said["prediction_reshaper"] = [-1]
-    return said
+            file_config["prediction_reshaper"] = lengths[0]
+        elif str(values_by_name.get("dataset")) in SINGLE_LABEL_DATASETS or values_by_name.keys() & {
+            "N_to_sort",
+            "q_num_answer_steps",
+        }:
+            file_config["prediction_reshaper"] = [-1]
+    return file_config
 
 
 def _is_plain(value: Any) -> bool:
@@ -205,11 +214,11 @@ def resolve_config(
         values.setdefault("memory_hidden_dims", 1)  # not used by shallow models
     if known.get("heads") == 0:
         values.setdefault("d_input", 1)  # not used without attention
-    needed = {key for key, field in fields.items() if field.is_required()}
-    needed |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
+    required = {key for key, field in fields.items() if field.is_required()}
+    required |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
     if known.get("backbone_type") == SCHEDULED_BACKBONE:
-        needed |= {*SCHEDULE_KEYS}
-    missing = sorted(needed - values.keys())
+        required |= {*SCHEDULE_KEYS}
+    missing = sorted(required - values.keys())
     if missing and user_config.keys() <= fields.keys():
         raise ValueError(
             f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
@@ -235,12 +244,12 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
     with torch.device("meta"):
         expected = build_model(config, in_features).state_dict()
     absent = expected.keys() - tensors.keys()
-    if strange := sorted(tensors.keys() - expected.keys()):
+    if unexpected := sorted(tensors.keys() - expected.keys()):
         raise ValueError(
-            f"{name} holds what no part of this machine is called: {format_name_list([*map(format_name, strange)], '`')}."
+            f"{name} holds weights that this model does not have: {format_name_list([*map(format_name, unexpected)], '`')}."
         )
-    if needed := sorted(key for key in absent if not _is_optional_weight(key, config)):
-        raise ValueError(f"{name} lacks {format_name_list(needed, '`')}.")
+    if missing := sorted(key for key in absent if not _is_optional_weight(key, config)):
+        raise ValueError(f"{name} lacks {format_name_list(missing, '`')}.")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ValueError(f"{name}: `{key}` should be {list(expected[key].shape)}, is {list(tensor.shape)}.")
@@ -250,14 +259,14 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
             raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
         if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
             raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
-    machine = build_model(config, in_features)
-    state = machine.state_dict()
+    model = build_model(config, in_features)
+    state = model.state_dict()
     for key in absent:
         if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
             state[key].fill_(1 if key.endswith(".T") else 0)
     for key, tensor in tensors.items():
         state[key].copy_(tensor)
-    return machine.eval()
+    return model.eval()
 
 
 def _is_optional_weight(key: str, config: Config) -> bool:
@@ -285,13 +294,13 @@ def _format_type_name(value: Any) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command `python -m ctm.convert`."""
     parser = argparse.ArgumentParser(prog="python -m ctm.convert", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", type=Path, metavar="FILE.pt", help="a checkpoint of the original code")
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not tell")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the checkpoint folder to write")
+    parser.add_argument("file", type=Path, metavar="FILE.pt", help="checkpoint of the original code")
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not contain")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint directory to write")
     args = parser.parse_args(arguments)
     try:
-        machine = convert(args.file, args.out, args.config).model
+        model = convert(args.file, args.out, args.config).model
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
-    said = ", ".join(f"{key}={value}" for key, value in machine.config.to_dict().items())
-    print(f"{args.out}: {count_weights(args.out):,} parameters, {said}")
+    settings = ", ".join(f"{key}={value}" for key, value in model.config.to_dict().items())
+    print(f"{args.out}: {count_weights(args.out):,} parameters, {settings}")

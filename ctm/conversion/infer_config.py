@@ -71,22 +71,24 @@ def map_to_published_names(names: Iterable[str]) -> dict[str, str]:
         ValueError: Two names are mapped to the same name.
     """
     short = {name: re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")) for name in names}
-    found = set(short.values())
+    file_names = set(short.values())
     moves = {
-        old: new for old, new in TUTORIAL_MODULE_NAMES.items() if not any(name.startswith(f"{new}.") for name in found)
+        old: new
+        for old, new in TUTORIAL_MODULE_NAMES.items()
+        if not any(name.startswith(f"{new}.") for name in file_names)
     }
-    if {"backbone.0.weight", "backbone.4.weight"} <= found:
+    if {"backbone.0.weight", "backbone.4.weight"} <= file_names:
         moves |= {f"backbone.{place}": f"backbone.layers.{place}" for place in (0, 1, 4, 5)}
     renamed: dict[str, str] = {}
-    taken: set[str] = set()
+    used_names: set[str] = set()
     for name, now in short.items():
         module, dot, parameter = now.rpartition(".")
         new = f"{moves.get(module, module)}{dot}{parameter}"
-        if new in taken:
+        if new in used_names:
             raise ValueError(
                 f"Several tensors would be `{format_name(new)}`; keep one of them and save the file again."
             )
-        taken.add(new)
+        used_names.add(new)
         renamed[name] = new
     return renamed
 
@@ -260,8 +262,8 @@ def _infer_backbone_type(shapes: Shapes) -> str | None:
 
 def _infer_resnet_type(names: Iterable[str]) -> str | None:
     """Return `resnet{depth}-{stages}`; the smallest depth if several match."""
-    found = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
-    blocks = tuple(sum(stage == str(n) for stage, _ in found) for n in range(1, 5))
+    stage_blocks = {match.groups() for name in names if (match := re.match(r"layer([1-4])\.(\d+)\.", name))}
+    blocks = tuple(sum(stage == str(n) for stage, _ in stage_blocks) for n in range(1, 5))
     stages = 4 - blocks.count(0)
     bottleneck = "layer1.0.conv3.weight" in names
     for depth, counts in RESNET_BLOCK_COUNTS.items():
@@ -283,11 +285,11 @@ def _infer_neuron_selection(
     if pairs == counts:
         known["neuron_select_type"] = "random-pairing"
         if indices:
-            alike = (
+            equal_prefixes = (
                 _count_equal_prefix(*(indices[f"{place}_neuron_indices_{side}"] for side in sides))
                 for place in synch_types
             )
-            known["n_random_pairing_self"] = min([*alike, *(count - 1 for count in counts.values())])
+            known["n_random_pairing_self"] = min([*equal_prefixes, *(count - 1 for count in counts.values())])
     elif any(pairs[place] != count * (count + 1) // 2 for place, count in counts.items()):
         raise ValueError(f"No neuron_select_type makes {pairs} decay parameters of {counts} neurons.")
     elif indices:

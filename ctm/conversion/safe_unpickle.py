@@ -45,19 +45,19 @@ def load_torch_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
-    mapped = is_torch_archive(path)
-    if not mapped and path.stat().st_size > MAX_UNMAPPED_BYTES:
+    is_archive = is_torch_archive(path)
+    if not is_archive and path.stat().st_size > MAX_UNMAPPED_BYTES:
         raise ValueError(
             f"{path.name} is not in the format of PyTorch 1.6 and later, and too large to be read whole; "
             "load it where it was made and save it again."
         )
     with torch.serialization.safe_globals(get_safe_globals()):
         with translate_read_errors(path.name):
-            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
+            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_archive else []
         if classes:
             raise ValueError(format_unsafe_globals_error(path.name, sorted(classes)))
         with translate_read_errors(path.name):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
 
 
 def is_torch_archive(path: Path) -> bool:
@@ -78,8 +78,8 @@ def is_torch_archive(path: Path) -> bool:
     names = [entry.filename for entry in entries]
     if not any(name.endswith("data.pkl") for name in names) or any(name.endswith("constants.pkl") for name in names):
         raise ValueError(f"{path.name} is an archive, but not one of `torch.save`; only those are converted.")
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if packed or len(names) > len(set(names)) or sum(entry.file_size for entry in entries) > path.stat().st_size:
+    is_compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if is_compressed or len(names) > len(set(names)) or sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise ValueError(f"{path.name} unpacks to more than it is, which `torch.save` never writes; it is not read.")
     return True
 

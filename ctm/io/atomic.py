@@ -13,32 +13,32 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: temporary file, fsync, rename."""
-    draft = get_temp_path(path)
+    temp_path = get_temp_path(path)
     try:
-        draft.write_bytes(content)
-        fsync_path(draft)
-        draft.replace(path)
+        temp_path.write_bytes(content)
+        fsync_path(temp_path)
+        temp_path.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        temp_path.unlink(missing_ok=True)
 
 
-def replace_dir(draft: Path, folder: Path) -> None:
+def replace_dir(temp_path: Path, folder: Path) -> None:
     """Move the directory `draft` to `folder`. An existing directory is removed after the move.
 
     Raises:
         OSError: The move failed; an existing directory is back in place.
     """
     if not folder.exists():
-        draft.rename(folder)
+        temp_path.rename(folder)
         return
-    old = get_temp_path(folder)
-    folder.rename(old)
+    old_path = get_temp_path(folder)
+    folder.rename(old_path)
     try:
-        draft.rename(folder)
+        temp_path.rename(folder)
     except OSError:
-        old.rename(folder)
+        old_path.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old_path, ignore_errors=True)
 
 
 def get_temp_path(path: Path) -> Path:

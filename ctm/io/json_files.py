@@ -58,7 +58,7 @@ def write_json(path: Path, values: Any) -> None:
         TypeError: The values hold an object that JSON cannot represent.
     """
     text = json.dumps(values, indent=2, allow_nan=False)
-    write_text(path, JSON_NUMBER_LIST_PATTERN.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
+    write_text(path, JSON_NUMBER_LIST_PATTERN.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n")
 
 
 def _check_file_size(path: Path, max_bytes: int | None) -> None:

@@ -21,11 +21,11 @@ def file_lock(path: Path, timeout_s: float = 0.0) -> Iterator[bool]:
         True if this process holds the lock, False if another one does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     with path.open("a") as file:
-        while not (mine := _try_lock(file)) and time.monotonic() < until:
+        while not (acquired := _try_lock(file)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        yield mine
+        yield acquired
 
 
 def _try_lock(file: IO) -> bool:

@@ -25,12 +25,12 @@ class StrictYAMLLoader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping; raise an error for a duplicate key."""
         node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
+            if key.value in keys:
                 problem = f"{truncate_repr(key.value)} is there twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
+            keys.add(key.value)
         return node
 
 

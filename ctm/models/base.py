@@ -141,12 +141,12 @@ class TickModel(nn.Module, ABC):
         """
         config = self.config
         if config.energy_head_enabled:
-            seen = (
+            num_features = (
                 latent_size
                 + num_neurons * config.energy_sees_neurons
                 + NUM_CERTAINTY_FEATURES * config.energy_sees_certainty
             )
-            self.energy_proj = make_energy_head(seen, config.energy_hidden_dim)
+            self.energy_proj = make_energy_head(num_features, config.energy_hidden_dim)
 
     def build_energy_head_input(
         self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], certainty: Float[Tensor, "*T P B"]
@@ -163,12 +163,12 @@ class TickModel(nn.Module, ABC):
         Returns:
             Features with F = S, plus D and plus `NUM_CERTAINTY_FEATURES` where enabled.
         """
-        seen = [latent]
+        parts = [latent]
         if self.config.energy_sees_neurons:
-            seen.append(activations)
+            parts.append(activations)
         if self.config.energy_sees_certainty:
-            seen.append(compute_certainty_features(certainty))
-        return torch.cat(seen, -2) if len(seen) > 1 else latent
+            parts.append(compute_certainty_features(certainty))
+        return torch.cat(parts, -2) if len(parts) > 1 else latent
 
     def _compute_readout(
         self, latent: Float[Tensor, "*T S B"], activations: Float[Tensor, "*T D B"], energy_grad_to_trunk: bool = False
@@ -178,11 +178,11 @@ class TickModel(nn.Module, ABC):
         certainty = compute_certainty(answer, self.num_positions)
         if not self.config.energy_head_enabled:
             return answer, certainty, None
-        felt = self.build_energy_head_input(latent, activations, certainty)
+        head_input = self.build_energy_head_input(latent, activations, certainty)
         return (
             answer,
             certainty,
-            compute_energy(self.energy_proj, felt if energy_grad_to_trunk else felt.detach()).float(),
+            compute_energy(self.energy_proj, head_input if energy_grad_to_trunk else head_input.detach()).float(),
         )
 
 

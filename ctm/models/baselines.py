@@ -104,8 +104,10 @@ class LSTMBaseline(TickModel):
 
     def encode(self, inputs: Tensor) -> LSTMContext:
         first, *others = [self._get_layer_weights(number) for number in range(self.config.num_layers)]
-        observed = encode_input(self, inputs, partial(fuse_input_projection, *first))
-        return LSTMContext(**vars(observed), layers=tuple(others), dropout=self.lstm.dropout if self.training else 0.0)
+        encoded_input = encode_input(self, inputs, partial(fuse_input_projection, *first))
+        return LSTMContext(
+            **vars(encoded_input), layers=tuple(others), dropout=self.lstm.dropout if self.training else 0.0
+        )
 
     def initial_state(self, encoded: LSTMContext, reserve_ticks: int | None = None) -> LSTMState:
         hidden, cell = (
@@ -115,10 +117,10 @@ class LSTMBaseline(TickModel):
         return LSTMState(hidden, cell, None)
 
     def _transition(self, state: LSTMState, encoded: LSTMContext) -> LSTMState:
-        scene, entry = encoded.get_tick_inputs(state.elapsed_ticks)
-        assert scene is not None, "an LSTM attends"
-        seen, attention = scene.attend(state.latent.T)
-        gates = entry(seen, state.hidden[0].T)
+        cache, input_projection = encoded.get_tick_inputs(state.elapsed_ticks)
+        assert cache is not None, "an LSTM attends"
+        features, attention = cache.attend(state.latent.T)
+        gates = input_projection(features, state.hidden[0].T)
         hidden: list[Tensor] = []
         cell: list[Tensor] = []
         for layer in range(len(state.hidden)):
@@ -126,9 +128,9 @@ class LSTMBaseline(TickModel):
                 below = F.dropout(hidden[-1], encoded.dropout) if encoded.dropout else hidden[-1]
                 weight, bias = encoded.layers[layer - 1]
                 gates = F.linear(torch.cat((below, state.hidden[layer]), 1), weight, bias)
-            keep, new = lstm_cell(gates, state.cell[layer])
-            cell.append(keep)
-            hidden.append(new)
+            next_cell, next_hidden = lstm_cell(gates, state.cell[layer])
+            cell.append(next_cell)
+            hidden.append(next_hidden)
         return LSTMState(torch.stack(hidden), torch.stack(cell), attention, state.elapsed_ticks + 1)
 
     def _get_layer_weights(self, number: int) -> tuple[Float[Tensor, "W F"], Float[Tensor, " W"]]:
@@ -217,8 +219,8 @@ class FFBaseline(TickModel):
         self._add_energy_head(config.d_model, 0)
 
     def encode(self, inputs: Tensor) -> FFContext:
-        seen = embed_input(self, inputs)
-        return FFContext(seen.flatten(2).mean(2) if seen.dim() > 2 else seen)
+        features = embed_input(self, inputs)
+        return FFContext(features.flatten(2).mean(2) if features.dim() > 2 else features)
 
     def initial_state(self, encoded: FFContext, reserve_ticks: int | None = None) -> FFState:
         return FFState(encoded.mean.new_zeros(encoded.batch_size, self.config.d_model))

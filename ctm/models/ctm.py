@@ -159,8 +159,8 @@ class ContinuousThoughtMachine(TickModel):
         if attends:
             add_kv_projection(self, config, channels)
             add_attention(self, config, config.compute_synch_size(config.n_synch_action))
-        observed = width if attends else channels
-        self.synapses = make_synapses(observed + neurons, neurons, config.synapse_depth, config.dropout)
+        observation_width = width if attends else channels
+        self.synapses = make_synapses(observation_width + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
             neurons,
             config.memory_length,
@@ -190,10 +190,10 @@ class ContinuousThoughtMachine(TickModel):
         reserve_ticks = encoded.ticks if reserve_ticks is None else reserve_ticks
         z = self.start_activated_state.unsqueeze(1).expand(-1, encoded.batch_size)
         window = self.start_trace.unsqueeze(2).expand(-1, -1, encoded.batch_size)
-        grows = not torch.is_grad_enabled()
-        trace = (
+        appends_in_place = not torch.is_grad_enabled()
+        history = (
             PreActivationHistory.from_window(window, reserve_ticks)
-            if grows
+            if appends_in_place
             else PreActivationHistory(window, window.size(1), window.size(1), [window.size(1)])
         )
         action = (
@@ -204,7 +204,7 @@ class ContinuousThoughtMachine(TickModel):
         out = synchronisation.make_zero_accumulator(len(encoded.out_pairs.left), z).update(
             encoded.out_pairs.compute_products(z), encoded.out_pairs.retention
         )
-        return CTMState(trace, z, action, out, None)
+        return CTMState(history, z, action, out, None)
 
     def tick(self, state: CTMState, encoded: CTMContext) -> tuple[CTMState, TickOutput]:
         """Compute one tick; see `TickModel.tick`."""
@@ -234,18 +234,18 @@ class ContinuousThoughtMachine(TickModel):
 
     def _transition(self, state: CTMState, encoded: CTMContext) -> CTMState:
         """Compute attention, synapses, history and activations of a tick."""
-        scene, entry = encoded.get_tick_inputs(state.elapsed_ticks)
-        action, seen, attention = state.action_sync, None, None
+        cache, input_projection = encoded.get_tick_inputs(state.elapsed_ticks)
+        action, attn_output, attention = state.action_sync, None, None
         if action is not None and encoded.action_pairs is not None:
             action = action.update(
                 encoded.action_pairs.compute_products(state.activations), encoded.action_pairs.retention
             )
-            if scene is not None:
-                seen, attention = scene.attend(action.value)
-        pre_activations = self.synapses.forward_rest(entry(seen, state.activations))
-        trace = state.pre_activation_history.append(pre_activations)
-        z = activate(encoded.neuron_layers, trace.window).to(state.activations.dtype)
-        return CTMState(trace, z, action, state.out_sync, attention, state.elapsed_ticks + 1)
+            if cache is not None:
+                attn_output, attention = cache.attend(action.value)
+        pre_activations = self.synapses.forward_rest(input_projection(attn_output, state.activations))
+        history = state.pre_activation_history.append(pre_activations)
+        z = activate(encoded.neuron_layers, history.window).to(state.activations.dtype)
+        return CTMState(history, z, action, state.out_sync, attention, state.elapsed_ticks + 1)
 
     def _build_neuron_pairs(self, synch_type: str) -> NeuronPairs:
         """Return the pairs of a synchronisation ("action" or "out")."""

@@ -102,10 +102,10 @@ class GridBackbone(nn.Module):
         check_sequence_length(tokens, self.positions)
         cells = self.side**2
         cell = tokens.clamp(max=cells - 1)
-        in_field = self.rows(cell // self.side) + self.columns(cell % self.side)
-        word = self.words((tokens - cells).clamp(min=0))
-        seen = torch.where((tokens < cells).unsqueeze(2), in_field, word)
-        return seen.transpose(1, 2) + self.positions[:, : tokens.size(1)]
+        cell_embedding = self.rows(cell // self.side) + self.columns(cell % self.side)
+        word_embedding = self.words((tokens - cells).clamp(min=0))
+        embeddings = torch.where((tokens < cells).unsqueeze(2), cell_embedding, word_embedding)
+        return embeddings.transpose(1, 2) + self.positions[:, : tokens.size(1)]
 
 
 def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
@@ -119,7 +119,7 @@ def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
 def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
     """Raise `ValueError` if a sequence is longer than the positional embedding."""
     if tokens.size(1) > positions.size(1):
-        raise ValueError(f"This machine reads at most {positions.size(1)} symbols, got {tokens.size(1)}.")
+        raise ValueError(f"This model takes at most {positions.size(1)} symbols, got {tokens.size(1)}.")
 
 
 class ShallowWide(nn.Module):

@@ -49,8 +49,8 @@ class CrossAttentionCache:
 
         Copies only rows whose index changes.
         """
-        for whole in (self.keys, self.values):
-            compact_rows_(whole, whole, rows, 0)
+        for tensor in (self.keys, self.values):
+            compact_rows_(tensor, tensor, rows, 0)
         keys, values = self.keys[: len(rows)], self.values[: len(rows)]
         return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
@@ -72,10 +72,10 @@ class CrossAttentionCache:
         batch, heads, width, _ = self.keys.shape
         query = torch.addmm(self.query_bias, self.query_weight, sync).T.reshape(batch * heads, 1, width)
         if self.deferred_grad is not None:
-            seen, weights = self.deferred_grad.attend(query)
+            output, weights = self.deferred_grad.attend(query)
         else:
-            seen, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1), self.dropout)
-        return seen.view(batch, heads * width), weights.view(batch, heads, -1)
+            output, weights = softmax_attention(query, self.keys.flatten(0, 1), self.values.flatten(0, 1), self.dropout)
+        return output.view(batch, heads * width), weights.view(batch, heads, -1)
 
 
 def build_cross_attention_cache(
@@ -95,12 +95,12 @@ def build_cross_attention_cache(
     scale = 1 / math.sqrt(width // heads)
     keys = F.linear(features, w_key, b_key).unflatten(2, (heads, -1)).permute(0, 2, 3, 1).contiguous()
     values = F.linear(features, w_value, b_value).unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
-    gathers = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(features.device.type)
+    defers_grad = torch.is_grad_enabled() and not dropout and not torch.is_autocast_enabled(features.device.type)
     return CrossAttentionCache(
         keys,
         values,
         query_weight=scale * (w_query @ q_proj.weight),
         query_bias=scale * (w_query @ q_proj.bias + b_query).unsqueeze(1),
         dropout=dropout,
-        deferred_grad=DeferredKVGrad.from_kv(keys.flatten(0, 1), values.flatten(0, 1)) if gathers else None,
+        deferred_grad=DeferredKVGrad.from_kv(keys.flatten(0, 1), values.flatten(0, 1)) if defers_grad else None,
     )

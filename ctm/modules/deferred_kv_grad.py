@@ -29,8 +29,8 @@ def softmax_attention(
         Attention output, and attention weights before dropout.
     """
     weights = torch.bmm(query, keys).softmax(-1)
-    kept = F.dropout(weights, dropout) if dropout else weights
-    return torch.bmm(kept, values), weights
+    dropped_weights = F.dropout(weights, dropout) if dropout else weights
+    return torch.bmm(dropped_weights, values), weights
 
 
 @dataclass
@@ -63,8 +63,8 @@ class KVGradBuffer:
         PyTorch numbers backward passes only in a private API; `torch.utils.checkpoint` distinguishes them by the same
         number.
         """
-        if self.graph_task_id != (running := torch._C._current_graph_task_id()):
-            self.graph_task_id = running
+        if self.graph_task_id != (current := torch._C._current_graph_task_id()):
+            self.graph_task_id = current
             self.clear()
         for part, value in zip(self.parts, values, strict=True):
             part.append(value)
@@ -94,8 +94,8 @@ class DeferredKVGrad:
     @classmethod
     def from_kv(cls, keys: Float[Tensor, "G d N"], values: Float[Tensor, "G N d"]) -> "DeferredKVGrad":
         """Wrap keys and values."""
-        notes = KVGradBuffer()
-        return cls(keys.detach(), values.detach(), _CollectKVGrad.apply(keys, values, notes), notes)
+        buffer = KVGradBuffer()
+        return cls(keys.detach(), values.detach(), _CollectKVGrad.apply(keys, values, buffer), buffer)
 
     def attend(self, query: Float[Tensor, "G 1 d"]) -> tuple[Float[Tensor, "G 1 d"], Float[Tensor, "G 1 N"]]:
         """Compute softmax attention; see `softmax_attention`."""
@@ -113,10 +113,10 @@ class _CollectKVGrad(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, _):
-        notes = ctx.grad_buffer
-        queries, scores, weights, seen = (torch.cat(part, 1) for part in notes.parts)
-        notes.clear()
-        return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), seen), None
+        buffer = ctx.grad_buffer
+        queries, scores, weights, output = (torch.cat(part, 1) for part in buffer.parts)
+        buffer.clear()
+        return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), output), None
 
 
 class _Attend(torch.autograd.Function):
@@ -124,11 +124,11 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, grad_token, keys, values, grad_buffer):
-        seen, weights = softmax_attention(query, keys, values)
+        output, weights = softmax_attention(query, keys, values)
         ctx.save_for_backward(query, weights, keys, values)
         ctx.grad_buffer = grad_buffer
         ctx.mark_non_differentiable(weights)
-        return seen, weights
+        return output, weights
 
     @staticmethod
     @once_differentiable

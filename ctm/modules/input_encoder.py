@@ -50,21 +50,21 @@ class StaticInput:
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "StaticInput":
         """Return a copy that holds only some batch rows."""
-        scene = None if self.cache is None else self.cache.select_rows(rows)
-        return StaticInput(scene, self.input_projection.select_rows(rows))
+        cache = None if self.cache is None else self.cache.select_rows(rows)
+        return StaticInput(cache, self.input_projection.select_rows(rows))
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "StaticInput":
         """Return an observation of some batch rows; overwrites the memory of this one."""
-        scene = None if self.cache is None else self.cache.compact_rows_(rows)
-        return StaticInput(scene, self.input_projection.select_rows(rows))
+        cache = None if self.cache is None else self.cache.compact_rows_(rows)
+        return StaticInput(cache, self.input_projection.select_rows(rows))
 
     def write_rows_(self, source: "StaticInput", slots: Int[Tensor, " A"]) -> "StaticInput":
         """Write the rows of `source` into the slots `slots`, in place. Not supported in training."""
         assert isinstance(self.input_projection, FusedInputProjection) and isinstance(
             source.input_projection, FusedInputProjection
         ), "not supported in training"
-        scene = None if self.cache is None or source.cache is None else self.cache.write_rows_(source.cache, slots)
-        return StaticInput(scene, self.input_projection.write_rows_(source.input_projection, slots))
+        cache = None if self.cache is None or source.cache is None else self.cache.write_rows_(source.cache, slots)
+        return StaticInput(cache, self.input_projection.write_rows_(source.input_projection, slots))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class EncodedInput:
     def _replace_rows(
         self: EncodedInputT, rows: Int[Tensor, " A"], observation: StaticInput | ScheduledInput
     ) -> EncodedInputT:
-        listening = None if self.input_ticks is None else self.input_ticks.index_select(0, rows)
-        return replace(self, batch_size=len(rows), input_ticks=listening, observation=observation)
+        input_ticks = None if self.input_ticks is None else self.input_ticks.index_select(0, rows)
+        return replace(self, batch_size=len(rows), input_ticks=input_ticks, observation=observation)
 
 
 def add_backbone(model: nn.Module, config: Config, in_features: int | None) -> int:
@@ -146,8 +146,8 @@ def add_attention(model: nn.Module, config: CTMConfig | LSTMConfig, query_featur
 
 def embed_input(model: Any, inputs: Tensor) -> Float[Tensor, "B d *places"]:
     """Return the backbone features of the input plus positional encoding."""
-    seen = model.backbone(model.initial_rgb(inputs))
-    return seen if model.positional_embedding is None else seen + model.positional_embedding(seen)
+    features = model.backbone(model.initial_rgb(inputs))
+    return features if model.positional_embedding is None else features + model.positional_embedding(features)
 
 
 def encode_input(model: Any, inputs: Tensor, make_input_projection: InputProjectionFactory) -> EncodedInput:
@@ -166,10 +166,10 @@ def encode_input(model: Any, inputs: Tensor, make_input_projection: InputProject
         return EncodedInput(
             len(inputs), (), config.iterations, None, StaticInput(None, make_input_projection(None, inputs))
         )
-    seen, out = embed_input(model, inputs), model.attention.out_proj
-    scene = cache_cross_attention(model, model.kv_proj(seen.flatten(2).transpose(1, 2)))
-    steady = StaticInput(scene, make_input_projection(out.weight, out.bias))
-    return EncodedInput(len(inputs), tuple(seen.shape[2:]), config.iterations, None, steady)
+    features, out = embed_input(model, inputs), model.attention.out_proj
+    cache = cache_cross_attention(model, model.kv_proj(features.flatten(2).transpose(1, 2)))
+    observation = StaticInput(cache, make_input_projection(out.weight, out.bias))
+    return EncodedInput(len(inputs), tuple(features.shape[2:]), config.iterations, None, observation)
 
 
 def encode_scheduled_input(model: Any, frames: Tensor, make_input_projection: InputProjectionFactory) -> EncodedInput:
@@ -177,22 +177,22 @@ def encode_scheduled_input(model: Any, frames: Tensor, make_input_projection: In
 
     See `encode_input` and `ctm.modules.input_schedule.pack_frames`.
     """
-    timetable, out = FrameSchedule.from_frames(frames, model.config), model.attention.out_proj
-    pixels = frames[timetable.is_image][:, 1:].unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
+    frame_schedule, out = FrameSchedule.from_frames(frames, model.config), model.attention.out_proj
+    pixels = frames[frame_schedule.is_image][:, 1:].unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
     places: tuple[int, ...] = ()
     features = out.weight.new_empty(0, 1, out.in_features)
     if len(pixels):
-        seen = model.backbone_digit(pixels)
-        places, features = tuple(seen.shape[2:]), model.kv_proj(seen.flatten(2).transpose(1, 2))
+        features = model.backbone_digit(pixels)
+        places, features = tuple(features.shape[2:]), model.kv_proj(features.flatten(2).transpose(1, 2))
     table = build_code_table(model.index_backbone.embedding, model.operator_backbone.embedding.weight, out.bias)
     schedule = build_scheduled_input(
-        timetable,
+        frame_schedule,
         features,
         lambda slot: cache_cross_attention(model, slot),
         make_input_projection(out.weight, table),
         model.config.iterations_per_digit,
     )
-    return EncodedInput(len(frames), places, len(timetable.codes), timetable.input_ticks, schedule)
+    return EncodedInput(len(frames), places, len(frame_schedule.codes), frame_schedule.input_ticks, schedule)
 
 
 def cache_cross_attention(model: Any, features: Float[Tensor, "B N E"]) -> CrossAttentionCache:

@@ -45,13 +45,13 @@ def pack_frames(
         Frames: a code, then 32 * 32 pixels.
     """
     rows = list(zip(images, questions, strict=True))
-    longest = max(len(shown) + len(asked) for shown, asked in rows)
+    longest = max(len(row_images) + len(row_questions) for row_images, row_questions in rows)
     frames = torch.zeros(len(rows), max(longest, min_frames), 1 + IMAGE_SIZE * IMAGE_SIZE)
     frames[..., 0] = EMPTY_CODE
-    for row, (shown, asked) in zip(frames, rows, strict=True):
-        row[: len(shown), 0] = IMAGE_CODE
-        row[: len(shown), 1:] = shown.flatten(1)
-        row[len(shown) : len(shown) + len(asked), 0] = torch.as_tensor(asked, dtype=row.dtype)
+    for row, (row_images, row_questions) in zip(frames, rows, strict=True):
+        row[: len(row_images), 0] = IMAGE_CODE
+        row[: len(row_images), 1:] = row_images.flatten(1)
+        row[len(row_images) : len(row_images) + len(row_questions), 0] = torch.as_tensor(row_questions, dtype=row.dtype)
     return frames
 
 
@@ -80,17 +80,17 @@ class FrameSchedule:
             ValueError: The frames do not have the form of `pack_frames`, or take more than `MAX_TICKS` ticks.
         """
         codes = parse_frame_codes(frames)
-        is_picture = codes == IMAGE_CODE
-        durations = torch.where(is_picture, config.iterations_per_digit or 0, config.iterations_per_question_part or 0)
+        is_image = codes == IMAGE_CODE
+        durations = torch.where(is_image, config.iterations_per_digit or 0, config.iterations_per_question_part or 0)
         ends = durations.masked_fill(codes == EMPTY_CODE, 0).cumsum(1)
-        listening = ends[:, -1]
-        ticks = int(listening.max()) + (config.iterations_for_answering or 0)
+        input_ticks = ends[:, -1]
+        ticks = int(input_ticks.max()) + (config.iterations_for_answering or 0)
         if ticks > MAX_TICKS:
             raise ValueError(f"To be shown all this takes {ticks:,} ticks; show less, for at most {MAX_TICKS:,}.")
         clock = torch.arange(ticks, device=frames.device).expand(len(frames), -1)
         frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # first frame that has not ended
         nothing = codes.new_full((len(frames), 1), EMPTY_CODE)
-        return cls(torch.cat((codes, nothing), 1).gather(1, frame).T.contiguous(), is_picture, listening)
+        return cls(torch.cat((codes, nothing), 1).gather(1, frame).T.contiguous(), is_image, input_ticks)
 
 
 def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
@@ -147,11 +147,11 @@ class ScheduledInput:
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
         """Return a copy that holds only some batch rows."""
-        return self._replace_rows(rows, tuple(picture.select_rows(rows) for picture in self.image_caches))
+        return self._replace_rows(rows, tuple(cache.select_rows(rows) for cache in self.image_caches))
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "ScheduledInput":
         """Return an observation of some batch rows; overwrites the memory of this one."""
-        return self._replace_rows(rows, tuple(picture.compact_rows_(rows) for picture in self.image_caches))
+        return self._replace_rows(rows, tuple(cache.compact_rows_(rows) for cache in self.image_caches))
 
     def _replace_rows(self, rows: Int[Tensor, " A"], image_caches: tuple[CrossAttentionCache, ...]) -> "ScheduledInput":
         codes = self.codes.index_select(1, rows)
@@ -175,8 +175,8 @@ class MaskedCrossAttention:
         if self.mask is None:
             batch, heads, _, places = self.cache.keys.shape
             return None, self.cache.keys.new_zeros(batch, heads, places)
-        seen, weights = self.cache.attend(sync)
-        return seen * self.mask.unsqueeze(1), weights * self.mask[:, None, None]
+        output, weights = self.cache.attend(sync)
+        return output * self.mask.unsqueeze(1), weights * self.mask[:, None, None]
 
 
 def count_attending_rows(codes: Int[Tensor, "T B"]) -> tuple[int, ...]:
@@ -200,10 +200,10 @@ def build_scheduled_input(
         code_projection: Input projection of every code, in the order of `build_code_table`.
         ticks_per_image: Ticks per image.
     """
-    is_picture = schedule.is_image
-    most = int(is_picture.sum(1).max())
-    slots = features.new_zeros(len(is_picture), most, *features.shape[1:])
-    slots[is_picture[:, :most]] = features
+    is_image = schedule.is_image
+    max_images = int(is_image.sum(1).max())
+    slots = features.new_zeros(len(is_image), max_images, *features.shape[1:])
+    slots[is_image[:, :max_images]] = features
     codes = schedule.codes % NUM_CODES
     return ScheduledInput(
         codes,

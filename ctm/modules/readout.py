@@ -61,18 +61,18 @@ def compute_answer_signals(
     if not names:
         return {}
     log_p = answer.unflatten(-1, (num_positions, -1)).float().log_softmax(-1)
-    p, found = log_p.exp(), {}
+    p, signals = log_p.exp(), {}
     if "margin" in names:
         top = p.topk(min(2, p.size(-1)), -1).values
-        found["margin"] = (top[..., 0] - top[..., -1]).amin(-1)
+        signals["margin"] = (top[..., 0] - top[..., -1]).amin(-1)
     if "probability" in names:
-        found["probability"] = p.amax(-1).amin(-1)
+        signals["probability"] = p.amax(-1).amin(-1)
     if "change" in names and previous_answer is not None:
         log_q = previous_answer.unflatten(-1, (num_positions, -1)).float().log_softmax(-1)
-        found["change"] = (p * (log_p - log_q)).sum(-1).mean(-1).clamp(min=0)
+        signals["change"] = (p * (log_p - log_q)).sum(-1).mean(-1).clamp(min=0)
     elif "change" in names:
-        found["change"] = torch.full(answer.shape[:-1], torch.inf, device=answer.device)
-    return found
+        signals["change"] = torch.full(answer.shape[:-1], torch.inf, device=answer.device)
+    return signals
 
 
 def compute_ctc_emission_mask(labels: Int[Tensor, "B T"], blank: int) -> Bool[Tensor, "B T"]:

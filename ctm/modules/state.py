@@ -27,8 +27,8 @@ def compact_rows_(target: Tensor, source: Tensor, rows: Int[Tensor, " A"], dim: 
         rows: Row indices in `source`.
         dim: Batch dimension of both tensors.
     """
-    moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
-    target.index_copy_(dim, moved, source.index_select(dim, rows[moved]))
+    changed = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
+    target.index_copy_(dim, changed, source.index_select(dim, rows[changed]))
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class PreActivationHistory:
 
         Rows that keep their index are copied as one block, which is much faster than an index selection.
         """
-        taken = PreActivationHistory.from_window(self.window[:, :, : len(rows)], reserve_ticks)
-        compact_rows_(taken.window, self.window, rows, 2)
-        return taken
+        selected = PreActivationHistory.from_window(self.window[:, :, : len(rows)], reserve_ticks)
+        compact_rows_(selected.window, self.window, rows, 2)
+        return selected
 
     def write_rows_(self, source: "PreActivationHistory", slots: Int[Tensor, " A"]) -> "PreActivationHistory":
         """Write the rows of `source` into the slots `slots` of this window, in place."""

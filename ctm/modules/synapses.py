@@ -59,12 +59,12 @@ class SynapseUNet(nn.Module):
 
     def forward_rest(self, x: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
         """Apply everything after the first linear map."""
-        passed = [F.silu(apply_layer_norm(self.first_projection[1], x))]
+        skips = [F.silu(apply_layer_norm(self.first_projection[1], x))]
         for down in self.down_projections:
-            passed.append(self._apply_block(down, passed[-1]))
-        x = passed.pop()
+            skips.append(self._apply_block(down, skips[-1]))
+        x = skips.pop()
         for up, norm in zip(reversed(self.up_projections), reversed(self.skip_lns), strict=True):
-            x = apply_layer_norm(norm, self._apply_block(up, x) + passed.pop())
+            x = apply_layer_norm(norm, self._apply_block(up, x) + skips.pop())
         return x
 
     def _apply_block(self, layers: nn.Sequential, x: Float[Tensor, "B E"]) -> Float[Tensor, "B F"]:
@@ -129,10 +129,10 @@ class UnfusedInputProjection:
     def __call__(
         self, attn_output: Float[Tensor, "B E"] | None, activations: Float[Tensor, "D B"]
     ) -> Float[Tensor, "B W"]:
-        observed = self.observation_bias
+        observation = self.observation_bias
         if attn_output is not None and self.out_proj_weight is not None:
-            observed = torch.addmm(observed, attn_output, self.out_proj_weight.T)
-        return F.linear(F.dropout(torch.cat((observed, activations.T), 1), self.dropout), self.weight, self.bias)
+            observation = torch.addmm(observation, attn_output, self.out_proj_weight.T)
+        return F.linear(F.dropout(torch.cat((observation, activations.T), 1), self.dropout), self.weight, self.bias)
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "UnfusedInputProjection":
         """Return a copy that holds only some batch rows."""
@@ -179,8 +179,8 @@ def fuse_input_projection(
         observation_bias: See `prepare_input_projection`.
     """
     observed_weight, state_weight = weight.tensor_split([observation_bias.size(-1)], 1)
-    through = None if out_proj_weight is None else (observed_weight @ out_proj_weight).T
-    return FusedInputProjection(through, state_weight.T, F.linear(observation_bias, observed_weight, bias))
+    fused_weight = None if out_proj_weight is None else (observed_weight @ out_proj_weight).T
+    return FusedInputProjection(fused_weight, state_weight.T, F.linear(observation_bias, observed_weight, bias))
 
 
 def make_block(in_dims: int, out_dims: int, dropout: float) -> nn.Sequential:

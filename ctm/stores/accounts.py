@@ -133,7 +133,7 @@ def parse_account(response: Any) -> Account:
         TypeError: A value has the wrong type.
         AttributeError: The response is not a mapping.
     """
-    roles = {one["name"]: one.get("roleInOrg") or "" for one in response.get("orgs") or ()}
+    roles = {org["name"]: org.get("roleInOrg") or "" for org in response.get("orgs") or ()}
     if not isinstance(response["name"], str):
         raise TypeError("the name is no text")
     return Account(response["name"], roles)

@@ -109,11 +109,11 @@ def is_complete_checkpoint(folder: Path) -> bool:
 def describe_checkpoint_dir(folder: Path, name: str, revision: str | None = None) -> CheckpointDescription:
     """Describe a checkpoint directory. Its date (UTC) is that of the newest of config and weights."""
     weights = [path for path in list_weight_files(folder) if path.is_file()]
-    changed = max(path.stat().st_mtime for path in (*weights, folder / CONFIG_NAME))
+    modified = max(path.stat().st_mtime for path in (*weights, folder / CONFIG_NAME))
     return CheckpointDescription(
         name=name,
         revision=revision,
-        last_modified=datetime.fromtimestamp(changed, UTC).date().isoformat(),
+        last_modified=datetime.fromtimestamp(modified, UTC).date().isoformat(),
         size_bytes=sum(path.stat().st_size for path in weights),
         is_downloaded=is_complete_checkpoint(folder),
         **read_checkpoint_info(folder),

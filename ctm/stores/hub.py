@@ -105,13 +105,13 @@ class HubStore:
 
     def list_cached_checkpoints(self) -> list[str]:
         """Return the names of checkpoints whose weights are in the cache."""
-        found = []
+        names = []
         for config in self.cache_dir.glob("models--*--*/snapshots/*/**/config.json"):
             parts = config.relative_to(self.cache_dir).parts
             repo, folder = parts[0].removeprefix("models--").replace("--", "/", 1), config.parent
             if is_complete_checkpoint(folder) and is_ctm_config(config):
-                found.append(str(HubRef(repo, parts[2], "/".join(parts[3:-1]))))
-        return sorted(found)
+                names.append(str(HubRef(repo, parts[2], "/".join(parts[3:-1]))))
+        return sorted(names)
 
     def find_cached_dir(self, name: HubRef) -> Path | None:
         """Return the cached directory of a checkpoint, or None; a branch resolves to its last known commit."""
@@ -125,13 +125,13 @@ class HubStore:
 
         If the Hub cannot be reached, a cached version is described.
         """
-        wanted = HubRef.parse(name)
+        ref = HubRef.parse(name)
         try:
-            pinned, info = self._resolve(wanted)
+            pinned, info = self._resolve(ref)
         except StoreUnavailable:
-            if (folder := self.find_cached_dir(wanted)) is None:
+            if (folder := self.find_cached_dir(ref)) is None:
                 raise
-            pinned = wanted.with_revision(folder.relative_to(self.cache_dir).parts[2])
+            pinned = ref.with_revision(folder.relative_to(self.cache_dir).parts[2])
             return describe_checkpoint_dir(folder, str(pinned), pinned.revision)
         files = get_siblings_by_path(info)
         with self._translate_errors(pinned):
@@ -153,22 +153,22 @@ class HubStore:
             name: Name on the Hub.
             on_progress: Called with downloaded and total bytes; may raise `DownloadCancelled`.
         """
-        wanted = HubRef.parse(name)
-        with self._translate_errors(wanted):
-            here = self.find_cached_dir(wanted)
-            if wanted.is_pinned and here is not None:
-                return verify_checksums(here)
+        ref = HubRef.parse(name)
+        with self._translate_errors(ref):
+            cached_dir = self.find_cached_dir(ref)
+            if ref.is_pinned and cached_dir is not None:
+                return verify_checksums(cached_dir)
             try:
-                pinned, info = self._resolve(wanted)
+                pinned, info = self._resolve(ref)
             except StoreUnavailable:
-                if here is None:
+                if cached_dir is None:
                     raise
-                return verify_checksums(here)
+                return verify_checksums(cached_dir)
             files = get_siblings_by_path(info)
             folder = self._download_metadata(pinned, files)
             check_parameter_limit(read_config(read_checkpoint_info(folder)["config"], CONFIG_NAME), 3)
             self._download_weights(pinned, self._list_weight_paths(pinned, files), files, on_progress)
-            write_cached_ref(self._get_ref_path(wanted), pinned.revision or "")
+            write_cached_ref(self._get_ref_path(ref), pinned.revision or "")
             return verify_checksums(folder)
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
@@ -189,16 +189,19 @@ class HubStore:
                     return Commit(commit.commit_id, self._build_commit_url(target, commit.commit_id))
             info = self.api.model_info(target.repo, files_metadata=True, timeout=self.timeout_s)
             known = {target.get_path_in_repo(file) for file in (*METADATA_FILES, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)}
-            stale = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
+            stale_paths = sorted((known & get_siblings_by_path(info).keys()) - paths.keys())
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
-                *(CommitOperationAdd(path_in_repo=inside, path_or_fileobj=path) for inside, path in paths.items()),
-                *(CommitOperationDelete(path_in_repo=inside) for inside in stale),
+                *(
+                    CommitOperationAdd(path_in_repo=repo_path, path_or_fileobj=path)
+                    for repo_path, path in paths.items()
+                ),
+                *(CommitOperationDelete(path_in_repo=repo_path) for repo_path in stale_paths),
             ]
-            made = self.api.create_commit(
+            result = self.api.create_commit(
                 target.repo, operations, commit_message=message, parent_commit=info.sha, num_threads=2
             )
-            self._verify_commit(target, made.oid, paths)
-        return Commit(made.oid, self._build_commit_url(target, made.oid))
+            self._verify_commit(target, result.oid, paths)
+        return Commit(result.oid, self._build_commit_url(target, result.oid))
 
     def check_write_access(self, name: str, private: bool = False) -> str:
         """Check that the token may write to a repository; create the repository if it does not exist.
@@ -281,7 +284,7 @@ class HubStore:
             report(0)
 
     def _download(self, name: HubRef, path: str, report: Callable[[int], None] | None = None) -> Path:
-        found = hf_hub_download(
+        path_in_cache = hf_hub_download(
             name.repo,
             path,
             revision=name.revision,
@@ -291,7 +294,7 @@ class HubStore:
             etag_timeout=self.timeout_s,
             tqdm_class=make_progress_tqdm(report),
         )
-        return Path(found)
+        return Path(path_in_cache)
 
     def _get_snapshot_dir(self, name: HubRef) -> Path:
         """Return the cache directory of a pinned name."""
@@ -304,14 +307,14 @@ class HubStore:
 
     def _verify_commit(self, name: HubRef, revision: str, paths: dict[str, Path]) -> None:
         """Check that the commit holds the files as they were sent."""
-        held = get_siblings_by_path(
+        siblings = get_siblings_by_path(
             self.api.model_info(name.repo, revision=revision, files_metadata=True, timeout=self.timeout_s)
         )
-        for inside, path in paths.items():
-            there = held.get(inside)
-            digest = (there.lfs.sha256 if there.lfs else there.blob_id) if there else None
+        for repo_path, path in paths.items():
+            sibling = siblings.get(repo_path)
+            digest = (sibling.lfs.sha256 if sibling.lfs else sibling.blob_id) if sibling else None
             if digest is None or compute_digest(path, digest) != digest:
-                raise StoreUnavailable(f"The Hub took the commit but does not hold {inside} as it was sent.")
+                raise StoreUnavailable(f"The Hub took the commit but does not hold {repo_path} as it was sent.")
 
     def _build_commit_url(self, name: HubRef, commit: str) -> str:
         return f"{self.api.endpoint}/{name.repo}/commit/{commit}"

@@ -40,10 +40,10 @@ class LocalStore:
         Raises:
             ValueError: There is no such checkpoint.
         """
-        found = self._find_checkpoints()
-        if name in found:
-            return found[name]
-        known = ", ".join(sorted(found)) or "none"
+        checkpoints = self._find_checkpoints()
+        if name in checkpoints:
+            return checkpoints[name]
+        known = ", ".join(sorted(checkpoints)) or "none"
         raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
 
     def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
@@ -58,22 +58,22 @@ class LocalStore:
             raise ValueError(f"{folder} holds no whole checkpoint.")
         self.root.mkdir(parents=True, exist_ok=True)
         target = self.root / name
-        draft = get_temp_path(target)
+        temp_dir = get_temp_path(target)
         try:
-            shutil.copytree(folder, draft)
-            replace_dir(draft, target)
+            shutil.copytree(folder, temp_dir)
+            replace_dir(temp_dir, target)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(temp_dir, ignore_errors=True)
         return Commit("", target.as_uri())
 
     def _find_checkpoints(self) -> dict[str, Path]:
         """Return checkpoint directories by name, without hidden ones."""
-        named = {
+        by_name = {
             self._get_checkpoint_name(path): path
             for path in self.root.glob(self.pattern)
             if (path / CONFIG_NAME).is_file()
         }
-        return {name: path for name, path in named.items() if not name.startswith(".")}
+        return {name: path for name, path in by_name.items() if not name.startswith(".")}
 
     def _get_checkpoint_name(self, path: Path) -> str:
         """Return the path component that the first `*` of the pattern matches; a leading dot hides a checkpoint."""

@@ -35,24 +35,24 @@ class HubRef:
         Raises:
             ValueError: The text is not a reference.
         """
-        bare = URL_PREFIX_PATTERN.sub("", str(text).strip()).rstrip("/ ")
-        bare = re.sub(r"^([^/]+/[^/@:]+)/(?:tree|commit)/([^/]+)$", r"\1@\2", bare)
-        found = REPO_REF_PATTERN.fullmatch(bare)
-        if not found or "--" in found["repo"] or ".." in bare or found["repo"].endswith(".git"):
+        reference = URL_PREFIX_PATTERN.sub("", str(text).strip()).rstrip("/ ")
+        reference = re.sub(r"^([^/]+/[^/@:]+)/(?:tree|commit)/([^/]+)$", r"\1@\2", reference)
+        match = REPO_REF_PATTERN.fullmatch(reference)
+        if not match or "--" in match["repo"] or ".." in reference or match["repo"].endswith(".git"):
             raise ValueError(
-                f"A model on the Hub is named namespace/name, with @revision and :subfolder if needed: got {truncate_repr(bare)}."
+                f"A model on the Hub is named namespace/name, with @revision and :subfolder if needed: got {truncate_repr(reference)}."
             )
-        revision = found["revision"]
+        revision = match["revision"]
         if revision and not all(part.strip(".") for part in revision.split("/")):
             raise ValueError(f"The revision {truncate_repr(revision)} is not the name of a branch, a tag or a commit.")
-        subfolder = (found["subfolder"] or "").strip("/")
+        subfolder = (match["subfolder"] or "").strip("/")
         if any(
             not part.strip(". ") or len(part.encode()) > MAX_PATH_PART_BYTES
             for part in subfolder.split("/")
             if subfolder
         ):
             raise ValueError(f"The subfolder {truncate_repr(subfolder)} must be a plain path inside the repository.")
-        return cls(found["repo"], revision, subfolder)
+        return cls(match["repo"], revision, subfolder)
 
     @property
     def is_pinned(self) -> bool:

@@ -156,7 +156,7 @@ def test_the_published_forms_hold_the_published_keys():
             | {"iterations": 1, "d_model": 4, "d_input": 3, "heads": 2, "backbone_type": "none", "out_dims": 2},
             "d_input must be a multiple of heads",
         ),
-        (FF_CONFIG | {"d_model": 4, "backbone_type": "qamnist_backbone", "out_dims": 2}, "is for kind ctm alone"),
+        (FF_CONFIG | {"d_model": 4, "backbone_type": "qamnist_backbone", "out_dims": 2}, "needs model type ctm"),
         (
             FF_CONFIG | {"d_model": 4, "backbone_type": "none", "out_dims": 3, "prediction_reshaper": [2, 2]},
             "does not fit",

@@ -89,13 +89,6 @@ def test_the_engine_answers_each_row_after_its_input_ticks_and_as_the_full_unrol
         assert set(verdict.halted_by) == {"budget"} and len(set(verdict.answer_tick.tolist())) > 3
 
 
-def test_a_budget_that_ends_within_the_input_ticks_uses_the_latest_answer():
-    verdict = Engine(build_tiny_model(**SCHEDULE_CONFIG), parse("ticks=1"), max_ticks=10).run(make_frames())
-    ended = [min(heard + 1, 10) for heard in INPUT_TICKS]
-    assert verdict.ticks.tolist() == ended == verdict.answer_tick.tolist()
-    assert [cause == "budget" for cause in verdict.halted_by] == [heard >= 10 for heard in INPUT_TICKS]
-
-
 def test_rows_with_an_input_schedule_run_in_parts_when_slots_are_few():
     machine, inputs = build_tiny_model(**SCHEDULE_CONFIG), make_frames(FRAME_COUNTS * 3)
     whole, parts = (

@@ -53,7 +53,7 @@ def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits_re
     hub.clear_requests()
     store.fetch(name)
     assert not hub.requests
-    hub.add_fault("drop", times=None)
+    hub.add_fault("drop", max_count=None)
     assert store.fetch(name).is_dir()
     assert store.describe(name).is_downloaded and store.list_names() == [name]
 
@@ -61,7 +61,7 @@ def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits_re
 def test_a_branch_is_what_it_was_when_the_hub_cannot_be_asked(store, hub, digits_repo):
     name = store.describe(digits_repo).name
     store.fetch(digits_repo)
-    hub.add_fault("drop", times=None)
+    hub.add_fault("drop", max_count=None)
     assert store.fetch(digits_repo) == store.fetch(name)
     assert store.describe(digits_repo).name == name
 
@@ -214,7 +214,7 @@ def test_a_disk_that_fills_up_during_a_fetch_is_reported(store, hub, digits_repo
 def test_a_hub_that_is_down_is_unavailable_and_later_works(
     store, hub, digits_repo, path, kind, settings, no_retry_delay
 ):
-    fault = hub.add_fault(kind, path, times=None, **settings)
+    fault = hub.add_fault(kind, path, max_count=None, **settings)
     get_unavailable_message(store.fetch, digits_repo)
     assert store.list_cached_checkpoints() == []
     fault.disable()
@@ -222,14 +222,14 @@ def test_a_hub_that_is_down_is_unavailable_and_later_works(
 
 
 def test_how_long_to_wait_is_passed_on(store, hub, digits_repo):
-    hub.add_fault("answer", "/api/models/", status=429, headers={"Retry-After": "7"}, times=None)
+    hub.add_fault("answer", "/api/models/", status=429, headers={"Retry-After": "7"}, max_count=None)
     with pytest.raises(StoreUnavailable) as caught:
         store.describe(digits_repo)
     assert caught.value.retry_after_s == 7.0
 
 
 def test_a_connection_cut_in_the_middle_is_resumed(store, hub, digits_repo, checkpoint_dir, no_retry_delay):
-    fault = hub.add_fault("cut", WEIGHTS, "GET", times=2)
+    fault = hub.add_fault("cut", WEIGHTS, "GET", max_count=2)
     assert read_dir_files(store.fetch(digits_repo)) == read_dir_files(checkpoint_dir)
     assert fault.num_triggered == 2
 
@@ -242,7 +242,7 @@ def test_wrong_bytes_are_noticed_removed_and_fetched_again(store, hub, digits_re
 
 
 def test_wrong_bytes_in_the_config_are_noticed(store, hub, digits_repo):
-    hub.add_fault("wrong_bytes", CONFIG, "GET", at=0)
+    hub.add_fault("wrong_bytes", CONFIG, "GET", byte_offset=0)
     with pytest.raises(ValueError):
         store.fetch(digits_repo)
     assert store.list_cached_checkpoints() == []
@@ -258,7 +258,7 @@ def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits_repo
 
 
 def test_a_hub_that_does_not_answer_is_unavailable_in_seconds(make_store, hub, digits_repo):
-    hub.add_fault("stall", seconds=30, times=None)
+    hub.add_fault("stall", stall_s=30, max_count=None)
     started = time.monotonic()
     get_unavailable_message(make_store(timeout_s=0.3).fetch, digits_repo)
     assert time.monotonic() - started < 5
@@ -271,7 +271,7 @@ def test_a_hub_that_is_not_there_is_unavailable(tmp_path, no_retry_delay):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 500])
 def test_every_status_is_one_sentence(store, hub, digits_repo, status):
-    hub.add_fault("answer", "/api/models/alice/digits", status=status, times=None)
+    hub.add_fault("answer", "/api/models/alice/digits", status=status, max_count=None)
     with pytest.raises(ValueError) as caught:
         store.fetch(digits_repo)
     assert "\n" not in str(caught.value) and "hf_" not in str(caught.value) and "127.0.0.1" not in str(caught.value)

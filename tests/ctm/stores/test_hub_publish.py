@@ -84,7 +84,7 @@ def test_a_commit_whose_answer_got_lost_is_not_made_again(store, hub, checkpoint
 )
 @pytest.mark.parametrize("settings", [{"status": 503}, {"status": 429, "headers": {"Retry-After": "42"}}])
 def test_a_busy_hub_is_unavailable_and_nothing_lands(store, hub, checkpoint_dir, path, settings, no_retry_delay):
-    fault = hub.add_fault("answer", path, times=None, **settings)
+    fault = hub.add_fault("answer", path, max_count=None, **settings)
     with pytest.raises(StoreUnavailable) as caught:
         store.publish(checkpoint_dir, "alice/new", MESSAGE)
     assert caught.value.retry_after_s == (42.0 if settings["status"] == 429 else None)
@@ -103,7 +103,7 @@ def test_every_status_is_one_sentence_and_nothing_lands(
     hub.add_repo("alice/new")
     if path == "/api/repos/create" and status in (401, 403):
         pytest.skip("a token may write to a repository that it may not make")
-    hub.add_fault("answer", path, status=status, times=None)
+    hub.add_fault("answer", path, status=status, max_count=None)
     with pytest.raises(ValueError) as caught:
         store.publish(checkpoint_dir, "alice/new", MESSAGE)
     assert "\n" not in str(caught.value) and "hf_" not in str(caught.value) and "127.0.0.1" not in str(caught.value)
@@ -112,9 +112,9 @@ def test_every_status_is_one_sentence_and_nothing_lands(
 
 def test_an_upload_that_fails_is_unavailable(store, hub, checkpoint_dir, upload_protocol, no_retry_delay):
     if upload_protocol == "xet":  # which tries for minutes while its storage is merely away
-        fault = hub.add_fault("answer", "/xorbs/|/shards", status=400, times=None)
+        fault = hub.add_fault("answer", "/xorbs/|/shards", status=400, max_count=None)
     else:
-        fault = hub.add_fault("drop", "^/lfs/", times=None)
+        fault = hub.add_fault("drop", "^/lfs/", max_count=None)
     with pytest.raises(StoreUnavailable):
         store.publish(checkpoint_dir, "alice/new", MESSAGE)
     assert fault.num_triggered and list_commit_titles(hub) == []
