@@ -1,10 +1,11 @@
-"""Publishing that survives: an outbox on disk beside the run.
+"""Transactional outbox: checkpoints of a run that wait for their upload.
 
     runs/<id>/outbox/<time>-<id>/{entry.json, checkpoint/}
 
-What is to be published is put there first, and then tried until the store has it: the network may be gone, the store busy,
-the process killed at any moment. The message of a publication holds its entry's id, by which a store recognises one that
-landed though its answer got lost, so nothing is published twice. Training never waits for any of this.
+A checkpoint is first copied into the outbox and then uploaded with retries until the store has it: the network may fail,
+the store may be busy, and the process may be killed at any moment. The commit message contains the id of the entry. A store
+recognises by it a commit that succeeded although its response was lost, so nothing is published twice. Training never waits
+for an upload.
 """
 
 import logging
@@ -26,7 +27,8 @@ from ctm.stores import Destination, StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
 from training.run_dir import emit_event
 
-MIN_COMMIT_INTERVAL_S = 600.0  # seconds between two commits
+MIN_COMMIT_INTERVAL_S = 600.0
+# Delays after the first, second, ... failed attempt; the last one repeats.
 RETRY_BACKOFF_S = (
     15.0,
     30.0,
@@ -37,7 +39,7 @@ RETRY_BACKOFF_S = (
     1_200.0,
     2_400.0,
     3_600.0,
-)  # after the first, second ... failed try
+)
 MAX_ATTEMPTS = 24  # about a day
 PENDING_STATES = ("waiting", "sending")
 
@@ -46,13 +48,29 @@ EntryState = Literal["waiting", "sending", "published", "refused", "given up", "
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """One publication: what, where to, and how it stands."""
+    """One upload of a checkpoint. All times are seconds since the epoch.
+
+    Attributes:
+        id: Unique id, part of the commit message.
+        repo: Target repository, `namespace/name`.
+        private: Whether a repository that has to be created is private.
+        title: First part of the commit message.
+        source: Fingerprint of the checkpoint, so that the same checkpoint is enqueued once.
+        created: Time of enqueueing.
+        state: State of the upload.
+        tries: Number of attempts.
+        next_try: Earliest time of the next attempt.
+        problem: Error message of the last failed attempt.
+        revision: Commit hash of the published checkpoint.
+        url: Page of the commit.
+        ended: Time at which the entry left the pending states.
+    """
 
     id: str
     repo: str
     private: bool
     title: str
-    source: str  # what was copied, so that the same is not put in twice
+    source: str
     created: float
     state: EntryState = "waiting"
     tries: int = 0
@@ -64,11 +82,11 @@ class OutboxEntry:
 
     @property
     def commit_message(self) -> str:
-        """The commit's message, which no other publication has."""
+        """Commit message, unique to this entry."""
         return f"{self.title} [{self.id}]"
 
     def format_status(self) -> str:
-        """How it stands, in a sentence."""
+        """Return the state of the upload in one sentence."""
         match self.state:
             case "published":
                 return f"Published: {self.url}"
@@ -83,11 +101,11 @@ ENTRY_ADAPTER = TypeAdapter(OutboxEntry)
 
 
 class Outbox:
-    """The publications of one run.
+    """Outbox of one run. Several processes may use it: a file lock allows one delivery at a time.
 
     Args:
-        run: the run folder.
-        clock: seconds since the epoch.
+        run_path: Run directory.
+        clock: Clock in seconds since the epoch.
     """
 
     def __init__(self, run_path: Path, clock: Callable[[], float] = time.time):
@@ -95,18 +113,18 @@ class Outbox:
         self.clock = clock
 
     def entries(self) -> list[OutboxEntry]:
-        """All publications, oldest first; one whose file is broken is left out, and the log says so."""
-        found = []
+        """Return all entries, oldest first. Broken entry files are skipped with a warning."""
+        entries = []
         for path in sorted(self.path.glob("[0-9]*/entry.json")):
             try:
-                found.append(read_entry(path))
+                entries.append(read_entry(path))
             except ValueError as error:
                 logging.getLogger(__name__).warning("%s of %s", error, self.path.parent.name)
-        return found
+        return entries
 
     def reload(self, entry: OutboxEntry) -> OutboxEntry:
-        """A publication as it stands now."""
-        return next(known for known in self.entries() if known.id == entry.id)
+        """Return the present state of an entry from disk."""
+        return next(candidate for candidate in self.entries() if candidate.id == entry.id)
 
     def enqueue(
         self,
@@ -116,57 +134,72 @@ class Outbox:
         private: bool = False,
         extra_files: Mapping[str, bytes] | None = None,
     ) -> OutboxEntry:
-        """Take a checkpoint folder in, as it is now; it may change or vanish afterwards.
+        """Copy a checkpoint into the outbox; the original may change or disappear afterwards.
+
+        If the newest entry of the repository holds the same checkpoint, that entry is returned and nothing is copied.
 
         Args:
-            checkpoint: its folder.
-            repo: where it is to go.
-            title: first part of the commit's message.
-            private: make the repository private if it has to be made.
-            extra: further files, which take the place of those of the same name.
+            checkpoint: Checkpoint directory.
+            repo: Target repository, `namespace/name`.
+            title: First part of the commit message.
+            private: Whether a repository that has to be created is private.
+            extra_files: Further files by name; they replace files of the same name.
+
+        Returns:
+            The entry of the checkpoint.
 
         Raises:
-            ValueError: it is not whole, for it vanished meanwhile. `OSError` where it cannot be read or kept.
+            ValueError: The checkpoint is incomplete, because it was removed in the meantime.
+            OSError: The checkpoint cannot be read, or the outbox cannot be written.
         """
         source = fingerprint(checkpoint)
-        mine = [
+        repo_entries = [
             entry for entry in self.entries() if entry.repo == repo and entry.state in (*PENDING_STATES, "published")
         ]
-        if mine and mine[-1].source == source:  # the newest there: nothing has to be sent
-            return mine[-1]
+        if repo_entries and repo_entries[-1].source == source:  # the repository already gets this checkpoint
+            return repo_entries[-1]
         self._remove_stale_drafts()
         entry = OutboxEntry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
-        draft, folder = self.path / f".{entry.id}", self._get_entry_dir(entry)
+        draft = self.path / f".{entry.id}"
+        entry_dir = self._get_entry_dir(entry)
         draft.mkdir(parents=True)
         try:
             shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
             if not is_complete_checkpoint(draft / "checkpoint"):
-                raise ValueError(f"The checkpoint {checkpoint.name} is not whole.")
+                raise ValueError(f"The checkpoint {checkpoint.name} is incomplete.")
             for name, content in (extra_files or {}).items():
-                (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a link to the original
+                (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a hard link to the original
                 (draft / "checkpoint" / name).write_bytes(content)
             write_json(draft / "entry.json", asdict(entry))
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-        draft.rename(folder)
+        draft.rename(entry_dir)
         return entry
 
     def seconds_until_due(self) -> float | None:
-        """Seconds until the next try; None if nothing waits."""
+        """Return the seconds until the next attempt; None if no entry is pending."""
         entry = self._find_latest_pending()
         return None if entry is None else max(0.0, self._compute_due_time(entry) - self.clock())
 
     def deliver(self, store: Destination) -> OutboxEntry | None:
-        """Try to publish the newest checkpoint that waits, if it is time; older ones are superseded by it.
+        """Upload the newest pending entry if it is due, and mark older pending entries of the same repo as superseded.
+
+        Args:
+            store: Destination of the upload.
 
         Returns:
-            The entry as it stands afterwards; None if nothing was tried.
+            The entry after the attempt; None if nothing was attempted.
+
+        Raises:
+            OSError: The outbox cannot be read or written.
         """
-        if not self.path.is_dir():  # nothing was ever put in, or the run was deleted: a lock would bring it back
+        if (
+            not self.path.is_dir()
+        ):  # without entries, or the run was deleted: a lock file would create the directory again
             return None
-        with file_lock(self.path / "lock") as alone:
-            entry = self._find_latest_pending() if alone else None
+        with file_lock(self.path / "lock") as is_locked:
+            entry = self._find_latest_pending() if is_locked else None
             if entry is None or self._compute_due_time(entry) > self.clock():
                 return None
             for older in self.entries():
@@ -187,22 +220,28 @@ class Outbox:
             return self._close_entry(entry, "published", problem="", revision=commit.revision, url=commit.url)
 
     def abandon_pending(self, problem: str) -> None:
-        """End what waits, for it will never be sent from here."""
+        """Close all pending entries, because this host cannot send them.
+
+        Args:
+            problem: Why, in one sentence.
+        """
         for entry in self.entries():
             if entry.state in PENDING_STATES:
                 self._close_entry(entry, "given up", problem=problem)
 
     def _find_latest_pending(self) -> OutboxEntry | None:
-        live = [entry for entry in self.entries() if entry.state in PENDING_STATES and self._has_checkpoint(entry)]
-        return live[-1] if live else None
+        pending = [entry for entry in self.entries() if entry.state in PENDING_STATES and self._has_checkpoint(entry)]
+        return pending[-1] if pending else None
 
     def _has_checkpoint(self, entry: OutboxEntry) -> bool:
-        """Whether there is something to send; of a run that goes on elsewhere only the entries are known."""
+        """Return whether the files of an entry exist on this host; those of a remote run do not."""
         return (self._get_entry_dir(entry) / "checkpoint").is_dir()
 
     def _compute_due_time(self, entry: OutboxEntry) -> float:
-        sent = [other.ended for other in self.entries() if other.state == "published" and other.repo == entry.repo]
-        return max([entry.next_try, *(ended + MIN_COMMIT_INTERVAL_S for ended in sent)])
+        commit_times = [
+            other.ended for other in self.entries() if other.state == "published" and other.repo == entry.repo
+        ]
+        return max([entry.next_try, *(ended + MIN_COMMIT_INTERVAL_S for ended in commit_times)])
 
     def _update_entry(self, entry: OutboxEntry, **changes: Any) -> OutboxEntry:
         entry = replace(entry, **changes)
@@ -220,33 +259,39 @@ class Outbox:
         return self.path / get_entry_dir_name(entry)
 
     def _remove_stale_drafts(self) -> None:
-        """Remove what a killed process left half-made."""
+        """Remove partial entries of killed processes after an hour."""
         for draft in self.path.glob(".[0-9a-f]*"):
             if time.time() - draft.stat().st_mtime > 3_600:
                 shutil.rmtree(draft, ignore_errors=True)
 
 
 class OutboxWorker:
-    """Delivers from an outbox in the background of a training.
+    """Thread that delivers the outbox of one run while it trains.
 
     Args:
-        outbox: what is to be delivered.
-        store: where to.
+        outbox: Outbox of the run.
+        store: Destination of the uploads.
     """
 
     def __init__(self, outbox: Outbox, store: Destination):
-        self.outbox, self.store = outbox, store
-        self._wake_event, self._close_event = threading.Event(), threading.Event()
-        self._deadline = float("inf")  # when whoever closes it stops waiting
+        self.outbox = outbox
+        self.store = store
+        self._wake_event = threading.Event()
+        self._close_event = threading.Event()
+        self._deadline = float("inf")  # when `close` stops waiting
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Something new lies in the outbox."""
+        """Notify the thread of a new entry."""
         self._wake_event.set()
 
     def close(self, timeout_s: float) -> None:
-        """Wait so many seconds at most for what lies in the outbox; the rest stays there."""
+        """Stop the thread after the pending entries are delivered.
+
+        Args:
+            timeout_s: Seconds to wait at most; entries that are not delivered in time stay in the outbox.
+        """
         self._deadline = time.monotonic() + timeout_s
         self._close_event.set()
         self._wake_event.set()
@@ -256,27 +301,32 @@ class OutboxWorker:
         while True:
             self._wake_event.clear()
             try:
-                tried, waits = self.outbox.deliver(self.store), self.outbox.seconds_until_due()
-            except OSError as error:  # the run folder's disk, not the network
-                tried, waits = None, 60.0
+                entry = self.outbox.deliver(self.store)
+                delay_s = self.outbox.seconds_until_due()
+            except OSError as error:  # the disk of the run directory, not the network
+                entry = None
+                delay_s = 60.0
                 print(f"The outbox cannot be used just now: {error}")
             if self._close_event.is_set():
-                left = self._deadline - time.monotonic()
-                if waits is None or waits > left or (tried is None and not waits):
+                remaining_s = self._deadline - time.monotonic()
+                if delay_s is None or delay_s > remaining_s or (entry is None and not delay_s):
                     return
-            self._wake_event.wait(min(max(waits, 0.1) if waits is not None else 3_600.0, 3_600.0))
+            self._wake_event.wait(min(max(delay_s, 0.1) if delay_s is not None else 3_600.0, 3_600.0))
 
 
 def get_entry_dir_name(entry: OutboxEntry) -> str:
-    """The name of an entry's folder."""
+    """Return the name of the directory of an entry: its creation time in milliseconds and its id."""
     return f"{int(entry.created * 1e3):015d}-{entry.id}"
 
 
 def read_entry(path: Path) -> OutboxEntry:
-    """The publication that a file in an outbox tells of.
+    """Read an entry file.
+
+    Args:
+        path: The file `entry.json` of an entry directory.
 
     Raises:
-        ValueError: it tells of none, or of one that lies elsewhere.
+        ValueError: The file is invalid, or its entry belongs into another directory.
     """
     try:
         entry = ENTRY_ADAPTER.validate_python(read_json(path))
@@ -288,7 +338,7 @@ def read_entry(path: Path) -> OutboxEntry:
 
 
 def fingerprint(folder: Path) -> str:
-    """What tells two states of a checkpoint folder apart, without reading it."""
+    """Return a string that distinguishes two states of a checkpoint directory, without reading its files."""
     files = sorted(
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
     )
@@ -296,7 +346,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def link_or_copy(source: str, target: str) -> str:
-    """A hard link, for checkpoint files are replaced and never changed; a copy where links cannot be."""
+    """Create a hard link, or a copy where links are impossible, and return the target.
+
+    A link is safe because checkpoint files are replaced and never modified.
+    """
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""From a run to its repository: what is sent, when, and by whom."""
+"""Publication of a run: which checkpoints are uploaded, when, and with which model card."""
 
 import time
 from pathlib import Path
@@ -13,31 +13,30 @@ from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Ou
 from training.run_dir import RunDir
 from training.tasks import build_task
 
-UPLOAD_WORKER_ENV = (
-    "CTM_COURIER"  # in the environment of a training beside which somebody else delivers from its outbox
-)
-FINAL_UPLOAD_TIMEOUT_S = (
-    MIN_COMMIT_INTERVAL_S + 60.0
-)  # seconds that a finished training waits for its checkpoint to be taken
+# Set in the environment of a training process whose outbox another process delivers.
+UPLOAD_WORKER_ENV = "CTM_COURIER"
+# A finished training waits this long for the upload of its final checkpoint.
+FINAL_UPLOAD_TIMEOUT_S = MIN_COMMIT_INTERVAL_S + 60.0
 
 
 class RunPublisher:
-    """Sends a run's checkpoints to the Hub while it trains, and at its end.
+    """Publishes the checkpoints of a run while it trains and at its end.
 
     Args:
-        folder: the run.
-        settings: where to, how often.
-        store: the Hub; None where somebody else delivers what lies in the outbox.
+        run_dir: Run directory.
+        settings: Target repository and interval.
+        store: Destination of the uploads; None if another process delivers the outbox.
     """
 
     def __init__(self, run_dir: RunDir, settings: PublishConfig, store: Destination | None):
-        self.run_dir, self.settings = run_dir, settings
+        self.run_dir = run_dir
+        self.settings = settings
         self.outbox = Outbox(run_dir.path)
         self.worker = OutboxWorker(self.outbox, store) if store else None
         self.last_enqueue_time = time.monotonic()
 
     def on_save(self, step: int) -> None:
-        """Called with each saved step; every so many minutes its checkpoint is sent."""
+        """Enqueue the checkpoint of a saved step if `settings.every_minutes` have passed since the last one."""
         minutes = (time.monotonic() - self.last_enqueue_time) / 60
         if self.settings.every_minutes and minutes >= self.settings.every_minutes:
             self.last_enqueue_time = time.monotonic()
@@ -48,7 +47,10 @@ class RunPublisher:
                 self.worker.wake()
 
     def publish_last(self, checkpoint: Path) -> None:
-        """Send the last checkpoint; what is not taken in time stays in the outbox."""
+        """Enqueue the final checkpoint and wait for its upload, at most `FINAL_UPLOAD_TIMEOUT_S`.
+
+        A checkpoint that is not uploaded in time stays in the outbox.
+        """
         entry = enqueue_checkpoint(self.outbox, self.run_dir, checkpoint, self.settings.repo, self.settings.private)
         if self.worker is None:
             print(entry.format_status())
@@ -62,50 +64,67 @@ class RunPublisher:
             print(f"It stays in the outbox: python -m training publish {self.run_dir.path}")
 
     def close(self) -> None:
+        """Stop the uploads without waiting; pending entries stay in the outbox."""
         if self.worker:
             self.worker.close(0.0)
 
 
 def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool) -> OutboxEntry:
-    """Put a checkpoint of a run into its outbox, with a card for its repository."""
-    step = run_dir.read_status().get("step", 0) if checkpoint == run_dir.final_checkpoint_dir else int(checkpoint.name)
-    title = f"{run_dir.path.name}: {'finished' if checkpoint == run_dir.final_checkpoint_dir else 'in training'}, step {step:,}"
+    """Enqueue a checkpoint of a run together with a model card.
+
+    Args:
+        outbox: Outbox of the run.
+        run_dir: Run directory.
+        checkpoint: Final checkpoint or the checkpoint of a step.
+        repo: Target repository, `namespace/name`.
+        private: Whether a repository that has to be created is private.
+
+    Raises:
+        ValueError: The checkpoint is incomplete.
+        OSError: The checkpoint cannot be read, or the outbox cannot be written.
+    """
+    is_final = checkpoint == run_dir.final_checkpoint_dir
+    step = run_dir.read_status().get("step", 0) if is_final else int(checkpoint.name)
+    title = f"{run_dir.path.name}: {'finished' if is_final else 'in training'}, step {step:,}"
     return outbox.enqueue(checkpoint, repo, title, private, build_card_files(run_dir, checkpoint, repo, step))
 
 
 def build_card_files(run_dir: RunDir, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
-    """The card and the picture that go with a checkpoint to its repository."""
-    notes = {name: read_json(checkpoint / f"{name}.json", default={}) for name in METADATA_NAMES}
-    if "evaluations" not in notes["metrics"]:
+    """Return the model card and the accuracy plot of a checkpoint, as file contents by name."""
+    metadata = {name: read_json(checkpoint / f"{name}.json", default={}) for name in METADATA_NAMES}
+    if "evaluations" not in metadata["metrics"]:
         training = {"command": run_dir.read_command(), "steps": step}
-        notes["metrics"] = {"evaluations": [], "training": training, "validation": run_dir.read_latest_validation()}
+        metadata["metrics"] = {"evaluations": [], "training": training, "validation": run_dir.read_latest_validation()}
     config = read_config(read_json(checkpoint / "config.json"), "config.json")
     card = render_model_card(
-        build_title(config.to_dict(), build_task(notes["task"]).title),
+        build_title(config.to_dict(), build_task(metadata["task"]).title),
         config.to_dict(),
-        **notes,
+        **metadata,
         num_parameters=count_weights(checkpoint),
         repo=repo,
     )
-    drawn = {ACCURACY_PLOT_FILE: render_accuracy_plot(notes["metrics"])} if notes["metrics"]["evaluations"] else {}
-    return {MODEL_CARD_NAME: card.encode(), **drawn}
+    files = {MODEL_CARD_NAME: card.encode()}
+    if metadata["metrics"]["evaluations"]:
+        files[ACCURACY_PLOT_FILE] = render_accuracy_plot(metadata["metrics"])
+    return files
 
 
 def deliver_and_wait(outbox: Outbox, store: Destination, entry: OutboxEntry) -> OutboxEntry:
-    """Wait until an entry is published or cannot be; says how it stands whenever that changes."""
-    said = ""
+    """Deliver an outbox until an entry is closed, and return the entry. Prints the status whenever it changes."""
+    last_status = ""
     while True:
         outbox.deliver(store)
         entry = outbox.reload(entry)
         if entry.state not in PENDING_STATES:
             return entry
-        wait = outbox.seconds_until_due() or 0.0
+        delay_s = outbox.seconds_until_due() or 0.0
         text = (
-            f"{entry.format_status()} Next try in {wait:.0f} s."
-            if wait >= 1
+            f"{entry.format_status()} Next try in {delay_s:.0f} s."
+            if delay_s >= 1
             else "Another process is sending from this outbox."
         )
-        if said != entry.state + entry.problem:
+        status = entry.state + entry.problem
+        if status != last_status:
             print(text)
-            said = entry.state + entry.problem
-        time.sleep(min(max(wait, 0.2), 5.0))
+            last_status = status
+        time.sleep(min(max(delay_s, 0.2), 5.0))

@@ -15,7 +15,7 @@ from tests.training.jobs.conftest import make_tiny_config, wait_until
 from training.__main__ import main
 from training.config import PublishConfig
 from training.publishing import outbox
-from training.publishing import upload_worker as courier_module
+from training.publishing import upload_worker as upload_worker_module
 from training.publishing.outbox import Outbox, OutboxEntry, OutboxWorker
 from training.publishing.run_publisher import enqueue_checkpoint
 from training.publishing.upload_worker import UploadWorker
@@ -49,7 +49,7 @@ def copy_run(finished_run, tmp_path):
 @pytest.fixture
 def hub(loopback_hub, monkeypatch):
     """Nobody waits long for it, nor between two tries."""
-    monkeypatch.setattr(courier_module, "POLL_INTERVAL_S", 0.1)
+    monkeypatch.setattr(upload_worker_module, "POLL_INTERVAL_S", 0.1)
     monkeypatch.setattr(outbox, "RETRY_BACKOFF_S", (0.3,) * len(outbox.RETRY_BACKOFF_S))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     return loopback_hub
@@ -65,18 +65,18 @@ def make_store(hub, tmp_path):
 @pytest.fixture
 def make_upload_worker(tmp_path):
     """Make couriers; each is closed, and has ended, with the test."""
-    made = []
+    workers = []
 
     def make(store: HubStore) -> UploadWorker:
-        made.append(UploadWorker(tmp_path / "runs", store))
-        return made[-1]
+        workers.append(UploadWorker(tmp_path / "runs", store))
+        return workers[-1]
 
     yield make
-    for courier in made:
-        courier.close()
-        if courier._thread.ident:
-            courier._thread.join(10)
-            assert not courier._thread.is_alive()
+    for upload_worker in workers:
+        upload_worker.close()
+        if upload_worker._thread.ident:
+            upload_worker._thread.join(10)
+            assert not upload_worker._thread.is_alive()
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def list_run_commits(hub, repo: str = REPO) -> list[str]:
 
 def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     """Long before the next round, for whoever asks is waiting."""
-    courier_module.POLL_INTERVAL_S = 600.0  # set back by the fixture
+    upload_worker_module.POLL_INTERVAL_S = 600.0  # set back by the fixture
     folder = copy_run("first")
     upload_worker.start()
     assert upload_worker.enqueue_run_checkpoint(folder, SETTINGS).format_status() == f"Waiting to be sent to {REPO}."
@@ -217,13 +217,13 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
     assert len(list_run_commits(hub)) == 1
 
 
-@pytest.mark.parametrize("others", ["courier", "training"])
+@pytest.mark.parametrize("others", ["upload worker", "training"])
 def test_two_at_once_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
     """Another app on the same folder, or the training itself, which delivers its own."""
     folder = copy_run("first")
     hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
     upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
-    if others == "courier":
+    if others == "upload worker":
         make_upload_worker(make_store()).start()
         upload_worker.start()
         wait_until(lambda: is_published(folder), 20)
@@ -271,7 +271,7 @@ def test_a_run_that_is_deleted_meanwhile_does_not_come_back(hub, upload_worker, 
 
 def test_it_ends_with_its_app(upload_worker):
     upload_worker.start()
-    assert "courier" in [thread.name for thread in threading.enumerate()] and upload_worker._thread.daemon
+    assert "upload-worker" in [thread.name for thread in threading.enumerate()] and upload_worker._thread.daemon
     upload_worker.close()
     upload_worker._thread.join(5)
     assert not upload_worker._thread.is_alive()
