@@ -1,18 +1,18 @@
-"""What all tests share: one thread for each process, and how many values Hypothesis draws.
+"""Configuration of all tests: one thread per process, and the number of Hypothesis examples.
 
-Machines in tests are so small, and so many processes at work, that threads would only wait for each other. Hypothesis draws
-few values, and the same every time; very many, and new ones, where slow tests are run.
+The models in tests are so small, and so many processes run, that more threads would only wait for each other. Hypothesis
+generates a few fixed examples by default, and many random ones in the slow tests.
 """
 
 import os
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", CPU_CORES="1")  # before torch reads them
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", CPU_CORES="1")  # before torch is imported
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 SLOW = "slow"
-SLOWEST_TEST_FILES = (  # files that take longest begin first, so that two workers end together
+SLOWEST_TEST_FILES = (  # run first, so that all workers end at about the same time
     "test_scheduler",
     "test_browser_train",
     "test_scheduler_apps",
@@ -38,12 +38,13 @@ settings.register_profile(SLOW, max_examples=1_000, **COMMON_SETTINGS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Load the Hypothesis profile for the selected tests."""
     settings.load_profile(SLOW if config.option.markexpr == SLOW else "quick")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files first; what is tested on generated values belongs to the slow tests, too."""
+    """Run the slowest files first, and mark fuzz tests as slow if slow tests are selected."""
     items.sort(
         key=lambda item: (
             SLOWEST_TEST_FILES.index(item.path.stem)

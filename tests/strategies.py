@@ -1,4 +1,4 @@
-"""What strangers may give, as Hypothesis draws it: texts, plain data and damaged files; and what a refusal looks like."""
+"""Hypothesis strategies for untrusted input (text, plain data, damaged files), and checks of error messages."""
 
 import json
 import re
@@ -58,24 +58,31 @@ EDGE_BYTES = (
 
 
 def reduce_examples(divisor: int) -> settings:
-    """For a test whose examples take long: so many times fewer of them."""
+    """Return settings with fewer examples, for a slow test.
+
+    Args:
+        divisor: The number of examples is divided by it; the minimum is 10.
+    """
     return settings(max_examples=max(10, settings.default.max_examples // divisor))
 
 
 def is_sentence(text: str, max_length: int = 600) -> bool:
-    """Words for a person, in one line that ends and is not long; no traceback and no class of Python's."""
+    """Return whether a text is a message for users: one short line with a final period, no traceback, no Python class."""
     odd = re.search(r"Traceback|pydantic|<class|<function|object at 0x|'NoneType'|has no attribute", text)
     return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= max_length and not odd
 
 
 def are_sentences(text: str, max_lines: int = 30) -> bool:
-    """A sentence a problem, and not very many problems."""
+    """Return whether a text has one sentence per line, and at most `max_lines` lines."""
     lines = text.split("\n")
     return len(lines) <= max_lines and all(map(is_sentence, lines))
 
 
 def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is_sentence) -> T | None:
-    """What is read; None where it is refused as a person is: with a plain `ValueError` whose words `says` approves of."""
+    """Return the result of `read`, or None if it rejects its input correctly.
+
+    The rejection must be a plain `ValueError` whose message satisfies `is_valid_message`.
+    """
     try:
         return read()
     except ValueError as error:
@@ -86,7 +93,7 @@ def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is
 
 @contextmanager
 def time_limit(seconds: float = 5.0) -> Iterator[None]:
-    """Fails where what is done takes far longer than it may."""
+    """Fail if the block takes longer than `seconds`."""
     started = time.perf_counter()
     yield
     assert time.perf_counter() - started < seconds
@@ -94,27 +101,27 @@ def time_limit(seconds: float = 5.0) -> Iterator[None]:
 
 @st.composite
 def mutate_bytes(draw: st.DrawFn, source: SearchStrategy[bytes], max_edits: int = 6) -> bytes:
-    """A file with a few of its bytes changed, cut out, doubled or put in, and perhaps without its end."""
+    """Generate a file with a few bytes changed, removed, duplicated or inserted, possibly without its end."""
     data = bytearray(draw(source))
     for _ in range(draw(st.integers(0, max_edits))):
-        at = draw(st.integers(0, len(data)))
+        position = draw(st.integers(0, len(data)))
         match draw(st.sampled_from(["change", "remove", "double", "insert", "cut"])):
-            case "change" if at < len(data):
-                data[at] = draw(st.integers(0, 255))
+            case "change" if position < len(data):
+                data[position] = draw(st.integers(0, 255))
             case "remove":
-                del data[at : at + draw(st.integers(1, 40))]
+                del data[position : position + draw(st.integers(1, 40))]
             case "double":
-                data[at:at] = data[at : at + draw(st.integers(1, 400))]
+                data[position:position] = data[position : position + draw(st.integers(1, 400))]
             case "insert":
-                data[at:at] = draw(st.binary(min_size=1, max_size=12) | st.sampled_from(EDGE_BYTES))
+                data[position:position] = draw(st.binary(min_size=1, max_size=12) | st.sampled_from(EDGE_BYTES))
             case "cut" if draw(st.booleans()):
-                del data[at:]
+                del data[position:]
     return bytes(data)
 
 
 @st.composite
 def mutate_json(draw: st.DrawFn, values: Any, other: SearchStrategy[Any] = json_values) -> Any:
-    """JSON data with some places in it taken out, replaced by anything, or put in."""
+    """Generate JSON data with some values removed, replaced or inserted."""
     values = json.loads(json.dumps(values))
     for _ in range(draw(st.integers(1, 3))):
         place = values

@@ -1,4 +1,4 @@
-"""The bundled checkpoints: whole, as good as they say, and measured on nothing they were trained on."""
+"""Test the bundled checkpoints: complete, as accurate as stated, and evaluated on held-out data."""
 
 import json
 
@@ -29,7 +29,7 @@ MIN_ACCURACY = {
     "transfer": 0.95,
     "transfer-random": 0.94,
     "transfer-scratch": 0.98,
-    # Baselines: as good as they were, to be compared with.
+    # Baselines for comparison.
     "brackets-ff": 0.81,
     "brackets-lstm": 0.97,
     "digits-ff": 0.98,
@@ -37,8 +37,8 @@ MIN_ACCURACY = {
     "tracking-position-ff": 0.22,
     "tracking-position-lstm": 0.7,
 }
-WITHOUT_BUNDLED_DATA = {"fashion"}  # whose pictures are not bundled
-CTC_CHECKPOINTS = {"sorting-10"}  # which have answered when all is said
+WITHOUT_BUNDLED_DATA = {"fashion"}
+CTC_CHECKPOINTS = {"sorting-10"}  # they halt after the last emission
 
 
 @pytest.fixture(params=MIN_ACCURACY)
@@ -54,7 +54,7 @@ def checkpoint_name(request):
     ],
 )
 def test_figures_can_be_measured_again(checkpoint_name, capsys):
-    """Evaluating the files gives the figures that the files state."""
+    """Evaluate the checkpoints and compare with the figures in their files."""
     main(["evaluate", str(CHECKPOINTS_DIR / checkpoint_name)])
     figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     stated = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
@@ -65,10 +65,10 @@ def test_figures_can_be_measured_again(checkpoint_name, capsys):
 
 
 @pytest.mark.parametrize("checkpoint_name", sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA))
-def test_a_few_samples_give_about_the_stated_figure(checkpoint_name):
+def test_a_few_samples_give_about_the_stated_accuracy(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
     task, stated = build_task(checkpoint.task), checkpoint.metrics["evaluations"][0]
-    found = evaluate_split(
+    evaluation = evaluate_split(
         checkpoint.model,
         task,
         "test",
@@ -76,18 +76,18 @@ def test_a_few_samples_give_about_the_stated_figure(checkpoint_name):
         parse(stated["policy"]),
         checkpoint.halting,
     )
-    share, n = stated["accuracy_halted"], found["n"]
-    assert abs(found["accuracy_halted"] - share) <= 4 * (share * (1 - share) / n) ** 0.5 + 2 / n
+    accuracy, n = stated["accuracy_halted"], evaluation["n"]
+    assert abs(evaluation["accuracy_halted"] - accuracy) <= 4 * (accuracy * (1 - accuracy) / n) ** 0.5 + 2 / n
 
 
-def test_what_is_stated_reaches_the_floor(checkpoint_name):
+def test_stated_accuracy_reaches_the_minimum(checkpoint_name):
     assert (
         load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]["accuracy_halted"]
         >= MIN_ACCURACY[checkpoint_name]
     )
 
 
-def test_no_bundled_checkpoint_is_forgotten_here():
+def test_every_bundled_checkpoint_has_a_minimum():
     assert {path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json")} == MIN_ACCURACY.keys()
 
 
@@ -107,9 +107,8 @@ def test_the_three_splits_of_arithmetic_are_all_reported():
 
 def test_thresholds_come_from_calibration_samples_and_the_energy_kind_is_recorded(checkpoint_name):
     halting = load(CHECKPOINTS_DIR / checkpoint_name).halting
-    waits = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith(
-        "-ff"
-    )  # with a single tick there is nothing to wait for
+    # A model with a single tick cannot wait for a better answer.
+    waits = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith("-ff")
     assert halting["energy"]["kind"] == ("wait" if waits else "calibrated") and "chance" in halting["energy"]
     assert (
         halting["default"] == ("said" if checkpoint_name in CTC_CHECKPOINTS else "energy")

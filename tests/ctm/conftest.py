@@ -1,4 +1,4 @@
-"""Small machines and checkpoints to test with, and a watch on what is allocated."""
+"""Fixtures with small models and checkpoints, and a tracker of memory allocations."""
 
 import json
 
@@ -32,25 +32,25 @@ SHARD_NAMES = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetens
 
 @pytest.fixture
 def tiny_config():
-    """Settings of a small machine that attends to six symbols."""
+    """Provide the settings of a small model that attends to six tokens."""
     return dict(TINY_CONFIG)
 
 
 @pytest.fixture
 def raw_input_changes():
-    """The changes to `tiny` that hand over a raw input of 5 features instead."""
+    """Provide the changes to `tiny_config` for a raw input of 5 features."""
     return dict(RAW_INPUT_CHANGES)
 
 
 @pytest.fixture
 def make_model():
-    """Make a small machine, in eval mode, from changes to `tiny`."""
+    """Provide a function that builds a small model in eval mode from changes to `tiny_config`."""
     return build_tiny_model
 
 
 @pytest.fixture
 def make_inputs():
-    """Make a batch of inputs that a machine can see."""
+    """Provide a function that samples a batch of inputs for a model."""
     return sample_inputs
 
 
@@ -61,7 +61,7 @@ def allocation_tracker():
 
 @pytest.fixture
 def checkpoint_dir(tmp_path):
-    """A whole checkpoint with notes and a card, alone in its parent folder."""
+    """Provide a complete checkpoint with metadata and a card, the only entry of its parent directory."""
     notes = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
     return save(
         Checkpoint(build_tiny_model(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine"
@@ -70,7 +70,7 @@ def checkpoint_dir(tmp_path):
 
 @pytest.fixture
 def sharded_checkpoint_dir(checkpoint_dir):
-    """A checkpoint folder whose weights lie in two files."""
+    """Provide a checkpoint directory with two weight files."""
     tensors = load_file(checkpoint_dir / WEIGHTS_NAME)
     names = sorted(tensors)
     places = {name: SHARD_NAMES[place >= len(names) // 2] for place, name in enumerate(names)}
@@ -82,7 +82,7 @@ def sharded_checkpoint_dir(checkpoint_dir):
 
 
 def build_tiny_model(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
-    """A lively machine: no weight rests at a neutral value, such as a bias or a decay of 0."""
+    """Build a small model without neutral weights, such as a bias or a decay of 0."""
     known = {key: value for key, value in TINY_CONFIG.items() if key in CONFIG_CLASSES[kind].model_fields}
     config = read_config({"kind": kind} | known | changes)
     pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
@@ -113,7 +113,7 @@ def sample_inputs(model: TickModel, batch: int = 3, seed: int = 0) -> torch.Tens
 
 
 def sample_frames(sizes: list[tuple[int, int]], generator: torch.Generator) -> torch.Tensor:
-    """Rows with so many pictures and so many parts of a question each."""
+    """Sample rows with these numbers of images and question tokens."""
     pictures = [torch.randn(shown, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator) for shown, _ in sizes]
     question = [
         [
@@ -126,7 +126,7 @@ def sample_frames(sizes: list[tuple[int, int]], generator: torch.Generator) -> t
 
 
 class AllocationTracker(TorchDispatchMode):
-    """While active, notes the size in bytes of the largest tensor that any operation really made."""
+    """Record the size in bytes of the largest tensor that an operation allocates while active."""
 
     max_bytes = 0
 

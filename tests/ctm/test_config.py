@@ -1,4 +1,4 @@
-"""The config: what it refuses and how it says so, the published form, structured answers, absurd sizes."""
+"""Test configs: rejected values and their messages, the published form, structured answers, excessive sizes."""
 
 import json
 import time
@@ -30,7 +30,7 @@ BOUNDS = {
 
 
 def get_error_message(values):
-    """The sentence with which settings are refused."""
+    """Return the message with which settings are rejected."""
     with pytest.raises(ValueError) as caught:
         CTMConfig.parse(values)
     assert type(caught.value) is ValueError
@@ -287,7 +287,7 @@ def test_the_error_about_an_absurd_size_names_what_is_too_large(changes, tiny_co
 
 
 def test_the_allocation_tracker_sees_a_model_being_built(tiny_config, allocation_tracker):
-    """So that the tests above could fail."""
+    """Check that the tests above can fail."""
     with allocation_tracker() as seen:
         ContinuousThoughtMachine(
             CTMConfig.parse(tiny_config | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32})

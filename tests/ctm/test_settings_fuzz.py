@@ -1,4 +1,4 @@
-"""Whatever is given as settings is a group of them, or refused line by line: never at length, never with another error."""
+"""Test with generated values that settings are either valid, or rejected with one short line per problem."""
 
 import json
 

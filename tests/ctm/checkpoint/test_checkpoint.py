@@ -1,4 +1,4 @@
-"""Checkpoint folders: what is saved comes back, and a save is all or nothing."""
+"""Test checkpoint directories: a saved checkpoint is loaded unchanged, and saving is atomic."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_weights_in_half_precision_are_read_as_float32(dtype, checkpoint_dir):
 
 
 def fail_on_call(monkeypatch, what, call):
-    """Let the so-manyth call of a function fail as a full disk does."""
+    """Let one call of a function fail as on a full disk."""
     owner, name = (os, what.removeprefix("os.")) if what.startswith("os.") else (checkpoint, what)
     real, calls = getattr(owner, name), []
 

@@ -1,4 +1,4 @@
-"""Checkpoint folders that do not fit, lie or are broken: each is refused in one sentence that names what is wrong."""
+"""Test that inconsistent or damaged checkpoint directories are rejected with one sentence that names the problem."""
 
 import json
 import os
@@ -15,7 +15,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def get_error_message(folder):
-    """The sentence with which a folder is refused."""
+    """Return the message with which a directory is rejected."""
     with pytest.raises(ValueError) as caught:
         load(folder)
     sentence = str(caught.value)
@@ -27,7 +27,7 @@ def get_error_message(folder):
 
 
 def change_weights(folder, **changes):
-    """Rewrite the weights with some tensors changed, added, or (None) left out; `__` stands for a dot."""
+    """Rewrite the weights with some tensors changed, added or (None) removed; `__` stands for a dot."""
     tensors = load_file(folder / WEIGHTS) | {name.replace("__", "."): value for name, value in changes.items()}
     save_file({name: value for name, value in tensors.items() if value is not None}, folder / WEIGHTS)
 
@@ -99,7 +99,7 @@ def test_weights_that_do_not_reveal_the_input_size_are_rejected(name, tmp_path, 
 
 
 def craft_safetensors(header, body=b"", length=None):
-    """A safetensors file as bytes: eight bytes that tell the header's length, the header, the data."""
+    """Return a safetensors file as bytes: eight bytes for the header length, the header, the data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + body
 
@@ -165,7 +165,7 @@ def test_an_invalid_header_is_rejected(header, checkpoint_dir):
 
 
 def test_any_damage_to_the_header_is_rejected_or_harmless(checkpoint_dir):
-    """Never another exception, for any byte of the header changed at random."""
+    """Any changed header byte raises the same type of exception."""
     data, draws = (checkpoint_dir / WEIGHTS).read_bytes(), torch.Generator().manual_seed(0)
     (length,) = struct.unpack("<Q", data[:8])
     places = torch.randint(8 + length, (150,), generator=draws).tolist()

@@ -1,4 +1,4 @@
-"""Checkpoint folders with any of their files damaged, edited or lying: loaded as they are, or refused in one sentence."""
+"""Test with generated damage that a checkpoint directory is either loaded or rejected with one sentence."""
 
 import json
 import math
@@ -78,7 +78,7 @@ METADATA = {
 
 @pytest.fixture(scope="module")
 def checkpoint_files(tmp_path_factory):
-    """A folder of every kind of machine, as bytes: kind -> file -> content."""
+    """Return a directory of every model type as bytes: kind -> file -> content."""
     found = {}
     for kind, changes in CONFIG_VARIANTS.items():
         folder = save(
@@ -99,7 +99,7 @@ def write_checkpoint(folder, files):
 
 
 def check_loaded_or_rejected(folder) -> Checkpoint | None:
-    """What is loaded is sound; what is told of the folder beside that is told in sentences, too."""
+    """Check that the loaded model is valid and that the description of the directory is, too."""
     checkpoint = try_read(lambda: load(folder), are_sentences)
     about = (
         try_read(lambda: describe_checkpoint_dir(folder, "name"), are_sentences)
@@ -115,7 +115,7 @@ def check_loaded_or_rejected(folder) -> Checkpoint | None:
 
 
 def parse_safetensors(weights: bytes) -> tuple[dict, bytes]:
-    """What a file says of its tensors, and their bytes."""
+    """Return the tensor entries of a file header, and the bytes of the tensors."""
     (length,) = struct.unpack("<Q", weights[:8])
     said = json.loads(weights[8 : 8 + length])
     del said["__metadata__"]
@@ -128,7 +128,7 @@ def pack_safetensors(header, body: bytes) -> bytes:
 
 
 def make_zero_safetensors(tensors) -> bytes:
-    """A sound file of tensors of these shapes and dtypes."""
+    """Return a valid file with tensors of these shapes and dtypes."""
     header, size = {}, 0
     for name, said in tensors.items():
         before, size = size, size + math.prod(said["shape"]) * DTYPE_BYTES[said["dtype"]]
@@ -161,7 +161,7 @@ def test_damaged_weights_are_read_or_rejected(checkpoint_files, tmp_path_factory
 @given(st.sampled_from(list(CONFIG_VARIANTS)), st.data())
 @reduce_examples(2)
 def test_an_inconsistent_header_is_rejected(checkpoint_files, tmp_path_factory, kind, data):
-    """Its JSON is sound, and what it says of a tensor or two is anything."""
+    """Generate a file with valid JSON in which the entries of one or two tensors are arbitrary."""
     header, body = parse_safetensors(checkpoint_files[kind][WEIGHTS_NAME])
     numbers = st.sampled_from([0, 1, -1, 2**31, 2**40, 2**62, 2**63, 2**64]) | st.integers(0, 99)
     for name in data.draw(st.lists(st.sampled_from(sorted(header)), min_size=1, max_size=2, unique=True)):
@@ -185,7 +185,7 @@ def test_an_inconsistent_header_is_rejected(checkpoint_files, tmp_path_factory, 
 @given(st.sampled_from(list(CONFIG_VARIANTS)), st.data())
 @reduce_examples(2)
 def test_valid_files_of_other_tensors_are_rejected(checkpoint_files, tmp_path_factory, kind, data):
-    """Sizes and offsets are as they should be: of tensors that are small, empty, or empty and very long."""
+    """Generate a file with correct sizes and offsets whose tensors are small, empty, or empty and very long."""
     said, _ = parse_safetensors(checkpoint_files[kind][WEIGHTS_NAME])
     names = st.sampled_from([*sorted(said), "a\nb", "\u2028", "x" * 100_000, "", "__metadata__"])
     shapes = st.lists(st.integers(0, 6), max_size=4) | st.sampled_from(EMPTY_SHAPES)

@@ -1,4 +1,4 @@
-"""JSON beside the weights: files from elsewhere may hold anything, and are refused in one sentence or read as they are."""
+"""Test that metadata files are either read unchanged or rejected with one sentence."""
 
 import json
 

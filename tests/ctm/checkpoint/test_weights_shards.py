@@ -1,4 +1,4 @@
-"""Weights in several files with an index, as the Hub's libraries part large ones."""
+"""Test sharded weights with an index in the layout of the Hub's libraries."""
 
 import json
 
@@ -20,7 +20,7 @@ def get_error_message(folder) -> str:
 
 
 def point_index_at(folder, name) -> None:
-    """Let the index name another file for the tensors of the second part."""
+    """Change the file name that the index has for the tensors of the second shard."""
     index = json.loads((folder / WEIGHTS_INDEX_NAME).read_text())
     index["weight_map"] = {
         tensor: name if part == SECOND_SHARD else part for tensor, part in index["weight_map"].items()

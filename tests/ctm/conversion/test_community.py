@@ -1,4 +1,4 @@
-"""The settings of the community's files: they name their source, and convert what their card describes."""
+"""Test the settings for community files: they state their source, and convert what their card describes."""
 
 import json
 
@@ -54,7 +54,7 @@ DIGITS = {
 
 @pytest.mark.parametrize(("stem", "changes"), [("ctm-mnist", DIGITS), ("ctm-parity-16", PARITY)])
 def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_path, make_model):
-    """Machines as the tutorials build them, at the sizes that the card states."""
+    """Build models of the tutorials with the sizes in their card."""
     torch.save(make_model(**changes).state_dict(), tmp_path / "a.pt")
     config = convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config
     assert config.iterations == {"ctm-mnist": 15, "ctm-parity-16": 50}[stem]

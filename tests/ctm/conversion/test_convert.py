@@ -1,4 +1,4 @@
-"""Legacy files become checkpoint folders that think the same thoughts."""
+"""Test that converted legacy files give the same outputs."""
 
 import argparse
 import collections
@@ -24,7 +24,7 @@ EXTRA_CONFIG = {"iterations": 4, "heads": 2, "prediction_reshaper": [-1]}  # wha
 
 
 def write_legacy_checkpoint(path, model, **changes):
-    """A file as the original training loop writes it."""
+    """Write a file as the original training loop does."""
     optimizer = torch.optim.AdamW(model.parameters())
     content = {
         "model_state_dict": model.state_dict(),
@@ -160,7 +160,7 @@ def test_an_embedding_without_places_is_one_whose_places_add_nothing(tmp_path, m
 
 
 def test_the_layout_of_the_tutorial_becomes_the_published_one(tmp_path):
-    """A machine as the MNIST tutorial builds it, thinking by its own plain code."""
+    """Build a model of the MNIST tutorial that computes with its own plain code."""
     torch.manual_seed(0)
     neurons, width, memory, hidden, count, ticks = 12, 8, 5, 3, 4, 3
     backbone = nn.Sequential(
@@ -258,7 +258,7 @@ def test_arguments_of_the_original_scripts_are_translated(values, said):
 
 
 def test_weights_take_precedence_over_arguments(tmp_path, make_model):
-    """The published sorting class has no attention, whatever its script was told."""
+    """The published sorting class has no attention, whatever the options of its script."""
     machine = make_model(heads=0, n_synch_action=0, backbone_type="none")
     args = argparse.Namespace(iterations=4, heads=4, n_synch_action=32, d_model=999, N_to_sort=5)
     read = convert(write_legacy_checkpoint(tmp_path / "a.pt", machine, args=args), tmp_path / "out").model.config

@@ -1,4 +1,4 @@
-"""What a legacy file does not say is asked for, and what is wrong with it is told, in a sentence."""
+"""Test the messages for legacy files that are incomplete or wrong."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Legacy files damaged in any place, and whole ones of anything: converted to what they say, or refused in sentences."""
+"""Test with generated damage that legacy files are either converted correctly or rejected with one sentence."""
 
 import argparse
 import io
@@ -49,13 +49,13 @@ def save_to_bytes(content, form=NEW_FORMAT) -> bytes:
 
 @pytest.fixture(scope="module")
 def state_dicts() -> dict[str, dict[str, torch.Tensor]]:
-    """The weights of every kind of machine."""
+    """Return the weights of every model type."""
     return {name: build_tiny_model(**changes).state_dict() for name, changes in CONFIG_VARIANTS.items()}
 
 
 @pytest.fixture(scope="module")
 def legacy_files(tmp_path_factory) -> dict[str, bytes]:
-    """A file as the original writes it, in either format, and a small one."""
+    """Return a file of the original code in either format, and a small one."""
     path = tmp_path_factory.mktemp("whole") / "a.pt"
     small = {"a": torch.arange(6).view(2, 3), "b": [1.5, None, True, "x"], "args": argparse.Namespace(heads=2)}
     new = write_legacy_checkpoint(path, build_tiny_model(**CONFIG_VARIANTS["tokens"])).read_bytes()
@@ -64,7 +64,7 @@ def legacy_files(tmp_path_factory) -> dict[str, bytes]:
 
 
 def rewrite_pickle(data: bytes, change) -> bytes:
-    """An archive with its pickle changed, and sound in all else."""
+    """Return an archive with a changed pickle, valid in all other parts."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:
         for entry in archive.namelist():
@@ -73,7 +73,7 @@ def rewrite_pickle(data: bytes, change) -> bytes:
 
 
 def iter_leaves(value):
-    """Every value in what a file holds."""
+    """Yield every value in the contents of a file."""
     yield value
     inside = vars(value) if isinstance(value, argparse.Namespace) else value
     if isinstance(inside, dict):
@@ -144,7 +144,7 @@ odd_values = st.one_of(
 
 @st.composite
 def file_contents(draw, state_dicts) -> tuple[str, object]:
-    """What a file may hold: the weights of a machine with a few changes, wrapped or bare, beside args of any kind."""
+    """Generate file contents: the weights of a model with a few changes, wrapped or bare, with arbitrary args."""
     kind = draw(st.sampled_from(list(CONFIG_VARIANTS)))
     state = dict(state_dicts[kind])
     for _ in range(draw(st.integers(0, 3))):

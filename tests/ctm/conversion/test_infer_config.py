@@ -1,4 +1,4 @@
-"""What is inferred from weights is what the machine was built from."""
+"""Test that the config inferred from the weights is the config of the model."""
 
 import json
 
@@ -20,7 +20,7 @@ def infer_from_model(model):
 
 
 def assert_config_inferred(model):
-    """Everything that leaves a trace is found, and as it was."""
+    """Check that every key that can be inferred is inferred correctly."""
     config, (known, unknown) = model.config, infer_from_model(model)
     silent = UNINFERABLE_KEYS | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
     silent |= {"heads"} if config.heads else {"d_input"}

@@ -1,4 +1,4 @@
-"""Legacy files are read without running anything of them; all that is no such file is refused in a sentence."""
+"""Test that reading a legacy file never runs code from it, and that other files are rejected with one sentence."""
 
 import argparse
 import pickle
@@ -15,7 +15,7 @@ from ctm.conversion.safe_unpickle import load_torch_file
 
 
 class Marker:
-    """An object that ours never unpickle."""
+    """Class whose objects are never unpickled."""
 
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
@@ -65,7 +65,7 @@ def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
 
 @pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
 def test_bytes_are_never_interpreted_as_addresses(old, tmp_path):
-    """Each of these would make NumPy look at an address that the file names: the program ends at once, or worse."""
+    """NumPy would interpret bytes of the file as addresses: the process would crash, or worse."""
 
     class Array:
         def __reduce__(self):
@@ -147,7 +147,7 @@ def test_a_large_file_of_the_old_format_is_rejected(tmp_path, monkeypatch):
 
 
 def test_an_error_message_repeats_no_values_of_the_file(tmp_path):
-    """The reader of PyTorch says what it was to call, whatever that is."""
+    """The error of PyTorch's reader contains the call in the file, which may be anything."""
     called = b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."  # ("Traceback", 1)(3)
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/data.pkl", called)

@@ -1,4 +1,4 @@
-"""The baselines against torch's own modules; and every kind of thinker keeps the same laws."""
+"""Test the baselines against modules of torch, and properties that all model types share."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The machine: the unroll against ticking by hand, rows against each other, gradients against what they should be."""
+"""Test the Continuous Thought Machine: unroll against single ticks, row independence, gradients."""
 
 from itertools import product
 
@@ -32,7 +32,7 @@ def iter_variants():
 
 
 def unroll_tick_by_tick(model, inputs):
-    """States (the start included) and outputs of a thought."""
+    """Return the states, including the start state, and the outputs of all ticks."""
     features = model.encode(inputs)
     states, outputs = [model.initial_state(features)], []
     for _ in range(model.config.iterations):
@@ -70,7 +70,7 @@ def test_the_unroll_is_ticking_by_hand_with_and_without_gradients(changes, make_
 @pytest.mark.parametrize("sees", list(INPUT_VARIANTS))
 @pytest.mark.parametrize("kind", list(SELECTION_TYPES))
 def test_an_unroll_equals_the_equations_written_out(kind, sees, make_model, make_inputs):
-    """Nothing folded, nothing batched over neurons, no running sum: the modules called as the published code does."""
+    """Compute the model as the published code does: no fused weights, no batching over neurons, no running sums."""
     machine = make_model(neuron_select_type=kind, **INPUT_VARIANTS[sees])
     inputs = make_inputs(machine)
     config, first, second = machine.config, machine.trace_processor[0][0], machine.trace_processor[0][2]
@@ -116,7 +116,11 @@ def test_an_unroll_equals_the_equations_written_out(kind, sees, make_model, make
 @pytest.mark.parametrize("depth", [1, 4])
 @pytest.mark.parametrize("sees", list(INPUT_VARIANTS))
 def test_training_without_any_dropped_value_gives_the_numbers_of_eval(sees, depth, make_model, make_inputs):
-    """Dropout forbids folding, so training goes another way; a chance of 1e-12 takes that way and drops nothing."""
+    """Compare training with dropout to evaluation.
+
+    Dropout prevents fusing, so training takes another code path. A probability of 1e-12 takes that path and drops
+    nothing.
+    """
     machine = make_model(dropout=1e-12, synapse_depth=depth, **INPUT_VARIANTS[sees])
     inputs = make_inputs(machine)
     with torch.no_grad():
@@ -244,7 +248,10 @@ def test_gradients_of_the_unroll_are_those_of_ticking_by_hand(changes, make_mode
 
 @pytest.mark.parametrize("changes", [{"synapse_depth": 4, "do_layernorm_nlm": True}, INPUT_VARIANTS["raw"]])
 def test_gradients_are_the_slopes_that_small_steps_find(changes, make_model, make_inputs):
-    """Central differences along a random direction for every parameter (float32 allows a loose tolerance only)."""
+    """Compare gradients with central differences along a random direction for every parameter.
+
+    float32 only allows a loose tolerance.
+    """
     machine = make_model(**changes)
     inputs, step, directions = make_inputs(machine), 2e-3, torch.Generator().manual_seed(0)
 

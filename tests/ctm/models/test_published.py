@@ -1,7 +1,7 @@
-"""Outputs of the original code, for weights given by a written rule: ours must be the same numbers.
+"""Compare outputs with those of the original code, for weights from a formula.
 
-A case is `NAME.json` (class, constructor arguments, manifest of the state_dict) beside `NAME.safetensors` (`in.*`, `out.*`).
-`CTM_GOLDEN_DIR` names another folder of cases.
+A case is `NAME.json` (class, constructor arguments, manifest of the state_dict) and `NAME.safetensors` (`in.*`, `out.*`).
+The environment variable `CTM_GOLDEN_DIR` names another directory of cases.
 """
 
 import json
@@ -37,7 +37,7 @@ DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
 
 
 def compute_golden_value(name: str, shape: list[int], d_model: int) -> torch.Tensor:
-    """The value that the golden rule gives to a state_dict entry."""
+    """Return the value that the golden file's formula assigns to a state_dict entry."""
     r = np.random.RandomState(zlib.crc32(name.encode()))
     x = np.asarray(r.standard_normal(shape), dtype=np.float32)
     last = name.split(".")[-1]
@@ -65,7 +65,7 @@ def compute_golden_value(name: str, shape: list[int], d_model: int) -> torch.Ten
 
 
 def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
-    """The case's description, its tensors, and our machine with the published weights, loaded strictly."""
+    """Return the description of a case, its tensors, and the model with the published weights, loaded strictly."""
     case = json.loads((GOLDEN_DIR / f"{name}.json").read_text())
     if case["class"] not in SUPPORTED_CLASSES:
         pytest.skip(f"{case['class']} is not built yet")
@@ -92,7 +92,10 @@ def test_manifest_is_the_published_one(name):
 
 
 def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The input of a case. With phases the published one is two tensors, in which all is repeated for its ticks."""
+    """Return the input of a case.
+
+    With phases the published input is two tensors, in which each item is repeated for its ticks.
+    """
     if not config.has_input_schedule:
         return tensors["in.x"]
     question = tensors["in.z"][:, :: config.iterations_per_question_part]

@@ -1,4 +1,4 @@
-"""State is an argument: ticking changes nothing that was there before, in the module, in old states, in the world."""
+"""Test that state is an argument: a tick changes neither the module, nor old states, nor global state."""
 
 import copy
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ GRADIENTS = pytest.mark.parametrize("gradients", [True, False], ids=["with gradi
 
 
 def collect_tensors(value, path=""):
-    """Path -> tensor, for all tensors that can be read from a state: its fields, and what its properties say."""
+    """Return path -> tensor for all tensors of a state: its fields and its properties."""
     if isinstance(value, Tensor):
         return {path: value.detach().clone()}
     if not is_dataclass(value):
@@ -48,7 +48,7 @@ def run_ticks(model, state, features, ticks):
 @EACH_INPUT
 @GRADIENTS
 def test_a_state_can_be_continued_twice(changes, gradients, make_model, make_inputs):
-    """A trace slides over a shared buffer: the second way must not write over the first, nor over what they share."""
+    """Two continuations of one history share its buffer and must not overwrite each other."""
     machine = make_model(**changes)
     with torch.set_grad_enabled(gradients):
         one, other = (machine.encode(make_inputs(machine, seed=seed)) for seed in (0, 1))
@@ -146,7 +146,7 @@ def test_gradients_may_be_switched_within_an_unroll(gradients, make_model, make_
 
 
 def collect_module_values(model):
-    """Everything that hangs on the modules of a machine."""
+    """Return everything that the modules of a model hold."""
     seen = {}
     for path, module in model.named_modules():
         for key, value in vars(module).items():

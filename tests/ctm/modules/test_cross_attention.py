@@ -1,4 +1,4 @@
-"""Looking by attention, with keys, values and folded queries, against torch's own attention module."""
+"""Test cross-attention with cached keys and values and fused queries against the attention module of torch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Attention whose gradients of keys and values are gathered once a thought: the same gradients as autograd's own."""
+"""Test that deferred key and value gradients are equal to those of plain autograd."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def make_keys_and_values():
 
 
 def unroll_queries(attend, start):
-    """A thought in which what was seen makes the next query, as in the machine."""
+    """Unroll attention whose output gives the next query, as in the model."""
     query, said = start, []
     for _ in range(TICKS):
         seen, _ = attend(query)
@@ -94,7 +94,7 @@ def test_two_unrolls_over_one_cache_give_gradients_of_both():
 
 
 def test_a_backward_pass_that_stops_before_the_cache_keeps_no_buffers():
-    """As when one gradient is asked for first, to look at it or to penalise it, and the whole backward pass follows."""
+    """Compute one gradient first, for example for a penalty, and then run the whole backward pass."""
     (keys, values), start = make_keys_and_values(), sample_tensor(G, 1, WIDTH, seed=0)
     loss = unroll_queries(attend_with_deferred_grad(keys, values), start).sin().sum()
     torch.autograd.grad(loss, start, retain_graph=True)
@@ -128,7 +128,7 @@ def test_without_gradients_nothing_is_recorded():
 
 
 def test_an_unroll_that_continues_with_some_rows_still_gives_the_cache_gradients(make_model, make_inputs):
-    """`take` leaves the gathering; gradients then come from both sides of the cut."""
+    """`select_rows` ends the deferral; gradients then come from both parts of the unroll."""
     rows = torch.tensor([2, 0])
 
     def gradients(gathers):

@@ -1,4 +1,4 @@
-"""What is shown changes while the machine thinks: rows of any length think together as they think alone."""
+"""Test input schedules: rows of different length give the same results in one batch as alone."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def make_frames(sizes=FRAME_COUNTS):
 
 
 def unroll(model, inputs):
-    """Every tick's state and output."""
+    """Return state and output of every tick."""
     with torch.no_grad():
         features = model.encode(inputs)
         state, said = model.initial_state(features), []
@@ -55,7 +55,7 @@ def test_rows_get_their_images_then_their_question_then_nothing():
 
 
 def test_other_rows_in_the_batch_do_not_change_a_row():
-    """A row alone, beside longer ones, and with more frames of nothing."""
+    """Compare a row alone with the same row beside longer ones and with additional empty frames."""
     machine, inputs = build_tiny_model(**SCHEDULE_CONFIG), make_frames()
     together = unroll(machine, inputs)
     for row in range(len(inputs)):
@@ -100,7 +100,10 @@ def test_rows_with_an_input_schedule_run_in_parts_when_slots_are_few():
 
 @pytest.mark.parametrize("dropout", [0.0, 1e-12])
 def test_training_gives_the_same_outputs_and_every_image_a_gradient(dropout):
-    """Batch norms are held, so that training and evaluation see the same; a chance of 1e-12 drops nothing."""
+    """Compare training and evaluation with batch norms in eval mode.
+
+    A dropout probability of 1e-12 drops nothing.
+    """
     machine, inputs = build_tiny_model(**SCHEDULE_CONFIG, dropout=dropout), make_frames().requires_grad_()
     machine.train()
     machine.backbone_digit.eval()

@@ -1,4 +1,4 @@
-"""Neuron-level models: the batched product against a loop over neurons, privacy, and how weights lie in memory."""
+"""Test neuron-level models: batched product against a loop, independence of neurons, memory layout."""
 
 import copy
 
@@ -15,7 +15,7 @@ NORMS = pytest.mark.parametrize("normalised", [True, False], ids=["normalised", 
 
 
 def make_random_nlms(deep, normalised):
-    """Neuron models with published names, none of whose weights rests at a neutral value."""
+    """Build neuron-level models with published names and without neutral weights."""
     models = make_neuron_models(D, M, H, deep=deep, normalise=normalised, dropout=0.0)
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():

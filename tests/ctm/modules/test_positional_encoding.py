@@ -1,4 +1,4 @@
-"""Position codes against their definition; backbones against known sizes, shapes and counts."""
+"""Test positional encodings against their definition, and backbones against known sizes, shapes and counts."""
 
 import math
 
@@ -20,7 +20,7 @@ from ctm.modules.positional_encoding import (
 
 
 def rotate(vector, degrees):
-    """A 2-D vector turned counterclockwise."""
+    """Return a 2-D vector rotated counterclockwise."""
     x, y, angle = *vector, math.radians(degrees)
     return [math.cos(angle) * x - math.sin(angle) * y, math.sin(angle) * x + math.cos(angle) * y]
 
@@ -71,7 +71,7 @@ def test_fourier_positions_are_finite_and_learn_on_maps_one_place_wide(kind, hei
 
 
 def test_a_fourier_position_is_that_of_its_coordinate():
-    """Row and column counted from 0 to 1; x, the column, comes first."""
+    """Return row and column in [0, 1]; x, the column, comes first."""
     torch.manual_seed(0)
     code = LearnableFourier(6)
     out = code(torch.zeros(1, 6, 3, 5))

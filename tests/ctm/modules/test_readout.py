@@ -1,4 +1,4 @@
-"""What the machine says: certainty is one minus normalised entropy; the energy head is its three layers."""
+"""Test the readout: certainty, energy head and answer signals."""
 
 import math
 

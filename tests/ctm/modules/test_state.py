@@ -1,4 +1,4 @@
-"""Values in flight: a trace against a plain list, a synchronisation against its definition."""
+"""Test the state classes: history against a plain list, synchronisation against its definition."""
 
 import torch
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ STEP = st.tuples(st.integers(0, 10_000), st.sampled_from(["slide", "slide", "sli
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(memory=st.integers(1, 4), room=st.integers(0, 5), steps=st.lists(STEP, max_size=25))
 def test_every_history_in_a_tree_of_unrolls_keeps_its_own_last_ticks(memory, room, steps):
-    """Any trace ever made may be pushed again, with or without gradients, or cut to some rows, and changes no other."""
+    """Extend earlier histories, or select rows of them, with and without gradients; no other history may change."""
     start = [torch.full((2, 2), -float(k)) for k in range(memory)]  # one (D, B) tensor a tick, oldest first
     made = [(PreActivationHistory.from_window(torch.stack(start, 1), room), start)]
     for number, (chosen, what) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""Synapses: entry and rest, folded or not, against the modules called one after the other."""
+"""Test synapses with fused and unfused input projection against calls of the modules one after the other."""
 
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ def make_synapse(depth, dropout=0.0):
 
 
 def call_modules_in_order(synapses, x):
-    """As the published forward: every module is called, skips are added from the narrowest level to the widest."""
+    """Call every module as the published code does; skips are added from the narrowest level to the widest."""
     if not isinstance(synapses, SynapseUNet):
         return synapses(x)
     passed = [synapses.first_projection(x)]

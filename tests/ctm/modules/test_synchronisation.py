@@ -1,4 +1,4 @@
-"""Synchronisation: the written-out sum (paper section 3.4), which pairs there are, and decay rates at their bounds."""
+"""Test synchronisation: explicit sum (paper section 3.4), neuron pairs, and decay rates at their bounds."""
 
 import math
 
@@ -18,7 +18,7 @@ SELECTION_TYPES = ("first-last", "random", "random-pairing")
 
 
 def list_pairs(model, role):
-    """The pairs of neurons as the published code makes them, written as loops."""
+    """Return the neuron pairs of the published code, written as loops."""
     left, right = (getattr(model, f"{role}_neuron_indices_{side}").tolist() for side in ("left", "right"))
     if model.config.neuron_select_type == "random-pairing":
         return list(zip(left, right, strict=True))
@@ -26,7 +26,7 @@ def list_pairs(model, role):
 
 
 def compute_synchronisation(model, role, past):
-    """sum_k exp(-r (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r (t - k))) for every pair (i, j), over the given ticks."""
+    """Return sum_k exp(-r (t - k)) z_i(k) z_j(k) / sqrt(sum_k exp(-r (t - k))) for every pair (i, j)."""
     decays, columns = getattr(model, f"decay_params_{role}").tolist(), []
     for (i, j), r in zip(list_pairs(model, role), decays, strict=True):
         weights = [math.exp(-r * (len(past) - 1 - k)) for k in range(len(past))]
@@ -117,7 +117,7 @@ def test_first_last_answers_with_the_first_neurons_and_attends_with_the_last():
 
 
 def test_first_last_ignores_the_neuron_numbers_in_a_checkpoint(make_model, make_inputs):
-    """As the published code, which slices; its buffers may hold anything."""
+    """The published code slices; its buffers may hold any values."""
     machine = make_model(neuron_select_type="first-last")
     inputs = make_inputs(machine)
     expected = machine(inputs).answers
@@ -156,7 +156,7 @@ def test_a_rate_is_held_between_0_and_15():
 
 @pytest.mark.parametrize(("decay", "outward"), [(0.0, -1), (-2.0, -1), (15.0, 1), (17.0, 1)])
 def test_at_a_bound_only_the_gradient_that_pushes_further_out_vanishes(decay, outward):
-    """A step goes against the gradient: what asks for a lower rate has a positive one."""
+    """A step goes against the gradient: a lower rate needs a positive gradient."""
     for asked, expected in ((outward, 0.0), (-outward, 1.0)):
         rate = torch.tensor([decay], requires_grad=True)
         loss = asked * compute_retention(rate).log().sum()  # log(retention) is -rate: falling loss, rising asked * rate
@@ -182,7 +182,7 @@ def test_a_rate_at_its_bound_or_beyond_comes_back(start):
 
 
 def test_the_decay_rates_of_a_model_return_into_their_bounds_too(make_model, make_inputs):
-    """Teach a machine what the same machine with slow decay says, from rates beyond the bound."""
+    """Fit a model with rates beyond the bound to the outputs of the same model with slow decay."""
     machine = make_model(iterations=6)
     inputs = make_inputs(machine)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A store that knows no other Hub than the one on this machine."""
+"""Fixtures with a store that uses the local fake Hub."""
 
 from pathlib import Path
 
@@ -12,10 +12,12 @@ __all__ = ["hub"]
 
 @pytest.fixture
 def make_store(hub, tmp_path):
-    """Make a store that sees with a token, over one cache."""
+    """Provide a function that builds a store with a token; all stores share one cache."""
 
     def make(token: str | bool = TOKEN, cache: Path = tmp_path / "cache", **options) -> HubStore:
-        return HubStore(token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "min_free_bytes": 0} | options)
+        return HubStore(
+            token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "min_free_bytes": 0} | options
+        )
 
     return make
 
@@ -27,12 +29,12 @@ def store(make_store) -> HubStore:
 
 @pytest.fixture
 def digits_repo(hub, checkpoint_dir) -> str:
-    """A repository that holds a whole checkpoint."""
+    """Provide a repository with a complete checkpoint."""
     hub.add_repo("alice/digits", read_dir_files(checkpoint_dir))
     return "alice/digits"
 
 
 @pytest.fixture
 def no_retry_delay(monkeypatch):
-    """Let the client try again at once; it would wait for timeout_s between two tries."""
+    """Remove the delay between two tries of the client."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)

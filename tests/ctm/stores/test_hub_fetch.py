@@ -1,4 +1,4 @@
-"""Checkpoints from the Hub, with the real client and a Hub on this machine: what loads, and what is refused, in which words."""
+"""Test downloads from the Hub with the real client and a local fake Hub."""
 
 import errno
 import json

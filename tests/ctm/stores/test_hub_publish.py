@@ -1,4 +1,4 @@
-"""Checkpoints to the Hub, with the real client in both of its ways to upload: one commit, once, or one sentence why not."""
+"""Test uploads to the Hub with both upload protocols of the real client: one commit, once, or one sentence."""
 
 import json
 
@@ -24,7 +24,7 @@ def upload_protocol(request, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def model_card(checkpoint_dir):
-    """The Hub warns of cards without front matter."""
+    """Write a card with front matter; the Hub warns about cards without it."""
     (checkpoint_dir / "README.md").write_text("---\nlicense: mit\n---\n# Parity\n")
 
 
@@ -185,7 +185,7 @@ def test_half_a_checkpoint_is_not_sent(store, hub, checkpoint_dir):
 
 
 def test_what_is_published_loads_in_the_original_code(store, hub, make_model, tmp_path):
-    """Keys, names, shapes and dtypes are those that the original code's constructor and state dict have."""
+    """Check that keys, names, shapes and dtypes are those of the original constructor and state dict."""
     golden = json.loads((ROOT / "tests" / "golden" / "parity-random.json").read_text())
     machine = ContinuousThoughtMachine(CTMConfig.parse(golden["config"]))
     store.publish(save(Checkpoint(machine), tmp_path / "mine"), "alice/new", MESSAGE)

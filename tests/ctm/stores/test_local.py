@@ -1,4 +1,4 @@
-"""Checkpoints in a folder."""
+"""Test the store in a local directory."""
 
 import json
 import shutil

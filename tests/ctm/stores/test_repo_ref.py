@@ -1,4 +1,4 @@
-"""Names of checkpoints on the Hub, as people write them."""
+"""Test references to checkpoints on the Hub."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever is typed as a name on the Hub is one, which reads back as it prints and leads nowhere else, or is refused."""
+"""Test with generated texts that a reference is either valid and prints as it parses, or is rejected."""
 
 from pathlib import PurePosixPath
 
