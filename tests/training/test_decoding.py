@@ -1,4 +1,4 @@
-"""Answers that are said over the ticks: what counts as said, what it costs, and when to stop."""
+"""Tests of the decoders: CTC emissions, their loss, and when such an answer is complete."""
 
 import itertools
 import math
@@ -13,15 +13,16 @@ from training.data.maze import MOVES, WAIT
 from training.decoding import CTCDecoder, PerTickDecoder
 from training.metrics import spearman_correlation
 from training.tasks import make_task
-from training.tasks.splits import (TEST, make_generator)
+from training.tasks.splits import TEST, make_generator
 
 
 def collapse_ctc(labels: list[int], blank: int) -> list[int]:
-    """Repeats taken together, silences taken out."""
+    """Merge repeated labels and remove blanks."""
     return [label for label, _ in itertools.groupby(labels) if label != blank]
 
 
 def make_logits(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return logits (B, K, T) whose largest entries are the labels (B, T)."""
     return torch.nn.functional.one_hot(labels, classes).float().transpose(1, 2)
 
 
@@ -37,23 +38,24 @@ def test_an_emission_is_correct_when_it_is_complete_and_in_order():
 
 
 def test_the_ctc_loss_is_the_probability_of_all_alignments():
-    logits, target = torch.randn(1, 3, 4, generator=make_generator("cost")), torch.tensor([[1, 0]])
+    logits = torch.randn(1, 3, 4, generator=make_generator("cost"))
+    target = torch.tensor([[1, 0]])
     p = logits.softmax(1)[0]
-    ways = [way for way in itertools.product(range(3), repeat=4) if collapse_ctc(list(way), 2) == [1, 0]]
-    chance = sum(math.prod(p[label, tick].item() for tick, label in enumerate(way)) for way in ways)
+    alignments = [labels for labels in itertools.product(range(3), repeat=4) if collapse_ctc(list(labels), 2) == [1, 0]]
+    probability = sum(math.prod(p[label, tick].item() for tick, label in enumerate(labels)) for labels in alignments)
     loss = CTCDecoder(2).loss(logits, target, torch.zeros(1, 4), "two_tick", None, 0.0)
-    assert loss.item() == pytest.approx(-math.log(chance) / 2, rel=1e-5)  # torch divides by the target's length
+    assert loss.item() == pytest.approx(-math.log(probability) / 2, rel=1e-5)  # torch divides by the target's length
 
 
 def test_an_unroll_ends_when_all_labels_are_emitted():
     labels = torch.tensor([[3, 0, 0, 2, 3, 1, 3], [0, 3, 0, 3, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3]])
     history = TickHistory(torch.ones(3, 7, 1), labels.unsqueeze(2), None)
-    played = replay(LabelsEmitted(3), history, torch.ones(3, 7, dtype=torch.bool))
-    assert played.ticks.tolist() == [6, 5, 7]  # said again after a silence, it counts again
-    assert played.halted_by == ["said=3", "said=3", "budget"]
+    policy_replay = replay(LabelsEmitted(3), history, torch.ones(3, 7, dtype=torch.bool))
+    assert policy_replay.ticks.tolist() == [6, 5, 7]  # a label counts again after a blank
+    assert policy_replay.halted_by == ["said=3", "said=3", "budget"]
 
 
-def test_an_answer_at_every_tick_stands_for_itself():
+def test_a_per_tick_answer_is_decoded_as_it_is():
     choices = torch.randint(5, (6, 3))
     assert PerTickDecoder(3).decode(choices) == choices.tolist()
 
@@ -74,17 +76,17 @@ def test_rank_correlation(a, b, expected):
 def test_a_maze_is_solved_if_walking_the_answer_leads_to_the_goal():
     task = make_task({"kind": "mazes", "side": 7, "route": 10})
     generator = make_generator("walk")
-    drawn = [task._sample_maze(TEST, generator) for _ in range(60)]
-    targets = task._build_batch([maze for maze, _ in drawn], [way for _, way in drawn]).targets
+    samples = [task._sample_maze(TEST, generator) for _ in range(60)]
+    targets = task._build_batch([maze for maze, _ in samples], [route for _, route in samples]).targets
     any_moves = torch.randint(len(MOVES), targets.shape, generator=generator)
     chosen = torch.where(torch.rand(targets.shape, generator=generator) < 0.95, targets, any_moves)
     chosen[::3] = torch.where(targets[::3] == WAIT, any_moves[::3], targets[::3])
-    reached = [maze.walk(row)[0][-1] == maze.goal for (maze, _), row in zip(drawn, chosen.tolist(), strict=True)]
+    reached = [maze.walk(row)[0][-1] == maze.goal for (maze, _), row in zip(samples, chosen.tolist(), strict=True)]
     solved = [
         task.compute_extra_metrics(row[None], target[None])["solved"]
         for row, target in zip(chosen, targets, strict=True)
     ]
     assert 20 <= sum(reached) < 60
-    # A step against a wall ends a walk, waiting in between does not; neither is a right step.
-    assert all(not s or r for s, r in zip(solved, reached, strict=True))
-    assert sum(r and not s for s, r in zip(solved, reached, strict=True)) <= 6
+    # A step into a wall ends a walk and a wait does not; neither is a correct step.
+    assert all(not is_solved or is_reached for is_solved, is_reached in zip(solved, reached, strict=True))
+    assert sum(is_reached and not is_solved for is_solved, is_reached in zip(solved, reached, strict=True)) <= 6

@@ -7,9 +7,8 @@ import torch
 
 from inference.halting.policy_parser import parse
 from inference.halting.thresholds import replay
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
 from training.energy.correctness import compute_answer_reliability, fit_correctness_model
-from training.evaluation import EvaluationCurves
 from training.finalize import certify_default_risks, evaluate_policy
 
 

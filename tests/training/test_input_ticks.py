@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from ctm.models.outputs import compute_answer_mask
 from inference.halting.policies import EnergyBelow
 from inference.halting.thresholds import choose_policies, replay
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
 from tests.ctm.modules.test_input_schedule import (
     FRAME_COUNTS,
     INPUT_TICKS,
@@ -21,7 +21,7 @@ from tests.ctm.modules.test_input_schedule import (
 from training.decoding import PerTickDecoder
 from training.energy.fitting import collect_energy_features, fit_energy
 from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, energy_loss
-from training.evaluation import EvaluationCurves, evaluate_curves
+from training.evaluation import evaluate_curves
 from training.losses import reduce_tick_losses
 from training.metrics import compute_validation_metrics, summarise_curves
 from training.tasks.base import Batch

@@ -1,4 +1,4 @@
-"""Losses against their definitions, written out."""
+"""Tests of the losses against their definitions."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from training.losses import is_correct, per_tick_loss, reduce_tick_losses, two_t
 
 
 def sample_batch(batch=5, positions=3, classes=4, ticks=6):
+    """Return random answers (B, P, C, T) and targets (B, P)."""
     generator = torch.Generator().manual_seed(0)
     answers = torch.randn(batch, positions, classes, ticks, generator=generator) * 2
     return answers, torch.randint(classes, (batch, positions), generator=generator)
@@ -30,15 +31,15 @@ def test_positions_marked_as_ignored_do_not_count():
     assert torch.equal(right, is_correct(answers[:, :2], targets[:, :2]))
 
 
-def test_lookahead_counts_positions_past_the_longest_right_beginning_of_any_tick():
+def test_lookahead_counts_positions_after_the_longest_correct_prefix_of_any_tick():
     answers = torch.zeros(1, 4, 2, 2)
     answers[0, :, 1] = torch.tensor([[3.0, 3.0], [3.0, -3.0], [-3.0, -3.0], [3.0, 3.0]])
-    targets = torch.ones(1, 4, dtype=torch.long)  # tick 0 gets 2 right from the beginning, tick 1 gets 1
+    targets = torch.ones(1, 4, dtype=torch.long)  # the correct prefix has 2 positions at tick 0, 1 at tick 1
     expected = per_tick_loss(answers[:, :3], targets[:, :3])
     torch.testing.assert_close(per_tick_loss(answers, targets, lookahead=1), expected)
 
 
-def test_two_ticks_are_the_least_loss_and_the_most_certain():
+def test_the_two_ticks_are_those_of_lowest_loss_and_highest_certainty():
     losses = torch.tensor([[3.0, 1.0, 2.0], [0.5, 4.0, 1.0]])
     certainty = torch.tensor([[0.1, 0.2, 0.9], [0.3, 0.8, 0.1]])
     assert two_tick_loss(losses, certainty).item() == pytest.approx(((1 + 2) / 2 + (0.5 + 4) / 2) / 2)
@@ -52,7 +53,7 @@ def test_mix_goes_from_its_share_of_the_mean_to_two_ticks():
 
 
 def test_two_tick_loss_equals_the_published_formula():
-    """Mean of the two selected cross-entropies, for one choice and for structured answers (mean over positions)."""
+    """The published loss is the mean of the two selected cross-entropies."""
     answers, targets = sample_batch(batch=7, positions=1, classes=10)
     certainty = torch.rand(7, 6)
     losses = F.cross_entropy(answers[:, 0], targets.expand(-1, 6), reduction="none")

@@ -1,5 +1,7 @@
-"""Every recipe is read and its machine built; each quick one learns, with a smaller machine; those of pictures on small files
-of their data set's schema."""
+"""Tests of the recipes: each is valid, and the quick ones learn with a smaller model.
+
+Recipes of images use small files with the schema of their data set.
+"""
 
 import re
 from itertools import repeat
@@ -12,7 +14,7 @@ from ctm import build_model
 from tests.image_datasets import write_dataset
 from tests.paths import ROOT
 from training.config import RunConfig, read_recipe
-from training.tasks.splits import (TRAIN, make_generator)
+from training.tasks.splits import TRAIN, make_generator
 from training.trainer import assemble, time_steps, train_step
 
 QUICK_RECIPES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])
@@ -37,6 +39,7 @@ SMALL_MODEL_CHANGES = {
 
 
 def get_recipe_name(path: Path) -> str:
+    """Return the path of a recipe below configs/, without suffix."""
     return path.relative_to(ROOT / "configs").with_suffix("").as_posix()
 
 
@@ -47,14 +50,14 @@ def test_every_recipe_is_read_and_its_model_has_the_size_it_states(path):
     config = read_recipe(path)
     task = config.make_task()
     with torch.device("meta"):
-        machine = build_model(config.build_model_config(task), task.get_spec().in_features)
-    count = sum(value.numel() for name, value in machine.named_parameters() if "energy_proj" not in name)
+        model = build_model(config.build_model_config(task), task.get_spec().in_features)
+    count = sum(value.numel() for name, value in model.named_parameters() if "energy_proj" not in name)
     stated = re.search(r"([\d,]+) parameters without the energy head", text)
     assert count > 1_000 and (not stated or int(stated[1].replace(",", "")) == count)
 
 
 def use_small_dataset(config: RunConfig, folder: Path) -> RunConfig:
-    """The recipe on a small data set of its schema, with a small machine."""
+    """Return the recipe with a small data set of its schema and a small model."""
     settings = config.make_task().settings
     write_dataset(
         folder,
@@ -74,16 +77,16 @@ def use_small_dataset(config: RunConfig, folder: Path) -> RunConfig:
 
 @pytest.mark.parametrize("path", QUICK_RECIPES, ids=get_recipe_name)
 def test_every_quick_recipe_learns(path, tmp_path):
-    """Its own task, loss and optimiser step, on one batch again and again: what it cannot learn so, it never will."""
+    """Train on one batch repeatedly, with the task, loss and optimiser of the recipe; the loss must fall."""
     config = read_recipe(path)
     small = (
         use_small_dataset(config, tmp_path)
         if path in IMAGE_RECIPES
         else config.with_overrides(select_small_model_changes(config))
     )
-    accelerator, task, machine, optimizer = assemble(small)
+    accelerator, task, model, optimizer = assemble(small)
     batch = task.sample(TRAIN, 16, make_generator("learns"))
-    model, optimizer = accelerator.prepare(machine, optimizer)
+    model, optimizer = accelerator.prepare(model, optimizer)
     losses = [
         train_step(small, task.decoder, model, optimizer, accelerator, repeat(batch), 0.01, 1.0)["loss"]
         for _ in range(60)
@@ -92,7 +95,7 @@ def test_every_quick_recipe_learns(path, tmp_path):
 
 
 def select_small_model_changes(config: RunConfig) -> dict[str, object]:
-    """Changes that make a machine small, of the settings that it has."""
+    """Return the overrides that make the model small, of those that it has."""
     ticks = {"model.iterations": (config.make_task().get_spec().ctc_length or 0) + 2}
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Every task in the folder keeps the contract; a new file is tested by being there."""
+"""Contract tests of all tasks; a new task file is tested without further changes."""
 
 import json
 
@@ -15,8 +15,8 @@ from training.config import RunConfig, read_recipe
 from training.evaluation import build_split_batches, deduplicate
 from training.losses import is_correct
 from training.tasks import list_task_kinds, make_task
-from training.tasks.splits import (CALIBRATION, TEST, TRAIN, VALIDATION, assign_split, make_generator)
 from training.tasks.parity import PAD_TOKEN
+from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, assign_split, make_generator
 
 SMALL_MODEL_CONFIG = {
     "iterations": 4,
@@ -32,6 +32,7 @@ SMALL_MODEL_CONFIG = {
 
 
 def build_small_model(task) -> ContinuousThoughtMachine:
+    """Build a small model for a task."""
     values = {"task": {"kind": task.name, **task.settings.model_dump(mode="json")}, "model": dict(SMALL_MODEL_CONFIG)}
     for key in task.get_spec().config_overrides:
         values["model"].pop(key, None)
@@ -47,7 +48,7 @@ def any_task(request):
 
 @pytest.fixture(scope="session")
 def image_dataset(tmp_path_factory):
-    """A small data set, since `images` has no pictures of its own."""
+    """Write a small data set, since the task `images` has no images of its own."""
     return write_dataset(tmp_path_factory.mktemp("pictures"), ["a", "b", "c"])
 
 
@@ -59,18 +60,19 @@ def task(request, image_dataset):
 
 
 def hash_inputs(batch) -> set[bytes]:
+    """Return the inputs of a batch as a set of bytes."""
     return {row.tobytes() for row in batch.inputs.flatten(1).numpy()}
 
 
-def test_there_are_three_tasks_to_begin_with():
+def test_the_first_three_tasks_exist():
     assert set(list_task_kinds()) >= {"digits", "parity", "arithmetic"}
 
 
 def test_a_batch_fits_the_model_that_the_task_specifies(task):
-    machine, shape = build_small_model(task), task.get_spec()
+    model, shape = build_small_model(task), task.get_spec()
     batch = task.sample(TRAIN, 5, make_generator("x"))
-    thought = machine(batch.inputs)
-    assert thought.answers.shape[:2] == (5, shape.positions * shape.classes)
+    output = model(batch.inputs)
+    assert output.answers.shape[:2] == (5, shape.positions * shape.classes)
     assert batch.targets.shape == (5, shape.ctc_length or shape.positions)
     assert batch.targets.min() >= 0 and batch.targets.max() < shape.classes
     assert len(task.get_labels()) == shape.classes
@@ -88,12 +90,12 @@ def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(tas
 
 
 def test_nothing_held_out_is_ever_trained_on(task):
-    """Splits are disjoint by content: many draws of each share no input with the others."""
+    """Splits are disjoint by content: draws of one split share no input with those of another."""
     seen = {}
     for split in task.splits:
         drawn = [task.sample(split, 100, make_generator(split, turn)) for turn in range(2)]
-        if hasattr(task, "load_full_split") and not getattr(task.settings, "streaming", False):
-            drawn = [task.load_full_split(split)]
+        if not getattr(task.settings, "streaming", False) and (full_split := task.load_full_split(split)) is not None:
+            drawn = [full_split]
         seen[split] = set().union(*map(hash_inputs, drawn))
     for a in task.splits:
         for b in task.splits:
@@ -101,64 +103,67 @@ def test_nothing_held_out_is_ever_trained_on(task):
                 assert not seen[a] & seen[b], f"{a} and {b} share {len(seen[a] & seen[b])} inputs"
 
 
-def test_held_out_batches_are_the_same_every_time_and_hold_nothing_twice(task):
+def test_held_out_batches_are_reproducible_and_have_no_repeats(task):
     for split in task.splits:
         if split == TRAIN:
             continue
-        once = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
-        again = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
-        assert torch.equal(once, again)
-        assert len({row.tobytes() for row in once.flatten(1).numpy()}) == len(once) > 20
+        first = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
+        second = torch.cat([batch.inputs for batch in build_split_batches(task, split, 200)])
+        assert torch.equal(first, second)
+        assert len({row.tobytes() for row in first.flatten(1).numpy()}) == len(first) > 20
 
 
-def test_what_is_drawn_often_is_as_common_among_test_samples_as_among_those_for_calibration():
-    """Lengths are drawn evenly, and rows of few bits are few, so they are drawn again and again, and kept once."""
-    task, shares = make_task({"kind": "parity", "length": 16}), {}
+def test_frequent_inputs_have_the_same_share_in_the_test_and_calibration_splits():
+    """Lengths are uniform, so the few short rows are drawn often, and kept once."""
+    task = make_task({"kind": "parity", "length": 16})
+    shares = {}
     for split in (VALIDATION, CALIBRATION, TEST):
         lengths = torch.cat([batch.inputs.ne(PAD_TOKEN).sum(1) for batch in build_split_batches(task, split, 4_096)])
         shares[split] = (torch.bincount(lengths, minlength=17) / len(lengths))[10:]
     assert shares[TEST].sum() > 0.95
-    assert_close(shares[TEST], shares[CALIBRATION], rtol=0, atol=0.02)  # where it was 0.05
+    # With equally many draws the difference is 0.05.
+    assert_close(shares[TEST], shares[CALIBRATION], rtol=0, atol=0.02)
     assert_close(shares[VALIDATION], shares[CALIBRATION], rtol=0, atol=0.02)
 
 
-def test_it_has_a_recipe_that_trains_it(task):
-    """Whose learning is tested with the recipes."""
+def test_every_task_has_a_recipe(task):
+    """`test_recipes.py` tests that the recipe learns."""
     recipes = (ROOT / "configs").glob("*.yaml")
     assert any(read_recipe(path).task["kind"] == task.name for path in recipes)
 
 
-def test_the_description_makes_the_same_task_again(any_task):
+def test_the_description_builds_the_same_task(any_task):
     description = json.loads(json.dumps(any_task.describe()))
     again = make_task({"kind": description["task"], **description["settings"]})
     assert json.loads(json.dumps(again.describe())) == description
 
 
 def test_user_input_is_parsed_and_answered_in_words(any_task):
-    """Every example, a drawing where drawings are asked for, and what the task makes up itself."""
-    task, gifts = any_task, list(any_task.get_examples())
-    gifts += [np.stack([draw_three()] * 3, -1)] if task.supports_drawing else []
-    made_up = [task.generate_input(seed) for seed in range(2)] if task.supports_generation else []
-    gifts += [gift if task.input_type == "text" else gift / 255 for gift in made_up]
-    assert gifts
-    for given in gifts:
-        read = task.parse_input(
-            np.asarray(Image.open(given).convert("RGB")) / 255 if hasattr(given, "suffix") else given
+    """Inputs are all examples, a drawing if the task supports drawings, and generated inputs."""
+    task = any_task
+    inputs = list(task.get_examples())
+    inputs += [np.stack([draw_three()] * 3, -1)] if task.supports_drawing else []
+    generated = [task.generate_input(seed) for seed in range(2)] if task.supports_generation else []
+    inputs += [value if task.input_type == "text" else value / 255 for value in generated]
+    assert inputs
+    for value in inputs:
+        parsed = task.parse_input(
+            np.asarray(Image.open(value).convert("RGB")) / 255 if hasattr(value, "suffix") else value
         )
-        assert len(read.inputs) == 1 and read.display["kind"] in ("picture", "sequence")
-        answer = task.format_answer(read, [0] * read.positions)  # a spoken answer may be anything
+        assert len(parsed.inputs) == 1 and parsed.display["kind"] in ("picture", "sequence")
+        answer = task.format_answer(parsed, [0] * parsed.positions)  # a CTC answer may be any sequence
         assert answer.label and answer.sentence and not answer.sentence.endswith(".")
         json.dumps(answer.value)
-    machine = build_small_model(task)
-    chosen = task.decoder.choices(machine(read.inputs).answers)[0].T  # (T, P)
-    assert all(task.format_answer(read, answer[: read.positions]).label for answer in task.decoder.decode(chosen))
+    model = build_small_model(task)
+    chosen = task.decoder.choices(model(parsed.inputs).answers)[0].T  # (T, P)
+    assert all(task.format_answer(parsed, answer[: parsed.positions]).label for answer in task.decoder.decode(chosen))
 
 
 def draw_three() -> np.ndarray:
-    """Two thick bows, dark on light."""
+    """Draw a three: two thick arcs, dark on light."""
     y, x = np.mgrid[0:100, 0:100]
-    bows = [(abs(np.hypot(x - 45, y - middle) - 20) < 5) & (x > 40) for middle in (30, 68)]
-    return np.where(bows[0] | bows[1], 0.1, 0.95)
+    arcs = [(abs(np.hypot(x - 45, y - center_y) - 20) < 5) & (x > 40) for center_y in (30, 68)]
+    return np.where(arcs[0] | arcs[1], 0.1, 0.95)
 
 
 INVALID_INPUTS = {
@@ -194,9 +199,9 @@ INVALID_INPUTS = {
 
 @pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in INVALID_INPUTS.items() for text in texts])
 def test_wrong_text_gets_one_sentence_with_the_remedy(kind, text):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as raised:
         make_task({"kind": kind}).parse_input(text)
-    sentence = str(caught.value)
+    sentence = str(raised.value)
     assert "\n" not in sentence and len(sentence) < 200 and sentence.endswith(".")
 
 
@@ -220,18 +225,18 @@ def test_arithmetic_asks_for_the_next_number():
             assert len({b - a for a, b in zip(numbers, [*numbers[1:], following], strict=False)}) == 1
 
 
-def test_arithmetic_splits_are_what_they_are_called():
+def test_arithmetic_splits_match_their_names():
     task = make_task({"kind": "arithmetic"})
     trained = task.load_full_split(TRAIN)
     assert trained.difficulty.max() <= 20 < task.load_full_split("extrapolation").difficulty.min()
-    for place in range(12):  # no place of a shown number ever lacks a digit in training, but for the first ones
+    for place in range(12):  # every digit occurs at every place of the training inputs
         digits = set(trained.inputs[:, place].tolist())
         assert digits == set(range(10)), f"digit place {place} shows only {sorted(digits)} in training"
 
 
 def test_splits_depend_on_content_alone_and_have_the_stated_shares():
-    places = [assign_split(str(number).encode()) for number in range(20_000)]
-    shares = {name: places.count(name) / len(places) for name in set(places)}
+    splits = [assign_split(str(number).encode()) for number in range(20_000)]
+    shares = {name: splits.count(name) / len(splits) for name in set(splits)}
     expected = {"train": 0.80, "validation": 0.05, "calibration": 0.05, "test": 0.10}
     assert all(abs(shares[name] - share) < 0.01 for name, share in expected.items())
     assert assign_split(b"x") == assign_split(b"x")
@@ -243,7 +248,7 @@ def test_repeats_are_removed_in_order():
     assert len(deduplicate(batch).inputs) == len(hash_inputs(batch)) < 60
 
 
-def test_right_means_every_position():
+def test_an_answer_is_correct_if_every_position_is():
     answers = torch.zeros(1, 2, 3, 2)
     answers[0, 0, 1] = 1
     answers[0, 1, 2, 1] = 1
