@@ -1,0 +1,1 @@
+"""Remote jobs: training runs on Hugging Face Jobs, monitored from this app."""

@@ -1,4 +1,4 @@
-"""The log of a job elsewhere, as a stream of events: read in the background, given line by line, taken up where it broke."""
+"""Log of a remote job: server-sent events that a background thread reads, and a cursor to resume after a broken connection."""
 
 import json
 import queue
@@ -7,36 +7,61 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-QUEUE_POLL_INTERVAL_S = 0.2  # seconds that are waited for a line at a time
-JOB_STARTED_HEADER = "===== Job started"  # the Hub's own line
+QUEUE_POLL_INTERVAL_S = 0.2
+# The Hub inserts this line itself.
+JOB_STARTED_HEADER = "===== Job started"
 
 
 @dataclass(frozen=True)
 class LogLine:
+    """One line of a log.
+
+    Attributes:
+        text: The line without its line end.
+        timestamp: ISO 8601 time from the Hub; comparable as text.
+    """
+
     text: str
-    timestamp: str  # ISO, as the Hub writes it
+    timestamp: str
 
 
 @dataclass
 class LogCursor:
-    """How far a log was given. A connection brings it from the beginning, or from later on if the Hub forgot some of it."""
+    """Position up to which a log was read.
 
-    num_lines: int = 0  # lines
-    latest_timestamp: str = ""  # of their times
+    A new connection sends the log from its beginning, or from a later line if the Hub has dropped the first ones.
+
+    Attributes:
+        num_lines: Number of lines that were read.
+        latest_timestamp: Latest timestamp of these lines.
+    """
+
+    num_lines: int = 0
+    latest_timestamp: str = ""
 
     def is_new(self, index: int, line: LogLine) -> bool:
+        """Return whether a line was not read yet.
+
+        Args:
+            index: Position of the line in the present connection.
+            line: The line.
+        """
         return index >= self.num_lines or line.timestamp > self.latest_timestamp
 
     def advance(self, line: LogLine) -> None:
+        """Move the cursor behind a line."""
         self.num_lines += 1
         self.latest_timestamp = max(self.latest_timestamp, line.timestamp)
 
 
 class LogStream:
-    """One connection, read by a thread of its own, so that whoever wants the lines need not wait for the other side.
+    """One connection to a log, read by its own thread so that the reader never blocks on the network.
 
     Args:
-        chunks: bytes as they come; the first ones, which are none, say that the log was opened.
+        chunks: Chunks of the response body. The first chunk is empty and signals that the connection is open.
+
+    Attributes:
+        is_open: Whether the connection was opened.
     """
 
     def __init__(self, chunks: Iterator[bytes]):
@@ -46,10 +71,11 @@ class LogStream:
         threading.Thread(target=self._run, args=(chunks,), name="job-log", daemon=True).start()
 
     def read_line(self) -> LogLine | None:
-        """The next line; None if there is none yet.
+        """Return the next line; None if none arrives within `QUEUE_POLL_INTERVAL_S`.
 
         Raises:
-            EOFError: there will be none.
+            EOFError: The log has ended.
+            Exception: Any error of the connection.
         """
         try:
             item = self._items.get(timeout=QUEUE_POLL_INTERVAL_S)
@@ -60,7 +86,7 @@ class LogStream:
         return item
 
     def close(self) -> None:
-        """Nobody wants more; the thread ends when it next hears from the other side, or has waited its time."""
+        """Stop the thread. It ends at the next chunk or at the timeout of the connection."""
         self._close_event.set()
 
     def _run(self, chunks: Iterator[bytes]) -> None:
@@ -70,11 +96,11 @@ class LogStream:
                 if not self._put(line):
                     return
             self._put(EOFError())
-        except Exception as error:  # whatever it is, it is raised where the lines are wanted
+        except Exception as error:  # raised in `read_line`
             self._put(error)
 
     def _put(self, item: LogLine | Exception) -> bool:
-        """Whether it is still wanted."""
+        """Append an item to the queue and return whether the stream is still in use."""
         while not self._close_event.is_set():
             with suppress(queue.Full):
                 self._items.put(item, timeout=QUEUE_POLL_INTERVAL_S)
@@ -83,16 +109,16 @@ class LogStream:
 
 
 def parse_log_lines(chunks: Iterator[bytes]) -> Iterator[LogLine]:
-    """The lines of a log out of the events that they come in; an event that was cut off is none.
+    """Parse server-sent events into log lines. An incomplete last event is dropped.
 
-    Only the line feed parts events: there are more characters that part lines, and any of them may be inside one.
+    Events are split at line feeds only: `str.splitlines` knows more line boundaries, and any of them may occur inside an event.
     """
-    rest = b""
+    remainder = b""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for event in whole:
+        *events, remainder = (remainder + chunk).split(b"\n")
+        for event in events:
             if event.startswith(b"data: {"):
-                said = json.loads(event.removeprefix(b"data: "))
-                text = str(said.get("data", "")).rstrip("\r\n")
+                values = json.loads(event.removeprefix(b"data: "))
+                text = str(values.get("data", "")).rstrip("\r\n")
                 if not text.startswith(JOB_STARTED_HEADER):
-                    yield LogLine(text, str(said.get("timestamp", "")))
+                    yield LogLine(text, str(values.get("timestamp", "")))

@@ -1,7 +1,8 @@
-"""Runs that go on elsewhere: sent to Hugging Face Jobs, followed here as if they were here.
+"""Monitor of remote jobs: submits runs to Hugging Face Jobs and mirrors them in local run directories.
 
-What a run there would write into its folder it prints (`CTM_ECHO`), and what it prints is written into the folder here: so
-curves, state and publication are the same as for a run of this machine. Its checkpoint comes back from the Hub.
+A remote run prints everything that it writes into its run directory as an event stream (`CTM_ECHO`). The monitor writes
+these events into the local run directory, so that curves, status and publications look the same as for a local run. The
+final checkpoint is downloaded from the Hub.
 """
 
 import contextlib
@@ -27,61 +28,60 @@ from training.jobs.store import Job, JobState, JobStore
 from training.publishing.outbox import Outbox, OutboxEntry, get_entry_dir_name
 from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir
 
-UNBUFFERED_ENV = {
-    "PYTHONUNBUFFERED": ""
-}  # else a line and its end are written apart, and lines of two threads run together
-UNSET_THREADS_COMMAND = (
-    "env",
-    "-u",
-    "OMP_NUM_THREADS",
-)  # which may say 3500m there, and Accelerate's launcher would die of it
+# Unbuffered output writes a line and its line feed separately, so lines of two threads could be mixed.
+UNBUFFERED_ENV = {"PYTHONUNBUFFERED": ""}
+# The remote host may set `OMP_NUM_THREADS=3500m`, at which Accelerate's launcher fails.
+UNSET_THREADS_COMMAND = ("env", "-u", "OMP_NUM_THREADS")
+# Files that an event may write, with the required fields and their types.
 EVENT_FILE_SCHEMAS = {
     "metrics.jsonl": {"step": int},
     "status.json": {"phase": str, "step": int, "steps": int},
     "ending.json": {"reason": str, "sentence": str},
-}  # and what is sure to be in them
+}
 OUTBOX_ENTRY_PATTERN = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
-MAX_LINE_CHARS = 100_000  # characters of a line that is kept
-RETRY_INTERVAL_S = 20.0  # seconds before the Hub is asked again, where it could not be
+MAX_LINE_CHARS = 100_000
+RETRY_INTERVAL_S = 20.0
 
 log = logging.getLogger(__name__)
 
 
 class RemoteJobMonitor:
-    """Follows the jobs that run elsewhere, each in a thread of its own.
+    """Submits and follows remote jobs, each in its own thread.
 
     Args:
-        runs: folder of run folders.
-        book: where their state is written.
-        remote: Hugging Face Jobs.
-        hub: where their checkpoints come back from.
-        space: whose image they run in.
+        runs_dir: Parent of the run directories.
+        store: Job store; the monitor updates the rows of remote jobs.
+        jobs_client: Client of Hugging Face Jobs.
+        hub_store: Store from which the final checkpoints are downloaded.
+        space_id: Space whose image the jobs run in, `namespace/name`.
     """
 
     def __init__(self, runs_dir: Path, store: JobStore, jobs_client: HfJobsClient, hub_store: HubStore, space_id: str):
-        self.runs_dir, self.store, self.jobs_client, self.hub_store, self.space_id = (
-            runs_dir,
-            store,
-            jobs_client,
-            hub_store,
-            space_id,
-        )
+        self.runs_dir = runs_dir
+        self.store = store
+        self.jobs_client = jobs_client
+        self.hub_store = hub_store
+        self.space_id = space_id
         self._stop_event = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
 
     def start(self, job: Job) -> None:
-        """Send a job that waits, or go on following one that runs."""
-        thread = threading.Thread(target=self._run_job, args=(job.id,), name=f"away {job.id}", daemon=True)
+        """Submit a queued job, or continue to follow a running one, in a new thread."""
+        thread = threading.Thread(target=self._run_job, args=(job.id,), name=f"remote-job {job.id}", daemon=True)
         self._threads[job.id] = thread
         thread.start()
 
     def cancel(self, job: Job) -> None:
-        """End a job there; how it ended is noted once the Hub says so."""
+        """Cancel a remote job. Its outcome is recorded once the Hub reports its end.
+
+        Raises:
+            ValueError: The Hub rejects the request.
+        """
         if job.remote:
             self.jobs_client.cancel(job.namespace, job.remote)
 
     def close(self) -> None:
-        """The app ends: the jobs go on, and are followed again by the next one."""
+        """Stop following, because the app ends. The jobs continue, and the next app follows them."""
         self._stop_event.set()
         for thread in self._threads.values():
             thread.join(2.0)
@@ -97,26 +97,29 @@ class RemoteJobMonitor:
             self._fail(job_id, str(error))
         except Exception:
             log.exception("The job %s could not be followed", job_id)
-            self._fail(job_id, "Following it failed; the app's log tells why. It may still run there.")
+            self._fail(job_id, "Following it failed; the app's log says why. It may still run there.")
 
     def _submit(self, job: Job) -> bool:
-        """Start the job there. Whether it was, for the app may end or the job be taken back meanwhile."""
-        folder = RunDir(self.runs_dir / job.id)
-        config = folder.load_config()
+        """Start the remote job, with retries while the Hub is unavailable.
+
+        Returns:
+            Whether the job runs; False if the app ends or the job is cancelled in the meantime.
+        """
+        run_dir = RunDir(self.runs_dir / job.id)
+        config = run_dir.load_config()
         settings = json.dumps(config.model_dump(mode="json"))
         command = [
             *UNSET_THREADS_COMMAND,
             *build_training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id),
         ]
-        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": folder.read_command(), EVENT_STREAM_ENV: "1", **UNBUFFERED_ENV}
+        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": run_dir.read_command(), EVENT_STREAM_ENV: "1", **UNBUFFERED_ENV}
         while not self._stop_event.is_set():
             try:
                 if not self._is_queued(job):
-                    self.jobs_client.cancel_by_name(
-                        job.namespace, job.id
-                    )  # a start may have come through, though nobody knew
+                    # An earlier submission may have succeeded although its response was lost.
+                    self.jobs_client.cancel_by_name(job.namespace, job.id)
                     return False
-                made = self.jobs_client.submit(
+                remote_job = self.jobs_client.submit(
                     space=self.space_id,
                     command=command,
                     env=env,
@@ -130,16 +133,16 @@ class RemoteJobMonitor:
                     self.store.update(job.id, sentence=f"{error} It is tried again.")
                 self._stop_event.wait(error.retry_after_s or RETRY_INTERVAL_S)
                 continue
-            says = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
-            with contextlib.suppress(ValueError):  # it was taken back meanwhile
+            sentence = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
+            with contextlib.suppress(ValueError):  # the job was cancelled in the meantime
                 self.store.update(
                     job.id,
                     state="running",
                     started=time.time(),
                     attempt=job.attempt + 1,
-                    remote=made.job_id,
-                    url=made.url,
-                    sentence=says,
+                    remote=remote_job.job_id,
+                    url=remote_job.url,
+                    sentence=sentence,
                 )
                 return True
         return False
@@ -148,27 +151,34 @@ class RemoteJobMonitor:
         return any(other.id == job.id for other in self.store.list_queued())
 
     def _follow(self, job: Job) -> bool:
-        """Whether nothing more is to come."""
-        folder, heard = RunDir(self.runs_dir / job.id), False
+        """Mirror the log of a job until its end.
+
+        Returns:
+            Whether the job needs no further attention; False if the Hub is unavailable.
+        """
+        run_dir = RunDir(self.runs_dir / job.id)
+        is_first_line = True
         try:
             for line in self.jobs_client.follow(job.namespace, job.remote, self._stop_event):
-                if not heard:  # the log is told from its beginning
-                    for path in (folder.metrics_file, folder.log_file, folder.path / "ending.json"):
+                if is_first_line:  # the log starts from its beginning, so the mirrored files do, too
+                    for path in (run_dir.metrics_file, run_dir.log_file, run_dir.path / "ending.json"):
                         path.unlink(missing_ok=True)
-                heard = True
-                self._handle_log_line(job, folder, line)
+                is_first_line = False
+                self._handle_log_line(job, run_dir, line)
             if not self._stop_event.is_set():
-                self._finish_job(job, folder, self.jobs_client.inspect(job.namespace, job.remote))
+                self._finish_job(job, run_dir, self.jobs_client.inspect(job.namespace, job.remote))
         except StoreUnavailable as error:
-            self.store.update(job.id, sentence=f"{error} The run goes on there all the same, and is looked for again.")
+            self.store.update(job.id, sentence=f"{error} The run goes on there all the same; the Hub is asked again.")
             return False
         return True
 
     def _handle_log_line(self, job: Job, run_dir: RunDir, line: str) -> None:
         if line.startswith(EVENT_PREFIX):
             apply_event(run_dir, line.removeprefix(EVENT_PREFIX))
-            now = self.store.get(job.id)
-            if now.sentence and not now.intent:  # it is at work: what was said of waiting is over
+            current = self.store.get(job.id)
+            if (
+                current.sentence and not current.intent
+            ):  # the run prints events, so a sentence about waiting is outdated
                 self.store.update(job.id, sentence="")
         else:
             with run_dir.log_file.open("a", encoding="utf-8") as file:
@@ -188,7 +198,11 @@ class RemoteJobMonitor:
         self.store.update(job.id, state=state, sentence=sentence.strip(), ended=time.time())
 
     def _download_checkpoint(self, run_dir: RunDir, published_entries: list[OutboxEntry]) -> str:
-        """Bring the finished checkpoint here, where one can think with it; how that went."""
+        """Download the final checkpoint into the run directory.
+
+        Returns:
+            One sentence that describes the problem; empty if there is none.
+        """
         if not published_entries:
             return "It was not published, so its checkpoint is gone with the machine."
         draft = get_temp_path(run_dir.final_checkpoint_dir)
@@ -209,27 +223,40 @@ class RemoteJobMonitor:
             if state == "queued":
                 self.store.update(job_id, state="running")
             self.store.update(job_id, state="failed", sentence=sentence, ended=time.time())
-        except ValueError:  # it was taken back or deleted meanwhile
+        except ValueError:  # the job was cancelled or deleted in the meantime
             return
 
 
 def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJob) -> tuple[JobState, str]:
-    """State and sentence of a job that is over there."""
-    said = str(outcome.get("sentence", "")) if outcome.get("reason") == "stopped" else ""
-    if outcome and not said:
+    """Return the final state of a finished remote job, and one sentence that explains it.
+
+    Args:
+        outcome: Outcome that the trainer recorded; empty if none arrived.
+        job: Row of the job store.
+        remote_job: Final state on the Hub.
+    """
+    stop_message = str(outcome.get("sentence", "")) if outcome.get("reason") == "stopped" else ""
+    if outcome and not stop_message:
         return derive_job_outcome(0 if remote_job.stage == "completed" else 1, outcome, job.intent, None)
     if job.intent or remote_job.stage == "cancelled":
-        return "cancelled", said or ("It was cancelled." if job.intent else "It was cancelled on the Hub's page.")
+        return "cancelled", stop_message or (
+            "It was cancelled." if job.intent else "It was cancelled on the Hub's page."
+        )
     if remote_job.stage in ("error", "lost"):
-        why = remote_job.message.rstrip(".") or "the job is not known there any more"
-        return "failed", f"The Hub says: {why}. {said}".strip()
-    return ("cancelled", said) if said else derive_job_outcome(0, outcome, "", None)
+        reason = remote_job.message.rstrip(".") or "the job is not known there any more"
+        return "failed", f"The Hub says: {reason}. {stop_message}".strip()
+    return ("cancelled", stop_message) if stop_message else derive_job_outcome(0, outcome, "", None)
 
 
 def apply_event(run_dir: RunDir, line: str) -> None:
-    """Write what a run elsewhere printed of its folder into the folder here; anything else is passed over."""
+    """Apply one event of a remote run to its local run directory. Invalid events are ignored.
+
+    Args:
+        run_dir: Local run directory.
+        line: Relative file name, a space, and the values as JSON.
+    """
     name, _, text = line[:MAX_LINE_CHARS].partition(" ")
-    with contextlib.suppress(ValueError, RecursionError, OverflowError):  # no JSON, or nothing that a run writes
+    with contextlib.suppress(ValueError, RecursionError, OverflowError):  # invalid JSON or an invalid event
         values = parse_event(name, json.loads(text))
         path = run_dir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,17 +268,24 @@ def apply_event(run_dir: RunDir, line: str) -> None:
 
 
 def parse_event(name: str, values: Any) -> dict[str, Any]:
-    """The content of a file of a run folder, as it may be kept.
+    """Validate an event.
+
+    Args:
+        name: File name relative to the run directory.
+        values: Parsed JSON content.
+
+    Returns:
+        The values to write.
 
     Raises:
-        ValueError: no run has such a file, or not with that in it.
+        ValueError: A run directory has no such file, or the values have another form.
     """
-    if entry := OUTBOX_ENTRY_PATTERN.fullmatch(name):
-        read = TypeAdapter(OutboxEntry).validate_python(values)
-        if get_entry_dir_name(read) == entry[1]:
-            return asdict(read)
+    if match := OUTBOX_ENTRY_PATTERN.fullmatch(name):
+        entry = TypeAdapter(OutboxEntry).validate_python(values)
+        if get_entry_dir_name(entry) == match[1]:
+            return asdict(entry)
         raise ValueError(f"{name} holds another entry.")
-    kinds = EVENT_FILE_SCHEMAS.get(name, {})
-    if kinds and isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in kinds.items()):
+    schema = EVENT_FILE_SCHEMAS.get(name, {})
+    if schema and isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in schema.items()):
         return values
-    raise ValueError(f"{name} is no file of a run, or has another form.")
+    raise ValueError(f"{name} is not a file of a run directory, or has another form.")

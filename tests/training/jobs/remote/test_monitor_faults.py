@@ -63,7 +63,7 @@ def test_a_hub_outage_does_not_end_a_run(hub, scheduler, submitted_job):
     wait_until(lambda: scheduler.get_run_dir(id).metrics_file.exists())
     gone = hub.add_fault("answer", "/api/jobs/", status=503, max_count=None)
     there.break_connections()
-    wait_until(lambda: "is looked for again" in scheduler.store.get(id).sentence)
+    wait_until(lambda: "the Hub is asked again" in scheduler.store.get(id).sentence)
     assert is_running(scheduler, id) and read_logged_steps(scheduler.get_run_dir(id)) == [2]
     gone.disable()
     there.append_log(
