@@ -1,4 +1,4 @@
-"""Files of a run folder, cut off, edited or from elsewhere: read as far as they are sound, or said to be broken."""
+"""Fuzz tests of the files of a run directory: truncated, edited or foreign files are read partly or reported as broken."""
 
 import json
 import math
@@ -51,16 +51,17 @@ raw = st.binary(max_size=40) | st.sampled_from(ODD_FILES)
 
 
 def mutate_file(text: str) -> st.SearchStrategy[bytes]:
-    """A file of a run, damaged, or another."""
+    """Return a strategy for damaged text files of a run, and for other files."""
     return mutate_bytes(st.just(text.encode())) | raw
 
 
 def mutate_run_json(values: Any) -> st.SearchStrategy[bytes]:
-    """JSON of a run, edited or damaged."""
+    """Return a strategy for edited or damaged JSON files of a run."""
     return mutate_json(values).map(lambda value: json.dumps(value).encode()) | mutate_file(json.dumps(values))
 
 
 def read_file(path: Path, content: bytes, read: Callable[[], Any]) -> Any:
+    """Write a file and read it with `read`; return None if it is rejected."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return try_read(read)
@@ -71,8 +72,8 @@ def read_file(path: Path, content: bytes, read: Callable[[], Any]) -> Any:
 @example(content=b'{"step": 1e999}')
 @example(content=b'{"step": true}')
 def test_a_status_has_whole_steps_or_is_broken(content, tmp_path):
-    said = read_file(tmp_path / "status.json", content, RunDir(tmp_path).read_status)
-    assert said is None or type(said.get("step", 0)) is type(said.get("steps", 0)) is int
+    status = read_file(tmp_path / "status.json", content, RunDir(tmp_path).read_status)
+    assert status is None or type(status.get("step", 0)) is type(status.get("steps", 0)) is int
 
 
 @given(content=st.lists(mutate_run_json(LINES[0]) | st.sampled_from(LINES_JSON), max_size=5).map(b"\n".join))
@@ -80,26 +81,26 @@ def test_a_status_has_whole_steps_or_is_broken(content, tmp_path):
 @example(content=b'{"step": 2}\n\xff\xfe\n{"step": 4}\n{"step": 6, "lo')
 @example(content=b'{"step": 2}\n' + b"[" * 100_000 + b'\n{"step": 4}')
 def test_lines_of_metrics_are_groups_with_a_step(content, tmp_path):
-    folder = RunDir(tmp_path)
-    lines = read_file(folder.metrics_file, content, folder.read_metrics)
+    run_dir = RunDir(tmp_path)
+    lines = read_file(run_dir.metrics_file, content, run_dir.read_metrics)
     assert lines is not None and all(type(line["step"]) is int for line in lines)
-    assert len(lines) >= sum(line in LINES_JSON for line in content.split(b"\n")), "whole lines are all there"
-    assert isinstance(folder.read_latest_validation(), dict)
-    folder.truncate_metrics(4)
-    assert list(map(str, folder.read_metrics())) == [str(line) for line in lines if line["step"] <= 4]
+    assert len(lines) >= sum(line in LINES_JSON for line in content.split(b"\n")), "no complete line is lost"
+    assert isinstance(run_dir.read_latest_validation(), dict)
+    run_dir.truncate_metrics(4)
+    assert list(map(str, run_dir.read_metrics())) == [str(line) for line in lines if line["step"] <= 4]
 
 
 @given(content=mutate_run_json(OUTCOME))
-def test_an_ending_is_a_group_or_not_there(content, tmp_path):
+def test_an_outcome_is_a_dict_or_missing(content, tmp_path):
     assert isinstance(read_file(tmp_path / "ending.json", content, RunDir(tmp_path).read_outcome), dict)
 
 
 @given(st.text() | st.sampled_from(["x" * 20_000, "\U0001f9e0" * 2_000, "\x00" * 3_000]))
-def test_an_ending_is_kept_whole_however_long_it_is(tmp_path_factory, sentence):
-    folder = RunDir(tmp_path_factory.mktemp("run"))
-    folder.reset_outcome()
-    folder.write_outcome("refused", sentence)
-    assert folder.read_outcome()["sentence"] == " ".join(sentence.split())
+def test_an_outcome_of_any_length_is_stored_completely(tmp_path_factory, sentence):
+    run_dir = RunDir(tmp_path_factory.mktemp("run"))
+    run_dir.reset_outcome()
+    run_dir.write_outcome("refused", sentence)
+    assert run_dir.read_outcome()["sentence"] == " ".join(sentence.split())
 
 
 def test_writing_preallocated_files_keeps_nothing_of_the_old_content(tmp_path):
@@ -111,12 +112,12 @@ def test_writing_preallocated_files_keeps_nothing_of_the_old_content(tmp_path):
 
 
 @given(content=mutate_run_json({"init_from": "hub:alice/x@main"}))
-def test_an_origin_is_a_text_or_broken(content, tmp_path):
+def test_an_origin_is_a_string_or_broken(content, tmp_path):
     assert isinstance(read_file(tmp_path / "origin.json", content, RunDir(tmp_path).read_origin), str | None)
 
 
 @given(content=st.binary(max_size=40))
-def test_a_command_is_a_text(content, tmp_path):
+def test_a_command_is_a_string(content, tmp_path):
     assert isinstance(read_file(tmp_path / "command.txt", content, RunDir(tmp_path).read_command), str)
 
 
@@ -126,7 +127,7 @@ def test_a_command_is_a_text(content, tmp_path):
 @example(content=b"!!timestamp never")
 @example(content=b"? " * 5_000)
 @reduce_examples(2)
-def test_settings_are_settings_or_broken(content, tmp_path):
+def test_settings_are_valid_or_broken(content, tmp_path):
     (tmp_path / "config.yaml").write_bytes(content)
     config = try_read(RunDir(tmp_path).load_config, are_sentences)
     assert config is None or isinstance(config, RunConfig)
@@ -134,18 +135,18 @@ def test_settings_are_settings_or_broken(content, tmp_path):
 
 @pytest.mark.parametrize("name", ["1", "00000004", "4\u00b2", "\u0664", "4a", "-4", "4.0", "9" * 200])
 def test_only_numbers_are_steps(name, tmp_path):
-    folder = RunDir(tmp_path)
+    run_dir = RunDir(tmp_path)
     (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    (folder.trainer_state_dir(4)).mkdir(parents=True)
-    (folder.trainer_state_dir(4) / "progress.pt").write_bytes(b"")
-    assert folder.list_steps() == ([4] if name == "00000004" else [])
+    (run_dir.trainer_state_dir(4)).mkdir(parents=True)
+    (run_dir.trainer_state_dir(4) / "progress.pt").write_bytes(b"")
+    assert run_dir.list_steps() == ([4] if name == "00000004" else [])
 
 
 # --- publications ----------------------------------------------------------------------------------------------------
 
 
 def write_outbox(run: Path, content: bytes, entry_path: str = get_entry_dir_name(OutboxEntry(**ENTRY))) -> Outbox:
-    """An outbox that holds a sound entry and one like this."""
+    """Write an outbox with a valid entry and one with the given content."""
     good = json.dumps(ENTRY | {"id": "good", "created": 9.0}).encode()
     for name, text in ((entry_path, content), ("000000000009000-good", good)):
         (run / "outbox" / name / "checkpoint").mkdir(parents=True, exist_ok=True)
@@ -172,18 +173,18 @@ def test_a_broken_publication_does_not_hide_the_others(content, tmp_path):
     assert outbox.seconds_until_due() is not None
 
 
-def test_nothing_is_removed_beside_an_outbox(tmp_path):
-    """An entry that calls itself something else would be ended in another folder."""
-    away = tmp_path / "up" / "checkpoint"
-    away.mkdir(parents=True)
+def test_nothing_is_deleted_outside_of_an_outbox(tmp_path):
+    """The id of an entry could name a directory outside of the outbox."""
+    outside = tmp_path / "up" / "checkpoint"
+    outside.mkdir(parents=True)
     outbox = write_outbox(tmp_path / "run", json.dumps(ENTRY | {"id": "/../../../up"}).encode())
     (outbox.path / "000000000001500-").mkdir()
     outbox.abandon_pending("No more.")
-    assert away.is_dir() and [entry.state for entry in outbox.entries()] == ["given up"]
+    assert outside.is_dir() and [entry.state for entry in outbox.entries()] == ["given up"]
 
 
 @given(values=json_objects | json_values.map(lambda value: {"a": value}))
-def test_json_that_was_written_is_read_as_it_was(values, tmp_path):
+def test_written_json_is_read_unchanged(values, tmp_path):
     try:
         write_json(tmp_path / "a.json", values)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The loop: stopped and resumed equals straight through; a signal saves; NaN does not."""
+"""Tests of the training loop: a resumed run equals an uninterrupted one, a stop signal saves, NaN does not."""
 
 import json
 import os
@@ -49,21 +49,23 @@ TINY_RECIPE = {
 
 
 def make_tiny_config(**train_settings) -> RunConfig:
+    """Build the settings of a tiny run."""
     return RunConfig.parse(TINY_RECIPE | {"train": TINY_RECIPE["train"] | train_settings})
 
 
 def load_step_weights(run_dir: RunDir, step: int) -> dict[str, torch.Tensor]:
+    """Load the weights of a saved step."""
     return load_file(run_dir.checkpoint_dir(step) / "model.safetensors")
 
 
 def read_metrics(run_dir: RunDir) -> list[dict]:
-    """What was logged, without what depends on the machine."""
+    """Read the logged metrics, without those that depend on the computer."""
     lines = [json.loads(line) for line in run_dir.metrics_file.read_text().splitlines()]
     return [{key: line[key] for key in line.keys() - {"steps_per_second", "memory_gb"}} for line in lines]
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
-    """Parameters and metrics, with dropout and accumulation, stopped by SIGTERM between two saved steps."""
+    """Compare parameters and metrics, with dropout and accumulation, after a SIGTERM between two saved steps."""
     config = make_tiny_config(accumulate=2)
     straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
     assert train(config, straight)
@@ -88,7 +90,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["lstm", "ff"])
-def test_baselines_learn_and_go_on_exactly_as_they_would_have(kind, tmp_path):
+def test_baselines_learn_and_resume_exactly(kind, tmp_path):
     model = {"kind": kind, "d_model": 16, "dropout": 0.1}
     model |= {"iterations": 3, "d_input": 8, "heads": 2, "num_layers": 2} if kind == "lstm" else {}
     config = RunConfig.parse(TINY_RECIPE | {"task": {"kind": "parity", "length": 2}, "model": model}).with_overrides(
@@ -111,59 +113,59 @@ def test_a_task_without_model_settings_is_reported():
         RunConfig.parse(values)
 
 
-def test_a_second_request_to_stop_does_not_break_the_save_off(tmp_path, monkeypatch):
-    folder = RunDir(tmp_path / "run")
+def test_a_second_stop_request_does_not_interrupt_the_save(tmp_path, monkeypatch):
+    run_dir = RunDir(tmp_path / "run")
     log, save = RunDir.log_metrics, RunDir.save
 
-    def ask(self, values):
+    def log_and_stop(self, values):
         log(self, values)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def save_slowly(self, *given):
+    def save_slowly(self, *args):
         os.kill(os.getpid(), signal.SIGTERM)
-        save(self, *given)
+        save(self, *args)
 
-    monkeypatch.setattr(RunDir, "log_metrics", ask)
+    monkeypatch.setattr(RunDir, "log_metrics", log_and_stop)
     monkeypatch.setattr(RunDir, "save", save_slowly)
-    assert not train(make_tiny_config(), folder)
-    assert folder.list_steps() == [2]
+    assert not train(make_tiny_config(), run_dir)
+    assert run_dir.list_steps() == [2]
 
 
-def test_the_best_step_that_was_saved_is_kept(tmp_path, monkeypatch):
-    """Evaluations fall between two saves: what was measured last before a save counts for it."""
+def test_the_best_saved_step_is_kept(tmp_path, monkeypatch):
+    """Evaluations lie between two saves: the latest one before a save counts for it."""
     accuracies = iter([0.2, 0.9, 0.1, 0.1, 0.1, 0.1])
     monkeypatch.setattr(trainer, "summarise_curves", lambda curves: {"accuracy_best": next(accuracies)})
-    folder = RunDir(tmp_path / "run")
-    train(make_tiny_config(steps=24, eval_every=4, save_every=5, keep=1), folder)
-    assert folder.list_steps() == [10, 24]
+    run_dir = RunDir(tmp_path / "run")
+    train(make_tiny_config(steps=24, eval_every=4, save_every=5, keep=1), run_dir)
+    assert run_dir.list_steps() == [10, 24]
 
 
 def test_restarting_deletes_everything_of_the_earlier_training(tmp_path, monkeypatch):
-    """Stopped soon after: going on must not find the steps of the run before."""
-    folder, config = RunDir(tmp_path / "run"), make_tiny_config(save_every=4, keep=9)
-    train(config, folder)
-    assert folder.list_steps() == [4, 8, 12]
+    """The restarted run is stopped soon, and has no steps of the earlier run."""
+    run_dir, config = RunDir(tmp_path / "run"), make_tiny_config(save_every=4, keep=9)
+    train(config, run_dir)
+    assert run_dir.list_steps() == [4, 8, 12]
     log = RunDir.log_metrics
     monkeypatch.setattr(
         RunDir, "log_metrics", lambda self, values: (log(self, values), os.kill(os.getpid(), signal.SIGTERM))
     )
-    train(config, folder, resume=False)
-    assert folder.list_steps() == [2] and [line["step"] for line in read_metrics(folder)] == [2]
+    train(config, run_dir, resume=False)
+    assert run_dir.list_steps() == [2] and [line["step"] for line in read_metrics(run_dir)] == [2]
 
 
-def test_going_on_from_nothing_forgets_what_was_logged(tmp_path, monkeypatch):
-    folder = RunDir(tmp_path / "run")
+def test_resuming_without_a_saved_step_deletes_the_metrics(tmp_path, monkeypatch):
+    run_dir = RunDir(tmp_path / "run")
     save = RunDir.save
-    monkeypatch.setattr(RunDir, "save", lambda *given: 1 / 0)
+    monkeypatch.setattr(RunDir, "save", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train(make_tiny_config(), folder)
+        train(make_tiny_config(), run_dir)
     monkeypatch.setattr(RunDir, "save", save)
-    train(make_tiny_config(), folder)
-    assert [line["step"] for line in read_metrics(folder) if "loss" in line] == [2, 4, 6, 8, 10, 12]
+    train(make_tiny_config(), run_dir)
+    assert [line["step"] for line in read_metrics(run_dir) if "loss" in line] == [2, 4, 6, 8, 10, 12]
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", None])
-def test_a_newest_step_that_cannot_be_read_gives_way_to_the_one_before(tmp_path, content):
+def test_an_unreadable_newest_step_is_replaced_by_the_one_before(tmp_path, content):
     config = make_tiny_config()
     straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
     train(config, straight)
@@ -178,15 +180,15 @@ def test_a_newest_step_that_cannot_be_read_gives_way_to_the_one_before(tmp_path,
 
 
 def test_a_run_without_a_readable_step_is_reported(tmp_path):
-    folder = RunDir(tmp_path / "run")
-    train(make_tiny_config(), folder)
-    for step in folder.list_steps():
-        (folder.trainer_state_dir(step) / "progress.pt").write_bytes(b"")
+    run_dir = RunDir(tmp_path / "run")
+    train(make_tiny_config(), run_dir)
+    for step in run_dir.list_steps():
+        (run_dir.trainer_state_dir(step) / "progress.pt").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot go on: step 6 cannot be read"):
-        train(make_tiny_config(), folder)
+        train(make_tiny_config(), run_dir)
 
 
-def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkeypatch):
+def test_a_crash_loses_only_the_steps_after_the_last_saved_one(tmp_path, monkeypatch):
     config = make_tiny_config()
     straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
     train(config, straight)
@@ -214,19 +216,19 @@ def test_a_crash_loses_only_what_came_after_the_last_saved_step(tmp_path, monkey
 
 
 def test_a_frozen_core_carries_over_to_another_task(tmp_path):
-    """What thinks is taken from one machine and stays as it is; what sees, looks and answers learns anew."""
+    """The core is copied from one model and does not change; encoder, attention and readout are trained."""
     parity, brackets = RunDir(tmp_path / "parity"), RunDir(tmp_path / "brackets")
     train(make_tiny_config(steps=2), parity)
     start = load(parity.checkpoint_dir(2)).model
-    moved = make_tiny_config(steps=6, takes="core", frozen="core").model_copy(
+    config = make_tiny_config(steps=6, takes="core", frozen="core").model_copy(
         update={"task": {"kind": "brackets", "length": 6}}
     )
-    train(moved, brackets, init_model=start)
+    train(config, brackets, init_model=start)
     before, after = start.state_dict(), load_step_weights(brackets, 6)
     core = {name for name in after if name.startswith(("start_", "synapses.", "trace_processor.")) or "indices" in name}
     assert all(torch.equal(before[name], after[name]) for name in core) and len(core) > 10
-    learned = trainer.assemble(moved)[2].state_dict()
-    assert not any(torch.equal(learned[name], after[name]) for name in after.keys() - core if "bias" in name)
+    initial = trainer.assemble(config)[2].state_dict()
+    assert not any(torch.equal(initial[name], after[name]) for name in after.keys() - core if "bias" in name)
 
 
 def test_a_model_of_another_size_loads_the_matching_weights(tmp_path):
@@ -243,36 +245,41 @@ def test_a_model_of_another_size_loads_the_matching_weights(tmp_path):
 
 
 def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
-    """Longer rows: the places it knows, and the answers for them, are its first ones."""
+    """The model for longer rows has the positions and answers of the small one first."""
     start, longer = (
         trainer.assemble(make_tiny_config().model_copy(update={"task": {"kind": "parity", "length": length}}))[2].eval()
         for length in (8, 12)
     )
     small, large = start.state_dict(), longer.state_dict()
-    places, answers = large["backbone.positions"].clone(), large["output_projector.0.weight"].clone()
+    positions = large["backbone.positions"].clone()
+    answers = large["output_projector.0.weight"].clone()
     trainer.load_initial_weights(longer, start, "grown")
     rows = torch.randint(3, (4, 8))
     with torch.no_grad():
         assert_close(longer(rows).answers[:, :16], start(rows).answers)
-    now = longer.state_dict()
-    assert torch.equal(now["backbone.positions"][:, 8:], places[:, 8:]), "others are as a new machine has them"
-    assert torch.equal(now["output_projector.0.weight"][16:], answers[16:])
+    expanded = longer.state_dict()
+    assert torch.equal(expanded["backbone.positions"][:, 8:], positions[:, 8:]), (
+        "the other positions keep their initial values"
+    )
+    assert torch.equal(expanded["output_projector.0.weight"][16:], answers[16:])
     trainer.load_initial_weights(start, longer, "grown")
-    assert all(torch.equal(small[name], value) for name, value in start.state_dict().items()), "nothing is cut off"
+    assert all(torch.equal(small[name], value) for name, value in start.state_dict().items()), (
+        "larger weights are not truncated"
+    )
 
 
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
-    folder = RunDir(tmp_path / "run")
+    run_dir = RunDir(tmp_path / "run")
     config = make_tiny_config()
     count, real = iter(range(100)), decoding.reduce_tick_losses
     monkeypatch.setattr(
         decoding, "reduce_tick_losses", lambda *args: real(*args) * (float("nan") if next(count) == 8 else 1)
     )
     with pytest.raises(FloatingPointError, match=r"Lower optim\.lr"):
-        train(config, folder)
-    assert folder.list_steps() == [6]
+        train(config, run_dir)
+    assert run_dir.list_steps() == [6]
     assert all(
-        torch.isfinite(value).all() for value in load_step_weights(folder, 6).values() if value.is_floating_point()
+        torch.isfinite(value).all() for value in load_step_weights(run_dir, 6).values() if value.is_floating_point()
     )
 
 
@@ -288,14 +295,14 @@ def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
     while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.1)
     child.send_signal(signal.SIGTERM)
-    said, _ = child.communicate(timeout=60)
-    assert child.returncode == 0, said
-    assert "Stopped and saved" in said and len(RunDir(run).list_steps()) == 1
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output
+    assert "Stopped and saved" in output and len(RunDir(run).list_steps()) == 1
 
 
 @pytest.mark.slow
 def test_accelerates_launcher_starts_the_same_command(tmp_path):
-    """Several processes: see test_ranks.py."""
+    """`test_distributed.py` tests several processes."""
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finish": {"fit_samples": 0}}))
     launcher = [
@@ -313,29 +320,29 @@ def test_accelerates_launcher_starts_the_same_command(tmp_path):
     ]
     command = [sys.executable, "-m", *launcher, "training", "train", str(recipe), "--folder", str(run), "train.steps=6"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    folder = RunDir(run)
-    assert folder.list_steps() == [6] and folder.read_status()["phase"] == "finished"
-    assert [line["step"] for line in read_metrics(folder) if "loss" in line] == [2, 4, 6]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr[-3000:]
+    run_dir = RunDir(run)
+    assert run_dir.list_steps() == [6] and run_dir.read_status()["phase"] == "finished"
+    assert [line["step"] for line in read_metrics(run_dir) if "loss" in line] == [2, 4, 6]
 
 
 def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):
-    folder = RunDir(tmp_path / "run")
-    train(make_tiny_config(steps=10, save_every=1, eval_every=2, keep=2), folder)
-    steps = folder.list_steps()
+    run_dir = RunDir(tmp_path / "run")
+    train(make_tiny_config(steps=10, save_every=1, eval_every=2, keep=2), run_dir)
+    steps = run_dir.list_steps()
     assert steps[-2:] == [9, 10] and len(steps) <= 3
-    assert len(list((folder.path / "trainer").iterdir())) == len(steps)
+    assert len(list((run_dir.path / "trainer").iterdir())) == len(steps)
 
 
 def test_a_run_directory_of_other_settings_is_rejected(tmp_path):
-    folder = RunDir(tmp_path / "run")
-    train(make_tiny_config(steps=2), folder)
+    run_dir = RunDir(tmp_path / "run")
+    train(make_tiny_config(steps=2), run_dir)
     with pytest.raises(ValueError, match="other settings"):
-        train(make_tiny_config(steps=3), folder)
+        train(make_tiny_config(steps=3), run_dir)
 
 
-def test_the_rate_warms_up_and_falls_to_its_share():
+def test_the_learning_rate_warms_up_and_falls_to_its_final_value():
     config = make_tiny_config().optim
     rates = [lr_at_step(step, 100, config) for step in range(100)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(config.lr)
@@ -344,7 +351,7 @@ def test_the_rate_warms_up_and_falls_to_its_share():
 
 
 @pytest.mark.parametrize(
-    "override, says",
+    "override, message",
     [
         ("train.stps=5", "did you mean `steps`"),
         ("train.steps=0", "train.steps"),
@@ -360,10 +367,10 @@ def test_the_rate_warms_up_and_falls_to_its_share():
         ("model.heads=3", "multiple of heads"),
     ],
 )
-def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, says):
+def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, message):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE))
-    with pytest.raises(ValueError, match=says.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         read_recipe(recipe, [override])
 
 
