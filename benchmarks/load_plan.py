@@ -11,8 +11,8 @@ from PIL import Image
 
 from benchmarks.paths import ROOT
 from training.tasks import Task, build_task
-from training.tasks.base import TEST
 from training.tasks.digits import load_images
+from training.tasks.splits import TEST
 
 SAMPLES_PER_CHECKPOINT = 200  # samples of each checkpoint
 CANVAS_SIZE_PX = 280  # pixels of a drawing on the page

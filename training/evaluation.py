@@ -5,56 +5,20 @@ the metrics, the choice of thresholds and risk control.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ctm import TickModel
 from ctm.models.outputs import compute_answer_mask
 from ctm.modules.readout import compute_answer_signals, compute_certainty
-from training.tasks.splits import (digest)
+from inference.tick_history import EvaluationCurves
 from training.decoding import AnswerDecoder, CTCDecoder
-from training.tasks.base import (Batch, Task)
-from training.tasks.splits import (CALIBRATION, SPLIT_PERCENT, TRAIN, make_generator)
+from training.tasks.base import Batch, Task
+from training.tasks.splits import CALIBRATION, SPLIT_PERCENT, TRAIN, digest, make_generator
 
 MAX_EVALUATION_SAMPLES = 4_096  # samples drawn from a generated split that is as large as the calibration split
-
-
-@dataclass(frozen=True)
-class EvaluationCurves:
-    """Outputs of a model at every tick, for n samples.
-
-    Axes: n samples, P positions of the answer, T ticks, L labels of the target.
-
-    Attributes:
-        right: whether the answer at a tick is correct; False at ticks before an answer counts.
-        choices: the class of the largest logit of every position.
-        certainty: certainty of every position.
-        energy: energy, or None without an energy head.
-        difficulty: difficulty of the sample, as the task defines it.
-        targets: target classes.
-        listening: input ticks, before which no answer counts; None if all ticks count.
-        signals: further scores of `ctm.modules.readout.SIGNALS`, by name.
-        spoken: whether the answer is emitted over the ticks (CTC).
-    """
-
-    right: Bool[Tensor, "n T"]
-    choices: Int[Tensor, "n P T"]
-    certainty: Float[Tensor, "n P T"]
-    energy: Float[Tensor, "n T"] | None
-    difficulty: Int[Tensor, " n"]
-    targets: Int[Tensor, "n L"]
-    listening: Int[Tensor, " n"] | None = None
-    signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)
-    spoken: bool = False
-
-    @property
-    def answer_mask(self) -> Bool[Tensor, "n T"]:
-        """Ticks at which an answer counts."""
-        mask = compute_answer_mask(self.listening, self.right.size(1))
-        return torch.ones_like(self.right) if mask is None else mask
 
 
 @torch.inference_mode()
@@ -146,10 +110,8 @@ def build_split_batches(task: Task, split: str, max_samples: int) -> list[Batch]
         max_samples: draws from a generated split of the size of the calibration split.
     """
     assert split != TRAIN
-    load_full_split = getattr(task, "load_full_split", None)
-    if load_full_split:
-        samples = load_full_split(split)
-    else:
+    samples = task.load_full_split(split)
+    if samples is None:
         draws = max_samples * SPLIT_PERCENT.get(split, SPLIT_PERCENT[CALIBRATION]) // SPLIT_PERCENT[CALIBRATION]
         samples = task.sample(split, draws, make_generator("evaluation", split))
     return split_into_batches(deduplicate(samples))

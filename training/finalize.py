@@ -27,18 +27,18 @@ from inference.halting.risk_control import (
     is_correct_at_full_budget,
 )
 from inference.halting.thresholds import PolicyReplay, choose_policies, get_candidate_thresholds, replay
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
 from training.config import FinalizeConfig, RunConfig
 from training.energy.correctness import compute_answer_reliability, fit_correctness_model
 from training.energy.fitting import fit_energy, sample_fitting_batches
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
-from training.evaluation import MAX_EVALUATION_SAMPLES, EvaluationCurves, build_split_batches, evaluate_curves
+from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.metrics import spearman_correlation, summarise_curves
 from training.model_card import build_title, render_model_card
 from training.run_dir import RunDir
 from training.tasks import Task
-from training.tasks.base import (Batch)
-from training.tasks.splits import (CALIBRATION, TRAIN, VALIDATION)
+from training.tasks.base import Batch
+from training.tasks.splits import CALIBRATION, TRAIN, VALIDATION
 from training.trainer_state import build_energy_metadata
 
 UNLIMITED_TICKS = 1_000_000

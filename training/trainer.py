@@ -25,8 +25,8 @@ from training.evaluation import evaluate_curves
 from training.metrics import compute_validation_metrics, summarise_curves
 from training.run_dir import RunDir
 from training.signals import catch_stop_signals
-from training.tasks.base import (Batch, Task)
-from training.tasks.splits import (VALIDATION, make_generator)
+from training.tasks.base import Batch, Task
+from training.tasks.splits import VALIDATION, make_generator
 from training.trainer_state import (
     TrainerState,
     check_free_disk,

@@ -17,7 +17,7 @@ from training.config import RunConfig
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.run_dir import RunDir
 from training.tasks import Task
-from training.tasks.splits import (VALIDATION)
+from training.tasks.splits import VALIDATION
 
 
 class DiskAlmostFull(OSError):

@@ -44,7 +44,7 @@ from inference.tick_history import TickHistory
 from training.energy.correctness import fit_correctness_model, gather_answer_confidence
 from training.energy.losses import LOGIT_KINDS
 from training.metrics import compute_reliability, tick_auroc
-from training.tasks.splits import (CALIBRATION, TEST, VALIDATION)
+from training.tasks.splits import CALIBRATION, TEST, VALIDATION
 
 RISK_GUARANTEE = RiskGuarantee(risk=0.01, confidence=0.95)
 NUM_RESPLITS = 100

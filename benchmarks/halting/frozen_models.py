@@ -14,12 +14,13 @@ from benchmarks.paths import ROOT
 from ctm import TickModel
 from ctm.checkpoint import load
 from ctm.modules.readout import ANSWER_SIGNALS
+from inference.tick_history import EvaluationCurves
 from training.config import FinalizeConfig
 from training.energy.fitting import EnergyHeadDataset, collect_energy_features, sample_fitting_batches, with_energy_head
 from training.energy.losses import ENERGY_HEAD_PREFIX
-from training.evaluation import EvaluationCurves, build_split_batches, evaluate_curves
+from training.evaluation import build_split_batches, evaluate_curves
 from training.tasks import Task, build_task
-from training.tasks.base import VALIDATION
+from training.tasks.splits import VALIDATION
 
 FINALIZE_CONFIG = FinalizeConfig()  # heads are fitted as `python -m training finish` fits them
 CACHE_VERSION = 6  # of what is kept and measured: what an older version kept is worked out again

@@ -16,7 +16,7 @@ from benchmarks.halting.policies_under_test import EnergyHead
 from ctm import TickModel
 from inference import Engine
 from inference.halting.policies import EnergyBelow, HaltingPolicy
-from training.tasks.base import TEST, make_generator
+from training.tasks.splits import TEST, make_generator
 
 BATCH_SIZES = ((1, 1), (32, 32), (256, 256), (2048, 256))  # rows, and how many of them think at a time
 NUM_ROUNDS = 21

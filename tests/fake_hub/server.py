@@ -147,7 +147,7 @@ class LoopbackHub:
         **settings: Any,
     ) -> Repo:
         """A repository, with fields of `Repo` as settings; `files` make a second commit, after that of the Hub itself."""
-        large = {} if lfs_suffixes is None else {"large": tuple(lfs_suffixes)}
+        large = {} if lfs_suffixes is None else {"lfs_suffixes": tuple(lfs_suffixes)}
         with self.lock:
             repo = self.state.create_repo(kind, repo_id, repo_id.partition("/")[0], **large, **settings)
             if files:

@@ -26,7 +26,7 @@ def test_download_a_file(hub, client, repo, path):
     found = Path(client(download, path=path))
     assert found.read_bytes() == hub.read_files(repo)[path]
     blob = hub.list_commits(repo)[0].files[path]
-    assert found.resolve().name == (blob.sha256 if blob.large else blob.oid)
+    assert found.resolve().name == (blob.sha256 if blob.is_lfs else blob.oid)
     hub.clear_requests()
     assert Path(client(download, path=path)) == found
     assert [seen.method for seen in hub.requests] == ["HEAD"]
@@ -156,7 +156,7 @@ def test_a_disabled_repository_looks_like_no_network_to_a_download(hub, client):
 
 
 def test_a_user_with_granted_access_reads_a_gated_repository(hub, client):
-    hub.add_repo("bob/gated", {"a.txt": "a"}, gated="auto", granted={"alice"})
+    hub.add_repo("bob/gated", {"a.txt": "a"}, gated="auto", allowed_users={"alice"})
     assert client("Path(hub.hf_hub_download('bob/gated', 'a.txt')).read_text()") == "a"
     assert client("api.model_info('bob/gated').gated") == "auto"
 

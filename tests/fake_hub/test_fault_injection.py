@@ -53,7 +53,7 @@ def test_gated_and_disabled(hub_without_client, file, kind, header, value):
 
 
 def test_cut(hub_without_client, file):
-    hub_without_client.add_fault("cut", at=100)
+    hub_without_client.add_fault("cut", byte_offset=100)
     with pytest.raises(http.client.IncompleteRead) as cut:
         send_request(hub_without_client.url, file)
     assert cut.value.partial == TEXT[:100] and cut.value.expected == len(TEXT) - 100
@@ -61,7 +61,7 @@ def test_cut(hub_without_client, file):
 
 
 def test_wrong_bytes(hub_without_client, file):
-    hub_without_client.add_fault("wrong_bytes", at=100)
+    hub_without_client.add_fault("wrong_bytes", byte_offset=100)
     got, right = send_request(hub_without_client.url, file), send_request(hub_without_client.url, file)
     assert len(got.body) == len(TEXT) and got.body[:100] == TEXT[:100]
     assert all(wrong != byte for wrong, byte in zip(got.body[100:], TEXT[100:], strict=True))
@@ -77,11 +77,11 @@ def test_only_downloads_are_spoilt(hub_without_client, file, kind):
 
 
 def test_stall(hub_without_client, file):
-    hub_without_client.add_fault("stall", seconds=0.3)
+    hub_without_client.add_fault("stall", stall_s=0.3)
     start = time.monotonic()
     assert send_request(hub_without_client.url, file).body == TEXT
     assert time.monotonic() - start >= 0.3
-    hub_without_client.add_fault("stall", seconds=30)
+    hub_without_client.add_fault("stall", stall_s=30)
     with pytest.raises(TimeoutError):
         send_request(hub_without_client.url, file, timeout=0.2)
 
@@ -107,7 +107,7 @@ def request_statuses(hub: LoopbackHub, path: str, count: int, method: str = "GET
 
 
 def test_faults_are_counted(hub_without_client, file):
-    fault = hub_without_client.add_fault("answer", "a.txt", "GET", times=2, after=1)
+    fault = hub_without_client.add_fault("answer", "a.txt", "GET", max_count=2, skip_count=1)
     assert request_statuses(hub_without_client, file, 2, "HEAD") == [200, 200]
     assert request_statuses(hub_without_client, "/api/models/alice/x", 1) == [200]
     assert request_statuses(hub_without_client, file, 5) == [200, 503, 503, 200, 200]
@@ -115,14 +115,14 @@ def test_faults_are_counted(hub_without_client, file):
 
 
 def test_faults_follow_one_another(hub_without_client, file):
-    hub_without_client.add_fault("answer", status=503, times=2)
+    hub_without_client.add_fault("answer", status=503, max_count=2)
     hub_without_client.add_fault("answer", status=429)
     hub_without_client.add_fault("answer", status=500)
     assert request_statuses(hub_without_client, file, 5) == [503, 503, 429, 500, 200]
 
 
 def test_a_fault_for_good_until_it_is_lifted(hub_without_client, file):
-    fault = hub_without_client.add_fault("answer", times=None)
+    fault = hub_without_client.add_fault("answer", max_count=None)
     assert request_statuses(hub_without_client, file, 4) == [503] * 4
     fault.disable()
     assert request_statuses(hub_without_client, file, 2) == [200] * 2
@@ -153,10 +153,10 @@ MIB = 2**20
 def test_a_cut_download_goes_on(hub, client, repo, size, again):
     """From the last whole 10 MiB that the client has, so that a smaller file begins again."""
     hub.commit(repo, {"b.bin": b"0123456789abcdef" * (size // 16)})
-    hub.add_fault("cut", "b.bin", at=size - 500)
+    hub.add_fault("cut", "b.bin", byte_offset=size - 500)
     assert Path(client(DOWNLOAD, path="b.bin")).read_bytes() == hub.read_files(repo)["b.bin"]
     first, second = hub.find_requests("b.bin", "GET")
-    assert (first.status, second.read_status) == (200, 206 if again else 200)
+    assert (first.status, second.status) == (200, 206 if again else 200)
     assert second.headers.get("range") == again
 
 
@@ -170,7 +170,7 @@ def test_a_dead_hub_and_what_is_in_the_cache(hub, client, repo):
     """A kept file is given out, however old, without a word; for another one the client tries for long, but for a 4xx."""
     kept = client(DOWNLOAD, path="a.txt")
     hub.commit(repo, {"a.txt": "newer"})
-    dead = hub.add_fault("answer", times=None)
+    dead = hub.add_fault("answer", max_count=None)
     assert client(DOWNLOAD, path="a.txt") == kept
     dead.disable()
     hub.add_fault("answer", status=403)
@@ -229,7 +229,9 @@ def test_a_large_upload_that_is_dropped_once(hub, client, hub_and_client, repo):
 
 def test_large_files_cannot_be_uploaded_without_their_service(hub, client, hub_and_client, repo):
     """The xet client gives no HTTP error: what failed is only in its words."""
-    hub.add_fault("answer", "xet-write-token" if hub_and_client.uses_xet else "objects/batch", status=404, times=None)
+    hub.add_fault(
+        "answer", "xet-write-token" if hub_and_client.uses_xet else "objects/batch", status=404, max_count=None
+    )
     with pytest.raises(ClientCallError) as failed:
         client("api.upload_file(path_or_fileobj=bytes(9), path_in_repo='c.bin', repo_id='alice/x')")
     assert failed.value.kind == ("ConnectionError" if hub_and_client.uses_xet else "HfHubHTTPError")

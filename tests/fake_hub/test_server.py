@@ -27,7 +27,7 @@ def test_it_ends_while_a_request_stalls():
             errors.append(error)
 
     with LoopbackHub() as hub:
-        stalled = hub.add_fault("stall", seconds=60)
+        stalled = hub.add_fault("stall", stall_s=60)
         asking = threading.Thread(target=ask)
         asking.start()
         while not stalled.num_triggered:

@@ -58,7 +58,7 @@ def test_upload_folder(hub, client, hub_and_client, repo, tmp_path):
     oid = client(upload, folder=tmp_path)
     assert hub.read_files(repo) == files | {"config.json": b"{}"}
     newest, *_ = hub.list_commits(repo)
-    assert newest.title == "All of it" and newest.files["model.safetensors"].large
+    assert newest.title == "All of it" and newest.files["model.safetensors"].is_lfs
     assert bool(hub.find_requests("/v1/xorbs/", "POST")) == hub_and_client.uses_xet
     assert bool(hub.find_requests("/lfs/", "PUT")) != hub_and_client.uses_xet
     assert client(upload, folder=tmp_path) == oid  # nothing changed, so nothing is committed

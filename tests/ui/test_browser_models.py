@@ -60,7 +60,7 @@ def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, h
         name.fill(text)
         models_page.click("#look")
         models_page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
-    hub.add_fault("drop", times=None)
+    hub.add_fault("drop", max_count=None)
     name.fill("bob/else")
     name.press("Enter")
     models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('cannot be reached')")
@@ -69,7 +69,7 @@ def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, h
 
 
 def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(models_page, hub):
-    hub.add_fault("stall", r"model\.safetensors", seconds=30, times=None)
+    hub.add_fault("stall", r"model\.safetensors", stall_s=30, max_count=None)
     models_page.get_by_label("alice/parity · on the Hub").click()
     models_page.wait_for_selector("#download")
     models_page.click("#download")

@@ -27,11 +27,11 @@ from inference.halting.risk_control import (
     drop_dominated_thresholds,
 )
 from inference.halting.thresholds import get_candidate_thresholds
-from inference.tick_history import TickHistory
+from inference.tick_history import EvaluationCurves, TickHistory
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
-from training.evaluation import MAX_EVALUATION_SAMPLES, EvaluationCurves, build_split_batches, evaluate_curves
+from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.tasks import Task
-from training.tasks.splits import (CALIBRATION, VALIDATION)
+from training.tasks.splits import CALIBRATION, VALIDATION
 
 PATIENCE_SCORE = "patience"
 SCORE_POLICIES: dict[str, Callable[[float], ThresholdPolicy]] = {

@@ -62,9 +62,11 @@ def load_evaluation_batches(args: argparse.Namespace, task: Task) -> tuple[str, 
         ValueError: the task cannot read a file, or has no such held-out split.
     """
     if args.data:
-        if not hasattr(task, "load_file"):
-            raise ValueError(f"--data needs a task of pictures; this checkpoint's task is {task.name}.")
-        return str(args.data), split_into_batches(task.load_file(args.data))
+        try:
+            samples = task.load_file(args.data)
+        except NotImplementedError:
+            raise ValueError(f"--data needs a task of pictures; this checkpoint's task is {task.name}.") from None
+        return str(args.data), split_into_batches(samples)
     if args.split not in task.splits or args.split == TRAIN:
         held_out = ", ".join(split for split in task.splits if split != TRAIN)
         raise ValueError(f"--split must be one of {held_out}: got {args.split}.")

@@ -3,7 +3,6 @@
 What fits is decoded once and held in memory as bytes. What does not is read while training: see `training.data.streaming`.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,14 +21,21 @@ from pydantic import Field, field_validator, model_validator
 from ctm.messages import summarize_error, truncate_repr
 from ctm.settings import Settings
 from ctm.stores import HubRef, StoreUnavailable
-from training.data.augmentation import resize_center_crop
 from training.data.parquet import decode_image
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, assign_splits_by_hash
+from training.data.preprocessing import resize_center_crop
+from training.tasks.splits import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    TRAIN_FILE_SPLITS,
+    TRAIN_FILE_SPLITS_WITH_TEST,
+    VALIDATION,
+    assign_splits_by_hash,
+    digest,
+)
 
 MAX_DATASET_BYTES = 8 * 2**30  # bytes of decoded pictures
 HUB_TIMEOUT_S = 10.0  # that the Hub has to answer
-TRAIN_FILE_SPLITS = ((83, TRAIN), (90, VALIDATION), (100, CALIBRATION))  # percent of the train split, added up
-TRAIN_FILE_SPLITS_WITH_TEST = ((75, TRAIN), (80, VALIDATION), (90, CALIBRATION), (100, TEST))  # where there is no other
 
 
 class DataSettings(Settings):
@@ -236,10 +242,6 @@ def check_class_index(label: Any, num_classes: int, where: str) -> int:
             "See task.label and task.names; a split without classes is none to learn from or to test on."
         )
     return label
-
-
-def digest(content: bytes | np.ndarray) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 @lru_cache(maxsize=2)

@@ -20,20 +20,26 @@ from typing import Any
 from PIL import Image
 
 from training.data.image_dataset import (
-    TRAIN_FILE_SPLITS,
-    TRAIN_FILE_SPLITS_WITH_TEST,
     DataSettings,
     ImageBuffer,
     LabeledImages,
     check_class_index,
-    digest,
     iterate_rows,
     open_split,
     read_image_bytes,
     translate_dataset_errors,
 )
 from training.data.parquet import decode_image
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, assign_splits_by_hash
+from training.tasks.splits import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    TRAIN_FILE_SPLITS,
+    TRAIN_FILE_SPLITS_WITH_TEST,
+    VALIDATION,
+    assign_splits_by_hash,
+    digest,
+)
 
 NUM_SHARDS = 8
 SHARD_SEGMENT_BATCHES = 64  # batches

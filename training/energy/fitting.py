@@ -30,8 +30,8 @@ from training.energy.losses import (
     smooth_labels,
 )
 from training.evaluation import deduplicate, split_into_batches
-from training.tasks.base import (Batch, Task)
-from training.tasks.splits import (VALIDATION, make_generator)
+from training.tasks.base import Batch, Task
+from training.tasks.splits import VALIDATION, make_generator
 
 # The energy is the mean of this many heads. Each holds out a different part of the samples, for early stopping and for Platt
 # scaling. The mean has a smaller error than each head where samples are few (bagging, Breiman 1996).

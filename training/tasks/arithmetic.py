@@ -13,16 +13,8 @@ import torch
 from pydantic import Field
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    TEST,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    assign_splits,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.splits import TEST, assign_splits, make_generator
 
 COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
 NUM_INPUT_TERMS = 4

@@ -4,29 +4,21 @@ Splits are disjoint by content: which split a sample belongs to is a hash of wha
 calibrated on or validated on is ever trained on, whatever the seed.
 """
 
-import hashlib
 import itertools
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from ctm.config import get_backbone_type
 from ctm.settings import Settings
 from training.decoding import AnswerDecoder, CTCDecoder, PerTickDecoder
-
-TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
-LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it
-CUMULATIVE_SPLIT_PERCENT = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
-SPLIT_PERCENT = {
-    split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *CUMULATIVE_SPLIT_PERCENT))
-}
+from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
 
 
 @dataclass(frozen=True)
@@ -155,6 +147,22 @@ class Task(ABC):
         """The settings under which a machine of this published config most likely does this task; None if it does not."""
         return None
 
+    def load_full_split(self, split: str) -> Batch | None:
+        """Return all samples of a finite split without augmentation, or None if samples are generated."""
+        return None
+
+    def load_file(self, path: str | Path) -> Batch:
+        """Return all samples of a data file.
+
+        Args:
+            path: Data file in a format of the task, for example a parquet file of images.
+
+        Raises:
+            NotImplementedError: The task reads no files.
+            ValueError: The file is missing or has another content than the task needs.
+        """
+        raise NotImplementedError(f"The task {self.name} reads no data files; evaluate one of its splits instead.")
+
     def with_resolved_settings(self) -> "Task":
         """The task with all in its settings that its data decides, so that a checkpoint of it needs no data."""
         return self
@@ -175,41 +183,6 @@ class Task(ABC):
         """
         for turn in itertools.count(start):
             yield self.sample(TRAIN, batch_size, make_generator(TRAIN, seed, 0, turn * world_size + rank))
-
-
-def make_generator(*parts: Any) -> torch.Generator:
-    """A source of randomness that depends on these parts only."""
-    return torch.Generator().manual_seed(zlib.crc32(repr(parts).encode()))
-
-
-def assign_split(content: bytes) -> str:
-    """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
-    return assign_splits([content])[0]
-
-
-def assign_splits(contents: Iterable[bytes]) -> list[str]:
-    """The splits of many samples."""
-    return assign_splits_by_hash(
-        (hashlib.blake2b(content, digest_size=8).digest() for content in contents), CUMULATIVE_SPLIT_PERCENT
-    )
-
-
-def assign_splits_by_hash(keys: Iterable[bytes], cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
-    """Which splits samples with these hashes belong to, by shares in percent that are added up."""
-    names = build_percent_table(cumulative_percent)
-    return [names[int.from_bytes(key[:8], "big") % 100] for key in keys]
-
-
-@cache
-def build_percent_table(cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
-    return [next(name for bound, name in cumulative_percent if number < bound) for number in range(100)]
-
-
-def is_in_split(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
-    """Which rows of samples of a kind belong to a split."""
-    return torch.tensor(
-        [place == split for place in assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())]
-    )
 
 
 def has_image_backbone(config: dict[str, Any]) -> bool:

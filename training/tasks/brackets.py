@@ -16,18 +16,8 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    TEST,
-    TRAIN,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    assign_split,
-    check_alphabet,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 DEEPER = "deeper"
 SYMBOLS = "([)]"

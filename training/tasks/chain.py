@@ -13,18 +13,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    LONGER,
-    TEST,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    check_alphabet,
-    is_in_split,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.splits import LONGER, TEST, is_in_split, make_generator
 
 OPERATORS = "+-*"
 BASE = 10

@@ -16,21 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
-from training.data.augmentation import background_level, crop_to_foreground, extract_foreground, to_grayscale
-from training.data.image_dataset import TRAIN_FILE_SPLITS, digest
 from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.preprocessing import background_level, crop_to_foreground, extract_foreground, to_grayscale
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    assign_splits_by_hash,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.splits import TEST, TRAIN, TRAIN_FILE_SPLITS, VALIDATION, assign_splits_by_hash, digest
 
 IMAGE_SIZE = 28
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the MNIST training pictures

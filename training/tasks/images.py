@@ -18,21 +18,20 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.messages import truncate_repr
-from training.data.augmentation import (
-    RANDOM_NUMBERS_PER_IMAGE,
-    AugmentationPolicy,
-    augment_image,
+from training.data.augmentation import RANDOM_NUMBERS_PER_IMAGE, AugmentationPolicy, augment_image
+from training.data.image_dataset import DataSettings, load_class_names, load_in_memory
+from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.preprocessing import (
     background_level,
     crop_to_foreground,
     extract_foreground,
     fit_into_square,
     to_grayscale,
 )
-from training.data.image_dataset import DataSettings, load_class_names, load_in_memory
-from training.data.parquet import iterate_image_column, read_label_column, read_table
 from training.data.streaming import iterate_training_batches, load_held_out_images
 from training.paths import DATA_DIR, EXAMPLES_DIR
-from training.tasks.base import TRAIN, Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone, make_generator
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
+from training.tasks.splits import TRAIN, make_generator
 
 MAX_LOADED_BYTES = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
 FASHION_MNIST = "fashion_mnist"  # a data set of which examples are bundled

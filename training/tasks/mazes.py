@@ -35,17 +35,8 @@ from training.data.maze import (
 )
 from training.data.parquet import iterate_image_column, read_table
 from training.paths import EXAMPLES_DIR
-from training.tasks.base import (
-    TEST,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    assign_split,
-    has_image_backbone,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
+from training.tasks.splits import TEST, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
 NUM_CANDIDATES = 4  # mazes to choose one from

@@ -14,19 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import (
-    TEST,
-    TRAIN,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    assign_split,
-    assign_splits,
-    check_alphabet,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.splits import TEST, TRAIN, assign_split, assign_splits, make_generator
 
 PAD_TOKEN = 2
 MAX_ENUMERATION_LENGTH = 16  # rows of up to so many bits are few enough to list them all

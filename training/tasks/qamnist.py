@@ -18,19 +18,9 @@ from torch.nn import functional as F
 
 from ctm.modules.input_schedule import IMAGE_SIZE, MINUS, PLUS, pack_frames
 from ctm.settings import Settings
-from training.tasks.base import (
-    LONGER,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Batch,
-    Task,
-    TaskAnswer,
-    TaskInput,
-    TaskSpec,
-    make_generator,
-)
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, load_images, random_affine
+from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10
 MAX_EXTRA_OPERATIONS = 2  # operations that a longer question has beyond any that is trained on, at most

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, Batch, Task, TaskAnswer, TaskInput, TaskSpec, is_in_split, make_generator
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.splits import TEST, is_in_split, make_generator
 
 OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # of splits that are never trained on
 

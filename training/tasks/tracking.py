@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import TEST, Batch, Task, TaskAnswer, TaskInput, TaskSpec, is_in_split, make_generator
+from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.splits import TEST, is_in_split, make_generator
 
 FURTHER = "further"
 QUARTERS = ("upper left", "upper right", "lower left", "lower right")

@@ -13,12 +13,10 @@ from training.data.augmentation import (
     TRIVIAL_AUGMENT_OPERATIONS,
     apply_operation,
     augment_image,
-    crop_to_foreground,
-    fit_into_square,
     random_resized_crop,
     random_shift,
-    resize_center_crop,
 )
+from training.data.preprocessing import crop_to_foreground, fit_into_square, resize_center_crop
 
 
 def make_example(side: int = 32, channels: int = 3, width: int = 0) -> Image.Image:

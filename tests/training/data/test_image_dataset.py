@@ -21,7 +21,7 @@ from training.data.image_dataset import DataSettings, load_in_memory, resolve_co
 from training.data.streaming import NUM_SHARDS, iterate_training_batches, load_held_out_images
 from training.model_card import render_front_matter
 from training.tasks import build_task, make_task
-from training.tasks.base import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
+from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
 
 NAMES = ["oak", "elm", "ash"]
 IMAGE_SETTINGS = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
@@ -208,14 +208,14 @@ def test_bundled_garments_are_examples_of_their_data_set():
 
 READER_PROGRAM = """
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, generator_for
+from training.tasks.splits import TEST, TRAIN, make_generator
 
 def task(**more):
-    return make_task({"kind": "images", "size": 12, "crop": 12, "augment": "none"} | more).settled()
+    return make_task({"kind": "images", "size": 12, "crop": 12, "augment": "none"} | more).with_resolved_settings()
 
 for streaming in (False, True):
     trees = task(data="alice/trees", streaming=streaming)
-    print(trees.labels(), len(trees.draw(TRAIN, 4, generator_for(0)).targets), len(trees.all_of(TEST).targets))
+    print(trees.get_labels(), len(trees.sample(TRAIN, 4, make_generator(0)).targets), len(trees.load_full_split(TEST).targets))
 for wrong in ({"data": "alice/none"}, {"data": "alice/trees", "revision": "v9"}, {"data": "alice/trees", "config": "big"}):
     try:
         task(**wrong)

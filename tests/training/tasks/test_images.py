@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from training.tasks import make_task
-from training.tasks.base import make_generator
+from training.tasks.splits import make_generator
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 

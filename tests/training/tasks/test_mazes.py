@@ -12,7 +12,7 @@ from PIL import Image
 from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, compute_canonical_bytes, parse_maze
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, VALIDATION, assign_split, make_generator
+from training.tasks.splits import TEST, TRAIN, VALIDATION, assign_split, make_generator
 
 UP, DOWN, LEFT, RIGHT = range(4)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, make_generator
 from training.tasks.parity import PAD_TOKEN, enumerate_rows
+from training.tasks.splits import TEST, TRAIN, make_generator
 
 UNLISTED = 30
 

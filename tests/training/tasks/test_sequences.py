@@ -9,10 +9,10 @@ import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
-from training.tasks.base import TEST, TRAIN, make_generator
 from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_row
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
+from training.tasks.splits import TEST, TRAIN, make_generator
 from training.tasks.tracking import reflect_at_walls
 
 SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")

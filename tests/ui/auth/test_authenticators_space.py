@@ -94,7 +94,7 @@ def test_an_unreachable_hub_is_reported_and_soon_retried(space_environment, open
     access.authenticator.accounts.failure_ttl_s = 0.0
     with open_action_client(access, f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "lab")
-        fault = hub.add_fault("drop", "whoami", times=None)
+        fault = hub.add_fault("drop", "whoami", max_count=None)
         said = call_action(client)
         assert said.startswith("refused: Who you are cannot be found out just now") and "\n" not in said
         hub.faults.clear()
@@ -189,7 +189,7 @@ def test_accounts_are_believed_for_a_while(hub, clock):
 
 def test_failures_are_kept_for_moments_only(hub, clock):
     accounts = Accounts(clock=clock)
-    hub.add_fault("drop", "whoami", times=1)
+    hub.add_fault("drop", "whoami", max_count=1)
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             accounts.get("hf_bob_write")
@@ -199,7 +199,7 @@ def test_failures_are_kept_for_moments_only(hub, clock):
 
 
 def test_a_silent_hub_is_not_waited_for_forever(hub):
-    hub.add_fault("stall", "whoami", seconds=30)
+    hub.add_fault("stall", "whoami", stall_s=30)
     started = time.monotonic()
     with pytest.raises(StoreUnavailable):
         Accounts(timeout_s=0.3).get("hf_bob_write")

@@ -54,7 +54,7 @@ def test_a_model_of_the_hub_is_described_downloaded_and_thought_with(inference_s
     assert (
         about["name"] in inference_service.list_checkpoint_names() and inference_service.describe("bob/parity")["ready"]
     )
-    hub.add_fault("drop", times=None)
+    hub.add_fault("drop", max_count=None)
     assert inference_service.predict(about["name"], "101", "")["checkpoint"] == about["name"]
 
 
@@ -138,7 +138,7 @@ def test_notes_from_a_stranger_are_checked(inference_service, hub, parity_checkp
 def test_a_download_can_be_given_up_and_begun_again(inference_service, hub, parity_checkpoint):
     hub.add_repo("bob/parity", parity_checkpoint)
     name = inference_service.describe("bob/parity")["name"]
-    stall = hub.add_fault("stall", r"model\.safetensors", seconds=1, times=None)
+    stall = hub.add_fault("stall", r"model\.safetensors", stall_s=1, max_count=None)
     inference_service.download(name)
     inference_service.cancel_download(name)
     assert inference_service.get_download_status(name)["state"] == "given up"
@@ -169,7 +169,7 @@ def test_one_odd_checkpoint_does_not_hide_the_others(inference_service, monkeypa
 
 
 def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(inference_service, hub, parity_checkpoint):
-    hub.add_fault("stall", r"/api/models/", seconds=20, times=None)
+    hub.add_fault("stall", r"/api/models/", stall_s=20, max_count=None)
     names = [f"bob/m{number}" for number in range(MAX_CONCURRENT_DOWNLOADS + 1)]
     for name in (*names[:MAX_CONCURRENT_DOWNLOADS], *names[:MAX_CONCURRENT_DOWNLOADS]):
         inference_service.download(name)
@@ -181,7 +181,7 @@ def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(inference_
 
 def test_ten_visitors_get_answers_while_the_hub_does_not_respond(inference_service, hub):
     """The Hub answers nothing for 30 seconds; downloads and lookups hang, and nobody else notices."""
-    hub.add_fault("stall", seconds=30, times=None)
+    hub.add_fault("stall", stall_s=30, max_count=None)
     inference_service.catalog.owner_store.seconds = inference_service.catalog.visitor_store.seconds = 30.0
     started = time.monotonic()
     inference_service.download("alice/listed")
