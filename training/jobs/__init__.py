@@ -1,1 +1,1 @@
-"""Job scheduling: a queue of training runs, a process group for each local job, and remote jobs on Hugging Face Jobs."""
+"""Job scheduling: a queue of training runs, local process groups, and remote jobs on Hugging Face Jobs."""

@@ -24,7 +24,8 @@ def fix_thread_env(variables: MutableMapping[str, str]) -> None:
 def count_available_cpus(environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of CPUs that this process may use, at least 1.
 
-    A container may use fewer CPUs than its host has. `CPU_CORES` (such as `3500m`) has precedence over the cgroup quota.
+    A container may use fewer CPUs than its host has. `CPU_CORES` (such as `3500m`) has precedence over the cgroup
+    quota.
     """
     num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", environment.get("CPU_CORES", "").strip())

@@ -1,4 +1,7 @@
-"""Discovery of runs that exist on disk but not in the job store: started on the command line or copied from another host."""
+"""Discovery of runs that exist on disk but not in the job store.
+
+Such runs were started on the command line or copied from another host.
+"""
 
 from collections.abc import Container, Iterator
 from pathlib import Path

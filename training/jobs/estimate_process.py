@@ -28,7 +28,8 @@ def run_estimate(
 ) -> dict[str, Any]:
     """Train a few steps in a child process and return what they cost.
 
-    Blocks for about 15 seconds. Only one estimate runs at a time. The child process and its files are removed in every case.
+    Blocks for about 15 seconds. Only one estimate runs at a time. The child process and its files are removed in
+    every case.
 
     Args:
         config: Configuration of the run.
@@ -39,7 +40,8 @@ def run_estimate(
         The estimate; see `training.estimate` for its keys.
 
     Raises:
-        ValueError: Another estimate is running, the estimate takes too long, or the run fails. The message is one sentence.
+        ValueError: Another estimate is running, the estimate takes too long, or the run fails. The message is one
+            sentence.
     """
     if not _estimate_lock.acquire(blocking=False):
         raise ValueError("Another estimate is being measured; ask again in a moment.")

@@ -1,8 +1,8 @@
 """Exclusive write lease on a runs directory.
 
-A file lock excludes other processes on the same host. Hosts that mount the same bucket do not share file locks, so the
-holder also rewrites a heartbeat file every `HEARTBEAT_INTERVAL_S`. Another host may acquire the lease after the heartbeat
-has not changed for `LEASE_TIMEOUT_S`. Only changes are observed, so clocks need not be synchronised.
+A file lock excludes other processes on the same host. Hosts that mount the same bucket do not share file locks, so
+the holder also rewrites a heartbeat file every `HEARTBEAT_INTERVAL_S`. Another host may acquire the lease after the
+heartbeat has not changed for `LEASE_TIMEOUT_S`. Only changes are observed, so clocks need not be synchronised.
 """
 
 import logging

@@ -38,8 +38,8 @@ def derive_job_outcome(
     if reason == "stopped":
         if intent == "stop":
             return "cancelled", sentence
-        why = "The app ended." if intent == "leave" else "It was stopped from outside this app."
-        return "interrupted", f"{why} {sentence}"
+        cause = "The app ended." if intent == "leave" else "It was stopped from outside this app."
+        return "interrupted", f"{cause} {sentence}"
     if reason in FAILURE_REASONS:
         return "failed", sentence
     if exit_code == -15 and intent in ("stop", "leave"):
@@ -49,14 +49,14 @@ def derive_job_outcome(
     if exit_code is None or intent == "leave":
         return "interrupted", f"The app or the machine was restarted while it ran. {progress}"
     if exit_code == -9:
-        why = (
+        cause = (
             "ran out of memory and killed it"
             if out_of_memory
             else "killed it (signal 9), most likely for want of memory"
         )
         return (
             "failed",
-            f"The machine {why}. {progress} Halve train.batch_size and double train.accumulate, then start again.",
+            f"The machine {cause}. {progress} Halve train.batch_size and double train.accumulate, then start again.",
         )
     if exit_code == 0:
         return "failed", f"It ended without saying that it had finished. {progress} The log may say more."

@@ -1,7 +1,7 @@
 """Process groups of jobs: started independently of the app, found again by a later app, signalled as a whole.
 
-Every process of a job carries the job's tag in its environment. A process id that the system has reused is therefore never
-mistaken for a process of the job.
+Every process of a job carries the job's tag in its environment. A process id that the system has reused is therefore
+never mistaken for a process of the job.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ class ProcessGroup:
     def send_signal(self, signum: int) -> None:
         """Send a signal to the group.
 
-        SIGKILL goes to every member. Other signals go to the leader's system process group only, because launchers forward
-        them to their workers.
+        SIGKILL goes to every member. Other signals go to the leader's system process group only, because launchers
+        forward them to their workers.
 
         Args:
             signum: Signal number.

@@ -1,7 +1,8 @@
 """Job scheduler: runs queued training jobs one at a time on this host.
 
-Each job runs in its own process group, which survives the app. The scheduler that holds the lease is the only writer of
-the job store. It polls every `POLL_INTERVAL_S`. All its state is on disk, so another scheduler can take over at any time.
+Each job runs in its own process group, which survives the app. The scheduler that holds the lease is the only writer
+of the job store. It polls every `POLL_INTERVAL_S`. All its state is on disk, so another scheduler can take over at
+any time.
 """
 
 import logging
@@ -169,7 +170,8 @@ class JobScheduler:
             target: Fields of `Job` that select the hardware: `devices`, `place`, `namespace`, `timeout`.
 
         Raises:
-            ValueError: The name is invalid, the disk is full, remote jobs are unavailable, or another app holds the lease.
+            ValueError: The name is invalid, the disk is full, remote jobs are unavailable, or another app holds the
+                lease.
         """
         self._require_leader()
         if target.get("place", LOCAL_TARGET) != LOCAL_TARGET:
@@ -386,7 +388,7 @@ class JobScheduler:
         self._wake_event.set()
 
     def _recover(self) -> None:
-        """Find the living jobs, record the outcome of the others, and queue the interrupted ones again if configured."""
+        """Find the living jobs, record the outcome of the others, and queue interrupted jobs again if configured."""
         for trash in self.runs_dir.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(trash, ignore_errors=True)
         for job in self.store.list_running():

@@ -191,7 +191,8 @@ class JobStore:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the database for changes that take effect as a whole, in memory and on disk, or not at all.
 
-        An app that is about to end and its successor may write in turn. The file is therefore reloaded before each change.
+        An app that is about to end and its successor may write in turn. The file is therefore reloaded before each
+        change.
         """
         with self._lock, file_lock(self.path.with_name(f".{self.path.name}.lock"), timeout_s=5.0):
             with suppress(OSError, sqlite3.DatabaseError):

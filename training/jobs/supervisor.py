@@ -2,9 +2,9 @@
 
 python -m training.jobs.supervisor EXIT_FILE COMMAND...
 
-The app may end and start again while the training runs. Only the parent process can read an exit code, so the supervisor
-does. It imports only the standard library, survives the signals that are meant for the training, and lowers its priority
-in favour of the page.
+The app may end and start again while the training runs. Only the parent process can read an exit code, so the
+supervisor does. It imports only the standard library, survives the signals that are meant for the training, and
+lowers its priority in favour of the page.
 """
 
 import json

@@ -2,10 +2,10 @@
 
     runs/<id>/outbox/<time>-<id>/{entry.json, checkpoint/}
 
-A checkpoint is first copied into the outbox and then uploaded with retries until the store has it: the network may fail,
-the store may be busy, and the process may be killed at any moment. The commit message contains the id of the entry. A store
-recognises by it a commit that succeeded although its response was lost, so nothing is published twice. Training never waits
-for an upload.
+A checkpoint is first copied into the outbox and then uploaded with retries until the store has it: the network may
+fail, the store may be busy, and the process may be killed at any moment. The commit message contains the id of the
+entry. A store recognises by it a commit that succeeded although its response was lost, so nothing is published twice.
+Training never waits for an upload.
 """
 
 import logging

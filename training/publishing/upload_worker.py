@@ -37,8 +37,8 @@ class UploadWorker:
         """Start the thread.
 
         Args:
-            is_leader: Returns whether this app holds the lease on the runs directory. Of several apps on one directory, only
-                the leader delivers.
+            is_leader: Returns whether this app holds the lease on the runs directory. Of several apps on one
+                directory, only the leader delivers.
         """
         self._is_leader = is_leader
         self._thread.start()

@@ -1,7 +1,7 @@
 """Client of Hugging Face Jobs: runs a command in the image of a Space on rented hardware.
 
-The job methods of `huggingface_hub` have no timeout, and its log stream cannot be cancelled. This client therefore sends the
-same requests through the session of `huggingface_hub`, each with a timeout.
+The job methods of `huggingface_hub` have no timeout, and its log stream cannot be cancelled. This client therefore
+sends the same requests through the session of `huggingface_hub`, each with a timeout.
 """
 
 import re
@@ -111,8 +111,8 @@ class RemoteJob:
 class HfJobsClient:
     """Client of Hugging Face Jobs for one token.
 
-    All errors are `ValueError` with a message of one sentence; the subclass `StoreUnavailable` means that a later attempt
-    may succeed.
+    All errors are `ValueError` with a message of one sentence; the subclass `StoreUnavailable` means that a later
+    attempt may succeed.
 
     Args:
         token: Token of the account that owns the jobs and pays; the token of the environment if None.
@@ -150,8 +150,8 @@ class HfJobsClient:
     ) -> RemoteJob:
         """Run a command in the image of a Space.
 
-        If a job of this name exists, it is returned and no second one is started: the response to an earlier request may
-        have been lost. The job receives the token only as the secret HF_TOKEN.
+        If a job of this name exists, it is returned and no second one is started: the response to an earlier request
+        may have been lost. The job receives the token only as the secret HF_TOKEN.
 
         Args:
             space: Space whose image is used, `namespace/name`.
@@ -200,8 +200,8 @@ class HfJobsClient:
     def follow(self, namespace: str, job_id: str, cancel_event: threading.Event) -> Iterator[str]:
         """Yield the log lines of a job from its first line on until the job has finished.
 
-        A broken connection is opened again. The Hub then sends the log from its beginning, and the lines that were already
-        yielded are skipped.
+        A broken connection is opened again. The Hub then sends the log from its beginning, and the lines that were
+        already yielded are skipped.
 
         Args:
             namespace: Account that owns the job.

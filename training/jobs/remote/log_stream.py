@@ -1,4 +1,7 @@
-"""Log of a remote job: server-sent events that a background thread reads, and a cursor to resume after a broken connection."""
+"""Log of a remote job.
+
+A background thread reads the server-sent events. A cursor allows to resume after a broken connection.
+"""
 
 import json
 import queue
@@ -111,7 +114,8 @@ class LogStream:
 def parse_log_lines(chunks: Iterator[bytes]) -> Iterator[LogLine]:
     """Parse server-sent events into log lines. An incomplete last event is dropped.
 
-    Events are split at line feeds only: `str.splitlines` knows more line boundaries, and any of them may occur inside an event.
+    Events are split at line feeds only: `str.splitlines` knows more line boundaries, and any of them may occur inside
+    an event.
     """
     remainder = b""
     for chunk in chunks:
