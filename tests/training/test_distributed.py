@@ -169,14 +169,15 @@ def test_a_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
     group = scheduler._get_process_group(scheduler.store.get(job_id))
     scheduler.stop(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished)
-    job, folder = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
-    assert job.state == "cancelled" and job.sentence == f"Stopped and saved at step {folder.list_steps()[-1]} of 120."
+    job = scheduler.store.get(job_id)
+    run_dir = scheduler.get_run_dir(job_id)
+    assert job.state == "cancelled" and job.sentence == f"Stopped and saved at step {run_dir.list_steps()[-1]} of 120."
     assert not group.list_members()
     scheduler.resume(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished)
-    assert scheduler.store.get(job_id).state == "succeeded", folder.log_file.read_text()
+    assert scheduler.store.get(job_id).state == "succeeded", run_dir.log_file.read_text()
     assert not group.list_members()
-    assert_same_training(folder, one)
+    assert_same_training(run_dir, one)
 
 
 def test_processes_without_a_process_group_are_rejected(monkeypatch, tmp_path):

@@ -56,11 +56,11 @@ def test_every_recipe_is_read_and_its_model_has_the_size_it_states(path):
     assert count > 1_000 and (not stated or int(stated[1].replace(",", "")) == count)
 
 
-def use_small_dataset(config: RunConfig, folder: Path) -> RunConfig:
+def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
     """Return the recipe with a small data set of its schema and a small model."""
     settings = config.make_task().settings
     write_dataset(
-        folder,
+        directory,
         config.make_task().get_labels(),
         24,
         settings.channels,
@@ -71,7 +71,7 @@ def use_small_dataset(config: RunConfig, folder: Path) -> RunConfig:
     )
     return config.with_overrides(
         SMALL_MODEL_CHANGES
-        | {"model.backbone_type": "resnet18-1", "task.size": 20, "task.crop": 16, "task.files": str(folder)}
+        | {"model.backbone_type": "resnet18-1", "task.size": 20, "task.crop": 16, "task.files": str(directory)}
     )
 
 

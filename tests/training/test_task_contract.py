@@ -91,16 +91,18 @@ def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(tas
 
 def test_nothing_held_out_is_ever_trained_on(task):
     """Splits are disjoint by content: draws of one split share no input with those of another."""
-    seen = {}
+    inputs_by_split = {}
     for split in task.splits:
-        drawn = [task.sample(split, 100, make_generator(split, turn)) for turn in range(2)]
+        batches = [task.sample(split, 100, make_generator(split, turn)) for turn in range(2)]
         if not getattr(task.settings, "streaming", False) and (full_split := task.load_full_split(split)) is not None:
-            drawn = [full_split]
-        seen[split] = set().union(*map(hash_inputs, drawn))
+            batches = [full_split]
+        inputs_by_split[split] = set().union(*map(hash_inputs, batches))
     for a in task.splits:
         for b in task.splits:
             if a < b:
-                assert not seen[a] & seen[b], f"{a} and {b} share {len(seen[a] & seen[b])} inputs"
+                assert not inputs_by_split[a] & inputs_by_split[b], (
+                    f"{a} and {b} share {len(inputs_by_split[a] & inputs_by_split[b])} inputs"
+                )
 
 
 def test_held_out_batches_are_reproducible_and_have_no_repeats(task):

@@ -117,7 +117,7 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
         )
     if task.get_spec().ctc_length:
         raise ValueError(
-            "An answer that is said over the ticks ends when all is said: there is no threshold to choose."
+            "An answer that is emitted over the ticks ends when it is complete: there is no threshold to choose."
         )
     if args.score == PATIENCE_SCORE and args.per_class:
         raise ValueError("Patience has no thresholds by class: choose another --score, or omit --per-class.")

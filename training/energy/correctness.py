@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
 from inference.halting.thresholds import PolicyReplay
+from inference.tick_history import EvaluationCurves
 from training.energy.fitting import fit_logistic_regression
 from training.energy.losses import smooth_labels
-from training.evaluation import EvaluationCurves
 from training.metrics import compute_reliability
 
 ANSWER_TICK_WEIGHT = 16  # weight of the tick that answers, relative to a tick before it

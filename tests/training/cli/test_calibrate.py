@@ -64,7 +64,7 @@ def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
         ("digits", ["--risk", "0.001"], r"788 calibration samples are too few .* it takes 2,995"),
         ("digits", ["--risk", "0"], "risk must lie between 0 and 1"),
         ("digits", ["--confidence", "1"], "confidence must lie"),
-        ("sorting-10", [], "all is said"),
+        ("sorting-10", [], "ends when it is complete"),
         ("arithmetic", ["--per-class"], "one position"),
         ("nowhere", [], "nowhere"),
     ],

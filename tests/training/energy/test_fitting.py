@@ -51,9 +51,9 @@ def make_dataset(count: int = 400) -> EnergyHeadDataset:
     """Build unrolls that become correct; one feature shows it, the other is noise of a much larger scale."""
     generator = torch.Generator().manual_seed(1)
     right = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
-    seen = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
-    seen[..., 1] += torch.randn(count, 8, generator=generator)
-    return EnergyHeadDataset(seen, right, torch.ones_like(right), None)
+    features = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
+    features[..., 1] += torch.randn(count, 8, generator=generator)
+    return EnergyHeadDataset(features, right, torch.ones_like(right), None)
 
 
 def test_a_fitted_head_accepts_unscaled_inputs_of_any_size():
