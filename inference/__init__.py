@@ -1,4 +1,4 @@
-"""Thinking that stops at the right moment. Knows no task and no screen."""
+"""Inference with halting policies. Depends on no task and on no user interface."""
 
 from inference.engine import Engine, EngineResult, TickEvent
 from inference.halting.policies import HaltingPolicy

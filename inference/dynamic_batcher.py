@@ -1,6 +1,8 @@
-"""Thoughts that are asked for at the same time are thought in one batch.
+"""Dynamic batching of concurrent inference requests.
 
-No thought waits for company: while a machine is busy, those who come line up, and its next batch takes all of them that it can.
+There is no batching window: a request starts at once when the model is idle. While the model is busy, requests queue; the next
+batch takes the oldest request and up to `max_batch_size - 1` others with the same policy, input shape and dtype. The batch runs
+in the thread of whichever caller acquires the model lock first (leader/follower).
 """
 
 import threading
@@ -18,23 +20,39 @@ from inference.engine import Engine, EngineResult, TickEvent
 from inference.halting.policies import HaltingPolicy
 from inference.recorder import Recorder, TickSnapshot
 
-MAX_BATCH_SIZE = 16  # thoughts in a batch
-BATCH_TIMEOUT_S = 60.0  # seconds that a batch may take
+MAX_BATCH_SIZE = 16  # requests
+BATCH_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """One row's thought, from beginning to end."""
+    """Result of one request.
+
+    Attributes:
+        engine_result: answer and halting decision, a batch of one row.
+        recorder: recording of every tick of the row.
+        duration_ms: duration of the whole batch, in milliseconds.
+        batch_size: number of requests in the batch.
+    """
 
     engine_result: EngineResult
     recorder: Recorder
-    duration_ms: float  # that its batch took
-    batch_size: int  # thoughts in its batch
+    duration_ms: float
+    batch_size: int
 
 
 @dataclass(eq=False)
 class PendingRequest:
-    """Somebody who waits for a thought."""
+    """Request in the queue.
+
+    Attributes:
+        inputs: a batch of one row.
+        policy: the halting policy.
+        done: whether `result` or `error` is set.
+        result: the result, if the batch succeeded.
+        error: the exception of the batch, if it failed.
+        batch_key: requests with equal keys may share a batch.
+    """
 
     inputs: Tensor
     policy: HaltingPolicy
@@ -44,21 +62,17 @@ class PendingRequest:
     batch_key: tuple = field(init=False)
 
     def __post_init__(self):
-        self.batch_key = (
-            str(self.policy),
-            self.inputs.shape[1:],
-            self.inputs.dtype,
-        )  # what may be thought in one batch
+        self.batch_key = (str(self.policy), self.inputs.shape[1:], self.inputs.dtype)
 
 
 class DynamicBatcher:
-    """A machine that many think with at once.
+    """Model that serves concurrent requests in batches. Thread-safe.
 
     Args:
-        machine: in eval mode.
-        most: thoughts in a batch; 1 for one after the other.
-        limit: seconds that a batch may take.
-        fallback: which tick answers where no rule ends a thought: see `Engine`.
+        model: the model, in eval mode.
+        max_batch_size: maximum number of requests in a batch; 1 disables batching.
+        timeout_s: maximum duration of a batch, in seconds.
+        fallback: which tick answers if no policy halts a row; see `Engine`.
     """
 
     def __init__(
@@ -68,72 +82,81 @@ class DynamicBatcher:
         timeout_s: float = BATCH_TIMEOUT_S,
         fallback: Literal["best", "last"] = "best",
     ):
-        self.model, self.max_batch_size, self.timeout_s, self.fallback = model, max_batch_size, timeout_s, fallback
+        self.model = model
+        self.max_batch_size = max_batch_size
+        self.timeout_s = timeout_s
+        self.fallback = fallback
         self._queue: deque[PendingRequest] = deque()
-        self._queue_lock, self._model_lock = threading.Lock(), threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._model_lock = threading.Lock()
 
     def submit(self, inputs: Tensor, policy: HaltingPolicy) -> InferenceResult:
-        """Think about one row of inputs; comes back when that is done, whoever's batch it was in.
+        """Run one row of inputs. Blocks until its batch has run, in whichever thread.
 
         Args:
-            inputs: a batch of one.
-            policy: when to stop.
+            inputs: a batch of one row.
+            policy: the halting policy.
+
+        Returns:
+            The result of this row.
 
         Raises:
-            ValueError: the policy does not suit the machine, or the thought takes too long.
+            ValueError: The policy does not fit the model, or the batch exceeds the timeout.
         """
-        asked = PendingRequest(inputs, policy)
+        request = PendingRequest(inputs, policy)
         with self._queue_lock:
-            self._queue.append(asked)
-        while not asked.done:  # whoever is let in thinks for those who came first, who may be others
+            self._queue.append(request)
+        while not request.done:  # the oldest batch need not contain this request
             with self._model_lock:
-                if not asked.done:
+                if not request.done:
                     self._run_batch(self._dequeue_batch())
-        if asked.error is not None:
-            raise asked.error
-        assert asked.result is not None
-        return asked.result
+        if request.error is not None:
+            raise request.error
+        assert request.result is not None
+        return request.result
 
     def _dequeue_batch(self) -> list[PendingRequest]:
-        """Whoever has waited longest, and those who can be taken along."""
+        """Remove the oldest request and compatible others from the queue, and return them."""
         with self._queue_lock:
-            first = self._queue[0]
-            batch = [asked for asked in self._queue if asked.batch_key == first.batch_key][: self.max_batch_size]
-            for asked in batch:
-                self._queue.remove(asked)
+            oldest = self._queue[0]
+            batch = [request for request in self._queue if request.batch_key == oldest.batch_key][: self.max_batch_size]
+            for request in batch:
+                self._queue.remove(request)
         return batch
 
     def _run_batch(self, batch: Sequence[PendingRequest]) -> None:
+        """Run a batch and store its results, or its exception, in every request."""
         try:
-            thoughts = self._run_engine(batch)
-            for asked, thought in zip(batch, thoughts, strict=True):
-                asked.result = thought
-        except Exception as error:  # which every one of them is told
-            for asked in batch:
-                asked.error = error
+            results = self._run_engine(batch)
+            for request, result in zip(batch, results, strict=True):
+                request.result = result
+        except Exception as error:  # raised in the thread of every request
+            for request in batch:
+                request.error = error
         finally:
-            for asked in batch:
-                asked.done = True
+            for request in batch:
+                request.done = True
 
     def _run_engine(self, batch: Sequence[PendingRequest]) -> list[InferenceResult]:
+        """Run the engine on a batch and return one result per request."""
         recorders: list[Recorder] = []
-        started = time.perf_counter()
+        start_time = time.perf_counter()
 
-        def watch(tick: TickEvent) -> None:
-            if time.perf_counter() - started > self.timeout_s:
+        def record_tick(tick: TickEvent) -> None:
+            if time.perf_counter() - start_time > self.timeout_s:
                 raise ValueError(
                     f"This takes more than {self.timeout_s:.0f} seconds here: let the machine think fewer ticks."
                 )
             if not recorders:
                 recorders.extend(Recorder(tick.budget, row) for row in range(len(batch)))
-            frame = TickSnapshot.from_event(tick)
+            snapshot = TickSnapshot.from_event(tick)
             for recorder in recorders:
-                recorder.record(frame)
+                recorder.record(snapshot)
 
         engine = Engine(self.model, batch[0].policy, fallback=self.fallback)
-        verdict = engine.run(torch.cat([asked.inputs for asked in batch]), watch)
-        milliseconds = (time.perf_counter() - started) * 1e3
+        engine_result = engine.run(torch.cat([request.inputs for request in batch]), record_tick)
+        duration_ms = (time.perf_counter() - start_time) * 1e3
         return [
-            InferenceResult(verdict.select_row(row), recorder, milliseconds, len(batch))
+            InferenceResult(engine_result.select_row(row), recorder, duration_ms, len(batch))
             for row, recorder in enumerate(recorders)
         ]

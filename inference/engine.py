@@ -1,11 +1,14 @@
-"""Thinking that stops: one loop that streams ticks; rows that halt leave the batch, so that halting saves time.
+"""Inference engine with continuous batching and early exit.
 
-`run` consumes `stream`, and so does the screen. A row that never halts gets, when the budget runs out, the answer of the most
-certain tick it visited, not that of the last: over-thinking is real. (Nor that of the lowest energy, which is low, too, where
-there is nothing to hope for.)
+One loop yields ticks (`Engine.stream`); `Engine.run` consumes it, and so does the user interface. Rows that halt leave the
+batch, so halting saves time.
 
-Few rows take nearly as long as some more. So where there are more rows than seats, newcomers take the seats of those who are
-done, and every row has a tick of its own.
+A row that never halts is answered, when the tick budget is exhausted, with its most certain tick and not with the last one:
+later ticks can be worse ("overthinking"). Nor with the tick of lowest energy, because the energy is low, too, where more ticks
+would not help.
+
+A small batch takes nearly as long as a somewhat larger one. If the input has more rows than there are slots, new rows are
+therefore admitted into the slots of finished rows, and every row is at its own tick.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,209 +24,241 @@ from inference.active_batch import ActiveBatch
 from inference.halting.policies import HaltingPolicy
 from inference.tick_history import TickHistory
 
-HaltMasks = list[tuple[str, Bool[Tensor, " A"]]]  # rules by their names, and the rows that each would end
-OutputLog = list[
-    tuple[Int[Tensor, " _"], Int[Tensor, " _"], TickOutput]
-]  # which rows, at which of their ticks, and what
+HaltMasks = list[tuple[str, Bool[Tensor, " A"]]]  # names of policies, and the rows that each halts
+OutputLog = list[tuple[Int[Tensor, " _"], Int[Tensor, " _"], TickOutput]]  # rows, their tick indices, their outputs
 
 BUDGET = "budget"
 MAX_BATCH_SLOTS = 256
-ADMIT_MIN_FREE_FRACTION = (
-    1 / 8
-)  # of the seats are empty before newcomers come in: each time costs a look at their inputs
+# Minimum fraction of free slots before new rows are admitted: each admission runs the encoder once.
+ADMIT_MIN_FREE_FRACTION = 1 / 8
 
 
 @dataclass(frozen=True)
 class TickEvent:
-    """One tick of rows that think together, each at a tick of its own. Rows are numbered as in the input; only rows that were
-    still thinking are told, but the state has those of empty seats, too."""
+    """One tick of the running batch. Axis: A unfinished rows.
+
+    Attributes:
+        rows: input row indices, shape (A,).
+        tick_index: tick of each row, from 1, shape (A,).
+        output: outputs of these rows.
+        state: model state of all slots, free ones included. Its memory may be reused by rows admitted before the next tick.
+        slots: slot of each row in the state, shape (A,).
+        halt_mask: rows that end at this tick, shape (A,).
+        halt_reasons: for each row that ends: the policy that halted it, or "budget".
+        best_tick: for each row the tick so far, from 1, that would answer if no policy fired, shape (A,).
+        attention_map_shape: shape of the positions that attention covers.
+        budget: the tick at which every row ends.
+    """
 
     rows: Int[Tensor, " A"]
-    tick_index: Int[Tensor, " A"]  # which tick it is for these rows, from 1
-    output: TickOutput  # of these rows
-    state: Any  # of all seats; newcomers may take its memory before the next tick
-    slots: Int[Tensor, " A"]  # where these rows are in the state
-    halt_mask: Bool[Tensor, " A"]  # which of these rows end here
-    halt_reasons: list[str]  # for each row that ends here: the rule that ended it, or "budget"
-    best_tick: Int[Tensor, " A"]  # the tick so far, from 1, that would answer for these rows if no rule fired
-    attention_map_shape: tuple[int, ...]  # shape of the map that attention looks at
-    budget: int  # the tick at which every row ends
+    tick_index: Int[Tensor, " A"]
+    output: TickOutput
+    state: Any
+    slots: Int[Tensor, " A"]
+    halt_mask: Bool[Tensor, " A"]
+    halt_reasons: list[str]
+    best_tick: Int[Tensor, " A"]
+    attention_map_shape: tuple[int, ...]
+    budget: int
 
 
 @dataclass(frozen=True)
 class EngineResult:
-    """What was decided about every input row."""
+    """Answers and halting decisions of all B input rows.
 
-    answer: Float[Tensor, "B K"]  # logits
+    Attributes:
+        answer: logits at the answer tick, shape (B, K).
+        certainty: certainty of every position, shape (B, P).
+        energy: energy, shape (B,); None without an energy head.
+        ticks: ticks run, shape (B,).
+        answer_tick: tick whose answer was taken, from 1, shape (B,); differs from `ticks` if the budget was exhausted.
+        halted_by: for each row the policy that halted it, or "budget".
+    """
+
+    answer: Float[Tensor, "B K"]
     certainty: Float[Tensor, "B P"]
     energy: Float[Tensor, " B"] | None
-    ticks: Int[Tensor, " B"]  # ticks spent
-    answer_tick: Int[Tensor, " B"]  # the tick whose answer was taken; differs from `ticks` when the budget ran out
+    ticks: Int[Tensor, " B"]
+    answer_tick: Int[Tensor, " B"]
     halted_by: list[str]
 
     def select_row(self, index: int) -> "EngineResult":
-        """What was decided about one of the rows, as a batch of one."""
-        at = slice(index, index + 1)
-        energy = None if self.energy is None else self.energy[at]
+        """Return the result of one row, as a batch of one."""
+        row = slice(index, index + 1)
+        energy = None if self.energy is None else self.energy[row]
         return EngineResult(
-            self.answer[at], self.certainty[at], energy, self.ticks[at], self.answer_tick[at], self.halted_by[at]
+            self.answer[row], self.certainty[row], energy, self.ticks[row], self.answer_tick[row], self.halted_by[row]
         )
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A machine and the rule that ends its thoughts.
+    """Model and the halting policy that ends its unroll.
 
     Args:
-        machine: in eval mode.
-        policy: when to stop.
-        min_ticks: no thought ends earlier.
-        max_ticks: every thought ends here; the ticks that the input takes, mostly the config's `iterations`, when not given.
-        fallback: which visited tick answers when the budget runs out; "best" is the most certain one. Of an answer that is said
-            over the ticks it must be the last one, as it is without asking under rules such as `said=10`.
-        seats: most rows that think at once; an input may have more.
+        model: the model, in eval mode.
+        policy: the halting policy.
+        fallback: which tick answers when the budget is exhausted: "best" is the most certain one. CTC answers always use the last
+            tick under policies such as `said=10`.
+        max_batch_slots: maximum number of rows that run at the same time; an input may have more.
+
+    Raises:
+        ValueError: `max_batch_slots` is below 1, or the policy needs an energy head and the model has none.
     """
 
     model: TickModel
     policy: HaltingPolicy
-    min_ticks: int = 1
-    max_ticks: int | None = None
     fallback: Literal["best", "last"] = "best"
     max_batch_slots: int = MAX_BATCH_SLOTS
 
     def __post_init__(self):
-        most = self.model.config.iterations if self.max_ticks is None else self.max_ticks
-        if not 1 <= self.min_ticks <= most:
-            raise ValueError(
-                f"min_ticks must lie between 1 and max_ticks: got min_ticks={self.min_ticks}, max_ticks={most}."
-            )
         if self.max_batch_slots < 1:
-            raise ValueError(f"seats must be at least 1: got {self.max_batch_slots}.")
+            raise ValueError(f"max_batch_slots must be at least 1: got {self.max_batch_slots}.")
         if self.policy.needs_energy and not self.model.config.energy_head_enabled:
             raise ValueError(f"The policy {self.policy} needs an energy head, and this checkpoint has none.")
 
-    @no_type_check  # wrapped for checking, it would no longer be a generator to inference_mode
+    @no_type_check  # the wrapper of the type checker would hide from inference_mode that this is a generator
     @torch.inference_mode()
     def stream(self, inputs: Tensor) -> Iterator[TickEvent]:
-        """Think tick by tick until every row has halted."""
-        came = 0
-        while came < len(inputs):
-            group = self._encode_next(inputs, came, self.max_batch_slots)
-            came += len(group.rows)
+        """Yield every tick until all rows have halted.
+
+        Args:
+            inputs: inputs, rows first.
+
+        Yields:
+            One event per tick of the running batch.
+        """
+        num_encoded = 0
+        while num_encoded < len(inputs):
+            batch = self._encode_next(inputs, num_encoded, self.max_batch_slots)
+            num_encoded += len(batch.rows)
             while True:
-                yield (tick := self._run_tick(group))
+                yield (tick := self._run_tick(batch))
                 if tick.halt_reasons:
-                    group.retire(tick.halt_mask)
-                    if not len(group.rows):
+                    batch.retire(tick.halt_mask)
+                    if not len(batch.rows):
                         break
-                empty = self.max_batch_slots - len(group.rows)
-                if came == len(inputs) or not group.encoded.supports_row_insertion:
-                    group.compact()
-                elif empty >= self.max_batch_slots * ADMIT_MIN_FREE_FRACTION:
-                    group.admit(newcomers := self._encode_next(inputs, came, empty))
-                    came += len(newcomers.rows)
+                num_free = self.max_batch_slots - len(batch.rows)
+                if num_encoded == len(inputs) or not batch.encoded.supports_row_insertion:
+                    batch.compact()
+                elif num_free >= self.max_batch_slots * ADMIT_MIN_FREE_FRACTION:
+                    batch.admit(incoming := self._encode_next(inputs, num_encoded, num_free))
+                    num_encoded += len(incoming.rows)
 
     def _encode_next(self, inputs: Tensor, start: int, max_rows: int) -> ActiveBatch:
-        """Those who come next, at most so many."""
-        features = self.model.encode(inputs[start : start + max_rows])
-        budget = features.ticks if self.max_ticks is None else self.max_ticks
-        taken = torch.arange(features.batch_size, device=inputs.device)
-        return ActiveBatch(
-            taken + start, taken, features.batch_size, self.model.initial_state(features, budget), features, budget
-        )
+        """Encode the next rows of the input, at most `max_rows`."""
+        encoded = self.model.encode(inputs[start : start + max_rows])
+        slots = torch.arange(encoded.batch_size, device=inputs.device)
+        state = self.model.initial_state(encoded, encoded.ticks)
+        return ActiveBatch(slots + start, slots, encoded.batch_size, state, encoded, encoded.ticks)
 
     def _run_tick(self, batch: ActiveBatch) -> TickEvent:
+        """Run one tick of all slots and evaluate the halting policy."""
         state, output = self.model.tick(batch.state, batch.encoded)
         if len(batch.slots) < batch.num_slots:
             output = select_output_rows(output, batch.slots)
         history, best = batch.record_tick(state, output, self.policy)
-        halted, fired = self._check_halting(history, batch.budget)
-        causes = get_halt_reasons(halted, fired) if bool(halted.any()) else []
+        halt_mask, halt_masks = self._check_halting(history, batch.budget)
+        halt_reasons = get_halt_reasons(halt_mask, halt_masks) if bool(halt_mask.any()) else []
         return TickEvent(
             batch.rows,
             history.ticks,
             output,
             state,
             batch.slots,
-            halted,
-            causes,
+            halt_mask,
+            halt_reasons,
             best.tick,
             batch.encoded.attention_map_shape,
             batch.budget,
         )
 
     def _check_halting(self, history: TickHistory, budget: int) -> tuple[Bool[Tensor, " A"], HaltMasks]:
-        """Which rows end at this tick, and which of them each rule ends."""
-        ended = history.ticks >= budget
-        fired = [(name, history.mask_ready(rows)) for name, rows in self.policy.compute_halt_masks(history)]
-        if self.min_ticks > 1:
-            fired = [(name, rows & (history.ticks >= self.min_ticks)) for name, rows in fired]
-        for _, rows in fired:
-            ended = ended | rows
-        return ended, fired
+        """Return the rows that end at this tick, and for each policy the rows that it halts."""
+        halt_mask = history.ticks >= budget
+        halt_masks = [(name, history.mask_ready(rows)) for name, rows in self.policy.compute_halt_masks(history)]
+        for _, rows in halt_masks:
+            halt_mask = halt_mask | rows
+        return halt_mask, halt_masks
 
     @torch.inference_mode()
     def run(self, inputs: Tensor, on_tick: Callable[[TickEvent], None] | None = None) -> EngineResult:
-        """Think about a batch; `watch` sees every tick.
+        """Run a batch until every row has halted.
+
+        Args:
+            inputs: inputs, rows first.
+            on_tick: called with every tick.
+
+        Returns:
+            Answers and halting decisions, in the order of the input.
 
         Raises:
-            ValueError: there are no rows.
+            ValueError: The batch has no rows.
         """
         if not len(inputs):
-            raise ValueError("There is nothing to think about: the batch has no rows.")
-        said: OutputLog = []
+            raise ValueError("The batch has no rows.")
+        log: OutputLog = []
         ticks = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
-        answer_tick, halted_by = ticks.clone(), [BUDGET] * len(inputs)
+        answer_tick = ticks.clone()
+        halted_by = [BUDGET] * len(inputs)
         for tick in self.stream(inputs):
             if on_tick is not None:
                 on_tick(tick)
-            said.append((tick.rows, tick.tick_index, tick.output))
+            log.append((tick.rows, tick.tick_index, tick.output))
             if not tick.halt_reasons:
                 continue
-            ended = tick.halt_mask.nonzero().squeeze(1)
-            rows = tick.rows[ended]
-            ticks[rows] = tick.tick_index[ended]
-            answer_tick[rows] = self._select_answer_tick(tick, ended)
-            for row, cause in zip(rows.tolist(), tick.halt_reasons, strict=True):
-                halted_by[row] = cause
-        output = gather_answers(said, answer_tick)
+            indices = tick.halt_mask.nonzero().squeeze(1)
+            rows = tick.rows[indices]
+            ticks[rows] = tick.tick_index[indices]
+            answer_tick[rows] = self._select_answer_tick(tick, indices)
+            for row, reason in zip(rows.tolist(), tick.halt_reasons, strict=True):
+                halted_by[row] = reason
+        output = gather_answers(log, answer_tick)
         return EngineResult(output.answer, output.certainty, output.energy, ticks, answer_tick, halted_by)
 
     def _select_answer_tick(self, tick: TickEvent, indices: Int[Tensor, " R"]) -> Int[Tensor, " R"]:
-        """The ticks that answer for rows that end at this one."""
-        now = tick.tick_index[indices]
+        """Return the answer ticks of rows that end at this tick."""
+        current_tick = tick.tick_index[indices]
         if self.fallback == "last" or self.policy.answers_at_end or BUDGET not in tick.halt_reasons:
-            return now
-        spent = torch.tensor([cause == BUDGET for cause in tick.halt_reasons], device=indices.device)
-        return torch.where(spent, tick.best_tick[indices], now)
+            return current_tick
+        is_exhausted = torch.tensor([reason == BUDGET for reason in tick.halt_reasons], device=indices.device)
+        return torch.where(is_exhausted, tick.best_tick[indices], current_tick)
 
 
 def get_halt_reasons(halt_mask: Bool[Tensor, " A"], halt_masks: HaltMasks) -> list[str]:
-    """For each row that ends here: the first rule that fires, or the budget."""
-    ended = halt_mask.nonzero().squeeze(1)
-    names = [BUDGET] * len(ended)
-    for name, rows in reversed(halt_masks):
-        fires = zip(rows[ended].tolist(), names, strict=True)
-        names = [name if hit else before for hit, before in fires]
-    return names
+    """Return for each row that ends the first policy that halts it, or the budget."""
+    indices = halt_mask.nonzero().squeeze(1)
+    reasons = [BUDGET] * len(indices)
+    for name, rows in reversed(halt_masks):  # backwards: the first policy is written last
+        reasons = [name if fires else reason for fires, reason in zip(rows[indices].tolist(), reasons, strict=True)]
+    return reasons
 
 
 def gather_answers(log: OutputLog, answer_tick: Int[Tensor, " B"]) -> TickOutput:
-    """What every row said at its own tick, from what those that were still thinking said at every tick."""
-    (*_, first), count = log[0], len(answer_tick)
-    answer, certainty = (values.new_empty(count, values.size(1)) for values in (first.answer, first.certainty))
+    """Collect the outputs of every row at its answer tick.
+
+    Args:
+        log: rows, their tick indices and their outputs, one entry per tick of the running batch.
+        answer_tick: answer tick of every input row, from 1, shape (B,).
+    """
+    _, _, first = log[0]
+    count = len(answer_tick)
+    answer = first.answer.new_empty(count, first.answer.size(1))
+    certainty = first.certainty.new_empty(count, first.certainty.size(1))
     energy = None if first.energy is None else first.energy.new_empty(count)
-    for rows, numbers, output in log:
-        here = (answer_tick[rows] == numbers).nonzero().squeeze(1)
-        if not len(here):
+    for rows, tick_index, output in log:
+        indices = (answer_tick[rows] == tick_index).nonzero().squeeze(1)
+        if not len(indices):
             continue
-        whose = rows[here]
-        answer[whose], certainty[whose] = output.answer[here], output.certainty[here]
+        target_rows = rows[indices]
+        answer[target_rows] = output.answer[indices]
+        certainty[target_rows] = output.certainty[indices]
         if energy is not None and output.energy is not None:
-            energy[whose] = output.energy[here]
+            energy[target_rows] = output.energy[indices]
     return TickOutput(answer, certainty, energy)
 
 
 def select_output_rows(output: TickOutput, slots: Int[Tensor, " A"]) -> TickOutput:
+    """Return the outputs of some slots."""
     energy = None if output.energy is None else output.energy.index_select(0, slots)
     return TickOutput(output.answer.index_select(0, slots), output.certainty.index_select(0, slots), energy)

@@ -1,7 +1,8 @@
-"""Remembering a thought for the screen, bounded in memory.
+"""Recording of a run for the user interface, bounded in memory.
 
-A recorder is handed to `Engine.run(inputs, watch=recorder)`. It owns the conversion to NumPy; where a machine has more
-neurons, synchronised pairs or places than fit its budget, it keeps an even selection and says so.
+Pass a recorder to `Engine.run(inputs, on_tick=recorder)`. It converts tensors to NumPy. If a model has more neurons,
+synchronisation pairs or attended positions than fit the budget, the recorder keeps an evenly spaced selection, whose indices it
+records in `Recorder.channel_indices`.
 """
 
 from dataclasses import dataclass, field
@@ -17,54 +18,71 @@ CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "a
 
 @dataclass(frozen=True)
 class TickSnapshot:
-    """One tick of a batch as arrays, rows first: made once, however many rows are recorded."""
+    """One tick of a batch as arrays, rows first. It is converted once, however many rows are recorded.
 
-    rows: dict[int, int]  # number of a row -> where it is in the arrays
-    logits: np.ndarray  # (A, P, C)
-    certainty: np.ndarray  # (A, P)
-    energy: np.ndarray | None  # (A,)
-    channels: dict[str, np.ndarray]  # what the machine has of them, (A, ...)
+    Attributes:
+        rows: input row index -> index in the arrays.
+        logits: logits, shape (A, P, C).
+        certainty: certainty of every position, shape (A, P).
+        energy: energy, shape (A,); None without an energy head.
+        channels: the channels of `CHANNELS` that the model has, each of shape (A, ...).
+        attention_map_shape: shape of the positions that attention covers.
+    """
+
+    rows: dict[int, int]
+    logits: np.ndarray
+    certainty: np.ndarray
+    energy: np.ndarray | None
+    channels: dict[str, np.ndarray]
     attention_map_shape: tuple[int, ...]
 
     @classmethod
     def from_event(cls, tick: TickEvent) -> "TickSnapshot":
-        output, seats = tick.output, tick.slots.cpu().numpy()
-        wide = {name: getattr(tick.state, name, None) for name in CHANNELS}
+        """Convert one tick to arrays."""
+        output, slots = tick.output, tick.slots.cpu().numpy()
+        states = {name: getattr(tick.state, name, None) for name in CHANNELS}
         return cls(
             rows={row: index for index, row in enumerate(tick.rows.tolist())},
             logits=to_numpy(output.answer.unflatten(1, (output.certainty.size(1), -1))),
             certainty=to_numpy(output.certainty),
             energy=None if output.energy is None else to_numpy(output.energy),
-            channels={name: to_numpy(values)[seats] for name, values in wide.items() if values is not None},
+            channels={name: to_numpy(values)[slots] for name, values in states.items() if values is not None},
             attention_map_shape=tick.attention_map_shape,
         )
 
 
 @dataclass
 class Recorder:
-    """Everything one row said and did, tick by tick.
+    """Outputs and states of one row at every tick.
 
-    Args:
-        row: which row of the batch.
-        ticks: most ticks that the thought can take; memory is divided by it.
+    Attributes:
+        max_ticks: maximum number of ticks of the row; the memory is divided by it.
+        row: input row index.
         max_bytes: memory for the wide channels (activations, synchronisation, attention), in bytes.
+        logits: one array of shape (P, C) per tick.
+        certainty: one array of shape (P,) per tick.
+        energy: one number per tick; empty without an energy head.
+        channels: channel -> one array per tick.
+        channel_indices: channel -> indices of the recorded entries of its last axis.
+        attention_map_shape: shape of the positions that attention covers.
     """
 
     max_ticks: int
     row: int = 0
     max_bytes: int = 16 * 2**20
-    logits: list[np.ndarray] = field(default_factory=list)  # (P, C) a tick
-    certainty: list[np.ndarray] = field(default_factory=list)  # (P,)
+    logits: list[np.ndarray] = field(default_factory=list)
+    certainty: list[np.ndarray] = field(default_factory=list)
     energy: list[float] = field(default_factory=list)
     channels: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    channel_indices: dict[str, np.ndarray] = field(default_factory=dict)  # channel -> which of its entries are kept
-    attention_map_shape: tuple[int, ...] = ()  # shape of the map that attention looks at
+    channel_indices: dict[str, np.ndarray] = field(default_factory=dict)
+    attention_map_shape: tuple[int, ...] = ()
 
     def __call__(self, tick: TickEvent) -> None:
+        """Record one tick."""
         self.record(TickSnapshot.from_event(tick))
 
     def record(self, snapshot: TickSnapshot) -> None:
-        """Keep what this row says and does, if it still thinks."""
+        """Record the row of this recorder, if it has not halted before."""
         index = snapshot.rows.get(self.row)
         if index is None:
             return
@@ -77,20 +95,23 @@ class Recorder:
             self._record_channel(name, values[index])
 
     def get_channel(self, name: str) -> np.ndarray | None:
-        """A channel with ticks first, or None if the machine has none."""
+        """Return a channel with ticks first, or None if the model does not have it."""
         return np.stack(self.channels[name]) if name in self.channels else None
 
     def _record_channel(self, name: str, values: np.ndarray) -> None:
-        """Keep an even selection of the last axis that fits this channel's share of the memory."""
+        """Record an evenly spaced selection of the last axis that fits the memory of this channel."""
         if name not in self.channel_indices:
-            room = self.max_bytes // len(CHANNELS) // self.max_ticks // max(1, values[..., 0].size * values.itemsize)
+            max_count = (
+                self.max_bytes // len(CHANNELS) // self.max_ticks // max(1, values[..., 0].size * values.itemsize)
+            )
             count = values.shape[-1]
-            # Attention is kept whole or not at all: a map with holes would mislead.
-            most = count if count <= room else 0 if name == "attention" else max(1, room)
-            self.channel_indices[name] = np.linspace(0, count - 1, most).round().astype(int)
+            # Attention is recorded completely or not at all: a map with gaps would mislead.
+            num_recorded = count if count <= max_count else 0 if name == "attention" else max(1, max_count)
+            self.channel_indices[name] = np.linspace(0, count - 1, num_recorded).round().astype(int)
         if len(self.channel_indices[name]):
             self.channels.setdefault(name, []).append(values[..., self.channel_indices[name]])
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
+    """Convert a tensor to a float32 array on the CPU."""
     return values.detach().to("cpu", torch.float32).numpy()

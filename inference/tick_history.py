@@ -1,9 +1,9 @@
-"""What a thought has said so far: all that a halting policy may look at."""
+"""Per-tick outputs: the history that a halting policy reads, and the curves of a finished evaluation."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,50 +14,73 @@ from ctm import TickOutput
 from ctm.models.outputs import compute_answer_mask
 from ctm.modules.readout import compute_answer_signals
 
-NO_CHOICE = 1 << 30  # the class that was chosen before the first tick: none that there is
+NO_CHOICE = 1 << 30  # choice of a row that has not run a tick; equals no class
 
 
-@runtime_checkable
-class Noted(Protocol):
-    """What was noted of n finished thoughts, with the ticks last."""
+@dataclass(frozen=True)
+class EvaluationCurves:
+    """Outputs of a model at every tick, for n samples.
+
+    Axes: n samples, P positions of the answer, T ticks, L labels of the target.
+
+    Attributes:
+        right: whether the answer at a tick is correct; False at ticks before an answer counts.
+        choices: the class of the largest logit of every position.
+        certainty: certainty of every position.
+        energy: energy, or None without an energy head.
+        difficulty: difficulty of the sample, as the task defines it.
+        targets: target classes.
+        listening: input ticks, before which no answer counts; None if all ticks count.
+        signals: further scores of `ctm.modules.readout.SIGNALS`, by name.
+        spoken: whether the answer is emitted over the ticks (CTC).
+    """
+
+    right: Bool[Tensor, "n T"]
+    choices: Int[Tensor, "n P T"]
+    certainty: Float[Tensor, "n P T"]
+    energy: Float[Tensor, "n T"] | None
+    difficulty: Int[Tensor, " n"]
+    targets: Int[Tensor, "n L"]
+    listening: Int[Tensor, " n"] | None = None
+    signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)
+    spoken: bool = False
 
     @property
-    def certainty(self) -> Float[Tensor, "n P T"]: ...
-
-    @property
-    def choices(self) -> Int[Tensor, "n P T"]: ...
-
-    @property
-    def energy(self) -> Float[Tensor, "n T"] | None: ...
-
-    @property
-    def listening(self) -> Int[Tensor, " n"] | None: ...
-
-    @property
-    def spoken(self) -> bool: ...
-
-    @property
-    def signals(self) -> dict[str, Float[Tensor, "n T"]]: ...
+    def answer_mask(self) -> Bool[Tensor, "n T"]:
+        """Ticks at which an answer counts."""
+        mask = compute_answer_mask(self.listening, self.right.size(1))
+        return torch.ones_like(self.right) if mask is None else mask
 
 
 @dataclass(frozen=True)
 class TickHistory:
-    """What was said up to the current tick, oldest first. Axes: A rows still thinking, t ticks that are kept, P positions."""
+    """Outputs up to the current tick, oldest first.
+
+    Axes: A unfinished rows, t recorded ticks, P positions of the answer, K logits.
+
+    Attributes:
+        certainty: certainty of every position.
+        choices: class of the largest logit of every position; None if no policy needs it.
+        energy: energy; None without an energy head.
+        tick_counts: ticks that every row has run; None if all of them are recorded.
+        input_ticks: ticks before an answer counts; None if all ticks count.
+        signals: requested scores of `ctm.modules.readout.SIGNALS`, by name.
+        last_answer: newest logits, if a policy needs their change.
+        is_ctc: whether the answer is emitted over the ticks (CTC).
+    """
 
     certainty: Float[Tensor, "A t P"]
-    choices: Int[Tensor, "A t P"] | None  # the chosen class of every position; None where no rule asks for it
-    energy: Float[Tensor, "A t"] | None  # None without an energy head
-    tick_counts: Int[Tensor, " A"] | None = None  # ticks that every row has thought; None where all of them are kept
-    input_ticks: Int[Tensor, " A"] | None = None  # ticks before an answer counts; None where all count
-    signals: dict[str, Float[Tensor, "A t"]] = field(
-        default_factory=dict
-    )  # of `ctm.modules.readout.SIGNALS`, those asked for
-    last_answer: Float[Tensor, "A K"] | None = None  # the newest, where a rule asks how much it changes
-    is_ctc: bool = False  # whether an answer is said over the ticks
+    choices: Int[Tensor, "A t P"] | None
+    energy: Float[Tensor, "A t"] | None
+    tick_counts: Int[Tensor, " A"] | None = None
+    input_ticks: Int[Tensor, " A"] | None = None
+    signals: dict[str, Float[Tensor, "A t"]] = field(default_factory=dict)
+    last_answer: Float[Tensor, "A K"] | None = None
+    is_ctc: bool = False
 
     @classmethod
-    def from_curves(cls, curves: "Noted") -> "TickHistory":
-        """All ticks of finished thoughts."""
+    def from_curves(cls, curves: EvaluationCurves) -> "TickHistory":
+        """Return the history of all ticks of an evaluation."""
         certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
         return cls(
             certainty,
@@ -70,7 +93,7 @@ class TickHistory:
 
     @property
     def ticks(self) -> Int[Tensor, " A"]:
-        """How many ticks every row has thought."""
+        """Return the number of ticks that every row has run."""
         if self.tick_counts is not None:
             return self.tick_counts
         count, ticks, _ = self.certainty.shape
@@ -78,38 +101,46 @@ class TickHistory:
 
     @property
     def best_tick(self) -> Int[Tensor, " A"]:
-        """The tick, from 1, that answers where no rule ends the thought: that of the highest mean certainty; of what is said
-        over the ticks the last one, since all of them answer."""
+        """Return the tick, from 1, that answers if no policy halts the row.
+
+        It is the tick of the highest mean certainty; for CTC the last tick, because the emissions of all ticks form the answer.
+        """
         if self.is_ctc:
             return self.ticks
         score = self.certainty.mean(2)
-        counts = compute_answer_mask(self.input_ticks, score.size(1))
-        return (score if counts is None else score.masked_fill(~counts, -torch.inf)).argmax(1) + 1
+        answer_mask = compute_answer_mask(self.input_ticks, score.size(1))
+        return (score if answer_mask is None else score.masked_fill(~answer_mask, -torch.inf)).argmax(1) + 1
 
     def mask_ready(self, halt_mask: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
-        """Of rows that a rule would end now those that may: nothing is answered before all is heard."""
+        """Return the rows of `halt_mask` that may halt: none halts before its input ticks are over."""
         return halt_mask if self.input_ticks is None else halt_mask & (self.input_ticks < self.ticks)
 
     def append(self, output: TickOutput, max_length: int | None = None) -> "TickHistory":
-        """The history one tick later, of which only the last `keep` ticks are kept."""
-        now = start_history(
+        """Return the history after one more tick.
+
+        Args:
+            output: outputs of the new tick.
+            max_length: number of newest ticks to keep; None keeps all.
+        """
+        newest = start_history(
             output, self.choices is not None, self.input_ticks, frozenset(self.signals), self.last_answer
         )
-        now = replace(now, tick_counts=self.ticks + 1)
+        newest = replace(newest, tick_counts=self.ticks + 1)
         older = self.certainty.size(1) if max_length is None else min(max_length - 1, self.certainty.size(1))
         if not older:
-            return now
+            return newest
         return replace(
-            now,
-            certainty=torch.cat((self.certainty[:, -older:], now.certainty), 1),
-            choices=append_to_window(self.choices, now.choices, older),
-            energy=append_to_window(self.energy, now.energy, older),
+            newest,
+            certainty=torch.cat((self.certainty[:, -older:], newest.certainty), 1),
+            choices=append_to_window(self.choices, newest.choices, older),
+            energy=append_to_window(self.energy, newest.energy, older),
             signals={
-                name: torch.cat((self.signals[name][:, -older:], values), 1) for name, values in now.signals.items()
+                name: torch.cat((self.signals[name][:, -older:], values), 1) for name, values in newest.signals.items()
             },
         )
 
     def select_rows(self, rows: Int[Tensor, " R"]) -> "TickHistory":
+        """Return the history of some rows."""
         return self._map_tensors(
             lambda values: values.index_select(0, rows),
             tick_counts=None if self.tick_counts is None else self.tick_counts.index_select(0, rows),
@@ -118,8 +149,11 @@ class TickHistory:
         )
 
     def append_empty_rows(self, count: int) -> "TickHistory":
-        """The same with so many more rows, which have not said anything yet: no rule fires for what they did not say."""
-        assert self.input_ticks is None, "who listens for a while does not join"
+        """Return the history with `count` more rows that have not run a tick.
+
+        Their entries are NaN or `NO_CHOICE`, for which no policy fires.
+        """
+        assert self.input_ticks is None, "rows with input ticks are not admitted to a running batch"
         return replace(
             self,
             certainty=F.pad(self.certainty, (0, 0, 0, 0, 0, count), value=math.nan),
@@ -131,28 +165,28 @@ class TickHistory:
         )
 
     def truncate(self, tick: int) -> "TickHistory":
-        """The history of all ticks as it was after so many."""
+        """Return the history as it was after `tick` ticks; all ticks must be recorded."""
         return self._map_tensors(lambda values: values[:, :tick], tick_counts=None)
 
-    def _map_tensors(self, change: Callable[[Tensor], Tensor], **more: Any) -> "TickHistory":
-        """The same with all that there is of every tick changed, and more."""
+    def _map_tensors(self, function: Callable[[Tensor], Tensor], **changes: Any) -> "TickHistory":
+        """Return the history with a function applied to every per-tick tensor, and other fields replaced."""
         return replace(
             self,
-            certainty=change(self.certainty),
-            choices=None if self.choices is None else change(self.choices),
-            energy=None if self.energy is None else change(self.energy),
-            signals={name: change(values) for name, values in self.signals.items()},
-            **more,
+            certainty=function(self.certainty),
+            choices=None if self.choices is None else function(self.choices),
+            energy=None if self.energy is None else function(self.energy),
+            signals={name: function(values) for name, values in self.signals.items()},
+            **changes,
         )
 
 
 def append_to_window(window: Tensor | None, latest: Tensor | None, older: int) -> Tensor | None:
-    """The newest tick behind the last ones of those before."""
+    """Append the newest tick to the last `older` ticks of a window."""
     return None if window is None or latest is None else torch.cat((window[:, -older:], latest), 1)
 
 
 def compute_choices(output: TickOutput) -> Int[Tensor, "A P"]:
-    """The class that each position of the answer chooses."""
+    """Return the class of the largest logit of every position."""
     return output.answer.unflatten(1, (output.certainty.size(1), -1)).argmax(2)
 
 
@@ -163,21 +197,21 @@ def start_history(
     signals: frozenset[str] = frozenset(),
     previous_answer: Float[Tensor, "A K"] | None = None,
 ) -> TickHistory:
-    """The history that begins with this tick.
+    """Return the history of the first tick.
 
     Args:
-        output: of the tick.
-        choices: whether any rule looks at them.
-        listening: ticks before an answer counts.
-        signals: what else the rules look at.
-        before: the answer of the tick before, if there was one.
+        output: outputs of the tick.
+        needs_choices: whether a policy reads the choices.
+        input_ticks: ticks before an answer counts; None if all ticks count.
+        signals: names of further scores that the policies read.
+        previous_answer: logits of the tick before, if there is one.
     """
-    found = compute_answer_signals(signals, output.answer, previous_answer, output.certainty.size(1))
+    values_by_signal = compute_answer_signals(signals, output.answer, previous_answer, output.certainty.size(1))
     return TickHistory(
         output.certainty.unsqueeze(1),
         compute_choices(output).unsqueeze(1) if needs_choices else None,
         None if output.energy is None else output.energy.unsqueeze(1),
         input_ticks=input_ticks,
-        signals={name: values.unsqueeze(1) for name, values in found.items()},
+        signals={name: values.unsqueeze(1) for name, values in values_by_signal.items()},
         last_answer=output.answer if "change" in signals else None,
     )

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from training.evaluation import EvaluationCurves
+from inference.tick_history import EvaluationCurves
 
 
 def summarise_curves(curves: EvaluationCurves) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: C
     for least in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
         score = now.masked_fill(later - now < least, 2.0) if least else now
         families.append(compute_score_points(score.masked_fill(~counts, -torch.inf), history.best_tick, right))
-    return OperatingPoints(torch.cat([each.ticks for each in families]), torch.cat([each.right for each in families]))
+    return OperatingPoints(torch.cat([each.ticks for each in families]), torch.cat([each.correct for each in families]))
 
 
 def with_eventually_correct_labels(dataset: EnergyHeadDataset) -> EnergyHeadDataset:

@@ -66,15 +66,6 @@ class Frontier:
         width = self.points[-1][0] - 1
         return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(self.points)) / width
 
-    def accuracy_at(self, budget: float) -> float:
-        """The most accuracy for this many mean ticks; 0 for fewer than any level takes."""
-        if budget < self.points[0][0]:
-            return 0.0
-        for (x, y), (then, better) in pairwise(self.points):
-            if budget <= then:
-                return better if then == x else y + (better - y) * (budget - x) / (then - x)
-        return self.points[-1][1]
-
     def find_min_ticks(self, accuracy: float) -> float | None:
         """The fewest mean ticks for this accuracy; None where it is out of reach."""
         if accuracy <= self.points[0][1]:

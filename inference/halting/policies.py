@@ -1,20 +1,20 @@
-"""When to stop thinking: policies are frozen values that compose, print and parse.
+"""Halting policies: frozen values that compose, print and parse.
 
     ticks=12                  after 12 ticks
-    certainty>0.8             mean certainty over the answer's positions above 0.8 (paper section 4.1)
-    certainty.min>0.8         the least certain position above 0.8: the mean halts on half-wrong answers
-    margin>0.5                the two likeliest classes of every position at least so far apart
-    probability>0.9           the likeliest class of every position above 0.9
-    change<0.0005             the answer moved by less than that from the tick before (KL divergence, mean over positions)
-    energy<-3                 learned energy below -3 (calibrated energies: P(right) above 1 / (1 + exp(-3)) = 95 %)
-    energy<[-3,-2]            a threshold for each class that is answered: also for certainty, margin and probability
-    converged<0.01x3          energy moved by less than 0.01 three ticks in a row
+    certainty>0.8             mean certainty over the positions of the answer above 0.8 (paper section 4.1)
+    certainty.min>0.8         certainty of the least certain position above 0.8: the mean also halts on half-wrong answers
+    margin>0.5                margin between the two most likely classes above 0.5 at every position
+    probability>0.9           probability of the most likely class above 0.9 at every position
+    change<0.0005             KL divergence from the previous tick below 0.0005 (mean over positions)
+    energy<-3                 learned energy below -3 (calibrated energies: P(correct) above 1 / (1 + exp(-3)) = 95 %)
+    energy<[-3,-2]            one threshold per answered class; also for certainty, margin and probability
+    converged<0.01x3          energy changed by less than 0.01 at three ticks in a row
     same=4                    the same answer at 4 ticks in a row
-    said=10                   ten things were said, by a machine that says at most one a tick (CTC)
+    said=10                   ten labels were emitted, by a model that emits at most one per tick (CTC)
     a|b   a&b   (a|b)&c       any of, all of
 
-The energy-halting fork's rule is `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau
-is a confidently wrong one, so no default of ours holds it.
+The energy-halting fork uses `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau is a
+confident wrong answer, so no default of this project contains it.
 """
 
 from abc import ABC, abstractmethod
@@ -32,43 +32,49 @@ from inference.tick_history import NO_CHOICE, TickHistory
 
 
 class HaltingPolicy(ABC):
-    """A rule that ends thoughts. `str(policy)` and `parse` are inverse to each other."""
+    """Decision, at every tick, which rows stop. `str(policy)` and `parse` are inverse to each other."""
 
     @property
     def needs_energy(self) -> bool:
+        """Whether the policy reads the energy."""
         return False
 
     @property
     def needs_choices(self) -> bool:
+        """Whether the policy reads the choices."""
         return False
 
     @property
     def signals(self) -> frozenset[str]:
-        """What else it looks at, of `ctm.modules.readout.SIGNALS`."""
+        """Names of the further scores that the policy reads, of `ctm.modules.readout.SIGNALS`."""
         return frozenset()
 
     @property
     def answers_at_end(self) -> bool:
-        """Whether the answer is said over the ticks, so that the last of them has it all."""
+        """Whether the answer is emitted over the ticks, so that only the last tick has all of it."""
         return False
 
     @property
     def lookback(self) -> int:
-        """How many of the last ticks it looks at."""
+        """Number of newest ticks that the policy reads."""
         return 1
 
     @abstractmethod
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
-        """Which rows stop at the history's last tick."""
+        """Return the rows that stop at the last tick of the history, shape (A,)."""
 
     def compute_halt_masks(self, history: TickHistory) -> list[tuple[str, Bool[Tensor, " A"]]]:
-        """The rules in here that can end a thought by themselves, and the rows that each one ends now."""
+        """Return the parts of this policy that can halt a row by themselves, each with the rows that it halts now.
+
+        Returns:
+            Pairs of the printed policy and a mask of shape (A,), in the order of precedence.
+        """
         return [(str(self), self.should_halt(history))]
 
 
 @dataclass(frozen=True)
 class FixedTicks(HaltingPolicy):
-    """Stop after so many ticks."""
+    """Stop after a fixed number of ticks."""
 
     ticks: int
 
@@ -83,32 +89,33 @@ class FixedTicks(HaltingPolicy):
 
 
 class ThresholdPolicy(HaltingPolicy):
-    """A rule that stops as soon as a score of the tick rises above a level."""
+    """Policy that stops as soon as a score of the tick exceeds a level."""
 
     threshold: float
 
     @property
     @abstractmethod
     def syntax(self) -> str:
-        """How it is written, before its threshold."""
+        """Text before the threshold."""
 
     @property
     def sign(self) -> int:
-        """Of scores, and of levels: -1 for a rule that stops below its threshold."""
+        """Sign of scores and levels: -1 for a policy that stops below its threshold."""
         return -1 if self.syntax.endswith("<") else 1
 
     @property
     def level(self) -> float:
+        """Level that the score must exceed: the threshold times the sign."""
         return self.sign * self.threshold
 
     @property
     def never_threshold(self) -> float:
-        """A threshold that nothing passes."""
+        """Threshold that no score passes."""
         return self.sign * 1e9
 
     @abstractmethod
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
-        """How ready the thought is to end, at every tick of the history."""
+        """Return the score of every recorded tick, shape (A, t); a higher score stops earlier."""
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         return self.score(history)[:, -1] > self.level
@@ -119,7 +126,7 @@ class ThresholdPolicy(HaltingPolicy):
 
 @dataclass(frozen=True)
 class CertaintyAbove(ThresholdPolicy):
-    """Stop when the answer is certain: the mean or the minimum over its positions."""
+    """Stop when the certainty is above a threshold: its mean or its minimum over the positions."""
 
     threshold: float
     reduction: Literal["mean", "min"] = "mean"
@@ -134,7 +141,7 @@ class CertaintyAbove(ThresholdPolicy):
 
 @dataclass(frozen=True)
 class SignalAbove(ThresholdPolicy):
-    """Stop when a signal of the answer is strong: its margin or its probability, of the least sure position."""
+    """Stop when the margin or the probability of the least sure position is above a threshold."""
 
     signal: Literal["margin", "probability"]
     threshold: float
@@ -153,7 +160,7 @@ class SignalAbove(ThresholdPolicy):
 
 @dataclass(frozen=True)
 class ChangeBelow(ThresholdPolicy):
-    """Stop when what is answered hardly changes any more: KL divergence from the tick before."""
+    """Stop when the answer changes by less than a threshold: KL divergence from the previous tick."""
 
     threshold: float
     signals: ClassVar[frozenset[str]] = frozenset({"change"})
@@ -165,7 +172,7 @@ class ChangeBelow(ThresholdPolicy):
 
 @dataclass(frozen=True)
 class EnergyBelow(ThresholdPolicy):
-    """Stop when the energy is low."""
+    """Stop when the energy is below a threshold."""
 
     threshold: float
     needs_energy: ClassVar[bool] = True
@@ -177,9 +184,14 @@ class EnergyBelow(ThresholdPolicy):
 
 @dataclass(frozen=True)
 class PerClassThreshold(ThresholdPolicy):
-    """Stop above a level that depends on what is answered: a threshold for each class, for answers of one position."""
+    """Stop above a level that depends on the answered class. The answer must have one position.
 
-    base_policy: ThresholdPolicy  # whose own threshold does not matter
+    Attributes:
+        base_policy: the policy whose score is compared; its own threshold is not used.
+        thresholds: one threshold per class.
+    """
+
+    base_policy: ThresholdPolicy
     thresholds: tuple[float, ...]
     needs_choices: ClassVar[bool] = True
     level: ClassVar[float] = 0.0
@@ -197,13 +209,13 @@ class PerClassThreshold(ThresholdPolicy):
         return self.base_policy.syntax
 
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
-        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
         choices = history.choices[:, :, -1]
-        choices = choices.masked_fill(choices == NO_CHOICE, 0)  # newcomers, who have no score there, either
+        choices = choices.masked_fill(choices == NO_CHOICE, 0)  # rows without a tick; their score is NaN
         if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
             raise ValueError(
                 f"{truncate_repr(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single answer; this "
-                "machine answers otherwise."
+                "model answers otherwise."
             )
         score = self.base_policy.score(history)
         levels = self.sign * torch.tensor(self.thresholds, dtype=score.dtype, device=score.device)
@@ -215,7 +227,7 @@ class PerClassThreshold(ThresholdPolicy):
 
 @dataclass(frozen=True)
 class EnergyConverged(HaltingPolicy):
-    """Stop when the energy moved by less than `tolerance` at each of the last `patience` ticks."""
+    """Stop when the energy changed by less than `tolerance` at each of the last `patience` ticks."""
 
     tolerance: float
     patience: int = 1
@@ -240,7 +252,7 @@ class EnergyConverged(HaltingPolicy):
 
 @dataclass(frozen=True)
 class SameAnswer(ThresholdPolicy):
-    """Stop when the whole answer was the same at so many ticks in a row."""
+    """Stop when the whole answer was the same at `ticks` ticks in a row."""
 
     ticks: int
     needs_choices: ClassVar[bool] = True
@@ -259,47 +271,54 @@ class SameAnswer(ThresholdPolicy):
         return self.ticks - 0.5
 
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
-        """For how many ticks the answer has been what it is."""
-        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        """Return for every tick the number of ticks since the answer last changed, from 1."""
+        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
         same = (history.choices[:, 1:] == history.choices[:, :-1]).all(2)
         tick = torch.arange(1, same.size(1) + 2, device=same.device).expand(len(same), -1)
-        began = F.pad(tick[:, 1:].masked_fill(same, 1), (1, 0), value=1).cummax(1).values
-        return (tick - began + 1).float()
+        start_tick = F.pad(tick[:, 1:].masked_fill(same, 1), (1, 0), value=1).cummax(1).values
+        return (tick - start_tick + 1).float()
 
     def __str__(self) -> str:
         return f"{self.syntax}{self.ticks}"
 
 
 def check_policy_fits_task(policy: HaltingPolicy, ctc_length: int | None) -> None:
-    """A rule that waits for what is said suits machines alone that say an answer over the ticks.
+    """Check that a policy for emitted labels is only used with a CTC task.
+
+    Args:
+        policy: the policy.
+        ctc_length: number of labels that the task emits; None if the task gives its whole answer at every tick.
 
     Raises:
-        ValueError: the machine gives its whole answer at every tick.
+        ValueError: The policy waits for emissions and the task is not a CTC task.
     """
     if policy.answers_at_end and not ctc_length:
         raise ValueError(
-            f"{truncate_repr(str(policy))} waits for things to be said one after the other, but this machine gives its whole answer at "
-            "every tick: take another rule, such as certainty>0.9."
+            f"{truncate_repr(str(policy))} waits for labels that are emitted one after the other, but this model gives its whole answer at "
+            "every tick: use another policy, such as certainty>0.9."
         )
 
 
 @dataclass(frozen=True)
 class LabelsEmitted(HaltingPolicy):
-    """Stop when so many labels were said: classes below that number, each counted when it begins.
+    """Stop when a number of labels was emitted (CTC). Repeats of a label count once, where they begin.
 
-    For lists whose labels are 0 to n - 1 and whose silence is the class n, such as those of sorting.
+    For lists whose labels are 0 to n - 1 and whose blank is the class n, such as those of the sorting task.
+
+    Attributes:
+        labels: number of labels, and the class of the blank.
     """
 
     labels: int
     answers_at_end: ClassVar[bool] = True
     needs_choices: ClassVar[bool] = True
-    lookback: ClassVar[int] = 1_000_000  # to the beginning
+    lookback: ClassVar[int] = 1_000_000  # all ticks
 
     def __post_init__(self):
         check_at_least(1, labels=self.labels)
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
-        assert history.choices is not None, "who keeps the history asks `needs_choices`"
+        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
         return compute_ctc_emission_mask(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
 
     def __str__(self) -> str:
@@ -308,7 +327,7 @@ class LabelsEmitted(HaltingPolicy):
 
 @dataclass(frozen=True)
 class CompositePolicy(HaltingPolicy):
-    """Several rules as one."""
+    """Combination of several policies."""
 
     policies: tuple[HaltingPolicy, ...]
 
@@ -335,13 +354,13 @@ class CompositePolicy(HaltingPolicy):
 
 @dataclass(frozen=True)
 class AnyOf(CompositePolicy):
-    """Stop when any of these would."""
+    """Stop when any of the policies would."""
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         return torch.stack([policy.should_halt(history) for policy in self.policies]).any(0)
 
     def compute_halt_masks(self, history: TickHistory) -> list[tuple[str, Bool[Tensor, " A"]]]:
-        return [cause for policy in self.policies for cause in policy.compute_halt_masks(history)]
+        return [pair for policy in self.policies for pair in policy.compute_halt_masks(history)]
 
     def __str__(self) -> str:
         return "|".join(f"({policy})" if isinstance(policy, AnyOf) else str(policy) for policy in self.policies)
@@ -349,7 +368,7 @@ class AnyOf(CompositePolicy):
 
 @dataclass(frozen=True)
 class AllOf(CompositePolicy):
-    """Stop when all of these would, at the same tick."""
+    """Stop when all of the policies would, at the same tick."""
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         return torch.stack([policy.should_halt(history) for policy in self.policies]).all(0)
@@ -359,17 +378,27 @@ class AllOf(CompositePolicy):
 
 
 def format_number(value: float) -> str:
-    """A number in few letters that read as the same number."""
+    """Format a number with as few characters as read back as the same number."""
     return text if float(text := f"{value:g}") == value else repr(value)
 
 
 def get_energy(history: TickHistory):
+    """Return the energies of a history.
+
+    Raises:
+        ValueError: The model has no energy head.
+    """
     if history.energy is None:
         raise ValueError("This checkpoint has no energy head: choose a certainty, same-answer or fixed-ticks policy.")
     return history.energy
 
 
 def check_at_least(minimum: int, **values: int) -> None:
+    """Check that all values are at least `minimum`.
+
+    Raises:
+        ValueError: A value is smaller; the message names it.
+    """
     for name, value in values.items():
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}: got {value}.")

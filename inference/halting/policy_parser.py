@@ -1,4 +1,4 @@
-"""Reading a policy from text, such as `energy<-3|ticks=12`."""
+"""Parser of halting policies, such as `energy<-3|ticks=12`."""
 
 import math
 import re
@@ -28,26 +28,38 @@ MAX_NESTING_DEPTH, MAX_POLICY_LENGTH = 8, 500
 
 
 def parse(text: str) -> HaltingPolicy:
-    """Read a policy, as printed or as written by a person.
+    """Parse a halting policy, as printed by `str(policy)` or as typed by a user.
+
+    Args:
+        text: the policy; spaces and upper case do not matter.
+
+    Returns:
+        The policy.
 
     Raises:
-        ValueError: what could not be read, and what can.
+        ValueError: The text is not a policy; the message says which part, and what is accepted.
     """
     text = "".join(str(text).split()).lower().replace("\N{MINUS SIGN}", "-")
     if not text:
         raise ValueError("A policy is empty; write for example energy<-3, certainty>0.9 or ticks=12.")
     check_policy_length(text)
     policy = _parse_any_of(text, 0)
-    check_policy_length(str(policy))  # which may be longer: .5 is printed as 0.5
+    check_policy_length(str(policy))  # the printed form may be longer: .5 is printed as 0.5
     return policy
 
 
 def check_policy_length(text: str) -> None:
+    """Check that a policy is not too long.
+
+    Raises:
+        ValueError: It has more than `MAX_POLICY_LENGTH` characters.
+    """
     if len(text) > MAX_POLICY_LENGTH:
         raise ValueError(f"A policy has at most {MAX_POLICY_LENGTH} characters, got {len(text)}.")
 
 
 def _parse_any_of(text: str, depth: int) -> HaltingPolicy:
+    """Parse alternatives separated by `|`."""
     if depth > MAX_NESTING_DEPTH:
         raise ValueError(f"A policy has at most {MAX_NESTING_DEPTH} brackets inside each other.")
     choices = [_parse_all_of(part, depth) for part in split_outside_brackets(text, "|")]
@@ -55,11 +67,13 @@ def _parse_any_of(text: str, depth: int) -> HaltingPolicy:
 
 
 def _parse_all_of(text: str, depth: int) -> HaltingPolicy:
+    """Parse conditions separated by `&`."""
     parts = [_parse_single(part, depth) for part in split_outside_brackets(text, "&")]
     return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
 
 def _parse_single(text: str, depth: int) -> HaltingPolicy:
+    """Parse a policy in brackets or a single policy."""
     if not text:
         raise ValueError("In a policy something stands before and after every | and &, and inside brackets.")
     if text.startswith("(") and text.endswith(")"):
@@ -67,24 +81,23 @@ def _parse_single(text: str, depth: int) -> HaltingPolicy:
     if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER_PATTERN})|\[({NUMBER_LIST_PATTERN})\])", text)) and match[
         1
     ] in THRESHOLD_POLICIES:
-        rule = THRESHOLD_POLICIES[match[1]]
+        make_policy = THRESHOLD_POLICIES[match[1]]
         return (
-            rule(parse_number(match[2]))
+            make_policy(parse_number(match[2]))
             if match[2]
-            else PerClassThreshold(rule(0.0), tuple(map(parse_number, match[3].split(","))))
+            else PerClassThreshold(make_policy(0.0), tuple(map(parse_number, match[3].split(","))))
         )
-    for pattern, make in POLICY_PATTERNS:
+    for pattern, make_pattern_policy in POLICY_PATTERNS:
         if match := re.fullmatch(pattern, text):
-            return make(*match.groups())
+            return make_pattern_policy(*match.groups())
     raise ValueError(
         f"{truncate_repr(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
         "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
     )
 
 
-THRESHOLD_POLICIES: dict[
-    str, Callable[[float], ThresholdPolicy]
-] = {  # rules of one threshold, or of a list of one a class
+# Policies with one threshold, or with a list of one threshold per class.
+THRESHOLD_POLICIES: dict[str, Callable[[float], ThresholdPolicy]] = {
     "certainty>": CertaintyAbove,
     "certainty.mean>": CertaintyAbove,
     "certainty.min>": partial(CertaintyAbove, reduction="min"),
@@ -102,6 +115,11 @@ POLICY_PATTERNS = (
 
 
 def parse_number(text: str) -> float:
+    """Parse a finite number.
+
+    Raises:
+        ValueError: The number is too large for a float.
+    """
     if not math.isfinite(value := float(text)):
         raise ValueError(
             f"{truncate_repr(text)} is too large a number for a halting rule; energies and certainties are small."
@@ -110,15 +128,19 @@ def parse_number(text: str) -> float:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split at a separator, but not inside brackets."""
+    """Split at a separator, but not inside brackets.
+
+    Raises:
+        ValueError: The brackets do not match.
+    """
     parts, depth, start = [], 0, 0
-    for place, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
         if depth < 0:
             break
-        if letter == separator and not depth:
-            parts.append(text[start:place])
-            start = place + 1
+        if character == separator and not depth:
+            parts.append(text[start:position])
+            start = position + 1
     if depth:
         raise ValueError(f"Brackets do not match in the policy {truncate_repr(text)}.")
     return [*parts, text[start:]]

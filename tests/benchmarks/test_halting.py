@@ -48,13 +48,13 @@ def make_frozen_model(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "FINALIZE_CONFIG", finish)
     monkeypatch.setattr(frozen_models, "NUM_EVALUATION_SAMPLES", 400)
     for module in (frozen_models, command):
-        monkeypatch.setattr(module, "ARCHIVE_TTL_S", tmp_path / "kept")
+        monkeypatch.setattr(module, "CACHE_DIR", tmp_path / "kept")
     monkeypatch.setattr(evaluate, "ENERGY_KINDS", ("calibrated", "wait", "hazard"))
     monkeypatch.setattr(evaluate, "NUM_HEAD_SEEDS", {})
     monkeypatch.setattr(metrics, "NUM_BOOTSTRAP_DRAWS", 30)
     monkeypatch.setattr(timing, "NUM_ROUNDS", 1)
     monkeypatch.setattr(timing, "BATCH_SIZES", ((4, 4), (9, 4)))
-    monkeypatch.setattr(timing, "STREAMING_PATHS", 1)
+    monkeypatch.setattr(timing, "NUM_STREAM_ROUNDS", 1)
 
     def trunk(seed: int) -> frozen_models.FrozenModel:
         folder = make_checkpoint(tmp_path / f"tiny-{seed}", "digits", d_model=16 + 2 * seed)

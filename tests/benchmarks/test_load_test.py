@@ -94,7 +94,7 @@ def test_visits_are_summarised_over_all_visitors():
     figures = compute_metrics(
         [
             make_visit_results(100.0, 200.0),
-            make_visit_results(300.0, samples=[failed, make_request_sample("page", 50.0)]),
+            make_visit_results(300.0, request_samples=[failed, make_request_sample("page", 50.0)]),
         ]
     )
     assert figures["visitors"] == 2 and figures["seconds"] == 20.0 and figures["thoughts_per_second"] == 0.1

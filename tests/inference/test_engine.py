@@ -83,10 +83,10 @@ def unroll(model, x) -> tuple[TickHistory, list[TickOutput]]:
     return history, outputs
 
 
-def halt_row_by_row(policy, history: TickHistory, row: int, budget: int, min_ticks: int) -> tuple[int, bool]:
+def halt_row_by_row(policy, history: TickHistory, row: int, budget: int) -> tuple[int, bool]:
     """The slow way: look at one sample's history, tick after tick."""
     mine = history.select_rows(torch.tensor([row]))
-    for tick in range(min_ticks, budget + 1):
+    for tick in range(1, budget + 1):
         if bool(policy.should_halt(mine.truncate(tick))):
             return tick, True
     return budget, False
@@ -94,17 +94,17 @@ def halt_row_by_row(policy, history: TickHistory, row: int, budget: int, min_tic
 
 @pytest.mark.parametrize("rule", POLICIES)
 @pytest.mark.parametrize(
-    "min_ticks, attends, seats",
-    [(1, False, 99), (4, False, 99), (1, True, 99), (1, True, 8), (4, False, 5), (1, True, 1)],
+    "attends, num_slots",
+    [(False, 99), (True, 99), (True, 8), (False, 5), (True, 1)],
 )
-def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, min_ticks, attends, seats):
+def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, attends, num_slots):
     policy = parse(rule)
     made, x = (make_model(**ATTENTION_CONFIG), make_inputs(positions=5)) if attends else (make_model(), make_inputs())
     made, x = made.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
     history, outputs = unroll(made, x)
-    verdict = Engine(made, policy, min_ticks=min_ticks, max_batch_slots=seats).run(x)
+    verdict = Engine(made, policy, max_batch_slots=num_slots).run(x)
     for row in range(len(x)):
-        tick, by_rule = halt_row_by_row(policy, history, row, 12, min_ticks)
+        tick, by_rule = halt_row_by_row(policy, history, row, 12)
         answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
         assert verdict.ticks[row] == tick
         assert verdict.answer_tick[row] == answer_tick
@@ -253,22 +253,9 @@ def test_an_energy_policy_without_an_energy_head_is_rejected():
         Engine(make_model(energy_head_enabled=False), parse("certainty>0.5|energy<0"))
 
 
-@pytest.mark.parametrize(
-    "bounds", [{"min_ticks": 0}, {"min_ticks": 13}, {"min_ticks": 5, "max_ticks": 3}, {"max_ticks": 0}]
-)
-def test_impossible_tick_bounds_are_rejected(bounds):
-    with pytest.raises(ValueError, match="min_ticks"):
-        Engine(make_model(), parse("same=2"), **bounds)
-
-
 def test_an_engine_without_slots_is_rejected():
-    with pytest.raises(ValueError, match="seats must be at least 1: got 0"):
+    with pytest.raises(ValueError, match="max_batch_slots must be at least 1: got 0"):
         Engine(make_model(), parse("same=2"), max_batch_slots=0)
-
-
-def test_max_ticks_may_exceed_the_trained_iterations():
-    verdict = Engine(make_model(), parse("energy<-99"), max_ticks=30).run(make_inputs(3))
-    assert verdict.ticks.tolist() == [30, 30, 30]
 
 
 def test_the_policy_that_fired_first_is_named():
