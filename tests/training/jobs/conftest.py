@@ -1,4 +1,4 @@
-"""Real jobs of a tiny run: real processes, real checkpoints."""
+"""Fixtures for jobs that train a tiny model in real processes with real checkpoints."""
 
 import os
 import time
@@ -18,7 +18,7 @@ QUICK_FINALIZE_SETTINGS = {"fit_samples": 0}
 
 
 def make_tiny_config(endless: bool = False, **train) -> RunConfig:
-    """A run of a second, or one that goes on until it is stopped."""
+    """Return the configuration of a run of about a second, or of one that runs until it is stopped."""
     return RunConfig.parse(
         TINY_RECIPE
         | {
@@ -29,11 +29,12 @@ def make_tiny_config(endless: bool = False, **train) -> RunConfig:
 
 
 def build_environment(**more: str) -> dict[str, str]:
+    """Return the environment of this process without Hub variables, plus the given variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | more
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 90.0) -> None:
-    """Wait for something to become true; say what did not."""
+    """Wait until a condition is true, and fail after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"after {timeout_s} s still not: {condition}"
@@ -42,35 +43,37 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 90.0) -> None
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[JobScheduler]:
-    """A runner on an empty folder; whatever runs at the end is killed."""
-    made = JobScheduler(tmp_path / "runs", environment=build_environment())
-    made.start()
-    yield made
-    stop_scheduler(made)
+    """Start a scheduler on an empty runs directory; jobs that still run at the end of the test are killed."""
+    scheduler = JobScheduler(tmp_path / "runs", environment=build_environment())
+    scheduler.start()
+    yield scheduler
+    stop_scheduler(scheduler)
 
 
 def stop_scheduler(scheduler: JobScheduler) -> None:
+    """Kill the running jobs of a scheduler and close it."""
     for job in scheduler.store.list_running() if scheduler.is_leader else []:
         scheduler.kill(job.id)
     scheduler.close(timeout_s=10.0)
 
 
 def submit_job(scheduler: JobScheduler, config: RunConfig, name: str = "tiny", **target) -> str:
+    """Submit a job and return its id."""
     return scheduler.submit(config, name, "python -m training train tiny.yaml", "a test", **target).id
 
 
 def has_logged_steps(scheduler: JobScheduler, job_id: str) -> bool:
-    """Whether a job has logged its first steps."""
+    """Return whether a job has logged its first steps."""
     return scheduler.get_run_dir(job_id).metrics_file.is_file()
 
 
 def is_finished(scheduler: JobScheduler, job_id: str) -> bool:
-    """Whether a job has ended, in whatever way."""
+    """Return whether a job has ended, for any reason."""
     return scheduler.store.get(job_id).is_finished
 
 
 def shorten_hub_timeouts(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, max_tries: int) -> LoopbackHub:
-    """A Hub with a Space on it, and nobody who waits long for it, or tries more often."""
+    """Add a Space to the loopback hub and shorten the delays and retries of the job client."""
     hub.add_repo("alice/space", kind="spaces")
     monkeypatch.setattr(hf_jobs, "RECONNECT_INTERVAL_S", 0.02)
     monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (0.02,) * max_tries)

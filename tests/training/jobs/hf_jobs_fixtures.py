@@ -1,4 +1,4 @@
-"""Jobs for the Hub on this machine: what is sent, who sends it, and what a refusal must look like."""
+"""Fixtures and helpers for tests of the job client against the loopback hub."""
 
 import time
 
@@ -35,13 +35,13 @@ def jobs_client(hub):
 
 @pytest.fixture
 def submitted_job(hub, jobs_client):
-    """A job as the Hub knows it, which waits for its machine."""
+    """Submit a job and return it as the loopback hub stores it, in stage SCHEDULING."""
     jobs_client.submit(**JOB_SPEC)
     return hub.jobs.latest
 
 
 def get_permanent_error(call, *args, **kwargs) -> str:
-    """What cannot be helped by waiting, said in one sentence."""
+    """Call a function, check that it raises a permanent error of one sentence, and return the message."""
     with pytest.raises(ValueError) as caught:
         call(*args, **kwargs)
     assert not isinstance(caught.value, StoreUnavailable), caught.value
@@ -49,13 +49,15 @@ def get_permanent_error(call, *args, **kwargs) -> str:
 
 
 def check_one_sentence(error: Exception) -> str:
-    said = str(error)
-    assert said.endswith((".", ")")) and "\n" not in said and TOKEN not in said
-    return said
+    """Check that the message of an error is one sentence without the token, and return it."""
+    message = str(error)
+    assert message.endswith((".", ")")) and "\n" not in message and TOKEN not in message
+    return message
 
 
 def wait_until(condition, subject=None) -> None:
-    until = time.monotonic() + 10
+    """Wait up to 10 seconds until a condition is true; `subject` is shown on failure."""
+    deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < until, vars(subject) if subject else "too late"
+        assert time.monotonic() < deadline, vars(subject) if subject else "too late"
         time.sleep(0.01)

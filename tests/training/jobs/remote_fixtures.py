@@ -1,4 +1,4 @@
-"""Runs that are sent to the Hub on this machine, and what they print there."""
+"""Fixtures and helpers for remote jobs on the loopback hub and for the events that they print."""
 
 import json
 
@@ -47,11 +47,11 @@ def hub(loopback_hub, monkeypatch):
 
 @pytest.fixture
 def start_scheduler(hub, tmp_path):
-    """Begin an app on the one folder of runs, as often as one likes; each ends with the test."""
-    begun = []
+    """Return a function that starts a scheduler on the same runs directory; all are closed after the test."""
+    schedulers = []
 
-    def begin(token: str = TOKEN, **options) -> JobScheduler:
-        made = JobScheduler(
+    def start(token: str = TOKEN, **options) -> JobScheduler:
+        scheduler = JobScheduler(
             tmp_path / "runs",
             token=token,
             environment=build_environment(),
@@ -62,14 +62,14 @@ def start_scheduler(hub, tmp_path):
             space_id="alice/space",
             **options,
         )
-        made.start()
-        assert made.is_leader
-        begun.append(made)
-        return made
+        scheduler.start()
+        assert scheduler.is_leader
+        schedulers.append(scheduler)
+        return scheduler
 
-    yield begin
-    for made in begun:
-        made.close(timeout_s=1.0)
+    yield start
+    for scheduler in schedulers:
+        scheduler.close(timeout_s=1.0)
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def read_logged_steps(run_dir: RunDir) -> list[int]:
 
 @pytest.fixture
 def submitted_job(hub, scheduler):
-    """The id of a run, and its job, which has got its machine."""
-    id = submit_remote_job(scheduler)
-    wait_until(lambda: is_running(scheduler, id))
+    """Submit a remote job, start it on the loopback hub, and return its run id and the hub's job."""
+    job_id = submit_remote_job(scheduler)
+    wait_until(lambda: is_running(scheduler, job_id))
     hub.jobs.latest.start()
-    return id, hub.jobs.latest
+    return job_id, hub.jobs.latest

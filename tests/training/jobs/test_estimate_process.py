@@ -1,4 +1,4 @@
-"""What a run would cost, measured in a process of its own: sound figures, one sentence where it fails, nothing left behind."""
+"""Cost estimate in a child process: plausible values, one-sentence errors, no files or processes left behind."""
 
 import json
 import tempfile
@@ -18,7 +18,7 @@ from training.jobs.process_group import list_tagged_processes
 
 @pytest.fixture(autouse=True)
 def process_tags(tmp_path, monkeypatch):
-    """What the processes are marked with; neither files nor processes are left, however it ends."""
+    """Record the process tags, and check after the test that no file and no process is left."""
     real, begun = estimate_process.launch, []
     monkeypatch.setattr(
         estimate_process, "launch", lambda command, mark, *rest: begun.append(mark) or real(command, mark, *rest)
@@ -31,7 +31,7 @@ def process_tags(tmp_path, monkeypatch):
 
 
 def replace_estimate_program(monkeypatch, code: str) -> None:
-    """Let Python code take the place of the program that measures."""
+    """Replace the estimate program by Python code."""
     real = estimate_process.launch
     monkeypatch.setattr(
         estimate_process, "launch", lambda command, *rest: real([command[0], "-c", code, *command[4:]], *rest)
@@ -41,45 +41,45 @@ def replace_estimate_program(monkeypatch, code: str) -> None:
 def get_error_message(config: RunConfig, **options) -> str:
     with pytest.raises(ValueError) as caught:
         run_estimate(config, build_environment(), **options)
-    said = str(caught.value)
-    assert "\n" not in said and "Traceback" not in said and len(said) < 700
-    return said
+    message = str(caught.value)
+    assert "\n" not in message and "Traceback" not in message and len(message) < 700
+    return message
 
 
 def test_the_figures_of_a_tiny_run_are_sound():
     config = make_tiny_config()
-    told = run_estimate(config, build_environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
+    estimate = run_estimate(config, build_environment(OMP_NUM_THREADS="3500m", CPU_CORES="3500m"))
     task = config.make_task()
-    assert told["parameters"] == count_parameters(config.build_model_config(task), task.get_spec().in_features)
-    step, evaluation = told["seconds_per_step"], told["seconds_per_evaluation"]
+    assert estimate["parameters"] == count_parameters(config.build_model_config(task), task.get_spec().in_features)
+    step, evaluation = estimate["seconds_per_step"], estimate["seconds_per_evaluation"]
     assert 0 < step < 5 and 0 < evaluation < 5
-    assert told["seconds_per_1000_steps"] == pytest.approx(1_000 * step + 250 * evaluation)
-    assert told["seconds_in_all"] == pytest.approx(12 * step + 3 * evaluation)
-    assert 0.1 < told["memory_gb"] < 8 and told["gpu_memory_gb"] is None and told["device"] == "CPU"
-    weights = 4 * told["parameters"] / 2**30
-    assert 3 * weights <= told["save_gb"] < 6 * weights, "weights, two moments, and buffers"
-    assert told["disk_gb"] == pytest.approx(3 * told["save_gb"]), "the two newest and the best"
+    assert estimate["seconds_per_1000_steps"] == pytest.approx(1_000 * step + 250 * evaluation)
+    assert estimate["seconds_in_all"] == pytest.approx(12 * step + 3 * evaluation)
+    assert 0.1 < estimate["memory_gb"] < 8 and estimate["gpu_memory_gb"] is None and estimate["device"] == "CPU"
+    weights = 4 * estimate["parameters"] / 2**30
+    assert 3 * weights <= estimate["save_gb"] < 6 * weights, "weights, two moments, and buffers"
+    assert estimate["disk_gb"] == pytest.approx(3 * estimate["save_gb"]), "the two newest and the best"
 
 
 def test_an_invalid_run_gives_the_error_of_the_run():
-    said = get_error_message(
+    message = get_error_message(
         make_tiny_config().with_overrides(
             {"model.d_model": 65_536, "model.memory_length": 256, "model.memory_hidden_dims": 4_096}
         )
     )
-    assert said.startswith("A few steps were tried, and failed: This config asks for 147.1 billion parameters")
+    assert message.startswith("A few steps were tried, and failed: This config asks for 147.1 billion parameters")
 
 
 @pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
-    """More than any machine has, asked for in one piece: it is refused at once, and nothing else suffers."""
-    said = get_error_message(
+    """The allocation exceeds the memory of any host, so it fails at once and affects no other process."""
+    message = get_error_message(
         make_tiny_config().with_overrides(
             {"train.batch_size": 65_536, "model.d_model": 2_048, "model.memory_length": 4_096}
         )
     )
-    assert said.startswith("A few steps were tried, and failed: The machine ran out of memory")
-    assert "Halve train.batch_size" in said
+    assert message.startswith("A few steps were tried, and failed: The machine ran out of memory")
+    assert "Halve train.batch_size" in message
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_an_estimate_that_times_out_is_killed_with_its_children(monkeypatch):
     child = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
     replace_estimate_program(monkeypatch, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
     began = time.monotonic()
-    said = get_error_message(make_tiny_config(), timeout_s=1.0)
-    assert said == "A few steps take more than 1 seconds here: make the model or the batch smaller."
+    message = get_error_message(make_tiny_config(), timeout_s=1.0)
+    assert message == "A few steps take more than 1 seconds here: make the model or the batch smaller."
     assert time.monotonic() - began < 10
 
 
@@ -118,14 +118,14 @@ def test_two_concurrent_estimates_are_rejected_and_consecutive_ones_are_not(monk
         monkeypatch,
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\nprint('{{}}')",
     )
-    told: list[dict] = []
-    first = threading.Thread(target=lambda: told.append(run_estimate(make_tiny_config(), build_environment())))
+    estimate: list[dict] = []
+    first = threading.Thread(target=lambda: estimate.append(run_estimate(make_tiny_config(), build_environment())))
     first.start()
     wait_until(lambda: process_tags and list_tagged_processes(process_tags[0]), 10)
     assert get_error_message(make_tiny_config()) == "Another estimate is being measured; ask again in a moment."
     (tmp_path / "go").touch()
     first.join(10)
-    assert told == [{}] and run_estimate(make_tiny_config(), build_environment()) == {}
+    assert estimate == [{}] and run_estimate(make_tiny_config(), build_environment()) == {}
 
 
 def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
@@ -134,7 +134,7 @@ def test_it_sees_the_settings_and_none_of_our_secrets(monkeypatch, tmp_path):
     )
     replace_estimate_program(monkeypatch, code)
     secrets = {"HF_TOKEN": "hf_secret", "CTM_ADMIN_TOKEN": "s3cret", "OAUTH_CLIENT_SECRET": "s3cret"}
-    told = run_estimate(make_tiny_config(), build_environment(OMP_NUM_THREADS="3500m", **secrets))
-    assert RunConfig.parse(told["settings"]) == make_tiny_config()
-    assert told["env"]["OMP_NUM_THREADS"].isdigit() and not secrets.keys() & told["env"].keys()
-    assert Path(told["env"]["PATH"].partition(":")[0]) and "s3cret" not in json.dumps(told)
+    estimate = run_estimate(make_tiny_config(), build_environment(OMP_NUM_THREADS="3500m", **secrets))
+    assert RunConfig.parse(estimate["settings"]) == make_tiny_config()
+    assert estimate["env"]["OMP_NUM_THREADS"].isdigit() and not secrets.keys() & estimate["env"].keys()
+    assert Path(estimate["env"]["PATH"].partition(":")[0]) and "s3cret" not in json.dumps(estimate)

@@ -1,4 +1,4 @@
-"""One app looks after a folder of runs, wherever the others are."""
+"""Exclusive lease on a runs directory between apps on one host and on several hosts."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def make_lease(tmp_path, clock):
-    """Makes leases on one folder; as on a mounted one, locks of one machine are not seen by another."""
+    """Return a function that creates leases on one directory; each host has its own lock file, as on a mounted bucket."""
 
     def make(machine: str) -> Lease:
         lease = Lease(tmp_path, machine, clock)
@@ -23,61 +23,61 @@ def make_lease(tmp_path, clock):
     return make
 
 
-def test_two_apps_on_one_machine_do_not_share_the_lease(make_lease):
+def test_two_apps_on_one_host_do_not_share_the_lease(make_lease):
     first, second = make_lease("here"), make_lease("here")
     assert first.acquire() and not second.acquire()
     first.release()
     assert second.acquire()
 
 
-def test_a_dead_holder_does_not_block_its_own_machine(make_lease):
+def test_a_dead_holder_does_not_block_its_own_host(make_lease):
     first = make_lease("here")
     first.acquire()
-    first._lock_stack.close()  # its process is gone, its sign is not
+    first._lock_stack.close()  # its process has ended, its heartbeat file remains
     assert make_lease("here").acquire()
 
 
-def test_another_machine_waits_while_there_are_heartbeats(make_lease, clock):
+def test_another_host_waits_while_heartbeats_change(make_lease, clock):
     first, second = make_lease("here"), make_lease("there")
     assert first.acquire() and not second.acquire()
     for _ in range(10):
         clock.now += HEARTBEAT_INTERVAL_S + 1
         assert first.renew() and not second.acquire()
-    clock.now += LEASE_TIMEOUT_S - 1  # dead, but who knows
+    clock.now += LEASE_TIMEOUT_S - 1  # the holder is dead, but the timeout has not passed
     assert not second.acquire()
     clock.now += 1 + HEARTBEAT_INTERVAL_S
     assert second.acquire()
 
 
-def test_a_released_lease_is_acquired_by_another_machine_at_once(make_lease):
+def test_a_released_lease_is_acquired_by_another_host_at_once(make_lease):
     first, second = make_lease("here"), make_lease("there")
     first.acquire()
     first.release()
     assert second.acquire()
 
 
-def test_a_holder_that_slept_too_long_loses_the_lease(make_lease, clock, caplog):
+def test_a_holder_without_heartbeats_loses_the_lease(make_lease, clock, caplog):
     first, second = make_lease("here"), make_lease("there")
     first.acquire()
     assert not second.acquire()
     clock.now += LEASE_TIMEOUT_S
     assert second.acquire()
     assert not first.renew() and "taken over by an app on another machine" in caplog.text
-    first.release()  # which must not take the other's sign away
+    first.release()  # must not remove the heartbeat of the other host
     clock.now += HEARTBEAT_INTERVAL_S
     assert second.renew() and not first.acquire()
 
 
-def test_two_that_begin_at_once_do_not_both_go_on(make_lease, clock):
+def test_of_two_simultaneous_holders_one_loses_the_lease(make_lease, clock):
     first, second = make_lease("here"), make_lease("there")
     first.acquire()
-    first._heartbeat_path.unlink()  # not seen over there yet
+    first._heartbeat_path.unlink()  # not visible on the other host yet
     assert second.acquire()
     clock.now += HEARTBEAT_INTERVAL_S
     assert [first.renew(), second.renew()] == [False, True]
 
 
-def test_a_sign_that_cannot_be_read_or_written_stops_nobody(make_lease, tmp_path):
+def test_an_unreadable_heartbeat_does_not_block(make_lease, tmp_path):
     (tmp_path / ".jobs.holder").write_text("{half")
     assert make_lease("here").acquire()
     (tmp_path / ".jobs.holder").unlink()

@@ -1,4 +1,4 @@
-"""What became of a job, from its exit code, its own words and what was wanted of it."""
+"""Final state of a job from its exit code, its recorded outcome and the requested action."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Processes: their ends are not left lying about."""
+"""Reaping of zombie processes by the init process of a container."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ from training.jobs.process_group import launch, reap_zombies
 
 
 def wait_until_zombie(pid: int) -> psutil.Process:
-    """A process that has ended and was not asked for its exit code yet."""
+    """Wait until a process is a zombie, and return it."""
     process = psutil.Process(pid)
     while process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     return process
 
 
-def test_the_first_process_of_a_container_lets_go_of_what_it_inherited(tmp_path):
+def test_the_init_process_reaps_inherited_zombies(tmp_path):
     code = [sys.executable, "-c", "raise SystemExit(7)"]
     inherited = wait_until_zombie(os.posix_spawn(sys.executable, code, os.environ))
     group, own = launch(code, "test", tmp_path / "log.txt", os.environ)
@@ -27,7 +27,7 @@ def test_the_first_process_of_a_container_lets_go_of_what_it_inherited(tmp_path)
     assert inherited.is_running()
     reap_zombies(init_pid=os.getpid())
     assert not psutil.pid_exists(inherited.pid)
-    assert own.wait() == 7  # whoever began it still gets to know
+    assert own.wait() == 7  # its owner still reads the exit code
 
 
 def test_a_running_process_is_not_touched():

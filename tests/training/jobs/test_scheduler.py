@@ -1,4 +1,4 @@
-"""Jobs: begun, watched, stopped, killed, gone on with."""
+"""Job scheduler: start, poll, stop, kill and resume jobs in real processes."""
 
 import signal
 import sys
@@ -26,9 +26,9 @@ from training.trainer import train
 
 
 def test_a_job_runs_to_its_checkpoint(scheduler):
-    id = submit_job(scheduler, make_tiny_config())
-    wait_until(lambda: is_finished(scheduler, id))
-    job, folder = scheduler.store.get(id), scheduler.get_run_dir(id)
+    job_id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: is_finished(scheduler, job_id))
+    job, folder = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
     assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), folder.log_file.read_text()
     assert job.sentence == "All 12 steps are done."
     assert load(folder.final_checkpoint_dir).metrics["training"]["command"] == "python -m training train tiny.yaml"
@@ -36,24 +36,24 @@ def test_a_job_runs_to_its_checkpoint(scheduler):
     assert folder.read_status()["phase"] == "finished"
 
 
-def test_stopped_and_gone_on_with_equals_uninterrupted(scheduler, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_run(scheduler, tmp_path):
     config = make_tiny_config(steps=150, save_every=150, eval_every=50)
     straight = RunDir(tmp_path / "straight")
     assert train(config, straight)
-    id = submit_job(scheduler, config)
-    wait_until(lambda: has_logged_steps(scheduler, id))
-    scheduler.stop(id)
-    wait_until(lambda: is_finished(scheduler, id))
-    job = scheduler.store.get(id)
+    job_id = submit_job(scheduler, config)
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
+    scheduler.stop(job_id)
+    wait_until(lambda: is_finished(scheduler, job_id))
+    job = scheduler.store.get(job_id)
     assert job.state == "cancelled" and "Stopped and saved at step" in job.sentence
-    stopped_at = scheduler.get_run_dir(id).list_steps()[-1]
+    stopped_at = scheduler.get_run_dir(job_id).list_steps()[-1]
     assert 0 < stopped_at < 150
-    assert scheduler.resume(id).sentence == f"Goes on from step {stopped_at:,}."
-    wait_until(lambda: is_finished(scheduler, id))
-    assert scheduler.store.get(id).state == "succeeded" and scheduler.store.get(id).attempt == 2
-    ours, theirs = load_step_weights(scheduler.get_run_dir(id), 150), load_step_weights(straight, 150)
+    assert scheduler.resume(job_id).sentence == f"Goes on from step {stopped_at:,}."
+    wait_until(lambda: is_finished(scheduler, job_id))
+    assert scheduler.store.get(job_id).state == "succeeded" and scheduler.store.get(job_id).attempt == 2
+    ours, theirs = load_step_weights(scheduler.get_run_dir(job_id), 150), load_step_weights(straight, 150)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert read_metrics(scheduler.get_run_dir(id)) == read_metrics(straight)
+    assert read_metrics(scheduler.get_run_dir(job_id)) == read_metrics(straight)
 
 
 def test_two_starts_at_once_run_one_after_the_other(scheduler):
@@ -83,8 +83,8 @@ def test_a_queued_job_can_be_removed_from_the_queue(scheduler):
         scheduler.store.get(second)
 
 
-def test_one_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monkeypatch):
-    """The training ignores SIGTERM and has a child of its own; nothing is left of either."""
+def test_a_job_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monkeypatch):
+    """The training ignores SIGTERM and has a child process; both are killed."""
     stubborn = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
@@ -92,23 +92,23 @@ def test_one_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monk
     )
     monkeypatch.setattr("training.jobs.scheduler.build_training_command", lambda *_: [sys.executable, "-c", stubborn])
     scheduler.stop_timeout_s = 1.0
-    id = submit_job(scheduler, make_tiny_config())
-    wait_until(lambda: (log := scheduler.runs_dir / id / "log.txt").is_file() and "ready" in log.read_text())
-    job = scheduler.store.get(id)
+    job_id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: (log := scheduler.runs_dir / job_id / "log.txt").is_file() and "ready" in log.read_text())
+    job = scheduler.store.get(job_id)
     group = scheduler._get_process_group(job)
-    assert len(group.list_members()) == 3  # shepherd, training, its child
-    scheduler.stop(id)
-    wait_until(lambda: is_finished(scheduler, id), 20)
-    assert scheduler.store.get(id).sentence == "It did not stop in time and was killed. No step had been saved."
+    assert len(group.list_members()) == 3  # supervisor, training, child of the training
+    scheduler.stop(job_id)
+    wait_until(lambda: is_finished(scheduler, job_id), 20)
+    assert scheduler.store.get(job_id).sentence == "It did not stop in time and was killed. No step had been saved."
     assert not group.list_members()
 
 
 def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
-    scheduler._get_process_group(scheduler.store.get(id)).send_signal(signal.SIGKILL)
-    wait_until(lambda: is_finished(scheduler, id))
-    job = scheduler.store.get(id)
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
+    scheduler._get_process_group(scheduler.store.get(job_id)).send_signal(signal.SIGKILL)
+    wait_until(lambda: is_finished(scheduler, job_id))
+    job = scheduler.store.get(job_id)
     assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.sentence
 
 
@@ -119,7 +119,7 @@ def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
             one.start()
             submit_job(one, make_tiny_config(endless=True))
         ids = [one.store.list_jobs()[0].id for one in runners]
-        wait_until(lambda: all(has_logged_steps(one, id) for one, id in zip(runners, ids, strict=True)))
+        wait_until(lambda: all(has_logged_steps(one, job_id) for one, job_id in zip(runners, ids, strict=True)))
         runners[0].kill(ids[0])
         wait_until(lambda: is_finished(runners[0], ids[0]))
         time.sleep(1.0)
@@ -130,37 +130,37 @@ def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
 
 
 def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
-    """The book cannot be written: a job is stopped all the same, and how it ended is written once there is room."""
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
+    """A job is stopped although the job store cannot be written; its outcome is recorded once there is space."""
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
 
     def full(self, *_, **__):
         raise ValueError("The job store cannot be written just now: No space left on device.")
 
     monkeypatch.setattr(JobStore, "update", full)
-    assert scheduler.stop(id).intent == "stop"
-    wait_until(lambda: RunDir(scheduler.runs_dir / id).read_outcome().get("reason") == "stopped")
-    assert scheduler.store.get(id).state == "running", "nothing could be written"
+    assert scheduler.stop(job_id).intent == "stop"
+    wait_until(lambda: RunDir(scheduler.runs_dir / job_id).read_outcome().get("reason") == "stopped")
+    assert scheduler.store.get(job_id).state == "running", "nothing could be written"
     monkeypatch.undo()
-    wait_until(lambda: is_finished(scheduler, id))
-    assert scheduler.store.get(id).state == "cancelled"
+    wait_until(lambda: is_finished(scheduler, job_id))
+    assert scheduler.store.get(job_id).state == "cancelled"
 
 
-def test_room_is_made_before_a_deletion_is_written_down(scheduler, monkeypatch):
-    id = submit_job(scheduler, make_tiny_config())
-    wait_until(lambda: is_finished(scheduler, id))
+def test_a_run_directory_is_deleted_before_its_row(scheduler, monkeypatch):
+    job_id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: is_finished(scheduler, job_id))
     remove = JobStore.remove
 
-    def needs_room(self, id):
-        assert not list(scheduler.runs_dir.glob(f"*{id}*")), "what was deleted still takes its room"
-        remove(self, id)
+    def needs_room(self, job_id):
+        assert not list(scheduler.runs_dir.glob(f"*{job_id}*")), "the deleted directory still takes disk space"
+        remove(self, job_id)
 
     monkeypatch.setattr(JobStore, "remove", needs_room)
-    scheduler.remove(id)
+    scheduler.remove(job_id)
     assert scheduler.store.list_jobs() == []
 
 
-def test_a_job_elsewhere_that_cannot_be_reached_any_more_can_be_given_up(scheduler):
+def test_an_unreachable_remote_job_can_be_abandoned(scheduler):
     scheduler.store.add(Job("gone", "running", place="a10g-small", namespace="alice", remote="123"))
     with pytest.raises(ValueError, match="Hugging Face Jobs needs a Space"):
         scheduler.stop("gone")
@@ -169,9 +169,9 @@ def test_a_job_elsewhere_that_cannot_be_reached_any_more_can_be_given_up(schedul
 
 
 def test_a_job_with_more_devices_than_available_is_reported(scheduler, monkeypatch):
-    id = submit_job(scheduler, make_tiny_config(device="auto"), devices=64)
-    wait_until(lambda: is_finished(scheduler, id))
-    assert scheduler.store.get(id).state == "failed" and "devices" in scheduler.store.get(id).sentence
+    job_id = submit_job(scheduler, make_tiny_config(device="auto"), devices=64)
+    wait_until(lambda: is_finished(scheduler, job_id))
+    assert scheduler.store.get(job_id).state == "failed" and "devices" in scheduler.store.get(job_id).sentence
 
 
 def test_a_job_sees_a_clean_environment(tmp_path):
@@ -187,24 +187,24 @@ def test_a_job_sees_a_clean_environment(tmp_path):
     runner = JobScheduler(tmp_path / "runs", token="hf_for_jobs", environment=build_environment(**nonsense))
     runner.start()
     try:
-        id = submit_job(runner, make_tiny_config(endless=True))
-        wait_until(lambda: has_logged_steps(runner, id))
-        members = runner._get_process_group(runner.store.get(id)).list_members()
+        job_id = submit_job(runner, make_tiny_config(endless=True))
+        wait_until(lambda: has_logged_steps(runner, job_id))
+        members = runner._get_process_group(runner.store.get(job_id)).list_members()
         assert len(members) == 2
         for process in members:
             seen = process.environ()
             assert (
-                seen[JOB_TAG_ENV] == str(runner.runs_dir / id)
+                seen[JOB_TAG_ENV] == str(runner.runs_dir / job_id)
                 and seen["OMP_NUM_THREADS"] in {"1", "2"}
                 and seen["HF_TOKEN"] == "hf_for_jobs"
             )
             assert seen["HF_HOME"] == nonsense["HF_HOME"]
             assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & seen.keys()
-            assert "hf_for_jobs" not in " ".join(process.cmdline()), "anybody may read arguments"
-            assert process.nice() >= 10, "the page goes first"
-        runner.stop(id)
-        wait_until(lambda: is_finished(runner, id))
-        assert "hf_" not in runner.get_run_dir(id).log_file.read_text()
+            assert "hf_for_jobs" not in " ".join(process.cmdline()), "every user of the host can read arguments"
+            assert process.nice() >= 10, "the page has priority"
+        runner.stop(job_id)
+        wait_until(lambda: is_finished(runner, job_id))
+        assert "hf_" not in runner.get_run_dir(job_id).log_file.read_text()
     finally:
         stop_scheduler(runner)
 
@@ -218,20 +218,20 @@ def test_invalid_names_are_rejected(scheduler, name):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(scheduler):
-    """SIGKILL at ten random moments while it saves at every step; each time what is there loads, and it goes on."""
+    """Kill a job that saves at every step at ten random moments; the newest checkpoint loads and the job resumes."""
     config = make_tiny_config(endless=True, save_every=1, keep=1)
     moments = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
-    id = submit_job(scheduler, config)
+    job_id = submit_job(scheduler, config)
     reached = 0
     for moment in moments:
-        wait_until(lambda before=reached: (steps := scheduler.get_run_dir(id).list_steps()) and steps[-1] > before)
+        wait_until(lambda before=reached: (steps := scheduler.get_run_dir(job_id).list_steps()) and steps[-1] > before)
         time.sleep(moment)
-        scheduler.kill(id)
-        wait_until(lambda: is_finished(scheduler, id))
-        folder = scheduler.get_run_dir(id)
+        scheduler.kill(job_id)
+        wait_until(lambda: is_finished(scheduler, job_id))
+        folder = scheduler.get_run_dir(job_id)
         step = folder.list_steps()[-1]
         assert step > reached
         load_weights(folder.checkpoint_dir(step), load(folder.checkpoint_dir(step)).model.config)
         assert folder.load_trainer_state(step)["loop"]["step"] == step
         reached = step
-        scheduler.resume(id)
+        scheduler.resume(job_id)

@@ -1,4 +1,4 @@
-"""Jobs whose app ends: they are saved or go on, and the next app finds them again."""
+"""Jobs whose app ends: they save or continue, and the next app takes them over."""
 
 import signal
 import subprocess
@@ -25,13 +25,13 @@ from training.trainer import train
 
 
 def reap_processes(scheduler: JobScheduler) -> None:
-    """Take note of the end of processes whose runner is gone, as the system would."""
+    """Reap the child processes of a stopped scheduler, as the init process would."""
     for child in scheduler._children.values():
         threading.Thread(target=child.wait, daemon=True).start()
 
 
 def stop_scheduler_only(scheduler: JobScheduler) -> None:
-    """As if the app were killed: its jobs go on."""
+    """Stop a scheduler as if its app were killed: its jobs continue."""
     reap_processes(scheduler)
     scheduler._stop_event.set()
     scheduler._thread.join()
@@ -39,26 +39,26 @@ def stop_scheduler_only(scheduler: JobScheduler) -> None:
     scheduler.is_leader = False
 
 
-def test_an_app_that_is_killed_finds_its_job_again(tmp_path):
-    """SIGKILL the app while its job trains, again just after it began one; the next app stops the job as its own."""
+def test_the_job_of_a_killed_app_is_taken_over(tmp_path):
+    """Kill the app while its job trains; the next app takes the job over and stops it."""
     runs = tmp_path / "runs"
     command = [sys.executable, "-c", APP_PROGRAM, str(runs)]
     with subprocess.Popen(command, cwd=ROOT, env=build_environment(), stdout=subprocess.PIPE, text=True) as app:
-        id = app.stdout.readline().strip()  # type: ignore[union-attr]
-        wait_until(lambda: (runs / id / "metrics.jsonl").is_file())
+        job_id = app.stdout.readline().strip()  # type: ignore[union-attr]
+        wait_until(lambda: (runs / job_id / "metrics.jsonl").is_file())
         app.kill()
     runner = JobScheduler(runs, environment=build_environment())
     runner.start()
     try:
-        job = runner.store.get(id)
-        assert job.state == "running" and runner._get_process_group(job).list_members(), "it was found alive"
-        runner.stop(id)
-        wait_until(lambda: is_finished(runner, id))
-        job = runner.store.get(id)
+        job = runner.store.get(job_id)
+        assert job.state == "running" and runner._get_process_group(job).list_members(), "the job is alive"
+        runner.stop(job_id)
+        wait_until(lambda: is_finished(runner, job_id))
+        job = runner.store.get(job_id)
         assert (job.state, job.exit_code) == ("cancelled", 0), (
             "the exit code is known though another app had started it"
         )
-        assert RunDir(runs / id).list_steps()
+        assert RunDir(runs / job_id).list_steps()
     finally:
         stop_scheduler(runner)
 
@@ -75,50 +75,50 @@ time.sleep(600)
 """
 
 
-def test_a_job_whose_number_was_not_written_down_is_found_by_its_mark(scheduler):
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
-    pid = scheduler.store.get(id).pid
+def test_a_job_without_a_recorded_process_id_is_found_by_its_tag(scheduler):
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
+    pid = scheduler.store.get(job_id).pid
     stop_scheduler_only(scheduler)
-    scheduler.store.update(id, pid=0)
+    scheduler.store.update(job_id, pid=0)
     other = JobScheduler(scheduler.runs_dir, environment=build_environment())
     other.start()
     try:
-        assert other.store.get(id).pid == pid and other.store.get(id).state == "running"
+        assert other.store.get(job_id).pid == pid and other.store.get(job_id).state == "running"
     finally:
         stop_scheduler(other)
 
 
-def test_a_job_that_died_with_its_app_is_interrupted_and_goes_on(scheduler):
-    id = submit_job(scheduler, make_tiny_config(endless=True, save_every=5))
-    wait_until(lambda: scheduler.get_run_dir(id).list_steps())
-    group = scheduler._get_process_group(scheduler.store.get(id))
+def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
+    job_id = submit_job(scheduler, make_tiny_config(endless=True, save_every=5))
+    wait_until(lambda: scheduler.get_run_dir(job_id).list_steps())
+    group = scheduler._get_process_group(scheduler.store.get(job_id))
     stop_scheduler_only(scheduler)
     group.send_signal(signal.SIGKILL)
     wait_until(lambda: not group.list_members())
     other = JobScheduler(scheduler.runs_dir, environment=build_environment(), resume_interrupted=True)
     other.start()
     try:
-        wait_until(lambda: has_logged_steps(other, id) and other.store.get(id).state == "running")
-        job = other.store.get(id)
+        wait_until(lambda: has_logged_steps(other, job_id) and other.store.get(job_id).state == "running")
+        job = other.store.get(job_id)
         assert job.attempt == 2 and job.from_step >= 5
     finally:
         stop_scheduler(other)
 
 
 def test_a_reused_process_id_is_not_confused_with_a_job(scheduler):
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
-    group = scheduler._get_process_group(scheduler.store.get(id))
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
+    group = scheduler._get_process_group(scheduler.store.get(job_id))
     stop_scheduler_only(scheduler)
     group.send_signal(signal.SIGKILL)
     wait_until(lambda: not group.list_members())
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        scheduler.store.update(id, pid=stranger.pid)
+        scheduler.store.update(job_id, pid=stranger.pid)
         other = JobScheduler(scheduler.runs_dir, environment=build_environment())
         other.start()
         try:
-            job = other.store.get(id)
+            job = other.store.get(job_id)
             assert job.state == "interrupted" and "was restarted while it ran" in job.sentence
             assert stranger.poll() is None
         finally:
@@ -127,55 +127,55 @@ def test_a_reused_process_id_is_not_confused_with_a_job(scheduler):
 
 
 def test_the_end_of_the_app_saves_its_job(scheduler):
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=60.0)
-    job = scheduler.store.get(id)
+    job = scheduler.store.get(job_id)
     assert job.state == "interrupted" and job.sentence.startswith("The app ended. Stopped and saved at step")
-    assert RunDir(scheduler.runs_dir / id).list_steps()
+    assert RunDir(scheduler.runs_dir / job_id).list_steps()
 
 
 def test_a_second_app_on_the_same_runs_only_reads_until_the_first_has_ended(scheduler, monkeypatch):
     monkeypatch.setattr("training.jobs.scheduler.LEASE_RETRY_INTERVAL_S", 0.1)
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
     other = JobScheduler(scheduler.runs_dir, environment=build_environment())
     other.start()
     try:
-        assert not other.is_leader and other.store.get(id).id == id
+        assert not other.is_leader and other.store.get(job_id).id == job_id
         for ask in (other.stop, other.kill, other.resume, other.remove):
             with pytest.raises(ValueError, match="Another app looks after"):
-                ask(id)
+                ask(job_id)
         stop_scheduler_only(scheduler)
         wait_until(lambda: other.is_leader, 10)
-        other.stop(id)
-        wait_until(lambda: is_finished(other, id))
-        assert other.store.get(id).state == "cancelled"
+        other.stop(job_id)
+        wait_until(lambda: is_finished(other, job_id))
+        assert other.store.get(job_id).state == "cancelled"
     finally:
         stop_scheduler(other)
 
 
-def test_a_job_that_still_saves_when_the_next_app_begins_goes_on_by_itself(scheduler):
-    """The usual quick restart: the app ended, its job is told to save and is not done yet."""
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
+def test_a_job_that_still_saves_when_the_next_app_starts_is_resumed(scheduler):
+    """A quick restart: the previous app asked its job to save, and the job still saves."""
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=0.0)
     reap_processes(scheduler)
-    assert scheduler.store.get(id).state == "running" and scheduler.store.get(id).intent == "leave"
+    assert scheduler.store.get(job_id).state == "running" and scheduler.store.get(job_id).intent == "leave"
     other = JobScheduler(scheduler.runs_dir, environment=build_environment(), resume_interrupted=True)
     other.start()
     try:
-        wait_until(lambda: other.store.get(id).attempt == 2 and other.store.get(id).state == "running")
+        wait_until(lambda: other.store.get(job_id).attempt == 2 and other.store.get(job_id).state == "running")
     finally:
         stop_scheduler(other)
 
 
 def test_the_end_of_the_app_lets_a_stopping_job_save(scheduler, monkeypatch):
     signals = []
-    id = submit_job(scheduler, make_tiny_config(endless=True))
-    wait_until(lambda: has_logged_steps(scheduler, id))
+    job_id = submit_job(scheduler, make_tiny_config(endless=True))
+    wait_until(lambda: has_logged_steps(scheduler, job_id))
     monkeypatch.setattr(ProcessGroup, "send_signal", lambda self, number: signals.append(number))
-    scheduler.stop(id)
+    scheduler.stop(job_id)
     scheduler.close(timeout_s=0.0)
     assert signals == [signal.SIGTERM]
     reap_processes(scheduler)
@@ -185,7 +185,7 @@ def test_the_end_of_the_app_lets_a_stopping_job_save(scheduler, monkeypatch):
     stop_scheduler(other)
 
 
-def test_runs_of_the_command_line_are_entered(tmp_path):
+def test_runs_of_the_command_line_are_discovered(tmp_path):
     runs = tmp_path / "runs"
     train(make_tiny_config(), RunDir(runs / "by-hand"))
     runner = JobScheduler(runs, environment=build_environment())
@@ -193,7 +193,7 @@ def test_runs_of_the_command_line_are_entered(tmp_path):
     try:
         job = runner.store.get("by-hand")
         assert job.state == "interrupted" and "before its last step" in job.sentence
-        runner.resume("by-hand")  # only its end is missing
+        runner.resume("by-hand")  # only the final evaluation is missing
         wait_until(lambda: is_finished(runner, "by-hand"))
         assert runner.store.get("by-hand").state == "succeeded"
     finally:
@@ -201,22 +201,22 @@ def test_runs_of_the_command_line_are_entered(tmp_path):
 
 
 def test_a_broken_job_store_is_rebuilt_from_the_run_directories(scheduler):
-    id = submit_job(scheduler, make_tiny_config())
-    wait_until(lambda: is_finished(scheduler, id))
+    job_id = submit_job(scheduler, make_tiny_config())
+    wait_until(lambda: is_finished(scheduler, job_id))
     stop_scheduler(scheduler)
     (scheduler.runs_dir / "jobs.sqlite").write_bytes(b"not a database " * 300)
     other = JobScheduler(scheduler.runs_dir, environment=build_environment())
     other.start()
     try:
-        assert other.store.get(id).state == "succeeded"
+        assert other.store.get(job_id).state == "succeeded"
     finally:
         stop_scheduler(other)
 
 
-def test_what_was_interrupted_goes_on_before_what_waits(tmp_path):
+def test_interrupted_jobs_precede_queued_jobs(tmp_path):
     runner = JobScheduler(tmp_path, resume_interrupted=True)
-    for id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
-        RunDir(tmp_path / id).initialize(make_tiny_config())
-        runner.store.add(Job(id, state, queued=queued, attempt=1))
+    for job_id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
+        RunDir(tmp_path / job_id).initialize(make_tiny_config())
+        runner.store.add(Job(job_id, state, queued=queued, attempt=1))
     runner._recover()
     assert [job.id for job in runner.store.list_queued()] == ["begun", "later"]

@@ -1,4 +1,4 @@
-"""Publishing that survives: whatever goes wrong, nothing is lost and nothing goes out twice."""
+"""Transactional outbox: no failure loses an entry or publishes it twice."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ REPO = "alice/new"
 
 
 class FakeStore:
-    """A store that fails as it is told to, and keeps what it was given."""
+    """Store that raises the given errors in turn and keeps the published files."""
 
     def __init__(self, *failures: Exception):
         self.failures = list(failures)
@@ -62,15 +62,15 @@ def list_states(outbox) -> list[str]:
 
 
 def replace_checkpoint(checkpoint) -> None:
-    """Replace the checkpoint as saving does: by another folder in its place."""
+    """Replace the checkpoint directory as saving does."""
     shutil.rmtree(checkpoint)
     checkpoint.mkdir()
     for name in ("config.json", "model.safetensors", "README.md"):
         (checkpoint / name).write_text(f"second {name}")
 
 
-def test_what_was_put_in_goes_out_as_it_was_then(outbox, checkpoint):
-    entry = outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"dressed", "accuracy.png": b"png"})
+def test_the_enqueued_state_is_published(outbox, checkpoint):
+    entry = outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"new card", "accuracy.png": b"png"})
     shutil.rmtree(checkpoint)
     store = FakeStore()
     sent = outbox.deliver(store)
@@ -78,19 +78,19 @@ def test_what_was_put_in_goes_out_as_it_was_then(outbox, checkpoint):
     assert store.published_files[entry.commit_message] == {
         "config.json": b"first config.json",
         "model.safetensors": b"first model.safetensors",
-        "README.md": b"dressed",
+        "README.md": b"new card",
         "accuracy.png": b"png",
     }
     assert outbox.deliver(store) is None and outbox.seconds_until_due() is None
-    assert not list(outbox.path.rglob("model.safetensors")), "what is published takes no room"
+    assert not list(outbox.path.rglob("model.safetensors")), "a published entry takes no disk space"
 
 
 def test_enqueueing_does_not_change_the_original(outbox, checkpoint):
-    outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"dressed"})
+    outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"new card"})
     assert (checkpoint / "README.md").read_text() == "first README.md"
 
 
-def test_the_same_checkpoint_is_put_in_once(outbox, checkpoint):
+def test_the_same_checkpoint_is_enqueued_once(outbox, checkpoint):
     first = outbox.enqueue(checkpoint, REPO, "a")
     assert outbox.enqueue(checkpoint, REPO, "a").id == first.id
     assert outbox.enqueue(checkpoint, "alice/other", "a").id != first.id
@@ -111,10 +111,10 @@ def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpo
     assert again.id != first.id and again.state == "waiting"
 
 
-def test_closing_waits_for_what_is_due_soon_and_no_longer(checkpoint):
+def test_closing_waits_only_for_entries_that_are_due_soon(checkpoint):
     outbox = Outbox(checkpoint.parent)
     outbox.enqueue(checkpoint, REPO, "a")
-    store = FakeStore(StoreUnavailable("away", retry_after_s=0.0))
+    store = FakeStore(StoreUnavailable("unreachable", retry_after_s=0.0))
     publisher = OutboxWorker(outbox, store)
     wait_until = time.monotonic() + 5
     while not outbox.entries()[0].problem and time.monotonic() < wait_until:
@@ -126,11 +126,11 @@ def test_closing_waits_for_what_is_due_soon_and_no_longer(checkpoint):
 
 def test_an_unavailable_store_is_retried_with_backoff(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
-    store = FakeStore(*[StoreUnavailable("away")] * 3)
+    store = FakeStore(*[StoreUnavailable("unreachable")] * 3)
     for wait in RETRY_BACKOFF_S[:3]:
         entry = outbox.deliver(store)
-        assert entry.state == "waiting" and entry.problem == "away" and outbox.seconds_until_due() == wait
-        assert "Waiting" in entry.format_status() and "away" in entry.format_status()
+        assert entry.state == "waiting" and entry.problem == "unreachable" and outbox.seconds_until_due() == wait
+        assert "Waiting" in entry.format_status() and "unreachable" in entry.format_status()
         clock.now += wait - 0.1
         assert outbox.deliver(store) is None, "not yet"
         clock.now += 0.1
@@ -143,9 +143,9 @@ def test_a_store_that_asks_to_wait_is_obeyed(outbox, checkpoint):
     assert outbox.seconds_until_due() == 5_000.0
 
 
-def test_trying_ends(outbox, checkpoint, clock):
+def test_the_number_of_attempts_is_limited(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
-    store = FakeStore(*[StoreUnavailable("away")] * 100)
+    store = FakeStore(*[StoreUnavailable("unreachable")] * 100)
     for _ in range(MAX_ATTEMPTS):
         outbox.deliver(store)
         clock.now += 10_000
@@ -160,7 +160,7 @@ def test_a_permanent_error_is_final_and_has_a_reason(outbox, checkpoint, clock):
     assert outbox.seconds_until_due() is None
 
 
-def test_a_reply_that_got_lost_publishes_once(outbox, checkpoint, clock):
+def test_a_lost_response_publishes_once(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("the answer was lost after it landed"))
     assert outbox.deliver(store).state == "waiting"
@@ -179,7 +179,7 @@ def test_two_commits_are_ten_minutes_apart(outbox, checkpoint, clock):
     assert outbox.deliver(FakeStore()).state == "published"
 
 
-def test_only_the_newest_goes_out(outbox, checkpoint, clock):
+def test_only_the_newest_entry_is_published(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     clock.now += 1
     replace_checkpoint(checkpoint)
@@ -211,15 +211,15 @@ def test_a_process_that_died_while_enqueueing_creates_no_entry(outbox, checkpoin
     assert outbox.entries() == [] and outbox.seconds_until_due() is None
 
 
-def test_one_delivers_at_a_time(outbox, checkpoint):
+def test_one_process_delivers_at_a_time(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "a")
     reached, go_on = threading.Event(), threading.Event()
 
     class Slow(FakeStore):
-        def publish(self, *given, **options):
+        def publish(self, *args, **options):
             reached.set()
             go_on.wait(10)
-            return super().publish(*given, **options)
+            return super().publish(*args, **options)
 
     store, other = Slow(), FakeStore()
     thread = threading.Thread(target=outbox.deliver, args=(store,))
@@ -231,14 +231,14 @@ def test_one_delivers_at_a_time(outbox, checkpoint):
     assert len(store.published_files) == 1 and not other.published_files and list_states(outbox) == ["published"]
 
 
-def test_the_publisher_sends_in_the_background_and_a_slow_store_holds_nobody_up(checkpoint):
+def test_the_worker_sends_in_the_background_and_a_slow_store_does_not_block(checkpoint):
     outbox = Outbox(checkpoint.parent)
     go_on = threading.Event()
 
     class Slow(FakeStore):
-        def publish(self, *given, **options):
+        def publish(self, *args, **options):
             go_on.wait(10)
-            return super().publish(*given, **options)
+            return super().publish(*args, **options)
 
     publisher = OutboxWorker(outbox, Slow())
     started = time.monotonic()

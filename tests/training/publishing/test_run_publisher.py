@@ -1,4 +1,4 @@
-"""From a run to its repository, with the real client in the processes that train: at the end, on the way, and after a kill."""
+"""Publication of runs with the real Hub client in real training processes: at the end, in between, and after a kill."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def environment(hub, tmp_path):
 
 @pytest.fixture(params=[pytest.param("http", marks=pytest.mark.slow), "xet"])
 def environment_by_protocol(hub, tmp_path, request):
-    """The environment with and without xet: two different ways through the client."""
+    """Return the environment with and without xet: two upload protocols of the client."""
     return hub.build_environment(tmp_path / "home", TOKEN, xet=request.param == "xet") | {"OMP_NUM_THREADS": "1"}
 
 
@@ -80,14 +80,14 @@ def recipe(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished_run(recipe) -> Path:
-    """A finished run that was not published."""
+    """Train a run that is not published, and return its directory."""
     main(["train", str(recipe), "--folder", str(recipe.parent / "run")])
     return recipe.parent / "run"
 
 
 @pytest.fixture
 def run_copy(finished_run, tmp_path) -> Path:
-    """A copy of it."""
+    """Copy the finished run."""
     return shutil.copytree(finished_run, tmp_path / "run")
 
 
@@ -104,14 +104,14 @@ def start_command(environment, *words) -> subprocess.Popen:
 
 def run_command(environment, *words) -> tuple[int, str]:
     process = start_command(environment, *words)
-    said, _ = process.communicate(timeout=120)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
 
 
 def wait_until(condition, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)
 
 
@@ -125,17 +125,17 @@ def list_run_commits(hub) -> list[str]:
 
 def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environment_by_protocol, recipe, tmp_path):
     folder = tmp_path / "run"
-    code, said = run_command(environment_by_protocol, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
-    assert code == 0, said
-    assert f"published to {REPO} as alice" in said and "/commit/" in said and TOKEN not in said
-    held = hub.read_files(REPO)
-    assert held.keys() == {*read_dir_files(folder / "checkpoint"), "accuracy.png"}
-    assert held["model.safetensors"] == (folder / "checkpoint" / "model.safetensors").read_bytes()
-    assert held["accuracy.png"].startswith(b"\x89PNG")
+    code, output = run_command(environment_by_protocol, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
+    assert code == 0, output
+    assert f"published to {REPO} as alice" in output and "/commit/" in output and TOKEN not in output
+    files = hub.read_files(REPO)
+    assert files.keys() == {*read_dir_files(folder / "checkpoint"), "accuracy.png"}
+    assert files["model.safetensors"] == (folder / "checkpoint" / "model.safetensors").read_bytes()
+    assert files["accuracy.png"].startswith(b"\x89PNG")
     assert len(list_run_commits(hub)) == 1
-    card = ModelCard(held["README.md"].decode())
+    card = ModelCard(files["README.md"].decode())
     (result, *_) = card.data.eval_results
-    metrics = json.loads(held["metrics.json"])["evaluations"][0]
+    metrics = json.loads(files["metrics.json"])["evaluations"][0]
     assert result.metric_value == round(metrics["accuracy_halted"], 4) and result.dataset_split == "test"
     assert f'fetch("{REPO}")' in card.text and "bibtex" in card.text and "accuracy.png" in card.text
     assert not any(TOKEN in path.read_text(errors="ignore") for path in folder.rglob("*") if path.is_file())
@@ -143,11 +143,11 @@ def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environm
 
 def test_a_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
     folder = tmp_path / "run"
-    code, said = run_command(
+    code, output = run_command(
         environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", folder, f"publish.repo={REPO}"
     )
-    assert code == 1 and "needs the right to write" in said and "Traceback" not in said
-    assert not (folder / "metrics.jsonl").exists() and "hf_alice_read" not in said
+    assert code == 1 and "needs the right to write" in output and "Traceback" not in output
+    assert not (folder / "metrics.jsonl").exists() and "hf_alice_read" not in output
 
 
 @pytest.mark.parametrize(
@@ -170,12 +170,12 @@ def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hu
     process.wait(30)
     process.stdout.close()
     gone.disable()
-    code, said = run_command(environment, "publish", folder, "--repo", REPO)
-    assert code == 0 and "Published" in said, said
+    code, output = run_command(environment, "publish", folder, "--repo", REPO)
+    assert code == 0 and "Published" in output, output
     assert len(list_run_commits(hub)) == 1 and len(read_entries(folder)) == 1
 
 
-def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, environment_by_protocol, run_copy):
+def test_a_run_killed_during_an_upload_is_published_once(hub, environment_by_protocol, run_copy):
     stall = hub.add_fault("stall", "/commit/main", stall_s=60, max_count=None)
     process = start_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
     wait_until(lambda: stall.num_triggered)
@@ -184,15 +184,15 @@ def test_killed_in_the_middle_of_a_publication_it_is_published_once(hub, environ
     process.stdout.close()
     assert read_entries(run_copy)[0]["state"] == "sending"
     stall.disable()
-    code, said = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
-    assert code == 0, said
+    code, output = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
+    assert code == 0, output
     assert len(list_run_commits(hub)) == 1
     assert hub.read_files(REPO)["model.safetensors"] == (run_copy / "checkpoint" / "model.safetensors").read_bytes()
-    code, said = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
+    code, output = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
     assert code == 0 and len(list_run_commits(hub)) == 1, "asking again publishes nothing new"
 
 
-def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environment, run_copy):
+def test_a_run_killed_after_the_commit_is_not_published_again(hub, environment, run_copy):
     stall = hub.add_fault(
         "stall", r"/revision/|/api/models/alice/new\?", "GET", skip_count=1, stall_s=60, max_count=None
     )
@@ -201,14 +201,14 @@ def test_killed_after_the_commit_landed_it_is_not_published_again(hub, environme
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     process.stdout.close()
-    assert len(list_run_commits(hub)) == 1, "it landed before the kill"
+    assert len(list_run_commits(hub)) == 1, "the commit precedes the kill"
     stall.disable()
-    code, said = run_command(environment, "publish", run_copy, "--repo", REPO)
-    assert code == 0 and len(list_run_commits(hub)) == 1, said
+    code, output = run_command(environment, "publish", run_copy, "--repo", REPO)
+    assert code == 0 and len(list_run_commits(hub)) == 1, output
 
 
 def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monkeypatch):
-    """Saved steps are offered when it is time, with a card that says that they are on the way."""
+    """A saved step is enqueued when it is due, with a card that says that the run is still training."""
     now, made = [0.0], RunDir(run_copy)
     monkeypatch.setattr("training.publishing.run_publisher.time.monotonic", lambda: now[0])
     sent: list[str] = []
@@ -231,7 +231,7 @@ def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monke
     publishing.close()
 
 
-def test_without_a_repository_it_is_asked_for(run_copy):
+def test_a_missing_repository_is_reported(run_copy):
     with pytest.raises(SystemExit, match="--repo namespace/name is needed"):
         main(["publish", str(run_copy)])
 
@@ -239,10 +239,10 @@ def test_without_a_repository_it_is_asked_for(run_copy):
 def test_a_run_starts_from_a_published_checkpoint_and_records_which(hub, environment, recipe, finished_run, tmp_path):
     second = tmp_path / "second"
     hub.add_repo(REPO, read_dir_files(finished_run / "checkpoint"))
-    code, said = run_command(
+    code, output = run_command(
         environment, "train", recipe, "--folder", second, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
     )
-    assert code == 0, said
+    assert code == 0, output
     before, after = (load(folder / "checkpoint").model.state_dict() for folder in (finished_run, second))
     trunk = [name for name in before if "energy" not in name]
     assert trunk and all(torch.allclose(before[name], after[name], atol=1e-9) for name in trunk), "at so low a rate"
@@ -264,7 +264,7 @@ def test_a_run_with_a_missing_initial_checkpoint_gets_the_remedy(recipe, tmp_pat
 
 
 def test_an_energy_head_may_be_new(recipe, finished_run, tmp_path):
-    """A published checkpoint without one can be begun with all the same."""
+    """A run with an energy head can start from a checkpoint without one."""
     checkpoint = load(finished_run / "checkpoint")
     config = checkpoint.model.config.model_copy(update={"energy_head_enabled": False})
     bare = ContinuousThoughtMachine(config)

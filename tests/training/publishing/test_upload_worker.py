@@ -1,4 +1,4 @@
-"""Publishing from the app: at once where one asks for it, and by itself whatever waits in the outboxes."""
+"""Upload worker of the app: immediate publication on request and background delivery of all outboxes."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ SETTINGS = PublishConfig(repo=REPO)
 
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory) -> Path:
-    """A finished run that was not published."""
+    """Train a run that is not published, and return its directory."""
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(make_tiny_config().model_dump(mode="json")))
     main(["train", str(recipe), "--folder", str(recipe.parent / "run")])
@@ -38,7 +38,7 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy_run(finished_run, tmp_path):
-    """Copies of it among the runs of an app."""
+    """Return a function that copies the finished run into the runs directory of an app."""
 
     def copy(name: str) -> RunDir:
         return RunDir(shutil.copytree(finished_run, tmp_path / "runs" / name))
@@ -48,7 +48,7 @@ def copy_run(finished_run, tmp_path):
 
 @pytest.fixture
 def hub(loopback_hub, monkeypatch):
-    """Nobody waits long for it, nor between two tries."""
+    """Shorten the delays between polls and attempts, and disable xet."""
     monkeypatch.setattr(upload_worker_module, "POLL_INTERVAL_S", 0.1)
     monkeypatch.setattr(outbox, "RETRY_BACKOFF_S", (0.3,) * len(outbox.RETRY_BACKOFF_S))
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
@@ -64,7 +64,7 @@ def make_store(hub, tmp_path):
 
 @pytest.fixture
 def make_upload_worker(tmp_path):
-    """Make couriers; each is closed, and has ended, with the test."""
+    """Return a function that creates upload workers; all are closed after the test."""
     workers = []
 
     def make(store: HubStore) -> UploadWorker:
@@ -100,8 +100,8 @@ def list_run_commits(hub, repo: str = REPO) -> list[str]:
 
 
 def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
-    """Long before the next round, for whoever asks is waiting."""
-    upload_worker_module.POLL_INTERVAL_S = 600.0  # set back by the fixture
+    """A request wakes the worker long before its next poll."""
+    upload_worker_module.POLL_INTERVAL_S = 600.0  # the fixture restores the value
     folder = copy_run("first")
     upload_worker.start()
     assert upload_worker.enqueue_run_checkpoint(folder, SETTINGS).format_status() == f"Waiting to be sent to {REPO}."
@@ -113,7 +113,7 @@ def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     assert held["model.safetensors"] == (folder.final_checkpoint_dir / "model.safetensors").read_bytes()
 
 
-def test_of_a_run_that_goes_on_the_newest_step_is_published(hub, upload_worker, copy_run):
+def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, copy_run):
     folder = copy_run("first")
     shutil.rmtree(folder.final_checkpoint_dir)
     assert folder.list_steps() == [6, 12]
@@ -126,7 +126,7 @@ def test_of_a_run_that_goes_on_the_newest_step_is_published(hub, upload_worker, 
 
 
 def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upload_worker, copy_run, monkeypatch):
-    """A run that goes on removes old steps at any moment."""
+    """A running training removes old steps at any moment."""
     folder = copy_run("first")
     shutil.rmtree(folder.final_checkpoint_dir)
     steps = iter([[6], [6], [6, 12]])
@@ -139,7 +139,7 @@ def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upl
     )
 
 
-def test_what_was_published_is_not_sent_again(hub, upload_worker, copy_run):
+def test_a_published_checkpoint_is_not_sent_again(hub, upload_worker, copy_run):
     folder = copy_run("first")
     upload_worker.start()
     first = upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
@@ -190,7 +190,7 @@ def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_
     assert "does not accept this token" in get_last_entry(folder).format_status() and not list_run_commits(hub)
 
 
-# --- by itself -----------------------------------------------------------------------------------------------------
+# --- background -----------------------------------------------------------------------------------------------------
 
 
 def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run):
@@ -206,7 +206,7 @@ def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run)
 
 
 def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, copy_run):
-    """Killed while it sent: the commit had landed, nobody had heard of it."""
+    """The previous app was killed after the commit succeeded and before the response arrived."""
     folder = copy_run("first")
     entry = enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
     hub.add_fault("drop", "/api/models/alice/made/revision/", max_count=1)
@@ -218,8 +218,8 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
 
 
 @pytest.mark.parametrize("others", ["upload worker", "training"])
-def test_two_at_once_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
-    """Another app on the same folder, or the training itself, which delivers its own."""
+def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
+    """The other process is an app on the same directory, or the training, which delivers its own outbox."""
     folder = copy_run("first")
     hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
     upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
@@ -237,7 +237,7 @@ def test_two_at_once_publish_once(hub, upload_worker, make_upload_worker, make_s
 
 
 def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_run):
-    """The first in line is refused, the second cannot be read, the third is no folder, the fourth is one of a run elsewhere."""
+    """The outboxes: rejected upload, unreadable entry, file instead of a directory, remote run, valid entry."""
     names = ["a-refused", "b-broken", "c-file", "d-elsewhere", "e-good"]
     folders = [copy_run(name) for name in names]
     refused, broken, file, elsewhere, good = folders
@@ -253,8 +253,8 @@ def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_r
     assert [title.partition(":")[0] for title in list_run_commits(hub)] == ["e-good"]
 
 
-def test_a_run_that_is_deleted_meanwhile_does_not_come_back(hub, upload_worker, copy_run):
-    """The one before it keeps the courier busy while it goes; its folder must not be made anew."""
+def test_a_deleted_run_is_not_created_again(hub, upload_worker, copy_run):
+    """The worker is busy with another run during the deletion and must not create the directory again."""
     first, second = copy_run("a-first"), copy_run("b-second")
     for folder in (first, second):
         enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, f"alice/{folder.path.name}", False)
@@ -269,7 +269,7 @@ def test_a_run_that_is_deleted_meanwhile_does_not_come_back(hub, upload_worker, 
     assert not second.path.exists() and not list_run_commits(hub, "alice/b-second")
 
 
-def test_it_ends_with_its_app(upload_worker):
+def test_the_worker_ends_with_its_app(upload_worker):
     upload_worker.start()
     assert "upload-worker" in [thread.name for thread in threading.enumerate()] and upload_worker._thread.daemon
     upload_worker.close()

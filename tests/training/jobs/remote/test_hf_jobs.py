@@ -1,4 +1,4 @@
-"""Jobs sent to the Hub: what it is asked, and one sentence for whatever goes wrong."""
+"""Client of Hugging Face Jobs: hardware, submission, tokens, and one-sentence errors."""
 
 import threading
 import time
@@ -28,16 +28,16 @@ __all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 
 def test_hardware_is_listed_cheapest_first(jobs_client):
-    found = jobs_client.list_flavors()
-    prices = {flavor.name: flavor.price_per_hour for flavor in found}
+    flavors = jobs_client.list_flavors()
+    prices = {flavor.name: flavor.price_per_hour for flavor in flavors}
     assert prices == {"cpu-basic": 0.01, "cpu-upgrade": 0.03, "t4-small": 0.4, "l4x1": 0.8, "a100-large": 2.5}
-    assert [flavor.name for flavor in found] == list(prices)
-    assert found[0] == HardwareFlavor("cpu-basic", "CPU Basic", "2 vCPU", "16 GB", "", 0.01)
-    assert found[2].accelerator == "1 x Nvidia T4 (16 GB)"
+    assert [flavor.name for flavor in flavors] == list(prices)
+    assert flavors[0] == HardwareFlavor("cpu-basic", "CPU Basic", "2 vCPU", "16 GB", "", 0.01)
+    assert flavors[2].accelerator == "1 x Nvidia T4 (16 GB)"
 
 
 @pytest.mark.parametrize(("unit", "price"), [("hour", 0.007), ("minute", 0.4), ("second", 24.001), ("month", None)])
-def test_a_price_is_for_an_hour_where_the_unit_is_known(hub, jobs_client, unit, price):
+def test_a_price_with_a_known_unit_is_converted_to_hours(hub, jobs_client, unit, price):
     hub.jobs.hardware = [make_hardware("x", "X", 1, 1, 40) | {"unitLabel": unit}]
     assert jobs_client.list_flavors()[0].price_per_hour == price
 
@@ -47,7 +47,7 @@ def test_hardware_without_a_price_comes_last(hub, jobs_client):
     assert [flavor.name for flavor in jobs_client.list_flavors()] == ["b", "a"]
 
 
-def test_hardware_is_asked_for_once_in_a_while(hub, jobs_client, monkeypatch):
+def test_the_list_of_hardware_is_cached(hub, jobs_client, monkeypatch):
     assert jobs_client.list_flavors() == jobs_client.list_flavors() and len(hub.find_requests("hardware")) == 1
     monkeypatch.setattr(hf_jobs, "FLAVOR_CACHE_TTL_S", 0.0)
     jobs_client.list_flavors()
@@ -87,8 +87,8 @@ def test_the_request_is_the_one_that_the_client_would_send(hub, jobs_client):
 
 def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs_client):
     jobs_client.submit(**JOB_SPEC)
-    (asked,) = hub.find_requests("/api/jobs/alice$", method="POST")
-    sent = asked.request.json()
+    (submission,) = hub.find_requests("/api/jobs/alice$", method="POST")
+    sent = submission.request.json()
     assert sent.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(sent)
     assert all(TOKEN not in seen.target and seen.token == TOKEN for seen in hub.find_requests("/api/jobs"))
 
@@ -142,7 +142,7 @@ def test_a_name_is_submitted_once(hub, jobs_client):
     assert len(hub.jobs.by_id) == 2
 
 
-def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, jobs_client):
+def test_a_job_whose_response_was_lost_is_not_started_twice(hub, jobs_client):
     hub.add_fault("lost_reply", "/api/jobs/alice$", "POST")
     assert jobs_client.submit(**JOB_SPEC).job_id == hub.jobs.latest.job_id
     assert len(hub.jobs.by_id) == 1
@@ -150,15 +150,15 @@ def test_a_job_whose_answer_got_lost_is_found_and_not_paid_twice(hub, jobs_clien
 
 def test_a_job_of_another_name_is_not_confused_with_it(hub, jobs_client):
     jobs_client.submit(**JOB_SPEC | {"name": "parity-0"})
-    said = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
-    assert [job.labels["name"] for job in said] == ["parity-0"]
+    jobs = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
+    assert [job.labels["name"] for job in jobs] == ["parity-0"]
     assert jobs_client._find_by_name("alice", "parity-1") is None
 
 
 def test_without_credit_nothing_is_started(hub, jobs_client):
     hub.jobs.accounts_without_credit.add("alice")
-    said = get_permanent_error(jobs_client.submit, **JOB_SPEC)
-    assert "no credit for the jobs of alice" in said and "settings/billing" in said
+    message = get_permanent_error(jobs_client.submit, **JOB_SPEC)
+    assert "no credit for the jobs of alice" in message and "settings/billing" in message
     assert not hub.jobs.by_id
 
 
@@ -167,10 +167,10 @@ def test_a_token_that_may_only_read_starts_nothing(hub):
     assert "the right to run jobs" in get_permanent_error(jobs.submit, **JOB_SPEC)
 
 
-# --- without a token, and with a wrong one -----------------------------------------------------------------------
+# --- missing and wrong tokens ------------------------------------------------------------------------------------
 
 
-def test_without_a_token_there_is_one_sentence(hub, monkeypatch, tmp_path):
+def test_a_missing_token_is_reported_in_one_sentence(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     jobs = HfJobsClient(None, hub.url)
     calls = [
@@ -195,7 +195,7 @@ def test_a_token_that_the_hub_does_not_know_is_rejected(hub):
     assert "does not accept this token" in get_permanent_error(HfJobsClient("hf_wrong", hub.url).list_flavors)
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------
+# --- failures of the Hub------------------------------------------------------------------------------------------
 
 
 def make_calls(jobs, sent):
@@ -209,7 +209,7 @@ def make_calls(jobs, sent):
 
 @pytest.mark.parametrize("kind", ["answer", "drop", "stall"])
 @pytest.mark.parametrize("number", range(4))
-def test_whatever_the_hub_fails_to_do_may_be_asked_again(hub, submitted_job, kind, number):
+def test_a_failed_request_can_be_repeated(hub, submitted_job, kind, number):
     jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.5)
     path, call = list(make_calls(jobs, submitted_job).items())[number]
     with BrokenHub(hub, kind, path), pytest.raises(StoreUnavailable) as caught:
@@ -219,7 +219,7 @@ def test_whatever_the_hub_fails_to_do_may_be_asked_again(hub, submitted_job, kin
 
 
 class BrokenHub:
-    """Every answer of these goes wrong as long as this lasts."""
+    """Context manager in which every matching request to the loopback hub fails."""
 
     def __init__(self, hub, kind, path):
         self.fault = hub.add_fault(kind, path, max_count=None, status=500, stall_s=30.0)
@@ -241,9 +241,9 @@ def test_the_hub_may_ask_to_wait(hub, jobs_client):
 
 def test_the_hub_error_of_a_wrong_request_is_reported(hub, jobs_client):
     hub.add_fault("answer", "alice$", "POST", status=400, message="Too many labels")
-    assert "refused what was sent to the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
+    assert "rejected the upload to the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
 
 
-def test_nobody_there():
+def test_an_unreachable_hub_is_reported():
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         HfJobsClient(TOKEN, "http://127.0.0.1:9", timeout_s=1.0).list_flavors()

@@ -1,4 +1,4 @@
-"""Jobs on the Hub: how far they are, how they are cancelled, and what becomes of commands that are really run."""
+"""Jobs on the Hub: stages, cancellation, and commands that the loopback hub runs as processes."""
 
 import threading
 
@@ -23,7 +23,7 @@ __all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 # --- inspect and cancel ------------------------------------------------------------------------------------------
 
 
-def test_a_job_goes_its_way(jobs_client, submitted_job):
+def test_a_job_passes_its_stages(jobs_client, submitted_job):
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "waiting"
     submitted_job.start()
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "running"
@@ -46,14 +46,14 @@ def test_stages_are_distinguished(jobs_client, submitted_job, theirs, ours, over
     assert (job.stage, job.message, job.is_finished) == (ours, "Job timeout", over)
 
 
-def test_a_job_that_is_not_there(jobs_client):
+def test_a_missing_job_is_reported(jobs_client):
     for call in (jobs_client.inspect, jobs_client.cancel):
         assert get_permanent_error(call, "alice", "687f") == "alice has no job 687f, or this token may not see it."
 
 
-@pytest.mark.parametrize(("namespace", "id"), [("alice", "../x"), ("alice", "1/cancel"), ("", "1"), ("a/b", "1")])
-def test_what_is_no_name_is_not_asked_for(hub, jobs_client, namespace, id):
-    assert "is not the name" in get_permanent_error(jobs_client.inspect, namespace, id)
+@pytest.mark.parametrize(("namespace", "job_id"), [("alice", "../x"), ("alice", "1/cancel"), ("", "1"), ("a/b", "1")])
+def test_an_invalid_name_is_rejected_without_a_request(hub, jobs_client, namespace, job_id):
+    assert "is not the name" in get_permanent_error(jobs_client.inspect, namespace, job_id)
     assert not hub.find_requests("/api/jobs/")
 
 
@@ -62,7 +62,7 @@ def test_a_job_is_cancelled(jobs_client, submitted_job):
     assert submitted_job.is_cancelled and jobs_client.inspect("alice", submitted_job.job_id).stage == "cancelled"
 
 
-def test_a_job_that_is_over_stays_as_it_is(jobs_client, submitted_job):
+def test_cancelling_a_finished_job_changes_nothing(jobs_client, submitted_job):
     submitted_job.finish()
     jobs_client.cancel("alice", submitted_job.job_id)
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "completed"
@@ -82,7 +82,7 @@ def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs_client, submitted_
     assert submitted_job.stage == "CANCELED"
 
 
-# --- the hub of these tests --------------------------------------------------------------------------------------
+# --- the loopback hub --------------------------------------------------------------------------------------------
 
 
 def test_the_real_client_finds_what_it_expects(hub, submitted_job):

@@ -1,4 +1,4 @@
-"""Logs of jobs on the Hub: every line is told once, however often the connection breaks, and the following ends."""
+"""Log streams of remote jobs: every line arrives once despite broken connections, and the stream ends."""
 
 import threading
 import time
@@ -23,12 +23,12 @@ __all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 
 def list_open_log_requests(hub) -> list:
-    """The logs that were opened so far."""
+    """Return the successful log requests so far."""
     return [seen for seen in hub.find_requests("/logs") if seen.status == 200]
 
 
 class LogFollower:
-    """Somebody who follows a log."""
+    """Thread that follows a log and collects its lines."""
 
     def __init__(self, jobs, job):
         self.cancel_event, self.lines, self.error = threading.Event(), [], None
@@ -70,19 +70,19 @@ def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
 
 
 @pytest.mark.parametrize("broken", ["break_connections", "end_connections"])
-def test_a_broken_log_goes_on_where_it_was(hub, jobs_client, submitted_job, broken):
+def test_a_broken_log_is_resumed(hub, jobs_client, submitted_job, broken):
     follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
-    said = []
+    lines = []
     for number in range(3):
-        said += [f"step {number}", "the same", "the same"]
-        submitted_job.append_log(*said[-3:])
-        follower.wait_for_lines(*said)
+        lines += [f"step {number}", "the same", "the same"]
+        submitted_job.append_log(*lines[-3:])
+        follower.wait_for_lines(*lines)
         getattr(submitted_job, broken)()
         wait_until(lambda number=number: len(hub.find_requests("/logs")) > number + 1)
     submitted_job.append_log("last")
     submitted_job.finish()
-    assert follower.wait_until_done() == [*said, "last"]
+    assert follower.wait_until_done() == [*lines, "last"]
 
 
 def test_lines_written_between_connections_are_streamed(hub, jobs_client, submitted_job):
@@ -147,7 +147,7 @@ def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_clie
     assert LogFollower(jobs_client, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
 
 
-def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, jobs_client, submitted_job, monkeypatch):
+def test_a_log_that_never_opens_is_abandoned_when_its_job_has_finished(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     submitted_job.finish()
     hub.add_fault("stall", "/logs", max_count=None, stall_s=5.0)
@@ -156,7 +156,7 @@ def test_a_log_that_never_opens_is_given_up_when_its_job_is_over(hub, jobs_clien
     assert "does not open the log" in check_one_sentence(follower.error)
 
 
-def test_a_job_that_waits_long_is_not_given_up(hub, jobs_client, submitted_job):
+def test_a_job_that_waits_long_is_not_abandoned(hub, jobs_client, submitted_job):
     follower = LogFollower(jobs_client, submitted_job)
     for connections in range(1, 8):
         wait_until(lambda n=connections: len(list_open_log_requests(hub)) >= n)
@@ -193,7 +193,7 @@ def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
     wait_until(lambda: not any(thread.name == "job-log" for thread in threading.enumerate()))
 
 
-def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, jobs_client, submitted_job):
+def test_an_unreachable_log_is_abandoned_after_all_retries(hub, jobs_client, submitted_job):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=503)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
@@ -201,7 +201,7 @@ def test_a_log_that_cannot_be_reached_is_given_up_in_the_end(hub, jobs_client, s
     check_one_sentence(follower.error)
 
 
-def test_lines_in_between_give_it_all_its_tries_again(hub, jobs_client, submitted_job):
+def test_new_lines_reset_the_number_of_retries(hub, jobs_client, submitted_job):
     follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
     for number in range(2 * len(hf_jobs.RETRY_BACKOFF_S)):
@@ -216,7 +216,7 @@ def test_lines_in_between_give_it_all_its_tries_again(hub, jobs_client, submitte
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "the right to run jobs"), (404, "has no job")])
-def test_what_trying_again_does_not_help_ends_it_at_once(hub, jobs_client, submitted_job, status, words):
+def test_a_permanent_error_ends_the_stream_at_once(hub, jobs_client, submitted_job, status, words):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=status)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()

@@ -1,4 +1,4 @@
-"""What a run elsewhere prints: its files arrive here as they are, and nothing else becomes one."""
+"""Events of remote runs: valid events reproduce the files of the run directory, invalid ones are ignored."""
 
 import json
 import sys
@@ -61,39 +61,39 @@ __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job
         f"outbox/000000000001500-0123456789ab/checkpoint/config.json {json.dumps(OUTBOX_ENTRY)}",
     ],
 )
-def test_lines_that_no_run_prints_are_passed_over(tmp_path, line):
+def test_invalid_events_are_ignored(tmp_path, line):
     folder = RunDir(tmp_path / "runs" / "run")
     folder.path.mkdir(parents=True)
     apply_event(folder, line)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_what_a_run_prints_is_what_it_wrote(tmp_path, monkeypatch, capsys):
-    """Every file of a run folder that is echoed arrives as it is; an entry of an outbox can be read again."""
+def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
+    """Every file in the event stream arrives unchanged, and an outbox entry can be read again."""
     monkeypatch.setenv(EVENT_STREAM_ENV, "1")
-    there, here = (RunDir(tmp_path / name) for name in ("there", "here"))
-    for folder in (there, here):
+    remote_dir, local_dir = (RunDir(tmp_path / name) for name in ("remote", "local"))
+    for folder in (remote_dir, local_dir):
         folder.path.mkdir()
-    there.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
-    there.log_metrics({"step": 2})
-    there.write_status("training", 2, 12, steps_per_second=3.5)
-    there.write_outcome("disk", "Make room.")
-    outbox = Outbox(there.path)
-    (there.path / "checkpoint").mkdir()
+    remote_dir.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
+    remote_dir.log_metrics({"step": 2})
+    remote_dir.write_status("training", 2, 12, steps_per_second=3.5)
+    remote_dir.write_outcome("disk", "Make room.")
+    outbox = Outbox(remote_dir.path)
+    (remote_dir.path / "checkpoint").mkdir()
     for name in ("config.json", "model.safetensors"):
-        (there.path / "checkpoint" / name).write_text("{}")
-    outbox._update_entry(outbox.enqueue(there.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
+        (remote_dir.path / "checkpoint" / name).write_text("{}")
+    outbox._update_entry(outbox.enqueue(remote_dir.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
     for line in capsys.readouterr().out.split("\n"):
         assert not line or line.startswith(EVENT_PREFIX)
-        apply_event(here, line.removeprefix(EVENT_PREFIX))
+        apply_event(local_dir, line.removeprefix(EVENT_PREFIX))
     for name in ("status.json", "ending.json"):
-        assert json.loads((here.path / name).read_text()) == json.loads((there.path / name).read_text())
-    assert here.metrics_file.read_text() == there.metrics_file.read_text()
-    assert Outbox(here.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
+        assert json.loads((local_dir.path / name).read_text()) == json.loads((remote_dir.path / name).read_text())
+    assert local_dir.metrics_file.read_text() == tlocal_dir.metrics_file.read_text()
+    assert Outbox(local_dir.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
 
 
 def test_a_line_and_its_end_are_printed_in_one_piece(monkeypatch):
-    """Another thread of the same program may print at any moment, and a line that begins in another one is lost."""
+    """Another thread may print at any moment, and an event in the middle of another line is lost."""
     written: list[str] = []
     monkeypatch.setenv(EVENT_STREAM_ENV, "1")
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None))
@@ -102,9 +102,9 @@ def test_a_line_and_its_end_are_printed_in_one_piece(monkeypatch):
 
 
 def test_a_log_is_kept_line_by_line_however_long(scheduler, submitted_job):
-    id, there = submitted_job
+    job_id, there = submitted_job
     there.append_log("x" * 50_000, "short", f"not at the start {EVENT_PREFIX}metrics.jsonl {{}}")
     there.finish("ERROR")
-    wait_for_job(scheduler, id)
-    lines = Path(scheduler.get_run_dir(id).log_file).read_text().split("\n")
+    wait_for_job(scheduler, job_id)
+    lines = Path(scheduler.get_run_dir(job_id).log_file).read_text().split("\n")
     assert [len(line) for line in lines[:2]] == [10_000, 5] and len(lines) == 4
