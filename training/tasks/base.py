@@ -1,7 +1,7 @@
-"""What a task is: where its samples come from, what the machine must look like, how a person meets it.
+"""Base class of tasks: samples, requirements on the model, and conversion of user input and answers.
 
-Splits are disjoint by content: which split a sample belongs to is a hash of what it shows, so nothing that is tested on,
-calibrated on or validated on is ever trained on, whatever the seed.
+Splits are disjoint by content (see `training.tasks.splits`): no validation, calibration or test sample is ever trained on,
+whatever the seed.
 """
 
 import itertools
@@ -23,15 +23,25 @@ from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_gen
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What the task asks of the machine."""
+    """Requirements of a task on the model.
+
+    Attributes:
+        backbone: Backbone type of the input encoder.
+        classes: Classes per answer position.
+        positions: Answer positions.
+        scored_positions: Number of last positions that decide whether an answer is correct; None for all.
+        in_features: Input channels or features, where the backbone does not fix them.
+        ctc_length: Length of a CTC answer, whose last class is the blank; None for a per-tick answer.
+        config_overrides: Further constructor keys that follow from the task.
+    """
 
     backbone: str
     classes: int
     positions: int = 1
-    scored_positions: int | None = None  # how many of the last positions make an answer right; all where it is not said
+    scored_positions: int | None = None
     in_features: int | None = None
-    ctc_length: int | None = None  # length of an answer that is said one class a tick, the last class being silence
-    config_overrides: dict[str, Any] = field(default_factory=dict)  # constructor keys that follow from the task besides
+    ctc_length: int | None = None
+    config_overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def prediction_reshaper(self) -> list[int]:
@@ -40,9 +50,12 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples: inputs as the backbone takes them, targets with -100 where a position does not count.
+    """Samples of a task.
 
-    Targets have a class for every position, or for every part of a spoken answer.
+    Attributes:
+        inputs: Inputs of the backbone, first axis B.
+        targets: Class per position or per CTC label, shape (B, P); -100 where a position does not count.
+        difficulty: Difficulty of each sample in units of the task, shape (B).
     """
 
     inputs: Tensor
@@ -52,37 +65,62 @@ class Batch:
 
 @dataclass(frozen=True)
 class TaskInput:
-    """What a person gave, read: the machine's input, and what of it is shown beside the thought."""
+    """User input, parsed.
 
-    inputs: Tensor  # one row
-    display: dict[str, Any]  # "kind": "picture" and "pixels" (h, w) or (h, w, 3), 0 to 1; or "sequence" and "items"
-    positions: int  # how many positions of the answer count
-    context: Any = None  # what the task must know of it to speak of an answer, such as the maze
+    Attributes:
+        inputs: Model input with one row.
+        display: What the page shows: "kind": "picture" and "pixels", shape (h, w) or (h, w, 3), in [0, 1]; or "kind":
+            "sequence" and "items".
+        positions: Number of answer positions that count.
+        context: What `Task.format_answer` needs of the input, such as the maze.
+    """
+
+    inputs: Tensor
+    display: dict[str, Any]
+    positions: int
+    context: Any = None
 
 
 @dataclass(frozen=True)
 class TaskAnswer:
-    """An answer, for programs and for people."""
+    """An answer, as data and as text.
 
-    value: Any  # plain data
-    label: str  # in a word
-    sentence: str  # without its full stop
-    route: list[tuple[int, int]] | None = None  # where it leads in the shown picture: (row, column) after every step
+    Attributes:
+        value: JSON-serializable answer.
+        label: Short text.
+        sentence: Sentence without the final period.
+        route: Path in the shown picture: (row, column) after every step; None if the answer is no path.
+    """
+
+    value: Any
+    label: str
+    sentence: str
+    route: list[tuple[int, int]] | None = None
 
 
 class Task(ABC):
-    """One file of this folder holds one subclass; nothing else needs to know of it."""
+    """Base class of tasks; each module of this package defines one subclass, which the registry finds.
+
+    Attributes:
+        name: Name in recipes and in `task.json`.
+        title: Name on the page.
+        input_type: "image" or "text".
+        input_hint: One line that describes a valid input.
+        supports_drawing: Whether the page accepts a drawing as input.
+        supports_generation: Whether `generate_input` is implemented.
+        splits: Names of the splits.
+        machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
+        Settings: Class of the settings.
+    """
 
     name: ClassVar[str]
-    title: ClassVar[str]  # for people
-    input_type: ClassVar[str]  # "image" or "text": what a person gives
-    input_hint: ClassVar[str]  # one line on what to give
-    supports_drawing: ClassVar[bool] = False  # whether a drawing by hand is something to give
-    supports_generation: ClassVar[bool] = False  # whether it can make up a new input
+    title: ClassVar[str]
+    input_type: ClassVar[str]
+    input_hint: ClassVar[str]
+    supports_drawing: ClassVar[bool] = False
+    supports_generation: ClassVar[bool] = False
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
-    machine_local_settings: ClassVar[
-        tuple[str, ...]
-    ] = ()  # settings that belong to one machine and go into no checkpoint
+    machine_local_settings: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Settings]]
 
     def __init__(self, settings: Settings):
@@ -90,61 +128,72 @@ class Task(ABC):
 
     @property
     def input_editor(self) -> dict[str, Any] | None:
-        """What helps a person to make an input by hand: `kind` and sizes, as `ui/assets/pad-<kind>.js` reads them; or None.
+        """Return the `kind` and the sizes of the editor that the page shows for the input, or None.
 
-        With pictures, `read` must show what it read at the size that the pad edits.
+        For images, `parse_input` must display its input at the size that the editor edits.
         """
         return None
 
     @abstractmethod
     def get_spec(self) -> TaskSpec:
-        """Backbone, positions and classes."""
+        """Return the requirements of the task on the model."""
 
     @property
     def decoder(self) -> AnswerDecoder:
-        """How the machine's logits are read as answers."""
-        shape = self.get_spec()
-        return (
-            CTCDecoder(shape.ctc_length)
-            if shape.ctc_length
-            else PerTickDecoder(shape.positions, shape.scored_positions)
-        )
+        """Decoder of the logits of the model into answers."""
+        spec = self.get_spec()
+        return CTCDecoder(spec.ctc_length) if spec.ctc_length else PerTickDecoder(spec.positions, spec.scored_positions)
 
     @abstractmethod
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Samples of a split. For the training split repeated calls give fresh samples where the task can."""
+        """Sample from a split.
+
+        Repeated calls for the training split return new samples where the task generates or augments them.
+        """
 
     @abstractmethod
     def parse_input(self, raw_input: Any) -> TaskInput:
-        """Read what a person gave: a text, or a picture as (h, w, 3) values from 0 to 1.
+        """Parse user input.
+
+        Args:
+            raw_input: A text, or an image of shape (h, w, 3) in [0, 1].
 
         Raises:
-            ValueError: one sentence: what, got, what to do.
+            ValueError: The input is invalid; one sentence says what is wrong, what was received and what to do.
         """
 
     @abstractmethod
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
-        """What an answer to a given input means, from the class of every position that counts."""
+        """Return the meaning of an answer.
+
+        Args:
+            task_input: The parsed input.
+            choices: Class of every position that counts.
+        """
 
     @abstractmethod
     def get_labels(self) -> list[str]:
-        """Names of the classes."""
+        """Return the names of the classes."""
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """What else is to be told of answers, beside how many are right as a whole: name -> share."""
+        """Return further metrics of the answers by name, each a fraction; accuracy is computed elsewhere."""
         return {}
 
     def get_examples(self) -> list[Any]:
-        """Inputs to try, one click away: texts, or pictures as arrays."""
+        """Return example inputs for the page: texts, image arrays or paths."""
         return []
 
     def generate_input(self, seed: int) -> Any:
-        """A new input to try, where `invents` says so: a text, or a picture as (h, w, 3) bytes."""
+        """Generate a new input: a text, or an image of shape (h, w, 3), uint8.
+
+        Raises:
+            ValueError: The task does not support generation.
+        """
         raise ValueError(f"The task {self.name} makes up no inputs; give it one.")
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The settings under which a machine of this published config most likely does this task; None if it does not."""
+        """Infer the settings from a published config, or return None if the model is of another task."""
         return None
 
     def load_full_split(self, split: str) -> Batch | None:
@@ -164,33 +213,54 @@ class Task(ABC):
         raise NotImplementedError(f"The task {self.name} reads no data files; evaluate one of its splits instead.")
 
     def with_resolved_settings(self) -> "Task":
-        """The task with all in its settings that its data decides, so that a checkpoint of it needs no data."""
+        """Return the task with the settings that depend on its data filled in, so that a checkpoint needs no data."""
         return self
 
     def describe(self) -> dict[str, Any]:
-        """The contents of `task.json`."""
+        """Return the contents of `task.json`."""
         settings = self.settings.model_dump(mode="json", exclude=set(self.machine_local_settings))
-        judged = {} if self.get_spec().scored_positions is None else {"judged": self.get_spec().scored_positions}
-        return {"task": self.name, "settings": settings, "labels": self.get_labels(), **judged}
+        scored_positions = self.get_spec().scored_positions
+        scoring = {} if scored_positions is None else {"judged": scored_positions}
+        return {"task": self.name, "settings": settings, "labels": self.get_labels(), **scoring}
 
     def iterate_batches(
         self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
     ) -> Iterator[Batch]:
-        """Training batches for process `rank` of `ranks`, which take turns, from their turn `start` on.
+        """Yield training batches without end.
 
-        A batch depends on the seed and its number alone: a run can resume, and two processes see what one sees that
-        accumulates two batches a step.
+        A batch depends on the seed and its number alone. A run can therefore resume, and two processes receive the same
+        batches as one process that accumulates two batches per step.
+
+        Args:
+            batch_size: Samples per batch.
+            seed: Seed of the run.
+            rank: Index of this process.
+            world_size: Number of processes; process `rank` receives batches rank, rank + world_size, and so on.
+            start: Number of batches of this process to skip.
+
+        Yields:
+            The batches of process `rank`.
         """
-        for turn in itertools.count(start):
-            yield self.sample(TRAIN, batch_size, make_generator(TRAIN, seed, 0, turn * world_size + rank))
+        for index in itertools.count(start):
+            yield self.sample(TRAIN, batch_size, make_generator(TRAIN, seed, 0, index * world_size + rank))
 
 
 def has_image_backbone(config: dict[str, Any]) -> bool:
-    """Whether a machine of this published config has a backbone for pictures."""
+    """Return whether a model with this published config has an image backbone."""
     return str(get_backbone_type(config)).startswith(("resnet", "shallow-wide"))
 
 
 def check_alphabet(text: str, alphabet: Iterable[str], message: str, input_hint: str) -> None:
-    """Raises `ValueError` where a text has other signs than the known ones; `rule` says which those are."""
-    if strange := [sign for sign in text if sign not in alphabet]:
-        raise ValueError(f"{message}, got {strange[0]!r}. Type {input_hint}.")
+    """Check that a text has only characters of the alphabet.
+
+    Args:
+        text: Text to check.
+        alphabet: Accepted characters.
+        message: Sentence start that names the accepted characters.
+        input_hint: Description of a valid input.
+
+    Raises:
+        ValueError: The text has another character.
+    """
+    if invalid := [character for character in text if character not in alphabet]:
+        raise ValueError(f"{message}, got {invalid[0]!r}. Type {input_hint}.")

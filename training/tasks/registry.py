@@ -1,4 +1,4 @@
-"""Registry of tasks: every module of this package that defines a `Task` subclass is found by scanning the directory."""
+"""Registry of tasks: scan the modules of this package for `Task` subclasses and build tasks by name."""
 
 import importlib
 import math
@@ -16,7 +16,7 @@ INFRASTRUCTURE_MODULES = {"base", "registry", "splits"}  # modules of the packag
 
 @cache
 def get_task_types() -> dict[str, type[Task]]:
-    """Task name -> class, from every module beside this one."""
+    """Return the task classes by name, from every module of this package."""
     task_types = {}
     for module in pkgutil.iter_modules(training.tasks.__path__):
         if module.name in INFRASTRUCTURE_MODULES:
@@ -28,11 +28,16 @@ def get_task_types() -> dict[str, type[Task]]:
 
 
 def list_task_kinds() -> list[str]:
+    """Return the names of all tasks, sorted."""
     return list(get_task_types())
 
 
 def make_task(values: dict[str, Any]) -> Task:
-    """A task from its kind and settings, e.g. `{"kind": "parity", "length": 16}`."""
+    """Build a task from its kind and settings, such as `{"kind": "parity", "length": 16}`.
+
+    Raises:
+        ValueError: The kind is unknown or a setting is invalid.
+    """
     settings = dict(values)
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in get_task_types():
@@ -44,29 +49,35 @@ def make_task(values: dict[str, Any]) -> Task:
 
 
 def build_task(metadata: dict[str, Any], config: dict[str, Any] | None = None) -> Task:
-    """The task that a checkpoint's `task.json` describes, or where it has none, the one that its config speaks for."""
+    """Build the task of a checkpoint from its `task.json`, or infer it from its config.
+
+    Args:
+        metadata: Contents of `task.json`; empty if the checkpoint has none.
+        config: Contents of `config.json`, also checked for compatibility with the task.
+
+    Raises:
+        ValueError: The task is unknown, or the model does not fit it.
+    """
     metadata = metadata or (infer_task_metadata(config) if config else None) or {}
     if "task" not in metadata:
         raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
     task = make_task({**metadata.get("settings", {}), "kind": metadata["task"]})
     if config and not is_task_compatible(task, config):
-        raise ValueError(
-            f"task.json says {metadata['task'][:40]!r}, but the machine of config.json cannot do that task."
-        )
+        raise ValueError(f"task.json says {metadata['task'][:40]!r}, but the model of config.json cannot do that task.")
     return task
 
 
 def infer_task_metadata(config: dict[str, Any]) -> dict[str, Any] | None:
-    """What a `task.json` would say beside a bare published `config.json`, which tells no task; None where that is open."""
+    """Return the `task.json` contents for a published `config.json`, or None if the task is ambiguous."""
     for kind, task in get_task_types().items():
         settings = task.settings_from_config(config)
-        if settings is not None and (made := make_task_or_none(kind, settings)):
-            return made.describe()
+        if settings is not None and (inferred := make_task_or_none(kind, settings)):
+            return inferred.describe()
     return None
 
 
 def make_task_or_none(kind: str, settings: dict[str, Any]) -> Task | None:
-    """The task of a size that a machine has; None where there is no such size."""
+    """Build a task, or return None if the settings are invalid."""
     try:
         return make_task({"kind": kind, **settings})
     except ValueError:
@@ -74,20 +85,22 @@ def make_task_or_none(kind: str, settings: dict[str, Any]) -> Task | None:
 
 
 def is_task_compatible(task: Task, config: dict[str, Any]) -> bool:
-    """Whether a machine of this published config sees and answers as the task needs it."""
-    shape, told, size = task.get_spec(), list(config.get("prediction_reshaper", [-1])), config.get("out_dims", 0)
-    sizes = [size // abs(math.prod(told)) if one == -1 else one for one in told]
-    answers = sizes == [shape.positions, shape.classes] or (shape.positions == 1 and sizes == [shape.classes])
-    pictures = has_image_backbone({"backbone_type": shape.backbone})
-    sees = has_image_backbone(config) if pictures else shape.backbone == get_backbone_type(config)
-    return answers and shape.positions * shape.classes == size and sees
+    """Return whether a model with this published config has the inputs and outputs of the task."""
+    spec = task.get_spec()
+    reshaper = list(config.get("prediction_reshaper", [-1]))
+    out_dims = config.get("out_dims", 0)
+    sizes = [out_dims // abs(math.prod(reshaper)) if size == -1 else size for size in reshaper]
+    output_matches = sizes == [spec.positions, spec.classes] or (spec.positions == 1 and sizes == [spec.classes])
+    needs_image_backbone = has_image_backbone({"backbone_type": spec.backbone})
+    input_matches = has_image_backbone(config) if needs_image_backbone else spec.backbone == get_backbone_type(config)
+    return output_matches and spec.positions * spec.classes == out_dims and input_matches
 
 
 def find_compatible_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Task name -> what a `task.json` would say, for every task that a machine of this published config could do."""
-    found = {}
+    """Return the `task.json` contents of every compatible task, by task name."""
+    compatible = {}
     for kind, task in get_task_types().items():
-        made = make_task_or_none(kind, task.settings_from_config(config) or {})
-        if made and is_task_compatible(made, config):
-            found[kind] = made.describe()
-    return found
+        candidate = make_task_or_none(kind, task.settings_from_config(config) or {})
+        if candidate and is_task_compatible(candidate, config):
+            compatible[kind] = candidate.describe()
+    return compatible

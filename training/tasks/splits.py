@@ -1,7 +1,7 @@
 """Assign samples to splits by a hash of their content.
 
-The split of a sample depends on its content alone, so no validation, calibration or test sample is ever trained on,
-whatever the seed.
+The split of a sample depends on its content alone. No validation, calibration or test sample is ever trained on, whatever
+the seed.
 """
 
 import hashlib
@@ -16,52 +16,67 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-TRAIN, VALIDATION, CALIBRATION, TEST = "train", "validation", "calibration", "test"
-LONGER = "longer"  # a split of things that are longer than any trained on, where a task has it
+TRAIN = "train"
+VALIDATION = "validation"
+CALIBRATION = "calibration"
+TEST = "test"
+LONGER = "longer"  # out-of-distribution split of some tasks: inputs longer than any training input
 CUMULATIVE_SPLIT_PERCENT = ((80, TRAIN), (85, VALIDATION), (90, CALIBRATION), (100, TEST))
 SPLIT_PERCENT = {
     split: end - begin for (begin, _), (end, split) in itertools.pairwise(((0, ""), *CUMULATIVE_SPLIT_PERCENT))
 }
+# Cumulative percentages of the train file of a data set, with and without a test file of its own.
+TRAIN_FILE_SPLITS = ((83, TRAIN), (90, VALIDATION), (100, CALIBRATION))
+TRAIN_FILE_SPLITS_WITH_TEST = ((75, TRAIN), (80, VALIDATION), (90, CALIBRATION), (100, TEST))
 
 
 def make_generator(*parts: Any) -> torch.Generator:
-    """A source of randomness that depends on these parts only."""
+    """Return a random generator whose seed depends on `parts` only."""
     return torch.Generator().manual_seed(zlib.crc32(repr(parts).encode()))
 
 
+def digest(content: bytes | np.ndarray) -> bytes:
+    """Return the 16-byte BLAKE2b hash of the content."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def assign_split(content: bytes) -> str:
-    """The split that a sample with this content belongs to: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
+    """Return the split of a sample: 80 % train, 5 % validation, 5 % calibration, 10 % test."""
     return assign_splits([content])[0]
 
 
 def assign_splits(contents: Iterable[bytes]) -> list[str]:
-    """The splits of many samples."""
+    """Return the split of each sample; see `assign_split`."""
     return assign_splits_by_hash(
         (hashlib.blake2b(content, digest_size=8).digest() for content in contents), CUMULATIVE_SPLIT_PERCENT
     )
 
 
 def assign_splits_by_hash(keys: Iterable[bytes], cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
-    """Which splits samples with these hashes belong to, by shares in percent that are added up."""
+    """Return the split of each sample, from a hash of its content.
+
+    Args:
+        keys: Hashes of at least 8 bytes.
+        cumulative_percent: Pairs of a cumulative percentage and a split, ascending up to 100.
+    """
     names = build_percent_table(cumulative_percent)
     return [names[int.from_bytes(key[:8], "big") % 100] for key in keys]
 
 
 @cache
 def build_percent_table(cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
+    """Return the split of each of the 100 percentiles."""
     return [next(name for bound, name in cumulative_percent if number < bound) for number in range(100)]
 
 
 def is_in_split(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
-    """Which rows of samples of a kind belong to a split."""
+    """Return which rows belong to a split.
+
+    Args:
+        split: Split to test for.
+        kind: Task name, part of the hashed content.
+        rows: Samples, shape (B, ...).
+    """
     return torch.tensor(
-        [place == split for place in assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())]
+        [row_split == split for row_split in assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())]
     )
-
-
-TRAIN_FILE_SPLITS = ((83, TRAIN), (90, VALIDATION), (100, CALIBRATION))  # percent of the train split, added up
-TRAIN_FILE_SPLITS_WITH_TEST = ((75, TRAIN), (80, VALIDATION), (90, CALIBRATION), (100, TEST))  # where there is no other
-
-
-def digest(content: bytes | np.ndarray) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
