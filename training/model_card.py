@@ -236,7 +236,7 @@ def render_halting_section(halting: dict[str, Any]) -> str:
         else ""
     )
     return (
-        "## Halting\n\nThresholds were chosen on calibration samples that nothing else has seen.\n\n"
+        "## Halting\n\nThresholds were chosen on calibration samples that nothing else has used.\n\n"
         + "\n".join(lines)
         + "\n"
         + energy

@@ -11,7 +11,6 @@ from inference.halting.thresholds import replay
 from inference.tick_history import TickHistory
 from training.data.maze import MOVES, WAIT
 from training.decoding import CTCDecoder, PerTickDecoder
-from training.metrics import spearman_correlation
 from training.tasks import make_task
 from training.tasks.splits import TEST, make_generator
 
@@ -58,19 +57,6 @@ def test_an_unroll_ends_when_all_labels_are_emitted():
 def test_a_per_tick_answer_is_decoded_as_it_is():
     choices = torch.randint(5, (6, 3))
     assert PerTickDecoder(3).decode(choices) == choices.tolist()
-
-
-@pytest.mark.parametrize(
-    "a, b, expected",
-    [
-        ([1, 2, 3, 4], [1, 2, 3, 9], 1),
-        ([1, 2, 3, 4], [4, 3, 2, 1], -1),
-        ([1, 1, 2, 2], [5, 5, 5, 5], None),
-        ([1, 2, 2, 3], [1, 3, 2, 4], 0.948683298),
-    ],
-)
-def test_rank_correlation(a, b, expected):
-    assert spearman_correlation(torch.tensor(a), torch.tensor(b)) == (expected and pytest.approx(expected))
 
 
 def test_a_maze_is_solved_if_walking_the_answer_leads_to_the_goal():

@@ -12,9 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch.testing import assert_close
 
-from ctm.checkpoint import load
 from tests.paths import ROOT
 from training import decoding, trainer
 from training.config import RunConfig, read_recipe
@@ -213,59 +211,6 @@ def test_a_crash_loses_only_the_steps_after_the_last_saved_one(tmp_path, monkeyp
         for a, b in zip(load_step_weights(broken, 12).values(), load_step_weights(straight, 12).values(), strict=True)
     )
     assert read_metrics(broken) == read_metrics(straight)
-
-
-def test_a_frozen_core_carries_over_to_another_task(tmp_path):
-    """The core is copied from one model and does not change; encoder, attention and readout are trained."""
-    parity, brackets = RunDir(tmp_path / "parity"), RunDir(tmp_path / "brackets")
-    train(make_tiny_config(steps=2), parity)
-    start = load(parity.checkpoint_dir(2)).model
-    config = make_tiny_config(steps=6, takes="core", frozen="core").model_copy(
-        update={"task": {"kind": "brackets", "length": 6}}
-    )
-    train(config, brackets, init_model=start)
-    before, after = start.state_dict(), load_step_weights(brackets, 6)
-    core = {name for name in after if name.startswith(("start_", "synapses.", "trace_processor.")) or "indices" in name}
-    assert all(torch.equal(before[name], after[name]) for name in core) and len(core) > 10
-    initial = trainer.assemble(config)[2].state_dict()
-    assert not any(torch.equal(initial[name], after[name]) for name in after.keys() - core if "bias" in name)
-
-
-def test_a_model_of_another_size_loads_the_matching_weights(tmp_path):
-    start = trainer.assemble(make_tiny_config())[2]
-    wide = trainer.assemble(
-        make_tiny_config().model_copy(update={"model": TINY_RECIPE["model"] | {"n_synch_out": 12}})
-    )[2]
-    trainer.load_initial_weights(wide, start, "fitting")
-    mine, theirs = wide.state_dict(), start.state_dict()
-    assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
-    other = trainer.assemble(RunConfig.parse(TINY_RECIPE | {"model": {"kind": "ff", "d_model": 5}}))[2]
-    with pytest.raises(ValueError, match="init_from does not fit"):
-        trainer.load_initial_weights(wide, other, "all")
-
-
-def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
-    """The model for longer rows has the positions and answers of the small one first."""
-    start, longer = (
-        trainer.assemble(make_tiny_config().model_copy(update={"task": {"kind": "parity", "length": length}}))[2].eval()
-        for length in (8, 12)
-    )
-    small, large = start.state_dict(), longer.state_dict()
-    positions = large["backbone.positions"].clone()
-    answers = large["output_projector.0.weight"].clone()
-    trainer.load_initial_weights(longer, start, "grown")
-    rows = torch.randint(3, (4, 8))
-    with torch.no_grad():
-        assert_close(longer(rows).answers[:, :16], start(rows).answers)
-    expanded = longer.state_dict()
-    assert torch.equal(expanded["backbone.positions"][:, 8:], positions[:, 8:]), (
-        "the other positions keep their initial values"
-    )
-    assert torch.equal(expanded["output_projector.0.weight"][16:], answers[16:])
-    trainer.load_initial_weights(start, longer, "grown")
-    assert all(torch.equal(small[name], value) for name, value in start.state_dict().items()), (
-        "larger weights are not truncated"
-    )
 
 
 def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):

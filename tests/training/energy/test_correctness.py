@@ -1,0 +1,52 @@
+"""Tests of P(correct), the probability that an answer is correct."""
+
+import torch
+
+from inference.halting.policy_parser import parse
+from inference.halting.thresholds import replay
+from inference.tick_history import EvaluationCurves, TickHistory
+from tests.training.test_finalize import make_curves
+from training.energy.correctness import compute_answer_reliability, fit_correctness_model
+
+
+def compute_reliability_gap(policy: str, calibration: EvaluationCurves, test: EvaluationCurves) -> float:
+    """Return the calibration error on test samples of P(correct) fitted at the ticks that a policy visits."""
+    correctness_model = fit_correctness_model(
+        calibration, replay(parse(policy), TickHistory.from_curves(calibration), calibration.right)
+    )
+    halting = {"energy": {"kind": "wait", "chance": correctness_model.model_dump()}}
+    return compute_answer_reliability(
+        test, replay(parse("energy<0"), TickHistory.from_curves(test), test.right), halting
+    )["ece"]
+
+
+def test_p_correct_is_fitted_at_the_visited_ticks():
+    calibration = make_curves(3_000, 0)
+    test = make_curves(3_000, 1)
+    assert compute_reliability_gap("energy<0", calibration, test) < 0.6 * compute_reliability_gap(
+        "ticks=4", calibration, test
+    )
+
+
+def test_ticks_that_answer_have_more_weight_than_earlier_ticks(monkeypatch):
+    """The weight matters where answers differ from earlier ticks with the same energy and certainty, as with CTC."""
+    calibration = make_curves(3_000, 0)
+    test = make_curves(3_000, 1)
+    is_mostly_true = torch.rand(3_000, 1, generator=torch.Generator().manual_seed(2)) < 0.9
+    for curves in (calibration, test):
+        answer_ticks = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right).answer_tick.unsqueeze(1)
+        curves.right.copy_((torch.arange(1, 5) == answer_ticks) & is_mostly_true)
+    weighted_gap = compute_reliability_gap("energy<0", calibration, test)
+    monkeypatch.setattr("training.energy.correctness.ANSWER_TICK_WEIGHT", 1)
+    assert weighted_gap < 0.6 * compute_reliability_gap("energy<0", calibration, test)
+
+
+def test_energies_without_a_probability_have_no_correctness_model():
+    curves = make_curves(50, 0)
+    policy_replay = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right)
+    assert compute_answer_reliability(curves, policy_replay, {"energy": {"kind": "hazard"}}) is None
+    assert compute_answer_reliability(curves, policy_replay, {}) is None, (
+        "an energy without metadata gives no probability"
+    )
+    halting = {"energy": {"kind": "calibrated"}}
+    assert compute_answer_reliability(curves, policy_replay, halting)["brier"] <= 1, "a calibrated energy is a logit"
