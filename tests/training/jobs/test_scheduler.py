@@ -192,14 +192,14 @@ def test_a_job_sees_a_clean_environment(tmp_path):
         members = runner._get_process_group(runner.store.get(job_id)).list_members()
         assert len(members) == 2
         for process in members:
-            seen = process.environ()
+            process_env = process.environ()
             assert (
-                seen[JOB_TAG_ENV] == str(runner.runs_dir / job_id)
-                and seen["OMP_NUM_THREADS"] in {"1", "2"}
-                and seen["HF_TOKEN"] == "hf_for_jobs"
+                process_env[JOB_TAG_ENV] == str(runner.runs_dir / job_id)
+                and process_env["OMP_NUM_THREADS"] in {"1", "2"}
+                and process_env["HF_TOKEN"] == "hf_for_jobs"
             )
-            assert seen["HF_HOME"] == nonsense["HF_HOME"]
-            assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & seen.keys()
+            assert process_env["HF_HOME"] == nonsense["HF_HOME"]
+            assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & process_env.keys()
             assert "hf_for_jobs" not in " ".join(process.cmdline()), "every user of the host can read arguments"
             assert process.nice() >= 10, "the page has priority"
         runner.stop(job_id)

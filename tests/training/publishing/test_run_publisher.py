@@ -209,7 +209,8 @@ def test_a_run_killed_after_the_commit_is_not_published_again(hub, environment, 
 
 def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monkeypatch):
     """A saved step is enqueued when it is due, with a card that says that the run is still training."""
-    now, made = [0.0], RunDir(run_copy)
+    now = [0.0]
+    run_dir = RunDir(run_copy)
     monkeypatch.setattr("training.publishing.run_publisher.time.monotonic", lambda: now[0])
     sent: list[str] = []
 
@@ -218,8 +219,8 @@ def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monke
             sent.append((run_copy / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
-    publishing = RunPublisher(made, PublishConfig(repo=REPO, every_minutes=10), Store())
-    step = made.list_steps()[-1]
+    publishing = RunPublisher(run_dir, PublishConfig(repo=REPO, every_minutes=10), Store())
+    step = run_dir.list_steps()[-1]
     publishing.on_save(step)
     now[0] += 599
     publishing.on_save(step)
@@ -274,5 +275,5 @@ def test_an_energy_head_may_be_new(recipe, finished_run, tmp_path):
     save(Checkpoint(bare, checkpoint.task), tmp_path / "bare")
     settings = (f"init_from={tmp_path / 'bare'}", "train.steps=1", "optim.lr=1e-12")
     main(["train", str(recipe), "--folder", str(tmp_path / "run"), *settings])
-    made = load(tmp_path / "run" / "checkpoint").model
-    assert made.config.energy_head_enabled and torch.allclose(made.start_trace, bare.start_trace, atol=1e-9)
+    model = load(tmp_path / "run" / "checkpoint").model
+    assert model.config.energy_head_enabled and torch.allclose(model.start_trace, bare.start_trace, atol=1e-9)

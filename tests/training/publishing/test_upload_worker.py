@@ -108,9 +108,9 @@ def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     wait_until(lambda: is_published(folder), 20)
     assert get_last_entry(folder).url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
     assert hub.list_commits(REPO)[0].title.startswith("first: finished, step 12 [")
-    held = hub.read_files(REPO)
-    assert held.keys() == {*read_dir_files(folder.final_checkpoint_dir), "accuracy.png"}
-    assert held["model.safetensors"] == (folder.final_checkpoint_dir / "model.safetensors").read_bytes()
+    files = hub.read_files(REPO)
+    assert files.keys() == {*read_dir_files(folder.final_checkpoint_dir), "accuracy.png"}
+    assert files["model.safetensors"] == (folder.final_checkpoint_dir / "model.safetensors").read_bytes()
 
 
 def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, copy_run):
@@ -238,18 +238,18 @@ def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_
 
 def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_run):
     """The outboxes: rejected upload, unreadable entry, file instead of a directory, remote run, valid entry."""
-    names = ["a-refused", "b-broken", "c-file", "d-elsewhere", "e-good"]
+    names = ["a-rejected", "b-broken", "c-file", "d-remote", "e-good"]
     folders = [copy_run(name) for name in names]
-    refused, broken, file, elsewhere, good = folders
-    enqueue_checkpoint(Outbox(refused.path), refused, refused.final_checkpoint_dir, "bob/his", False)
-    for folder in (broken, elsewhere, good):
+    rejected, broken, file, remote, good = folders
+    enqueue_checkpoint(Outbox(rejected.path), rejected, rejected.final_checkpoint_dir, "bob/his", False)
+    for folder in (broken, remote, good):
         enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
     next(broken.path.glob("outbox/*/entry.json")).write_text('{"id": 3}')
     (file.path / "outbox").write_text("")
-    shutil.rmtree(next(elsewhere.path.glob("outbox/*/checkpoint")))
+    shutil.rmtree(next(remote.path.glob("outbox/*/checkpoint")))
     upload_worker.start()
     wait_until(lambda: is_published(good), 20)
-    assert get_last_entry(refused).state == "refused" and get_last_entry(elsewhere).state == "waiting"
+    assert get_last_entry(rejected).state == "refused" and get_last_entry(remote).state == "waiting"
     assert [title.partition(":")[0] for title in list_run_commits(hub)] == ["e-good"]
 
 

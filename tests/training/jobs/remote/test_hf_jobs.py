@@ -90,7 +90,7 @@ def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs_client):
     (submission,) = hub.find_requests("/api/jobs/alice$", method="POST")
     sent = submission.request.json()
     assert sent.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(sent)
-    assert all(TOKEN not in seen.target and seen.token == TOKEN for seen in hub.find_requests("/api/jobs"))
+    assert all(TOKEN not in request.target and request.token == TOKEN for request in hub.find_requests("/api/jobs"))
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ def test_a_command_that_fails_is_a_failed_job(hub, jobs_client):
     job = jobs_client.submit(**make_python_job("raise SystemExit(3)"))
     assert list(jobs_client.follow("alice", job.job_id, threading.Event())) == []
     assert (
-        found := jobs_client.inspect("alice", job.job_id)
-    ).stage == "error" and found.message == "Job failed with exit code: 3"
+        failed_job := jobs_client.inspect("alice", job.job_id)
+    ).stage == "error" and failed_job.message == "Job failed with exit code: 3"
     job = jobs_client.submit(**JOB_SPEC | {"command": ["/no/such/program"], "name": "none"})
     wait_until(lambda: jobs_client.inspect("alice", job.job_id).stage == "error")
 

@@ -24,7 +24,7 @@ __all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 
 def list_open_log_requests(hub) -> list:
     """Return the successful log requests so far."""
-    return [seen for seen in hub.find_requests("/logs") if seen.status == 200]
+    return [request for request in hub.find_requests("/logs") if request.status == 200]
 
 
 class LogFollower:

@@ -178,16 +178,16 @@ def test_without_a_space_and_a_token_it_is_rejected_at_once(hub, tmp_path, missi
         "hub_store": HubStore(token=TOKEN, cache_dir=tmp_path),
         "space_id": "alice/space",
     }
-    made = JobScheduler(
+    scheduler = JobScheduler(
         tmp_path / "runs", environment=build_environment(), **{name: parts[name] for name in parts if name != missing}
     )
-    made.start()
+    scheduler.start()
     try:
         with pytest.raises(ValueError, match=r"needs a Space, whose image runs there, and a token \(HF_TOKEN\)"):
-            submit_remote_job(made)
-        assert made.store.list_jobs() == [] and not list(made.runs_dir.glob("*/config.yaml"))
+            submit_remote_job(scheduler)
+        assert scheduler.store.list_jobs() == [] and not list(scheduler.runs_dir.glob("*/config.yaml"))
     finally:
-        made.close()
+        scheduler.close()
 
 
 @pytest.mark.parametrize(
