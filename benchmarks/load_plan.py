@@ -14,16 +14,20 @@ from training.tasks import Task, build_task
 from training.tasks.digits import load_images
 from training.tasks.splits import TEST
 
-SAMPLES_PER_CHECKPOINT = 200  # samples of each checkpoint
-CANVAS_SIZE_PX = 280  # pixels of a drawing on the page
+SAMPLES_PER_CHECKPOINT = 200
+CANVAS_SIZE_PX = 280  # size of a drawing on the page
 
 
 def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float]) -> dict[str, Any]:
-    """What to do on the page of this `/config`, as JSON data.
+    """Build the request plan for the page described by a Gradio `/config`, as JSON data.
+
+    Args:
+        config: the Gradio configuration.
+        checkpoints: names of bundled checkpoints.
+        pause: minimum and maximum seconds between two requests of a visitor.
 
     Returns:
-        on_load: what the page asks for when it is loaded. things: what to think about, each with the call that thinks about
-        it and the right answer. pause: least and most seconds between two thoughts.
+        on_load: calls that the page makes when it loads. things: inputs, each with its call and the correct answer. pause: as given.
     """
     props = {component["id"]: component["props"] for component in config["components"]}
     on_load, buttons = [], {}
@@ -34,14 +38,20 @@ def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float
                 given = [props[part].get("value") for part in event["inputs"]]
                 on_load.append(call | {"data": given, "queue": event["queue"]})
             elif trigger == "click":
-                others = [props[part].get("value") for part in event["inputs"][3:]]  # after thing, checkpoint and rule
+                others = [
+                    props[part].get("value") for part in event["inputs"][3:]
+                ]  # after input, checkpoint and policy
                 buttons[props[target].get("elem_id")] = call | {"others": others}
     things = [thing for name in checkpoints for thing in iterate_inputs(name, buttons)]
     return {"on_load": on_load, "things": things, "pause": pause}
 
 
 def iterate_inputs(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Held-out samples of a bundled checkpoint; of pictures every second one is uploaded, the others are drawn."""
+    """Yield held-out samples of a bundled checkpoint; images alternate between drawings and uploads.
+
+    Raises:
+        SystemExit: The checkpoint does not exist, or its task has no inputs that a visitor can enter.
+    """
     folder = ROOT / "checkpoints" / name
     if not folder.is_dir():
         raise SystemExit(f"There is no bundled checkpoint {name}.")
@@ -58,7 +68,7 @@ def iterate_inputs(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[di
 
 
 def iterate_digit_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
-    """Digits as drawings, dark on light and as large as the page's, and what they are."""
+    """Yield digits as drawings, dark on light and in the size of the page's canvas, with their labels."""
     pictures, labels = load_images(TEST)
     for row in torch.randperm(len(labels), generator=generator)[:SAMPLES_PER_CHECKPOINT].tolist():
         grey = Image.fromarray((255 * (1 - pictures[row, 0])).byte().numpy())
@@ -68,7 +78,7 @@ def iterate_digit_inputs(task: Task, generator: torch.Generator) -> Iterator[tup
 
 
 def iterate_parity_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, list[int]]]:
-    """Rows of bits, and whether the ones so far are odd."""
+    """Yield bit strings, with the parities of all prefixes."""
     batch = task.sample(TEST, SAMPLES_PER_CHECKPOINT, generator)
     for tokens, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
         bits = [token for token in tokens if token in (0, 1)]  # the rest is padding
@@ -76,7 +86,7 @@ def iterate_parity_inputs(task: Task, generator: torch.Generator) -> Iterator[tu
 
 
 def iterate_arithmetic_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
-    """Sequences of numbers, and what comes next."""
+    """Yield number sequences, with the next number."""
     batch = task.sample(TEST, SAMPLES_PER_CHECKPOINT, generator)
     shown = batch.inputs.unflatten(1, (-1, task.settings.digits)).tolist()
     for numbers, target in zip(shown, batch.targets.tolist(), strict=True):
@@ -84,6 +94,7 @@ def iterate_arithmetic_inputs(task: Task, generator: torch.Generator) -> Iterato
 
 
 def join_digits(digits: list[int]) -> str:
+    """Join digits to a string."""
     return "".join(map(str, digits))
 
 

@@ -1,15 +1,15 @@
-"""How the page serves many visitors at once: a server of our own, visited by https://locust.io.
+"""Load test of the page: a server of this project, visited by https://locust.io.
 
     python -m benchmarks.load_test [--visitors N] [--seconds T] [--checkpoint NAME ...] [--pause LEAST MOST] [--compare]
                               [--json FILE]
 
-`app.py` is started as a process of its own with an empty home, and asked until it is ready. Visitors open the page and think
-about held-out samples of the checkpoints, waiting a little between two thoughts; with `--pause 0 0` they do not wait, which
-shows the most that the server does. First one visitor comes alone, then N at once. A thought lasts from its request to its
-answer; anything but an answer is an error, and with an error, or without a thought, the exit code is 1.
+`app.py` starts in a separate process with an empty home directory and is polled until it is ready. Visitors open the page and run
+inference on held-out samples of the checkpoints, with a pause between two requests; `--pause 0 0` removes the pause and measures
+the maximum throughput. One visitor runs alone first, then N at once. The latency is the time from request to answer. Anything but
+an answer is an error; with an error, or without any answer, the exit code is 1.
 
-`--compare` serves the same load with and without thinking together (`CTM_BATCH`), in turn, by servers that are started anew.
-The visitors take their share of the processor on the machine of the server: it is told beside the server's own.
+`--compare` measures the same load with and without dynamic batching (`CTM_BATCH`), alternating, on newly started servers. The
+visitors share the processor with the server; their CPU usage is reported beside the server's.
 """
 
 import argparse
@@ -41,13 +41,13 @@ from benchmarks.speed import get_processor_name, read_memory_kib
 
 CHECKPOINTS = ("digits", "parity-16", "arithmetic")
 READY_PATH = "/readyz"
-TIMEOUT_S = 120  # seconds that a server gets to be ready, and a thought to end
-SINGLE_VISITOR_S = 15  # seconds that the first visitor has for itself
-SPAWN_RATE_PER_S = 10  # visitors a second, until all are there
-WARMUP_S = 5  # seconds in which one visitor makes the server read every checkpoint
-MAX_LOG_CHARS = 5_000  # characters of a server's log
+TIMEOUT_S = 120  # for a server to become ready, and for a request to end
+SINGLE_VISITOR_S = 15  # duration of the run with one visitor
+SPAWN_RATE_PER_S = 10  # new visitors per second
+WARMUP_S = 5  # duration of a first run that makes the server load every checkpoint
+MAX_LOG_CHARS = 5_000
 BATCHING_ENVIRONMENTS = {"off": {"CTM_BATCH": "1"}, "on": {}}
-BATCHING_ORDER = ("off", "on", "on", "off")  # so that a machine that grows slower does so for both alike
+BATCHING_ORDER = ("off", "on", "on", "off")  # symmetric, so that a slowdown of the computer affects both equally
 
 
 # --- the server --------------------------------------------------------------------------------------------------
@@ -55,18 +55,25 @@ BATCHING_ORDER = ("off", "on", "on", "off")  # so that a machine that grows slow
 
 @dataclass(frozen=True)
 class ServerProcess:
+    """Running server.
+
+    Attributes:
+        address: its URL.
+        process: its process.
+    """
+
     address: str
     process: subprocess.Popen
 
 
 @contextmanager
 def run_server(**environment: str) -> Iterator[ServerProcess]:
-    """Our server in a process of its own, ready, with nothing of this machine's. What it said last is printed at its end."""
-    foreign = ("GRADIO_", "SPACE_", "CTM_", "HF_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    """Run the server until it is ready, with a clean environment; print the end of its log when it stops."""
+    prefixes = ("GRADIO_", "SPACE_", "CTM_", "HF_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     with tempfile.TemporaryDirectory() as home:
         log = Path(home, "log.txt")
-        ours = {
+        overrides = {
             "CTM_HOME": home,
             "GRADIO_TEMP_DIR": f"{home}/uploads",
             "GRADIO_SERVER_PORT": "0",
@@ -74,28 +81,35 @@ def run_server(**environment: str) -> Iterator[ServerProcess]:
         }
         command = [sys.executable, "app.py"]
         with log.open("w") as file:
-            process = subprocess.Popen(command, cwd=ROOT, env=kept | ours | environment, stdout=file, stderr=file)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=inherited | overrides | environment, stdout=file, stderr=file
+            )
         try:
             yield ServerProcess(wait_for_address(process, log), process)
         finally:
             process.terminate()
             process.wait(TIMEOUT_S)
-            said = re.sub(r"^(Starting|Open)\b.*\n", "", log.read_text("utf-8"), flags=re.M)
-            print(said[-MAX_LOG_CHARS:], end="", file=sys.stderr)
+            text = re.sub(r"^(Starting|Open)\b.*\n", "", log.read_text("utf-8"), flags=re.M)
+            print(text[-MAX_LOG_CHARS:], end="", file=sys.stderr)
 
 
 def wait_for_address(process: subprocess.Popen, log: Path) -> str:
-    until = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until and process.poll() is None:
-        if found := re.search(r"Open (http://\S+)", log.read_text("utf-8")):
-            with suppress(urllib.error.URLError), urllib.request.urlopen(found[1] + READY_PATH, timeout=TIMEOUT_S):
-                return found[1]
+    """Wait until the server is ready and return its URL.
+
+    Raises:
+        SystemExit: It ended, or was not ready within `TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if match := re.search(r"Open (http://\S+)", log.read_text("utf-8")):
+            with suppress(urllib.error.URLError), urllib.request.urlopen(match[1] + READY_PATH, timeout=TIMEOUT_S):
+                return match[1]
         time.sleep(0.1)
     raise SystemExit("The server did not get ready.")
 
 
 def sample_usage(pid: int) -> dict[str, float]:
-    """What a process has used and holds now."""
+    """Return the CPU time, peak memory, threads and open files of a process."""
     process = psutil.Process(pid)
     with process.oneshot():
         spent = process.cpu_times()
@@ -108,25 +122,37 @@ def sample_usage(pid: int) -> dict[str, float]:
         }
 
 
-# --- visiting it -------------------------------------------------------------------------------------------------
+# --- visitors -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class LoadTestResult:
-    """What was told of some visitors: their requests, and what the server used while all of them were there."""
+    """Requests of the visitors, and the server's usage while all of them were active.
+
+    Attributes:
+        visitors: number of visitors.
+        seconds: duration, in seconds.
+        visitors_cpu_s: CPU time of the visitors themselves, in seconds.
+        request_samples: one entry per request.
+        usage_samples: usage of the server over time.
+    """
 
     visitors: int
     seconds: float
-    visitors_cpu_s: float  # seconds of the processor that the visitors themselves took
+    visitors_cpu_s: float
     request_samples: list[dict[str, Any]]
     usage_samples: list[dict[str, float]]
 
 
 def run_visitors(server: ServerProcess, plan: dict[str, Any], visitors: int, seconds: float) -> LoadTestResult:
-    """Let so many visitors come for so many seconds. Their thoughts count from when the page is open for all of them."""
+    """Run visitors for a number of seconds. Requests count from when the page is open for all of them.
+
+    Raises:
+        SystemExit: Locust wrote no results, or the server ended.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        given, told, log = (Path(folder, name) for name in ("plan.json", "told.json", "log.txt"))
-        given.write_text(json.dumps(plan), "utf-8")
+        plan_path, results_path, log = (Path(folder, name) for name in ("plan.json", "results.json", "log.txt"))
+        plan_path.write_text(json.dumps(plan), "utf-8")
         command = [
             sys.executable,
             "-m",
@@ -146,28 +172,28 @@ def run_visitors(server: ServerProcess, plan: dict[str, Any], visitors: int, sec
             "--stop-timeout",
             str(TIMEOUT_S),
             "--plan",
-            str(given),
-            "--told",
-            str(told),
+            str(plan_path),
+            "--results",
+            str(results_path),
         ]
         with log.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as process:
-            looks = list(monitor_usage(server.process, process))
-        if not told.is_file():
-            raise SystemExit(f"Nobody could visit the server:\n{log.read_text('utf-8')}")
-        said = json.loads(told.read_text("utf-8"))
-    ended = said["ended"]
-    began = min(said.get("began", ended), ended)
-    samples = [s for s in said["samples"] if s["name"] != "thought" or s["error"] or began <= s["began"] <= ended]
-    looks = [look for look in looks if began <= look["at"] <= ended]
-    return LoadTestResult(visitors, ended - began, said["cpu"], samples, looks)
+            usage = list(monitor_usage(server.process, process))
+        if not results_path.is_file():
+            raise SystemExit(f"No visitor reached the server:\n{log.read_text('utf-8')}")
+        results = json.loads(results_path.read_text("utf-8"))
+    ended = results["ended"]
+    began = min(results.get("began", ended), ended)
+    samples = [s for s in results["samples"] if s["name"] != "thought" or s["error"] or began <= s["began"] <= ended]
+    usage = [look for look in usage if began <= look["at"] <= ended]
+    return LoadTestResult(visitors, ended - began, results["cpu"], samples, usage)
 
 
 def monitor_usage(server: subprocess.Popen, visitors: subprocess.Popen) -> Iterator[dict[str, float]]:
-    """What the server uses, four times a second, until the visitors are gone; they go when this ends early."""
+    """Yield the usage of the server four times a second until the visitors end; end them if the caller stops early."""
     try:
         while visitors.poll() is None:
             if server.poll() is not None:
-                raise SystemExit(f"The server ended with exit code {server.returncode} while it was visited.")
+                raise SystemExit(f"The server ended with exit code {server.returncode} during the load test.")
             with suppress(psutil.Error):  # it may end meanwhile
                 yield sample_usage(server.pid)
             time.sleep(0.25)
@@ -175,20 +201,20 @@ def monitor_usage(server: subprocess.Popen, visitors: subprocess.Popen) -> Itera
         visitors.terminate()
 
 
-# --- what it comes to --------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------------
 
 
 def compute_percentiles(values: list[float]) -> dict[str, float]:
-    """How many there are, the percentiles that matter, and the largest."""
+    """Return the count, percentiles and the maximum."""
     if not values:
         return {"n": 0}
     cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else values * 99
-    found = {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(values)}
-    return {"n": len(values)} | {name: round(value, 1) for name, value in found.items()}
+    percentiles = {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(values)}
+    return {"n": len(values)} | {name: round(value, 1) for name, value in percentiles.items()}
 
 
 def compute_metrics(visits: list[LoadTestResult]) -> dict[str, Any]:
-    """The figures of visits by equally many visitors; latencies are milliseconds."""
+    """Return the metrics of runs with equally many visitors; latencies in milliseconds."""
     seconds = sum(visit.seconds for visit in visits)
     samples = [sample for visit in visits for sample in visit.request_samples]
     well = [sample for sample in samples if not sample["error"]]
@@ -212,18 +238,19 @@ def compute_metrics(visits: list[LoadTestResult]) -> dict[str, Any]:
 
 
 def compute_checkpoint_metrics(thoughts: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the latency percentiles and the accuracy of one checkpoint."""
     return compute_percentiles([thought["milliseconds"] for thought in thoughts]) | {
         "right": compute_accuracy(thoughts)
     }
 
 
 def compute_accuracy(thoughts: list[dict[str, Any]]) -> float:
-    """Of answers: what thoughts mixed up would lower."""
+    """Return the share of correct answers; answers sent to the wrong visitor would lower it."""
     return round(sum(thought["right"] for thought in thoughts) / max(1, len(thoughts)), 4)
 
 
 def summarise_usage(visits: list[list[dict[str, float]]]) -> dict[str, float]:
-    """What servers used: processors on average, the most memory (MiB) before and after, the most threads and open files."""
+    """Return the mean number of CPUs, the peak memory (MiB) before and after, and the most threads and open files."""
     looks = [look for visit in visits for look in visit]
     cpu, seconds = (sum(visit[-1][name] - visit[0][name] for visit in visits) for name in ("cpu", "at"))
     return {
@@ -258,13 +285,13 @@ def run_load_test(args: argparse.Namespace, batching_order: tuple[str, ...]) -> 
             for visitors, seconds in ((1, SINGLE_VISITOR_S), (args.visitors, args.seconds)):
                 found = run_visitors(server, plan, visitors, seconds)
                 if len(found.usage_samples) < 2:
-                    raise SystemExit("The page was open for everybody too late: let them stay for more --seconds.")
+                    raise SystemExit("The page was open for all visitors too late: increase --seconds.")
                 visits.setdefault((turn, visitors), []).append(found)
     return [{"batching": turn} | compute_metrics(found) for (turn, _), found in visits.items()]
 
 
 def print_report(rows: list[dict[str, Any]]) -> None:
-    """Print the table, and what went wrong."""
+    """Print the table and the errors."""
     print(
         f"{'batching':8} {'visitors':>8} {'thoughts/s':>10} {'p50 ms':>7} {'p95':>6} {'p99':>6} {'max':>6} "
         f"{'page p50':>8} {'p95':>5} {'errors':>6} {'right':>6} {'CPUs':>5} {'ms each':>7} {'MiB':>5} {'threads':>7} "
@@ -284,13 +311,14 @@ def print_report(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visitors", type=int, default=50, help="how many come at once, after one came alone")
-    parser.add_argument("--seconds", type=float, default=120, help="how long all of them stay")
-    parser.add_argument("--checkpoint", nargs="+", default=CHECKPOINTS, help="what they think with")
-    parser.add_argument("--pause", nargs=2, type=float, default=(0.5, 1.5), help="seconds between two thoughts")
+    parser.add_argument("--visitors", type=int, default=50, help="visitors at once, after one alone")
+    parser.add_argument("--seconds", type=float, default=120, help="duration of the run with all visitors")
+    parser.add_argument("--checkpoint", nargs="+", default=CHECKPOINTS, help="checkpoints that visitors use")
+    parser.add_argument("--pause", nargs=2, type=float, default=(0.5, 1.5), help="seconds between two requests")
     parser.add_argument(
-        "--compare", action="store_true", help="without and with thinking together, twice each, in turn"
+        "--compare", action="store_true", help="without and with dynamic batching, twice each, alternating"
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
@@ -298,7 +326,7 @@ def main() -> None:
     print_report(rows)
     compared = compute_ratios(rows)
     for ratio in compared:
-        print("with batching, in times of without:", {name: round(value, 2) for name, value in ratio.items()})
+        print("with batching, relative to without:", {name: round(value, 2) for name, value in ratio.items()})
     if args.json:
         figures = {
             "rows": rows,

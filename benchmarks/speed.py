@@ -1,11 +1,11 @@
-"""How fast a thought and a training step are, beside the original code in the same process.
+"""Speed of inference and of a training step, beside the original code in the same process.
 
     python -m benchmarks.speed [--reference PATH] [--json FILE] [--repeats N] [--only CASE ...]
 
-`--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both codes then run in turn on equal
-weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that a
-noisy machine disturbs both alike. Thoughts: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
-loss, backward at B = 32, with its peak memory. What halting saves is measured by `benchmarks.halting`.
+`--reference` is a checkout of https://github.com/SakanaAI/continuous-thought-machines. Both implementations then run alternately on
+equal weights and equal inputs; outputs are compared before anything is timed. Ratios are medians of interleaved runs, so that other
+load on the computer affects both equally. Inference: full unroll, eval mode, B = 1 and 64. Training step: forward, the two-tick
+loss, backward at B = 32, with its peak memory. `benchmarks.halting` measures what halting saves.
 """
 
 import argparse
@@ -33,6 +33,15 @@ from training.losses import per_tick_loss, two_tick_loss
 
 @dataclass(frozen=True)
 class BenchmarkCase:
+    """Model configuration to measure.
+
+    Attributes:
+        name: name of the case.
+        config: published constructor keys.
+        in_features: input features or channels.
+        sample_inputs: draws a batch of a size.
+    """
+
     name: str
     config: dict
     in_features: int | None
@@ -40,10 +49,12 @@ class BenchmarkCase:
 
 
 def make_sign_sampler(length: int) -> Callable[[int], Tensor]:
+    """Return a function that draws rows of -1 and 1."""
     return lambda batch: (torch.randint(2, (batch, length)) * 2 - 1).float()
 
 
 def build_cases() -> list[BenchmarkCase]:
+    """Build all cases."""
     common = {"deep_nlms": True, "do_layernorm_nlm": False, "dropout": 0.0}
     parity = common | {
         "backbone_type": "parity_backbone",
@@ -114,7 +125,7 @@ def build_cases() -> list[BenchmarkCase]:
 
 
 def load_reference(path: Path, case: BenchmarkCase, model: ContinuousThoughtMachine) -> nn.Module:
-    """The original machine of the same config and the same weights."""
+    """Load the original model with the same configuration and the same weights."""
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
     original = importlib.import_module("models.ctm").ContinuousThoughtMachine
@@ -126,11 +137,11 @@ def load_reference(path: Path, case: BenchmarkCase, model: ContinuousThoughtMach
 
 
 def make_training_step(model: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[int, int]) -> Callable[[], None]:
-    """One training step without the optimiser: forward, two-tick loss, backward."""
+    """Return a function that runs one training step without the optimiser: forward, two-tick loss, backward."""
 
     def step() -> None:
-        thought = model(inputs)
-        answers, certainties = thought[:2] if isinstance(thought, tuple) else (thought.answers, thought.certainties)
+        output = model(inputs)
+        answers, certainties = output[:2] if isinstance(output, tuple) else (output.answers, output.certainties)
         loss = two_tick_loss(per_tick_loss(answers.unflatten(1, shape), targets), certainties[:, 1])
         loss.backward()
         model.zero_grad(set_to_none=True)
@@ -139,18 +150,18 @@ def make_training_step(model: nn.Module, inputs: Tensor, targets: Tensor, shape:
 
 
 def measure_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> float:
-    """MiB by which one training step raises the peak of a fresh process; the original code's if `reference` is given."""
+    """Return the MiB by which one training step raises the peak of a new process, of the original code if a reference is given."""
     command = [sys.executable, "-m", "benchmarks.speed", "--peak", case.name]
     command += ["--reference", str(reference_path)] if reference_path else []
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def print_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> None:
-    """What `measure_peak_memory` starts: build, take one step, print how far memory rose above what was held before (Linux)."""
+    """Run one training step and print the memory above that before it, in MiB (Linux); run by `measure_peak_memory`."""
     ours = build_case_model(case)
-    machine = load_reference(reference_path, case, ours) if reference_path else ours
+    model = load_reference(reference_path, case, ours) if reference_path else ours
     inputs, targets, shape = build_training_batch(case, ours)
-    step = make_training_step(machine.train(), inputs, targets, shape)
+    step = make_training_step(model.train(), inputs, targets, shape)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, which importing may have set
     before = read_memory_kib("VmRSS")
     step()
@@ -158,13 +169,13 @@ def print_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> None:
 
 
 def read_memory_kib(name: str, pid: int | str = "self") -> int:
-    """A line of a process's status: VmRSS, memory held now; VmHWM, the most it ever held. 0 once it has ended."""
+    """Read a field of a process's status, in KiB: VmRSS, current memory; VmHWM, peak memory. 0 once it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def time_interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median seconds of each job, run in turn."""
+    """Return the median seconds of each job, run alternately."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for name, job in jobs.items():
@@ -176,59 +187,67 @@ def time_interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[
 
 
 def build_case_model(case: BenchmarkCase) -> ContinuousThoughtMachine:
+    """Build the model of a case, with random decay parameters."""
     torch.manual_seed(0)
-    machine = ContinuousThoughtMachine(CTMConfig.parse(case.config), case.in_features)
-    for name, parameter in machine.named_parameters():
+    model = ContinuousThoughtMachine(CTMConfig.parse(case.config), case.in_features)
+    for name, parameter in model.named_parameters():
         if name.startswith("decay_params"):
             nn.init.uniform_(parameter, 0, 1)
-    return machine
+    return model
 
 
 def build_training_batch(
     case: BenchmarkCase, model: ContinuousThoughtMachine
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Draw a training batch of 32 rows, with the shape of the answer."""
     shape = model.config.answer_shape
     return case.sample_inputs(32), torch.randint(shape[1], (32, shape[0])), shape
 
 
 def measure_case(case: BenchmarkCase, reference_path: Path | None, repeats: int) -> list[dict]:
-    """Rows of one case: a thought at B = 1 and 64, a training step at B = 32."""
+    """Measure one case: inference at B = 1 and 64, a training step at B = 32."""
     ours = build_case_model(case)
-    machines: dict[str, nn.Module] = {"ours": ours}
+    models: dict[str, nn.Module] = {"ours": ours}
     if reference_path:
-        machines["original"] = load_reference(reference_path, case, ours)
+        models["original"] = load_reference(reference_path, case, ours)
     rows = []
     for batch in (1, 64):
         inputs = case.sample_inputs(batch)
-        for machine in machines.values():
-            machine.eval()
+        for model in models.values():
+            model.eval()
         with torch.inference_mode():
             if reference_path:
-                check_equal_outputs(case, machines["original"](inputs)[0], ours(inputs).answers)
-            jobs = {name: partial(machine, inputs) for name, machine in machines.items()}
+                check_equal_outputs(case, models["original"](inputs)[0], ours(inputs).answers)
+            jobs = {name: partial(model, inputs) for name, model in models.items()}
             rows.append({"case": case.name, "what": "thought", "batch": batch, **time_interleaved(jobs, repeats)})
     inputs, targets, shape = build_training_batch(case, ours)
-    jobs = {name: make_training_step(machine.train(), inputs, targets, shape) for name, machine in machines.items()}
+    jobs = {name: make_training_step(model.train(), inputs, targets, shape) for name, model in models.items()}
     row = {"case": case.name, "what": "training step", "batch": 32, **time_interleaved(jobs, max(3, repeats // 3))}
     row |= {
         f"{name}_peak_mib": round(measure_peak_memory(case, reference_path if name == "original" else None), 1)
-        for name in machines
+        for name in models
     }
     return [*rows, row]
 
 
 def check_equal_outputs(case: BenchmarkCase, reference_output: Tensor, output: Tensor) -> None:
+    """Check that both implementations give the same output.
+
+    Raises:
+        SystemExit: They differ by more than 1e-4.
+    """
     difference = (reference_output - output).abs().max().item()
     if difference > 1e-4:
         raise SystemExit(f"{case.name}: outputs differ by {difference:.1e}; nothing was timed.")
 
 
 def geometric_mean(values: list[float]) -> float:
+    """Return the geometric mean; NaN without values."""
     return statistics.geometric_mean(values) if values else float("nan")
 
 
 def print_report(rows: list[dict]) -> dict:
-    """Print the table; give the summary."""
+    """Print the table and return the summary."""
     print(
         f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)"
     )
@@ -250,6 +269,7 @@ def print_report(rows: list[dict]) -> dict:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reference", type=Path, help="checkout of the original repository")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -259,8 +279,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.peak:
         return print_peak_memory(next(case for case in build_cases() if case.name == args.peak), args.reference)
-    wanted = [case for case in build_cases() if not args.only or case.name in args.only]
-    rows = [row for case in wanted for row in measure_case(case, args.reference, args.repeats)]
+    cases = [case for case in build_cases() if not args.only or case.name in args.only]
+    rows = [row for case in cases for row in measure_case(case, args.reference, args.repeats)]
     summary = print_report(rows)
     if args.json:
         hardware = {"processor": get_processor_name(), "threads": torch.get_num_threads()}
@@ -270,7 +290,7 @@ def main() -> None:
 
 
 def get_processor_name() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the name of the processor, if the system reports it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()

@@ -1,11 +1,10 @@
-"""When to stop: every halting rule on the same trunks, on held-out samples.
+"""Compare all halting policies on the same frozen models, on held-out samples.
 
     python -m benchmarks.halting [--tasks digits brackets ...] [--seeds N]
 
-Trunks are the bundled checkpoints and, for seeds beyond the first, machines trained with their recipes: those in `trunks/`
-beside this file, and those in `runs/`. What a trunk thinks is worked out once and kept in `runs/halting`, as are its figures:
-a run that was interrupted goes on. Writes `benchmarks/halting.json` (the figures of the README and of the cards) and
-`docs/halting.html` (the frontiers).
+Frozen models are the bundled checkpoints and, for further seeds, models trained with their recipes: those in `trunks/` beside
+this file, and those in `runs/`. Unrolls and results of each model are cached in `runs/halting`, so an interrupted run resumes.
+Writes `benchmarks/halting.json` (the figures of the README and of the model cards) and `docs/halting.html` (the frontiers).
 """
 
 import argparse
@@ -30,13 +29,14 @@ TASKS = ("digits", "parity-16", "brackets", "arithmetic", "mazes-15")
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.halting", description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="NAME", help="bundled checkpoints")
     parser.add_argument(
         "--seeds",
         type=bounded_number(1, 100, int),
         default=3,
-        help="trunks of each, where they were trained (default: 3)",
+        help="models of each task, if they were trained (default: 3)",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/halting.json", help="the figures")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/halting.html", help="the frontiers, drawn")
@@ -44,9 +44,9 @@ def main() -> None:
     for path in (args.out, args.page):
         if not path.absolute().parent.is_dir():
             raise SystemExit(f"Error: {path.parent} is no folder.")
-    compared = list(find_frozen_models(args.tasks, args.seeds))  # all are looked up before any is measured
-    found = [load_or_evaluate(trunk) for trunk in compared]
-    whole = {
+    frozen_models = list(find_frozen_models(args.tasks, args.seeds))  # report missing ones before any is measured
+    results = [load_or_evaluate(frozen_model) for frozen_model in frozen_models]
+    figures = {
         "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
@@ -56,24 +56,24 @@ def main() -> None:
             "system": platform.system(),
         },
         "heads": NUM_HEAD_SEEDS[DEFAULT_ENERGY_KIND],
-        "summary": summarise_tasks(found),
-        "trunks": [{name: value for name, value in trunk.items() if name != "draws"} for trunk in found],
+        "summary": summarise_tasks(results),
+        "trunks": [{name: value for name, value in result.items() if name != "draws"} for result in results],
     }
-    args.out.write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
-    write_plots(whole, args.page)
-    for name, task in whole["summary"].items():
+    args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_plots(figures, args.page)
+    for name, task in figures["summary"].items():
         print(name, json.dumps(task["energy_against_certainty"]))
 
 
 def load_or_evaluate(frozen_model: FrozenModel) -> dict[str, Any]:
-    """The figures of a trunk, from the file that keeps them."""
+    """Return the results of a frozen model, from the cache if they are there."""
     path = CACHE_DIR / f"{frozen_model.name}-seed{frozen_model.seed}-{frozen_model.digest}-v{CACHE_VERSION}.json"
     if not path.is_file():
         print(f"{frozen_model.name}, seed {frozen_model.seed} ...", flush=True)
-        part = path.with_suffix(".part")
+        temporary_path = path.with_suffix(".part")
         text = json.dumps(evaluate_frozen_model(frozen_model))
-        part.write_text(text, "utf-8")
-        part.replace(path)
+        temporary_path.write_text(text, "utf-8")
+        temporary_path.replace(path)
     return json.loads(path.read_text("utf-8"))
 
 

@@ -1,5 +1,8 @@
-"""All rules on one trunk: heads are fitted on validation samples, levels for use are chosen on calibration samples, and
-everything is measured on test samples, whose whole frontier is swept for every rule alike."""
+"""Evaluate all policies on one frozen model.
+
+Energy heads are fitted on validation samples and deployed thresholds are chosen on calibration samples. Everything is measured on
+test samples, where the whole frontier of every policy is swept in the same way.
+"""
 
 import statistics
 from collections.abc import Iterator
@@ -50,37 +53,41 @@ RISK_GUARANTEE = RiskGuarantee(risk=0.01, confidence=0.95)
 NUM_RESPLITS = 100
 NUM_HEAD_SEEDS = {
     DEFAULT_ENERGY_KIND: 2
-}  # of the energy that the README tells of; 1 of the others, each the mean of several folds
+}  # the energy that the README reports; 1 head of each other kind. A head is the mean of several folds
 
 
 @dataclass(frozen=True)
 class SplitUnrolls:
+    """Unrolls of one model on the three held-out splits."""
+
     validation: CachedUnrolls
     calibration: CachedUnrolls
     test: CachedUnrolls
 
 
 def evaluate_frozen_model(frozen_model: FrozenModel) -> dict[str, Any]:
-    """Figures of all rules on a trunk; `draws` are those of the bootstrap, for comparisons over several trunks."""
+    """Return the results of all policies on a model; `draws` are those of the bootstrap, for comparisons over models."""
     splits = SplitUnrolls(*(load_or_compute_unrolls(frozen_model, split) for split in (VALIDATION, CALIBRATION, TEST)))
     curves = splits.test.curves
-    ruler = HaltingMetrics(curves.right, curves.difficulty)
+    halting_metrics = HaltingMetrics(curves.right, curves.difficulty)
     felt = splits.validation.felt
     heads = {
         kind: [load_or_fit_head(frozen_model, kind, kind, seed, felt) for seed in range(NUM_HEAD_SEEDS.get(kind, 1))]
         for kind in ENERGY_KINDS
     }
-    hope, fork = (
+    eventually_correct_head, fork_head = (
         load_or_fit_head(frozen_model, "hope", "calibrated", 0, with_eventually_correct_labels(felt)),
         load_or_fit_head(frozen_model, "fork", "contrastive", 0, felt, FORK_LOSS_PARAMS),
     )
-    families = dict(iterate_answer_policies(splits.test)) | dict(iterate_energy_policies(heads, hope, splits.test))
-    shipped = heads[DEFAULT_ENERGY_KIND][0]
-    families["by chance"] = compute_shuffled_baseline(
-        families[f"energy: {DEFAULT_ENERGY_KIND}, head 0"], TickHistory.from_curves(curves).best_tick, curves.right
+    points = dict(iterate_answer_policies(splits.test)) | dict(
+        iterate_energy_policies(heads, eventually_correct_head, splits.test)
     )
-    areas = tuple(families[name].build_frontier(ruler.budget).area for name in ("fixed", "oracle"))
-    rules = {name: ruler.compute(family, areas) for name, family in families.items()}
+    default_head = heads[DEFAULT_ENERGY_KIND][0]
+    points["by chance"] = compute_shuffled_baseline(
+        points[f"energy: {DEFAULT_ENERGY_KIND}, head 0"], TickHistory.from_curves(curves).best_tick, curves.right
+    )
+    areas = tuple(points[name].build_frontier(halting_metrics.budget).area for name in ("fixed", "oracle"))
+    rules = {name: halting_metrics.compute(policy_points, areas) for name, policy_points in points.items()}
     for name, score in iterate_scores(heads, splits.test):
         rules[name] |= {
             "auroc": tick_auroc(score, curves.right, curves.answer_mask),
@@ -88,44 +95,49 @@ def evaluate_frozen_model(frozen_model: FrozenModel) -> dict[str, Any]:
         }
     for head in (head for each in heads.values() for head in each):
         rules[get_head_name(head)]["reliability"] = evaluate_reliability(head, splits)
-    by_tick = curves.right.double().mean(0)
+    accuracy_by_tick = curves.right.double().mean(0)
     return {
         "name": frozen_model.name,
         "seed": frozen_model.seed,
         "digest": frozen_model.digest,
         "command": frozen_model.training_metadata["command"],
         "n": {split: len(getattr(splits, split).curves.right) for split in (VALIDATION, CALIBRATION, TEST)},
-        "iterations": ruler.budget,
-        "target": ruler.target_accuracy,
-        "best_fixed": {"tick": int(by_tick.argmax()) + 1, "accuracy": by_tick.max().item(), "last": by_tick[-1].item()},
-        "read_out": evaluate_readouts(shipped, splits.test),
+        "iterations": halting_metrics.budget,
+        "target": halting_metrics.target_accuracy,
+        "best_fixed": {
+            "tick": int(accuracy_by_tick.argmax()) + 1,
+            "accuracy": accuracy_by_tick.max().item(),
+            "last": accuracy_by_tick[-1].item(),
+        },
+        "read_out": evaluate_readouts(default_head, splits.test),
         "rules": average_heads(rules),
-        "fork": evaluate_fork_policies(fork, splits.test),
-        "deployed": evaluate_at_calibration_threshold(shipped, splits),
-        "promise": evaluate_risk_control(shipped, splits),
+        "fork": evaluate_fork_policies(fork_head, splits.test),
+        "deployed": evaluate_at_calibration_threshold(default_head, splits),
+        "promise": evaluate_risk_control(default_head, splits),
         "time": measure_time_savings(
             frozen_model,
-            shipped,
-            find_energy_threshold(ruler.target_accuracy, families[f"energy: {DEFAULT_ENERGY_KIND}, head 0"]),
+            default_head,
+            find_energy_threshold(halting_metrics.target_accuracy, points[f"energy: {DEFAULT_ENERGY_KIND}, head 0"]),
         ),
-        "draws": average_heads(bootstrap_metrics(families, curves.right)),
+        "draws": average_heads(bootstrap_metrics(points, curves.right)),
     }
 
 
 def find_energy_threshold(target_accuracy: float, operating_points: OperatingPoints) -> float:
-    """The boldest level of an energy that still reaches the target; the most accurate one where none does."""
+    """Return the energy threshold with the fewest ticks that reaches the target; else the most accurate one."""
     reaches = operating_points.accuracy >= min(target_accuracy, operating_points.accuracy.max().item())
     return -operating_points.levels[int(operating_points.mean_ticks.masked_fill(~reaches, torch.inf).argmin())].item()
 
 
 def get_head_name(head: EnergyHead) -> str:
+    """Return the name of a head in the results."""
     return f"energy: {head.kind}, head {head.seed}"
 
 
 def iterate_energy_policies(
     heads: dict[str, list[EnergyHead]], later_head: EnergyHead, test: CachedUnrolls
 ) -> Iterator[tuple[str, OperatingPoints]]:
-    """The rules of all heads."""
+    """Yield the names and the operating points of the policies of all heads."""
     for head in (head for each in heads.values() for head in each):
         yield get_head_name(head), evaluate_energy_policy(head, test)
     yield "time to settle", evaluate_settling_policy(heads["hazard"][0], test)
@@ -135,7 +147,7 @@ def iterate_energy_policies(
 def iterate_scores(
     heads: dict[str, list[EnergyHead]], test: CachedUnrolls
 ) -> Iterator[tuple[str, Float[Tensor, "n T"]]]:
-    """What rules compare with their levels."""
+    """Yield the names and the scores that threshold policies compare with their levels."""
     history = TickHistory.from_curves(test.curves)
     for name, make in list_threshold_policies(history):
         yield name, compute_masked_score(make(0.0), history)
@@ -144,7 +156,7 @@ def iterate_scores(
 
 
 def average_heads(rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """One entry for all heads of a rule: the mean of every figure, the corners of the first; and the figures of each."""
+    """Merge the heads of each policy: the mean of every figure; the corners are those of the first head."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, figures in rules.items():
         groups.setdefault(name.partition(", head ")[0], []).append(figures)
@@ -152,8 +164,10 @@ def average_heads(rules: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 def mean_over_heads(measurements: list[Any]) -> Any:
-    """The mean of what several heads measured, number by number; lists of corners and bins are those of the first head. None
-    where one of them has not measured it."""
+    """Return the mean of the figures of several heads, number by number; None if a head has no value.
+
+    Corners and bins are those of the first head.
+    """
     if any(value is None for value in measurements):
         return None
     if isinstance(measurements[0], dict):
@@ -169,7 +183,7 @@ def mean_over_heads(measurements: list[Any]) -> Any:
 
 
 def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, Any] | None:
-    """How far the chance to be right can be believed that comes with an answer, as of a finished checkpoint."""
+    """Measure the calibration of P(correct) of the answers, computed as for a finished checkpoint."""
     seen, fresh = (
         replace(part.curves, energy=head.compute_energies(part.felt)) for part in (splits.calibration, splits.test)
     )
@@ -189,7 +203,7 @@ def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, An
 
 
 def evaluate_readouts(head: EnergyHead, test: CachedUnrolls) -> dict[str, float]:
-    """Answers that take all ticks: that of the last, of the most certain (the paper's), of the lowest energy."""
+    """Return the accuracy after all ticks of the last, the most certain (as in the paper) and the lowest-energy tick."""
     right = test.curves.right
     lowest = compute_masked_score(EnergyBelow(0.0), build_energy_history(test, head)).argmax(1, keepdim=True)
     return {
@@ -200,7 +214,7 @@ def evaluate_readouts(head: EnergyHead, test: CachedUnrolls) -> dict[str, float]
 
 
 def evaluate_at_calibration_threshold(head: EnergyHead, splits: SplitUnrolls) -> dict[str, dict[str, Any]]:
-    """Rules as they are used: the level is chosen on calibration samples, and meets the test samples once."""
+    """Choose thresholds on calibration samples, and measure each once on test samples."""
     found = {}
     for name, make in [*ANSWER_THRESHOLD_POLICIES.items(), ("energy", EnergyBelow)]:
         seen, fresh = (
@@ -222,8 +236,11 @@ def evaluate_at_calibration_threshold(head: EnergyHead, splits: SplitUnrolls) ->
 
 
 def evaluate_risk_control(head: EnergyHead, splits: SplitUnrolls) -> dict[str, dict[str, Any]]:
-    """What thresholds that promise to lose at most so much, chosen on calibration samples, lose on test samples; {} where the
-    calibration samples are too few to promise anything."""
+    """Certify thresholds on calibration samples, and measure the loss on test samples.
+
+    Returns:
+        Policy name -> figures; {} if the calibration samples are too few for any guarantee.
+    """
     if len(splits.calibration.curves.right) < RISK_GUARANTEE.min_samples:
         return {}
     found = {}
@@ -254,7 +271,7 @@ def evaluate_risk_control(head: EnergyHead, splits: SplitUnrolls) -> dict[str, d
 
 
 def resample_calibration(lost: Bool[Tensor, "k n"], num_calibration: int) -> dict[str, float]:
-    """Over random choices of new calibration samples: mean share of all samples lost, and how often more than promised."""
+    """Return the mean loss and the rate of violated guarantees over random choices of the calibration samples."""
     generator, shares = torch.Generator().manual_seed(0), []
     for _ in range(NUM_RESPLITS):
         order = torch.randperm(lost.size(1), generator=generator)

@@ -1,4 +1,4 @@
-"""The machines whose halting is compared, and what they say of held-out samples: thought once, kept, read again."""
+"""Frozen models whose halting is compared, and their cached unrolls of held-out samples."""
 
 import hashlib
 import json
@@ -23,15 +23,15 @@ from training.tasks import Task, build_task
 from training.tasks.splits import VALIDATION
 
 FINALIZE_CONFIG = FinalizeConfig()  # heads are fitted as `python -m training finish` fits them
-CACHE_VERSION = 6  # of what is kept and measured: what an older version kept is worked out again
-BUNDLED_MODELS_DIR = Path(__file__).parent / "trunks"  # of other seeds than those of the bundled checkpoints
+CACHE_VERSION = 6  # format of the cached files; files of older versions are computed again
+BUNDLED_MODELS_DIR = Path(__file__).parent / "trunks"  # models of further seeds
 CACHE_DIR = ROOT / "runs" / "halting"
-NUM_EVALUATION_SAMPLES = 4_096  # calibration and test samples, of splits that can be drawn without end
+NUM_EVALUATION_SAMPLES = 4_096  # calibration and test samples of generated splits
 
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A trained machine; the energy head that it came with is not looked at."""
+    """Trained model without its energy head."""
 
     name: str
     seed: int
@@ -39,7 +39,7 @@ class FrozenModel:
 
     @property
     def digest(self) -> str:
-        """Of its weights and settings, without those of its energy head."""
+        """Hash of the weights and the configuration, without those of the energy head."""
         config = json.loads((self.checkpoint_dir / "config.json").read_text("utf-8"))
         weights = load_file(self.checkpoint_dir / "model.safetensors")
         parts = [f"{name}: {config[name]}".encode() for name in sorted(config) if not name.startswith("energy_")]
@@ -50,11 +50,11 @@ class FrozenModel:
 
     @property
     def training_metadata(self) -> dict[str, Any]:
-        """How it was trained."""
+        """Metadata of its training."""
         return json.loads((self.checkpoint_dir / "metrics.json").read_text("utf-8"))["training"]
 
     def build_training_command(self, seed: int) -> str:
-        """The command that trains a machine like this one with another seed; two where it grew out of another run."""
+        """Return the command that trains such a model with another seed; two if it was initialised from another run."""
         training, run = self.training_metadata, f"runs/{self.name}-seed{seed}"
         command = f"{training['command']} train.seed={seed}"
         match Path(training.get("init_from", "")).parts:
@@ -64,11 +64,11 @@ class FrozenModel:
         return f"{command} --folder {run}"
 
     def get_cache_path(self, name: str) -> Path:
-        """The file that keeps something of this trunk."""
+        """Return the path of a cached file of this model."""
         return CACHE_DIR / f"{self.digest}-{name}-v{CACHE_VERSION}.safetensors"
 
     def load_model_and_task(self) -> tuple[TickModel, Task]:
-        """The machine, with a new energy head, and its task."""
+        """Load the model, with a new energy head, and its task."""
         checkpoint = load(self.checkpoint_dir)
         task = build_task(checkpoint.task, checkpoint.model.config.to_dict())
         return with_energy_head(checkpoint.model, force_new=True), task
@@ -76,14 +76,23 @@ class FrozenModel:
 
 @dataclass(frozen=True)
 class CachedUnrolls:
-    """What a trunk thought about the samples of one split, without any energy."""
+    """Outputs of a frozen model on the samples of one split, without any energy.
+
+    Attributes:
+        felt: inputs and labels of the energy head.
+        curves: outputs at every tick.
+    """
 
     felt: EnergyHeadDataset
     curves: EvaluationCurves
 
 
 def find_frozen_models(names: Sequence[str], seeds: int) -> Iterator[FrozenModel]:
-    """The bundled machines, and those of other seeds, bundled or trained on this machine; says which are not there."""
+    """Yield the bundled models and those of further seeds, bundled or trained; print which are missing.
+
+    Raises:
+        SystemExit: A name is not a comparable bundled checkpoint.
+    """
     for name in names:
         first = FrozenModel(name, 0, ROOT / "checkpoints" / name)
         if name not in (known := list_comparable_checkpoints()):
@@ -101,7 +110,7 @@ def find_frozen_models(names: Sequence[str], seeds: int) -> Iterator[FrozenModel
 
 
 def list_comparable_checkpoints() -> list[str]:
-    """The bundled checkpoints that think for several ticks and give a whole answer at each."""
+    """List the bundled checkpoints that run several ticks and give a whole answer at each."""
     found = []
     for folder in sorted((ROOT / "checkpoints").iterdir()):
         config, task = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "task.json"))
@@ -111,22 +120,22 @@ def list_comparable_checkpoints() -> list[str]:
 
 
 def load_or_compute_unrolls(frozen_model: FrozenModel, split: str) -> CachedUnrolls:
-    """What the trunk thinks about a split, from the file that keeps it."""
+    """Return the unrolls of a split, from the cache if they are there."""
     path = frozen_model.get_cache_path(split)
     if not path.is_file():
-        machine, task = frozen_model.load_model_and_task()
-        fits = split == VALIDATION
+        model, task = frozen_model.load_model_and_task()
         batches = (
             sample_fitting_batches(task, FINALIZE_CONFIG.fit_samples)
-            if fits
+            if split == VALIDATION
             else build_split_batches(task, split, NUM_EVALUATION_SAMPLES)
         )
-        curves = replace(evaluate_curves(machine, task.decoder, batches, frozenset(ANSWER_SIGNALS)), energy=None)
-        save_unrolls(CachedUnrolls(collect_energy_features(machine, task.decoder, batches), curves), path)
+        curves = replace(evaluate_curves(model, task.decoder, batches, frozenset(ANSWER_SIGNALS)), energy=None)
+        save_unrolls(CachedUnrolls(collect_energy_features(model, task.decoder, batches), curves), path)
     return read_unrolls(path)
 
 
 def save_unrolls(unrolls: CachedUnrolls, path: Path) -> None:
+    """Write unrolls to the cache. The keys of the file are names of dataclass fields."""
     parts = {
         f"{part}.{field.name}": getattr(getattr(unrolls, part), field.name) for part, field in iterate_cache_fields()
     }
@@ -136,13 +145,14 @@ def save_unrolls(unrolls: CachedUnrolls, path: Path) -> None:
 
 
 def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A whole file or none."""
+    """Write tensors atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
 def read_unrolls(path: Path) -> CachedUnrolls:
+    """Read unrolls from the cache."""
     whole = load_file(path)
     signals = {name.removeprefix("signal."): value for name, value in whole.items() if name.startswith("signal.")}
     felt, curves = (
@@ -156,14 +166,14 @@ def read_unrolls(path: Path) -> CachedUnrolls:
 
 
 def truncate_curves(count: int, curves: EvaluationCurves) -> EvaluationCurves:
-    """Curves of so many samples: of long thoughts, not all that were thought about have room to be felt."""
+    """Return the curves of the first `count` samples: long unrolls exceed the memory for energy head inputs."""
     whole = {field.name: getattr(curves, field.name) for field in fields(EvaluationCurves)}
     parts = {name: value[:count] for name, value in whole.items() if isinstance(value, Tensor)}
     return replace(curves, **parts, signals={name: value[:count] for name, value in curves.signals.items()})
 
 
 def iterate_cache_fields():
-    """Parts of thoughts, and what is kept of them; answers are never spoken here."""
+    """List the cached parts and their fields; `spoken` is left out because no compared task uses CTC."""
     return [("felt", field) for field in fields(EnergyHeadDataset)] + [
         ("curves", field) for field in fields(EvaluationCurves) if field.name != "spoken"
     ]

@@ -1,10 +1,10 @@
-"""The figures of the comparison as the README tells them."""
+"""Render the results of the comparison as Markdown for the README."""
 
 from collections.abc import Callable
 from typing import Any
 
-MIN_FRACTION = 0.8  # of the way to the oracle; and of the ticks saved, in time
-POLICY_COLUMNS = {  # as they are called in the figures, and in the table
+MIN_FRACTION = 0.8  # of the oracle's gain, and of the ticks saved as time saved
+POLICY_COLUMNS = {  # name in the results -> column title
     "certainty": "certainty",
     "certainty.min": "least certain position",
     "probability": "probability",
@@ -17,7 +17,7 @@ POLICY_COLUMNS = {  # as they are called in the figures, and in the table
 
 
 def render_table(figures: dict[str, Any]) -> str:
-    """Ticks at equal accuracy, the way from fixed ticks to the oracle, what the energy wins, and what that saves in time."""
+    """Render ticks at equal accuracy, the fraction of the oracle, the gain of the energy and the time saved."""
     head = "".join(f" {label} |" for label in POLICY_COLUMNS.values())
     lines = ["|---" * len(POLICY_COLUMNS) + "|"]
     return "\n".join(
@@ -63,7 +63,7 @@ def render_table(figures: dict[str, Any]) -> str:
 def render_rows(
     figures: dict[str, Any], format_start: Callable[..., str], format_cell: Callable[..., str]
 ) -> list[str]:
-    """A row for each task, with a cell for each rule; a rule that does not exist for a task has none."""
+    """Render a row for each task, with a cell for each policy; empty if the policy does not exist for the task."""
     return [
         f"| {format_start(name, task)} |"
         + "".join(f" {format_cell(task['rules'].get(rule, {}))} |" for rule in POLICY_COLUMNS)
@@ -72,10 +72,12 @@ def render_rows(
 
 
 def format_name(name: str, task: dict[str, Any]) -> str:
+    """Return the name of a task."""
     return name
 
 
 def format_task_summary(name: str, task: dict[str, Any]) -> str:
+    """Format the name, the number of samples and the best fixed tick of a task."""
     best = task["best_fixed"]
     return (
         f"{name} ({len(task['seeds'])}) | {task['n']['test']:,} | {best['accuracy']:.2%}{format_individual_values(best['accuracy_by_trunk'])} at "
@@ -84,19 +86,22 @@ def format_task_summary(name: str, task: dict[str, Any]) -> str:
 
 
 def format_individual_values(shares: list[float]) -> str:
-    """What a mean over several machines is the mean of."""
+    """Format the values of the models behind a mean."""
     return f" ({', '.join(f'{100 * share:.1f}' for share in shares)})" if len(shares) > 1 else ""
 
 
 def format_ticks(policy: dict[str, Any]) -> str:
+    """Format the mean ticks at the target accuracy."""
     return "-" if (value := policy.get("ticks_at_target")) is None else f"{value:.1f}"
 
 
 def format_oracle_fraction(policy: dict[str, Any]) -> str:
+    """Format the fraction of the oracle's gain."""
     return "-" if (value := policy.get("normalised_area")) is None else f"{value:.0%}"
 
 
 def format_energy_comparison(item: tuple[str, dict[str, Any]]) -> str:
+    """Format the comparison of the energy with certainty for a task."""
     name, task = item
     saved, won = (task["energy_against_certainty"][key] for key in ("ticks_saved", "area_won"))
     machines, top = (
@@ -110,30 +115,30 @@ def format_energy_comparison(item: tuple[str, dict[str, Any]]) -> str:
 
 
 def select_first_models(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first trunk of every task."""
+    """Return the results of the first model of every task."""
     return [trunk for trunk in figures["trunks"] if trunk["seed"] == 0]
 
 
 def get_timing(result: dict[str, Any], num_rows: int) -> dict[str, Any]:
-    """What halting saves where so many rows think; {} where an older run has not measured that."""
+    """Return the timing for a number of rows; {} if an older run did not measure it."""
     return next((entry for entry in result["time"] if entry.get("rows") == num_rows), {})
 
 
 def format_savings_row(result: dict[str, Any]) -> str:
-    """By a batch of 256, and by more samples."""
+    """Format the savings for a batch of 256 and for more rows than slots."""
     names = ("ticks_saved", "time_saved_without_backbone", "time_saved")
     shares = [get_timing(result, rows).get(name) for rows in (256, 2048) for name in names]
     return f"| {result['name']} |" + "".join(" - |" if share is None else f" {share:.0%} |" for share in shares)
 
 
 def render_conclusions(figures: dict[str, Any]) -> list[str]:
-    """For each thing that is hoped of an energy, the tasks that give it."""
+    """List, for each expected benefit of the energy, the tasks that show it."""
     tasks, first = figures["summary"], select_first_models(figures)
     ways = {
         name: (get_oracle_fraction(task, "energy: wait"), get_oracle_fraction(task, "settled oracle"))
         for name, task in tasks.items()
     }
-    hoped = {
+    benefits = {
         "Fewer ticks than the better certainty rule at equal accuracy, beyond chance": [
             name for name, task in tasks.items() if task["energy_against_certainty"]["ticks_saved"][0] > 0
         ],
@@ -149,18 +154,22 @@ def render_conclusions(figures: dict[str, Any]) -> list[str]:
         },
     }
     lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < MIN_FRACTION]
-    told = [f"{hope}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for hope, names in hoped.items()]
+    conclusions = [
+        f"{benefit}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for benefit, names in benefits.items()
+    ]
     if lucky:
-        told.append(
+        conclusions.append(
             "How far an oracle gets that waits until the answer stays right, so that guesses are not counted as knowledge: "
             + ", ".join(lucky)
         )
-    return [f"- {line}." for line in told]
+    return [f"- {line}." for line in conclusions]
 
 
 def get_oracle_fraction(task: dict[str, Any], policy_name: str) -> float:
+    """Return the fraction of the oracle's gain that a policy reaches; 0 if it is missing."""
     return task["rules"].get(policy_name, {}).get("normalised_area") or 0.0
 
 
 def has_time_savings(timing: dict[str, Any]) -> bool:
+    """Return whether time savings are at least `MIN_FRACTION` of the tick savings."""
     return timing["time_saved_without_backbone"] >= MIN_FRACTION * timing["ticks_saved"]

@@ -1,4 +1,4 @@
-"""What is measured of a rule on one trunk, and how sure that is."""
+"""Metrics of a halting policy on one model, and their uncertainty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,28 +11,35 @@ from torch import Tensor
 from inference.halting.frontier import Frontier, OperatingPoints
 from training.metrics import spearman_correlation
 
-ACCURACY_SLACK = 0.005  # accuracy below that of the best fixed tick at which ticks are compared
-TICK_COSTS = (0.002, 0.005, 0.01, 0.02)  # of a tick, in right answers
+ACCURACY_SLACK = 0.005  # ticks are compared at the accuracy of the best fixed tick less this
+TICK_COSTS = (0.002, 0.005, 0.01, 0.02)  # cost of one tick, in units of accuracy
 NUM_BOOTSTRAP_DRAWS = 1_000
 
 
 @dataclass(frozen=True)
 class HaltingMetrics:
-    """What all rules of a trunk are measured against, on the same samples."""
+    """Reference data for the metrics of all policies of a model, on the same samples.
+
+    Attributes:
+        correct: whether the answer is correct at every tick, shape (n, T).
+        difficulty: difficulty of each sample, shape (n,).
+    """
 
     correct: Bool[Tensor, "n T"]
     difficulty: Tensor
 
     @property
     def budget(self) -> int:
+        """Number of ticks."""
         return self.correct.size(1)
 
     @property
     def target_accuracy(self) -> float:
+        """Accuracy of the best fixed tick less `ACCURACY_SLACK`."""
         return self.correct.double().mean(0).max().item() - ACCURACY_SLACK
 
     def compute(self, operating_points: OperatingPoints, reference_areas: tuple[float, float]) -> dict[str, Any]:
-        """Figures of a rule; `areas` are those of fixed ticks and of the oracle."""
+        """Return the metrics of a policy; `reference_areas` are the areas of fixed ticks and of the oracle."""
         frontier, span = operating_points.build_frontier(self.budget), reference_areas[1] - reference_areas[0]
         reaches = operating_points.accuracy >= self.target_accuracy
         level = int(operating_points.mean_ticks.masked_fill(~reaches, torch.inf).argmin()) if reaches.any() else None
@@ -48,13 +55,14 @@ class HaltingMetrics:
         }
 
     def compute_tick_statistics(self, ticks: Tensor) -> dict[str, Any]:
+        """Return the 90th percentile of the ticks and their rank correlation with the difficulty."""
         return {
             "ticks_90_percent": int(ticks.double().quantile(0.9)),
             "spearman": spearman_correlation(ticks, self.difficulty),
         }
 
     def compute_regrets(self, operating_points: OperatingPoints) -> dict[str, float]:
-        """What the best level lacks of the best that could be had, where a tick costs so much."""
+        """Return, for each cost of a tick, the gap between the best level and the best possible halting."""
         spent = torch.arange(self.budget).double()
         found = {}
         for cost in TICK_COSTS:
@@ -68,9 +76,9 @@ class HaltingMetrics:
 def bootstrap_metrics(
     operating_points: Mapping[str, OperatingPoints], correct: Bool[Tensor, "n T"]
 ) -> dict[str, dict[str, list[float]]]:
-    """Ticks at the target and area of every rule in the same 1,000 bootstrap samples; ticks are all where it is not reached.
+    """Return ticks at the target and area of every policy over bootstrap samples; the budget where the target is not reached.
 
-    Rules may be compared draw by draw: chance hits all of them alike. So may trunks that answer the same samples.
+    All policies share the draws, so they may be compared draw by draw. So may models that answer the same samples.
     """
     count, budget = correct.shape
     generator = torch.Generator().manual_seed(0)
@@ -95,12 +103,12 @@ def bootstrap_metrics(
 
 
 def compute_confidence_interval(values: Float[Tensor, " draws"]) -> list[float]:
-    """Lower end, middle and upper end of the central 95 %."""
+    """Return the lower end, the median and the upper end of the central 95 %."""
     return values.double().quantile(torch.tensor([0.025, 0.5, 0.975], dtype=torch.double)).tolist()
 
 
 def risk_coverage(score: Float[Tensor, "n T"], correct: Bool[Tensor, "n T"]) -> float:
-    """Mean share of wrong answers among the most trusted ones, over all shares of samples and all ticks."""
+    """Return the area under the risk-coverage curve: mean error rate of the highest-scored answers, over all coverages and ticks."""
     order = score.argsort(0, descending=True)
     wrong = (~correct).double().gather(0, order).cumsum(0) / torch.arange(1, len(score) + 1).unsqueeze(1)
     return wrong.mean().item()

@@ -1,4 +1,4 @@
-"""The frontiers as figures: accuracy against mean ticks."""
+"""Plot the frontiers: accuracy against mean ticks."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from benchmarks.halting.markdown import select_first_models
 from benchmarks.halting.summary import ENERGY_POLICY
 
-POLICY_STYLES = {  # rule -> name, colour, dash
+POLICY_STYLES = {  # policy -> name, colour, dash
     "oracle": ("oracle", "#9aa0a6", "dot"),
     ENERGY_POLICY: ("energy", "#d9480f", "solid"),
     "certainty": ("certainty", "#1971c2", "solid"),
@@ -22,17 +22,18 @@ POLICY_STYLES = {  # rule -> name, colour, dash
 
 
 def write_plots(results: dict[str, Any], path: Path) -> None:
+    """Write the figure as an HTML page."""
     build_figure(results).write_html(path, include_plotlyjs="cdn")
 
 
 def build_figure(results: dict[str, Any]) -> go.Figure:
-    """The frontiers of the first trunk of every task."""
+    """Build the figure with the frontiers of the first model of every task."""
     trunks = select_first_models(results)
     columns = min(2, len(trunks))
     rows = -(-len(trunks) // columns)
     figure = make_subplots(rows, columns, subplot_titles=[trunk["name"] for trunk in trunks], vertical_spacing=0.12)
-    named: set[str] = set()  # not all rules are there for all tasks; each is named where it is drawn first
-    for place, trunk in enumerate(trunks):
+    in_legend: set[str] = set()  # not every policy exists for every task; it enters the legend where it first appears
+    for index, trunk in enumerate(trunks):
         for rule, (name, colour, dash) in POLICY_STYLES.items():
             if rule in trunk["rules"]:
                 x, y = zip(*trunk["rules"][rule]["corners"], strict=True)
@@ -41,12 +42,12 @@ def build_figure(results: dict[str, Any]) -> go.Figure:
                     y=y,
                     name=name,
                     legendgroup=rule,
-                    showlegend=rule not in named,
+                    showlegend=rule not in in_legend,
                     mode="lines",
                     line={"color": colour, "dash": dash, "width": 2},
                 )
-                figure.add_trace(line, place // columns + 1, place % columns + 1)
-                named.add(rule)
+                figure.add_trace(line, index // columns + 1, index % columns + 1)
+                in_legend.add(rule)
     figure.update_xaxes(title_text="mean ticks", rangemode="tozero")
     figure.update_yaxes(title_text="share right", tickformat=".0%")
     figure.update_layout(

@@ -1,6 +1,6 @@
-"""Every rule of the comparison, as what it does to samples at all of its levels.
+"""Policies under comparison, each as its operating points at all levels.
 
-Where a rule never stops, the most certain tick answers, as in the engine.
+Where a policy never stops, the most certain tick answers, as in the engine.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,19 +30,23 @@ from training.energy.fitting import EnergyHeadDataset, fit_energy_head
 from training.energy.losses import EnergyKind, EnergyLossParams
 
 ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)
-ANSWER_THRESHOLD_POLICIES = {  # certainty is one minus entropy: BranchyNet's rule, too
+ANSWER_THRESHOLD_POLICIES = {  # certainty is one minus entropy, so it is also the criterion of BranchyNet
     form[:-1]: THRESHOLD_POLICIES[form]
     for form in ("certainty>", "certainty.min>", "probability>", "margin>", "change<")
 }
-FORK_LOSS_PARAMS = EnergyLossParams(
-    margin=5.0
-)  # its YAML file; it stops below 0.5, or where the energy moved by less than 0.01
+FORK_LOSS_PARAMS = EnergyLossParams(margin=5.0)  # from the YAML file of the fork
 DEFAULT_ENERGY_KIND = "wait"
 
 
 @dataclass(frozen=True)
 class EnergyHead:
-    """An energy head that was fitted on validation samples."""
+    """Energy head fitted on validation samples.
+
+    Attributes:
+        kind: kind of the energy loss.
+        seed: seed of the initialisation and of the folds.
+        module: the network.
+    """
 
     kind: str
     seed: int
@@ -50,6 +54,7 @@ class EnergyHead:
 
     @torch.no_grad()
     def compute_energies(self, dataset: EnergyHeadDataset) -> Float[Tensor, "n T"]:
+        """Return the energies of all samples, shape (n, T)."""
         return torch.cat(
             [dataset.compute_energies(self.module, rows) for rows in torch.arange(len(dataset.seen)).split(512)]
         )
@@ -63,7 +68,7 @@ def load_or_fit_head(
     dataset: EnergyHeadDataset,
     loss_params: EnergyLossParams | None = None,
 ) -> EnergyHead:
-    """A head of the trunk, fitted or read from the file that keeps it."""
+    """Return an energy head of a frozen model, from the cache if it is there."""
     path = frozen_model.get_cache_path(f"{cache_name}-{seed}")
     torch.manual_seed(seed)
     net = make_energy_head(dataset.seen.size(2), ENERGY_HEAD_DEFAULTS["energy_hidden_dim"])
@@ -75,7 +80,7 @@ def load_or_fit_head(
 
 
 def iterate_answer_policies(unrolls: CachedUnrolls) -> Iterator[tuple[str, OperatingPoints]]:
-    """The rules that need no energy."""
+    """Yield the names and the operating points of the policies that need no energy."""
     history, right = TickHistory.from_curves(unrolls.curves), unrolls.curves.right
     yield "fixed", compute_fixed_tick_points(right)
     for name, make in list_threshold_policies(history):
@@ -86,21 +91,23 @@ def iterate_answer_policies(unrolls: CachedUnrolls) -> Iterator[tuple[str, Opera
 
 
 def add_first_tick_level(operating_points: OperatingPoints, correct: Bool[Tensor, "n T"]) -> OperatingPoints:
-    """The same with a level at which every thought ends at its first tick, where `change` has nothing to compare."""
+    """Add a level at which every sample stops at its first tick, where `change` has no previous tick."""
     ticks = torch.cat((torch.ones_like(operating_points.ticks[:1]), operating_points.ticks))
     return OperatingPoints(ticks, torch.cat((correct[:, 0].unsqueeze(0), operating_points.correct)))
 
 
 def build_stable_oracle(correct: Bool[Tensor, "n T"]) -> OperatingPoints:
-    """Who knows all answers, but waits until this one stays right: what an oracle gets that is not lucky, where thoughts do not
-    unlearn. One that never settles ends at once."""
+    """Evaluate an oracle that waits until the answer stays correct, so that lucky guesses do not count.
+
+    A sample that never becomes stable stops at once.
+    """
     stays = correct.flip(1).int().cummin(1).values.flip(1).bool()
     late = compute_oracle_points(stays)
     return OperatingPoints(late.ticks, late.correct | correct[:, 0])
 
 
 def list_threshold_policies(history: TickHistory) -> list[tuple[str, Callable[[float], ThresholdPolicy]]]:
-    """Rules of the answer with a threshold; the least of one position is its mean."""
+    """List the threshold policies of the answer; for one position, the minimum is the mean."""
     return [
         (name, make)
         for name, make in ANSWER_THRESHOLD_POLICIES.items()
@@ -109,42 +116,50 @@ def list_threshold_policies(history: TickHistory) -> list[tuple[str, Callable[[f
 
 
 def evaluate_energy_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
+    """Evaluate stopping below an energy."""
     return compute_policy_points(EnergyBelow, build_energy_history(unrolls, head), unrolls.curves.right)
 
 
 def build_energy_history(unrolls: CachedUnrolls, head: EnergyHead) -> TickHistory:
+    """Return the history with the energies of a head."""
     return replace(TickHistory.from_curves(unrolls.curves), energy=head.compute_energies(unrolls.felt))
 
 
 def evaluate_settling_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
-    """Stop once it is likely that the thought has settled by now: 1 minus the product of what each tick leaves open."""
+    """Evaluate stopping once the answer has probably settled: 1 minus the product of the hazards' complements."""
     history = build_energy_history(unrolls, head)
     settled = 1 - torch.sigmoid(history.energy.double()).cumprod(1)
-    counts = unrolls.curves.answer_mask
-    return compute_score_points(settled.masked_fill(~counts, -torch.inf), history.best_tick, unrolls.curves.right)
+    answer_mask = unrolls.curves.answer_mask
+    return compute_score_points(settled.masked_fill(~answer_mask, -torch.inf), history.best_tick, unrolls.curves.right)
 
 
 def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
-    """Stop when it is right, or when there is little hope that a later tick is more right: two energies, two levels. Both are
-    logits: of being wrong now, and of being wrong now and at all later ticks."""
+    """Evaluate stopping when the answer is probably correct, or when a later tick is unlikely to be better.
+
+    It combines two energies with a level each. Both are logits: of an incorrect answer now, and of incorrect answers now and at all
+    later ticks.
+    """
     history, right = build_energy_history(unrolls, head), unrolls.curves.right
     now, later = (torch.sigmoid(-each.compute_energies(unrolls.felt)) for each in (head, later_head))
-    counts = unrolls.curves.answer_mask
-    families = []
-    for least in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
-        score = now.masked_fill(later - now < least, 2.0) if least else now
-        families.append(compute_score_points(score.masked_fill(~counts, -torch.inf), history.best_tick, right))
-    return OperatingPoints(torch.cat([each.ticks for each in families]), torch.cat([each.correct for each in families]))
+    answer_mask = unrolls.curves.answer_mask
+    points = []
+    for min_gain in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
+        score = now.masked_fill(later - now < min_gain, 2.0) if min_gain else now
+        points.append(compute_score_points(score.masked_fill(~answer_mask, -torch.inf), history.best_tick, right))
+    return OperatingPoints(torch.cat([each.ticks for each in points]), torch.cat([each.correct for each in points]))
 
 
 def with_eventually_correct_labels(dataset: EnergyHeadDataset) -> EnergyHeadDataset:
-    """The same thoughts, right at a tick if they are right then or later."""
+    """Return the samples with labels that are True if the answer is correct at the tick or later."""
     right = dataset.right & dataset.counts
     return replace(dataset, right=right.flip(1).int().cummax(1).values.flip(1).bool())
 
 
 def evaluate_fork_policies(head: EnergyHead, unrolls: CachedUnrolls) -> dict[str, dict]:
-    """Its two rules at its own levels, the second half alone, and who ended the thoughts; the last tick answers at the end."""
+    """Evaluate the two policies of the energy-halting fork at its own thresholds.
+
+    The last tick answers when the budget is exhausted, as in the fork.
+    """
     history, right = build_energy_history(unrolls, head), unrolls.curves.right
     found = {}
     for policy in ("energy<0.5|converged<0.01x1", "energy<0.5"):
@@ -165,4 +180,5 @@ def evaluate_fork_policies(head: EnergyHead, unrolls: CachedUnrolls) -> dict[str
 
 
 def compute_share(values: Bool[Tensor, " n"]) -> float:
+    """Return the share of True values."""
     return values.double().mean().item()

@@ -1,4 +1,4 @@
-"""From the figures of every trunk to those of a task."""
+"""Aggregate the results of all models of a task."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ METRIC_NAMES = ("ticks_at_target", "area", "normalised_area", "most_accurate", "
 
 
 def summarise_tasks(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """For each task: means over its trunks, and intervals of what the energy saves."""
+    """Return for each task the means over its models, and intervals of what the energy saves."""
     tasks: dict[str, list[dict[str, Any]]] = {}
     for trunk in results:
         tasks.setdefault(trunk["name"], []).append(trunk)
@@ -37,6 +37,7 @@ def summarise_tasks(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def average_metrics(results: list[dict[str, Any]], policy_name: str) -> dict[str, float | None]:
+    """Return the mean metrics of a policy over the models."""
     return {
         figure: mean_or_none([trunk["rules"][policy_name].get(figure) for trunk in results])
         for figure in METRIC_NAMES
@@ -45,12 +46,17 @@ def average_metrics(results: list[dict[str, Any]], policy_name: str) -> dict[str
 
 
 def mean_or_none(values: list[float | None]) -> float | None:
+    """Return the mean, or None if a value is missing."""
     return None if any(value is None for value in values) else statistics.fmean(values)
 
 
 def compare_energy_with_certainty(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The energy beside the better one of the two certainty rules of each trunk, draw by draw: share of ticks saved at equal
-    accuracy and area won, with their 95 % intervals over samples, means over trunks; and the mean of each trunk alone."""
+    """Compare the energy with the better certainty policy of each model, draw by draw.
+
+    Returns:
+        Share of ticks saved at equal accuracy and area gained, with 95 % intervals over samples, as means over the models, and the
+        means of each model.
+    """
     saved, won = [], []
     for trunk in results:
         draws = trunk["draws"]
@@ -71,9 +77,9 @@ def compare_energy_with_certainty(results: list[dict[str, Any]]) -> dict[str, An
 
 
 def compute_savings_at_top_accuracy(policies: dict[str, Any]) -> float:
-    """Share of ticks that the energy saves where accuracy is what both it and certainty reach at most, less half a point.
+    """Return the share of ticks that the energy saves at the highest accuracy that both it and certainty reach, less half a point.
 
-    Rules that pick a tick for each sample may be far more accurate than any fixed tick; there less is to be saved.
+    Policies that choose a tick per sample may be far more accurate than any fixed tick; at that accuracy less can be saved.
     """
     energy, *rivals = (
         Frontier(tuple((float(ticks), float(accuracy)) for ticks, accuracy in policies[name]["corners"]))

@@ -1,12 +1,12 @@
-"""Levels that keep a promise: at most so large a share of answers is lost by stopping early, whatever the score is.
+"""Risk control: thresholds with a guarantee on the share of correct answers that early stopping loses, for any score.
 
-An answer is lost where thinking to the end would have been right and stopping was not. Levels are ordered from the safest,
-which never stops early, to the boldest, and the order is fixed before the calibration samples are looked at. Those were seen
-by nothing else: neither by training nor by the fitting of the energy, and each promise spends them once.
+An answer is lost if it would be correct at the full budget and is wrong where the policy stops. Thresholds are ordered from the
+safest, which never stops early, to the least conservative one, and the order is fixed before the calibration samples are looked
+at. No other stage uses these samples, neither training nor the fitting of the energy head, and each guarantee uses them once.
 
-    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed sequence: with the given confidence over the
-                               drawing of calibration samples, the share that is lost is at most the risk
-    conformal risk control     Angelopoulos et al. 2022 (arXiv 2208.02814): on average over that drawing
+    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed-sequence testing: with the given confidence
+                               over the choice of calibration samples, the share that is lost is at most the risk
+    conformal risk control     Angelopoulos et al. 2022 (arXiv 2208.02814): on average over that choice
 """
 
 import math
@@ -24,15 +24,24 @@ from inference.halting.thresholds import compute_masked_score, find_first_crossi
 from inference.tick_history import TickHistory
 
 RiskControlMethod = Literal["ltt", "crc"]
-MIN_PROBABILITY_MARGIN = 1e-6  # that a risk or a confidence may be to 0 or 1
+MIN_PROBABILITY_MARGIN = 1e-6  # minimum distance of a risk or a confidence from 0 and 1
 
 
 @dataclass(frozen=True)
 class RiskGuarantee:
-    """At most `risk` of all answers lost."""
+    """Guarantee that at most the share `risk` of all answers is lost.
+
+    Attributes:
+        risk: maximum share of lost answers, in (0, 1).
+        confidence: probability with which learn then test holds; conformal risk control holds on average and ignores it.
+        method: "ltt" for learn then test, "crc" for conformal risk control.
+
+    Raises:
+        ValueError: The risk or the confidence is not strictly between 0 and 1.
+    """
 
     risk: float
-    confidence: float = 0.95  # of learn then test; conformal risk control promises an average
+    confidence: float = 0.95
     method: RiskControlMethod = "ltt"
 
     def __post_init__(self):
@@ -44,19 +53,19 @@ class RiskGuarantee:
 
     @property
     def min_samples(self) -> int:
-        """So few samples can keep the promise, if none of them is lost."""
+        """Smallest number of calibration samples that can certify this guarantee, if none of them is lost."""
         if self.method == "crc":
             return math.ceil(1 / self.risk - 1 - 1e-9)
         return math.ceil(math.log(1 - self.confidence) / math.log1p(-self.risk) - 1e-9)
 
     def compute_max_losses(self, count: int) -> int:
-        """Of so many samples those that may be lost; -1 if even none is too many."""
+        """Return how many of `count` samples may be lost; -1 if not even zero losses suffice."""
         if self.method == "crc":
             return math.floor(self.risk * (count + 1) - 1 + 1e-9)
-        most = -1
-        while most < count and binomial_cdf(most + 1, count, self.risk) <= 1 - self.confidence:
-            most += 1
-        return most
+        max_losses = -1
+        while max_losses < count and binomial_cdf(max_losses + 1, count, self.risk) <= 1 - self.confidence:
+            max_losses += 1
+        return max_losses
 
     def __str__(self) -> str:
         if self.method == "crc":
@@ -65,7 +74,7 @@ class RiskGuarantee:
 
 
 def binomial_cdf(max_hits: int, count: int, probability: float) -> float:
-    """P(X <= most) for X ~ Bin(count, chance)."""
+    """Return P(X <= max_hits) for X ~ Bin(count, probability)."""
     log_p, log_q, total = math.log(probability), math.log1p(-probability), 0.0
     for hits in range(min(max_hits, count) + 1):
         ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
@@ -74,20 +83,20 @@ def binomial_cdf(max_hits: int, count: int, probability: float) -> float:
 
 
 def find_largest_certified_index(lost: Bool[Tensor, "k n"], guarantee: RiskGuarantee) -> int | None:
-    """The boldest level that keeps a promise, or None.
+    """Return the index of the least conservative threshold that is certified, or None.
 
-    Levels are tried from the safest; the first that fails ends the search. That is what makes learn then test right without
-    a price for trying many (its fixed sequence). Conformal risk control takes it that bolder levels lose more; where some do
-    not, ending at the first that fails is the cautious choice, and its average holds but approximately.
+    Thresholds are tested from the safest; the first that fails ends the search. This fixed sequence is why learn then test needs
+    no correction for multiple tests. Conformal risk control assumes that the loss grows along the sequence; where it does not,
+    stopping at the first failure is the conservative choice, and the average holds only approximately.
 
     Args:
-        lost: which calibration samples each level loses, the safest level first.
-        promise: as above.
+        lost: calibration samples that each threshold loses, the safest first, shape (k, n).
+        guarantee: the guarantee to certify.
     """
-    allowed = guarantee.compute_max_losses(lost.size(1))
-    fails = (lost.sum(1) > allowed).nonzero()
-    kept = len(lost) if not len(fails) else int(fails[0])
-    return kept - 1 if kept else None
+    max_losses = guarantee.compute_max_losses(lost.size(1))
+    failures = (lost.sum(1) > max_losses).nonzero()
+    num_certified = len(lost) if not len(failures) else int(failures[0])
+    return num_certified - 1 if num_certified else None
 
 
 def certify_threshold(
@@ -97,24 +106,26 @@ def certify_threshold(
     correct: Bool[Tensor, "n T"],
     guarantee: RiskGuarantee,
 ) -> dict[str, Any] | None:
-    """The boldest rule that keeps a promise, with its evidence; None if even the safest level does not.
+    """Return the least conservative certified policy with its evidence, or None if not even the safest is certified.
 
     Args:
-        make: the rule, from its level.
-        levels: to try, from the safest to the boldest; chosen and ordered without these samples.
-        history, right: of calibration samples, which nothing else has seen.
-        promise: what is asked for.
+        make_policy: builds the policy from its threshold.
+        candidate_thresholds: thresholds, the safest first, chosen and ordered without these samples.
+        history: all T ticks of n calibration samples, which no other stage uses.
+        correct: whether the answer is correct at every tick, shape (n, T).
+        guarantee: the guarantee to certify.
 
     Raises:
-        ValueError: the samples are too few for this promise, whatever they say.
+        ValueError: The samples are too few for this guarantee, whatever their answers are.
     """
     check_sample_count(len(correct), guarantee, guarantee.min_samples)
-    played = sweep(make_policy, candidate_thresholds, history, correct)
-    lost = is_correct_at_full_budget(history, correct) & ~played.correct
-    if (chosen := find_largest_certified_index(lost, guarantee)) is None:
+    result = sweep(make_policy, candidate_thresholds, history, correct)
+    lost = is_correct_at_full_budget(history, correct) & ~result.correct
+    if (index := find_largest_certified_index(lost, guarantee)) is None:
         return None
-    policy, accuracy, ticks = played.policies[chosen], played.accuracy[chosen].item(), played.mean_ticks[chosen].item()
-    return build_policy_record(policy, accuracy, ticks, lost[chosen], guarantee)
+    accuracy = result.accuracy[index].item()
+    mean_ticks = result.mean_ticks[index].item()
+    return build_policy_record(result.policies[index], accuracy, mean_ticks, lost[index], guarantee)
 
 
 def certify_class_thresholds(
@@ -125,49 +136,55 @@ def certify_class_thresholds(
     shares: Sequence[float],
     guarantee: RiskGuarantee,
 ) -> dict[str, Any] | None:
-    """A level for each class that is answered; None where nothing can be promised.
+    """Return a policy with one certified threshold per answered class, with its evidence.
 
-    The rule of a class stops where that class is answered and its level is passed. Of all samples, at most `risk` times the
-    share of the class are lost by it, for all classes at once with the confidence: each is given its part of the doubt. A
-    class of which so much cannot be shown never stops a thought.
+    The threshold of a class applies where that class is answered. Of all samples, it loses at most `risk` times the share of the
+    class, for all classes at once with the given confidence: the error probability is divided among the classes (Bonferroni). A
+    class for which this cannot be certified never stops early.
 
     Args:
-        make, levels, history, right, promise: as above.
-        shares: of each class among the answers, known without these samples.
+        make_policy: builds the policy from its threshold.
+        candidate_thresholds: thresholds, chosen without these samples.
+        history: all T ticks of n calibration samples, which no other stage uses.
+        correct: whether the answer is correct at every tick, shape (n, T).
+        shares: share of each class among the answers, known without these samples.
+        guarantee: the guarantee to certify.
 
     Raises:
-        ValueError: an answer has several positions, the samples are too few for every class, or there are too many classes.
+        ValueError: The answer has several positions, the samples are too few for every class, or there are too many classes.
     """
     assert history.choices is not None
     if history.choices.size(2) > 1:
-        raise ValueError("Levels by class need an answer of one position; this machine's answers have several.")
-    apart = [
+        raise ValueError("Levels by class need an answer of one position; this model's answers have several.")
+    class_guarantees = [
         replace(guarantee, risk=guarantee.risk * share, confidence=1 - (1 - guarantee.confidence) / len(shares))
         if share
         else None
         for share in shares
     ]
-    commonest = min((each for each in apart if each), key=lambda each: each.min_samples)
-    check_sample_count(len(correct), guarantee, commonest.min_samples, " by class, for the commonest one")
+    easiest = min((each for each in class_guarantees if each), key=lambda each: each.min_samples)
+    check_sample_count(len(correct), guarantee, easiest.min_samples, " by class, for the commonest one")
     ordered = sort_safest_first(make_policy, candidate_thresholds)
-    ranked = torch.tensor([make_policy(level).level for level in ordered])
-    end, score = is_correct_at_full_budget(history, correct), compute_masked_score(make_policy(ordered[0]), history)
+    levels = torch.tensor([make_policy(threshold).level for threshold in ordered])
+    correct_at_end = is_correct_at_full_budget(history, correct)
+    score = compute_masked_score(make_policy(ordered[0]), history)
     thresholds = []
-    for label, each in enumerate(apart):
-        mine = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
-        ends = find_first_crossing_tick(mine, ranked)
-        stopped_right = correct.gather(1, ends.clamp(max=correct.size(1)).T - 1).T
-        lost = (ends <= correct.size(1)) & end & ~stopped_right
-        chosen = find_largest_certified_index(lost, each) if each else None
-        thresholds.append(make_policy(0.0).never_threshold if chosen is None else ordered[chosen])
+    for label, class_guarantee in enumerate(class_guarantees):
+        class_score = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
+        crossing_ticks = find_first_crossing_tick(class_score, levels)
+        correct_at_stop = correct.gather(1, crossing_ticks.clamp(max=correct.size(1)).T - 1).T
+        lost = (crossing_ticks <= correct.size(1)) & correct_at_end & ~correct_at_stop
+        index = find_largest_certified_index(lost, class_guarantee) if class_guarantee else None
+        thresholds.append(make_policy(0.0).never_threshold if index is None else ordered[index])
     policy = PerClassThreshold(make_policy(0.0), tuple(thresholds))
     if len(str(policy)) > MAX_POLICY_LENGTH:
         raise ValueError(
-            f"Levels for {len(shares)} classes make a rule of {len(str(policy)):,} characters; at most {MAX_POLICY_LENGTH} are read: "
-            "leave --per-class away."
+            f"Levels for {len(shares)} classes make a policy of {len(str(policy)):,} characters; at most {MAX_POLICY_LENGTH} are read: "
+            "omit --per-class."
         )
-    played = replay(policy, history, correct)
-    return build_policy_record(policy, played.accuracy, played.mean_ticks, end & ~played.correct, guarantee)
+    result = replay(policy, history, correct)
+    lost = correct_at_end & ~result.correct
+    return build_policy_record(policy, result.accuracy, result.mean_ticks, lost, guarantee)
 
 
 def drop_dominated_thresholds(
@@ -176,48 +193,62 @@ def drop_dominated_thresholds(
     history: TickHistory,
     correct: Bool[Tensor, "n T"],
 ) -> list[float]:
-    """Those of some levels to try for a promise, from the safest to the boldest.
+    """Return the candidate thresholds for certification, safest first.
 
-    The share that is lost need not grow as a level falls: who nearly always thinks too long loses more than who stops early. A
-    level that loses more of these validation samples than a bolder one is left out, so that the search does not end there. What
-    is tried may be chosen in any way that does without the calibration samples. The highest level comes first in any case.
+    Fixed-sequence testing stops at the first threshold that fails, and the loss rate is not always monotone: a policy that nearly
+    always runs too many ticks can lose more than one that stops early. A threshold is dropped if a less conservative one loses fewer
+    validation samples. Any selection that does not use the calibration split keeps the guarantee valid. The safest threshold is
+    always kept.
+
+    Args:
+        make_policy: builds the policy from its threshold.
+        thresholds: the thresholds to select from.
+        history: all T ticks of n validation samples.
+        correct: whether the answer is correct at every tick, shape (n, T).
     """
     ordered = sort_safest_first(make_policy, thresholds)
-    lost = (is_correct_at_full_budget(history, correct) & ~sweep(make_policy, ordered, history, correct).correct).sum(1)
-    least_from_here = lost.flip(0).cummin(0).values.flip(0)
-    return [level for place, level in enumerate(ordered) if place == 0 or lost[place] <= least_from_here[place]]
+    lost = is_correct_at_full_budget(history, correct) & ~sweep(make_policy, ordered, history, correct).correct
+    num_lost = lost.sum(1)
+    min_lost_from_here = num_lost.flip(0).cummin(0).values.flip(0)
+    return [threshold for i, threshold in enumerate(ordered) if i == 0 or num_lost[i] <= min_lost_from_here[i]]
 
 
 def sort_safest_first(make_policy: Callable[[float], ThresholdPolicy], thresholds: Sequence[float]) -> list[float]:
-    return sorted(thresholds, key=lambda level: -make_policy(level).level)
+    """Sort thresholds by descending level."""
+    return sorted(thresholds, key=lambda threshold: -make_policy(threshold).level)
 
 
 def is_correct_at_full_budget(history: TickHistory, correct: Bool[Tensor, "n T"]) -> Bool[Tensor, " n"]:
-    """Whether the answer is right when nothing stops the thought: that of the tick which the machine itself trusts most."""
+    """Return whether each sample is correct when no policy stops it: at its most certain tick. Shape (n,)."""
     return correct.gather(1, history.best_tick.unsqueeze(1) - 1).squeeze(1)
 
 
 def check_sample_count(count: int, guarantee: RiskGuarantee, min_samples: int, scope: str = "") -> None:
+    """Check that there are enough calibration samples for a guarantee.
+
+    Raises:
+        ValueError: There are fewer than `min_samples`.
+    """
     if count < min_samples:
-        or_else = " or a lower confidence" if guarantee.method == "ltt" else ""
+        alternative = " or a lower confidence" if guarantee.method == "ltt" else ""
         raise ValueError(
             f"{count:,} calibration samples are too few to promise {guarantee}{scope}, even if not one is lost: it takes "
-            f"{min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{or_else}."
+            f"{min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{alternative}."
         )
 
 
 def build_named_policy_record(
     record: dict[str, Any], guarantee: RiskGuarantee, split: str, score: str, per_class: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """A promised rule as `halting.json` holds it among the others: under a name that tells all of the promise."""
-    told = record["promise"] | {"split": split, "score": score, "per_class": per_class}
-    return {f"{score}{' by class' if per_class else ''}, {guarantee}": record | {"promise": told}}
+    """Return a certified policy as an entry of `halting.json`, under a name that states the guarantee."""
+    evidence = record["promise"] | {"split": split, "score": score, "per_class": per_class}
+    return {f"{score}{' by class' if per_class else ''}, {guarantee}": record | {"promise": evidence}}
 
 
 def build_policy_record(
     policy: HaltingPolicy, accuracy: float, mean_ticks: float, lost: Bool[Tensor, " n"], guarantee: RiskGuarantee
 ) -> dict[str, Any]:
-    """What `halting.json` keeps of a promise."""
+    """Return a certified policy and its evidence in the format of `halting.json`."""
     return {
         "policy": str(policy),
         "accuracy": accuracy,

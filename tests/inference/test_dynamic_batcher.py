@@ -1,4 +1,4 @@
-"""Thinking together gives everybody what they would have got alone."""
+"""Batched requests get the results that they would get alone."""
 
 import threading
 import time
@@ -40,100 +40,102 @@ def make_inputs(count: int) -> list[torch.Tensor]:
 
 
 class BlockingModel:
-    """A machine whose batches wait until they are let go, and are counted."""
+    """Blocks the batches of a batcher until they are released, and records their sizes."""
 
     def __init__(self, batcher: DynamicBatcher):
         self.release_event, self.entered_event, self.batch_sizes = threading.Event(), threading.Event(), []
-        think = batcher._run_batch
+        run_batch = batcher._run_batch
 
-        def held(batch):
+        def run_when_released(batch):
             self.batch_sizes.append(len(batch))
             self.entered_event.set()
             assert self.release_event.wait(20)
-            think(batch)
+            run_batch(batch)
 
-        batcher._run_batch = held
+        batcher._run_batch = run_when_released
 
 
 def submit_concurrently(batcher: DynamicBatcher, inputs, policies) -> tuple[list, list[int]]:
-    """Answers, or what went wrong, of those who all came while the first was being thought; and the sizes of the batches."""
-    held, answers = BlockingModel(batcher), [None] * len(inputs)
+    """Submit requests that all queue while the first runs; return results or error texts, and the sizes of the batches."""
+    blocker, answers = BlockingModel(batcher), [None] * len(inputs)
 
-    def ask(index: int) -> None:
+    def submit(index: int) -> None:
         try:
             answers[index] = batcher.submit(inputs[index], parse(policies[index]))
         except ValueError as error:
             answers[index] = str(error)
 
-    threads = [threading.Thread(target=ask, args=(index,)) for index in range(len(inputs))]
+    threads = [threading.Thread(target=submit, args=(index,)) for index in range(len(inputs))]
     threads[0].start()
-    assert held.entered_event.wait(20)
+    assert blocker.entered_event.wait(20)
     for count, thread in enumerate(threads[1:], 1):
         thread.start()
         while len(batcher._queue) < count:
             time.sleep(0.001)
-    held.release_event.set()
+    blocker.release_event.set()
     for thread in threads:
         thread.join(20)
-    return answers, held.batch_sizes
+    return answers, blocker.batch_sizes
 
 
 def test_batching_changes_nothing_but_the_time(model):
-    asked = make_inputs(6)
-    rule = f"energy<{float(model(torch.cat(asked)).energies[:, 0].detach().median()):.6f}"  # half of them stop at once
-    thoughts, sizes = submit_concurrently(DynamicBatcher(model), asked, [rule] * 6)
-    assert sizes == [1, 5] and [thought.batch_size for thought in thoughts] == [1, 5, 5, 5, 5, 5]
-    assert len({int(thought.engine_result.ticks) for thought in thoughts}) > 1, "they stop at different ticks"
-    for inputs, thought in zip(asked, thoughts, strict=True):
+    samples = make_inputs(6)
+    policy = (
+        f"energy<{float(model(torch.cat(samples)).energies[:, 0].detach().median()):.6f}"  # half of them stop at once
+    )
+    results, sizes = submit_concurrently(DynamicBatcher(model), samples, [policy] * 6)
+    assert sizes == [1, 5] and [result.batch_size for result in results] == [1, 5, 5, 5, 5, 5]
+    assert len({int(result.engine_result.ticks) for result in results}) > 1, "they stop at different ticks"
+    for inputs, result in zip(samples, results, strict=True):
         recorder = Recorder(8)
-        alone = Engine(model, parse(rule)).run(inputs, recorder)
+        alone = Engine(model, parse(policy)).run(inputs, recorder)
         for name in ("ticks", "answer_tick", "halted_by"):
-            assert getattr(thought.engine_result, name) == getattr(alone, name)
+            assert getattr(result.engine_result, name) == getattr(alone, name)
         for name in ("answer", "certainty", "energy"):
-            torch.testing.assert_close(getattr(thought.engine_result, name), getattr(alone, name))
-        assert len(thought.recorder.logits) == int(alone.ticks)
+            torch.testing.assert_close(getattr(result.engine_result, name), getattr(alone, name))
+        assert len(result.recorder.logits) == int(alone.ticks)
         for channel in recorder.channels:
             torch.testing.assert_close(
-                torch.tensor(thought.recorder.get_channel(channel)), torch.tensor(recorder.get_channel(channel))
+                torch.tensor(result.recorder.get_channel(channel)), torch.tensor(recorder.get_channel(channel))
             )
 
 
 def test_only_compatible_requests_share_a_batch(model):
-    rules = ["ticks=2", "ticks=3", "ticks=2", "ticks=3", "ticks=2"]
-    thoughts, sizes = submit_concurrently(DynamicBatcher(model), make_inputs(5), rules)
+    policies = ["ticks=2", "ticks=3", "ticks=2", "ticks=3", "ticks=2"]
+    results, sizes = submit_concurrently(DynamicBatcher(model), make_inputs(5), policies)
     assert sizes == [1, 2, 2]
-    assert [int(thought.engine_result.ticks) for thought in thoughts] == [int(rule[-1]) for rule in rules]
+    assert [int(result.engine_result.ticks) for result in results] == [int(policy[-1]) for policy in policies]
     short, long = (PendingRequest(torch.zeros(1, length), parse("ticks=2")) for length in (2, 3))
     assert short.batch_key != long.batch_key
 
 
-@pytest.mark.parametrize("most, sizes", [(1, [1] * 6), (2, [1, 2, 2, 1]), (16, [1, 5])])
-def test_a_batch_is_bounded(model, most, sizes):
-    assert submit_concurrently(DynamicBatcher(model, most), make_inputs(6), ["ticks=1"] * 6)[1] == sizes
+@pytest.mark.parametrize("max_batch_size, sizes", [(1, [1] * 6), (2, [1, 2, 2, 1]), (16, [1, 5])])
+def test_a_batch_is_bounded(model, max_batch_size, sizes):
+    assert submit_concurrently(DynamicBatcher(model, max_batch_size), make_inputs(6), ["ticks=1"] * 6)[1] == sizes
 
 
 def test_an_error_reaches_every_request_of_the_batch_and_the_next_batch_runs(model):
-    together = DynamicBatcher(model, timeout_s=0.0)
-    said, sizes = submit_concurrently(together, make_inputs(3), ["ticks=2"] * 3)
-    assert sizes == [1, 2] and all("takes more than 0 seconds here" in text for text in said)
-    together = DynamicBatcher(model)
+    batcher = DynamicBatcher(model, timeout_s=0.0)
+    errors, sizes = submit_concurrently(batcher, make_inputs(3), ["ticks=2"] * 3)
+    assert sizes == [1, 2] and all("takes more than 0 seconds here" in text for text in errors)
+    batcher = DynamicBatcher(model)
     with pytest.raises(Exception, match="signs"):
-        together.submit(torch.zeros(1, 3, 3, 3), parse("ticks=1"))
-    assert int(together.submit(make_inputs(1)[0], parse("ticks=1")).engine_result.ticks) == 1
+        batcher.submit(torch.zeros(1, 3, 3, 3), parse("ticks=1"))
+    assert int(batcher.submit(make_inputs(1)[0], parse("ticks=1")).engine_result.ticks) == 1
 
 
-def test_many_at_once_all_get_their_own(model):
-    together, asked = DynamicBatcher(model, max_batch_size=4), make_inputs(40)
+def test_concurrent_requests_get_their_own_results(model):
+    batcher, inputs = DynamicBatcher(model, max_batch_size=4), make_inputs(40)
     answers: list = [None] * 40
 
-    def ask(index: int) -> None:
-        answers[index] = together.submit(asked[index], parse("ticks=2")).engine_result.answer
+    def submit(index: int) -> None:
+        answers[index] = batcher.submit(inputs[index], parse("ticks=2")).engine_result.answer
 
-    threads = [threading.Thread(target=ask, args=(index,)) for index in range(40)]
+    threads = [threading.Thread(target=submit, args=(index,)) for index in range(40)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    alone = Engine(model, parse("ticks=2")).run(torch.cat(asked)).answer
+    alone = Engine(model, parse("ticks=2")).run(torch.cat(inputs)).answer
     torch.testing.assert_close(torch.cat(answers), alone)
-    assert not together._queue
+    assert not batcher._queue

@@ -1,4 +1,4 @@
-"""The engine against the full unroll: same ticks, same answers, whatever the rule."""
+"""The engine against the full unroll: same ticks, same answers, for every policy."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ POLICIES = [
 
 
 def make_model(**changes) -> ContinuousThoughtMachine:
-    """A machine with lively random weights: its rows differ, so that rules fire at many different ticks."""
+    """Build a model with large random weights: its rows differ, so that policies fire at many different ticks."""
     values = {
         "iterations": 12,
         "d_model": 20,
@@ -51,15 +51,15 @@ def make_model(**changes) -> ContinuousThoughtMachine:
         "energy_head_enabled": True,
         "energy_hidden_dim": 8,
     }
-    made = ContinuousThoughtMachine(CTMConfig.parse(values | changes), in_features=6)
+    model = ContinuousThoughtMachine(CTMConfig.parse(values | changes), in_features=6)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for name, weight in made.named_parameters():
+        for name, weight in model.named_parameters():
             if weight.dim() > 1 and "start" not in name:
                 fan_in = weight.shape[0] if name.endswith("w1") else weight.shape[-1]
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 2 / fan_in**0.5)
-        made.decay_params_out.fill_(1.0)
-    return made.eval()
+        model.decay_params_out.fill_(1.0)
+    return model.eval()
 
 
 ATTENTION_CONFIG = {"heads": 2, "n_synch_action": 9}
@@ -84,7 +84,7 @@ def unroll(model, x) -> tuple[TickHistory, list[TickOutput]]:
 
 
 def halt_row_by_row(policy, history: TickHistory, row: int, budget: int) -> tuple[int, bool]:
-    """The slow way: look at one sample's history, tick after tick."""
+    """Evaluate a policy on the history of one sample, tick by tick."""
     mine = history.select_rows(torch.tensor([row]))
     for tick in range(1, budget + 1):
         if bool(policy.should_halt(mine.truncate(tick))):
@@ -99,40 +99,40 @@ def halt_row_by_row(policy, history: TickHistory, row: int, budget: int) -> tupl
 )
 def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, attends, num_slots):
     policy = parse(rule)
-    made, x = (make_model(**ATTENTION_CONFIG), make_inputs(positions=5)) if attends else (make_model(), make_inputs())
-    made, x = made.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
-    history, outputs = unroll(made, x)
-    verdict = Engine(made, policy, max_batch_slots=num_slots).run(x)
+    model, x = (make_model(**ATTENTION_CONFIG), make_inputs(positions=5)) if attends else (make_model(), make_inputs())
+    model, x = model.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
+    history, outputs = unroll(model, x)
+    result = Engine(model, policy, max_batch_slots=num_slots).run(x)
     for row in range(len(x)):
-        tick, by_rule = halt_row_by_row(policy, history, row, 12)
-        answer_tick = tick if by_rule else int(history.certainty[row].mean(1).argmax()) + 1
-        assert verdict.ticks[row] == tick
-        assert verdict.answer_tick[row] == answer_tick
-        assert (verdict.halted_by[row] == "budget") != by_rule
-        torch.testing.assert_close(verdict.answer[row], outputs[answer_tick - 1].answer[row], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(verdict.energy[row], outputs[answer_tick - 1].energy[row], atol=1e-5, rtol=1e-4)
+        tick, by_policy = halt_row_by_row(policy, history, row, 12)
+        answer_tick = tick if by_policy else int(history.certainty[row].mean(1).argmax()) + 1
+        assert result.ticks[row] == tick
+        assert result.answer_tick[row] == answer_tick
+        assert (result.halted_by[row] == "budget") != by_policy
+        torch.testing.assert_close(result.answer[row], outputs[answer_tick - 1].answer[row], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(result.energy[row], outputs[answer_tick - 1].energy[row], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rule", POLICIES)
 def test_replay_of_curves_does_what_the_engine_does(rule):
-    made, x = make_model(), make_inputs()
-    history, _ = unroll(made, x)
-    played = replay(parse(rule), history, torch.ones(len(x), 12, dtype=torch.bool))
-    verdict = Engine(made, parse(rule)).run(x)
-    assert played.ticks.tolist() == verdict.ticks.tolist()
-    assert played.answer_tick.tolist() == verdict.answer_tick.tolist()
-    assert played.halted_by == verdict.halted_by
+    model, x = make_model(), make_inputs()
+    history, _ = unroll(model, x)
+    replayed = replay(parse(rule), history, torch.ones(len(x), 12, dtype=torch.bool))
+    result = Engine(model, parse(rule)).run(x)
+    assert replayed.ticks.tolist() == result.ticks.tolist()
+    assert replayed.answer_tick.tolist() == result.answer_tick.tolist()
+    assert replayed.halted_by == result.halted_by
 
 
 def test_policies_of_this_file_halt_at_different_ticks():
-    """Without this the oracle tests above could pass on an engine that never halts anything."""
-    made, x = make_model(), make_inputs()
-    spread = {rule: len(set(Engine(made, parse(rule)).run(x).ticks.tolist())) for rule in POLICIES}
+    """Check that the tests above could not pass on an engine that never halts a row."""
+    model, x = make_model(), make_inputs()
+    spread = {rule: len(set(Engine(model, parse(rule)).run(x).ticks.tolist())) for rule in POLICIES}
     assert sum(count > 2 for count in spread.values()) >= 6, spread
 
 
 def test_halted_rows_are_retired_from_the_batch():
-    made, x = make_model(), make_inputs(64)
+    model, x = make_model(), make_inputs(64)
     sizes, widths = [], []
 
     def watch(tick):
@@ -140,11 +140,11 @@ def test_halted_rows_are_retired_from_the_batch():
         sizes.append(len(tick.rows))
         widths.append(tick.state.activations.size(1))
 
-    ticks = Engine(made, parse("energy<-2")).run(x, watch).ticks
+    ticks = Engine(model, parse("energy<-2")).run(x, watch).ticks
     assert sizes == [int((ticks >= tick).sum()) for tick in range(1, len(sizes) + 1)]
     assert sizes[0] == widths[0] == 64 and sizes[-1] < 32
     idle = sum(width - size for size, width in zip(sizes, widths, strict=True))
-    assert widths[-1] < 48 and 0 < idle < 0.4 * sum(sizes), "rows close up now and then"
+    assert widths[-1] < 48 and 0 < idle < 0.4 * sum(sizes), "the batch is compacted from time to time"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -171,46 +171,46 @@ PER_CLASS_POLICY = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
     ],
 )
 def test_admitted_rows_do_not_see_the_history_of_other_rows(rule, changes):
-    made, x = make_model(**ATTENTION_CONFIG, **changes).double(), make_inputs(60, positions=5).double()
-    alone, among = (Engine(made, parse(rule), max_batch_slots=seats).run(x) for seats in (99, 6))
-    assert len(set(alone.ticks.tolist())) > 2, "it matters when they came"
+    model, x = make_model(**ATTENTION_CONFIG, **changes).double(), make_inputs(60, positions=5).double()
+    alone, among = (Engine(model, parse(rule), max_batch_slots=num_slots).run(x) for num_slots in (99, 6))
+    assert len(set(alone.ticks.tolist())) > 2, "rows are admitted at different ticks"
     assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by
     assert torch.allclose(among.answer, alone.answer)
 
 
 def test_admitted_rows_use_the_slots_of_retired_rows():
-    made, x = make_model(**ATTENTION_CONFIG), make_inputs(200, positions=5)
-    engine, alone = Engine(made, parse("energy<-2"), max_batch_slots=16), Engine(made, parse("energy<-2"))
+    model, x = make_model(**ATTENTION_CONFIG), make_inputs(200, positions=5)
+    engine, alone = Engine(model, parse("energy<-2"), max_batch_slots=16), Engine(model, parse("energy<-2"))
     seen = list(engine.stream(x))
     assert max(tick.state.activations.size(1) for tick in seen) == 16
     most, apart = int(alone.run(x).ticks.sum()), sum(len(list(alone.stream(rows))) for rows in x.split(16))
-    assert len(seen) < 0.7 * apart and 16 * len(seen) < 1.25 * most, "hardly a seat is empty"
+    assert len(seen) < 0.7 * apart and 16 * len(seen) < 1.25 * most, "few slots are free"
     assert max(len(set(tick.tick_index.tolist())) for tick in seen) > 3, "every row is at a tick of its own"
 
 
-@pytest.mark.parametrize("seats", [99, 8])
-def test_retained_tick_events_are_not_overwritten(seats):
-    """Rows move within the engine's own memory; what it has handed out must not change; a state may be entered by newcomers."""
-    made, x = make_model(**ATTENTION_CONFIG), make_inputs(positions=5)
+@pytest.mark.parametrize("num_slots", [99, 8])
+def test_retained_tick_events_are_not_overwritten(num_slots):
+    """Rows move within the engine's own memory; events must not change. Only the state may be reused by admitted rows."""
+    model, x = make_model(**ATTENTION_CONFIG), make_inputs(positions=5)
 
-    def told(tick) -> list[torch.Tensor]:
-        state = [tick.state.activations, tick.state.pre_activation_history.window] if seats > len(x) else []
+    def get_tensors(tick) -> list[torch.Tensor]:
+        state = [tick.state.activations, tick.state.pre_activation_history.window] if num_slots > len(x) else []
         return [tick.rows, tick.tick_index, tick.slots, tick.output.answer, tick.output.energy, tick.best_tick, *state]
 
     kept = [
-        (tick, [values.clone() for values in told(tick)])
-        for tick in Engine(made, parse("energy<-2|same=3"), max_batch_slots=seats).stream(x)
+        (tick, [values.clone() for values in get_tensors(tick)])
+        for tick in Engine(model, parse("energy<-2|same=3"), max_batch_slots=num_slots).stream(x)
     ]
     assert len(kept) > 5
     for tick, copy in kept:
-        assert all(torch.equal(now, then) for now, then in zip(told(tick), copy, strict=True))
+        assert all(torch.equal(now, then) for now, then in zip(get_tensors(tick), copy, strict=True))
 
 
-@pytest.mark.parametrize("seats", [99, 8])
-def test_stream_yields_every_row_until_it_halts_and_never_again(seats):
-    made, x = make_model(), make_inputs()
+@pytest.mark.parametrize("num_slots", [99, 8])
+def test_stream_yields_every_row_until_it_halts_and_never_again(num_slots):
+    model, x = make_model(), make_inputs()
     seen, ended = torch.zeros(len(x), dtype=torch.long), {}
-    for tick in Engine(made, parse("energy<-3|same=4"), max_batch_slots=seats).stream(x):
+    for tick in Engine(model, parse("energy<-3|same=4"), max_batch_slots=num_slots).stream(x):
         assert not set(tick.rows.tolist()) & set(ended)
         seen[tick.rows] += 1
         assert torch.equal(tick.tick_index, seen[tick.rows])
@@ -221,31 +221,31 @@ def test_stream_yields_every_row_until_it_halts_and_never_again(seats):
 
 
 def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
-    made, x = make_model(), make_inputs()
-    history, outputs = unroll(made, x)
-    best = Engine(made, parse("energy<-99")).run(x)
+    model, x = make_model(), make_inputs()
+    history, outputs = unroll(model, x)
+    best = Engine(model, parse("energy<-99")).run(x)
     assert best.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
     assert set(best.answer_tick.tolist()) != {12}
-    last = Engine(made, parse("energy<-99"), fallback="last").run(x)
+    last = Engine(model, parse("energy<-99"), fallback="last").run(x)
     assert set(last.answer_tick.tolist()) == {12}
     torch.testing.assert_close(last.answer, outputs[-1].answer)
 
 
 def test_ctc_emissions_are_complete_at_the_last_tick():
-    made, x = make_model(), make_inputs()
-    history, _ = unroll(made, x)
-    verdict = Engine(made, parse("said=12|energy<-99")).run(x)
-    assert set(verdict.halted_by) == {BUDGET} and set(verdict.answer_tick.tolist()) == {12}
-    played = replay(parse("said=12"), history, torch.ones(len(x), 12, dtype=torch.bool))
-    assert set(played.answer_tick.tolist()) == {12}
+    model, x = make_model(), make_inputs()
+    history, _ = unroll(model, x)
+    result = Engine(model, parse("said=12|energy<-99")).run(x)
+    assert set(result.halted_by) == {BUDGET} and set(result.answer_tick.tolist()) == {12}
+    replayed = replay(parse("said=12"), history, torch.ones(len(x), 12, dtype=torch.bool))
+    assert set(replayed.answer_tick.tolist()) == {12}
 
 
 def test_without_energy_head_the_budget_answers_with_the_most_certain_tick():
-    made, x = make_model(energy_head_enabled=False), make_inputs()
-    history, _ = unroll(made, x)
-    verdict = Engine(made, parse("certainty>0.999")).run(x)
-    assert verdict.energy is None
-    assert verdict.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
+    model, x = make_model(energy_head_enabled=False), make_inputs()
+    history, _ = unroll(model, x)
+    result = Engine(model, parse("certainty>0.999")).run(x)
+    assert result.energy is None
+    assert result.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
 
 
 def test_an_energy_policy_without_an_energy_head_is_rejected():
@@ -259,6 +259,6 @@ def test_an_engine_without_slots_is_rejected():
 
 
 def test_the_policy_that_fired_first_is_named():
-    verdict = Engine(make_model(), parse("ticks=3|energy<99")).run(make_inputs(4))
-    assert verdict.ticks.tolist() == [1] * 4
-    assert verdict.halted_by == ["energy<99"] * 4
+    result = Engine(make_model(), parse("ticks=3|energy<99")).run(make_inputs(4))
+    assert result.ticks.tolist() == [1] * 4
+    assert result.halted_by == ["energy<99"] * 4

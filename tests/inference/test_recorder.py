@@ -1,4 +1,4 @@
-"""The recorder keeps what the screen shows, and never more than its budget."""
+"""The recorder stores what the user interface shows, and never more than its budget."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ def record_run(model, x, policy: str = "ticks=7", **options) -> Recorder:
 
 
 def test_a_recording_holds_the_outputs_and_states_of_the_model():
-    made, x = make_model(**ATTENTION_CONFIG), make_inputs(1, positions=5)
-    recorder = record_run(made, x)
-    history, outputs = unroll(made, x)
+    model, x = make_model(**ATTENTION_CONFIG), make_inputs(1, positions=5)
+    recorder = record_run(model, x)
+    history, outputs = unroll(model, x)
     assert len(recorder.logits) == 7 and recorder.attention_map_shape == (5,)
     np.testing.assert_allclose(recorder.energy, history.energy[0, :7], atol=1e-5)
     np.testing.assert_allclose(np.stack(recorder.certainty), history.certainty[0, :7], atol=1e-5)
@@ -36,10 +36,10 @@ def test_a_recording_holds_the_outputs_and_states_of_the_model():
 
 
 def test_the_requested_row_is_followed_while_others_retire():
-    made, x = make_model(), make_inputs()
-    alone = [record_run(made, x[row : row + 1], "energy<-2") for row in range(4)]
+    model, x = make_model(), make_inputs()
+    alone = [record_run(model, x[row : row + 1], "energy<-2") for row in range(4)]
     for row in range(4):
-        among = record_run(made, x, "energy<-2", row=row)
+        among = record_run(model, x, "energy<-2", row=row)
         np.testing.assert_allclose(among.energy, alone[row].energy, atol=1e-5)
 
 
@@ -54,10 +54,10 @@ def test_a_model_without_attention_or_energy_has_no_such_channels():
 
 @pytest.mark.parametrize("max_bytes", [5_000, 20_000])
 def test_memory_is_bounded_by_an_even_selection_and_attention_is_whole_or_absent(max_bytes):
-    made, x = make_model(d_model=400, n_synch_out=300, **ATTENTION_CONFIG), make_inputs(1, positions=40)
-    recorder = record_run(made, x, "ticks=12", max_bytes=max_bytes)
-    held = sum(part.nbytes for parts in recorder.channels.values() for part in parts)
-    assert 0 < held <= max_bytes
-    kept = recorder.channel_indices["post_activations"]
-    assert 1 < len(kept) < 400 and kept[0] == 0 and kept[-1] == 399
+    model, x = make_model(d_model=400, n_synch_out=300, **ATTENTION_CONFIG), make_inputs(1, positions=40)
+    recorder = record_run(model, x, "ticks=12", max_bytes=max_bytes)
+    num_bytes = sum(part.nbytes for parts in recorder.channels.values() for part in parts)
+    assert 0 < num_bytes <= max_bytes
+    indices = recorder.channel_indices["post_activations"]
+    assert 1 < len(indices) < 400 and indices[0] == 0 and indices[-1] == 399
     assert recorder.get_channel("attention") is None or recorder.get_channel("attention").shape[2] == 40

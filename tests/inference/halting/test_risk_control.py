@@ -169,7 +169,7 @@ def test_a_class_that_cannot_be_certified_never_halts_a_row():
     assert parse(found["policy"]).thresholds[2] == -1e9
     with pytest.raises(ValueError, match="too few"):
         certify_class_thresholds(EnergyBelow, THRESHOLDS, *make_samples(50, 3), [0.5, 0.25, 0.25], RiskGuarantee(0.05))
-    with pytest.raises(ValueError, match=r"200 classes make a rule of .* leave --per-class away"):
+    with pytest.raises(ValueError, match=r"200 classes make a policy of .* omit --per-class"):
         certify_class_thresholds(EnergyBelow, THRESHOLDS, *make_samples(9_000, 3), [1 / 200] * 200, RiskGuarantee(0.5))
     wide = TickHistory(history.certainty.expand(-1, -1, 2), history.choices.expand(-1, -1, 2), history.energy)
     with pytest.raises(ValueError, match="one position"):

@@ -67,7 +67,7 @@ def test_no_threshold_of_any_policy_has_fewer_ticks_within_the_tolerance():
 
 def test_ctc_emissions_answer_with_the_last_tick_when_no_policy_fires():
     history, right = make_samples()
-    spoken = replace(history, spoken=True)
+    spoken = replace(history, is_ctc=True)
     assert set(spoken.best_tick.tolist()) == {TICKS} != set(history.best_tick.tolist())
     assert replay(parse("energy<-1e9"), spoken, right).accuracy == right[:, -1].float().mean()
 
