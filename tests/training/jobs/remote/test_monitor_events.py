@@ -88,7 +88,7 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
         apply_event(local_dir, line.removeprefix(EVENT_PREFIX))
     for name in ("status.json", "ending.json"):
         assert json.loads((local_dir.path / name).read_text()) == json.loads((remote_dir.path / name).read_text())
-    assert local_dir.metrics_file.read_text() == tlocal_dir.metrics_file.read_text()
+    assert local_dir.metrics_file.read_text() == remote_dir.metrics_file.read_text()
     assert Outbox(local_dir.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
 
 
