@@ -1,9 +1,9 @@
-"""How a picture is cut out to be seen, and varied to be learned from.
+"""Augment training images.
 
-What varies a picture draws on nothing but the numbers it is given, so a batch depends on its seed alone. The policies are
-those of AutoAugment (Cubuk et al., CVPR 2019, table of CIFAR-10) and TrivialAugment (Müller and Hutter, ICCV 2021, wide
-space), on Pillow's operations. Kornia has both as well, but varies one picture of 32 pixels in 1 to 2 ms on a processor where
-Pillow takes 0.1, draws on the global source of randomness, and weighs 31 MB.
+All randomness comes from the numbers that are passed in, so a batch depends on its seed alone. The policies are those of
+AutoAugment (Cubuk et al., CVPR 2019, table of CIFAR-10) and TrivialAugment (Müller and Hutter, ICCV 2021, wide space), with
+Pillow operations. Kornia implements both too, but takes 1 to 2 ms per 32-pixel image on a CPU where Pillow takes 0.1 ms, uses
+the global random generator, and adds 31 MB.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,20 +14,28 @@ from PIL import Image, ImageEnhance, ImageOps
 from training.data.preprocessing import PILImage, resize_center_crop
 
 AugmentationPolicy = Literal["none", "crop-flip", "auto", "trivial"]
-RANDOM_NUMBERS_PER_IMAGE = 12  # numbers from 0 to 1 that varying one picture takes at most
-CROP_AREA_RANGE = (0.08, 1.0)  # share of a picture that a random cut shows, and
-CROP_ASPECT_RANGE = (3 / 4, 4 / 3)  # its width by its height (Szegedy et al. 2015)
-SHIFT_DIVISOR = 8  # a picture that is as large as what is seen is shifted by up to one in so many pixels
-NUM_MAGNITUDE_LEVELS = 30  # strengths of TrivialAugment
+RANDOM_NUMBERS_PER_IMAGE = 12  # maximum count of random numbers that one image consumes
+CROP_AREA_RANGE = (0.08, 1.0)  # fraction of the image area in a random crop
+CROP_ASPECT_RANGE = (3 / 4, 4 / 3)  # width by height of a random crop (Szegedy et al. 2015)
+SHIFT_DIVISOR = 8  # the maximum random shift is the image width divided by this
+NUM_MAGNITUDE_LEVELS = 30  # magnitude levels of TrivialAugment
 
 
 def augment_image(
     image: PILImage, size: int, crop: int, policy: AugmentationPolicy, random_numbers: Iterator[float]
 ) -> PILImage:
-    """A picture to learn from, `crop` x `crop`. `draws` are numbers from 0 to 1, DRAWS of them at least."""
+    """Return an augmented training image of `crop` x `crop` pixels.
+
+    Args:
+        image: Source image.
+        size: Shorter side in pixels after resizing.
+        crop: Side of the result in pixels.
+        policy: Augmentation policy.
+        random_numbers: At least `RANDOM_NUMBERS_PER_IMAGE` numbers in [0, 1).
+    """
     if policy == "none":
         return resize_center_crop(image, size, crop)
-    if policy == "auto" and size == crop:  # as published, for CIFAR: no shift, no mirror but the policy's
+    if policy == "auto" and size == crop:  # as published for CIFAR: the policy alone
         return auto_augment(resize_center_crop(image, size, crop), random_numbers)
     cut = (
         random_resized_crop(image, crop, random_numbers)
@@ -42,21 +50,21 @@ def augment_image(
 
 
 def random_resized_crop(image: PILImage, crop: int, random_numbers: Iterator[float]) -> PILImage:
-    """A random part of a picture, as large and as slender as the random numbers say, or as the picture allows."""
+    """Return a crop of random area and aspect ratio, limited by the image, resized to `crop` pixels."""
     width, height = image.size
     area = width * height * (CROP_AREA_RANGE[0] + next(random_numbers) * (CROP_AREA_RANGE[1] - CROP_AREA_RANGE[0]))
     aspect = CROP_ASPECT_RANGE[0] * (CROP_ASPECT_RANGE[1] / CROP_ASPECT_RANGE[0]) ** next(random_numbers)
-    wide, high = min(width, (area * aspect) ** 0.5), min(height, (area / aspect) ** 0.5)
-    left, top = next(random_numbers) * (width - wide), next(random_numbers) * (height - high)
-    box = (left, top, min(width, left + wide), min(height, top + high))
+    box_width, box_height = min(width, (area * aspect) ** 0.5), min(height, (area / aspect) ** 0.5)
+    left, top = next(random_numbers) * (width - box_width), next(random_numbers) * (height - box_height)
+    box = (left, top, min(width, left + box_width), min(height, top + box_height))
     return image.resize((crop, crop), Image.Resampling.BILINEAR, box)
 
 
 def random_shift(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
-    """A picture that is moved over black by a few whole pixels."""
+    """Shift the image by a random number of whole pixels and fill with black."""
     width, height = image.size
-    most = max(1, width // SHIFT_DIVISOR)
-    left, top = (int(next(random_numbers) * (2 * most + 1)) - most for _ in range(2))
+    max_shift = max(1, width // SHIFT_DIVISOR)
+    left, top = (int(next(random_numbers) * (2 * max_shift + 1)) - max_shift for _ in range(2))
     return image.crop((left, top, left + width, top + height))
 
 
@@ -67,7 +75,7 @@ def random_shift(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
 
 
 def trivial_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
-    """One operation, one strength, all as likely as each other."""
+    """Apply one operation at one magnitude, both drawn uniformly."""
     name = TRIVIAL_AUGMENT_OPERATIONS[int(next(random_numbers) * len(TRIVIAL_AUGMENT_OPERATIONS))]
     strength = int(next(random_numbers) * (NUM_MAGNITUDE_LEVELS + 1)) / NUM_MAGNITUDE_LEVELS
     return apply_operation(
@@ -76,36 +84,47 @@ def trivial_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImag
 
 
 def auto_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
-    """One of the 25 learned pairs of operations, each with its probability and its strength."""
-    for name, chance, level in CIFAR_POLICY[int(next(random_numbers) * len(CIFAR_POLICY))]:
-        happens, down = next(random_numbers) < chance, next(random_numbers) < 0.5
-        if happens:
-            image = apply_operation(image, name, AUTO_AUGMENT_MAGNITUDES.get(name, 1.0) * level / 9, down)
+    """Apply one of the 25 learned pairs of operations, each with its probability and magnitude."""
+    for name, probability, level in CIFAR_POLICY[int(next(random_numbers) * len(CIFAR_POLICY))]:
+        applies, negate = next(random_numbers) < probability, next(random_numbers) < 0.5
+        if applies:
+            image = apply_operation(image, name, AUTO_AUGMENT_MAGNITUDES.get(name, 1.0) * level / 9, negate)
     return image
 
 
 def apply_operation(image: PILImage, name: str, magnitude: float, negate: bool) -> PILImage:
-    """An operation by name; `down` turns the amount of those that have a direction."""
+    """Apply an operation by name.
+
+    Args:
+        image: Image to transform.
+        name: Key of `OPERATIONS`.
+        magnitude: Strength in the unit of the operation.
+        negate: Whether to reverse the sign, for operations that have a direction.
+    """
     return OPERATIONS[name](image, -magnitude if negate else magnitude)
 
 
 def make_enhance_operation(enhancer: Callable) -> Callable[[PILImage, float], PILImage]:
+    """Wrap a Pillow enhancer as an operation; magnitude 0 is the identity."""
     return lambda picture, amount: enhancer(picture).enhance(1 + amount)
 
 
 def shear(image: PILImage, x: float, y: float) -> PILImage:
+    """Shear the image along x and y."""
     return affine_transform(image, (1.0, x, 0.0, y, 1.0, 0.0))
 
 
 def affine_transform(image: PILImage, coefficients: tuple[float, ...]) -> PILImage:
+    """Apply an affine transform with the six coefficients of Pillow."""
     return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST)
 
 
 def posterize(image: PILImage, magnitude: float) -> PILImage:
+    """Drop `magnitude` low bits of every channel, at most 7."""
     return ImageOps.posterize(image, 8 - min(7, round(abs(magnitude))))
 
 
-# name -> what it does with an amount: a share of 1, degrees, a share of the side, or bits that are dropped
+# Operations by name. The unit of the magnitude depends on the operation: fraction, degrees, fraction of the side, or bits.
 OPERATIONS: dict[str, Callable[[PILImage, float], PILImage]] = {
     "identity": lambda picture, amount: picture,
     "shear-x": lambda picture, amount: shear(picture, amount, 0.0),
@@ -126,8 +145,9 @@ OPERATIONS: dict[str, Callable[[PILImage, float], PILImage]] = {
     "invert": lambda picture, amount: ImageOps.invert(picture),
 }
 TRIVIAL_AUGMENT_OPERATIONS = tuple(name for name in OPERATIONS if name != "invert")
-TRIVIAL_AUGMENT_MAGNITUDES = {  # TrivialAugment's largest amounts; its 32 pixels of translation are taken for those of a picture of 224, as they
-    # would leave nothing to see of a small one
+# Maximum magnitudes of TrivialAugment. Its translation of 32 pixels is scaled as for an image of 224 pixels, because it
+# would empty a small image.
+TRIVIAL_AUGMENT_MAGNITUDES = {
     "shear-x": 0.99,
     "shear-y": 0.99,
     "translate-x": 32 / 224,
@@ -139,7 +159,8 @@ TRIVIAL_AUGMENT_MAGNITUDES = {  # TrivialAugment's largest amounts; its 32 pixel
     "sharpness": 0.99,
     "posterize": 6.0,
 }
-AUTO_AUGMENT_MAGNITUDES = {  # AutoAugment's amounts at its highest level
+# Magnitudes of AutoAugment at its highest level.
+AUTO_AUGMENT_MAGNITUDES = {
     "shear-x": 0.3,
     "shear-y": 0.3,
     "translate-x": 150 / 331,

@@ -1,6 +1,6 @@
-"""Data sets of pictures, read through `datasets`: of the Hub, or of parquet files in its schema.
+"""Read image data sets through `datasets`, from the Hub or from parquet files in its schema.
 
-What fits is decoded once and held in memory as bytes. What does not is read while training: see `training.data.streaming`.
+Data sets that fit into memory are decoded once and stored as bytes. Larger ones are streamed: see `training.data.streaming`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ HUB_TIMEOUT_S = 10.0  # that the Hub has to answer
 
 
 class DataSettings(Settings):
-    """Where pictures come from, and as what they are kept."""
+    """Source and size of the images of a data set."""
 
     data: str = Field("", description="data set of the Hub, namespace/name; empty: none, so nothing to train on")
     config: str = Field("", description="configuration of the data set, where it has several")
@@ -78,14 +78,15 @@ class DataSettings(Settings):
 
     @property
     def display_name(self) -> str:
-        """What to call it in a message."""
+        """Name for messages."""
         return Path(self.files).name if self.files else self.data
 
     def preprocess(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
-        """The middle of a picture, as the machine sees it."""
+        """Return the center crop that the model receives."""
         return self.to_array(resize_center_crop(self.convert_mode(image), self.size, self.crop))
 
     def convert_mode(self, image: Image.Image) -> Image.Image:
+        """Convert to RGB or to grayscale, by the number of channels."""
         return image.convert("RGB" if self.channels == 3 else "L")
 
     def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
@@ -94,7 +95,7 @@ class DataSettings(Settings):
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Decoded pictures and their classes."""
+    """Decoded images, shape (n, h, w, c), and their classes, shape (n)."""
 
     pixels: UInt8[np.ndarray, "n h w c"]
     labels: Int64[np.ndarray, " n"]
@@ -102,10 +103,11 @@ class LabeledImages:
 
 @lru_cache(maxsize=4)
 def open_split(settings: DataSettings, split: str) -> Any:
-    """A split as a `datasets` iterable of rows whose pictures are not yet decoded.
+    """Open a split as a `datasets` iterable of rows with encoded images.
 
     Raises:
-        ValueError: what is missing or may not be read, and what to do; `StoreUnavailable` where waiting may help.
+        ValueError: The data set or a column is missing or not readable.
+        StoreUnavailable: The Hub cannot be reached; a retry may help.
     """
     import datasets  # noqa: PLC0415 -- takes a second, which those who train on something else are spared
 
@@ -125,7 +127,7 @@ def open_split(settings: DataSettings, split: str) -> Any:
 
 
 def build_load_arguments(settings: DataSettings) -> tuple[str, dict[str, Any]]:
-    """What `load_dataset` is called with. Files of this machine are read where they lie, without a copy in the cache."""
+    """Return the arguments of `load_dataset`. Local files are read in place, without a copy in the cache."""
     if settings.files:
         path = Path(settings.files)
         if not path.exists():
@@ -144,7 +146,12 @@ def build_load_arguments(settings: DataSettings) -> tuple[str, dict[str, Any]]:
 
 @lru_cache(maxsize=16)
 def resolve_commit(dataset: str, revision: str) -> str | None:
-    """The commit to read: it stays the same for as long as this process lives. Fails at once where the Hub is silent."""
+    """Return the commit to read, fixed for the lifetime of this process.
+
+    Raises:
+        ValueError: The data set or revision is missing or not accessible.
+        StoreUnavailable: The Hub does not answer within `HUB_TIMEOUT_S`.
+    """
     if constants.HF_HUB_OFFLINE:
         return revision or None
     try:
@@ -164,7 +171,7 @@ def resolve_commit(dataset: str, revision: str) -> str | None:
 
 @contextmanager
 def translate_dataset_errors(settings: DataSettings) -> Iterator[None]:
-    """One sentence for what goes wrong while a data set is opened or read."""
+    """Translate errors of `datasets` and of the Hub client into errors of one sentence."""
     try:
         yield
     except (
@@ -193,10 +200,10 @@ def build_access_error(name: str, gated: bool) -> ValueError:
 
 @lru_cache(maxsize=16)
 def load_class_names(settings: DataSettings) -> tuple[str, ...]:
-    """The names of the classes, as the data set states them.
+    """Return the class names of the data set.
 
     Raises:
-        ValueError: it states none.
+        ValueError: The data set has no class names.
     """
     names = getattr(open_split(settings, settings.train).features[settings.label], "names", None)
     if not names or len(names) < 2:
@@ -207,7 +214,7 @@ def load_class_names(settings: DataSettings) -> tuple[str, ...]:
 
 
 def iterate_images(settings: DataSettings, split: str, num_classes: int) -> Iterator[tuple[Image.Image, int]]:
-    """Every picture of a split and its class, in the order of the files."""
+    """Yield every image of a split and its class, in file order."""
     number = 0
     for rows in iterate_rows(settings, open_split(settings, split).iter(batch_size=100)):
         for cell, label in zip(rows[settings.image], rows[settings.label], strict=True):
@@ -217,7 +224,7 @@ def iterate_images(settings: DataSettings, split: str, num_classes: int) -> Iter
 
 
 def iterate_rows(settings: DataSettings, rows: Iterable[Any]) -> Iterator[Any]:
-    """Rows as they come; what goes wrong on the way is told in one sentence."""
+    """Yield rows, with errors translated by `translate_dataset_errors`."""
     coming = iter(rows)
     while True:
         with translate_dataset_errors(settings):
@@ -228,7 +235,7 @@ def iterate_rows(settings: DataSettings, rows: Iterable[Any]) -> Iterator[Any]:
 
 
 def read_image_bytes(cell: Any, where: str) -> bytes:
-    """The encoded picture of a cell: it holds its bytes, or where they lie."""
+    """Return the encoded image of a cell, which holds its bytes or a path."""
     try:
         return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
     except (OSError, TypeError, KeyError) as error:
@@ -246,15 +253,17 @@ def check_class_index(label: Any, num_classes: int, where: str) -> int:
 
 @lru_cache(maxsize=2)
 def load_in_memory(settings: DataSettings, num_classes: int, train_side: int) -> dict[str, LabeledImages]:
-    """All pictures of a data set by split, decoded once.
+    """Decode all images of a data set, by split.
 
-    The published test split is `test`; the other is parted by a hash of the pixels, and what is tested on is left out.
+    The published test split is `test`. The train split is divided by a hash of the pixels, without images of the test split.
 
     Args:
-        side: of the pictures to train on, which may show more than what is seen of them; the others are cut as seen.
+        settings: Source and size of the images.
+        num_classes: Number of classes.
+        train_side: Side of the training images in pixels; at least `settings.crop`, to leave room for augmentation.
 
     Raises:
-        ValueError: they do not fit memory, or one cannot be read.
+        ValueError: The images do not fit into memory, or one cannot be read.
     """
     parts = {split: ImageBuffer() for split in (TRAIN, VALIDATION, CALIBRATION, TEST)}
     tested = set()
@@ -284,7 +293,7 @@ def load_in_memory(settings: DataSettings, num_classes: int, train_side: int) ->
 
 
 class ImageBuffer:
-    """Pictures as they come in."""
+    """Growing buffer of decoded images and their classes."""
 
     def __init__(self) -> None:
         self.content, self.labels = bytearray(), list[int]()

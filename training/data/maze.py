@@ -1,9 +1,10 @@
-"""What a maze is, how one is made, and how one is read from a picture.
+"""Maze grid, maze generator and image parser.
 
-As published: walls are black, paths white, the start is pure red and the goal pure green, one pixel a place. A move goes one
-pixel up, down, left or right, or waits. A solution drawn in blue, as in the published picture files, is read as path.
+As published: walls are black, paths white, the start is pure red and the goal pure green, one pixel per position. A move goes
+one pixel up, down, left or right, or waits. A solution drawn in blue, as in the published image files, is read as path.
 
-Mazes are made by the recursive backtracker, so there is one way, and one law for a maze and all its mirror images.
+The generator is the recursive backtracker. Its mazes have exactly one route between two cells, and a maze is as likely as each
+of its mirror images.
 """
 
 from collections import deque
@@ -19,16 +20,20 @@ WAIT = 4
 WALL, PATH, START, GOAL, SOLUTION = range(5)
 COLOURS = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 MIN_SIDE, MAX_SIDE = 5, 199
-MAX_IMAGE_SIDE = 2_000  # a side of a picture of a maze
+MAX_IMAGE_SIDE = 2_000  # pixels
 
 Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Maze:
-    """Which of WALL, PATH, START and GOAL is where."""
+    """A maze.
 
-    grid: np.ndarray  # (h, w)
+    Attributes:
+        grid: WALL, PATH, START or GOAL at each position, shape (h, w), uint8.
+    """
+
+    grid: np.ndarray
 
     @cached_property
     def start(self) -> Position:
@@ -40,23 +45,28 @@ class Maze:
 
     @cached_property
     def steps_to_goal(self) -> dict[Position, int]:
-        """Every place from which the goal can be reached, and in how many steps."""
-        found, waiting = {self.goal: 0}, deque([self.goal])
-        while waiting:
-            place = waiting.popleft()
+        """Number of steps to the goal from every position that can reach it."""
+        distances = {self.goal: 0}
+        queue = deque([self.goal])
+        while queue:
+            position = queue.popleft()
             for move in MOVES[:WAIT]:
-                there = apply_move(place, move)
-                if there not in found and self.is_open(there):
-                    found[there] = found[place] + 1
-                    waiting.append(there)
-        return found
+                neighbour = apply_move(position, move)
+                if neighbour not in distances and self.is_open(neighbour):
+                    distances[neighbour] = distances[position] + 1
+                    queue.append(neighbour)
+        return distances
 
     def is_open(self, position: Position) -> bool:
         height, width = self.grid.shape
         return 0 <= position[0] < height and 0 <= position[1] < width and bool(self.grid[position] != WALL)
 
     def walk(self, choices: list[int]) -> tuple[list[Position], bool]:
-        """Where these moves lead from the start: until the goal, a wall, or their end; and whether it was a wall."""
+        """Follow moves from the start until the goal, a wall or the last move.
+
+        Returns:
+            The positions on the route, and whether a wall stopped it.
+        """
         route = [self.start]
         for choice in choices:
             there = apply_move(route[-1], MOVES[choice])
@@ -69,7 +79,7 @@ class Maze:
         return route, False
 
     def find_shortest_moves(self) -> list[int]:
-        """The moves of a shortest way to the goal."""
+        """Return the moves of a shortest route to the goal."""
         choices, place, steps = [], self.start, self.steps_to_goal
         while place != self.goal:
             choice = min(range(WAIT), key=lambda move: steps.get(apply_move(place, MOVES[move]), len(steps)))
@@ -82,11 +92,15 @@ class Maze:
         return row, column
 
 
-# --- making ----------------------------------------------------------------------------------------------------------
+# --- generator -------------------------------------------------------------------------------------------------------
 
 
 def carve_maze(num_cells: int, random_numbers: Iterator[float]) -> dict[Position, Position]:
-    """The recursive backtracker on cells x cells: every cell's neighbour on the way to the first one, its own parent."""
+    """Generate a spanning tree of `num_cells` x `num_cells` cells with the recursive backtracker.
+
+    Returns:
+        The parent of every cell; the root is its own parent.
+    """
     first = (int(next(random_numbers) * num_cells), int(next(random_numbers) * num_cells))
     parents, trail = {first: first}, [first]
     while trail:
@@ -103,7 +117,7 @@ def carve_maze(num_cells: int, random_numbers: Iterator[float]) -> dict[Position
 
 
 def build_grid(parents: dict[Position, Position], num_cells: int) -> np.ndarray:
-    """Cells and the openings between them as PATH, all else as WALL."""
+    """Return the grid with cells and the openings between them as PATH and the rest as WALL."""
     grid = np.full((2 * num_cells + 1, 2 * num_cells + 1), WALL, np.uint8)
     for (row, column), (above, before) in parents.items():
         grid[2 * row + 1, 2 * column + 1] = grid[row + above + 1, column + before + 1] = PATH
@@ -111,7 +125,7 @@ def build_grid(parents: dict[Position, Position], num_cells: int) -> np.ndarray:
 
 
 def find_path(parents: dict[Position, Position], start: Position, goal: Position) -> list[Position]:
-    """The cells from start to goal: up from both to where they meet."""
+    """Return the cells from start to goal, through their lowest common ancestor."""
     up, down = [start], [goal]
     for line in (up, down):
         while parents[line[-1]] != line[-1]:
@@ -123,33 +137,38 @@ def find_path(parents: dict[Position, Position], start: Position, goal: Position
 
 
 def path_to_moves(path: list[Position]) -> list[int]:
-    """Two moves from a cell to the next: through the opening, and on."""
+    """Return the moves along a path of cells, two per cell: into the opening and out of it."""
     steps = ((there[0] - here[0], there[1] - here[1]) for here, there in pairwise(path))
     return [move for step in steps for move in [MOVES.index(step)] * 2]
 
 
 def compute_canonical_bytes(grid: np.ndarray) -> bytes:
-    """What a maze is, however it is turned or mirrored."""
+    """Return bytes that are equal for a maze and all its rotations and reflections."""
     views = (side[::down, ::right] for side in (grid, grid.T) for down in (1, -1) for right in (1, -1))
     return min(view.tobytes() for view in views)
 
 
 def cell_to_pixel(cell: Position) -> Position:
+    """Return the grid position of a cell."""
     return 2 * cell[0] + 1, 2 * cell[1] + 1
 
 
 def apply_move(position: Position, move: Position) -> Position:
+    """Return the position after a move."""
     return position[0] + move[0], position[1] + move[1]
 
 
-# --- reading pictures ------------------------------------------------------------------------------------------------
+# --- image parser ----------------------------------------------------------------------------------------------------
 
 
 def parse_maze(pixels: np.ndarray) -> Maze:
-    """The maze in a picture (h, w, 3), enlarged by any whole number, with colours that may be somewhat off.
+    """Parse the maze in an image.
+
+    Args:
+        pixels: Image of shape (h, w, 3) in [0, 1], enlarged by any whole number, with approximate colours.
 
     Raises:
-        ValueError: it is no maze that can be walked; one sentence says why.
+        ValueError: The image is not a solvable maze; one sentence says why.
     """
     if pixels.ndim != 3:
         raise ValueError("A maze needs colours: one red pixel to start from and one green pixel to go to.")
@@ -169,7 +188,7 @@ def parse_maze(pixels: np.ndarray) -> Maze:
             f"A maze has {MIN_SIDE} to {MAX_SIDE} places a side, got {width // scale} x {height // scale}; "
             "enlarge it by a whole number of pixels a place, or not at all."
         )
-    edge = scale // 4  # where a place's colour may have run into the next one's
+    edge = scale // 4  # margin of a position, where the colours of neighbours may blur
     blocks = pixels.reshape(height // scale, scale, width // scale, scale, 3)[
         :, edge : scale - edge, :, edge : scale - edge
     ]
@@ -186,13 +205,13 @@ def parse_maze(pixels: np.ndarray) -> Maze:
 
 
 def find_nearest_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every pixel the nearest of the COLOURS, and how far off it is."""
+    """Return the index of the nearest colour of `COLOURS` and the distance to it, for every pixel."""
     off = np.stack([np.linalg.norm(pixels - colour, axis=-1) for colour in COLOURS])
     return off.argmin(0).astype(np.uint8), off.min(0)
 
 
 def detect_scale(kinds: np.ndarray) -> int:
-    """By how much a maze was enlarged: the largest whole number whose blocks are of one kind each, but for a few pixels."""
+    """Return the enlargement of a maze: the largest integer whose blocks have one kind each, within 10 % of the pixels."""
     height, width = kinds.shape
     for scale in range(min(height, width) // MIN_SIDE, 1, -1):
         if height % scale == width % scale == 0:

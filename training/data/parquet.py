@@ -1,4 +1,4 @@
-"""Pictures in parquet files, as the Hub stores them: encoded bytes in a column, labels in another."""
+"""Read images and labels from parquet files in the schema of the Hub: a column of encoded bytes and one of labels."""
 
 import io
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from ctm.messages import summarize_error
 
 
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
-    """The columns of a parquet file.
+    """Read columns of a parquet file.
 
     Raises:
-        ValueError: no such file, or no such columns.
+        ValueError: The file or a column is missing.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
@@ -28,10 +28,18 @@ def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
 
 
 def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "image") -> Iterator[Image.Image]:
-    """The pictures of a column, decoded one by one; `name` is the file's, for messages.
+    """Yield the decoded images of a column.
+
+    Args:
+        table: Table that has the column.
+        filename: Name of the file for error messages.
+        column: Name of the column.
+
+    Yields:
+        The images in row order.
 
     Raises:
-        ValueError: a row is not a picture.
+        ValueError: A row is not an image.
     """
     for row, cell in enumerate(table[column]):
         value = cell.as_py()
@@ -39,24 +47,34 @@ def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "ima
 
 
 def decode_image(content: bytes, location: str) -> Image.Image:
-    """A picture from its file's bytes; `where` says whose, for messages.
+    """Decode an image from the bytes of its file.
+
+    Args:
+        content: Encoded image.
+        location: Origin of the image for error messages.
 
     Raises:
-        ValueError: they are none.
+        ValueError: The bytes are not an image.
     """
     try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
+        image = Image.open(io.BytesIO(content))
+        image.load()
     except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{location} is not a picture: {summarize_error(error)}.") from None
-    return picture
+    return image
 
 
 def read_label_column(table: pyarrow.Table, filename: str, num_classes: int, column: str = "label") -> list[int]:
-    """The column of labels.
+    """Read the class labels of a table.
+
+    Args:
+        table: Table that has the column.
+        filename: Name of the file for error messages.
+        num_classes: Number of classes.
+        column: Name of the column.
 
     Raises:
-        ValueError: it is empty, or holds something else than classes.
+        ValueError: The column is empty, or a value is not a class index.
     """
     labels = table[column].to_pylist()
     if not labels or not all(type(label) is int and 0 <= label < num_classes for label in labels):

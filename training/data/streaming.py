@@ -1,13 +1,13 @@
-"""Data sets too large to hold: read while training, in an order that any batch can be found again in.
+"""Stream data sets that do not fit into memory, in a reproducible order.
 
-Batches are dealt to LANES lanes in turn, and a lane reads its batches leg by leg: LEG batches from one shuffled pass, whose
-order `datasets` derives from a seed, here that of the run, the lane and the leg. So a batch depends on the seed and its number
-alone, and eight processes read a lane each instead of everything. A leg begins at a random part of the data set, a row group,
-so over many legs pictures come as if drawn with replacement, as published for ImageNet.
+Batches are assigned to `NUM_SHARDS` shards in turn. A shard reads segments of `SHARD_SEGMENT_BATCHES` batches, each from one
+shuffled pass, whose order `datasets` derives from a seed; here the seed of the run, the shard and the segment. A batch
+therefore depends on the seed and its number alone, and eight processes read one shard each instead of everything. A segment
+begins at a random row group, so over many segments images come as if sampled with replacement, as published for ImageNet.
 
-To resume costs what lies before the next batch in its leg, at most LEG batches of encoded pictures a lane, which are fetched
-and passed over, but not decoded. For that reason it is the encoded bytes that say which split a picture belongs to; of what is
-held out, the pixels count, too.
+Resuming fetches and skips the encoded images before the next batch in its segment, at most one segment per shard, without
+decoding them. For that reason the hash of the encoded bytes selects the split of an image. Held-out images are also compared
+by their pixels.
 """
 
 import zlib
@@ -42,27 +42,33 @@ from training.tasks.splits import (
 )
 
 NUM_SHARDS = 8
-SHARD_SEGMENT_BATCHES = 64  # batches
-SHUFFLE_BUFFER_SIZE = 256  # encoded pictures of a lane that the next one is chosen from
-MIN_ROW_GROUPS = 8  # row groups; in fewer, the same beginnings would be seen again and again
-MAX_HELD_OUT_IMAGES = 1_024  # pictures of each held-out split, decoded once
+SHARD_SEGMENT_BATCHES = 64
+SHUFFLE_BUFFER_SIZE = 256  # encoded images
+MIN_ROW_GROUPS = 8  # with fewer, segments would begin with the same images too often
+MAX_HELD_OUT_IMAGES = 1_024  # per split
 
 
 @dataclass(frozen=True)
 class HeldOutImages:
-    """What is held out of a stream: its pictures by split, and the contents that are not to be trained on."""
+    """Held-out images of a stream.
+
+    Attributes:
+        splits: Images by split.
+        test_digests: Digests of the encoded test images, which are excluded from training.
+        pixel_digests: Digests of the pixels of all held-out images, which are excluded from training.
+    """
 
     splits: dict[str, LabeledImages]
-    test_digests: frozenset[bytes]  # digests of encoded pictures
-    pixel_digests: frozenset[bytes]  # digests of pixels
+    test_digests: frozenset[bytes]
+    pixel_digests: frozenset[bytes]
 
 
 def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
-    """The encoded pictures of a split and their labels, once each, in an order that depends on the seed alone."""
+    """Yield the encoded images of a split and their labels, once each, in an order that depends on the seed alone."""
     order = reshard_by_row_group(settings, split).shuffle(
         seed=zlib.crc32(repr(seed).encode()),
         buffer_size=SHUFFLE_BUFFER_SIZE,
-        max_buffer_input_shards=1,  # with more, threads read ahead, and closing waits five seconds for them
+        max_buffer_input_shards=1,  # with more, reader threads start, and closing waits 5 s for them
     )
     for row in iterate_rows(settings, order):
         yield read_image_bytes(row[settings.image], settings.display_name), row[settings.label]
@@ -70,10 +76,10 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator
 
 @lru_cache(maxsize=4)
 def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
-    """A split whose row groups can be read in any order.
+    """Open a split with one shard per row group, so that row groups can be shuffled.
 
     Raises:
-        ValueError: there are too few of them.
+        ValueError: The split has fewer than `MIN_ROW_GROUPS` row groups.
     """
     rows = open_split(settings, split)
     with translate_dataset_errors(settings):
@@ -88,10 +94,10 @@ def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
 
 @lru_cache(maxsize=2)
 def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutImages:
-    """The first HELD pictures of each held-out split, in a fixed order.
+    """Load the first `MAX_HELD_OUT_IMAGES` images of each held-out split, in a fixed order.
 
     Raises:
-        ValueError: a split has none, or one cannot be read.
+        ValueError: A split has no images, or an image cannot be read.
     """
     wanted = {split: ImageBuffer() for split in (VALIDATION, CALIBRATION, TEST)}
     tested, seen = set[bytes](), set[bytes]()
@@ -134,9 +140,13 @@ def iterate_training_batches(
     world_size: int = 1,
     start: int = 0,
 ) -> Iterator[tuple[int, list[tuple[Image.Image, int]]]]:
-    """Numbers of batches, and their pictures and classes, for process `rank` of `ranks` from its turn `start` on."""
+    """Yield the training batches of process `rank`, after its first `start` batches.
+
+    Yields:
+        The number of the batch, and its images with their classes.
+    """
     held = load_held_out_images(settings, num_classes)
-    legs: dict[int, tuple[int, Iterator]] = {}  # lane -> number of its leg, and what is left of that
+    legs: dict[int, tuple[int, Iterator]] = {}  # shard -> number of its segment, and the rest of it
     for number in count(start * world_size + rank, world_size):
         lane, place = number % NUM_SHARDS, number // NUM_SHARDS
         if legs.get(lane, (-1, None))[0] != place // SHARD_SEGMENT_BATCHES:
@@ -152,7 +162,7 @@ def iterate_training_batches(
 def iterate_segment(
     settings: DataSettings, held_out_images: HeldOutImages, seed: int, shard: int, segment: int
 ) -> Iterator[tuple[bytes, Any]]:
-    """The encoded pictures of a leg: of one pass, then of another where the data set is small."""
+    """Yield the encoded images of a segment, from further passes if the data set is small."""
     shares = TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST
     for turn in count():
         found = False
@@ -168,7 +178,7 @@ def iterate_segment(
 def decode_training_images(
     settings: DataSettings, num_classes: int, held_out_images: HeldOutImages, encoded: list[tuple[bytes, Any]]
 ) -> list[tuple[Image.Image, int]]:
-    """Decoded pictures and their classes. One that is held out under another encoding gives way to its neighbours."""
+    """Decode images and replace those that are held out under another encoding by others of the batch."""
     pictures = [
         (decode_image(content, settings.display_name), check_class_index(label, num_classes, settings.display_name))
         for content, label in encoded
