@@ -1,4 +1,4 @@
-"""Faults on command: what goes wrong, with which requests, and how often.
+"""Inject faults: which requests fail, how, and how often.
 
 | kind | what the client sees |
 |---|---|
@@ -6,9 +6,9 @@
 | `gated`, `disabled` | the Hub's refusals of that name |
 | `drop` | the connection is closed at once; nothing was done |
 | `lost_reply` | the connection is closed without an answer, after the work was done |
-| `stall` | nothing for `seconds`, then the usual |
-| `cut` | a download that ends after `at` bytes of those promised |
-| `wrong_bytes` | a download of the right length with wrong bytes from `at` on |
+| `stall` | no answer for `stall_s` seconds, then the normal one |
+| `cut` | a download that ends after `byte_offset` bytes of the announced ones |
+| `wrong_bytes` | a download of the right length with wrong bytes from `byte_offset` on |
 """
 
 import re
@@ -20,13 +20,13 @@ from typing import Literal, get_args
 from tests.fake_hub.messages import HubHTTPError, Request, Response
 
 FaultKind = Literal["answer", "gated", "disabled", "drop", "lost_reply", "stall", "cut", "wrong_bytes"]
-KINDS_BEFORE_HANDLER = ("answer", "gated", "disabled", "drop", "stall")  # of the work; the others strike after it
+KINDS_BEFORE_HANDLER = ("answer", "gated", "disabled", "drop", "stall")  # the other kinds act after the handler
 INVERT_TABLE = bytes(255 - byte for byte in range(256))
 
 
 @dataclass
 class Fault:
-    """One fault. It strikes `times` matching requests (None: every one) after letting `after` of them pass."""
+    """A fault that affects `max_count` matching requests (None: all), after the first `skip_count` of them."""
 
     kind: FaultKind
     path: str = ""  # searched for in the target, query included
@@ -38,7 +38,7 @@ class Fault:
     code: str = ""
     message: str = ""
     stall_s: float = 60.0
-    byte_offset: int | None = None  # the middle of the body, unless told
+    byte_offset: int | None = None  # default: the middle of the body
     num_matches: int = 0
     num_triggered: int = 0
     is_disabled: bool = False
@@ -51,7 +51,7 @@ class Fault:
         self.is_disabled = True
 
     def try_trigger(self, request: Request, answer: Response | None) -> bool:
-        """Whether it strikes now; before the work there is no answer yet."""
+        """Return whether the fault applies now, and count it; `answer` is None before the handler runs."""
         if (
             self.is_disabled
             or (answer is None) != (self.kind in KINDS_BEFORE_HANDLER)
@@ -87,7 +87,7 @@ class Fault:
 
 
 class FaultInjector:
-    """The faults in force; the one that was ordered first strikes, and the others do not hear of that request."""
+    """Active faults; only the oldest one that matches a request is triggered by it."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
