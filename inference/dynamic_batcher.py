@@ -145,7 +145,7 @@ class DynamicBatcher:
         def record_tick(tick: TickEvent) -> None:
             if time.perf_counter() - start_time > self.timeout_s:
                 raise ValueError(
-                    f"This takes more than {self.timeout_s:.0f} seconds here: let the machine think fewer ticks."
+                    f"This takes more than {self.timeout_s:.0f} seconds here: use a policy with fewer ticks."
                 )
             if not recorders:
                 recorders.extend(Recorder(tick.budget, row) for row in range(len(batch)))

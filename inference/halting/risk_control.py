@@ -232,7 +232,7 @@ def check_sample_count(count: int, guarantee: RiskGuarantee, min_samples: int, s
     if count < min_samples:
         alternative = " or a lower confidence" if guarantee.method == "ltt" else ""
         raise ValueError(
-            f"{count:,} calibration samples are too few to promise {guarantee}{scope}, even if not one is lost: it takes "
+            f"{count:,} calibration samples are too few to certify {guarantee}{scope}, even if not one is lost: it takes "
             f"{min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{alternative}."
         )
 

@@ -1,4 +1,4 @@
-"""The comparison of halting rules: its measures by hand, and a whole comparison of tiny machines."""
+"""The comparison of halting policies: metrics by hand, and a complete comparison of tiny models."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_the_regret_of_a_policy_counts_the_price_of_ticks():
     ruler = HaltingMetrics(CORRECT, torch.tensor([2, 1, 3, 4]))
     assert ruler.target_accuracy == pytest.approx(0.5 - 0.005)
     least = ruler.compute_regrets(compute_oracle_points(CORRECT))
-    assert least["0.002"] == pytest.approx(0.0), "who knows all answers stops at the first right tick, or at once"
+    assert least["0.002"] == pytest.approx(0.0), "the oracle stops at the first correct tick, or at once"
     best = (0.998 + 1.0 + 0.0 + 0.996) / 4
     assert ruler.compute_regrets(compute_fixed_tick_points(CORRECT))["0.002"] == pytest.approx(best - (0.5 - 0.002))
 
@@ -42,7 +42,7 @@ def test_the_same_samples_are_drawn_for_every_policy():
 
 @pytest.fixture
 def make_frozen_model(monkeypatch, tmp_path):
-    """Comparisons of seconds; returns a trunk of a seed."""
+    """Make comparisons short; return a function that makes the frozen model of a seed."""
     finish = FinalizeConfig(fit_samples=96, fit_steps=20)
     for module in (frozen_models, policies_under_test):
         monkeypatch.setattr(module, "FINALIZE_CONFIG", finish)
@@ -88,10 +88,10 @@ def test_a_comparison_is_whole_kept_and_summed_up(make_frozen_model, tmp_path, m
     assert [(entry["rows"], entry["seats"]) for entry in first["time"]] == [(4, 4), (9, 4)]
     assert all(0 <= entry["ticks_saved"] < 1 and entry["seconds"]["full"] > 0 for entry in first["time"])
 
-    def thinks(*_):
-        raise AssertionError("what is kept is not thought again")
+    def fail(*_):
+        raise AssertionError("cached results are not computed again")
 
-    monkeypatch.setattr(command, "evaluate_frozen_model", thinks)
+    monkeypatch.setattr(command, "evaluate_frozen_model", fail)
     assert command.load_or_evaluate(make_frozen_model(0)) == first
 
     summary = summarise_tasks(found)["tiny"]
@@ -103,7 +103,7 @@ def test_a_comparison_is_whole_kept_and_summed_up(make_frozen_model, tmp_path, m
 
 
 def test_at_the_top_less_may_be_saved_than_below_it():
-    """Where certainty needs 4 ticks the energy needs 2; where it is nearly as right as it can be, 8 and 7.5."""
+    """At a low accuracy certainty needs 4 ticks and the energy 2; near the highest accuracy 8 and 7.5."""
     policies_under_test = {
         "energy: wait": {"corners": [[1, 0.0], [2, 0.695], [8, 0.805], [9, 0.805]]},
         "certainty": {"corners": [[1, 0.0], [4, 0.695], [8, 0.795], [9, 0.795]]},
@@ -128,12 +128,12 @@ def test_the_figure_names_every_policy_once_even_if_the_first_task_lacks_it():
     }
     other = {"name": "brackets", "seed": 0, "rules": policies_under_test}
     drawn = build_figure({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
-    assert len(drawn) == 5, "of the first machine of each task"
+    assert len(drawn) == 5, "of the first model of each task"
     assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least sure position"]
 
 
 def test_cached_unrolls_are_those_that_the_energy_head_reads(make_frozen_model, monkeypatch):
-    """Of long thoughts about many samples there is not room for all."""
+    """Long unrolls of many samples exceed the memory limit, so only some are cached."""
     monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
     monkeypatch.setattr(frozen_models, "FINALIZE_CONFIG", FinalizeConfig(fit_samples=600))
     found = frozen_models.load_or_compute_unrolls(make_frozen_model(0), "validation")

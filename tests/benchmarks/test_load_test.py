@@ -1,4 +1,4 @@
-"""The load benchmark: what its visitors give, how requests become figures, and that it runs."""
+"""The load test: inputs of its visitors, metrics of requests, and a short run."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def make_request_sample(name: str, milliseconds: float, error: str | None = None
 
 
 def make_visit_results(*milliseconds: float, **more) -> LoadTestResult:
-    """Thoughts of so many milliseconds, the first one wrong, and one page that was opened."""
+    """Return results with requests of these latencies, the first one incorrect, and one page load."""
     thoughts = [
         make_request_sample("thought", each, checkpoint="digits", right=n > 0) for n, each in enumerate(milliseconds)
     ]

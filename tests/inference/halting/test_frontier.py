@@ -1,4 +1,4 @@
-"""What rules can buy, beside what is worked out by hand and by replaying every level."""
+"""Frontiers against values computed by hand and by replaying every level."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Whatever is typed as a halting policy is one, which prints and parses to itself, or is refused in one sentence."""
+"""Any text is a halting policy that prints and parses to itself, or is rejected with one sentence."""
 
 import math
 
