@@ -1,6 +1,8 @@
-"""Take the pictures of README.md: the page, with a digit drawn and thought about, and the frontiers of the halting rules.
+"""Take the screenshots of README.md: the page after a prediction for a drawn digit, and the Pareto frontiers.
 
-python docs/screenshot.py        writes docs/think.png, docs/halting.png; needs a Chromium or Chrome and requirements-dev.txt
+    python docs/screenshot.py        writes docs/think.png and docs/halting.png
+
+Needs Chromium or Chrome, and requirements-dev.txt.
 """
 
 import json
@@ -19,13 +21,14 @@ from ui.services.inference_service import InferenceService  # noqa: E402
 from ui.services.model_catalog import ModelCatalog  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SEVEN = (  # strokes; the bar makes it think for longer
+SEVEN_STROKES = (  # the bar makes the model use more ticks
     ((0.3, 0.25), (0.68, 0.25), (0.55, 0.5), (0.45, 0.8)),
     ((0.38, 0.52), (0.64, 0.5)),
 )
 
 
 def main() -> None:
+    """Write both screenshots."""
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
         raise SystemExit("No Chromium or Chrome is on PATH.")
@@ -37,36 +40,39 @@ def main() -> None:
 
 
 def take_think(browser: Browser) -> None:
-    built = page.build_page(InferenceService(ModelCatalog(ROOT / "checkpoints")))
-    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
-    shown = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
-    shown.goto(address)
-    shown.wait_for_selector("#drawing canvas")
-    draw(shown)
-    shown.click("#think-drawing")
-    shown.wait_for_function("document.querySelector('#thought [data-thought=sentence]').textContent !== ''")
-    shown.wait_for_timeout(1_500)  # until Gradio has faded the view in again
-    shown.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
-    built.close()
+    """Write docs/think.png."""
+    blocks = page.build_page(InferenceService(ModelCatalog(ROOT / "checkpoints")))
+    _, address, _ = blocks.queue().launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
+    browser_page = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+    browser_page.goto(address)
+    browser_page.wait_for_selector("#drawing canvas")
+    draw(browser_page)
+    browser_page.click("#think-drawing")
+    browser_page.wait_for_function("document.querySelector('#thought [data-thought=sentence]').textContent !== ''")
+    browser_page.wait_for_timeout(1_500)  # Gradio fades the view in
+    browser_page.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
+    blocks.close()
 
 
 def take_halting(browser: Browser) -> None:
+    """Write docs/halting.png."""
     figure = build_figure(json.loads((ROOT / "benchmarks" / "halting.json").read_text("utf-8")))
-    shown = browser.new_page(viewport={"width": figure.layout.width + 20, "height": figure.layout.height})
-    shown.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
-    shown.wait_for_selector(".legend .traces")
-    shown.screenshot(path=ROOT / "docs" / "halting.png", full_page=True)
+    browser_page = browser.new_page(viewport={"width": figure.layout.width + 20, "height": figure.layout.height})
+    browser_page.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))
+    browser_page.wait_for_selector(".legend .traces")
+    browser_page.screenshot(path=ROOT / "docs" / "halting.png", full_page=True)
 
 
-def draw(shown: Page) -> None:
-    box = shown.locator("#drawing canvas").bounding_box()
-    for stroke in SEVEN:
-        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-        shown.mouse.move(*places[0])
-        shown.mouse.down()
-        for place in places[1:]:
-            shown.mouse.move(*place, steps=5)
-        shown.mouse.up()
+def draw(browser_page: Page) -> None:
+    """Draw a seven on the sketchpad."""
+    box = browser_page.locator("#drawing canvas").bounding_box()
+    for stroke in SEVEN_STROKES:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        browser_page.mouse.move(*points[0])
+        browser_page.mouse.down()
+        for point in points[1:]:
+            browser_page.mouse.move(*point, steps=5)
+        browser_page.mouse.up()
 
 
 if __name__ == "__main__":

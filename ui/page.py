@@ -1,4 +1,4 @@
-"""The page: tabs, theme and words around them."""
+"""The page: tabs, theme and introduction."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ CSS = """
 #run-actions { flex-wrap: wrap; }
 #run-actions > * { flex-grow: 0; }
 footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after its last link */
-#card { contain: content; overflow: auto; } /* whatever a stranger's card wants, it stays in its place */
-#text-examples button { overflow-wrap: anywhere; } /* rows of 64 bits have no place to break at */
-#race:has(.compare[hidden]) { display: none; } /* or it would keep a gap for itself */
+#card { contain: content; overflow: auto; } /* a model card of the Hub must not cover other parts of the page */
+#text-examples button { overflow-wrap: anywhere; } /* a row of 64 bits has no break opportunity */
+#race:has(.compare[hidden]) { display: none; } /* it would leave a gap */
 #summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
 #ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
 /* above: a tab with nothing to draw on, for Gradio 6.31 ignores its new `visible` */
@@ -41,7 +41,13 @@ footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after 
 def build_page(
     inference_service: InferenceService, training_service: TrainingService | None = None, access: Access | None = None
 ) -> gr.Blocks:
-    """The page; without trainings it has no Train tab."""
+    """Build the page.
+
+    Args:
+        inference_service: Runs the models.
+        training_service: Runs the training jobs; without it there is no Train tab.
+        access: Decides who may train; without it there is no Train tab.
+    """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -56,7 +62,7 @@ def build_page(
 
 
 def get_launch_options() -> dict[str, Any]:
-    """What Gradio is told when the page is served, mounted or launched: looks, and what a stranger may do."""
+    """Return the options with which the page is mounted or launched: appearance and limits for clients."""
     return {
         "theme": build_theme(),
         "css": CSS,
@@ -71,9 +77,10 @@ def get_launch_options() -> dict[str, Any]:
 
 
 def build_theme() -> gr.themes.Base:
+    """Return the theme. It uses fonts of the visitor's system, so nothing is fetched from other hosts."""
     return gr.themes.Default(
         primary_hue="orange",
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    )  # fonts of the visitor's own machine: nothing is fetched from elsewhere
+    )

@@ -1,11 +1,12 @@
-"""Who may start and control training: asked on the server, inside every action, of the request that asks for it.
+"""Authorization: who may start and control training. Checked on the server, for the request of every action.
 
-    on a Space              the Space's owner, signed in with Hugging Face, or who may write for the organisation that owns it
-    CTM_ADMIN_TOKEN is set  whoever logged in with it, or sends it along
-    on this machine only    whoever sits at it
-    anywhere else           nobody
+    on a Space                    its owner, signed in with Hugging Face, or a member with write access to the owning
+                                  organization
+    CTM_ADMIN_TOKEN is set        users who log in with the token or send it in a header
+    listens on this host only     users of this host
+    otherwise                     nobody
 
-What is shown or hidden on a page protects nothing: a handler that changes something calls `Access.check` first.
+Hiding a control on the page protects nothing: a handler that changes something calls `Access.require_owner` first.
 """
 
 import importlib.util
@@ -34,7 +35,12 @@ OAUTH_PACKAGES = ("authlib", "itsdangerous")
 
 
 class Access:
-    """The one answer to who may train. It is made once, and asked with the request of every action."""
+    """Decides who may train. Built once per app and called with the request of every action.
+
+    Args:
+        authenticator: Identifies the user of a request.
+        hosts: Host names of the app besides the one in a request.
+    """
 
     def __init__(self, authenticator: Authenticator, hosts: tuple[str, ...] = ()):
         self.authenticator = authenticator
@@ -42,18 +48,19 @@ class Access:
 
     @property
     def mode(self) -> AccessMode:
+        """Return how users are identified."""
         return self.authenticator.mode
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], listen_host: str) -> "Access":
-        """The rule for this machine.
+        """Choose the authenticator for this host.
 
         Args:
-            environment: of the process.
-            listens_on: name or address that the app listens on.
+            environment: Environment of the process.
+            listen_host: Name or address that the app listens on.
 
         Raises:
-            ValueError: CTM_ADMIN_TOKEN is no safe secret.
+            ValueError: CTM_ADMIN_TOKEN is too weak.
         """
         if "SPACE_ID" in environment:
             owner = environment.get("SPACE_AUTHOR_NAME") or environment["SPACE_ID"].partition("/")[0]
@@ -73,51 +80,55 @@ class Access:
         )
 
     def get_current_user(self, request: Any) -> User | None:
-        """Whoever sent this request, if they may train; None for everybody else. Never raises."""
+        """Return the user of a request if they may train, else None. Never raises."""
         try:
             return self.require_owner(request)
         except AccessDenied:
             return None
 
     def require_owner(self, request: Any) -> User:
-        """Whoever sent this request.
+        """Return the user of a request, who may train.
 
         Args:
-            request: Gradio's or Starlette's.
+            request: Request of Gradio or Starlette.
 
         Raises:
-            Refused: they may not train.
+            AccessDenied: The user may not train.
         """
-        visit = get_http_connection(request)
-        if visit is None:
+        connection = get_http_connection(request)
+        if connection is None:
             raise AccessDenied("Training is refused: nobody can tell where this request came from.")
-        if self.mode != "closed" and not is_same_origin(visit, self.hosts):
+        if self.mode != "closed" and not is_same_origin(connection, self.hosts):
             raise AccessDenied(
                 "Training is refused to a page of another address than this app's: open the app itself, and if it stands "
                 "behind a proxy, let the proxy pass the Host header on."
             )
-        return self.authenticator.authenticate(visit)
+        return self.authenticator.authenticate(connection)
 
     def describe_access(self, request: Any) -> str:
-        """Why the visitor may train, or may not, in one sentence."""
+        """Return one sentence that says whether the visitor may train, and why."""
         try:
-            person = self.require_owner(request)
-        except AccessDenied as refusal:
-            return str(refusal)
-        match person.auth_method:
+            user = self.require_owner(request)
+        except AccessDenied as error:
+            return str(error)
+        match user.auth_method:
             case "local":
                 return "You may train: this app can be reached from this machine only."
             case "token":
                 return "You may train: you are logged in as the administrator."
             case "oauth":
-                return f"You may train: you are signed in as {person.name}."
+                return f"You may train: you are signed in as {user.name}."
 
 
 def find_oauth_problem(environment: Mapping[str, str], owner: str) -> str:
-    """What keeps visitors of this Space from signing in for real, and the remedy; empty if nothing does.
+    """Return why visitors of this Space cannot sign in, with the remedy; empty if they can.
 
-    Gradio asks SYSTEM whether this is a Space. Where it takes it for a laptop, everybody who signs in becomes the account that
-    HF_TOKEN belongs to.
+    Gradio decides by SYSTEM whether this is a Space. If it is not, Gradio mocks the sign-in: every visitor becomes the
+    account that HF_TOKEN belongs to.
+
+    Args:
+        environment: Environment of the process.
+        owner: Owner of the Space.
     """
     if environment.get("SYSTEM") != "spaces":
         return (

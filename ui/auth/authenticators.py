@@ -1,4 +1,4 @@
-"""The ways to decide who may train: each is a gate that looks at a request, and names a person or refuses."""
+"""Authenticators: each identifies the user of a request who may train, or raises `AccessDenied`."""
 
 import hashlib
 import hmac
@@ -18,20 +18,24 @@ from ui.services.accounts import Accounts, StoreUnavailable
 AccessMode = Literal["local", "token", "space", "closed"]
 
 ADMIN_TOKEN_ENV = "CTM_ADMIN_TOKEN"
-MIN_TOKEN_LENGTH = 16  # characters of the administrator's token
+MIN_TOKEN_LENGTH = 16  # characters
 ADMIN_TOKEN_HEADER = "X-Admin-Token"
 ADMIN_COOKIE = "ctm_admin"
 LOGIN_PATH, LOGOUT_PATH = "/admin/login", "/admin/logout"
-LOGIN_LIFETIME_HOURS = 12  # that a login lasts
-WRITE_ROLES = ("admin", "write")  # roles in an organisation that may train for it
+LOGIN_LIFETIME_HOURS = 12
+WRITE_ROLES = ("admin", "write")  # roles of organization members who may train
 
 
 class AccessDenied(ValueError):
-    """Somebody may not train; one sentence that says why, and what to do."""
+    """The user may not train. The message is one sentence with the reason and the remedy."""
 
 
 class TooManyLoginAttempts(AccessDenied):
-    """No token is looked at for so many seconds."""
+    """Too many wrong tokens were sent; tokens are not checked for a while.
+
+    Attributes:
+        retry_after_s: Seconds until a token is checked again, rounded up.
+    """
 
     def __init__(self, retry_after_s: float):
         self.retry_after_s = math.ceil(retry_after_s)
@@ -40,26 +44,39 @@ class TooManyLoginAttempts(AccessDenied):
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who may train."""
+    """A user who may train.
+
+    Attributes:
+        name: Name of the account, or a fixed name for other methods.
+        auth_method: How the user was identified.
+    """
 
     name: str
     auth_method: Literal["local", "token", "oauth"]
 
 
 class Authenticator(Protocol):
-    """One way to decide."""
+    """Identifies the users who may train.
+
+    Attributes:
+        mode: Name of the method.
+    """
 
     mode: AccessMode
 
     def authenticate(self, connection: HTTPConnection) -> User:
-        """Who it is that may pass; `AccessDenied` for everybody else."""
+        """Return the user of a request.
+
+        Raises:
+            AccessDenied: The user may not train.
+        """
 
 
 class ClosedAuthenticator:
-    """Nobody may train.
+    """Denies access to everybody.
 
     Args:
-        reason: what is amiss and what to do, to go on a sentence.
+        reason: Cause and remedy, as the rest of a sentence.
     """
 
     mode: AccessMode = "closed"
@@ -72,7 +89,10 @@ class ClosedAuthenticator:
 
 
 class LocalAuthenticator:
-    """Whoever sits at this machine. A name that merely leads here, a proxy or a tunnel brings others, so it is refused."""
+    """Admits users of this host only.
+
+    A request through a proxy or a tunnel, or under another host name, may come from elsewhere, so it is denied.
+    """
 
     mode: AccessMode = "local"
 
@@ -82,8 +102,8 @@ class LocalAuthenticator:
                 "Training is refused: this request came through a proxy or from another machine, where others can come "
                 f"from, too; set {ADMIN_TOKEN_ENV}, and start the app again."
             )
-        names = connection.headers.getlist("host")
-        if not names or not all(is_loopback(parse_hostname(name)) for name in names):
+        host_names = connection.headers.getlist("host")
+        if not host_names or not all(is_loopback(parse_hostname(name)) for name in host_names):
             raise AccessDenied(
                 "Training is refused under this name: open the app as http://localhost, on its own machine."
             )
@@ -91,15 +111,22 @@ class LocalAuthenticator:
 
 
 class SpaceAuthenticator:
-    """The Space's owner, and who may write for the organisation that owns it.
+    """Admits the owner of the Space, and members with write access to the organization that owns it.
 
-    The session is taken for no more than a place where the visitor's token lies: the Hub itself says whose it is.
+    Only the visitor's token is taken from the session. The Hub decides whose token it is.
+
+    Args:
+        owner: Owner of the Space.
+        accounts: Looks up accounts by token.
+        clock: Returns the Unix time in seconds.
     """
 
     mode: AccessMode = "space"
 
     def __init__(self, owner: str, accounts: Accounts, clock: Callable[[], float] = time.time):
-        self.owner, self.accounts, self._clock = owner, accounts, clock
+        self.owner = owner
+        self.accounts = accounts
+        self._clock = clock
 
     def authenticate(self, connection: HTTPConnection) -> User:
         token = get_session_token(connection.scope.get("session"), self._clock())
@@ -120,10 +147,17 @@ class SpaceAuthenticator:
 
 
 class TokenAuthenticator:
-    """Whoever knows the administrator's token.
+    """Admits users who know the administrator's token.
 
-    A browser gets a pass for it, which holds no more than when it ends, and a signature under that. The key of the signature
-    comes from the token, so that a new token ends all logins.
+    A browser exchanges the token for a cookie that contains an expiry time and its signature, and nothing else. The key
+    of the signature is derived from the token, so a new token invalidates all logins.
+
+    Args:
+        token: The administrator's token.
+        clock: Returns the Unix time in seconds.
+
+    Raises:
+        ValueError: The token is too weak.
     """
 
     mode: AccessMode = "token"
@@ -143,19 +177,24 @@ class TokenAuthenticator:
 
     def authenticate(self, connection: HTTPConnection) -> User:
         if not self._is_valid_cookie(connection.cookies.get(ADMIN_COOKIE, "")):
-            given = connection.headers.get(ADMIN_TOKEN_HEADER)
-            if given is None:
+            token = connection.headers.get(ADMIN_TOKEN_HEADER)
+            if token is None:
                 raise AccessDenied(
                     f"Training is for this app's administrator: log in at {LOGIN_PATH}, or send {ADMIN_TOKEN_HEADER} along."
                 )
-            self.check_token(given.encode("latin-1"), get_client_address(connection))
+            self.check_token(token.encode("latin-1"), get_client_address(connection))
         return User("administrator", "token")
 
     def check_token(self, token: bytes, address: str) -> None:
-        """Do nothing if this is the token.
+        """Check a token in constant time. Thread-safe.
+
+        Args:
+            token: Token that a client sent.
+            address: Address of the client, for the throttle.
 
         Raises:
-            Refused: it is not, or there were too many wrong ones.
+            AccessDenied: The token is wrong.
+            TooManyLoginAttempts: Too many wrong tokens were sent.
         """
         with self._lock:
             now = self._clock()
@@ -170,50 +209,64 @@ class TokenAuthenticator:
         )
 
     def issue_cookie(self) -> str:
-        """What a browser keeps after a login."""
-        until = str(int(self._clock()) + LOGIN_LIFETIME_HOURS * 3600)
-        return f"{until}.{self._sign(until.encode()).hex()}"
+        """Return the value of a login cookie: expiry time and signature."""
+        expires_at = str(int(self._clock()) + LOGIN_LIFETIME_HOURS * 3600)
+        return f"{expires_at}.{self._sign(expires_at.encode()).hex()}"
 
     def _is_valid_cookie(self, text: str) -> bool:
-        until, _, signature = text.partition(".")
-        genuine = hmac.compare_digest(signature.encode(), self._sign(until.encode()).hex().encode())
-        return genuine and int(until) > self._clock()
+        expires_at, _, signature = text.partition(".")
+        is_genuine = hmac.compare_digest(signature.encode(), self._sign(expires_at.encode()).hex().encode())
+        return is_genuine and int(expires_at) > self._clock()
 
     def _sign(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256")
 
 
 class LoginThrottle:
-    """Wrong tokens of late: past a number from one address, or in all, none is looked at for a while.
+    """Limits wrong tokens in a sliding window, per address and in total.
 
-    So no more than the number in all is ever kept.
+    At most `max_total` failures are stored, because no token is checked beyond that number. Not thread-safe.
+
+    Args:
+        max_per_address: Maximum number of failures from one address.
+        max_total: Maximum number of failures from all addresses.
+        window_s: Length of the window, in seconds.
     """
 
     def __init__(self, max_per_address: int = 5, max_total: int = 100, window_s: float = 600.0):
-        self.max_per_address, self.max_total, self.window_s = max_per_address, max_total, window_s
+        self.max_per_address = max_per_address
+        self.max_total = max_total
+        self.window_s = window_s
         self._failures: list[tuple[float, str]] = []  # (time, address), oldest first
 
     def compute_wait_s(self, address: str, now: float) -> float:
-        """Seconds until a token from there is looked at again; 0 if it is now."""
-        self._failures = [(then, place) for then, place in self._failures if now - then < self.window_s]
-        everyone = [then for then, _ in self._failures]
-        own = [then for then, place in self._failures if place == address]
-        ends = [
-            past[-most] + self.window_s
-            for past, most in ((own, self.max_per_address), (everyone, self.max_total))
-            if len(past) >= most
+        """Return the seconds until a token from this address is checked again; 0 if it is checked now."""
+        self._failures = [(time_s, source) for time_s, source in self._failures if now - time_s < self.window_s]
+        all_times = [time_s for time_s, _ in self._failures]
+        own_times = [time_s for time_s, source in self._failures if source == address]
+        end_times = [
+            times[-limit] + self.window_s
+            for times, limit in ((own_times, self.max_per_address), (all_times, self.max_total))
+            if len(times) >= limit
         ]
-        return max(ends) - now if ends else 0.0
+        return max(end_times) - now if end_times else 0.0
 
     def record_failure(self, address: str, now: float) -> None:
+        """Store a wrong token from an address at a time in seconds."""
         self._failures.append((now, address))
 
 
 def get_session_token(session: Any, now: float) -> str | None:
-    """The Hub's token in the session of somebody signed in; None if there is none, or its time is over."""
+    """Return the Hub token of a session, or None if there is none or it has expired.
+
+    Args:
+        session: Session of the request.
+        now: Unix time in seconds.
+    """
     info = session.get("oauth_info") if isinstance(session, Mapping) else None
     if not isinstance(info, Mapping):
         return None
-    token, until = info.get("access_token"), info.get("expires_at")
-    valid = isinstance(token, str) and token and isinstance(until, int | float) and until > now
-    return token if valid else None
+    token = info.get("access_token")
+    expires_at = info.get("expires_at")
+    is_valid = isinstance(token, str) and token and isinstance(expires_at, int | float) and expires_at > now
+    return token if is_valid else None

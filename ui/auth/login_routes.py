@@ -1,4 +1,4 @@
-"""Logging in with the administrator's token: a small page that works without scripts, and what it sends."""
+"""Login with the administrator's token: a page that works without scripts, and the routes of its form."""
 
 import html
 from string import Template
@@ -21,7 +21,7 @@ from ui.server.request_info import get_client_address, is_encrypted, is_same_ori
 
 LOGIN_TEMPLATE = Template((STATIC_DIR / "pages" / "login.html").read_text("utf-8"))
 LOGIN_REDIRECT_URL = "/?tab=train"
-MAX_FORM_BYTES = 4096  # bytes
+MAX_FORM_BYTES = 4096
 LOGIN_PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
@@ -33,7 +33,7 @@ FOREIGN_FORM_MESSAGE = "This form was sent by a page of another address: send it
 
 
 def add_login_routes(app: FastAPI, authenticator: TokenAuthenticator) -> None:
-    """Let a browser turn the administrator's token into a pass, and give the pass back."""
+    """Add the routes that exchange the administrator's token for a login cookie, and that delete the cookie."""
 
     @app.get(LOGIN_PATH)
     def show() -> Response:
@@ -46,12 +46,12 @@ def add_login_routes(app: FastAPI, authenticator: TokenAuthenticator) -> None:
         token = await read_form_token(request)
         try:
             authenticator.check_token(token.encode(), get_client_address(request))
-        except TooManyLoginAttempts as refusal:
-            return render_login_page(str(refusal), 429, {"Retry-After": str(refusal.retry_after_s)})
-        except AccessDenied as refusal:
-            return render_login_page(str(refusal), 403)
-        answer = redirect_home()
-        answer.set_cookie(
+        except TooManyLoginAttempts as error:
+            return render_login_page(str(error), 429, {"Retry-After": str(error.retry_after_s)})
+        except AccessDenied as error:
+            return render_login_page(str(error), 403)
+        response = redirect_home()
+        response.set_cookie(
             ADMIN_COOKIE,
             authenticator.issue_cookie(),
             max_age=LOGIN_LIFETIME_HOURS * 3600,
@@ -59,28 +59,30 @@ def add_login_routes(app: FastAPI, authenticator: TokenAuthenticator) -> None:
             samesite="strict",
             secure=is_encrypted(request),
         )
-        return answer
+        return response
 
     @app.post(LOGOUT_PATH)
     def log_out(request: Request) -> Response:
         if not is_same_origin(request):
             return render_login_page(FOREIGN_FORM_MESSAGE, 403)
-        answer = redirect_home()
-        answer.delete_cookie(ADMIN_COOKIE, httponly=True, samesite="strict", secure=is_encrypted(request))
-        return answer
+        response = redirect_home()
+        response.delete_cookie(ADMIN_COOKIE, httponly=True, samesite="strict", secure=is_encrypted(request))
+        return response
 
 
 def render_login_page(error_message: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return the login page, with an error message if there is one."""
     alert = f'<p role="alert">{html.escape(error_message)}</p>' if error_message else ""
     return HTMLResponse(LOGIN_TEMPLATE.substitute(error=alert), status, LOGIN_PAGE_HEADERS | (headers or {}))
 
 
 def redirect_home() -> Response:
+    """Return a redirect to the Train tab."""
     return RedirectResponse(LOGIN_REDIRECT_URL, 303, {"Cache-Control": "no-store"})
 
 
 async def read_form_token(request: Request) -> str:
-    """The form's token, without what a clipboard adds around it; empty if there is none, or far too much."""
+    """Return the token of the form without surrounding whitespace; empty if there is none or the form is too large."""
     body = b""
     async for part in request.stream():
         body += part

@@ -1,27 +1,31 @@
-"""Numbers and foreign words as people read them, in Markdown."""
+"""Markdown for numbers and for untrusted text."""
 
 import re
 from collections.abc import Mapping
 
 
 def escape_markdown(text: str) -> str:
-    """Words from elsewhere, as words on one line: no markup, no links, no formulas."""
-    return re.sub(r"[\\`*_{}\[\]#|<>&$~:]", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
+    """Return untrusted text as plain text on one line, without markup, links or formulas."""
+    return re.sub(r"[\\`*_{}\[\]#|<>&$~:]", lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
 def format_table(rows: Mapping[str, str]) -> str:
-    """A table of names and values; those without a value are left out."""
+    """Return a table of names and values, without rows whose value is empty."""
     return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value) + "\n"
 
 
 def format_progress_bar(share: float) -> str:
-    """A progress bar that any screen can show."""
-    full = round(20 * min(1.0, max(0.0, share)))
-    return f"`{'█' * full}{'░' * (20 - full)}` {share:.0%}"
+    """Return a progress bar as text, with the percentage.
+
+    Args:
+        share: Progress from 0 to 1.
+    """
+    filled = round(20 * min(1.0, max(0.0, share)))
+    return f"`{'█' * filled}{'░' * (20 - filled)}` {share:.0%}"
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people say it: 40 s, 12 min, 3 h 20 min, 2 days 5 h."""
+    """Format a duration: 40 s, 12 min, 3 h 20 min, 2 days 5 h."""
     if seconds < 90:
         return f"{max(0.0, seconds):.0f} s"
     minutes = round(seconds / 60)

@@ -1,7 +1,7 @@
 """Input components that pass files on unchecked; `ui.services.image_decoding` validates images.
 
-Gradio's own picture component opens a file first and answers a broken one with a nameless error. Its sketchpad wants a tool
-picked before the first stroke and loads a megabyte of drawing library; a canvas is enough here.
+Gradio's own image component opens a file first and reports a broken one as an error without a reason. Its sketchpad
+requires the choice of a tool before the first stroke and loads a megabyte of drawing library; a canvas suffices here.
 """
 
 from typing import Any
@@ -12,10 +12,10 @@ from ui.components.html_component import build_html_component
 
 
 class ImageInput(gr.Image):
-    """Upload, webcam or clipboard; gives the path of the file, or its `data:` address, or None."""
+    """Image from an upload, the webcam or the clipboard. Its value is a path, a `data:` URL, or None."""
 
     def get_block_name(self) -> str:
-        return "image"  # the browser draws it as any gr.Image
+        return "image"  # the browser renders it as a gr.Image
 
     def preprocess(self, payload: Any) -> str | None:
         if payload is None:
@@ -24,46 +24,52 @@ class ImageInput(gr.Image):
 
 
 class RunDropdown(gr.Dropdown):
-    """A choice of a run. What is chosen may leave the list at any moment; whoever is given it looks it up in any case.
+    """Dropdown of runs whose value may be missing from its choices; handlers look the run up anyway.
 
-    Gradio's own refuses what is not in the list of this session, with an error each second in a page whose run was deleted.
+    A run may be deleted at any time. Gradio's dropdown rejects a value that is not among the choices of the session, which
+    would cause an error every second on a page that shows the run.
     """
 
     def get_block_name(self) -> str:
-        return "dropdown"  # the browser draws it as any gr.Dropdown
+        return "dropdown"  # the browser renders it as a gr.Dropdown
 
     def preprocess(self, payload: Any) -> str:
         return payload if isinstance(payload, str) else ""
 
 
-JS_EDITOR_TO_TEXT = "(pad) => pad.made"  # in the browser: from a pad into a text, and back
+JS_EDITOR_TO_TEXT = "(pad) => pad.made"  # run in the browser
 JS_TEXT_TO_EDITOR = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
 
 
 def build_editor(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
-    """A pad to make an input by hand; its `input` event says that a person made something. Nothing is shown without a value.
+    """Build an editor of inputs. Its `input` event reports an edit. It shows nothing without a value.
 
     Args:
-        elem_id: id of the component in the page.
-        value: see `on_pad`.
+        elem_id: Id of the component in the page.
+        value: See `build_editor_value`.
     """
     return build_html_component("editors", elem_id, value)
 
 
 def build_editor_value(editor: dict[str, Any] | None, content: str = "") -> dict[str, Any] | None:
-    """The value of a pad: what a task says of it, and what was made so far, a text or a picture's `data:` address."""
+    """Return the value of an editor.
+
+    Args:
+        editor: Editor of a task, see `Task.input_editor`; None for no editor.
+        content: Content to edit, a text or the `data:` URL of an image.
+    """
     return {**editor, "made": content} if editor else None
 
 
 def parse_drawing(value: Any) -> str | None:
-    """The `data:` address of what was drawn, in the square or on a pad.
+    """Return the `data:` URL of a drawing from the value of a sketchpad or an editor, else None.
 
-    Whatever else comes back from a browser is nothing that was drawn; a path would name a file of this machine.
+    Other values from a client are rejected: a path would name a file of this host.
     """
-    made = value.get("made") if isinstance(value, dict) else value
-    return made if isinstance(made, str) and made.startswith("data:") else None
+    content = value.get("made") if isinstance(value, dict) else value
+    return content if isinstance(content, str) and content.startswith("data:") else None
 
 
 def build_sketchpad(elem_id: str) -> gr.HTML:
-    """A square to draw in; gives the drawing as a `data:` address, or None while nothing is drawn."""
+    """Build a sketchpad. Its value is a `data:` URL, or None while it is empty."""
     return build_html_component("sketchpad", elem_id)

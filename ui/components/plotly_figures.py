@@ -1,6 +1,6 @@
-"""Plotly figures: pure functions from the data of a record to a figure, as plain data.
+"""Plotly figures as plain data, built from the record of one unroll.
 
-The frame is laid out once; Plotly's own objects check every value anew, which would take longer than most thoughts.
+The layout is built once. Plotly's own objects validate every value, which would take longer than most predictions.
 """
 
 import json
@@ -13,7 +13,7 @@ MAX_CLASSES = 12
 
 
 def build_layout() -> dict[str, Any]:
-    """Two panels one above the other, without data: energy and certainty, answers."""
+    """Return the layout of two stacked panels without data: energy and certainty, answers."""
     figure = make_subplots(
         rows=2,
         cols=1,
@@ -42,25 +42,26 @@ LAYOUT = build_layout()
 
 
 def build_thought_figure(record: dict[str, Any]) -> dict[str, Any]:
-    """Energy, certainty and answers of one thought, tick by tick, to zoom into and to download."""
-    ticks, is_said = list(range(1, record["ticks"] + 1)), record["choices"]["kind"] == "spoken"
-    below = build_emission_trace(record) if is_said else build_answer_heatmap(ticks, record["choices"])
+    """Return the figure of energy, certainty and answers over the ticks of one unroll."""
+    ticks = list(range(1, record["ticks"] + 1))
+    is_ctc = record["choices"]["kind"] == "spoken"
+    answer_trace = build_emission_trace(record) if is_ctc else build_answer_heatmap(ticks, record["choices"])
     traces = [
         build_line(ticks, record["certainty"], "certainty", CERTAINTY_COLOR) | {"yaxis": "y2"},
-        below | {"xaxis": "x2", "yaxis": "y3"},
+        answer_trace | {"xaxis": "x2", "yaxis": "y3"},
     ]
     if record["energy"] is not None:
         traces.insert(0, build_line(ticks, record["energy"], "energy", ENERGY_COLOR, record["p_correct"]))
-    height = {"yaxis3": LAYOUT["yaxis3"] | {"type": "linear"}} if is_said else {}
+    axis_type = {"yaxis3": LAYOUT["yaxis3"] | {"type": "linear"}} if is_ctc else {}
     return {
         "data": traces,
-        "layout": LAYOUT | height | {"shapes": [build_threshold_line(rule) for rule in record["lines"]]},
+        "layout": LAYOUT | axis_type | {"shapes": [build_threshold_line(rule) for rule in record["lines"]]},
     }
 
 
 def build_threshold_line(chart_line: dict[str, Any]) -> dict[str, Any]:
-    """A dashed line where a rule ends the thought."""
-    axis, colour = ("y2", CERTAINTY_COLOR) if chart_line["of"] == "certainty" else ("y", ENERGY_COLOR)
+    """Return a dashed line at the threshold of a halting policy."""
+    axis, color = ("y2", CERTAINTY_COLOR) if chart_line["of"] == "certainty" else ("y", ENERGY_COLOR)
     return {
         "type": "line",
         "xref": "x domain",
@@ -69,13 +70,14 @@ def build_threshold_line(chart_line: dict[str, Any]) -> dict[str, Any]:
         "yref": axis,
         "y0": chart_line["at"],
         "y1": chart_line["at"],
-        "line": {"color": colour, "dash": "dash", "width": 1},
+        "line": {"color": color, "dash": "dash", "width": 1},
     }
 
 
 def build_line(
-    ticks: list[int], values: list[float], name: str, colour: str, p_correct: list[float] | None = None
+    ticks: list[int], values: list[float], name: str, color: str, p_correct: list[float] | None = None
 ) -> dict[str, Any]:
+    """Return the trace of one signal over the ticks, with the probability of a correct answer in its hover text."""
     hover = f"tick %{{x}}: {name} %{{y:.3f}}"
     if p_correct is not None:
         hover += "<br>chance of being right %{customdata:.1%}"
@@ -85,14 +87,14 @@ def build_line(
         "y": values,
         "name": name,
         "mode": "lines+markers",
-        "line": {"color": colour},
+        "line": {"color": color},
         "customdata": p_correct,
         "hovertemplate": hover + "<extra></extra>",
     }
 
 
 def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str, Any]:
-    """Probabilities of the likeliest classes, or the confidence at every position of a structured answer."""
+    """Return a heatmap: probabilities of the top classes, or the confidence at every position of an answer."""
     labels = choices["labels"]
     if choices["kind"] == "classes":
         by_class = list(zip(*choices["probabilities"], strict=True))
@@ -118,13 +120,18 @@ def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str,
 
 
 def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
-    """Each number at the tick that says it and at its own height, by how sure it is: sorted numbers rise like stairs."""
-    choices, by_tick = record["choices"], record["answers_by_tick"]
-    said = [at for at, answer in enumerate(by_tick) if len(answer) > (len(by_tick[at - 1]) if at else 0)]
-    chosen = [choices["chosen"][at] for at in said]
-    numbers, words = record["input"]["numbers"], record["input"]["items"]
-    colour = {
-        "color": [choices["confidence"][at] for at in said],
+    """Return the trace of a CTC sorting answer: each number at the tick that emits it, colored by its confidence.
+
+    The y position is the number itself, so a sorted sequence rises monotonically.
+    """
+    choices = record["choices"]
+    by_tick = record["answers_by_tick"]
+    emission_ticks = [at for at, answer in enumerate(by_tick) if len(answer) > (len(by_tick[at - 1]) if at else 0)]
+    chosen = [choices["chosen"][at] for at in emission_ticks]
+    numbers = record["input"]["numbers"]
+    words = record["input"]["items"]
+    marker = {
+        "color": [choices["confidence"][at] for at in emission_ticks],
         "cmin": 0,
         "cmax": 1,
         "colorscale": "Viridis",
@@ -133,13 +140,13 @@ def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "type": "scatter",
-        "x": [at + 1 for at in said],
-        "y": [numbers[one] for one in chosen],
+        "x": [at + 1 for at in emission_ticks],
+        "y": [numbers[index] for index in chosen],
         "name": "said",
-        "text": [words[one] for one in chosen],
+        "text": [words[index] for index in chosen],
         "mode": "lines+markers",
         "line": {"dash": "dot", "width": 1},
-        "marker": colour,
+        "marker": marker,
         "hovertemplate": "tick %{x}: says %{text}, %{marker.color:.1%} sure<extra></extra>",
         "showlegend": False,
     }

@@ -1,4 +1,4 @@
-"""The live view of a thought: drawn in the browser from one record of plain numbers, and replayed tick by tick."""
+"""View of one unroll: rendered in the browser from one record of plain numbers, and replayed tick by tick."""
 
 import gradio as gr
 
@@ -6,9 +6,9 @@ from ui.components.html_component import build_html_component
 
 
 def build_thought_view(elem_id: str = "thought") -> gr.HTML:
-    """An output whose value is a record, or None for the invitation to give something.
+    """Build an output whose value is a record of `build_thought_record`, or None for an introduction.
 
     Args:
-        elem_id: id of the component in the page.
+        elem_id: Id of the component in the page.
     """
     return build_html_component("thought", elem_id)

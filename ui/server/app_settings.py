@@ -1,4 +1,7 @@
-"""What the environment says: read once, and said in one sentence where it is wrong. Nothing that loads slowly is imported."""
+"""Settings of the app from environment variables, validated once with one sentence per error.
+
+This module imports nothing that loads slowly, because it runs before the server listens.
+"""
 
 import difflib
 import os
@@ -8,65 +11,77 @@ from pathlib import Path
 from typing import Any
 
 APP_VARIABLES = ("CTM_HOME", "CTM_CHECKPOINTS", "CTM_MODELS", "CTM_ADMIN_TOKEN", "CTM_RESUME", "CTM_BATCH")
-TEST_VARIABLES = ("CTM_REQUIRE_BROWSER",)  # of tests
-DEFAULT_HUB_MODELS = "SakanaAI/ctm-imagenet SakanaAI/ctm-maze-large"  # by the authors of the paper
+TEST_VARIABLES = ("CTM_REQUIRE_BROWSER",)  # read by the tests
+DEFAULT_HUB_MODELS = "SakanaAI/ctm-imagenet SakanaAI/ctm-maze-large"  # published by the authors of the paper
 BOOLEAN_VALUES = {"": False, "0": False, "1": True}
-MAX_BATCH_SIZE = 64  # thoughts
-CONTAINER_MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # one of them lies in every container
+MAX_BATCH_SIZE = 64
+CONTAINER_MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))  # one of them exists in every container
 
 
 @dataclass(frozen=True)
 class AppSettings:
-    """Settings of the app."""
+    """Settings of the app.
 
-    host: str  # GRADIO_SERVER_NAME: to listen on
-    port: int | None  # GRADIO_SERVER_PORT; None for the first free one of the usual ports
-    home_dir: Path  # CTM_HOME: its `runs` holds the runs
-    checkpoints_dir: Path  # CTM_CHECKPOINTS: folder of bundled checkpoints
-    hub_models: tuple[str, ...]  # CTM_MODELS: of the Hub, to list
-    resume_interrupted: bool  # CTM_RESUME: whether runs that the app's end interrupted go on by themselves
-    max_batch_size: int  # CTM_BATCH: most thoughts that one checkpoint thinks at once
-    space_id: str  # SPACE_ID: owner/name; empty elsewhere
-    has_persistent_storage: bool  # whether what is in `home` outlives a restart
+    Attributes:
+        host: Name or address to listen on (GRADIO_SERVER_NAME).
+        port: Port to listen on (GRADIO_SERVER_PORT); None for the first free default port.
+        home_dir: Directory whose `runs` contains the run directories (CTM_HOME).
+        checkpoints_dir: Directory of the bundled checkpoints (CTM_CHECKPOINTS).
+        hub_models: Names of Hub models to list (CTM_MODELS).
+        resume_interrupted: Whether interrupted runs resume when the app starts (CTM_RESUME).
+        max_batch_size: Maximum number of requests in one batch of a model (CTM_BATCH).
+        space_id: Name of the Space as owner/name (SPACE_ID); empty elsewhere.
+        has_persistent_storage: Whether `home_dir` survives a restart.
+    """
+
+    host: str
+    port: int | None
+    home_dir: Path
+    checkpoints_dir: Path
+    hub_models: tuple[str, ...]
+    resume_interrupted: bool
+    max_batch_size: int
+    space_id: str
+    has_persistent_storage: bool
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], root: Path) -> "AppSettings":
-        """Settings from variables.
+        """Read the settings.
 
         Args:
-            variables: of the process.
-            root: the app's own folder.
+            environ: Environment of the process.
+            root: Directory of the app.
 
         Raises:
-            ValueError: one line for each that is wrong.
+            ValueError: Variables are invalid. The message has one line for each of them.
         """
         problems: list[str] = []
 
-        def told(name: str, usual: str | None, parse: Callable[[str], Any], remedy: str) -> Any:
-            text = environ.get(name, usual)
+        def read(name: str, default: str | None, parse: Callable[[str], Any], expected: str) -> Any:
+            text = environ.get(name, default)
             try:
                 return None if text is None else parse(text)
             except (ValueError, KeyError):
-                problems.append(f"{name} must be {remedy}: got {text[:80]!r}.")
+                problems.append(f"{name} must be {expected}: got {text[:80]!r}.")
 
-        space = environ.get("SPACE_ID", "")
+        space_id = environ.get("SPACE_ID", "")
         home = Path(environ.get("CTM_HOME") or root)
-        any_free = "a number from 0, which takes any free port, to 65535"
+        port_range = "a number from 0, which takes any free port, to 65535"
         settings = cls(
             host=environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-            port=told("GRADIO_SERVER_PORT", None, make_int_parser(0, 2**16 - 1), any_free),
+            port=read("GRADIO_SERVER_PORT", None, make_int_parser(0, 2**16 - 1), port_range),
             home_dir=home,
-            checkpoints_dir=told(
+            checkpoints_dir=read(
                 "CTM_CHECKPOINTS", str(root / "checkpoints"), parse_existing_dir, "a folder of checkpoints"
             ),
             hub_models=tuple(environ.get("CTM_MODELS", DEFAULT_HUB_MODELS).replace(",", " ").split()),
-            resume_interrupted=told("CTM_RESUME", "", BOOLEAN_VALUES.__getitem__, "1 or 0"),
-            max_batch_size=told(
+            resume_interrupted=read("CTM_RESUME", "", BOOLEAN_VALUES.__getitem__, "1 or 0"),
+            max_batch_size=read(
                 "CTM_BATCH", "16", make_int_parser(1, MAX_BATCH_SIZE), f"a number from 1 to {MAX_BATCH_SIZE}"
             ),
-            space_id=space,
+            space_id=space_id,
             has_persistent_storage=is_persistent(
-                home, in_container=bool(space) or any(sign.exists() for sign in CONTAINER_MARKERS)
+                home, in_container=bool(space_id) or any(marker.exists() for marker in CONTAINER_MARKERS)
             ),
         )
         if not can_write(home):
@@ -80,45 +95,48 @@ class AppSettings:
 
 
 def describe_unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like one of ours and is none, so that a slip of the keyboard is seen."""
-    said = []
+    """Return a sentence for each CTM_ variable that the app does not know, so that a typo is noticed."""
+    sentences = []
     for name in sorted(environ):
         if name.startswith("CTM_") and name not in (*APP_VARIABLES, *TEST_VARIABLES):
-            near = difflib.get_close_matches(name, APP_VARIABLES, n=1)
-            said.append(f"{name} is no variable of this app" + (f"; did you mean {near[0]}?" if near else "."))
-    return said
+            matches = difflib.get_close_matches(name, APP_VARIABLES, n=1)
+            sentences.append(
+                f"{name} is no variable of this app" + (f"; did you mean {matches[0]}?" if matches else ".")
+            )
+    return sentences
 
 
 def make_int_parser(minimum: int, maximum: int) -> Callable[[str], int]:
-    """Reads a whole number; `ValueError` for any other text."""
+    """Return a parser of integers in a range. It raises `ValueError` for any other text."""
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         if not text.isascii() or not text.isdecimal() or not minimum <= int(text) <= maximum:
             raise ValueError
         return int(text)
 
-    return read
+    return parse
 
 
 def parse_existing_dir(text: str) -> Path:
+    """Return the path of a directory. Raises `ValueError` if it does not exist."""
     if not Path(text).is_dir():
         raise ValueError
     return Path(text)
 
 
 def can_write(home_dir: Path) -> bool:
-    """Whether runs can be put there; the folder is made if need be."""
+    """Return whether run directories can be created there. Creates the directory if it does not exist."""
     try:
         home_dir.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
-    runs = home_dir / "runs"
-    return os.access(runs if runs.exists() else home_dir, os.W_OK | os.X_OK)
+    runs_dir = home_dir / "runs"
+    return os.access(runs_dir if runs_dir.exists() else home_dir, os.W_OK | os.X_OK)
 
 
 def is_persistent(directory: Path, in_container: bool) -> bool:
-    """Whether what is put there outlives a restart: in a container only what is mounted does."""
-    place = directory.resolve()
-    while not os.path.ismount(place):
-        place = place.parent
-    return not in_container or place != Path(place.anchor)
+    """Return whether files there survive a restart. In a container only mounted directories do."""
+    mount_point = directory.resolve()
+    while not os.path.ismount(mount_point):
+        mount_point = mount_point.parent
+    return not in_container or mount_point != Path(mount_point.anchor)

@@ -1,4 +1,4 @@
-"""How much of the server one visitor may take at once: connections, uploads, thoughts that wait. Kept in memory, bounded."""
+"""Limits per client: open streams, concurrent uploads and pending results. Stored in memory, with bounded size."""
 
 import time
 from collections import Counter, OrderedDict
@@ -6,78 +6,83 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-MAX_STREAMS_PER_ADDRESS = 200  # that an address holds open; a page that is open holds one or two
-MAX_UPLOADS_PER_ADDRESS = 6  # that an address sends at once
-MAX_UPLOADS = 16  # each is held in memory until it is whole
-MAX_PENDING_PER_SESSION = 10  # answers that were not fetched
-MAX_SESSIONS = 10_000  # sessions
-SESSION_TTL_S = 120.0  # seconds after which nobody waits for an answer any more
+MAX_STREAMS_PER_ADDRESS = 200  # an open page needs one or two
+MAX_UPLOADS_PER_ADDRESS = 6
+MAX_UPLOADS = 16  # each is buffered in memory until it is complete
+MAX_PENDING_PER_SESSION = 10  # results that the client has not fetched
+MAX_SESSIONS = 10_000
+SESSION_TTL_S = 120.0  # a client that has not sent an event for this long no longer waits for a result
 
 
 class LimitExceeded(Exception):
-    """One sentence for whoever takes too much."""
+    """A client exceeds a limit. The message is one sentence for the client."""
 
 
 @dataclass
 class SessionUsage:
-    """What a page that is open waits for."""
+    """Usage of one session.
+
+    Attributes:
+        pending: Number of results that the client has not fetched.
+        last_request_at: Time of the last event, in seconds.
+    """
 
     pending: int
     last_request_at: float
 
 
 class ClientLimits:
-    """Who takes what.
+    """Counts what clients use, and rejects what exceeds a limit. Not thread-safe: used by the event loop only.
 
     Args:
-        clock: seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._streams: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()
-        self._sessions: OrderedDict[str, SessionUsage] = OrderedDict()  # the one that asked last at the end
+        self._sessions: OrderedDict[str, SessionUsage] = OrderedDict()  # least recent event first
 
     def limit_streams(self, address: str) -> AbstractContextManager[None]:
-        """While an answer to this address goes on without end."""
+        """Return a context manager that counts an open stream of this address."""
         return limit_concurrency(
             self._streams, address, MAX_STREAMS_PER_ADDRESS, "Too many pages are open at your address: close some."
         )
 
     def limit_uploads(self, address: str) -> AbstractContextManager[None]:
-        """While this address sends a file."""
-        busy = "Too many files are being sent just now: try again in a moment."
+        """Return a context manager that counts an upload from this address."""
+        message = "Too many files are being sent just now: try again in a moment."
         if self._uploads.total() >= MAX_UPLOADS:
-            raise LimitExceeded(busy)
-        return limit_concurrency(self._uploads, address, MAX_UPLOADS_PER_ADDRESS, busy)
+            raise LimitExceeded(message)
+        return limit_concurrency(self._uploads, address, MAX_UPLOADS_PER_ADDRESS, message)
 
     def add_pending(self, session: str) -> None:
-        """Note that a session waits for one more answer.
+        """Count one more pending result of a session.
 
         Raises:
-            TooMany: it waits for too many.
+            LimitExceeded: Too many results are pending.
         """
         self._prune_sessions()
-        waiting = self._sessions[session].pending if session in self._sessions else 0
-        if waiting >= MAX_PENDING_PER_SESSION:
+        pending = self._sessions[session].pending if session in self._sessions else 0
+        if pending >= MAX_PENDING_PER_SESSION:
             raise LimitExceeded("Too many thoughts wait for you: let them come first.")
-        self._sessions[session] = SessionUsage(waiting + 1, self._clock())
+        self._sessions[session] = SessionUsage(pending + 1, self._clock())
         self._sessions.move_to_end(session)
 
     def cancel_pending(self, session: str) -> None:
-        """What a session asked for last was not accepted."""
-        if (own := self._sessions.get(session)) and own.pending:
-            own.pending -= 1
+        """Remove one pending result: the last event of the session was rejected."""
+        if (usage := self._sessions.get(session)) and usage.pending:
+            usage.pending -= 1
 
     def has_session(self, session: str) -> bool:
-        """Whether a session has asked for something of late."""
+        """Return whether a session has sent an event recently."""
         return session in self._sessions
 
     def clear_pending(self, session: str) -> None:
-        """A session has got all its answers, or does not wait for them any more."""
-        if own := self._sessions.get(session):
-            own.pending = 0
+        """Remove all pending results: the session has fetched them or no longer waits for them."""
+        if usage := self._sessions.get(session):
+            usage.pending = 0
 
     def _prune_sessions(self) -> None:
         now = self._clock()
@@ -89,6 +94,17 @@ class ClientLimits:
 
 @contextmanager
 def limit_concurrency(counter: Counter[str], address: str, limit: int, message: str) -> Iterator[None]:
+    """Count an address while the context is open.
+
+    Args:
+        counter: Open contexts by address.
+        address: Address of the client.
+        limit: Maximum number of open contexts of one address.
+        message: Text of the error.
+
+    Raises:
+        LimitExceeded: The limit is reached.
+    """
     if counter[address] >= limit:
         raise LimitExceeded(message)
     counter[address] += 1

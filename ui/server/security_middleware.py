@@ -1,7 +1,7 @@
-"""What stands before the page: it lets through what the page needs, within bounds, and tells browsers what they may do.
+"""ASGI middleware in front of Gradio: path allow-list, size and concurrency limits, security headers.
 
-Gradio serves much that this page does not use, believes what a request says of itself, and bounds neither what is sent nor how
-much of it.
+Gradio exposes routes that this app does not use, trusts file paths and headers of clients, and limits neither the size nor
+the number of requests.
 """
 
 import asyncio
@@ -25,9 +25,12 @@ from ui.server.uploads import list_files, prune_uploads
 from ui.static_files import MODULE_PATH
 
 BYTES_PER_MB = 2**20
-MAX_UPLOAD_BYTES, MAX_BODY_BYTES = 21 * BYTES_PER_MB, 2 * BYTES_PER_MB  # a picture of 20 MB, and what a form adds to it
-BODY_TIMEOUT_S = 60.0  # seconds in which a request must have been sent whole
-MAX_QUEUED_EVENTS_PER_ADDRESS = 56  # events of one address; the queue takes a few more, for others
+MAX_UPLOAD_BYTES, MAX_BODY_BYTES = (
+    21 * BYTES_PER_MB,
+    2 * BYTES_PER_MB,
+)  # an image of 20 MB plus the overhead of the form
+BODY_TIMEOUT_S = 60.0  # for the whole body of a request
+MAX_QUEUED_EVENTS_PER_ADDRESS = 56  # the queue itself accepts a few more, for other addresses
 ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
 ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
@@ -52,14 +55,18 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
-)  # Gradio's own scripts are in its pages, and some of them make functions from text
+)  # Gradio's pages contain inline scripts, and some of them compile functions from text
 SPACE_FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
 
 QueuedRequestsGetter = Callable[[], Iterable[HTTPConnection]]
 
 
 class RequestRejected(Exception):
-    """A request is not let through."""
+    """The middleware rejects a request. The message is one sentence for the client.
+
+    Attributes:
+        status: HTTP status of the response.
+    """
 
     def __init__(self, status: int, sentence: str):
         super().__init__(sentence)
@@ -67,14 +74,14 @@ class RequestRejected(Exception):
 
 
 class SecurityMiddleware:
-    """Stands before an application.
+    """Checks each request, and adds security headers to each response.
 
     Args:
-        app: of Gradio.
-        uploads: folder of what visitors upload.
-        in_line: gives the requests of all events that are not over.
-        on_space: whether the page is shown within huggingface.co, behind its proxy.
-        hosts: names of the app besides the one that it is asked under.
+        app: Application of Gradio.
+        uploads_dir: Directory into which Gradio writes uploads.
+        get_queued_requests: Returns the requests of all queued and running events.
+        on_space: Whether the page is embedded in huggingface.co, behind its proxy.
+        hosts: Host names of the app besides the one in a request.
     """
 
     def __init__(
@@ -85,7 +92,10 @@ class SecurityMiddleware:
         on_space: bool = False,
         hosts: tuple[str, ...] = (),
     ):
-        self.app, self.uploads_dir, self.on_space, self.hosts = app, Path(uploads_dir).absolute(), on_space, hosts
+        self.app = app
+        self.uploads_dir = Path(uploads_dir).absolute()
+        self.on_space = on_space
+        self.hosts = hosts
         self.get_queued_requests = get_queued_requests
         self.own_files = list_files(self.uploads_dir)  # images of the page itself, never removed
         self.client_limits = ClientLimits()
@@ -102,42 +112,47 @@ class SecurityMiddleware:
             return
         path = scope["path"]
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._add_headers(MutableHeaders(scope=message), path)
             await send(message)
 
         try:
-            with ExitStack() as held:
-                await self._dispatch(scope, receive, answer, held)
-        except RequestRejected as refusal:
-            await JSONResponse({"detail": str(refusal)}, refusal.status)(scope, receive, answer)
-        except LimitExceeded as refusal:
-            await JSONResponse({"detail": str(refusal)}, 429, {"Retry-After": "5"})(scope, receive, answer)
+            with ExitStack() as exit_stack:
+                await self._dispatch(scope, receive, send_with_headers, exit_stack)
+        except RequestRejected as error:
+            await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send_with_headers)
+        except LimitExceeded as error:
+            response = JSONResponse({"detail": str(error)}, 429, {"Retry-After": "5"})
+            await response(scope, receive, send_with_headers)
 
     def _add_headers(self, headers: MutableHeaders, path: str) -> None:
-        """Complete the headers of an answer."""
+        """Complete the headers of a response, in place."""
         for name in [name for name in headers if name.startswith("access-control-")]:
-            del headers[name]  # pages of other addresses may read nothing
+            del headers[name]  # no cross-origin reads
         for name, value in self._headers.items():
             headers.setdefault(name, value)
         if path.startswith(FILE_PATH_PREFIX):
             headers.update(FILE_HEADERS)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send, exit_stack: ExitStack) -> None:
-        visit, path, method = HTTPConnection(scope), scope["path"], scope["method"]
+        connection = HTTPConnection(scope)
+        path = scope["path"]
+        method = scope["method"]
         if not (ALLOWED_GET_PATHS if method in ("GET", "HEAD") else ALLOWED_POST_PATHS).fullmatch(
             path
         ) or method not in ("GET", "HEAD", "POST"):
             raise RequestRejected(404, "Not found.")
-        address = get_client_address(visit)
+        address = get_client_address(connection)
         scope = scope | {"headers": [*self._filter_headers(scope, path)]}
         if method == "POST":
-            if not is_trusted_origin(visit, self.hosts):
+            if not is_trusted_origin(connection, self.hosts):
                 raise RequestRejected(403, "This was sent by a page of another address: open the app itself.")
             if path == UPLOAD_PATH:
                 exit_stack.enter_context(self.client_limits.limit_uploads(address))
-            body = await read_body(visit.headers, receive, MAX_UPLOAD_BYTES if path == UPLOAD_PATH else MAX_BODY_BYTES)
+            body = await read_body(
+                connection.headers, receive, MAX_UPLOAD_BYTES if path == UPLOAD_PATH else MAX_BODY_BYTES
+            )
             if path == UPLOAD_PATH:
                 await asyncio.to_thread(prune_uploads, self.uploads_dir, self.own_files)
             elif path.startswith("/gradio_api/"):
@@ -153,31 +168,38 @@ class SecurityMiddleware:
         await self.app(scope, receive, send)
 
     def _filter_headers(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:
-        """The headers of a request, but for those that Gradio would hand on to others or give back."""
-        unheard = {b"x-gradio-server"}
-        # that there is a proxy must be seen by whoever decides who may train
+        """Yield the headers of a request without those that Gradio trusts or passes on."""
+        removed = {b"x-gradio-server"}
+        # the authenticators must still see that there is a proxy
         renamed = {} if self.on_space else {b"x-forwarded-host": b"x-forwarded-unheard"}
         if path.startswith(FILE_PATH_PREFIX):
-            unheard |= {b"range", b"if-range"}
-        return ((renamed.get(name, name), value) for name, value in scope["headers"] if name not in unheard)
+            removed |= {b"range", b"if-range"}
+        return ((renamed.get(name, name), value) for name, value in scope["headers"] if name not in removed)
 
     def _parse_body(self, body: bytes) -> Any:
-        """What is asked, if it names nothing of this machine but what was uploaded."""
+        """Parse the JSON body of an event, and reject paths of files that are not uploads."""
         try:
-            said = json.loads(body or b"{}")
+            payload = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             raise RequestRejected(400, "This is no JSON that can be read.") from None
-        for file in find_file_data(said):
-            place = Path(os.path.abspath(str(file["path"])))  # noqa: PTH100 - removes ".." without following links
+        for file in find_file_data(payload):
+            file_path = Path(os.path.abspath(str(file["path"])))  # noqa: PTH100 - removes ".." without following links
             url = file.get("url")
-            if "\0" in str(place) or not place.is_relative_to(self.uploads_dir) or not place.is_file():
+            if "\0" in str(file_path) or not file_path.is_relative_to(self.uploads_dir) or not file_path.is_file():
                 raise RequestRejected(400, FILE_GONE_MESSAGE)
             if url is not None and not is_own_file_url(str(url)):
                 raise RequestRejected(400, FILE_GONE_MESSAGE)
-        return said
+        return payload
 
     def _enqueue_event(self, send: Send, session: str, address: str) -> Send:
-        """Let an event into the line, if not too many wait already; gives what notes whether it was taken."""
+        """Count a queued event of a client.
+
+        Returns:
+            A `send` that takes the event back if the queue rejects it.
+
+        Raises:
+            LimitExceeded: Too many events of the address or the session are queued.
+        """
         if (
             sum(get_client_address(request) == address for request in self.get_queued_requests())
             >= MAX_QUEUED_EVENTS_PER_ADDRESS
@@ -185,15 +207,15 @@ class SecurityMiddleware:
             raise LimitExceeded("Too many thoughts of your address are in line: let them come first.")
         self.client_limits.add_pending(session)
 
-        async def note(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] != 200:
                 self.client_limits.cancel_pending(session)
             await send(message)
 
-        return note
+        return send_and_count
 
     def _get_stream_session(self, scope: Scope) -> str | None:
-        """Whose answers a stream brings; empty for those of somebody without a session, None if it brings none."""
+        """Return the session whose results a stream carries; empty without a session, None if it carries no results."""
         path = scope["path"]
         if path == "/gradio_api/queue/data":
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
@@ -204,31 +226,37 @@ class SecurityMiddleware:
 
 
 def is_trusted_origin(connection: HTTPConnection, hosts: tuple[str, ...]) -> bool:
-    """Whether no page of another origin sent this. A browser says so itself, where it trusts the connection."""
+    """Return whether no page of another origin sent this. Browsers declare it themselves on secure connections."""
     if site := connection.headers.get("sec-fetch-site"):
         return site in ("same-origin", "none")
     return is_same_origin(connection, hosts)
 
 
 async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
-    """The body of a request.
+    """Return the body of a request.
+
+    Args:
+        headers: Headers of the request.
+        receive: ASGI receive function.
+        max_bytes: Maximum size of the body.
 
     Raises:
-        Refusal: it is too large, or does not arrive.
+        RequestRejected: The body is too large, incomplete, or does not arrive in time.
     """
     too_large = RequestRejected(413, f"This is too large: at most {max_bytes // BYTES_PER_MB} MB are taken.")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length[:12]) > max_bytes:
         raise too_large
-    body, more = bytearray(), True
+    body = bytearray()
+    has_more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while more:
+            while has_more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise RequestRejected(400, "It was not sent whole.")
                 body += message.get("body", b"")
-                more = message.get("more_body", False)
+                has_more = message.get("more_body", False)
                 if len(body) > max_bytes:
                     raise too_large
     except TimeoutError:
@@ -237,21 +265,21 @@ async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already, then what comes after it."""
-    given = False
+    """Return a receive function that yields a body that was already read, then what follows it."""
+    is_replayed = False
 
-    async def give() -> Message:
-        nonlocal given
-        if not given:
-            given = True
+    async def receive_again() -> Message:
+        nonlocal is_replayed
+        if not is_replayed:
+            is_replayed = True
             return {"type": "http.request", "body": body, "more_body": False}
         return await receive()
 
-    return give
+    return receive_again
 
 
 def parse_session_hash(payload: Any) -> str:
-    """The session that a question belongs to; empty if it names none."""
+    """Return the session of an event; empty if the event has none."""
     session = payload.get("session_hash") if isinstance(payload, Mapping) else None
     if session is None:
         return ""
@@ -261,20 +289,20 @@ def parse_session_hash(payload: Any) -> str:
 
 
 def find_file_data(payload: Any) -> Iterator[Mapping[str, Any]]:
-    """Everything in it that Gradio would take for a file."""
-    left = [payload]
-    while left:
-        here = left.pop()
-        if isinstance(here, dict):
-            if "path" in here:
-                yield here
-            left.extend(here.values())
-        elif isinstance(here, list):
-            left.extend(here)
+    """Yield every part of a payload that Gradio would treat as a file."""
+    stack = [payload]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if "path" in item:
+                yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
 
 
 def is_own_file_url(url: str) -> bool:
-    """Whether a file's address holds the file, or leads to what this app serves, under whatever name it was asked."""
+    """Return whether the URL of a file contains the file, or is a file that this app serves, under any host name."""
     if url.startswith("data:"):
         return True
     try:

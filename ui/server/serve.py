@@ -1,6 +1,6 @@
-"""The server: it answers at once, lets visitors wait until the page is built, and ends cleanly when it is told to.
+"""HTTP server: serves a startup page at once, the app as soon as it is built, and shuts down cleanly on a signal.
 
-A server of our own in the main thread, for Gradio's is ended by a signal before anything behind it could save.
+Gradio's own server ends on a signal before the services could save anything, so uvicorn runs here in the main thread.
 """
 
 import asyncio
@@ -22,49 +22,54 @@ from starlette.types import Receive, Scope, Send
 
 from ui.paths import STATIC_DIR
 
-DEFAULT_PORTS = range(7860, 7960)  # tried one after the other where none is named
-SHUTDOWN_TIMEOUT_S = 3  # seconds that open requests get to finish when the server ends
+DEFAULT_PORTS = range(7860, 7960)  # tried in order if no port is set
+SHUTDOWN_TIMEOUT_S = 3  # for open requests to finish
 STARTUP_HTML = (STATIC_DIR / "pages" / "startup.html").read_text("utf-8")
 
 
 class WebAppProtocol(Protocol):
-    """What is served."""
+    """The app that the server starts, serves and ends.
+
+    Attributes:
+        app: The application to serve.
+    """
 
     app: Starlette
 
     def startup(self) -> None:
-        """Called before the first visitor is let in."""
+        """Start background work. Called before the first request is forwarded."""
 
     def warm_up(self) -> None:
-        """Called as soon as visitors are let in: make what they will ask for first answer quickly."""
+        """Prepare the first requests to be answered quickly. Called as soon as requests are forwarded."""
 
     def close_streams(self) -> None:
-        """Called when the server is about to end: drop what open pages hold on to."""
+        """End the streams of open pages. Called when the server is about to end."""
 
     def shutdown(self) -> None:
-        """Called when nobody is served any more, however that came."""
+        """Stop background work. Called after the last request, also after an error."""
 
 
 def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None, behind_proxy: bool = False) -> None:
-    """Serve until SIGTERM or Ctrl-C, then return; a second one ends what is still open at once.
+    """Serve until SIGTERM or Ctrl-C, then return. A second signal closes open connections at once.
 
     Args:
-        build: makes the site. It may take long, and is called once the port is ours.
-        host: name or address to listen on.
-        port: to listen on; None for the first free one of the usual ports.
-        behind_proxy: whether all visitors come through a proxy that says where from; anybody else could say anything.
+        create_app: Builds the app. May take long; called once the server listens.
+        host: Name or address to listen on.
+        port: Port to listen on; None for the first free default port.
+        behind_proxy: Whether all clients connect through a proxy that sets forwarding headers. Otherwise clients could
+            forge them.
 
     Raises:
-        SystemExit: with one sentence: nothing can listen there, or the site cannot be built.
+        SystemExit: The address cannot be used, or the app cannot be built. The message is one sentence.
     """
     try:
         listener = listen(host, DEFAULT_PORTS if port is None else [port])
     except ValueError as error:
         raise SystemExit(str(error)) from None
     address = format_url(host, listener)
-    door = StartupRouter(create_app, lambda: print(f"Open {address}", flush=True))
+    router = StartupRouter(create_app, lambda: print(f"Open {address}", flush=True))
     config = uvicorn.Config(
-        door,
+        router,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -73,64 +78,70 @@ def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None,
         proxy_headers=behind_proxy,
         forwarded_allow_ips="*",
     )
-    server = Server(config, door)
+    server = Server(config, router)
     print(f"Starting: {address} answers, the page follows.", file=sys.stderr, flush=True)
     try:
         server.run(sockets=[listener])
     finally:
-        if door.web_app:
-            door.web_app.shutdown()
-    if isinstance(door.failure, ValueError):
-        raise SystemExit(str(door.failure))
-    if door.failure:
-        raise door.failure
+        if router.web_app:
+            router.web_app.shutdown()
+    if isinstance(router.failure, ValueError):
+        raise SystemExit(str(router.failure))
+    if router.failure:
+        raise router.failure
 
 
 class StartupRouter(Router):
-    """Signs of life, and all else from the site; before it is there, from a waiting room.
+    """Routes requests to the startup page until the app is built, then to the app; answers health probes itself.
 
-    `/healthz` answers as long as the process does, `/readyz` as soon as visitors are served without delay.
+    `/healthz` answers 200 while the process is alive, `/readyz` once the app is warmed up.
 
     Args:
-        build: makes the site; called in a thread of its own.
-        on_open: called when the site is there.
+        create_app: Builds the app; called in a thread.
+        on_start: Called when the app begins to serve.
+
+    Attributes:
+        web_app: The app, or None before it is built.
+        failure: The exception that ended the startup, or None.
     """
 
     def __init__(self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None]):
-        signs = {"/healthz": self._handle_liveness, "/readyz": self._handle_readiness}
+        probes = {"/healthz": self._handle_liveness, "/readyz": self._handle_readiness}
         super().__init__(
-            [Route(path, sign) for path, sign in signs.items()], default=self._forward, lifespan=self._lifespan
+            [Route(path, probe) for path, probe in probes.items()], default=self._forward, lifespan=self._lifespan
         )
-        self._create_app, self._on_start = create_app, on_start
+        self._create_app = create_app
+        self._on_start = on_start
         self._stop_event = asyncio.Event()
         self.web_app: WebAppProtocol | None = None
         self.failure: Exception | None = None
-        self._is_started = self._is_warm = False
+        self._is_started = False
+        self._is_warm = False
 
     def close(self) -> None:
-        """Begin nothing any more, and drop what open pages hold on to."""
+        """Cancel the startup, and end the streams of open pages."""
         self._stop_event.set()
         if self._is_started:
             self.web_app.close_streams()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        opening = asyncio.create_task(self._start_app())
+        startup = asyncio.create_task(self._start_app())
         yield
         self._stop_event.set()
-        await opening
+        await startup
 
     async def _start_app(self) -> None:
         try:
-            site = await asyncio.to_thread(self._create_app)
+            web_app = await asyncio.to_thread(self._create_app)
             if self._stop_event.is_set():
                 return
-            self.web_app = site
-            await asyncio.to_thread(site.startup)
-            async with site.app.router.lifespan_context(site.app):
+            self.web_app = web_app
+            await asyncio.to_thread(web_app.startup)
+            async with web_app.app.router.lifespan_context(web_app.app):
                 self._is_started = True
                 self._on_start()
-                await asyncio.to_thread(site.warm_up)
+                await asyncio.to_thread(web_app.warm_up)
                 self._is_warm = True
                 await self._stop_event.wait()
         except Exception as error:
@@ -148,15 +159,15 @@ class StartupRouter(Router):
 
 
 async def serve_startup_page(scope: Scope, receive: Receive, send: Send) -> None:
-    """The waiting room: a page that asks again by itself, and for programs a number that says to do so."""
+    """Answer with the startup page, which reloads itself, or with status 503 for other paths."""
     is_page = scope["path"] == "/" and scope.get("method") in ("GET", "HEAD")
-    answer = HTMLResponse(STARTUP_HTML) if is_page else PlainTextResponse("starting", 503)
-    answer.headers.update({"Retry-After": "2", "Cache-Control": "no-store"})
-    await answer(scope, receive, send)
+    response = HTMLResponse(STARTUP_HTML) if is_page else PlainTextResponse("starting", 503)
+    response.headers.update({"Retry-After": "2", "Cache-Control": "no-store"})
+    await response(scope, receive, send)
 
 
 class Server(uvicorn.Server):
-    """Ends without passing the signal on, which would leave no time for anything after it."""
+    """uvicorn server that does not raise the signal again when it ends: the caller still has to stop its services."""
 
     def __init__(self, config: uvicorn.Config, router: StartupRouter):
         super().__init__(config)
@@ -169,24 +180,30 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous_handlers = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
 
 
 def is_not_cancellation(record: logging.LogRecord) -> bool:
-    """Whether a line of the log is more than the traceback of a request that the end of the server cut off."""
+    """Return whether a log record is something other than the traceback of a request that the shutdown cancelled."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def listen(host: str, ports: range | list[int]) -> socket.socket:
-    """A socket at the first of these ports that is free.
+    """Return a listening socket on the first free port.
+
+    Args:
+        host: Name or address to listen on.
+        ports: Ports to try, in order; 0 for any free port.
 
     Raises:
-        ValueError: there is none, or no such address.
+        ValueError: No port is free, or the address is not one of this host.
     """
     for port in ports:
         try:
@@ -211,12 +228,12 @@ def listen(host: str, ports: range | list[int]) -> socket.socket:
                 raise ValueError(
                     f"Nothing can listen on {host}: set GRADIO_SERVER_NAME to an address of this machine."
                 ) from None
-    taken = f"Port {ports[0]} is" if len(ports) == 1 else f"Ports {ports[0]} to {ports[-1]} are"
-    raise ValueError(f"{taken} taken: end what listens there, or set GRADIO_SERVER_PORT to a free one.")
+    subject = f"Port {ports[0]} is" if len(ports) == 1 else f"Ports {ports[0]} to {ports[-1]} are"
+    raise ValueError(f"{subject} taken: end what listens there, or set GRADIO_SERVER_PORT to a free one.")
 
 
 def format_url(host: str, listener: socket.socket) -> str:
-    """What to type into a browser on this machine."""
+    """Return the URL of the server for a browser on this host."""
     name = host.strip("[]")
     if name in ("0.0.0.0", "::", ""):
         name = "localhost"

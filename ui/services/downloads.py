@@ -1,4 +1,4 @@
-"""Checkpoints on their way from the Hub, one thread each: the page never waits for them, and every tab sees the same."""
+"""Background downloads of checkpoints, one thread each: the page does not block, and all sessions share them."""
 
 import logging
 import threading
@@ -10,33 +10,44 @@ from pathlib import Path
 from ctm.stores import DownloadCancelled, ProgressCallback
 
 MAX_CONCURRENT_DOWNLOADS = 2
-STALL_TIMEOUT_S = 20.0  # seconds without a byte after which the page says so
+STALL_TIMEOUT_S = 20.0  # without progress; then the status mentions it
 
 
 @dataclass
 class Download:
-    """One download. Its thread writes, screens read."""
+    """State of one download, written by its thread and read by the page.
+
+    Attributes:
+        name: Name of the checkpoint.
+        downloaded_bytes: Bytes received.
+        total_bytes: Bytes expected; 0 while unknown.
+        state: "running", "finished", "failed" or "given up".
+        error_message: Reason of a failure.
+        last_progress_at: Monotonic time of the last received byte, in seconds.
+        cancel_event: Set to cancel the download.
+    """
 
     name: str
     downloaded_bytes: int = 0
     total_bytes: int = 0
-    state: str = "running"  # then: finished, failed, given up
+    state: str = "running"
     error_message: str = ""
-    last_progress_at: float = field(default_factory=time.monotonic)  # when bytes last came
+    last_progress_at: float = field(default_factory=time.monotonic)
     cancel_event: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_running(self) -> bool:
+        """Return whether the download is in progress."""
         return self.state == "running"
 
     def cancel(self) -> None:
-        """End it. A connection that stalls is left alone until the client notices."""
+        """Cancel the download. A stalled connection ends only when the Hub client times out."""
         if self.is_running:
             self.cancel_event.set()
             self.state = "given up"
 
     def describe_status(self) -> str:
-        """How it stands, in a sentence."""
+        """Return the status in one sentence."""
         match self.state:
             case "finished":
                 return "It is here."
@@ -44,26 +55,30 @@ class Download:
                 return "The download was given up."
             case "failed":
                 return self.error_message
-        quiet = time.monotonic() - self.last_progress_at
-        waiting = f" Nothing came for {quiet:.0f} s." if quiet > STALL_TIMEOUT_S else ""
+        idle_s = time.monotonic() - self.last_progress_at
+        stall_note = f" Nothing came for {idle_s:.0f} s." if idle_s > STALL_TIMEOUT_S else ""
         if not self.total_bytes:
-            return f"Asking the Hub…{waiting}"
-        return f"{self.downloaded_bytes / 2**20:,.0f} of {self.total_bytes / 2**20:,.0f} MB are here.{waiting}"
+            return f"Asking the Hub…{stall_note}"
+        return f"{self.downloaded_bytes / 2**20:,.0f} of {self.total_bytes / 2**20:,.0f} MB are here.{stall_note}"
 
 
 class DownloadManager:
-    """The downloads of this process, by name."""
+    """Downloads of this process by name. Thread-safe."""
 
     def __init__(self) -> None:
         self._downloads: dict[str, Download] = {}
-        self._threads: list[threading.Thread] = []  # a place is held until its thread ends, though it was given up
+        self._threads: list[threading.Thread] = []  # a cancelled download counts until its thread ends
         self._lock = threading.Lock()
 
     def start(self, name: str, fetch: Callable[[str, ProgressCallback], Path]) -> Download:
-        """Begin a download, or join the one that runs.
+        """Start a download, or return the one that is running.
+
+        Args:
+            name: Name of the checkpoint.
+            fetch: Downloads the checkpoint of a name and reports its progress.
 
         Raises:
-            ValueError: too many run already.
+            ValueError: Too many downloads are running.
         """
         with self._lock:
             download = self._downloads.get(name)
@@ -82,25 +97,27 @@ class DownloadManager:
         return download
 
     def get(self, name: str) -> Download | None:
+        """Return the newest download of a name, or None."""
         return self._downloads.get(name)
 
     @staticmethod
     def _run(download: Download, fetch: Callable[[str, ProgressCallback], Path]) -> None:
-        def watch(done: int, total: int) -> None:
+        def report_progress(done: int, total: int) -> None:
             if download.cancel_event.is_set():
                 raise DownloadCancelled("The download was given up.")
             if done != download.downloaded_bytes:
                 download.last_progress_at = time.monotonic()
-            download.downloaded_bytes, download.total_bytes = done, total
+            download.downloaded_bytes = done
+            download.total_bytes = total
 
         try:
-            fetch(download.name, watch)
+            fetch(download.name, report_progress)
         except DownloadCancelled:
             download.state = "given up"
         except ValueError as error:
             if not download.cancel_event.is_set():
                 download.error_message, download.state = str(error), "failed"
-        except Exception:  # whatever it is, the place must become free again
+        except Exception:  # the thread must end so that its slot becomes free
             logging.getLogger(__name__).exception("The download of %s failed", download.name)
             download.error_message, download.state = "The download failed; the app's log says why.", "failed"
         else:

@@ -1,7 +1,7 @@
-"""The form of a run: one field a setting, with the default, bounds and help that the setting itself has.
+"""Schema of the form for a new run: one field per setting, with the default, bounds and help of the setting.
 
-What comes back from a form is data: only settings that are fields here can be changed, each becomes the value of a validated
-setting, and where the run lies, what it begins with and where it is published are no fields.
+Submitted values are untrusted data. Only settings with a field can be changed, and every value passes the validation of its
+setting. The run directory, the initial weights and the target repository are not fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ctm.config import BACKBONES, CONFIG_CLASSES, SCHEDULED_BACKBONE, ModelTypeC
 from ctm.messages import truncate_repr
 from ctm.settings import Settings
 from training.config import FinalizeConfig, LossConfig, OptimConfig, RunConfig, TrainConfig
-from training.tasks import get_task_types
+from training.tasks.registry import get_task_types
 
 FieldKind = Literal["whole", "number", "switch", "choice", "text"]
 EXPECTED_TYPES: dict[FieldKind, tuple[Any, str]] = {
@@ -32,7 +32,7 @@ FIELD_GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
     "train": ("The loop", (TrainConfig,)),
     "finish": ("After the last step", (FinalizeConfig,)),
 }
-PRIMARY_FIELDS = (  # unfolded
+PRIMARY_FIELDS = (  # shown outside the folded groups
     "train.steps",
     "train.batch_size",
     "optim.lr",
@@ -41,92 +41,117 @@ PRIMARY_FIELDS = (  # unfolded
     "model.d_model",
     "train.seed",
 )
-DERIVED_FIELDS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # from the task and the loss
+DERIVED_FIELDS = {"out_dims", "prediction_reshaper", "energy_head_enabled"}  # set by the task and the loss
 
 
 @dataclass(frozen=True)
 class FormField:
-    """A setting as a form shows it."""
+    """One setting in the form.
 
-    name: str  # dotted, as in an override
-    task: str  # the kind of task that it belongs to; empty for settings that every run has
+    Attributes:
+        name: Dotted name, as in an override.
+        task: Kind of task that the setting belongs to; empty for settings of every run.
+        help_text: Help text with the bounds.
+        kind: Kind of value.
+        choices: Allowed values of a choice.
+        is_optional: Whether None is a valid value.
+    """
+
+    name: str
+    task: str
     help_text: str
     kind: FieldKind
     choices: tuple[str, ...] = ()
-    is_optional: bool = False  # whether no value is a value
+    is_optional: bool = False
 
     @property
     def group(self) -> str:
+        """Return the group of the setting, the first part of its name."""
         return self.name.partition(".")[0]
 
     @property
     def label(self) -> str:
+        """Return the last part of the name."""
         return self.name.rpartition(".")[2]
 
     @property
     def is_primary(self) -> bool:
+        """Return whether the field is shown outside the folded groups."""
         return self.name in PRIMARY_FIELDS or bool(self.task)
 
     def parse(self, value: Any) -> Any:
-        """The setting's value from what a form gives, or what was given if it is none: the setting then says what is wrong."""
+        """Convert a submitted value to the type of the setting. The setting itself checks its bounds.
+
+        Raises:
+            ValueError: The value has another type.
+        """
         if value is None or value == "":
             return None if self.is_optional or self.kind != "text" else ""
         if self.kind == "whole" and isinstance(value, float) and value.is_integer():
             return int(value)
-        kind, words = EXPECTED_TYPES[self.kind]
-        if not isinstance(value, kind) or (isinstance(value, bool) and self.kind != "switch"):
-            raise ValueError(f"Setting `{self.name}` must be {words}: got {truncate_repr(value)}.")
+        expected_type, type_name = EXPECTED_TYPES[self.kind]
+        if not isinstance(value, expected_type) or (isinstance(value, bool) and self.kind != "switch"):
+            raise ValueError(f"Setting `{self.name}` must be {type_name}: got {truncate_repr(value)}.")
         return value
 
 
 def list_fields() -> list[FormField]:
-    """Every setting that a form may change, task settings first."""
-    of_tasks = [
+    """Return the fields of all settings that a form may change, task settings first."""
+    task_fields = [
         build_field(f"task.{name}", info, kind)
         for kind, task in get_task_types().items()
         for name, info in task.Settings.model_fields.items()
     ]
-    of_runs = [
+    run_fields = [
         build_field(f"{group}.{name}", info)
         for group in FIELD_GROUPS
         for name, info in get_group_settings(group).items()
         if name not in DERIVED_FIELDS
     ]
-    return [field for field in (*of_tasks, *of_runs) if field is not None]
+    return [field for field in (*task_fields, *run_fields) if field is not None]
 
 
 def get_group_settings(group: str) -> dict[str, FieldInfo]:
-    """The settings of a group; those of the machine are of all kinds."""
-    return {name: info for owner in reversed(FIELD_GROUPS[group][1]) for name, info in owner.model_fields.items()}
+    """Return the settings of a group by name; the model group contains those of all model types."""
+    owners = reversed(FIELD_GROUPS[group][1])
+    return {name: info for owner in owners for name, info in owner.model_fields.items()}
 
 
 def build_field(name: str, info: FieldInfo, task: str = "") -> FormField | None:
-    """A setting as a field; None for one whose values no form can hold."""
-    kinds = get_args(info.annotation) if NoneType in get_args(info.annotation) else (info.annotation,)
-    kind, *others = (one for one in kinds if one is not NoneType)
-    if others:
+    """Build the field of a setting, or return None if a form cannot represent its values.
+
+    Args:
+        name: Dotted name of the setting.
+        info: The setting.
+        task: Kind of task that the setting belongs to.
+    """
+    types = get_args(info.annotation) if NoneType in get_args(info.annotation) else (info.annotation,)
+    value_type, *other_types = (item for item in types if item is not NoneType)
+    if other_types:
         return None
-    help = info.description or ""
+    help_text = info.description or ""
     if name == "model.backbone_type":
-        return FormField(name, task, help, "choice", (*BACKBONES, SCHEDULED_BACKBONE))
-    if get_origin(kind) is Literal:
-        return FormField(name, task, help, "choice", tuple(map(str, get_args(kind))))
-    known: dict[Any, FieldKind] = {bool: "switch", int: "whole", float: "number", str: "text"}
-    if kind not in known:
+        return FormField(name, task, help_text, "choice", (*BACKBONES, SCHEDULED_BACKBONE))
+    if get_origin(value_type) is Literal:
+        return FormField(name, task, help_text, "choice", tuple(map(str, get_args(value_type))))
+    field_kinds: dict[Any, FieldKind] = {bool: "switch", int: "whole", float: "number", str: "text"}
+    if value_type not in field_kinds:
         return None
-    bounds = format_bounds(info) if kind in (int, float) else ""
-    return FormField(name, task, f"{help} ({bounds})" if bounds else help, known[kind], is_optional=NoneType in kinds)
+    bounds = format_bounds(info) if value_type in (int, float) else ""
+    if bounds:
+        help_text = f"{help_text} ({bounds})"
+    return FormField(name, task, help_text, field_kinds[value_type], is_optional=NoneType in types)
 
 
 def format_bounds(info: FieldInfo) -> str:
-    """`1 to 100`, `at least 1`, `above 0 to 1`; empty where a setting has no bounds."""
-    found: dict[str, Any] = {}
-    for rule in info.metadata:
+    """Format the bounds of a setting: `1 to 100`, `at least 1`, `above 0 to 1`; empty without bounds."""
+    bounds: dict[str, Any] = {}
+    for constraint in info.metadata:
         for name in ("ge", "gt", "le", "lt"):
-            if (value := getattr(rule, name, None)) is not None:
-                found[name] = f"{value:,}"
-    low = found.get("ge") or (f"above {found['gt']}" if "gt" in found else "")
-    high = found.get("le") or (f"below {found['lt']}" if "lt" in found else "")
+            if (value := getattr(constraint, name, None)) is not None:
+                bounds[name] = f"{value:,}"
+    low = bounds.get("ge") or (f"above {bounds['gt']}" if "gt" in bounds else "")
+    high = bounds.get("le") or (f"below {bounds['lt']}" if "lt" in bounds else "")
     if low and high:
         return f"{low} to {high}"
     if low:
@@ -135,53 +160,53 @@ def format_bounds(info: FieldInfo) -> str:
 
 
 def get_form_values(config: RunConfig) -> dict[str, Any]:
-    """What a run's settings put into the fields of its form."""
+    """Return the value of every field of the form for the settings of a run."""
     task = config.make_task()
     groups = config.model_dump(mode="json")
     groups["task"] = task.settings.model_dump(mode="json")
-    machine = config.build_model_config(task)
-    groups["model"] = {"kind": machine.model_type, **machine.model_dump(mode="json")}
-    found = {}
+    model_config = config.build_model_config(task)
+    groups["model"] = {"kind": model_config.model_type, **model_config.model_dump(mode="json")}
+    values = {}
     for field in list_fields():
         if field.task in ("", config.task["kind"]):
-            found[field.name] = groups[field.group].get(field.label)
-    return found
+            values[field.name] = groups[field.group].get(field.label)
+    return values
 
 
 def compute_form_changes(config: RunConfig, form_values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a filled-in form changes of a run's settings.
+    """Return the settings that a submitted form changes, as overrides.
 
     Args:
-        config: what the form began with.
-        given: field name -> what was filled in. Names that are no fields of this run are refused.
+        config: Settings that the form was built from.
+        form_values: Submitted values by field name.
 
     Raises:
-        ValueError: a name that is no field, or a value of another kind.
+        ValueError: A name is not a field of this run, or a value has the wrong type.
     """
-    mine = {field.name: field for field in list_fields() if field.task in ("", config.task["kind"])}
-    if odd := form_values.keys() - mine.keys():
-        raise ValueError(f"{truncate_repr(min(map(str, odd)))} is no setting of this form.")
-    before = get_form_values(config)
-    read = {name: mine[name].parse(value) for name, value in form_values.items()}
-    changes = {name: value for name, value in read.items() if value != before[name]}
+    fields = {field.name: field for field in list_fields() if field.task in ("", config.task["kind"])}
+    if unknown := form_values.keys() - fields.keys():
+        raise ValueError(f"{truncate_repr(min(map(str, unknown)))} is no setting of this form.")
+    initial_values = get_form_values(config)
+    parsed = {name: fields[name].parse(value) for name, value in form_values.items()}
+    changes = {name: value for name, value in parsed.items() if value != initial_values[name]}
     kind = changes.get("model.kind")
     if not isinstance(kind, str) or kind not in CONFIG_CLASSES:
         return changes
-    chosen = {mine[name].label: value for name, value in changes.items() if mine[name].group == "model"}
-    others = {name: value for name, value in changes.items() if mine[name].group != "model"}
-    return others | {"model": convert_model_settings(kind, config.model | chosen)}
+    model_changes = {fields[name].label: value for name, value in changes.items() if fields[name].group == "model"}
+    other_changes = {name: value for name, value in changes.items() if fields[name].group != "model"}
+    return other_changes | {"model": convert_model_settings(kind, config.model | model_changes)}
 
 
 def convert_model_settings(kind: str, model_settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What was chosen of a machine that becomes one of another kind, as far as that knows such settings."""
-    known = CONFIG_CLASSES[kind].model_fields
+    """Return the settings of a model that changes its type: those that the new type has too."""
+    known_settings = CONFIG_CLASSES[kind].model_fields
     return {"kind": kind} | {
-        name: value for name, value in model_settings.items() if name in known and value is not None
+        name: value for name, value in model_settings.items() if name in known_settings and value is not None
     }
 
 
 def build_settings_comparison(runs: Sequence[tuple[str, RunConfig]]) -> list[list[str]]:
-    """A table of settings: name, one value a run, and a mark where they differ; those that differ come first."""
+    """Build a table of settings: name, one value per run, and a mark; differing settings come first."""
     flat = [flatten(config.model_dump(mode="json")) for _, config in runs]
     names = sorted({name for values in flat for name in values})
     rows = []
@@ -192,10 +217,11 @@ def build_settings_comparison(runs: Sequence[tuple[str, RunConfig]]) -> list[lis
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Return nested settings as one mapping with dotted names."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value
-    return found
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,4 +1,4 @@
-"""Reading pictures that strangers give: bounded, forgiving of formats, one sentence for what cannot be read."""
+"""Decode untrusted images: bounded in time and memory, lenient about formats, with one sentence per error."""
 
 import base64
 import io
@@ -12,15 +12,16 @@ from PIL import Image
 
 MAX_PIXELS = 20_000_000
 MAX_FILE_BYTES = 20 * 2**20
-MAX_EXIF_BYTES = 2**17  # bytes
-DECODE_TIMEOUT_S = 10.0  # seconds of a processor, for what takes one
-MAX_JPEG_SEGMENTS = (  # what a JPEG holds few of; a small file with many of them would take hours, or all memory
+MAX_EXIF_BYTES = 2**17
+DECODE_TIMEOUT_S = 10.0  # of CPU time
+# Segments of which a JPEG has few. A small file with many of them would take hours or all memory.
+MAX_JPEG_SEGMENTS = (
     (re.compile(rb"\xff\xda\0[\6\b\n\f][\1-\4]"), 100),  # scans
-    (re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL), 4),  # parts of EXIF, which are read as one
+    (re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL), 4),  # EXIF segments, which the reader concatenates
 )
 ALLOWED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-EXIF_KEYS = ("exif", "Raw profile type exif")  # where the reader keeps it
+EXIF_KEYS = ("exif", "Raw profile type exif")  # keys of `Image.info`
 EXIF_ORIENTATION = 0x0112
 ORIENTATION_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,45 +35,50 @@ ORIENTATION_TRANSPOSES = {
 
 
 def decode_image(source: str | Path | None) -> np.ndarray:
-    """A picture as colours.
+    """Decode an image to RGB.
 
     Args:
-        source: a file, a `data:` address such as a drawing's, or None where nothing was given.
+        source: Path of a file, a `data:` URL such as that of a drawing, or None.
 
     Returns:
-        (height, width, 3) float32, red, green and blue from 0 to 1; transparent places are white.
+        Pixels of shape (H, W, 3), float32 in [0, 1]; transparent pixels are white.
 
     Raises:
-        ValueError: one sentence: what, got, what to do.
+        ValueError: The image is missing, too large, damaged or of an unsupported format. The message is one sentence.
     """
     if not source:
         raise ValueError("There is no picture yet: draw one, upload one, or click an example.")
     content = _read_bytes(source)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"The file is too large; pictures may have at most {MAX_FILE_BYTES >> 20} MB.")
-    if any(len(pattern.findall(content)) > most for pattern, most in MAX_JPEG_SEGMENTS):
+    if any(len(pattern.findall(content)) > limit for pattern, limit in MAX_JPEG_SEGMENTS):
         raise ValueError("The picture is stored in far too many parts; export it again as PNG or JPEG.")
-    with warnings.catch_warnings(action="ignore"):  # of oddities in a file, and of sizes, which are checked below
+    with warnings.catch_warnings(action="ignore"):  # sizes are checked below
         try:
-            picture = Image.open(BoundedReader(content), formats=ALLOWED_FORMATS)
+            image = Image.open(BoundedReader(content), formats=ALLOWED_FORMATS)
         except Image.DecompressionBombError:
             raise ValueError(
                 f"The picture is far too large; at most {MAX_PIXELS // 10**6} megapixels are read."
             ) from None
-        except Exception:  # a file that is no picture makes the reader fail in whatever way
+        except Exception:  # decoders raise many exception types for invalid files
             raise ValueError(
                 "This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can."
             ) from None
-        with picture:
-            return _load_pixels(picture)
+        with image:
+            return _load_pixels(image)
 
 
 class BoundedReader(io.BytesIO):
-    """A file that is read for a while and a few times over, no more: a small one can be made to take hours."""
+    """In-memory file that limits the total bytes read and the CPU time: a small crafted file could take hours.
+
+    Args:
+        content: Content of the file.
+    """
 
     def __init__(self, content: bytes):
         super().__init__(content)
-        self.remaining_bytes, self.deadline = 4 * len(content) + 2**16, time.thread_time() + DECODE_TIMEOUT_S
+        self.remaining_bytes = 4 * len(content) + 2**16
+        self.deadline = time.thread_time() + DECODE_TIMEOUT_S
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
@@ -83,7 +89,7 @@ class BoundedReader(io.BytesIO):
 
 
 def encode_data_url(pixels: np.ndarray) -> str:
-    """The `data:` address of a PNG of these pixels, (h, w, 3) values from 0 to 1."""
+    """Encode pixels of shape (H, W, 3) in [0, 1] as the `data:` URL of a PNG."""
     file = io.BytesIO()
     Image.fromarray((pixels * 255).astype(np.uint8)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -94,7 +100,7 @@ def _read_bytes(source: str | Path) -> bytes:
         try:
             return base64.b64decode(source.partition(",")[2], validate=True)
         except ValueError:
-            return b""  # no picture, and will be called none
+            return b""  # decoded as an invalid image
     try:
         with Path(source).open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
@@ -109,11 +115,11 @@ def _load_pixels(image: Image.Image) -> np.ndarray:
             f"The picture has {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS // 10**6} are read. Make it smaller."
         )
     try:
-        animated = getattr(image, "is_animated", False) and image.format != "MPO"  # whose other frames are previews
-        if not animated:
+        is_animated = getattr(image, "is_animated", False) and image.format != "MPO"  # its other frames are previews
+        if not is_animated:
             image.load()
             return _to_rgb(_apply_orientation(image))
-    except Exception:  # a damaged file makes the reader fail in whatever way
+    except Exception:  # decoders raise many exception types for damaged files
         raise ValueError(
             "The picture is damaged, cut off or of an unusual kind; export it again as PNG or JPEG."
         ) from None
@@ -121,14 +127,14 @@ def _load_pixels(image: Image.Image) -> np.ndarray:
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
-    """As the camera was held; EXIF that is broken or very long says nothing of it."""
+    """Rotate an image as its EXIF data says; broken or very long EXIF data is ignored."""
     if max(len(image.info.get(name, "")) for name in EXIF_KEYS) > MAX_EXIF_BYTES:
         return image
     try:
-        turn = ORIENTATION_TRANSPOSES.get(image.getexif().get(EXIF_ORIENTATION))
-    except Exception:  # whatever is in there, the picture is not made of it
+        transpose = ORIENTATION_TRANSPOSES.get(image.getexif().get(EXIF_ORIENTATION))
+    except Exception:  # broken EXIF data does not affect the pixels
         return image
-    return image if turn is None else image.transpose(turn)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The one door from the screens to the rest: plain data in, plain data out.
+"""Inference for the tabs: plain data in, plain data out.
 
-Screens name checkpoints by name and give what a person gave; they get back dictionaries of numbers and sentences.
+Tabs pass the name of a checkpoint and the user's input; they receive dictionaries of numbers and sentences.
 """
 
 import logging
@@ -20,32 +20,46 @@ from ui.services.model_catalog import ModelCatalog, split_purpose
 from ui.services.thought_record import build_thought_record, summarize_metrics
 
 MAX_TEXT_CHARS = 1_000
-MAX_COMPARED = 3
+MAX_COMPARED = 3  # rows of a comparison besides the prediction itself
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a screen needs to know of a checkpoint before thinking with it."""
+    """What the Think tab shows of a checkpoint before a prediction.
+
+    Attributes:
+        name: Name in the catalog.
+        title: Title of its task.
+        input_type: "image" or "text".
+        supports_drawing: Whether a drawing is a sensible input.
+        supports_generation: Whether `generate_input` creates new inputs.
+        input_editor: Editor of inputs, see `Task.input_editor`; None if there is none.
+        input_hint: What the task expects.
+        examples: Paths of example images, or example texts.
+        policy_options: Halting policies by their text, the default first.
+        iterations: Maximum number of ticks.
+        summary: One line of measured figures.
+    """
 
     name: str
     title: str
-    input_type: str  # "image" or "text"
-    supports_drawing: bool  # whether a drawing by hand is something to give
-    supports_generation: bool  # whether `invent` makes up new inputs
-    input_editor: dict[str, Any] | None  # what helps to make an input by hand: see `Task.pad`
+    input_type: str
+    supports_drawing: bool
+    supports_generation: bool
+    input_editor: dict[str, Any] | None
     input_hint: str
     examples: list[Any]
-    policy_options: dict[str, PolicyOption]  # halting rules, as text; the default first
+    policy_options: dict[str, PolicyOption]
     iterations: int
-    summary: str  # one line: what was measured
+    summary: str
 
 
 class InferenceService:
-    """Checkpoints by name, and thinking with them.
+    """Describes checkpoints and runs predictions with them. Thread-safe.
 
     Args:
-        models: where the checkpoints are.
-        most: thoughts that one checkpoint thinks at once.
+        catalog: Catalog of checkpoints.
+        max_batch_size: Maximum number of requests in one batch of a model.
     """
 
     def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE):
@@ -55,13 +69,17 @@ class InferenceService:
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
     def list_checkpoint_names(self) -> list[str]:
-        """Names of the checkpoints that can think now, the most welcoming first."""
+        """Return the names of the local checkpoints, the default one first."""
         return self.catalog.list_names()
 
     def get_checkpoint_info(self, name: str) -> CheckpointInfo:
-        """What to offer for a checkpoint on this machine; its weights are not loaded."""
-        task, told = self.catalog.read_local(name)
-        iterations = get_max_ticks(told["config"])
+        """Return what the Think tab shows of a local checkpoint. Does not load its weights.
+
+        Raises:
+            ValueError: The checkpoint does not exist or is invalid.
+        """
+        task, metadata = self.catalog.read_local(name)
+        iterations = get_max_ticks(metadata["config"])
         return CheckpointInfo(
             name=name,
             title=task.title,
@@ -71,107 +89,110 @@ class InferenceService:
             input_editor=task.input_editor,
             input_hint=task.input_hint,
             examples=task.get_examples(),
-            policy_options=build_policy_options(told["halting"], iterations, bool(task.get_spec().ctc_length)),
+            policy_options=build_policy_options(metadata["halting"], iterations, bool(task.get_spec().ctc_length)),
             iterations=iterations,
-            summary=summarize_metrics(told["metrics"]),
+            summary=summarize_metrics(metadata["metrics"]),
         )
 
     def get_halting_view(self, name: str) -> dict[str, Any]:
-        """What the Halting view draws of a checkpoint on this machine: see `build_halting_view`."""
-        told = self.catalog.read_local(name)[1]
-        return build_halting_view(told["halting"], told["metrics"], get_max_ticks(told["config"]))
+        """Return the data of the halting view of a local checkpoint, see `build_halting_view`."""
+        metadata = self.catalog.read_local(name)[1]
+        return build_halting_view(metadata["halting"], metadata["metrics"], get_max_ticks(metadata["config"]))
 
     def list_comparison_choices(self, name: str) -> list[tuple[str, str]]:
-        """Who may race against a checkpoint's thought: its other rules, and other checkpoints of the same task."""
-        mine, titles = (
-            self.get_checkpoint_info(name),
-            {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name},
-        )
-        rules = [(f"rule: {offer.name}", f"rule:{rule}") for rule, offer in mine.policy_options.items()]
-        alike = [other for other, title in titles.items() if title == mine.title]
-        return rules + [
-            (f"machine: {format_checkpoint_label(other, mine.title)}", f"machine:{other}") for other in alike
+        """Return what a prediction can be compared with: other policies, and other checkpoints of the same task.
+
+        Returns:
+            Pairs of label and value, for `compare`.
+        """
+        info = self.get_checkpoint_info(name)
+        titles = {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name}
+        policies = [(f"rule: {option.name}", f"rule:{policy}") for policy, option in info.policy_options.items()]
+        same_task = [other for other, title in titles.items() if title == info.title]
+        return policies + [
+            (f"machine: {format_checkpoint_label(other, info.title)}", f"machine:{other}") for other in same_task
         ]
 
     def compare(self, record: dict[str, Any], user_input: Any, choices: list[str]) -> list[dict[str, Any]]:
-        """A thought and its rivals' thoughts about the same thing, as lanes of a race; who cannot think about it says why.
+        """Predict the same input with other policies or checkpoints.
 
         Args:
-            record: of the thought.
-            given: what it was about: see `think`.
-            rivals: of `rivals`; at most `MAX_COMPARED` run.
+            record: Record of the prediction to compare with.
+            user_input: Its input, see `predict`.
+            choices: Values of `list_comparison_choices`; the first `MAX_COMPARED` are used.
+
+        Returns:
+            One row per prediction, the given one first. A row that failed has a `problem`.
         """
-        name, calls = (
-            record["checkpoint"],
-            {rival: label for label, rival in self.list_comparison_choices(record["checkpoint"])},
-        )
-        lanes = [build_comparison_row("as asked", record)]
-        for rival in choices[:MAX_COMPARED]:
-            kind, _, what = rival.partition(":")
-            machine, rule = (name, what) if kind == "rule" else (what, "")
+        name = record["checkpoint"]
+        labels = {choice: label for label, choice in self.list_comparison_choices(name)}
+        rows = [build_comparison_row("as asked", record)]
+        for choice in choices[:MAX_COMPARED]:
+            kind, _, value = choice.partition(":")
+            checkpoint, policy = (name, value) if kind == "rule" else (value, "")
             try:
-                lanes.append(build_comparison_row(calls[rival], self.predict(machine, user_input, rule)))
+                rows.append(build_comparison_row(labels[choice], self.predict(checkpoint, user_input, policy)))
             except (ValueError, KeyError) as error:
-                lanes.append({"name": calls.get(rival, "?"), "problem": str(error)})
-        return lanes
+                rows.append({"name": labels.get(choice, "?"), "problem": str(error)})
+        return rows
 
     def list_checkpoint_labels(self) -> list[tuple[str, str]]:
-        """Every checkpoint that can think now: how it is called on screen, and its name."""
+        """Return label and name of every local checkpoint."""
         return [(format_checkpoint_label(name, self._get_title(name)), name) for name in self.list_checkpoint_names()]
 
     def _get_title(self, name: str) -> str:
         try:
             return self.catalog.read_local(name)[0].title
-        except ValueError:  # broken, or without a known task: it is told when it is picked
+        except ValueError:  # invalid, or of an unknown task: reported once it is selected
             return ""
-        except Exception:  # one odd checkpoint must not hide the others
+        except Exception:  # one invalid checkpoint must not hide the others
             logging.getLogger(__name__).exception("The checkpoint %s cannot be described", name)
             return ""
 
     # --- models --------------------------------------------------------------------------------------------------
 
     def list_catalog(self) -> list[tuple[str, str]]:
-        """What the Models tab lists: all that can think, then the Hub's models that are not on this machine."""
+        """Return label and name of every local checkpoint, then of the listed Hub models that are not downloaded."""
         return [*self.list_checkpoint_labels(), *self.list_remote()]
 
     def list_remote(self) -> list[tuple[str, str]]:
-        """The Hub's models that are listed and not on this machine: how they are called on screen, and their names."""
+        """Return label and name of the listed Hub models that are not downloaded."""
         return [(f"{name} · on the Hub", name) for name in self.catalog.list_remote()]
 
     def describe(self, name: str) -> dict[str, Any]:
-        """All that is known of a checkpoint, for the Models tab; may ask the Hub, so it may take seconds."""
-        model = self.catalog.describe(name)
-        about = model.description
+        """Return everything that the Models tab shows of a checkpoint. May query the Hub, so it may block for seconds."""
+        entry = self.catalog.describe(name)
+        description = entry.description
         return {
-            "name": model.name,
-            "place": model.origin,
-            "page": self.catalog.get_hub_url(model.name),
-            "here": about.is_downloaded,
-            "ready": bool(about.is_downloaded and model.task),
-            "title": model.task.title if model.task else "",
-            "choices": list(model.task_choices),
-            "revision": about.revision,
-            "updated": about.last_modified,
-            "size": about.size_bytes,
-            "summary": summarize_metrics(about.metrics),
-            "config": about.config,
-            "halting": about.halting,
-            "metrics": about.metrics,
-            "published": self.catalog.get_publication_status(model.name),
-            "card": about.card,
+            "name": entry.name,
+            "place": entry.origin,
+            "page": self.catalog.get_hub_url(entry.name),
+            "here": description.is_downloaded,
+            "ready": bool(description.is_downloaded and entry.task),
+            "title": entry.task.title if entry.task else "",
+            "choices": list(entry.task_choices),
+            "revision": description.revision,
+            "updated": description.last_modified,
+            "size": description.size_bytes,
+            "summary": summarize_metrics(description.metrics),
+            "config": description.config,
+            "halting": description.halting,
+            "metrics": description.metrics,
+            "published": self.catalog.get_publication_status(entry.name),
+            "card": description.card,
         }
 
     def download(self, name: str) -> None:
-        """Begin to fetch a checkpoint from the Hub, in the background."""
+        """Start to download a checkpoint from the Hub in the background."""
         self.catalog.download(name)
 
     def cancel_download(self, name: str) -> None:
-        """End a download, if it runs."""
+        """Cancel a download, if it is running."""
         if download := self.catalog.get_download(name):
             download.cancel()
 
     def get_download_status(self, name: str) -> dict[str, Any] | None:
-        """How a download stands; None if there is none."""
+        """Return the status of a download, or None if there is none."""
         download = self.catalog.get_download(name)
         if download is None:
             return None
@@ -183,87 +204,88 @@ class InferenceService:
             "state": download.state,
         }
 
-    # --- thinking ------------------------------------------------------------------------------------------------
+    # --- predictions ------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Think once with the checkpoint that visitors meet first: loading it takes longest."""
+        """Run one prediction with the default checkpoint, because loading it takes longest."""
         for name in self.list_checkpoint_names()[:1]:
             try:
                 info = self.get_checkpoint_info(name)
                 example = info.examples[0]
                 self.predict(name, decode_image(str(example)) if info.input_type == "image" else example, "")
-            except Exception:  # whoever picks it is told what is wrong with it
+            except Exception:  # the user who selects it gets the error
                 logging.getLogger(__name__).warning("The checkpoint %s could not be tried", name, exc_info=True)
 
     def generate_input(self, name: str, seed: int) -> Any:
-        """A new input for this checkpoint, where its `info` says that it `invents`."""
+        """Return a new input for a checkpoint whose info has `supports_generation`."""
         return self._models.load(name).task.generate_input(seed)
 
     def get_editor_image(self, name: str, image: np.ndarray) -> str:
-        """A picture as this checkpoint's task reads it, for its pad to begin with.
+        """Return an image as the task of a checkpoint reads it, for its editor.
 
         Args:
-            name: checkpoint.
-            picture: (h, w, 3) values from 0 to 1.
+            name: Name of the checkpoint.
+            image: Pixels of shape (H, W, 3) in [0, 1].
 
         Returns:
-            A `data:` address.
+            A `data:` URL.
 
         Raises:
-            ValueError: one sentence for whoever gave the picture.
+            ValueError: The task cannot read the image. The message is one sentence for the user.
         """
         task, _ = self.catalog.read_local(name)
         return encode_data_url(task.parse_input(image).display["pixels"])
 
     def predict(self, name: str, user_input: Any, policy: str) -> dict[str, Any]:
-        """Think about what a person gave.
+        """Run the model of a checkpoint on a user's input.
 
         Args:
-            name: checkpoint.
-            given: a text, or a picture as (h, w, 3) values from 0 to 1.
-            policy: halting rule as text; empty for the checkpoint's own.
+            name: Name of the checkpoint.
+            user_input: A text, or pixels of shape (H, W, 3) in [0, 1].
+            policy: Halting policy as text; empty for the default of the checkpoint.
 
         Returns:
-            The record that the live view draws and the downloads hold: see `build_thought_record`.
+            The record of the unroll, see `build_thought_record`.
 
         Raises:
-            ValueError: one sentence for whoever gave the input.
+            ValueError: The input, the policy or the checkpoint is invalid. The message is one sentence for the user.
         """
-        loaded = self._models.load(name)
-        task, iterations = loaded.task, get_max_ticks(loaded.checkpoint.model.config.to_dict())
+        model = self._models.load(name)
+        task = model.task
+        iterations = get_max_ticks(model.checkpoint.model.config.to_dict())
         if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
             raise ValueError(f"The text has {len(user_input):,} characters; at most {MAX_TEXT_CHARS:,} are read.")
         if isinstance(user_input, str) is not (task.input_type == "text"):
-            wanted = "a text" if task.input_type == "text" else "a picture"
-            raise ValueError(f"The checkpoint {name[:80]} thinks about {wanted}: give it one.")
-        read = task.parse_input(user_input)
+            expected = "a text" if task.input_type == "text" else "a picture"
+            raise ValueError(f"The checkpoint {name[:80]} thinks about {expected}: give it one.")
+        task_input = task.parse_input(user_input)
         if not (policy and policy.strip()):
             policy = next(
-                iter(build_policy_options(loaded.checkpoint.halting, iterations, bool(task.get_spec().ctc_length)))
+                iter(build_policy_options(model.checkpoint.halting, iterations, bool(task.get_spec().ctc_length)))
             )
-        rule = parse(policy)
-        check_policy_fits_task(rule, task.get_spec().ctc_length)
-        thought = loaded.batcher.submit(read.inputs, rule)
-        return build_thought_record(name, loaded.checkpoint, task, read, rule, thought)
+        halting_policy = parse(policy)
+        check_policy_fits_task(halting_policy, task.get_spec().ctc_length)
+        result = model.batcher.submit(task_input.inputs, halting_policy)
+        return build_thought_record(name, model.checkpoint, task, task_input, halting_policy, result)
 
 
 def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
-    """What a race shows of a thought."""
-    kept = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
+    """Return the row of a comparison for one prediction."""
+    copied_keys = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
     return {
         "name": name,
         "rule": record["policy"],
         "said": record["labels_by_tick"],
-        **{key: record[key] for key in kept},
+        **{key: record[key] for key in copied_keys},
     }
 
 
 def format_checkpoint_label(name: str, title: str) -> str:
-    """A checkpoint's name as people read it: commits are cut short."""
+    """Return the label of a checkpoint: commit hashes are abbreviated."""
     bare, purpose = split_purpose(name)
     if "@" in bare:
         repo, _, rest = bare.partition("@")
         revision, _, subfolder = rest.partition(":")
         bare = f"{repo} @ {revision[:7]}" + (f" : {subfolder}" if subfolder else "")
-    shown = bare + (f" as {purpose}" if purpose else "")
-    return f"{title} ({shown})" if title and "@" not in shown else shown
+    label = bare + (f" as {purpose}" if purpose else "")
+    return f"{title} ({label})" if title and "@" not in label else label

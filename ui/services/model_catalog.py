@@ -1,7 +1,7 @@
-"""Every checkpoint that the screens can name, wherever it lies.
+"""Catalog of checkpoints: bundled ones, runs, saved steps and the Hub, under one naming scheme.
 
-Names: `digits` is bundled, `run:parity-1` a finished run, `run:parity-1@500` a saved step of a run, `namespace/name@commit`
-on the Hub. Where a checkpoint does not say what it is for, `#task` after its name does.
+Names: `digits` is bundled, `run:parity-1` is a finished run, `run:parity-1@500` a saved step of a run, and
+`namespace/name@commit` is on the Hub. If a checkpoint does not state its task, `#task` after its name does.
 """
 
 from collections.abc import Iterable
@@ -17,41 +17,53 @@ from training.tasks import Task, build_task, find_compatible_tasks, infer_task_m
 from ui.services.downloads import Download, DownloadManager
 
 RUN_PREFIX, PURPOSE_SEPARATOR = "run:", "#"
-DEFAULT_CHECKPOINT = "digits"  # listed first: anybody can draw one
-MIN_FREE_DISK_BYTES = 5 * 2**30  # bytes that downloads by visitors leave free on the disk
+DEFAULT_CHECKPOINT = "digits"  # listed first: every visitor can draw a digit
+MIN_FREE_DISK_BYTES = 5 * 2**30  # downloads stop before less is free
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A checkpoint as the Models tab shows it."""
+    """A checkpoint in the Models tab.
 
-    name: str  # pinned where that is possible, with its purpose
-    origin: str  # "bundled", "run" or "hub"
+    Attributes:
+        name: Name, pinned to a commit if possible, with its task.
+        origin: "bundled", "run" or "hub".
+        description: Metadata of the checkpoint.
+        task: Task; None if neither the checkpoint nor its name states one.
+        task_choices: Compatible tasks, if the checkpoint does not state one.
+    """
+
+    name: str
+    origin: str
     description: CheckpointDescription
-    task: Task | None  # None where neither the checkpoint nor its name tells
-    task_choices: tuple[str, ...]  # tasks that it could be for, where it does not tell
+    task: Task | None
+    task_choices: tuple[str, ...]
 
 
 class StepStore(LocalStore):
-    """The saved steps of runs, finished or not, as `id@step`."""
+    """Store of the saved steps of all runs, named `id@step`.
+
+    Args:
+        runs: Directory of the run directories.
+    """
 
     def __init__(self, runs: Path):
         super().__init__(runs, "*/checkpoints/[0-9]*")
 
     def _get_checkpoint_name(self, path: Path) -> str:
-        id, _, step = path.relative_to(self.root).parts
-        return f"{id}@{int(step)}" if step.isascii() and step.isdecimal() else f".{step}"
+        run_id, _, step = path.relative_to(self.root).parts
+        return f"{run_id}@{int(step)}" if step.isascii() and step.isdecimal() else f".{step}"
 
 
 class ModelCatalog:
-    """Stores by the names of what they hold.
+    """Resolves names of checkpoints to stores.
 
     Args:
-        bundled: folder of checkpoints that come with the app.
-        runs: folder of run folders.
-        listed: names on the Hub that the owner put up; they are read with the owner's token.
-        cache: where files from the Hub are kept; the Hub client's usual cache when not given.
-        endpoint: another Hub.
+        bundled_dir: Directory of the bundled checkpoints.
+        runs_dir: Directory of the run directories.
+        hub_models: Names on the Hub that the owner lists; they are read with the owner's token.
+        cache_dir: Cache of files from the Hub; default: the cache of the Hub client.
+        endpoint: URL of another Hub.
     """
 
     def __init__(
@@ -66,7 +78,7 @@ class ModelCatalog:
         self.run_store = LocalStore(runs_dir or Path(bundled_dir) / "none", "*/checkpoint")
         self.step_store = StepStore(self.run_store.root)
         self.owner_store = HubStore(hub_models, None, cache_dir, endpoint, min_free_bytes=MIN_FREE_DISK_BYTES)
-        # What a visitor names is read as a stranger reads it, and kept apart: the other cache may hold private models.
+        # Names from visitors are read without a token and cached separately: the owner's cache may contain private models.
         self.visitor_store = HubStore(
             (),
             False,
@@ -81,7 +93,7 @@ class ModelCatalog:
         )  # commits that may be read with the owner's token
 
     def list_names(self) -> list[str]:
-        """Those that can think now, the most welcoming first."""
+        """Return the names of all local checkpoints, the default one first."""
         bundled = sorted(self.bundled_store.list_names(), key=lambda name: name != DEFAULT_CHECKPOINT)
         listed = [name for name in self.owner_store.list_cached_checkpoints() if self._is_listed(HubRef.parse(name))]
         return [
@@ -92,66 +104,74 @@ class ModelCatalog:
         ]
 
     def list_remote(self) -> list[str]:
-        """Listed models of the Hub that are not on this machine."""
-        here = {HubRef.parse(name) for name in self.list_names() if "/" in name}
-        places = {(name.repo, name.subfolder) for name in here}
-        wanted = {text: HubRef.parse(text) for text in self.owner_store.models}
+        """Return the listed Hub models that are not downloaded."""
+        local_refs = {HubRef.parse(name) for name in self.list_names() if "/" in name}
+        local_folders = {(name.repo, name.subfolder) for name in local_refs}
+        refs = {text: HubRef.parse(text) for text in self.owner_store.models}
         return [
             text
-            for text, name in wanted.items()
-            if (name not in here if name.is_pinned else (name.repo, name.subfolder) not in places)
+            for text, name in refs.items()
+            if (name not in local_refs if name.is_pinned else (name.repo, name.subfolder) not in local_folders)
         ]
 
     def describe(self, name: str) -> CatalogEntry:
-        """What is known of a checkpoint; asks the Hub where it has to, so it may take seconds."""
-        bare, purpose = split_purpose(name)
-        store, place, key = self._resolve(name)
-        about = store.describe(key)
-        if store is self.owner_store:
-            self._owner_revisions.add(about.name)
-        pinned = about.name if place == "hub" else bare
-        tells = about.task or purpose or infer_task_metadata(about.config)
-        task = resolve_task(about.task, about.config, purpose) if tells else None
-        choices = () if about.task else tuple(find_compatible_tasks(about.config))
-        return CatalogEntry(pinned + (PURPOSE_SEPARATOR + purpose if purpose else ""), place, about, task, choices)
-
-    def read_local(self, name: str) -> tuple[Task, dict[str, Any]]:
-        """Task of a checkpoint on this machine, and what its files say beside the weights; no network is asked."""
-        told = read_checkpoint_info(self.get_local_dir(name))
-        return resolve_task(told["task"], told["config"], split_purpose(name)[1]), told
-
-    def get_local_dir(self, name: str) -> Path:
-        """The folder of a checkpoint on this machine; no network is asked.
+        """Return the catalog entry of a checkpoint. May query the Hub, so it may block for seconds.
 
         Raises:
-            ValueError: it is not here.
+            ValueError: The checkpoint does not exist or is invalid.
+        """
+        bare, purpose = split_purpose(name)
+        store, origin, key = self._resolve(name)
+        description = store.describe(key)
+        if store is self.owner_store:
+            self._owner_revisions.add(description.name)
+        pinned = description.name if origin == "hub" else bare
+        is_known = description.task or purpose or infer_task_metadata(description.config)
+        task = resolve_task(description.task, description.config, purpose) if is_known else None
+        choices = () if description.task else tuple(find_compatible_tasks(description.config))
+        return CatalogEntry(
+            pinned + (PURPOSE_SEPARATOR + purpose if purpose else ""), origin, description, task, choices
+        )
+
+    def read_local(self, name: str) -> tuple[Task, dict[str, Any]]:
+        """Return task and metadata of a local checkpoint, without network access.
+
+        Raises:
+            ValueError: The checkpoint is not local or is invalid.
+        """
+        metadata = read_checkpoint_info(self.get_local_dir(name))
+        return resolve_task(metadata["task"], metadata["config"], split_purpose(name)[1]), metadata
+
+    def get_local_dir(self, name: str) -> Path:
+        """Return the directory of a local checkpoint, without network access.
+
+        Raises:
+            ValueError: The checkpoint is not local.
         """
         store, _, key = self._resolve(name)
         if not isinstance(store, HubStore):
             return store.fetch(key)
-        folder = store.find_cached_dir(HubRef.parse(key))
-        if folder is None:
+        checkpoint_dir = store.find_cached_dir(HubRef.parse(key))
+        if checkpoint_dir is None:
             raise ValueError(f"{key} is not on this machine yet: download it in the Models tab first.")
-        return folder
+        return checkpoint_dir
 
     def get_verified_dir(self, name: str) -> Path:
-        """As `folder`, with every file's digest checked where it has one."""
+        """Return the directory of a local checkpoint after checking the digests of its files, if they are known."""
         store, _, _ = self._resolve(name)
-        folder = self.get_local_dir(name)
-        return verify_checksums(folder) if isinstance(store, HubStore) else folder
+        checkpoint_dir = self.get_local_dir(name)
+        return verify_checksums(checkpoint_dir) if isinstance(store, HubStore) else checkpoint_dir
 
     def get_hub_url(self, name: str) -> str:
-        """The Hub's page of a checkpoint; empty for those that are not there."""
+        """Return the URL of a checkpoint on the Hub; empty for local ones."""
         bare, _ = split_purpose(name)
         if "/" not in bare or bare.startswith(RUN_PREFIX):
             return ""
-        wanted = HubRef.parse(bare)
-        return f"{self.owner_store.api.endpoint}/{wanted.repo}" + (
-            f"/tree/{wanted.revision}" if wanted.revision else ""
-        )
+        ref = HubRef.parse(bare)
+        return f"{self.owner_store.api.endpoint}/{ref.repo}" + (f"/tree/{ref.revision}" if ref.revision else "")
 
     def get_publication_status(self, name: str) -> str:
-        """How the newest publication of a run stands, in a sentence; empty if there is none."""
+        """Return the status of the newest publication of a run in one sentence; empty if there is none."""
         if not name.startswith(RUN_PREFIX):
             return ""
         outbox = Outbox(self.run_store.root / name.removeprefix(RUN_PREFIX).partition("@")[0])
@@ -159,31 +179,31 @@ class ModelCatalog:
         return entries[-1].format_status() if entries else ""
 
     def download(self, name: str) -> None:
-        """Begin to fetch a checkpoint of the Hub."""
-        store, place, key = self._resolve(name)
-        if place == "hub":
+        """Start to download a checkpoint of the Hub."""
+        store, origin, key = self._resolve(name)
+        if origin == "hub":
             self.downloads.start(key, store.fetch)
 
     def get_download(self, name: str) -> Download | None:
-        """The download of a checkpoint, running or over; None if there is none."""
+        """Return the newest download of a checkpoint, or None."""
         try:
             return self.downloads.get(self._resolve(name)[2])
-        except ValueError:  # no name at all
+        except ValueError:  # not a valid name
             return None
 
     def _resolve(self, name: str) -> tuple[Store, str, str]:
-        """The store that holds a checkpoint, what its kind is called, and the name in it."""
+        """Return the store of a checkpoint, its origin, and its name in the store."""
         bare, _ = split_purpose(name)
         if bare.startswith(RUN_PREFIX):
             key = bare.removeprefix(RUN_PREFIX)
             return self.step_store if "@" in key else self.run_store, "run", key
         if "/" not in bare:
             return self.bundled_store, "bundled", bare
-        wanted = HubRef.parse(bare)
-        return self.owner_store if self._is_listed(wanted) else self.visitor_store, "hub", str(wanted)
+        ref = HubRef.parse(bare)
+        return self.owner_store if self._is_listed(ref) else self.visitor_store, "hub", str(ref)
 
     def _is_listed(self, ref: HubRef) -> bool:
-        """Whether the owner put up just this: as listed, or a commit that a listed name was resolved to."""
+        """Return whether the owner lists a reference: as such, or as a commit that a listed name was resolved to."""
         for name in map(HubRef.parse, self.owner_store.models):
             if (name.repo, name.subfolder) == (ref.repo, ref.subfolder) and (
                 ref.revision in (None, name.revision) or str(ref) in self._owner_revisions
@@ -193,17 +213,26 @@ class ModelCatalog:
 
 
 def split_purpose(name: str) -> tuple[str, str]:
-    """A name without its purpose, and the purpose."""
+    """Split a name into the name without its task, and the task."""
     bare, _, purpose = str(name).strip().partition(PURPOSE_SEPARATOR)
     return bare, purpose
 
 
 def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], purpose: str) -> Task:
-    """The task of a checkpoint: as its task.json says, or else its name, or else its config gives away."""
+    """Return the task of a checkpoint: from its metadata, else from its name, else from its config.
+
+    Args:
+        task_metadata: Content of task.json; empty if there is none.
+        config: Config of the model.
+        purpose: Task in the name of the checkpoint; empty if there is none.
+
+    Raises:
+        ValueError: The task is unknown or does not fit the config.
+    """
     if task_metadata or not purpose:
         return build_task(task_metadata, config)
-    fitting = find_compatible_tasks(config)
-    if purpose not in fitting:
-        known = ", ".join(fitting) or "none of ours"
+    compatible_tasks = find_compatible_tasks(config)
+    if purpose not in compatible_tasks:
+        known = ", ".join(compatible_tasks) or "none of ours"
         raise ValueError(f"This machine cannot do the task {purpose[:40]!r}; its config fits {known}.")
-    return build_task(fitting[purpose])
+    return build_task(compatible_tasks[purpose])

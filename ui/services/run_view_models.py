@@ -1,4 +1,4 @@
-"""What screens show of runs: read from their folders, whatever state those are in."""
+"""View models of runs, read from their run directories in any state."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from training.run_dir import RunDir
 from ui.services.form_schema import build_settings_comparison
 from ui.services.training_curves import build_curves_data, to_finite_float
 
-MAX_LOG_CHARS = 24_000  # characters of a log that are shown
+MAX_LOG_CHARS = 24_000  # shown from the end of a log
 STATE_LABELS = {
     "queued": "waiting for its turn",
     "running": "training",
@@ -27,14 +27,17 @@ STATE_LABELS = {
     "interrupted": "interrupted",
 }
 MAX_COMPARED_RUNS = 6
-MAX_CACHED_VIEWS, MAX_CACHED_ROWS = 30, 10_000  # runs of which what was read is remembered
+MAX_CACHED_VIEWS = 30
+MAX_CACHED_ROWS = 10_000
 
 
 class RunViewModels:
-    """Runs as they are seen. What was read is kept until something of the run changes, for many may watch at once.
+    """Builds and caches view models of runs. Thread-safe.
+
+    A view model is built again only after a file of its run has changed, because many visitors may watch one run.
 
     Args:
-        runner: knows them.
+        scheduler: Scheduler of the runs.
     """
 
     def __init__(self, scheduler: JobScheduler):
@@ -44,35 +47,40 @@ class RunViewModels:
         self._lock = threading.Lock()
 
     def list_jobs(self) -> list[Job]:
+        """Return all jobs, the newest first."""
         return self.scheduler.store.list_jobs()
 
     def list_run_choices(self) -> list[tuple[str, str]]:
-        """Every run, with what it does, and its id."""
+        """Return label and id of every run."""
         return [(f"{job.id} ({STATE_LABELS[job.state]})", job.id) for job in self.list_jobs()]
 
     def get_current_run_id(self) -> str | None:
-        """The run that people want to see first: the one that runs, or else the newest."""
+        """Return the id of the run to show first: the running one, else the newest; None without runs."""
         running = self.scheduler.store.list_running()
         jobs = running or self.list_jobs()
         return jobs[0].id if jobs else None
 
     def get_run_view(self, run_id: str) -> dict[str, Any]:
-        """All that is shown of a run; read anew only when something of it has changed."""
+        """Return the view model of a run, built again only after a change.
+
+        Raises:
+            ValueError: There is no such run.
+        """
         return self._get_cached(self._views, MAX_CACHED_VIEWS, self.scheduler.store.get(run_id), self._build_view)
 
     def _get_cached(
         self, cache: dict[str, tuple[Any, Any]], max_entries: int, job: Job, build: Callable[[Job, RunDir, str], Any]
     ) -> Any:
-        """What was read of a run, read again if something has changed; many may ask at once."""
-        folder = RunDir(self.scheduler.runs_dir / job.id)
-        stamp = (job, compute_change_stamp(folder))
+        """Return the cached value of a run, or build it if a file of the run has changed."""
+        run_dir = RunDir(self.scheduler.runs_dir / job.id)
+        stamp = (job, compute_change_stamp(run_dir))
         with self._lock:
             if job.id not in cache or cache[job.id][0] != stamp:
                 while len(cache) >= max_entries:
-                    del cache[next(iter(cache))]  # the one that was read again longest ago
+                    del cache[next(iter(cache))]  # the least recently built one
                 cache.pop(job.id, None)
-                # a version of before the reading: what is written meanwhile is read, and seen, the next time
-                cache[job.id] = (stamp, build(job, folder, f"{job.id} {hash(stamp)}"))
+                # the stamp was taken before reading, so a concurrent change is noticed the next time
+                cache[job.id] = (stamp, build(job, run_dir, f"{job.id} {hash(stamp)}"))
             return cache[job.id][1]
 
     def _build_view(self, job: Job, run_dir: RunDir, version: str) -> dict[str, Any]:
@@ -110,20 +118,20 @@ class RunViewModels:
         }
 
     def list_history_rows(self) -> list[list[Any]]:
-        """A row for every run: id, state, task, step, accuracy on held-out samples, minutes, when, by whom, where, disk."""
+        """Return one row per run: id, state, task, step, held-out accuracy, minutes, date, user, host, megabytes on disk."""
         return [self._get_cached(self._rows, MAX_CACHED_ROWS, job, self._build_history_row) for job in self.list_jobs()]
 
     def _build_history_row(self, job: Job, run_dir: RunDir, _: str) -> list[Any]:
         task, status = read_or_default(lambda: run_dir.load_config().task["kind"], "?"), read_status(run_dir)
         best = to_finite_float(read_or_default(run_dir.read_latest_validation, {}).get("validation_accuracy_best"))
-        took = (job.ended or time.time()) - job.started if job.started else 0
+        duration_s = (job.ended or time.time()) - job.started if job.started else 0
         return [
             job.id,
             STATE_LABELS[job.state],
             task,
             status["step"],
             None if best is None else round(100 * best, 2),
-            round(took / 60, 1),
+            round(duration_s / 60, 1),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)),
             job.by,
             job.place,
@@ -131,16 +139,16 @@ class RunViewModels:
         ]
 
     def compare(self, run_ids: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
-        """Curves of several runs in one value, and their settings side by side."""
-        folders = [self.scheduler.get_run_dir(id) for id in run_ids[:MAX_COMPARED_RUNS]]
+        """Return the curves of several runs, and a table of their settings."""
+        run_dirs = [self.scheduler.get_run_dir(run_id) for run_id in run_ids[:MAX_COMPARED_RUNS]]
         curves = build_curves_data(
-            [(f.path.name, read_or_default(f.read_metrics, []), read_status(f)["steps"]) for f in folders]
+            [(f.path.name, read_or_default(f.read_metrics, []), read_status(f)["steps"]) for f in run_dirs]
         )
-        return curves, build_settings_comparison([(folder.path.name, folder.load_config()) for folder in folders])
+        return curves, build_settings_comparison([(run_dir.path.name, run_dir.load_config()) for run_dir in run_dirs])
 
 
 def read_or_default(read: Callable[[], Any], default: Any) -> Any:
-    """What a file of a run says, or `otherwise` where it is broken: one odd run must not hide the others."""
+    """Return what a file of a run contains, or a default if it is invalid: one broken run must not hide the others."""
     try:
         return read()
     except (ValueError, OSError, TypeError, AttributeError, RecursionError):
@@ -148,38 +156,46 @@ def read_or_default(read: Callable[[], Any], default: Any) -> Any:
 
 
 def get_command(run_dir: RunDir) -> str:
+    """Return the command of a run, or \"unknown\"."""
     return read_or_default(run_dir.read_command, "unknown")
 
 
 def read_status(run_dir: RunDir) -> dict[str, Any]:
-    """How far a run says that it is: numbers, whatever its file holds, and the name of its phase."""
-    said = read_or_default(run_dir.read_status, {})
-    found = {name: max(0.0, to_finite_float(said.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")}
-    return {"phase": str(said.get("phase", "")), **found, "step": int(found["step"]), "steps": int(found["steps"])}
+    """Return progress and phase of a run: finite numbers, whatever its file contains."""
+    status = read_or_default(run_dir.read_status, {})
+    numbers = {
+        name: max(0.0, to_finite_float(status.get(name)) or 0.0) for name in ("step", "steps", "steps_per_second")
+    }
+    return {
+        "phase": str(status.get("phase", "")),
+        **numbers,
+        "step": int(numbers["step"]),
+        "steps": int(numbers["steps"]),
+    }
 
 
 def build_headline(job: Job, status: Mapping[str, Any]) -> str:
-    """What a run is doing, in a few words."""
+    """Return what a run is doing, in a few words."""
     step, steps = status.get("step", 0), status.get("steps", 0)
-    reached = f"step {step:,} of {steps:,}" if steps else "no step yet"
+    progress = f"step {step:,} of {steps:,}" if steps else "no step yet"
     if job.state == "running":
         if job.intent in ("stop", "leave"):
-            return f"Stopping at {reached}: it saves first"
+            return f"Stopping at {progress}: it saves first"
         if job.intent == "kill":
             return "Being killed"
         phases = {
             "finishing": "Finishing: fits the energy, chooses thresholds, measures",
             "finished": "Ending: publishes what it made",
         }
-        return phases.get(status.get("phase", ""), f"Training: {reached}" if steps else "Starting")
+        return phases.get(status.get("phase", ""), f"Training: {progress}" if steps else "Starting")
     return STATE_LABELS[job.state].capitalize() + (
-        f" at {reached}" if job.state in ("failed", "cancelled", "interrupted") else ""
+        f" at {progress}" if job.state in ("failed", "cancelled", "interrupted") else ""
     )
 
 
 def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether something of a run has changed, without reading it."""
-    found = []
+    """Return a value that changes with the files of a run, without reading them."""
+    stamp = []
     watched = [
         run_dir.metrics_file,
         run_dir.path / "status.json",
@@ -189,15 +205,20 @@ def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
     ]
     for path in (*watched, *run_dir.path.glob("outbox/*/entry.json")):
         try:
-            about = path.stat()
+            stat = path.stat()
         except OSError:
             continue
-        found.append((path.name, about.st_mtime_ns, about.st_size))
-    return tuple(found)
+        stamp.append((path.name, stat.st_mtime_ns, stat.st_size))
+    return tuple(stamp)
 
 
 def read_log_tail(path: Path, secret: str) -> str:
-    """The end of a log, in whole lines, with the token blotted out should anything ever have printed it."""
+    """Return the end of a log in whole lines, with the token redacted.
+
+    Args:
+        path: Path of the log.
+        secret: Token to redact; empty for none.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -206,17 +227,17 @@ def read_log_tail(path: Path, secret: str) -> str:
     except OSError:
         return ""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-    if size > MAX_LOG_CHARS:  # the first line is cut off, and might begin in the middle of the token
+    if size > MAX_LOG_CHARS:  # the first line is incomplete, and may begin inside the token
         text = text.partition("\n")[2]
     return text.replace(secret, "•••") if secret else text
 
 
 def compute_dir_size(directory: Path) -> int:
-    """Bytes that a folder takes on the disk; what is linked is counted once."""
-    found = {}
-    for place, _, files in os.walk(directory):  # which passes over folders that are removed meanwhile
+    """Return the size of a directory in bytes; hard links count once."""
+    sizes = {}
+    for parent, _, files in os.walk(directory):  # skips directories that are deleted meanwhile
         for name in files:
             with contextlib.suppress(OSError):
-                about = Path(place, name).lstat()
-                found[about.st_ino] = about.st_size
-    return sum(found.values())
+                stat = (Path(parent) / name).lstat()
+                sizes[stat.st_ino] = stat.st_size
+    return sum(sizes.values())

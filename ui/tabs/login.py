@@ -1,6 +1,6 @@
-"""What the Train tab shows on top: whether the visitor may train and why, and how to log in where that helps.
+"""Top row of the Train tab: whether the visitor may train and why, and login controls.
 
-It protects nothing: every action asks `Access.check` by itself.
+This protects nothing: every action calls `Access.require_owner` itself.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ JS_LOG_OUT = f'() => fetch("{LOGOUT_PATH}", {{method: "POST"}}).then(() => windo
 
 
 def build_login_row(access: Access, page: gr.Blocks) -> None:
-    """Lay it out, and bring it up to date whenever somebody opens the page.
+    """Build the row, and refresh it whenever the page is loaded.
 
     Args:
-        access: who may train.
-        page: told when somebody opens it.
+        access: Decides who may train.
+        page: The page, for its load event.
     """
 
     def say(request: gr.Request) -> str:
@@ -29,13 +29,13 @@ def build_login_row(access: Access, page: gr.Blocks) -> None:
         sentence = gr.Markdown(elem_id="may-train")
         page.load(say, None, sentence, **SILENT_EVENT)
         if access.mode == "space":
-            gr.LoginButton(size="sm", scale=0, min_width=240)  # only here: elsewhere Gradio would play a sign-in
+            gr.LoginButton(size="sm", scale=0, min_width=240)  # outside Spaces Gradio would mock the sign-in
         elif access.mode == "token":
             build_login_buttons(access, page)
 
 
 def build_login_buttons(access: Access, page: gr.Blocks) -> None:
-    """To the administrator's form, and out again: the one that makes sense is shown."""
+    """Build the login and the logout button, of which one is visible."""
     enter = gr.Button("Log in", link=LOGIN_PATH, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
     leave = gr.Button("Log out", size="sm", scale=0, min_width=120, visible=False, elem_id="log-out")
     leave.click(None, js=JS_LOG_OUT)

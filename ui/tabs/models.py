@@ -1,4 +1,4 @@
-"""The Models tab: what there is, bundled, trained here or on the Hub, and thinking with it."""
+"""Models tab: list, describe and download checkpoints, and open them in the Think tab."""
 
 import re
 from typing import Any
@@ -18,20 +18,20 @@ UNKNOWN_TASK_MESSAGE = "The checkpoint does not say what it was trained for. Cho
 def build_models_tab(
     inference_service: InferenceService, page: gr.Blocks, tabs: gr.Tabs, checkpoint_dropdown: gr.Dropdown | None
 ) -> None:
-    """Lay out the tab and connect it.
+    """Build the tab and connect its events.
 
     Args:
-        services: the one door.
-        page: told when somebody opens it.
-        tabs: to turn to the Think tab.
-        thinker: the Think tab's choice of a checkpoint.
+        inference_service: Describes and downloads checkpoints.
+        page: The page, for its load event.
+        tabs: Tabs of the page, to switch to the Think tab.
+        checkpoint_dropdown: Checkpoint dropdown of the Think tab.
     """
-    shelf = inference_service.list_catalog()
-    first = shelf[0][1] if shelf else None
-    named = gr.State(first)  # the model that is shown, pinned
+    catalog = inference_service.list_catalog()
+    first = catalog[0][1] if catalog else None
+    named = gr.State(first)  # name of the selected model, pinned
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            listed = gr.Radio(shelf, value=first, label="Models", elem_id="models", elem_classes="stacked")
+            listed = gr.Radio(catalog, value=first, label="Models", elem_id="models", elem_classes="stacked")
             typed = gr.Textbox(
                 label="Any model of the Hub",
                 placeholder="namespace/name",
@@ -78,7 +78,7 @@ def build_models_tab(
     page.load(show, named, shown, **HUB_EVENT)
 
     def list_anew() -> dict[Any, Any]:
-        """What there is now, for this tab's list and for the Think tab's."""
+        """Return the current choices of this tab and of the Think tab."""
         ready = inference_service.list_checkpoint_labels()
         found = {listed: gr.Radio([*ready, *inference_service.list_remote()])}
         return found if checkpoint_dropdown is None else found | {checkpoint_dropdown: gr.Dropdown(ready)}
@@ -94,7 +94,7 @@ def build_models_tab(
         return tick(name)
 
     def tick(name: str) -> list[Any]:
-        """How the download of the shown model stands."""
+        """Return the status of the download of the selected model."""
         state = inference_service.get_download_status(name)
         if state is None:
             return [gr.skip(), gr.skip(), gr.skip(), gr.Timer(active=False)]
@@ -107,7 +107,7 @@ def build_models_tab(
         ]
 
     def arrive(name: str) -> list[Any]:
-        """Show a model anew once its download has ended well."""
+        """Refresh the selected model once its download has succeeded."""
         state = inference_service.get_download_status(name)
         if state is None or state["state"] != "finished":
             return [gr.skip()] * (len(shown) + 1)
@@ -135,7 +135,7 @@ def build_models_tab(
 
 
 def build_model_view(inference_service: InferenceService, name: str | None) -> list[Any]:
-    """Everything the tab shows of a model, or the sentence why it shows nothing."""
+    """Return updates for everything that the tab shows of a model, or an error view."""
     if not name or not name.strip():
         return build_error_view(name, "Name a model: namespace/name.")
     try:
@@ -161,6 +161,7 @@ def build_model_view(inference_service: InferenceService, name: str | None) -> l
 
 
 def build_error_view(name: str | None, message: str) -> list[Any]:
+    """Return updates that show an error instead of a model."""
     hidden = gr.Button(visible=False)
     return [
         name,
@@ -177,7 +178,7 @@ def build_error_view(name: str | None, message: str) -> list[Any]:
 
 
 def format_model_facts(about: dict[str, Any]) -> str:
-    """A short table of what matters."""
+    """Return a table of the most important facts."""
     config, name = about["config"], split_purpose(about["name"])[0]
     rows = {
         "where": ORIGIN_LABELS[about["place"]] + ("" if about["here"] else ", not on this machine"),
@@ -194,11 +195,12 @@ def format_model_facts(about: dict[str, Any]) -> str:
 
 
 def format_download_progress(state: dict[str, Any]) -> str:
-    """A download's progress as text that any screen can show."""
+    """Return the progress of a download as Markdown."""
     return (f"{format_progress_bar(state['share'])} · " if state["running"] else "") + escape_markdown(
         state["sentence"]
     )
 
 
 def strip_front_matter(card: str) -> str:
+    """Return a model card without its YAML header."""
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)

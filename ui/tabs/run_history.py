@@ -1,4 +1,4 @@
-"""Looking back: every run that ever was, and some of them side by side."""
+"""History of all runs, and comparison of some of them."""
 
 from typing import Any
 
@@ -17,7 +17,14 @@ HISTORY_COLUMN_TYPES = ("str", "str", "str", "number", "number", "number", "str"
 def build_history_tab(
     training_service: TrainingService, tab: gr.Tab, train_tabs: gr.Tabs, run_monitor: RunMonitor
 ) -> None:
-    """A table of all runs to filter and sort; a click on one opens it."""
+    """Build a table of all runs to filter and sort. A click on a row opens the run.
+
+    Args:
+        training_service: Describes the runs.
+        tab: This tab, for its select event.
+        train_tabs: Tabs of the Train tab, to switch to the monitor.
+        run_monitor: Shows the selected run.
+    """
     table = gr.Dataframe(
         headers=list(HISTORY_COLUMNS),
         datatype=list(HISTORY_COLUMN_TYPES),
@@ -28,19 +35,26 @@ def build_history_tab(
         max_height=600,
         label="A click on a run opens it",
         show_label=True,
-        column_widths=[f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)],  # a phone scrolls
+        column_widths=[
+            f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)
+        ],  # scrolls on narrow screens
     )
     tab.select(training_service.run_views.list_history_rows, None, table, **SILENT_EVENT)
 
     def open_run(picked: gr.SelectData, request: gr.Request) -> list[Any]:
-        id = str(picked.row_value[0]) if picked.row_value else ""
-        return [gr.Tabs(selected="watch"), *run_monitor.show(id, "", request)]
+        run_id = str(picked.row_value[0]) if picked.row_value else ""
+        return [gr.Tabs(selected="watch"), *run_monitor.show(run_id, "", request)]
 
     table.select(open_run, None, [train_tabs, *run_monitor.outputs], **PRIVATE_EVENT, show_progress="hidden")
 
 
 def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
-    """Curves of several runs in one picture, and their settings beside each other."""
+    """Build the comparison of several runs: their curves in common charts, and a table of their settings.
+
+    Args:
+        training_service: Describes the runs.
+        tab: This tab, for its select event.
+    """
     chosen = gr.Dropdown(
         [],
         multiselect=True,

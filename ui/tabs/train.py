@@ -1,4 +1,4 @@
-"""The Train tab: watch runs, start them, look back at all of them, compare some. Only the owner may act; all may watch."""
+"""Train tab: monitor, start, list and compare runs. Only the owner may act; every visitor may watch."""
 
 import gradio as gr
 
@@ -24,27 +24,27 @@ def build_train_tab(
     tabs: gr.Tabs,
     checkpoint_dropdown: gr.Dropdown | None,
 ) -> None:
-    """Lay out the tab and connect it.
+    """Build the tab and connect its events.
 
     Args:
-        trainings: the one door to runs.
-        services: names checkpoints for the Think tab.
-        access: who may act; asked inside every action.
-        page: told when somebody opens it.
-        tabs: to turn to the Think tab.
-        thinker: the Think tab's choice of a checkpoint.
+        training_service: Starts and describes runs.
+        inference_service: Names checkpoints for the Think tab.
+        access: Decides who may act; called inside every action.
+        page: The page, for its load event.
+        tabs: Tabs of the page, to switch to the Think tab.
+        checkpoint_dropdown: Checkpoint dropdown of the Think tab.
     """
     build_login_row(access, page)
     if not training_service.has_persistent_storage:
         gr.Markdown(NO_PERSISTENCE_WARNING, elem_id="passing")
-    with gr.Tabs(elem_id="train-tabs") as rooms:
+    with gr.Tabs(elem_id="train-tabs") as train_tabs:
         with gr.Tab("Watch", id="watch"):
-            watch = RunMonitor(training_service, inference_service, access)
+            run_monitor = RunMonitor(training_service, inference_service, access)
         with gr.Tab("New run", id="new") as new:
             form = NewRunForm(training_service, access)
         with gr.Tab("All runs", id="all") as past:
-            build_history_tab(training_service, past, rooms, watch)
+            build_history_tab(training_service, past, train_tabs, run_monitor)
         with gr.Tab("Compare", id="compare") as beside:
             build_compare_tab(training_service, beside)
-    watch.connect(page, tabs, checkpoint_dropdown)
-    form.connect(page, new, rooms, watch)
+    run_monitor.connect(page, tabs, checkpoint_dropdown)
+    form.connect(page, new, train_tabs, run_monitor)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ctm.config import SCHEDULE_KEYS, SCHEDULED_BACKBONE
 from tests.paths import ROOT
 from training.config import RunConfig, format_overrides, read_recipe
-from training.tasks import get_task_types, make_task
+from training.tasks import make_task
+from training.tasks.registry import get_task_types
 from ui.services.form_schema import (
     FIELD_GROUPS,
     PRIMARY_FIELDS,
@@ -120,8 +121,8 @@ def test_every_setting_is_a_field_except_derived_ones_and_paths():
 def test_a_field_shows_the_help_text_of_its_setting(field):
     group, key = field.name.split(".")
     info = get_task_types()[field.task].Settings.model_fields[key] if field.task else get_group_settings(group)[key]
-    assert info.description and field.help.startswith(info.description) and len(field.help) > 3
-    assert field.empty is (NoneType in get_args(info.annotation))
+    assert info.description and field.help_text.startswith(info.description) and len(field.help_text) > 3
+    assert field.is_optional is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
     bounds = {
         kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)

@@ -137,4 +137,4 @@ def test_an_empty_chart_shows_a_note():
 
 def test_charts_have_names_of_their_own_and_a_sentence_each():
     assert len({chart.id for chart in CHARTS}) == len(CHARTS)
-    assert all(chart.help.endswith(".") and chart.series for chart in CHARTS)
+    assert all(chart.help_text.endswith(".") and chart.series for chart in CHARTS)

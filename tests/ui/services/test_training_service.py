@@ -35,9 +35,9 @@ def snapshot_dir(folder: Path) -> dict[str, tuple[int, int]]:
 def test_settings_begin_with_a_recipe_or_an_earlier_run(training_service):
     create_fake_run(training_service, "old-20260101-000000")
     assert [name for _, name in training_service.list_sources()] == ["endless", "tiny", "run:old-20260101-000000"]
-    config, command, name = training_service.settings("tiny")
+    config, command, name = training_service.load_source("tiny")
     assert (config, name) == (make_tiny_config(), "tiny") and command == "python -m training train configs/tiny.yaml"
-    config, command, name = training_service.settings("run:old-20260101-000000")
+    config, command, name = training_service.load_source("run:old-20260101-000000")
     assert (config, name) == (make_tiny_config(steps=100), "old"), "without its time, which the next one has, too"
     assert command == "python -m training train configs/tiny.yaml"
 
@@ -71,7 +71,7 @@ def test_the_measured_result_of_a_recipe_is_shown(training_service):
 )
 def test_what_is_no_source_gets_a_sentence(training_service, source):
     for ask in (
-        training_service.settings,
+        training_service.load_source,
         training_service.build_form,
         lambda source: training_service.start_run(source, {}, "ann"),
     ):
@@ -247,7 +247,7 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_train
             command="python -m training train configs/tiny.yaml train.steps=33",
         ),
     )
-    config, command, name = online_training_service.settings("hub:bob/parity")
+    config, command, name = online_training_service.load_source("hub:bob/parity")
     assert config.train.steps == 33 and config.init_from.startswith("hub:bob/parity@") and name == "parity"
     assert command.startswith("python -m training train configs/tiny.yaml train.steps=33 init_from=hub:bob/parity@")
     _, folder = start_run(online_training_service, "hub:bob/parity", {"train.steps": 44})
@@ -269,7 +269,7 @@ def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_
     ):
         hub.reset()
         hub.add_repo("bob/parity", make_trained_checkpoint(tmp_path, settings=settings, command=command))
-        config, said, _ = online_training_service.settings("hub:bob/parity")
+        config, said, _ = online_training_service.load_source("hub:bob/parity")
         assert config.publish == RunConfig(task=config.task, model=config.model).publish
         assert config.init_from.startswith("hub:bob/parity")
         assert said.startswith("python -m training train init_from=hub:bob/parity@") and "\n" not in said
