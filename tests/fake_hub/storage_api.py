@@ -53,17 +53,17 @@ def require_xet_token(request: Request) -> None:
         raise HubHTTPError(401, message="No token for this service")
 
 
-@STORAGE.route("GET", "/v1/chunks/{prefix}/{hash}")
+@STORAGE.route("GET", "/v1/chunks/{prefix}/{content_hash}")
 def find_chunk(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     raise HubHTTPError(404, message="No such chunk: files of others are not searched")
 
 
-@STORAGE.route("POST", "/v1/xorb-grants/{prefix}/{hash}")
+@STORAGE.route("POST", "/v1/xorb-grants/{prefix}/{content_hash}")
 def grant_xorb_upload(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     raise HubHTTPError(404, message="Xorbs are sent here")
 
 
-@STORAGE.route("POST", "/v1/xorbs/{prefix}/{hash}")
+@STORAGE.route("POST", "/v1/xorbs/{prefix}/{content_hash}")
 def upload_xorb(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     require_xet_token(request)
     known = content_hash in store.xorbs
