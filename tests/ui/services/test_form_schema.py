@@ -128,7 +128,7 @@ def test_a_field_shows_the_help_text_of_its_setting(field):
         kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)
     }
     if field.kind in ("whole", "number"):
-        told = field.help.removeprefix(info.description)
+        told = field.help_text.removeprefix(info.description)
         for bound in bounds.values():
             assert f"{bound:,}" in told, "both bounds are told"
         assert ("above" in told) is ("gt" in bounds) and ("below" in told) is ("lt" in bounds)
