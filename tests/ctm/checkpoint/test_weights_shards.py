@@ -30,7 +30,7 @@ def point_index_at(folder, name) -> None:
 
 def test_sharded_weights_load_the_same_model(checkpoint_dir, request):
     whole = load(checkpoint_dir).model.state_dict()
-    parts = load(request.getfixturevalue("parted")).model.state_dict()
+    parts = load(request.getfixturevalue("sharded_checkpoint_dir")).model.state_dict()
     assert not (checkpoint_dir / WEIGHTS_NAME).exists() and parts.keys() == whole.keys()
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
 

@@ -10,7 +10,7 @@ from ctm.config import BACKBONES, IMAGE_POSITIONAL_EMBEDDINGS, SCHEDULE_KEYS
 from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
 from tests.ctm.models.test_published import CASES, GOLDEN_DIR, SUPPORTED_CLASSES, load_case
 
-UNINFERABLE_KEYS = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}  # leave no trace
+UNINFERABLE_KEYS = {"iterations", "prediction_reshaper", "dropout", "dropout_nlm"}
 
 
 def infer_from_model(model):
@@ -33,7 +33,8 @@ def assert_config_inferred(model):
     assert unknown == silent & type(config).model_fields.keys()
     assert known.pop("n_random_pairing_self", 0) >= getattr(
         config, "n_random_pairing_self", 0
-    )  # more may be, by chance
+    )  # more pairs may be equal by chance
+    assert known.pop("kind") == config.model_type
     assert known == {key: getattr(config, key) for key in known}
 
 
