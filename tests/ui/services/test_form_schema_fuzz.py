@@ -28,7 +28,7 @@ values = (
 @example(FIELDS[NAMES.index("train.steps")], 10**5_000)
 @example(FIELDS[NAMES.index("model.backbone_type")], 10**5_000)
 def test_any_value_is_what_the_field_holds_or_one_sentence(field, value):
-    read = try_read(lambda: (field.read(value),))
+    read = try_read(lambda: (field.parse(value),))
     if read is not None:
         assert read[0] is value or read[0] == value or (value in (None, "") and read[0] in (None, ""))
 
