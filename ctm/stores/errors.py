@@ -77,7 +77,7 @@ def _translate_status(error: HfHubHTTPError, name: HubRef) -> ValueError:
         when = f"; it asks to wait {wait:.0f} s" if wait else ""
         return StoreUnavailable(f"The Hub is busy or out of order (HTTP {status}){when}.", wait)
     if isinstance(error, BadRequestError):
-        return ValueError(f"The Hub rejected the upload to {name.repo}: {summarize_client_error(error)}.")
+        return ValueError(f"The Hub rejected the request for {name.repo}: {summarize_client_error(error)}.")
     return ValueError(f"The Hub answered HTTP {status} for {name.repo}.")
 
 

@@ -241,7 +241,7 @@ def test_the_hub_may_ask_to_wait(hub, jobs_client):
 
 def test_the_hub_error_of_a_wrong_request_is_reported(hub, jobs_client):
     hub.add_fault("answer", "alice$", "POST", status=400, message="Too many labels")
-    assert "rejected the upload to the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
+    assert "rejected the request for the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
 
 
 def test_an_unreachable_hub_is_reported():
