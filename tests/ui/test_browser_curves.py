@@ -69,9 +69,9 @@ def curves_server():
 
 
 @pytest.fixture
-def show(browser, server_url):
+def show(browser, curves_server):
     """Sends a value to the page and gives the page back once it is there; any error on the page fails the test."""
-    shown, address = server_url
+    shown, address = curves_server
     page = browser.new_page(viewport={"width": 1100, "height": 1400})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
