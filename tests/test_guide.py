@@ -17,7 +17,8 @@ from training import __main__ as training
 from training.cli import calibrate
 from training.config import RunConfig
 from training.evaluation import build_split_batches
-from training.tasks import get_task_types, make_task
+from training.tasks import make_task
+from training.tasks.registry import get_task_types
 from ui.server.app_settings import APP_VARIABLES
 
 GUIDE = (ROOT / "GUIDE_HF.md").read_text("utf-8")

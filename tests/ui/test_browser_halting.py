@@ -36,7 +36,7 @@ def page(browser, server_url, request) -> Iterator[Page]:
     opened, errors = context.new_page(), []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(f"{server_url}?__theme={theme}")
-    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("budget-text"))
+    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("told"))
     choose(opened, "#checkpoint", r"\(told\)")
     yield opened
     context.close()

@@ -162,7 +162,7 @@ def test_an_answer_at_once_needs_no_playback(show):
         ),
         (sample_records.make_stack_record, "stack", [[], {"depths": [1, 2, 1]}, {"depths": [1], "tops": [9]}]),
         (sample_records.make_ctc_record, "numbers", [None, [1, 2], ["x", None, 3, 4]]),
-        (sample_records.make_scheduled_record, "schedule", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]]),
+        (sample_records.make_scheduled_record, "phases", [{}, [], [None], [{"name": "x", "from": 9, "until": 2}]]),
     ],
 )
 def test_invalid_task_data_hides_the_panel_of_the_task(show, make, key, odd):

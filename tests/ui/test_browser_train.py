@@ -121,7 +121,7 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         assert page.locator("#run input").input_value().startswith("from-the-page-")
         assert (
             training_service.scheduler.get_run_dir(training_service.run_views.get_current_run_id())
-            .config()
+            .load_config()
             .train.batch_size
             == 4
         )
@@ -199,7 +199,7 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_ser
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Waiting for its turn")
     (id,) = {job.id for job in fake_runs_service.run_views.list_jobs()} - before
-    assert fake_runs_service.scheduler.get_run_dir(id).load_config() == fake_runs_service.settings("endless")[0]
+    assert fake_runs_service.scheduler.get_run_dir(id).load_config() == fake_runs_service.load_source("endless")[0]
     assert fake_runs_service.scheduler.get_run_dir(id).read_command() == "python -m training train configs/endless.yaml"
 
 

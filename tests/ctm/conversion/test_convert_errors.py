@@ -48,7 +48,7 @@ def test_a_yaml_file_of_another_kind_is_rejected(text, tmp_path):
 
 def test_an_existing_folder_is_not_overwritten(tmp_path, make_model):
     (tmp_path / "a.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         convert(write_legacy_checkpoint(tmp_path / "a.pt", make_model()), tmp_path)
     assert (tmp_path / "a.txt").read_text() == "mine"
 

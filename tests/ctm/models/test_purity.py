@@ -101,7 +101,7 @@ def test_selecting_rows_then_ticking_equals_ticking_then_selecting_rows(changes,
         assert_same_state(few, state.select_rows(rows))
         whole, said = run_ticks(machine, state, features, 4)
         few, few_said = run_ticks(machine, few, few_features, 4)
-    assert few_features.batch_size == 2 and few.z.shape == (12, 2)
+    assert few_features.batch_size == 2 and few.activations.shape == (12, 2)
     assert_same_state(few, whole.select_rows(rows))
     assert_close(few_said.answer, said.answer[rows], rtol=1e-4, atol=5e-5)
     assert_close(few_said.certainty, said.certainty[rows], rtol=1e-4, atol=5e-5)

@@ -136,7 +136,7 @@ def test_an_unroll_that_continues_with_some_rows_still_gives_the_cache_gradients
         features = machine.encode(make_inputs(machine))
         if not gathers:
             steady = features.observation
-            steady = replace(steady, scene=replace(steady.cache, gathered=None))
+            steady = replace(steady, cache=replace(steady.cache, deferred_grad=None))
             features = replace(features, observation=steady)
         state, _ = machine.tick(machine.initial_state(features), features)
         state, features = state.select_rows(rows), features.select_rows(rows)

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 
 from tests.strategies import HOSTILE_TEXTS, reduce_examples, time_limit, try_read
 from training.data.maze import COLOURS
-from training.tasks import get_task_types, make_task
+from training.tasks import make_task
+from training.tasks.registry import get_task_types
 from training.tasks.base import Task, TaskInput
 
 SETTINGS_BY_TASK = {

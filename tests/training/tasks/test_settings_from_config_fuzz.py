@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ctm.config import CTMConfig
 from tests.strategies import are_sentences, json_values, mutate_json, try_read
-from training.tasks import build_task, find_compatible_tasks, get_task_types, infer_task_metadata, make_task
+from training.tasks import build_task, find_compatible_tasks, infer_task_metadata, make_task
+from training.tasks.registry import get_task_types
 
 CONFIG = {
     "iterations": 4,

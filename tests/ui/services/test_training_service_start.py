@@ -64,7 +64,7 @@ def test_packed_runs_do_not_pile_up(training_service, tmp_path, monkeypatch):
 
 def test_saved_steps_are_usable_and_a_pruned_one_gets_an_error_message(training_service):
     folder = create_fake_run(training_service, "run-1", steps=(10, 20))
-    services = InferenceService(training_service.models)
+    services = InferenceService(training_service.catalog)
     for step, name in {None: "run:run-1", 10: "run:run-1@10", 20: "run:run-1@20"}.items():
         assert training_service.get_checkpoint_name("run-1", step) == name
         assert services.get_checkpoint_info(name).input_type == "text"
