@@ -14,7 +14,23 @@ from tests.paths import ROOT
 from tests.source_tree import PACKAGES, read_product_sources
 from training.config import read_recipe
 
-READABLE = {"", ".cfg", ".css", ".html", ".ini", ".js", ".json", ".md", ".mjs", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+READABLE = {
+    "",
+    ".cfg",
+    ".css",
+    ".html",
+    ".ini",
+    ".js",
+    ".json",
+    ".md",
+    ".mjs",
+    ".py",
+    ".sh",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
 SKIPPED_DIRS = {"__pycache__", "golden", "node_modules", "runs"}
 HIDDEN_SOURCES = {".ci", ".dockerignore", ".gitattributes", ".github", ".gitignore"}
 LOCAL_PATH = re.compile(r"(?<![\w.~/-])/(?:work|farm|root|Users|mnt|tmp/\w+|home/(?!user\b))\b")
