@@ -59,7 +59,7 @@ lock: $(VENV)/.dev  ## pin all that the direct dependencies bring along, in cons
 	$(VENV)/bin/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate requirements.txt \
 		| grep --invert-match --extended-regexp '^(torch|triton|setuptools|cuda-.*|nvidia-[^m].*)==' > constraints.txt
 
-results: $(VENV)/.dev  ## write what was measured into README.md and the recipes
+results: $(VENV)/.dev  ## write the generated parts of README.md, docs/ and the recipes
 	$(PY) -m benchmarks.render_results
 
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can

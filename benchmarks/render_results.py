@@ -1,30 +1,46 @@
-"""Write the measured parts of README.md and of the recipes from the files that runs wrote: `metrics.json` of every bundled
-checkpoint, and the files of the benchmarks.
+"""Write the generated parts of the documents and of the recipes.
 
     python -m benchmarks.render_results [--check]
 
-`--check` writes nothing and fails if a file is not what the measurements say.
+Measured tables of README.md and docs/results.md, and the comments at the top of the recipes, come from `metrics.json` and
+`halting.json` of the bundled checkpoints and from the files of the benchmarks. docs/configuration.md comes from the
+settings classes. `--check` writes nothing and fails if a file is out of date.
 """
 
+import argparse
 import json
 import re
-import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.halting.markdown import render_table
 from benchmarks.paths import ROOT
+from benchmarks.render_configuration import render_configuration
 from ctm.checkpoint import count_weights
 from ctm.config import infer_model_type
+from training.tasks.registry import get_task_types
 
 NOT_MEASURED = "Not measured yet."
-MODEL_TYPE_NAMES = {"ctm": "Continuous Thought Machine", "lstm": "LSTM", "ff": "feed-forward"}
+MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM", "ff": "feed-forward"}
+
+
+def build_models_table() -> str:
+    """Build a row for the test split of every bundled checkpoint, baselines last."""
+    lines = ["| model | task | type | accuracy | mean ticks |", "|---|---|---|---|---|"]
+    for folder, kind, metrics in sorted(load_checkpoint_metrics(), key=lambda entry: entry[1] != "ctm"):
+        e = metrics["evaluations"][0]
+        lines.append(
+            f"| [{folder.name}](checkpoints/{folder.name}) | {get_task_types()[e['task']].title} | {MODEL_TYPE_NAMES[kind]} "
+            f"| {e['accuracy_halted']:.2%} | {e['mean_ticks']:.1f} of {e['iterations']} |"
+        )
+    return "\n".join(lines)
 
 
 def build_checkpoints_table() -> str:
-    """One row for every held-out split of every bundled checkpoint that is no baseline."""
+    """Build a row for every held-out split of every bundled CTM, and a line for its training."""
     lines = [
-        "| checkpoint | weights | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick "
+        "| model | parameters | held-out split | n | halted accuracy | mean ticks | best fixed tick | last tick "
         "| ticks by difficulty | energy AUROC |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -36,20 +52,21 @@ def build_checkpoints_table() -> str:
         train = metrics["training"]
         notes.append(
             f"- **{folder.name}**: `{train['command']}`, seed {train['seed']}, {train['steps']:,} steps in "
-            f"{train['minutes']:.0f} minutes on {train['hardware']}{format_init_from(train)}; measured {metrics['date']}, halted with "
-            f"`{metrics['evaluations'][0]['policy']}`."
+            f"{train['minutes']:.0f} minutes on {train['hardware']}{format_init_from(train)}. Measured {metrics['date']}; "
+            f"default policy `{metrics['evaluations'][0]['policy']}`."
         )
     return "\n".join([*lines, "", *notes])
 
 
 def format_init_from(train: dict[str, Any]) -> str:
-    """Whose weights a run began with, where they were not drawn anew."""
-    return f", begun with the weights of `{train['init_from']}`" if "init_from" in train else ""
+    """Name the checkpoint that gave the initial weights; empty if they are random."""
+    return f", initial weights from `{train['init_from']}`" if "init_from" in train else ""
 
 
 def format_evaluation_row(folder: Path, e: dict[str, Any]) -> str:
+    """Format the row of one held-out split."""
     return (
-        f"| [{folder.name}](checkpoints/{folder.name}) | {count_weights(folder):,} | {e['split']} | {e['n']:,} "
+        f"| [{folder.name}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {e['split']} | {e['n']:,} "
         f"| **{e['accuracy_halted']:.2%}** | {e['mean_ticks']:.1f} of {e['iterations']} "
         f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} | {format_difficulty(e)} "
         f"| {format_optional(e['energy_auroc'])} |"
@@ -57,11 +74,12 @@ def format_evaluation_row(folder: Path, e: dict[str, Any]) -> str:
 
 
 def format_optional(value: float | None) -> str:
+    """Format a number, or a dash if it does not exist."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def format_difficulty(e: dict[str, Any]) -> str:
-    """Ticks for the easiest and the hardest samples, and Spearman's rank correlation."""
+    """Format mean ticks of the easiest and the hardest samples, and Spearman's rank correlation."""
     groups = sorted(e.get("by_difficulty", {}).items(), key=lambda item: int(item[0]))
     if e.get("spearman") is None or not groups:
         return "-"
@@ -70,7 +88,7 @@ def format_difficulty(e: dict[str, Any]) -> str:
 
 
 def build_comparison_table() -> str:
-    """Machines beside baselines of as many weights that were trained in the same way."""
+    """Build a row for every model whose task has baselines, and for the baselines."""
     found = [
         (folder.name.removesuffix(f"-{kind}"), kind, folder, metrics)
         for folder, kind, metrics in load_checkpoint_metrics()
@@ -79,14 +97,14 @@ def build_comparison_table() -> str:
     if not compared:
         return NOT_MEASURED
     lines = [
-        "| task | machine | weights | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
+        "| task | model | parameters | steps | minutes | held-out split | n | halted accuracy | mean ticks | best fixed tick |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, kind, folder, metrics in found:
         if name in compared:
             train, e = metrics["training"], metrics["evaluations"][0]
             lines.append(
-                f"| {name} | [{MODEL_TYPE_NAMES[kind]}](checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
+                f"| {name} | [{MODEL_TYPE_NAMES[kind]}](../checkpoints/{folder.name}) | {count_weights(folder):,} | {train['steps']:,} "
                 f"| {train['minutes']:.0f} | {e['split']} | {e['n']:,} | **{e['accuracy_halted']:.2%}** "
                 f"| {e['mean_ticks']:.1f} of {e['iterations']} | {e['accuracy_best']:.2%} |"
             )
@@ -94,7 +112,7 @@ def build_comparison_table() -> str:
 
 
 def load_checkpoint_metrics() -> list[tuple[Path, str, dict[str, Any]]]:
-    """The bundled checkpoints: folder, kind of thinker, and what was measured."""
+    """Return directory, model type and metrics of every bundled checkpoint."""
     found = []
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         config, metrics = (
@@ -105,12 +123,12 @@ def load_checkpoint_metrics() -> list[tuple[Path, str, dict[str, Any]]]:
 
 
 def find_recipe(metrics: dict[str, Any]) -> Path:
-    """The recipe that a machine was trained with."""
+    """Return the recipe that a checkpoint was trained with."""
     return ROOT / next(word for word in metrics["training"]["command"].split() if word.endswith(".yaml"))
 
 
 def describe_risk_control() -> str:
-    """What became of all promises on test samples; machines that think for one tick lose nothing by stopping early."""
+    """Compare every guarantee with the loss on test samples. Models of a single tick cannot lose an answer."""
     lost = [
         (folder.name, rule["promise"]["risk"], metrics["evaluations"][0]["rules"][name]["lost"])
         for folder, _, metrics in load_checkpoint_metrics()
@@ -118,25 +136,25 @@ def describe_risk_control() -> str:
         for name, rule in json.loads((folder / "halting.json").read_text("utf-8"))["policies"].items()
         if "promise" in rule
     ]
-    over = [f"{name} {share:.2%} instead of {risk:.0%}" for name, risk, share in lost if share > risk]
+    exceeded = [f"{name} {share:.2%} instead of {risk:.0%}" for name, risk, share in lost if share > risk]
     return (
-        f"Of {len(lost)} promises with 95 % confidence that these machines make, {len(over)} lost a larger share of the test "
-        f"samples than promised{': ' if over else ''}{', '.join(over)}."
+        f"The bundled models have {len(lost)} thresholds that are certified with 95% confidence. On test samples {len(exceeded)} of "
+        f"them lose a larger share of answers than certified{': ' if exceeded else ''}{', '.join(exceeded)}."
     )
 
 
 def read_benchmark(benchmark: str) -> dict[str, Any]:
-    """The figures of a benchmark; {} before it was run."""
+    """Return the figures of a benchmark; {} before its first run."""
     path = ROOT / "benchmarks" / f"{benchmark}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def build_speed_table() -> str:
-    """Speed beside the original code, as `benchmarks.speed` wrote it."""
+    """Build the table of speed relative to the original code, from the figures of `benchmarks.speed`."""
     if not (figures := read_benchmark("tick")):
         return NOT_MEASURED
     lines = [
-        "| case | thought, B = 1 | thought, B = 64 | training step, B = 32 | its peak memory |",
+        "| case | inference, B = 1 | inference, B = 64 | training step, B = 32 | peak memory of the step |",
         "|---|---|---|---|---|",
     ]
     cases = dict.fromkeys(row["case"] for row in figures["rows"])
@@ -148,21 +166,22 @@ def build_speed_table() -> str:
             f"| {step['ratio']:.1f}x ({step['ours'] * 1e3:.0f} ms) | {peaks} |"
         )
     means = {what: figures["summary"][what]["geometric_mean"] for what in ("thought", "training step")}
+    hardware = figures["hardware"]
     lines += [
         "",
-        f"Geometric means: {means['thought']:.1f} times the original's speed for a thought, {means['training step']:.1f} "
-        f"times for a training step. Measured on {figures['hardware']['processor']}, {figures['hardware']['threads']} "
-        f"threads, torch {figures['torch']}.",
+        f"Geometric means: inference is {means['thought']:.1f} times as fast as the original code, a training step "
+        f"{means['training step']:.1f} times. Inference runs all ticks. Measured on {hardware['processor']}, "
+        f"{hardware['threads']} threads, torch {figures['torch']}.",
     ]
     return "\n".join(lines)
 
 
 def build_load_table() -> str:
-    """How the page serves many at once, as `benchmarks.load_test` wrote it."""
+    """Build the table of latency and throughput under load, from the figures of `benchmarks.load_test`."""
     if not (figures := read_benchmark("load")):
         return NOT_MEASURED
     lines = [
-        "| visitors | batching | thoughts a second | half within | 95% within | 99% within | page opens in | peak memory |",
+        "| visitors | batching | predictions per second | p50 latency | p95 latency | p99 latency | page load (p50) | peak memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in figures["rows"]:
@@ -175,60 +194,75 @@ def build_load_table() -> str:
     pause = " to ".join(f"{seconds:g}" for seconds in figures["pause"])
     lines += [
         "",
-        f"`{figures['command']}`: {pause} seconds between two thoughts of a visitor, {errors} errors. Measured "
-        f"{figures['date']} on {figures['hardware']['processor']}, {figures['hardware']['cores']} cores that the visitors "
-        f"share, torch {figures['torch']}.",
+        f"`{figures['command']}`: each visitor waits {pause} seconds between two predictions; {errors} errors. Measured "
+        f"{figures['date']} on {figures['hardware']['processor']}, {figures['hardware']['cores']} cores, which the visitors "
+        f"share with the server, torch {figures['torch']}.",
     ]
     return "\n".join(lines)
 
 
 def build_halting_table() -> str:
-    """When to stop, rule beside rule, as `benchmarks.halting` wrote it."""
+    """Build the comparison of halting policies, from the figures of `benchmarks.halting`."""
     figures = read_benchmark("halting")
     return render_table(figures) if figures else NOT_MEASURED
 
 
-def fill_readme(text: str) -> str:
-    """README text with its measured parts written anew."""
-    for name, make in README_SECTIONS.items():
+def fill_sections(text: str, sections: Mapping[str, Callable[[], str]], file_name: str) -> str:
+    """Return a document with its measured sections replaced.
+
+    Args:
+        text: Document with a pair of marks around every measured section.
+        sections: Name of each section -> function that builds its text.
+        file_name: Name of the document, for the error message.
+
+    Raises:
+        SystemExit: A mark is missing.
+    """
+    for name, build in sections.items():
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
-            raise SystemExit(f"README.md lacks the marks {start} and {end}.")
-        text = re.sub(f"{start}.*?{end}", lambda _, s=start, e=end, m=make: f"{s}\n{m()}\n{e}", text, flags=re.S)
+            raise SystemExit(f"{file_name} lacks the marks {start} and {end}.")
+        text = re.sub(f"{start}.*?{end}", lambda _, s=start, e=end, b=build: f"{s}\n{b()}\n{e}", text, flags=re.S)
     return text
 
 
-README_SECTIONS = {
-    "checkpoints": build_checkpoints_table,
-    "promises": describe_risk_control,
-    "comparison": build_comparison_table,
-    "halting": build_halting_table,
-    "speed": build_speed_table,
-    "load": build_load_table,
+MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> name of a section -> its text
+    "README.md": {"models": build_models_table},
+    "docs/results.md": {
+        "checkpoints": build_checkpoints_table,
+        "guarantees": describe_risk_control,
+        "comparison": build_comparison_table,
+        "halting": build_halting_table,
+        "speed": build_speed_table,
+        "load": build_load_table,
+    },
 }
 
 
 def update_recipe_header(text: str, metrics: dict[str, Any]) -> str:
-    """A recipe with the comment it opens with written anew: the command, and what it measured."""
+    """Return a recipe whose opening comment states the command and the measured figures."""
     train, lines = metrics["training"], text.splitlines()
     body = lines[next(index for index, line in enumerate(lines) if not line.startswith("#")) :]
     claims = [
-        f"#   {e['split']}: {e['accuracy_halted']:.2%} of {e['n']:,} right, halted after {e['mean_ticks']:.1f} of "
+        f"#   {e['split']}: {e['accuracy_halted']:.2%} accuracy on {e['n']:,} samples in {e['mean_ticks']:.1f} of "
         f"{e['iterations']} ticks on average ({e['policy']}); best fixed tick {e['accuracy_best']:.2%}"
         for e in metrics["evaluations"]
     ]
     head = [
         f"# {train['command']}",
-        f"# Measured {metrics['date']} on held-out samples after {train['minutes']:.0f} minutes on {train['hardware']}, "
-        f"seed {train['seed']}:",
+        f"# Measured {metrics['date']} on held-out samples, after {train['minutes']:.0f} minutes of training on "
+        f"{train['hardware']}, seed {train['seed']}:",
     ]
     return "\n".join([*head, *claims, *body]) + "\n"
 
 
 def render_files() -> dict[Path, str]:
-    """Every file with measured parts, as it should be."""
-    readme = ROOT / "README.md"
-    files = {readme: fill_readme(readme.read_text("utf-8"))}
+    """Return every file with generated parts, as it should be."""
+    files = {
+        ROOT / name: fill_sections((ROOT / name).read_text("utf-8"), sections, name)
+        for name, sections in MEASURED_SECTIONS.items()
+    }
+    files[ROOT / "docs/configuration.md"] = render_configuration()
     for path in sorted(ROOT.glob("checkpoints/*/metrics.json")):
         metrics = json.loads(path.read_text("utf-8"))
         recipe = find_recipe(metrics)
@@ -237,11 +271,15 @@ def render_files() -> dict[Path, str]:
 
 
 def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.render_results", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a file is out of date")
+    args = parser.parse_args()
     for path, text in render_files().items():
-        if "--check" not in sys.argv:
+        if not args.check:
             path.write_text(text, "utf-8")
-        elif path.read_text("utf-8") != text:
-            raise SystemExit(f"{path.name} is not what the measured files say: run `make results`.")
+        elif not path.is_file() or path.read_text("utf-8") != text:
+            raise SystemExit(f"{path.name} is out of date: run `make results`.")
 
 
 if __name__ == "__main__":

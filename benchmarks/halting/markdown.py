@@ -1,4 +1,4 @@
-"""Render the results of the comparison as Markdown for the README."""
+"""Render the results of the comparison as Markdown for docs/results.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,40 +22,40 @@ def render_table(figures: dict[str, Any]) -> str:
     lines = ["|---" * len(POLICY_COLUMNS) + "|"]
     return "\n".join(
         [
-            "Mean ticks for the accuracy of the best fixed tick less half a point; all figures are means over the machines:",
+            "Mean ticks at the accuracy of the best fixed tick minus half a percentage point; all values are means over the models:",
             "",
-            f"| task (machines) | n | best fixed tick |{head}",
+            f"| task (models) | n | best fixed tick |{head}",
             "|---|---|---" + lines[0],
             *render_rows(figures, format_task_summary, format_ticks),
             "",
-            "How far each rule gets from fixed ticks to an oracle that knows when it is right, over all budgets of ticks:",
+            "Area under the frontier, normalised: 0% is the frontier of fixed ticks, 100% that of an oracle which knows when the answer is "
+            "correct:",
             "",
             f"| task |{head}",
             "|---" + lines[0],
             *render_rows(figures, format_name, format_oracle_fraction),
             "",
-            "The energy beside the better certainty rule of each machine, with 95 % intervals of a paired bootstrap over samples:",
+            "The energy compared with the better certainty policy of each model, with 95% intervals of a paired bootstrap over samples:",
             "",
-            "| task | ticks saved at that accuracy | by each machine | by each, at the most that both reach less half a point "
-            "| accuracy won, mean over all budgets |",
+            "| task | ticks saved at that accuracy | per model | per model, at the highest accuracy that both reach minus half a point "
+            "| accuracy gain, mean over all budgets |",
             "|---|---|---|---|---|",
             *map(format_energy_comparison, figures["summary"].items()),
             "",
-            "What that saves in the engine, beside thinking to the last tick, at the level of the first energy that is as "
-            "accurate: a batch of 256, and 2,048 samples of which 256 think at a time; processor time without what the backbone "
-            "takes, and with it; first machine of each task:",
+            "Savings in the engine relative to running all ticks, at the threshold with which the first energy reaches that accuracy: a "
+            "batch of 256, and 2,048 samples in 256 slots; processor time without and with the backbone; first model of each task:",
             "",
-            "| task | ticks saved by 256 | time | with backbone | ticks saved by 2,048 | time | with backbone |",
+            "| task | ticks saved, 256 samples | time | with backbone | ticks saved, 2,048 samples | time | with backbone |",
             "|---|---|---|---|---|---|---|",
             *map(format_savings_row, select_first_models(figures)),
             "",
-            "In short:",
+            "Summary:",
             "",
             *render_conclusions(figures),
             "",
-            f"`{figures['command']}`, the energy fitted with {figures['heads']} seeds. Measured {figures['date']} on "
-            f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves are in "
-            "[docs/halting.html](docs/halting.html), all figures in `benchmarks/halting.json`.",
+            f"`{figures['command']}`; the energy is fitted with {figures['heads']} seeds. Measured {figures['date']} on "
+            f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves: "
+            "[halting.html](halting.html); all figures: `benchmarks/halting.json`.",
         ]
     )
 
@@ -139,14 +139,14 @@ def render_conclusions(figures: dict[str, Any]) -> list[str]:
         for name, task in tasks.items()
     }
     benefits = {
-        "Fewer ticks than the better certainty rule at equal accuracy, beyond chance": [
+        "Fewer ticks than the better certainty policy at equal accuracy, with a 95% interval above 0": [
             name for name, task in tasks.items() if task["energy_against_certainty"]["ticks_saved"][0] > 0
         ],
-        f"At least {MIN_FRACTION:.0%} of the way to the oracle": [
+        f"At least {MIN_FRACTION:.0%} of the area between fixed ticks and the oracle": [
             name for name, (far, _) in ways.items() if far >= MIN_FRACTION
         ],
         **{
-            f"At least {MIN_FRACTION:.0%} of the ticks saved by {rows:,} are time saved, without the backbone": [
+            f"At least {MIN_FRACTION:.0%} of the ticks saved with {rows:,} samples are saved as time, without the backbone": [
                 trunk["name"] for trunk in first if has_time_savings(get_timing(trunk, rows))
             ]
             for rows in (256, 2048)
@@ -159,7 +159,7 @@ def render_conclusions(figures: dict[str, Any]) -> list[str]:
     ]
     if lucky:
         conclusions.append(
-            "How far an oracle gets that waits until the answer stays right, so that guesses are not counted as knowledge: "
+            "Area of an oracle that stops where the answer stays correct, so that lucky guesses do not count: "
             + ", ".join(lucky)
         )
     return [f"- {line}." for line in conclusions]

@@ -13,11 +13,11 @@ POLICY_STYLES = {  # policy -> name, colour, dash
     "oracle": ("oracle", "#9aa0a6", "dot"),
     ENERGY_POLICY: ("energy", "#d9480f", "solid"),
     "certainty": ("certainty", "#1971c2", "solid"),
-    "certainty.min": ("certainty, least sure position", "#4dabf7", "solid"),
+    "certainty.min": ("certainty, least certain position", "#4dabf7", "solid"),
     "patience": ("patience", "#7048e8", "dash"),
     "change": ("change (KL)", "#2b8a3e", "dash"),
     "fixed": ("fixed ticks", "#495057", "dash"),
-    "by chance": ("the energy's ticks, dealt by chance", "#adb5bd", "dashdot"),
+    "by chance": ("the ticks of the energy, shuffled over samples", "#adb5bd", "dashdot"),
 }
 
 
@@ -49,12 +49,12 @@ def build_figure(results: dict[str, Any]) -> go.Figure:
                 figure.add_trace(line, index // columns + 1, index % columns + 1)
                 in_legend.add(rule)
     figure.update_xaxes(title_text="mean ticks", rangemode="tozero")
-    figure.update_yaxes(title_text="share right", tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%")
     figure.update_layout(
         template="plotly_white",
         height=380 * rows,
         width=560 * columns,
         legend={"orientation": "h", "y": -0.08},
-        title_text="Accuracy for every budget of ticks, held-out samples, first machine of each task",
+        title_text="Accuracy against mean ticks, held-out samples, first model of each task",
     )
     return figure

@@ -129,7 +129,7 @@ def test_the_figure_names_every_policy_once_even_if_the_first_task_lacks_it():
     other = {"name": "brackets", "seed": 0, "rules": policies_under_test}
     drawn = build_figure({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
     assert len(drawn) == 5, "of the first model of each task"
-    assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least sure position"]
+    assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least certain position"]
 
 
 def test_cached_unrolls_are_those_that_the_energy_head_reads(make_frozen_model, monkeypatch):
@@ -231,12 +231,17 @@ def test_the_table_lists_every_task_and_what_a_policy_never_reaches():
     assert "| digits (2) | 1,234 | 98.00% (97.5, 98.5) at 7 of 9 | 5.0 | - |" in told and "| digits | 50% | - |" in told
     assert "| digits | 20.0% (10.0% to 30.0%) | 15.0%, 25.0% | 5.0%, 10.0% | 0.20 points (0.10 to 0.30) |" in told
     assert "| digits | 60% | 50% | 40% | 61% | 57% | 45% |" in told
-    assert "- Fewer ticks than the better certainty rule at equal accuracy, beyond chance: digits (1 of 1)." in told
-    assert "- At least 80% of the way to the oracle: none (0 of 1)." in told
-    assert "by 256 are time saved, without the backbone: digits (1 of 1)." in told, "50 of 60 are more than 0.8"
-    assert "not counted as knowledge: digits 70%." in told
+    assert (
+        "- Fewer ticks than the better certainty policy at equal accuracy, with a 95% interval above 0: digits (1 of 1)."
+        in told
+    )
+    assert "- At least 80% of the area between fixed ticks and the oracle: none (0 of 1)." in told
+    assert "with 256 samples are saved as time, without the backbone: digits (1 of 1)." in told, (
+        "50 of 60 are more than 0.8"
+    )
+    assert "lucky guesses do not count: digits 70%." in told
     older = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
     assert "| digits | - | - | - | - | - | - |" in render_table(figures | {"trunks": older}), (
         "other figures are not shown as these"
     )
-    assert "are time saved" not in render_table(figures | {"trunks": older}), "what was not measured has not failed"
+    assert "are saved as time" not in render_table(figures | {"trunks": older}), "what was not measured has not failed"
