@@ -24,10 +24,10 @@ PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check --constraint con
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow check audit results format image lock
+.PHONY: help run test test-slow check audit render-results results format image lock
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime  ## set up, then serve the app on this machine
 	$(PY) app.py
@@ -59,8 +59,10 @@ lock: $(VENV)/.dev  ## pin all that the direct dependencies bring along, in cons
 	$(VENV)/bin/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate requirements.txt \
 		| grep --invert-match --extended-regexp '^(torch|triton|setuptools|cuda-.*|nvidia-[^m].*)==' > constraints.txt
 
-results: $(VENV)/.dev  ## write the generated parts of README.md, docs/ and the recipes
+render-results: $(VENV)/.dev  ## write the generated parts of README.md, docs/ and the recipes
 	$(PY) -m benchmarks.render_results
+
+results: render-results
 
 format: $(VENV)/.dev  ## rewrite the code in the one format, and fix what the linter can
 	$(PY) -m ruff check --fix-only .

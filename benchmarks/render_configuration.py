@@ -28,7 +28,7 @@ RUN_GROUPS: dict[str, tuple[type[Settings], str]] = {
     "loss": (LossConfig, "Loss of the answer, and kind and loss of the energy."),
     "optim": (OptimConfig, "AdamW with linear warm-up and cosine decay."),
     "train": (TrainConfig, "The training loop."),
-    "finish": (FinalizeConfig, "What happens after the last step: fit the energy head, choose thresholds, evaluate."),
+    "finalize": (FinalizeConfig, "What happens after the last step: fit the energy head, choose thresholds, evaluate."),
     "publish": (PublishConfig, "Publication on the Hugging Face Hub."),
 }
 
@@ -54,7 +54,7 @@ def render_model_settings() -> Iterator[str]:
     yield "## `model`\n"
     yield (
         "Published constructor keys, in `ctm/config.py`. The task determines `backbone_type` by default, and always `out_dims` and\n"
-        "`prediction_reshaper`. With an energy (`loss.energy` other than `none`) the defaults of a recipe are\n"
+        "`prediction_reshaper`. With an energy (`loss.energy_kind` other than `none`) the defaults of a recipe are\n"
         "`energy_head_enabled=true`, `energy_sees_certainty=true`, `energy_sees_neurons=true` and `energy_hidden_dim=128`.\n"
     )
     yield render_table("model.", ModelTypeConfig.model_fields)

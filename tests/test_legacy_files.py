@@ -38,13 +38,73 @@ TICKS_TOLERANCE = 0.2
 # --- names of 0.1.0 and names of today -----------------------------------------------------------------------------
 
 
+RENAMED_SETTINGS = {  # 0.1.0 -> today
+    "loss.trunk": "loss.tick_reduction",
+    "loss.mix": "loss.mean_share",
+    "loss.energy": "loss.energy_kind",
+    "loss.margin": "loss.energy_margin",
+    "loss.cost": "loss.tick_cost",
+    "loss.energy_reaches_trunk": "loss.energy_grad_to_trunk",
+    "optim.warmup": "optim.warmup_steps",
+    "optim.final_lr": "optim.min_lr_ratio",
+    "optim.clip": "optim.max_grad_norm",
+    "train.accumulate": "train.gradient_accumulation_steps",
+    "train.takes": "train.init_mode",
+    "train.frozen": "train.freeze",
+    "train.keep": "train.save_total_limit",
+    "train.minutes": "train.max_minutes",
+    "train.spare_gb": "train.min_free_disk_gb",
+    "finish.tolerance": "finalize.accuracy_tolerance",
+    "publish.every_minutes": "publish.interval_minutes",
+}
+RENAMED_TASK_SETTINGS = {
+    "brackets": {"deepest": "max_depth", "deeper": "ood_max_depth"},
+    "chain": {"most": "max_operations", "longer": "ood_max_operations"},
+    "digits": {"turn": "max_rotation", "shift": "max_shift", "scale": "max_scale_change"},
+    "images": {
+        "data": "dataset",
+        "config": "subset",
+        "files": "data_files",
+        "train": "train_split",
+        "test": "test_split",
+        "image": "image_column",
+        "label": "label_column",
+        "size": "resize",
+        "ground": "background",
+    },
+    "sorting": {"gap": "min_gap"},
+    "tracking": {
+        "ask": "target",
+        "fastest": "max_speed",
+        "ahead": "max_horizon",
+        "further": "ood_horizon",
+        "missed": "missing_rate",
+    },
+}
+RENAMED_INIT_MODES = {"fitting": "matching", "grown": "expand"}
+
+
 def to_current_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run of 0.1.0 under the names of today.
 
     Args:
-        settings: all settings, or some groups of them, such as `{"task": {...}}`.
+        settings: All settings, or some groups of them, such as `{"task": {...}}`.
     """
-    return settings
+    current: dict[str, Any] = {}
+    for group, values in settings.items():
+        if group == "task":
+            names = RENAMED_TASK_SETTINGS.get(values["kind"], {})
+            current[group] = {names.get(name, name): value for name, value in values.items()}
+        elif isinstance(values, dict):
+            current_group = {"finish": "finalize"}.get(group, group)
+            names = {name: RENAMED_SETTINGS.get(f"{group}.{name}", name).rpartition(".")[2] for name in values}
+            current[current_group] = {names[name]: value for name, value in values.items()}
+        else:
+            current[group] = values
+    if "train" in current:
+        mode = current["train"]["init_mode"]
+        current["train"]["init_mode"] = RENAMED_INIT_MODES.get(mode, mode)
+    return current
 
 
 def to_current_job(columns: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +128,7 @@ def test_every_recipe_is_here():
 
 @pytest.mark.parametrize("name", EXPECTED["recipes"])
 def test_recipe_has_the_same_settings(name, monkeypatch):
-    monkeypatch.chdir(LEGACY_DIR)  # `task.files` is relative
+    monkeypatch.chdir(LEGACY_DIR)  # `task.data_files` is relative
     config, expected = read_recipe(LEGACY_DIR / "recipes" / name), EXPECTED["recipes"][name]
     task = config.make_task()
     assert config.model_dump(mode="json") == to_current_settings(expected["settings"])

@@ -15,6 +15,7 @@ from ctm.messages import format_name, truncate_repr
 from ctm.settings import Settings
 from ctm.stores import HubRef
 from training.energy.losses import EnergyKind, EnergyLossParams
+from training.settings_aliases import rename_override, rename_settings, warn_about_former_names
 from training.tasks import Task, make_task
 
 MAX_RECIPE_BYTES = 2**20
@@ -23,11 +24,11 @@ MAX_RECIPE_BYTES = 2**20
 class LossConfig(Settings):
     """Loss of the answer, and kind and loss of the energy."""
 
-    trunk: Literal["two_tick", "mean", "mix"] = Field(
+    tick_reduction: Literal["two_tick", "mean", "mix"] = Field(
         "two_tick",
         description="ticks that count: the lowest-loss and the most certain one (two_tick), all (mean), or a mix",
     )
-    mix: float = Field(
+    mean_share: float = Field(
         0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
     )
     lookahead: int | None = Field(
@@ -36,34 +37,34 @@ class LossConfig(Settings):
         le=1_000_000,
         description="structured answers: train only this many positions after the longest correct prefix",
     )
-    energy: Literal[EnergyKind, "none"] = Field(
+    energy_kind: Literal[EnergyKind, "none"] = Field(
         "wait",
         description="meaning of the energy: gain of waiting (wait), -logit P(correct) (calibrated), that of the fork "
         "(contrastive), or another; none: no energy",
     )
     energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
-    margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
-    cost: float = Field(
+    energy_margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
+    tick_cost: float = Field(
         0.005, ge=0, le=1, description="cost of a tick, in correct answers (value and hindsight energies)"
     )
-    energy_reaches_trunk: bool = Field(
+    energy_grad_to_trunk: bool = Field(
         False, description="let the gradient of the energy loss reach the trunk, as the fork does"
     )
 
     @property
     def energy_loss_params(self) -> EnergyLossParams:
         """Settings of the energy loss."""
-        return EnergyLossParams(self.margin, self.cost)
+        return EnergyLossParams(self.energy_margin, self.tick_cost)
 
 
 class OptimConfig(Settings):
     """AdamW with linear warm-up and cosine decay."""
 
     lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
-    warmup: int = Field(200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached")
-    final_lr: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one")
+    warmup_steps: int = Field(200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached")
+    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
-    clip: float = Field(
+    max_grad_norm: float = Field(
         1.0, ge=0, description="largest gradient norm, of trunk and energy head separately; 0: no clipping"
     )
 
@@ -73,16 +74,18 @@ class TrainConfig(Settings):
 
     steps: int = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
     batch_size: int = Field(64, ge=1, le=65_536, description="samples per batch and process")
-    accumulate: int = Field(1, ge=1, le=4_096, description="batches accumulated before an optimiser step")
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, le=4_096, description="batches accumulated before an optimiser step"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
     device: Literal["auto", "cpu"] = Field("auto", description="auto uses the accelerator if there is one")
-    takes: Literal["all", "fitting", "grown", "core"] = Field(
+    init_mode: Literal["all", "matching", "expand", "core"] = Field(
         "all",
-        description="weights that are copied from init_from: all; those of equal name and shape (fitting); also smaller ones "
-        "into the leading slice of larger ones (grown); or the recurrent core alone",
+        description="weights that are copied from init_from: all; those of equal name and shape (matching); also smaller ones "
+        "into the leading slice of larger ones (expand); or the recurrent core alone",
     )
-    frozen: Literal["none", "core"] = Field(
+    freeze: Literal["none", "core"] = Field(
         "none", description="weights that are not trained; core: to test whether it transfers"
     )
     log_every: int = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
@@ -91,9 +94,9 @@ class TrainConfig(Settings):
     )
     eval_samples: int = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
     save_every: int = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
-    keep: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
-    minutes: float = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
-    spare_gb: float = Field(
+    save_total_limit: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
+    max_minutes: float = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
+    min_free_disk_gb: float = Field(
         1.0, ge=0, description="GB of disk that stay free: a run saves and stops before there is less"
     )
 
@@ -105,7 +108,7 @@ class FinalizeConfig(Settings):
         32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
     )
     fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of that fit, at most")
-    tolerance: float = Field(
+    accuracy_tolerance: float = Field(
         0.005,
         ge=0,
         le=1,
@@ -118,7 +121,7 @@ class PublishConfig(Settings):
 
     repo: str = Field("", description="namespace/name of the repository; empty: nothing is published")
     private: bool = Field(False, description="create the repository as private if it does not exist")
-    every_minutes: float = Field(
+    interval_minutes: float = Field(
         0, ge=0, description="minutes between two publications during the training, 10 at least; 0: only at the end"
     )
 
@@ -129,7 +132,7 @@ class PublishConfig(Settings):
             raise ValueError("publishing goes to a repository's main branch: give namespace/name alone")
         return value
 
-    @field_validator("every_minutes")
+    @field_validator("interval_minutes")
     @classmethod
     def _check_interval(cls, value: float) -> float:
         if 0 < value < 10:
@@ -148,11 +151,16 @@ class RunConfig(Settings):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    finish: FinalizeConfig = FinalizeConfig()
+    finalize: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
     init_from: str = Field(
         "", description="checkpoint that gives the initial weights: a directory, or hub:namespace/name@revision"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        return rename_settings(values)[0] if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _check_parts(self) -> "RunConfig":
@@ -174,12 +182,13 @@ class RunConfig(Settings):
         """
         values = self.model_dump(mode="json")
         for name, value in overrides.items():
-            _set_nested_value(values, name, value)
+            current_name, current_value, _ = rename_override(name, value, values)
+            _set_nested_value(values, current_name, current_value)
         return RunConfig.parse(values)
 
     @property
     def machine_local_settings(self) -> set[str]:
-        """Names of task settings that are local to one computer, such as `task.files`; no checkpoint or card holds them."""
+        """Names of task settings that are local to one computer, such as `task.data_files`; no checkpoint or card holds them."""
         return {f"task.{name}" for name in self.make_task().machine_local_settings}
 
     def to_portable_dict(self) -> dict[str, Any]:
@@ -213,7 +222,7 @@ class RunConfig(Settings):
             raise ValueError(
                 f"The task {task.name} needs model.{unknown_keys[0]}, which model.kind={kind} does not have."
             )
-        defaults = {"backbone_type": spec.backbone, **(ENERGY_HEAD_DEFAULTS if self.loss.energy != "none" else {})}
+        defaults = {"backbone_type": spec.backbone, **(ENERGY_HEAD_DEFAULTS if self.loss.energy_kind != "none" else {})}
         return read_config({"kind": "ctm"} | defaults | self.model | task_values, "model")
 
 
@@ -237,19 +246,28 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     values = parse_yaml(text, format_name(path, 200))
     if not isinstance(values, dict):
         raise ValueError(f"{format_name(path, 200)} must hold groups such as `task:` and `train:`.")
+    values, renamed = rename_settings(values)
     for override in overrides:
-        _apply_override(values, override)
+        renamed |= _apply_override(values, override)
+    warn_about_former_names(renamed, format_name(path, 200))
     return RunConfig.parse(values)
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key in place, e.g. `train.steps=500`; the value is read as YAML."""
+def _apply_override(values: dict[str, Any], override: str) -> dict[str, str]:
+    """Set one dotted key in place, e.g. `train.steps=500`; the value is read as YAML.
+
+    Returns:
+        The former names that the override uses: {former: current}.
+    """
     name, equals, text = override.partition("=")
     if not equals or not ("." in name or name in RunConfig.model_fields):
         raise ValueError(
             f"An override reads group.setting=value, such as train.steps=500: got {truncate_repr(override)}."
         )
-    _set_nested_value(values, name, parse_yaml(text, f"The value of {format_name(name)}"))
+    value = parse_yaml(text, f"The value of {format_name(name)}")
+    current_name, current_value, renamed = rename_override(name, value, values)
+    _set_nested_value(values, current_name, current_value)
+    return renamed
 
 
 def _set_nested_value(values: dict[str, Any], name: str, value: Any) -> None:

@@ -40,6 +40,6 @@ def estimate_run(config: RunConfig) -> dict[str, Any]:
         "memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / maxrss_per_gb,
         "gpu_memory_gb": torch.cuda.max_memory_reserved() / 2**30 if uses_cuda else None,
         "save_gb": save_bytes / 2**30,
-        "disk_gb": save_bytes * (config.train.keep + 1) / 2**30,  # the newest steps and the best one
+        "disk_gb": save_bytes * (config.train.save_total_limit + 1) / 2**30,  # the newest steps and the best one
         "device": torch.cuda.get_device_name() if uses_cuda else "CPU",
     }

@@ -65,6 +65,6 @@ def format_out_of_memory_message(on_device: bool) -> str:
     """Format the sentence for memory of the accelerator, or of the computer."""
     where = "The accelerator" if on_device else "The machine"
     return (
-        f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.accumulate, "
+        f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.gradient_accumulation_steps, "
         "which trains the same with less memory, or lower model.d_model or model.iterations."
     )

@@ -62,15 +62,15 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
     run_dir.write_status("finishing", steps[-1], config.train.steps)
     task = config.make_task()
     model = load(run_dir.checkpoint_dir(steps[-1])).model
-    kind = config.loss.energy
+    kind = config.loss.energy_kind
     loss_params = config.loss.energy_loss_params
     fit_metrics = None
-    if kind != "none" and config.finish.fit_samples:
-        batches = sample_fitting_batches(task, config.finish.fit_samples)
+    if kind != "none" and config.finalize.fit_samples:
+        batches = sample_fitting_batches(task, config.finalize.fit_samples)
         fit_metrics = fit_energy(
-            model, task.decoder, batches, kind, loss_params, config.finish.fit_steps, config.train.seed
+            model, task.decoder, batches, kind, loss_params, config.finalize.fit_steps, config.train.seed
         )
-    halting = build_halting_metadata(model, task, config.finish.tolerance, kind, loss_params, fit_metrics)
+    halting = build_halting_metadata(model, task, config.finalize.accuracy_tolerance, kind, loss_params, fit_metrics)
     checkpoint = build_final_checkpoint(model, task, halting, build_training_metadata(config, run_dir, steps[-1]))
     path = save(checkpoint, output_dir or run_dir.final_checkpoint_dir)
     run_dir.write_status("finished", steps[-1], config.train.steps, checkpoint=str(path))
@@ -261,7 +261,7 @@ def get_default_policy(halting: dict[str, Any]) -> HaltingPolicy:
 def get_tolerance(halting: dict[str, Any]) -> float:
     """Return the accuracy that thresholds of a checkpoint may lose; the default setting if it records none."""
     tolerances = (record.get("tolerance") for record in halting.get("policies", {}).values())
-    return next((value for value in tolerances if value is not None), FinalizeConfig().tolerance)
+    return next((value for value in tolerances if value is not None), FinalizeConfig().accuracy_tolerance)
 
 
 def build_training_metadata(config: RunConfig, run_dir: RunDir, step: int) -> dict[str, Any]:

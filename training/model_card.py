@@ -7,6 +7,7 @@ import yaml
 
 from ctm.checkpoint.metadata import PolicyRecord
 from ctm.config import get_backbone_type, infer_model_type
+from training.settings_aliases import rename_task_settings
 
 ACCURACY_PLOT_FILE = "accuracy.png"
 # Pipeline tags of the Hub by task.
@@ -98,7 +99,9 @@ def render_front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any
     pipeline_tag = PIPELINE_TAGS.get(task["task"])
     if pipeline_tag:
         values["pipeline_tag"] = pipeline_tag
-    dataset = task.get("settings", {}).get("data")  # a data set of the Hub
+    dataset = rename_task_settings(task.get("task", ""), task.get("settings", {})).get(
+        "dataset"
+    )  # a data set of the Hub
     if dataset:
         values["datasets"] = [dataset]
     values["tags"] = ["continuous-thought-machine", "adaptive-computation", task["task"]]

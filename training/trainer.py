@@ -69,11 +69,13 @@ def train(
     """
     accelerator, task, bare_model, optimizer = assemble(config)
     if init_model is not None:
-        load_initial_weights(bare_model, init_model, config.train.takes)
+        load_initial_weights(bare_model, init_model, config.train.init_mode)
     state = None
     if accelerator.is_main_process:  # other processes may run on hosts without the run directory
         run_dir.initialize(config)
-        check_free_disk(run_dir, estimate_checkpoint_bytes(bare_model), config.train.spare_gb, "nothing was trained")
+        check_free_disk(
+            run_dir, estimate_checkpoint_bytes(bare_model), config.train.min_free_disk_gb, "nothing was trained"
+        )
         if not resume:
             run_dir.delete_checkpoints()
         state = load_latest_state(run_dir, bare_model)
@@ -102,7 +104,7 @@ def assemble(
     accelerator = Accelerator(
         mixed_precision=config.train.mixed_precision,
         cpu=config.train.device == "cpu",
-        gradient_accumulation_steps=config.train.accumulate,
+        gradient_accumulation_steps=config.train.gradient_accumulation_steps,
     )
     num_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if num_launched != accelerator.num_processes:
@@ -112,7 +114,7 @@ def assemble(
         )
     task = config.make_task()
     model = build_model(config.build_model_config(task), task.get_spec().in_features, config.train.seed)
-    freeze_parameters(model, config.train.frozen)
+    freeze_parameters(model, config.train.freeze)
     return accelerator, task, model, build_optimizer(model, config.optim)
 
 
@@ -159,13 +161,13 @@ def _run_loop(
         settings.seed,
         accelerator.process_index,
         accelerator.num_processes,
-        start=trainer_state.step * settings.accumulate,
+        start=trainer_state.step * settings.gradient_accumulation_steps,
     )
     start_time = time.monotonic()
     start_step = trainer_state.step
     with progress_bar(accelerator.is_main_process, trainer_state.step, settings.steps) as advance:
         while trainer_state.step < settings.steps:
-            timed_out = time.monotonic() - start_time > (settings.minutes or float("inf")) * 60
+            timed_out = time.monotonic() - start_time > (settings.max_minutes or float("inf")) * 60
             timed_out = timed_out and accelerator.is_main_process  # only the clock of rank 0 counts
             if should_any_process_stop(bool(stop_signals) or timed_out, accelerator):
                 if trainer_state.saved != trainer_state.step:
@@ -203,7 +205,7 @@ def train_step(
     lr: float,
     remaining_fraction: float,
 ) -> dict[str, float]:
-    """Run one optimiser step over `train.accumulate` batches.
+    """Run one optimiser step over `train.gradient_accumulation_steps` batches.
 
     Args:
         config: settings of the run.
@@ -213,7 +215,7 @@ def train_step(
         accelerator: the accelerator that prepared both.
         batches: source of training batches.
         lr: learning rate of this step.
-        remaining_fraction: 1 at the first step, falling to 0; scales `loss.mix`.
+        remaining_fraction: 1 at the first step, falling to 0; scales `loss.mean_share`.
 
     Returns:
         Loss, accuracy and gradient norms, averaged over batches and processes.
@@ -225,17 +227,17 @@ def train_step(
         group["lr"] = lr
     totals: dict[str, Tensor] = {}
     model.train()
-    for part in range(config.train.accumulate):
+    for part in range(config.train.gradient_accumulation_steps):
         batch = next(batches)
-        is_last = part == config.train.accumulate - 1
+        is_last = part == config.train.gradient_accumulation_steps - 1
         accelerator.gradient_state._set_sync_gradients(is_last)
         with nullcontext() if is_last else accelerator.no_sync(model):
             loss, values = compute_loss(config, decoder, model, batch, accelerator.device, remaining_fraction)
             accelerator.backward(loss)
         for name, value in values.items():
-            totals[name] = totals.get(name, 0) + value / config.train.accumulate
+            totals[name] = totals.get(name, 0) + value / config.train.gradient_accumulation_steps
     figures = {name: accelerator.reduce(value, "mean").item() for name, value in totals.items()}
-    norms = clip_gradients(accelerator, model, config.optim.clip)
+    norms = clip_gradients(accelerator, model, config.optim.max_grad_norm)
     # With loss scaling a gradient may overflow now and then; the scaler skips such a step.
     uses_scaler = accelerator.scaler is not None
     for name, value in (figures if uses_scaler else figures | norms).items():
@@ -265,7 +267,7 @@ def compute_loss(
     settings = config.loss
     inputs = batch.inputs.to(device)
     targets = batch.targets.to(device)
-    output = model(inputs, energy_grad_to_trunk=settings.energy_reaches_trunk)
+    output = model(inputs, energy_grad_to_trunk=settings.energy_grad_to_trunk)
     certainty = output.certainties[:, 1]
     right = decoder.is_correct(output.answers.detach(), targets)
     answer_mask = compute_answer_mask(output.input_ticks, right.size(1))
@@ -273,19 +275,19 @@ def compute_loss(
         output.answers,
         targets,
         certainty,
-        settings.trunk,
+        settings.tick_reduction,
         settings.lookahead,
-        settings.mix * remaining_fraction,
+        settings.mean_share * remaining_fraction,
         answer_mask,
     )
     values = {"loss": trunk_loss.detach(), "accuracy": right[:, -1].float().mean()}
     certainty = certainty if answer_mask is None else certainty.masked_fill(~answer_mask, -1)
     values["accuracy_certain"] = right.gather(1, certainty.argmax(1, keepdim=True)).float().mean()
-    if settings.energy == "none":
+    if settings.energy_kind == "none":
         return trunk_loss, values
-    tick_losses = decoder.tick_losses(output.answers.detach(), targets) if settings.energy == "gain" else None
+    tick_losses = decoder.tick_losses(output.answers.detach(), targets) if settings.energy_kind == "gain" else None
     tick_labels = TickLabels(right, answer_mask, tick_losses)
-    energy = energy_loss(settings.energy, output.energies, tick_labels, settings.energy_loss_params)
+    energy = energy_loss(settings.energy_kind, output.energies, tick_labels, settings.energy_loss_params)
     values["energy_loss"] = energy.detach()
     return trunk_loss + settings.energy_weight * energy, values
 
@@ -327,12 +329,12 @@ def build_optimizer(model: TickModel, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def lr_at_step(step: int, total_steps: int, config: OptimConfig) -> float:
-    """Return the learning rate of a step: linear warm-up, then a cosine to `final_lr` times the highest rate."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, total_steps - config.warmup)
+    """Return the learning rate of a step: linear warm-up, then a cosine to `min_lr_ratio` times the highest rate."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
     cosine = 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
-    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+    return config.lr * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
 
 
 def sample_validation_batch(config: RunConfig, task: Task) -> Batch:
@@ -353,7 +355,7 @@ def validate(
         return
     curves = evaluate_curves(accelerator.unwrap_model(model), task.decoder, [sample_validation_batch(config, task)])
     figures = summarise_curves(curves) | compute_validation_metrics(
-        curves, confident_energy_threshold(config.loss.energy, config.loss.margin)
+        curves, confident_energy_threshold(config.loss.energy_kind, config.loss.energy_margin)
     )
     values = {f"validation_{name}": value for name, value in figures.items()}
     run_dir.log_metrics({"step": trainer_state.step, **values})

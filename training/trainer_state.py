@@ -65,8 +65,8 @@ def save_step(
         OSError: the disk is full or almost full; earlier steps are kept.
     """
     halting = (
-        {"energy": build_energy_metadata(config.loss.energy, config.loss.energy_loss_params)}
-        if config.loss.energy != "none"
+        {"energy": build_energy_metadata(config.loss.energy_kind, config.loss.energy_loss_params)}
+        if config.loss.energy_kind != "none"
         else {}
     )
     metrics = {
@@ -86,8 +86,8 @@ def save_step(
         trainer_state.best_step, trainer_state.best_accuracy = trainer_state.step, trainer_state.accuracy
     state["loop"] = vars(trainer_state).copy()
     run_dir.save(trainer_state.step, Checkpoint(model, task.describe(), halting, metrics), state)
-    run_dir.prune(config.train.keep, trainer_state.best_step)
-    check_free_disk(run_dir, 0, config.train.spare_gb, f"stopped and saved at step {trainer_state.step:,}")
+    run_dir.prune(config.train.save_total_limit, trainer_state.best_step)
+    check_free_disk(run_dir, 0, config.train.min_free_disk_gb, f"stopped and saved at step {trainer_state.step:,}")
 
 
 def build_energy_metadata(
@@ -174,7 +174,7 @@ def check_free_disk(run_dir: RunDir, required_bytes: int, min_free_gb: int | flo
         raise DiskAlmostFull(
             errno.ENOSPC,
             f"The disk is almost full ({free_bytes / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
-            f"{consequence}. Make room and go on, or lower train.spare_gb",
+            f"{consequence}. Make room and go on, or lower train.min_free_disk_gb",
         )
 
 

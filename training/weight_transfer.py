@@ -1,4 +1,4 @@
-"""Initial weights from another model, and frozen parameters (`init_from`, `train.takes`, `train.frozen`)."""
+"""Initial weights from another model, and frozen parameters (`init_from`, `train.init_mode`, `train.freeze`)."""
 
 from torch import Tensor
 
@@ -16,8 +16,8 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
     Args:
         model: the new model.
         source: the model whose weights are copied.
-        init_mode: `train.takes`. "all": both models have the same weights, except for the energy head. "fitting": the
-            weights of equal name and shape. "grown": also smaller weights, into the leading slice of larger ones.
+        init_mode: `train.init_mode`. "all": both models have the same weights, except for the energy head. "matching": the
+            weights of equal name and shape. "expand": also smaller weights, into the leading slice of larger ones.
             "core": the core alone.
 
     Raises:
@@ -28,12 +28,12 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
     if init_mode == "core":
         own = select_core_tensors(own)
         incoming = select_core_tensors(incoming)
-    if init_mode == "grown":
+    if init_mode == "expand":
         incoming = {
             name: copy_into_leading_slice(value, own[name]) if name in own and ENERGY_HEAD_PREFIX not in name else value
             for name, value in incoming.items()
         }
-    if init_mode in ("fitting", "grown"):
+    if init_mode in ("matching", "expand"):
         incoming = {name: value for name, value in incoming.items() if name in own and value.shape == own[name].shape}
         own = {name: own[name] for name in incoming}
     mismatches = [
@@ -80,13 +80,13 @@ def freeze_parameters(model: TickModel, mode: str) -> None:
 
     Args:
         model: the model.
-        mode: `train.frozen`: "core" freezes the core; "none" trains all parameters.
+        mode: `train.freeze`: "core" freezes the core; "none" trains all parameters.
 
     Raises:
         ValueError: the model has no core to freeze.
     """
     core = [parameter for name, parameter in model.named_parameters() if name.startswith(CORE_PARAMETER_PREFIXES)]
     if mode == "core" and not core:
-        raise ValueError("train.frozen=core needs a model with a core; a feed-forward one has none.")
+        raise ValueError("train.freeze=core needs a model with a core; a feed-forward one has none.")
     for parameter in core:
         parameter.requires_grad_(mode != "core")

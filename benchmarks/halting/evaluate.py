@@ -189,7 +189,11 @@ def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, An
     )
     before, after = TickHistory.from_curves(seen), TickHistory.from_curves(fresh)
     policy, _, _ = choose_threshold(
-        EnergyBelow, get_candidate_thresholds(EnergyBelow, before), before, seen.right, FINALIZE_CONFIG.tolerance
+        EnergyBelow,
+        get_candidate_thresholds(EnergyBelow, before),
+        before,
+        seen.right,
+        FINALIZE_CONFIG.accuracy_tolerance,
     )
     chance = (
         CorrectnessModel()
@@ -222,7 +226,11 @@ def evaluate_at_calibration_threshold(head: EnergyHead, splits: SplitUnrolls) ->
             for part in (splits.calibration, splits.test)
         )
         policy, accuracy, ticks = choose_threshold(
-            make, get_candidate_thresholds(make, seen), seen, splits.calibration.curves.right, FINALIZE_CONFIG.tolerance
+            make,
+            get_candidate_thresholds(make, seen),
+            seen,
+            splits.calibration.curves.right,
+            FINALIZE_CONFIG.accuracy_tolerance,
         )
         played = replay(policy, fresh, splits.test.curves.right)
         found[name] = {

@@ -22,7 +22,7 @@ from training.evaluation import build_split_batches, evaluate_curves
 from training.tasks import Task, build_task
 from training.tasks.splits import VALIDATION
 
-FINALIZE_CONFIG = FinalizeConfig()  # heads are fitted as `python -m training finish` fits them
+FINALIZE_CONFIG = FinalizeConfig()  # heads are fitted as `python -m training finalize` fits them
 CACHE_VERSION = 6  # format of the cached files; files of older versions are computed again
 BUNDLED_MODELS_DIR = Path(__file__).parent / "trunks"  # models of further seeds
 CACHE_DIR = ROOT / "runs" / "halting"
@@ -59,9 +59,9 @@ class FrozenModel:
         command = f"{training['command']} train.seed={seed}"
         match Path(training.get("init_from", "")).parts:
             case ("runs", before, _):
-                first = f"python -m training train configs/{before}.yaml train.seed={seed} --folder {run}-first"
-                return f"{first} && {command} init_from={run}-first/checkpoint --folder {run}"
-        return f"{command} --folder {run}"
+                first = f"python -m training train configs/{before}.yaml train.seed={seed} --run-dir {run}-first"
+                return f"{first} && {command} init_from={run}-first/checkpoint --run-dir {run}"
+        return f"{command} --run-dir {run}"
 
     def get_cache_path(self, name: str) -> Path:
         """Return the path of a cached file of this model."""

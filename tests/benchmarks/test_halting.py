@@ -129,7 +129,11 @@ def test_the_figure_names_every_policy_once_even_if_the_first_task_lacks_it():
     other = {"name": "brackets", "seed": 0, "rules": policies_under_test}
     drawn = build_figure({"trunks": [first, other, other | {"seed": 1, "rules": {}}]}).data
     assert len(drawn) == 5, "of the first model of each task"
-    assert [line.name for line in drawn if line.showlegend] == ["oracle", "certainty", "certainty, least certain position"]
+    assert [line.name for line in drawn if line.showlegend] == [
+        "oracle",
+        "certainty",
+        "certainty, least certain position",
+    ]
 
 
 def test_cached_unrolls_are_those_that_the_energy_head_reads(make_frozen_model, monkeypatch):
@@ -164,13 +168,14 @@ def test_frozen_models_are_found_and_missing_ones_are_named(monkeypatch, tmp_pat
     }
     assert found == {0: "checkpoints/small", 1: "trunks/small-seed1", 3: "runs/small-seed3/checkpoint"}
     assert (
-        "seed 2 is left out; to train it: train small train.seed=2 --folder runs/small-seed2" in capsys.readouterr().out
+        "seed 2 is left out; to train it: train small train.seed=2 --run-dir runs/small-seed2"
+        in capsys.readouterr().out
     )
     grown = {"command": "train wide", "init_from": "runs/small/checkpoint"}
     (tmp_path / "checkpoints/small/metrics.json").write_text(json.dumps({"training": grown}))
     assert frozen_models.FrozenModel("small", 0, tmp_path / "checkpoints/small").build_training_command(1) == (
-        "python -m training train configs/small.yaml train.seed=1 --folder runs/small-seed1-first && "
-        "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --folder runs/small-seed1"
+        "python -m training train configs/small.yaml train.seed=1 --run-dir runs/small-seed1-first && "
+        "train wide train.seed=1 init_from=runs/small-seed1-first/checkpoint --run-dir runs/small-seed1"
     )
 
 

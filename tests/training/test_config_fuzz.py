@@ -37,9 +37,9 @@ TINY = {
         "memory_hidden_dims": 2,
     },
     "train": {"steps": 3, "batch_size": 4},
-    "loss": {"energy": "none"},
+    "loss": {"energy_kind": "none"},
     "optim": {"lr": 0.1},
-    "finish": {"fit_steps": 1},
+    "finalize": {"fit_steps": 1},
 }
 TEXT = yaml.safe_dump(TINY)
 NAMES = [f"{group}.{name}" for group, inner in TINY.items() if isinstance(inner, dict) for name in inner]

@@ -27,7 +27,7 @@ LAUNCH_ARGUMENTS = ["torch.distributed.run", "--standalone", "--nproc_per_node",
 LAUNCH_ENV = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 EXACT_SETTINGS = {
     "model": TINY_RECIPE["model"] | {"dropout": 0.0},
-    "finish": {"fit_samples": 0},
+    "finalize": {"fit_samples": 0},
 }  # dropout would differ between the processes
 
 
@@ -39,7 +39,7 @@ def make_config(**train_settings) -> RunConfig:
 def train_in_one_process(path: Path, **train_settings) -> RunDir:
     """Train the same run in this process, which accumulates the batches of both processes."""
     run_dir = RunDir(path)
-    assert train(make_config(accumulate=2, **train_settings), run_dir)
+    assert train(make_config(gradient_accumulation_steps=2, **train_settings), run_dir)
     return run_dir
 
 
@@ -51,7 +51,7 @@ def start_two_processes(
     settings.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     script.write_text(f"import sys\nfrom training.__main__ import main\n{program}\nmain(sys.argv[1:])\n")
     return subprocess.Popen(
-        [sys.executable, "-m", *LAUNCH_ARGUMENTS, str(script), "train", str(settings), "--folder", str(run), *words],
+        [sys.executable, "-m", *LAUNCH_ARGUMENTS, str(script), "train", str(settings), "--run-dir", str(run), *words],
         cwd=ROOT,
         env=build_environment(**{**LAUNCH_ENV, "PYTHONPATH": str(ROOT), **(environment or {})}),
         text=True,

@@ -67,9 +67,9 @@ def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = No
     """
     recipe = tmp_path / "tiny.yaml"
     run = tmp_path / "run"
-    recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finish": {"fit_samples": 0}}))
+    recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
     program = f"{prelude}\nimport sys\nfrom training.__main__ import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "train", str(recipe), "--folder", str(run), *words]
+    command = [sys.executable, "-c", program, "train", str(recipe), "--run-dir", str(run), *words]
     limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))} if limit else {}
     result = subprocess.run(
         command,
@@ -136,12 +136,12 @@ def test_a_run_saves_and_stops_before_the_disk_is_full(tmp_path):
     run_dir, exit_code, output = train(tmp_path, prelude=prelude)
     outcome = run_dir.read_outcome()
     assert (exit_code, outcome["reason"]) == (1, "disk"), output
-    assert "stopped and saved at step 6" in outcome["sentence"] and "train.spare_gb" in outcome["sentence"]
+    assert "stopped and saved at step 6" in outcome["sentence"] and "train.min_free_disk_gb" in outcome["sentence"]
     assert run_dir.list_steps() == [6]
 
 
 def test_a_run_does_not_start_on_a_full_disk(tmp_path):
-    run_dir, exit_code, output = train(tmp_path, "train.spare_gb=100000000")
+    run_dir, exit_code, output = train(tmp_path, "train.min_free_disk_gb=100000000")
     assert exit_code == 1 and run_dir.read_outcome()["reason"] == "disk" and "nothing was trained" in output
     assert run_dir.list_steps() == []
 
@@ -165,9 +165,9 @@ def test_a_crash_writes_its_traceback_to_the_log(tmp_path):
 
 
 def test_the_time_limit_is_recorded(tmp_path):
-    run_dir, exit_code, _ = train(tmp_path, "train.steps=100000", "train.minutes=0.02")
+    run_dir, exit_code, _ = train(tmp_path, "train.steps=100000", "train.max_minutes=0.02")
     assert exit_code == 0 and run_dir.read_outcome()["reason"] == "time" and run_dir.list_steps()
-    assert "train.minutes" in run_dir.read_outcome()["sentence"]
+    assert "train.max_minutes" in run_dir.read_outcome()["sentence"]
 
 
 def test_two_trainings_do_not_share_a_run_directory(tmp_path):

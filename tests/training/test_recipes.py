@@ -65,13 +65,13 @@ def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
         24,
         settings.channels,
         train=300,
-        columns=(settings.image, settings.label),
-        splits=(settings.train, settings.test),
+        columns=(settings.image_column, settings.label_column),
+        splits=(settings.train_split, settings.test_split),
         kind="JPEG" if settings.streaming else "PNG",
     )
     return config.with_overrides(
         SMALL_MODEL_CHANGES
-        | {"model.backbone_type": "resnet18-1", "task.size": 20, "task.crop": 16, "task.files": str(directory)}
+        | {"model.backbone_type": "resnet18-1", "task.resize": 20, "task.crop": 16, "task.data_files": str(directory)}
     )
 
 

@@ -18,7 +18,7 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
     brackets = RunDir(tmp_path / "brackets")
     train(make_tiny_config(steps=2), parity)
     start = load(parity.checkpoint_dir(2)).model
-    config = make_tiny_config(steps=6, takes="core", frozen="core").model_copy(
+    config = make_tiny_config(steps=6, init_mode="core", freeze="core").model_copy(
         update={"task": {"kind": "brackets", "length": 6}}
     )
     train(config, brackets, init_model=start)
@@ -32,7 +32,7 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
 def test_a_model_of_another_size_loads_the_matching_weights():
     start = assemble(make_tiny_config())[2]
     wide = assemble(make_tiny_config().model_copy(update={"model": TINY_RECIPE["model"] | {"n_synch_out": 12}}))[2]
-    load_initial_weights(wide, start, "fitting")
+    load_initial_weights(wide, start, "matching")
     mine, theirs = wide.state_dict(), start.state_dict()
     assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
     other = assemble(RunConfig.parse(TINY_RECIPE | {"model": {"kind": "ff", "d_model": 5}}))[2]
@@ -49,7 +49,7 @@ def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
     small, large = start.state_dict(), longer.state_dict()
     positions = large["backbone.positions"].clone()
     answers = large["output_projector.0.weight"].clone()
-    load_initial_weights(longer, start, "grown")
+    load_initial_weights(longer, start, "expand")
     rows = torch.randint(3, (4, 8))
     with torch.no_grad():
         assert_close(longer(rows).answers[:, :16], start(rows).answers)
@@ -58,7 +58,7 @@ def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
         "the other positions keep their initial values"
     )
     assert torch.equal(expanded["output_projector.0.weight"][16:], answers[16:])
-    load_initial_weights(start, longer, "grown")
+    load_initial_weights(start, longer, "expand")
     assert all(torch.equal(small[name], value) for name, value in start.state_dict().items()), (
         "larger weights are not truncated"
     )

@@ -243,7 +243,7 @@ def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, fake_runs
         for name in ("parity-16-20261122", "digits"):
             page.get_by_role("option", name=re.compile(name)).click()
         expect(page.locator("#compared-curves [data-chart=loss]")).to_be_visible()
-        expect(page.locator("#settings")).to_contain_text("finish.fit_samples")
+        expect(page.locator("#settings")).to_contain_text("finalize.fit_samples")
 
 
 def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_service):

@@ -12,13 +12,17 @@ from training.config import FinalizeConfig, LossConfig
 from training.energy.fitting import fit_energy, sample_fitting_batches, with_energy_head
 from training.energy.losses import EnergyKind, EnergyLossParams
 from training.finalize import build_final_checkpoint, build_halting_metadata, get_tolerance
+from training.settings_aliases import rename_settings
 
 
 def add_fit_energy_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `fit-energy`."""
     add_checkpoint_arguments(command)
     command.add_argument(
-        "--loss", choices=get_args(EnergyKind), help="kind of energy (default: the checkpoint's own, or wait)"
+        "--energy-kind",
+        "--loss",
+        choices=get_args(EnergyKind),
+        help="kind of energy (default: the checkpoint's own, or wait)",
     )
     command.add_argument(
         "--margin", type=bounded_number(1e-6, 1e6), help="contrastive: energy that wrong answers are pushed above"
@@ -55,7 +59,7 @@ def run_fit_energy(args: argparse.Namespace) -> None:
     checkpoint, task = open_checkpoint(args)
     previous = checkpoint.halting.get("energy", {})
     previous_kind = previous.get("kind")
-    kind = args.loss or (previous_kind if previous_kind in get_args(EnergyKind) else LossConfig().energy)
+    kind = args.energy_kind or (previous_kind if previous_kind in get_args(EnergyKind) else LossConfig().energy_kind)
     # A head that was fitted before has seen the samples that cross-validation holds out, so it is fitted from new weights.
     model = with_energy_head(checkpoint.model, force_new=kind != previous_kind or "fitted_on" in previous)
     params = {name: previous[name] for name in ("margin", "cost") if name in previous}
@@ -67,9 +71,11 @@ def run_fit_energy(args: argparse.Namespace) -> None:
     halting = build_halting_metadata(model, task, tolerance, kind, loss_params, fit_metrics)
     new_checkpoint = replace(checkpoint, model=model, halting=halting)
     if training := checkpoint.metrics.get("training"):  # earlier figures were measured with another energy
-        finalize = {"fit_samples": args.samples, "fit_steps": args.steps, "tolerance": tolerance}
-        settings = {"settings": training["settings"] | {"finish": finalize}} if "settings" in training else {}
-        new_checkpoint = build_final_checkpoint(model, task, halting, training | settings)
+        finalize = {"fit_samples": args.samples, "fit_steps": args.steps, "accuracy_tolerance": tolerance}
+        if "settings" in training:
+            settings, _ = rename_settings(training["settings"])
+            training = training | {"settings": settings | {"finalize": finalize}}
+        new_checkpoint = build_final_checkpoint(model, task, halting, training)
     save(new_checkpoint, output_dir)
     record = PolicyRecord.model_validate(halting["policies"][halting["default"]])
     print(

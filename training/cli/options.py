@@ -15,15 +15,20 @@ def add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of a command that reads one checkpoint and may write another."""
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="its directory, or hub:namespace/name")
     command.add_argument("--out", type=Path, help="directory of the new checkpoint (default: in place)")
-    command.add_argument("--files", help="directory of the task's data on this computer, for images of local files")
+    command.add_argument(
+        "--data-files",
+        "--files",
+        metavar="PATH",
+        help="directory or parquet file of the task's images on this computer, for a task of local files",
+    )
 
 
 def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Task]:
     """Load the checkpoint that a command names, and build its task."""
     checkpoint = load(resolve_checkpoint_dir(args.checkpoint)[0])
     metadata = checkpoint.task
-    if args.files:
-        metadata = metadata | {"settings": metadata.get("settings", {}) | {"files": args.files}}
+    if args.data_files:
+        metadata = metadata | {"settings": metadata.get("settings", {}) | {"data_files": args.data_files}}
     return checkpoint, build_task(metadata, checkpoint.model.config.to_dict())
 
 
@@ -34,7 +39,9 @@ def resolve_output_dir(args: argparse.Namespace) -> Path:
         ValueError: the checkpoint is on the Hub and --out is missing, or the directory cannot be written.
     """
     if args.out is None and args.checkpoint.startswith(HUB_PREFIX):
-        raise ValueError("A checkpoint of the Hub stays as it is there: say where the new one goes, with --out FOLDER.")
+        raise ValueError(
+            "A checkpoint of the Hub stays as it is there: say where the new one goes, with --out DIRECTORY."
+        )
     return check_writable_dir(Path(args.checkpoint) if args.out is None else args.out)
 
 

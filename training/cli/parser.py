@@ -1,11 +1,11 @@
 """Arguments of the training commands.
 
-python -m training train configs/digits.yaml [key=value ...] [--folder FOLDER] [--restart]
-python -m training size configs/digits.yaml [key=value ...]
+python -m training train configs/digits.yaml [key=value ...] [--run-dir RUN] [--restart]
+python -m training params configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
-python -m training finish RUN [--out FOLDER]
+python -m training finalize RUN [--out DIRECTORY]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
-python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--loss KIND] [--out FOLDER] [--samples N] [--steps N]
+python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--energy-kind KIND] [--out DIRECTORY] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
 
 Each command is one function `(args: argparse.Namespace) -> None`, stored as the default of `run_command`.
@@ -30,13 +30,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_recipe_arguments(command)
     command.add_argument(
-        "--folder", type=Path, help="run directory; an existing run is resumed (default: runs/RECIPE-TIME)"
+        "--run-dir",
+        "--folder",
+        type=Path,
+        metavar="RUN",
+        help="run directory; an existing run is resumed (default: runs/RECIPE-TIME)",
     )
     command.add_argument("--restart", action="store_true", help="start over instead of resuming")
     command.set_defaults(run_command=run_train)
 
     command = commands.add_parser(
-        "size", help="print the number of parameters of a recipe's model; nothing is allocated"
+        "params", aliases=["size"], help="print the number of parameters of a recipe's model; nothing is allocated"
     )
     add_recipe_arguments(command)
     command.set_defaults(run_command=print_parameter_count)
@@ -50,8 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run_command=print_estimate)
 
-    command = commands.add_parser("finish", help="turn the last saved step of a run into a final checkpoint")
-    command.add_argument("folder", type=Path, metavar="RUN")
+    command = commands.add_parser(
+        "finalize", aliases=["finish"], help="turn the last saved step of a run into a final checkpoint"
+    )
+    command.add_argument("run_dir", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, help="directory of the checkpoint (default: RUN/checkpoint)")
     command.set_defaults(run_command=run_finalize)
 

@@ -13,7 +13,7 @@ from training.run_dir import RunDir
 
 def add_publish_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `publish`."""
-    command.add_argument("folder", type=Path, metavar="RUN")
+    command.add_argument("run_dir", type=Path, metavar="RUN")
     command.add_argument("--repo", help="namespace/name (default: the run's own setting)")
     command.add_argument("--private", action="store_true", help="create the repository as private if it does not exist")
 
@@ -24,7 +24,7 @@ def run_publish(args: argparse.Namespace) -> None:
     Raises:
         ValueError: no repository is named, the run has no final checkpoint, or the upload failed.
     """
-    run_dir = RunDir(args.folder)
+    run_dir = RunDir(args.run_dir)
     store = HubStore()
     repo = args.repo or run_dir.load_config().publish.repo
     if not repo:
@@ -33,7 +33,7 @@ def run_publish(args: argparse.Namespace) -> None:
         {"repo": repo, "private": args.private or run_dir.load_config().publish.private}, "publish"
     )
     if not is_complete_checkpoint(run_dir.final_checkpoint_dir):
-        raise ValueError(f"{run_dir.path} has no finished checkpoint: python -m training finish {run_dir.path}")
+        raise ValueError(f"{run_dir.path} has no finished checkpoint: python -m training finalize {run_dir.path}")
     store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(run_dir.path)
     entry = enqueue_checkpoint(outbox, run_dir, run_dir.final_checkpoint_dir, settings.repo, settings.private)

@@ -1,4 +1,4 @@
-"""Commands `train`, `size`, `estimate` and `finish`."""
+"""Commands `train`, `params`, `estimate` and `finalize`."""
 
 import argparse
 import datetime
@@ -21,6 +21,7 @@ from training.failures import classify_failure
 from training.finalize import finalize_run
 from training.publishing.run_publisher import UPLOAD_WORKER_ENV, RunPublisher
 from training.run_dir import RunDir
+from training.settings_aliases import rename_override
 from training.trainer import train
 
 
@@ -39,7 +40,7 @@ def print_estimate(args: argparse.Namespace) -> None:
 
 def run_finalize(args: argparse.Namespace) -> None:
     """Build the final checkpoint of a run from its last saved step."""
-    finalize_run(RunDir(args.folder), args.out and check_writable_dir(args.out))
+    finalize_run(RunDir(args.run_dir), args.out and check_writable_dir(args.out))
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -49,7 +50,7 @@ def run_train(args: argparse.Namespace) -> None:
     """
     config = read_recipe(args.recipe, args.overrides)
     timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    run_dir = RunDir(args.folder or Path("runs") / f"{args.recipe.stem}-{timestamp}")
+    run_dir = RunDir(args.run_dir or Path("runs") / f"{args.recipe.stem}-{timestamp}")
     is_main_process = int(os.environ.get("RANK", "0")) == 0
     with run_dir.exclusive(is_main_process), record_outcome(run_dir):
         if is_main_process:
@@ -83,15 +84,22 @@ def write_final_outcome(run_dir: RunDir, num_steps: int, is_complete: bool) -> N
     if is_complete:
         run_dir.write_outcome("finished", f"All {num_steps:,} steps are done.")
     elif status.get("out_of_time"):
-        run_dir.write_outcome("time", f"Its time was over (train.minutes): saved at step {step:,} of {num_steps:,}.")
+        run_dir.write_outcome(
+            "time", f"Its time was over (train.max_minutes): saved at step {step:,} of {num_steps:,}."
+        )
     else:
         run_dir.write_outcome("stopped", f"Stopped and saved at step {step:,} of {num_steps:,}.")
-        print(f"Stopped and saved; resume with --folder {run_dir.path}")
+        print(f"Stopped and saved; resume with --run-dir {run_dir.path}")
 
 
 def format_train_command(args: argparse.Namespace, config: RunConfig) -> str:
     """Format the command for the model card, without settings that are local to one computer."""
-    overrides = [word for word in args.overrides if word.partition("=")[0] not in config.machine_local_settings]
+    values = config.model_dump()
+    overrides = [
+        word
+        for word in args.overrides
+        if rename_override(word.partition("=")[0], None, values)[0] not in config.machine_local_settings
+    ]
     return f"python -m training train {shlex.join([str(args.recipe), *overrides])}"
 
 

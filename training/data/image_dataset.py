@@ -41,19 +41,19 @@ HUB_TIMEOUT_S = 10.0  # that the Hub has to answer
 class DataSettings(Settings):
     """Source and size of the images of a data set."""
 
-    data: str = Field("", description="data set of the Hub, namespace/name; empty: none, so nothing to train on")
-    config: str = Field("", description="configuration of the data set, where it has several")
+    dataset: str = Field("", description="data set of the Hub, namespace/name; empty: none, so nothing to train on")
+    subset: str = Field("", description="configuration of the data set, where it has several")
     revision: str = Field("", description="commit, tag or branch of the data set; empty: as it is today")
-    files: str = Field(
+    data_files: str = Field(
         "", description="folder or parquet file of this machine to read instead; never named in a checkpoint"
     )
-    train: str = Field("train", min_length=1, description="split to learn from; a part of it is held out")
-    test: str = Field("test", description="split to test on; empty: a tenth of the other")
-    image: str = Field("image", min_length=1, description="column of the pictures")
-    label: str = Field("label", min_length=1, description="column of the classes, whole numbers from 0 on")
+    train_split: str = Field("train", min_length=1, description="split to learn from; a part of it is held out")
+    test_split: str = Field("test", description="split to test on; empty: a tenth of the other")
+    image_column: str = Field("image", min_length=1, description="column of the pictures")
+    label_column: str = Field("label", min_length=1, description="column of the classes, whole numbers from 0 on")
     streaming: bool = Field(False, description="read while training instead of holding all in memory")
     channels: int = Field(3, description="3: colours; 1: grey")
-    size: int = Field(256, ge=8, le=2_048, description="shorter side that a picture is resized to, pixels")
+    resize: int = Field(256, ge=8, le=2_048, description="shorter side that a picture is resized to, pixels")
     crop: int = Field(224, ge=8, le=2_048, description="side of the middle that is cut out and seen")
 
     @field_validator("channels")
@@ -63,7 +63,7 @@ class DataSettings(Settings):
             raise ValueError("must be 1 (grey) or 3 (colours)")
         return value
 
-    @field_validator("data")
+    @field_validator("dataset")
     @classmethod
     def _check_dataset_name(cls, value: str) -> str:
         if value and str(HubRef.parse(value)) != HubRef.parse(value).repo:
@@ -72,18 +72,18 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check_crop(self) -> "DataSettings":
-        if self.crop > self.size:
-            raise ValueError(f"task.crop may be task.size at most: got {self.crop} > {self.size}.")
+        if self.crop > self.resize:
+            raise ValueError(f"task.crop may be task.resize at most: got {self.crop} > {self.resize}.")
         return self
 
     @property
     def display_name(self) -> str:
         """Name for messages."""
-        return Path(self.files).name if self.files else self.data
+        return Path(self.data_files).name if self.data_files else self.dataset
 
     def preprocess(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
         """Return the center crop that the model receives."""
-        return self.to_array(resize_center_crop(self.convert_mode(image), self.size, self.crop))
+        return self.to_array(resize_center_crop(self.convert_mode(image), self.resize, self.crop))
 
     def convert_mode(self, image: Image.Image) -> Image.Image:
         """Convert to RGB or to grayscale, by the number of channels."""
@@ -114,34 +114,38 @@ def open_split(settings: DataSettings, split: str) -> Any:
     begins, arguments = build_load_arguments(settings)
     with translate_dataset_errors(settings):
         rows = datasets.load_dataset(begins, split=split, **arguments)
-    missing = {settings.image, settings.label} - set(rows.column_names or ())
+    missing = {settings.image_column, settings.label_column} - set(rows.column_names or ())
     if missing:
         columns = ", ".join(sorted(rows.column_names or ()))
         raise ValueError(
-            f"{settings.display_name} has no column {min(missing)!r}; it has {columns}. See task.image and task.label."
+            f"{settings.display_name} has no column {min(missing)!r}; it has {columns}. See task.image_column and task.label_column."
         )
-    if not isinstance(rows.features[settings.image], datasets.Image):
-        raise ValueError(f"{settings.display_name}: column {settings.image!r} holds no pictures. See task.image.")
-    rows = rows.select_columns([settings.image, settings.label])
-    return rows.cast_column(settings.image, datasets.Image(decode=False))
+    if not isinstance(rows.features[settings.image_column], datasets.Image):
+        raise ValueError(
+            f"{settings.display_name}: column {settings.image_column!r} holds no pictures. See task.image_column."
+        )
+    rows = rows.select_columns([settings.image_column, settings.label_column])
+    return rows.cast_column(settings.image_column, datasets.Image(decode=False))
 
 
 def build_load_arguments(settings: DataSettings) -> tuple[str, dict[str, Any]]:
     """Return the arguments of `load_dataset`. Local files are read in place, without a copy in the cache."""
-    if settings.files:
-        path = Path(settings.files)
+    if settings.data_files:
+        path = Path(settings.data_files)
         if not path.exists():
-            raise ValueError(f"There is no folder or file {truncate_repr(settings.files, 200)}: see task.files.")
+            raise ValueError(
+                f"There is no folder or file {truncate_repr(settings.data_files, 200)}: see task.data_files."
+            )
         if path.is_dir():
-            return str(path), {"name": settings.config or None, "streaming": True}
-        return "parquet", {"data_files": {settings.train: str(path)}, "streaming": True}
-    if not settings.data:
+            return str(path), {"name": settings.subset or None, "streaming": True}
+        return "parquet", {"data_files": {settings.train_split: str(path)}, "streaming": True}
+    if not settings.dataset:
         raise ValueError(
-            "The task images has no pictures of its own: set task.data or task.files, or measure with --data FILE.parquet, "
+            "The task images has no pictures of its own: set task.dataset or task.data_files, or measure with --data FILE.parquet, "
             "a file with `image` and `label` columns."
         )
-    revision = resolve_commit(settings.data, settings.revision)
-    return settings.data, {"name": settings.config or None, "revision": revision, "streaming": settings.streaming}
+    revision = resolve_commit(settings.dataset, settings.revision)
+    return settings.dataset, {"name": settings.subset or None, "revision": revision, "streaming": settings.streaming}
 
 
 @lru_cache(maxsize=16)
@@ -165,7 +169,7 @@ def resolve_commit(dataset: str, revision: str) -> str | None:
     except (OSError, httpx.HTTPError) as error:
         raise StoreUnavailable(
             f"The Hub cannot be reached just now ({summarize_error(error)}); with HF_HUB_OFFLINE=1 what was fetched "
-            f"before is read, and task.files names a copy of {dataset}."
+            f"before is read, and task.data_files names a copy of {dataset}."
         ) from None
 
 
@@ -182,7 +186,7 @@ def translate_dataset_errors(settings: DataSettings) -> Iterator[None]:
         raise build_access_error(settings.display_name, gated="gated" in str(error).lower()) from error
     except ValueError as error:
         raise ValueError(
-            f"{settings.display_name}: {summarize_error(error)}. See task.config, task.train and task.test."
+            f"{settings.display_name}: {summarize_error(error)}. See task.subset, task.train_split and task.test_split."
         ) from error
     except (OSError, httpx.HTTPError) as error:
         raise StoreUnavailable(
@@ -205,10 +209,10 @@ def load_class_names(settings: DataSettings) -> tuple[str, ...]:
     Raises:
         ValueError: The data set has no class names.
     """
-    names = getattr(open_split(settings, settings.train).features[settings.label], "names", None)
+    names = getattr(open_split(settings, settings.train_split).features[settings.label_column], "names", None)
     if not names or len(names) < 2:
         raise ValueError(
-            f"{settings.display_name}: column {settings.label!r} names no classes; give them in task.names."
+            f"{settings.display_name}: column {settings.label_column!r} names no classes; give them in task.names."
         )
     return tuple(names)
 
@@ -217,7 +221,7 @@ def iterate_images(settings: DataSettings, split: str, num_classes: int) -> Iter
     """Yield every image of a split and its class, in file order."""
     number = 0
     for rows in iterate_rows(settings, open_split(settings, split).iter(batch_size=100)):
-        for cell, label in zip(rows[settings.image], rows[settings.label], strict=True):
+        for cell, label in zip(rows[settings.image_column], rows[settings.label_column], strict=True):
             where = f"{settings.display_name}, {split}, row {number}"
             yield decode_image(read_image_bytes(cell, where), where), check_class_index(label, num_classes, where)
             number += 1
@@ -246,7 +250,7 @@ def check_class_index(label: Any, num_classes: int, where: str) -> int:
     if type(label) is not int or not 0 <= label < num_classes:
         raise ValueError(
             f"{where}: the class must be a whole number from 0 to {num_classes - 1}, got {truncate_repr(label)}. "
-            "See task.label and task.names; a split without classes is none to learn from or to test on."
+            "See task.label_column and task.names; a split without classes is none to learn from or to test on."
         )
     return label
 
@@ -267,18 +271,20 @@ def load_in_memory(settings: DataSettings, num_classes: int, train_side: int) ->
     """
     parts = {split: ImageBuffer() for split in (TRAIN, VALIDATION, CALIBRATION, TEST)}
     tested = set()
-    if settings.test:
-        for picture, label in iterate_images(settings, settings.test, num_classes):
+    if settings.test_split:
+        for picture, label in iterate_images(settings, settings.test_split, num_classes):
             seen = settings.preprocess(picture)
             tested.add(digest(seen))
             parts[TEST].add(seen, label)
-    for picture, label in iterate_images(settings, settings.train, num_classes):
+    for picture, label in iterate_images(settings, settings.train_split, num_classes):
         seen = settings.preprocess(picture)
         if (key := digest(seen)) in tested:
             continue
-        (place,) = assign_splits_by_hash([key], TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST)
+        (place,) = assign_splits_by_hash(
+            [key], TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
+        )
         if place == TRAIN and train_side != settings.crop:
-            seen = settings.to_array(resize_center_crop(settings.convert_mode(picture), settings.size, train_side))
+            seen = settings.to_array(resize_center_crop(settings.convert_mode(picture), settings.resize, train_side))
         parts[place].add(seen, label)
         if sum(len(part.content) for part in parts.values()) > MAX_DATASET_BYTES:
             raise ValueError(f"{settings.display_name} does not fit memory as bytes; set task.streaming=true.")

@@ -71,7 +71,7 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator
         max_buffer_input_shards=1,  # with more, reader threads start, and closing waits 5 s for them
     )
     for row in iterate_rows(settings, order):
-        yield read_image_bytes(row[settings.image], settings.display_name), row[settings.label]
+        yield read_image_bytes(row[settings.image_column], settings.display_name), row[settings.label_column]
 
 
 @lru_cache(maxsize=4)
@@ -84,7 +84,7 @@ def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
     rows = open_split(settings, split)
     with translate_dataset_errors(settings):
         rows = rows.reshard()
-    if rows.num_shards < MIN_ROW_GROUPS and split == settings.train:
+    if rows.num_shards < MIN_ROW_GROUPS and split == settings.train_split:
         raise ValueError(
             f"{settings.display_name} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
             "write it with row groups of a few hundred pictures."
@@ -101,7 +101,7 @@ def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutIma
     """
     wanted = {split: ImageBuffer() for split in (VALIDATION, CALIBRATION, TEST)}
     tested, seen = set[bytes](), set[bytes]()
-    shares = TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST
+    shares = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
 
     def keep(place: str, content: bytes, label: Any) -> None:
         pixels = settings.preprocess(decode_image(content, settings.display_name))
@@ -109,11 +109,11 @@ def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutIma
             seen.add(key)
             wanted[place].add(pixels, check_class_index(label, num_classes, settings.display_name))
 
-    if settings.test:
-        for content, label in islice(iterate_shuffled(settings, settings.test, TEST), MAX_HELD_OUT_IMAGES):
+    if settings.test_split:
+        for content, label in islice(iterate_shuffled(settings, settings.test_split, TEST), MAX_HELD_OUT_IMAGES):
             tested.add(digest(content))
             keep(TEST, content, label)
-    for content, label in iterate_shuffled(settings, settings.train, VALIDATION):
+    for content, label in iterate_shuffled(settings, settings.train_split, VALIDATION):
         key = digest(content)
         (place,) = assign_splits_by_hash([key], shares)
         if place != TRAIN and key not in tested and len(wanted[place].labels) < MAX_HELD_OUT_IMAGES:
@@ -121,7 +121,7 @@ def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutIma
         if all(
             len(part.labels) >= MAX_HELD_OUT_IMAGES
             for name, part in wanted.items()
-            if name != TEST or not settings.test
+            if name != TEST or not settings.test_split
         ):
             break
     for name, part in wanted.items():
@@ -163,10 +163,10 @@ def iterate_segment(
     settings: DataSettings, held_out_images: HeldOutImages, seed: int, shard: int, segment: int
 ) -> Iterator[tuple[bytes, Any]]:
     """Yield the encoded images of a segment, from further passes if the data set is small."""
-    shares = TRAIN_FILE_SPLITS if settings.test else TRAIN_FILE_SPLITS_WITH_TEST
+    shares = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
     for turn in count():
         found = False
-        for content, label in iterate_shuffled(settings, settings.train, seed, shard, segment, turn):
+        for content, label in iterate_shuffled(settings, settings.train_split, seed, shard, segment, turn):
             key = digest(content)
             if key not in held_out_images.test_digests and assign_splits_by_hash([key], shares) == [TRAIN]:
                 found = True

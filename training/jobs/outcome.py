@@ -56,7 +56,7 @@ def derive_job_outcome(
         )
         return (
             "failed",
-            f"The machine {cause}. {progress} Halve train.batch_size and double train.accumulate, then start again.",
+            f"The machine {cause}. {progress} Halve train.batch_size and double train.gradient_accumulation_steps, then start again.",
         )
     if exit_code == 0:
         return "failed", f"It ended without saying that it had finished. {progress} The log may say more."

@@ -38,7 +38,7 @@ class RunPublisher:
     def on_save(self, step: int) -> None:
         """Enqueue the checkpoint of a saved step if `settings.every_minutes` have passed since the last one."""
         minutes = (time.monotonic() - self.last_enqueue_time) / 60
-        if self.settings.every_minutes and minutes >= self.settings.every_minutes:
+        if self.settings.interval_minutes and minutes >= self.settings.interval_minutes:
             self.last_enqueue_time = time.monotonic()
             enqueue_checkpoint(
                 self.outbox, self.run_dir, self.run_dir.checkpoint_dir(step), self.settings.repo, self.settings.private

@@ -29,8 +29,10 @@ MAX_TRIES = 200  # rows of one length and fault; a split may have none of a shor
 
 class BracketsSettings(Settings):
     length: int = Field(16, ge=2, le=256, description="longest row of brackets")
-    deepest: int = Field(4, ge=1, le=128, description="deepest nesting that is trained on")
-    deeper: int = Field(6, ge=2, le=128, description="deepest nesting of the split `deeper`, which is never trained on")
+    max_depth: int = Field(4, ge=1, le=128, description="deepest nesting that is trained on")
+    ood_max_depth: int = Field(
+        6, ge=2, le=128, description="deepest nesting of the split `deeper`, which is never trained on"
+    )
 
     @field_validator("length")
     @classmethod
@@ -64,8 +66,8 @@ class Brackets(Task):
     def _sample_row(self, split: str, balanced: bool, rng: Random) -> list[int]:
         """Of what is drawn, the brackets alone are drawn again until the row belongs to the split: were its length drawn
         again, too, a split that happens to have some of the few short rows would consist of them."""
-        length, deepest = self.settings.length, self.settings.deepest
-        least, most = (deepest + 1, self.settings.deeper) if split == DEEPER else (1, deepest)
+        length, deepest = self.settings.length, self.settings.max_depth
+        least, most = (deepest + 1, self.settings.ood_max_depth) if split == DEEPER else (1, deepest)
         wanted = TEST if split == DEEPER else split
         while True:
             sizes = [rng.randint(least, length // 2) for _ in range(2)]

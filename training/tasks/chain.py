@@ -22,13 +22,15 @@ PAD_TOKEN = BASE + len(OPERATORS)
 
 
 class ChainSettings(Settings):
-    most: int = Field(6, ge=1, le=64, description="operations of the longest chain that is trained on")
-    longer: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
+    max_operations: int = Field(6, ge=1, le=64, description="operations of the longest chain that is trained on")
+    ood_max_operations: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "ChainSettings":
-        if self.longer <= self.most:
-            raise ValueError(f"task.longer must be above task.most: got {self.longer}, {self.most}.")
+        if self.ood_max_operations <= self.max_operations:
+            raise ValueError(
+                f"task.ood_max_operations must be above task.max_operations: got {self.ood_max_operations}, {self.max_operations}."
+            )
         return self
 
 
@@ -42,24 +44,28 @@ class Chain(Task):
 
     @property
     def input_hint(self) -> str:
-        return (
-            f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.longer} operations"
-        )
+        return f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.ood_max_operations} operations"
 
     def get_spec(self) -> TaskSpec:
-        longest = self.settings.longer
+        longest = self.settings.ood_max_operations
         return TaskSpec(f"tokens-{PAD_TOKEN + 1}x{2 * longest + 1}", BASE, positions=longest + 1, scored_positions=1)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Numbers of operations are drawn evenly."""
         settings = self.settings
-        least, most = (settings.most + 1, settings.longer) if split == LONGER else (1, settings.most)
+        least, most = (
+            (settings.max_operations + 1, settings.ood_max_operations)
+            if split == LONGER
+            else (1, settings.max_operations)
+        )
         wanted = TEST if split == LONGER else split
         kept: list[Tensor] = []
         while sum(map(len, kept)) < count:
             operations = torch.randint(least, most + 1, (2 * count,), generator=generator)
-            digits = torch.randint(BASE, (2 * count, settings.longer + 1), generator=generator)
-            operators = BASE + torch.randint(len(OPERATORS), (2 * count, settings.longer), generator=generator)
+            digits = torch.randint(BASE, (2 * count, settings.ood_max_operations + 1), generator=generator)
+            operators = BASE + torch.randint(
+                len(OPERATORS), (2 * count, settings.ood_max_operations), generator=generator
+            )
             rows = interleave(digits, operators, operations)
             kept.append(rows[is_in_split(wanted, "chain", rows)])
         return self._build_batch(torch.cat(kept)[:count])
@@ -78,10 +84,12 @@ class Chain(Task):
         check_alphabet(text, "0123456789" + OPERATORS, "Only digits and + - * are read here", self.input_hint)
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
             raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.input_hint}.")
-        if len(text) // 2 > self.settings.longer:
-            raise ValueError(f"This checkpoint reads at most {self.settings.longer} operations, got {len(text) // 2}.")
+        if len(text) // 2 > self.settings.ood_max_operations:
+            raise ValueError(
+                f"This checkpoint reads at most {self.settings.ood_max_operations} operations, got {len(text) // 2}."
+            )
         row = [BASE + OPERATORS.index(letter) if letter in OPERATORS else int(letter) for letter in text]
-        inputs = torch.tensor([row + [PAD_TOKEN] * (2 * self.settings.longer + 1 - len(row))])
+        inputs = torch.tensor([row + [PAD_TOKEN] * (2 * self.settings.ood_max_operations + 1 - len(row))])
         shown = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
         return TaskInput(inputs, shown, len(text) // 2 + 1, text)
 
@@ -92,7 +100,7 @@ class Chain(Task):
         return [str(digit) for digit in range(BASE)]
 
     def get_examples(self) -> list[str]:
-        return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.longer // 3)]
+        return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.ood_max_operations // 3)]
 
     def generate_input(self, seed: int) -> str:
         """A chain that was never trained on."""

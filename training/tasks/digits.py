@@ -27,9 +27,9 @@ MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the MNIST training pictures
 
 
 class DigitsSettings(Settings):
-    turn: float = Field(12.0, ge=0, le=45, description="largest rotation of a training picture, degrees")
-    shift: float = Field(2.0, ge=0, le=8, description="largest shift, pixels")
-    scale: float = Field(0.12, ge=0, le=0.5, description="largest change of size")
+    max_rotation: float = Field(12.0, ge=0, le=45, description="largest rotation of a training picture, degrees")
+    max_shift: float = Field(2.0, ge=0, le=8, description="largest shift, pixels")
+    max_scale_change: float = Field(0.12, ge=0, le=0.5, description="largest change of size")
 
 
 class Digits(Task):
@@ -92,9 +92,9 @@ def random_affine(
     """Turned, shifted, and made larger or smaller, by as much as the settings allow."""
     count = len(images)
     spread = torch.rand(count, 5, generator=generator) * 2 - 1
-    angle = torch.deg2rad(spread[:, 0] * settings.turn)
-    width, height = 1 + spread[:, 1] * settings.scale, 1 + spread[:, 2] * settings.scale
-    x, y = (spread[:, axis] * settings.shift * 2 / IMAGE_SIZE for axis in (3, 4))
+    angle = torch.deg2rad(spread[:, 0] * settings.max_rotation)
+    width, height = 1 + spread[:, 1] * settings.max_scale_change, 1 + spread[:, 2] * settings.max_scale_change
+    x, y = (spread[:, axis] * settings.max_shift * 2 / IMAGE_SIZE for axis in (3, 4))
     cos, sin = angle.cos(), angle.sin()
     maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
     return F.grid_sample(images, F.affine_grid(maps, list(images.shape), False), align_corners=False)

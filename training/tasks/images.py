@@ -49,7 +49,7 @@ class ImagesSettings(DataSettings):
     names: Literal["imagenet"] | tuple[str, ...] | None = Field(
         None, description="the classes: imagenet, or their names; not given: as the data set has them"
     )
-    ground: Literal["any", "dark"] = Field(
+    background: Literal["any", "dark"] = Field(
         "any", description="dark: pictures show one thing on black, so what a person gives is brought to that"
     )
     augment: AugmentationPolicy = Field(
@@ -75,12 +75,12 @@ class Images(Task):
     name = "images"
     title = "Pictures"
     input_type = "image"
-    machine_local_settings = ("files",)
+    machine_local_settings = ("data_files",)
     Settings = ImagesSettings
 
     @property
     def input_hint(self) -> str:
-        if self.settings.ground == "dark":
+        if self.settings.background == "dark":
             return "a picture of one thing on a plain ground, light or dark; it is seen as light on black"
         return "a photograph of one thing, an animal or an object; the middle of it is seen"
 
@@ -105,7 +105,7 @@ class Images(Task):
             part = load_held_out_images(self._data_settings, classes).splits[split]
         else:
             part = load_in_memory(
-                self._data_settings, classes, settings.crop if settings.augment == "none" else settings.size
+                self._data_settings, classes, settings.crop if settings.augment == "none" else settings.resize
             )[split]
         return part.pixels, part.labels
 
@@ -149,7 +149,9 @@ class Images(Task):
         """A batch of these pictures, each varied in its own way."""
         settings, draws = self.settings, torch.rand(len(images), RANDOM_NUMBERS_PER_IMAGE, generator=generator).tolist()
         cuts = (
-            augment_image(settings.convert_mode(picture), settings.size, settings.crop, settings.augment, iter(numbers))
+            augment_image(
+                settings.convert_mode(picture), settings.resize, settings.crop, settings.augment, iter(numbers)
+            )
             for (picture, _), numbers in zip(images, draws, strict=True)
         )
         return self._build_batch(
@@ -167,13 +169,15 @@ class Images(Task):
     def load_file(self, path: str | Path) -> Batch:
         """Every picture of a parquet file with `image` and `label` columns."""
         path, settings = Path(path), self.settings
-        table = read_table(path, [settings.image, settings.label])
+        table = read_table(path, [settings.image_column, settings.label_column])
         if len(table) > self._max_loaded_images:
             raise ValueError(
                 f"{path.name} holds {len(table):,} pictures; at most {self._max_loaded_images:,} are loaded: split it."
             )
-        labels = read_label_column(table, path.name, len(self.get_labels()), settings.label)
-        pixels = [settings.preprocess(picture) for picture in iterate_image_column(table, path.name, settings.image)]
+        labels = read_label_column(table, path.name, len(self.get_labels()), settings.label_column)
+        pixels = [
+            settings.preprocess(picture) for picture in iterate_image_column(table, path.name, settings.image_column)
+        ]
         return self._build_batch(np.stack(pixels), np.array(labels))
 
     def parse_input(self, raw_input: Any) -> TaskInput:
@@ -181,7 +185,7 @@ class Images(Task):
         height, width = pixels.shape[:2]
         if min(height, width) < 1 or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise ValueError(f"The picture is {width} x {height} pixels, too long and thin; cut out what it shows.")
-        if self.settings.ground == "dark":
+        if self.settings.background == "dark":
             pixels = place_on_black(to_grayscale(pixels), self.settings.crop)
         seen = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
         shown = (seen if self.settings.channels == 3 else seen[..., 0]) / np.float32(255)
@@ -199,7 +203,7 @@ class Images(Task):
 
     def get_examples(self) -> list[Path]:
         """Bundled pictures of the data set's test split; photographs for the names of ImageNet."""
-        bundled, name = EXAMPLES_DIR, self.settings.data.rpartition("/")[2]
+        bundled, name = EXAMPLES_DIR, self.settings.dataset.rpartition("/")[2]
         photographs = [] if isinstance(self.settings.names, tuple) else sorted(bundled.glob("photo-*.jpg"))
         return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION_MNIST else photographs
 
@@ -212,7 +216,7 @@ class Images(Task):
     def describe(self) -> dict[str, Any]:
         settings = self.settings
         preprocessing = {
-            "resize_shorter_side": settings.size,
+            "resize_shorter_side": settings.resize,
             "center_crop": settings.crop,
             "interpolation": "bilinear",
             "channels": settings.channels,

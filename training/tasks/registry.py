@@ -9,6 +9,7 @@ from typing import Any
 import training.tasks
 from ctm.config import get_backbone_type
 from ctm.messages import truncate_repr
+from training.settings_aliases import rename_task_settings
 from training.tasks.base import Task, has_image_backbone
 
 INFRASTRUCTURE_MODULES = {"base", "registry", "splits"}  # modules of the package that define no task
@@ -36,7 +37,7 @@ def make_task(values: dict[str, Any]) -> Task:
     """Build a task from its kind and settings, such as `{"kind": "parity", "length": 16}`.
 
     Raises:
-        ValueError: The kind is unknown or a setting is invalid.
+        ValueError: The kind is unknown or a setting is invalid. Former names of settings are accepted.
     """
     settings = dict(values)
     kind = settings.pop("kind", None)
@@ -45,7 +46,7 @@ def make_task(values: dict[str, Any]) -> Task:
             f"Setting `task.kind` must be one of {', '.join(list_task_kinds())}: got {truncate_repr(kind)}."
         )
     task = get_task_types()[kind]
-    return task(task.Settings.parse(settings, "task"))
+    return task(task.Settings.parse(rename_task_settings(kind, settings), "task"))
 
 
 def build_task(metadata: dict[str, Any], config: dict[str, Any] | None = None) -> Task:

@@ -20,7 +20,7 @@ OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # of splits that are never trained
 
 class SortingSettings(Settings):
     count: int = Field(10, ge=2, le=256, description="numbers in a list; published: 30")
-    gap: float = Field(0.01, ge=0, le=0.1, description="least difference of two numbers of a list; published: 0")
+    min_gap: float = Field(0.01, ge=0, le=0.1, description="least difference of two numbers of a list; published: 0")
 
 
 class Sorting(Task):
@@ -45,7 +45,7 @@ class Sorting(Task):
         size, kept = self.settings.count, []
         while sum(map(len, kept)) < count:
             lists = torch.randn(2 * count, size, generator=generator) * OOD_SCALES.get(split, 1.0)
-            lists = lists[compute_min_gap(lists) >= self.settings.gap]
+            lists = lists[compute_min_gap(lists) >= self.settings.min_gap]
             wanted = TEST if split in OOD_SCALES else split
             kept.append(lists[is_in_split(wanted, "sorting", lists)])
         lists = torch.cat(kept)[:count]

@@ -24,20 +24,24 @@ MISSING_FRAME = "-"
 
 
 class TrackingSettings(Settings):
-    ask: Literal["position", "quadrant"] = Field("position", description="for the cell, or for the quarter it is in")
+    target: Literal["position", "quadrant"] = Field("position", description="for the cell, or for the quarter it is in")
     side: int = Field(16, ge=4, le=64, description="cells a side of the field")
     frames: int = Field(6, ge=2, le=16, description="frames that are shown")
-    fastest: int = Field(2, ge=1, le=8, description="cells a frame that the dot moves at most, each way")
-    ahead: int = Field(8, ge=0, le=24, description="frames ahead of the last one that are asked for in training")
-    further: int = Field(12, ge=1, le=24, description="frames ahead in the split `further`, which is never trained on")
-    missed: float = Field(0.2, ge=0, le=0.5, description="share of frames that are not seen")
+    max_speed: int = Field(2, ge=1, le=8, description="cells a frame that the dot moves at most, each way")
+    max_horizon: int = Field(8, ge=0, le=24, description="frames ahead of the last one that are asked for in training")
+    ood_horizon: int = Field(
+        12, ge=1, le=24, description="frames ahead in the split `further`, which is never trained on"
+    )
+    missing_rate: float = Field(0.2, ge=0, le=0.5, description="share of frames that are not seen")
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "TrackingSettings":
-        if self.further <= self.ahead:
-            raise ValueError(f"task.further must be above task.ahead: got {self.further}, {self.ahead}.")
-        if self.fastest >= self.side:
-            raise ValueError(f"task.fastest must be below task.side: got {self.fastest}, {self.side}.")
+        if self.ood_horizon <= self.max_horizon:
+            raise ValueError(
+                f"task.ood_horizon must be above task.max_horizon: got {self.ood_horizon}, {self.max_horizon}."
+            )
+        if self.max_speed >= self.side:
+            raise ValueError(f"task.max_speed must be below task.side: got {self.max_speed}, {self.side}.")
         return self
 
 
@@ -51,7 +55,7 @@ class Tracking(Task):
 
     @property
     def input_hint(self) -> str:
-        frames, further = self.settings.frames, self.settings.further
+        frames, further = self.settings.frames, self.settings.ood_horizon
         return (
             f"the cells of {frames} frames as row,column with {MISSING_FRAME} for a missed one, then how many frames ahead, up to "
             f"{further}: 3,4 4,5 {MISSING_FRAME} 6,7 7,8 8,9 +4"
@@ -64,8 +68,8 @@ class Tracking(Task):
             "kind": "path",
             "side": settings.side,
             "frames": settings.frames,
-            "steps": settings.fastest,
-            "ahead": settings.ahead,
+            "steps": settings.max_speed,
+            "ahead": settings.max_horizon,
         }
 
     @property
@@ -75,20 +79,22 @@ class Tracking(Task):
 
     def get_spec(self) -> TaskSpec:
         backbone = f"grid-{self.settings.side}x{self.settings.frames + 1}"
-        quadrant = self.settings.ask == "quadrant"
+        quadrant = self.settings.target == "quadrant"
         return TaskSpec(backbone, classes=4) if quadrant else TaskSpec(backbone, self.settings.side, positions=2)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Starts, velocities and questions are drawn evenly; a path is kept if what is seen of it fixes it."""
         settings = self.settings
-        least, most = (settings.ahead + 1, settings.further) if split == FURTHER else (0, settings.ahead)
+        least, most = (
+            (settings.max_horizon + 1, settings.ood_horizon) if split == FURTHER else (0, settings.max_horizon)
+        )
         kept: list[tuple[Tensor, ...]] = []
         while sum(len(part[0]) for part in kept) < count:
             size = 4 * count + 64
             start = torch.randint(settings.side, (size, 2), generator=generator)
-            velocity = torch.randint(-settings.fastest, settings.fastest + 1, (size, 2), generator=generator)
+            velocity = torch.randint(-settings.max_speed, settings.max_speed + 1, (size, 2), generator=generator)
             ahead = torch.randint(least, most + 1, (size,), generator=generator)
-            seen = torch.rand(size, settings.frames, generator=generator) >= settings.missed
+            seen = torch.rand(size, settings.frames, generator=generator) >= settings.missing_rate
             moves = velocity.any(1) & self._is_path_unique(start, velocity, seen)
             start, velocity, ahead, seen = start[moves], velocity[moves], ahead[moves], seen[moves]
             ours = self._is_in_split(split, self._compute_paths(start, velocity), ahead)
@@ -96,14 +102,16 @@ class Tracking(Task):
         return self._build_batch(*(torch.cat(parts)[:count] for parts in zip(*kept, strict=True)))
 
     def _compute_paths(self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"]) -> Int[Tensor, "B F 2"]:
-        steps = torch.arange(self.settings.frames + self.settings.further)
+        steps = torch.arange(self.settings.frames + self.settings.ood_horizon)
         return reflect_at_walls(start.unsqueeze(1) + velocity.unsqueeze(1) * steps[:, None], self.settings.side)
 
     def _is_path_unique(
         self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"], is_visible: Bool[Tensor, "B F"]
     ) -> Bool[Tensor, " B"]:
         """Whether every path through the cells that are seen is this one, row and column each for itself."""
-        every = enumerate_lines(self.settings.side, self.settings.fastest, self.settings.frames + self.settings.further)
+        every = enumerate_lines(
+            self.settings.side, self.settings.max_speed, self.settings.frames + self.settings.ood_horizon
+        )
         paths = self._compute_paths(start, velocity).transpose(1, 2).unsqueeze(2)  # (B, 2, 1, F)
         frames = self.settings.frames
         fits = ((paths[..., :frames] == every[:, :frames]) | ~is_visible[:, None, None]).all(3)
@@ -134,12 +142,12 @@ class Tracking(Task):
         return Batch(inputs, self._build_targets(place), ahead + bounces)
 
     def _build_targets(self, position: Int[Tensor, "B 2"]) -> Int[Tensor, "B P"]:
-        if self.settings.ask == "position":
+        if self.settings.target == "position":
             return position
         return ((position >= self.settings.side // 2).long() @ torch.tensor([2, 1])).unsqueeze(1)
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        frames, further = self.settings.frames, self.settings.further
+        frames, further = self.settings.frames, self.settings.ood_horizon
         words = str(raw_input or "").split()
         if not words:
             raise ValueError(f"Draw a path, or type {self.input_hint}.")
@@ -159,12 +167,12 @@ class Tracking(Task):
         settings = self.settings
         path = {
             "side": settings.side,
-            "fastest": settings.fastest,
+            "fastest": settings.max_speed,
             "frames": cells,
             "ahead": ahead,
-            "asked": settings.ask,
+            "asked": settings.target,
         }
-        places = ["row", "column"] if settings.ask == "position" else ["quarter"]
+        places = ["row", "column"] if settings.target == "position" else ["quarter"]
         inputs = torch.tensor([[*symbols, self._missing_token + 1 + ahead]])
         return TaskInput(
             inputs,
@@ -188,14 +196,14 @@ class Tracking(Task):
             if task_input.context
             else "In the last frame"
         )
-        if self.settings.ask == "quadrant":
+        if self.settings.target == "quadrant":
             label = QUARTERS[choices[0]]
             return TaskAnswer(label, label, f"{when} it is in the {label} quarter")
         row, column = choices
         return TaskAnswer([row, column], f"row {row}, column {column}", f"{when} it is at row {row}, column {column}")
 
     def get_labels(self) -> list[str]:
-        return list(QUARTERS) if self.settings.ask == "quadrant" else [str(at) for at in range(self.settings.side)]
+        return list(QUARTERS) if self.settings.target == "quadrant" else [str(at) for at in range(self.settings.side)]
 
     def get_examples(self) -> list[str]:
         return [self.generate_input(seed) for seed in range(3)]

@@ -30,7 +30,7 @@ FIELD_GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
     "loss": ("The loss", (LossConfig,)),
     "optim": ("The optimiser", (OptimConfig,)),
     "train": ("The loop", (TrainConfig,)),
-    "finish": ("After the last step", (FinalizeConfig,)),
+    "finalize": ("After the last step", (FinalizeConfig,)),
 }
 PRIMARY_FIELDS = (  # shown outside the folded groups
     "train.steps",

@@ -223,8 +223,8 @@ class TrainingService:
                 raise ValueError(
                     "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
                 )
-            if not config.train.minutes:  # so that it saves and publishes before it is cut off
-                config = config.with_overrides({"train.minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
+            if not config.train.max_minutes:  # so that it saves and publishes before it is cut off
+                config = config.with_overrides({"train.max_minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
             more = {"place": place, "timeout": timeout, "namespace": self.namespace, "devices": there.devices}
         elif not 1 <= devices <= most:
             raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")

@@ -97,7 +97,7 @@ class NewRunForm:
                 info="where the finished checkpoint is published",
             )
             self.publish_interval = gr.Number(
-                publish.get("every_minutes", 0),
+                publish.get("interval_minutes", 0),
                 label="publish every … minutes",
                 min_width=160,
                 info="while it trains, 10 at least; 0: at the end alone",
@@ -196,7 +196,7 @@ class NewRunForm:
         return [
             form["name"],
             publish["repo"],
-            publish["every_minutes"],
+            publish["interval_minutes"],
             publish["private"],
             *(gr.Row(visible=kind == form["task"]) for kind in self.task_rows),
             *(values.get(field.name) if field.task in ("", form["task"]) else gr.skip() for field in self.components),
@@ -257,7 +257,11 @@ class NewRunForm:
         def begin() -> str:
             person = self.access.require_owner(request)
             by = person.name if person.auth_method == "oauth" else ""
-            publish = {"repo": (repo or "").strip(), "private": bool(private), "every_minutes": publish_interval or 0}
+            publish = {
+                "repo": (repo or "").strip(),
+                "private": bool(private),
+                "interval_minutes": publish_interval or 0,
+            }
             return self.training_service.start_run(
                 source,
                 self._collect_values(source, values),

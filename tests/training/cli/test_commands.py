@@ -17,7 +17,7 @@ from training.finalize import get_tolerance
 from training.paths import DATA_DIR
 from training.run_dir import RunDir
 
-IMAGE_TASK = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"], "size": 12, "crop": 12}
+IMAGE_TASK = {"kind": "images", "dataset": "alice/stripes", "names": ["a", "b"], "resize": 12, "crop": 12}
 EVALUATION_KEYS = {
     "task",
     "split",
@@ -39,9 +39,9 @@ def finished_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     recipe = root / "tiny.yaml"
     recipe.write_text(
-        yaml.safe_dump(TINY_RECIPE | {"finish": {"fit_samples": 200, "fit_steps": 20, "tolerance": 0.02}})
+        yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 200, "fit_steps": 20, "accuracy_tolerance": 0.02}})
     )
-    main(["train", str(recipe), "--folder", str(root / "run"), "train.steps=6", "train.seed=4"])
+    main(["train", str(recipe), "--run-dir", str(root / "run"), "train.steps=6", "train.seed=4"])
     return root / "run"
 
 
@@ -100,7 +100,7 @@ def test_fit_energy_changes_the_head_and_evaluates_again(finished_run, tmp_path,
     after = new.model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all(name.startswith("energy_proj.") for name in changed)
-    assert new.metrics["training"]["settings"]["finish"]["fit_samples"] == 150
+    assert new.metrics["training"]["settings"]["finalize"]["fit_samples"] == 150
     assert get_tolerance(new.halting) == 0.02, "the tolerance of the run is the default"
     assert new.metrics["training"]["command"] == old.metrics["training"]["command"]
     policy = new.halting["policies"][new.halting["default"]]["policy"]
@@ -122,7 +122,7 @@ def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
     ):
         for command in (
             ["fit-energy", str(finished_run / "checkpoint"), *quick],
-            ["finish", str(finished_run)],
+            ["finalize", str(finished_run)],
             ["evaluate", str(finished_run / "checkpoint"), "--save"],
         ):
             with pytest.raises(SystemExit, match=f"Error: .*{message}"):
@@ -175,18 +175,30 @@ def test_an_energy_of_an_unknown_kind_is_fitted_as_the_default_kind(finished_run
     assert new["energy"]["kind"] == "wait" and get_tolerance(new) == 0.005
 
 
-def test_a_local_path_is_in_neither_the_command_nor_the_card(tmp_path):
+@pytest.mark.parametrize("setting", ["task.data_files", "task.files"])
+def test_a_local_path_is_in_neither_the_command_nor_the_card(setting, tmp_path):
     write_dataset(tmp_path / "files", ["a", "b"], 12, 3, train=60)
     recipe = tmp_path / "pictures.yaml"
-    recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"task": IMAGE_TASK, "finish": {"fit_samples": 8, "fit_steps": 2}}))
-    main(["train", str(recipe), "--folder", str(tmp_path / "run"), f"task.files={tmp_path / 'files'}", "train.steps=1"])
+    recipe.write_text(
+        yaml.safe_dump(TINY_RECIPE | {"task": IMAGE_TASK, "finalize": {"fit_samples": 8, "fit_steps": 2}})
+    )
+    main(
+        [
+            "train",
+            str(recipe),
+            "--run-dir",
+            str(tmp_path / "run"),
+            f"{setting}={tmp_path / 'files'}",
+            "train.steps=1",
+        ]
+    )
     assert shlex.split(RunDir(tmp_path / "run").read_command())[-1] == "train.steps=1"
     files = [path for path in (tmp_path / "run/checkpoint").rglob("*") if path.is_file()]
     assert files and not [path for path in files if str(tmp_path / "files").encode() in path.read_bytes()]
 
 
 def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
-    main(["finish", str(finished_run), "--out", str(tmp_path / "again")])
+    main(["finalize", str(finished_run), "--out", str(tmp_path / "again")])
     assert load(tmp_path / "again").metrics["evaluations"] == load(finished_run / "checkpoint").metrics["evaluations"]
 
 
@@ -198,7 +210,7 @@ def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
         (["evaluate", "RUN", "--policy", "energy<"], "not a halting rule"),
         (["evaluate", "RUN", "--data", "x.parquet"], "task of pictures"),
         (["train", "nowhere.yaml"], "no recipe"),
-        (["finish", "nowhere"], "no run|config.yaml"),
+        (["finalize", "nowhere"], "no run|config.yaml"),
     ],
 )
 def test_wrong_words_end_in_one_sentence(finished_run, words, message, capsys):

@@ -31,7 +31,7 @@ def idx_dir(tmp_path) -> Path:
 def test_pictures_labels_and_names_come_through(idx_dir, capsys):
     main([str(idx_dir), "--out", str(idx_dir / "out"), "--names", *NAMES])
     assert "6 pictures to train, 3 pictures to test" in capsys.readouterr().out
-    settings = DataSettings(files=str(idx_dir / "out"))
+    settings = DataSettings(data_files=str(idx_dir / "out"))
     assert load_class_names(settings) == tuple(NAMES)
     read = [*iterate_images(settings, "train", 3), *iterate_images(settings, "test", 3)]
     np.testing.assert_array_equal([np.asarray(picture) for picture, _ in read], IMAGES)

@@ -24,7 +24,7 @@ from training.tasks import build_task, make_task
 from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
 
 NAMES = ["oak", "elm", "ash"]
-IMAGE_SETTINGS = {"kind": "images", "size": 12, "crop": 12, "augment": "none"}
+IMAGE_SETTINGS = {"kind": "images", "resize": 12, "crop": 12, "augment": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def hash_images(pixels: np.ndarray) -> set[bytes]:
 
 
 def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(dataset_dir):
-    settings = DataSettings(files=str(dataset_dir), size=12, crop=12)
+    settings = DataSettings(data_files=str(dataset_dir), resize=12, crop=12)
     parts = load_in_memory(settings, 3, 12)
     assert {name: len(part.labels) for name, part in parts.items()}[TEST] == 60
     found = {name: hash_images(part.pixels) for name, part in parts.items()}
@@ -56,13 +56,13 @@ def test_every_picture_has_one_place_and_what_is_tested_on_is_never_trained_on(d
 
 def test_one_file_without_a_test_split_is_parted_as_well(dataset_dir):
     file = next(dataset_dir.glob("train*"))
-    parts = load_in_memory(DataSettings(files=str(file), test="", size=12, crop=12), 3, 12)
+    parts = load_in_memory(DataSettings(data_files=str(file), test_split="", resize=12, crop=12), 3, 12)
     assert sum(len(part.labels) for part in parts.values()) == 500 and len(parts[TEST].labels) > 20
 
 
 def test_no_more_held_out_pictures_are_drawn_than_fit_memory(dataset_dir, monkeypatch):
     task = make_task(
-        {"kind": "images", "files": str(dataset_dir), "size": 12, "crop": 12, "augment": "none"}
+        {"kind": "images", "data_files": str(dataset_dir), "resize": 12, "crop": 12, "augment": "none"}
     ).with_resolved_settings()
     assert len(task.sample(TEST, 50, make_generator(0)).targets) == 50
     monkeypatch.setattr("training.tasks.images.MAX_LOADED_BYTES", 7 * 4 * 3 * 12**2)
@@ -70,7 +70,7 @@ def test_no_more_held_out_pictures_are_drawn_than_fit_memory(dataset_dir, monkey
 
 
 def test_a_stream_is_found_again_from_any_batch_and_shared_by_any_number_of_processes(dataset_dir):
-    settings = DataSettings(files=str(dataset_dir), size=12, crop=12, streaming=True)
+    settings = DataSettings(data_files=str(dataset_dir), resize=12, crop=12, streaming=True)
 
     def some(count: int, rank: int = 0, ranks: int = 1, start: int = 0) -> dict[int, list[bytes]]:
         batches = iterate_training_batches(settings, 3, 6, seed=5, rank=rank, world_size=ranks, start=start)
@@ -93,7 +93,7 @@ def test_a_held_out_picture_under_another_encoding_is_not_trained_on(dataset_dir
     tested = [encode_image(one, "BMP") for one in pixels[:150]]
     write_split(tmp_path / "test.parquet", tested, [n % 3 for n in range(150)], NAMES)
     batches = iterate_training_batches(
-        DataSettings(files=str(tmp_path), size=12, crop=12, streaming=True), 3, 50, seed=0
+        DataSettings(data_files=str(tmp_path), resize=12, crop=12, streaming=True), 3, 50, seed=0
     )
     drawn = {one.tobytes() for _ in range(3) for one, _ in next(batches)[1]}
     assert drawn and not drawn & hash_images(np.stack(pixels[:150]))
@@ -102,13 +102,15 @@ def test_a_held_out_picture_under_another_encoding_is_not_trained_on(dataset_dir
 def test_a_checkpoint_stores_the_names_and_no_local_path(dataset_dir):
     model = dict.fromkeys(("iterations", "d_input", "heads", "memory_length", "memory_hidden_dims", "synapse_depth"), 2)
     model |= {"d_model": 8, "n_synch_out": 4, "n_synch_action": 4}
-    config = RunConfig.parse({"model": model, "task": IMAGE_SETTINGS | {"data": "me/trees", "files": str(dataset_dir)}})
-    told = json.loads(json.dumps(config.make_task().describe()))
-    assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["data"] == "me/trees"
-    assert str(dataset_dir) not in json.dumps(told) + json.dumps(config.to_portable_dict())
-    assert config.to_portable_dict()["task"]["data"] == "me/trees" and config.model_dump()["task"]["files"] == str(
-        dataset_dir
+    config = RunConfig.parse(
+        {"model": model, "task": IMAGE_SETTINGS | {"dataset": "me/trees", "data_files": str(dataset_dir)}}
     )
+    told = json.loads(json.dumps(config.make_task().describe()))
+    assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["dataset"] == "me/trees"
+    assert str(dataset_dir) not in json.dumps(told) + json.dumps(config.to_portable_dict())
+    assert config.to_portable_dict()["task"]["dataset"] == "me/trees" and config.model_dump()["task"][
+        "data_files"
+    ] == str(dataset_dir)
     assert build_task(told).get_labels() == NAMES
     assert "datasets:\n- me/trees\n" in render_front_matter("A card", told, {"evaluations": []})
     del told["settings"]["names"]
@@ -119,22 +121,22 @@ def test_a_checkpoint_stores_the_names_and_no_local_path(dataset_dir):
 @pytest.mark.parametrize(
     "settings, says",
     [
-        ({"files": "nowhere"}, "There is no folder or file 'nowhere'"),
-        ({"train": "learn"}, r"Bad split: learn.*task\.train"),
-        ({"config": "big"}, r"'big' not found.*task\.config"),
-        ({"image": "img"}, "has no column 'img'; it has image, label"),
-        ({"label": "image"}, r"task\.label|names no classes"),
-        ({"image": "label"}, "column 'label' holds no pictures"),
+        ({"data_files": "nowhere"}, "There is no folder or file 'nowhere'"),
+        ({"train_split": "learn"}, r"Bad split: learn.*task\.train_split"),
+        ({"subset": "big"}, r"'big' not found.*task\.subset"),
+        ({"image_column": "img"}, "has no column 'img'; it has image, label"),
+        ({"label_column": "image"}, r"task\.label_column|names no classes"),
+        ({"image_column": "label"}, "column 'label' holds no pictures"),
         ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
-        ({"data": "a b"}, "namespace/name"),
-        ({"data": "me/x@main"}, r"task\.revision"),
+        ({"dataset": "a b"}, "namespace/name"),
+        ({"dataset": "me/x@main"}, r"task\.revision"),
         ({"channels": 2}, "must be 1"),
         ({"channels": 1}, "or one a channel: 1"),
     ],
 )
 def test_an_error_is_reported_in_one_sentence(dataset_dir, settings, says):
     with pytest.raises(ValueError, match=says) as caught:
-        make_task(IMAGE_SETTINGS | {"files": str(dataset_dir)} | settings).with_resolved_settings().sample(
+        make_task(IMAGE_SETTINGS | {"data_files": str(dataset_dir)} | settings).with_resolved_settings().sample(
             TRAIN, 1, make_generator(0)
         )
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
@@ -149,11 +151,11 @@ def test_broken_images_and_files_are_rejected(tmp_path):
     (tmp_path / "b/train.parquet").write_bytes(b"PAR1 but no more")
     for name, says in (("a", "train, row 4 is not a picture"), ("plain", "names no classes"), ("b", "b: ")):
         with pytest.raises(ValueError, match=says):
-            make_task(IMAGE_SETTINGS | {"files": str(tmp_path / name)}).with_resolved_settings().sample(
+            make_task(IMAGE_SETTINGS | {"data_files": str(tmp_path / name)}).with_resolved_settings().sample(
                 TRAIN, 1, make_generator(0)
             )
     with pytest.raises(ValueError, match="too few to be streamed"):
-        streamed = IMAGE_SETTINGS | {"files": str(tmp_path / "a"), "streaming": True, "names": NAMES}
+        streamed = IMAGE_SETTINGS | {"data_files": str(tmp_path / "a"), "streaming": True, "names": NAMES}
         make_task(streamed).sample(TRAIN, 1, make_generator(0))
 
 
@@ -182,11 +184,11 @@ def test_the_hub_is_queried_once_and_its_error_is_reported(monkeypatch, error, k
     monkeypatch.setattr(HfApi, "dataset_info", refuse)
     resolve_commit.cache_clear()
     with pytest.raises(kind, match=says):
-        make_task(IMAGE_SETTINGS | {"data": "me/x", "revision": "v9"}).with_resolved_settings()
+        make_task(IMAGE_SETTINGS | {"dataset": "me/x", "revision": "v9"}).with_resolved_settings()
 
 
 def test_a_photo_of_a_user_is_placed_on_black():
-    task = make_task(IMAGE_SETTINGS | {"channels": 1, "mean": [0], "std": [1], "names": NAMES, "ground": "dark"})
+    task = make_task(IMAGE_SETTINGS | {"channels": 1, "mean": [0], "std": [1], "names": NAMES, "background": "dark"})
     garment = np.full((60, 90, 3), 0.95, np.float32)
     garment[20:50, 40:55] = 0.2
     seen = task.parse_input(garment).inputs[0, 0]
@@ -201,9 +203,9 @@ def test_a_photo_of_a_user_is_placed_on_black():
 
 def test_bundled_garments_are_examples_of_their_data_set():
     seen = {"channels": 1, "mean": [0.3], "std": [0.4], "names": NAMES}
-    paths = make_task(IMAGE_SETTINGS | seen | {"data": "zalando-datasets/fashion_mnist"}).get_examples()
+    paths = make_task(IMAGE_SETTINGS | seen | {"dataset": "zalando-datasets/fashion_mnist"}).get_examples()
     assert len(paths) >= 4 and all(path.stat().st_size < 1_000 for path in paths)
-    assert make_task(IMAGE_SETTINGS | {"data": "me/x", "names": NAMES}).get_examples() == []
+    assert make_task(IMAGE_SETTINGS | {"dataset": "me/x", "names": NAMES}).get_examples() == []
 
 
 READER_PROGRAM = """
@@ -211,12 +213,12 @@ from training.tasks import make_task
 from training.tasks.splits import TEST, TRAIN, make_generator
 
 def task(**more):
-    return make_task({"kind": "images", "size": 12, "crop": 12, "augment": "none"} | more).with_resolved_settings()
+    return make_task({"kind": "images", "resize": 12, "crop": 12, "augment": "none"} | more).with_resolved_settings()
 
 for streaming in (False, True):
-    trees = task(data="alice/trees", streaming=streaming)
+    trees = task(dataset="alice/trees", streaming=streaming)
     print(trees.get_labels(), len(trees.sample(TRAIN, 4, make_generator(0)).targets), len(trees.load_full_split(TEST).targets))
-for wrong in ({"data": "alice/none"}, {"data": "alice/trees", "revision": "v9"}, {"data": "alice/trees", "config": "big"}):
+for wrong in ({"dataset": "alice/none"}, {"dataset": "alice/trees", "revision": "v9"}, {"dataset": "alice/trees", "subset": "big"}):
     try:
         task(**wrong)
     except ValueError as error:

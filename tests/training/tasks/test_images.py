@@ -74,7 +74,7 @@ def test_names_are_those_of_imagenet_in_their_order(task):
 
 def test_names_and_preprocessing_can_be_others():
     task = make_task(
-        {"kind": "images", "size": 40, "crop": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "names": ["a", "b"]}
+        {"kind": "images", "resize": 40, "crop": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "names": ["a", "b"]}
     )
     assert task.get_spec().classes == 2
     pixels = task.parse_input(make_photo(64, 64) / np.float32(255)).inputs
@@ -85,7 +85,7 @@ def test_names_and_preprocessing_can_be_others():
 @pytest.mark.parametrize(
     "settings, says",
     [
-        ({"crop": 300}, r"task\.crop may be task\.size at most"),
+        ({"crop": 300}, r"task\.crop may be task\.resize at most"),
         ({"names": ["a"]}, "at least two names"),
         ({"std": [1, 0, 1]}, "positive"),
     ],

@@ -90,7 +90,7 @@ def test_a_dot_moves_cell_by_cell_and_turns_at_the_walls():
 
 def test_what_is_seen_of_a_dot_has_one_continuation():
     """Every start and velocity is tried: all that agree with the frames agree on the answer."""
-    task = make_task({"kind": "tracking", "side": 7, "ahead": 4, "further": 6})
+    task = make_task({"kind": "tracking", "side": 7, "max_horizon": 4, "ood_horizon": 6})
     batch = task.sample(TRAIN, 40, make_generator("one"))
     every = [
         [reflect_at_walls(torch.tensor(start + speed * step), 7).item() for step in range(12)]
@@ -106,7 +106,7 @@ def test_what_is_seen_of_a_dot_has_one_continuation():
 
 def test_a_quarter_is_where_the_cell_is():
     cells, quarters = (
-        make_task({"kind": "tracking", "ask": ask}).sample(TEST, 50, make_generator("same"))
+        make_task({"kind": "tracking", "target": ask}).sample(TEST, 50, make_generator("same"))
         for ask in ("position", "quadrant")
     )
     assert torch.equal(cells.inputs, quarters.inputs)

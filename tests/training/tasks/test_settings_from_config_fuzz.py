@@ -68,7 +68,7 @@ def test_an_edited_description_is_a_task_or_rejected_in_sentences(description):
     if not isinstance(description.get("task"), str | None) or not isinstance(description.get("settings", {}), dict):
         return  # which ctm.notes refuses
     task = try_read(lambda: build_task(description), are_sentences)
-    if task is None or getattr(task.settings, "size", 0) > 100:
+    if task is None or getattr(task.settings, "resize", 0) > 100:
         return
     described = json.loads(json.dumps(task.describe()))
     assert json.loads(json.dumps(build_task(described).describe())) == described

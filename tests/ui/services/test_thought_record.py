@@ -126,7 +126,7 @@ def test_a_model_of_one_tick_is_not_reported_as_halted():
         ({"kind": "chain"}, "3+4*2-1", ["3", "+4", "*2", "-1"]),
         ({"kind": "chain"}, "7", ["7"]),
         ({"kind": "tracking"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["row", "column"]),
-        ({"kind": "tracking", "ask": "quadrant"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["quarter"]),
+        ({"kind": "tracking", "target": "quadrant"}, "3,4 4,5 - 6,7 7,8 8,9 +4", ["quarter"]),
     ],
 )
 def test_what_is_shown_names_every_position_of_the_answer(settings, text, places):

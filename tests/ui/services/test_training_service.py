@@ -101,12 +101,12 @@ def test_a_run_is_put_in_line_with_its_settings_and_its_command(training_service
 
 
 def test_a_local_path_is_not_in_the_command(training_service, tmp_path):
-    task = {"kind": "images", "data": "alice/stripes", "names": ["a", "b"]}
+    task = {"kind": "images", "dataset": "alice/stripes", "names": ["a", "b"]}
     (training_service.recipes_dir / "stripes.yaml").write_text(
         json.dumps(make_tiny_config().model_dump(mode="json") | {"task": task})
     )
-    _, folder = start_run(training_service, "stripes", {"task.files": str(tmp_path), "train.steps": 77})
-    assert folder.load_config().task["files"] == str(tmp_path)
+    _, folder = start_run(training_service, "stripes", {"task.data_files": str(tmp_path), "train.steps": 77})
+    assert folder.load_config().task["data_files"] == str(tmp_path)
     assert folder.read_command() == "python -m training train configs/stripes.yaml train.steps=77"
 
 
@@ -114,7 +114,7 @@ def test_the_command_means_the_same_when_it_goes_through_a_shell(training_servic
     """`no` without its quotes is a no of YAML's, and no precision."""
     bf16 = make_tiny_config().with_overrides({"train.mixed_precision": "bf16"})
     (training_service.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
-    given = {"train.mixed_precision": "no", "loss.trunk": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
+    given = {"train.mixed_precision": "no", "loss.tick_reduction": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
     _, folder = start_run(training_service, "half", given)
     *_, recipe, first, second, third, fourth = shlex.split(folder.read_command())
     assert recipe == "configs/half.yaml"
@@ -190,8 +190,8 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(training_service, chec
     [
         ({"publish": {"repo": "no-namespace"}}, "namespace/name"),
         ({"publish": {"repo": "../../x"}}, "namespace/name"),
-        ({"publish": {"every_minutes": 1}}, "ten minutes"),
-        ({"publish": {"every_minutes": "soon"}}, "every_minutes"),
+        ({"publish": {"interval_minutes": 1}}, "ten minutes"),
+        ({"publish": {"interval_minutes": "soon"}}, "interval_minutes"),
         ({"publish": {"repo": "a/b", "token": "x"}}, "Unknown setting"),
         ({"devices": 0}, "devices"),
         ({"devices": 10_000}, "devices"),
@@ -257,7 +257,7 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_train
 def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_training_service, hub, tmp_path):
     """Its files are a stranger's words: its settings would be published to them, its command would be run by hand."""
     settings = make_tiny_config().model_dump(mode="json") | {
-        "publish": {"repo": "bob/collects", "private": False, "every_minutes": 10},
+        "publish": {"repo": "bob/collects", "private": False, "interval_minutes": 10},
         "init_from": "/etc",
     }
     for command in (
@@ -297,8 +297,10 @@ def test_a_run_that_could_not_be_published_is_not_begun(online_training_service,
     with pytest.raises(ValueError) as caught:
         online_training_service.start_run("tiny", {}, "ann", publish={"repo": "bob/theirs"})
     assert "bob/theirs" in str(caught.value) and online_training_service.run_views.list_jobs() == []
-    _, folder = start_run(online_training_service, publish={"repo": "alice/new", "private": True, "every_minutes": 15})
-    assert folder.load_config().publish.model_dump() == {"repo": "alice/new", "private": True, "every_minutes": 15}
+    _, folder = start_run(
+        online_training_service, publish={"repo": "alice/new", "private": True, "interval_minutes": 15}
+    )
+    assert folder.load_config().publish.model_dump() == {"repo": "alice/new", "private": True, "interval_minutes": 15}
     assert "alice/new" not in folder.read_command(), "where it goes is not how it is trained"
 
 

@@ -81,7 +81,9 @@ def test_a_checkpoint_is_usable_while_its_run_trains(tmp_path, checkpoints_dir):
     """A real training, which saves and prunes all the while."""
     trainings = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
     try:
-        id = trainings.start_run("endless", {"train.save_every": 20, "train.keep": 2, "train.log_every": 10}, "ann")
+        id = trainings.start_run(
+            "endless", {"train.save_every": 20, "train.save_total_limit": 2, "train.log_every": 10}, "ann"
+        )
         wait_until(
             lambda: (
                 len(trainings.run_views.get_run_view(id)["saved"]) == 2
