@@ -24,7 +24,7 @@ from pathlib import Path
 
 from training.jobs.cpu_limits import fix_thread_env
 from ui.server.app_settings import AppSettings, describe_unknown_variables
-from ui.server.serve import serve
+from ui.server.serve import WebAppProtocol, serve
 
 # No telemetry, and no usage statistics: Gradio would compute them again after every event.
 GRADIO_ENV_DEFAULTS = {
@@ -45,9 +45,9 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     for sentence in describe_unknown_variables(os.environ):
-        print(sentence, file=sys.stderr)
+        sys.stderr.write(f"{sentence}\n")
 
-    def create_app():  # importing torch and Gradio takes seconds: the startup page is served first
+    def create_app() -> WebAppProtocol:  # importing torch and Gradio takes seconds: the startup page is served first
         return importlib.import_module("ui.server.app_factory").create_app(settings)
 
     serve(create_app, settings.host, settings.port, behind_proxy=bool(settings.space_id))

@@ -1,0 +1,1 @@
+"""Web page: server, authorization, services, components and tabs."""

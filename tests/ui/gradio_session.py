@@ -46,7 +46,7 @@ class GradioSession:
 
     def load_tabs(self) -> None:
         """Open the page and each of its rooms, so that the session knows what there is to choose from."""
-        for name in ("RunMonitor.show", "build_compare_tab.<locals>.list_anew", "NewRunForm._refresh_choices"):
+        for name in ("RunMonitor.show", "build_compare_tab.<locals>.refresh_choices", "NewRunForm._refresh_choices"):
             self.call_directly(next(fn for fn in self.blocks.fns.values() if get_handler_name(fn) == name))
 
     def build_inputs(self, fn: Any, run_id: str = "", **values: Any) -> list[Any]:

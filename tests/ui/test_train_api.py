@@ -17,7 +17,7 @@ __all__ = ["openid_provider", "recording_service", "space_environment"]
 
 OWNER_HANDLERS = {
     "RunMonitor._make_action_handler.<locals>.handle",
-    "RunMonitor._make_confirmation_handler.<locals>.ask",
+    "RunMonitor._make_confirmation_handler.<locals>.confirm",
     "RunMonitor._run_confirmed_action",
     "RunMonitor._create_archive",
     "NewRunForm._fill_from_hub",
@@ -25,18 +25,18 @@ OWNER_HANDLERS = {
     "NewRunForm._start",
 }
 PUBLIC_HANDLERS = {
-    "build_login_row.<locals>.say",
+    "build_login_row.<locals>.describe",
     "build_login_buttons.<locals>.show",
     "RunViewModels.list_history_rows",
     "build_history_tab.<locals>.open_run",
-    "build_compare_tab.<locals>.list_anew",
+    "build_compare_tab.<locals>.refresh_choices",
     "build_compare_tab.<locals>.compare",
     "RunMonitor.show",
-    "RunMonitor._open_requested_tab",
+    "RunMonitor.connect.<locals>.open_requested_tab",
     "RunMonitor._toggle_timer",
-    "RunMonitor.connect.<locals>.show_anew",
+    "RunMonitor._select_run",
     "RunMonitor._connect_actions.<locals>.<lambda>",
-    "RunMonitor._open_in_think_tab",
+    "RunMonitor._connect_think_button.<locals>.open_in_think_tab",
     "NewRunForm._get_empty_values",
     "NewRunForm._fill",
     "NewRunForm._refresh_choices",

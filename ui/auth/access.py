@@ -42,7 +42,7 @@ class Access:
         hosts: Host names of the app besides the one in a request.
     """
 
-    def __init__(self, authenticator: Authenticator, hosts: tuple[str, ...] = ()):
+    def __init__(self, authenticator: Authenticator, hosts: tuple[str, ...] = ()) -> None:
         self.authenticator = authenticator
         self.hosts = hosts
 

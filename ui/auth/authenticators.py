@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from fastapi.requests import HTTPConnection
+from itsdangerous import BadSignature, TimestampSigner
 
 from ui.server.request_info import get_client_address, is_loopback, is_proxied, parse_hostname
 from ui.services.accounts import Accounts, StoreUnavailable
@@ -22,6 +23,7 @@ MIN_TOKEN_LENGTH = 16  # characters
 ADMIN_TOKEN_HEADER = "X-Admin-Token"
 ADMIN_COOKIE = "ctm_admin"
 LOGIN_PATH, LOGOUT_PATH = "/admin/login", "/admin/logout"
+COOKIE_TEXT = b"administrator"  # signed together with the time of the login
 LOGIN_LIFETIME_HOURS = 12
 WRITE_ROLES = ("admin", "write")  # roles of organization members who may train
 
@@ -37,7 +39,7 @@ class TooManyLoginAttempts(AccessDenied):
         retry_after_s: Seconds until a token is checked again, rounded up.
     """
 
-    def __init__(self, retry_after_s: float):
+    def __init__(self, retry_after_s: float) -> None:
         self.retry_after_s = math.ceil(retry_after_s)
         super().__init__(f"There were too many wrong tokens: wait {self.retry_after_s} seconds, then try again.")
 
@@ -81,10 +83,11 @@ class ClosedAuthenticator:
 
     mode: AccessMode = "closed"
 
-    def __init__(self, reason: str):
+    def __init__(self, reason: str) -> None:
         self.reason = reason
 
     def authenticate(self, connection: HTTPConnection) -> User:
+        """Raise `AccessDenied` with the reason."""
         raise AccessDenied(f"Training is closed to everybody: {self.reason}.")
 
 
@@ -97,6 +100,7 @@ class LocalAuthenticator:
     mode: AccessMode = "local"
 
     def authenticate(self, connection: HTTPConnection) -> User:
+        """Return the user of a request, see `Authenticator.authenticate`."""
         if is_proxied(connection) or connection.client is None or not is_loopback(connection.client.host):
             raise AccessDenied(
                 "Training is refused: this request came through a proxy or from another machine, where others can come "
@@ -123,12 +127,13 @@ class SpaceAuthenticator:
 
     mode: AccessMode = "space"
 
-    def __init__(self, owner: str, accounts: Accounts, clock: Callable[[], float] = time.time):
+    def __init__(self, owner: str, accounts: Accounts, clock: Callable[[], float] = time.time) -> None:
         self.owner = owner
         self.accounts = accounts
         self._clock = clock
 
     def authenticate(self, connection: HTTPConnection) -> User:
+        """Return the user of a request, see `Authenticator.authenticate`."""
         token = get_session_token(connection.scope.get("session"), self._clock())
         if token is None:
             raise AccessDenied(f"Only {self.owner} may train here: sign in with Hugging Face to show who you are.")
@@ -149,8 +154,8 @@ class SpaceAuthenticator:
 class TokenAuthenticator:
     """Admits users who know the administrator's token.
 
-    A browser exchanges the token for a cookie that contains an expiry time and its signature, and nothing else. The key
-    of the signature is derived from the token, so a new token invalidates all logins.
+    A browser exchanges the token for a signed cookie that contains a fixed text and the time of the login. The key of the
+    signature is derived from the token, so a new token invalidates all logins.
 
     Args:
         token: The administrator's token.
@@ -162,7 +167,7 @@ class TokenAuthenticator:
 
     mode: AccessMode = "token"
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.time):
+    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
         token = token.strip()
         if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError(
@@ -170,12 +175,14 @@ class TokenAuthenticator:
                 "with `openssl rand -hex 16`."
             )
         self._key = hashlib.sha256(b"key of " + token.encode()).digest()
-        self._token = self._sign(token.encode())
+        self._token_digest = self._compute_digest(token.encode())
+        self._cookie_signer = CookieSigner(self._key, clock)
         self._clock = clock
         self._throttle = LoginThrottle()
         self._lock = threading.Lock()
 
     def authenticate(self, connection: HTTPConnection) -> User:
+        """Return the user of a request, see `Authenticator.authenticate`."""
         if not self._is_valid_cookie(connection.cookies.get(ADMIN_COOKIE, "")):
             token = connection.headers.get(ADMIN_TOKEN_HEADER)
             if token is None:
@@ -200,7 +207,7 @@ class TokenAuthenticator:
             now = self._clock()
             if wait := self._throttle.compute_wait_s(address, now):
                 raise TooManyLoginAttempts(wait)
-            if hmac.compare_digest(self._sign(token), self._token):
+            if hmac.compare_digest(self._compute_digest(token), self._token_digest):
                 return
             self._throttle.record_failure(address, now)
         logging.getLogger(__name__).warning("A wrong administrator's token came from %s", address)
@@ -209,17 +216,36 @@ class TokenAuthenticator:
         )
 
     def issue_cookie(self) -> str:
-        """Return the value of a login cookie: expiry time and signature."""
-        expires_at = str(int(self._clock()) + LOGIN_LIFETIME_HOURS * 3600)
-        return f"{expires_at}.{self._sign(expires_at.encode()).hex()}"
+        """Return the value of a login cookie, which is valid for `LOGIN_LIFETIME_HOURS`."""
+        return self._cookie_signer.sign(COOKIE_TEXT).decode()
 
-    def _is_valid_cookie(self, text: str) -> bool:
-        expires_at, _, signature = text.partition(".")
-        is_genuine = hmac.compare_digest(signature.encode(), self._sign(expires_at.encode()).hex().encode())
-        return is_genuine and int(expires_at) > self._clock()
+    def _is_valid_cookie(self, cookie: str) -> bool:
+        try:
+            text = self._cookie_signer.unsign(cookie, max_age=LOGIN_LIFETIME_HOURS * 3600)
+        except BadSignature:  # forged, signed with another token, or expired
+            return False
+        return text == COOKIE_TEXT
 
-    def _sign(self, text: bytes) -> bytes:
-        return hmac.digest(self._key, text, "sha256")
+    def _compute_digest(self, token: bytes) -> bytes:
+        """Return a digest of fixed length, so that comparing it takes the same time for tokens of any length."""
+        return hmac.digest(self._key, token, "sha256")
+
+
+class CookieSigner(TimestampSigner):
+    """Signer of login cookies with HMAC-SHA256 and a replaceable clock.
+
+    Args:
+        key: Secret key.
+        clock: Returns the Unix time in seconds.
+    """
+
+    def __init__(self, key: bytes, clock: Callable[[], float]) -> None:
+        super().__init__(key, salt=ADMIN_COOKIE, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._clock = clock
+
+    def get_timestamp(self) -> int:
+        """Return the Unix time in whole seconds."""
+        return int(self._clock())
 
 
 class LoginThrottle:
@@ -233,7 +259,7 @@ class LoginThrottle:
         window_s: Length of the window, in seconds.
     """
 
-    def __init__(self, max_per_address: int = 5, max_total: int = 100, window_s: float = 600.0):
+    def __init__(self, max_per_address: int = 5, max_total: int = 100, window_s: float = 600.0) -> None:
         self.max_per_address = max_per_address
         self.max_total = max_total
         self.window_s = window_s

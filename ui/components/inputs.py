@@ -15,9 +15,11 @@ class ImageInput(gr.Image):
     """Image from an upload, the webcam or the clipboard. Its value is a path, a `data:` URL, or None."""
 
     def get_block_name(self) -> str:
-        return "image"  # the browser renders it as a gr.Image
+        """Return the name of the component that the browser renders."""
+        return "image"
 
     def preprocess(self, payload: Any) -> str | None:
+        """Return the path or the `data:` URL of the image, which is not opened."""
         if payload is None:
             return None
         return payload.url if payload.url and payload.url.startswith("data:") else payload.path
@@ -31,9 +33,11 @@ class RunDropdown(gr.Dropdown):
     """
 
     def get_block_name(self) -> str:
-        return "dropdown"  # the browser renders it as a gr.Dropdown
+        """Return the name of the component that the browser renders."""
+        return "dropdown"
 
     def preprocess(self, payload: Any) -> str:
+        """Return the id of a run; empty for anything that is not a text."""
         return payload if isinstance(payload, str) else ""
 
 

@@ -6,7 +6,7 @@ The layout is built once. Plotly's own objects validate every value, which would
 import json
 from typing import Any
 
-from plotly.subplots import make_subplots
+from plotly.subplots import make_subplots  # type: ignore[import-untyped] # plotly has no type stubs
 
 ENERGY_COLOR, CERTAINTY_COLOR = "#D55E00", "#0072B2"
 MAX_CLASSES = 12

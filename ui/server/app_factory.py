@@ -46,7 +46,7 @@ class WebApp:
         startup: Callable[[], None] = lambda: None,
         warm_up: Callable[[], None] = lambda: None,
         shutdown: Callable[[], None] = lambda: None,
-    ):
+    ) -> None:
         blocks.queue(max_size=MAX_QUEUE_SIZE)
         self.blocks = blocks
         self.startup = startup

@@ -59,10 +59,13 @@ class AppSettings:
 
         def read(name: str, default: str | None, parse: Callable[[str], Any], expected: str) -> Any:
             text = environ.get(name, default)
+            if text is None:
+                return None
             try:
-                return None if text is None else parse(text)
+                return parse(text)
             except (ValueError, KeyError):
                 problems.append(f"{name} must be {expected}: got {text[:80]!r}.")
+                return None
 
         space_id = environ.get("SPACE_ID", "")
         home = Path(environ.get("CTM_HOME") or root)

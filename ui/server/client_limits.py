@@ -38,7 +38,7 @@ class ClientLimits:
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._streams: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()

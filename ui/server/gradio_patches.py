@@ -32,7 +32,7 @@ OriginalSessionState = state_holder.SessionState
 class SlimSessionState(OriginalSessionState):
     """Session state that stores the `gr.State` values of one visitor and nothing else."""
 
-    def __init__(self, blocks: gr.Blocks):
+    def __init__(self, blocks: gr.Blocks) -> None:
         self.blocks_config = copy(blocks.default_config)
         self.config_values: dict[int, Any] = {}
         self.state_data: dict[int, Any] = {}
@@ -53,7 +53,7 @@ class SlimSessionState(OriginalSessionState):
 
 def install_session_patch(blocks: gr.Blocks) -> None:
     """Make a page store little of each visitor. Must run before the page is mounted."""
-    state_holder.SessionState = SlimSessionState
+    state_holder.SessionState = SlimSessionState  # type: ignore[misc] # the patch replaces a class
     blocks.state_session_capacity = MAX_SESSION_STATES
     blocks._queue.pending_messages_per_session = LRUCache(MAX_UNREAD_SESSIONS)
 

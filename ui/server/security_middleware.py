@@ -68,7 +68,7 @@ class RequestRejected(Exception):
         status: HTTP status of the response.
     """
 
-    def __init__(self, status: int, sentence: str):
+    def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
@@ -91,7 +91,7 @@ class SecurityMiddleware:
         get_queued_requests: QueuedRequestsGetter,
         on_space: bool = False,
         hosts: tuple[str, ...] = (),
-    ):
+    ) -> None:
         self.app = app
         self.uploads_dir = Path(uploads_dir).absolute()
         self.on_space = on_space
@@ -106,6 +106,7 @@ class SecurityMiddleware:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection: forward it with safe headers, or answer with the reason of the rejection."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -144,7 +145,7 @@ class SecurityMiddleware:
         ) or method not in ("GET", "HEAD", "POST"):
             raise RequestRejected(404, "Not found.")
         address = get_client_address(connection)
-        scope = scope | {"headers": [*self._filter_headers(scope, path)]}
+        scope = {**scope, "headers": [*self._filter_headers(scope, path)]}
         if method == "POST":
             if not is_trusted_origin(connection, self.hosts):
                 raise RequestRejected(403, "This was sent by a page of another address: open the app itself.")
@@ -162,9 +163,9 @@ class SecurityMiddleware:
             receive = replay_body(body, receive)
         elif STREAMING_PATHS.fullmatch(path):
             exit_stack.enter_context(self.client_limits.limit_streams(address))
-            session = self._get_stream_session(scope)
-            if session is not None:
-                exit_stack.callback(self.client_limits.clear_pending, session or address)
+            stream_session = self._get_stream_session(scope)
+            if stream_session is not None:
+                exit_stack.callback(self.client_limits.clear_pending, stream_session or address)
         await self.app(scope, receive, send)
 
     def _filter_headers(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:

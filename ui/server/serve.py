@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import uvicorn
 from starlette.applications import Starlette
@@ -67,7 +67,7 @@ def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None,
     except ValueError as error:
         raise SystemExit(str(error)) from None
     address = format_url(host, listener)
-    router = StartupRouter(create_app, lambda: print(f"Open {address}", flush=True))
+    router = StartupRouter(create_app, lambda: write_line(f"Open {address}", sys.stdout))
     config = uvicorn.Config(
         router,
         log_level="warning",
@@ -79,7 +79,7 @@ def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None,
         forwarded_allow_ips="*",
     )
     server = Server(config, router)
-    print(f"Starting: {address} answers, the page follows.", file=sys.stderr, flush=True)
+    write_line(f"Starting: {address} answers, the page follows.", sys.stderr)
     try:
         server.run(sockets=[listener])
     finally:
@@ -89,6 +89,12 @@ def serve(create_app: Callable[[], WebAppProtocol], host: str, port: int | None,
         raise SystemExit(str(router.failure))
     if router.failure:
         raise router.failure
+
+
+def write_line(text: str, stream: TextIO) -> None:
+    """Write a line to a terminal at once, also if the output is buffered."""
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 class StartupRouter(Router):
@@ -105,7 +111,7 @@ class StartupRouter(Router):
         failure: The exception that ended the startup, or None.
     """
 
-    def __init__(self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None]):
+    def __init__(self, create_app: Callable[[], WebAppProtocol], on_start: Callable[[], None]) -> None:
         probes = {"/healthz": self._handle_liveness, "/readyz": self._handle_readiness}
         super().__init__(
             [Route(path, probe) for path, probe in probes.items()], default=self._forward, lifespan=self._lifespan
@@ -121,7 +127,7 @@ class StartupRouter(Router):
     def close(self) -> None:
         """Cancel the startup, and end the streams of open pages."""
         self._stop_event.set()
-        if self._is_started:
+        if self.web_app and self._is_started:
             self.web_app.close_streams()
 
     @contextlib.asynccontextmanager
@@ -149,7 +155,8 @@ class StartupRouter(Router):
             signal.raise_signal(signal.SIGTERM)
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.web_app.app if self._is_started else serve_startup_page)(scope, receive, send)
+        app = self.web_app.app if self.web_app and self._is_started else serve_startup_page
+        await app(scope, receive, send)
 
     async def _handle_liveness(self, _: Request) -> Response:
         return PlainTextResponse("ok")
@@ -169,17 +176,19 @@ async def serve_startup_page(scope: Scope, receive: Receive, send: Send) -> None
 class Server(uvicorn.Server):
     """uvicorn server that does not raise the signal again when it ends: the caller still has to stop its services."""
 
-    def __init__(self, config: uvicorn.Config, router: StartupRouter):
+    def __init__(self, config: uvicorn.Config, router: StartupRouter) -> None:
         super().__init__(config)
         self.router = router
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams of open pages, then shut down as uvicorn does."""
         self.router.close()
         logging.getLogger("uvicorn.error").addFilter(is_not_cancellation)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM while the context is open."""
         previous_handlers = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }

@@ -84,7 +84,10 @@ def build_policy_labels(metadata: HaltingMetadata) -> dict[str, str]:
         if (promise := record.promise) is None:
             labels[name] = POLICY_LABELS.get(name, name)
             continue
-        has_default_terms = RiskGuaranteeRecord(risk=promise.risk).model_dump().items() <= promise.model_dump().items()
+        has_default_terms = (
+            RiskGuaranteeRecord.model_validate({"risk": promise.risk}).model_dump().items()
+            <= promise.model_dump().items()
+        )
         label = f"lose at most {100 * promise.risk:.3g} % of answers" + ("" if has_default_terms else f": {name}")
         labels[name] = f"fastest: {label}" if promise.risk == max_risk else label
     return labels

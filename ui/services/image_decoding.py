@@ -75,12 +75,17 @@ class BoundedReader(io.BytesIO):
         content: Content of the file.
     """
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes) -> None:
         super().__init__(content)
         self.remaining_bytes = 4 * len(content) + 2**16
         self.deadline = time.thread_time() + DECODE_TIMEOUT_S
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read at most `size` bytes.
+
+        Raises:
+            OSError: The content was read too often, or decoding took too long.
+        """
         data = super().read(size)
         self.remaining_bytes -= len(data)
         if self.remaining_bytes < 0 or time.thread_time() > self.deadline:
@@ -131,7 +136,7 @@ def _apply_orientation(image: Image.Image) -> Image.Image:
     if max(len(image.info.get(name, "")) for name in EXIF_KEYS) > MAX_EXIF_BYTES:
         return image
     try:
-        transpose = ORIENTATION_TRANSPOSES.get(image.getexif().get(EXIF_ORIENTATION))
+        transpose = ORIENTATION_TRANSPOSES.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # broken EXIF data does not affect the pixels
         return image
     return image if transpose is None else image.transpose(transpose)

@@ -62,7 +62,7 @@ class InferenceService:
         max_batch_size: Maximum number of requests in one batch of a model.
     """
 
-    def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE):
+    def __init__(self, catalog: ModelCatalog, max_batch_size: int = MAX_BATCH_SIZE) -> None:
         self.catalog = catalog
         self._models = ModelCache(catalog, max_batch_size)
 

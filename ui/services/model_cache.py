@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ctm.checkpoint import Checkpoint, load
 from ctm.config import get_max_ticks
@@ -46,7 +47,7 @@ class ModelCache:
         max_batch_size: Maximum number of requests in one batch of a model.
     """
 
-    def __init__(self, catalog: ModelCatalog, max_batch_size: int):
+    def __init__(self, catalog: ModelCatalog, max_batch_size: int) -> None:
         self.catalog = catalog
         self.max_batch_size = max_batch_size
         self._cache: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -83,7 +84,7 @@ class ModelCache:
         if ticks * config.out_dims > MAX_OUTPUT_VALUES:
             raise ValueError(f"Its outputs are too large to show: {ticks:,} ticks of {config.out_dims:,} numbers.")
         task = resolve_task(checkpoint.task, config.to_dict(), purpose)
-        fallback = "last" if task.get_spec().ctc_length else "best"
+        fallback: Literal["best", "last"] = "last" if task.get_spec().ctc_length else "best"
         batcher = DynamicBatcher(checkpoint.model, self.max_batch_size, fallback=fallback)
         return LoadedModel(checkpoint, task, stamp, batcher)
 

@@ -47,7 +47,7 @@ class StepStore(LocalStore):
         runs: Directory of the run directories.
     """
 
-    def __init__(self, runs: Path):
+    def __init__(self, runs: Path) -> None:
         super().__init__(runs, "*/checkpoints/[0-9]*")
 
     def _get_checkpoint_name(self, path: Path) -> str:
@@ -73,7 +73,7 @@ class ModelCatalog:
         hub_models: Iterable[str] = (),
         cache_dir: Path | None = None,
         endpoint: str | None = None,
-    ):
+    ) -> None:
         self.bundled_store = LocalStore(bundled_dir)
         self.run_store = LocalStore(runs_dir or Path(bundled_dir) / "none", "*/checkpoint")
         self.step_store = StepStore(self.run_store.root)

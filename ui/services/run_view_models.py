@@ -40,7 +40,7 @@ class RunViewModels:
         scheduler: Scheduler of the runs.
     """
 
-    def __init__(self, scheduler: JobScheduler):
+    def __init__(self, scheduler: JobScheduler) -> None:
         self.scheduler = scheduler
         self._views: dict[str, tuple[Any, Any]] = {}
         self._rows: dict[str, tuple[Any, Any]] = {}
@@ -156,7 +156,7 @@ def read_or_default(read: Callable[[], Any], default: Any) -> Any:
 
 
 def get_command(run_dir: RunDir) -> str:
-    """Return the command of a run, or \"unknown\"."""
+    """Return the command of a run, or the text "unknown"."""
     return read_or_default(run_dir.read_command, "unknown")
 
 

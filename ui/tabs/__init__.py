@@ -1,0 +1,1 @@
+"""Tabs of the page: components, events and the texts that visitors read."""

@@ -3,13 +3,11 @@
 This protects nothing: every action calls `Access.require_owner` itself.
 """
 
-from typing import Any
-
 import gradio as gr
 
 from ui.auth.access import Access
 from ui.auth.authenticators import LOGIN_PATH, LOGOUT_PATH
-from ui.tabs.event_options import SILENT_EVENT
+from ui.tabs.event_options import SILENT_EVENT, Updates
 
 JS_LOG_OUT = f'() => fetch("{LOGOUT_PATH}", {{method: "POST"}}).then(() => window.location.reload())'
 
@@ -22,12 +20,12 @@ def build_login_row(access: Access, page: gr.Blocks) -> None:
         page: The page, for its load event.
     """
 
-    def say(request: gr.Request) -> str:
+    def describe(request: gr.Request) -> str:
         return access.describe_access(request)
 
     with gr.Row(elem_id="login"):
         sentence = gr.Markdown(elem_id="may-train")
-        page.load(say, None, sentence, **SILENT_EVENT)
+        page.load(describe, None, sentence, **SILENT_EVENT)
         if access.mode == "space":
             gr.LoginButton(size="sm", scale=0, min_width=240)  # outside Spaces Gradio would mock the sign-in
         elif access.mode == "token":
@@ -36,12 +34,12 @@ def build_login_row(access: Access, page: gr.Blocks) -> None:
 
 def build_login_buttons(access: Access, page: gr.Blocks) -> None:
     """Build the login and the logout button, of which one is visible."""
-    enter = gr.Button("Log in", link=LOGIN_PATH, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
-    leave = gr.Button("Log out", size="sm", scale=0, min_width=120, visible=False, elem_id="log-out")
-    leave.click(None, js=JS_LOG_OUT)
+    log_in = gr.Button("Log in", link=LOGIN_PATH, size="sm", scale=0, min_width=120, visible=False, elem_id="log-in")
+    log_out = gr.Button("Log out", size="sm", scale=0, min_width=120, visible=False, elem_id="log-out")
+    log_out.click(None, js=JS_LOG_OUT)
 
-    def show(request: gr.Request) -> tuple[Any, Any]:
-        inside = access.get_current_user(request) is not None
-        return gr.Button(visible=not inside), gr.Button(visible=inside)
+    def show(request: gr.Request) -> Updates:
+        is_logged_in = access.get_current_user(request) is not None
+        return {log_in: gr.Button(visible=not is_logged_in), log_out: gr.Button(visible=is_logged_in)}
 
-    page.load(show, None, [enter, leave], **SILENT_EVENT)
+    page.load(show, None, [log_in, log_out], **SILENT_EVENT)

@@ -7,11 +7,23 @@ import gradio as gr
 from ui.components.curves import build_curves_view
 from ui.services.run_view_models import MAX_COMPARED_RUNS
 from ui.services.training_service import TrainingService
-from ui.tabs.event_options import PRIVATE_EVENT, SILENT_EVENT
+from ui.tabs.error_messages import run_action
+from ui.tabs.event_options import PRIVATE_EVENT, SILENT_EVENT, Updates
 from ui.tabs.run_monitor import RunMonitor
 
 HISTORY_COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")
-HISTORY_COLUMN_TYPES = ("str", "str", "str", "number", "number", "number", "str", "str", "str", "number")
+HISTORY_COLUMN_TYPES: tuple[Any, ...] = (
+    "str",
+    "str",
+    "str",
+    "number",
+    "number",
+    "number",
+    "str",
+    "str",
+    "str",
+    "number",
+)
 
 
 def build_history_tab(
@@ -41,9 +53,9 @@ def build_history_tab(
     )
     tab.select(training_service.run_views.list_history_rows, None, table, **SILENT_EVENT)
 
-    def open_run(picked: gr.SelectData, request: gr.Request) -> list[Any]:
-        run_id = str(picked.row_value[0]) if picked.row_value else ""
-        return [gr.Tabs(selected="watch"), *run_monitor.show(run_id, "", request)]
+    def open_run(selection: gr.SelectData, request: gr.Request) -> Updates:
+        run_id = str(selection.row_value[0]) if selection.row_value else ""
+        return {train_tabs: gr.Tabs(selected="watch"), **run_monitor.build_updates(run_id, "", request)}
 
     table.select(open_run, None, [train_tabs, *run_monitor.outputs], **PRIVATE_EVENT, show_progress="hidden")
 
@@ -55,7 +67,7 @@ def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
         training_service: Describes the runs.
         tab: This tab, for its select event.
     """
-    chosen = gr.Dropdown(
+    runs = gr.Dropdown(
         [],
         multiselect=True,
         max_choices=MAX_COMPARED_RUNS,
@@ -75,18 +87,15 @@ def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
         visible=False,
     )
 
-    def list_anew(ids: list[str] | None) -> Any:
+    def refresh_choices(run_ids: list[str] | None) -> gr.Dropdown:
         choices = training_service.run_views.list_run_choices()
-        known = {id for _, id in choices}
-        return gr.Dropdown(choices, value=[id for id in ids or [] if id in known])
+        known_ids = {run_id for _, run_id in choices}
+        return gr.Dropdown(choices, value=[run_id for run_id in run_ids or [] if run_id in known_ids])
 
-    def compare(ids: list[str] | None) -> tuple[Any, Any]:
-        try:
-            drawn, rows = training_service.run_views.compare(ids or [])
-        except ValueError as error:
-            raise gr.Error(str(error), title="Not done", print_exception=False) from None
-        headers = ["setting", *(ids or [])[:MAX_COMPARED_RUNS], "differs"]
-        return drawn, gr.Dataframe(rows, headers=headers, visible=bool(ids))
+    def compare(run_ids: list[str] | None) -> Updates:
+        data, rows = run_action(training_service.run_views.compare, run_ids or [])
+        headers = ["setting", *(run_ids or [])[:MAX_COMPARED_RUNS], "differs"]
+        return {curves: data, table: gr.Dataframe(rows, headers=headers, visible=bool(run_ids))}
 
-    tab.select(list_anew, chosen, chosen, **SILENT_EVENT).then(compare, chosen, [curves, table], **SILENT_EVENT)
-    chosen.input(compare, chosen, [curves, table], **SILENT_EVENT)
+    tab.select(refresh_choices, runs, runs, **SILENT_EVENT).then(compare, runs, [curves, table], **SILENT_EVENT)
+    runs.input(compare, runs, [curves, table], **SILENT_EVENT)

@@ -1,4 +1,4 @@
-"""What a person gives on the Think tab, drawings, pads, uploads, texts or examples: each for the checkpoints that take it."""
+"""Inputs of the Think tab: drawing, editors, uploads, texts and examples, each for the checkpoints that accept it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,62 +10,147 @@ from ui.components.formatting import escape_markdown
 from ui.components.inputs import ImageInput, build_editor, build_editor_value, build_sketchpad
 from ui.services.image_decoding import decode_image
 from ui.services.inference_service import CheckpointInfo, InferenceService
+from ui.tabs.event_options import Updates
 
 
 @dataclass(frozen=True)
 class ImageInputControls:
-    """Ways to give a picture."""
+    """Controls for checkpoints that read images.
+
+    Attributes:
+        column: Contains all the others.
+        hint: What the task expects.
+        tabs: Ways to give an image.
+        drawing_column: Visible if the checkpoint accepts drawings.
+        sketchpad: Freehand drawing.
+        run_drawing: Runs the model on the drawing.
+        editor_column: Visible if the task has an editor.
+        editor: Editor of the task.
+        run_editor: Runs the model on the content of the editor.
+        regenerate: Puts a generated input into the editor.
+        upload: Uploaded image.
+        run_upload: Runs the model on the uploaded image.
+        edit: Opens the uploaded image in the editor.
+        generate: Runs the model on a generated input.
+        examples: Example images.
+    """
 
     column: gr.Column
     hint: gr.Markdown
     tabs: gr.Tabs
     drawing_column: gr.Column
     sketchpad: gr.HTML
-    think_drawing: gr.Button
+    run_drawing: gr.Button
     editor_column: gr.Column
     editor: gr.HTML
-    think_editor: gr.Button
+    run_editor: gr.Button
     regenerate: gr.Button
     upload: ImageInput
-    think_upload: gr.Button
+    run_upload: gr.Button
     edit: gr.Button
     generate: gr.Button
     examples: gr.Dataset
 
+    @property
+    def outputs(self) -> list[Any]:
+        """Return the components that `build_updates` changes."""
+        return [
+            self.column,
+            self.hint,
+            self.tabs,
+            self.drawing_column,
+            self.editor_column,
+            self.editor,
+            self.regenerate,
+            self.upload,
+            self.edit,
+            self.generate,
+            self.examples,
+        ]
+
+    def build_updates(self, inference_service: InferenceService, info: CheckpointInfo) -> Updates:
+        """Return the updates that show the controls which another checkpoint accepts."""
+        has_image_editor = has_editor(info, "image")
+        return {
+            self.column: gr.Column(visible=info.input_type == "image"),
+            self.hint: build_image_hint(info),
+            self.tabs: build_input_tabs(info),
+            self.drawing_column: gr.Column(visible=info.supports_drawing),
+            self.editor_column: gr.Column(visible=has_image_editor),
+            self.editor: build_initial_editor_value(inference_service, info, "image"),
+            self.regenerate: gr.Button(visible=info.supports_generation),
+            self.upload: None,
+            self.edit: gr.Button(visible=has_image_editor),
+            self.generate: gr.Button(visible=info.supports_generation),
+            self.examples: gr.Dataset(samples=list_example_rows(info, "image")),
+        }
+
 
 @dataclass(frozen=True)
 class TextInputControls:
-    """Ways to give a text."""
+    """Controls for checkpoints that read sequences.
+
+    Attributes:
+        column: Contains all the others.
+        editor_column: Visible if the task has an editor.
+        editor: Editor of the task; it and the text mirror each other.
+        text: The sequence as text.
+        run_text: Runs the model on the text.
+        generate: Runs the model on a generated input.
+        examples: Example texts.
+    """
 
     column: gr.Column
     editor_column: gr.Column
     editor: gr.HTML
     text: gr.Textbox
-    think: gr.Button
+    run_text: gr.Button
     generate: gr.Button
     examples: gr.Dataset
 
+    @property
+    def outputs(self) -> list[Any]:
+        """Return the components that `build_updates` changes."""
+        return [self.column, self.editor_column, self.editor, self.text, self.generate, self.examples]
+
+    def build_updates(self, inference_service: InferenceService, info: CheckpointInfo) -> Updates:
+        """Return the updates that show the controls which another checkpoint accepts."""
+        return {
+            self.column: gr.Column(visible=info.input_type == "text"),
+            self.editor_column: gr.Column(visible=has_editor(info, "text")),
+            self.editor: build_initial_editor_value(inference_service, info, "text"),
+            self.text: gr.Textbox(value="", info=info.input_hint),
+            self.generate: gr.Button(visible=info.supports_generation),
+            self.examples: gr.Dataset(samples=list_example_rows(info, "text")),
+        }
+
 
 def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo) -> ImageInputControls:
-    """Drawing or a pad, upload, something new and examples, visible for checkpoints that take pictures."""
+    """Build the controls for images, visible if the checkpoint reads images.
+
+    Args:
+        inference_service: Reads example images for the editor.
+        info: The checkpoint that the page shows first.
+    """
+    has_image_editor = has_editor(info, "image")
     with gr.Column(visible=info.input_type == "image") as column:
         hint = build_image_hint(info)
-        with build_input_tabs(info) as ways:
+        with build_input_tabs(info) as tabs:
             with gr.Tab("Draw", id="draw"):
-                with gr.Column(visible=info.supports_drawing, elem_id="by-hand") as by_hand:
-                    drawing = build_sketchpad("drawing")
-                    think_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
-                with gr.Column(visible=has_editor(info, "image"), elem_id="on-pad") as pad_column:
-                    pad = build_editor("picture-pad", build_initial_editor_value(inference_service, info, "image"))
-                    think_pad = gr.Button("Think about it", variant="primary", elem_id="think-pad")
-                    renew = gr.Button("Make a new one", visible=info.supports_generation, elem_id="renew")
+                with gr.Column(visible=info.supports_drawing, elem_id="by-hand") as drawing_column:
+                    sketchpad = build_sketchpad("drawing")
+                    run_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
+                with gr.Column(visible=has_image_editor, elem_id="on-pad") as editor_column:
+                    editor = build_editor("picture-pad", build_initial_editor_value(inference_service, info, "image"))
+                    run_editor = gr.Button("Think about it", variant="primary", elem_id="think-pad")
+                    regenerate = gr.Button("Make a new one", visible=info.supports_generation, elem_id="renew")
             with gr.Tab("Upload or webcam", id="upload"):
                 upload = ImageInput(
                     label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
                 )
-                think_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
-                edit = gr.Button("Edit the picture", visible=has_editor(info, "image"), elem_id="edit")
-                invent = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent")
+                run_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
+                edit = gr.Button("Edit the picture", visible=has_image_editor, elem_id="edit")
+                generate = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent")
         examples = gr.Dataset(
             components=[gr.Image(visible=False)],
             samples=list_example_rows(info, "image"),
@@ -73,41 +158,82 @@ def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo
             elem_id="picture-examples",
         )
     return ImageInputControls(
-        column,
-        hint,
-        ways,
-        by_hand,
-        drawing,
-        think_drawing,
-        pad_column,
-        pad,
-        think_pad,
-        renew,
-        upload,
-        think_upload,
-        edit,
-        invent,
-        examples,
+        column=column,
+        hint=hint,
+        tabs=tabs,
+        drawing_column=drawing_column,
+        sketchpad=sketchpad,
+        run_drawing=run_drawing,
+        editor_column=editor_column,
+        editor=editor,
+        run_editor=run_editor,
+        regenerate=regenerate,
+        upload=upload,
+        run_upload=run_upload,
+        edit=edit,
+        generate=generate,
+        examples=examples,
+    )
+
+
+def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo) -> TextInputControls:
+    """Build the controls for sequences, visible if the checkpoint reads sequences.
+
+    Args:
+        inference_service: Runs the models.
+        info: The checkpoint that the page shows first.
+    """
+    with gr.Column(visible=info.input_type == "text") as column:
+        with gr.Column(visible=has_editor(info, "text")) as editor_column:
+            editor = build_editor("text-pad", build_initial_editor_value(inference_service, info, "text"))
+        text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
+        run_text = gr.Button("Think", variant="primary", elem_id="think-text")
+        generate = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent-text")
+        examples = gr.Dataset(
+            components=[gr.Textbox(visible=False)],
+            samples=list_example_rows(info, "text"),
+            label="Examples, one click away",
+            elem_id="text-examples",
+        )
+    return TextInputControls(
+        column=column,
+        editor_column=editor_column,
+        editor=editor,
+        text=text,
+        run_text=run_text,
+        generate=generate,
+        examples=examples,
     )
 
 
 def build_image_hint(info: CheckpointInfo) -> gr.Markdown:
+    """Build the line that says which images the task expects."""
     return gr.Markdown(escape_markdown(f"{info.input_hint[:1].upper()}{info.input_hint[1:]}."), elem_id="picture-hint")
 
 
 def build_input_tabs(info: CheckpointInfo) -> gr.Tabs:
-    """Tabs, of which the page hides the first where it is empty."""
+    """Build the tabs with the ways to give an image. The style of the page hides the first one while it is empty."""
     return gr.Tabs(selected="draw" if info.supports_drawing or has_editor(info, "image") else "upload", elem_id="ways")
 
 
 def has_editor(info: CheckpointInfo, input_type: str) -> bool:
+    """Return whether a checkpoint reads this type of input and its task has an editor for it."""
     return info.input_editor is not None and info.input_type == input_type
 
 
 def build_initial_editor_value(
     inference_service: InferenceService, info: CheckpointInfo, input_type: str
 ) -> dict[str, Any] | None:
-    """The value that a pad begins with, None where the checkpoint has no such pad; a picture begins as the first example."""
+    """Return the first value of the editor of a checkpoint: for images the first example, for texts an empty one.
+
+    Args:
+        inference_service: Reads the example.
+        info: The checkpoint.
+        input_type: "image" or "text".
+
+    Returns:
+        Value for `build_editor`; None if the checkpoint has no editor for this type.
+    """
     if not has_editor(info, input_type):
         return None
     if input_type == "image" and info.examples:
@@ -115,31 +241,24 @@ def build_initial_editor_value(
     return build_editor_value(info.input_editor)
 
 
-def build_editor_value_from_image(inference_service: InferenceService, info: CheckpointInfo, image: np.ndarray) -> Any:
-    """The value of a checkpoint's pad with a picture on it; nothing changes where there is no such pad."""
-    return (
-        build_editor_value(info.input_editor, inference_service.get_editor_image(info.name, image))
-        if has_editor(info, "image")
-        else gr.skip()
-    )
+def build_editor_value_from_image(
+    inference_service: InferenceService, info: CheckpointInfo, image: np.ndarray
+) -> dict[str, Any] | None:
+    """Return the value of the editor of a checkpoint for an image; no change if there is no editor for images.
 
+    Args:
+        inference_service: Reads the image as the task does.
+        info: The checkpoint.
+        image: Pixels of shape (H, W, 3) in [0, 1].
 
-def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo) -> TextInputControls:
-    """A pad, a text line and examples, visible for checkpoints that take sequences."""
-    with gr.Column(visible=info.input_type == "text") as column:
-        with gr.Column(visible=has_editor(info, "text")) as pad_column:
-            pad = build_editor("text-pad", build_initial_editor_value(inference_service, info, "text"))
-        text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
-        think = gr.Button("Think", variant="primary", elem_id="think-text")
-        invent = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent-text")
-        examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)],
-            samples=list_example_rows(info, "text"),
-            label="Examples, one click away",
-            elem_id="text-examples",
-        )
-    return TextInputControls(column, pad_column, pad, text, think, invent, examples)
+    Raises:
+        ValueError: The task cannot read the image.
+    """
+    if not has_editor(info, "image"):
+        return gr.skip()
+    return build_editor_value(info.input_editor, inference_service.get_editor_image(info.name, image))
 
 
 def list_example_rows(info: CheckpointInfo, input_type: str) -> list[list[str]]:
+    """Return the examples of a checkpoint as rows of a dataset, if they are of this type."""
     return [[str(example)] for example in info.examples] if info.input_type == input_type else []

@@ -1,0 +1,55 @@
+"""Dropdown of halting policies on the Think tab."""
+
+from typing import Any
+
+import gradio as gr
+
+from ui.services.inference_service import CheckpointInfo
+
+CUSTOM_POLICY = "own"
+CUSTOM_POLICY_LABEL = "my own rule"
+CUSTOM_POLICY_INFO = "Write it below; nothing is known of it beforehand."
+POLICY_SYNTAX_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
+# Run in the browser, so that a policy takes effect even if the user runs the model before the server has answered.
+JS_GET_POLICY_TEXT = f"(choice, policy) => choice === '{CUSTOM_POLICY}' ? policy : choice"
+JS_GET_CLICKED_POLICY = "(value) => String(value?.picked ?? '').slice(0, 500)"
+
+
+def list_policy_choices(info: CheckpointInfo) -> list[tuple[str, str]]:
+    """Return label and text of every policy of a checkpoint, and the choice of a custom one."""
+    policies = [(option.name, policy) for policy, option in info.policy_options.items()]
+    return [*policies, (CUSTOM_POLICY_LABEL, CUSTOM_POLICY)]
+
+
+def get_default_policy(info: CheckpointInfo) -> str:
+    """Return the text of the policy that a checkpoint uses by default."""
+    return next(iter(info.policy_options))
+
+
+def get_policy_info(info: CheckpointInfo, policy: Any) -> str:
+    """Return what is known of a policy.
+
+    Args:
+        info: The checkpoint.
+        policy: Text of the policy, from the browser.
+    """
+    option = info.policy_options.get(str(policy))
+    return option.description if option else CUSTOM_POLICY_INFO
+
+
+def build_policy_update(info: CheckpointInfo) -> gr.Dropdown:
+    """Return the choices of another checkpoint, with its default policy."""
+    default = get_default_policy(info)
+    return gr.Dropdown(list_policy_choices(info), value=default, info=get_policy_info(info, default))
+
+
+def select_clicked_policy(info: CheckpointInfo, value: Any) -> gr.Dropdown:
+    """Return the choice of a policy that the user clicked in the halting view.
+
+    Args:
+        info: The checkpoint.
+        value: Value of the halting view, from the browser.
+    """
+    policy = str(value.get("picked", "")) if isinstance(value, dict) else ""
+    choice = policy if policy in info.policy_options else CUSTOM_POLICY
+    return gr.Dropdown(value=choice, info=get_policy_info(info, policy))

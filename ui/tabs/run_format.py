@@ -1,0 +1,80 @@
+"""Texts and choices of the run monitor, built from the view model of a run."""
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from ui.components.formatting import escape_markdown, format_duration, format_progress_bar, format_table
+from ui.services.run_view_models import STATE_LABELS
+
+NEWEST_STEP = "newest"  # choice of the newest checkpoint of a run
+
+
+def get_allowed_actions(view: dict[str, Any], is_owner: bool) -> set[str]:
+    """Return the names of the actions that this visitor may take on a run now.
+
+    Args:
+        view: View model of the run.
+        is_owner: Whether the visitor may train.
+    """
+    has_checkpoint = bool(view["saved"] or view["finished"])
+    public_actions = {"think"} if has_checkpoint else set()
+    if not is_owner:
+        return public_actions
+    actions = public_actions | {"again", "pack"} | ({"publish"} if has_checkpoint else set())
+    is_local = view["place"] == "here"
+    if view["state"] in ("queued", "running"):
+        can_stop = is_local and not view["intent"]  # a remote host is deleted with the checkpoint that it would save
+        return actions | {"kill"} | ({"stop"} if can_stop else set())
+    can_resume = view["state"] != "succeeded" and is_local
+    return actions | {"delete"} | ({"resume"} if can_resume else set())
+
+
+def format_headline(view: dict[str, Any]) -> str:
+    """Return what a run is doing, its progress, the time left and the reason of its state, as Markdown."""
+    parts = []
+    if view["steps"]:
+        parts.append(format_progress_bar(view["share"]))
+    if view["left"]:
+        parts.append(f"about {format_duration(view['left'])} left")
+    if view["state"] == "running" and view["speed"]:
+        parts.append(f"{view['speed']:.3g} steps a second")
+    return f"### {view['headline']}\n\n{' · '.join(parts)}\n\n{escape_markdown(view['sentence'])}"
+
+
+def format_run_facts(view: dict[str, Any]) -> str:
+    """Return a table of further facts about a run, as Markdown."""
+    duration_s = (view["ended"] or time.time()) - view["started"] if view["started"] else 0
+    host = "this machine" if view["place"] == "here" else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
+    if view["url"].startswith("https://"):
+        host += f" ([its page]({view['url']}))"
+    publication = escape_markdown(view["published"])
+    if view["address"].startswith(("https://", "http://")):
+        publication = f"[{escape_markdown(view['address'])}]({view['address']})"
+    submitted = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(view["submitted"]))
+    rows = {
+        "state": STATE_LABELS[view["state"]],
+        "begun": submitted + (f" by {escape_markdown(view['by'])}" if view["by"] else ""),
+        "took": format_duration(duration_s) if duration_s and view["ended"] else "",
+        "where": host,
+        "saved steps": ", ".join(f"{step:,}" for step in view["saved"]),
+        "checkpoint": f"`runs/{view['id']}/checkpoint`, and in the Think and Models tabs" if view["finished"] else "",
+        "published": publication,
+        "disk": f"{view['size'] / 2**20:,.1f} MB",
+        "by hand": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
+    }
+    return format_table(rows)
+
+
+def build_step_dropdown(view: dict[str, Any], is_same_run: bool) -> gr.Dropdown:
+    """Return the choice of a saved step.
+
+    Args:
+        view: View model of the run.
+        is_same_run: Whether the page already shows this run; then the selected step stays selected.
+    """
+    steps = [(f"step {step:,}", str(step)) for step in reversed(view["saved"])]
+    newest = ("finished" if view["finished"] else "newest step", NEWEST_STEP)
+    selection: dict[str, Any] = {} if is_same_run else {"value": NEWEST_STEP}
+    return gr.Dropdown([newest, *steps], visible=bool(steps or view["finished"]), **selection)
