@@ -16,7 +16,7 @@ from training.tasks.registry import get_task_types
 
 INTRODUCTION = """# Configuration
 
-`python -m benchmarks.render_results` (`make results`) writes this page from the settings classes. Do not edit it.
+`python -m benchmarks.render_results` (`make render-results`) writes this page from the settings classes. Do not edit it.
 
 A run is configured by a YAML recipe with the groups below. A recipe in `configs/` lists only what differs from the defaults, and
 any setting can be overridden on the command line by its dotted name, for example `optim.lr=5e-4`. Unknown names, values outside

@@ -279,7 +279,7 @@ def main() -> None:
         if not args.check:
             path.write_text(text, "utf-8")
         elif not path.is_file() or path.read_text("utf-8") != text:
-            raise SystemExit(f"{path.name} is out of date: run `make results`.")
+            raise SystemExit(f"{path.name} is out of date: run `make render-results`.")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_ci_runs_the_command_of_the_readme():
 def test_measured_figures_in_the_text_are_those_of_the_files():
     """README.md and the recipes say what the runs wrote, to the letter."""
     stale = [path.name for path, text in render_results.render_files().items() if path.read_text("utf-8") != text]
-    assert not stale, f"{', '.join(stale)}: run `make results`"
+    assert not stale, f"{', '.join(stale)}: run `make render-results`"
 
 
 def test_no_bundled_model_starts_from_the_final_weights_of_its_own_recipe():

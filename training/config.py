@@ -105,7 +105,7 @@ class FinalizeConfig(Settings):
     """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
 
     fit_samples: int = Field(
-        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: leave it as it is"
+        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: no fit"
     )
     fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of that fit, at most")
     accuracy_tolerance: float = Field(

@@ -45,7 +45,7 @@ class DataSettings(Settings):
     subset: str = Field("", description="configuration of the data set, where it has several")
     revision: str = Field("", description="commit, tag or branch of the data set; empty: as it is today")
     data_files: str = Field(
-        "", description="folder or parquet file of this machine to read instead; never named in a checkpoint"
+        "", description="local directory or parquet file to read instead; never written into a checkpoint"
     )
     train_split: str = Field("train", min_length=1, description="split to learn from; a part of it is held out")
     test_split: str = Field("test", description="split to test on; empty: a tenth of the other")

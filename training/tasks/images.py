@@ -50,7 +50,7 @@ class ImagesSettings(DataSettings):
         None, description="the classes: imagenet, or their names; not given: as the data set has them"
     )
     background: Literal["any", "dark"] = Field(
-        "any", description="dark: pictures show one thing on black, so what a person gives is brought to that"
+        "any", description="dark: images show one object on black, and the input of a user is converted to that"
     )
     augment: AugmentationPolicy = Field(
         "crop-flip",

@@ -25,7 +25,7 @@ MAX_EDITOR_LENGTH = 64  # bits that are clicked one by one; longer rows are type
 class ParitySettings(Settings):
     length: int = Field(16, ge=1, le=512, description="longest row of bits; with signs, the length of every row")
     encoding: Literal["tokens", "signs"] = Field(
-        "tokens", description="how bits are shown: 0, 1 and padding, or as published machines see them, +1 and -1"
+        "tokens", description="encoding of bits: 0, 1 and padding, or +1 and -1 as in published models"
     )
 
 
