@@ -41,6 +41,7 @@ from tests.paths import ROOT
 from training.config import TrainConfig, read_recipe
 from training.energy.losses import EnergyKind
 from training.failures import FailureReason
+from training.settings_aliases import GROUP_ALIASES, SETTING_ALIASES, TASK_ALIASES
 from training.tasks.registry import get_task_types
 from training.tasks.splits import CALIBRATION, TRAIN, VALIDATION
 from ui.server.client_limits import (
@@ -324,6 +325,23 @@ def test_every_command_is_documented():
     rows = find_table(TRAINING, "command", "what it does")
     documented = {words[3] for row in rows if (words := row[0].strip("`").split())[2] == "training"}
     assert documented == list_training_commands()
+
+
+def test_the_changelog_lists_every_former_name_of_a_setting():
+    former = {f"{group}.{name}" for group, names in SETTING_ALIASES.items() for name in names}
+    former |= {f"task.{name}" for names in TASK_ALIASES.values() for name in names}
+    groups = {group: former_group for former_group, group in GROUP_ALIASES.items()}
+    section = DOCUMENTS[CHANGELOG].partition("### Renamed settings\n")[2]
+    listed = {name: row for row in find_table(section, "0.1.0", "now") for name in find_inline_code(row[0])}
+    for name in former:
+        group, _, key = name.partition(".")
+        assert f"{groups.get(group, group)}.{key}" in listed, name
+
+
+def test_the_changelog_names_existing_modules():
+    section = DOCUMENTS[CHANGELOG].partition("### Renamed modules and files\n")[2]
+    paths = [path for row in find_table(section, "0.1.0", "now") for path in find_inline_code(row[1])]
+    assert len(paths) > 50 and [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_tables_of_settings_match_the_code():
