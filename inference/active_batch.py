@@ -9,13 +9,13 @@ rows finish, no deterministic strategy has a better worst case.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import TickOutput
+from ctm.models.base import EncodedInput, ModelState
 from inference.halting.policies import HaltingPolicy
 from inference.tick_history import TickHistory, start_history
 
@@ -83,14 +83,16 @@ class ActiveBatch:
     rows: Int[Tensor, " A"]
     slots: Int[Tensor, " A"]
     num_slots: int
-    state: Any
-    encoded: Any
+    state: ModelState
+    encoded: EncodedInput
     budget: int
     idle_slot_ticks: int = 0
     history: TickHistory | None = None
     best_ticks: BestTickTracker | None = None
 
-    def record_tick(self, state: Any, output: TickOutput, policy: HaltingPolicy) -> tuple[TickHistory, BestTickTracker]:
+    def record_tick(
+        self, state: ModelState, output: TickOutput, policy: HaltingPolicy
+    ) -> tuple[TickHistory, BestTickTracker]:
         """Store the state and the outputs of a tick, in place.
 
         Args:

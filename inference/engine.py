@@ -13,13 +13,14 @@ therefore admitted into the slots of finished rows, and every row is at its own 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, no_type_check
+from typing import Literal, no_type_check
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ctm import TickModel, TickOutput
+from ctm.models.base import ModelState
 from inference.active_batch import ActiveBatch
 from inference.halting.policies import HaltingPolicy
 from inference.tick_history import TickHistory
@@ -53,7 +54,7 @@ class TickEvent:
     rows: Int[Tensor, " A"]
     tick_index: Int[Tensor, " A"]
     output: TickOutput
-    state: Any
+    state: ModelState
     slots: Int[Tensor, " A"]
     halt_mask: Bool[Tensor, " A"]
     halt_reasons: list[str]

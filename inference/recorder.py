@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctm.models.base import STATE_CHANNELS
 from inference.engine import TickEvent
-
-CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "attention")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class TickSnapshot:
         logits: logits, shape (A, P, C).
         certainty: certainty of every position, shape (A, P).
         energy: energy, shape (A,); None without an energy head.
-        channels: the channels of `CHANNELS` that the model has, each of shape (A, ...).
+        channels: channels of the model state (see `ModelState.get_channels`), each of shape (A, ...).
         attention_map_shape: shape of the positions that attention covers.
     """
 
@@ -39,14 +38,14 @@ class TickSnapshot:
     @classmethod
     def from_event(cls, tick: TickEvent) -> "TickSnapshot":
         """Convert one tick to arrays."""
-        output, slots = tick.output, tick.slots.cpu().numpy()
-        states = {name: getattr(tick.state, name, None) for name in CHANNELS}
+        output = tick.output
+        slots = tick.slots.cpu().numpy()
         return cls(
             rows={row: index for index, row in enumerate(tick.rows.tolist())},
             logits=to_numpy(output.answer.unflatten(1, (output.certainty.size(1), -1))),
             certainty=to_numpy(output.certainty),
             energy=None if output.energy is None else to_numpy(output.energy),
-            channels={name: to_numpy(values)[slots] for name, values in states.items() if values is not None},
+            channels={name: to_numpy(values)[slots] for name, values in tick.state.get_channels().items()},
             attention_map_shape=tick.attention_map_shape,
         )
 
@@ -101,9 +100,8 @@ class Recorder:
     def _record_channel(self, name: str, values: np.ndarray) -> None:
         """Record an evenly spaced selection of the last axis that fits the memory of this channel."""
         if name not in self.channel_indices:
-            max_count = (
-                self.max_bytes // len(CHANNELS) // self.max_ticks // max(1, values[..., 0].size * values.itemsize)
-            )
+            max_bytes_per_tick = self.max_bytes // len(STATE_CHANNELS) // self.max_ticks
+            max_count = max_bytes_per_tick // max(1, values[..., 0].size * values.itemsize)
             count = values.shape[-1]
             # Attention is recorded completely or not at all: a map with gaps would mislead.
             num_recorded = count if count <= max_count else 0 if name == "attention" else max(1, max_count)

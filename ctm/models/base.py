@@ -5,15 +5,15 @@
     state, output = model.tick(state, encoded)      one tick; output: answer logits, certainty, energy
     unrolled = model(inputs)                        all ticks
 
-State is an argument: nothing is stored on the module. Encoded inputs and states are frozen dataclasses, and both have
-`select_rows(rows)`.
+State is an argument: nothing is stored on the module. Encoded inputs and states are frozen dataclasses. `EncodedInput`
+and `ModelState` are the protocols that they implement: the engine of `inference` uses nothing else of them.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ctm.config import Config
@@ -28,10 +28,79 @@ from ctm.modules.readout import (
 )
 
 MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32
+# Names that `ModelState.get_channels` may use; each model has some of them.
+STATE_CHANNELS = ("pre_activations", "post_activations", "sync_out", "sync_action", "attention")
+
+EncodedT = TypeVar("EncodedT", bound="EncodedInput")
+StateT = TypeVar("StateT", bound="ModelState")
 
 
-class TickModel(nn.Module, ABC):
+@runtime_checkable
+class EncodedInput(Protocol):
+    """Encoder output of a batch, and everything else that is constant over the unroll.
+
+    Methods whose name ends in an underscore may overwrite the memory of the object: use only what they return.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """Number of batch rows."""
+
+    @property
+    def attention_map_shape(self) -> tuple[int, ...]:
+        """Shape of the attention map of a head; () without attention."""
+
+    @property
+    def ticks(self) -> int:
+        """Maximum number of ticks of the unroll."""
+
+    @property
+    def input_ticks(self) -> Int[Tensor, " B"] | None:
+        """Ticks before an answer counts, per row; None if all ticks count."""
+
+    @property
+    def supports_row_insertion(self) -> bool:
+        """Whether `write_rows_` can replace rows during an unroll."""
+
+    def select_rows(self: EncodedT, rows: Int[Tensor, " A"]) -> EncodedT:
+        """Return a copy that holds only some batch rows, in the order of `rows`."""
+
+    def compact_rows_(self: EncodedT, rows: Int[Tensor, " A"]) -> EncodedT:
+        """Return the encoded input of some batch rows. Fast if most rows keep their index."""
+
+    def write_rows_(self: EncodedT, source: EncodedT, slots: Int[Tensor, " A"]) -> EncodedT:
+        """Return the encoded input with the rows of `source` in the slots `slots`."""
+
+
+@runtime_checkable
+class ModelState(Protocol):
+    """State of a batch between two ticks.
+
+    Methods whose name ends in an underscore may overwrite the memory of the object: use only what they return.
+    """
+
+    @property
+    def latent(self) -> Float[Tensor, "B S"]:
+        """Readout input."""
+
+    @property
+    def neuron_activations(self) -> Float[Tensor, "B D"]:
+        """Activations that the energy head can receive besides the readout input; D may be 0."""
+
+    def get_channels(self) -> dict[str, Tensor]:
+        """Return the tensors that a recorder may record, by name (see `STATE_CHANNELS`), each of shape (B, ...)."""
+
+    def select_rows(self: StateT, rows: Int[Tensor, " A"], reserve_ticks: int = ...) -> StateT:
+        """Return a copy that holds only some batch rows, with memory for `reserve_ticks` more ticks."""
+
+    def write_rows_(self: StateT, source: StateT, slots: Int[Tensor, " A"]) -> StateT:
+        """Return the state with the rows of `source` in the slots `slots`."""
+
+
+class TickModel(nn.Module, ABC, Generic[EncodedT, StateT]):
     """Model that iterates internal ticks, built from its config.
+
+    The type parameters are the classes of its encoded input and of its state.
 
     Args:
         config: Published constructor keys.
@@ -47,13 +116,13 @@ class TickModel(nn.Module, ABC):
     output_projector: nn.Sequential
     energy_proj: nn.Sequential
 
-    def __init__(self, config: Config, in_features: int | None = None, seed: int = 0):
+    def __init__(self, config: Config, in_features: int | None = None, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.in_features = in_features
         self.num_positions, _ = config.answer_shape
         if torch.get_default_device().type != "meta":
-            check_class_parameter_limit(type(self), config, in_features)
+            self.check_parameter_limit(config, in_features)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build(config, in_features, torch.Generator().manual_seed(seed))
@@ -61,7 +130,7 @@ class TickModel(nn.Module, ABC):
     # --- encode and tick ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def encode(self, inputs: Tensor) -> Any:
+    def encode(self, inputs: Tensor) -> EncodedT:
         """Encode the input, and prepare everything that is constant over the unroll.
 
         Args:
@@ -70,7 +139,7 @@ class TickModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def initial_state(self, encoded: Any, reserve_ticks: int | None = None) -> Any:
+    def initial_state(self, encoded: EncodedT, reserve_ticks: int | None = None) -> StateT:
         """Return the state before the first tick.
 
         Args:
@@ -78,7 +147,7 @@ class TickModel(nn.Module, ABC):
             reserve_ticks: Ticks to reserve memory for; default: all ticks of the unroll.
         """
 
-    def tick(self, state: Any, encoded: Any) -> tuple[Any, TickOutput]:
+    def tick(self, state: StateT, encoded: EncodedT) -> tuple[StateT, TickOutput]:
         """Compute one tick.
 
         Args:
@@ -103,15 +172,48 @@ class TickModel(nn.Module, ABC):
             inputs: As for `encode`.
             energy_grad_to_trunk: Let gradients of the energy flow into the model, not only into the energy head.
         """
-        features = self.encode(inputs)
-        answer, certainty, energy = self._compute_readout(*self._unroll(features), energy_grad_to_trunk)
+        encoded = self.encode(inputs)
+        answer, certainty, energy = self._compute_readout(*self._unroll(encoded), energy_grad_to_trunk)
         certainty = certainty.mean(1).T
         return UnrolledOutput(
             answers=answer.permute(2, 1, 0),
             certainties=torch.stack((1 - certainty, certainty), 1),
             energies=None if energy is None else energy.T,
-            input_ticks=features.input_ticks,
+            input_ticks=encoded.input_ticks,
         )
+
+    # --- size ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def count_parameters(cls, config: Config, in_features: int | None = None) -> int:
+        """Return the number of weights of a model, without allocating any: parameters and running statistics."""
+        tensors = cls._build_meta_tensors(config, in_features)
+        return sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
+
+    @classmethod
+    def check_parameter_limit(cls, config: Config, in_features: int | None = None) -> None:
+        """Check that a model holds at most `MAX_PARAMETERS` numbers: parameters and buffers.
+
+        Index buffers count because they use memory, too.
+
+        Raises:
+            ValueError: It holds more; the message names the settings to lower.
+        """
+        count = sum(tensor.numel() for tensor in cls._build_meta_tensors(config, in_features))
+        if count > MAX_PARAMETERS:
+            widths = "d_model"
+            if config.model_type == "ctm":
+                widths = "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out"
+            raise ValueError(
+                f"This config asks for {count / 1e9:.1f} billion parameters; at most {MAX_PARAMETERS / 1e9:.0f} billion "
+                f"are accepted. Lower {widths}."
+            )
+
+    @classmethod
+    def _build_meta_tensors(cls, config: Config, in_features: int | None) -> list[Tensor]:
+        """Return the tensors of a model on the meta device, which allocates no memory."""
+        with torch.device("meta"):
+            return list(cls(config, in_features).state_dict().values())
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
@@ -120,12 +222,14 @@ class TickModel(nn.Module, ABC):
         """Create all parameters, under the published names and in the published order."""
 
     @abstractmethod
-    def _transition(self, state: Any, encoded: Any) -> Any:
+    def _transition(self, state: StateT, encoded: EncodedT) -> StateT:
         """Compute the part of a tick that influences the next tick."""
 
-    def _unroll(self, encoded: Any) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
+    def _unroll(self, encoded: EncodedT) -> tuple[Float[Tensor, "T S B"], Float[Tensor, "T D B"]]:
         """Return the readout input and the neuron activations at every tick."""
-        state, latents, neurons = self.initial_state(encoded), [], []
+        state = self.initial_state(encoded)
+        latents: list[Tensor] = []
+        neurons: list[Tensor] = []
         for _ in range(encoded.ticks):
             state = self._transition(state, encoded)
             latents.append(state.latent.T)
@@ -179,43 +283,11 @@ class TickModel(nn.Module, ABC):
         if not self.config.energy_head_enabled:
             return answer, certainty, None
         head_input = self.build_energy_head_input(latent, activations, certainty)
-        return (
-            answer,
-            certainty,
-            compute_energy(self.energy_proj, head_input if energy_grad_to_trunk else head_input.detach()).float(),
-        )
+        if not energy_grad_to_trunk:
+            head_input = head_input.detach()
+        return answer, certainty, compute_energy(self.energy_proj, head_input).float()
 
 
 def init_uniform(bound: float, *shape: int) -> Tensor:
     """Return a tensor drawn uniformly from [-bound, bound]."""
     return torch.empty(shape).uniform_(-bound, bound)
-
-
-def build_meta_tensors(model_class: type[TickModel], config: Config, in_features: int | None = None) -> list[Tensor]:
-    """Return the tensors of a model on the meta device, which allocates no memory."""
-    with torch.device("meta"):
-        return list(model_class(config, in_features).state_dict().values())
-
-
-def count_class_parameters(model_class: type[TickModel], config: Config, in_features: int | None = None) -> int:
-    """Return the number of weights of a model, without allocating any: parameters and running statistics."""
-    return sum(
-        tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features) if tensor.is_floating_point()
-    )
-
-
-def check_class_parameter_limit(model_class: type[TickModel], config: Config, in_features: int | None) -> None:
-    """Raise `ValueError` if a model would hold more than `MAX_PARAMETERS` numbers, parameters and buffers."""
-    count = sum(
-        tensor.numel() for tensor in build_meta_tensors(model_class, config, in_features)
-    )  # index buffers use memory, too
-    if count > MAX_PARAMETERS:
-        widths = (
-            "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out"
-            if config.model_type == "ctm"
-            else "d_model"
-        )
-        raise ValueError(
-            f"This config asks for {count / 1e9:.1f} billion parameters; at most {MAX_PARAMETERS / 1e9:.0f} billion "
-            f"are accepted. Lower {widths}."
-        )

@@ -4,7 +4,7 @@ Both have the same backbones and the same readout as the Continuous Thought Mach
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -15,24 +15,18 @@ from torch.nn import functional as F
 
 from ctm.config import FFConfig, LSTMConfig
 from ctm.models.base import TickModel, init_uniform
-from ctm.modules.input_encoder import (
-    EncodedInput,
-    add_attention,
-    add_backbone,
-    add_kv_projection,
-    embed_input,
-    encode_input,
-)
+from ctm.modules.input_encoder import EncoderContext, InputEncoderMixin
 from ctm.modules.synapses import fuse_input_projection
 
 
 @dataclass(frozen=True)
-class LSTMContext(EncodedInput):
-    """Encoded input of an LSTM, and the weights of all layers but the first.
+class LSTMContext(EncoderContext):
+    """Encoder output of an LSTM, and the weights of all layers but the first.
 
-    The weights of the first layer are fused into the input projection of `observation`.
+    The weights of the first layer are fused into the input projection of the encoder output.
 
     Attributes:
+        encoder_output: Encoder output of all rows.
         layers: Weight and bias of all gates, for each layer after the first.
         dropout: Dropout probability between layers; 0 in eval mode.
     """
@@ -70,6 +64,11 @@ class LSTMState:
         self.cell.index_copy_(1, slots, source.cell)
         return self
 
+    def get_channels(self) -> dict[str, Tensor]:
+        """Return the tensors that a recorder may record, by name, batch-first."""
+        channels = {"post_activations": self.post_activations}
+        return channels if self.attention is None else channels | {"attention": self.attention}
+
     @property
     def latent(self) -> Float[Tensor, "B D"]:
         """Readout input: the hidden state of the last layer."""
@@ -86,7 +85,7 @@ class LSTMState:
         return self.hidden[-1]
 
 
-class LSTMBaseline(TickModel):
+class LSTMBaseline(InputEncoderMixin, TickModel[LSTMContext, LSTMState]):
     """LSTM whose hidden state gives the attention query at every tick."""
 
     config: LSTMConfig
@@ -95,21 +94,24 @@ class LSTMBaseline(TickModel):
         width, layers = config.d_model, config.num_layers
         self.start_hidden_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
         self.start_cell_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
-        channels = add_backbone(self, config, in_features)
-        add_kv_projection(self, config, channels)
+        channels = self._add_backbone(config, in_features)
+        self._add_kv_projection(config, channels)
         self.lstm = nn.LSTM(config.d_input, width, layers, dropout=config.dropout if layers > 1 else 0.0)
-        add_attention(self, config, width)
+        self._add_attention(config, width)
         self.output_projector = nn.Sequential(nn.Linear(width, config.out_dims))
         self._add_energy_head(width, width)
 
     def encode(self, inputs: Tensor) -> LSTMContext:
+        """Encode the input and collect the weights of all layers; see `TickModel.encode`."""
         first, *others = [self._get_layer_weights(number) for number in range(self.config.num_layers)]
-        encoded_input = encode_input(self, inputs, partial(fuse_input_projection, *first))
         return LSTMContext(
-            **vars(encoded_input), layers=tuple(others), dropout=self.lstm.dropout if self.training else 0.0
+            self._encode_input(inputs, partial(fuse_input_projection, *first)),
+            layers=tuple(others),
+            dropout=self.lstm.dropout if self.training else 0.0,
         )
 
     def initial_state(self, encoded: LSTMContext, reserve_ticks: int | None = None) -> LSTMState:
+        """Return the learned start state; `reserve_ticks` has no effect. See `TickModel.initial_state`."""
         hidden, cell = (
             start.unsqueeze(1).expand(-1, encoded.batch_size, -1)
             for start in (self.start_hidden_state, self.start_cell_state)
@@ -159,13 +161,21 @@ def lstm_cell(
 
 @dataclass(frozen=True)
 class FFContext:
-    """Encoded input of the feed-forward baseline: the mean of the backbone features over all positions."""
+    """Encoded input of the feed-forward baseline.
+
+    Attributes:
+        mean: Mean of the backbone features over all positions.
+        attention_map_shape: Always (): there is no attention.
+        ticks: Always 1.
+        input_ticks: Always None: the answer of the only tick counts.
+        supports_row_insertion: Always False: all rows finish after the only tick, so no slot is free before.
+    """
 
     mean: Float[Tensor, "B C"]
-    attention_map_shape: tuple[int, ...] = ()
-    ticks: int = 1
-    input_ticks: None = None
-    supports_row_insertion: ClassVar[bool] = False  # all rows finish after the only tick
+    attention_map_shape: ClassVar[tuple[int, ...]] = ()
+    ticks: ClassVar[int] = 1
+    input_ticks: ClassVar[None] = None
+    supports_row_insertion: ClassVar[bool] = False
 
     @property
     def batch_size(self) -> int:
@@ -174,9 +184,16 @@ class FFContext:
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "FFContext":
         """Return a copy that holds only some batch rows."""
-        return replace(self, mean=self.mean.index_select(0, rows))
+        return FFContext(self.mean.index_select(0, rows))
 
-    compact_rows_ = select_rows
+    def compact_rows_(self, rows: Int[Tensor, " A"]) -> "FFContext":
+        """Return the encoded input of some batch rows."""
+        return self.select_rows(rows)
+
+    def write_rows_(self, source: "FFContext", slots: Int[Tensor, " A"]) -> "FFContext":
+        """Write the rows of `source` into the slots `slots`, in place."""
+        self.mean.index_copy_(0, slots, source.mean)
+        return self
 
 
 @dataclass(frozen=True)
@@ -185,15 +202,22 @@ class FFState:
 
     Attributes:
         latent: Hidden layer, the readout input.
-        attention: Always None.
     """
 
     latent: Float[Tensor, "B D"]
-    attention: None = None
 
     def select_rows(self, rows: Int[Tensor, " A"], reserve_ticks: int = 0) -> "FFState":
         """Return a copy that holds only some batch rows; `reserve_ticks` has no effect."""
         return FFState(self.latent.index_select(0, rows))
+
+    def write_rows_(self, source: "FFState", slots: Int[Tensor, " A"]) -> "FFState":
+        """Write the rows of `source` into the slots `slots`, in place."""
+        self.latent.index_copy_(0, slots, source.latent)
+        return self
+
+    def get_channels(self) -> dict[str, Tensor]:
+        """Return the tensors that a recorder may record, by name."""
+        return {"post_activations": self.post_activations}
 
     @property
     def neuron_activations(self) -> Float[Tensor, "B 0"]:
@@ -206,23 +230,25 @@ class FFState:
         return self.latent
 
 
-class FFBaseline(TickModel):
+class FFBaseline(InputEncoderMixin, TickModel[FFContext, FFState]):
     """One hidden layer on the mean of the backbone features. Further ticks repeat the same output."""
 
     config: FFConfig
 
     def _build(self, config: FFConfig, in_features: int | None, generator: torch.Generator) -> None:
-        channels = add_backbone(self, config, in_features)
+        channels = self._add_backbone(config, in_features)
         pool = [nn.Identity() for _ in range(3)]  # indices of published layers without parameters: see `encode`
         hidden = [nn.Linear(channels, config.d_model), nn.ReLU(), nn.Dropout(config.dropout)]
         self.output_projector = nn.Sequential(*pool, *hidden, nn.Linear(config.d_model, config.out_dims))
         self._add_energy_head(config.d_model, 0)
 
     def encode(self, inputs: Tensor) -> FFContext:
-        features = embed_input(self, inputs)
+        """Return the mean of the backbone features over all positions; see `TickModel.encode`."""
+        features = self._embed_input(inputs)
         return FFContext(features.flatten(2).mean(2) if features.dim() > 2 else features)
 
     def initial_state(self, encoded: FFContext, reserve_ticks: int | None = None) -> FFState:
+        """Return a hidden layer of zeros; `reserve_ticks` has no effect. See `TickModel.initial_state`."""
         return FFState(encoded.mean.new_zeros(encoded.batch_size, self.config.d_model))
 
     def _transition(self, state: FFState, encoded: FFContext) -> FFState:

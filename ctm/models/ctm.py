@@ -16,7 +16,7 @@ from ctm.config import CTMConfig
 from ctm.models.base import TickModel, init_uniform
 from ctm.models.outputs import TickOutput
 from ctm.modules import synchronisation
-from ctm.modules.input_encoder import EncodedInput, add_attention, add_backbone, add_kv_projection, encode_input
+from ctm.modules.input_encoder import EncoderContext, InputEncoderMixin
 from ctm.modules.neuron_level_models import NeuronLinear, PreparedLinear, activate, make_neuron_models
 from ctm.modules.state import PreActivationHistory, SyncAccumulator
 from ctm.modules.synapses import make_synapses, prepare_input_projection
@@ -42,10 +42,11 @@ class NeuronPairs:
 
 
 @dataclass(frozen=True)
-class CTMContext(EncodedInput):
-    """Constants of an unroll: the encoded input, and prepared weights.
+class CTMContext(EncoderContext):
+    """Constants of an unroll: the encoder output, and prepared weights.
 
     Attributes:
+        encoder_output: Encoder output of all rows.
         neuron_layers: Prepared layers of the neuron-level models.
         action_pairs: Pairs of the action synchronisation; None without attention.
         out_pairs: Pairs of the output synchronisation.
@@ -100,6 +101,17 @@ class CTMState:
             self.elapsed_ticks,
         )
 
+    def get_channels(self) -> dict[str, Tensor]:
+        """Return the tensors that a recorder may record, by name, batch-first."""
+        channels = {
+            "pre_activations": self.pre_activations,
+            "post_activations": self.post_activations,
+            "sync_out": self.sync_out,
+            "sync_action": self.sync_action,
+            "attention": self.attention,
+        }
+        return {name: values for name, values in channels.items() if values is not None}
+
     @property
     def pre_activations(self) -> Float[Tensor, "B D"]:
         """Pre-activations of the last tick, batch-first."""
@@ -131,7 +143,7 @@ class CTMState:
         return None if self.action_sync is None else self.action_sync.value.T
 
 
-class ContinuousThoughtMachine(TickModel):
+class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState]):
     """Continuous Thought Machine, built from its config."""
 
     config: CTMConfig
@@ -155,10 +167,10 @@ class ContinuousThoughtMachine(TickModel):
                 f"decay_params_{place}", nn.Parameter(torch.zeros(config.compute_synch_size(count)))
             )
 
-        channels = add_backbone(self, config, in_features)
+        channels = self._add_backbone(config, in_features)
         if attends:
-            add_kv_projection(self, config, channels)
-            add_attention(self, config, config.compute_synch_size(config.n_synch_action))
+            self._add_kv_projection(config, channels)
+            self._add_attention(config, config.compute_synch_size(config.n_synch_action))
         observation_width = width if attends else channels
         self.synapses = make_synapses(observation_width + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
@@ -173,8 +185,9 @@ class ContinuousThoughtMachine(TickModel):
         self._add_energy_head(config.compute_synch_size(config.n_synch_out), neurons)
 
     def encode(self, inputs: Tensor) -> CTMContext:
+        """Encode the input and prepare the weights of an unroll; see `TickModel.encode`."""
         return CTMContext(
-            **vars(encode_input(self, inputs, partial(prepare_input_projection, self.synapses))),
+            self._encode_input(inputs, partial(prepare_input_projection, self.synapses)),
             neuron_layers=tuple(
                 layer.prepare() for layer in self.trace_processor[0] if isinstance(layer, NeuronLinear)
             ),

@@ -1,7 +1,7 @@
 """Registry of model types, and functions that select the class by the config."""
 
 from ctm.config import Config
-from ctm.models.base import TickModel, check_class_parameter_limit, count_class_parameters
+from ctm.models.base import TickModel
 from ctm.models.baselines import FFBaseline, LSTMBaseline
 from ctm.models.ctm import ContinuousThoughtMachine
 
@@ -24,9 +24,13 @@ def build_model(config: Config, in_features: int | None = None, seed: int = 0) -
 
 def count_parameters(config: Config, in_features: int | None = None) -> int:
     """Return the number of weights that a checkpoint of this config holds, without allocating any."""
-    return count_class_parameters(MODEL_TYPES[config.model_type], config, in_features)
+    return MODEL_TYPES[config.model_type].count_parameters(config, in_features)
 
 
 def check_parameter_limit(config: Config, in_features: int | None) -> None:
-    """Raise `ValueError` if a model of this config would exceed `MAX_PARAMETERS`."""
-    check_class_parameter_limit(MODEL_TYPES[config.model_type], config, in_features)
+    """Check that a model of this config holds at most `MAX_PARAMETERS` numbers.
+
+    Raises:
+        ValueError: See `TickModel.check_parameter_limit`.
+    """
+    MODEL_TYPES[config.model_type].check_parameter_limit(config, in_features)

@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ctm.config import MAX_TICKS, CTMConfig
-from ctm.modules.backbones import MNISTBackbone
 from ctm.modules.cross_attention import CrossAttentionCache
 from ctm.modules.synapses import InputProjection
 
@@ -217,17 +216,12 @@ def build_scheduled_input(
 # --- modules ---------------------------------------------------------------------------------------------------------
 
 
-def add_scheduled_backbones(model: nn.Module, width: int) -> None:
-    """Add the modules that the published class has in place of `backbone`, under their published names."""
-    model.backbone_digit = MNISTBackbone(width)
-    model.index_backbone = IndexEmbedding(width)
-    model.operator_backbone = OperatorEmbedding(width)
-
-
 class IndexEmbedding(nn.Module):
     """Constant sine and cosine embedding of an index (Vaswani et al. 2017)."""
 
-    def __init__(self, width: int):
+    embedding: Tensor  # (NUM_INDICES, width)
+
+    def __init__(self, width: int) -> None:
         super().__init__()
         rates = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10_000.0) / width))
         angles = torch.arange(NUM_INDICES, dtype=torch.float).unsqueeze(1) * rates
@@ -237,7 +231,7 @@ class IndexEmbedding(nn.Module):
 class OperatorEmbedding(nn.Module):
     """Learned embedding of plus and minus."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(NUM_OPERATORS, width)
 
