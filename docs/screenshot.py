@@ -47,7 +47,7 @@ def take_think(browser: Browser) -> None:
     browser_page.goto(address)
     browser_page.wait_for_selector("#drawing canvas")
     draw(browser_page)
-    browser_page.click("#think-drawing")
+    browser_page.click("#run-drawing")
     browser_page.wait_for_function("document.querySelector('#thought [data-thought=sentence]').textContent !== ''")
     browser_page.wait_for_timeout(1_500)  # Gradio fades the view in
     browser_page.screenshot(path=ROOT / "docs" / "think.png", full_page=True)
