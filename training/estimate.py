@@ -9,7 +9,7 @@ import torch
 
 from ctm.models.registry import count_parameters
 from training.config import RunConfig
-from training.trainer import time_steps
+from training.trainer import Trainer
 from training.trainer_state import estimate_checkpoint_bytes
 
 NUM_TIMING_STEPS = 5  # after one warm-up step
@@ -26,7 +26,9 @@ def estimate_run(config: RunConfig) -> dict[str, Any]:
         save_gb, disk_gb: size of one saved step, and of all steps that are kept.
         device: name of the GPU, or "CPU".
     """
-    model, step_seconds, evaluation_seconds = time_steps(config, NUM_TIMING_STEPS)
+    trainer = Trainer(config)
+    step_seconds, evaluation_seconds = trainer.time_steps(NUM_TIMING_STEPS)
+    model = trainer.unwrapped_model
     seconds_per_step = statistics.median(step_seconds)
     save_bytes = estimate_checkpoint_bytes(model)
     uses_cuda = torch.cuda.is_available() and config.train.device != "cpu"

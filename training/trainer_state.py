@@ -3,8 +3,8 @@
 import contextlib
 import errno
 import shutil
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NotRequired, TypedDict, cast
 
 import psutil
 import torch
@@ -42,14 +42,40 @@ class TrainerState:
     best_step: int | None = None
     best_accuracy: float = -1.0
 
+    def mark_saved(self) -> None:
+        """Record that the current step is saved, and whether it is the best one."""
+        self.saved = self.step
+        if self.accuracy >= self.best_accuracy:
+            self.best_step = self.step
+            self.best_accuracy = self.accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
+
+
+class SavedState(TypedDict):
+    """What a saved step holds besides the weights.
+
+    Attributes:
+        optimizer: State of the optimiser.
+        random: State of the random number generators of each process.
+        loop: Fields of `TrainerState`.
+        scaler: State of the loss scaler, for fp16.
+    """
+
+    optimizer: dict[str, Any]
+    random: list[dict[str, Tensor]]
+    loop: dict[str, Any]
+    scaler: NotRequired[dict[str, Any]]
+
 
 def save_step(
     config: RunConfig,
     task: Task,
     model: TickModel,
     run_dir: RunDir,
-    trainer_state: TrainerState,
-    state: Any,
+    saved: SavedState,
 ) -> None:
     """Save a step as a checkpoint, and prune older steps.
 
@@ -58,12 +84,12 @@ def save_step(
         task: its task.
         model: the model to save.
         run_dir: the run directory.
-        trainer_state: progress; its best step is updated.
-        state: trainer state to save next to the checkpoint; gains the entry `loop`.
+        saved: what is saved next to the checkpoint.
 
     Raises:
         OSError: the disk is full or almost full; earlier steps are kept.
     """
+    step = saved["loop"]["step"]
     halting = (
         {"energy": build_energy_metadata(config.loss.energy_kind, config.loss.energy_loss_params)}
         if config.loss.energy_kind != "none"
@@ -72,7 +98,7 @@ def save_step(
     metrics = {
         "training": {
             "command": run_dir.read_command(),
-            "steps": trainer_state.step,
+            "steps": step,
             "settings": config.to_portable_dict(),
         }
     }
@@ -80,14 +106,11 @@ def save_step(
         run_dir,
         estimate_checkpoint_bytes(model),
         0,
-        f"stopped at step {trainer_state.step:,}; what was saved before is kept",
+        f"stopped at step {step:,}; what was saved before is kept",
     )
-    if trainer_state.accuracy >= trainer_state.best_accuracy:
-        trainer_state.best_step, trainer_state.best_accuracy = trainer_state.step, trainer_state.accuracy
-    state["loop"] = vars(trainer_state).copy()
-    run_dir.save(trainer_state.step, Checkpoint(model, task.describe(), halting, metrics), state)
-    run_dir.prune(config.train.save_total_limit, trainer_state.best_step)
-    check_free_disk(run_dir, 0, config.train.min_free_disk_gb, f"stopped and saved at step {trainer_state.step:,}")
+    run_dir.save(step, Checkpoint(model, task.describe(), halting, metrics), dict(saved))
+    run_dir.prune(config.train.save_total_limit, saved["loop"]["best_step"])
+    check_free_disk(run_dir, 0, config.train.min_free_disk_gb, f"stopped and saved at step {step:,}")
 
 
 def build_energy_metadata(
@@ -115,11 +138,11 @@ def build_energy_metadata(
     return metadata | ({"fitted_on": {"split": VALIDATION, **fit_metrics}} if fit_metrics else {})
 
 
-def load_latest_state(run_dir: RunDir, model: TickModel) -> Any:
+def load_latest_state(run_dir: RunDir, model: TickModel) -> SavedState | None:
     """Load the newest readable saved step into a model, in place.
 
     Returns:
-        The trainer state of that step, or None if no step is saved.
+        The saved state of that step, or None if no step is saved.
 
     Raises:
         ValueError: steps are saved, and none of them can be read.
@@ -127,7 +150,7 @@ def load_latest_state(run_dir: RunDir, model: TickModel) -> Any:
     problem = ""
     for step in reversed(run_dir.list_steps()):
         try:
-            state = run_dir.load_trainer_state(step)
+            state = cast(SavedState, run_dir.load_trainer_state(step))
             model.load_state_dict(load_weights(run_dir.checkpoint_dir(step), model.config).state_dict())
         except (ValueError, OSError) as error:
             problem = f"step {step:,} cannot be read: {str(error)[:200]}"

@@ -20,7 +20,7 @@ from tests.training.test_trainer import TINY_RECIPE, load_step_weights, read_met
 from training.config import RunConfig
 from training.jobs.scheduler import JobScheduler
 from training.run_dir import RunDir
-from training.trainer import train
+from training.training_loop import train
 
 REPO = "alice/new"
 LAUNCH_ARGUMENTS = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -15,11 +15,12 @@ from tests.image_datasets import write_dataset
 from tests.paths import ROOT
 from training.config import RunConfig, read_recipe
 from training.tasks.splits import TRAIN, make_generator
-from training.trainer import assemble, time_steps, train_step
+from training.trainer import Trainer
 
 QUICK_RECIPES = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/baselines").glob("*.yaml")])
 RECIPES = sorted([*QUICK_RECIPES, *(ROOT / "configs/published").glob("*.yaml")])
 IMAGE_RECIPES = [path for path in RECIPES if "kind: images" in path.read_text("utf-8")]
+CONSTANT_LR = {"optim.lr": 0.01, "optim.warmup_steps": 0, "optim.min_lr_ratio": 1.0, "train.steps": 1_000_000}
 SMALL_MODEL_CHANGES = {
     "model.iterations": 2,
     "model.d_model": 16,
@@ -84,13 +85,10 @@ def test_every_quick_recipe_learns(path, tmp_path):
         if path in IMAGE_RECIPES
         else config.with_overrides(select_small_model_changes(config))
     )
-    accelerator, task, model, optimizer = assemble(small)
-    batch = task.sample(TRAIN, 16, make_generator("learns"))
-    model, optimizer = accelerator.prepare(model, optimizer)
-    losses = [
-        train_step(small, task.decoder, model, optimizer, accelerator, repeat(batch), 0.01, 1.0)["loss"]
-        for _ in range(60)
-    ]
+    trainer = Trainer(small.with_overrides(CONSTANT_LR))
+    trainer.prepare()
+    batch = trainer.task.sample(TRAIN, 16, make_generator("learns"))
+    losses = [trainer.train_step(repeat(batch))["loss"] for _ in range(60)]
     assert sum(losses[-3:]) / 3 < 0.9 * losses[0], losses
 
 
@@ -107,5 +105,5 @@ def select_small_model_changes(config: RunConfig) -> dict[str, object]:
 @pytest.mark.parametrize("path", IMAGE_RECIPES, ids=get_recipe_name)
 def test_recipes_of_pictures_learn_from_files_of_the_same_schema(path, tmp_path):
     small = use_small_dataset(read_recipe(path), tmp_path)
-    _, seconds, _ = time_steps(small, 1)
+    seconds, _ = Trainer(small).time_steps(1)
     assert len(seconds) == 1 and str(tmp_path) not in str(small.to_portable_dict())

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from tests.paths import ROOT
 from training import decoding, trainer
 from training.config import RunConfig, read_recipe
+from training.optimization import compute_lr
 from training.run_dir import RunDir
-from training.trainer import lr_at_step, train
+from training.training_loop import train
 
 TINY_RECIPE = {
     "task": {"kind": "parity", "length": 9},
@@ -299,7 +300,7 @@ def test_a_run_directory_of_other_settings_is_rejected(tmp_path):
 
 def test_the_learning_rate_warms_up_and_falls_to_its_final_value():
     config = make_tiny_config().optim
-    rates = [lr_at_step(step, 100, config) for step in range(100)]
+    rates = [compute_lr(step, 100, config) for step in range(100)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(config.lr)
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert rates[-1] == pytest.approx(config.lr * config.min_lr_ratio, rel=0.1)

@@ -8,7 +8,8 @@ from ctm.checkpoint import load
 from tests.training.test_trainer import TINY_RECIPE, load_step_weights, make_tiny_config
 from training.config import RunConfig
 from training.run_dir import RunDir
-from training.trainer import assemble, train
+from training.trainer import Trainer
+from training.training_loop import train
 from training.weight_transfer import load_initial_weights
 
 
@@ -25,17 +26,19 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
     before, after = start.state_dict(), load_step_weights(brackets, 6)
     core = {name for name in after if name.startswith(("start_", "synapses.", "trace_processor.")) or "indices" in name}
     assert all(torch.equal(before[name], after[name]) for name in core) and len(core) > 10
-    initial = assemble(config)[2].state_dict()
+    initial = Trainer(config).unwrapped_model.state_dict()
     assert not any(torch.equal(initial[name], after[name]) for name in after.keys() - core if "bias" in name)
 
 
 def test_a_model_of_another_size_loads_the_matching_weights():
-    start = assemble(make_tiny_config())[2]
-    wide = assemble(make_tiny_config().model_copy(update={"model": TINY_RECIPE["model"] | {"n_synch_out": 12}}))[2]
+    start = Trainer(make_tiny_config()).unwrapped_model
+    wide = Trainer(
+        make_tiny_config().model_copy(update={"model": TINY_RECIPE["model"] | {"n_synch_out": 12}})
+    ).unwrapped_model
     load_initial_weights(wide, start, "matching")
     mine, theirs = wide.state_dict(), start.state_dict()
     assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
-    other = assemble(RunConfig.parse(TINY_RECIPE | {"model": {"kind": "ff", "d_model": 5}}))[2]
+    other = Trainer(RunConfig.parse(TINY_RECIPE | {"model": {"kind": "ff", "d_model": 5}})).unwrapped_model
     with pytest.raises(ValueError, match="init_from does not fit"):
         load_initial_weights(wide, other, "all")
 
@@ -43,7 +46,9 @@ def test_a_model_of_another_size_loads_the_matching_weights():
 def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
     """The model for longer rows has the positions and answers of the small one first."""
     start, longer = (
-        assemble(make_tiny_config().model_copy(update={"task": {"kind": "parity", "length": length}}))[2].eval()
+        Trainer(
+            make_tiny_config().model_copy(update={"task": {"kind": "parity", "length": length}})
+        ).unwrapped_model.eval()
         for length in (8, 12)
     )
     small, large = start.state_dict(), longer.state_dict()

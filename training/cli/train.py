@@ -22,7 +22,7 @@ from training.finalize import finalize_run
 from training.publishing.run_publisher import UPLOAD_WORKER_ENV, RunPublisher
 from training.run_dir import RunDir
 from training.settings_aliases import rename_override
-from training.trainer import train
+from training.training_loop import train
 
 
 def print_parameter_count(args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from training.jobs.process_group import JOB_TAG_ENV
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job, JobStore
 from training.run_dir import RunDir
-from training.trainer import train
+from training.training_loop import train
 
 
 def test_a_job_runs_to_its_checkpoint(scheduler):

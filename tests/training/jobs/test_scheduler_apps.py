@@ -21,7 +21,7 @@ from training.jobs.process_group import ProcessGroup
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
 from training.run_dir import RunDir
-from training.trainer import train
+from training.training_loop import train
 
 
 def reap_processes(scheduler: JobScheduler) -> None:
