@@ -7,7 +7,7 @@ setting. The run directory, the initial weights and the target repository are no
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -26,11 +26,11 @@ EXPECTED_TYPES: dict[FieldKind, tuple[Any, str]] = {
     "text": (str, "a text"),
 }
 FIELD_GROUPS: dict[str, tuple[str, tuple[type[Settings], ...]]] = {
-    "model": ("The machine", (ModelTypeConfig, *CONFIG_CLASSES.values())),
-    "loss": ("The loss", (LossConfig,)),
-    "optim": ("The optimiser", (OptimConfig,)),
-    "train": ("The loop", (TrainConfig,)),
-    "finalize": ("After the last step", (FinalizeConfig,)),
+    "model": ("Model", (ModelTypeConfig, *CONFIG_CLASSES.values())),
+    "loss": ("Loss", (LossConfig,)),
+    "optim": ("Optimizer", (OptimConfig,)),
+    "train": ("Logging and checkpoints", (TrainConfig,)),
+    "finalize": ("Stopping-rule calibration", (FinalizeConfig,)),
 }
 PRIMARY_FIELDS = (  # shown outside the folded groups
     "train.steps",
@@ -162,8 +162,8 @@ def format_bounds(info: FieldInfo) -> str:
 def get_form_values(config: RunConfig) -> dict[str, Any]:
     """Return the value of every field of the form for the settings of a run."""
     task = config.make_task()
-    groups = config.model_dump(mode="json")
-    groups["task"] = task.settings.model_dump(mode="json")
+    groups: dict[str, Any] = config.model_dump(mode="json")
+    groups["task"] = cast(Settings, task.settings).model_dump(mode="json")
     model_config = config.build_model_config(task)
     groups["model"] = {"kind": model_config.model_type, **model_config.model_dump(mode="json")}
     values = {}
@@ -185,7 +185,7 @@ def compute_form_changes(config: RunConfig, form_values: Mapping[str, Any]) -> d
     """
     fields = {field.name: field for field in list_fields() if field.task in ("", config.task["kind"])}
     if unknown := form_values.keys() - fields.keys():
-        raise ValueError(f"{truncate_repr(min(map(str, unknown)))} is no setting of this form.")
+        raise ValueError(f"{truncate_repr(min(map(str, unknown)))} is not a setting of this form.")
     initial_values = get_form_values(config)
     parsed = {name: fields[name].parse(value) for name, value in form_values.items()}
     changes = {name: value for name, value in parsed.items() if value != initial_values[name]}

@@ -1,7 +1,5 @@
-"""What the Train tab asks for: runs to start, to watch, to compare and to end."""
+"""Training for the Train tab: start, control, publish and archive runs."""
 
-import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,49 +8,51 @@ from typing import Any
 
 import torch
 
-from ctm.stores import HubRef, StoreUnavailable
+from ctm.stores import StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
-from training.config import PublishConfig, RunConfig, format_overrides, read_recipe
+from training.config import PublishConfig, RunConfig
 from training.jobs.estimate_process import run_estimate
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import LOCAL_TARGET
 from training.publishing.upload_worker import UploadWorker
-from ui.services.form_schema import compute_form_changes, get_form_values
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
+from ui.services.recipe_catalog import RecipeCatalog
 from ui.services.run_archive import create_run_archive
-from ui.services.run_view_models import RunViewModels, get_command
+from ui.services.run_view_models import RunViewModels
 
-RECIPE_DIRS = ("baselines", "published")  # folders of recipes, beside those to begin with
-RUN_SOURCE_PREFIX, HUB_SOURCE_PREFIX = "run:", "hub:"  # what a source of settings begins with that is no recipe
-MAX_CPU_PROCESSES = 16  # of a run on processors alone
-REMOTE_MARGIN_MINUTES = 10  # of a run's time elsewhere, to measure and to publish
-TRAIN_COMMAND_PATTERN = re.compile(
-    r"python -m training train [\w ./:@,=+\"'\[\]{}-]{1,2000}"
-)  # that a checkpoint may say made it
+MAX_CPU_PROCESSES = 16  # of a run without a GPU
+REMOTE_MARGIN_MINUTES = 10  # of the time limit of a remote job, for evaluation and publishing
 
 
 @dataclass(frozen=True)
 class HardwareOption:
-    """Where a run may take place."""
+    """Hardware that a run can take place on.
 
-    name: str  # "here", or hardware of Hugging Face Jobs
+    Attributes:
+        name: `LOCAL_TARGET`, or a flavor of Hugging Face Jobs.
+        label: Name for users.
+        price_per_hour: US dollars per hour; None if the hardware is free or its price is unknown.
+        devices: Number of GPUs.
+    """
+
+    name: str
     label: str
-    price_per_hour: float | None  # dollars an hour; None where nothing is paid, or nobody says
+    price_per_hour: float | None
     devices: int = 1
 
 
 class TrainingService:
-    """Runs, for screens.
+    """Starts and controls runs. Thread-safe.
 
     Args:
-        runner: starts and ends them.
-        models: where their checkpoints can be thought with.
-        recipes: folder of recipes.
-        courier: publishes; None where there is no Hub to publish to.
-        remote: Hugging Face Jobs; None where they cannot be reached from.
-        namespace: who pays there.
-        lasting: whether runs outlive a restart of the machine.
+        scheduler: Runs the jobs.
+        catalog: Catalog in which checkpoints of runs appear.
+        recipes_dir: Directory of the recipes.
+        upload_worker: Publishes checkpoints; None without a Hub.
+        jobs_client: Client of Hugging Face Jobs; None if remote jobs are unavailable.
+        namespace: Account that pays for remote jobs.
+        has_persistent_storage: Whether runs survive a restart of the app.
     """
 
     def __init__(
@@ -64,125 +64,65 @@ class TrainingService:
         jobs_client: HfJobsClient | None = None,
         namespace: str = "",
         has_persistent_storage: bool = True,
-    ):
-        self.scheduler, self.catalog, self.recipes_dir, self.upload_worker = (
-            scheduler,
-            catalog,
-            Path(recipes_dir),
-            upload_worker,
-        )
-        self.jobs_client, self.namespace, self.has_persistent_storage = jobs_client, namespace, has_persistent_storage
+    ) -> None:
+        self.scheduler = scheduler
+        self.catalog = catalog
+        self.upload_worker = upload_worker
+        self.jobs_client = jobs_client
+        self.namespace = namespace
+        self.has_persistent_storage = has_persistent_storage
+        self.recipes = RecipeCatalog(recipes_dir, scheduler, catalog)
         self.run_views = RunViewModels(scheduler)
 
     def start_scheduler(self) -> None:
-        """Take over the runs that are there, and look after them from now on."""
+        """Start the scheduler and the upload worker. The scheduler takes over existing runs."""
         self.scheduler.start()
         if self.upload_worker:
             self.upload_worker.start(lambda: self.scheduler.is_leader)
 
     def close(self) -> None:
-        """The app ends: what trains here is told to save."""
+        """Stop the upload worker and the scheduler. Local runs save a checkpoint and stop."""
         if self.upload_worker:
             self.upload_worker.close()
         self.scheduler.close()
 
-    # --- to start ------------------------------------------------------------------------------------------------
-
-    def list_sources(self) -> list[tuple[str, str]]:
-        """What settings a run can begin with: recipes, then earlier runs; as shown, and as named."""
-        recipes = [(format_recipe_label(path, name), name) for name, path in self._find_recipes().items()]
-        earlier = [(f"as in the run {job.id}", RUN_SOURCE_PREFIX + job.id) for job in self.scheduler.store.list_jobs()]
-        return [*recipes, *earlier]
-
-    def load_source(self, source: str) -> tuple[RunConfig, str, str]:
-        """The settings of a source, the command that its run would have, and a name for a new run.
-
-        Args:
-            source: a recipe's name, `run:ID`, or `hub:namespace/name` of a checkpoint that tells how it was trained.
-        """
-        if source.startswith(RUN_SOURCE_PREFIX):
-            folder = self.scheduler.get_run_dir(source.removeprefix(RUN_SOURCE_PREFIX))
-            return folder.load_config(), get_command(folder), re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", folder.path.name)
-        if source.startswith(HUB_SOURCE_PREFIX):
-            about = self.catalog.describe(source.removeprefix(HUB_SOURCE_PREFIX)).description
-            made = about.metrics.get("training")
-            told = made.get("settings") if isinstance(made, dict) else None
-            if not isinstance(told, dict):
-                raise ValueError(f"{about.name} does not tell the settings that it was trained with.")
-            ours = {"publish": {}, "init_from": f"hub:{about.name}"}  # where a run goes is not for a checkpoint to say
-            said = str(made.get("command"))
-            command = said if TRAIN_COMMAND_PATTERN.fullmatch(said) else "python -m training train"
-            name = HubRef.parse(about.name).repo.rpartition("/")[2]
-            return RunConfig.parse(told | ours), f"{command} init_from=hub:{about.name}", slugify(name)
-        path = self._find_recipes().get(source)
-        if path is None:
-            raise ValueError(f"There is no recipe called {source[:60]!r}.")
-        file = path.relative_to(self.recipes_dir.parent).as_posix()
-        return read_recipe(path), f"python -m training train {file}", slugify(path.stem)
-
-    def _find_recipes(self) -> dict[str, Path]:
-        """Recipes by name: those of the folder itself first, then those of the folders of recipes in it."""
-        found = {path.stem: path for path in sorted(self.recipes_dir.glob("*.yaml"))}
-        for kind in RECIPE_DIRS:
-            found |= {f"{kind}/{path.stem}": path for path in sorted(self.recipes_dir.glob(f"{kind}/*.yaml"))}
-        return found
-
-    def build_form(self, source: str) -> dict[str, Any]:
-        """What the form shows for a source: the kind of task, and a value for each of its fields."""
-        config, _, name = self.load_source(source)
-        return {
-            "task": config.task["kind"],
-            "name": name,
-            "values": get_form_values(config),
-            "publish": config.publish.model_dump(),
-            "beginnings": self.list_initial_weight_choices(config.init_from),
-            "init_from": config.init_from,
-        }
+    # --- starting a run --------------------------------------------------------------------------------------------
 
     def count_devices(self) -> int:
-        """Accelerators of this machine, or one processor."""
+        """Return the number of GPUs of this host, at least 1."""
         return max(1, torch.cuda.device_count())
 
-    def list_initial_weight_choices(self, current: str = "") -> list[tuple[str, str]]:
-        """Weights that a run can begin with: new ones, those that its settings name, those of every checkpoint."""
-        as_before = (
-            [(f"the weights of {current.removeprefix('hub:')}, as its settings say", current)] if current else []
-        )
-        return [
-            ("new weights", ""),
-            *as_before,
-            *((f"the weights of {name}", name) for name in self.catalog.list_names()),
-        ]
-
     def estimate(self, source: str, form_values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a run would cost, from a few measured steps; takes a quarter of a minute."""
+        """Measure a few steps of a run, and predict its time, memory and disk space. Blocks for about 15 seconds.
+
+        Args:
+            source: See `RecipeCatalog.load_source`.
+            form_values: Submitted values by field name.
+
+        Raises:
+            ValueError: A value is invalid, or a run uses the GPU.
+        """
         if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.store.list_running()):
-            raise ValueError(
-                "A run is using the accelerator, which would be measured wrong and might lack memory: wait for its end."
-            )
-        config, _ = self._build_config(source, form_values, {}, None)
-        free = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
-        return run_estimate(config, self.scheduler.environment) | {"free_gb": free}
+            raise ValueError("A run is using the GPU, so a measurement would be wrong. Wait until the run has ended.")
+        config, _ = self.recipes.build_config(source, form_values, {}, None)
+        free_gb = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
+        return run_estimate(config, self.scheduler.environment) | {"free_gb": free_gb}
 
     def list_hardware_options(self) -> list[HardwareOption]:
-        """This machine, and the hardware of Hugging Face Jobs where that can be reached."""
-        here = [HardwareOption(LOCAL_TARGET, "this machine", None)]
+        """Return this host, and the flavors of Hugging Face Jobs if they are available. May block on the Hub."""
+        local = HardwareOption(LOCAL_TARGET, "this computer", None)
         if self.scheduler.remote_monitor is None or self.jobs_client is None:
-            return here
+            return [local]
         try:
-            there = self.jobs_client.list_flavors()
-        except ValueError:  # nothing can be sent just now; the form works all the same
-            return here
-        return here + [
-            HardwareOption(
-                one.name,
-                f"Hugging Face Jobs: {one.pretty_name}"
-                + (f", ${one.price_per_hour:.2f} an hour" if one.price_per_hour else ""),
-                one.price_per_hour,
-                one.devices,
-            )
-            for one in there
-        ]
+            flavors = self.jobs_client.list_flavors()
+        except ValueError:  # the Hub cannot be reached; local runs are still possible
+            return [local]
+        remote = []
+        for flavor in flavors:
+            price = f", ${flavor.price_per_hour:.2f} per hour" if flavor.price_per_hour else ""
+            label = f"Hugging Face Jobs: {flavor.pretty_name}{price}"
+            remote.append(HardwareOption(flavor.name, label, flavor.price_per_hour, flavor.devices))
+        return [local, *remote]
 
     def start_run(
         self,
@@ -193,123 +133,122 @@ class TrainingService:
         name: str = "",
         publish: Mapping[str, Any] | None = None,
         init_from: str | None = None,
-        place: str = LOCAL_TARGET,
-        timeout: int = 0,
+        target: str = LOCAL_TARGET,
+        timeout_minutes: int = 0,
         devices: int = 1,
     ) -> str:
-        """Put a run in line; its id.
+        """Queue a run.
 
         Args:
-            source: see `settings`.
-            given: field name -> value of the filled-in form.
-            by: who asks.
-            name: what its id begins with; empty for the recipe's.
-            publish: settings of publishing.
-            init_from: a checkpoint's name as on the Think tab, or empty for new weights; None for what the settings say.
-            place: `here`, or hardware of Hugging Face Jobs.
-            timeout: minutes that it may take there.
-            devices: processes here, one a device.
+            source: See `RecipeCatalog.load_source`.
+            form_values: Submitted values by field name.
+            by: Name of the account that starts it; empty if unknown.
+            name: Start of its id; empty for the name of the source.
+            publish: Settings of publishing.
+            init_from: See `RecipeCatalog.build_config`.
+            target: Name of a hardware option.
+            timeout_minutes: Time limit on Hugging Face Jobs, in minutes.
+            devices: Number of processes on this host, one per device.
+
+        Returns:
+            Id of the run.
+
+        Raises:
+            ValueError: A value is invalid, or the target repository cannot be written to.
         """
-        publish = publish or {}
-        config, command = self._build_config(source, form_values, publish, init_from)
-        name = name or self.load_source(source)[2]
-        more: dict[str, Any] = {"devices": devices}
-        most = self.count_devices() if config.train.device != "cpu" else MAX_CPU_PROCESSES
-        if place != LOCAL_TARGET:
-            there = next((known for known in self.list_hardware_options() if known.name == place), None)
-            if there is None:
-                raise ValueError(f"There is no hardware {place[:60]!r} to send a run to just now.")
-            if not config.publish.repo:
-                raise ValueError(
-                    "Name a repository to publish to: the machine of Hugging Face Jobs is gone after the run."
-                )
-            if not config.train.max_minutes:  # so that it saves and publishes before it is cut off
-                config = config.with_overrides({"train.max_minutes": max(1, timeout - REMOTE_MARGIN_MINUTES)})
-            more = {"place": place, "timeout": timeout, "namespace": self.namespace, "devices": there.devices}
-        elif not 1 <= devices <= most:
-            raise ValueError(f"A run may take 1 to {most} devices here: got {devices}.")
-        if config.publish.repo and self.upload_worker:  # before hours are spent on what could not be sent
+        config, command = self.recipes.build_config(source, form_values, publish or {}, init_from)
+        name = name or self.recipes.load_source(source).name
+        job_options: dict[str, Any] = {"devices": devices}
+        if target != LOCAL_TARGET:
+            config, job_options = self._prepare_remote_job(config, target, timeout_minutes)
+        else:
+            self._check_devices(config, devices)
+        if config.publish.repo and self.upload_worker:  # fails before hours of training instead of after them
             self.upload_worker.hub_store.check_write_access(config.publish.repo, config.publish.private)
-        return self.scheduler.submit(config, name, command, by, **more).id
+        return self.scheduler.submit(config, name, command, by, **job_options).id
 
-    def _build_config(
-        self, source: str, form_values: Mapping[str, Any], publish: Mapping[str, Any], init_from: str | None
-    ) -> tuple[RunConfig, str]:
-        """The settings that a filled-in form stands for, and the command that would train the same."""
-        config, command, _ = self.load_source(source)
-        changes = compute_form_changes(config, form_values)
-        where = PublishConfig.parse(publish, "publish").model_dump()
-        moved = {f"publish.{key}": value for key, value in where.items() if value != getattr(config.publish, key)}
-        words = format_overrides(
-            {name: value for name, value in changes.items() if name not in config.machine_local_settings}
-        )
-        if init_from is not None and init_from != config.init_from:
-            moved["init_from"] = self._resolve_initial_weights(init_from)
-            words.append(f"init_from={moved['init_from']}")
-        return config.with_overrides(changes | moved), " ".join([command, *map(shlex.quote, words)])
+    def _check_devices(self, config: RunConfig, devices: int) -> None:
+        max_devices = self.count_devices() if config.train.device != "cpu" else MAX_CPU_PROCESSES
+        if not 1 <= devices <= max_devices:
+            raise ValueError(f"A run may use 1 to {max_devices} devices on this computer: got {devices}.")
 
-    def _resolve_initial_weights(self, name: str) -> str:
-        """Where the weights of a checkpoint are: its folder, or its name on the Hub; empty for new weights."""
-        if not name:
-            return ""
-        if "/" in name:
-            return f"hub:{HubRef.parse(name)}"
-        folder = self.catalog.get_verified_dir(name)
-        app = self.recipes_dir.parent.resolve()
-        return str(folder.relative_to(app) if folder.is_relative_to(app) else folder)
+    def _prepare_remote_job(
+        self, config: RunConfig, target: str, timeout_minutes: int
+    ) -> tuple[RunConfig, dict[str, Any]]:
+        """Return the settings of a remote job, with a time limit that leaves time to publish, and its options."""
+        hardware = next((option for option in self.list_hardware_options() if option.name == target), None)
+        if hardware is None:
+            raise ValueError(f"The hardware {target[:60]!r} is not available now.")
+        if not config.publish.repo:
+            raise ValueError("Name a repository to publish to: Hugging Face Jobs deletes its computer after the run.")
+        if not config.train.max_minutes:
+            config = config.with_overrides({"train.max_minutes": max(1, timeout_minutes - REMOTE_MARGIN_MINUTES)})
+        options = {
+            "place": target,
+            "timeout": timeout_minutes,
+            "namespace": self.namespace,
+            "devices": hardware.devices,
+        }
+        return config, options
 
-    # --- to act --------------------------------------------------------------------------------------------------
+    # --- controlling a run -----------------------------------------------------------------------------------------
 
     def stop(self, run_id: str) -> str:
+        """Let a run save a checkpoint and stop, or remove it from the queue. Return a sentence about its state."""
         return self.scheduler.stop(run_id).sentence
 
     def kill(self, run_id: str) -> str:
+        """End a run at once. Return a sentence about its state."""
         return self.scheduler.kill(run_id).sentence
 
     def resume(self, run_id: str) -> str:
+        """Queue a run again, from its newest checkpoint. Return a sentence about its state."""
         return self.scheduler.resume(run_id).sentence
 
     def delete(self, run_id: str) -> None:
+        """Delete a run with all its files."""
         self.scheduler.remove(run_id)
 
     def publish(self, run_id: str, repo: str, private: bool) -> str:
-        """Send what a run has made to the Hub; how that stands."""
+        """Queue the newest checkpoint of a run for upload. Return a sentence about the status of the upload.
+
+        Args:
+            run_id: Id of the run.
+            repo: Target repository as owner/name.
+            private: Whether a new repository becomes private.
+
+        Raises:
+            ValueError: The repository cannot be written to, or the Hub cannot be reached.
+        """
         if self.upload_worker is None:
-            raise ValueError("This app has no Hub to publish to.")
+            raise ValueError("This app cannot publish to the Hub.")
         settings = PublishConfig.parse({"repo": (repo or "").strip(), "private": bool(private)}, "publish")
         if not settings.repo:
             raise ValueError("Name the repository: namespace/name.")
+        run_dir = self.scheduler.get_run_dir(run_id)
         try:
-            return self.upload_worker.enqueue_run_checkpoint(
-                self.scheduler.get_run_dir(run_id), settings
-            ).format_status()
+            return self.upload_worker.enqueue_run_checkpoint(run_dir, settings).format_status()
         except StoreUnavailable as error:
             raise ValueError(f"{error} Try again in a moment.") from None
 
     def get_checkpoint_name(self, run_id: str, step: int | None) -> str:
-        """How the Think tab names a saved step of a run; without a step its finished checkpoint, or else its newest one."""
-        folder = self.scheduler.get_run_dir(run_id)
-        if step is None and not is_complete_checkpoint(folder.final_checkpoint_dir):
-            if not (steps := folder.list_steps()):
-                raise ValueError(f"The run {run_id} has saved nothing yet that could think.")
+        """Return the catalog name of a checkpoint of a run.
+
+        Args:
+            run_id: Id of the run.
+            step: Step of the checkpoint; None for the finished checkpoint, or the newest step without one.
+
+        Raises:
+            ValueError: The run does not exist, or has no checkpoint.
+        """
+        run_dir = self.scheduler.get_run_dir(run_id)
+        if step is None and not is_complete_checkpoint(run_dir.final_checkpoint_dir):
+            steps = run_dir.list_steps()
+            if not steps:
+                raise ValueError(f"The run {run_id} has no checkpoint yet.")
             step = steps[-1]
         return f"{RUN_PREFIX}{run_id}" if step is None else f"{RUN_PREFIX}{run_id}@{step}"
 
     def create_archive(self, run_id: str) -> str:
-        """A zip file of a run, to hand out."""
+        """Write a zip file of a run, see `create_run_archive`. Return its path."""
         return str(create_run_archive(self.scheduler.get_run_dir(run_id)))
-
-
-def format_recipe_label(path: Path, name: str) -> str:
-    """A recipe's name, and what it says it reaches: its comment's line about held-out samples."""
-    for line in path.read_text("utf-8").splitlines():
-        if found := re.match(r"#\s+\w+: ([\d.]+%) of", line):
-            return f"{name} ({found[1]} measured)"
-        if not line.startswith("#"):
-            break
-    return name
-
-
-def slugify(text: str) -> str:
-    """Words that a run can be called by."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "run"

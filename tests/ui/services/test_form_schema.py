@@ -328,14 +328,14 @@ def test_what_is_no_value_gets_a_sentence(name, value):
 @pytest.mark.parametrize("value", ["x", 1, {"repo": "a/b"}])
 def test_no_other_setting_can_be_smuggled_in(name, value):
     config = load_recipe()
-    with pytest.raises(ValueError, match="is no setting of this form") as caught:
+    with pytest.raises(ValueError, match="is not a setting of this form") as caught:
         compute_form_changes(config, get_form_values(config) | {name: value})
     assert len(str(caught.value)) < 120
 
 
 def test_fields_of_another_task_are_no_fields_here():
     assert "task.max_rotation" not in get_form_values(load_recipe("parity-16"))
-    with pytest.raises(ValueError, match=r"'task.max_rotation' is no setting"):
+    with pytest.raises(ValueError, match=r"'task.max_rotation' is not a setting"):
         compute_form_changes(load_recipe("parity-16"), {"task.max_rotation": 3})
 
 

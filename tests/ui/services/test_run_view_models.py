@@ -175,9 +175,9 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(training_service
     assert format_headline(view) and format_run_facts(view).count("\n|") < 20
     assert training_service.run_views.get_run_view("good-1")["step"] == 50
     assert [row[0] for row in training_service.run_views.list_history_rows()] == ["odd-1", "good-1"]
-    assert len(training_service.list_sources()) == 4 and training_service.create_archive("odd-1")
+    assert len(training_service.recipes.list_sources()) == 4 and training_service.create_archive("odd-1")
     for ask in (
-        lambda: training_service.build_form("run:odd-1"),
+        lambda: training_service.recipes.build_form("run:odd-1"),
         lambda: training_service.run_views.compare(["odd-1"]),
     ):
         try:
@@ -191,7 +191,7 @@ def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
     assert training_service.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
     assert training_service.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
     for ask in (
-        lambda: training_service.build_form("run:gone-1"),
+        lambda: training_service.recipes.build_form("run:gone-1"),
         lambda: training_service.run_views.compare(["gone-1"]),
     ):
         with pytest.raises(ValueError, match=r"no run at|cannot be read"):

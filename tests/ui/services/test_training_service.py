@@ -34,19 +34,23 @@ def snapshot_dir(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_settings_begin_with_a_recipe_or_an_earlier_run(training_service):
     create_fake_run(training_service, "old-20260101-000000")
-    assert [name for _, name in training_service.list_sources()] == ["endless", "tiny", "run:old-20260101-000000"]
-    config, command, name = training_service.load_source("tiny")
+    assert [name for _, name in training_service.recipes.list_sources()] == [
+        "endless",
+        "tiny",
+        "run:old-20260101-000000",
+    ]
+    config, command, name = training_service.recipes.load_source("tiny")
     assert (config, name) == (make_tiny_config(), "tiny") and command == "python -m training train configs/tiny.yaml"
-    config, command, name = training_service.load_source("run:old-20260101-000000")
+    config, command, name = training_service.recipes.load_source("run:old-20260101-000000")
     assert (config, name) == (make_tiny_config(steps=100), "old"), "without its time, which the next one has, too"
     assert command == "python -m training train configs/tiny.yaml"
 
 
 def test_the_measured_result_of_a_recipe_is_shown(training_service):
-    (training_service.recipes_dir / "good.yaml").write_text(
-        "# a line\n#   test: 98.60% of 1,000 right\n" + (training_service.recipes_dir / "tiny.yaml").read_text()
+    (training_service.recipes.recipes_dir / "good.yaml").write_text(
+        "# a line\n#   test: 98.60% of 1,000 right\n" + (training_service.recipes.recipes_dir / "tiny.yaml").read_text()
     )
-    assert training_service.list_sources()[1] == ("good (98.60% measured)", "good")
+    assert training_service.recipes.list_sources()[1] == ("good: reached 98.6%", "good")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +75,8 @@ def test_the_measured_result_of_a_recipe_is_shown(training_service):
 )
 def test_what_is_no_source_gets_a_sentence(training_service, source):
     for ask in (
-        training_service.load_source,
-        training_service.build_form,
+        training_service.recipes.load_source,
+        training_service.recipes.build_form,
         lambda source: training_service.start_run(source, {}, "ann"),
     ):
         with pytest.raises(ValueError) as caught:
@@ -85,7 +89,7 @@ def test_what_is_no_source_gets_a_sentence(training_service, source):
 
 
 def test_a_run_is_put_in_line_with_its_settings_and_its_command(training_service):
-    filled = training_service.build_form("tiny")["values"] | {
+    filled = training_service.recipes.build_form("tiny")["values"] | {
         "train.steps": 77.0,
         "optim.lr": 0.002,
         "train.mixed_precision": "no",
@@ -102,7 +106,7 @@ def test_a_run_is_put_in_line_with_its_settings_and_its_command(training_service
 
 def test_a_local_path_is_not_in_the_command(training_service, tmp_path):
     task = {"kind": "images", "dataset": "alice/stripes", "names": ["a", "b"]}
-    (training_service.recipes_dir / "stripes.yaml").write_text(
+    (training_service.recipes.recipes_dir / "stripes.yaml").write_text(
         json.dumps(make_tiny_config().model_dump(mode="json") | {"task": task})
     )
     _, folder = start_run(training_service, "stripes", {"task.data_files": str(tmp_path), "train.steps": 77})
@@ -113,12 +117,12 @@ def test_a_local_path_is_not_in_the_command(training_service, tmp_path):
 def test_the_command_means_the_same_when_it_goes_through_a_shell(training_service):
     """`no` without its quotes is a no of YAML's, and no precision."""
     bf16 = make_tiny_config().with_overrides({"train.mixed_precision": "bf16"})
-    (training_service.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
+    (training_service.recipes.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
     given = {"train.mixed_precision": "no", "loss.tick_reduction": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
     _, folder = start_run(training_service, "half", given)
     *_, recipe, first, second, third, fourth = shlex.split(folder.read_command())
     assert recipe == "configs/half.yaml"
-    again = read_recipe(training_service.recipes_dir / "half.yaml", [first, second, third, fourth])
+    again = read_recipe(training_service.recipes.recipes_dir / "half.yaml", [first, second, third, fourth])
     assert again == folder.load_config() and again.train.mixed_precision == "no"
 
 
@@ -172,14 +176,14 @@ def test_weights_are_named_and_never_a_path(training_service, beginning):
 
 def test_a_run_may_begin_with_the_weights_of_what_is_here(training_service, checkpoints_dir):
     create_fake_run(training_service, "old-1", steps=(10, 20))
-    assert ("the weights of run:old-1", "run:old-1") in training_service.list_initial_weight_choices()
+    assert ("weights of run:old-1", "run:old-1") in training_service.recipes.list_initial_weights()
     for name, folder in {
         "parity-16": checkpoints_dir / "parity-16",
         "run:old-1": training_service.scheduler.runs_dir / "old-1" / "checkpoint",
         "run:old-1@10": training_service.scheduler.runs_dir / "old-1" / "checkpoints" / "00000010",
     }.items():
         _, new = start_run(training_service, init_from=name)
-        assert training_service.recipes_dir.parent / new.load_config().init_from == folder, (
+        assert training_service.recipes.recipes_dir.parent / new.load_config().init_from == folder, (
             "from where the app lies, and jobs run"
         )
         assert shlex.split(new.read_command())[-1] == f"init_from={new.load_config().init_from}"
@@ -195,9 +199,9 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(training_service, chec
         ({"publish": {"repo": "a/b", "token": "x"}}, "Unknown setting"),
         ({"devices": 0}, "devices"),
         ({"devices": 10_000}, "devices"),
-        ({"place": "cpu-basic"}, "no hardware"),
-        ({"place": "cpu-basic", "publish": {"repo": "ann/x"}}, "no hardware"),
-        ({"place": "/etc", "publish": {"repo": "ann/x"}}, "no hardware"),
+        ({"target": "cpu-basic"}, "not available"),
+        ({"target": "cpu-basic", "publish": {"repo": "ann/x"}}, "not available"),
+        ({"target": "/etc", "publish": {"repo": "ann/x"}}, "not available"),
     ],
 )
 def test_an_odd_goal_gets_a_sentence_and_begins_nothing(training_service, more, says):
@@ -247,7 +251,7 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_train
             command="python -m training train configs/tiny.yaml train.steps=33",
         ),
     )
-    config, command, name = online_training_service.load_source("hub:bob/parity")
+    config, command, name = online_training_service.recipes.load_source("hub:bob/parity")
     assert config.train.steps == 33 and config.init_from.startswith("hub:bob/parity@") and name == "parity"
     assert command.startswith("python -m training train configs/tiny.yaml train.steps=33 init_from=hub:bob/parity@")
     _, folder = start_run(online_training_service, "hub:bob/parity", {"train.steps": 44})
@@ -269,7 +273,7 @@ def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_
     ):
         hub.reset()
         hub.add_repo("bob/parity", make_trained_checkpoint(tmp_path, settings=settings, command=command))
-        config, said, _ = online_training_service.load_source("hub:bob/parity")
+        config, said, _ = online_training_service.recipes.load_source("hub:bob/parity")
         assert config.publish == RunConfig(task=config.task, model=config.model).publish
         assert config.init_from.startswith("hub:bob/parity")
         assert said.startswith("python -m training train init_from=hub:bob/parity@") and "\n" not in said
@@ -288,7 +292,7 @@ def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_
 def test_a_checkpoint_without_settings_gets_an_error_message(online_training_service, hub, tmp_path, training):
     hub.add_repo("bob/parity", make_trained_checkpoint(tmp_path, **training))
     with pytest.raises(ValueError) as caught:
-        online_training_service.build_form("hub:bob/parity")
+        online_training_service.recipes.build_form("hub:bob/parity")
     assert "Traceback" not in str(caught.value)
 
 
@@ -318,5 +322,5 @@ def test_a_run_is_published_by_hand(online_training_service, hub):
     view = online_training_service.run_views.get_run_view("old-1")
     assert not view["publishing"] and view["address"].startswith(hub.url) and view["address"] in format_run_facts(view)
     create_fake_run(online_training_service, "young-1", state="running")
-    with pytest.raises(ValueError, match="saved nothing yet"):
+    with pytest.raises(ValueError, match="no checkpoint yet"):
         online_training_service.publish("young-1", "alice/new", False)
