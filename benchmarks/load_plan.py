@@ -62,7 +62,7 @@ def iterate_inputs(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[di
     samples = INPUT_ITERATORS[task["task"]](build_task(task), torch.Generator().manual_seed(0))
     for number, (given, answer) in enumerate(samples):
         upload = given.startswith("data:") and number % 2 == 1
-        button = "think-upload" if upload else "think-drawing" if given.startswith("data:") else "think-text"
+        button = "run-upload" if upload else "run-drawing" if given.startswith("data:") else "run-text"
         thing = {"checkpoint": name, "rule": rule, "given": given, "answer": answer, "upload": upload}
         yield thing | buttons[button]
 

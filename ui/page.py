@@ -13,7 +13,8 @@ from ui.tabs import models, think, train
 
 TITLE = "Continuous Thought Machines"
 INTRO = """# Continuous Thought Machines
-A machine that takes its time: it looks, thinks *tick by tick*, and stops when its energy says that it knows.
+A neural network that thinks in steps. Watch where it looks, how its answer changes *tick by tick*, and when it decides that more
+thinking will not help.
 [Paper](https://arxiv.org/abs/2505.05522) · [original code](https://github.com/SakanaAI/continuous-thought-machines)"""
 CSS = """
 .gradio-container > main { max-width: 1500px; margin: 0 auto; }
@@ -31,10 +32,10 @@ CSS = """
 footer .divider:last-child { display: none; } /* Gradio 6.31 divides even after its last link */
 #card { contain: content; overflow: auto; } /* a model card of the Hub must not cover other parts of the page */
 #text-examples button { overflow-wrap: anywhere; } /* a row of 64 bits has no break opportunity */
-#race:has(.compare[hidden]) { display: none; } /* it would leave a gap */
-#summary, #picture-hint { font-size: 0.9em; opacity: 0.85; }
-#ways:not(:has(#by-hand)):not(:has(#on-pad)) [role=tab]:first-child { display: none; }
-/* above: a tab with nothing to draw on, for Gradio 6.31 ignores its new `visible` */
+#comparison:has(.compare[hidden]) { display: none; } /* it would leave a gap */
+#summary, #image-hint { font-size: 0.9em; opacity: 0.85; }
+#input-tabs:not(:has(#drawing-column)):not(:has(#image-editor-column)) [role=tab]:first-child { display: none; }
+/* above: hides a tab with nothing to draw on, because Gradio 6.31 ignores a changed `visible` of a tab */
 """
 
 

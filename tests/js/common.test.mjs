@@ -140,24 +140,24 @@ test("numbers are formatted as short as possible", () => {
 
 test("percentages are exact only at their ends", () => {
   const cases = [
-    [0, "0 %"],
-    [1, "100 %"],
-    [-0.1, "0 %"],
-    [1.2, "100 %"],
-    [0.0004, "<0.1 %"],
-    [0.9996, ">99.9 %"],
-    [0.005, "0.5 %"],
-    [0.995, "99.5 %"],
-    [0.5, "50 %"],
+    [0, "0%"],
+    [1, "100%"],
+    [-0.1, "0%"],
+    [1.2, "100%"],
+    [0.0004, "<0.1%"],
+    [0.9996, ">99.9%"],
+    [0.005, "0.5%"],
+    [0.995, "99.5%"],
+    [0.5, "50%"],
   ];
   for (const [value, text] of cases) assert.equal(formatProbability(value), text);
-  assert.equal(formatPercent(0.97), "97.0\u00a0%");
-  assert.equal(formatPercent(0.12345, 2), "12.35\u00a0%");
-  assert.equal(formatAdaptivePercent(0.5), "50\u00a0%");
-  assert.equal(formatAdaptivePercent(0.0025), "0.25\u00a0%");
-  assert.equal(formatAdaptivePercent(0.9995), "99.95\u00a0%");
-  assert.equal(formatAdaptivePercent(-0.25), "\u221225\u00a0%");
-  assert.equal(formatAxisPercent(0.125), "12.5\u00a0%");
+  assert.equal(formatPercent(0.97), "97.0%");
+  assert.equal(formatPercent(0.12345, 2), "12.35%");
+  assert.equal(formatAdaptivePercent(0.5), "50%");
+  assert.equal(formatAdaptivePercent(0.0025), "0.25%");
+  assert.equal(formatAdaptivePercent(0.9995), "99.95%");
+  assert.equal(formatAdaptivePercent(-0.25), "\u221225%");
+  assert.equal(formatAxisPercent(0.125), "12.5%");
 });
 
 test("counts and durations have their units", () => {

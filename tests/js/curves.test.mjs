@@ -67,7 +67,7 @@ test("charts without a point are left out, and so are names that repeat", () => 
   );
   assert.deepEqual([curves.runs.length, curves.charts[0].series.length, curves.note], [1, 2, "5"]);
   for (const odd of [null, 7, "x", [], { charts: 5 }, { charts: [null], runs: [3] }]) {
-    assert.deepEqual(parseCurves(odd), { charts: [], runs: [], note: "Nothing to draw yet." });
+    assert.deepEqual(parseCurves(odd), { charts: [], runs: [], note: "Charts appear after the first steps." });
   }
   assert.deepEqual(
     keepDistinct(["a", "", "b", "a"], (name) => name),
@@ -121,9 +121,9 @@ test("runs keep their colours while others come and go", () => {
 test("values are formatted with their unit", () => {
   assert.equal(formatValue(PLAIN, 0.27067), "0.2707");
   assert.equal(formatValue({ ...PLAIN, unit: "GB" }, 1.5), "1.5\u00a0GB");
-  assert.equal(formatValue({ ...PLAIN, percent: true }, 0.5), "50\u00a0%");
+  assert.equal(formatValue({ ...PLAIN, percent: true }, 0.5), "50%");
   assert.equal(formatValue(PLAIN, undefined), "\u2013");
-  assert.equal(formatLabel({ ...PLAIN, percent: true }, 0.25), "25\u00a0%");
+  assert.equal(formatLabel({ ...PLAIN, percent: true }, 0.25), "25%");
 });
 
 test("a linear scale has room for all values, and never collapses", () => {
@@ -269,7 +269,7 @@ test("a chart and the position are described in words", () => {
   const [chart] = state.charts;
   const describe = () => describeChart(state, chart, state.buildLines(chart));
   assert.equal(describe(), "Loss, at step 30: training 1");
-  assert.equal(describePosition(state), "newest figures, step 30");
+  assert.equal(describePosition(state), "Step 30");
   state.aim("step", 10);
   state.zoomTo(5, 15);
   assert.equal(describe(), "Loss, at step 10: training 3");

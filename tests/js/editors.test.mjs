@@ -70,7 +70,7 @@ test("a question is parsed, limited and written back", () => {
     ],
   );
   assert.equal(formatQuestion(digits, question), "3 7 5 : 1 + 3 - 2");
-  assert.equal(describeQuestion(digits, question), "It asks for 3 + 5 \u2212 7.");
+  assert.equal(describeQuestion(digits, question), "This asks for 3 + 5 \u2212 7.");
   assert.deepEqual(parseQuestion("98765 : 1 + 2 + 3 + 4", 3, 1), {
     digits: ["9", "8", "7"],
     question: ["1", "+", "2"],
@@ -245,13 +245,13 @@ test("a trajectory is parsed leniently and written back", () => {
 
 test("a motion is described by the way it first takes", () => {
   const describe = (motion) => describeMotion(motion, listCells(SPEC, motion));
-  assert.equal(describe({ start: [0, 14], speed: [1, 2] }), "From row 0, column 14: 1 down and 2 right a frame.");
+  assert.equal(describe({ start: [0, 14], speed: [1, 2] }), "Start (0, 14), moving 1 cell down and 2 cells right per frame.");
   assert.equal(
     describe({ start: [0, 5], speed: [-1, 0] }),
-    "From row 0, column 5: 1 down a frame.",
+    "Start (0, 5), moving 1 cell down per frame.",
     "it turns at once",
   );
-  assert.equal(describe({ start: [8, 5], speed: [-2, -1] }), "From row 8, column 5: 2 up and 1 left a frame.");
+  assert.equal(describe({ start: [8, 5], speed: [-2, -1] }), "Start (8, 5), moving 2 cells up and 1 cell left per frame.");
   assert.deepEqual(clampCell(SPEC, [-3, 99]), [0, 15]);
 });
 

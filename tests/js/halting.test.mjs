@@ -95,13 +95,13 @@ test("budgets are tenths of a tick within what is possible", () => {
 test("a level is described in numbers", () => {
   const [curve] = parseHalting(VALUE).curves;
   assert.deepEqual(describeLevel(curve, 3), {
-    accuracy: "97.0\u00a0%",
+    accuracy: "97.0%",
     loss: "2.0 points",
     ticks: "3.0",
     policy: "energy<1",
   });
   assert.deepEqual(describeLevel(curve, 4).loss, "nothing");
-  assert.equal(describeLevel(curve, 0.5).ticks, "takes 1.0 at least");
+  assert.equal(describeLevel(curve, 0.5).ticks, "needs at least 1.0");
   assert.equal(describeLevel({ ...curve, form: "" }, 3).policy, "", "an oracle has no policy");
   assert.equal(describeLevel({ ...curve, corners: [[1, 1, 0.123456789]] }, 3).policy, "energy<0.12346");
 });
@@ -112,11 +112,11 @@ test("charts are described in sentences", () => {
   assert.match(describeCurves({ ...view, samples: null }), /on some calibration samples/);
   assert.match(
     describeReliability(view),
-    /790 of 400 answers, said 99.0\u00a0%, right 98.0\u00a0%. Mean gap: 1.2 points.$/,
+    /790 of 400 answers at 99.0% confidence, 98.0% correct. Average gap \(ECE\): 1.2 points.$/,
   );
   assert.match(
     describeReliability({ ...view, heldOutSamples: null, calibrationError: null }),
-    /790 of all answers, .*98.0\u00a0%.$/,
+    /790 of all answers .*98.0% correct.$/,
   );
 });
 

@@ -7,50 +7,50 @@ import { findCanvasPoint } from "../../ui/static/sketchpad/component.js";
 
 const ENTRY = {
   name: "first",
-  rule: "energy<-1",
+  policy: "energy<-1",
   certainty: [0.1, 2, "x"],
-  said: ["a", "b", "c"],
+  answers: ["a", "b", "c"],
   iterations: 6,
   answer_tick: 2,
 };
 
 test("entries of a comparison are checked", () => {
-  const [entry] = parseComparison({ lanes: [ENTRY] });
+  const [entry] = parseComparison({ rows: [ENTRY] });
   assert.deepEqual([entry.ticks, entry.iterations, entry.answerTick, entry.certainty], [3, 6, 2, [0.1, 1, 0]]);
-  const [bare] = parseComparison({ lanes: [null] });
-  assert.deepEqual([bare.ticks, bare.iterations, bare.problem], [0, 0, "It could not think about this."]);
-  assert.equal(parseComparison({ lanes: [{ problem: "No." }] })[0].problem, "No.");
+  const [bare] = parseComparison({ rows: [null] });
+  assert.deepEqual([bare.ticks, bare.iterations, bare.problem], [0, 0, "It could not be run on this input."]);
+  assert.equal(parseComparison({ rows: [{ problem: "No." }] })[0].problem, "No.");
   assert.equal(
-    parseComparison({ lanes: [{ ...ENTRY, problem: "No." }] })[0].problem,
+    parseComparison({ rows: [{ ...ENTRY, problem: "No." }] })[0].problem,
     "",
     "with a thought there is no problem",
   );
-  assert.equal(parseComparison({ lanes: [{ ...ENTRY, iterations: 1, answer_tick: 99 }] })[0].answerTick, 3);
-  for (const odd of [null, 7, [], {}, { lanes: "x" }]) assert.deepEqual(parseComparison(odd), []);
-  assert.equal(parseComparison({ lanes: new Array(99).fill(ENTRY) }).length, 6);
-  assert.equal(parseComparison({ lanes: [{ certainty: new Array(1e5).fill(1) }] })[0].ticks, 1000);
+  assert.equal(parseComparison({ rows: [{ ...ENTRY, iterations: 1, answer_tick: 99 }] })[0].answerTick, 3);
+  for (const odd of [null, 7, [], {}, { rows: "x" }]) assert.deepEqual(parseComparison(odd), []);
+  assert.equal(parseComparison({ rows: new Array(99).fill(ENTRY) }).length, 6);
+  assert.equal(parseComparison({ rows: [{ certainty: new Array(1e5).fill(1) }] })[0].ticks, 1000);
 });
 
 test("an entry is described while it thinks and after it stopped", () => {
-  const [entry] = parseComparison({ lanes: [ENTRY] });
+  const [entry] = parseComparison({ rows: [ENTRY] });
   assert.equal(describeEntry(entry, 2), "tick 2: b");
-  assert.equal(describeEntry(entry, 3), "stopped after 3 of 6 ticks, with what it said at tick 2: b");
+  assert.equal(describeEntry(entry, 3), "stopped after 3 of 6 ticks with the answer of tick 2: b");
   assert.equal(describeEntry({ ...entry, answerTick: 3 }, 9), "stopped after 3 of 6 ticks: c");
   assert.equal(describeEntry({ ...entry, answers: [] }, 1), "tick 1: ");
   assert.equal(describeEntry({ ...entry, problem: "No." }, 1), "No.");
 });
 
 test("a result names the entries that stopped first", () => {
-  const [first] = parseComparison({ lanes: [ENTRY] });
+  const [first] = parseComparison({ rows: [ENTRY] });
   const second = { ...first, name: "second", ticks: 1 };
   assert.equal(describeResult([first]), "");
   assert.equal(describeResult([first, { ...second, problem: "No." }]), "");
-  assert.match(describeResult([first, second]), /^First: second, after 1 tick\. /);
+  assert.match(describeResult([first, second]), /^First to stop: second, after 1 tick\. /);
   assert.match(
     describeResult([first, second, { ...second, name: "third" }]),
-    /^First: second and third, after 1 tick\. /,
+    /^First to stop: second and third, after 1 tick\. /,
   );
-  assert.equal(describeResult([first, first]), "All stop after 3 ticks.");
+  assert.equal(describeResult([first, first]), "All stopped after 3 ticks.");
 });
 
 test("a log near its end counts as at its end", () => {

@@ -190,8 +190,8 @@ test("a number below an earlier one is out of order", () => {
     [true, false],
   );
   const words = ctcPanel.describe({ tick: 3 }, emit(2, 3, 0));
-  assert.equal(words, "At tick 3 it has said 2 of 3 numbers, 1 of them out of order: 7 5");
-  assert.equal(ctcPanel.describe({ tick: 1 }, emit(3, 1)), "At tick 1 it has said 0 of 3 numbers");
+  assert.equal(words, "At tick 3 the model has output 2 of 3 numbers, 1 of them out of order: 7 5");
+  assert.equal(ctcPanel.describe({ tick: 1 }, emit(3, 1)), "At tick 1 the model has output 0 of 3 numbers");
 });
 
 test("emissions need numbers that match the input and the answer", () => {
@@ -267,9 +267,9 @@ test("a route reaches the goal if it ends there", () => {
         [1, 2],
       ],
     ]),
-    "At tick 1 the way has 1 step and reaches the goal",
+    "At tick 1 the path has 1 step and reaches the goal",
   );
-  assert.equal(routePanel.describe(view, [[]]), "At tick 1 the way has 0 steps");
+  assert.equal(routePanel.describe(view, [[]]), "At tick 1 the path has 0 steps");
 });
 
 const STRIP = { kind: "picture", width: 4, height: 2 };
@@ -297,8 +297,8 @@ test("the phase of a tick is found", () => {
   assert.equal(findPhase(schedule, 6), null);
   assert.equal(findPhase(null, 1), null);
   const view = (tick) => ({ thought: { inputTicks: 5 }, tick });
-  assert.equal(schedulePanel.describe(view(4), schedule), "At tick 4 comes: +; it listens until tick 5");
-  assert.equal(schedulePanel.describe(view(6), schedule), "At tick 6 nothing is shown; it may answer now");
+  assert.equal(schedulePanel.describe(view(4), schedule), "At tick 4 the input is +; it answers after tick 5");
+  assert.equal(schedulePanel.describe(view(6), schedule), "At tick 6 nothing is shown; the model may answer");
 });
 
 const BRACKETS = { kind: "sequence", items: ["(", ")", "["] };
@@ -337,11 +337,11 @@ test("a stack needs an entry for every bracket", () => {
 
 test("a verdict is the last belief, judged", () => {
   const stack = { size: 3, depths: [1, 0, 1], tops: [1, 0, 2] };
-  assert.deepEqual(describeVerdict(BELIEFS, stack, 1), ["balanced", "60 % sure, wrong"]);
-  assert.deepEqual(describeVerdict(BELIEFS, stack, 2), ["not balanced, [ is left open", "90 % sure, right"]);
+  assert.deepEqual(describeVerdict(BELIEFS, stack, 1), ["balanced", "60% probability, wrong"]);
+  assert.deepEqual(describeVerdict(BELIEFS, stack, 2), ["not balanced, [ is left open", "90% probability, correct"]);
   assert.deepEqual(describeVerdict(BELIEFS, stack, 3), [
-    "not balanced, broken",
-    "100 % sure, right for a wrong reason",
+    "not balanced, closed wrongly",
+    "100% probability, correct for a wrong reason",
   ]);
   assert.equal(getBelief(BELIEFS, 3, 2), 3, "a class that does not exist is limited");
 });

@@ -50,7 +50,7 @@ test("a record keeps what is right in it", () => {
     [thought.ticks, thought.iterations, thought.answerTick, thought.milliseconds, thought.guarantee],
     [2, 5, 2, null, ""],
   );
-  assert.equal(thought.sentence, "The thought took 2 ticks.");
+  assert.equal(thought.sentence, "It used 2 ticks.");
   assert.deepEqual(thought.chance, [0.5, Number.NaN]);
   assert.deepEqual(thought.answer.shown, [0, 1]);
   assert.equal(thought.answer.size, 3, "classes that were never likely are left out of the rows");
@@ -138,7 +138,7 @@ test("of many classes the likeliest have bars", () => {
 
 test("quantities are described, as far as they are known", () => {
   const thought = parseRecord(createRecord());
-  assert.deepEqual(describeQuantities(thought, 1), ["energy 1.00", "certainty 0.20", "chance of being right: 50 %"]);
+  assert.deepEqual(describeQuantities(thought, 1), ["energy 1.00", "certainty 0.20", "estimated chance of being correct: 50%"]);
   assert.deepEqual(describeQuantities(thought, 2), ["energy \u22121.00", "certainty 0.90"]);
   assert.equal(getLabel(thought.answer, 2), "2");
   assert.equal(findLargest([1, 3, 3]), 1);

@@ -58,8 +58,8 @@ class GradioSession:
             "step": "newest",
             "source": "tiny",
             "compared": [run_id] if run_id else [],
-            "place": "here",
-            "from_hub": "bob/parity",
+            "hardware": "here",
+            "hub_source": "bob/parity",
             "repo": "alice/new",
         } | values
         return [
@@ -128,7 +128,7 @@ def recording_service(tmp_path, checkpoints_dir, hub) -> RecordingTrainingServic
     """Trainings with runs in every state, and a Hub to publish to; nothing of it moves by itself."""
     plain = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
     courier = UploadWorker(plain.scheduler.runs_dir, plain.catalog.owner_store)
-    made = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes_dir, courier)
+    made = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes.recipes_dir, courier)
     for id, state in STATE_BY_RUN.items():
         create_fake_run(made, id, state, steps=(10, 20))
     return made

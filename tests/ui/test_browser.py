@@ -74,15 +74,15 @@ def choose(page: Page, box: str, option: str) -> None:
 
 def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
     draw_one(page)
-    page.locator("#rule textarea, #rule input").fill("ticks=5")
-    page.click("#think-drawing")
+    page.locator("#policy-text textarea, #policy-text input").fill("ticks=5")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(locate_sentence(page)).to_contain_text("told to think for 5 ticks")
     slider = page.locator("#thought [data-thought=slider]")
     expect(slider).to_have_attribute("max", "5")
     slider.focus()
     page.keyboard.press("Home")
-    expect(page.locator("#thought [data-thought=readout]")).to_have_text("tick 1 of 5 used (6 possible)")
+    expect(page.locator("#thought [data-thought=readout]")).to_have_text("Tick 1 of 5 (limit 6)")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#thought [data-thought=values]")).to_contain_text("tick 2: energy")
     for panel in ("chart", "answer", "attention", "activity"):
@@ -98,14 +98,14 @@ def is_painted(page: Page, panel: str) -> bool:
 
 def test_an_empty_drawing_is_reported_in_place_of_the_thought_and_clear_clears(page):
     problem = page.locator("#thought [data-thought=empty]")
-    expect(problem).to_have_text("Give it something to think about.")
-    page.click("#think-drawing")
+    expect(problem).to_have_text("Pick an example, or make your own input.")
+    page.click("#run-drawing")
     expect(problem).to_contain_text("There is no picture yet")
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.click("#drawing .sketchpad-clear")
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(problem).to_contain_text("There is no picture yet")
 
 
@@ -118,17 +118,17 @@ def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(p
     page.get_by_role("tab", name="Upload or webcam").click()
     page.locator("#upload input[type=file]").set_input_files(good)
     page.wait_for_selector("#upload img")
-    page.click("#think-upload")
+    page.click("#run-upload")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
     page.locator("#upload input[type=file]").set_input_files(bad)
     page.wait_for_selector("#upload img")
-    page.click("#think-upload")
+    page.click("#run-upload")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a picture that can be read")
 
 
 def test_an_example_needs_one_click(page):
-    page.locator("#picture-examples img").first.click()
+    page.locator("#image-examples img").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
@@ -145,7 +145,7 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
     box.press("Enter")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     box.fill(wrong)
-    page.click("#think-text")
+    page.click("#run-text")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text(says)
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
@@ -153,25 +153,25 @@ def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
 
 def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     choose(page, "#checkpoint", "mazes")
-    expect(page.locator("#picture-hint")).to_contain_text("15 x 15")
+    expect(page.locator("#image-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
-    page.click("#invent")
+    page.click("#generate-image")
     expect(locate_sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
     expect(page.locator("#upload img")).to_be_visible()
     assert is_painted(page, "route") and is_painted(page, "attention")
     expect(page.locator("#thought canvas[data-thought=route]")).to_have_attribute(
-        "aria-label", re.compile(r"way has \d+ step")
+        "aria-label", re.compile(r"path has \d+ step")
     )
     grey = tmp_path / "grey.png"
     Image.new("L", (45, 45), 255).save(grey)
     page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
     page.locator("#upload input[type=file]").set_input_files(grey)
     page.wait_for_selector("#upload img")
-    page.click("#think-upload")
+    page.click("#run-upload")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("one red pixel")
     choose(page, "#checkpoint", "digits")
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     expect(page.locator("#thought [data-thought=route-panel]")).to_be_hidden()
 
@@ -179,36 +179,36 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
 def test_panels_are_as_wide_as_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     widths = page.locator("#thought .thought-panel:visible").evaluate_all("all => all.map(one => one.clientWidth)")
     assert min(widths) > 280
 
 
 def test_a_policy_is_picked_by_name_and_its_text_is_shown(page):
-    rule = page.locator("#rule textarea, #rule input")
+    rule = page.locator("#policy-text textarea, #policy-text input")
     expect(rule).to_have_value("energy<-0.05")
     choose(page, "#policy", "think to the end")
     expect(rule).to_have_value("certainty>1")
     rule.fill("")
     rule.press_sequentially("energy<<")
-    expect(page.locator("#policy input")).to_have_value("my own rule")
+    expect(page.locator("#policy input")).to_have_value("Custom rule")
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a halting rule")
 
 
 def test_a_second_click_while_it_thinks_changes_nothing(page):
     draw_one(page)
-    page.dblclick("#think-drawing")
-    page.click("#think-drawing")
+    page.dblclick("#run-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 def test_a_thought_is_downloaded_as_json_and_csv(page):
     draw_one(page)
-    page.locator("#rule textarea, #rule input").fill("ticks=4")
-    page.click("#think-drawing")
+    page.locator("#policy-text textarea, #policy-text input").fill("ticks=4")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     contents = {}
     for kind in ("json", "csv"):
@@ -222,9 +222,9 @@ def test_a_thought_is_downloaded_as_json_and_csv(page):
 
 def test_the_figure_to_explore_is_drawn_when_it_is_opened(page):
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    page.get_by_text("Explore the whole thought").click()
+    page.get_by_text("Zoomable chart").click()
     expect(page.locator("#figure .main-svg").first).to_be_visible()
 
 
@@ -235,7 +235,7 @@ def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
     page.goto(f"{server_url}?__theme={theme}")
     page.wait_for_selector("#drawing canvas")
     draw_one(page)
-    page.click("#think-drawing")
+    page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
@@ -246,6 +246,6 @@ def test_the_keyboard_reaches_everything(page):
     draw_one(page)
     page.locator("#drawing .sketchpad-clear").focus()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "think-drawing"
+    assert page.evaluate("document.activeElement.id") == "run-drawing"
     page.keyboard.press("Enter")
     expect(locate_sentence(page)).to_have_text(SENTENCE)

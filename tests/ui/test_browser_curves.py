@@ -156,7 +156,7 @@ def locate_reset_button(page: Page):
 
 def test_values_arrive_and_are_read_out(show):
     page = show(build_curves_data([("first", [], 2000)]))
-    expect(page.locator("#curves [data-curves=note]")).to_have_text("Waiting for the first figures.")
+    expect(page.locator("#curves [data-curves=note]")).to_have_text("Waiting for the first step.")
     show(make_one_run(1000))
     expect(page.locator("#curves h3")).to_have_text(
         ["Loss", "Accuracy", "Accuracy by tick, last evaluation", "Learning rate", "Speed"]
@@ -255,7 +255,7 @@ def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
     page.evaluate("document.querySelector('#show').click()")  # without moving the mouse
     expect(locate_range_label(page)).to_have_text(f"at step {step}")
     page.mouse.move(1, 1)
-    expect(locate_range_label(page)).to_have_text("newest figures, step 1,000")
+    expect(locate_range_label(page)).to_have_text("Step 1,000")
 
 
 def test_the_keyboard_moves_zooms_and_resets(show):
@@ -275,7 +275,7 @@ def test_the_keyboard_moves_zooms_and_resets(show):
     page.keyboard.press("0")
     expect(locate_range_label(page)).to_have_text("at step 1,000")
     page.keyboard.press("Escape")
-    expect(locate_range_label(page)).to_have_text("newest figures, step 1,000")
+    expect(locate_range_label(page)).to_have_text("Step 1,000")
     locate_chart(page, "by-tick").locator(".curves-overlay").focus()
     page.keyboard.press("Home")
     expect(locate_range_label(page)).to_have_text("at tick 1 of the evaluation at step 1,000")

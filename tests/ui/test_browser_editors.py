@@ -67,13 +67,13 @@ def drag(page: Page, over: Locator, *points: tuple[float, float]) -> None:
 
 def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     choose(page, "#checkpoint", "parity-16")
-    bits, text = page.locator("#text-pad .editor-bit"), page.locator("#sequence textarea, #sequence input")
+    bits, text = page.locator("#text-editor .editor-bit"), page.locator("#sequence textarea, #sequence input")
     expect(bits).to_have_count(16)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
     bits.nth(3).click()
     expect(text).to_have_value("0001")
-    drag(page, page.locator("#text-pad .editor-bits"), (0.06, 0.25), (0.31, 0.25))
+    drag(page, page.locator("#text-editor .editor-bits"), (0.06, 0.25), (0.31, 0.25))
     expect(text).to_have_value("1111")
     bits.nth(3).focus()
     for key in ("Space", "ArrowRight", "1", "0"):
@@ -83,27 +83,27 @@ def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     expect(text).to_have_value("11101")
     text.fill("0 1 1")
     expect(bits.nth(2)).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#text-pad .editor-note")).to_have_text("3 of at most 16 bits")
+    expect(page.locator("#text-editor .editor-note")).to_have_text("3 of 16 bits")
     text.fill("01x")
-    expect(page.locator("#text-pad .editor-note")).to_have_text("Bits are 0 and 1 only, not x")
-    page.locator("#text-pad").get_by_role("button", name="Random").click()
+    expect(page.locator("#text-editor .editor-note")).to_have_text("Bits are 0 or 1, not x")
+    page.locator("#text-editor").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile("^[01]{2}$"))
     assert not asked
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_contain_text("The number of ones")
-    expect(page.locator("#text-pad .editor-note")).to_have_text("4 of at most 16 bits")
+    expect(page.locator("#text-editor .editor-note")).to_have_text("4 of 16 bits")
     choose(page, "#checkpoint", "arithmetic")
-    expect(page.locator("#text-pad .editor-bits")).to_be_hidden()
+    expect(page.locator("#text-editor .editor-bits")).to_be_hidden()
     choose(page, "#checkpoint", "digits")
     expect(page.get_by_role("tab", name="Draw")).to_be_visible()
-    expect(page.locator("#picture-pad .editor")).to_be_hidden()
+    expect(page.locator("#image-editor .editor")).to_be_hidden()
 
 
 def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     choose(page, "#checkpoint", "mazes")
-    maze, note = page.locator("#picture-pad canvas"), page.locator("#picture-pad .editor-note")
-    expect(note).to_contain_text("The shortest way takes")
-    page.click("#think-pad")
+    maze, note = page.locator("#image-editor canvas"), page.locator("#image-editor .editor-note")
+    expect(note).to_contain_text("Shortest path: ")
+    page.click("#run-editor")
     expect(locate_sentence(page)).to_contain_text("step")
     room = np.ones((7, 7), np.uint8)
     room[[0, -1]] = room[:, [0, -1]] = 0
@@ -114,29 +114,31 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     page.wait_for_selector("#upload img")
     page.click("#edit")
     expect(maze).to_be_visible()
-    expect(note).to_contain_text("takes 8 steps")
+    expect(note).to_contain_text("Shortest path: 8 steps")
     drag(page, maze, (0.21, 0.21), (0.79, 0.21))  # the start
-    expect(note).to_contain_text("takes 4 steps")
+    expect(note).to_contain_text("Shortest path: 4 steps")
     drag(page, maze, (0.64, 0.5), (0.64, 0.5))  # the goal
-    expect(note).to_contain_text("takes 3 steps")
-    page.locator("#picture-pad").get_by_role("button", name="Wall").click()
+    expect(note).to_contain_text("Shortest path: 3 steps")
+    page.locator("#image-editor").get_by_role("button", name="Wall").click()
     drag(page, maze, (0.21, 0.36), (0.79, 0.36))
-    expect(note).to_contain_text("No way leads")
-    page.click("#think-pad")
+    expect(note).to_contain_text("The goal cannot be reached")
+    page.click("#run-editor")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("No way leads from the red start")
-    page.locator("#picture-pad").get_by_role("button", name="Path").click()
+    page.locator("#image-editor").get_by_role("button", name="Path").click()
     maze.focus()
     for key in ("ArrowLeft", "ArrowUp", "Space"):  # from where the pointer was
         page.keyboard.press(key)
-    expect(page.locator("#picture-pad .editor-unseen")).to_have_text("Row 2, column 5: path")
+    expect(page.locator("#image-editor .editor-unseen")).to_have_text("Row 2, column 5: path")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
-    expect(note).to_contain_text("takes 3 steps")
-    page.click("#think-pad")
+    expect(note).to_contain_text("Shortest path: 3 steps")
+    page.click("#run-editor")
     expect(locate_sentence(page)).to_contain_text("step")
-    page.click("#renew")
-    expect(note).not_to_contain_text("takes 3 steps")  # between cells it is an even number
-    page.locator("#on-pad").evaluate("pad => pad.remove()")  # as with a task that has nothing to draw on
+    page.click("#regenerate")
+    expect(note).not_to_contain_text("Shortest path: 3 steps")  # between cells it is an even number
+    page.locator("#image-editor-column").evaluate(
+        "column => column.remove()"
+    )  # as with a task that has nothing to draw on
     expect(page.get_by_role("tab", name="Draw")).to_be_hidden()
 
 
@@ -155,11 +157,11 @@ def test_a_stroke_becomes_the_nearest_even_motion(editors_page):
     expect(text).to_have_value("4,2 - 6,6 7,8 8,10 - +7")
     text.fill("0,14 - 2,12 - - 5,6 +2")  # it turns at the right wall
     expect(editors_page.locator("#path .editor-note")).to_have_text(
-        "From row 0, column 14: 1 down and 2 right a frame."
+        "Start (0, 14), moving 1 cell down and 2 cells right per frame."
     )
     expect(editors_page.locator("#path .editor-dot-hidden")).to_have_count(3)
     text.fill("0,0 9,9 <b> 99,1")
-    expect(editors_page.locator("#path .editor-note")).to_have_text("No even motion goes through these cells.")
+    expect(editors_page.locator("#path .editor-note")).to_have_text("No constant motion fits these cells.")
     editors_page.locator("#path").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile(r"^(\d+,\d+ ){6}\+\d$"))
 
@@ -175,9 +177,9 @@ def test_digits_and_a_question_over_their_places(editors_page):
     question.nth(3).select_option("-")
     question.nth(4).select_option("2")
     expect(text).to_have_value("3 7 5 : 1 + 3 - 2")
-    expect(editors_page.locator("#digits .editor-note")).to_have_text("It asks for 3 + 5 \u2212 7.")
+    expect(editors_page.locator("#digits .editor-note")).to_have_text("This asks for 3 + 5 \u2212 7.")
     text.fill("9 8 : 2 - 7 * <i>")  # there is no place 7
-    expect(editors_page.locator("#digits .editor-note")).to_have_text("It asks for 8 \u2212 9.")
+    expect(editors_page.locator("#digits .editor-note")).to_have_text("This asks for 8 \u2212 9.")
     expect(box.nth(2)).to_have_value("")
 
 

@@ -51,22 +51,22 @@ def test_moving_the_budget_uses_the_policy_for_it(page):
     page.locator("#when button").first.click()
     expect(locate_part(page, "budget-text")).to_have_text("With 3.3 of 6 ticks on average:")
     energy = locate_part(page, "levels").locator("tr").first
-    expect(energy).to_contain_text("97.0\u00a0%")
+    expect(energy).to_contain_text("97.0%")
     expect(energy).to_contain_text("2.0 points")
     locate_part(page, "budget").focus()
     page.keyboard.press("End")
-    expect(energy).to_contain_text("99.0\u00a0%")
+    expect(energy).to_contain_text("99.0%")
     expect(energy).to_contain_text("nothing")
     box = locate_part(page, "chart").bounding_box()
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 80)
     expect(locate_part(page, "budget-text")).to_have_text(re.compile(r"With 2\.\d of 6"))
     energy.locator("button").click()
     expect(page.locator("#rule input, #rule textarea")).to_have_value("energy<2")
-    expect(page.locator("#policy input")).to_have_value("my own rule")
+    expect(page.locator("#policy input")).to_have_value("Custom rule")
     locate_part(page, "policies").locator("tr").nth(2).locator("button").click()
     expect(page.locator("#policy input")).to_have_value("lose at most 1 % of answers")
     expect(page.locator("#policy")).to_contain_text("with 95 % confidence")
-    expect(locate_part(page, "reliability-text")).to_contain_text("790 of 800 answers, said 99.0")
+    expect(locate_part(page, "reliability-text")).to_contain_text("790 of 800 answers at 99.0")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
@@ -78,20 +78,20 @@ def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
 
 
 def test_a_comparison_is_shown_beside_the_thought(page):
-    for rival in ("rule: think to the end", r"machine: .*\(untold\)"):
-        choose(page, "#against", rival)
+    for rival in ("Rule: think to the end", r"Model: .*\(untold\)"):
+        choose(page, "#compare-with", rival)
     page.keyboard.press("Escape")
     page.locator("#sequence textarea, #sequence input").fill("1011")
-    page.locator("#rule textarea, #rule input").fill("ticks=2")
-    page.click("#think-text")
-    lanes = page.locator("#race .compare-row")
-    expect(lanes).to_have_count(3)
-    expect(lanes.nth(0)).to_contain_text("stopped after 2 of 6 ticks")
-    expect(lanes.nth(1)).to_contain_text("stopped after 6 of 6 ticks")
-    expect(page.locator("#race [data-compare=clock]")).to_contain_text("First: ")
+    page.locator("#policy-text textarea, #policy-text input").fill("ticks=2")
+    page.click("#run-text")
+    rows = page.locator("#comparison .compare-row")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("stopped after 2 of 6 ticks")
+    expect(rows.nth(1)).to_contain_text("stopped after 6 of 6 ticks")
+    expect(page.locator("#comparison [data-compare=clock]")).to_contain_text("First to stop: ")
     page.locator("#sequence textarea, #sequence input").fill("abc")
-    page.click("#think-text")
-    expect(page.locator("#race [data-compare=root]")).to_be_hidden()
+    page.click("#run-text")
+    expect(page.locator("#comparison [data-compare=root]")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
@@ -107,7 +107,7 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
     page.route("**/queue/join*", hold_back_what_is_said_of_the_rule)
     page.locator("#sequence textarea, #sequence input").fill("11")
     choose(page, "#policy", "fastest")
-    page.click("#think-text")
+    page.click("#run-text")
     expect(page.locator("#thought [data-thought=guarantee]")).to_contain_text(
         "At most 5 % of answers lost by stopping early"
     )

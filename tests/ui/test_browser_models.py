@@ -36,14 +36,14 @@ def models_page(browser, hub, tmp_path):
 def test_a_listed_model_is_downloaded_and_thought_with(models_page):
     models_page.get_by_label("alice/parity · on the Hub").click()
     models_page.wait_for_selector("#download")
-    assert "not on this machine" in models_page.inner_text("#model-facts") and not models_page.is_visible("#think-with")
+    assert "not downloaded" in models_page.inner_text("#model-facts") and not models_page.is_visible("#try-model")
     models_page.click("#download")
-    models_page.wait_for_selector("#think-with")
+    models_page.wait_for_selector("#try-model")
     assert not models_page.is_visible("#download")
-    models_page.click("#think-with")
+    models_page.click("#try-model")
     models_page.wait_for_selector("#sequence textarea, #sequence input")
     models_page.locator("#sequence textarea, #sequence input").fill("1011")
-    models_page.click("#think-text")
+    models_page.click("#run-text")
     models_page.wait_for_function(
         "document.querySelector('#thought [data-thought=sentence]').textContent.includes('ticks')"
     )
@@ -52,20 +52,20 @@ def test_a_listed_model_is_downloaded_and_thought_with(models_page):
 def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, hub):
     name = models_page.locator("#hub-name textarea, #hub-name input")
     for text, words in (
-        ("bob/digits", "not on this machine"),
+        ("bob/digits", "not downloaded"),
         ("bob/nothing", "no model bob/nothing"),
         ("nonsense<script>", "no checkpoint called"),
         ("bob/digits@nowhere", "no revision 'nowhere'"),
     ):
         name.fill(text)
-        models_page.click("#look")
+        models_page.click("#load-model")
         models_page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
     hub.add_fault("drop", max_count=None)
     name.fill("bob/else")
     name.press("Enter")
     models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('cannot be reached')")
     models_page.get_by_label("Handwritten digits (digits)").click()
-    models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('comes with this app')")
+    models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('Bundled')")
 
 
 def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(models_page, hub):
@@ -73,8 +73,8 @@ def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(model
     models_page.get_by_label("alice/parity · on the Hub").click()
     models_page.wait_for_selector("#download")
     models_page.click("#download")
-    models_page.wait_for_selector("#give-up")
+    models_page.wait_for_selector("#cancel-download")
     assert models_page.locator("#progress").inner_text()
-    models_page.click("#give-up")
-    models_page.wait_for_function("document.querySelector('#progress').innerText.includes('given up')")
+    models_page.click("#cancel-download")
+    models_page.wait_for_function("document.querySelector('#progress').innerText.includes('cancelled')")
     models_page.wait_for_selector("#download")

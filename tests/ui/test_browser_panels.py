@@ -146,8 +146,8 @@ def test_what_is_shown_comes_in_phases_and_is_looked_at_one_by_one(show):
 def test_an_answer_at_once_needs_no_playback(show):
     page = show(sample_records.make_single_tick_record())
     expect(locate_part(page, "transport")).to_be_hidden()
-    expect(locate_part(page, "note")).to_have_text("Thinking took 12 ms.")
-    expect(locate_part(page, "answer-title")).to_have_text("The answer")
+    expect(locate_part(page, "note")).to_have_text("Computed in 12 ms.")
+    expect(locate_part(page, "answer-title")).to_have_text("Answer")
     assert list_task_panels(page) == []
     expect(locate_part(show(sample_records.make_ctc_record()), "transport")).to_be_visible()
 

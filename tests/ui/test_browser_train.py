@@ -19,7 +19,7 @@ __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 Open = Callable[..., Page]
-ACTIONS = ("#stop", "#kill", "#resume", "#delete", "#again", "#pack", "#publish", "#packed")
+ACTIONS = ("#stop", "#kill", "#resume", "#delete", "#duplicate", "#create-archive", "#publish", "#archive")
 TIMEOUT_MS = 60_000  # milliseconds that a training may take to begin or to end, on a slow machine
 expect.set_options(timeout=20_000)  # a training takes half of a small machine
 
@@ -104,7 +104,7 @@ def zoom(page: Page) -> None:
 def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_service):
     with serve_page(training_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        expect(page.locator("#headline")).to_contain_text("There is no run yet")
+        expect(page.locator("#headline")).to_contain_text("No runs yet")
 
         open_subtab(page, "New run")
         for recipe, steps in {
@@ -158,10 +158,10 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         expect(page.locator("#stop")).to_be_hidden()
         stopped = read_step(page)
 
-        page.click("#think-with-run")
+        page.click("#try-run")
         expect(page.locator("#checkpoint input")).to_have_value(re.compile(rf"run:from-the-page-.*@{stopped}$"))
         page.locator("#sequence textarea, #sequence input").fill("1011")
-        page.click("#think-text")
+        page.click("#run-text")
         said = page.locator(
             "#thought [data-thought=sentence]"
         )  # what its energy says of being right is known at the end alone
@@ -175,16 +175,16 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > stopped)[1])
 
         page.click("#kill")
-        expect(page.locator("#question")).to_contain_text("End this run at once?")
-        page.click("#yes")
+        expect(page.locator("#confirm-text")).to_contain_text("Force stop?")
+        page.click("#confirm")
         expect(headline).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
         expect(headline).to_contain_text("Killed.")
         page.click("#delete")
-        page.click("#no")
-        expect(page.locator("#sure")).to_be_hidden()
+        page.click("#cancel")
+        expect(page.locator("#confirm-row")).to_be_hidden()
         page.click("#delete")
-        page.click("#yes")
-        expect(headline).to_contain_text("There is no run yet", timeout=TIMEOUT_MS)
+        page.click("#confirm")
+        expect(headline).to_contain_text("No runs yet", timeout=TIMEOUT_MS)
 
 
 def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_service):
@@ -194,12 +194,14 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_ser
         page = opened()
         open_subtab(page, "New run")
         expect(page.locator("#set-train-steps input")).to_have_value("1000000")
-        page.get_by_role("button", name="The loss").click()
+        page.get_by_role("button", name="Loss", exact=True).click()
         expect(page.locator("#set-loss-lookahead input")).to_have_value("")
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Waiting for its turn")
     (id,) = {job.id for job in fake_runs_service.run_views.list_jobs()} - before
-    assert fake_runs_service.scheduler.get_run_dir(id).load_config() == fake_runs_service.load_source("endless")[0]
+    assert (
+        fake_runs_service.scheduler.get_run_dir(id).load_config() == fake_runs_service.recipes.load_source("endless")[0]
+    )
     assert fake_runs_service.scheduler.get_run_dir(id).read_command() == "python -m training train configs/endless.yaml"
 
 
@@ -228,7 +230,7 @@ def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, fake_runs_s
         )
         expect(page.locator("#headline")).to_contain_text("Another word.")
         expect(page.locator("#step input")).to_have_value("step 10")
-        page.click("#think-with-run")
+        page.click("#try-run")
         expect(page.locator("#checkpoint input")).to_have_value(re.compile("quite-a-long-name-20261121-101500@10"))
 
 
@@ -249,9 +251,9 @@ def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, fake_runs
 def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_service):
     with serve_page(fake_runs_service, make_access("closed", {})) as address, open_pages(browser, address) as opened:
         page = opened()
-        expect(page.locator("#may-train")).to_contain_text("Training is closed to everybody")
+        expect(page.locator("#access")).to_contain_text("Training is off")
         for _ in range(2):  # a run that goes on, then one that is over
-            expect(page.locator("#think-with-run")).to_be_visible()
+            expect(page.locator("#try-run")).to_be_visible()
             for action in ACTIONS:
                 expect(page.locator(action)).to_be_hidden()
             choose(page, "#run", "quite-a-long-name")
@@ -259,11 +261,11 @@ def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_s
         expect(page.locator("#log")).to_contain_text("step 10 of 100")
         open_subtab(page, "New run")
         page.click("#start")
-        expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
+        expect(page.locator(".toast-body")).to_contain_text("Training is off")
         page.locator(".toast-close").first.click()
         page.click("#estimate")
-        expect(page.locator(".toast-body")).to_contain_text("Training is closed to everybody")
-        expect(page.locator("#cost")).not_to_contain_text("Measuring")
+        expect(page.locator(".toast-body")).to_contain_text("Training is off")
+        expect(page.locator("#estimate-result")).not_to_contain_text("Measuring")
     assert len(fake_runs_service.run_views.list_jobs()) == 5
 
 

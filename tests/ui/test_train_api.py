@@ -22,7 +22,7 @@ OWNER_HANDLERS = {
     "RunMonitor._create_archive",
     "NewRunForm._fill_from_hub",
     "NewRunForm._estimate",
-    "NewRunForm._start",
+    "NewRunForm._connect_start.<locals>.start",
 }
 PUBLIC_HANDLERS = {
     "build_login_row.<locals>.describe",
@@ -37,15 +37,15 @@ PUBLIC_HANDLERS = {
     "RunMonitor._select_run",
     "RunMonitor._connect_actions.<locals>.<lambda>",
     "RunMonitor._connect_think_button.<locals>.open_in_think_tab",
-    "NewRunForm._get_empty_values",
+    "NewRunForm._load_optional_values",
     "NewRunForm._fill",
     "NewRunForm._refresh_choices",
-    "NewRunForm._fill_from_run",
-    "NewRunForm.connect.<locals>.<lambda>",
+    "NewRunForm._connect_duplicate.<locals>.fill_from_run",
+    "NewRunForm._connect_estimate.<locals>.<lambda>",
 }
 DENIAL_MESSAGES = {
-    "closed": "Training is closed to everybody",
-    "token": "Training is for this app's administrator",
+    "closed": "Training is off",
+    "token": "Only the administrator may train",
     "space": "Only lab may train here: sign in",
     "local": "this request came through a proxy",
 }
@@ -195,12 +195,12 @@ def test_a_stranger_sees_what_runs_ran_and_differs(anonymous_session, recording_
     shown = dict(zip([part.elem_id for part in show.outputs], answer, strict=True))
     assert "Training: step 20 of 100" in str(shown["headline"]) and "step 10 of 100: loss 0.1" in str(shown["log"])
     assert shown["curves"]["runs"][0]["points"]["loss"]
-    buttons = ("stop", "kill", "resume", "delete", "again", "pack", "think-with-run")
+    buttons = ("stop", "kill", "resume", "delete", "duplicate", "create-archive", "try-run")
     visible = {name for name in buttons if shown[name]["visible"]}
-    assert visible == {"think-with-run"}, "no button that acts"
+    assert visible == {"try-run"}, "no button that acts"
     history = next(
         fn for fn in anonymous_session.blocks.fns.values() if get_handler_name(fn) == "RunViewModels.list_history_rows"
     )
     assert {row[0] for row in anonymous_session.call_directly(history).json()["data"][0]["data"]} == set(STATE_BY_RUN)
-    thought = anonymous_session.press_button("think-with-run", "going-1", step="10")
+    thought = anonymous_session.press_button("try-run", "going-1", step="10")
     assert thought[0]["value"] == "run:going-1@10"

@@ -41,18 +41,20 @@ def test_the_owner_removes_a_run_from_the_queue_and_adds_it_again(owner_session,
 
 
 def test_a_run_is_deleted_only_after_the_question(owner_session, recording_service):
-    assert "Nothing was asked" in owner_session.get_button_error("yes")
+    assert "There is nothing to confirm" in owner_session.get_button_error("confirm")
     _, question, row = owner_session.press_button("delete", "done-1")
     assert "done-1" in str(question) and "all its checkpoints" in str(question) and row["visible"]
     assert (recording_service.scheduler.runs_dir / "done-1").is_dir()
-    assert owner_session.call_directly(find_handler(owner_session.blocks, "no")).json()["data"][0]["visible"] is False
+    assert (
+        owner_session.call_directly(find_handler(owner_session.blocks, "cancel")).json()["data"][0]["visible"] is False
+    )
     assert (recording_service.scheduler.runs_dir / "done-1").is_dir()
     owner_session.press_button("delete", "done-1")
-    owner_session.press_button("yes")
+    owner_session.press_button("confirm")
     assert not (recording_service.scheduler.runs_dir / "done-1").exists() and "done-1" not in list_jobs(
         recording_service
     )
-    assert "no run called" in owner_session.get_button_error("yes"), "asked once, answered once"
+    assert "no run called" in owner_session.get_button_error("confirm"), "asked once, answered once"
 
 
 def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, recording_service, monkeypatch):
@@ -75,12 +77,12 @@ def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, re
 
 def test_what_was_asked_of_one_run_is_not_done_to_another(owner_session, recording_service):
     owner_session.press_button("delete", "done-1")
-    owner_session.press_button("yes", "stopped-1")
+    owner_session.press_button("confirm", "stopped-1")
     assert "done-1" not in list_jobs(recording_service) and "stopped-1" in list_jobs(recording_service)
 
 
 def test_a_run_is_packed_and_downloaded(owner_session, recording_service):
-    (button,) = owner_session.press_button("pack", "done-1")
+    (button,) = owner_session.press_button("create-archive", "done-1")
     assert button["visible"]
     answer = owner_session.http.get(button["value"]["url"])
     with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
@@ -122,11 +124,11 @@ INVALID_FORMS = [
     ({"set_model_backbone_type": "/etc"}, "backbone_type"),
     ({"run_name": "../x"}, "small letters"),
     ({"run_name": "A B"}, "small letters"),
-    ({"start_repo": "nowhere"}, "namespace/name"),
+    ({"publish_repo": "nowhere"}, "namespace/name"),
     ({"source": "../tiny"}, "not in the list"),
-    ({"place": "a100"}, "not in the list"),
-    ({"beginning": "/etc"}, "not in the list"),
-    ({"beginning": "hub:../../x"}, "not in the list"),
+    ({"hardware": "a100"}, "not in the list"),
+    ({"initial_weights": "/etc"}, "not in the list"),
+    ({"initial_weights": "hub:../../x"}, "not in the list"),
 ]
 
 
@@ -168,8 +170,8 @@ def test_an_estimate_is_formatted_for_people(owner_session, recording_service, m
 
 
 def test_a_checkpoint_of_the_hub_fills_the_form(owner_session, hub):
-    assert "bob/parity" in owner_session.get_button_error("from-hub", from_hub="bob/parity")
-    assert "namespace/name" in owner_session.get_button_error("from-hub", from_hub="../x")
+    assert "bob/parity" in owner_session.get_button_error("hub-source", hub_source="bob/parity")
+    assert "namespace/name" in owner_session.get_button_error("hub-source", hub_source="../x")
 
 
 @pytest.mark.slow
@@ -192,15 +194,15 @@ def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, c
             wait_until(
                 lambda: list_jobs(trainings)[id] == "running" and trainings.run_views.get_run_view(id)["step"] > saved
             )
-            assert "stop it first" in (owner.press_button("delete", id) and owner.get_button_error("yes"))
+            assert "stop it first" in (owner.press_button("delete", id) and owner.get_button_error("confirm"))
             owner.press_button("kill", id)
-            owner.press_button("yes")
+            owner.press_button("confirm")
             wait_until(lambda: list_jobs(trainings)[id] == "cancelled")
             assert trainings.run_views.get_run_view(id)["sentence"].startswith(
                 "Killed."
             ) and trainings.run_views.get_run_view(id)["saved"] == [saved]
             owner.press_button("delete", id)
-            owner.press_button("yes")
+            owner.press_button("confirm")
             assert list_jobs(trainings) == {} and not (runner.runs_dir / id).exists()
     finally:
         stop_scheduler(runner)

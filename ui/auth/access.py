@@ -74,8 +74,8 @@ class Access:
             return cls(LocalAuthenticator())
         return cls(
             ClosedAuthenticator(
-                f"others can reach this app at {listen_host}, and it knows no secret to tell you from them; "
-                f"set {ADMIN_TOKEN_ENV} to one of at least {MIN_TOKEN_LENGTH} characters, and start the app again"
+                f"other computers can reach this app at {listen_host}, and no administrator's token is set; "
+                f"set {ADMIN_TOKEN_ENV} to a secret of at least {MIN_TOKEN_LENGTH} characters and restart the app"
             )
         )
 
@@ -97,11 +97,11 @@ class Access:
         """
         connection = get_http_connection(request)
         if connection is None:
-            raise AccessDenied("Training is refused: nobody can tell where this request came from.")
+            raise AccessDenied("Training is off for this request: its origin is unknown.")
         if self.mode != "closed" and not is_same_origin(connection, self.hosts):
             raise AccessDenied(
-                "Training is refused to a page of another address than this app's: open the app itself, and if it stands "
-                "behind a proxy, let the proxy pass the Host header on."
+                "This request came from a page of another origin: open the app itself. If the app is behind a proxy, the "
+                "proxy must forward the Host header."
             )
         return self.authenticator.authenticate(connection)
 
@@ -113,11 +113,11 @@ class Access:
             return str(error)
         match user.auth_method:
             case "local":
-                return "You may train: this app can be reached from this machine only."
+                return "Training is on: only this computer can reach the app."
             case "token":
-                return "You may train: you are logged in as the administrator."
+                return "Training is on: you are logged in as the administrator."
             case "oauth":
-                return f"You may train: you are signed in as {user.name}."
+                return f"Training is on: you are signed in as {user.name}."
 
 
 def find_oauth_problem(environment: Mapping[str, str], owner: str) -> str:
@@ -131,11 +131,9 @@ def find_oauth_problem(environment: Mapping[str, str], owner: str) -> str:
         owner: Owner of the Space.
     """
     if environment.get("SYSTEM") != "spaces":
-        return (
-            "this Space does not say SYSTEM=spaces, without which a sign-in proves nothing; put it into the Dockerfile"
-        )
+        return "SYSTEM=spaces is not set, so sign-ins cannot be verified; set it in the Dockerfile"
     if missing := [name for name in OAUTH_VARIABLES if not environment.get(name)]:
-        return f"this Space lacks {missing[0]}; put `hf_oauth: true` into its README.md"
+        return f"{missing[0]} is not set; add `hf_oauth: true` to README.md"
     if missing := [name for name in OAUTH_PACKAGES if importlib.util.find_spec(name) is None]:
-        return f"the package {missing[0]} is not installed, and nobody can sign in; install requirements.txt"
+        return f"the package {missing[0]} is not installed, so nobody can sign in; install requirements.txt"
     return "" if owner else "SPACE_ID names no owner; it should be owner/name"

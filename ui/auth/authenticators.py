@@ -41,7 +41,7 @@ class TooManyLoginAttempts(AccessDenied):
 
     def __init__(self, retry_after_s: float) -> None:
         self.retry_after_s = math.ceil(retry_after_s)
-        super().__init__(f"There were too many wrong tokens: wait {self.retry_after_s} seconds, then try again.")
+        super().__init__(f"Too many wrong tokens: wait {self.retry_after_s} seconds, then try again.")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ClosedAuthenticator:
 
     def authenticate(self, connection: HTTPConnection) -> User:
         """Raise `AccessDenied` with the reason."""
-        raise AccessDenied(f"Training is closed to everybody: {self.reason}.")
+        raise AccessDenied(f"Training is off: {self.reason}.")
 
 
 class LocalAuthenticator:
@@ -103,13 +103,13 @@ class LocalAuthenticator:
         """Return the user of a request, see `Authenticator.authenticate`."""
         if is_proxied(connection) or connection.client is None or not is_loopback(connection.client.host):
             raise AccessDenied(
-                "Training is refused: this request came through a proxy or from another machine, where others can come "
-                f"from, too; set {ADMIN_TOKEN_ENV}, and start the app again."
+                "Training is off for this visitor: this request came through a proxy or from another computer. Set "
+                f"{ADMIN_TOKEN_ENV} and restart the app."
             )
         host_names = connection.headers.getlist("host")
         if not host_names or not all(is_loopback(parse_hostname(name)) for name in host_names):
             raise AccessDenied(
-                "Training is refused under this name: open the app as http://localhost, on its own machine."
+                "Training is off under this host name: open the app as http://localhost on its own computer."
             )
         return User("local", "local")
 
@@ -136,17 +136,17 @@ class SpaceAuthenticator:
         """Return the user of a request, see `Authenticator.authenticate`."""
         token = get_session_token(connection.scope.get("session"), self._clock())
         if token is None:
-            raise AccessDenied(f"Only {self.owner} may train here: sign in with Hugging Face to show who you are.")
+            raise AccessDenied(f"Only {self.owner} may train here: sign in with Hugging Face.")
         try:
             account = self.accounts.get(token)
         except StoreUnavailable as error:
-            raise AccessDenied(f"Who you are cannot be found out just now, so try again in a minute: {error}") from None
+            raise AccessDenied(f"Your account cannot be checked now. Try again in a minute: {error}") from None
         except ValueError:
-            raise AccessDenied("The Hub does not accept your sign-in any more: log out, and sign in again.") from None
+            raise AccessDenied("The Hub no longer accepts your sign-in: log out and sign in again.") from None
         if account.name != self.owner and account.roles.get(self.owner) not in WRITE_ROLES:
             raise AccessDenied(
-                f"Only {self.owner} may train here, or who may write for it if it is an organisation, and you are signed "
-                f"in as {account.name}: to train, duplicate this Space."
+                f"Only {self.owner}, and members with write access if it is an organization, may train here; you are signed in "
+                f"as {account.name}. To train, duplicate this Space."
             )
         return User(account.name, "oauth")
 
@@ -171,8 +171,8 @@ class TokenAuthenticator:
         token = token.strip()
         if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError(
-                f"{ADMIN_TOKEN_ENV} must have at least {MIN_TOKEN_LENGTH} characters, of letters, digits and signs without spaces: make one "
-                "with `openssl rand -hex 16`."
+                f"{ADMIN_TOKEN_ENV} must have at least {MIN_TOKEN_LENGTH} printable ASCII characters without spaces: "
+                "generate one with `openssl rand -hex 16`."
             )
         self._key = hashlib.sha256(b"key of " + token.encode()).digest()
         self._token_digest = self._compute_digest(token.encode())
@@ -187,7 +187,7 @@ class TokenAuthenticator:
             token = connection.headers.get(ADMIN_TOKEN_HEADER)
             if token is None:
                 raise AccessDenied(
-                    f"Training is for this app's administrator: log in at {LOGIN_PATH}, or send {ADMIN_TOKEN_HEADER} along."
+                    f"Only the administrator may train: log in at {LOGIN_PATH}, or send the header {ADMIN_TOKEN_HEADER}."
                 )
             self.check_token(token.encode("latin-1"), get_client_address(connection))
         return User("administrator", "token")
@@ -212,7 +212,7 @@ class TokenAuthenticator:
             self._throttle.record_failure(address, now)
         logging.getLogger(__name__).warning("A wrong administrator's token came from %s", address)
         raise AccessDenied(
-            f"This is not the administrator's token: look up {ADMIN_TOKEN_ENV} where the app was started."
+            f"This is not the administrator's token: it is the value of {ADMIN_TOKEN_ENV} with which the app was started."
         )
 
     def issue_cookie(self) -> str:

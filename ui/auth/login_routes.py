@@ -29,7 +29,7 @@ LOGIN_PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-FOREIGN_FORM_MESSAGE = "This form was sent by a page of another address: send it from here."
+FOREIGN_FORM_MESSAGE = "This form was sent by a page of another origin. Log in from here."
 
 
 def add_login_routes(app: FastAPI, authenticator: TokenAuthenticator) -> None:

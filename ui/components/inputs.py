@@ -41,8 +41,10 @@ class RunDropdown(gr.Dropdown):
         return payload if isinstance(payload, str) else ""
 
 
-JS_EDITOR_TO_TEXT = "(pad) => pad.made"  # run in the browser
-JS_TEXT_TO_EDITOR = "(text, pad) => (pad && pad.made !== text ? { ...pad, made: text } : { __type__: 'update' })"
+JS_EDITOR_TO_TEXT = "(editor) => editor.content"  # run in the browser
+JS_TEXT_TO_EDITOR = (
+    "(text, editor) => (editor && editor.content !== text ? { ...editor, content: text } : { __type__: 'update' })"
+)
 
 
 def build_editor(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
@@ -62,7 +64,7 @@ def build_editor_value(editor: dict[str, Any] | None, content: str = "") -> dict
         editor: Editor of a task, see `Task.input_editor`; None for no editor.
         content: Content to edit, a text or the `data:` URL of an image.
     """
-    return {**editor, "made": content} if editor else None
+    return {**editor, "content": content} if editor else None
 
 
 def parse_drawing(value: Any) -> str | None:
@@ -70,7 +72,7 @@ def parse_drawing(value: Any) -> str | None:
 
     Other values from a client are rejected: a path would name a file of this host.
     """
-    content = value.get("made") if isinstance(value, dict) else value
+    content = value.get("content") if isinstance(value, dict) else value
     return content if isinstance(content, str) and content.startswith("data:") else None
 
 

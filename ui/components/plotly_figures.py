@@ -80,7 +80,7 @@ def build_line(
     """Return the trace of one signal over the ticks, with the probability of a correct answer in its hover text."""
     hover = f"tick %{{x}}: {name} %{{y:.3f}}"
     if p_correct is not None:
-        hover += "<br>chance of being right %{customdata:.1%}"
+        hover += "<br>estimated chance of being correct %{customdata:.1%}"
     return {
         "type": "scatter",
         "x": ticks,
@@ -102,7 +102,7 @@ def build_answer_heatmap(ticks: list[int], choices: dict[str, Any]) -> dict[str,
         values, names, words = [by_class[c] for c in top], [labels[c] for c in top], None
     else:
         values = list(zip(*choices["confidence"], strict=True))
-        names = [f"place {place + 1}" for place in range(len(values))]
+        names = [f"position {index + 1}" for index in range(len(values))]
         words = [[labels[choice] for choice in row] for row in zip(*choices["chosen"], strict=True)]
     hover = "tick %{x}: %{y} %{text} %{z:.3f}" if words else "tick %{x}: %{y} %{z:.3f}"
     return {
@@ -142,11 +142,11 @@ def build_emission_trace(record: dict[str, Any]) -> dict[str, Any]:
         "type": "scatter",
         "x": [at + 1 for at in emission_ticks],
         "y": [numbers[index] for index in chosen],
-        "name": "said",
+        "name": "output",
         "text": [words[index] for index in chosen],
         "mode": "lines+markers",
         "line": {"dash": "dot", "width": 1},
         "marker": marker,
-        "hovertemplate": "tick %{x}: says %{text}, %{marker.color:.1%} sure<extra></extra>",
+        "hovertemplate": "tick %{x}: %{text}, probability %{marker.color:.1%}<extra></extra>",
         "showlegend": False,
     }

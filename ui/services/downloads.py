@@ -21,7 +21,7 @@ class Download:
         name: Name of the checkpoint.
         downloaded_bytes: Bytes received.
         total_bytes: Bytes expected; 0 while unknown.
-        state: "running", "finished", "failed" or "given up".
+        state: "running", "finished", "failed" or "cancelled".
         error_message: Reason of a failure.
         last_progress_at: Monotonic time of the last received byte, in seconds.
         cancel_event: Set to cancel the download.
@@ -44,22 +44,22 @@ class Download:
         """Cancel the download. A stalled connection ends only when the Hub client times out."""
         if self.is_running:
             self.cancel_event.set()
-            self.state = "given up"
+            self.state = "cancelled"
 
     def describe_status(self) -> str:
         """Return the status in one sentence."""
         match self.state:
             case "finished":
-                return "It is here."
-            case "given up":
-                return "The download was given up."
+                return "Downloaded."
+            case "cancelled":
+                return "Download cancelled."
             case "failed":
                 return self.error_message
         idle_s = time.monotonic() - self.last_progress_at
-        stall_note = f" Nothing came for {idle_s:.0f} s." if idle_s > STALL_TIMEOUT_S else ""
+        stall_note = f" No data for {idle_s:.0f} s." if idle_s > STALL_TIMEOUT_S else ""
         if not self.total_bytes:
-            return f"Asking the Hub…{stall_note}"
-        return f"{self.downloaded_bytes / 2**20:,.0f} of {self.total_bytes / 2**20:,.0f} MB are here.{stall_note}"
+            return f"Contacting the Hub …{stall_note}"
+        return f"{self.downloaded_bytes / 2**20:,.0f} of {self.total_bytes / 2**20:,.0f} MB downloaded.{stall_note}"
 
 
 class DownloadManager:
@@ -87,7 +87,7 @@ class DownloadManager:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             if len(self._threads) >= MAX_CONCURRENT_DOWNLOADS:
                 raise ValueError(
-                    f"{MAX_CONCURRENT_DOWNLOADS} downloads are running or ending; try again when one of them is over."
+                    f"{MAX_CONCURRENT_DOWNLOADS} downloads are running or ending; try again when one of them has ended."
                 )
             download = Download(name)
             thread = threading.Thread(target=self._run, args=(download, fetch), daemon=True)
@@ -104,7 +104,7 @@ class DownloadManager:
     def _run(download: Download, fetch: Callable[[str, ProgressCallback], Path]) -> None:
         def report_progress(done: int, total: int) -> None:
             if download.cancel_event.is_set():
-                raise DownloadCancelled("The download was given up.")
+                raise DownloadCancelled("Download cancelled.")
             if done != download.downloaded_bytes:
                 download.last_progress_at = time.monotonic()
             download.downloaded_bytes = done
@@ -113,12 +113,12 @@ class DownloadManager:
         try:
             fetch(download.name, report_progress)
         except DownloadCancelled:
-            download.state = "given up"
+            download.state = "cancelled"
         except ValueError as error:
             if not download.cancel_event.is_set():
                 download.error_message, download.state = str(error), "failed"
         except Exception:  # the thread must end so that its slot becomes free
             logging.getLogger(__name__).exception("The download of %s failed", download.name)
-            download.error_message, download.state = "The download failed; the app's log says why.", "failed"
+            download.error_message, download.state = "The download failed. The log of the app has the reason.", "failed"
         else:
             download.state = "finished"

@@ -52,7 +52,7 @@ def decode_image(source: str | Path | None) -> np.ndarray:
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"The file is too large; pictures may have at most {MAX_FILE_BYTES >> 20} MB.")
     if any(len(pattern.findall(content)) > limit for pattern, limit in MAX_JPEG_SEGMENTS):
-        raise ValueError("The picture is stored in far too many parts; export it again as PNG or JPEG.")
+        raise ValueError("The picture is stored in too many parts. Export it again as PNG or JPEG.")
     with warnings.catch_warnings(action="ignore"):  # sizes are checked below
         try:
             image = Image.open(BoundedReader(content), formats=ALLOWED_FORMATS)
@@ -62,7 +62,7 @@ def decode_image(source: str | Path | None) -> np.ndarray:
             ) from None
         except Exception:  # decoders raise many exception types for invalid files
             raise ValueError(
-                "This file is not a picture that can be read; PNG, JPEG, WebP, GIF, BMP and TIFF can."
+                "This file is not a picture that can be read. Use PNG, JPEG, WebP, GIF, BMP or TIFF."
             ) from None
         with image:
             return _load_pixels(image)
@@ -110,7 +110,7 @@ def _read_bytes(source: str | Path) -> bytes:
         with Path(source).open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError):
-        raise ValueError("The picture is no longer there: please upload it again.") from None
+        raise ValueError("The picture has been deleted. Upload it again.") from None
 
 
 def _load_pixels(image: Image.Image) -> np.ndarray:
@@ -126,9 +126,9 @@ def _load_pixels(image: Image.Image) -> np.ndarray:
             return _to_rgb(_apply_orientation(image))
     except Exception:  # decoders raise many exception types for damaged files
         raise ValueError(
-            "The picture is damaged, cut off or of an unusual kind; export it again as PNG or JPEG."
+            "The picture is damaged, cut off or of an unusual kind. Export it again as PNG or JPEG."
         ) from None
-    raise ValueError("The picture is animated; give a single still picture.")
+    raise ValueError("The picture is animated. Use a still picture.")
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:

@@ -107,10 +107,10 @@ class InferenceService:
         """
         info = self.get_checkpoint_info(name)
         titles = {other: self._get_title(other) for other in self.list_checkpoint_names() if other != name}
-        policies = [(f"rule: {option.name}", f"rule:{policy}") for policy, option in info.policy_options.items()]
+        policies = [(f"Rule: {option.name}", f"rule:{policy}") for policy, option in info.policy_options.items()]
         same_task = [other for other, title in titles.items() if title == info.title]
         return policies + [
-            (f"machine: {format_checkpoint_label(other, info.title)}", f"machine:{other}") for other in same_task
+            (f"Model: {format_checkpoint_label(other, info.title)}", f"model:{other}") for other in same_task
         ]
 
     def compare(self, record: dict[str, Any], user_input: Any, choices: list[str]) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ class InferenceService:
         """
         name = record["checkpoint"]
         labels = {choice: label for label, choice in self.list_comparison_choices(name)}
-        rows = [build_comparison_row("as asked", record)]
+        rows = [build_comparison_row("Your rule", record)]
         for choice in choices[:MAX_COMPARED]:
             kind, _, value = choice.partition(":")
             checkpoint, policy = (name, value) if kind == "rule" else (value, "")
@@ -254,10 +254,10 @@ class InferenceService:
         task = model.task
         iterations = get_max_ticks(model.checkpoint.model.config.to_dict())
         if isinstance(user_input, str) and len(user_input) > MAX_TEXT_CHARS:
-            raise ValueError(f"The text has {len(user_input):,} characters; at most {MAX_TEXT_CHARS:,} are read.")
+            raise ValueError(f"The text has {len(user_input):,} characters; the limit is {MAX_TEXT_CHARS:,}.")
         if isinstance(user_input, str) is not (task.input_type == "text"):
             expected = "a text" if task.input_type == "text" else "a picture"
-            raise ValueError(f"The checkpoint {name[:80]} thinks about {expected}: give it one.")
+            raise ValueError(f"The checkpoint {name[:80]} needs {expected}.")
         task_input = task.parse_input(user_input)
         if not (policy and policy.strip()):
             policy = next(
@@ -274,8 +274,8 @@ def build_comparison_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
     copied_keys = ("ticks", "iterations", "answer_tick", "certainty", "halted_by")
     return {
         "name": name,
-        "rule": record["policy"],
-        "said": record["labels_by_tick"],
+        "policy": record["policy"],
+        "answers": record["labels_by_tick"],
         **{key: record[key] for key in copied_keys},
     }
 

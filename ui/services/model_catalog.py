@@ -153,7 +153,7 @@ class ModelCatalog:
             return store.fetch(key)
         checkpoint_dir = store.find_cached_dir(HubRef.parse(key))
         if checkpoint_dir is None:
-            raise ValueError(f"{key} is not on this machine yet: download it in the Models tab first.")
+            raise ValueError(f"{key} is not downloaded yet. Download it in the Models tab first.")
         return checkpoint_dir
 
     def get_verified_dir(self, name: str) -> Path:
@@ -233,6 +233,6 @@ def resolve_task(task_metadata: dict[str, Any], config: dict[str, Any], purpose:
         return build_task(task_metadata, config)
     compatible_tasks = find_compatible_tasks(config)
     if purpose not in compatible_tasks:
-        known = ", ".join(compatible_tasks) or "none of ours"
-        raise ValueError(f"This machine cannot do the task {purpose[:40]!r}; its config fits {known}.")
+        known = ", ".join(compatible_tasks) or "no known task"
+        raise ValueError(f"This model cannot do the task {purpose[:40]!r}. Its config fits: {known}.")
     return build_task(compatible_tasks[purpose])

@@ -24,7 +24,7 @@ def build_login_row(access: Access, page: gr.Blocks) -> None:
         return access.describe_access(request)
 
     with gr.Row(elem_id="login"):
-        sentence = gr.Markdown(elem_id="may-train")
+        sentence = gr.Markdown(elem_id="access")
         page.load(describe, None, sentence, **SILENT_EVENT)
         if access.mode == "space":
             gr.LoginButton(size="sm", scale=0, min_width=240)  # outside Spaces Gradio would mock the sign-in

@@ -11,9 +11,9 @@ from ui.services.model_catalog import PURPOSE_SEPARATOR, split_purpose
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import HUB_EVENT, PRIVATE_EVENT, SILENT_EVENT, Updates
 
-NOT_DOWNLOADED_MESSAGE = "It is not on this machine yet. *Download* fetches it; the page goes on meanwhile."
-ORIGIN_LABELS = {"bundled": "comes with this app", "run": "trained here", "hub": "from the Hugging Face Hub"}
-UNKNOWN_TASK_MESSAGE = "The checkpoint does not say what it was trained for. Choose what it should do."
+NOT_DOWNLOADED_MESSAGE = "Not downloaded yet."
+ORIGIN_LABELS = {"bundled": "Bundled", "run": "Trained here", "hub": "Hugging Face Hub"}
+UNKNOWN_TASK_MESSAGE = "Choose the task this model was trained for."
 
 
 def build_models_tab(
@@ -49,31 +49,29 @@ class ModelsTab:
             with gr.Column(scale=2, min_width=320):
                 self.models = gr.Radio(catalog, value=first, label="Models", elem_id="models", elem_classes="stacked")
                 self.hub_name = gr.Textbox(
-                    label="Any model of the Hub",
-                    placeholder="namespace/name",
+                    label="Load from the Hub",
+                    placeholder="owner/name",
                     max_length=400,
                     elem_id="hub-name",
-                    info="namespace/name, if needed with @revision and :subfolder",
+                    info="owner/name or a huggingface.co link",
                 )
-                self.load = gr.Button("Look it up", elem_id="look")
+                self.load = gr.Button("Load", elem_id="load-model")
             with gr.Column(scale=5, min_width=320):
                 self._build_details()
         self.timer = gr.Timer(1.0, active=False)
 
     def _build_details(self) -> None:
         self.facts = gr.Markdown(elem_id="model-facts", elem_classes="facts")
-        self.purpose = gr.Dropdown(
-            [], label="What is it for?", info=UNKNOWN_TASK_MESSAGE, visible=False, elem_id="purpose"
-        )
+        self.purpose = gr.Dropdown([], label="Task", info=UNKNOWN_TASK_MESSAGE, visible=False, elem_id="purpose")
         with gr.Row():
-            self.think = gr.Button("Think with this", variant="primary", visible=False, elem_id="think-with")
+            self.think = gr.Button("Try it", variant="primary", visible=False, elem_id="try-model")
             self.download = gr.Button("Download", variant="primary", visible=False, elem_id="download")
-            self.cancel = gr.Button("Give up", visible=False, elem_id="give-up")
+            self.cancel = gr.Button("Cancel", visible=False, elem_id="cancel-download")
         self.progress = gr.Markdown(elem_id="progress")
         with gr.Accordion("Card", open=False):
             self.card = gr.Markdown(elem_id="card")
-        with gr.Accordion("Config and figures", open=False):
-            self.metadata = gr.JSON(show_label=False, elem_id="details")
+        with gr.Accordion("Config and metrics", open=False):
+            self.metadata = gr.JSON(show_label=False, elem_id="metadata")
 
     @property
     def outputs(self) -> list[Any]:
@@ -140,7 +138,7 @@ class ModelsTab:
             name: Name of the model, also one that a visitor typed.
         """
         if not name or not name.strip():
-            return self._build_error_updates(name, "Name a model: namespace/name.")
+            return self._build_error_updates(name, "Enter a model as owner/name.")
         try:
             model = self.inference_service.describe(name)
         except ValueError as error:
@@ -155,7 +153,7 @@ class ModelsTab:
             self.facts: format_model_facts(model),
             self.purpose: gr.Dropdown(model["choices"], value=None, visible=needs_task),
             self.think: gr.Button(visible=model["ready"]),
-            self.card: strip_front_matter(model["card"]) or "It has no card.",
+            self.card: strip_front_matter(model["card"]) or "This model has no card.",
             self.metadata: {key: model[key] for key in ("config", "halting", "metrics")},
             self.progress: format_download_progress(status) if status and is_running else note,
             self.download: gr.Button(visible=not is_local and not is_running),
@@ -219,16 +217,16 @@ def format_model_facts(model: dict[str, Any]) -> str:
     """Return a table of the most important facts."""
     config, name = model["config"], split_purpose(model["name"])[0]
     rows = {
-        "where": ORIGIN_LABELS[model["place"]] + ("" if model["here"] else ", not on this machine"),
-        "task": escape_markdown(model["title"]) or "not said",
+        "source": ORIGIN_LABELS[model["place"]] + ("" if model["here"] else ", not downloaded"),
+        "task": escape_markdown(model["title"]) or "unknown",
         "measured": escape_markdown(model["summary"]),
-        "thinks": f"up to {config.get('iterations', 1)} ticks with {config['d_model']:,} neurons",
-        "weights": f"{model['size'] / 2**20:,.1f} MB",
+        "size": f"{config['d_model']:,} neurons, up to {config.get('iterations', 1)} ticks",
+        "download size": f"{model['size'] / 2**20:,.1f} MB",
         "updated": escape_markdown(model["updated"]),
-        "to the Hub": escape_markdown(model["published"]),
+        "publication": escape_markdown(model["published"]),
     }
     if model["revision"]:
-        rows["revision"] = f"[`{model['revision'][:7]}`]({model['page']}), which is what is loaded"
+        rows["revision"] = f"[`{model['revision'][:7]}`]({model['page']})"
     return f"### {escape_markdown(name.partition('@')[0])}\n\n{format_table(rows)}"
 
 

@@ -6,13 +6,13 @@ import gradio as gr
 
 from ui.services.inference_service import CheckpointInfo
 
-CUSTOM_POLICY = "own"
-CUSTOM_POLICY_LABEL = "my own rule"
-CUSTOM_POLICY_INFO = "Write it below; nothing is known of it beforehand."
-POLICY_SYNTAX_HELP = "energy<-3, certainty>0.9, same=3, ticks=12; join with | (any) or & (all)"
+CUSTOM_POLICY = "custom"
+CUSTOM_POLICY_LABEL = "Custom rule"
+CUSTOM_POLICY_INFO = "Type a rule below. No accuracy estimate available."
+POLICY_SYNTAX_HELP = "Examples: energy<-3, certainty>0.9, same=3, ticks=12. Combine with | (any) or & (all)."
 # Run in the browser, so that a policy takes effect even if the user runs the model before the server has answered.
 JS_GET_POLICY_TEXT = f"(choice, policy) => choice === '{CUSTOM_POLICY}' ? policy : choice"
-JS_GET_CLICKED_POLICY = "(value) => String(value?.picked ?? '').slice(0, 500)"
+JS_GET_CLICKED_POLICY = "(value) => String(value?.policy ?? '').slice(0, 500)"
 
 
 def list_policy_choices(info: CheckpointInfo) -> list[tuple[str, str]]:
@@ -50,6 +50,6 @@ def select_clicked_policy(info: CheckpointInfo, value: Any) -> gr.Dropdown:
         info: The checkpoint.
         value: Value of the halting view, from the browser.
     """
-    policy = str(value.get("picked", "")) if isinstance(value, dict) else ""
+    policy = str(value.get("policy", "")) if isinstance(value, dict) else ""
     choice = policy if policy in info.policy_options else CUSTOM_POLICY
     return gr.Dropdown(value=choice, info=get_policy_info(info, policy))

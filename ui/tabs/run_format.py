@@ -19,10 +19,10 @@ def get_allowed_actions(view: dict[str, Any], is_owner: bool) -> set[str]:
         is_owner: Whether the visitor may train.
     """
     has_checkpoint = bool(view["saved"] or view["finished"])
-    public_actions = {"think"} if has_checkpoint else set()
+    public_actions = {"try"} if has_checkpoint else set()
     if not is_owner:
         return public_actions
-    actions = public_actions | {"again", "pack"} | ({"publish"} if has_checkpoint else set())
+    actions = public_actions | {"duplicate", "archive"} | ({"publish"} if has_checkpoint else set())
     is_local = view["place"] == "here"
     if view["state"] in ("queued", "running"):
         can_stop = is_local and not view["intent"]  # a remote host is deleted with the checkpoint that it would save
@@ -39,30 +39,30 @@ def format_headline(view: dict[str, Any]) -> str:
     if view["left"]:
         parts.append(f"about {format_duration(view['left'])} left")
     if view["state"] == "running" and view["speed"]:
-        parts.append(f"{view['speed']:.3g} steps a second")
+        parts.append(f"{view['speed']:.3g} steps/s")
     return f"### {view['headline']}\n\n{' · '.join(parts)}\n\n{escape_markdown(view['sentence'])}"
 
 
 def format_run_facts(view: dict[str, Any]) -> str:
     """Return a table of further facts about a run, as Markdown."""
     duration_s = (view["ended"] or time.time()) - view["started"] if view["started"] else 0
-    host = "this machine" if view["place"] == "here" else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
+    host = "this computer" if view["place"] == "here" else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
     if view["url"].startswith("https://"):
-        host += f" ([its page]({view['url']}))"
+        host += f" ([open]({view['url']}))"
     publication = escape_markdown(view["published"])
     if view["address"].startswith(("https://", "http://")):
         publication = f"[{escape_markdown(view['address'])}]({view['address']})"
     submitted = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(view["submitted"]))
     rows = {
         "state": STATE_LABELS[view["state"]],
-        "begun": submitted + (f" by {escape_markdown(view['by'])}" if view["by"] else ""),
-        "took": format_duration(duration_s) if duration_s and view["ended"] else "",
-        "where": host,
-        "saved steps": ", ".join(f"{step:,}" for step in view["saved"]),
-        "checkpoint": f"`runs/{view['id']}/checkpoint`, and in the Think and Models tabs" if view["finished"] else "",
+        "started": submitted + (f" by {escape_markdown(view['by'])}" if view["by"] else ""),
+        "duration": format_duration(duration_s) if duration_s and view["ended"] else "",
+        "hardware": host,
+        "checkpoints": ", ".join(f"{step:,}" for step in view["saved"]),
+        "result": f"`runs/{view['id']}/checkpoint`, also in the Think and Models tabs" if view["finished"] else "",
         "published": publication,
         "disk": f"{view['size'] / 2**20:,.1f} MB",
-        "by hand": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
+        "command": f"`{' '.join(view['command'].replace('`', '').replace('|', '/').split())}`",
     }
     return format_table(rows)
 

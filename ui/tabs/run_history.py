@@ -11,7 +11,7 @@ from ui.tabs.error_messages import run_action
 from ui.tabs.event_options import PRIVATE_EVENT, SILENT_EVENT, Updates
 from ui.tabs.run_monitor import RunMonitor
 
-HISTORY_COLUMNS = ("run", "state", "task", "step", "held out, %", "minutes", "begun", "by", "where", "MB")
+HISTORY_COLUMNS = ("run", "state", "task", "step", "accuracy, %", "minutes", "started", "by", "hardware", "MB")
 HISTORY_COLUMN_TYPES: tuple[Any, ...] = (
     "str",
     "str",
@@ -45,7 +45,7 @@ def build_history_tab(
         elem_id="history",
         wrap=True,
         max_height=600,
-        label="A click on a run opens it",
+        label="Click a run to open it",
         show_label=True,
         column_widths=[
             f"{width}px" for width in (290, 115, 105, 85, 110, 90, 170, 90, 85, 70)
@@ -73,7 +73,7 @@ def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
         max_choices=MAX_COMPARED_RUNS,
         label="Runs",
         elem_id="compared",
-        info=f"up to {MAX_COMPARED_RUNS}; their curves share one picture",
+        info=f"Choose up to {MAX_COMPARED_RUNS} runs.",
     )
     curves = build_curves_view("compared-curves")
     table = gr.Dataframe(
@@ -81,7 +81,7 @@ def build_compare_tab(training_service: TrainingService, tab: gr.Tab) -> None:
         interactive=False,
         elem_id="settings",
         wrap=True,
-        label="Settings, the differing ones first",
+        label="Settings (differences first)",
         show_label=True,
         show_search="search",
         visible=False,

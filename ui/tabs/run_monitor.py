@@ -22,10 +22,10 @@ from ui.tabs.run_format import (
     get_allowed_actions,
 )
 
-NO_RUNS_MESSAGE = "### There is no run yet\nBegin one under *New run*."
+NO_RUNS_MESSAGE = "### No runs yet\nStart one under *New run*."
 CONFIRMATIONS = {
-    "kill": "End this run at once? What came after its last saved step is lost. *Stop and save* loses nothing.",
-    "delete": "Delete this run with its curves, its log and all its checkpoints? What was published stays on the Hub.",
+    "kill": "Force stop? Progress since the last checkpoint is lost. *Stop and save* loses nothing.",
+    "delete": "Delete this run with its curves, its log and all its checkpoints? Published checkpoints stay on the Hub.",
 }
 
 
@@ -48,9 +48,7 @@ class RunMonitor:
         self.shown_version = gr.State("")
         self.pending_action = gr.State(("", ""))  # name of the action to confirm, and id of its run
         with gr.Row(equal_height=True):
-            self.run_dropdown = RunDropdown(
-                [], label="Run", elem_id="run", scale=4, min_width=280, info="the newest first"
-            )
+            self.run_dropdown = RunDropdown([], label="Run", elem_id="run", scale=4, min_width=280)
             with gr.Column(scale=6, min_width=280):
                 self.headline = gr.Markdown(NO_RUNS_MESSAGE, elem_id="headline")
         self._build_actions()
@@ -68,7 +66,7 @@ class RunMonitor:
         with gr.Row(elem_id="run-actions"):
             self.step_dropdown = gr.Dropdown(
                 [],
-                label="Saved step",
+                label="Checkpoint",
                 show_label=False,
                 visible=False,
                 elem_id="step",
@@ -77,21 +75,21 @@ class RunMonitor:
                 container=False,
             )
             self.buttons = {
-                "think": gr.Button("Think with this checkpoint", elem_id="think-with-run", min_width=240, **small),
+                "try": gr.Button("Try it", elem_id="try-run", min_width=110, **small),
                 "stop": gr.Button("Stop and save", variant="stop", elem_id="stop", min_width=150, **small),
-                "resume": gr.Button("Go on", variant="primary", elem_id="resume", min_width=110, **small),
-                "again": gr.Button("New run like this", elem_id="again", min_width=170, **small),
-                "pack": gr.Button("Pack for download", elem_id="pack", min_width=180, **small),
-                "kill": gr.Button("Kill …", elem_id="kill", min_width=90, **small),
+                "resume": gr.Button("Resume", variant="primary", elem_id="resume", min_width=110, **small),
+                "duplicate": gr.Button("Duplicate", elem_id="duplicate", min_width=120, **small),
+                "archive": gr.Button("Prepare download", elem_id="create-archive", min_width=180, **small),
+                "kill": gr.Button("Force stop …", elem_id="kill", min_width=140, **small),
                 "delete": gr.Button("Delete …", elem_id="delete", min_width=100, **small),
             }
             self.archive_button = gr.DownloadButton(
-                "Download", variant="primary", elem_id="packed", min_width=120, **small
+                "Download", variant="primary", elem_id="archive", min_width=120, **small
             )
-        with gr.Row(visible=False, elem_id="sure") as self.confirm_row:
-            self.confirm_text = gr.Markdown(elem_id="question")
-            self.confirm_button = gr.Button("Yes", variant="stop", elem_id="yes", scale=0, min_width=110)
-            self.cancel_button = gr.Button("No", elem_id="no", scale=0, min_width=110)
+        with gr.Row(visible=False, elem_id="confirm-row") as self.confirm_row:
+            self.confirm_text = gr.Markdown(elem_id="confirm-text")
+            self.confirm_button = gr.Button("Yes", variant="stop", elem_id="confirm", scale=0, min_width=110)
+            self.cancel_button = gr.Button("Cancel", elem_id="cancel", scale=0, min_width=110)
 
     def _build_publishing(self) -> None:
         with gr.Accordion("Publish to the Hugging Face Hub", open=False, visible=False) as self.publishing:
@@ -100,9 +98,9 @@ class RunMonitor:
                 placeholder="namespace/name",
                 max_length=200,
                 elem_id="repo",
-                info="the finished checkpoint, or else the newest saved step, in one commit",
+                info="Publishes the finished checkpoint, or else the newest one, in one commit.",
             )
-            self.private = gr.Checkbox(label="private, if the repository has to be made")
+            self.private = gr.Checkbox(label="Create as private repository")
             self.publish_button = gr.Button("Publish now", elem_id="publish")
 
     @property
@@ -251,7 +249,7 @@ class RunMonitor:
             None,
             **OWNER_EVENT,
         )
-        self.buttons["pack"].click(self._create_archive, self.run_dropdown, self.archive_button, **OWNER_EVENT)
+        self.buttons["archive"].click(self._create_archive, self.run_dropdown, self.archive_button, **OWNER_EVENT)
 
     def _make_action_handler(self, action: Callable[..., str]) -> Callable[..., None]:
         """Return a handler that runs an action and shows the sentence that it returns."""
@@ -279,7 +277,7 @@ class RunMonitor:
         def run() -> None:
             name, run_id = pending_action
             if name not in CONFIRMATIONS:
-                raise ValueError("Nothing was asked.")
+                raise ValueError("There is nothing to confirm.")
             getattr(self.training_service, name)(run_id)
 
         run_as_owner(self.access, request, run)
@@ -301,7 +299,7 @@ class RunMonitor:
                 tabs: gr.Tabs(selected="think"),
             }
 
-        self.buttons["think"].click(
+        self.buttons["try"].click(
             open_in_think_tab,
             [self.run_dropdown, self.step_dropdown],
             [checkpoint_dropdown, tabs],

@@ -32,7 +32,7 @@ from ui.tabs.policy_choices import (
 from ui.tabs.think_api import build_api
 from ui.tabs.think_inputs import build_editor_value_from_image, build_image_inputs, build_text_inputs
 
-NO_CHECKPOINT_MESSAGE = "There is no checkpoint yet. Train one: `python -m training train configs/digits.yaml`."
+NO_CHECKPOINT_MESSAGE = "There is no model yet. Train one: `python -m training train configs/digits.yaml`."
 MAX_SEED = 2**31
 
 
@@ -76,7 +76,7 @@ class ThinkTab:
             self.inference_service.list_checkpoint_labels(),
             value=first.name,
             label="Checkpoint",
-            info="the trained machine that thinks",
+            info="Trained model",
             elem_id="checkpoint",
         )
         self.summary = gr.Markdown(first.summary, elem_id="summary")
@@ -85,29 +85,34 @@ class ThinkTab:
         default_policy = get_default_policy(first)
         self.policy_choice = gr.Dropdown(
             list_policy_choices(first),
-            label="Stop when",
+            label="Stopping rule",
             info=get_policy_info(first, default_policy),
             elem_id="policy",
         )
         self.policy = gr.Textbox(
-            default_policy, label="Rule", info=POLICY_SYNTAX_HELP, max_length=500, elem_id="rule", interactive=True
+            default_policy,
+            label="Rule",
+            info=POLICY_SYNTAX_HELP,
+            max_length=500,
+            elem_id="policy-text",
+            interactive=True,
         )
         self.compare_with = gr.Dropdown(
             self.inference_service.list_comparison_choices(first.name),
             value=[],
             multiselect=True,
             max_choices=MAX_COMPARED,
-            label="Race against",
-            info=f"optional: up to {MAX_COMPARED} that think about the same thing beside it",
-            elem_id="against",
+            label="Compare with",
+            info=f"Optional: run up to {MAX_COMPARED} other rules or models on the same input.",
+            elem_id="compare-with",
         )
 
     def _build_outputs(self, first: CheckpointInfo) -> None:
-        self.comparison = build_html_component("compare", "race")
+        self.comparison = build_html_component("compare", "comparison")
         self.thought = build_thought_view()
-        with gr.Accordion("Explore the whole thought", open=False):
+        with gr.Accordion("Zoomable chart", open=False):
             self.figure = gr.Plot(show_label=False, elem_id="figure")
-        with gr.Accordion("When it stops, and what that costs", open=False, elem_id="when"):
+        with gr.Accordion("Accuracy versus thinking time", open=False, elem_id="halting-section"):
             view = self.inference_service.get_halting_view(first.name)
             self.halting = build_html_component("halting", "halting", view)
 
@@ -257,7 +262,7 @@ class ThinkTab:
         return {
             self.thought: record,
             self.figure: PlotData(type="plotly", plot=json.dumps(build_thought_figure(record))),
-            self.comparison: {"lanes": rows} if rows else None,
+            self.comparison: {"rows": rows} if rows else None,
         }
 
     def _build_editor_value(self, name: str, image: np.ndarray) -> Any:

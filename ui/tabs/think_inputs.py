@@ -137,25 +137,25 @@ def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo
         hint = build_image_hint(info)
         with build_input_tabs(info) as tabs:
             with gr.Tab("Draw", id="draw"):
-                with gr.Column(visible=info.supports_drawing, elem_id="by-hand") as drawing_column:
+                with gr.Column(visible=info.supports_drawing, elem_id="drawing-column") as drawing_column:
                     sketchpad = build_sketchpad("drawing")
-                    run_drawing = gr.Button("Think about the drawing", variant="primary", elem_id="think-drawing")
-                with gr.Column(visible=has_image_editor, elem_id="on-pad") as editor_column:
-                    editor = build_editor("picture-pad", build_initial_editor_value(inference_service, info, "image"))
-                    run_editor = gr.Button("Think about it", variant="primary", elem_id="think-pad")
-                    regenerate = gr.Button("Make a new one", visible=info.supports_generation, elem_id="renew")
+                    run_drawing = gr.Button("Run", variant="primary", elem_id="run-drawing")
+                with gr.Column(visible=has_image_editor, elem_id="image-editor-column") as editor_column:
+                    editor = build_editor("image-editor", build_initial_editor_value(inference_service, info, "image"))
+                    run_editor = gr.Button("Run", variant="primary", elem_id="run-editor")
+                    regenerate = gr.Button("Random input", visible=info.supports_generation, elem_id="regenerate")
             with gr.Tab("Upload or webcam", id="upload"):
                 upload = ImageInput(
                     label="Picture", sources=["upload", "webcam", "clipboard"], height=280, elem_id="upload"
                 )
-                run_upload = gr.Button("Think about the picture", variant="primary", elem_id="think-upload")
-                edit = gr.Button("Edit the picture", visible=has_image_editor, elem_id="edit")
-                generate = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent")
+                run_upload = gr.Button("Run", variant="primary", elem_id="run-upload")
+                edit = gr.Button("Edit this picture", visible=has_image_editor, elem_id="edit")
+                generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-image")
         examples = gr.Dataset(
             components=[gr.Image(visible=False)],
             samples=list_example_rows(info, "image"),
-            label="Examples, one click away",
-            elem_id="picture-examples",
+            label="Examples",
+            elem_id="image-examples",
         )
     return ImageInputControls(
         column=column,
@@ -185,14 +185,14 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
     """
     with gr.Column(visible=info.input_type == "text") as column:
         with gr.Column(visible=has_editor(info, "text")) as editor_column:
-            editor = build_editor("text-pad", build_initial_editor_value(inference_service, info, "text"))
+            editor = build_editor("text-editor", build_initial_editor_value(inference_service, info, "text"))
         text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
-        run_text = gr.Button("Think", variant="primary", elem_id="think-text")
-        generate = gr.Button("Think about a new one", visible=info.supports_generation, elem_id="invent-text")
+        run_text = gr.Button("Run", variant="primary", elem_id="run-text")
+        generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-text")
         examples = gr.Dataset(
             components=[gr.Textbox(visible=False)],
             samples=list_example_rows(info, "text"),
-            label="Examples, one click away",
+            label="Examples",
             elem_id="text-examples",
         )
     return TextInputControls(
@@ -208,12 +208,14 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
 
 def build_image_hint(info: CheckpointInfo) -> gr.Markdown:
     """Build the line that says which images the task expects."""
-    return gr.Markdown(escape_markdown(f"{info.input_hint[:1].upper()}{info.input_hint[1:]}."), elem_id="picture-hint")
+    return gr.Markdown(escape_markdown(f"{info.input_hint[:1].upper()}{info.input_hint[1:]}."), elem_id="image-hint")
 
 
 def build_input_tabs(info: CheckpointInfo) -> gr.Tabs:
     """Build the tabs with the ways to give an image. The style of the page hides the first one while it is empty."""
-    return gr.Tabs(selected="draw" if info.supports_drawing or has_editor(info, "image") else "upload", elem_id="ways")
+    return gr.Tabs(
+        selected="draw" if info.supports_drawing or has_editor(info, "image") else "upload", elem_id="input-tabs"
+    )
 
 
 def has_editor(info: CheckpointInfo, input_type: str) -> bool:

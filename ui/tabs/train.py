@@ -11,8 +11,8 @@ from ui.tabs.run_history import build_compare_tab, build_history_tab
 from ui.tabs.run_monitor import RunMonitor
 
 NO_PERSISTENCE_WARNING = (
-    "⚠️ **Runs here do not last**: nothing is mounted at `CTM_HOME`, so they and all that they made are gone when this "
-    "container restarts or sleeps. Mount a storage bucket there, or let runs publish to the Hub."
+    "⚠️ **Runs are temporary**: this container has no persistent storage. Attach storage at `CTM_HOME` or publish to the Hub "
+    "to keep them."
 )
 
 
@@ -36,7 +36,7 @@ def build_train_tab(
     """
     build_login_row(access, page)
     if not training_service.has_persistent_storage:
-        gr.Markdown(NO_PERSISTENCE_WARNING, elem_id="passing")
+        gr.Markdown(NO_PERSISTENCE_WARNING, elem_id="storage-warning")
     with gr.Tabs(elem_id="train-tabs") as train_tabs:
         with gr.Tab("Watch", id="watch"):
             run_monitor = RunMonitor(training_service, inference_service, access)

@@ -186,7 +186,7 @@ def test_a_wrong_token_is_in_no_log(authenticator, caplog):
 
 def test_the_form_gives_a_pass_that_pages_and_actions_know():
     with open_action_client(make_token_access(), "http://box.example:7860", peer="8.8.8.8") as client:
-        assert call_action(client).startswith("refused: Training is for this app's administrator")
+        assert call_action(client).startswith("refused: Only the administrator may train")
         form = client.get("/admin/login")
         assert form.status_code == 200 and '<label for="token">' in form.text and "<script" not in form.text
         assert "color-scheme" in form.text and form.headers["cache-control"] == "no-store"

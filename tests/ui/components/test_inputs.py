@@ -14,7 +14,7 @@ from ui.static_files import read_static
 def test_every_editor_that_a_task_names_exists(kind):
     pad = make_task({"kind": kind}).input_editor
     is_known = bool(pad) and f"\n  {pad['kind']}: create" in read_static("editors/component.js")
-    assert pad is None or (is_known and build_editor_value(pad, "x") == {**pad, "made": "x"})
+    assert pad is None or (is_known and build_editor_value(pad, "x") == {**pad, "content": "x"})
 
 
 def test_long_rows_are_typed():
@@ -31,6 +31,6 @@ def test_a_picture_to_edit_is_the_one_that_was_given(checkpoints_dir):
     assert pixels.shape == (15, 15, 3) and (parse_maze(pixels).grid == parse_maze(example).grid).all()
 
 
-@pytest.mark.parametrize("value", ["app.py", {"made": "app.py"}, {"made": ["data:"]}, [], 3, None])
+@pytest.mark.parametrize("value", ["app.py", {"content": "app.py"}, {"content": ["data:"]}, [], 3, None])
 def test_a_value_that_names_a_local_file_is_no_drawing(value):
     assert parse_drawing(value) is None

@@ -102,8 +102,8 @@ def advance_clock(monkeypatch) -> Callable[[float], None]:
 
 def test_uploads_do_not_push_out_the_pictures_of_the_page(anonymous_client, upload_dir, advance_clock):
     """They are copies, and as old as what they are copied from; those of other checkpoints are copied when they are shown."""
-    pick = anonymous_client.event_ids["pick"]
-    shown = {*list_page_images(anonymous_client), *find_file_paths(anonymous_client.call_event(pick, ["mazes"]))}
+    select = anonymous_client.event_ids["_select_checkpoint"]
+    shown = {*list_page_images(anonymous_client), *find_file_paths(anonymous_client.call_event(select, ["mazes"]))}
     assert len(shown) > 8
     for path in list_files(upload_dir):
         os.utime(path, (0, 0))
@@ -175,7 +175,7 @@ def test_error_messages_are_short(anonymous_client, path):
 
 
 def test_a_session_has_a_short_name(anonymous_client):
-    said = {"data": [], "fn_index": anonymous_client.event_ids["say"], "session_hash": "a" * 10_000}
+    said = {"data": [], "fn_index": anonymous_client.event_ids["describe"], "session_hash": "a" * 10_000}
     for path in ("run/predict", "queue/join"):
         assert anonymous_client.post(path, said).status_code in REJECTION_STATUSES
     assert anonymous_client.request("GET", f"/gradio_api/heartbeat/{'a' * 10_000}").status_code in (
@@ -205,7 +205,7 @@ def test_a_new_session_costs_little(anonymous_client, monkeypatch):
         return describe(*given)
 
     monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(note))
-    assert "data" in anonymous_client.call_event(anonymous_client.event_ids["say"], [])
+    assert "data" in anonymous_client.call_event(anonymous_client.event_ids["describe"], [])
     assert len(described) < 20
 
 
@@ -304,5 +304,5 @@ def test_no_action_is_done_for_a_stranger_who_calls_it_by_its_number(anonymous_c
     if not event["queue"]:
         for more in ({"trigger_id": 1}, {"event_data": {"value": "tiny-1"}}, {"event_id": "a"}):
             refusals.append(anonymous_client.post("run/predict", said | more).text)
-    assert all("Training is for this app's administrator" in refusal for refusal in refusals)
+    assert all("Only the administrator may train" in refusal for refusal in refusals)
     assert "finished" in anonymous_client.call_event(anonymous_client.event_ids["list_history_rows"], [])

@@ -280,7 +280,7 @@ def test_pages_of_other_addresses_may_neither_read_nor_ask(anonymous_client):
         assert "access-control-allow-origin" not in answer.headers, path
     assert anonymous_client.upload("a.png", b"a", **evil).status_code == 403
     for path in ("run/predict", "queue/join", "call/think_sequence"):
-        said = {"fn_index": anonymous_client.event_ids["say"], "data": [], "session_hash": "a"}
+        said = {"fn_index": anonymous_client.event_ids["describe"], "data": [], "session_hash": "a"}
         assert anonymous_client.post(path, said, **evil).status_code == 403
     own = {"Origin": anonymous_client.address, "Sec-Fetch-Site": "same-origin"}
     assert anonymous_client.upload("a.png", b"a", **own).status_code == 200
@@ -384,8 +384,8 @@ def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp
             expect(page.locator("#headline")).to_contain_text("window.taken = 6")
             page.get_by_role("tab", name="Models").click()
             page.locator("#hub-name textarea, #hub-name input").fill("bob/lure")
-            page.click("#look")
-            expect(page.locator("#model-facts")).to_contain_text("not on this machine")
+            page.click("#load-model")
+            expect(page.locator("#model-facts")).to_contain_text("not downloaded")
             page.get_by_text("Card", exact=True).click()
             expect(page.locator("#card h1")).to_be_visible()
             cover, card = page.locator("#card #cover").bounding_box(), page.locator("#card").bounding_box()

@@ -236,7 +236,7 @@ def test_the_door_lets_visitors_wait():
     door = StartupRouter(slow.build, opened.set)
     with TestClient(door) as visitor:
         waiting, program = visitor.get("/"), visitor.get("/config")
-        assert waiting.status_code == 200 and "waking up" in waiting.text and "refresh" in waiting.text
+        assert waiting.status_code == 200 and "Starting" in waiting.text and "refresh" in waiting.text
         assert program.status_code == 503 and program.headers["Retry-After"] == "2"
         assert [visitor.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
         slow.built.set()

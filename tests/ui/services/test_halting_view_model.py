@@ -165,20 +165,18 @@ def comparison_service(tmp_path_factory):
 
 def test_policies_and_models_of_the_same_task_may_be_compared(comparison_service):
     rivals = dict(comparison_service.list_comparison_choices("a"))
-    assert rivals["rule: think to the end"] == f"rule:{NEVER_HALT_POLICY}"
-    assert [rival for rival in rivals.values() if rival.startswith("machine:")] == ["machine:b"]
+    assert rivals["Rule: think to the end"] == f"rule:{NEVER_HALT_POLICY}"
+    assert [rival for rival in rivals.values() if rival.startswith("model:")] == ["model:b"]
 
 
 def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(comparison_service):
     record = comparison_service.predict("a", "101", "ticks=2")
-    lanes = json.loads(
-        json.dumps(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "machine:b"]))
-    )
-    assert [(lane["rule"], lane["ticks"], lane["iterations"]) for lane in lanes[:2]] == [
+    rows = json.loads(json.dumps(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}", "model:b"])))
+    assert [(row["policy"], row["ticks"], row["iterations"]) for row in rows[:2]] == [
         ("ticks=2", 2, 6),
         (NEVER_HALT_POLICY, 6, 6),
     ]
-    assert lanes[2]["iterations"] == 4 and len(lanes[1]["said"]) == len(lanes[1]["certainty"]) == 6
+    assert rows[2]["iterations"] == 4 and len(rows[1]["answers"]) == len(rows[1]["certainty"]) == 6
     assert len(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, (
         "a page may ask for anything"
     )
@@ -186,7 +184,5 @@ def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(compariso
 
 def test_a_choice_that_cannot_run_is_reported_in_its_row(comparison_service):
     record = comparison_service.predict("a", "101", "")
-    broken, strange = comparison_service.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "machine:../../etc"])[
-        1:
-    ]
+    broken, strange = comparison_service.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "model:../../etc"])[1:]
     assert "at most 16 bits" in broken["problem"] and strange["problem"]

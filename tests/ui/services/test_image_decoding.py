@@ -101,7 +101,7 @@ def test_what_cannot_be_read_gets_one_sentence(tmp_path):
     assert "not a picture" in get_error_message(text)
     assert "not a picture" in get_error_message(empty)
     assert "not a picture" in get_error_message(svg)
-    assert "upload it again" in get_error_message(tmp_path / "gone.png")
+    assert "Upload it again" in get_error_message(tmp_path / "gone.png")
 
 
 def test_a_drawing_comes_as_a_data_address():

@@ -3,7 +3,6 @@
 import { isNumber } from "./validate.js";
 
 const MINUS_SIGN = "\u2212";
-const NO_BREAK_SPACE = "\u00a0";
 
 /** Text for a number that is not known. */
 export const UNKNOWN = "\u2013";
@@ -96,15 +95,15 @@ export function formatCompact(value, digits = 4) {
 }
 
 /**
- * Format a probability in everyday words: it is "0 %" or "100 %" only where it is exactly that.
+ * Format a probability in everyday words: it is "0%" or "100%" only where it is exactly that.
  *
  * @param {number} value - A share of one.
- * @returns {string} Such as "94 %", "0.4 %" or "<0.1 %".
+ * @returns {string} Such as "94%", "0.4%" or "<0.1%".
  */
 export function formatProbability(value) {
-  if (value <= 0 || value >= 1) return `${value <= 0 ? 0 : 100} %`;
-  if (value < 0.001 || value > 0.999) return value < 0.5 ? "<0.1 %" : ">99.9 %";
-  return `${(value * 100).toFixed(value > 0.99 || value < 0.01 ? 1 : 0)} %`;
+  if (value <= 0 || value >= 1) return `${value <= 0 ? 0 : 100}%`;
+  if (value < 0.001 || value > 0.999) return value < 0.5 ? "<0.1%" : ">99.9%";
+  return `${(value * 100).toFixed(value > 0.99 || value < 0.01 ? 1 : 0)}%`;
 }
 
 /**
@@ -112,31 +111,31 @@ export function formatProbability(value) {
  *
  * @param {number} value - A share of one.
  * @param {number} [decimals] - Decimals of the percentage.
- * @returns {string} Such as "97.0 %".
+ * @returns {string} Such as "97.0%".
  */
 export function formatPercent(value, decimals = 1) {
-  return `${(100 * value).toFixed(decimals)}${NO_BREAK_SPACE}%`;
+  return `${(100 * value).toFixed(decimals)}%`;
 }
 
 /**
  * Format a share of one as percent, with more decimals near 0 and 1, and without trailing zeros.
  *
  * @param {number} value - A share of one.
- * @returns {string} Such as "50 %", "0.25 %" or "99.95 %".
+ * @returns {string} Such as "50%", "0.25%" or "99.95%".
  */
 export function formatAdaptivePercent(value) {
   const decimals = Math.abs(value) < 0.1 || (value > 0.99 && value < 1) ? 2 : 1;
-  return replaceHyphens(`${Number((value * 100).toFixed(decimals))}${NO_BREAK_SPACE}%`);
+  return replaceHyphens(`${Number((value * 100).toFixed(decimals))}%`);
 }
 
 /**
  * Format a share of one as the percentage of an axis label.
  *
  * @param {number} value - A share of one.
- * @returns {string} Such as "25 %".
+ * @returns {string} Such as "25%".
  */
 export function formatAxisPercent(value) {
-  return replaceHyphens(`${Number((value * 100).toPrecision(4))}${NO_BREAK_SPACE}%`);
+  return replaceHyphens(`${Number((value * 100).toPrecision(4))}%`);
 }
 
 /**

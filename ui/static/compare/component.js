@@ -20,7 +20,7 @@ export class CompareComponent {
     this.#props = props;
     this.#parts = findParts(element, "compare");
     this.#playback = new Playback(() => element.isConnected);
-    this.#parts.again.addEventListener("click", () => this.#play());
+    this.#parts.replay.addEventListener("click", () => this.#play());
   }
 
   /** Show the current value from its beginning. */

@@ -1,4 +1,4 @@
-/** A comparison in words. */
+/** Texts of a comparison. */
 
 import { pluralize } from "../common/format.js";
 
@@ -12,15 +12,15 @@ import { pluralize } from "../common/format.js";
 export function describeEntry({ problem, ticks, iterations, answers, answerTick }, tick) {
   if (problem) return problem;
   if (tick < ticks) return `tick ${tick}: ${answers[tick - 1] ?? ""}`;
-  const source = answerTick === ticks ? "" : `, with what it said at tick ${answerTick}`;
+  const source = answerTick === ticks ? "" : ` with the answer of tick ${answerTick}`;
   return `stopped after ${ticks} of ${iterations} ticks${source}: ${answers[answerTick - 1] ?? ""}`;
 }
 
 /**
- * Describe who stopped first.
+ * Describe which entry stopped first.
  *
  * @param {import("./parse.js").Entry[]} entries - What is compared.
- * @returns {string} A sentence; empty where fewer than two have a thought.
+ * @returns {string} A sentence; empty if fewer than two have a result.
  */
 export function describeResult(entries) {
   const finished = entries.filter((entry) => !entry.problem);
@@ -28,7 +28,7 @@ export function describeResult(entries) {
   const fewest = Math.min(...finished.map((entry) => entry.ticks));
   const first = finished.filter((entry) => entry.ticks === fewest);
   const ticks = `${fewest} ${pluralize(fewest, "tick")}`;
-  if (first.length === finished.length) return `All stop after ${ticks}.`;
+  if (first.length === finished.length) return `All stopped after ${ticks}.`;
   const names = first.map((entry) => entry.name).join(" and ");
-  return `First: ${names}, after ${ticks}. Colours: orange unsure, blue certain.`;
+  return `First to stop: ${names}, after ${ticks}. Orange: low certainty; blue: high certainty.`;
 }

@@ -1,17 +1,17 @@
-/** Parsing a comparison: several policies or models that think about the same input. */
+/** Parsing a comparison: several policies or models on the same input. */
 
 import { isNumber, readArray, readInteger, readObject, readShare, readText } from "../common/validate.js";
 
 const MAX_ENTRIES = 6;
 const MAX_TICKS = 1000;
 const MAX_LABEL = 200; // characters
-const UNKNOWN_PROBLEM = "It could not think about this.";
+const UNKNOWN_PROBLEM = "It could not be run on this input.";
 
 /**
  * @typedef {object} Entry
  * @property {string} name - Name of the policy or model.
  * @property {string} policy - Its halting policy as text.
- * @property {string} problem - Why it has no thought; empty if it has one.
+ * @property {string} problem - Why there is no result; empty if there is one.
  * @property {number} ticks - Ticks that it used.
  * @property {number} iterations - Ticks that it could use.
  * @property {number[]} certainty - Certainty by tick, 0 to 1.
@@ -26,7 +26,7 @@ const UNKNOWN_PROBLEM = "It could not think about this.";
  * @returns {Entry[]} What is compared; empty if there is nothing.
  */
 export function parseComparison(value) {
-  return readArray(readObject(value).lanes, MAX_ENTRIES).map(parseEntry);
+  return readArray(readObject(value).rows, MAX_ENTRIES).map(parseEntry);
 }
 
 function parseEntry(value) {
@@ -35,12 +35,12 @@ function parseEntry(value) {
   const ticks = certainty.length;
   return {
     name: readText(entry.name, MAX_LABEL),
-    policy: readText(entry.rule, MAX_LABEL),
+    policy: readText(entry.policy, MAX_LABEL),
     problem: ticks ? "" : readText(entry.problem) || UNKNOWN_PROBLEM,
     ticks,
     iterations: isNumber(entry.iterations) ? readInteger(entry.iterations, ticks, MAX_TICKS) : ticks,
     certainty,
-    answers: readArray(entry.said, MAX_TICKS).map((answer) => readText(answer, MAX_LABEL)),
+    answers: readArray(entry.answers, MAX_TICKS).map((answer) => readText(answer, MAX_LABEL)),
     answerTick: isNumber(entry.answer_tick) ? readInteger(entry.answer_tick, 1, Math.max(1, ticks)) : ticks,
   };
 }

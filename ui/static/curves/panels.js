@@ -192,7 +192,7 @@ export function describePosition(state) {
   }
   const domain = state.getDomain("step");
   if (crosshair.step === null && crosshair.tick === null && domain) {
-    parts.push(`newest figures, step ${formatExact(domain[1])}`);
+    parts.push(`Step ${formatExact(domain[1])}`);
   }
   return parts.join(", ");
 }

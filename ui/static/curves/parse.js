@@ -7,7 +7,7 @@ const MAX_SERIES = 12;
 const MAX_RUNS = 24;
 const MAX_POINTS = 5000;
 const MAX_MAGNITUDE = 1e30;
-const EMPTY_NOTE = "Nothing to draw yet.";
+const EMPTY_NOTE = "Charts appear after the first steps.";
 
 /**
  * @typedef {object} Chart

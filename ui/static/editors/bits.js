@@ -116,7 +116,7 @@ class BitsEditor {
       const bit = this.#bits[index];
       cell.textContent = bit ?? "";
       cell.setAttribute("aria-pressed", bit === "1");
-      cell.setAttribute("aria-label", `Bit ${index + 1}: ${bit ?? "not there"}`);
+      cell.setAttribute("aria-label", `Bit ${index + 1}: ${bit ?? "empty"}`);
     }
     this.#shorter.disabled = !this.#bits;
     this.#longer.disabled = this.#bits.length >= this.#maxLength;
@@ -124,10 +124,10 @@ class BitsEditor {
   }
 
   #describe(stray, excess) {
-    const limit = `${this.#isFixed ? "" : "at most "}${this.#maxLength} ${pluralize(this.#maxLength, "bit")}`;
-    if (stray) return `Bits are 0 and 1 only, not ${stray}`;
-    if (excess) return `${excess} more than the ${this.#maxLength} that fit`;
-    return this.#bits ? `${this.#bits.length} of ${limit}` : `Click, drag or type: ${limit}`;
+    const limit = `${this.#maxLength} ${pluralize(this.#maxLength, "bit")}`;
+    if (stray) return `Bits are 0 or 1, not ${stray}`;
+    if (excess) return `${excess} too many: at most ${limit}`;
+    return this.#bits ? `${this.#bits.length} of ${limit}` : `Click, drag or type ${this.#isFixed ? "" : "up to "}${limit}`;
   }
 
   /** Let Tab reach a single cell; arrows go on from there. */

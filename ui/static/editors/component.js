@@ -1,4 +1,4 @@
-/** An editor, chosen by the component's value: it names the kind and the sizes, and has in `made` the input so far. */
+/** An editor, chosen by the component's value: it names the kind and the sizes, and contains the current input in `content`. */
 
 import { findParts } from "../common/dom.js";
 import { readObject } from "../common/validate.js";
@@ -34,13 +34,13 @@ export class EditorComponent {
 
   /** Show the current value. Another kind or size replaces the editor. */
   receive() {
-    const { made, ...spec } = readObject(this.#props.value);
+    const { content, ...spec } = readObject(this.#props.value);
     const version = JSON.stringify(spec);
     if (version !== this.#specVersion) {
       this.#specVersion = version;
       this.#replaceEditor(spec);
     }
-    const text = typeof made === "string" ? made : "";
+    const text = typeof content === "string" ? content : "";
     if (this.#echoes.receive(text)) this.#editor?.show(text);
   }
 
@@ -54,7 +54,7 @@ export class EditorComponent {
 
   #send(text) {
     if (!this.#echoes.send(text)) return;
-    this.#props.value = { ...this.#props.value, made: text };
+    this.#props.value = { ...this.#props.value, content: text };
     this.#trigger("input");
   }
 }

@@ -48,7 +48,7 @@ class DigitsEditor {
   }
 
   #createPlace(index) {
-    const label = index ? `Place ${index + 1} of the question` : "First place of the question";
+    const label = index ? `Position ${index + 1} in the question` : "First position in the question";
     return createElement("select", { "aria-label": label, change: () => this.#write() });
   }
 
@@ -65,9 +65,9 @@ class DigitsEditor {
     const count = `${this.#maxDigits} ${pluralize(this.#maxDigits, "digit")}`;
     const createTitle = (text) => createElement("p", { class: "editor-title" }, text);
     root.append(
-      createTitle(`Up to ${count}, shown one after the other`),
+      createTitle(`Up to ${count}, shown one at a time`),
       createElement("div", { class: "editor-digits", role: "group", "aria-label": "Digits" }, ...this.#boxes),
-      createTitle("The question: which places to add or subtract"),
+      createTitle("Question: which positions to add or subtract"),
       createElement("div", { class: "editor-question", role: "group", "aria-label": "Question" }, ...question),
       createBar(
         createButton("Random", () => this.#randomize()),

@@ -1,7 +1,7 @@
 /** Editor: a maze. Its value is a picture of one pixel a tile, as a data address. */
 
 import { createButton, createElement, hasModifier } from "../common/dom.js";
-import { pluralize } from "../common/format.js";
+import { formatCount } from "../common/format.js";
 import { clamp, readInteger } from "../common/validate.js";
 import { createBar, createNote, getArrowDirection, getRelativePosition } from "./editor.js";
 import {
@@ -47,13 +47,13 @@ class MazeEditor {
       height: CANVAS_SIDE,
       tabindex: 0,
       role: "application",
-      "aria-label": "Maze: arrow keys move the cursor, Space puts down what is picked below",
+      "aria-label": "Maze: arrow keys move the cursor, Space uses the selected tool",
     });
     this.#tools = Object.entries(TOOLS).map(([tool, label]) => {
       return createButton(label, () => this.#pick(tool), { class: `editor-tool editor-tool-${tool}` });
     });
-    const group = { class: "editor-tools", role: "group", "aria-label": "What a click or Space puts down" };
-    const clear = createButton("Clear", () => this.#clear(), { title: "Take away all walls inside" });
+    const group = { class: "editor-tools", role: "group", "aria-label": "Tool of a click or Space" };
+    const clear = createButton("Clear", () => this.#clear(), { title: "Remove all inner walls" });
     root.append(
       this.#canvas,
       createElement("div", group, ...this.#tools),
@@ -187,8 +187,8 @@ class MazeEditor {
 }
 
 function describeSteps(steps) {
-  if (steps === null) return "No way leads from start to goal: open a wall.";
-  return `The shortest way takes ${steps} ${pluralize(steps, "step")}. Pick above what a click puts down, or drag.`;
+  if (steps === null) return "The goal cannot be reached. Remove a wall.";
+  return `Shortest path: ${formatCount(steps, "step")}. Drag S or G to move them; choose Wall or Path to draw.`;
 }
 
 /** Draw a letter besides the colour, for people who do not tell red from green. */

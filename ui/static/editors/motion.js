@@ -1,5 +1,6 @@
 /** Even motions of a dot that turns at walls, as plain data. */
 
+import { formatCount } from "../common/format.js";
 import { reflectPosition } from "../common/motion.js";
 import { clamp } from "../common/validate.js";
 
@@ -165,7 +166,7 @@ export function formatTrajectory(cells, isSeen, ahead) {
  *
  * @param {Motion} motion - The motion.
  * @param {number[][]} cells - Its cells.
- * @returns {string} Such as "From row 0, column 14: 1 down and 2 right a frame."
+ * @returns {string} Such as "Start (0, 14), moving 1 cell down and 2 cells right per frame."
  */
 export function describeMotion({ start, speed }, cells) {
   const names = [
@@ -175,7 +176,7 @@ export function describeMotion({ start, speed }, cells) {
   const parts = speed.flatMap((cellsPerFrame, axis) => {
     if (!cellsPerFrame) return [];
     const first = cells[1][axis] - cells[0][axis] || cellsPerFrame; // at a wall it turns at once
-    return [`${Math.abs(cellsPerFrame)} ${names[axis][first < 0 ? 1 : 0]}`];
+    return [`${formatCount(Math.abs(cellsPerFrame), "cell")} ${names[axis][first < 0 ? 1 : 0]}`];
   });
-  return `From row ${start[0]}, column ${start[1]}: ${parts.join(" and ")} a frame.`;
+  return `Start (${start[0]}, ${start[1]}), ${parts.length ? `moving ${parts.join(" and ")} per frame` : "not moving"}.`;
 }

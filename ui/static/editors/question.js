@@ -52,5 +52,5 @@ export function isPlace(place, digits) {
 export function describeQuestion(digits, question) {
   if (!digits.length) return "Type the digits first.";
   const terms = question.map((part, index) => (index % 2 ? SIGNS[part] : digits[Number(part) - 1]));
-  return `It asks for ${terms.join(" ")}.`;
+  return `This asks for ${terms.join(" ")}.`;
 }

@@ -18,7 +18,7 @@ import {
 
 const MAX_AHEAD = 99;
 const MIN_STROKE = 0.7; // cells; less is a click
-const FRAMES_LABEL = "Frames that the machine sees";
+const FRAMES_LABEL = "Frames shown";
 
 class TrajectoryEditor {
   #onChange;
@@ -92,7 +92,7 @@ class TrajectoryEditor {
       viewBox: `0 0 ${side} ${side}`,
       tabindex: 0,
       role: "application",
-      "aria-label": "Field: draw a stroke. Arrow keys move the path; with Shift they change its speed",
+      "aria-label": "Field: draw a line. Arrow keys move the path; with Shift they change its speed",
     };
     const grid = createSvgElement("path", { class: "editor-lines", d: lines });
     return createSvgElement("svg", attributes, grid, this.#path, this.#trail, this.#dots);
@@ -104,7 +104,7 @@ class TrajectoryEditor {
     root.append(
       this.#field,
       createBar(label, createElement("div", group, ...this.#toggles)),
-      createElement("label", { class: "editor-bar" }, "Frames ahead that it is asked for", this.#slider, this.#output),
+      createElement("label", { class: "editor-bar" }, "Predict how many frames ahead", this.#slider, this.#output),
       createBar(
         createButton("Random", () => this.#randomize()),
         createButton("Clear", () => this.#clear()),
@@ -247,8 +247,8 @@ class TrajectoryEditor {
   }
 
   #describe() {
-    if (!this.#cells.length) return "Draw a stroke: it becomes the nearest even motion.";
-    if (!this.#motion) return "No even motion goes through these cells.";
+    if (!this.#cells.length) return "Draw a line; it is fitted to constant motion.";
+    if (!this.#motion) return "No constant motion fits these cells.";
     return describeMotion(this.#motion, this.#cells);
   }
 }

@@ -90,7 +90,7 @@ function resetChart(root, height, xRange, yRange) {
 
 function drawAxes(root, { toX, toY, box }, xLabels, yValues, title) {
   for (const value of yValues) {
-    const label = `${Math.round(1000 * value) / 10}\u00a0%`;
+    const label = `${Math.round(1000 * value) / 10}%`;
     root.append(
       createSvgElement("path", { class: "halting-grid", d: `M${box.left} ${toY(value)}H${box.right}` }),
       createSvgElement("text", { x: box.left - 6, y: toY(value) + 4, "text-anchor": "end" }, label),
@@ -116,7 +116,7 @@ export function drawCurves(root, { curves, policies, iterations }) {
   const count = Math.max(2, (frame.box.right - frame.box.left) / 60);
   const ticks = listRoundNumbers(1, iterations, count).values.filter(Number.isInteger);
   const xLabels = ticks.map((tick) => [tick, String(tick)]);
-  drawAxes(root, frame, xLabels, listRoundNumbers(...range, 5).values, "ticks, on average");
+  drawAxes(root, frame, xLabels, listRoundNumbers(...range, 5).values, "average ticks");
   for (const curve of [...curves].reverse()) root.append(createCurve(curve, iterations, frame));
   for (const [index, policy] of policies.entries()) root.append(...createPolicyMark(policy, index + 1, frame));
   root.append(createSvgElement("path", { class: "halting-now", "data-now": "", d: "" }));
@@ -156,13 +156,13 @@ function createPolicyMark({ ticks, accuracy }, number, { toX, toY }) {
 export function drawReliability(root, bins) {
   const frame = resetChart(root, RELIABILITY_HEIGHT, [0, 1], [0, 1]);
   const { toX, toY } = frame;
-  const xLabels = [0, 0.5, 1].map((value) => [value, `${100 * value}\u00a0%`]);
-  drawAxes(root, frame, xLabels, [0, 0.25, 0.5, 0.75, 1], "sure, by its own word");
+  const xLabels = [0, 0.5, 1].map((value) => [value, `${100 * value}%`]);
+  drawAxes(root, frame, xLabels, [0, 0.25, 0.5, 0.75, 1], "stated confidence");
   const diagonal = `M${toX(0)} ${toY(0)}L${toX(1)} ${toY(1)}`;
   root.append(createSvgElement("path", { class: "halting-grid", "stroke-dasharray": "4 4", d: diagonal }));
   const largest = Math.max(...bins.map(([, , count]) => count));
   for (const [confidence, accuracy, count] of bins) {
-    const words = `said ${formatPercent(confidence)}, was right ${formatPercent(accuracy)}, ${formatInteger(count)} answers`;
+    const words = `confidence ${formatPercent(confidence)}, ${formatPercent(accuracy)} correct, ${formatInteger(count)} answers`;
     const title = createSvgElement("title", {}, words);
     const attributes = {
       cx: toX(confidence),

@@ -7,15 +7,15 @@ import { drawCurves, drawReliability } from "./chart.js";
 import { getFirstBudget, parseHalting, roundBudget } from "./parse.js";
 import { createKey, createLevelRow, createPolicyRow, describeCurves, describeReliability } from "./tables.js";
 
-const EMPTY_NOTE = "Nothing is known of when it may stop.";
+const EMPTY_NOTE = "No threshold curves for this model.";
 
-/** One mounted component. A policy that is chosen goes out as `picked` in the value. */
+/** One mounted component. A click on a policy puts it into the value as `policy`. */
 export class HaltingComponent {
   #props;
   #trigger;
   #parts;
   #view = null;
-  #valueVersion = ""; // the value without what was picked, as text: picking draws nothing anew
+  #valueVersion = ""; // the value without the clicked policy, as text: a click redraws nothing
   #budget = 1; // mean ticks
   #frame = null; // where the chart is, for the pointer
 
@@ -46,7 +46,7 @@ export class HaltingComponent {
 
   /** Show the current value. */
   receive() {
-    const { picked: _, ...value } = readObject(this.#props.value);
+    const { policy: _, ...value } = readObject(this.#props.value);
     const version = JSON.stringify(value);
     if (version === this.#valueVersion) return;
     this.#valueVersion = version;
@@ -68,7 +68,7 @@ export class HaltingComponent {
     about.textContent = describeCurves(this.#view);
     keys.replaceChildren(...curves.map(createKey));
     const count = heldOutSamples === null ? "" : ` (${formatInteger(heldOutSamples)})`;
-    this.#parts["held-out"].textContent = `held out${count}`;
+    this.#parts["held-out"].textContent = `Held out${count}`;
     this.#parts.policies.replaceChildren(...policies.map((policy, index) => this.#createPolicyRow(policy, index)));
   }
 
@@ -77,7 +77,7 @@ export class HaltingComponent {
   }
 
   #use(text) {
-    this.#props.value = { ...this.#props.value, picked: text };
+    this.#props.value = { ...this.#props.value, policy: text };
     this.#trigger("input");
   }
 

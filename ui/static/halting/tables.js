@@ -22,7 +22,7 @@ export function describeLevel(curve, budget) {
   return {
     accuracy: formatPercent(accuracy),
     loss: best > accuracy ? formatPoints(best - accuracy) : "nothing",
-    ticks: isWithin(ticks, budget) ? ticks.toFixed(1) : `takes ${ticks.toFixed(1)} at least`,
+    ticks: isWithin(ticks, budget) ? ticks.toFixed(1) : `needs at least ${ticks.toFixed(1)}`,
     policy: curve.form && `${curve.form}${Number(threshold.toPrecision(5))}`,
   };
 }
@@ -34,7 +34,7 @@ function createCell(name, ...children) {
 
 /** Create a button that uses a policy. */
 function createUseButton(policy, onUse) {
-  const attributes = { class: "component-pill", title: "Think with this rule" };
+  const attributes = { class: "component-pill", title: "Use this rule" };
   return createButton(createElement("code", {}, policy), () => onUse(policy), attributes);
 }
 
@@ -65,8 +65,8 @@ export function createLevelRow(curve, budget, onUse) {
     "tr",
     {},
     createElement("td", {}, createKey(curve)),
-    createCell("right", accuracy),
-    createCell("less by", loss),
+    createCell("accuracy", accuracy),
+    createCell("loss", loss),
     createCell("ticks", ticks),
     createElement("td", {}, policy ? createUseButton(policy, onUse) : ""),
   );
@@ -89,7 +89,7 @@ export function createPolicyRow(policy, number, onUse) {
     {},
     createElement("td", {}, createElement("span", { class: "halting-dot" }, String(number))),
     createElement("td", {}, createElement("strong", {}, label), isDefault ? " (default)" : "", help),
-    createCell("right", formatPercent(accuracy)),
+    createCell("accuracy", formatPercent(accuracy)),
     createCell("ticks", ticks.toFixed(1)),
     createCell("held out", measured),
     createCell("lost", heldOut ? formatPercent(heldOut.lost) : UNKNOWN),
@@ -106,8 +106,8 @@ export function createPolicyRow(policy, number, onUse) {
 export function describeCurves({ samples, split }) {
   const count = samples === null ? "some" : formatInteger(samples);
   return (
-    `Up: answers that are right, for the ticks spent; on ${count} ${split} samples that were never trained on. ` +
-    "Drag to another budget. Numbered: the rules on offer."
+    `Accuracy (vertical) for an average number of ticks (horizontal), on ${count} ${split} samples. ` +
+    "Drag to choose a budget. Numbers mark the rules below."
   );
 }
 
@@ -120,10 +120,10 @@ export function describeCurves({ samples, split }) {
 export function describeReliability({ bins, calibrationError, heldOutSamples }) {
   const [confidence, accuracy, count] = bins.reduce((best, bin) => (bin[2] > best[2] ? bin : best));
   const total = heldOutSamples === null ? "all" : formatInteger(heldOutSamples);
-  const gap = calibrationError === null ? "" : ` Mean gap: ${formatPoints(calibrationError)}.`;
+  const gap = calibrationError === null ? "" : ` Average gap (ECE): ${formatPoints(calibrationError)}.`;
   return (
-    "Each dot: answers of which it was about equally sure, large where there are many; on the dashed line, it is right as often as " +
-    `it says. Most: ${formatInteger(count)} of ${total} answers, said ${formatPercent(confidence)}, ` +
-    `right ${formatPercent(accuracy)}.${gap}`
+    "Each dot groups answers by stated confidence; size = number of answers. On the dashed line, confidence matches accuracy. " +
+    `Largest group: ${formatInteger(count)} of ${total} answers at ${formatPercent(confidence)} confidence, ` +
+    `${formatPercent(accuracy)} correct.${gap}`
   );
 }

@@ -2,7 +2,7 @@
 
 import { findParts } from "../common/dom.js";
 
-const EMPTY_TEXT = "What the training prints comes here.";
+const EMPTY_TEXT = "The output of the training appears here.";
 const END_DISTANCE = 40; // pixels from the end that still count as the end
 
 /**

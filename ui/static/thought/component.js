@@ -1,10 +1,9 @@
 /** The view of a thought: it draws one record at one tick, and plays it by drawing one tick after the other. */
 
 import { createElement, findParts, setText } from "../common/dom.js";
-import { formatDuration } from "../common/format.js";
 import { Playback, prefersReducedMotion } from "../common/playback.js";
 import { clamp, readObject, readText } from "../common/validate.js";
-import { describeQuantities } from "./describe.js";
+import { describeDuration, describeQuantities } from "./describe.js";
 import { formatCsv } from "./export.js";
 import { ImageCache } from "./images.js";
 import { activityPanel } from "./panels/activity.js";
@@ -19,7 +18,7 @@ import { trackingPanel } from "./panels/tracking.js";
 import { parseRecord } from "./parse-record.js";
 import { readThoughtTheme } from "./theme.js";
 
-const INVITATION = "Give it something to think about.";
+const EMPTY_TEXT = "Pick an example, or make your own input.";
 const MAX_TICK_MS = 1000 / 6; // at normal speed
 const MAX_PLAYBACK_MS = 5000; // at normal speed
 const TIP_GAP = 14; // pixels between the pointer and the tip
@@ -90,7 +89,7 @@ export class ThoughtComponent {
     this.#thought = parseRecord(this.#props.value);
     const problem = readText(readObject(this.#props.value).problem);
     this.#showEmptyText(problem);
-    // On a phone the thought lies below what it was asked with: bring it, or what was wrong, into sight.
+    // On a phone the result is below the input: scroll to it, or to the error.
     const isBelow = this.#element.getBoundingClientRect().top > window.innerHeight * 0.8;
     if ((this.#thought || problem) && isBelow) this.#element.scrollIntoView();
     if (!this.#thought) return;
@@ -104,7 +103,7 @@ export class ThoughtComponent {
   #showEmptyText(problem) {
     const { empty, body, tip } = this.#parts;
     tip.hidden = true;
-    empty.textContent = problem || INVITATION;
+    empty.textContent = problem || EMPTY_TEXT;
     empty.classList.toggle("thought-problem", problem !== "");
     empty.hidden = this.#thought !== null;
     body.hidden = this.#thought === null;
@@ -144,8 +143,7 @@ export class ThoughtComponent {
     head.dataset.sentence = sentence;
     this.#parts.guarantee.textContent = guarantee;
     this.#parts.guarantee.hidden = !guarantee;
-    const duration = milliseconds === null ? "" : `Thinking took ${formatDuration(milliseconds)}.`;
-    note.textContent = ticks > 1 ? `${duration} Replayed at human pace.` : duration;
+    note.textContent = describeDuration(milliseconds, ticks);
     transport.hidden = ticks === 1;
     slider.max = String(ticks);
     this.#arrange();
@@ -193,12 +191,12 @@ export class ThoughtComponent {
     const isPlaying = this.#playback.isRunning;
     const { sentence, ticks, iterations } = this.#thought;
     this.#showTransport(isPlaying);
-    const progress = `thinking: tick ${this.#tick} of at most ${iterations}`;
+    const progress = `Tick ${this.#tick} of up to ${iterations}`;
     this.#parts.thinking.textContent = isPlaying ? progress : "";
     setText(this.#parts.sentence, isPlaying ? "" : sentence);
     const quantities = describeQuantities(this.#thought, this.#tick).join(", ");
     this.#showSlider(`tick ${this.#tick} of ${ticks}: ${quantities}`);
-    this.#parts.readout.textContent = `tick ${this.#tick} of ${ticks} used (${iterations} possible)`;
+    this.#parts.readout.textContent = `Tick ${this.#tick} of ${ticks} (limit ${iterations})`;
     this.#parts.values.textContent = `tick ${this.#tick}: ${quantities}`;
     this.draw();
   }

@@ -1,6 +1,6 @@
-/** Answers and quantities of a thought in words. */
+/** Texts for answers, quantities and durations. */
 
-import { formatDecimal, formatProbability } from "../common/format.js";
+import { formatDecimal, formatDuration, formatProbability } from "../common/format.js";
 import { isNumber } from "../common/validate.js";
 
 /**
@@ -35,6 +35,18 @@ export function describeQuantities({ energy, chance, certainty }, tick) {
   const lines = [];
   if (energy) lines.push(`energy ${formatDecimal(energy[tick - 1])}`);
   lines.push(`certainty ${formatDecimal(certainty[tick - 1])}`);
-  if (chance && isNumber(chance[tick - 1])) lines.push(`chance of being right: ${formatProbability(chance[tick - 1])}`);
+  if (chance && isNumber(chance[tick - 1])) lines.push(`estimated chance of being correct: ${formatProbability(chance[tick - 1])}`);
   return lines;
+}
+
+/**
+ * Describe how long the computation took, and that the page replays it more slowly.
+ *
+ * @param {number | null} milliseconds - The duration; null if it is unknown.
+ * @param {number} ticks - Ticks that were used.
+ * @returns {string} Such as "Computed in 6.4 ms, replayed in slow motion."; empty if there is nothing to say.
+ */
+export function describeDuration(milliseconds, ticks) {
+  if (milliseconds === null) return ticks > 1 ? "Replayed in slow motion." : "";
+  return `Computed in ${formatDuration(milliseconds)}${ticks > 1 ? ", replayed in slow motion" : ""}.`;
 }

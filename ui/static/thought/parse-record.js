@@ -77,7 +77,7 @@ export function parseRecord(value) {
     ticks,
     iterations: readInteger(record.iterations, ticks, MAX_TICKS),
     answerTick,
-    sentence: readText(record.sentence) || `The thought took ${formatCount(ticks, "tick")}.`,
+    sentence: readText(record.sentence) || `It used ${formatCount(ticks, "tick")}.`,
     guarantee: readText(record.promise),
     milliseconds: isNumber(record.milliseconds) ? record.milliseconds : null,
     ...parseQuantities(record, ticks),

@@ -80,17 +80,17 @@ export function drawAnswerStrip(painter, view, strip, names) {
 
 function prepareClasses(view, { size, shown }) {
   const { theme, parts, thought } = view;
-  const keys = [[theme.certainty, "favourite"]];
-  writeLegend(view, "answer", [...keys, [formatGradient(theme.amount), "probability, 0 to 100 %", "band"]]);
-  const many = size > shown.length ? ` The ${shown.length} likeliest of ${size} answers are shown.` : "";
-  const when = thought.ticks > 1 ? ": now as bars, at every tick as the strip beside" : "";
-  parts["answer-caption"].textContent = `How much it favours each answer${when}.${many}`;
+  const keys = [[theme.certainty, "top answer"]];
+  writeLegend(view, "answer", [...keys, [formatGradient(theme.amount), "probability, 0 to 100%", "band"]]);
+  const many = size > shown.length ? ` The ${shown.length} most likely of ${size} answers are shown.` : "";
+  const when = thought.ticks > 1 ? ": bars at this tick, strip over all ticks" : "";
+  parts["answer-caption"].textContent = `Probability of each answer${when}.${many}`;
 }
 
 function describeClasses({ tick }, answer) {
   const row = answer.rows[tick - 1];
   const best = findLargest(row);
-  return `At tick ${tick} the likeliest answer is ${getLabel(answer, best)}, with ${formatProbability(row[best])}`;
+  return `At tick ${tick} the most likely answer is ${getLabel(answer, best)}, with ${formatProbability(row[best])}`;
 }
 
 /**
@@ -155,9 +155,9 @@ function drawClassStrip(painter, view, { rows, shown }, { left, width, stripWidt
 
 function preparePositions(view, answer) {
   writeLegend(view, "answer", listClassKeys(answer));
-  const strip = " Below, the same for every tick: positions downwards, ticks to the right.";
+  const strip = " Below: all positions (rows) over all ticks (columns).";
   view.parts["answer-caption"].textContent =
-    `One answer a position. Strong colour: sure; pale: a guess.${view.thought.ticks > 1 ? strip : ""}`;
+    `One answer per position; stronger colour means higher probability.${view.thought.ticks > 1 ? strip : ""}`;
 }
 
 function describePositions({ tick }, answer) {
@@ -218,7 +218,7 @@ function select({ answer, stack }) {
 }
 
 function prepare(view, answer) {
-  view.parts["answer-title"].textContent = view.thought.ticks > 1 ? "The answer by tick" : "The answer";
+  view.parts["answer-title"].textContent = view.thought.ticks > 1 ? "Answer by tick" : "Answer";
   (answer.kind === "classes" ? prepareClasses : preparePositions)(view, answer);
 }
 

@@ -203,13 +203,13 @@ function drawItem(painter, text, index, left, top, weights, { heads, headHeight,
 
 function prepare(view, { heads, shown }) {
   const { thought, theme, parts } = view;
-  writeLegend(view, "attention", [[formatGradient(theme.warm), "looks more", "band"]]);
+  writeLegend(view, "attention", [[formatGradient(theme.warm), "attention", "band"]]);
   const more = heads > shown ? ` The first ${shown} of ${heads} heads are shown.` : "";
-  const pictures = thought.routes ? "each head by itself." : "large, all heads together; small, each head by itself.";
+  const images = thought.routes ? "each head." : "all heads (large) and each head (small).";
   parts["attention-caption"].textContent =
     thought.input.kind === "picture"
-      ? `Warm places are what it looks at in this tick: ${pictures}${more}`
-      : `Warm items are what it looks at in this tick: one row a head, and all heads together on the items.${more}`;
+      ? `Attention at this tick: ${images}${more}`
+      : `Attention at this tick, one row per head; the bottom row combines them.${more}`;
 }
 
 function draw(view) {
@@ -217,8 +217,7 @@ function draw(view) {
 }
 
 function describe({ tick }, { heads, map }) {
-  const verb = heads === 1 ? "looks" : "look";
-  return `Where ${formatCount(heads, "attention head")} ${verb} at tick ${tick}, over ${map.join(" by ")} places`;
+  return `Attention of ${formatCount(heads, "head")} at tick ${tick}, over ${map.join(" by ")} positions`;
 }
 
 /** @type {import("../panel.js").Panel} */

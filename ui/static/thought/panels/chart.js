@@ -259,7 +259,7 @@ function drawInputTicks({ painter, view, toX, left, right: end, top, bottom }) {
   ];
   painter.strokeLine(line, colour, 1.5);
   const style = { align: "right", size: 11, colour, weight: 600, halo: true };
-  if (right - left > 52) painter.drawText("listening", right - 5, top + 9, style);
+  if (right - left > 52) painter.drawText("input", right - 5, top + 9, style);
 }
 
 // --- in words ---
@@ -269,10 +269,10 @@ function prepare(view, { energy, ticks, iterations, answerTick }) {
   const quantities = energy ? "Energy and certainty" : "Certainty";
   parts["chart-title"].textContent = `${quantities}${iterations > 1 ? " by tick" : ""}`;
   parts["chart-caption"].textContent = [
-    energy ? "Energy is the machine's own word on thinking on: low says stop here." : "",
-    "Certainty says how much it favours one answer over the others: high is sure, not always right.",
-    ticks < iterations ? "Hatched ticks were never needed." : "",
-    answerTick < ticks ? `The answer given is that of tick ${answerTick}.` : "",
+    energy ? "Energy: the model's learned estimate of what more thinking would gain. Low means stop." : "",
+    "Certainty: how concentrated the answer is on one option. High does not mean correct.",
+    ticks < iterations ? "Hatched: ticks not computed." : "",
+    answerTick < ticks ? `The answer is that of tick ${answerTick}.` : "",
   ]
     .filter(Boolean)
     .join(" ");

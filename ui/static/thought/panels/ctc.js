@@ -166,15 +166,15 @@ function prepare(view, { all }) {
   const { theme, parts } = view;
   const hasDisorder = all.some((emission) => !emission.isInOrder);
   writeLegend(view, "ctc", [
-    [theme.certainty, "said"],
-    hasDisorder && [theme.energy, "said out of order"],
-    [theme.muted, "pause before it"],
-    [theme.right, "gap to the number before"],
+    [theme.certainty, "output"],
+    hasDisorder && [theme.energy, "output out of order"],
+    [theme.muted, "ticks waited"],
+    [theme.right, "gap to the previous number"],
   ]);
   parts["ctc-caption"].textContent =
-    "Every dot is a number, at the tick it is said and at its height; lines stand where numbers are. Sorted, they rise like " +
-    "stairs. Below, the list as said so far, paler where it was less sure. Bars: the ticks that passed before a number, and its " +
-    "distance to the one before; the machines of the paper wait longer before larger ones.";
+    "Each dot is a number, placed at the tick when the model outputs it. If the list is sorted, the dots only rise. Below: the " +
+    "list so far; paler means lower probability. Bars: ticks waited before each number, and its gap to the previous one. In the " +
+    "paper, larger gaps take longer.";
 }
 
 function draw(view, emissions) {
@@ -189,7 +189,7 @@ function draw(view, emissions) {
   const top = box.bottom + 42;
   const painter = new Painter(parts.ctc, theme, top + rows * BLOCK_HEIGHT + 2);
   drawStairs(painter, view, box, values, emitted);
-  painter.drawText(`said by tick ${tick}: ${emitted.length} of ${size}`, 0, top - 12, { weight: 600 });
+  painter.drawText(`output by tick ${tick}: ${emitted.length} of ${size}`, 0, top - 12, { weight: 600 });
   drawList(painter, emissions, emitted, { places, cellWidth, top });
 }
 
@@ -199,7 +199,7 @@ function describe({ tick }, emissions) {
   const order = disordered ? `, ${disordered} of them out of order` : ", in order";
   const list = emitted.map((emission) => replaceHyphens(emission.text)).join(" ");
   const numbers = formatCount(emissions.size, "number");
-  return `At tick ${tick} it has said ${emitted.length} of ${numbers}${emitted.length ? `${order}: ${list}` : ""}`;
+  return `At tick ${tick} the model has output ${emitted.length} of ${numbers}${emitted.length ? `${order}: ${list}` : ""}`;
 }
 
 /** @type {import("../panel.js").Panel} */

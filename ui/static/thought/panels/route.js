@@ -44,9 +44,9 @@ function countSteps(route) {
 }
 
 function prepare({ thought, parts }) {
-  const attention = thought.attention ? " Warm: where it looks in this tick." : "";
+  const attention = thought.attention ? " Glow: attention." : "";
   parts["route-caption"].textContent =
-    `Blue: where this tick's answer leads, until it reaches the goal, meets a wall or ends. Ring: start; star: goal.${attention}`;
+    `Blue: the path predicted at this tick. Ring: start; star: goal.${attention}`;
 }
 
 function draw(view, routes) {
@@ -62,12 +62,12 @@ function draw(view, routes) {
     drawAttentionOverlay(painter, view, sumHeadWeights(thought.attention, tick), { left, top: 0, width, height });
   }
   const route = routes[tick - 1];
-  drawWay(painter, input, route, left, width / input.width);
+  drawPath(painter, input, route, left, width / input.width);
   const text = `tick ${tick}: ${countSteps(route)}${reachesGoal(route, input.goal) ? ", goal reached" : ""}`;
   painter.drawText(text, painter.width / 2, height + 15, { align: "center", weight: 600 });
 }
 
-function drawWay(painter, { start, goal }, route, left, cell) {
+function drawPath(painter, { start, goal }, route, left, cell) {
   const toPoint = ([row, column]) => [left + (column + 0.5) * cell, (row + 0.5) * cell];
   const points = route.map(toPoint);
   const lineWidth = clamp(cell * 0.34, 2, 7);
@@ -103,7 +103,7 @@ function drawStar({ context }, [x, y], radius) {
 function describe({ thought, tick }, routes) {
   const route = routes[tick - 1];
   const end = reachesGoal(route, thought.input.goal) ? " and reaches the goal" : "";
-  return `At tick ${tick} the way has ${countSteps(route)}${end}`;
+  return `At tick ${tick} the path has ${countSteps(route)}${end}`;
 }
 
 /** @type {import("../panel.js").Panel} */

@@ -71,11 +71,9 @@ export function drawPhase(painter, view, { name, picture }, left, top, side) {
 
 function prepare({ thought, parts }) {
   const { inputTicks } = thought;
-  const listening = ` It only listens up to tick ${inputTicks} and may answer from then on.`;
+  const answering = inputTicks ? ` The model answers after tick ${inputTicks}.` : "";
   parts["schedule-caption"].textContent =
-    `Pictures and parts of the question come one after the other, each for the ticks below it; the frame is what is there now.${
-      inputTicks ? listening : ""
-    }`;
+    `The digits and the question are shown one at a time, for the ticks written below. The frame marks this tick.${answering}`;
 }
 
 function draw(view, schedule) {
@@ -106,8 +104,8 @@ function drawCard(painter, view, phase, { left, top, side, isCurrent }) {
 
 function describe({ thought, tick }, schedule) {
   const phase = findPhase(schedule, tick);
-  const answering = tick > thought.inputTicks ? "it may answer now" : `it listens until tick ${thought.inputTicks}`;
-  return `At tick ${tick} ${phase ? `comes: ${phase.name}` : "nothing is shown"}; ${answering}`;
+  const answering = tick > thought.inputTicks ? "the model may answer" : `it answers after tick ${thought.inputTicks}`;
+  return `At tick ${tick} ${phase ? `the input is ${phase.name}` : "nothing is shown"}; ${answering}`;
 }
 
 /** @type {import("../panel.js").Panel} */

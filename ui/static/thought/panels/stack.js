@@ -61,17 +61,17 @@ export function getBelief(answer, tick, index) {
  * @param {object} answer - The parsed answer.
  * @param {Stack} stack - The stack.
  * @param {number} tick - The tick, from 1.
- * @returns {string[]} The verdict, and how sure and right it is.
+ * @returns {string[]} The verdict, and its probability and correctness.
  */
 export function describeVerdict(answer, { size, tops }, tick) {
   const belief = getBelief(answer, tick, size - 1);
   const top = tops[size - 1];
   const open = `not balanced, ${TOPS[belief]} is left open`;
-  const verdict = belief === NOTHING ? "balanced" : belief === BROKEN ? "not balanced, broken" : open;
+  const verdict = belief === NOTHING ? "balanced" : belief === BROKEN ? "not balanced, closed wrongly" : open;
   const isSameVerdict = (belief === NOTHING) === (top === NOTHING);
-  const judgement = belief === top ? "right" : isSameVerdict ? "right for a wrong reason" : "wrong";
-  const sure = formatProbability(readShare(answer.confidence[tick - 1][size - 1]));
-  return [verdict, `${sure} sure, ${judgement}`];
+  const judgement = belief === top ? "correct" : isSameVerdict ? "correct for a wrong reason" : "wrong";
+  const probability = formatProbability(readShare(answer.confidence[tick - 1][size - 1]));
+  return [verdict, `${probability} probability, ${judgement}`];
 }
 
 function prepare(view) {
@@ -112,7 +112,7 @@ function drawLabels(painter, floor) {
   const style = { size: 11, colour: painter.theme.muted };
   painter.drawText("depth", 0, floor - 8, style);
   painter.drawText("brackets", 0, floor + 12, style);
-  painter.drawText("believed", 0, floor + 37, style);
+  painter.drawText("predicted", 0, floor + 37, style);
 }
 
 function drawDepth(painter, { depths, tops }, index, left, floor, { cellWidth, step }) {
@@ -138,7 +138,7 @@ function describe({ thought, tick }, stack) {
   const wrong = stack.tops.filter((top, index) => top !== getBelief(thought.answer, tick, index)).length;
   const verdict = describeVerdict(thought.answer, stack, tick).join(": ");
   const brackets = formatCount(stack.size, "bracket");
-  return `At tick ${tick} it says ${verdict}; its belief is mistaken after ${wrong} of ${brackets}`;
+  return `At tick ${tick} it predicts ${verdict}; its prediction is wrong after ${wrong} of ${brackets}`;
 }
 
 /** @type {import("../panel.js").Panel} */

@@ -115,8 +115,8 @@ export function readExpectation({ trajectory, answer }, tick) {
 }
 
 function describeExpectation({ text, sure, isRight }) {
-  const judgement = isRight === null ? "" : isRight ? ", right" : ", wrong";
-  return `${text}, ${formatProbability(sure)} sure${judgement}`;
+  const judgement = isRight === null ? "" : isRight ? ", correct" : ", wrong";
+  return `${text}, ${formatProbability(sure)} probability${judgement}`;
 }
 
 // --- the panel ---
@@ -124,17 +124,17 @@ function describeExpectation({ text, sure, isRight }) {
 function prepare(view, { isQuarters, target, ahead }) {
   const { thought, theme, parts } = view;
   writeLegend(view, "tracking", [
-    [theme.text, "frames it is shown"],
-    [theme.certainty, isQuarters ? "the quarter it expects" : "the place it expects"],
-    target && [theme.right, "where the dot will be", "line"],
-    thought.attention && [formatGradient(theme.warm), "looks more", "band"],
+    [theme.text, "frames shown"],
+    [theme.certainty, isQuarters ? "predicted quarter" : "predicted position"],
+    target && [theme.right, "true position", "line"],
+    thought.attention && [formatGradient(theme.warm), "attention", "band"],
   ]);
-  const when = ahead ? `${formatCount(ahead, "frame")} after` : "in";
+  const when = ahead ? `${formatCount(ahead, "frame")} later` : "in the last frame";
   const strength = isQuarters
-    ? "Stronger quarters are likelier to it."
-    : "Stronger is surer: bands for the row and the column, each by itself, and thin lines back to its earlier answers.";
+    ? "Stronger colour means higher probability."
+    : "Bands: probability of row and column. Thin line: earlier predictions.";
   parts["tracking-caption"].textContent =
-    `Numbered dots are the frames, missed ones left out; asked is where the dot is ${when} the last of them. ${strength}`;
+    `Numbered dots: the frames shown to the model. Task: where is the dot ${when}? ${strength}`;
 }
 
 function draw(view, trajectory) {
@@ -248,8 +248,8 @@ function drawFrames(painter, { thought, tick, theme }, toPoint, cell) {
 function describe({ thought, tick }, { frames, ahead }) {
   const expectation = describeExpectation(readExpectation(thought, tick));
   const shown = frames.filter(Boolean).length;
-  const seen = `${shown} of ${formatCount(frames.length, "frame")} are seen`;
-  return `At tick ${tick} it expects the dot ${expectation}; ${seen} and it looks ${formatCount(ahead, "frame")} ahead`;
+  const visible = `${shown} of ${formatCount(frames.length, "frame")} are shown`;
+  return `At tick ${tick} it predicts the dot ${expectation}; ${visible}, and it predicts ${formatCount(ahead, "frame")} ahead`;
 }
 
 /** @type {import("../panel.js").Panel} */
