@@ -1,0 +1,127 @@
+"""Speed of this version beside another version of the project, alternating in one run.
+
+    git worktree add ../v0.1.0 v0.1.0
+    python -m benchmarks.compare_versions ../v0.1.0 [--repeats 20] [--only CASE ...] [--json FILE]
+
+Each version runs in a process of its own with one thread, and reports CPU time. The processes take turns, so that other load on the
+computer affects both equally. Ratios are medians over pairs of calls, with the interval that holds the middle 95 % of bootstrap medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.paths import ROOT
+
+CASES = [
+    f"{checkpoint} {operation} {batch_size}"
+    for checkpoint in ("digits", "parity-16", "mazes-15")
+    for operation, batch_size in (("unroll", 1), ("unroll", 64), ("engine", 1), ("engine", 64), ("backward", 32))
+]
+NUM_BOOTSTRAP_SAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class CaseComparison:
+    """Result of one case.
+
+    Attributes:
+        case: Name of the case.
+        current_ms: Median CPU milliseconds of this version.
+        other_ms: Median CPU milliseconds of the other version.
+        ratio: Median of current divided by other; below 1 if this version is faster.
+        low, high: 95 % bootstrap interval of the ratio.
+    """
+
+    case: str
+    current_ms: float
+    other_ms: float
+    ratio: float
+    low: float
+    high: float
+
+
+class VersionWorker:
+    """Process that times cases with one checkout of the project."""
+
+    def __init__(self, checkout: Path):
+        environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
+        worker = Path(__file__).with_name("version_worker.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(worker)],
+            cwd=checkout,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def time_case(self, name: str) -> float:
+        """Return the seconds of one call of a case."""
+        assert self._process.stdin and self._process.stdout
+        print(name, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def compare_case(name: str, current: VersionWorker, other: VersionWorker, repeats: int) -> CaseComparison:
+    """Time a case alternately in both versions."""
+    pairs = []
+    for index in range(repeats):
+        first, second = (current, other) if index % 2 else (other, current)
+        times = {first: first.time_case(name), second: second.time_case(name)}
+        pairs.append((times[current], times[other]))
+    ratios = [now / before for now, before in pairs]
+    rng = random.Random(0)
+    medians = sorted(statistics.median(rng.choices(ratios, k=repeats)) for _ in range(NUM_BOOTSTRAP_SAMPLES))
+    return CaseComparison(
+        name,
+        current_ms=1e3 * statistics.median(now for now, _ in pairs),
+        other_ms=1e3 * statistics.median(before for _, before in pairs),
+        ratio=statistics.median(ratios),
+        low=medians[25],
+        high=medians[-26],
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the cases, print a table, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare_versions", description=__doc__.split("\n")[0])
+    parser.add_argument("checkout", type=Path, help="checkout of the other version")
+    parser.add_argument("--repeats", type=int, default=20, help="pairs of calls per case (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=CASES, default=CASES, metavar="CASE", help="cases to run (default: all)"
+    )
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args(arguments)
+    current = VersionWorker(ROOT)
+    other = VersionWorker(args.checkout)
+    comparisons = []
+    for name in args.only:
+        comparison = compare_case(name, current, other, args.repeats)
+        print(
+            f"{name:22} {comparison.current_ms:9.2f} ms {comparison.other_ms:9.2f} ms   "
+            f"ratio {comparison.ratio:.3f} ({comparison.low:.3f} to {comparison.high:.3f})",
+            flush=True,
+        )
+        comparisons.append(asdict(comparison))
+    current.close()
+    other.close()
+    if args.json:
+        hardware = f"{platform.machine()}, {os.cpu_count()} cores, one thread per version"
+        result = {"hardware": hardware, "repeats": args.repeats, "cases": comparisons}
+        args.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

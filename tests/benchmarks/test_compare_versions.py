@@ -1,0 +1,15 @@
+"""The comparison of two versions runs both, and reports their ratio."""
+
+import json
+
+from benchmarks.compare_versions import main
+from benchmarks.paths import ROOT
+
+
+def test_a_version_compared_with_itself_gives_figures_for_each_case(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    main([str(ROOT), "--repeats", "2", "--only", "digits unroll 1", "parity-16 engine 1", "--json", str(path)])
+    cases = json.loads(path.read_text("utf-8"))["cases"]
+    assert [case["case"] for case in cases] == ["digits unroll 1", "parity-16 engine 1"]
+    assert all(case["current_ms"] > 0 and case["low"] <= case["ratio"] <= case["high"] for case in cases)
+    assert capsys.readouterr().out.count("ratio") == 2
