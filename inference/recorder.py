@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ctm.models.base import STATE_CHANNELS
+from ctm.modules.readout import compute_answer_signals
 from inference.engine import TickEvent
+from inference.tick_history import TickHistory
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,25 @@ class Recorder:
             self.energy.append(float(snapshot.energy[index]))
         for name, values in snapshot.channels.items():
             self._record_channel(name, values[index])
+
+    def build_history(self, signals: frozenset[str] = frozenset()) -> TickHistory:
+        """Return the recorded ticks as the history of a batch of one row, as a halting policy reads it.
+
+        Args:
+            signals: Names of further scores to compute, of `ctm.modules.readout.ANSWER_SIGNALS`.
+        """
+        logits = torch.from_numpy(np.stack(self.logits))  # (t, P, C)
+        answer = logits.flatten(1)
+        previous_answer = torch.cat((answer[:1], answer[:-1]))
+        values_by_signal = compute_answer_signals(signals, answer, previous_answer, logits.size(1))
+        if "change" in values_by_signal:
+            values_by_signal["change"][0] = torch.inf  # there is no tick before the first
+        return TickHistory(
+            certainty=torch.from_numpy(np.stack(self.certainty)).unsqueeze(0),
+            choices=logits.argmax(2).unsqueeze(0),
+            energy=torch.tensor([self.energy]) if self.energy else None,
+            signals={name: values.unsqueeze(0) for name, values in values_by_signal.items()},
+        )
 
     def get_channel(self, name: str) -> np.ndarray | None:
         """Return a channel with ticks first, or None if the model does not have it."""

@@ -24,32 +24,32 @@ class EvaluationCurves:
     Axes: n samples, P positions of the answer, T ticks, L labels of the target.
 
     Attributes:
-        right: whether the answer at a tick is correct; False at ticks before an answer counts.
+        correct: whether the answer at a tick is correct; False at ticks before an answer counts.
         choices: the class of the largest logit of every position.
         certainty: certainty of every position.
         energy: energy, or None without an energy head.
         difficulty: difficulty of the sample, as the task defines it.
         targets: target classes.
-        listening: input ticks, before which no answer counts; None if all ticks count.
+        input_ticks: ticks before an answer counts; None if all ticks count.
         signals: further scores of `ctm.modules.readout.SIGNALS`, by name.
-        spoken: whether the answer is emitted over the ticks (CTC).
+        is_ctc: whether the answer is emitted over the ticks (CTC).
     """
 
-    right: Bool[Tensor, "n T"]
+    correct: Bool[Tensor, "n T"]
     choices: Int[Tensor, "n P T"]
     certainty: Float[Tensor, "n P T"]
     energy: Float[Tensor, "n T"] | None
     difficulty: Int[Tensor, " n"]
     targets: Int[Tensor, "n L"]
-    listening: Int[Tensor, " n"] | None = None
+    input_ticks: Int[Tensor, " n"] | None = None
     signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)
-    spoken: bool = False
+    is_ctc: bool = False
 
     @property
     def answer_mask(self) -> Bool[Tensor, "n T"]:
         """Ticks at which an answer counts."""
-        mask = compute_answer_mask(self.listening, self.right.size(1))
-        return torch.ones_like(self.right) if mask is None else mask
+        mask = compute_answer_mask(self.input_ticks, self.correct.size(1))
+        return torch.ones_like(self.correct) if mask is None else mask
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class TickHistory:
             certainty,
             choices,
             curves.energy,
-            input_ticks=curves.listening,
+            input_ticks=curves.input_ticks,
             signals=curves.signals,
-            is_ctc=curves.spoken,
+            is_ctc=curves.is_ctc,
         )
 
     @property

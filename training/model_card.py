@@ -7,6 +7,7 @@ import yaml
 
 from ctm.checkpoint.metadata import PolicyRecord
 from ctm.config import get_backbone_type, infer_model_type
+from inference.halting.evidence import describe_evidence
 from training.settings_aliases import rename_task_settings
 
 ACCURACY_PLOT_FILE = "accuracy.png"
@@ -230,7 +231,7 @@ def render_halting_section(halting: dict[str, Any]) -> str:
         return ""
     p_correct = halting.get("energy", {}).get("p_correct")
     lines = [
-        f"- **{name}**: `{record['policy']}`. {PolicyRecord.model_validate(record).describe()}"
+        f"- **{name}**: `{record['policy']}`. {describe_evidence(PolicyRecord.model_validate(record))}"
         for name, record in halting["policies"].items()
     ]
     energy = (

@@ -60,11 +60,6 @@ class RiskGuaranteeRecord(MetadataModel):
     score: str = Field("energy", max_length=100)
     per_class: bool = False
 
-    @property
-    def confidence_text(self) -> str:
-        """Confidence as a phrase; conformal risk control holds in expectation only."""
-        return "on average" if self.method == "crc" else f"with {100 * self.confidence:.3g} % confidence"
-
 
 class PolicyRecord(MetadataModel):
     """Halting policy, and its results on the calibration samples that its threshold was chosen on.
@@ -84,22 +79,6 @@ class PolicyRecord(MetadataModel):
     n: int | None = Field(None, ge=0)
     tolerance: float | None = Field(None, ge=0, le=1)
     promise: RiskGuaranteeRecord | None = None
-
-    def describe(self) -> str:
-        """Return guarantee and calibration results in sentences; empty if there are none."""
-        sentences = []
-        if self.tolerance is not None:
-            cost = f"at most {100 * self.tolerance:.3g} points of" if self.tolerance else "no"
-            sentences.append(f"The fewest ticks that cost {cost} accuracy.")
-        if self.promise and self.n is not None:
-            risk, confidence = f"{100 * self.promise.risk:.3g} %", self.promise.confidence_text
-            sentences.append(
-                f"At most {risk} of answers lost by stopping early, {confidence}, on data like these {self.n:,} samples."
-            )
-        if self.accuracy is not None and self.mean_ticks is not None and self.n is not None:
-            result = f"{self.accuracy:.1%} right in {self.mean_ticks:.1f} ticks on average"
-            sentences.append(f"There: {result}." if self.promise else f"On {self.n:,} calibration samples: {result}.")
-        return " ".join(sentences)
 
 
 class CorrectnessModel(MetadataModel):

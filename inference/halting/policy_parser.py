@@ -75,7 +75,7 @@ def _parse_all_of(text: str, depth: int) -> HaltingPolicy:
 def _parse_single(text: str, depth: int) -> HaltingPolicy:
     """Parse a policy in brackets or a single policy."""
     if not text:
-        raise ValueError("In a policy something stands before and after every | and &, and inside brackets.")
+        raise ValueError("A rule is missing next to | or &, or inside brackets.")
     if text.startswith("(") and text.endswith(")"):
         return _parse_any_of(text[1:-1], depth + 1)
     if (match := re.fullmatch(rf"([a-z.]+[<>])(?:({NUMBER_PATTERN})|\[({NUMBER_LIST_PATTERN})\])", text)) and match[
@@ -90,12 +90,20 @@ def _parse_single(text: str, depth: int) -> HaltingPolicy:
     for pattern, make_pattern_policy in POLICY_PATTERNS:
         if match := re.fullmatch(pattern, text):
             return make_pattern_policy(*match.groups())
-    raise ValueError(
-        f"{truncate_repr(text)} is not a halting rule; known: ticks=12, certainty>0.9, certainty.min>0.9, margin>0.5, "
-        "probability>0.9, change<0.0005, energy<-3, converged<0.01x3, same=4, said=10, joined by | (any) and & (all)."
-    )
+    examples = ", ".join(example for policy_class in POLICY_CLASSES for example in policy_class.examples)
+    raise ValueError(f"{truncate_repr(text)} is not a halting rule; known: {examples}, joined by | (any) and & (all).")
 
 
+POLICY_CLASSES: tuple[type[HaltingPolicy], ...] = (
+    FixedTicks,
+    CertaintyAbove,
+    SignalAbove,
+    ChangeBelow,
+    EnergyBelow,
+    EnergyConverged,
+    SameAnswer,
+    LabelsEmitted,
+)
 # Policies with one threshold, or with a list of one threshold per class.
 THRESHOLD_POLICIES: dict[str, Callable[[float], ThresholdPolicy]] = {
     "certainty>": CertaintyAbove,

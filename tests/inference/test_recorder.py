@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ctm.modules.readout import ANSWER_SIGNALS
 from inference import Engine, Recorder, parse
+from inference.halting.policies import FixedTicks
 from tests.inference.test_engine import ATTENTION_CONFIG, make_inputs, make_model, unroll
 
 
@@ -61,3 +63,27 @@ def test_memory_is_bounded_by_an_even_selection_and_attention_is_whole_or_absent
     indices = recorder.channel_indices["post_activations"]
     assert 1 < len(indices) < 400 and indices[0] == 0 and indices[-1] == 399
     assert recorder.get_channel("attention") is None or recorder.get_channel("attention").shape[2] == 40
+
+
+def test_a_recording_gives_the_history_that_the_policy_read():
+    model, x = make_model(**ATTENTION_CONFIG), make_inputs(1, positions=5)
+    histories = []
+
+    class RecordingPolicy(FixedTicks):
+        def should_halt(self, history):
+            histories.append(history)
+            return super().should_halt(history)
+
+        needs_choices = True
+        lookback = 99
+        signals = frozenset(ANSWER_SIGNALS)
+
+    recorder = Recorder(max_ticks=12)
+    Engine(model, RecordingPolicy(7)).run(x, on_tick=recorder)
+    history, expected = recorder.build_history(frozenset(ANSWER_SIGNALS)), histories[-1]
+    assert torch.equal(history.choices, expected.choices) and torch.equal(history.ticks, expected.ticks)
+    torch.testing.assert_close(history.certainty, expected.certainty)
+    torch.testing.assert_close(history.energy, expected.energy)
+    assert history.signals.keys() == expected.signals.keys()
+    for name, values in history.signals.items():
+        torch.testing.assert_close(values, expected.signals[name], msg=name)

@@ -22,7 +22,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SENTENCE = re.compile(
-    r"(It is an? \d|Next comes \d+|The number of ones is \w+) \(\d+\.\d% sure, by its own word\)\. It .*ticks.*\."
+    r"(It is an? \d|Next comes \d+|The number of ones is \w+)\. Its own estimate of being right: .*%\. .*ticks.*\."
 )
 
 
@@ -156,7 +156,9 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     expect(page.locator("#image-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#generate-image")
-    expect(locate_sentence(page)).to_have_text(re.compile(r"It (walks|reaches).* steps?.* sure, by its own word"))
+    expect(locate_sentence(page)).to_have_text(
+        re.compile(r"It (walks|reaches).* steps?.* Its own estimate of being right: ")
+    )
     expect(page.locator("#upload img")).to_be_visible()
     assert is_painted(page, "route") and is_painted(page, "attention")
     expect(page.locator("#thought canvas[data-thought=route]")).to_have_attribute(
@@ -188,7 +190,7 @@ def test_panels_are_as_wide_as_a_phone(page):
 def test_a_policy_is_picked_by_name_and_its_text_is_shown(page):
     rule = page.locator("#policy-text textarea, #policy-text input")
     expect(rule).to_have_value("energy<-0.05")
-    choose(page, "#policy", "think to the end")
+    choose(page, "#policy", "Use every tick")
     expect(rule).to_have_value("certainty>1")
     rule.fill("")
     rule.press_sequentially("energy<<")

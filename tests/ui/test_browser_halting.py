@@ -48,7 +48,7 @@ def locate_part(page: Page, name: str):
 
 
 def test_moving_the_budget_uses_the_policy_for_it(page):
-    page.locator("#when button").first.click()
+    page.locator("#halting-section button").first.click()
     expect(locate_part(page, "budget-text")).to_have_text("With 3.3 of 6 ticks on average:")
     energy = locate_part(page, "levels").locator("tr").first
     expect(energy).to_contain_text("97.0%")
@@ -61,24 +61,24 @@ def test_moving_the_budget_uses_the_policy_for_it(page):
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 80)
     expect(locate_part(page, "budget-text")).to_have_text(re.compile(r"With 2\.\d of 6"))
     energy.locator("button").click()
-    expect(page.locator("#rule input, #rule textarea")).to_have_value("energy<2")
+    expect(page.locator("#policy-text input, #policy-text textarea")).to_have_value("energy<2")
     expect(page.locator("#policy input")).to_have_value("Custom rule")
     locate_part(page, "policies").locator("tr").nth(2).locator("button").click()
-    expect(page.locator("#policy input")).to_have_value("lose at most 1 % of answers")
-    expect(page.locator("#policy")).to_contain_text("with 95 % confidence")
+    expect(page.locator("#policy input")).to_have_value("At most 1% of answers lost, with 95% confidence")
+    expect(page.locator("#policy")).to_contain_text("with 95% confidence")
     expect(locate_part(page, "reliability-text")).to_contain_text("790 of 800 answers at 99.0")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
-    page.locator("#when button").first.click()
+    page.locator("#halting-section button").first.click()
     choose(page, "#checkpoint", r"\(untold\)")
     expect(locate_part(page, "note")).to_contain_text("fit-energy")
     expect(locate_part(page, "body")).to_be_hidden()
 
 
 def test_a_comparison_is_shown_beside_the_thought(page):
-    for rival in ("Rule: think to the end", r"Model: .*\(untold\)"):
+    for rival in ("Rule: Use every tick", r"Model: .*\(untold\)"):
         choose(page, "#compare-with", rival)
     page.keyboard.press("Escape")
     page.locator("#sequence textarea, #sequence input").fill("1011")
@@ -106,12 +106,12 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
 
     page.route("**/queue/join*", hold_back_what_is_said_of_the_rule)
     page.locator("#sequence textarea, #sequence input").fill("11")
-    choose(page, "#policy", "fastest")
+    choose(page, "#policy", "Fastest")
     page.click("#run-text")
     expect(page.locator("#thought [data-thought=guarantee]")).to_contain_text(
-        "At most 5 % of answers lost by stopping early"
+        "Stopping early loses at most 5% of answers"
     )
-    expect(page.locator("#policy")).not_to_contain_text("with 95 % confidence")
+    expect(page.locator("#policy")).not_to_contain_text("with 95% confidence")
     for asked in late:
         asked.continue_()
-    expect(page.locator("#policy")).to_contain_text("with 95 % confidence")
+    expect(page.locator("#policy")).to_contain_text("with 95% confidence")

@@ -7,6 +7,7 @@ from typing import get_args
 
 from ctm.checkpoint import save
 from ctm.checkpoint.metadata import PolicyRecord
+from inference.halting.evidence import describe_evidence
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
 from training.config import FinalizeConfig, LossConfig
 from training.energy.fitting import fit_energy, sample_fitting_batches, with_energy_head
@@ -80,6 +81,6 @@ def run_fit_energy(args: argparse.Namespace) -> None:
     record = PolicyRecord.model_validate(halting["policies"][halting["default"]])
     print(
         f"Fitted on {fit_metrics['n']:,} different samples, written to {output_dir}. "
-        f"Its halting policy is {record.policy}: {record.describe()}"
+        f"Its halting policy is {record.policy}: {describe_evidence(record)}"
     )
     print(json.dumps(fit_metrics))

@@ -8,29 +8,32 @@ from ctm.checkpoint.metadata import (
     FrontierData,
     HaltingMetadata,
     MetricsMetadata,
+    PolicyRecord,
     RiskGuaranteeRecord,
 )
+from inference import parse
+from inference.halting.evidence import describe_confidence, describe_evidence
 
-FULL_BUDGET_LABEL, FORK_LABEL = "think to the end", "the energy-halting fork's rule, as written"
+FULL_BUDGET_LABEL = "Use every tick"
+FORK_LABEL = "Original energy-halting rule (udapy fork)"
 FORK_POLICY = "energy<0.5|converged<0.01x1"
-FORK_DESCRIPTION = (
-    "Made for the fork's own energies. It also stops when the energy stands still, which it does where the machine is sure, "
-    "and sure to be wrong."
-)
+FORK_DESCRIPTION = "It also stops when the energy plateaus, which often happens on confident mistakes."
+PATIENCE_LABEL = "Same answer three times"
+PATIENCE_POLICY = "same=3"
 NEVER_HALT_POLICY = "certainty>1"  # never met: all ticks run, and the tick with the highest certainty answers
 POLICY_LABELS = {
-    "energy": "energy is low",
-    "certainty": "certainty is high",
-    "certainty of the least certain position": "every position is certain",
-    "said": "all of it is said",
+    "energy": "Energy below threshold",
+    "certainty": "Certainty above threshold",
+    "certainty of the least certain position": "Every position certain",
+    "said": "All of the answer output",
 }
 # Name in halting.json -> label, and prefix of the policy text. The oracle is not a policy, so it has no prefix.
 FRONTIER_CURVES = {
     "energy": ("energy", "energy<"),
     "certainty": ("certainty", "certainty>"),
     "certainty.min": ("certainty of the least certain position", "certainty.min>"),
-    "fixed": ("the same tick for all", "ticks="),
-    "oracle": ("who knows the answers", ""),
+    "fixed": ("fixed number of ticks", "ticks="),
+    "oracle": ("oracle (stops at the first correct tick)", ""),
 }
 
 
@@ -56,24 +59,31 @@ def build_policy_options(halting: dict[str, Any], iterations: int, is_ctc: bool)
         is_ctc: Whether the task is decoded by CTC.
     """
     metadata = HaltingMetadata.model_validate(halting)
-    end, tick = (
-        (f"ticks={iterations}", "the last one") if is_ctc else (NEVER_HALT_POLICY, "the one it was most certain of")
-    )
-    full_budget = PolicyOption(FULL_BUDGET_LABEL, f"All of its ticks; {tick} answers.")
-    # without measurements, no earlier tick is known to be safe
-    options = {} if metadata.policies else {end: full_budget}
+    full_budget_policy = f"ticks={iterations}" if is_ctc else NEVER_HALT_POLICY
+    full_budget = PolicyOption(FULL_BUDGET_LABEL, parse(full_budget_policy).describe())
+    # Without measurements, no earlier tick is known to be safe.
+    options = {} if metadata.policies else {full_budget_policy: full_budget}
     labels = build_policy_labels(metadata)
     for name in sorted(metadata.policies, key=lambda name: name != metadata.default):
         record = metadata.policies[name]
-        options.setdefault(record.policy, PolicyOption(labels[name], record.describe()))
+        options.setdefault(record.policy, PolicyOption(labels[name], describe_record(record)))
     if not is_ctc:  # repeated blanks are not an answer
-        options.setdefault(
-            "same=3", PolicyOption("the same answer three times", "Not measured here. Patience, as others call it.")
-        )
+        patience = f"{parse(PATIENCE_POLICY).describe()} Also known as patience. Not measured."
+        options.setdefault(PATIENCE_POLICY, PolicyOption(PATIENCE_LABEL, patience))
     if "energy" in metadata.policies:
-        options.setdefault(FORK_POLICY, PolicyOption(FORK_LABEL, FORK_DESCRIPTION))
-    options.setdefault(end, full_budget)
+        fork = f"{parse(FORK_POLICY).describe()} {FORK_DESCRIPTION}"
+        options.setdefault(FORK_POLICY, PolicyOption(FORK_LABEL, fork))
+    options.setdefault(full_budget_policy, full_budget)
     return options
+
+
+def describe_record(record: PolicyRecord) -> str:
+    """Return what a policy of a checkpoint stops on, and the evidence for it; the evidence alone if it has no valid text."""
+    evidence = describe_evidence(record)
+    try:
+        return f"{parse(record.policy).describe()} {evidence}".strip()
+    except ValueError:  # a checkpoint from elsewhere; the error is displayed when a user selects the policy
+        return evidence
 
 
 def build_policy_labels(metadata: HaltingMetadata) -> dict[str, str]:
@@ -88,15 +98,21 @@ def build_policy_labels(metadata: HaltingMetadata) -> dict[str, str]:
             RiskGuaranteeRecord.model_validate({"risk": promise.risk}).model_dump().items()
             <= promise.model_dump().items()
         )
-        label = f"lose at most {100 * promise.risk:.3g} % of answers" + ("" if has_default_terms else f": {name}")
-        labels[name] = f"fastest: {label}" if promise.risk == max_risk else label
+        limits = f"{100 * promise.risk:.3g}% of answers lost, {describe_confidence(promise)}"
+        label = f"Fastest (at most {limits})" if promise.risk == max_risk else f"At most {limits}"
+        labels[name] = label if has_default_terms else f"{label}: {name}"
     return labels
 
 
 def get_guarantee(metadata: HaltingMetadata, policy: str) -> str:
     """Return the guarantee of a policy as text; empty if there is none."""
     return next(
-        (record.describe() for record in metadata.policies.values() if record.promise and record.policy == policy), ""
+        (
+            describe_evidence(record)
+            for record in metadata.policies.values()
+            if record.promise and record.policy == policy
+        ),
+        "",
     )
 
 
@@ -118,8 +134,7 @@ def build_halting_view(halting: dict[str, Any], metrics: dict[str, Any], iterati
     frontiers = metadata.frontiers
     if frontiers is None:
         return {
-            "problem": "This checkpoint does not say what other thresholds would give. To work it out: "
-            "python -m training fit-energy CHECKPOINT"
+            "problem": "No threshold curves for this model. Create them with: python -m training fit-energy CHECKPOINT"
         }
     return {
         "iterations": frontiers.iterations or iterations,
@@ -153,7 +168,7 @@ def build_policy_points(metadata: HaltingMetadata, held_out: EvaluationRecord | 
         {
             "label": labels[name],
             "rule": record.policy,
-            "says": record.describe(),
+            "says": describe_record(record),
             "default": name == metadata.default,
             "ticks": record.mean_ticks,
             "accuracy": record.accuracy,

@@ -1,4 +1,4 @@
-"""From a finished thought to what a screen shows: plain data, ready for JSON."""
+"""View model of one thought: plain data for the page and the API, ready for JSON."""
 
 import base64
 import re
@@ -10,40 +10,33 @@ import torch
 
 from ctm.checkpoint import Checkpoint
 from ctm.checkpoint.metadata import EnergyMetadata, HaltingMetadata
-from inference import Recorder, parse
+from inference import HaltingPolicy, Recorder, parse
 from inference.dynamic_batcher import InferenceResult
-from inference.halting.policies import (
-    AnyOf,
-    CertaintyAbove,
-    ChangeBelow,
-    EnergyBelow,
-    EnergyConverged,
-    FixedTicks,
-    HaltingPolicy,
-    LabelsEmitted,
-    SameAnswer,
-    SignalAbove,
-)
+from inference.engine import BUDGET
 from training.tasks import Task
 from training.tasks.base import TaskAnswer, TaskInput
-from ui.services.halting_view_model import NEVER_HALT_POLICY, get_guarantee
+from ui.services.halting_view_model import get_guarantee
 
-TOP_CLASSES_PER_TICK = 8  # of many classes, those are kept that are among so many likeliest at some tick
-MAX_CLASSES_KEPT_WHOLE = 12  # classes of which all are kept
-NUM_TOP_CLASSES = 5  # likeliest classes that a program is told
-MAX_NEURONS = 512  # that are kept; a screen has no more rows for them
+TOP_CLASSES_PER_TICK = 8  # with many classes, only those are displayed that are among the likeliest 8 at some tick
+MAX_DISPLAYED_CLASSES = 12  # up to this number, all classes are displayed
+NUM_TOP_CLASSES = 5  # likeliest classes in the answer of the API
+MAX_NEURONS = 512  # rows of the activity panel
 
 
 def summarize_metrics(metrics: dict[str, Any]) -> str:
-    """One line of what was measured."""
+    """Return the held-out accuracy and the mean number of ticks in one sentence.
+
+    Args:
+        metrics: Contents of metrics.json.
+    """
     evaluations = metrics.get("evaluations", [])
     if not evaluations:
-        return "Nothing was measured yet."
-    best = evaluations[0]
-    split = re.sub(r"[^\w .-]", "", best["split"])[:60]  # a name from elsewhere
+        return "No accuracy was measured yet."
+    held_out = evaluations[0]
+    split = re.sub(r"[^\w .-]", "", held_out["split"])[:60]  # the name may come from another author's file
     return (
-        f"{best['accuracy_halted']:.1%} right on {best['n']:,} {split} samples it never saw, "
-        f"using {best['mean_ticks']:.1f} of {best['iterations']} ticks on average."
+        f"{held_out['accuracy_halted']:.1%} accuracy on {held_out['n']:,} held-out samples ({split}), "
+        f"in {held_out['mean_ticks']:.1f} of {held_out['iterations']} ticks on average."
     )
 
 
@@ -55,148 +48,159 @@ def build_thought_record(
     policy: HaltingPolicy,
     result: InferenceResult,
 ) -> dict[str, Any]:
-    """Everything a screen shows of one thought, as JSON data. Lists by tick have one entry a tick used."""
-    machine, verdict, recorder = checkpoint.model, result.engine_result, result.recorder
+    """Build everything that the page displays of one thought, as JSON data.
+
+    Args:
+        name: Name of the checkpoint.
+        checkpoint: Checkpoint that ran.
+        task: Task of the checkpoint.
+        task_input: Input as the task parsed it.
+        policy: Halting policy of the run.
+        result: Result of the run, one row.
+
+    Returns:
+        The record. Lists by tick have one entry for each tick that ran.
+    """
+    engine_result = result.engine_result
+    recorder = result.recorder
+    ctc_length = task.get_spec().ctc_length
     probabilities = softmax(np.stack(recorder.logits))[:, : task_input.positions]  # (t, P, C)
-    chosen = probabilities.argmax(2)
-    tick, used = int(verdict.answer_tick[0]), int(verdict.ticks[0])
-    answers = task.decoder.decode(torch.from_numpy(chosen))
-    said = [task.format_answer(task_input, choices) for choices in answers]
-    answer = said[tick - 1]
-    sure = probabilities[:tick] if task.get_spec().ctc_length else probabilities[tick - 1 : tick]
+    answer_tick = int(engine_result.answer_tick[0])
+    answers = task.decoder.decode(torch.from_numpy(probabilities.argmax(2)))
+    task_answers = [task.format_answer(task_input, choices) for choices in answers]
+    answer = task_answers[answer_tick - 1]
+    answer_probabilities = probabilities[:answer_tick] if ctc_length else probabilities[answer_tick - 1 : answer_tick]
     energy = np.array(recorder.energy) if recorder.energy else None
     certainty = np.stack(recorder.certainty).mean(1)
-    note = HaltingMetadata.model_validate(checkpoint.halting)
-    chance = None if energy is None else compute_p_correct(note.energy, energy, certainty)
+    halting = HaltingMetadata.model_validate(checkpoint.halting)
+    p_correct = None if energy is None else compute_p_correct(halting.energy, energy, certainty)
     labels = task.get_labels()
     record = {
         "id": uuid.uuid4().hex[:8],
         "checkpoint": name,
         "task": task.name,
         "iterations": recorder.max_ticks,
-        "ticks": used,
-        "answer_tick": tick,
+        "ticks": int(engine_result.ticks[0]),
+        "answer_tick": answer_tick,
         "listening": task_input.display.get("listening", 0),
-        "halted_by": verdict.halted_by[0],
+        "halted_by": engine_result.halted_by[0],
         "policy": str(policy),
-        "promise": get_guarantee(note, str(policy)),
+        "promise": get_guarantee(halting, str(policy)),
         "answer": answer.value,
         "label": answer.label,
-        "probability": float(sure.max(2).prod()),
+        "probability": float(answer_probabilities.max(2).prod()),
         "milliseconds": round(result.duration_ms, 2),
         "energy": round_values(energy),
-        "p_correct": round_values(chance),
+        "p_correct": round_values(p_correct),
         "certainty": round_values(certainty),
         "answers_by_tick": answers,
-        "labels_by_tick": [one.label for one in said],
-        "likeliest": get_top_classes(probabilities[tick - 1], labels),
-        "lines": [{"of": of, "at": at} for of, at in get_chart_lines(policy)],
-        "choices": build_choices(probabilities, labels, task.get_spec().ctc_length),
+        "labels_by_tick": [task_answer.label for task_answer in task_answers],
+        "likeliest": get_top_classes(probabilities[answer_tick - 1], labels),
+        "lines": [{"of": line.signal, "at": line.level} for line in policy.chart_lines()],
+        "choices": build_choices(probabilities, labels, ctc_length),
         "input": build_input_view(task_input.display),
-        "routes": build_routes(said),
+        "routes": build_routes(task_answers),
         "attention": build_attention_view(recorder),
-        "activity": build_activity_view(recorder, machine.config.d_model),
+        "activity": build_activity_view(recorder, checkpoint.model.config.d_model),
     }
-    record["sentence"] = format_sentence(answer.sentence, record, chance)
+    halt_reason = get_halt_reason(engine_result.halted_by[0], recorder)
+    record["sentence"] = format_sentence(answer.sentence, record, p_correct, halt_reason)
     return record
 
 
 def compute_p_correct(metadata: EnergyMetadata, energy: np.ndarray, certainty: np.ndarray) -> np.ndarray | None:
-    """The chance of being right that a checkpoint's energy stands for; None where it stands for none."""
-    chance = metadata.compute_p_correct(torch.from_numpy(energy), torch.from_numpy(certainty))
-    return None if chance is None else chance.numpy()
+    """Return P(correct) at every tick; None if the energy of this checkpoint does not determine it."""
+    p_correct = metadata.compute_p_correct(torch.from_numpy(energy), torch.from_numpy(certainty))
+    return None if p_correct is None else p_correct.numpy()
 
 
-def format_sentence(answer_text: str, record: dict[str, Any], p_correct: np.ndarray | None) -> str:
-    """What it is, how sure, how many ticks of how many, what ended it; a machine of a single tick cannot but end there."""
-    tick, used, most = record["answer_tick"], record["ticks"], record["iterations"]
-    sure = (
-        f"{format_probability(p_correct[tick - 1])} sure, by its own word"
+def get_halt_reason(halted_by: str, recorder: Recorder) -> str:
+    """Return why the policy stopped the row, with the values of the last tick; empty if the ticks were used up.
+
+    Args:
+        halted_by: Policy that stopped the row, as text, or "budget".
+        recorder: Recording of the row up to the tick at which it stopped.
+    """
+    if halted_by == BUDGET:
+        return ""
+    policy = parse(halted_by)
+    return policy.reason(recorder.build_history(policy.signals))
+
+
+def format_sentence(
+    answer_text: str, record: dict[str, Any], p_correct: np.ndarray | None, halt_reason: str = ""
+) -> str:
+    """Return the answer, the estimated chance that it is correct, and why the model stopped, in a few sentences.
+
+    Args:
+        answer_text: Answer as a sentence without a period.
+        record: Record with the ticks, the policy and what stopped the row.
+        p_correct: P(correct) at every tick, if it is known.
+        halt_reason: Why the policy stopped the row; see `get_halt_reason`.
+    """
+    tick = record["answer_tick"]
+    estimate = (
+        f"Its own estimate of being right: {format_probability(p_correct[tick - 1])}"
         if p_correct is not None
-        else f"certainty {record['certainty'][tick - 1]:.2f}"
+        else f"Certainty: {record['certainty'][tick - 1]:.2f}"
     )
-    if most == 1:
-        return f"{answer_text} ({sure}). It answers at once, in a single tick."
-    saved = f", saving {1 - used / most:.0%} of the thinking" if used < most else ""
-    if record["halted_by"] == "budget" and re.fullmatch(rf"ticks=\d+|{NEVER_HALT_POLICY}", record["policy"]):
-        end = f"It thought to the last tick, {most}; the best of them, tick {tick}, answers."
-    elif record["halted_by"] == "budget":
-        end = f"It never met the rule {record['policy']} in {most} ticks; the best of them, tick {tick}, answers."
-    else:
-        end = f"It stopped after {used} of {most} ticks because {describe_halt_reason(record['halted_by'])}{saved}."
-    return f"{answer_text} ({sure}). {end}"
+    return f"{answer_text}. {estimate}. {format_ending(record, halt_reason)}"
+
+
+def format_ending(record: dict[str, Any], halt_reason: str) -> str:
+    """Return when and why the model stopped, as a sentence."""
+    answer_tick, ticks, iterations = record["answer_tick"], record["ticks"], record["iterations"]
+    if iterations == 1:
+        return "Feed-forward baseline: one pass, no ticks."
+    if record["halted_by"] != BUDGET:
+        if ticks == iterations:
+            return f"Stopped at the last tick, {ticks} ({halt_reason})."
+        saved = iterations - ticks
+        return (
+            f"Stopped at tick {ticks} of {iterations} ({halt_reason}); {saved} tick{'' if saved == 1 else 's'} saved."
+        )
+    has_unmet_policy = parse(record["policy"]).is_adaptive
+    ending = f"It used all {ticks} ticks" + (" without meeting the stopping rule" if has_unmet_policy else "")
+    if answer_tick == ticks:
+        return f"{ending}."
+    return f"{ending}, so the answer is taken from tick {answer_tick}, where it was most certain."
 
 
 def format_probability(share: float) -> str:
-    """A probability in words; nothing is ever quite certain."""
-    return "over 99.9%" if share > 0.999 else "under 0.1%" if share < 0.001 else f"{share:.1%}"
-
-
-def describe_halt_reason(reason: str) -> str:
-    """A rule that fired, in words."""
-    return " and ".join(_describe_policy(part) for part in _get_sub_policies(parse(reason)))
-
-
-def _get_sub_policies(policy: HaltingPolicy) -> tuple[HaltingPolicy, ...]:
-    return getattr(policy, "policies", (policy,))
-
-
-def _describe_policy(policy: HaltingPolicy) -> str:
-    match policy:
-        case EnergyBelow(threshold):
-            return f"energy fell below {threshold:g}"
-        case CertaintyAbove(threshold, reduction):
-            return f"{'every position was' if reduction == 'min' else 'it was'} more than {threshold:g} certain"
-        case SignalAbove("margin", threshold):
-            return f"its two likeliest answers were more than {threshold:g} apart"
-        case SignalAbove("probability", threshold):
-            return f"its likeliest answer was more than {threshold:g} likely"
-        case ChangeBelow(threshold):
-            return f"its answer moved by less than {threshold:g} nats"
-        case SameAnswer(ticks):
-            return f"it gave the same answer {ticks} times in a row"
-        case EnergyConverged(tolerance, patience):
-            return f"energy moved by less than {tolerance:g} for {patience} ticks"
-        case FixedTicks(ticks):
-            return f"it was told to think for {ticks} ticks"
-        case LabelsEmitted(labels):
-            return f"all {labels} were said"
-    return str(policy)
-
-
-def get_chart_lines(policy: HaltingPolicy) -> list[tuple[str, float]]:
-    """Levels to draw in the chart of energy and certainty."""
-    match policy:
-        case EnergyBelow(threshold):
-            return [("energy", threshold)]
-        case CertaintyAbove(threshold, "mean") if threshold < 1:
-            return [("certainty", threshold)]
-        case AnyOf(policies):
-            return [line for part in policies for line in get_chart_lines(part)]
-    return []
+    """Format a probability as a percentage, which is never 0% or 100%."""
+    if share > 0.999:
+        return "over 99.9%"
+    if share < 0.001:
+        return "under 0.1%"
+    return f"{share:.0%}" if 0.05 <= share <= 0.95 else f"{share:.1%}"
 
 
 def build_choices(probabilities: np.ndarray, labels: list[str], ctc_length: int | None) -> dict[str, Any]:
-    """Answer probabilities by tick: the classes of a single choice that matter, or the chosen class of every position.
+    """Return the answer probabilities by tick.
 
     Args:
-        spoken: length of an answer that is said over the ticks: what is chosen at each is told then, `spoken` for silence.
+        probabilities: Probabilities, shape (t, P, C).
+        labels: Label of every class.
+        ctc_length: Number of labels that a CTC task emits; None if the task gives its whole answer at every tick.
+
+    Returns:
+        For a CTC task the class at every tick, of which `ctc_length` is the blank; for a single choice the probabilities
+        of the displayed classes; else the class of every position.
     """
     if ctc_length:
-        chosen, confidence = probabilities.argmax(2)[:, 0], probabilities.max(2)[:, 0]
         return {
             "kind": "spoken",
             "of": ctc_length,
-            "chosen": chosen.tolist(),
-            "confidence": np.round(confidence, 4).tolist(),
+            "chosen": probabilities[:, 0].argmax(1).tolist(),
+            "confidence": np.round(probabilities[:, 0].max(1), 4).tolist(),
         }
     if probabilities.shape[1] == 1:
-        kept = select_classes(probabilities[:, 0])
+        classes = select_classes(probabilities[:, 0])
         return {
             "kind": "classes",
             "of": len(labels),
-            "labels": [labels[index] for index in kept],
-            "probabilities": np.round(probabilities[:, 0, kept], 6).tolist(),
+            "labels": [labels[index] for index in classes],
+            "probabilities": np.round(probabilities[:, 0, classes], 6).tolist(),
         }
     return {
         "kind": "positions",
@@ -206,16 +210,25 @@ def build_choices(probabilities: np.ndarray, labels: list[str], ctc_length: int 
     }
 
 
-def select_classes(by_tick: np.ndarray) -> list[int]:
-    """All of a few classes; of many, those that were ever likely. In their own order."""
-    classes = by_tick.shape[1]
-    if classes <= MAX_CLASSES_KEPT_WHOLE:
-        return list(range(classes))
-    return np.unique(np.argpartition(-by_tick, TOP_CLASSES_PER_TICK, axis=1)[:, :TOP_CLASSES_PER_TICK]).tolist()
+def select_classes(probabilities: np.ndarray) -> list[int]:
+    """Return the classes to display, in ascending order: all of a few, and of many those that were likely at some tick.
+
+    Args:
+        probabilities: Probabilities, shape (t, C).
+    """
+    num_classes = probabilities.shape[1]
+    if num_classes <= MAX_DISPLAYED_CLASSES:
+        return list(range(num_classes))
+    return np.unique(np.argpartition(-probabilities, TOP_CLASSES_PER_TICK, axis=1)[:, :TOP_CLASSES_PER_TICK]).tolist()
 
 
 def get_top_classes(probabilities: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
-    """The likeliest classes of a single choice, the likeliest first; nothing for an answer of several positions."""
+    """Return the likeliest classes of a single choice, the likeliest first; [] for an answer of several positions.
+
+    Args:
+        probabilities: Probabilities at the answer tick, shape (P, C).
+        labels: Label of every class.
+    """
     if len(probabilities) > 1:
         return []
     order = np.argsort(-probabilities[0], kind="stable")[:NUM_TOP_CLASSES].tolist()
@@ -223,13 +236,14 @@ def get_top_classes(probabilities: np.ndarray, labels: list[str]) -> list[dict[s
 
 
 def build_routes(answers: list[TaskAnswer]) -> list[list[int]] | None:
-    """By tick, where the answer leads in the picture: row, column, row, column ...; None if answers lead nowhere."""
+    """Return the path of the answer at every tick, as row, column, row, column, ...; None if answers are no paths."""
     if any(answer.route is None for answer in answers):
         return None
     return [[number for place in answer.route or [] for number in place] for answer in answers]
 
 
 def build_input_view(display: dict[str, Any]) -> dict[str, Any]:
+    """Return the input as the page displays it, with the pixels of an image as base64."""
     if display["kind"] != "picture":
         return {"group": 1, **display}
     pixels = np.asarray(display["pixels"])
@@ -241,6 +255,7 @@ def build_input_view(display: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_attention_view(recorder: Recorder) -> dict[str, Any] | None:
+    """Return the attention maps of all heads at every tick, scaled to their maximum; None without attention."""
     weights = recorder.get_channel("attention")  # (t, H, N)
     if weights is None:
         return None
@@ -249,6 +264,12 @@ def build_attention_view(recorder: Recorder) -> dict[str, Any] | None:
 
 
 def build_activity_view(recorder: Recorder, neurons: int) -> dict[str, Any] | None:
+    """Return the activations of up to `MAX_NEURONS` neurons at every tick; None if the model has none.
+
+    Args:
+        recorder: Recording of the row.
+        neurons: Number of neurons of the model.
+    """
     activations = recorder.get_channel("post_activations")  # (t, D)
     if activations is None:
         return None
@@ -258,14 +279,16 @@ def build_activity_view(recorder: Recorder, neurons: int) -> dict[str, Any] | No
 
 
 def encode_base64(values: np.ndarray) -> str:
-    """Numbers from 0 to 255 as base64: a tenth of the size of JSON lists."""
+    """Return numbers from 0 to 255 as base64, a tenth of the size of a JSON list."""
     return base64.b64encode(np.clip(np.rint(values), 0, 255).astype(np.uint8).tobytes()).decode("ascii")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis."""
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
 
 
 def round_values(values: np.ndarray | None) -> list[float] | None:
+    """Return values as a list, rounded to keep the record small; None for None."""
     return None if values is None else [round(float(value), 7) for value in values]

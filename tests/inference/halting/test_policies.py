@@ -1,14 +1,18 @@
 """Policies print, parse, compose, and mean what they say."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ctm import TickOutput
 from ctm.modules.readout import ANSWER_SIGNALS
 from inference import parse
+from inference.halting.base import format_against_threshold
 from inference.halting.policies import (
     AllOf,
     AnyOf,
@@ -21,6 +25,7 @@ from inference.halting.policies import (
     SameAnswer,
     SignalAbove,
 )
+from inference.halting.policy_parser import POLICY_CLASSES
 from inference.tick_history import TickHistory, start_history
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:g}"))
@@ -185,3 +190,100 @@ def test_scores_of_all_ticks_equal_those_computed_tick_by_tick():
         assert torch.equal(together, torch.stack([rule.should_halt(part) for part in kept], 1)), (
             "as much as the engine keeps"
         )
+
+
+# --- descriptions ----------------------------------------------------------------------------------------------------
+
+DESCRIPTIONS = {
+    "ticks=1": "Stops after 1 tick.",
+    "ticks=12": "Stops after 12 ticks.",
+    "certainty>0.9": "Stops when the certainty is above 0.9.",
+    "certainty>1": "Uses every tick; the answer is taken from the most certain one.",
+    "certainty.min>0.9": "Stops when the certainty of the least certain position is above 0.9.",
+    "margin>0.5": "Stops when the lead of the top answer over the next is above 50%.",
+    "probability>0.9": "Stops when the probability of the top answer is above 90%.",
+    "change<0.0005": "Stops when the change of the answer since the previous tick is below 0.0005 nats.",
+    "energy<-3": "Stops when the energy is below \N{MINUS SIGN}3.",
+    "energy<[-3,-2]": "Stops when the energy is below the threshold of the current answer.",
+    "converged<0.01": "Stops when the energy changes by less than 0.01.",
+    "converged<0.01x3": "Stops when the energy changes by less than 0.01 at 3 ticks in a row.",
+    "same=4": "Stops when the answer is the same at 4 ticks in a row.",
+    "said=10": "Stops when all 10 items of the answer are output.",
+    "energy<3|ticks=12": "Stops when the energy is below 3, or 12 ticks have run.",
+    "(energy<3|same=2)&certainty>0.9": (
+        "Stops when (the energy is below 3, or the answer is the same at 2 ticks in a row) and the certainty is above 0.9."
+    ),
+}
+
+
+@pytest.mark.parametrize("text", DESCRIPTIONS)
+def test_a_policy_describes_what_it_stops_on(text):
+    assert parse(text).describe() == DESCRIPTIONS[text]
+
+
+@given(policies)
+def test_every_policy_describes_itself_in_one_sentence(policy):
+    description = policy.describe()
+    assert description.startswith(("Stops ", "Uses ")) and description.endswith(".") and "\n" not in description
+    assert all(line.signal in ("energy", "certainty") for line in policy.chart_lines())
+
+
+@pytest.mark.parametrize("policy_class", POLICY_CLASSES)
+def test_the_examples_of_a_policy_are_policies_of_its_class(policy_class):
+    assert policy_class.examples
+    for example in policy_class.examples:
+        assert type(parse(example)) is policy_class and str(parse(example)) == example
+        with pytest.raises(ValueError, match=f"known: .*{re.escape(example)}"):
+            parse("energy")
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("ticks=3", "set to 3 ticks"),
+        ("certainty>0.5", "certainty 0.625, above 0.5"),
+        ("certainty.min>0.1", "certainty of the least certain position 0.25, above 0.1"),
+        ("margin>0.5", "lead of the top answer over the next 75%, above 50%"),
+        ("probability>0.25", "probability of the top answer 88.3%, above 25%"),
+        ("change<0.5", "change of the answer since the previous tick 0.125 nats, below 0.5 nats"),
+        ("energy<-1", "energy \N{MINUS SIGN}1.5, below \N{MINUS SIGN}1"),
+        ("converged<1x2", "energy changed by at most 0.5, less than 1 at 2 ticks in a row"),
+        ("same=2", "the same answer at 2 ticks in a row"),
+        ("energy<-9|same=2|energy<0", "the same answer at 2 ticks in a row"),
+        ("energy<0&same=2", "energy \N{MINUS SIGN}1.5, below 0, and the same answer at 2 ticks in a row"),
+    ],
+)
+def test_the_reason_has_the_values_of_the_last_tick(text, reason):
+    history = make_history(
+        certainty=((0.5, 0.5), (0.5, 0.5), (1.0, 0.25)), choices=[[1, 1], [2, 1], [2, 1]], energy=[-1.0, -1.0, -1.5]
+    )
+    scores = {"margin": 0.75, "probability": 0.8826, "change": 0.125}
+    history = replace(history, signals={name: torch.full((1, 3), value) for name, value in scores.items()})
+    assert bool(parse(text).should_halt(history)) and parse(text).reason(history) == reason
+
+
+def test_the_reason_of_a_threshold_per_class_names_the_threshold_of_the_answer():
+    policy = PerClassThreshold(EnergyBelow(0.0), (-9.0, -1.0))
+    history = make_history(certainty=((0.5,),), choices=[[1]], energy=[-1.5])
+    assert policy.reason(history) == ("energy \N{MINUS SIGN}1.5, below \N{MINUS SIGN}1, the threshold of this answer")
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
+def test_a_rounded_value_stays_on_its_side_of_the_threshold(value, threshold):
+    assume(value != threshold)
+    text = format_against_threshold(value, threshold).replace("\N{MINUS SIGN}", "-")
+    assert float(text) != threshold and (float(text) > threshold) == (value > threshold)
+
+
+def test_chart_lines_are_those_whose_crossing_stops_a_row():
+    assert parse("energy<-2|certainty>0.9|same=3").chart_lines() == (("energy", -2.0), ("certainty", 0.9))
+    for text in ("ticks=3", "certainty.min>0.9", "certainty>1", "energy<-2&certainty>0.9"):
+        assert parse(text).chart_lines() == ()
+
+
+@pytest.mark.parametrize(
+    "text, is_adaptive",
+    [("ticks=3", False), ("certainty>1", False), ("ticks=3|certainty>1", False), ("ticks=3|energy<0", True)],
+)
+def test_a_policy_knows_whether_its_ticks_depend_on_the_outputs(text, is_adaptive):
+    assert parse(text).is_adaptive is is_adaptive

@@ -66,7 +66,7 @@ def check_maze(services: InferenceService) -> None:
         False,
         True,
     )
-    assert "39 x 39" in info.input_hint and next(iter(info.policy_options.values())).name == "think to the end"
+    assert "39 x 39" in info.input_hint and next(iter(info.policy_options.values())).name == "Use every tick"
     record = json.loads(json.dumps(services.predict("bare", make_maze(), ""), allow_nan=False))
     assert record["ticks"] == info.iterations == len(record["routes"]) and record["energy"] is None
     assert record["input"]["channels"] == 3 and record["input"]["width"] == 39

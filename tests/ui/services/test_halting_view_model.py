@@ -6,11 +6,13 @@ import pytest
 
 from ctm.checkpoint.metadata import HaltingMetadata, PolicyRecord
 from inference import parse
+from inference.halting.evidence import describe_evidence
 from tests.ui.conftest import make_checkpoint, make_inference_service
 from ui.services.halting_view_model import (
     FORK_LABEL,
     FULL_BUDGET_LABEL,
     NEVER_HALT_POLICY,
+    PATIENCE_LABEL,
     build_halting_view,
     build_policy_options,
     get_guarantee,
@@ -77,26 +79,30 @@ def test_policies_are_listed_by_what_they_guarantee_with_the_default_first():
     rules = build_policy_options(HALTING, 6, is_ctc=False)
     offers = index_by_name(rules)
     assert list(offers) == [
-        "energy is low",
-        "certainty is high",
-        "lose at most 1 % of answers",
-        "fastest: lose at most 5 % of answers",
-        "lose at most 1 % of answers: margin, on average",
-        "the same answer three times",
+        "Energy below threshold",
+        "Certainty above threshold",
+        "At most 1% of answers lost, with 95% confidence",
+        "Fastest (at most 5% of answers lost, with 95% confidence)",
+        "At most 1% of answers lost, on average: margin, on average",
+        PATIENCE_LABEL,
         FORK_LABEL,
         FULL_BUDGET_LABEL,
     ]
-    measured = "On 1,000 calibration samples: 98.0% right in 3.2 ticks on average."
-    assert offers["certainty is high"].description == measured
-    assert (
-        offers["energy is low"].description == f"The fewest ticks that cost at most 0.5 points of accuracy. {measured}"
+    measured = "On 1,000 calibration samples: 98.0% correct in 3.2 ticks on average."
+    certainty = offers["Certainty above threshold"].description
+    assert certainty == f"Stops when the certainty is above 0.9. {measured}"
+    assert offers["Energy below threshold"].description == (
+        "Stops when the energy is below \N{MINUS SIGN}3. It uses the fewest ticks that lose at most 0.5 points of accuracy. "
+        f"{measured}"
     )
-    assert PolicyRecord(policy="energy<0", tolerance=0.0).describe() == "The fewest ticks that cost no accuracy."
-    promised = offers["lose at most 1 % of answers"].description
-    assert promised.startswith(
-        "At most 1 % of answers lost by stopping early, with 95 % confidence, on data like these 1,000 samples. There: 98.0%"
+    assert describe_evidence(PolicyRecord(policy="energy<0", tolerance=0.0)) == (
+        "It uses the fewest ticks that lose no accuracy."
     )
-    assert "on average, on data" in offers["lose at most 1 % of answers: margin, on average"].description
+    assert offers["At most 1% of answers lost, with 95% confidence"].description == (
+        "Stops when the energy is below \N{MINUS SIGN}2.5. Stopping early loses at most 1% of answers, with 95% confidence, on "
+        f"data like the 1,000 calibration samples. {measured}"
+    )
+    assert "on average, on data" in offers["At most 1% of answers lost, on average: margin, on average"].description
     assert all(str(parse(rule)) == rule for rule in rules) and next(iter(rules)) == "energy<-3"
 
 
@@ -106,7 +112,8 @@ def test_a_policy_is_listed_once_under_its_first_name():
     offers = index_by_name(
         build_policy_options(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, is_ctc=False)
     )
-    assert "lose at most 1 % of answers" in offers and "fastest: lose at most 5 % of answers" not in offers
+    assert "At most 1% of answers lost, with 95% confidence" in offers
+    assert "Fastest (at most 5% of answers lost, with 95% confidence)" not in offers
 
 
 def test_without_measurements_it_runs_the_full_budget():
@@ -117,7 +124,7 @@ def test_without_measurements_it_runs_the_full_budget():
         and FORK_LABEL not in index_by_name(offers)
     )
     spoken = build_policy_options({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, is_ctc=True)
-    assert list(index_by_name(spoken)) == ["all of it is said", FULL_BUDGET_LABEL], (
+    assert list(index_by_name(spoken)) == ["All of the answer output", FULL_BUDGET_LABEL], (
         "silence is no answer, the most certain tick not all of it"
     )
     assert spoken["ticks=9"].name == FULL_BUDGET_LABEL
@@ -126,9 +133,8 @@ def test_without_measurements_it_runs_the_full_budget():
 
 def test_a_guarantee_is_shown_for_its_own_policy_alone():
     note = HaltingMetadata.model_validate(HALTING)
-    assert (
-        get_guarantee(note, "energy<-2.5")
-        == PolicyRecord(**HALTING["policies"]["energy, at most 0.01 lost"]).describe()
+    assert get_guarantee(note, "energy<-2.5") == describe_evidence(
+        PolicyRecord(**HALTING["policies"]["energy, at most 0.01 lost"])
     )
     assert get_guarantee(note, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
 
@@ -165,7 +171,7 @@ def comparison_service(tmp_path_factory):
 
 def test_policies_and_models_of_the_same_task_may_be_compared(comparison_service):
     rivals = dict(comparison_service.list_comparison_choices("a"))
-    assert rivals["Rule: think to the end"] == f"rule:{NEVER_HALT_POLICY}"
+    assert rivals[f"Rule: {FULL_BUDGET_LABEL}"] == f"rule:{NEVER_HALT_POLICY}"
     assert [rival for rival in rivals.values() if rival.startswith("model:")] == ["model:b"]
 
 

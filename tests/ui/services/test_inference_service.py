@@ -61,7 +61,7 @@ def test_baselines_run_too(kind, most, tmp_path):
 def test_ticks_asked_for_are_ticks_used(inference_service):
     record = inference_service.predict("parity-16", "1", "ticks=4")
     assert (record["ticks"], record["answer_tick"], record["halted_by"]) == (4, 4, "ticks=4")
-    assert "told to think for 4 ticks" in record["sentence"]
+    assert "set to 4 ticks" in record["sentence"]
     assert record["answer"] == record["answers_by_tick"][3] and len(record["answer"]) == 1
 
 
@@ -144,6 +144,6 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_run(tmp_path, 
 def test_info_lists_the_policy_of_the_checkpoint_first(inference_service):
     info = inference_service.get_checkpoint_info("parity-16")
     rule, offer = next(iter(info.policy_options.items()))
-    assert (offer.name, rule) == ("energy is low", "energy<-0.05")
-    assert offer.description == "On 9 calibration samples: 100.0% right in 3.0 ticks on average."
+    assert (offer.name, rule) == ("Energy below threshold", "energy<-0.05")
+    assert offer.description.endswith("On 9 calibration samples: 100.0% correct in 3.0 ticks on average.")
     assert all(parse(rule) and offer.description for rule, offer in info.policy_options.items())

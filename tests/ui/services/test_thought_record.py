@@ -1,56 +1,48 @@
-"""What a record says in words and lines."""
+"""The view model of a thought: its sentences, answer probabilities and images."""
 
 import base64
 
 import numpy as np
 import pytest
 
-from inference.halting.policy_parser import parse
+from inference import Recorder
 from training.tasks import make_task
 from training.tasks.base import TaskAnswer
 from ui.services.thought_record import (
     build_choices,
     build_input_view,
     build_routes,
-    describe_halt_reason,
     format_probability,
     format_sentence,
-    get_chart_lines,
+    get_halt_reason,
     get_top_classes,
     select_classes,
 )
 
 
-def test_nothing_is_quite_certain():
-    assert [format_probability(share) for share in (1.0, 0.9995, 0.5, 0.0)] == [
-        "over 99.9%",
-        "over 99.9%",
-        "50.0%",
-        "under 0.1%",
-    ]
+def test_a_probability_is_never_displayed_as_0_or_1():
+    shares = (1.0, 0.9995, 0.988, 0.5, 0.012, 0.0)
+    expected = ["over 99.9%", "over 99.9%", "98.8%", "50%", "1.2%", "under 0.1%"]
+    assert [format_probability(share) for share in shares] == expected
 
 
 @pytest.mark.parametrize(
-    "rule, words",
+    "policy, reason",
     [
-        ("energy<-3", "energy fell below -3"),
-        ("certainty>0.9", "more than 0.9 certain"),
-        ("same=3", "3 times in a row"),
-        ("certainty.min>0.5", "every position"),
-        ("converged<0.1x2", "less than 0.1"),
-        ("ticks=3", "3 ticks"),
-        ("margin>0.5", "0.5 apart"),
-        ("probability>0.9", "0.9 likely"),
-        ("change<0.01", "less than 0.01"),
+        ("energy<-3", "energy \N{MINUS SIGN}3.25, below \N{MINUS SIGN}3"),
+        ("certainty>0.9", "certainty 0.95, above 0.9"),
+        ("same=2", "the same answer at 2 ticks in a row"),
+        ("ticks=3", "set to 3 ticks"),
+        ("budget", ""),
     ],
 )
-def test_the_halt_reason_is_described_in_words(rule, words):
-    assert words in describe_halt_reason(rule)
-
-
-def test_chart_lines_come_from_the_policy():
-    assert get_chart_lines(parse("energy<-2|certainty>0.9|same=3")) == [("energy", -2.0), ("certainty", 0.9)]
-    assert get_chart_lines(parse("ticks=3")) == []
+def test_the_halt_reason_has_the_values_of_the_last_tick(policy, reason):
+    recorder = Recorder(max_ticks=5)
+    for energy, certainty in ((0.5, 0.2), (-1.0, 0.5), (-3.25, 0.95)):
+        recorder.logits.append(np.array([[0.0, 2.0]], dtype=np.float32))
+        recorder.certainty.append(np.array([certainty], dtype=np.float32))
+        recorder.energy.append(energy)
+    assert get_halt_reason(policy, recorder) == reason
 
 
 def test_of_many_classes_those_are_kept_that_were_ever_likely():
@@ -100,9 +92,33 @@ def test_a_request_for_all_ticks_does_not_report_an_unmet_policy():
         "halted_by": "budget",
         "policy": "ticks=2000",
     }
-    said = format_sentence("It is 4", record, None)
-    assert said == "It is 4 (certainty 0.50). It thought to the last tick, 24; the best of them, tick 20, answers."
-    assert "never met the rule energy<0" in format_sentence("It is 4", record | {"policy": "energy<0"}, None)
+    end = "so the answer is taken from tick 20, where it was most certain."
+    expected = f"It is 4. Certainty: 0.50. It used all 24 ticks, {end}"
+    assert format_sentence("It is 4", record, None) == expected
+    for policy, unmet in (("certainty>1", ""), ("energy<0", " without meeting the stopping rule")):
+        sentence = format_sentence("It is 4", record | {"policy": policy}, None)
+        assert sentence == f"It is 4. Certainty: 0.50. It used all 24 ticks{unmet}, {end}"
+    last = format_sentence("It is 4", record | {"answer_tick": 24}, None)
+    assert last == "It is 4. Certainty: 0.50. It used all 24 ticks."
+
+
+def test_a_halted_thought_reports_the_reason_and_the_ticks_saved():
+    record = {
+        "answer_tick": 5,
+        "ticks": 5,
+        "iterations": 16,
+        "certainty": [0.5] * 5,
+        "halted_by": "energy<-3",
+        "policy": "energy<-3",
+    }
+    p_correct = np.full(5, 0.66)
+    sentence = format_sentence("It is a 3", record, p_correct, "energy -3.2, below -3")
+    assert sentence == (
+        "It is a 3. Its own estimate of being right: 66%. Stopped at tick 5 of 16 (energy -3.2, below -3); 11 ticks saved."
+    )
+    assert format_sentence("It is a 3", record | {"iterations": 5}, p_correct, "x").endswith(
+        "Stopped at the last tick, 5 (x)."
+    )
 
 
 def test_a_model_of_one_tick_is_not_reported_as_halted():
@@ -116,7 +132,7 @@ def test_a_model_of_one_tick_is_not_reported_as_halted():
     }
     assert (
         format_sentence("It is a 3", record, None)
-        == "It is a 3 (certainty 0.50). It answers at once, in a single tick."
+        == "It is a 3. Certainty: 0.50. Feed-forward baseline: one pass, no ticks."
     )
 
 
