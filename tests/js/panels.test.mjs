@@ -4,7 +4,7 @@ import { parseActivity } from "../../ui/static/thought/panels/activity.js";
 import {
   answerPanel,
   computeStripHeight,
-  computeSureness,
+  computeColourStrength,
   getPositionNames,
   listBars,
   selectLabelForm,
@@ -19,7 +19,7 @@ import { buildEnergyScale, chartPanel, describeChange, findTickAt } from "../../
 import { ctcPanel, findRoomBeside, parseEmissions } from "../../ui/static/thought/panels/ctc.js";
 import { parseRoutes, reachesGoal, routePanel } from "../../ui/static/thought/panels/route.js";
 import { findPhase, parseSchedule, schedulePanel } from "../../ui/static/thought/panels/schedule.js";
-import { describeVerdict, getBelief, parseStack, stackPanel } from "../../ui/static/thought/panels/stack.js";
+import { describeVerdict, getPrediction, parseStack, stackPanel } from "../../ui/static/thought/panels/stack.js";
 import {
   getQuarter,
   listPossiblePlaces,
@@ -72,11 +72,11 @@ test("heads are laid out beside the large picture, below it, or alone", () => {
   assert.equal(layOutHeads(600, 1, 4, true).big, 0);
 });
 
-test("sureness is confidence above guessing", () => {
-  assert.equal(computeSureness({ classes: 4 }, 0.25), 0);
-  assert.equal(computeSureness({ classes: 4 }, 1), 1);
-  assert.equal(computeSureness({ classes: 2 }, 0.1), 0);
-  assert.equal(computeSureness({ classes: 2 }, Number.NaN), 0);
+test("strength is confidence above guessing", () => {
+  assert.equal(computeColourStrength({ classes: 4 }, 0.25), 0);
+  assert.equal(computeColourStrength({ classes: 4 }, 1), 1);
+  assert.equal(computeColourStrength({ classes: 2 }, 0.1), 0);
+  assert.equal(computeColourStrength({ classes: 2 }, Number.NaN), 0);
 });
 
 test("the strip of all ticks is there only if there are several", () => {
@@ -206,8 +206,8 @@ test("a text beside a dot covers nothing", () => {
   const box = { left: 0, right: 100 };
   assert.deepEqual(findRoomBeside([50, 20], 10, box, []), [33, 20]);
   assert.deepEqual(findRoomBeside([5, 20], 10, box, []), [12, 20], "at the left edge it goes to the right");
-  const taken = [{ left: 0, right: 100, y: 20 }];
-  assert.equal(findRoomBeside([50, 20], 10, box, taken), null);
+  const occupied = [{ left: 0, right: 100, y: 20 }];
+  assert.equal(findRoomBeside([50, 20], 10, box, occupied), null);
   assert.equal(findRoomBeside([50, 20], 200, box, []), null);
 });
 
@@ -302,7 +302,7 @@ test("the phase of a tick is found", () => {
 });
 
 const BRACKETS = { kind: "sequence", items: ["(", ")", "["] };
-const BELIEFS = {
+const PREDICTIONS = {
   kind: "positions",
   size: 3,
   classes: 4,
@@ -319,7 +319,7 @@ const BELIEFS = {
 };
 
 test("a stack needs an entry for every bracket", () => {
-  const stack = parseStack({ depths: [1, 0, 99], tops: [1, 0, 9] }, BRACKETS, BELIEFS);
+  const stack = parseStack({ depths: [1, 0, 99], tops: [1, 0, 9] }, BRACKETS, PREDICTIONS);
   assert.deepEqual(
     [stack.depths, stack.tops],
     [
@@ -328,22 +328,22 @@ test("a stack needs an entry for every bracket", () => {
     ],
   );
   for (const odd of [{}, { depths: [1] }, { depths: [1, 0, 1], tops: "x" }])
-    assert.equal(parseStack(odd, BRACKETS, BELIEFS), null);
+    assert.equal(parseStack(odd, BRACKETS, PREDICTIONS), null);
   const valid = { depths: [1, 0, 1], tops: [1, 0, 2] };
-  assert.equal(parseStack(valid, PICTURE, BELIEFS), null);
-  assert.equal(parseStack(valid, BRACKETS, { ...BELIEFS, classes: 3 }), null);
+  assert.equal(parseStack(valid, PICTURE, PREDICTIONS), null);
+  assert.equal(parseStack(valid, BRACKETS, { ...PREDICTIONS, classes: 3 }), null);
   assert.equal(parseStack(valid, BRACKETS, null), null);
 });
 
-test("a verdict is the last belief, judged", () => {
+test("a verdict is the last prediction, judged", () => {
   const stack = { size: 3, depths: [1, 0, 1], tops: [1, 0, 2] };
-  assert.deepEqual(describeVerdict(BELIEFS, stack, 1), ["balanced", "60% probability, wrong"]);
-  assert.deepEqual(describeVerdict(BELIEFS, stack, 2), ["not balanced, [ is left open", "90% probability, correct"]);
-  assert.deepEqual(describeVerdict(BELIEFS, stack, 3), [
+  assert.deepEqual(describeVerdict(PREDICTIONS, stack, 1), ["balanced", "60% probability, wrong"]);
+  assert.deepEqual(describeVerdict(PREDICTIONS, stack, 2), ["not balanced, [ is left open", "90% probability, correct"]);
+  assert.deepEqual(describeVerdict(PREDICTIONS, stack, 3), [
     "not balanced, closed wrongly",
     "100% probability, correct for a wrong reason",
   ]);
-  assert.equal(getBelief(BELIEFS, 3, 2), 3, "a class that does not exist is limited");
+  assert.equal(getPrediction(PREDICTIONS, 3, 2), 3, "a class that does not exist is limited");
 });
 
 const FIELD = { side: 16, fastest: 2, ahead: 3, frames: [[5, 10], [5, 12], null, [5, 14], [5, 12]] };
@@ -386,9 +386,9 @@ test("possible places agree with everything that is shown", () => {
 test("an expectation is a place or a quarter, judged if the target is known", () => {
   const trajectory = parseTrajectory(FIELD, PLACES);
   const first = readExpectation({ trajectory, answer: PLACES }, 1);
-  assert.deepEqual([first.text, first.sure, first.isRight], ["at row 5, column 6", 0.25, true]);
+  assert.deepEqual([first.text, first.probability, first.isRight], ["at row 5, column 6", 0.25, true]);
   const second = readExpectation({ trajectory, answer: PLACES }, 2);
-  assert.deepEqual([second.text, second.sure, second.isRight], ["at row 15, column 0", 1, false]);
+  assert.deepEqual([second.text, second.probability, second.isRight], ["at row 15, column 0", 1, false]);
   const quarters = { kind: "classes", size: 4, labels: ["upper left"], rows: [[0.7, 0.1, 0.1, 0.1]] };
   const other = readExpectation({ trajectory: parseTrajectory(FIELD, quarters), answer: quarters }, 1);
   assert.deepEqual([other.text, other.isRight], ["in the upper left quarter", true]);

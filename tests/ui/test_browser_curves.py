@@ -164,7 +164,7 @@ def test_values_arrive_and_are_read_out(show):
     expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text("0.2707")
     expect(locate_chart(page, "rate").locator(".curves-value")).to_have_text("1e\u22124")
     expect(locate_chart(page, "accuracy").locator(".curves-overlay")).to_have_attribute(
-        "aria-label", re.compile(r"Accuracy, at step 1,000: held out, last tick 50\s%")
+        "aria-label", re.compile(r"Accuracy, at step 1,000: held out, last tick 50%")
     )
     expect(locate_reset_button(page)).to_be_hidden()
     assert count_hues(page) == 1

@@ -77,16 +77,18 @@ def list_task_panels(page: Page) -> list[str]:
 
 def test_a_dot_is_drawn_at_the_answer_and_scored_by_its_path(show):
     page = show(sample_records.make_tracking_record())
-    expect_label(page, "tracking", "expects the dot at row 5, column 6, 94 % sure, right; 4 of 5 frames are seen")
+    expect_label(
+        page, "tracking", "predicts the dot at row 5, column 6, 94% probability, correct; 4 of 5 frames are shown"
+    )
     assert (
         list_task_panels(page) == ["tracking"]
         and len({capture_panel(page, "tracking", tick) for tick in (1, 2, 3, 4)}) == 4
     )
     seek_tick(page, 1)
-    expect_label(page, "tracking", "row 8, column 15, 6 % sure, wrong")
+    expect_label(page, "tracking", "row 8, column 15, 6% probability, wrong")
     several = sample_records.make_tracking_record()
     several["input"]["path"]["frames"][1:] = [None] * 4  # from one frame nobody knows where it goes
-    expect_label(show(several), "tracking", "94 % sure; 1 of 5 frames")
+    expect_label(show(several), "tracking", "94% probability; 1 of 5 frames")
 
 
 def test_a_quarter_is_expected(show):
@@ -99,18 +101,20 @@ def test_a_quarter_is_expected(show):
         "probabilities": chances,
     }
     page = show(record)
-    expect_label(page, "tracking", "in the upper left quarter, 80 % sure, right")
+    expect_label(page, "tracking", "in the upper left quarter, 80% probability, correct")
     seek_tick(page, 1)
-    expect_label(page, "tracking", "in the upper right quarter, 70 % sure, wrong")
+    expect_label(page, "tracking", "in the upper right quarter, 70% probability, wrong")
 
 
 def test_brackets_show_what_is_believed_of_the_stack(show):
     page = show(sample_records.make_stack_record())
     assert list_task_panels(page) == ["stack"] and not locate_part(page, "answer-panel").is_visible()
-    expect_label(page, "stack", "not balanced, broken: 90 % sure, right; its belief is mistaken after 0 of 3")
+    expect_label(
+        page, "stack", "not balanced, closed wrongly: 90% probability, correct; its prediction is wrong after 0 of 3"
+    )
     for tick, words in (
-        (1, "balanced: 60 % sure, wrong; .* after 2 of 3"),
-        (2, r"\[ is left open: .* right for a wrong reason; .* after 1 of"),
+        (1, "balanced: 60% probability, wrong; .* after 2 of 3"),
+        (2, r"\[ is left open: .* correct for a wrong reason; .* after 1 of"),
     ):
         seek_tick(page, tick)
         expect_label(page, "stack", words)
@@ -119,7 +123,7 @@ def test_brackets_show_what_is_believed_of_the_stack(show):
 def test_numbers_are_emitted_one_after_the_other(show, tmp_path):
     page = show(sample_records.make_ctc_record())
     assert list_task_panels(page) == ["ctc"] and not locate_part(page, "answer-panel").is_visible()
-    expect_label(page, "ctc", "has said 4 of 4 numbers, 1 of them out of order: \u22121.5 3 40 7")
+    expect_label(page, "ctc", "has output 4 of 4 numbers, 1 of them out of order: \u22121.5 3 40 7")
     seek_tick(page, 5)
     expect_label(page, "ctc", "2 of 4 numbers, in order: \u22121.5 3$")
     with page.expect_download() as waiting:
@@ -131,13 +135,13 @@ def test_numbers_are_emitted_one_after_the_other(show, tmp_path):
 def test_what_is_shown_comes_in_phases_and_is_looked_at_one_by_one(show):
     page = show(sample_records.make_scheduled_record())
     assert list_task_panels(page) == ["schedule"]
-    expect_label(page, "schedule", "At tick 12 comes: answer; it may answer now")
+    expect_label(page, "schedule", "At tick 12 the input is answer; the model may answer")
     assert len({capture_panel(page, "attention", tick) for tick in (2, 5, 7)}) == 3
     assert capture_panel(page, "attention", 1) == capture_panel(page, "attention", 3), (
         "the same picture, looked at alike"
     )
     seek_tick(page, 5)
-    expect_label(page, "schedule", "At tick 5 comes: 2nd digit; it listens until tick 8")
+    expect_label(page, "schedule", "At tick 5 the input is 2nd digit; it answers after tick 8")
     heard = sample_records.make_scheduled_record() | {"listening": 0}
     before = capture_panel(page, "chart", 5)
     assert before != capture_panel(show(heard), "chart", 5), "the chart shows how long it listens"

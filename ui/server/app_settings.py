@@ -75,7 +75,7 @@ class AppSettings:
             port=read("GRADIO_SERVER_PORT", None, make_int_parser(0, 2**16 - 1), port_range),
             home_dir=home,
             checkpoints_dir=read(
-                "CTM_CHECKPOINTS", str(root / "checkpoints"), parse_existing_dir, "a folder of checkpoints"
+                "CTM_CHECKPOINTS", str(root / "checkpoints"), parse_existing_dir, "an existing directory"
             ),
             hub_models=tuple(environ.get("CTM_MODELS", DEFAULT_HUB_MODELS).replace(",", " ").split()),
             resume_interrupted=read("CTM_RESUME", "", BOOLEAN_VALUES.__getitem__, "1 or 0"),
@@ -89,8 +89,8 @@ class AppSettings:
         )
         if not can_write(home):
             problems.append(
-                f"CTM_HOME is {home}, where this account (number {os.getuid()}) may not write: mount a folder there that it "
-                "may write to, or name another."
+                f"CTM_HOME is {home}, where this account (uid {os.getuid()}) may not write: mount a writable directory there, "
+                "or name another one."
             )
         if problems:
             raise ValueError("\n".join(problems))
@@ -104,7 +104,7 @@ def describe_unknown_variables(environ: Mapping[str, str]) -> list[str]:
         if name.startswith("CTM_") and name not in (*APP_VARIABLES, *TEST_VARIABLES):
             matches = difflib.get_close_matches(name, APP_VARIABLES, n=1)
             sentences.append(
-                f"{name} is no variable of this app" + (f"; did you mean {matches[0]}?" if matches else ".")
+                f"{name} is not a variable of this app" + (f"; did you mean {matches[0]}?" if matches else ".")
             )
     return sentences
 

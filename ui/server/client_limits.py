@@ -47,12 +47,12 @@ class ClientLimits:
     def limit_streams(self, address: str) -> AbstractContextManager[None]:
         """Return a context manager that counts an open stream of this address."""
         return limit_concurrency(
-            self._streams, address, MAX_STREAMS_PER_ADDRESS, "Too many pages are open at your address: close some."
+            self._streams, address, MAX_STREAMS_PER_ADDRESS, "Too many pages are open at your address. Close some."
         )
 
     def limit_uploads(self, address: str) -> AbstractContextManager[None]:
         """Return a context manager that counts an upload from this address."""
-        message = "Too many files are being sent just now: try again in a moment."
+        message = "Too many files are being uploaded. Try again in a moment."
         if self._uploads.total() >= MAX_UPLOADS:
             raise LimitExceeded(message)
         return limit_concurrency(self._uploads, address, MAX_UPLOADS_PER_ADDRESS, message)
@@ -66,7 +66,7 @@ class ClientLimits:
         self._prune_sessions()
         pending = self._sessions[session].pending if session in self._sessions else 0
         if pending >= MAX_PENDING_PER_SESSION:
-            raise LimitExceeded("Too many thoughts wait for you: let them come first.")
+            raise LimitExceeded("Too many results wait for you. Fetch them first.")
         self._sessions[session] = SessionUsage(pending + 1, self._clock())
         self._sessions.move_to_end(session)
 

@@ -44,7 +44,7 @@ ALLOWED_POST_PATHS = re.compile(
 STREAMING_PATHS = re.compile(r"/gradio_api/(heartbeat/.+|queue/data|upload_progress|call/.+)")
 EVENT_PATHS = re.compile(r"/gradio_api/(queue/join|call/.+)")
 UPLOAD_PATH, FILE_PATH_PREFIX = "/gradio_api/upload", "/gradio_api/file"
-FILE_GONE_MESSAGE = "This file is no longer there: give it again."
+FILE_GONE_MESSAGE = "This file is no longer available. Upload it again."
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -148,7 +148,7 @@ class SecurityMiddleware:
         scope = {**scope, "headers": [*self._filter_headers(scope, path)]}
         if method == "POST":
             if not is_trusted_origin(connection, self.hosts):
-                raise RequestRejected(403, "This was sent by a page of another address: open the app itself.")
+                raise RequestRejected(403, "This was sent by a page of another origin. Open the app itself.")
             if path == UPLOAD_PATH:
                 exit_stack.enter_context(self.client_limits.limit_uploads(address))
             body = await read_body(
@@ -182,7 +182,7 @@ class SecurityMiddleware:
         try:
             payload = json.loads(body or b"{}")
         except (ValueError, RecursionError):
-            raise RequestRejected(400, "This is no JSON that can be read.") from None
+            raise RequestRejected(400, "The body is not valid JSON.") from None
         for file in find_file_data(payload):
             file_path = Path(os.path.abspath(str(file["path"])))  # noqa: PTH100 - removes ".." without following links
             url = file.get("url")
@@ -205,7 +205,7 @@ class SecurityMiddleware:
             sum(get_client_address(request) == address for request in self.get_queued_requests())
             >= MAX_QUEUED_EVENTS_PER_ADDRESS
         ):
-            raise LimitExceeded("Too many thoughts of your address are in line: let them come first.")
+            raise LimitExceeded("Too many requests from your address are queued. Wait for their results.")
         self.client_limits.add_pending(session)
 
         async def send_and_count(message: Message) -> None:
@@ -221,7 +221,7 @@ class SecurityMiddleware:
         if path == "/gradio_api/queue/data":
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
             if not re.fullmatch(ID_PATTERN, session) or not self.client_limits.has_session(session):
-                raise RequestRejected(404, "Nothing was asked in this session.")
+                raise RequestRejected(404, "This session has no pending request.")
             return session
         return "" if path.startswith("/gradio_api/call/") else None
 
@@ -244,7 +244,7 @@ async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes
     Raises:
         RequestRejected: The body is too large, incomplete, or does not arrive in time.
     """
-    too_large = RequestRejected(413, f"This is too large: at most {max_bytes // BYTES_PER_MB} MB are taken.")
+    too_large = RequestRejected(413, f"This is too large: the limit is {max_bytes // BYTES_PER_MB} MB.")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length[:12]) > max_bytes:
         raise too_large
@@ -255,13 +255,15 @@ async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes
             while has_more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise RequestRejected(400, "It was not sent whole.")
+                    raise RequestRejected(400, "The request ended early.")
                 body += message.get("body", b"")
                 has_more = message.get("more_body", False)
                 if len(body) > max_bytes:
                     raise too_large
     except TimeoutError:
-        raise RequestRejected(408, f"It did not arrive within {BODY_TIMEOUT_S:.0f} seconds: send it again.") from None
+        raise RequestRejected(
+            408, f"The request did not arrive within {BODY_TIMEOUT_S:.0f} seconds. Send it again."
+        ) from None
     return bytes(body)
 
 
@@ -285,7 +287,7 @@ def parse_session_hash(payload: Any) -> str:
     if session is None:
         return ""
     if not isinstance(session, str) or not re.fullmatch(ID_PATTERN, session):
-        raise RequestRejected(400, "The name of this session is none.")
+        raise RequestRejected(400, "The name of the session is invalid.")
     return session
 
 

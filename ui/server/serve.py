@@ -220,7 +220,7 @@ def listen(host: str, ports: range | list[int]) -> socket.socket:
             listener = socket.socket(family, kind, protocol)
         except (OSError, UnicodeError):
             raise ValueError(
-                f"{host!r} is no address to listen on: set GRADIO_SERVER_NAME to one of this machine."
+                f"{host!r} is not an address to listen on: set GRADIO_SERVER_NAME to an address of this host."
             ) from None
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -235,10 +235,10 @@ def listen(host: str, ports: range | list[int]) -> socket.socket:
                 ) from None
             if error.errno != errno.EADDRINUSE:
                 raise ValueError(
-                    f"Nothing can listen on {host}: set GRADIO_SERVER_NAME to an address of this machine."
+                    f"The app cannot listen on {host}: set GRADIO_SERVER_NAME to an address of this host."
                 ) from None
     subject = f"Port {ports[0]} is" if len(ports) == 1 else f"Ports {ports[0]} to {ports[-1]} are"
-    raise ValueError(f"{subject} taken: end what listens there, or set GRADIO_SERVER_PORT to a free one.")
+    raise ValueError(f"{subject} in use: set GRADIO_SERVER_PORT to a free port.")
 
 
 def format_url(host: str, listener: socket.socket) -> str:

@@ -165,10 +165,10 @@ class InferenceService:
         description = entry.description
         return {
             "name": entry.name,
-            "place": entry.origin,
+            "origin": entry.origin,
             "page": self.catalog.get_hub_url(entry.name),
-            "here": description.is_downloaded,
-            "ready": bool(description.is_downloaded and entry.task),
+            "is_downloaded": description.is_downloaded,
+            "is_ready": bool(description.is_downloaded and entry.task),
             "title": entry.task.title if entry.task else "",
             "choices": list(entry.task_choices),
             "revision": description.revision,

@@ -145,14 +145,14 @@ class ModelsTab:
             return self._build_error_updates(name, str(error))
         status = self.inference_service.get_download_status(model["name"])
         is_running = bool(status and status["running"])
-        is_local = model["here"]
+        is_local = model["is_downloaded"]
         note = "" if is_local else NOT_DOWNLOADED_MESSAGE
         needs_task = bool(model["choices"]) and not model["title"]
         return {
             self.name: model["name"],
             self.facts: format_model_facts(model),
             self.purpose: gr.Dropdown(model["choices"], value=None, visible=needs_task),
-            self.think: gr.Button(visible=model["ready"]),
+            self.think: gr.Button(visible=model["is_ready"]),
             self.card: strip_front_matter(model["card"]) or "This model has no card.",
             self.metadata: {key: model[key] for key in ("config", "halting", "metrics")},
             self.progress: format_download_progress(status) if status and is_running else note,
@@ -217,7 +217,7 @@ def format_model_facts(model: dict[str, Any]) -> str:
     """Return a table of the most important facts."""
     config, name = model["config"], split_purpose(model["name"])[0]
     rows = {
-        "source": ORIGIN_LABELS[model["place"]] + ("" if model["here"] else ", not downloaded"),
+        "source": ORIGIN_LABELS[model["origin"]] + ("" if model["is_downloaded"] else ", not downloaded"),
         "task": escape_markdown(model["title"]) or "unknown",
         "measured": escape_markdown(model["summary"]),
         "size": f"{config['d_model']:,} neurons, up to {config.get('iterations', 1)} ticks",

@@ -68,7 +68,9 @@ def test_all_wrong_ones_are_named(root):
 
 def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
     (root / "file").write_text("")
-    with pytest.raises(ValueError, match=r"CTM_HOME is .*file, where this account .* may not write: mount a folder"):
+    with pytest.raises(
+        ValueError, match=r"CTM_HOME is .*file, where this account .* may not write: mount a writable directory"
+    ):
         AppSettings.from_environment({"CTM_HOME": str(root / "file")}, root)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match=r"CTM_HOME is .*may not write"):
@@ -77,8 +79,8 @@ def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
 
 def test_a_slip_of_the_keyboard_is_seen():
     assert describe_unknown_variables({"CTM_HOEM": "x", "HOME": "y", "CTM_HOME": "z", "CTM_XYZZY": ""}) == [
-        "CTM_HOEM is no variable of this app; did you mean CTM_HOME?",
-        "CTM_XYZZY is no variable of this app.",
+        "CTM_HOEM is not a variable of this app; did you mean CTM_HOME?",
+        "CTM_XYZZY is not a variable of this app.",
     ]
 
 

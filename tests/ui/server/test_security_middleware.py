@@ -65,7 +65,7 @@ def test_no_event_accepts_a_local_file_as_an_upload(anonymous_client, upload_dir
 def test_nor_one_that_is_known_by_name(anonymous_client, upload_dir, path):
     there = {*upload_dir.rglob("*")}
     said = anonymous_client.call_event(anonymous_client.event_ids["think_image"], [make_file_data(path), "digits", ""])
-    assert "no longer there" in said or '"error": null' in said
+    assert "no longer available" in said or '"error": null' in said
     assert {*upload_dir.rglob("*")} == there
 
 
@@ -371,7 +371,9 @@ def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp
         (made / "README.md").write_text(lures + SCRIPT_INJECTIONS)
         hub.add_repo("bob/lure", read_dir_files(made))
         trainings = make_training_service(tmp_path / "home", checkpoints_dir, models={"endpoint": hub.url})
-        run = create_fake_run(trainings, "lure-1", state="failed", by=SCRIPT_INJECTIONS, sentence=SCRIPT_INJECTIONS)
+        run = create_fake_run(
+            trainings, "lure-1", state="failed", submitted_by=SCRIPT_INJECTIONS, status_message=SCRIPT_INJECTIONS
+        )
         run.log_metrics({"step": 60, "loss": 1.0, SCRIPT_INJECTIONS: 1.0})
         for name in (run.log_file.name, "command.txt"):
             (run.path / name).write_text(SCRIPT_INJECTIONS)

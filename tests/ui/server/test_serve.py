@@ -165,9 +165,7 @@ def test_a_port_in_use_is_reported_in_one_sentence():
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit) as caught:
             serve(pytest.fail, "127.0.0.1", port)
-    assert (
-        caught.value.code == f"Port {port} is taken: end what listens there, or set GRADIO_SERVER_PORT to a free one."
-    )
+    assert caught.value.code == f"Port {port} is in use: set GRADIO_SERVER_PORT to a free port."
 
 
 def test_the_next_port_is_tried_where_none_is_named():

@@ -45,14 +45,17 @@ def wait_for_download(inference_service, name: str, seconds: float = 10.0) -> di
 def test_a_model_of_the_hub_is_described_downloaded_and_thought_with(inference_service, hub, parity_checkpoint):
     hub.add_repo("bob/parity", parity_checkpoint)
     about = inference_service.describe("bob/parity")
-    assert about["place"] == "hub" and not about["here"] and not about["ready"] and about["title"] == "Parity"
+    assert (
+        about["origin"] == "hub" and not about["is_downloaded"] and not about["is_ready"] and about["title"] == "Parity"
+    )
     with pytest.raises(ValueError, match="Download it in the Models tab first"):
         inference_service.predict(about["name"], "101", "")
     inference_service.download(about["name"])
     state = wait_for_download(inference_service, about["name"])
     assert state["state"] == "finished" and state["share"] == 1.0
     assert (
-        about["name"] in inference_service.list_checkpoint_names() and inference_service.describe("bob/parity")["ready"]
+        about["name"] in inference_service.list_checkpoint_names()
+        and inference_service.describe("bob/parity")["is_ready"]
     )
     hub.add_fault("drop", max_count=None)
     assert inference_service.predict(about["name"], "101", "")["checkpoint"] == about["name"]
@@ -62,7 +65,7 @@ def test_finished_runs_are_listed(inference_service, tmp_path):
     make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
     assert inference_service.list_checkpoint_names() == ["digits", "run:parity-1"]
     assert inference_service.predict("run:parity-1", "101", "")["task"] == "parity"
-    assert inference_service.describe("run:parity-1")["place"] == "run"
+    assert inference_service.describe("run:parity-1")["origin"] == "run"
 
 
 def test_how_a_runs_publication_stands_is_shown(inference_service, tmp_path):
@@ -111,9 +114,9 @@ def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(inference_service, 
     inference_service.download(about["name"])
     wait_for_download(inference_service, about["name"])
     chosen = inference_service.describe(about["name"] + "#digits")
-    assert chosen["ready"] and chosen["name"] == about["name"] + "#digits"
+    assert chosen["is_ready"] and chosen["name"] == about["name"] + "#digits"
     assert inference_service.get_checkpoint_info(chosen["name"]).input_type == "image"
-    with pytest.raises(ValueError, match="cannot do the task 'parity'. Its config fits: digits"):
+    with pytest.raises(ValueError, match=r"cannot do the task 'parity'\. Its config fits: digits"):
         inference_service.describe(about["name"] + "#parity")
 
 

@@ -13,7 +13,7 @@ import { CurvesState } from "./state.js";
  * @property {HTMLElement} root - The panel.
  * @property {HTMLElement} title - Its heading.
  * @property {HTMLElement} legend - Its legend.
- * @property {HTMLElement} help - What it tells.
+ * @property {HTMLElement} help - What the chart shows.
  * @property {HTMLCanvasElement} canvas - Lines.
  * @property {HTMLCanvasElement} overlay - Crosshair and selection; it takes pointers and keys.
  * @property {import("./canvas.js").Layout} layout - Where it was drawn last.

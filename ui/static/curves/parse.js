@@ -13,7 +13,7 @@ const EMPTY_NOTE = "Charts appear after the first steps.";
  * @typedef {object} Chart
  * @property {string} id - Its name.
  * @property {string} title - Its heading.
- * @property {string} help - What it tells.
+ * @property {string} help - What the chart shows.
  * @property {string} unit - Unit of its values.
  * @property {boolean} log - Whether its scale is logarithmic where all values are positive.
  * @property {boolean} percent - Whether its values are shares of one.

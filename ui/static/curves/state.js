@@ -42,7 +42,7 @@ export class CurvesState {
     if (this.zoom && domain && (this.zoom[0] >= domain[1] || this.zoom[1] <= domain[0])) this.zoom = null;
   }
 
-  /** Whether there are several runs: then colour tells runs apart, and dashes tell series apart. */
+  /** Whether there are several runs: then colours distinguish runs, and dashes distinguish series. */
   get isComparing() {
     return this.runs.length > 1;
   }

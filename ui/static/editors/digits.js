@@ -149,7 +149,7 @@ class DigitsEditor {
 
 /** Offer the places that have a digit. */
 function drawPlace(place, digits, chosen) {
-  const options = digits.map((_, index) => new Option(`place ${index + 1}`, index + 1));
+  const options = digits.map((_, index) => new Option(`position ${index + 1}`, index + 1));
   place.replaceChildren(...(digits.length ? options : [new Option("no digit yet", "")]));
   place.value = isPlace(chosen, digits) ? chosen : digits.length ? "1" : "";
   place.disabled = !digits.length;

@@ -191,7 +191,7 @@ function describeSteps(steps) {
   return `Shortest path: ${formatCount(steps, "step")}. Drag S or G to move them; choose Wall or Path to draw.`;
 }
 
-/** Draw a letter besides the colour, for people who do not tell red from green. */
+/** Draw a letter besides the colour, for visitors who cannot distinguish red from green. */
 function drawLetter(context, letter, [left, top], cell, colour) {
   context.fillStyle = colour;
   context.font = `700 ${0.7 * cell}px system-ui, sans-serif`;

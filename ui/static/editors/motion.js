@@ -154,7 +154,7 @@ export function parseTrajectory({ side, frames }, text) {
  *
  * @param {number[][]} cells - [row, column] in every frame.
  * @param {boolean[]} isSeen - Whether each frame is shown to the model.
- * @param {number} ahead - Frames ahead that are asked for.
+ * @param {number} ahead - Frames ahead to predict.
  * @returns {string} Such as "3,2 - 5,4 +2".
  */
 export function formatTrajectory(cells, isSeen, ahead) {

@@ -23,7 +23,7 @@ const MAX_POSITIONS_IN_WORDS = 64;
  * @param {number} confidence - Probability of the chosen class.
  * @returns {number} 0 where all classes are equally likely, 1 where one is certain.
  */
-export function computeSureness({ classes }, confidence) {
+export function computeColourStrength({ classes }, confidence) {
   return clamp((readShare(confidence) - 1 / classes) / (1 - 1 / classes), 0, 1);
 }
 
@@ -70,8 +70,8 @@ export function drawAnswerStrip(painter, view, strip, names) {
     painter.drawText(name, strip.left - 6, strip.top + rowHeight * (index + 0.5), style);
   }
   const image = images.get("answer", thought.ticks, answer.size, (column, row) => {
-    const sureness = computeSureness(answer, answer.confidence[column][row]);
-    return [...getClassColour(answer.chosen[column][row]), sureness];
+    const strength = computeColourStrength(answer, answer.confidence[column][row]);
+    return [...getClassColour(answer.chosen[column][row]), strength];
   });
   drawHeatMap(painter, view, image, strip);
 }
@@ -204,8 +204,8 @@ function drawPosition(painter, { tick, theme }, answer, index, left, top, { widt
   const middle = left + width / 2 - 1;
   const name = names ? names[index] : index < 99 ? `${index + 1}.` : String(index + 1);
   painter.drawText(name, middle, top + 8, { align: "center", size: 11, colour: theme.muted, maxWidth: width - 4 });
-  const sureness = computeSureness(answer, answer.confidence[tick - 1][index]);
-  painter.drawCell(left, top + 17, width - 3, height - 24, formatColour(getClassColour(choice), sureness * 0.75));
+  const strength = computeColourStrength(answer, answer.confidence[tick - 1][index]);
+  painter.drawCell(left, top + 17, width - 3, height - 24, formatColour(getClassColour(choice), strength * 0.75));
   const style = { align: "center", size: fontSize, weight: 600, maxWidth: width - 6 };
   painter.drawText(shorten(getLabel(answer, choice)), middle, top + 17 + (height - 24) / 2, style);
 }

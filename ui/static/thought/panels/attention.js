@@ -130,18 +130,18 @@ function drawPictureAttention(view) {
   const height = Math.max(big * ratio, top + Math.ceil(attention.shown / columns) * rowHeight) + 2;
   const painter = new Painter(parts.attention, theme, height);
   const toBox = (x, y, width) => ({ left: x, top: y, width, height: width * ratio });
-  if (big) drawLookedAt(painter, view, sumHeadWeights(attention, tick), toBox(0, 0, big));
+  if (big) drawAttendedImage(painter, view, sumHeadWeights(attention, tick), toBox(0, 0, big));
   for (let head = 0; head < attention.shown; head++) {
     const x = left + (head % columns) * (side + GAP);
     const y = top + Math.floor(head / columns) * rowHeight;
-    drawLookedAt(painter, view, getHeadWeights(attention, tick, head), toBox(x, y + LABEL_HEIGHT, side));
+    drawAttendedImage(painter, view, getHeadWeights(attention, tick, head), toBox(x, y + LABEL_HEIGHT, side));
     const label = side < 50 ? String(head + 1) : `head ${head + 1}`;
     painter.drawText(label, x, y + LABEL_HEIGHT / 2, { size: 11, colour: theme.muted });
   }
 }
 
 /** Draw what is shown at the tick, with weights over it. */
-function drawLookedAt(painter, view, weights, box) {
+function drawAttendedImage(painter, view, weights, box) {
   const { left, top, width, height } = box;
   const phase = findPhase(view.thought.schedule, view.tick);
   if (!view.thought.schedule) drawPicture(painter, view, left, top, width);

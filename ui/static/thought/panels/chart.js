@@ -232,14 +232,14 @@ function drawFlag({ painter, view, toX, left, right, top, bottom }, tick, text, 
 function drawThresholds(plot) {
   const { painter, view, toX, left, right, top, thresholds } = plot;
   const hasRoom = right - toX(view.thought.ticks + 0.5) > 90;
-  const taken = [];
+  const occupied = [];
   for (const { quantity, level, y } of thresholds) {
     const colour = view.theme[quantity];
     drawLevel(plot, y, colour, 1.5, [5, 4]);
     const middle = y - 9 > top ? y - 9 : y + 10;
-    const isFree = taken.every((other) => Math.abs(other - middle) > 14);
+    const isFree = occupied.every((other) => Math.abs(other - middle) > 14);
     const isRight = (quantity === "certainty" || hasRoom) && isFree;
-    if (isRight) taken.push(middle);
+    if (isRight) occupied.push(middle);
     const text = `stop ${quantity === "energy" ? "below" : "above"} ${formatSignificant(level)}`;
     const style = { align: isRight ? "right" : "left", colour, size: 11, halo: true };
     painter.drawText(text, isRight ? right - 4 : left + 4, middle, style);

@@ -111,10 +111,10 @@ function drawStairs(painter, { thought, tick, theme }, box, values, emitted) {
   for (let at = tickStep; at <= thought.ticks; at += tickStep) {
     painter.drawText(String(at), toX(at), box.bottom + 11, { align: "center", size: 11, colour: theme.muted });
   }
-  const taken = points.map(([x, y]) => ({ left: x - 5, right: x + 5, y }));
+  const occupied = points.map(([x, y]) => ({ left: x - 5, right: x + 5, y }));
   for (const [index, { text, isInOrder }] of emitted.entries()) {
     painter.fillDisc(points[index], 4.5, isInOrder ? theme.certainty : theme.energy, "#ffffff");
-    drawTextBeside(painter, replaceHyphens(text), points[index], box, taken);
+    drawTextBeside(painter, replaceHyphens(text), points[index], box, occupied);
   }
 }
 
@@ -132,10 +132,10 @@ function drawLevel(painter, { left, right }, y) {
  * @param {number[]} dot - [x, y] of the dot.
  * @param {number} width - Width of the text in pixels.
  * @param {{left: number, right: number}} box - Where the text must stay.
- * @param {{left: number, right: number, y: number}[]} taken - What it must not cover.
+ * @param {{left: number, right: number, y: number}[]} occupied - What it must not cover.
  * @returns {number[] | null} Left edge and middle of the text; null if there is no room.
  */
-export function findRoomBeside([x, y], width, box, taken) {
+export function findRoomBeside([x, y], width, box, occupied) {
   const candidates = [
     [x - 7 - width, y],
     [x + 7, y],
@@ -146,18 +146,18 @@ export function findRoomBeside([x, y], width, box, taken) {
     const isInside = left >= box.left && left + width <= box.right;
     return (
       isInside &&
-      taken.every((other) => left > other.right || left + width < other.left || Math.abs(other.y - top) > 11)
+      occupied.every((other) => left > other.right || left + width < other.left || Math.abs(other.y - top) > 11)
     );
   };
   return candidates.find(isFree) ?? null;
 }
 
-function drawTextBeside(painter, text, dot, box, taken) {
+function drawTextBeside(painter, text, dot, box, occupied) {
   const width = painter.measureText(text, 11, 600);
-  const room = findRoomBeside(dot, width, box, taken);
+  const room = findRoomBeside(dot, width, box, occupied);
   if (!room) return;
   painter.drawText(text, ...room, { size: 11, weight: 600 });
-  taken.push({ left: room[0], right: room[0] + width, y: room[1] });
+  occupied.push({ left: room[0], right: room[0] + width, y: room[1] });
 }
 
 // --- the panel ---

@@ -6,7 +6,7 @@ import { formatCount, formatProbability } from "../../common/format.js";
 import { clamp, readInteger, readSeries, readShare } from "../../common/validate.js";
 import { layOutCells } from "../layout.js";
 import { listClassKeys, writeLegend } from "../panel.js";
-import { computeStripHeight, computeSureness, drawAnswerStrip } from "./answer.js";
+import { computeStripHeight, computeColourStrength, drawAnswerStrip } from "./answer.js";
 
 const TOPS = ["\u2013", "(", "[", "\u00d7"]; // nothing is open, a round one, a square one, broken
 const NOTHING = 0;
@@ -51,12 +51,12 @@ export function parseStack(stack, input, answer) {
  * @param {number} index - After which bracket.
  * @returns {number} A class of the answer.
  */
-export function getBelief(answer, tick, index) {
+export function getPrediction(answer, tick, index) {
   return clamp(answer.chosen[tick - 1][index], NOTHING, BROKEN);
 }
 
 /**
- * Describe the verdict on all brackets: the last belief in words.
+ * Describe the verdict on all brackets: the last prediction.
  *
  * @param {object} answer - The parsed answer.
  * @param {Stack} stack - The stack.
@@ -64,12 +64,12 @@ export function getBelief(answer, tick, index) {
  * @returns {string[]} The verdict, and its probability and correctness.
  */
 export function describeVerdict(answer, { size, tops }, tick) {
-  const belief = getBelief(answer, tick, size - 1);
+  const prediction = getPrediction(answer, tick, size - 1);
   const top = tops[size - 1];
-  const open = `not balanced, ${TOPS[belief]} is left open`;
-  const verdict = belief === NOTHING ? "balanced" : belief === BROKEN ? "not balanced, closed wrongly" : open;
-  const isSameVerdict = (belief === NOTHING) === (top === NOTHING);
-  const judgement = belief === top ? "correct" : isSameVerdict ? "correct for a wrong reason" : "wrong";
+  const open = `not balanced, ${TOPS[prediction]} is left open`;
+  const verdict = prediction === NOTHING ? "balanced" : prediction === BROKEN ? "not balanced, closed wrongly" : open;
+  const isSameVerdict = (prediction === NOTHING) === (top === NOTHING);
+  const judgement = prediction === top ? "correct" : isSameVerdict ? "correct for a wrong reason" : "wrong";
   const probability = formatProbability(readShare(answer.confidence[tick - 1][size - 1]));
   return [verdict, `${probability} probability, ${judgement}`];
 }
@@ -96,14 +96,14 @@ function draw(view, stack) {
   const layout = layOut(parts.stack.clientWidth, stack, thought.ticks);
   const { places, rows, profile, block, strip } = layout;
   const painter = new Painter(parts.stack, theme, strip.top + strip.height + 6);
-  const [verdict, sureness] = describeVerdict(thought.answer, stack, tick);
+  const [verdict, details] = describeVerdict(thought.answer, stack, tick);
   painter.drawText(`tick ${tick}: ${verdict}`, 0, 10, { weight: 600, maxWidth: painter.width });
-  painter.drawText(sureness, 0, 28, { maxWidth: painter.width });
+  painter.drawText(details, 0, 28, { maxWidth: painter.width });
   for (let row = 0; row < rows; row++) drawLabels(painter, HEADING_HEIGHT + row * block + profile);
   for (const [index, { x, row }] of places.entries()) {
     const floor = HEADING_HEIGHT + row * block + profile;
     drawDepth(painter, stack, index, GUTTER + x, floor, layout);
-    drawBelief(painter, view, stack, index, { left: GUTTER + x, floor, cellWidth: layout.cellWidth });
+    drawPrediction(painter, view, stack, index, { left: GUTTER + x, floor, cellWidth: layout.cellWidth });
   }
   drawAnswerStrip(painter, view, strip, thought.input.items);
 }
@@ -121,21 +121,21 @@ function drawDepth(painter, { depths, tops }, index, left, floor, { cellWidth, s
   painter.fillRect(left, floor - height, cellWidth, height, colour, 0.55);
 }
 
-function drawBelief(painter, { thought, tick, theme }, { tops }, index, { left, floor, cellWidth }) {
+function drawPrediction(painter, { thought, tick, theme }, { tops }, index, { left, floor, cellWidth }) {
   const { answer, input } = thought;
-  const belief = getBelief(answer, tick, index);
+  const prediction = getPrediction(answer, tick, index);
   const middle = left + cellWidth / 2 - 1;
   painter.drawText(input.items[index], middle, floor + 12, { align: "center", size: 18, weight: 600 });
-  const sureness = computeSureness(answer, answer.confidence[tick - 1][index]);
-  painter.drawCell(left, floor + 25, cellWidth - 3, 26, formatColour(getClassColour(belief), sureness * 0.75));
-  painter.drawText(TOPS[belief], middle, floor + 38, { align: "center", size: 15, weight: 600 });
-  if (belief === tops[index]) return;
+  const strength = computeColourStrength(answer, answer.confidence[tick - 1][index]);
+  painter.drawCell(left, floor + 25, cellWidth - 3, 26, formatColour(getClassColour(prediction), strength * 0.75));
+  painter.drawText(TOPS[prediction], middle, floor + 38, { align: "center", size: 15, weight: 600 });
+  if (prediction === tops[index]) return;
   painter.strokeRect(left, floor + 25, cellWidth - 3, 26, theme.text, 2);
   painter.drawText(TOPS[tops[index]], middle, floor + 61, { align: "center", size: 12 });
 }
 
 function describe({ thought, tick }, stack) {
-  const wrong = stack.tops.filter((top, index) => top !== getBelief(thought.answer, tick, index)).length;
+  const wrong = stack.tops.filter((top, index) => top !== getPrediction(thought.answer, tick, index)).length;
   const verdict = describeVerdict(thought.answer, stack, tick).join(": ");
   const brackets = formatCount(stack.size, "bracket");
   return `At tick ${tick} it predicts ${verdict}; its prediction is wrong after ${wrong} of ${brackets}`;

@@ -19,7 +19,7 @@ const MAX_SIZE = 380;
 /**
  * @typedef {object} Trajectory
  * @property {number} side - Cells a side of the field.
- * @property {number} ahead - Frames after the last one that are asked for.
+ * @property {number} ahead - Frames between the last one and the prediction.
  * @property {(number[] | null)[]} frames - [row, column] of the dot; null where it is not shown.
  * @property {boolean} isQuarters - Whether the answer is a quarter of the field; else a row and a column.
  * @property {number[] | null} target - Where the dot will be, if the shown frames leave one possibility.
@@ -98,7 +98,7 @@ export function getQuarter([row, column], side) {
  *
  * @param {import("../parse-record.js").Thought} thought - The thought.
  * @param {number} tick - The tick, from 1.
- * @returns {{text: string, sure: number, isRight: boolean | null}} The answer in words, how sure it is, and whether it is right if that is known; with `quarter`, or with `cell` and `bands`, how sure its row and its column are.
+ * @returns {{text: string, probability: number, isRight: boolean | null}} The answer as text, its probability, and whether it is right if that is known; with `quarter`, or with `cell` and the probabilities `bands` of its row and its column.
  */
 export function readExpectation({ trajectory, answer }, tick) {
   const { side, isQuarters, target } = trajectory;
@@ -106,17 +106,17 @@ export function readExpectation({ trajectory, answer }, tick) {
     const row = answer.rows[tick - 1];
     const quarter = findLargest(row);
     const isRight = target && getQuarter(target, side) === quarter;
-    return { quarter, text: `in the ${getLabel(answer, quarter)} quarter`, sure: readShare(row[quarter]), isRight };
+    return { quarter, text: `in the ${getLabel(answer, quarter)} quarter`, probability: readShare(row[quarter]), isRight };
   }
   const cell = answer.chosen[tick - 1].map((index) => clamp(index, 0, side - 1));
   const bands = answer.confidence[tick - 1].map(readShare);
   const isRight = target && target[0] === cell[0] && target[1] === cell[1];
-  return { cell, bands, text: `at row ${cell[0]}, column ${cell[1]}`, sure: bands[0] * bands[1], isRight };
+  return { cell, bands, text: `at row ${cell[0]}, column ${cell[1]}`, probability: bands[0] * bands[1], isRight };
 }
 
-function describeExpectation({ text, sure, isRight }) {
+function describeExpectation({ text, probability, isRight }) {
   const judgement = isRight === null ? "" : isRight ? ", correct" : ", wrong";
-  return `${text}, ${formatProbability(sure)} probability${judgement}`;
+  return `${text}, ${formatProbability(probability)} probability${judgement}`;
 }
 
 // --- the panel ---
@@ -180,12 +180,12 @@ function drawBands(
   painter,
   { theme },
   { left, top, size, cell },
-  { cell: [row, column], bands: [inRow, inColumn], sure },
+  { cell: [row, column], bands: [inRow, inColumn], probability },
 ) {
   const [x, y] = [left + column * cell, top + row * cell];
   painter.fillRect(left, y, size, cell, theme.certainty, 0.04 + inRow * 0.16);
   painter.fillRect(x, top, cell, size, theme.certainty, 0.04 + inColumn * 0.16);
-  painter.fillRect(x, y, cell, cell, theme.certainty, 0.3 + sure * 0.7);
+  painter.fillRect(x, y, cell, cell, theme.certainty, 0.3 + probability * 0.7);
 }
 
 function drawGrid(painter, { left, top, size, cell }, side) {
