@@ -45,11 +45,11 @@ def evaluate_curves(
     for batch in batches:
         output = model(batch.inputs.to(device))
         certainty = compute_certainty(output.answers.permute(2, 1, 0), decoder.positions).permute(2, 1, 0)
-        right = decoder.is_correct(output.answers, batch.targets.to(device))
-        answer_mask = compute_answer_mask(output.input_ticks, right.size(1))
+        correct = decoder.is_correct(output.answers, batch.targets.to(device))
+        answer_mask = compute_answer_mask(output.input_ticks, correct.size(1))
         parts.append(
             (
-                (right if answer_mask is None else right & answer_mask).cpu(),
+                (correct if answer_mask is None else correct & answer_mask).cpu(),
                 decoder.choices(output.answers).cpu(),
                 certainty.cpu(),
                 None if output.energies is None else output.energies.cpu(),
@@ -60,17 +60,17 @@ def evaluate_curves(
             )
         )
     model.train(was_training)
-    right, choices, certainty, energies, difficulty, targets, input_ticks, signal_parts = zip(*parts, strict=True)
+    correct, choices, certainty, energies, difficulty, targets, input_ticks, signal_parts = zip(*parts, strict=True)
     return EvaluationCurves(
-        right=concatenate_ticks(right),
+        correct=concatenate_ticks(correct),
         choices=concatenate_ticks(choices),
         certainty=concatenate_ticks(certainty),
         energy=None if energies[0] is None else concatenate_ticks(energies),
         difficulty=torch.cat(difficulty),
         targets=torch.cat(targets),
-        listening=None if input_ticks[0] is None else torch.cat(input_ticks),
+        input_ticks=None if input_ticks[0] is None else torch.cat(input_ticks),
         signals={name: concatenate_ticks([part[name] for part in signal_parts]) for name in signals},
-        spoken=isinstance(decoder, CTCDecoder),
+        is_ctc=isinstance(decoder, CTCDecoder),
     )
 
 

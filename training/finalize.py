@@ -124,14 +124,14 @@ def evaluate_split(
         policies = {name: other for name, other in policies.items() if not other.needs_energy}
     signals = policy.signals.union(*(other.signals for other in policies.values()))
     curves = evaluate_curves(model, task.decoder, batches, signals)
-    policy_replay = replay(policy, TickHistory.from_curves(curves), curves.right)
+    policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     answers = curves.choices[torch.arange(len(curves.choices)), :, policy_replay.answer_tick - 1]
-    accuracy_by_tick = curves.right.float().mean(0).tolist()
+    accuracy_by_tick = curves.correct.float().mean(0).tolist()
     return {
         "task": task.name,
         "split": split,
-        "n": len(curves.right),
-        "iterations": curves.right.size(1),
+        "n": len(curves.correct),
+        "iterations": curves.correct.size(1),
         "accuracy_by_tick": [round(value, 6) for value in accuracy_by_tick],
         "policy": str(policy),
         "accuracy_halted": policy_replay.accuracy,
@@ -154,8 +154,8 @@ def evaluate_policy(policy: HaltingPolicy, curves: EvaluationCurves) -> dict[str
         accuracy and mean_ticks; lost: share of answers that are correct at the full tick budget and wrong when halted.
     """
     history = TickHistory.from_curves(curves)
-    policy_replay = replay(policy, history, curves.right)
-    is_lost = is_correct_at_full_budget(history, curves.right) & ~policy_replay.correct
+    policy_replay = replay(policy, history, curves.correct)
+    is_lost = is_correct_at_full_budget(history, curves.correct) & ~policy_replay.correct
     return {
         "accuracy": policy_replay.accuracy,
         "mean_ticks": policy_replay.mean_ticks,
@@ -200,20 +200,20 @@ def build_halting_metadata(
     calibration = evaluate_curves(model, task.decoder, build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES))
     history = TickHistory.from_curves(calibration)
     ctc_length = task.get_spec().ctc_length
-    policies = choose_policies(history, calibration.right, tolerance, ctc_length)
+    policies = choose_policies(history, calibration.correct, tolerance, ctc_length)
     default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
     if not ctc_length:
         validation = evaluate_curves(model, task.decoder, build_split_batches(task, VALIDATION, MAX_EVALUATION_SAMPLES))
         policies |= certify_default_risks(validation, calibration)
     frontiers = {
         "split": CALIBRATION,
-        "n": len(calibration.right),
-        "iterations": calibration.right.size(1),
-        "rules": compute_frontiers(history, calibration.right, ctc_length),
+        "n": len(calibration.correct),
+        "iterations": calibration.correct.size(1),
+        "rules": compute_frontiers(history, calibration.correct, ctc_length),
     }
     energy = {}
     if kind != "none":
-        policy_replay = replay(parse(policies[default]["policy"]), history, calibration.right)
+        policy_replay = replay(parse(policies[default]["policy"]), history, calibration.correct)
         # The energy of a logit kind is P(correct) by itself. A CTC answer is the exception: there the logit follows the
         # probability that the emission is complete, more than that it is correct.
         needs_fit = kind not in LOGIT_KINDS or bool(ctc_length)
@@ -241,12 +241,12 @@ def certify_default_risks(validation: EvaluationCurves, calibration: EvaluationC
     validation_history = TickHistory.from_curves(validation)
     calibration_history = TickHistory.from_curves(calibration)
     thresholds = drop_dominated_thresholds(
-        make_policy, get_candidate_thresholds(make_policy, validation_history), validation_history, validation.right
+        make_policy, get_candidate_thresholds(make_policy, validation_history), validation_history, validation.correct
     )
     records = {}
     for guarantee in map(RiskGuarantee, DEFAULT_RISKS):
-        if len(calibration.right) >= guarantee.min_samples and (
-            certified := certify_threshold(make_policy, thresholds, calibration_history, calibration.right, guarantee)
+        if len(calibration.correct) >= guarantee.min_samples and (
+            certified := certify_threshold(make_policy, thresholds, calibration_history, calibration.correct, guarantee)
         ):
             records |= build_named_policy_record(certified, guarantee, CALIBRATION, score)
     return records

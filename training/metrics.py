@@ -19,19 +19,21 @@ def summarise_curves(curves: EvaluationCurves) -> dict[str, Any]:
         certainty_auroc: see `tick_auroc`.
         accuracy_lowest_energy, energy_auroc: the same two for the energy, if there is one.
     """
-    accuracy_by_tick = curves.right.float().mean(0)
+    accuracy_by_tick = curves.correct.float().mean(0)
     certainty = curves.certainty.mean(1).masked_fill(~curves.answer_mask, -1)
     values = {
         "accuracy_best": accuracy_by_tick.max().item(),
         "best_tick": int(accuracy_by_tick.argmax()) + 1,
         "accuracy_last": accuracy_by_tick[-1].item(),
-        "accuracy_certain": curves.right.gather(1, certainty.argmax(1, keepdim=True)).float().mean().item(),
-        "certainty_auroc": tick_auroc(certainty, curves.right, curves.answer_mask),
+        "accuracy_certain": curves.correct.gather(1, certainty.argmax(1, keepdim=True)).float().mean().item(),
+        "certainty_auroc": tick_auroc(certainty, curves.correct, curves.answer_mask),
     }
     if curves.energy is not None:
         energy = curves.energy.masked_fill(~curves.answer_mask, torch.inf)
-        values["accuracy_lowest_energy"] = curves.right.gather(1, energy.argmin(1, keepdim=True)).float().mean().item()
-        values["energy_auroc"] = tick_auroc(-energy, curves.right, curves.answer_mask)
+        values["accuracy_lowest_energy"] = (
+            curves.correct.gather(1, energy.argmin(1, keepdim=True)).float().mean().item()
+        )
+        values["energy_auroc"] = tick_auroc(-energy, curves.correct, curves.answer_mask)
     return values
 
 
@@ -46,7 +48,9 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
         accuracy_by_tick; with an energy also accuracy_halted and mean_ticks (ticks used) at the threshold, and
         energy_right and energy_wrong: the mean energy of correct and of wrong answers.
     """
-    figures: dict[str, Any] = {"accuracy_by_tick": [round(value, 4) for value in curves.right.float().mean(0).tolist()]}
+    figures: dict[str, Any] = {
+        "accuracy_by_tick": [round(value, 4) for value in curves.correct.float().mean(0).tolist()]
+    }
     if curves.energy is None or energy_threshold is None:
         return figures
     energy = curves.energy.masked_fill(~curves.answer_mask, torch.inf)
@@ -54,9 +58,9 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
     # A sample that never falls below the threshold uses all ticks and answers with its lowest energy.
     answer_index = torch.where(is_low.any(1), is_low.float().argmax(1), energy.argmin(1))
     ticks_used = torch.where(is_low.any(1), answer_index + 1, is_low.size(1))
-    figures["accuracy_halted"] = curves.right.gather(1, answer_index.unsqueeze(1)).float().mean().item()
+    figures["accuracy_halted"] = curves.correct.gather(1, answer_index.unsqueeze(1)).float().mean().item()
     figures["mean_ticks"] = ticks_used.float().mean().item()
-    for name, mask in (("energy_right", curves.right), ("energy_wrong", ~curves.right & curves.answer_mask)):
+    for name, mask in (("energy_right", curves.correct), ("energy_wrong", ~curves.correct & curves.answer_mask)):
         if mask.any():
             figures[name] = curves.energy[mask].mean().item()
     return figures

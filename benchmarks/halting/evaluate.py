@@ -69,8 +69,8 @@ def evaluate_frozen_model(frozen_model: FrozenModel) -> dict[str, Any]:
     """Return the results of all policies on a model; `draws` are those of the bootstrap, for comparisons over models."""
     splits = SplitUnrolls(*(load_or_compute_unrolls(frozen_model, split) for split in (VALIDATION, CALIBRATION, TEST)))
     curves = splits.test.curves
-    halting_metrics = HaltingMetrics(curves.right, curves.difficulty)
-    felt = splits.validation.felt
+    halting_metrics = HaltingMetrics(curves.correct, curves.difficulty)
+    felt = splits.validation.energy_dataset
     heads = {
         kind: [load_or_fit_head(frozen_model, kind, kind, seed, felt) for seed in range(NUM_HEAD_SEEDS.get(kind, 1))]
         for kind in ENERGY_KINDS
@@ -84,24 +84,24 @@ def evaluate_frozen_model(frozen_model: FrozenModel) -> dict[str, Any]:
     )
     default_head = heads[DEFAULT_ENERGY_KIND][0]
     points["by chance"] = compute_shuffled_baseline(
-        points[f"energy: {DEFAULT_ENERGY_KIND}, head 0"], TickHistory.from_curves(curves).best_tick, curves.right
+        points[f"energy: {DEFAULT_ENERGY_KIND}, head 0"], TickHistory.from_curves(curves).best_tick, curves.correct
     )
     areas = tuple(points[name].build_frontier(halting_metrics.budget).area for name in ("fixed", "oracle"))
     rules = {name: halting_metrics.compute(policy_points, areas) for name, policy_points in points.items()}
     for name, score in iterate_scores(heads, splits.test):
         rules[name] |= {
-            "auroc": tick_auroc(score, curves.right, curves.answer_mask),
-            "risk_coverage": risk_coverage(score, curves.right),
+            "auroc": tick_auroc(score, curves.correct, curves.answer_mask),
+            "risk_coverage": risk_coverage(score, curves.correct),
         }
     for head in (head for each in heads.values() for head in each):
         rules[get_head_name(head)]["reliability"] = evaluate_reliability(head, splits)
-    accuracy_by_tick = curves.right.double().mean(0)
+    accuracy_by_tick = curves.correct.double().mean(0)
     return {
         "name": frozen_model.name,
         "seed": frozen_model.seed,
         "digest": frozen_model.digest,
         "command": frozen_model.training_metadata["command"],
-        "n": {split: len(getattr(splits, split).curves.right) for split in (VALIDATION, CALIBRATION, TEST)},
+        "n": {split: len(getattr(splits, split).curves.correct) for split in (VALIDATION, CALIBRATION, TEST)},
         "iterations": halting_metrics.budget,
         "target": halting_metrics.target_accuracy,
         "best_fixed": {
@@ -119,7 +119,7 @@ def evaluate_frozen_model(frozen_model: FrozenModel) -> dict[str, Any]:
             default_head,
             find_energy_threshold(halting_metrics.target_accuracy, points[f"energy: {DEFAULT_ENERGY_KIND}, head 0"]),
         ),
-        "draws": average_heads(bootstrap_metrics(points, curves.right)),
+        "draws": average_heads(bootstrap_metrics(points, curves.correct)),
     }
 
 
@@ -185,22 +185,23 @@ def mean_over_heads(measurements: list[Any]) -> Any:
 def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, Any] | None:
     """Measure the calibration of P(correct) of the answers, computed as for a finished checkpoint."""
     seen, fresh = (
-        replace(part.curves, energy=head.compute_energies(part.felt)) for part in (splits.calibration, splits.test)
+        replace(part.curves, energy=head.compute_energies(part.energy_dataset))
+        for part in (splits.calibration, splits.test)
     )
     before, after = TickHistory.from_curves(seen), TickHistory.from_curves(fresh)
     policy, _, _ = choose_threshold(
         EnergyBelow,
         get_candidate_thresholds(EnergyBelow, before),
         before,
-        seen.right,
+        seen.correct,
         FINALIZE_CONFIG.accuracy_tolerance,
     )
     chance = (
         CorrectnessModel()
         if head.kind in LOGIT_KINDS
-        else fit_correctness_model(seen, replay(policy, before, seen.right))
+        else fit_correctness_model(seen, replay(policy, before, seen.correct))
     )
-    played = replay(policy, after, fresh.right)
+    played = replay(policy, after, fresh.correct)
     return (
         None if chance is None else compute_reliability(gather_answer_confidence(chance, fresh, played), played.correct)
     )
@@ -208,7 +209,7 @@ def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, An
 
 def evaluate_readouts(head: EnergyHead, test: CachedUnrolls) -> dict[str, float]:
     """Return the accuracy after all ticks of the last, the most certain (as in the paper) and the lowest-energy tick."""
-    right = test.curves.right
+    right = test.curves.correct
     lowest = compute_masked_score(EnergyBelow(0.0), build_energy_history(test, head)).argmax(1, keepdim=True)
     return {
         "last": compute_share(right[:, -1]),
@@ -229,10 +230,10 @@ def evaluate_at_calibration_threshold(head: EnergyHead, splits: SplitUnrolls) ->
             make,
             get_candidate_thresholds(make, seen),
             seen,
-            splits.calibration.curves.right,
+            splits.calibration.curves.correct,
             FINALIZE_CONFIG.accuracy_tolerance,
         )
-        played = replay(policy, fresh, splits.test.curves.right)
+        played = replay(policy, fresh, splits.test.curves.correct)
         found[name] = {
             "policy": str(policy),
             "accuracy": played.accuracy,
@@ -249,7 +250,7 @@ def evaluate_risk_control(head: EnergyHead, splits: SplitUnrolls) -> dict[str, d
     Returns:
         Policy name -> figures; {} if the calibration samples are too few for any guarantee.
     """
-    if len(splits.calibration.curves.right) < RISK_GUARANTEE.min_samples:
+    if len(splits.calibration.curves.correct) < RISK_GUARANTEE.min_samples:
         return {}
     found = {}
     for name, make in (("certainty", ANSWER_THRESHOLD_POLICIES["certainty"]), ("energy", EnergyBelow)):
@@ -257,9 +258,9 @@ def evaluate_risk_control(head: EnergyHead, splits: SplitUnrolls) -> dict[str, d
             build_energy_history(part, head) if name == "energy" else TickHistory.from_curves(part.curves)
             for part in (splits.validation, splits.calibration, splits.test)
         )
-        rights = [splits.calibration.curves.right, splits.test.curves.right]
+        rights = [splits.calibration.curves.correct, splits.test.curves.correct]
         levels = drop_dominated_thresholds(
-            make, get_candidate_thresholds(make, seen), seen, splits.validation.curves.right
+            make, get_candidate_thresholds(make, seen), seen, splits.validation.curves.correct
         )
         played = [sweep(make, levels, history, right) for history, right in zip(parts, rights, strict=True)]
         lost = [

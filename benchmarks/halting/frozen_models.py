@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,24 @@ CACHE_VERSION = 6  # format of the cached files; files of older versions are com
 BUNDLED_MODELS_DIR = Path(__file__).parent / "trunks"  # models of further seeds
 CACHE_DIR = ROOT / "runs" / "halting"
 NUM_EVALUATION_SAMPLES = 4_096  # calibration and test samples of generated splits
+
+# Keys of the cached files, by field name. They keep the field names of the first files, so that those stay readable.
+DATASET_KEYS = {
+    "features": "felt.seen",
+    "correct": "felt.right",
+    "answer_mask": "felt.counts",
+    "tick_losses": "felt.losses",
+}
+CURVES_KEYS = {
+    "correct": "curves.right",
+    "choices": "curves.choices",
+    "certainty": "curves.certainty",
+    "energy": "curves.energy",
+    "difficulty": "curves.difficulty",
+    "targets": "curves.targets",
+    "input_ticks": "curves.listening",
+}
+SIGNAL_KEY_PREFIX = "signal."
 
 
 @dataclass(frozen=True)
@@ -79,11 +97,11 @@ class CachedUnrolls:
     """Outputs of a frozen model on the samples of one split, without any energy.
 
     Attributes:
-        felt: inputs and labels of the energy head.
+        energy_dataset: inputs and labels of the energy head.
         curves: outputs at every tick.
     """
 
-    felt: EnergyHeadDataset
+    energy_dataset: EnergyHeadDataset
     curves: EvaluationCurves
 
 
@@ -135,45 +153,41 @@ def load_or_compute_unrolls(frozen_model: FrozenModel, split: str) -> CachedUnro
 
 
 def save_unrolls(unrolls: CachedUnrolls, path: Path) -> None:
-    """Write unrolls to the cache. The keys of the file are names of dataclass fields."""
-    parts = {
-        f"{part}.{field.name}": getattr(getattr(unrolls, part), field.name) for part, field in iterate_cache_fields()
-    }
-    signals = parts.pop("curves.signals")
-    whole = parts | {f"signal.{name}": values for name, values in signals.items()}
-    write_safetensors(path, {name: value.contiguous() for name, value in whole.items() if isinstance(value, Tensor)})
+    """Write unrolls to the cache, under the keys of `DATASET_KEYS`, `CURVES_KEYS` and `SIGNAL_KEY_PREFIX`.
+
+    `EvaluationCurves.is_ctc` is not stored, because no compared task uses CTC.
+    """
+    tensors = {key: getattr(unrolls.energy_dataset, name) for name, key in DATASET_KEYS.items()}
+    tensors |= {key: getattr(unrolls.curves, name) for name, key in CURVES_KEYS.items()}
+    tensors |= {f"{SIGNAL_KEY_PREFIX}{name}": values for name, values in unrolls.curves.signals.items()}
+    write_safetensors(path, {key: value.contiguous() for key, value in tensors.items() if value is not None})
 
 
 def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
+    temporary_path = path.with_suffix(".part")
+    save_file(tensors, temporary_path)
+    temporary_path.replace(path)
 
 
 def read_unrolls(path: Path) -> CachedUnrolls:
-    """Read unrolls from the cache."""
-    whole = load_file(path)
-    signals = {name.removeprefix("signal."): value for name, value in whole.items() if name.startswith("signal.")}
-    felt, curves = (
-        {field.name: whole.get(f"{part}.{field.name}") for part, field in iterate_cache_fields() if part == which}
-        for which in ("felt", "curves")
-    )
-    return CachedUnrolls(
-        EnergyHeadDataset(**felt),
-        truncate_curves(len(felt["seen"]), EvaluationCurves(**(curves | {"signals": signals}))),
-    )
+    """Read unrolls from the cache; a field whose key is missing is None."""
+    tensors = load_file(path)
+    dataset_fields: dict[str, Any] = {name: tensors.get(key) for name, key in DATASET_KEYS.items()}
+    curves_fields: dict[str, Any] = {name: tensors.get(key) for name, key in CURVES_KEYS.items()}
+    signals = {
+        key.removeprefix(SIGNAL_KEY_PREFIX): values
+        for key, values in tensors.items()
+        if key.startswith(SIGNAL_KEY_PREFIX)
+    }
+    energy_dataset = EnergyHeadDataset(**dataset_fields)
+    curves = EvaluationCurves(**curves_fields, signals=signals)
+    return CachedUnrolls(energy_dataset, truncate_curves(curves, len(energy_dataset.features)))
 
 
-def truncate_curves(count: int, curves: EvaluationCurves) -> EvaluationCurves:
-    """Return the curves of the first `count` samples: long unrolls exceed the memory for energy head inputs."""
-    whole = {field.name: getattr(curves, field.name) for field in fields(EvaluationCurves)}
-    parts = {name: value[:count] for name, value in whole.items() if isinstance(value, Tensor)}
-    return replace(curves, **parts, signals={name: value[:count] for name, value in curves.signals.items()})
-
-
-def iterate_cache_fields():
-    """List the cached parts and their fields; `spoken` is left out because no compared task uses CTC."""
-    return [("felt", field) for field in fields(EnergyHeadDataset)] + [
-        ("curves", field) for field in fields(EvaluationCurves) if field.name != "spoken"
-    ]
+def truncate_curves(curves: EvaluationCurves, count: int) -> EvaluationCurves:
+    """Return the curves of the first `count` samples: features of long unrolls may exceed the memory limit."""
+    tensors = {name: getattr(curves, name) for name in CURVES_KEYS}
+    first_rows = {name: values[:count] for name, values in tensors.items() if values is not None}
+    return replace(curves, **first_rows, signals={name: values[:count] for name, values in curves.signals.items()})

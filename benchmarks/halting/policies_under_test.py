@@ -56,7 +56,7 @@ class EnergyHead:
     def compute_energies(self, dataset: EnergyHeadDataset) -> Float[Tensor, "n T"]:
         """Return the energies of all samples, shape (n, T)."""
         return torch.cat(
-            [dataset.compute_energies(self.module, rows) for rows in torch.arange(len(dataset.seen)).split(512)]
+            [dataset.compute_energies(self.module, rows) for rows in torch.arange(len(dataset.features)).split(512)]
         )
 
 
@@ -71,7 +71,7 @@ def load_or_fit_head(
     """Return an energy head of a frozen model, from the cache if it is there."""
     path = frozen_model.get_cache_path(f"{cache_name}-{seed}")
     torch.manual_seed(seed)
-    net = make_energy_head(dataset.seen.size(2), ENERGY_HEAD_DEFAULTS["energy_hidden_dim"])
+    net = make_energy_head(dataset.features.size(2), ENERGY_HEAD_DEFAULTS["energy_hidden_dim"])
     if not path.is_file():
         fit_energy_head(net, dataset, kind, loss_params or EnergyLossParams(), FINALIZE_CONFIG.fit_steps, seed)
         write_safetensors(path, net.state_dict())
@@ -81,7 +81,7 @@ def load_or_fit_head(
 
 def iterate_answer_policies(unrolls: CachedUnrolls) -> Iterator[tuple[str, OperatingPoints]]:
     """Yield the names and the operating points of the policies that need no energy."""
-    history, right = TickHistory.from_curves(unrolls.curves), unrolls.curves.right
+    history, right = TickHistory.from_curves(unrolls.curves), unrolls.curves.correct
     yield "fixed", compute_fixed_tick_points(right)
     for name, make in list_threshold_policies(history):
         yield name, add_first_tick_level(compute_policy_points(make, history, right), right)
@@ -117,12 +117,12 @@ def list_threshold_policies(history: TickHistory) -> list[tuple[str, Callable[[f
 
 def evaluate_energy_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
     """Evaluate stopping below an energy."""
-    return compute_policy_points(EnergyBelow, build_energy_history(unrolls, head), unrolls.curves.right)
+    return compute_policy_points(EnergyBelow, build_energy_history(unrolls, head), unrolls.curves.correct)
 
 
 def build_energy_history(unrolls: CachedUnrolls, head: EnergyHead) -> TickHistory:
     """Return the history with the energies of a head."""
-    return replace(TickHistory.from_curves(unrolls.curves), energy=head.compute_energies(unrolls.felt))
+    return replace(TickHistory.from_curves(unrolls.curves), energy=head.compute_energies(unrolls.energy_dataset))
 
 
 def evaluate_settling_policy(head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
@@ -130,7 +130,9 @@ def evaluate_settling_policy(head: EnergyHead, unrolls: CachedUnrolls) -> Operat
     history = build_energy_history(unrolls, head)
     settled = 1 - torch.sigmoid(history.energy.double()).cumprod(1)
     answer_mask = unrolls.curves.answer_mask
-    return compute_score_points(settled.masked_fill(~answer_mask, -torch.inf), history.best_tick, unrolls.curves.right)
+    return compute_score_points(
+        settled.masked_fill(~answer_mask, -torch.inf), history.best_tick, unrolls.curves.correct
+    )
 
 
 def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: CachedUnrolls) -> OperatingPoints:
@@ -139,8 +141,8 @@ def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: C
     It combines two energies with a level each. Both are logits: of an incorrect answer now, and of incorrect answers now and at all
     later ticks.
     """
-    history, right = build_energy_history(unrolls, head), unrolls.curves.right
-    now, later = (torch.sigmoid(-each.compute_energies(unrolls.felt)) for each in (head, later_head))
+    history, right = build_energy_history(unrolls, head), unrolls.curves.correct
+    now, later = (torch.sigmoid(-each.compute_energies(unrolls.energy_dataset)) for each in (head, later_head))
     answer_mask = unrolls.curves.answer_mask
     points = []
     for min_gain in (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4):
@@ -151,8 +153,8 @@ def evaluate_give_up_policy(head: EnergyHead, later_head: EnergyHead, unrolls: C
 
 def with_eventually_correct_labels(dataset: EnergyHeadDataset) -> EnergyHeadDataset:
     """Return the samples with labels that are True if the answer is correct at the tick or later."""
-    right = dataset.right & dataset.counts
-    return replace(dataset, right=right.flip(1).int().cummax(1).values.flip(1).bool())
+    right = dataset.correct & dataset.answer_mask
+    return replace(dataset, correct=right.flip(1).int().cummax(1).values.flip(1).bool())
 
 
 def evaluate_fork_policies(head: EnergyHead, unrolls: CachedUnrolls) -> dict[str, dict]:
@@ -160,7 +162,7 @@ def evaluate_fork_policies(head: EnergyHead, unrolls: CachedUnrolls) -> dict[str
 
     The last tick answers when the budget is exhausted, as in the fork.
     """
-    history, right = build_energy_history(unrolls, head), unrolls.curves.right
+    history, right = build_energy_history(unrolls, head), unrolls.curves.correct
     found = {}
     for policy in ("energy<0.5|converged<0.01x1", "energy<0.5"):
         played = replay(parse(policy), history, right)

@@ -1,9 +1,12 @@
 """The comparison of halting policies: metrics by hand, and a complete comparison of tiny models."""
 
 import json
+from dataclasses import fields
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
 
 from benchmarks.halting import __main__ as command
 from benchmarks.halting import evaluate, frozen_models, metrics, policies_under_test, summary, timing
@@ -12,8 +15,10 @@ from benchmarks.halting.metrics import HaltingMetrics, risk_coverage
 from benchmarks.halting.plots import build_figure, write_plots
 from benchmarks.halting.summary import summarise_tasks
 from inference.halting.frontier import compute_fixed_tick_points, compute_oracle_points
+from inference.tick_history import EvaluationCurves
 from tests.ui.conftest import make_checkpoint
 from training.config import FinalizeConfig
+from training.energy.fitting import EnergyHeadDataset
 
 CORRECT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
 
@@ -141,8 +146,54 @@ def test_cached_unrolls_are_those_that_the_energy_head_reads(make_frozen_model, 
     monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
     monkeypatch.setattr(frozen_models, "FINALIZE_CONFIG", FinalizeConfig(fit_samples=600))
     found = frozen_models.load_or_compute_unrolls(make_frozen_model(0), "validation")
-    assert len(found.felt.seen) == len(found.curves.right) == len(found.curves.certainty) == 256
+    assert len(found.energy_dataset.features) == len(found.curves.correct) == len(found.curves.certainty) == 256
     assert all(len(values) == 256 for values in found.curves.signals.values())
+
+
+def test_a_cache_file_with_the_keys_of_the_first_version_loads(tmp_path):
+    """Cached files are hours of computation, so their keys do not follow the names of fields."""
+    stored = {
+        "felt.seen": torch.rand(2, 3, 5).half(),
+        "felt.right": torch.tensor([[False, True, True], [False, False, True]]),
+        "felt.counts": torch.ones(2, 3, dtype=torch.bool),
+        "felt.losses": torch.rand(2, 3),
+        "curves.right": torch.tensor([[True, False, True], [False, True, True], [True, True, True]]),
+        "curves.choices": torch.arange(9).reshape(3, 1, 3),
+        "curves.certainty": torch.rand(3, 1, 3),
+        "curves.difficulty": torch.tensor([4, 5, 6]),
+        "curves.targets": torch.tensor([[7], [8], [9]]),
+        "curves.listening": torch.tensor([0, 1, 2]),
+        "signal.margin": torch.rand(3, 3),
+    }
+    path = tmp_path / "first-version.safetensors"
+    save_file(stored, path)
+
+    unrolls = frozen_models.read_unrolls(path)
+
+    dataset = unrolls.energy_dataset
+    assert_close(dataset.features, stored["felt.seen"])
+    assert_close(dataset.correct, stored["felt.right"])
+    assert_close(dataset.answer_mask, stored["felt.counts"])
+    assert_close(dataset.tick_losses, stored["felt.losses"])
+    curves = unrolls.curves
+    assert_close(curves.correct, stored["curves.right"][:2])  # as many samples as the energy head has
+    assert_close(curves.choices, stored["curves.choices"][:2])
+    assert_close(curves.certainty, stored["curves.certainty"][:2])
+    assert_close(curves.difficulty, stored["curves.difficulty"][:2])
+    assert_close(curves.targets, stored["curves.targets"][:2])
+    assert_close(curves.input_ticks, stored["curves.listening"][:2])
+    assert_close(curves.signals["margin"], stored["signal.margin"][:2])
+    assert curves.energy is None and not curves.is_ctc
+
+    copy_path = tmp_path / "copy.safetensors"
+    frozen_models.save_unrolls(unrolls, copy_path)
+    assert load_file(copy_path).keys() == stored.keys()
+
+
+def test_every_field_of_the_cached_unrolls_has_a_key():
+    assert frozen_models.DATASET_KEYS.keys() == {field.name for field in fields(EnergyHeadDataset)}
+    curves_fields = {field.name for field in fields(EvaluationCurves)}
+    assert frozen_models.CURVES_KEYS.keys() == curves_fields - {"signals", "is_ctc"}
 
 
 def test_frozen_models_are_found_and_missing_ones_are_named(monkeypatch, tmp_path, capsys):

@@ -27,11 +27,11 @@ def make_curves(count: int, seed: int) -> EvaluationCurves:
 
 
 def test_a_ctc_answer_is_a_loss_if_its_complete_emission_would_have_been_correct():
-    curves = replace(make_curves(300, 0), spoken=True)
+    curves = replace(make_curves(300, 0), is_ctc=True)
     figures = evaluate_policy(parse("ticks=2"), curves)
-    assert figures["lost"] == (curves.right[:, 3] & ~curves.right[:, 1]).float().mean().item()
+    assert figures["lost"] == (curves.correct[:, 3] & ~curves.correct[:, 1]).float().mean().item()
     assert evaluate_policy(parse("energy<-1e9"), curves) == {
-        "accuracy": curves.right[:, 3].float().mean().item(),
+        "accuracy": curves.correct[:, 3].float().mean().item(),
         "mean_ticks": 4.0,
         "lost": 0.0,
     }

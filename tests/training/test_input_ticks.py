@@ -46,8 +46,8 @@ def replace_input_ticks(curves: EvaluationCurves, value: float) -> EvaluationCur
 def test_curves_of_batches_of_several_lengths_start_after_the_input_ticks():
     model = build_tiny_model(**SCHEDULE_CONFIG)
     curves = evaluate_curves(model, PerTickDecoder(1), make_batches())
-    assert curves.listening.tolist() == [INPUT_TICKS[0]] * 3 + INPUT_TICKS
-    assert curves.right.shape == (9, max(INPUT_TICKS) + 4) and not (curves.right & ~curves.answer_mask).any()
+    assert curves.input_ticks.tolist() == [INPUT_TICKS[0]] * 3 + INPUT_TICKS
+    assert curves.correct.shape == (9, max(INPUT_TICKS) + 4) and not (curves.correct & ~curves.answer_mask).any()
     output = model(make_batches()[0].inputs)
     assert_close(curves.energy[:3, : INPUT_TICKS[0] + 4], output.energies, rtol=1e-4, atol=1e-5)
     assert (curves.energy[:3, INPUT_TICKS[0] + 3 :] == curves.energy[:3, -1:]).all()
@@ -60,11 +60,11 @@ def test_metrics_thresholds_and_replays_ignore_the_input_ticks():
     low = replace_input_ticks(curves, -1.0)
     assert summarise_curves(high) == summarise_curves(low)
     assert compute_validation_metrics(high, 0.0) == compute_validation_metrics(low, 0.0)
-    assert choose_policies(TickHistory.from_curves(high), high.right, 0.1) == choose_policies(
-        TickHistory.from_curves(low), low.right, 0.1
+    assert choose_policies(TickHistory.from_curves(high), high.correct, 0.1) == choose_policies(
+        TickHistory.from_curves(low), low.correct, 0.1
     )
-    policy_replay = replay(EnergyBelow(99.0), TickHistory.from_curves(high), high.right)
-    assert policy_replay.ticks.tolist() == (curves.listening + 1).tolist()
+    policy_replay = replay(EnergyBelow(99.0), TickHistory.from_curves(high), high.correct)
+    assert policy_replay.ticks.tolist() == (curves.input_ticks + 1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["mean", "two_tick", "mix"])
@@ -89,8 +89,8 @@ def test_the_energy_is_fitted_where_answers_count():
     model = build_tiny_model(**SCHEDULE_CONFIG)
     batches = make_batches()
     dataset = collect_energy_features(model, PerTickDecoder(1), batches)
-    assert dataset.counts.sum(1).tolist() == [4] * 3 + [max(INPUT_TICKS) + 4 - ticks for ticks in INPUT_TICKS]
-    assert dataset.seen.shape[:2] == dataset.counts.shape
+    assert dataset.answer_mask.sum(1).tolist() == [4] * 3 + [max(INPUT_TICKS) + 4 - ticks for ticks in INPUT_TICKS]
+    assert dataset.features.shape[:2] == dataset.answer_mask.shape
     metrics = fit_energy(model, PerTickDecoder(1), batches, "calibrated", EnergyLossParams(), 20, 0)
     assert metrics["n"] == 9 and metrics["loss_after"] <= metrics["loss_before"]
 
@@ -99,6 +99,6 @@ def test_energy_features_are_collected_up_to_the_limit(monkeypatch):
     model = build_tiny_model(**SCHEDULE_CONFIG)
     batches = make_batches()
     dataset = collect_energy_features(model, PerTickDecoder(1), batches)
-    assert len(dataset.seen) == sum(len(batch.inputs) for batch in batches)
+    assert len(dataset.features) == sum(len(batch.inputs) for batch in batches)
     monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
-    assert len(collect_energy_features(model, PerTickDecoder(1), batches).seen) == len(batches[0].inputs)
+    assert len(collect_energy_features(model, PerTickDecoder(1), batches).features) == len(batches[0].inputs)

@@ -132,11 +132,11 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
     if args.per_class:
         class_shares = compute_class_shares(validation, task)
         certified = certify_class_thresholds(
-            make_policy, thresholds, calibration_history, calibration.right, class_shares, guarantee
+            make_policy, thresholds, calibration_history, calibration.correct, class_shares, guarantee
         )
     else:
-        thresholds = drop_dominated_thresholds(make_policy, thresholds, validation_history, validation.right)
-        certified = certify_threshold(make_policy, thresholds, calibration_history, calibration.right, guarantee)
+        thresholds = drop_dominated_thresholds(make_policy, thresholds, validation_history, validation.correct)
+        certified = certify_threshold(make_policy, thresholds, calibration_history, calibration.correct, guarantee)
     if certified is None:
         raise ValueError(f"Not even the safest threshold satisfies the guarantee, {guarantee}: nothing was written.")
     records = build_named_policy_record(certified, guarantee, CALIBRATION, args.score, args.per_class)

@@ -31,17 +31,17 @@ def fit_correctness_model(curves: EvaluationCurves, policy_replay: PolicyReplay)
     Returns:
         The model, or None if a coefficient is not finite.
     """
-    ticks = torch.arange(1, curves.right.size(1) + 1)
+    ticks = torch.arange(1, curves.correct.size(1) + 1)
     is_visited = curves.answer_mask & (ticks <= policy_replay.ticks.unsqueeze(1))
     weight = is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
     rows = torch.arange(weight.numel()).repeat_interleave(weight.flatten())
-    energy, certainty, right = (
-        values.flatten()[rows] for values in (curves.energy, curves.certainty.mean(1), curves.right)
+    energy, certainty, correct = (
+        values.flatten()[rows] for values in (curves.energy, curves.certainty.mean(1), curves.correct)
     )
     # n samples without an error do not show that the error rate is below 1 / (n + 2) (Laplace's rule of succession).
-    label_smoothing = 1 / (len(curves.right) + 2)
+    label_smoothing = 1 / (len(curves.correct) + 2)
     inputs = torch.stack((energy, certainty, torch.ones_like(energy)), 1).double()
-    weights = fit_logistic_regression(inputs, smooth_labels(~right, label_smoothing, torch.double))
+    weights = fit_logistic_regression(inputs, smooth_labels(~correct, label_smoothing, torch.double))
     if not all(map(math.isfinite, weights)):
         return None
     return CorrectnessModel(energy=weights[0], certainty=weights[1], bias=weights[2])

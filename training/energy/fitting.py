@@ -48,24 +48,26 @@ class EnergyHeadDataset:
     Axes: n samples, T ticks, F features of the head.
 
     Attributes:
-        seen: inputs of the head, in any float precision.
-        right: whether the answer at a tick is correct.
-        counts: ticks at which an answer counts.
-        losses: loss of the answer at every tick, or None if the answer has none (CTC).
+        features: inputs of the head, in any float precision.
+        correct: whether the answer at a tick is correct.
+        answer_mask: ticks at which an answer counts.
+        tick_losses: loss of the answer at every tick, or None if the answer has none (CTC).
     """
 
-    seen: Float[Tensor, "n T F"]
-    right: Bool[Tensor, "n T"]
-    counts: Bool[Tensor, "n T"]
-    losses: Float[Tensor, "n T"] | None
+    features: Float[Tensor, "n T F"]
+    correct: Bool[Tensor, "n T"]
+    answer_mask: Bool[Tensor, "n T"]
+    tick_losses: Float[Tensor, "n T"] | None
 
     def get_labels(self, rows: Tensor | slice) -> TickLabels:
         """Return the labels of some samples."""
-        return TickLabels(self.right[rows], self.counts[rows], None if self.losses is None else self.losses[rows])
+        return TickLabels(
+            self.correct[rows], self.answer_mask[rows], None if self.tick_losses is None else self.tick_losses[rows]
+        )
 
     def compute_energies(self, head: Callable[[Tensor], Tensor], rows: Tensor | slice) -> Float[Tensor, "B T"]:
         """Return the energies that a head gives to some samples."""
-        return head(self.seen[rows].float()).squeeze(-1)
+        return head(self.features[rows].float()).squeeze(-1)
 
 
 def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
@@ -142,11 +144,11 @@ def fit_energy_head(
     Raises:
         ValueError: there are fewer than two samples.
     """
-    count = len(dataset.seen)
+    count = len(dataset.features)
     if count < 2:
         raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
     num_folds = min(NUM_FOLDS, count, head[0].out_features)
-    ensemble = EnergyHeadEnsemble(head, num_folds, FeatureScaler.fit(dataset.seen))
+    ensemble = EnergyHeadEnsemble(head, num_folds, FeatureScaler.fit(dataset.features))
     # n samples without an error do not show that the error rate is below 1 / (n + 2) (Laplace's rule of succession).
     loss_params = replace(loss_params, label_smoothing=1 / (count + 2))
     cross_validation = CrossValidation(dataset, split_into_folds(count, ensemble.num_folds), kind, loss_params)
@@ -154,8 +156,8 @@ def fit_energy_head(
     if kind in LOGIT_KINDS:
         best.scale_and_shift_(*cross_validation.fit_platt_scaling_per_fold(best))
     head.load_state_dict(best.merged_state_dict())
-    right = dataset.right[dataset.counts].float().mean().item()
-    return {"n": count, "right": right, "loss_before": loss_before, "loss_after": loss_after}
+    accuracy = dataset.correct[dataset.answer_mask].float().mean().item()
+    return {"n": count, "right": accuracy, "loss_before": loss_before, "loss_after": loss_after}
 
 
 def split_into_folds(num_samples: int, num_folds: int) -> list[slice]:
@@ -180,7 +182,7 @@ def fit_folds(
     """
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=3e-3, weight_decay=0.1)
     generator = torch.Generator().manual_seed(seed)
-    count = len(cross_validation.dataset.seen)
+    count = len(cross_validation.dataset.features)
     best = copy.deepcopy(ensemble)
     best_step = 0
     initial_losses = best_losses = cross_validation.compute_held_out_losses(ensemble)
@@ -219,7 +221,7 @@ class CrossValidation:
     def compute_loss(self, ensemble: "EnergyHeadEnsemble", rows: Tensor) -> Float[Tensor, ""]:
         """Return the sum of the losses of all folds, each on those of the rows that it does not hold out."""
         losses = []
-        for energies, held_out in zip(ensemble(self.dataset.seen[rows].float()), self.held_out_slices, strict=True):
+        for energies, held_out in zip(ensemble(self.dataset.features[rows].float()), self.held_out_slices, strict=True):
             mask = (rows < held_out.start) | (rows >= held_out.stop)
             losses.append(energy_loss(self.kind, energies[mask], self.dataset.get_labels(rows[mask]), self.loss_params))
         return torch.stack(losses).sum()
@@ -240,7 +242,7 @@ class CrossValidation:
     @torch.no_grad()
     def compute_held_out_energies(self, ensemble: "EnergyHeadEnsemble", fold: int) -> Float[Tensor, "n T"]:
         """Return the energies that a fold gives to the samples that it holds out."""
-        features = self.dataset.seen[self.held_out_slices[fold]]
+        features = self.dataset.features[self.held_out_slices[fold]]
         return torch.cat([ensemble(part.float())[fold] for part in features.split(256)])
 
     def fit_platt_scaling_per_fold(self, ensemble: "EnergyHeadEnsemble") -> Float[Tensor, "2 K"]:
@@ -248,8 +250,8 @@ class CrossValidation:
         scales_and_shifts = [
             fit_platt_scaling(
                 self.compute_held_out_energies(ensemble, fold),
-                self.dataset.right[held_out],
-                self.dataset.counts[held_out],
+                self.dataset.correct[held_out],
+                self.dataset.answer_mask[held_out],
                 self.loss_params,
             )
             for fold, held_out in enumerate(self.held_out_slices)
@@ -430,10 +432,10 @@ def collect_energy_features(model: TickModel, decoder: AnswerDecoder, batches: I
             break
     num_ticks = max(map(len, features))
     return EnergyHeadDataset(
-        seen=stack_ticks(num_ticks, features),
-        right=stack_ticks(num_ticks, correct),
-        counts=pad_sequence(answer_masks, batch_first=True),
-        losses=stack_ticks(num_ticks, losses) if losses else None,
+        features=stack_ticks(num_ticks, features),
+        correct=stack_ticks(num_ticks, correct),
+        answer_mask=pad_sequence(answer_masks, batch_first=True),
+        tick_losses=stack_ticks(num_ticks, losses) if losses else None,
     )
 
 

@@ -12,11 +12,11 @@ from training.energy.correctness import compute_answer_reliability, fit_correctn
 def compute_reliability_gap(policy: str, calibration: EvaluationCurves, test: EvaluationCurves) -> float:
     """Return the calibration error on test samples of P(correct) fitted at the ticks that a policy visits."""
     correctness_model = fit_correctness_model(
-        calibration, replay(parse(policy), TickHistory.from_curves(calibration), calibration.right)
+        calibration, replay(parse(policy), TickHistory.from_curves(calibration), calibration.correct)
     )
     halting = {"energy": {"kind": "wait", "chance": correctness_model.model_dump()}}
     return compute_answer_reliability(
-        test, replay(parse("energy<0"), TickHistory.from_curves(test), test.right), halting
+        test, replay(parse("energy<0"), TickHistory.from_curves(test), test.correct), halting
     )["ece"]
 
 
@@ -34,8 +34,10 @@ def test_ticks_that_answer_have_more_weight_than_earlier_ticks(monkeypatch):
     test = make_curves(3_000, 1)
     is_mostly_true = torch.rand(3_000, 1, generator=torch.Generator().manual_seed(2)) < 0.9
     for curves in (calibration, test):
-        answer_ticks = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right).answer_tick.unsqueeze(1)
-        curves.right.copy_((torch.arange(1, 5) == answer_ticks) & is_mostly_true)
+        answer_ticks = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.correct).answer_tick.unsqueeze(
+            1
+        )
+        curves.correct.copy_((torch.arange(1, 5) == answer_ticks) & is_mostly_true)
     weighted_gap = compute_reliability_gap("energy<0", calibration, test)
     monkeypatch.setattr("training.energy.correctness.ANSWER_TICK_WEIGHT", 1)
     assert weighted_gap < 0.6 * compute_reliability_gap("energy<0", calibration, test)
@@ -43,7 +45,7 @@ def test_ticks_that_answer_have_more_weight_than_earlier_ticks(monkeypatch):
 
 def test_energies_without_a_probability_have_no_correctness_model():
     curves = make_curves(50, 0)
-    policy_replay = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.right)
+    policy_replay = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.correct)
     assert compute_answer_reliability(curves, policy_replay, {"energy": {"kind": "hazard"}}) is None
     assert compute_answer_reliability(curves, policy_replay, {}) is None, (
         "an energy without metadata gives no probability"

@@ -62,15 +62,15 @@ def test_a_fitted_head_accepts_unscaled_inputs_of_any_size():
     for scale, shift in ((1.0, 0.0), (1000.0, -3.0)):
         torch.manual_seed(0)
         head = make_energy_head(2, 16)
-        scaled = replace(dataset, seen=dataset.seen * scale + shift)
-        std, mean = torch.std_mean(scaled.seen, (0, 1))
+        scaled = replace(dataset, features=dataset.features * scale + shift)
+        std, mean = torch.std_mean(scaled.features, (0, 1))
         with torch.no_grad():  # both start with the same head for standardised inputs
             head[0].weight.div_(std)
             head[0].bias.sub_(head[0].weight @ mean)
         fit_energy_head(head, scaled, "calibrated", EnergyLossParams(), 150, seed=0)
         energies.append(scaled.compute_energies(head, slice(None)).detach())
     assert_close(*energies, rtol=2e-3, atol=2e-3)
-    assert energies[0][dataset.right].mean() < energies[0][~dataset.right].mean() - 2
+    assert energies[0][dataset.correct].mean() < energies[0][~dataset.correct].mean() - 2
 
 
 def test_fitting_stops_early_and_every_fold_keeps_its_best_weights(monkeypatch):
@@ -118,11 +118,11 @@ def test_a_fold_does_not_train_on_the_samples_that_it_holds_out():
     rows = torch.arange(20)
     gradients = []
     held_out = split_into_folds(40, NUM_FOLDS)
-    changed_labels = torch.cat((~dataset.right[held_out[0]], dataset.right[held_out[0].stop :]))
-    for right in (dataset.right, changed_labels):
+    changed_labels = torch.cat((~dataset.correct[held_out[0]], dataset.correct[held_out[0].stop :]))
+    for right in (dataset.correct, changed_labels):
         torch.manual_seed(0)
-        ensemble = EnergyHeadEnsemble(make_energy_head(2, 8), NUM_FOLDS, FeatureScaler.fit(dataset.seen))
-        CrossValidation(replace(dataset, right=right), held_out, "calibrated", EnergyLossParams()).compute_loss(
+        ensemble = EnergyHeadEnsemble(make_energy_head(2, 8), NUM_FOLDS, FeatureScaler.fit(dataset.features))
+        CrossValidation(replace(dataset, correct=right), held_out, "calibrated", EnergyLossParams()).compute_loss(
             ensemble, rows
         ).backward()
         gradients.append(ensemble.in_proj.weight.grad)
