@@ -207,7 +207,8 @@ class CTMConfig(ModelConfig):
             yield "Histories of all neurons would not fit memory: lower d_model, memory_length or iterations."
         yield from super()._find_problems()
 
-    def _find_schedule_problems(self):
+    def _find_schedule_problems(self) -> Iterator[str]:
+        """Yield one sentence for each problem of the input schedule."""
         keys = [key for key in SCHEDULE_KEYS if getattr(self, key) is not None]
         if bool(keys) != self.has_input_schedule or 0 < len(keys) < len(SCHEDULE_KEYS):
             yield f"backbone_type={SCHEDULED_BACKBONE} and {', '.join(SCHEDULE_KEYS)} need each other: set all of them or none."
@@ -224,8 +225,12 @@ class CTMConfig(ModelConfig):
         return neurons if self.neuron_select_type == "random-pairing" else neurons * (neurons + 1) // 2
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the constructor arguments of the published code; see `ModelConfig.to_dict`.
+
+        The published class for input schedules takes fewer keys.
+        """
         values = super().to_dict()
-        if self.has_input_schedule:  # the published class takes fewer keys
+        if self.has_input_schedule:
             del values["backbone_type"], values["positional_embedding_type"]
             if self.dropout_nlm is None:
                 del values["dropout_nlm"]

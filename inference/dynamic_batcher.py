@@ -61,7 +61,7 @@ class PendingRequest:
     error: Exception | None = None
     batch_key: tuple = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.batch_key = (str(self.policy), self.inputs.shape[1:], self.inputs.dtype)
 
 
@@ -81,7 +81,7 @@ class DynamicBatcher:
         max_batch_size: int = MAX_BATCH_SIZE,
         timeout_s: float = BATCH_TIMEOUT_S,
         fallback: Literal["best", "last"] = "best",
-    ):
+    ) -> None:
         self.model = model
         self.max_batch_size = max_batch_size
         self.timeout_s = timeout_s

@@ -112,7 +112,7 @@ class Engine:
     fallback: Literal["best", "last"] = "best"
     max_batch_slots: int = MAX_BATCH_SLOTS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.max_batch_slots < 1:
             raise ValueError(f"max_batch_slots must be at least 1: got {self.max_batch_slots}.")
         if self.policy.needs_energy and not self.model.config.energy_head_enabled:

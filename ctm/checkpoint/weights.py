@@ -6,7 +6,7 @@ file. Shapes and dtypes are checked from the headers before any memory for weigh
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,11 @@ from ctm.models.base import TickModel
 from ctm.models.registry import build_model, check_parameter_limit
 
 WEIGHTS_NAME = "model.safetensors"
-
-
 WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
-
-
 SAFETENSORS_FLOAT_DTYPES = {"F32", "F16", "BF16"}
-
-
 WEIGHTS_FILE_PATTERN = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
-
-
 MAX_SHARDS = 1_000
-
-
 MAX_IN_FEATURES = 1_000_000
-
-
 TensorHeader = tuple[tuple[int, ...], str]  # shape, dtype
 
 
@@ -172,7 +160,7 @@ def infer_in_features(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> 
     return features
 
 
-def _find_mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, TensorHeader]):
+def _find_mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str, TensorHeader]) -> Iterator[str]:
     """Yield one phrase for each difference between the tensors of a model and those of its weight files."""
     for word, names in (("missing", expected.keys() - headers.keys()), ("not known", headers.keys() - expected.keys())):
         if names:

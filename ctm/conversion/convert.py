@@ -35,19 +35,13 @@ from ctm.models.registry import build_model, check_parameter_limit
 
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 CONFIG_KEYS = {key for kind in CONFIG_CLASSES.values() for key in kind.model_fields}
-LEGACY_KEY_ALIASES = {
-    "deep_memory": "deep_nlms",
-    "do_normalisation": "do_layernorm_nlm",
-}  # old command-line option -> config key
-LEGACY_SCHEDULE_KEYS = {
-    "q_num_repeats_per_input": SCHEDULE_KEYS[:2],
-    "q_num_answer_steps": SCHEDULE_KEYS[2:],
-}  # old option of the Q&A-MNIST training -> config keys
-LEGACY_NUM_CLASSES = {
-    "parity_sequence_length": 2,
-    "maze_route_length": 5,
-}  # option that holds the answer length -> classes
-SINGLE_LABEL_DATASETS = {"cifar10", "cifar100", "imagenet"}  # data sets with a single label
+# Old command-line option -> config key.
+LEGACY_KEY_ALIASES = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}
+# Old option of the Q&A-MNIST training -> config keys.
+LEGACY_SCHEDULE_KEYS = {"q_num_repeats_per_input": SCHEDULE_KEYS[:2], "q_num_answer_steps": SCHEDULE_KEYS[2:]}
+# Option that holds the answer length -> number of classes.
+LEGACY_NUM_CLASSES = {"parity_sequence_length": 2, "maze_route_length": 5}
+SINGLE_LABEL_DATASETS = {"cifar10", "cifar100", "imagenet"}
 FLOAT_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 INTEGER_DTYPES = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 MAX_LIST_LENGTH = 100

@@ -108,7 +108,7 @@ class NumpyPlaceholder:
     addresses.
     """
 
-    def __init__(self, *_: Any):
+    def __init__(self, *_: Any) -> None:
         pass
 
     def __setstate__(self, _: Any) -> None:

@@ -1,0 +1,1 @@
+"""Files: atomic writes, JSON, YAML, locks, and files with preallocated space."""

@@ -23,7 +23,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def replace_dir(temp_path: Path, folder: Path) -> None:
-    """Move the directory `draft` to `folder`. An existing directory is removed after the move.
+    """Move the directory `temp_path` to `folder`. An existing directory is removed after the move.
 
     Raises:
         OSError: The move failed; an existing directory is back in place.

@@ -7,9 +7,8 @@ from typing import Any
 
 from ctm.io.atomic import write_text
 
-JSON_NUMBER_LIST_PATTERN = re.compile(
-    r"\[\n([-+.eE\d,\s]+)\]"
-)  # numbers on a line each; JSON strings contain no line break
+# Numbers on a line each; JSON strings contain no line break.
+JSON_NUMBER_LIST_PATTERN = re.compile(r"\[\n([-+.eE\d,\s]+)\]")
 
 
 def read_text(path: Path, max_bytes: int | None = None) -> str:

@@ -1,0 +1,1 @@
+"""Models: base class and protocols, the Continuous Thought Machine, baselines, outputs."""

@@ -1,0 +1,1 @@
+"""Modules that models are built from, and the state of their recurrent parts."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ctm.config import GRID_PATTERN, TOKENS_PATTERN
 from ctm.modules.positional_encoding import compute_rotations
 
+# He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.
 RESNET_BLOCK_COUNTS = {
     "18": (2, 2, 2, 2),
     "34": (3, 4, 6, 3),
@@ -23,7 +24,6 @@ RESNET_BLOCK_COUNTS = {
     "152": (3, 4, 36, 3),
 }
 NUM_GRID_WORDS = 32  # symbols that are not cells
-# (He et al.'s ResNet-152 has 8 blocks in its second stage; the published CTM backbone has 4.)
 
 
 def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> tuple[nn.Module, nn.Module, int]:
@@ -64,23 +64,29 @@ def make_backbone(backbone_type: str, d_input: int, in_features: int | None) -> 
 class ParityBackbone(nn.Module):
     """Embedding of two signs: +1, and anything else."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(2, width)
 
     def forward(self, signs: Float[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        """Embed signs."""
         return self.embedding((signs == 1).long()).transpose(1, 2)
 
 
 class TokensBackbone(nn.Module):
     """Embedding of symbols, plus a learned positional embedding."""
 
-    def __init__(self, vocab_size: int, max_length: int, width: int):
+    def __init__(self, vocab_size: int, max_length: int, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.positions = init_positional_embedding(max_length, width)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        """Embed symbols.
+
+        Raises:
+            ValueError: The sequence is too long.
+        """
         check_sequence_length(tokens, self.positions)
         return self.embedding(tokens).transpose(1, 2) + self.positions[:, : tokens.size(1)]
 
@@ -91,7 +97,7 @@ class GridBackbone(nn.Module):
     A cell is the sum of a row embedding and a column embedding. A learned positional embedding is added.
     """
 
-    def __init__(self, side: int, max_length: int, width: int):
+    def __init__(self, side: int, max_length: int, width: int) -> None:
         super().__init__()
         self.side = side
         self.rows, self.columns = nn.Embedding(side, width), nn.Embedding(side, width)
@@ -99,6 +105,11 @@ class GridBackbone(nn.Module):
         self.positions = init_positional_embedding(max_length, width)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B d N"]:
+        """Embed symbols.
+
+        Raises:
+            ValueError: The sequence is too long.
+        """
         check_sequence_length(tokens, self.positions)
         cells = self.side**2
         cell = tokens.clamp(max=cells - 1)
@@ -117,7 +128,11 @@ def init_positional_embedding(max_length: int, width: int) -> nn.Parameter:
 
 
 def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "d L"]) -> None:
-    """Raise `ValueError` if a sequence is longer than the positional embedding."""
+    """Check that a sequence is not longer than the positional embedding.
+
+    Raises:
+        ValueError: The sequence is longer.
+    """
     if tokens.size(1) > positions.size(1):
         raise ValueError(f"This model takes at most {positions.size(1)} symbols, got {tokens.size(1)}.")
 
@@ -125,7 +140,7 @@ def check_sequence_length(tokens: Int[Tensor, "B N"], positions: Float[Tensor, "
 class ShallowWide(nn.Module):
     """Two wide gated convolutions."""
 
-    def __init__(self, in_channels: int):
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, 4096, 3, stride=2, padding=1),
@@ -137,6 +152,7 @@ class ShallowWide(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        """Return the features of images, at half the resolution."""
         return self.layers(images)
 
 
@@ -146,7 +162,7 @@ class MNISTBackbone(nn.Module):
     From the MNIST tutorial of the published code.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1),
@@ -160,13 +176,14 @@ class MNISTBackbone(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        """Return the features of images, at a quarter of the resolution."""
         return self.layers(images)
 
 
 class ResNet(nn.Module):
     """First stages of a ResNet (He et al. 2015) with a 3x3 stem of stride 1."""
 
-    def __init__(self, depth: str, stages: int):
+    def __init__(self, depth: str, stages: int) -> None:
         super().__init__()
         block = BasicBlock if depth in ("18", "34") else Bottleneck
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -191,6 +208,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B d h2 w2"]:
+        """Return the features of images after the last stage."""
         images = images.contiguous(memory_format=torch.channels_last)  # faster convolutions and pooling
         features = self.maxpool(self.relu(convolve(images, self.conv1, self.bn1)))
         for stage in range(self.stages):
@@ -203,7 +221,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, channels: int, planes: int, stride: int = 1):
+    def __init__(self, channels: int, planes: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -213,6 +231,7 @@ class BasicBlock(nn.Module):
         self.downsample = make_shortcut(channels, planes, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        """Apply the block to features."""
         out = self.relu(convolve(x, self.conv1, self.bn1))
         out = convolve(out, self.conv2, self.bn2)
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
@@ -223,7 +242,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, channels: int, planes: int, stride: int = 1):
+    def __init__(self, channels: int, planes: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -235,6 +254,7 @@ class Bottleneck(nn.Module):
         self.downsample = make_shortcut(channels, planes * 4, stride)
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B d h2 w2"]:
+        """Apply the block to features."""
         out = self.relu(convolve(x, self.conv1, self.bn1))
         out = self.relu(convolve(out, self.conv2, self.bn2))
         out = convolve(out, self.conv3, self.bn3)

@@ -35,9 +35,7 @@ class CrossAttentionCache:
     query_weight: Float[Tensor, "E S"]
     query_bias: Float[Tensor, "E 1"]
     dropout: float
-    deferred_grad: DeferredKVGrad | None = (
-        None  # while training: the same keys and values, see `ctm.modules.deferred_kv_grad`
-    )
+    deferred_grad: DeferredKVGrad | None = None
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
         """Return a copy that holds only some batch rows, without deferred gradients."""

@@ -6,6 +6,7 @@ After the last one, a single product over all ticks gives dK = sum_t q_t dS_t an
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -106,14 +107,14 @@ class _CollectKVGrad(torch.autograd.Function):
     """Autograd node before all ticks of an unroll; its backward pass runs after theirs and computes dK and dV."""
 
     @staticmethod
-    def forward(ctx, keys, values, grad_buffer):
+    def forward(ctx: Any, keys: Tensor, values: Tensor, grad_buffer: KVGradBuffer) -> Tensor:
         ctx.grad_buffer = grad_buffer
         return keys.new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, _):
-        buffer = ctx.grad_buffer
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, Tensor, None]:
+        buffer: KVGradBuffer = ctx.grad_buffer
         queries, scores, weights, output = (torch.cat(part, 1) for part in buffer.parts)
         buffer.clear()
         return torch.bmm(queries.transpose(1, 2), scores), torch.bmm(weights.transpose(1, 2), output), None
@@ -123,7 +124,9 @@ class _Attend(torch.autograd.Function):
     """Softmax attention whose backward pass stores the terms of dK and dV in a `KVGradBuffer`."""
 
     @staticmethod
-    def forward(ctx, query, grad_token, keys, values, grad_buffer):
+    def forward(
+        ctx: Any, query: Tensor, grad_token: Tensor, keys: Tensor, values: Tensor, grad_buffer: KVGradBuffer
+    ) -> tuple[Tensor, Tensor]:
         output, weights = softmax_attention(query, keys, values)
         ctx.save_for_backward(query, weights, keys, values)
         ctx.grad_buffer = grad_buffer
@@ -132,7 +135,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, output_grad, _):
+    def backward(ctx: Any, output_grad: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None, None, None]:
         query, weights, keys, values = ctx.saved_tensors
         score = torch.bmm(output_grad, values.transpose(1, 2))
         score = weights * (score - (score * weights).sum(-1, keepdim=True))

@@ -22,7 +22,7 @@ class NeuronLinear(nn.Module):
     without a copy.
     """
 
-    def __init__(self, in_dims: int, out_dims: int, neurons: int, normalise: bool, dropout: float):
+    def __init__(self, in_dims: int, out_dims: int, neurons: int, normalise: bool, dropout: float) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_dims + out_dims)
         self.w1 = nn.Parameter(torch.empty(neurons, out_dims, in_dims).uniform_(-bound, bound).permute(2, 1, 0))
@@ -56,6 +56,7 @@ class PreparedLinear:
     dropout: float
 
     def __call__(self, x: Float[Tensor, "D M B"]) -> Float[Tensor, "D H B"]:
+        """Apply the linear map of every neuron to its history."""
         if self.dropout:
             x = F.dropout(x, self.dropout)
         if self.layernorm is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class LearnableFourier(nn.Module):
     """Fourier features of the (x, y) coordinate, mapped by a small gated network."""
 
-    def __init__(self, width: int, gamma: float = 1 / 2.5, features: int = 256, hidden: int = 128):
+    def __init__(self, width: int, gamma: float = 1 / 2.5, features: int = 256, hidden: int = 128) -> None:
         super().__init__()
         self.scale = 1 / math.sqrt(features)
         self.Wr = nn.Linear(2, features // 2, bias=False)
@@ -24,6 +24,7 @@ class LearnableFourier(nn.Module):
         nn.init.normal_(self.Wr.weight, std=gamma**-2)
 
     def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "1 d h w"]:
+        """Return the encoding of every place of a feature map."""
         height, width = features.shape[-2:]
         y = torch.arange(height, device=features.device, dtype=features.dtype) / max(height - 1, 1)
         x = torch.arange(width, device=features.device, dtype=features.dtype) / max(width - 1, 1)
@@ -36,13 +37,14 @@ class LearnableFourier(nn.Module):
 class MultiLearnableFourier(nn.Module):
     """Learned mixture of learnable Fourier encodings, from coarse to fine."""
 
-    def __init__(self, width: int, codes: int = 10):
+    def __init__(self, width: int, codes: int = 10) -> None:
         super().__init__()
         gammas = torch.linspace(1.0, 0.1, codes, device="cpu").tolist()
         self.embedders = nn.ModuleList(LearnableFourier(width, gamma) for gamma in gammas)
         self.combination = nn.Parameter(torch.ones(codes))
 
     def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "1 d h w"]:
+        """Return the encoding of every place of a feature map."""
         codes = torch.stack([embedder(features) for embedder in self.embedders])
         return torch.einsum("n,nbdhw->bdhw", self.combination.softmax(0), codes)
 
@@ -54,12 +56,13 @@ class Rotational(nn.Module):
     from the height, which is the same on square maps.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.start_vector = nn.Parameter(torch.tensor([0.0, 1.0]))
         self.projection = nn.Sequential(nn.Linear(4, width))
 
     def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "1 d h w"]:
+        """Return the encoding of every place of a feature map."""
         height, width = features.shape[-2:]
         rows, columns = (compute_rotations(steps, self.start_vector) for steps in (height, width))
         key = torch.cat((rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)), -1)
@@ -69,11 +72,12 @@ class Rotational(nn.Module):
 class Rotational1D(nn.Module):
     """Vector (0, 1), rotated by 0 to 180 degrees along a sequence."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.projection = nn.Linear(2, width)
 
     def forward(self, features: Float[Tensor, "B d N"]) -> Float[Tensor, "1 d N"]:
+        """Return the encoding of every position of a sequence."""
         start = torch.tensor([0.0, 1.0], device=features.device, dtype=features.dtype)
         return self.projection(compute_rotations(features.size(-1), start)).T.unsqueeze(0)
 

@@ -8,11 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NUM_CERTAINTY_FEATURES = 4
-ANSWER_SIGNALS = (
-    "margin",
-    "probability",
-    "change",
-)  # signals besides certainty and energy that a halting policy may read
+# Signals besides certainty and energy that a halting policy may read.
+ANSWER_SIGNALS = ("margin", "probability", "change")
 
 
 def project(layer: nn.Linear, sync: Float[Tensor, "*T S B"]) -> Float[Tensor, "*T K B"]:
@@ -55,13 +52,13 @@ def compute_answer_signals(
     Returns:
         Signal name -> value. margin: probability difference of the two most likely classes, minimum over positions.
         probability: probability of the most likely class, minimum over positions. change: KL divergence of this tick's
-            class
-        distribution from that of the previous tick in nats, mean over positions, infinite at the first tick.
+            distribution from that of the previous tick in nats, mean over positions, infinite at the first tick.
     """
     if not names:
         return {}
     log_p = answer.unflatten(-1, (num_positions, -1)).float().log_softmax(-1)
-    p, signals = log_p.exp(), {}
+    p = log_p.exp()
+    signals = {}
     if "margin" in names:
         top = p.topk(min(2, p.size(-1)), -1).values
         signals["margin"] = (top[..., 0] - top[..., -1]).amin(-1)

@@ -22,7 +22,7 @@ BOTTLENECK_WIDTH = 16
 class SynapseLayer(nn.Sequential):
     """Linear, gated linear unit, layer norm."""
 
-    def __init__(self, in_dims: int, neurons: int, dropout: float):
+    def __init__(self, in_dims: int, neurons: int, dropout: float) -> None:
         super().__init__(nn.Dropout(dropout), nn.Linear(in_dims, 2 * neurons), nn.GLU(), nn.LayerNorm(neurons))
         self.input_dropout = dropout
 
@@ -41,7 +41,7 @@ class SynapseUNet(nn.Module):
 
     input_dropout = 0.0
 
-    def __init__(self, in_dims: int, neurons: int, depth: int, dropout: float):
+    def __init__(self, in_dims: int, neurons: int, depth: int, dropout: float) -> None:
         super().__init__()
         step = (BOTTLENECK_WIDTH - neurons) / (depth - 1)
         widths = [int(neurons + step * level) for level in range(depth - 1)] + [BOTTLENECK_WIDTH]
@@ -92,6 +92,7 @@ class FusedInputProjection:
     def __call__(
         self, attn_output: Float[Tensor, "B E"] | None, activations: Float[Tensor, "D B"]
     ) -> Float[Tensor, "B W"]:
+        """Apply the map to the attention output (None without one at this tick) and the activations."""
         x = torch.addmm(self.bias_term, activations.T, self.state_weight)
         if attn_output is None or self.observation_weight is None:
             return x
@@ -129,6 +130,7 @@ class UnfusedInputProjection:
     def __call__(
         self, attn_output: Float[Tensor, "B E"] | None, activations: Float[Tensor, "D B"]
     ) -> Float[Tensor, "B W"]:
+        """Apply the map to the attention output (None without one at this tick) and the activations."""
         observation = self.observation_bias
         if attn_output is not None and self.out_proj_weight is not None:
             observation = torch.addmm(observation, attn_output, self.out_proj_weight.T)

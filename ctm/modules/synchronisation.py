@@ -5,6 +5,8 @@ Published names: `neuron_select_type`, `decay_params_*` (the rates r, clamped to
 `*_neuron_indices_{left,right}`.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,12 +23,12 @@ class _ClampDecay(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, decay):
+    def forward(ctx: Any, decay: Tensor) -> Tensor:
         ctx.save_for_backward(decay)
         return decay.clamp(MIN_DECAY, MAX_DECAY)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (decay,) = ctx.saved_tensors
         outward = (decay <= MIN_DECAY) & (grad > 0) | (decay >= MAX_DECAY) & (grad < 0)
         return grad.masked_fill(outward, 0)
@@ -96,7 +98,7 @@ def unroll_synchronisation(
         initial: Running sums before the first tick.
         retention: Fraction of the sums that is kept from one tick to the next.
     """
-    sums = []
+    sums: list[SyncAccumulator] = []
     sync = initial
     for product in products:
         sync = sync.update(product, retention)

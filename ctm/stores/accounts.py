@@ -59,7 +59,7 @@ class Accounts:
         failure_ttl_s: float = 10.0,
         max_entries: int = 1000,
         clock: Callable[[], float] = time.monotonic,
-    ):
+    ) -> None:
         self.endpoint = endpoint
         self.timeout_s = timeout_s
         self.ttl_s = ttl_s
@@ -76,30 +76,27 @@ class Accounts:
             StoreUnavailable: The Hub cannot be reached.
             ValueError: The Hub does not accept the token.
         """
-        answer = self._get_entry(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
-        with answer.lock:
-            if self._clock() >= answer.expires_at:
-                answer.account, answer.error = None, None
+        entry = self._get_entry(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
+        with entry.lock:
+            if self._clock() >= entry.expires_at:
+                entry.account, entry.error = None, None
                 try:
-                    answer.account = self._fetch_account(token)
+                    entry.account = self._fetch_account(token)
                 except ValueError as error:
-                    answer.error = error
-                answer.expires_at = self._clock() + (self.ttl_s if answer.account else self.failure_ttl_s)
-            if answer.account is not None:
-                return answer.account
-            raise (
-                StoreUnavailable(str(answer.error))
-                if isinstance(answer.error, StoreUnavailable)
-                else ValueError(str(answer.error))
-            )
+                    entry.error = error
+                entry.expires_at = self._clock() + (self.ttl_s if entry.account else self.failure_ttl_s)
+            if entry.account is not None:
+                return entry.account
+            # A new exception: the traceback of a cached one would grow with every lookup.
+            raise (StoreUnavailable if isinstance(entry.error, StoreUnavailable) else ValueError)(str(entry.error))
 
     def _get_entry(self, key: str) -> _CacheEntry:
         with self._lock:
-            answer = self._entries.setdefault(key, _CacheEntry())
+            entry = self._entries.setdefault(key, _CacheEntry())
             self._entries.move_to_end(key)
             while len(self._entries) > self.max_entries:
                 self._entries.popitem(last=False)
-            return answer
+            return entry
 
     def _fetch_account(self, token: str) -> Account:
         """Request the account from the Hub.
@@ -110,9 +107,9 @@ class Accounts:
             raise ValueError("This is no token of the Hub.")
         address = f"{self.endpoint or constants.ENDPOINT}/api/whoami-v2"
         try:
-            answer = get_session().get(address, headers=build_hf_headers(token=token), timeout=self.timeout_s)
-            hf_raise_for_status(answer)
-            return parse_account(answer.json())
+            response = get_session().get(address, headers=build_hf_headers(token=token), timeout=self.timeout_s)
+            hf_raise_for_status(response)
+            return parse_account(response.json())
         except HfHubHTTPError as error:
             if error.response is not None and error.response.status_code in (401, 403):
                 raise ValueError("The Hub does not accept this token.") from None

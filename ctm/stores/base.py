@@ -22,7 +22,7 @@ class StoreUnavailable(ValueError):
         retry_after_s: Seconds to wait, if the store requested it.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None):
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
@@ -82,8 +82,8 @@ class Destination(Protocol):
 
 
 @runtime_checkable
-class Store(Destination, Protocol):
-    """Store of checkpoints.
+class Store(Protocol):
+    """Store that checkpoints can be read from.
 
     All errors are `ValueError`s with one sentence; `StoreUnavailable` if a retry may succeed.
     """

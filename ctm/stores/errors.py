@@ -32,7 +32,8 @@ def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
     match error:
         case StoreUnavailable() | DownloadCancelled():
             return error
-        case ValueError() if type(error) is ValueError:  # already a sentence, or the client's message about an argument
+        # Already a sentence, or the message of the client about an argument.
+        case ValueError() if type(error) is ValueError:
             return error
         case LocalTokenNotFoundError():
             return ValueError("There is no token for the Hub: set HF_TOKEN to one with the right to write.")
@@ -50,9 +51,8 @@ def translate_hub_error(error: Exception, name: HubRef) -> ValueError:
             return _translate_status(error, name)
         case HFValidationError():
             return ValueError(f"{repo[:80]!r} is not the name of a model on the Hub.")
-        case LocalEntryNotFoundError(
-            __cause__=HfHubHTTPError() as cause
-        ):  # the client hides the cause of the cache miss
+        # The client hides the cause of the cache miss.
+        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as cause):
             return translate_hub_error(cause, name)
         case OSError(errno=errno.ENOSPC):
             return ValueError(f"The disk is full: {repo} could not be stored.")

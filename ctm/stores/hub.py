@@ -57,11 +57,8 @@ MAX_WEIGHT_BYTES = 5 * 2**30  # more than `MAX_PARAMETERS` in float32
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 METADATA_FILES = (CONFIG_NAME, *(f"{name}.json" for name in METADATA_NAMES), MODEL_CARD_NAME)
 CLIENT_ERRORS = (ValueError, OSError, RuntimeError, httpx.HTTPError)
-MALFORMED_RESPONSE_ERRORS = (
-    LookupError,
-    TypeError,
-    AttributeError,
-)  # raised by the client for a response of unexpected form
+# Raised by the client for a response of unexpected form.
+MALFORMED_RESPONSE_ERRORS = (LookupError, TypeError, AttributeError)
 
 
 class HubStore:
@@ -87,7 +84,7 @@ class HubStore:
         timeout_s: float = 10.0,
         min_free_bytes: int = 2**30,
         max_weight_bytes: int = MAX_WEIGHT_BYTES,
-    ):
+    ) -> None:
         self.timeout_s = timeout_s
         self.min_free_bytes = min_free_bytes
         self.max_weight_bytes = max_weight_bytes

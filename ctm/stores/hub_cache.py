@@ -82,7 +82,7 @@ def make_progress_tqdm(report: Callable[[int], None] | None) -> type[tqdm]:
     """
 
     class Counter(tqdm):
-        def __init__(self, *args: Any, **options: Any):
+        def __init__(self, *args: Any, **options: Any) -> None:
             self.counts = not str(options.pop("name", "")).endswith(".transfer")  # xet reports every byte twice
             super().__init__(*args, **(options | {"disable": True}))
 

@@ -1,17 +1,9 @@
 """Checkpoint store in a local directory: every subdirectory with a config is a checkpoint."""
 
-import shutil
 from pathlib import Path
 
 from ctm.checkpoint import CONFIG_NAME
-from ctm.io.atomic import get_temp_path, replace_dir
-from ctm.stores.base import (
-    CheckpointDescription,
-    Commit,
-    ProgressCallback,
-    describe_checkpoint_dir,
-    is_complete_checkpoint,
-)
+from ctm.stores.base import CheckpointDescription, ProgressCallback, describe_checkpoint_dir
 
 
 class LocalStore:
@@ -22,7 +14,7 @@ class LocalStore:
         pattern: Glob pattern of checkpoint directories below `root`, such as `*/checkpoint` for finished runs.
     """
 
-    def __init__(self, root: str | Path, pattern: str = "*"):
+    def __init__(self, root: str | Path, pattern: str = "*") -> None:
         self.root = Path(root)
         self.pattern = pattern
 
@@ -45,26 +37,6 @@ class LocalStore:
             return checkpoints[name]
         known = ", ".join(sorted(checkpoints)) or "none"
         raise ValueError(f"There is no checkpoint called {str(name)[:60]!r} (any more); there are: {known}.")
-
-    def publish(self, folder: Path, name: str, message: str, private: bool = False) -> Commit:
-        """Copy a checkpoint directory into the store; an existing one is replaced atomically.
-
-        Raises:
-            ValueError: The name is not a plain directory name, or the checkpoint is incomplete.
-        """
-        if not name or Path(name).name != name or name.startswith("."):
-            raise ValueError(f"A checkpoint's name is a plain folder name: got {name[:60]!r}.")
-        if not is_complete_checkpoint(folder):
-            raise ValueError(f"{folder} holds no whole checkpoint.")
-        self.root.mkdir(parents=True, exist_ok=True)
-        target = self.root / name
-        temp_dir = get_temp_path(target)
-        try:
-            shutil.copytree(folder, temp_dir)
-            replace_dir(temp_dir, target)
-        finally:
-            shutil.rmtree(temp_dir, ignore_errors=True)
-        return Commit("", target.as_uri())
 
     def _find_checkpoints(self) -> dict[str, Path]:
         """Return checkpoint directories by name, without hidden ones."""

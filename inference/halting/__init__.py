@@ -1,0 +1,1 @@
+"""Halting policies: policies and their parser, thresholds, frontiers, risk control."""

@@ -115,10 +115,9 @@ def format_for_display(value: float, unit: str = "", digits: int | None = None) 
         unit: Text after the number.
         digits: Significant digits; None for as many as `format_number` uses.
     """
+    text = f"{value:.{digits}g}" if digits else format_number(value)
     if unit == "%":
         text = f"{100 * value:.{digits or 12}g}"  # 12 digits hide the rounding error of the product
-    else:
-        text = f"{value:.{digits}g}" if digits else format_number(value)
     return text.replace("-", "\N{MINUS SIGN}") + unit
 
 

@@ -44,7 +44,7 @@ class RiskGuarantee:
     confidence: float = 0.95
     method: RiskControlMethod = "ltt"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in (("risk", self.risk), ("confidence", self.confidence)):
             if not MIN_PROBABILITY_MARGIN <= value <= 1 - MIN_PROBABILITY_MARGIN:
                 raise ValueError(

@@ -137,7 +137,7 @@ def test_an_unroll_that_continues_with_some_rows_still_gives_the_cache_gradients
         if not gathers:
             steady = features.observation
             steady = replace(steady, cache=replace(steady.cache, deferred_grad=None))
-            features = replace(features, observation=steady)
+            features = replace(features, encoder_output=replace(features.encoder_output, observation=steady))
         state, _ = machine.tick(machine.initial_state(features), features)
         state, features = state.select_rows(rows), features.select_rows(rows)
         for _ in range(3):

@@ -1,11 +1,9 @@
 """Test the store in a local directory."""
 
-import json
 import shutil
 
 import pytest
 
-from ctm.checkpoint import load
 from ctm.stores import LocalStore
 
 
@@ -55,26 +53,3 @@ def test_oversized_metadata_is_rejected(store, checkpoint_dir):
     (checkpoint_dir / "README.md").write_text("x" * 2_000_000)
     with pytest.raises(ValueError, match=r"README.md has 2,000,000 bytes"):
         store.describe("mine")
-
-
-def test_publishing_copies_a_whole_checkpoint_and_replaces(store, checkpoint_dir, tmp_path):
-    shelf = LocalStore(tmp_path / "shelf")
-    shelf.publish(checkpoint_dir, "digits", "first")
-    values = json.loads((checkpoint_dir / "task.json").read_text())
-    (checkpoint_dir / "task.json").write_text(json.dumps(values | {"more": 1}))
-    shelf.publish(checkpoint_dir, "digits", "second")
-    assert load(shelf.fetch("digits")).task["more"] == 1
-    assert sorted(path.name for path in (tmp_path / "shelf").iterdir()) == ["digits"]
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".a"])
-def test_publishing_under_a_name_that_is_no_folder_is_rejected(checkpoint_dir, tmp_path, name):
-    with pytest.raises(ValueError, match="plain folder name"):
-        LocalStore(tmp_path / "shelf").publish(checkpoint_dir, name, "")
-    assert not (tmp_path / "shelf").exists()
-
-
-def test_half_a_checkpoint_is_not_published(checkpoint_dir, tmp_path):
-    (checkpoint_dir / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="no whole checkpoint"):
-        LocalStore(tmp_path / "shelf").publish(checkpoint_dir, "a", "")
