@@ -1,4 +1,4 @@
-"""Somebody who asks the page as anybody may, over the wire, and the page that they ask."""
+"""HTTP client of an anonymous visitor, and the page that it uses."""
 
 import json
 import secrets
@@ -15,12 +15,12 @@ from ui.auth.access import Access
 
 
 def make_file_data(path: str | Path, **more: Any) -> dict[str, Any]:
-    """A file as a page names one that it has sent before."""
+    """Return the value that a page sends for an uploaded file."""
     return {"path": str(path), "meta": {"_type": "gradio.FileData"}, **more}
 
 
 class AnonymousClient:
-    """Somebody who talks to the page without a browser.
+    """Anonymous visitor without a browser.
 
     Args:
         address: of the page.
@@ -38,7 +38,7 @@ class AnonymousClient:
         return httpx.Client(base_url=self.address, transport=transport, timeout=30)
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """One request, in a connection of its own."""
+        """Send one request in its own connection."""
         with self.connect() as client:
             return client.request(method, path, **more)
 
@@ -46,21 +46,21 @@ class AnonymousClient:
         return self.request("POST", f"/gradio_api/{path}", json=payload, headers=headers)
 
     def join_queue(self, number: int, data: list[Any], session: str = "") -> httpx.Response:
-        """Put an event in line."""
+        """Queue an event."""
         session = session or secrets.token_hex(6)
         return self.post("queue/join", {"fn_index": number, "data": data, "session_hash": session})
 
     def read_events(self, session: str) -> list[dict[str, Any]]:
-        """All that a session is told until its events are over."""
-        found, path = [], f"/gradio_api/queue/data?session_hash={session}"
+        """Return all messages of a session until its events have ended."""
+        results, path = [], f"/gradio_api/queue/data?session_hash={session}"
         with suppress(httpx.RemoteProtocolError), self.connect() as client, client.stream("GET", path) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data:"):
-                    found.append(json.loads(line[5:]))
-        return found
+                    results.append(json.loads(line[5:]))
+        return results
 
     def call_event(self, number: int, data: list[Any], session: str = "") -> str:
-        """What comes of an event, through the queue or beside it, as it came."""
+        """Return the raw response to an event, through the queue or directly."""
         session = session or secrets.token_hex(6)
         if not next(event["queue"] for event in self.events if event["id"] == number):
             return self.post("run/predict", {"fn_index": number, "data": data, "session_hash": session}).text
@@ -73,18 +73,18 @@ class AnonymousClient:
 
 @pytest.fixture(scope="module")
 def upload_dir(tmp_path_factory) -> Iterator[Path]:
-    """Where what strangers upload is kept."""
+    """Return the directory of uploads."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("uploads")
-        patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        yield folder
+        directory = tmp_path_factory.mktemp("uploads")
+        patch.setenv("GRADIO_TEMP_DIR", str(directory))
+        yield directory
 
 
 @pytest.fixture(scope="module")
 def anonymous_client(checkpoints_dir, upload_dir, tmp_path_factory) -> Iterator[AnonymousClient]:
-    """Somebody at the page of an administrator, which has a run."""
-    trainings = make_training_service(tmp_path_factory.mktemp("home"), checkpoints_dir)
-    create_fake_run(trainings, "tiny-1", steps=(20,))
+    """Yield an anonymous client of a page that belongs to an administrator and has a run."""
+    training_service = make_training_service(tmp_path_factory.mktemp("home"), checkpoints_dir)
+    create_fake_run(training_service, "tiny-1", steps=(20,))
     access = Access.from_environment({"CTM_ADMIN_TOKEN": ADMIN_TOKEN}, "127.0.0.1")
-    with serve_page(trainings, access) as address:
+    with serve_page(training_service, access) as address:
         yield AnonymousClient(address)

@@ -1,4 +1,4 @@
-"""Ways in: requests as the server hands them on, and visits to a page with one action."""
+"""Requests as the server passes them on, and a page with one action."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LOCALHOST_HEADERS = {"host": "127.0.0.1:7860"}
 
 
 def make_request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1", **scope) -> Request:
-    """A request as the server hands it on."""
+    """Return a request as the server passes it on."""
     raw = [
         (name.lower().encode(), value.encode("latin-1"))
         for name, value in (LOCALHOST_HEADERS if headers is None else headers).items()
@@ -37,17 +37,17 @@ def make_token_access() -> Access:
 
 
 def get_profile_name(profile: gr.OAuthProfile | None) -> str:
-    """Whom Gradio takes a visitor for."""
+    """Return the user that Gradio assigns to a visitor."""
     return profile.username if profile else "nobody"
 
 
 def build_action_page(access: Access, button: bool = False) -> gr.Blocks:
-    """A page with one action; with a sign-in button of Gradio, however unwise."""
+    """Return a client of a page with one action, optionally with Gradio's sign-in button."""
     with gr.Blocks(analytics_enabled=False) as page:
         build_login_row(access, page)
-        said = gr.Textbox()
+        output = gr.Textbox()
         if button:
-            gr.LoginButton().click(get_profile_name, None, said, api_name="taken_for")
+            gr.LoginButton().click(get_profile_name, None, output, api_name="taken_for")
 
         def act(request: gr.Request) -> str:
             try:
@@ -55,7 +55,7 @@ def build_action_page(access: Access, button: bool = False) -> gr.Blocks:
             except AccessDenied as refusal:
                 return f"refused: {refusal}"
 
-        gr.Button("Act").click(act, None, said, api_name="act")
+        gr.Button("Act").click(act, None, output, api_name="act")
     return page.queue()
 
 
@@ -69,11 +69,11 @@ def open_action_client(
 
 
 def call_action(client: TestClient, name: str = "act", **headers: str) -> str:
-    """What an action of the page answers, or the guard before it."""
-    asked = client.post(f"/gradio_api/call/{name}", json={"data": []}, headers=headers)
-    if asked.status_code == 403:
-        return f"stopped: {asked.json()['detail']}"
-    event = asked.json()["event_id"]
+    """Return the answer of an action of the page, or of the middleware."""
+    response = client.post(f"/gradio_api/call/{name}", json={"data": []}, headers=headers)
+    if response.status_code == 403:
+        return f"stopped: {response.json()['detail']}"
+    event = response.json()["event_id"]
     answer = client.get(f"/gradio_api/call/{name}/{event}", headers=headers).text
     assert answer.startswith("event: complete"), answer
     return json.loads(answer.partition("data: ")[2])[0]

@@ -1,4 +1,4 @@
-"""Small untrained checkpoints, one a task, for screens to think with, and a clock for them."""
+"""Fixtures for tests of the page: small untrained checkpoints, one per task, and a clock."""
 
 import os
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ SMALL_MODEL_CONFIG = {
 TASK_BY_CHECKPOINT = {"digits": "digits", "parity-16": "parity", "arithmetic": "arithmetic", "mazes": "mazes"}
 
 
-def make_checkpoint(folder: Path, task_kind: str, **changes) -> Path:
-    """An untrained checkpoint of a task."""
+def make_checkpoint(directory: Path, task_kind: str, **changes) -> Path:
+    """Save an untrained checkpoint of a task."""
     task = make_task({"kind": task_kind})
     shape = task.get_spec()
     known = CONFIG_CLASSES[changes.get("kind", "ctm")].model_fields
@@ -53,26 +53,26 @@ def make_checkpoint(folder: Path, task_kind: str, **changes) -> Path:
     machine = build_model(read_config(config), shape.in_features).eval()
     rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
     halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}
-    return save(Checkpoint(machine, task.describe(), halting), folder)
+    return save(Checkpoint(machine, task.describe(), halting), directory)
 
 
 def make_inference_service(checkpoints_dir: Path, **more) -> InferenceService:
-    """Services over a folder of checkpoints, and nothing else of this machine."""
+    """Return an inference service over a directory of checkpoints only."""
     return InferenceService(ModelCatalog(checkpoints_dir, cache_dir=checkpoints_dir / ".hub" / "cache", **more))
 
 
 @pytest.fixture(scope="session")
 def checkpoints_dir(tmp_path_factory) -> Path:
-    """A folder of small checkpoints."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+    """Return a directory of small checkpoints."""
+    directory = tmp_path_factory.mktemp("checkpoints")
     for name, kind in TASK_BY_CHECKPOINT.items():
-        make_checkpoint(folder / name, kind)
-    return folder
+        make_checkpoint(directory / name, kind)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def server_url(checkpoints_dir) -> Iterator[str]:
-    """The page, served with the small checkpoints; its address."""
+    """Serve the page with the small checkpoints. Yield the address."""
     built = page.build_page(make_inference_service(checkpoints_dir))
     built.queue(max_size=64)
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())

@@ -1,4 +1,4 @@
-"""Trainings that begin nothing, so that what is put in line can be looked at."""
+"""Training service that starts no job, so that queued jobs can be inspected."""
 
 import pytest
 
@@ -12,7 +12,7 @@ TOKEN = "hf_a-token-that-nobody-may-see"
 
 @pytest.fixture
 def training_service(tmp_path, checkpoints_dir) -> TrainingService:
-    """Trainings that begin nothing: what is put in line stays there."""
+    """Return a training service that starts no job."""
     return make_training_service(tmp_path, checkpoints_dir, token=TOKEN)
 
 

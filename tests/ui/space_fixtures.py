@@ -1,4 +1,4 @@
-"""A Space whose visitors sign in at the Hub on this machine."""
+"""Environment of a Space whose visitors sign in at a loopback Hub."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ OAUTH_ENV = {
 
 @pytest.fixture
 def openid_provider(hub) -> Iterator[OpenIDProvider]:
-    """Sign-ins at the loopback Hub, where somebody of each kind has an account; `lab` is an organisation."""
+    """Yield the sign-in provider of the loopback Hub with one account per role; `lab` is an organization."""
     for name, orgs in {
         "lab": {},
         "ann": {"lab": "admin"},
@@ -41,7 +41,7 @@ def openid_provider(hub) -> Iterator[OpenIDProvider]:
 
 @pytest.fixture
 def space_environment(hub, openid_provider, monkeypatch) -> dict[str, str]:
-    """The environment of a Space that lets visitors sign in; Gradio finds it, too."""
+    """Return the environment of a Space with sign-in, which is also set for Gradio."""
     environment = SPACE_ENV | openid_provider.build_environment() | {"HF_TOKEN": "hf_lab"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The page through its API, as a program uses it."""
+"""Test the API of the page with gradio_client."""
 
 import io
 import time
@@ -48,21 +48,23 @@ def test_there_are_two_endpoints_and_no_others(client):
 def test_a_picture_is_answered_in_full_and_well_under_a_second(client, digit_path):
     client.predict(handle_file(digit_path), "digits", "ticks=6", api_name="/think_image")
     started = time.perf_counter()
-    said = client.predict(handle_file(digit_path), "digits", "ticks=6", api_name="/think_image")
+    record = client.predict(handle_file(digit_path), "digits", "ticks=6", api_name="/think_image")
     seconds = time.perf_counter() - started
-    assert said.keys() >= KEYS
-    assert said["ticks_used"] == 6 == len(said["energy"]) == len(said["certainty"]) == len(said["answers_by_tick"])
-    assert said["answer"] in range(10) and said["label"] == str(said["answer"])
+    assert record.keys() >= KEYS
+    assert (
+        record["ticks_used"] == 6 == len(record["energy"]) == len(record["certainty"]) == len(record["answers_by_tick"])
+    )
+    assert record["answer"] in range(10) and record["label"] == str(record["answer"])
     assert seconds < 5, "the limit is loose, for slow machines; the usual time is a tenth of a second"
 
 
 def test_a_sequence_is_answered(client):
-    said = client.predict("1011", "parity-16", "", api_name="/think_sequence")
-    assert said.keys() >= KEYS and len(said["answer"]) == 4 and said["label"] in ("even", "odd")
-    said = client.predict(
+    record = client.predict("1011", "parity-16", "", api_name="/think_sequence")
+    assert record.keys() >= KEYS and len(record["answer"]) == 4 and record["label"] in ("even", "odd")
+    record = client.predict(
         text="3 7 11 15", checkpoint="arithmetic", policy="same=2|ticks=5", api_name="/think_sequence"
     )
-    assert isinstance(said["answer"], int) and said["ticks_used"] <= 5
+    assert isinstance(record["answer"], int) and record["ticks_used"] <= 5
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says
 
 
 def list_upload_cases() -> dict[str, tuple[bytes, str]]:
-    """Name -> (content, what the answer says)."""
+    """Return content and expected part of the error record by file name."""
     whole, blank, animated, large = (io.BytesIO() for _ in range(4))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)).save(whole, "PNG")
     Image.new("L", (50, 50), 255).save(blank, "PNG")
@@ -133,8 +135,8 @@ def test_many_at_once_are_all_answered(client):
         return client.predict(f"{number:b}", "parity-16", "ticks=3", api_name="/think_sequence")
 
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(ask, range(1, 25)))
-    assert [len(s["answer"]) for s in said] == [len(f"{number:b}") for number in range(1, 25)]
+        record = list(pool.map(ask, range(1, 25)))
+    assert [len(s["answer"]) for s in record] == [len(f"{number:b}") for number in range(1, 25)]
 
 
 def test_files_of_the_machine_cannot_be_read(server_url):

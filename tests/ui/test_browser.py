@@ -1,4 +1,4 @@
-"""The page as a person uses it, in a headless browser: draw, upload, type, step through ticks, read the sentence."""
+"""Test the page in a headless browser: draw, upload, type, step through ticks, read the sentence."""
 
 import os
 import re
@@ -28,18 +28,18 @@ SENTENCE = re.compile(
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
-    if found is None:
+    executable = next(filter(None, map(shutil.which, BROWSER_NAMES)), None)
+    if executable is None:
         (pytest.fail if os.environ.get("CTM_REQUIRE_BROWSER") == "1" else pytest.skip)("no Chromium or Chrome on PATH")
     with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=found, args=FLAGS)
+        started = play.chromium.launch(executable_path=executable, args=FLAGS)
         yield started
         started.close()
 
 
 @pytest.fixture
 def page(browser, server_url) -> Iterator[Page]:
-    """The page, loaded; a test fails on any error that the page's own scripts raise."""
+    """Yield the loaded page. An error in its scripts fails the test."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce"
     )
@@ -54,7 +54,7 @@ def page(browser, server_url) -> Iterator[Page]:
 
 
 def draw_one(page: Page) -> None:
-    """A vertical stroke in the drawing square."""
+    """Draw a vertical stroke on the sketchpad."""
     box = page.locator("#drawing canvas").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"]
     page.mouse.move(x, y + 0.2 * box["height"])
@@ -90,7 +90,7 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
 
 
 def is_painted(page: Page, panel: str) -> bool:
-    """Whether a canvas shows more than one colour."""
+    """Return whether a canvas contains more than two colours."""
     return page.locator(f"#thought canvas[data-thought={panel}]").evaluate(
         "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size > 2"
     )
@@ -244,7 +244,7 @@ def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
 
 
 def test_the_keyboard_reaches_everything(page):
-    """Tab goes from the checkpoint to the Think button; Enter thinks."""
+    """Tab moves the focus to the Run button, and Enter presses it."""
     draw_one(page)
     page.locator("#drawing .sketchpad-clear").focus()
     page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""Training curves in a real browser: figures come in while a person has zoomed, hidden a run or points at a step."""
+"""Test the training curves in a real browser: metrics arrive while the user has zoomed, hidden a run or points at a step."""
 
 import math
 import re
@@ -56,36 +56,38 @@ ODD_VALUES = [
 
 @pytest.fixture(scope="module")
 def curves_server():
-    """A page with nothing but curves, what they show next, and its address."""
-    shown: dict[str, object] = {}
+    """Serve a page with curves only. Yield the list of values to show, and the address."""
+    state: dict[str, object] = {}
     with gr.Blocks() as built:
         curves = build_curves_view("curves")
         gr.Button("Show", elem_id="show").click(
-            lambda: (shown["value"], shown["count"]), None, [curves, gr.Textbox(elem_id="count")]
+            lambda: (state["value"], state["count"]), None, [curves, gr.Textbox(elem_id="count")]
         )
     _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
-    yield shown, address
+    yield state, address
     built.close()
 
 
 @pytest.fixture
 def show(browser, curves_server):
-    """Sends a value to the page and gives the page back once it is there; any error on the page fails the test."""
-    shown, address = curves_server
+    """Return a function that shows a value and returns the page. An error on the page fails the test."""
+    state, address = curves_server
     page = browser.new_page(viewport={"width": 1100, "height": 1400})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(
         "console",
-        lambda said: errors.append(said.text) if said.type == "error" and "resource" not in said.text else None,
+        lambda message: (
+            errors.append(message.text) if message.type == "error" and "resource" not in message.text else None
+        ),
     )
     page.goto(address)
     page.wait_for_selector("#curves .curves", state="attached")
 
     def send(value: object) -> Page:
-        shown.update(value=value, count=str(shown.get("number", 0)), number=shown.get("number", 0) + 1)
+        state.update(value=value, count=str(state.get("number", 0)), number=state.get("number", 0) + 1)
         page.click("#show")
-        expect(page.locator("#count textarea, #count input")).to_have_value(shown["count"])
+        expect(page.locator("#count textarea, #count input")).to_have_value(state["count"])
         return page
 
     yield send
@@ -130,7 +132,7 @@ def capture_chart(page: Page, name: str = "loss") -> str:
 
 
 def count_hues(page: Page, name: str = "loss") -> int:
-    """How many strong colours a chart is drawn in."""
+    """Return the number of saturated hues in a chart."""
     return (
         locate_chart(page, name)
         .locator(".curves-lines")

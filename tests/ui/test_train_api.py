@@ -1,4 +1,4 @@
-"""Every endpoint of the page, called directly by a stranger, who sees all and changes nothing."""
+"""Test every endpoint as an anonymous visitor, who may see everything and change nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +70,11 @@ def select_train_handlers(blocks: gr.Blocks) -> list[Any]:
     return [fn for fn in blocks.fns.values() if fn.fn is not None and fn.fn.__module__ in rooms]
 
 
-def snapshot_dir(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder with its size and time of change; looking at the book changes nothing of it."""
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+def snapshot_dir(directory: Path) -> dict[str, tuple[int, int]]:
+    """Return size and modification time of every file below a directory."""
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in directory.rglob("*") if path.is_file()
+    }
 
 
 @pytest.fixture(params=["closed", "token", "local", "space"])
@@ -82,8 +84,8 @@ def mode(request) -> str:
 
 @pytest.fixture
 def anonymous_session(mode, recording_service, request, monkeypatch) -> Iterator[GradioSession]:
-    """A visitor who may not train, in a session that knows every run."""
-    for place in ("training.jobs.scheduler.launch", "training.jobs.estimate_process.launch"):
+    """Yield a session of a visitor who may not train, with all runs among its choices."""
+    for place in ("training.jobs.launcher.launch", "training.jobs.estimate_process.launch"):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("a process was begun"))
     environment = request.getfixturevalue("space_environment") if mode == "space" else {}
     access = make_access(mode, environment)
@@ -96,16 +98,16 @@ def anonymous_session(mode, recording_service, request, monkeypatch) -> Iterator
 
 
 def plant_confirmation(session: GradioSession, name: str, run_id: str) -> None:
-    """As if the visitor had been asked and might have answered, which only the owner is."""
-    asked = next(
+    """Put a pending action into the session, as if the visitor had been asked to confirm it."""
+    pending_action = next(
         fn.inputs[0] for fn in session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor._run_confirmed_action"
     )
-    session.blocks.state_holder[session.session_hash].state_data[asked._id] = (name, run_id)
+    session.blocks.state_holder[session.session_hash].state_data[pending_action._id] = (name, run_id)
 
 
 @pytest.mark.parametrize("mode", ["token", "space"])
 def test_every_endpoint_of_the_tab_is_known_to_act_or_to_show(recording_service, mode, request):
-    """A new one has to be entered above, and is then called by the stranger."""
+    """A new endpoint must be listed above; the other tests then call it as a visitor."""
     environment = request.getfixturevalue("space_environment") if mode == "space" else {}
     names = {
         get_handler_name(fn)
@@ -116,11 +118,11 @@ def test_every_endpoint_of_the_tab_is_known_to_act_or_to_show(recording_service,
 
 
 def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_session, mode, recording_service, hub):
-    """All of the page's, in line and directly, for a run in every state."""
+    """Call all endpoints, queued and directly, for a run in every state."""
     before, jobs = snapshot_dir(recording_service.scheduler.runs_dir), recording_service.scheduler.store.list_jobs()
     children = {child.pid for child in psutil.Process().children(recursive=True)}
     hub.clear_requests()
-    refused = []
+    rejected = []
     for fn in anonymous_session.blocks.fns.values():
         acts = get_handler_name(fn) in OWNER_HANDLERS
         for id in STATE_BY_RUN if acts else ["done-1"]:
@@ -136,24 +138,24 @@ def test_a_stranger_changes_nothing_by_any_endpoint(anonymous_session, mode, rec
             if acts:
                 if planted:
                     plant_confirmation(anonymous_session, planted, id)
-                said = anonymous_session.call_queued(fn, id)
-                assert not said["success"] and DENIAL_MESSAGES[mode] in said["output"]["error"], (
+                message = anonymous_session.call_queued(fn, id)
+                assert not message["success"] and DENIAL_MESSAGES[mode] in message["output"]["error"], (
                     get_handler_name(fn),
-                    said,
+                    message,
                 )
-                assert said["output"]["title"] == "Not allowed" and "\n" not in said["output"]["error"]
-                refused.append(get_handler_name(fn))
-    assert set(refused) == OWNER_HANDLERS
+                assert message["output"]["title"] == "Not allowed" and "\n" not in message["output"]["error"]
+                rejected.append(get_handler_name(fn))
+    assert set(rejected) == OWNER_HANDLERS
     assert recording_service.calls == [], "none of it was even tried"
     assert recording_service.scheduler.store.list_jobs() == jobs and {job.id: job.state for job in jobs} == STATE_BY_RUN
     assert snapshot_dir(recording_service.scheduler.runs_dir) == before, "no file was written, changed or removed"
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= children
-    assert not [seen for seen in hub.requests if seen.method != "GET"], "nothing was sent to the Hub"
+    assert not [request for request in hub.requests if request.method != "GET"], "nothing was sent to the Hub"
 
 
 @pytest.mark.parametrize("mode", ["token"])
 def test_an_anonymous_client_is_denied_at_every_address_of_an_endpoint(anonymous_session, mode, recording_service):
-    """By its name, without a session, and as a batch, where Gradio hands on a list of requests."""
+    """Call endpoints by name, without a session, and as a batch, for which Gradio passes a list of requests."""
     for fn in select_train_handlers(anonymous_session.blocks):
         if get_handler_name(fn) not in OWNER_HANDLERS:
             continue
@@ -182,7 +184,7 @@ def test_an_anonymous_client_is_denied_at_every_address_of_an_endpoint(anonymous
 
 @pytest.mark.parametrize("mode", ["closed"])
 def test_a_stranger_sees_what_runs_ran_and_differs(anonymous_session, recording_service):
-    """Everything that only shows does answer."""
+    """Every read-only endpoint answers."""
     for fn in select_train_handlers(anonymous_session.blocks):
         if get_handler_name(fn) in PUBLIC_HANDLERS:
             answer = anonymous_session.call_directly(fn, "done-1")
@@ -192,11 +194,11 @@ def test_a_stranger_sees_what_runs_ran_and_differs(anonymous_session, recording_
                 assert answer.status_code == 200, (get_handler_name(fn), answer.text)
     show = next(fn for fn in anonymous_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
     answer = anonymous_session.call_directly(show, "going-1").json()["data"]
-    shown = dict(zip([part.elem_id for part in show.outputs], answer, strict=True))
-    assert "Training: step 20 of 100" in str(shown["headline"]) and "step 10 of 100: loss 0.1" in str(shown["log"])
-    assert shown["curves"]["runs"][0]["points"]["loss"]
+    outputs = dict(zip([part.elem_id for part in show.outputs], answer, strict=True))
+    assert "Training: step 20 of 100" in str(outputs["headline"]) and "step 10 of 100: loss 0.1" in str(outputs["log"])
+    assert outputs["curves"]["runs"][0]["points"]["loss"]
     buttons = ("stop", "kill", "resume", "delete", "duplicate", "create-archive", "try-run")
-    visible = {name for name in buttons if shown[name]["visible"]}
+    visible = {name for name in buttons if outputs[name]["visible"]}
     assert visible == {"try-run"}, "no button that acts"
     history = next(
         fn for fn in anonymous_session.blocks.fns.values() if get_handler_name(fn) == "RunViewModels.list_history_rows"

@@ -1,4 +1,4 @@
-"""While a run trains, thinking still answers soon, and however many watch, the server has time for all."""
+"""Test the latency of predictions while a run trains, with many viewers."""
 
 import statistics
 import threading
@@ -31,40 +31,40 @@ ENDLESS_SETTINGS = {
 
 
 def load_endless_recipe() -> RunConfig:
-    """The bundled recipe as it is, but for its end: its training keeps all the processors busy that it may."""
+    """Return the bundled recipe without an end, so that its training uses all CPUs that it may."""
     return read_recipe(ROOT / "configs" / "parity-16.yaml").with_overrides(ENDLESS_SETTINGS | {"train.device": "cpu"})
 
 
 @pytest.fixture
 def training_service(tmp_path) -> Iterator[TrainingService]:
-    """Trainings beside the bundled checkpoints."""
-    made = make_training_service(tmp_path, ROOT / "checkpoints", start_jobs=True)
-    yield made
-    stop_scheduler(made.scheduler)
+    """Return a training service with the bundled checkpoints."""
+    service = make_training_service(tmp_path, ROOT / "checkpoints", start_jobs=True)
+    yield service
+    stop_scheduler(service.scheduler)
 
 
 def start_training(training_service: TrainingService) -> tuple[str, psutil.Process]:
-    """A run that trains in earnest, and the process that does it."""
+    """Yield a run that really trains, and its process."""
     id = training_service.scheduler.submit(load_endless_recipe(), "busy", "python -m training", "a test").id
     wait_until(lambda: training_service.scheduler.get_run_dir(id).metrics_file.is_file(), 180)
     job = training_service.scheduler.store.get(id)
-    members = training_service.scheduler._get_process_group(job).list_members()
+    members = training_service.scheduler.launcher.get_process_group(job).list_members()
     return id, max(members, key=lambda process: process.memory_info().rss)
 
 
 def measure_median_s(work: Callable[[], object], num_tries: int) -> float:
-    """The median of several tries, after one that warms up."""
+    """Return the median duration of several calls after a warm-up call."""
     work()
-    found = []
+    durations = []
     for _ in range(num_tries):
         began = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations)
 
 
 def test_inference_answers_within_a_second_while_a_run_trains(training_service):
-    """Through the page's own endpoint, with a bundled checkpoint. The training gives way and leaves a processor free."""
+    """Through the endpoint of the page, with a bundled checkpoint. The training leaves one CPU free."""
     access = make_access("closed", {})
     with serve_page(training_service, access) as address:
         client = Client(address, verbose=False)
@@ -92,7 +92,7 @@ def test_inference_answers_within_a_second_while_a_run_trains(training_service):
 
 @pytest.mark.slow
 def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(training_service, monkeypatch):
-    """All look every second, as open pages do; the server goes on answering others."""
+    """All clients poll every second as open pages do, and the server still answers others."""
     reads, really = [], RunDir.read_metrics
     monkeypatch.setattr(RunDir, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
     access = make_access("closed", {})
@@ -100,33 +100,33 @@ def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(traini
     show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
     id, _ = start_training(training_service)
-    folder = training_service.scheduler.get_run_dir(id)
+    directory = training_service.scheduler.get_run_dir(id)
     with serve_page(training_service, access, blocks) as address:
         visitors = [GradioSession(address, blocks) for _ in range(NUM_READERS)]
         with ThreadPoolExecutor(NUM_READERS) as pool:
             list(pool.map(lambda visitor: visitor.call_directly(show[0]), visitors))  # each opens the page
             reads.clear()
-            lines, until_then = len(really(folder)), time.monotonic() + 6
+            lines, until_then = len(really(directory)), time.monotonic() + 6
             health: list[float] = []
             beat = threading.Thread(target=poll_health, args=(address, until_then, health))
             beat.start()
             answers = list(pool.map(lambda visitor: poll_view(visitor, tick, id, until_then), visitors))
             beat.join()
-        changes = len(really(folder)) - lines
+        changes = len(really(directory)) - lines
         reads_then = len(reads)
         for visitor in visitors:
             visitor.http.close()
     assert all(codes and set(codes) == {200} for codes in answers), "every look of everybody was answered"
-    asked = sum(len(codes) for codes in answers)
-    assert asked >= 2 * NUM_READERS
+    num_requests = sum(len(codes) for codes in answers)
+    assert num_requests >= 2 * NUM_READERS
     # besides each logged line, the log, the status and the row of the book may change on their own
-    assert 0 < reads_then <= 4 * changes + 12, f"{reads_then} reads for {changes} lines and {asked} looks"
-    assert reads_then < asked / 4
+    assert 0 < reads_then <= 4 * changes + 12, f"{reads_then} reads for {changes} lines and {num_requests} looks"
+    assert reads_then < num_requests / 4
     assert len(health) > 5 and statistics.median(health) < 1.0 and max(health) < 3.0, health
 
 
 def poll_view(session: GradioSession, tick, run_id: str, deadline: float) -> list[int]:
-    """Look once a second, as the page's timer does; the answers' codes."""
+    """Poll once a second as the timer of the page does. Return the status codes."""
     codes = []
     while time.monotonic() < deadline:
         began = time.monotonic()
@@ -136,7 +136,7 @@ def poll_view(session: GradioSession, tick, run_id: str, deadline: float) -> lis
 
 
 def poll_health(address: str, deadline: float, durations_s: list[float]) -> None:
-    """How many seconds something simple takes, again and again."""
+    """Return the seconds that a simple request takes, repeatedly."""
     with httpx.Client() as client:
         while time.monotonic() < deadline:
             began = time.monotonic()

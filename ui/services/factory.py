@@ -9,7 +9,7 @@ from ctm.stores.accounts import get_local_token
 from training.jobs.cpu_limits import count_available_cpus
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
-from training.publishing.upload_worker import UploadWorker
+from training.publishing.upload_worker import UploadWorker, list_run_outboxes
 from ui.paths import ROOT
 from ui.services.inference_service import InferenceService
 from ui.services.model_catalog import ModelCatalog
@@ -74,7 +74,7 @@ def create_training_service(
         scheduler,
         catalog,
         ROOT / "configs",
-        UploadWorker(runs_dir, catalog.owner_store),
+        UploadWorker(lambda: list_run_outboxes(runs_dir), catalog.owner_store),
         jobs_client,
         space_id.partition("/")[0],
         has_persistent_storage=has_persistent_storage,

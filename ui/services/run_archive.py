@@ -11,7 +11,6 @@ from training.run_dir import RunDir
 
 ARCHIVE_PREFIX = "ctm-run-"  # prefix of the temporary directory of an archive
 ARCHIVE_TTL_S = 3_600.0  # it is downloaded at once, and may take gigabytes
-ARCHIVED_FILES = ("config.yaml", "command.txt", "origin.json", "status.json", "metrics.jsonl", "ending.json", "log.txt")
 
 
 def create_run_archive(run_dir: RunDir) -> Path:
@@ -31,7 +30,7 @@ def create_run_archive(run_dir: RunDir) -> Path:
     path = Path(tempfile.mkdtemp(prefix=ARCHIVE_PREFIX)) / f"{run_dir.path.name}.zip"
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name in ARCHIVED_FILES:
+            for name in RunDir.ARCHIVED_FILES:
                 if (run_dir.path / name).is_file():
                     archive.write(run_dir.path / name, f"{run_dir.path.name}/{name}")
             for file in sorted(checkpoint.iterdir()) if checkpoint else []:

@@ -1,4 +1,4 @@
-"""Who may train: which rule holds, and who sits at this machine."""
+"""Test which authenticator applies, and who counts as a user of this host."""
 
 import gradio as gr
 import pytest

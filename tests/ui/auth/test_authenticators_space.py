@@ -1,4 +1,4 @@
-"""Who may train on a Space: whoever the Hub says may write for its owner, and nobody who only seems to."""
+"""Test who may train on a Space: its owner and members with write access, according to the Hub."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ __all__ = ["openid_provider", "space_environment"]
 
 
 def sign_in(client: TestClient, provider: OpenIDProvider, name: str) -> httpx.Response:
-    """What a browser does when somebody presses the button; the last answer."""
+    """Sign in as a browser does. Return the last response."""
     provider.user_token = f"hf_{name}"
     there = client.get("/login/huggingface")
     assert there.status_code == 302 and there.headers["location"].startswith(provider.url)
@@ -43,15 +43,15 @@ def test_the_owner_and_writers_of_the_organisation_may_train_on_a_space(space_en
         for name, may in {"lab": True, "ann": True, "wim": True, "con": False, "ray": False, "eve": False}.items():
             assert call_action(client) == "refused: Only lab may train here: sign in with Hugging Face."
             assert sign_in(client, openid_provider, name).status_code in (302, 307)
-            refused = call_action(client).startswith("refused: Only lab, and members with write access")
-            assert refused is not may and call_action(client).endswith(
+            rejected = call_action(client).startswith("refused: Only lab, and members with write access")
+            assert rejected is not may and call_action(client).endswith(
                 name if may else "To train, duplicate this Space."
             )
             client.get("/logout")
 
 
 def test_a_sign_in_is_no_good_for_a_page_of_another_origin(space_environment, openid_provider):
-    """Gradio's cookie goes along from other sites, too, and its answers to them allow credentials."""
+    """Browsers send Gradio's cookie from other sites too, and its responses to them allow credentials."""
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "lab")
         assert call_action(client, Origin=f"https://{SPACE_HOST}") == "lab"
@@ -66,7 +66,7 @@ def test_the_hub_is_asked_once_for_many_actions(space_environment, openid_provid
         hub.clear_requests()
         assert [call_action(client) for _ in range(3)] == ["wim"] * 3
         assert len(hub.find_requests("whoami")) == 1
-        assert {seen.token for seen in hub.find_requests("whoami")} == {"hf_wim"}, "never the owner's token"
+        assert {request.token for request in hub.find_requests("whoami")} == {"hf_wim"}, "never the owner's token"
 
 
 def test_a_sign_in_whose_time_is_over_is_none(space_environment, openid_provider):
@@ -90,14 +90,14 @@ def test_an_unreachable_hub_is_reported_and_soon_retried(space_environment, open
     with open_action_client(access, f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "lab")
         fault = hub.add_fault("drop", "whoami", max_count=None)
-        said = call_action(client)
-        assert said.startswith("refused: Your account cannot be checked now") and "\n" not in said
+        message = call_action(client)
+        assert message.startswith("refused: Your account cannot be checked now") and "\n" not in message
         hub.faults.clear()
         assert fault and call_action(client) == "lab"
 
 
 def make_session_cookie(secret: str, **info) -> str:
-    """A session as Gradio signs them."""
+    """Return a session cookie signed as Gradio does."""
     key = hashlib.sha256(f"{secret}-v4".encode()).hexdigest()
     data = base64.b64encode(json.dumps({"oauth_info": info}).encode())
     return itsdangerous.TimestampSigner(key).sign(data).decode()
@@ -119,7 +119,7 @@ INVALID_SESSIONS = [
 
 
 def test_a_session_counts_for_no_more_than_its_token(space_environment, openid_provider):
-    """An empty token must not become the Space's own, which the Hub's client would take in its place."""
+    """An empty token must not be replaced by the token of the Space, as the Hub client would do."""
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         client.cookies.set("session", make_session_cookie("secret", **VALID_SESSION))
         assert call_action(client) == "lab", "so is a good one made"
@@ -150,7 +150,7 @@ def test_a_session_signed_with_the_public_default_key_is_denied(space_environmen
 
 
 def test_a_space_that_gradio_treats_as_a_laptop_denies_mocked_users(space_environment, openid_provider, monkeypatch):
-    """Gradio signs everybody in as the owner of HF_TOKEN then, who may do everything."""
+    """In that case Gradio signs every visitor in as the owner of HF_TOKEN."""
     monkeypatch.delenv("SYSTEM")
     access = Access.from_environment(
         {name: value for name, value in space_environment.items() if name != "SYSTEM"}, "0.0.0.0"
@@ -213,4 +213,4 @@ def test_what_is_no_token_is_never_replaced_by_the_owners(hub, monkeypatch, toke
     with pytest.raises(ValueError) as caught:
         Accounts().get(token)
     assert not isinstance(caught.value, StoreUnavailable)
-    assert "hf_alice_write" not in {seen.token for seen in hub.find_requests("whoami")}
+    assert "hf_alice_write" not in {request.token for request in hub.find_requests("whoami")}

@@ -1,4 +1,4 @@
-"""The administrator's token: sent along, or typed into the form for a pass; and what is forged or guessed."""
+"""Test the administrator's token: in a header, exchanged for a login cookie, forged and guessed."""
 
 import hashlib
 import hmac
@@ -57,25 +57,27 @@ def test_no_other_token_will_do(given):
 
 
 def test_a_pass_lasts_for_hours_and_no_longer(authenticator, clock):
-    access, made = Access(authenticator), authenticator.issue_cookie()
-    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    access, cookie_value = Access(authenticator), authenticator.issue_cookie()
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"}))
     clock.now += 12 * 3600 - 1
-    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"}))
     clock.now += 2
-    assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})) is None
+    assert (
+        access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"})) is None
+    )
 
 
 def test_a_pass_holds_nothing_of_the_token_and_ends_with_it(authenticator, clock):
-    made = authenticator.issue_cookie()
-    assert ADMIN_TOKEN not in made and hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest() not in made
+    cookie_value = authenticator.issue_cookie()
+    assert ADMIN_TOKEN not in cookie_value and hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest() not in cookie_value
     assert (
         Access(TokenAuthenticator(ADMIN_TOKEN + "2", clock)).get_current_user(
-            make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})
+            make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"})
         )
         is None
     )
     assert Access(TokenAuthenticator(ADMIN_TOKEN, clock)).get_current_user(
-        make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"})
+        make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"})
     )
 
 
@@ -125,8 +127,10 @@ def test_tokens_and_passes_are_compared_in_constant_time(authenticator, monkeypa
         return really(one, other)
 
     monkeypatch.setattr(authenticators.hmac, "compare_digest", compare)
-    made = authenticator.issue_cookie()
-    Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={made}"}))
+    cookie_value = authenticator.issue_cookie()
+    Access(authenticator).get_current_user(
+        make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"})
+    )
     Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}))
     assert len(compared) == 2, "the cookie, then the token"
     assert all(isinstance(one, bytes) and isinstance(other, bytes) for one, other in compared)

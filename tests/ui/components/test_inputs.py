@@ -1,4 +1,4 @@
-"""What a pad is given and what comes back of it, without a browser."""
+"""Test the values of editors without a browser."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Figures are pure: the same data gives the same figure, with nothing left out."""
+"""Test the Plotly figures: the same data gives the same figure, and no value is left out."""
 
 import plotly.graph_objects as go
 import pytest
@@ -40,7 +40,7 @@ def test_of_many_classes_the_likeliest_are_shown():
 
 def test_emitted_numbers_are_drawn_at_their_tick_and_height():
     figure = go.Figure(build_thought_figure(sample_records.make_ctc_record()))
-    _, said = figure.data
-    assert list(said.x) == [2, 4, 6, 7] and list(said.y) == [-1.5, 3, 40, 7]
-    assert list(said.text) == ["-1.5", "3", "40", "7"] and list(said.marker.color) == [0.8, 0.9, 0.9, 0.95]
+    _, trace = figure.data
+    assert list(trace.x) == [2, 4, 6, 7] and list(trace.y) == [-1.5, 3, 40, 7]
+    assert list(trace.text) == ["-1.5", "3", "40", "7"] and list(trace.marker.color) == [0.8, 0.9, 0.9, 0.95]
     assert figure.layout.yaxis3.type == "linear"

@@ -1,4 +1,4 @@
-"""Settings from the environment: every wrong one is named in a sentence."""
+"""Test settings from environment variables: each invalid one is named in a sentence."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_every_variable_is_optional(root):
 
 
 def test_every_variable_is_read(root, tmp_path):
-    said = {
+    environ = {
         "GRADIO_SERVER_NAME": "0.0.0.0",
         "GRADIO_SERVER_PORT": "0",
         "CTM_HOME": str(tmp_path / "a"),
@@ -36,7 +36,7 @@ def test_every_variable_is_read(root, tmp_path):
         "CTM_BATCH": "1",
         "SPACE_ID": "ann/ctm",
     }
-    read = AppSettings.from_environment(said, root)
+    read = AppSettings.from_environment(environ, root)
     assert (read.host, read.port, read.hub_models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
     assert read.resume_interrupted and read.max_batch_size == 1 and read.space_id == "ann/ctm"
     assert (tmp_path / "a").is_dir()

@@ -1,4 +1,4 @@
-"""The server as a process of its own: it starts, answers, says what is wrong, and ends when it is told to."""
+"""Test the server in its own process: startup, answers, errors and shutdown."""
 
 import os
 import re
@@ -52,7 +52,7 @@ SECRET = "a-long-enough-secret"
 
 
 class RunningServer:
-    """A running server: its address, and all that it wrote."""
+    """A running server."""
 
     def __init__(self, process: subprocess.Popen):
         self.process, self.lines = process, []
@@ -70,9 +70,9 @@ class RunningServer:
     @property
     def address(self) -> str:
         assert self.ready_event.wait(90), self.lines
-        found = re.search(r"Open (http://\S+)", self.output)
-        assert found, self.output
-        return found[1]
+        match = re.search(r"Open (http://\S+)", self.output)
+        assert match, self.output
+        return match[1]
 
     @property
     def output(self) -> str:
@@ -87,13 +87,13 @@ class RunningServer:
 
 @contextmanager
 def run_server(*command: str, **environment: str) -> Iterator[RunningServer]:
-    kept = {
+    inherited_env = {
         name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_SERVER", "SPACE_", "CTM_"))
     }
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env=kept | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "False"} | environment,
+        env=inherited_env | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "False"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -111,7 +111,7 @@ def run_small_server(**environment: str):
 
 
 def get_startup_failure(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
-    """Exit code and last line of a server that cannot start."""
+    """Return exit code and last output line of a server that cannot start."""
     with run_server(*command, **environment) as served:
         code = served.process.wait(90)
         served._reader.join(5)
@@ -196,19 +196,22 @@ def test_the_address_can_be_opened(host, shown):
 
 
 def test_a_wrong_variable_ends_the_start_at_once():
-    code, said = get_startup_failure({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
-    assert code == 1 and [line.partition(" ")[0] for line in said.splitlines()] == ["GRADIO_SERVER_PORT", "CTM_RESUME"]
+    code, message = get_startup_failure({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
+    assert code == 1 and [line.partition(" ")[0] for line in message.splitlines()] == [
+        "GRADIO_SERVER_PORT",
+        "CTM_RESUME",
+    ]
 
 
 def test_what_shows_only_behind_the_door_ends_the_start_too(tmp_path):
     wrong = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
-    code, said = get_startup_failure(wrong, "app.py")
-    assert code == 1 and said.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 characters")
-    assert "weak-secret" not in said and "Traceback" not in said
+    code, message = get_startup_failure(wrong, "app.py")
+    assert code == 1 and message.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 printable")
+    assert "weak-secret" not in message and "Traceback" not in message
 
 
 class SlowApp:
-    """A site that takes its time."""
+    """An app that starts slowly."""
 
     def __init__(self):
         self.app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the page"))])
@@ -264,8 +267,8 @@ def test_the_app_itself_is_served(checkpoints_dir, tmp_path):
         "GRADIO_SERVER_PORT": "0",
     }
     with run_server("app.py", **settings) as served:
-        said = Client(served.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
-        assert len(said["answer"]) == 4
+        message = Client(served.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
+        assert len(message["answer"]) == 4
         config = httpx.get(f"{served.address}/config").json()
         assert config["footer_links"] == ["api"] and config["show_error"] is False
         assert config["max_file_size"] == 20 * 2**20

@@ -1,4 +1,4 @@
-"""Published checkpoints hold a config and weights only: what they are for is told from the config."""
+"""Test published checkpoints, which contain config and weights only: the task is inferred from the config."""
 
 import json
 
@@ -35,11 +35,11 @@ PUBLISHED_MAZE_CONFIG = {
 }
 
 
-def serve_checkpoint(folder, config) -> InferenceService:
+def serve_checkpoint(directory, config) -> InferenceService:
     machine = ContinuousThoughtMachine(CTMConfig.parse(config), 3, seed=0).eval()
-    save(Checkpoint(machine), folder / "bare")
-    assert sorted(path.name for path in (folder / "bare").iterdir()) == ["config.json", "model.safetensors"]
-    return make_inference_service(folder)
+    save(Checkpoint(machine), directory / "bare")
+    assert sorted(path.name for path in (directory / "bare").iterdir()) == ["config.json", "model.safetensors"]
+    return make_inference_service(directory)
 
 
 def make_maze(side: int = 39, route: int = 100) -> np.ndarray:
@@ -47,9 +47,9 @@ def make_maze(side: int = 39, route: int = 100) -> np.ndarray:
 
 
 def test_ctc_emissions_are_complete_without_stored_policies(tmp_path):
-    """Such as a saved step of a run that sorts: there is no tick to be most certain of."""
-    folder = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
-    (folder / "halting.json").unlink()
+    """A saved step of a sorting run, for example, has no tick of highest certainty."""
+    directory = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
+    (directory / "halting.json").unlink()
     services = make_inference_service(tmp_path)
     numbers = " ".join(map(str, range(10)))
     record = services.predict("sorting", numbers, "")

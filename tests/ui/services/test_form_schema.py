@@ -1,4 +1,4 @@
-"""The form of a run: one field a setting, and whatever comes back from it is a valid run or a sentence."""
+"""Test the form of a run: one field per setting, and every submission is a valid run or an error sentence."""
 
 import math
 import re
@@ -65,15 +65,15 @@ def load_recipe(name: str = "parity-16") -> RunConfig:
 
 
 def find_recipe(kind: str) -> RunConfig:
-    """Some run of this task."""
+    """Return the settings of a run with this task."""
     for name in RECIPES:
-        if (found := load_recipe(name)).task["kind"] == kind:
-            return found
+        if (recipe := load_recipe(name)).task["kind"] == kind:
+            return recipe
     return load_recipe("digits").with_overrides({"task": {"kind": kind}, "model.backbone_type": "resnet18-1"})
 
 
 def pick_other_value(form_field: FormField, before: Any) -> Any:
-    """Another value that the field may have."""
+    """Return another valid value of a field."""
     if form_field.name in OTHER_VALUES:
         return OTHER_VALUES[form_field.name]
     match form_field.kind:
@@ -93,7 +93,7 @@ def find_field(name: str, config: RunConfig):
 
 
 def are_error_sentences(text: str) -> bool:
-    """Words for whoever filled the form in, a line a problem; no traceback, no class of Python's, no long value in full."""
+    """Check an error message for users: one line per problem, no traceback, no Python class, no long value."""
     lines = text.split("\n")
     return all(
         re.match(r"[\w`'\"*]", line)
@@ -136,15 +136,15 @@ def test_a_field_shows_the_help_text_of_its_setting(field):
 
 @pytest.mark.parametrize("kind", TASKS_WITH_FIELDS)
 def test_every_bound_is_the_one_that_the_form_shows(kind):
-    """The value on a bound that is told as allowed is read, and the next one beyond it is refused."""
+    """The value at a documented bound is accepted, and the next one beyond it is rejected."""
     config = find_recipe(kind)
     for field in FIELDS:
-        found = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help_text)
-        if field.kind not in ("whole", "number") or field.task not in ("", kind) or not found:
+        match = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help_text)
+        if field.kind not in ("whole", "number") or field.task not in ("", kind) or not match:
             continue
-        low, high = (float(found[place].replace(",", "")) for place in (2, 4))
+        low, high = (float(match[place].replace(",", "")) for place in (2, 4))
         step = 1 if field.kind == "whole" else 1e-6
-        for value in (low if found[1] else low - step, high if found[3] else high + step):
+        for value in (low if match[1] else low - step, high if match[3] else high + step):
             with pytest.raises(ValueError, match=re.escape(field.name)):
                 config.with_overrides(compute_form_changes(config, {field.name: value}))
 
@@ -155,15 +155,15 @@ def test_every_bound_is_the_one_that_the_form_shows(kind):
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_the_form_shows_changes_nothing(name):
     config = load_recipe(name)
-    shown = get_form_values(config)
-    assert compute_form_changes(config, shown) == {}
-    asked = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
-    assert shown.keys() == asked
+    form_values = get_form_values(config)
+    assert compute_form_changes(config, form_values) == {}
+    field_names = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
+    assert form_values.keys() == field_names
     given = {
-        name: float(value) if type(value) is int else value for name, value in shown.items()
+        name: float(value) if type(value) is int else value for name, value in form_values.items()
     }  # as browsers send them
     assert compute_form_changes(config, given) == {}
-    emptied = {name: "" if value is None else value for name, value in shown.items()}
+    emptied = {name: "" if value is None else value for name, value in form_values.items()}
     assert compute_form_changes(config, emptied) == {}
 
 
@@ -215,7 +215,7 @@ def test_a_field_that_may_be_empty_is_emptied():
 
 
 def test_whole_numbers_stay_whole():
-    """A browser sends 500 as 500.0; the run's folder and its command say 500."""
+    """A browser sends 500 as 500.0; the run directory and its command contain 500."""
     config = load_recipe()
     changes = compute_form_changes(config, {"train.steps": 500.0})
     assert changes == {"train.steps": 500} and type(changes["train.steps"]) is int
@@ -223,7 +223,7 @@ def test_whole_numbers_stay_whole():
 
 
 def test_what_follows_from_the_task_follows_on():
-    """Only what was changed is sent on, so the backbone goes with the length of the rows."""
+    """Only changed settings are submitted, so the backbone follows the length of the rows."""
     config = load_recipe()
     filled = get_form_values(config) | {"task.length": 9}
     changed = config.with_overrides(compute_form_changes(config, filled))
@@ -290,8 +290,8 @@ def test_what_is_no_value_gets_a_sentence(name, value):
         assert are_error_sentences(str(error)), str(error)
         assert name in str(error) or name.rpartition(".")[2] in str(error)
     else:
-        found = get_form_values(changed)[name]
-        assert found == (None if value == "" else value), "it was read as what it is, or refused"
+        form_value = get_form_values(changed)[name]
+        assert form_value == (None if value == "" else value), "it was read as what it is, or refused"
         assert type(value) is not bool or find_field(name, config).kind == "switch", "yes is no number"
 
 
@@ -354,7 +354,7 @@ CONFIG_BY_RECIPE = {name: load_recipe(name) for name in RECIPES}
 
 @st.composite
 def filled_forms(draw) -> tuple[str, dict[str, Any]]:
-    """A recipe, and a form with anything in some of its fields: often a value of the right kind."""
+    """Draw a recipe and a form with arbitrary values in some fields, often of the right type."""
     name = draw(st.sampled_from(RECIPES))
     chosen = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG_BY_RECIPE[name]))), max_size=4, unique=True))
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Whatever comes back from the form of a run, under any name and of any kind, is a change of a setting or one sentence."""
+"""Fuzz the form of a run: every submission is a valid change of settings or one error sentence."""
 
 import json
 from types import SimpleNamespace
@@ -51,7 +51,7 @@ def test_any_form_is_a_run_or_sentences(name, filled):
 
 @pytest.mark.parametrize("value", [10**5_000, 10**400, 1e308], ids=["5,000 digits", "400 digits", "a float"])
 def test_every_whole_number_has_an_end(value):
-    """One that is far too large would be found out after hours, when it is used."""
+    """A value that is far too large would otherwise fail only after hours."""
     for config in CONFIG_BY_RECIPE.values():
         for field in FIELDS:
             if field.kind == "whole" and field.name in get_form_values(config):

@@ -1,4 +1,4 @@
-"""What a checkpoint offers to stop by, and what its Halting view and its races show."""
+"""Test the halting policies of a checkpoint, the halting view and comparisons."""
 
 import json
 
@@ -140,18 +140,18 @@ def test_a_guarantee_is_shown_for_its_own_policy_alone():
 
 
 def test_the_view_model_holds_curves_policies_and_reliability():
-    found = json.loads(json.dumps(build_halting_view(HALTING, METRICS, 6), allow_nan=False))
-    assert [(curve["name"], curve["form"]) for curve in found["curves"]] == [
+    view = json.loads(json.dumps(build_halting_view(HALTING, METRICS, 6), allow_nan=False))
+    assert [(curve["name"], curve["form"]) for curve in view["curves"]] == [
         ("energy", "energy<"),
         ("fixed", "ticks="),
         ("oracle", ""),
     ]
-    assert [rule["default"] for rule in found["rules"]] == [False, True, False, False, False]
-    assert found["rules"][1]["held_out"] == {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}
-    assert found["rules"][0]["held_out"] is None and found["held_out"] == {"split": "test", "n": 800}
-    assert found["reliability"]["bins"] == [[0.6, 0.5, 10], [0.99, 0.98, 790]]
+    assert [rule["default"] for rule in view["rules"]] == [False, True, False, False, False]
+    assert view["rules"][1]["held_out"] == {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}
+    assert view["rules"][0]["held_out"] is None and view["held_out"] == {"split": "test", "n": 800}
+    assert view["reliability"]["bins"] == [[0.6, 0.5, 10], [0.99, 0.98, 790]]
     assert "fit-energy" in build_halting_view({}, METRICS, 6)["problem"]
-    assert found["iterations"] == 6
+    assert view["iterations"] == 6
     longer = HALTING | {"frontiers": HALTING["frontiers"] | {"iterations": 9}}
     assert build_halting_view(longer, METRICS, 2_000)["iterations"] == 9, (
         "of thoughts that are as long as what is shown"
@@ -162,17 +162,17 @@ def test_the_view_model_holds_curves_policies_and_reliability():
 
 @pytest.fixture(scope="module")
 def comparison_service(tmp_path_factory):
-    """Three machines of one task, one of them with shorter inputs, and one of another task."""
-    folder = tmp_path_factory.mktemp("racing")
+    """Return checkpoints of one task, one of them with fewer ticks, and a checkpoint of another task."""
+    directory = tmp_path_factory.mktemp("racing")
     for name, does in {"a": "parity", "b": "parity", "other": "arithmetic"}.items():
-        make_checkpoint(folder / name, does, iterations=4 if name == "b" else 6)
-    return make_inference_service(folder)
+        make_checkpoint(directory / name, does, iterations=4 if name == "b" else 6)
+    return make_inference_service(directory)
 
 
 def test_policies_and_models_of_the_same_task_may_be_compared(comparison_service):
-    rivals = dict(comparison_service.list_comparison_choices("a"))
-    assert rivals[f"Rule: {FULL_BUDGET_LABEL}"] == f"rule:{NEVER_HALT_POLICY}"
-    assert [rival for rival in rivals.values() if rival.startswith("model:")] == ["model:b"]
+    choices = dict(comparison_service.list_comparison_choices("a"))
+    assert choices[f"Rule: {FULL_BUDGET_LABEL}"] == f"rule:{NEVER_HALT_POLICY}"
+    assert [choice for choice in choices.values() if choice.startswith("model:")] == ["model:b"]
 
 
 def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(comparison_service):

@@ -1,4 +1,4 @@
-"""Pictures as strangers give them."""
+"""Test the decoding of images from visitors."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ def save_image(tmp_path, image: Image.Image, name: str = "picture.png", **option
 
 
 def draw_stroke(mode: str = "L", size: tuple[int, int] = (90, 120), dark: bool = True) -> Image.Image:
-    """A thick vertical stroke."""
+    """Return an image of a thick vertical stroke."""
     grey = np.full(size[::-1], 255 if dark else 0, np.uint8)
     grey[20:-20, size[0] // 2 - 6 : size[0] // 2 + 6] = 0 if dark else 255
     return Image.fromarray(grey).convert(mode)

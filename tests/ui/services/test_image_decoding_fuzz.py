@@ -1,4 +1,4 @@
-"""Files that are no pictures, damaged ones, and ones made to keep a reader busy: each is read as it is, or refused at once."""
+"""Fuzz the image decoder with invalid, damaged and crafted files: each is decoded or rejected quickly."""
 
 import base64
 import io
@@ -52,7 +52,7 @@ def make_noise(mode: str, width: int, height: int, seed: int = 0) -> Image.Image
 
 @st.composite
 def image_files(draw) -> bytes:
-    """Whole pictures of every format and mode, turned or not, some with several frames."""
+    """Draw valid images of every format and mode, with and without rotation, some with several frames."""
     kind, mode = draw(st.sampled_from(FORMAT_MODES))
     options = dict(draw(st.sampled_from(OPTIONS.get(kind, [{}]))))
     if options.get("transparency") == 0 and mode not in ("1", "L", "P"):
@@ -69,7 +69,7 @@ def image_files(draw) -> bytes:
 
 
 def check_decoding(content: bytes, path) -> None:
-    """The picture in a file, as a path and as an address, is colours or one sentence."""
+    """Check that a file, as a path and as a `data:` URL, decodes to pixels or raises one sentence."""
     path.write_bytes(content)
     read = try_read(lambda: decode_image(path))
     address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
@@ -153,7 +153,7 @@ def test_broken_exif_does_not_spoil_the_picture(kind, exif, tmp_path):
 
 
 def build_ifd(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
-    """A directory of TIFF or EXIF: tag, type, count, and the value or where it lies."""
+    """Return a directory of TIFF or EXIF: tag, type, count, and value or offset."""
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return struct.pack("<H", len(entries)) + packed + struct.pack("<I", after)
 
@@ -163,7 +163,7 @@ def build_tiff(*entries: tuple[int, int, int, int], after: int = 0) -> bytes:
 
 
 def build_png(extra_chunks: bytes, header: bytes = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)) -> bytes:
-    """A PNG of one pixel with more chunks behind its header, or with another header."""
+    """Return a PNG of one pixel with additional chunks or another header."""
     return b"\x89PNG\r\n\x1a\n" + build_png_chunk(b"IHDR", header) + extra_chunks + encode_image(PIXEL, "PNG")[33:]
 
 
@@ -187,7 +187,7 @@ SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10" + b"\x00" * 20
 
 
 def build_hostile_tiff(tags: int, size: int) -> bytes:
-    """Many tags, each of them nearly the whole file."""
+    """Return many tags, each of nearly the size of the file."""
     return build_tiff(*ONE_BY_ONE, *((1_000 + tag, 1, size, 8) for tag in range(tags))).ljust(size + 8, b"\0")
 
 
@@ -246,7 +246,7 @@ def test_a_file_made_to_keep_a_reader_busy_does_not(name, tmp_path):
 
 
 def test_patience_ends(tmp_path, monkeypatch):
-    """A comment of a GIF takes time that grows with the square of its length."""
+    """Reading a comment of a GIF takes time quadratic in its length."""
     monkeypatch.setattr(image_decoding, "DECODE_TIMEOUT_S", 0.05)
     start = GIF.index(FRAME[:9])
     (tmp_path / "a").write_bytes(GIF[:start] + b"!\xfe" + (b"\xff" + b"x" * 255) * 40_000 + b"\0" + GIF[start:])

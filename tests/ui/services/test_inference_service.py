@@ -1,4 +1,4 @@
-"""The one door: records are plain data, and wrong input is one sentence."""
+"""Test the inference service: records are plain data, and invalid input raises one sentence."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ def test_a_record_is_json_with_one_entry_a_tick(inference_service, name, rule):
 
 @pytest.mark.parametrize(("kind", "most"), [("lstm", 6), ("ff", 1)])
 def test_baselines_run_too(kind, most, tmp_path):
-    """A feed-forward network thinks one tick and looks nowhere."""
+    """A feed-forward network has one tick and no attention."""
     make_checkpoint(tmp_path / "digits", "digits", kind=kind)
     services = make_inference_service(tmp_path)
     assert services.get_checkpoint_info("digits").iterations == most
@@ -71,20 +71,20 @@ def test_p_correct_is_the_sigmoid_of_minus_energy(inference_service):
 
 
 def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_path):
-    folder = make_checkpoint(tmp_path / "waiting", "parity")
+    directory = make_checkpoint(tmp_path / "waiting", "parity")
     note = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
-    (folder / "halting.json").write_text(json.dumps({"energy": note}))
+    (directory / "halting.json").write_text(json.dumps({"energy": note}))
     record = make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")
     expected = 1 / (1 + np.exp(0.5 * np.array(record["energy"]) - 3 * np.array(record["certainty"]) + 1))
     np.testing.assert_allclose(record["p_correct"], expected, atol=2e-4)
-    (folder / "halting.json").write_text(json.dumps({"energy": {"kind": "wait"}}))
+    (directory / "halting.json").write_text(json.dumps({"energy": {"kind": "wait"}}))
     assert make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")["p_correct"] is None
 
 
 def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
-    folder = make_checkpoint(tmp_path / "old", "parity")
-    note = json.loads((folder / "halting.json").read_text())
-    (folder / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
+    directory = make_checkpoint(tmp_path / "old", "parity")
+    note = json.loads((directory / "halting.json").read_text())
+    (directory / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
     record = make_inference_service(tmp_path).predict("old", "11", "ticks=2")
     np.testing.assert_allclose(record["p_correct"], np.clip(1 - np.array(record["energy"]) / 10, 0, 1), atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""What the screens can name: bundled, trained here, on the Hub; downloads that hold nobody up."""
+"""Test the model catalog: bundled, trained and Hub checkpoints, and downloads that do not block."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from ui.services.model_catalog import StepStore
 
 @pytest.fixture
 def bundled_dir(tmp_path):
-    """A folder with one bundled checkpoint."""
+    """Return a directory with one bundled checkpoint."""
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     return tmp_path / "bundled"
 
@@ -69,10 +69,10 @@ def test_finished_runs_are_listed(inference_service, tmp_path):
 
 
 def test_how_a_runs_publication_stands_is_shown(inference_service, tmp_path):
-    folder = make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
+    directory = make_checkpoint(tmp_path / "runs" / "parity-1" / "checkpoint", "parity")
     assert inference_service.describe("run:parity-1")["published"] == ""
-    outbox = Outbox(folder.parent)
-    outbox.enqueue(folder, "alice/new", "parity")
+    outbox = Outbox(directory.parent)
+    outbox.enqueue(directory, "alice/new", "parity")
     assert "Waiting to be sent to alice/new" in inference_service.describe("run:parity-1")["published"]
     outbox.deliver(inference_service.catalog.visitor_store)  # without a token
     assert "Not published (refused)" in inference_service.describe("run:parity-1")["published"]
@@ -132,8 +132,8 @@ def test_a_bare_checkpoint_whose_task_is_open_is_asked_about(inference_service, 
     ],
 )
 def test_notes_from_a_stranger_are_checked(inference_service, hub, parity_checkpoint, file, values, words):
-    told = json.loads(parity_checkpoint.get(file, b"{}")) | values
-    hub.add_repo("bob/odd", parity_checkpoint | {file: json.dumps(told).encode()})
+    content = json.loads(parity_checkpoint.get(file, b"{}")) | values
+    hub.add_repo("bob/odd", parity_checkpoint | {file: json.dumps(content).encode()})
     with pytest.raises(ValueError, match=words):
         inference_service.describe("bob/odd")
 
@@ -187,7 +187,7 @@ def test_two_clicks_are_one_download_and_a_third_model_waits_its_turn(inference_
 
 
 def test_ten_visitors_get_answers_while_the_hub_does_not_respond(inference_service, hub):
-    """The Hub answers nothing for 30 seconds; downloads and lookups hang, and nobody else notices."""
+    """The Hub does not answer for 30 seconds; downloads and lookups hang, and other requests do not."""
     hub.add_fault("stall", stall_s=30, max_count=None)
     inference_service.catalog.owner_store.seconds = inference_service.catalog.visitor_store.seconds = 30.0
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Whatever the page is asked for by name is a checkpoint or a run that is there, or refused: nothing beside them."""
+"""Fuzz the names of checkpoints: each resolves to an existing checkpoint or run, or is rejected."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ names = st.one_of(
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory) -> ModelCatalog:
-    """One bundled checkpoint, one run with a saved step, and whole checkpoints beside both that nobody may reach."""
+    """Return a catalog with one bundled checkpoint, one run with a saved step, and checkpoints beside both that must stay unreachable."""
     home = tmp_path_factory.mktemp("home")
     whole = make_checkpoint(home / "secret", "digits")
     for place in (
@@ -68,16 +68,16 @@ def catalog(tmp_path_factory) -> ModelCatalog:
 
 
 def resolve_name(catalog: ModelCatalog, name: str) -> Path | None:
-    """Where the checkpoint of a name lies; all else that is told of a name is told, too."""
+    """Return the directory of a checkpoint after calling every other method that takes a name."""
     bare, purpose = split_purpose(name)
     assert bare + ("#" + purpose if "#" in name else "") == name.strip()
-    folder = try_read(lambda: catalog.get_local_dir(name))
+    directory = try_read(lambda: catalog.get_local_dir(name))
     task = try_read(lambda: catalog.read_local(name))
-    assert folder is not None or task is None
+    assert directory is not None or task is None
     address = try_read(lambda: catalog.get_hub_url(name))
     assert not address or address.startswith(catalog.owner_store.api.endpoint + "/")
     assert catalog.get_download(name) is None
-    return folder
+    return directory
 
 
 @given(name=names)
@@ -87,10 +87,10 @@ def resolve_name(catalog: ModelCatalog, name: str) -> Path | None:
 @example(name="alice/x@secret")
 @example(name="alice/x:" + "\u00e9" * 200)
 def test_any_name_is_an_existing_checkpoint_or_rejected_in_one_sentence(catalog, name):
-    folder = resolve_name(catalog, name)
-    if folder is not None:
+    directory = resolve_name(catalog, name)
+    if directory is not None:
         assert split_purpose(name)[0] in LOCAL_NAMES
-        assert folder.relative_to(catalog.bundled_store.root.parent).parts[0] in ("bundled", "runs")
+        assert directory.relative_to(catalog.bundled_store.root.parent).parts[0] in ("bundled", "runs")
 
 
 @pytest.mark.parametrize("name", LOCAL_NAMES)
@@ -113,5 +113,5 @@ def test_only_runs_in_the_job_store_have_a_run_directory(id, tmp_path_factory):
     runner = JobScheduler(runs)
     if not runner.store.list_jobs():
         runner.store.add(Job("one-1", "failed"))
-    folder = try_read(lambda: runner.get_run_dir(id))
-    assert folder == (RunDir(runner.runs_dir / "one-1") if id == "one-1" else None)
+    directory = try_read(lambda: runner.get_run_dir(id))
+    assert directory == (RunDir(runner.runs_dir / "one-1") if id == "one-1" else None)

@@ -51,10 +51,10 @@ def test_of_many_classes_those_are_kept_that_were_ever_likely():
     labels = [f"c{index}" for index in range(1000)]
     choices = build_choices(by_tick, labels, ctc_length=None)
     assert choices["of"] == 1000 and 8 <= len(choices["labels"]) <= 40
-    for row, kept in zip(by_tick[:, 0], choices["probabilities"], strict=True):
+    for row, probabilities in zip(by_tick[:, 0], choices["probabilities"], strict=True):
         best = np.sort(row)[::-1][:8]
-        assert set(np.round(best, 6)) <= set(kept)
-        assert choices["labels"][int(np.argmax(kept))] == labels[int(row.argmax())]
+        assert set(np.round(best, 6)) <= set(probabilities)
+        assert choices["labels"][int(np.argmax(probabilities))] == labels[int(row.argmax())]
     assert select_classes(by_tick[:, 0, :10]) == list(range(10))
 
 
@@ -70,9 +70,9 @@ def test_the_likeliest_classes_come_in_order():
 @pytest.mark.parametrize("shape, channels", [((4, 6), 1), ((4, 6, 3), 3)])
 def test_a_picture_is_packed_with_its_colours(shape, channels):
     pixels = np.random.default_rng(0).random(shape)
-    shown = build_input_view({"kind": "picture", "pixels": pixels, "goal": [1, 2]})
-    assert (shown["width"], shown["height"], shown["channels"], shown["goal"]) == (6, 4, channels, [1, 2])
-    assert base64.b64decode(shown["data"]) == np.rint(pixels * 255).astype(np.uint8).tobytes()
+    view = build_input_view({"kind": "picture", "pixels": pixels, "goal": [1, 2]})
+    assert (view["width"], view["height"], view["channels"], view["goal"]) == (6, 4, channels, [1, 2])
+    assert base64.b64decode(view["data"]) == np.rint(pixels * 255).astype(np.uint8).tobytes()
 
 
 def test_routes_are_flat_and_only_where_answers_lead_somewhere():

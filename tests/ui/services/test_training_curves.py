@@ -1,4 +1,4 @@
-"""What the training curves show of metrics.jsonl: nothing that matters is thinned away, and it stays small."""
+"""Test the data of the training curves: extrema survive the thinning, and the data stay small."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What runs made, for screens: packed to take along, and thought with."""
+"""Test archives of runs, and predictions with their checkpoints."""
 
 import os
 import time
@@ -78,7 +78,7 @@ def test_saved_steps_are_usable_and_a_pruned_one_gets_an_error_message(training_
 
 
 def test_a_checkpoint_is_usable_while_its_run_trains(tmp_path, checkpoints_dir):
-    """A real training, which saves and prunes all the while."""
+    """A real training, which saves and prunes checkpoints meanwhile."""
     trainings = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
     try:
         id = trainings.start_run(
