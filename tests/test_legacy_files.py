@@ -107,9 +107,29 @@ def to_current_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return current
 
 
+RENAMED_JOB_COLUMNS = {
+    "intent": "requested_action",
+    "place": "target",
+    "by": "submitted_by",
+    "submitted": "submitted_at",
+    "queued": "queued_at",
+    "started": "started_at",
+    "ended": "ended_at",
+    "asked": "stop_requested_at",
+    "from_step": "resumed_from_step",
+    "sentence": "status_message",
+    "remote": "remote_job_id",
+    "timeout": "timeout_minutes",
+}
+RENAMED_JOB_VALUES = {("place", "here"): "local", ("intent", "leave"): "suspend"}
+
+
 def to_current_job(columns: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a job of 0.1.0 under the names and with the values of today."""
-    return columns
+    return {
+        RENAMED_JOB_COLUMNS.get(name, name): RENAMED_JOB_VALUES.get((name, value), value)
+        for name, value in columns.items()
+    }
 
 
 def to_current_task(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -193,17 +213,21 @@ def test_jobs_have_the_same_columns(tmp_path):
     connection.close()
     assert columns == EXPECTED["job_columns"], "the test data was written by 0.1.0"
     expected = [to_current_job(job) for job in EXPECTED["jobs"]]
-    assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
+    assert [asdict(job) for job in JobStore(tmp_path / "jobs.json").list_jobs()] == expected
+    assert [child.name for child in tmp_path.iterdir()] == ["jobs.sqlite"], "reading alone writes nothing"
     assert path.read_bytes() == (LEGACY_DIR / "jobs.sqlite").read_bytes(), "reading alone writes nothing"
 
 
 def test_jobs_are_the_same_after_a_change(tmp_path):
-    path = Path(shutil.copy(LEGACY_DIR / "jobs.sqlite", tmp_path))
+    shutil.copy(LEGACY_DIR / "jobs.sqlite", tmp_path)
+    path = tmp_path / "jobs.json"
     expected = [to_current_job(job) for job in EXPECTED["jobs"]]
     JobStore(path).update(expected[0]["id"], pid=77)
     expected[0] = expected[0] | {"pid": 77}
     assert [asdict(job) for job in JobStore(path).list_jobs()] == expected
-    assert len(list(tmp_path.glob("jobs.sqlite*"))) == 1, "the file was not set aside as broken"
+    imported = tmp_path / "jobs.sqlite.imported"
+    assert list(tmp_path.glob("jobs.sqlite*")) == [imported], "the jobs are imported once"
+    assert imported.read_bytes() == (LEGACY_DIR / "jobs.sqlite").read_bytes()
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

@@ -150,11 +150,11 @@ def test_killing_a_job_ends_both_of_its_processes(scheduler):
     """The launcher starts each in its own session, which a signal to the group of the launcher does not reach."""
     job_id = submit_job(scheduler, make_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), devices=2)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
-    group = scheduler._get_process_group(scheduler.store.get(job_id))
+    group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
     assert len(group.list_members()) == 4  # supervisor, launcher, and two that train
     scheduler.kill(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished, 20)
-    assert scheduler.store.get(job_id).state == "cancelled" and scheduler.store.get(job_id).sentence.startswith(
+    assert scheduler.store.get(job_id).state == "cancelled" and scheduler.store.get(job_id).status_message.startswith(
         "Killed."
     )
     assert not group.list_members()
@@ -166,12 +166,15 @@ def test_a_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
     one = train_in_one_process(tmp_path / "one", **settings)
     job_id = submit_job(scheduler, make_config(**settings), devices=2)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
-    group = scheduler._get_process_group(scheduler.store.get(job_id))
+    group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
     scheduler.stop(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished)
     job = scheduler.store.get(job_id)
     run_dir = scheduler.get_run_dir(job_id)
-    assert job.state == "cancelled" and job.sentence == f"Stopped and saved at step {run_dir.list_steps()[-1]} of 120."
+    assert (
+        job.state == "cancelled"
+        and job.status_message == f"Stopped and saved at step {run_dir.list_steps()[-1]} of 120."
+    )
     assert not group.list_members()
     scheduler.resume(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished)

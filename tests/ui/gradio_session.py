@@ -1,4 +1,4 @@
-"""Programs that visit the page as a browser does, and a Train tab for them with runs in every state."""
+"""Sessions that call the page as a browser does, and a training service with runs in every state."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ STATE_BY_RUN = {"going-1": "running", "waiting-1": "queued", "stopped-1": "cance
 
 
 class RecordingTrainingService(TrainingService):
-    """Trainings that note what was really asked of them."""
+    """Training service that records its calls."""
 
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
@@ -38,19 +38,19 @@ for _name in ("start_run", "stop", "kill", "resume", "delete", "publish", "creat
 
 
 class GradioSession:
-    """A program that speaks to the page as a browser does, in a session of its own."""
+    """Client with its own session that calls the page as a browser does."""
 
     def __init__(self, address: str, blocks: gr.Blocks, headers: dict[str, str] | None = None):
         self.blocks, self.session_hash = blocks, uuid.uuid4().hex
         self.http = httpx.Client(base_url=address, headers=headers, timeout=60)
 
     def load_tabs(self) -> None:
-        """Open the page and each of its rooms, so that the session knows what there is to choose from."""
+        """Load the page and each of its tabs, so that the session knows the choices of the dropdowns."""
         for name in ("RunMonitor.show", "build_compare_tab.<locals>.refresh_choices", "NewRunForm._refresh_choices"):
             self.call_directly(next(fn for fn in self.blocks.fns.values() if get_handler_name(fn) == name))
 
     def build_inputs(self, fn: Any, run_id: str = "", **values: Any) -> list[Any]:
-        """Plausible values for an endpoint's inputs; `given` by the elem_id of a component, with _ for -."""
+        """Return plausible inputs of an endpoint; `values` are named after element ids, with _ for -."""
         named = {part: str(part.elem_id).replace("-", "_") for part in fn.inputs}
         assert values.keys() <= set(named.values()), "no such field"
         usual = {
@@ -58,7 +58,7 @@ class GradioSession:
             "step": "newest",
             "source": "tiny",
             "compared": [run_id] if run_id else [],
-            "hardware": "here",
+            "hardware": "local",
             "hub_source": "bob/parity",
             "repo": "alice/new",
         } | values
@@ -77,11 +77,11 @@ class GradioSession:
         }
 
     def call_directly(self, fn: Any, run_id: str = "", **values: Any) -> httpx.Response:
-        """Without waiting in line."""
+        """Call an endpoint without the queue."""
         return self.http.post("/gradio_api/run/predict", json=self.build_payload(fn, run_id, values))
 
     def call_queued(self, fn: Any, run_id: str = "", **values: Any) -> dict[str, Any]:
-        """In line, as the page does it: what the server says at the end."""
+        """Call an endpoint through the queue as the page does. Return the final message."""
         event = self.http.post("/gradio_api/queue/join", json=self.build_payload(fn, run_id, values)).json()["event_id"]
         with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session_hash}) as stream:
             for line in stream.iter_lines():
@@ -91,7 +91,7 @@ class GradioSession:
         raise AssertionError("the server did not answer")
 
     def press_button(self, button: str, run_id: str = "", **values: Any) -> list[Any]:
-        """What pressing a button answers."""
+        """Press a button. Return the outputs."""
         said = self.call_queued(find_handler(self.blocks, button), run_id, **values)
         assert said["success"], said["output"]
         return said["output"]["data"]
@@ -107,7 +107,7 @@ def get_handler_name(fn: Any) -> str:
 
 
 def find_handler(blocks: gr.Blocks, button: str) -> Any:
-    """What pressing a component of this elem_id calls."""
+    """Return the handler of the component with this element id."""
     places = {id for id, block in blocks.blocks.items() if block.elem_id == button}
     return next(fn for fn in blocks.fns.values() if fn.fn and places & {block for block, _ in fn.targets})
 
@@ -125,9 +125,9 @@ def make_access(mode: str, environment: dict[str, str]) -> Access:
 
 @pytest.fixture
 def recording_service(tmp_path, checkpoints_dir, hub) -> RecordingTrainingService:
-    """Trainings with runs in every state, and a Hub to publish to; nothing of it moves by itself."""
+    """Return a training service with runs in every state and a Hub. No job changes its state by itself."""
     plain = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
-    courier = UploadWorker(plain.scheduler.runs_dir, plain.catalog.owner_store)
+    courier = UploadWorker(lambda: [], plain.catalog.owner_store)
     made = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes.recipes_dir, courier)
     for id, state in STATE_BY_RUN.items():
         create_fake_run(made, id, state, steps=(10, 20))

@@ -1,4 +1,4 @@
-"""Runs for screens to show: some that only look as if they had been trained, and some that really train."""
+"""Fake and real runs for tests of the page."""
 
 import contextlib
 import threading
@@ -28,7 +28,7 @@ ADMIN_TOKEN = "a-long-enough-secret"
 
 
 def make_metrics_lines(last_step: int, interval: int = 10) -> list[dict[str, Any]]:
-    """Figures as a training logs them."""
+    """Return metrics as a training logs them."""
     found: list[dict[str, Any]] = []
     for step in range(interval, last_step + 1, interval):
         found.append({"step": step, "loss": 1 / step, "accuracy": 0.5, "lr": 1e-3, "steps_per_second": 5.0})
@@ -38,7 +38,7 @@ def make_metrics_lines(last_step: int, interval: int = 10) -> list[dict[str, Any
 
 
 def write_recipes(folder: Path, **recipes: RunConfig) -> Path:
-    """A folder of recipes: a tiny one, and one that would not end."""
+    """Write recipes: a tiny one, and one that does not end."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, config in ({"tiny": make_tiny_config(), "endless": make_tiny_config(endless=True)} | recipes).items():
         values = config.model_dump(mode="json", exclude_defaults=True)
@@ -49,7 +49,7 @@ def write_recipes(folder: Path, **recipes: RunConfig) -> Path:
 def make_training_service(
     folder: Path, bundled_checkpoints: Path, start_jobs: bool = False, **more: Any
 ) -> TrainingService:
-    """Trainings over a folder.
+    """Return a training service over a directory.
 
     Args:
         folder: for runs and recipes.
@@ -70,7 +70,7 @@ def make_training_service(
 def create_fake_run(
     training_service: TrainingService, run_id: str, state: str = "succeeded", steps: tuple[int, ...] = (), **job: Any
 ) -> RunDir:
-    """A run that looks as if it had been trained: settings, figures, a log, saved steps; finished if it succeeded."""
+    """Create a run directory with settings, metrics, a log and checkpoints, and a job in this state."""
     folder = RunDir(training_service.scheduler.runs_dir / run_id)
     folder.initialize(make_tiny_config(steps=100))
     folder.save_command("python -m training train configs/tiny.yaml")
@@ -88,7 +88,12 @@ def create_fake_run(
     if state == "succeeded":
         make_checkpoint(folder.final_checkpoint_dir, "parity")
     now = time.time()
-    began = {"submitted": now, "queued": now, "started": now - 60, "ended": 0.0 if state == "running" else now} | job
+    began = {
+        "submitted_at": now,
+        "queued_at": now,
+        "started_at": now - 60,
+        "ended_at": 0.0 if state == "running" else now,
+    } | job
     training_service.scheduler.store.add(Job(run_id, state, **began))  # type: ignore[arg-type]
     return folder
 
@@ -101,7 +106,7 @@ def build_page(training_service: TrainingService, access: Access) -> gr.Blocks:
 
 @contextlib.contextmanager
 def serve_page(training_service: TrainingService, access: Access, blocks: gr.Blocks | None = None) -> Iterator[str]:
-    """The page on a port of this machine, as app.py serves it; its address."""
+    """Serve the page on a free port as app.py does. Yield the address."""
     app = create_fastapi_app(blocks or build_page(training_service, access), access)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,4 +1,4 @@
-"""The Train tab's endpoints, called by the administrator, who can do everything and is told what is wrong."""
+"""Test the endpoints of the Train tab as the administrator, who may call all of them."""
 
 import io
 import zipfile
@@ -18,7 +18,7 @@ __all__ = ["recording_service"]
 
 @pytest.fixture
 def owner_session(recording_service) -> Iterator[GradioSession]:
-    """The administrator, before a tab in which nothing moves by itself."""
+    """Yield a session of the administrator. No job changes its state by itself."""
     access = make_access("token", {})
     blocks = build_page(recording_service, access)
     with serve_page(recording_service, access, blocks) as address:
@@ -58,7 +58,7 @@ def test_a_run_is_deleted_only_after_the_question(owner_session, recording_servi
 
 
 def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, recording_service, monkeypatch):
-    """Another page has deleted it between two looks at the book."""
+    """Another page deletes the run between two reads of the job store."""
     show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
     listed = recording_service.run_views.list_run_choices()
     monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: listed)
@@ -147,7 +147,7 @@ def test_a_form_begins_a_run_with_just_its_settings(owner_session, recording_ser
     assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
     config = recording_service.scheduler.get_run_dir(run["value"]).load_config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
-    assert recording_service.scheduler.store.get(run["value"]).by == "", "who knows the token has no name"
+    assert recording_service.scheduler.store.get(run["value"]).submitted_by == "", "who knows the token has no name"
 
 
 def test_an_estimate_is_formatted_for_people(owner_session, recording_service, monkeypatch):
@@ -161,7 +161,7 @@ def test_an_estimate_is_formatted_for_people(owner_session, recording_service, m
         "save_gb": 0.001,
         "device": "2 cores",
     }
-    monkeypatch.setattr("ui.services.training_service.run_estimate", lambda *_: found)
+    monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_: found)
     estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "NewRunForm._estimate")
     said = owner_session.call_queued(estimate)["output"]["data"][0]
     assert "12,345" in str(said) and "2 h" in str(said) and "0.5 GB" in str(said)
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_the_hub_fills_the_form(owner_session, hub):
 
 @pytest.mark.slow
 def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, checkpoints_dir):
-    """All of it through the page's endpoints, with processes."""
+    """Everything goes through the endpoints of the page, with real processes."""
     trainings = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
     access = make_access("token", {})
     blocks = build_page(trainings, access)

@@ -1,6 +1,6 @@
 """Arguments of the training commands.
 
-python -m training train configs/digits.yaml [key=value ...] [--run-dir RUN] [--restart]
+python -m training train configs/digits.yaml [key=value ...] [--run-dir RUN] [--restart] [--no-upload]
 python -m training params configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
 python -m training finalize RUN [--out DIRECTORY]
@@ -37,6 +37,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="run directory; an existing run is resumed (default: runs/RECIPE-TIME)",
     )
     command.add_argument("--restart", action="store_true", help="start over instead of resuming")
+    command.add_argument(
+        "--no-upload",
+        action="store_true",
+        help="only put checkpoints into the outbox of the run; another process uploads them (default: upload them)",
+    )
     command.set_defaults(run_command=run_train)
 
     command = commands.add_parser(

@@ -37,7 +37,7 @@ def run_publish(args: argparse.Namespace) -> None:
     store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(run_dir.path)
     entry = enqueue_checkpoint(outbox, run_dir, run_dir.final_checkpoint_dir, settings.repo, settings.private)
-    entry = deliver_and_wait(outbox, store, entry)
+    entry = deliver_and_wait(outbox, store, entry, print)
     if entry.state != "published":
         raise ValueError(entry.format_status())
     print(entry.format_status())

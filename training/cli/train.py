@@ -19,10 +19,13 @@ from training.config import PublishConfig, RunConfig, read_recipe
 from training.estimate import estimate_run
 from training.failures import classify_failure
 from training.finalize import finalize_run
-from training.publishing.run_publisher import UPLOAD_WORKER_ENV, RunPublisher
+from training.publishing.run_publisher import RunPublisher
 from training.run_dir import RunDir
 from training.settings_aliases import rename_override
 from training.training_loop import train
+
+# Version 0.1.0 sets this variable instead of --no-upload in the environment of a job.
+LEGACY_NO_UPLOAD_ENV = "CTM_COURIER"
 
 
 def print_parameter_count(args: argparse.Namespace) -> None:
@@ -59,7 +62,9 @@ def run_train(args: argparse.Namespace) -> None:
         init_model = None
         if config.init_from and (args.restart or not run_dir.list_steps()):
             init_model = load_init_checkpoint(config.init_from, run_dir if is_main_process else None)
-        publisher = start_publisher(run_dir, config.publish) if is_main_process and config.publish.repo else None
+        publisher = None
+        if is_main_process and config.publish.repo:
+            publisher = start_publisher(run_dir, config.publish, is_upload_disabled(args))
         on_save = publisher.on_save if publisher else None
         is_complete = train(config, run_dir, resume=not args.restart, init_model=init_model, on_save=on_save)
         if not is_main_process:
@@ -151,11 +156,21 @@ def load_init_checkpoint(name: str, run_dir: RunDir | None) -> TickModel:
     return model
 
 
-def start_publisher(run_dir: RunDir, settings: PublishConfig) -> RunPublisher:
+def is_upload_disabled(args: argparse.Namespace) -> bool:
+    """Return whether another process delivers the outbox of the run."""
+    return args.no_upload or bool(os.environ.get(LEGACY_NO_UPLOAD_ENV))
+
+
+def start_publisher(run_dir: RunDir, settings: PublishConfig, no_upload: bool) -> RunPublisher:
     """Create the publisher of a run after checking that the token may write.
 
     The check comes first: a training of hours must not end with a checkpoint that cannot be uploaded. A resumed run
     continues without the Hub, because its outbox keeps what is not yet uploaded.
+
+    Args:
+        run_dir: the run directory.
+        settings: target repository and interval.
+        no_upload: whether another process delivers the outbox.
 
     Raises:
         StoreUnavailable: the token may not write, or the Hub does not answer, and the run is new.
@@ -168,4 +183,4 @@ def start_publisher(run_dir: RunDir, settings: PublishConfig) -> RunPublisher:
         if not run_dir.list_steps():
             raise
         print(f"{error} The run continues; its outbox keeps what cannot be uploaded.")
-    return RunPublisher(run_dir, settings, None if os.environ.get(UPLOAD_WORKER_ENV) else store)
+    return RunPublisher(run_dir, settings, None if no_upload else store, print)

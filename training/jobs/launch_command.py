@@ -3,7 +3,9 @@
 from training.config import RunConfig
 
 
-def build_training_command(python: str, devices: int, config: RunConfig, recipe: str, run_dir: str) -> list[str]:
+def build_training_command(
+    python: str, devices: int, config: RunConfig, recipe: str, run_dir: str, is_upload_disabled: bool = False
+) -> list[str]:
     """Build the command of a training run, through a launcher if it has several devices.
 
     Args:
@@ -12,8 +14,9 @@ def build_training_command(python: str, devices: int, config: RunConfig, recipe:
         config: Configuration of the run.
         recipe: Path of the recipe, or `env:NAME` for an environment variable that holds it.
         run_dir: Run directory.
+        is_upload_disabled: Whether another process delivers the outbox of the run.
     """
-    train = ["training", "train", recipe, "--folder", run_dir]
+    train = ["training", "train", recipe, "--run-dir", run_dir, *(["--no-upload"] if is_upload_disabled else [])]
     if devices == 1:
         return [python, "-m", *train]
     if config.train.device == "cpu":  # Accelerate's launcher would start a single process

@@ -38,15 +38,15 @@ def derive_job_outcome(
     if reason == "stopped":
         if intent == "stop":
             return "cancelled", sentence
-        cause = "The app ended." if intent == "leave" else "It was stopped from outside this app."
+        cause = "The app ended." if intent == "suspend" else "It was stopped from outside this app."
         return "interrupted", f"{cause} {sentence}"
     if reason in FAILURE_REASONS:
         return "failed", sentence
-    if exit_code == -15 and intent in ("stop", "leave"):
+    if exit_code == -15 and intent in ("stop", "suspend"):
         return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {progress}"
     if intent == "stop":
         return "cancelled", f"It did not stop in time and was killed. {progress}"
-    if exit_code is None or intent == "leave":
+    if exit_code is None or intent == "suspend":
         return "interrupted", f"The app or the machine was restarted while it ran. {progress}"
     if exit_code == -9:
         cause = (

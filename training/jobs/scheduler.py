@@ -7,46 +7,34 @@ any time.
 
 import logging
 import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ctm.io.preallocated import read_preallocated
 from ctm.stores import HubStore
 from training.config import RunConfig
-from training.jobs.cpu_limits import count_available_cpus
-from training.jobs.discovery import discover_untracked_runs
-from training.jobs.launch_command import build_training_command
+from training.jobs.estimate_process import run_estimate
+from training.jobs.launcher import JobLauncher
 from training.jobs.lease import Lease
-from training.jobs.outcome import derive_job_outcome
-from training.jobs.process_group import (
-    ProcessGroup,
-    build_job_environment,
-    find_process_group,
-    launch,
-    reap_zombies,
+from training.jobs.local_jobs import STOP_TIMEOUT_S, LocalJobs
+from training.jobs.process_group import reap_zombies
+from training.jobs.recovery import (
+    check_can_resume,
+    format_resume_message,
+    list_resumable_jobs,
+    record_lost_process_ids,
+    register_untracked_runs,
 )
+from training.jobs.redaction import redact_token
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.remote.monitor import RemoteJobMonitor
-from training.jobs.store import LOCAL_TARGET, Job, JobStore, RequestedAction
-from training.publishing.run_publisher import UPLOAD_WORKER_ENV
+from training.jobs.run_creation import create_run_dir, delete_run_dir, delete_trash
+from training.jobs.store import LOCAL_TARGET, STORE_FILENAME, Job, JobStore, RequestedAction
 from training.run_dir import RunDir
 
-STORE_FILENAME = "jobs.sqlite"
-TRASH_PREFIX = ".trash-"
-RUN_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-STOP_TIMEOUT_S = 120.0
 POLL_INTERVAL_S = 0.5
 LEASE_RETRY_INTERVAL_S = 5.0
 DISCOVERY_INTERVAL_S = 30.0
@@ -81,24 +69,22 @@ class JobScheduler:
         jobs_client: HfJobsClient | None = None,
         hub_store: HubStore | None = None,
         space_id: str = "",
-    ):
+    ) -> None:
         self.runs_dir = Path(runs_dir).resolve()
-        self.token = token
-        self.environment = environment
         self.resume_interrupted = resume_interrupted
-        self.stop_timeout_s = stop_timeout_s
         self.store = JobStore(self.runs_dir / STORE_FILENAME)
+        self.launcher = JobLauncher(self.runs_dir, environment, token)
+        self._lock = threading.RLock()
+        self.local_jobs = LocalJobs(self.store, self.launcher, self._lock, stop_timeout_s, self._on_local_job_end)
         self.remote_monitor = (
             RemoteJobMonitor(self.runs_dir, self.store, jobs_client, hub_store, space_id)
             if jobs_client and hub_store and space_id
             else None
         )
         self.is_leader = False
+        self._environment = environment
+        self._token = token
         self._lease = Lease(self.runs_dir)
-        self._children: dict[str, subprocess.Popen] = {}
-        # Requested actions by job id, in case the job store cannot be written.
-        self._requested_actions: dict[str, RequestedAction] = {}
-        self._lock = threading.RLock()
         self._wake_event = threading.Event()
         self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="job-scheduler", daemon=True)
@@ -136,18 +122,41 @@ class JobScheduler:
         with self._lock:
             jobs = [job for job in self.store.list_running() if job.is_local]
             for job in jobs:
-                if not job.intent:
-                    self._request_stop(job, "leave", signal.SIGTERM)
+                if not job.requested_action:
+                    self.local_jobs.request_stop(job, "suspend")
         if self.remote_monitor:
             self.remote_monitor.close()
         deadline = time.monotonic() + timeout_s
         while jobs and time.monotonic() < deadline:
             with suppress(ValueError):  # the job store cannot be written: the next scheduler records the outcome
-                jobs = [job for job in jobs if not self._poll_job(self.store.get(job.id))]
+                jobs = [job for job in jobs if not self.local_jobs.poll(self.store.get(job.id))]
             time.sleep(0.05)
         self._thread.join(5.0)
         self._lease.release()
         self.is_leader = False
+
+    # --- queries -------------------------------------------------------------------------------------------------
+
+    @property
+    def can_run_remotely(self) -> bool:
+        """Whether jobs can run on Hugging Face Jobs."""
+        return self.remote_monitor is not None
+
+    def list_jobs(self) -> list[Job]:
+        """Return all jobs, newest first."""
+        return self.store.list_jobs()
+
+    def list_running_jobs(self) -> list[Job]:
+        """Return the running jobs, the one that started first at the front."""
+        return self.store.list_running()
+
+    def get_job(self, job_id: str) -> Job:
+        """Return a job by its id.
+
+        Raises:
+            ValueError: There is no such job.
+        """
+        return self.store.get(job_id)
 
     def get_run_dir(self, job_id: str) -> RunDir:
         """Return the run directory of a job.
@@ -157,42 +166,48 @@ class JobScheduler:
         """
         return RunDir(self.runs_dir / self.store.get(job_id).id)
 
-    # --- user requests -------------------------------------------------------------------------------------------
+    def estimate(self, config: RunConfig) -> dict[str, Any]:
+        """Train a few steps in a child process and return what they cost; see `run_estimate`.
 
-    def submit(self, config: RunConfig, name: str, command: str, by: str, **target: Any) -> Job:
+        Raises:
+            ValueError: Another estimate is running, the estimate takes too long, or the run fails.
+        """
+        return run_estimate(config, self._environment)
+
+    def redact_token(self, text: str) -> str:
+        """Replace the Hub token of the jobs in a text. Logs of version 0.1.0 may contain it."""
+        return redact_token(text, self._token)
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def submit(self, config: RunConfig, name: str, command: str, submitted_by: str, **target: Any) -> Job:
         """Create a run directory and queue a job for it.
 
         Args:
             config: Configuration of the run.
             name: Prefix of the job id: small letters, digits and hyphens.
             command: Command line that trains the same model by hand, for the model card.
-            by: User who submits the job.
-            target: Fields of `Job` that select the hardware: `devices`, `place`, `namespace`, `timeout`.
+            submitted_by: User who submits the job.
+            target: Fields of `Job` that select the hardware: `target`, `devices`, `namespace`, `timeout_minutes`.
 
         Raises:
             ValueError: The name is invalid, the disk is full, remote jobs are unavailable, or another app holds the
                 lease.
         """
         self._require_leader()
-        if target.get("place", LOCAL_TARGET) != LOCAL_TARGET:
+        if target.get("target", LOCAL_TARGET) != LOCAL_TARGET:
             self._require_remote_monitor()
-        if not RUN_NAME_PATTERN.fullmatch(name):
-            raise ValueError(
-                f"A run's name is made of small letters, digits and hyphens, 40 at most: got {name[:60]!r}."
-            )
         with self._lock:
-            try:
-                run_dir = self._create_run_dir(name)
-                with remove_on_error(run_dir.path):
-                    run_dir.initialize(config)
-                    run_dir.save_command(command)
-            except OSError as error:
-                raise ValueError(
-                    f"The run cannot be created in {self.runs_dir}: {error.strerror}. Free some disk space."
-                ) from None
+            run_dir = create_run_dir(self.runs_dir, name, config, command)
             now = time.time()
             job = Job(
-                run_dir.path.name, "queued", by=by, submitted=now, queued=now, sentence="Waits in the queue.", **target
+                run_dir.path.name,
+                "queued",
+                submitted_by=submitted_by,
+                submitted_at=now,
+                queued_at=now,
+                status_message="Waits in the queue.",
+                **target,
             )
             self.store.add(job)
         if not job.is_local:
@@ -201,12 +216,20 @@ class JobScheduler:
         return job
 
     def stop(self, job_id: str) -> Job:
-        """Ask a running job to save and end, or remove a queued job from the queue."""
-        return self._end_job(job_id, "stop", signal.SIGTERM)
+        """Ask a running job to save and end, or remove a queued job from the queue.
+
+        Raises:
+            ValueError: There is no such job, it has ended, or another app holds the lease.
+        """
+        return self._end_job(job_id, "stop")
 
     def kill(self, job_id: str) -> Job:
-        """Kill a job. Progress after its last saved step is lost."""
-        return self._end_job(job_id, "kill", signal.SIGKILL)
+        """Kill a job. Progress after its last saved step is lost.
+
+        Raises:
+            ValueError: There is no such job, it has ended, or another app holds the lease.
+        """
+        return self._end_job(job_id, "kill")
 
     def resume(self, job_id: str) -> Job:
         """Queue a job again that ended before its last step. It continues from its last saved step.
@@ -225,27 +248,16 @@ class JobScheduler:
             queued_at: Time that determines the queue position, in seconds since the epoch; 0 for the end of the queue.
         """
         run_dir = self.get_run_dir(job.id)
-        if job.state == "succeeded":
-            raise ValueError(f"The run {job.id} has finished; begin a new one with its settings instead.")
-        if not job.is_local:
-            raise ValueError(
-                f"The run {job.id} was on a machine that is gone. Begin a new one; init_from takes the weights that it published."
-            )
-        if not (run_dir.path / "config.yaml").is_file():
-            raise ValueError(
-                f"The run directory of {job.id} is gone. If it was published, begin a new run from its repository: settings and weights "
-                "are there; the optimiser state and the step count start again."
-            )
-        steps = run_dir.list_steps()
-        sentence = (
-            f"Goes on from step {steps[-1]:,}." if steps else "Starts from the beginning: no step had been saved."
-        )
-        if steps and steps[-1] < run_dir.read_status().get("step", 0):
-            reached = run_dir.read_status()["step"]
-            sentence += f" Step {reached:,} had been reached; the steps after the saved one are repeated."
+        check_can_resume(job, run_dir)
+        message = format_resume_message(run_dir)
         with self._lock:
             job = self.store.update(
-                job.id, state="queued", intent="", queued=queued_at or time.time(), sentence=sentence, exit_code=None
+                job.id,
+                state="queued",
+                requested_action="",
+                queued_at=queued_at or time.time(),
+                status_message=message,
+                exit_code=None,
             )
         self._wake_event.set()
         return job
@@ -261,13 +273,7 @@ class JobScheduler:
             job = self.store.get(job_id)
             if not job.is_finished:
                 raise ValueError(f"The run {job_id} is {job.state}: stop it first.")
-            path = self.runs_dir / job.id
-            trash = self.runs_dir / f"{TRASH_PREFIX}{job.id}"
-            if RunDir(path).is_locked_after_wait(2.0):
-                raise ValueError(f"Another process is training in {path.name}: stop it first.")
-            if path.is_dir():
-                path.rename(trash)  # atomic, so that nobody sees a partial directory
-            shutil.rmtree(trash, ignore_errors=True)  # before the job store is written, which may need the disk space
+            delete_run_dir(self.runs_dir / job.id)  # before the job store is written, which may need the disk space
             self.store.remove(job_id)
 
     # --- scheduler thread ----------------------------------------------------------------------------------------
@@ -287,175 +293,77 @@ class JobScheduler:
             self._wake_event.wait(POLL_INTERVAL_S if self.is_leader else LEASE_RETRY_INTERVAL_S)
             self._wake_event.clear()
 
+    def _recover(self) -> None:
+        """Find the living jobs, record the outcome of the others, and queue interrupted jobs again if configured."""
+        delete_trash(self.runs_dir)
+        record_lost_process_ids(self.store, self.launcher)
+        for job in self.store.list_running():
+            if job.is_local:
+                with suppress(ValueError):  # the job store cannot be written: the next poll records the outcome
+                    self.local_jobs.poll(job)
+        for job in (*self.store.list_running(), *self.store.list_queued()):
+            if not job.is_local and self.remote_monitor:
+                self.remote_monitor.start(job)
+        self._register_untracked_runs()
+        for job in list_resumable_jobs(self.store, self.runs_dir) if self.resume_interrupted else []:
+            with suppress(ValueError):  # the run directory may be gone
+                self._resume(job, job.queued_at)
+
+    def _register_untracked_runs(self) -> None:
+        self._last_discovery_at = time.monotonic()
+        with self._lock:
+            register_untracked_runs(self.store, self.runs_dir)
+
     def _poll(self) -> None:
         """Record finished jobs and start the next queued job if no local job runs."""
         reap_zombies()
         for job in self.store.list_running():
             if job.is_local:
-                self._poll_job(job)
+                self.local_jobs.poll(job)
         with self._lock:
             if not self._stop_event.is_set() and not any(job.is_local for job in self.store.list_running()):
-                for job in self.store.list_queued():
-                    if job.is_local:
-                        self._launch(job)
-                        break
+                next_job = next((job for job in self.store.list_queued() if job.is_local), None)
+                if next_job:
+                    self.local_jobs.start(next_job)
         if time.monotonic() - self._last_discovery_at > DISCOVERY_INTERVAL_S:
             self._register_untracked_runs()
 
-    def _poll_job(self, job: Job) -> bool:
-        """Record the outcome of a job without processes, or kill a job that does not stop in time.
-
-        Returns:
-            Whether the job is finished.
-        """
-        if job.is_finished:
-            return True
-        group = self._get_process_group(job)
-        if group.list_members():
-            is_late = job.intent in ("stop", "leave") and job.asked and time.time() - job.asked > self.stop_timeout_s
-            if is_late or job.intent == "kill":  # repeated, because a member may have just started another process
-                group.send_signal(signal.SIGKILL)
-            return False
-        with self._lock:
-            if self.store.get(job.id).state == "running":
-                self._finish_job(job)
-        return True
-
-    def _launch(self, job: Job) -> None:
-        """Start the processes of a job.
-
-        The state becomes `running` before the process exists, so that no process is ever without a running job.
-        """
-        run_dir = RunDir(self.runs_dir / job.id)
-        exit_file = run_dir.path / "exit.json"
-        steps = run_dir.list_steps()
-        job = self.store.update(
-            job.id,
-            state="running",
-            intent="",
-            pid=0,
-            started=time.time(),
-            ended=0.0,
-            asked=0.0,
-            attempt=job.attempt + 1,
-            from_step=steps[-1] if steps else 0,
-            sentence="",
-        )
-        try:
-            exit_file.unlink(missing_ok=True)
-            run_dir.reset_outcome()
-            config = run_dir.load_config()
-            if config.train.device != "cpu" and job.devices > max(1, torch.cuda.device_count()):
-                raise ValueError(f"it needs {job.devices} devices, and there are {torch.cuda.device_count()} here.")
-            # One CPU stays free for the page.
-            threads = max(1, (count_available_cpus(self.environment) - 1) // job.devices)
-            environment = build_job_environment(self.environment, threads, self.token) | {UPLOAD_WORKER_ENV: "1"}
-            # The launcher's own default kills the workers after 30 seconds.
-            environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(int(self.stop_timeout_s))
-            if config.train.device == "cpu":
-                environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-            command = [
-                sys.executable,
-                "-m",
-                "training.jobs.supervisor",
-                str(exit_file),
-                *self._build_command(job, run_dir, config),
-            ]
-            group, child = launch(command, self._get_job_tag(job.id), run_dir.log_file, environment)
-        except (OSError, ValueError) as error:
-            self.store.update(job.id, state="failed", ended=time.time(), sentence=f"It could not be started: {error}")
-            return
-        self._children[job.id] = child
-        self.store.update(job.id, pid=group.pid)
-
-    def _finish_job(self, job: Job) -> None:
-        run_dir = RunDir(self.runs_dir / job.id)
-        steps = run_dir.list_steps()
-        exit_info = read_preallocated(run_dir.path / "exit.json")
-        code = exit_info.get("code") if isinstance(exit_info.get("code"), int) else None
-        if child := self._children.get(job.id):
-            supervisor_code = child.wait()  # the process has ended; waiting also reaps it
-            code = supervisor_code if code is None else code
-        intent = self._requested_actions.get(job.id) or job.intent
-        state, sentence = derive_job_outcome(
-            code, run_dir.read_outcome(), intent, steps[-1] if steps else None, bool(exit_info.get("out_of_memory"))
-        )
-        self.store.update(job.id, state=state, sentence=sentence, exit_code=code, ended=time.time(), pid=0)
-        self._children.pop(job.id, None)
-        self._requested_actions.pop(job.id, None)
-        if self.resume_interrupted and intent == "leave" and state == "interrupted" and not self._stop_event.is_set():
-            self._resume(job, job.queued)  # the job was still saving when this app took over
+    def _on_local_job_end(self, job: Job, action: RequestedAction) -> None:
+        """Resume a job that still saved for the previous app when this one took over, and poll the queue."""
+        is_suspended = action == "suspend" and job.state == "interrupted"
+        if self.resume_interrupted and is_suspended and not self._stop_event.is_set():
+            self._resume(job, job.queued_at)
         self._wake_event.set()
 
-    def _recover(self) -> None:
-        """Find the living jobs, record the outcome of the others, and queue interrupted jobs again if configured."""
-        for trash in self.runs_dir.glob(f"{TRASH_PREFIX}*"):
-            shutil.rmtree(trash, ignore_errors=True)
-        for job in self.store.list_running():
-            if job.is_local:
-                with suppress(ValueError):  # the job store cannot be written: the next poll records the outcome
-                    # The previous app may have died between the start of the process and the update of the job store.
-                    if not job.pid and (group := find_process_group(self._get_job_tag(job.id))):
-                        job = self.store.update(job.id, pid=group.pid)
-                    self._poll_job(job)
-        for job in (*self.store.list_running(), *self.store.list_queued()):
-            if not job.is_local and self.remote_monitor:
-                self.remote_monitor.start(job)
-        self._register_untracked_runs()
-        for job in self.store.list_jobs() if self.resume_interrupted else []:
-            steps = RunDir(self.runs_dir / job.id).list_steps()
-            has_progress = steps and steps[-1] > job.from_step
-            # Give up on jobs that crash the app at every attempt.
-            if job.state == "interrupted" and job.is_local and job.attempt and (has_progress or job.attempt < 3):
-                with suppress(ValueError):  # the run directory may be gone
-                    self._resume(job, job.queued)
+    # --- ending jobs ---------------------------------------------------------------------------------------------
 
-    def _register_untracked_runs(self) -> None:
-        """Add jobs for runs that were started on the command line or copied from another host."""
-        self._last_discovery_at = time.monotonic()
-        with self._lock:
-            for job in discover_untracked_runs(self.runs_dir, {job.id for job in self.store.list_jobs()}):
-                self.store.add(job)
-
-    # --- helpers -------------------------------------------------------------------------------------------------
-
-    def _end_job(self, job_id: str, intent: RequestedAction, signum: int) -> Job:
+    def _end_job(self, job_id: str, action: RequestedAction) -> Job:
         self._require_leader()
         with self._lock:
             job = self.store.get(job_id)
             if job.state == "queued":
-                return self.store.update(
-                    job_id, state="cancelled", ended=time.time(), sentence="Removed from the queue."
-                )
+                message = "Removed from the queue."
+                return self.store.update(job_id, state="cancelled", ended_at=time.time(), status_message=message)
             if job.is_finished:
                 raise ValueError(f"The run {job_id} is over already: {job.state}.")
             if job.is_local:
-                job = self._request_stop(job, intent, signum)
+                job = self.local_jobs.request_stop(job, action)
                 self._wake_event.set()
                 return job
-        return self._end_remote_job(job, intent)
+        return self._end_remote_job(job, action)
 
-    def _request_stop(self, job: Job, intent: RequestedAction, signum: int) -> Job:
-        """Signal the processes of a job, then record the request: a full disk must not keep a job running."""
-        self._get_process_group(job).send_signal(signum)
-        self._requested_actions[job.id] = intent
-        sentences = {"stop": "Stopping: it saves first.", "kill": "Being killed.", "leave": "The app ends: it saves."}
-        sentence = sentences[intent]
-        try:
-            return self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence=sentence)
-        except ValueError as error:
-            log.warning("The request to %s %s could not be recorded: %s", intent, job.id, error)
-            return replace(job, intent=intent, sentence=sentence)
-
-    def _end_remote_job(self, job: Job, intent: RequestedAction) -> Job:
-        if self.remote_monitor is None and intent == "kill":
-            sentence = "Abandoned, because this app cannot reach Hugging Face Jobs; it may still run there."
-            return self.store.update(job.id, state="cancelled", ended=time.time(), sentence=sentence)
-        job = self.store.update(job.id, intent=intent, asked=job.asked or time.time(), sentence="Being cancelled.")
+    def _end_remote_job(self, job: Job, action: RequestedAction) -> Job:
+        if self.remote_monitor is None and action == "kill":
+            message = "Abandoned, because this app cannot reach Hugging Face Jobs; it may still run there."
+            return self.store.update(job.id, state="cancelled", ended_at=time.time(), status_message=message)
+        requested_at = job.stop_requested_at or time.time()
+        job = self.store.update(
+            job.id, requested_action=action, stop_requested_at=requested_at, status_message="Being cancelled."
+        )
         try:
             self._require_remote_monitor().cancel(job)
         except ValueError:
-            self.store.update(job.id, intent="")  # the request did not arrive, so the job continues
+            self.store.update(job.id, requested_action="")  # the request did not arrive, so the job continues
             raise
         return job
 
@@ -464,38 +372,6 @@ class JobScheduler:
             raise ValueError("Hugging Face Jobs needs a Space, whose image runs there, and a token (HF_TOKEN).")
         return self.remote_monitor
 
-    def _build_command(self, job: Job, run_dir: RunDir, config: RunConfig) -> list[str]:
-        recipe = run_dir.path / "config.yaml"
-        return build_training_command(sys.executable, job.devices, config, str(recipe), str(run_dir.path))
-
-    def _get_process_group(self, job: Job) -> ProcessGroup:
-        return ProcessGroup(self._get_job_tag(job.id), job.pid)
-
-    def _get_job_tag(self, job_id: str) -> str:
-        return str(self.runs_dir / job_id)  # absolute: two apps may have runs of the same name
-
-    def _create_run_dir(self, name: str) -> RunDir:
-        """Create a run directory with a unique name."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for number in range(1, 1_000):
-            path = self.runs_dir / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            return RunDir(path)
-        raise ValueError("A thousand runs were created in one second; wait a moment.")
-
     def _require_leader(self) -> None:
         if not self.is_leader:
             raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
-
-
-@contextmanager
-def remove_on_error(directory: Path) -> Iterator[None]:
-    """Remove a directory if the block fails: a partial run would be discovered as an untracked run."""
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise

@@ -1,27 +1,38 @@
-"""Job store: one row per run with its queue position, state and outcome.
+"""Job store: one record per run with its queue position, state and outcome, in one JSON file.
 
-The SQLite database lives in memory and is written to its file as a whole at every change. The file is small and always
-consistent, and it needs neither a journal nor SQLite's locks, which a mounted bucket supports for one host only. One
-process writes (the scheduler that holds the lease); any number of processes read, at most once per `READ_CACHE_TTL_S`.
-The run directory holds everything else, so a lost store is rebuilt from the run directories.
+    {"version": 1, "jobs": [{"id": "digits-20260101-120000", "state": "queued", ...}, ...]}
+
+The file is small and is replaced atomically at every change, under a file lock. One process writes (the scheduler that
+holds the lease); any number of processes read, at most once per `READ_CACHE_TTL_S`. The run directory holds everything
+else, so a lost store is rebuilt from the run directories.
+
+A store without a file imports `jobs.sqlite` of version 0.1.0 from the same directory. Reading alone writes nothing. The
+first change writes the imported jobs and renames `jobs.sqlite`, so that its jobs are imported once.
 """
 
-import sqlite3
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ctm.io.atomic import write_bytes
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+from ctm.io.json_files import read_json, write_json
 from ctm.io.locks import file_lock
+from training.jobs.legacy_store import LEGACY_STORE_FILENAME, read_legacy_jobs
+
+STORE_FILENAME = "jobs.json"
+STORE_VERSION = 1
+IMPORTED_SUFFIX = ".imported"
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
-# Action requested for a running job. "leave": the app ends, and a later app may resume the job.
-RequestedAction = Literal["", "stop", "kill", "leave"]
-ALLOWED_TRANSITIONS: dict[str, set[str]] = {
+# Action requested for a running job. "suspend": the app ends, and a later app may resume the job.
+RequestedAction = Literal["", "stop", "kill", "suspend"]
+ALLOWED_TRANSITIONS: dict[JobState, set[JobState]] = {
     "queued": {"running", "cancelled"},
     "running": {"succeeded", "failed", "cancelled", "interrupted"},
     "succeeded": set(),
@@ -29,8 +40,10 @@ ALLOWED_TRANSITIONS: dict[str, set[str]] = {
     "cancelled": {"queued"},
     "interrupted": {"queued"},
 }
-LOCAL_TARGET = "here"
+LOCAL_TARGET = "local"
 READ_CACHE_TTL_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,46 +53,46 @@ class Job:
     Attributes:
         id: Name of the run directory.
         state: State of the job; `ALLOWED_TRANSITIONS` lists the possible next states.
-        intent: Action that was requested of the running job.
-        place: `LOCAL_TARGET`, or the hardware of Hugging Face Jobs.
+        requested_action: Action that was requested of the running job.
+        target: `LOCAL_TARGET`, or the hardware of Hugging Face Jobs.
         devices: Number of training processes, one per device.
-        by: User who submitted the job.
-        submitted: Time of submission.
-        queued: Time that determines the position in the queue.
-        started: Start of the last attempt.
-        ended: End of the last attempt.
-        asked: Time at which a stop was requested.
+        submitted_by: User who submitted the job.
+        submitted_at: Time of submission.
+        queued_at: Time that determines the position in the queue.
+        started_at: Start of the last attempt.
+        ended_at: End of the last attempt.
+        stop_requested_at: Time at which a stop was requested.
         attempt: Number of starts.
-        from_step: Step at which the last attempt began.
+        resumed_from_step: Step at which the last attempt began.
         pid: Process id of the leader of the process group; 0 if there is none.
         exit_code: Exit code of the training program; None if unknown.
-        sentence: Why the job is in this state.
+        status_message: Why the job is in this state, in one sentence.
         namespace: Account that pays on Hugging Face Jobs.
-        remote: Id of the remote job.
+        remote_job_id: Id of the remote job.
         url: Page of the remote job.
-        timeout: Time limit of the remote job in minutes.
+        timeout_minutes: Time limit of the remote job.
     """
 
     id: str
     state: JobState
-    intent: RequestedAction = ""
-    place: str = LOCAL_TARGET
+    requested_action: RequestedAction = ""
+    target: str = LOCAL_TARGET
     devices: int = 1
-    by: str = ""
-    submitted: float = 0.0
-    queued: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
-    asked: float = 0.0
+    submitted_by: str = ""
+    submitted_at: FiniteFloat = 0.0
+    queued_at: FiniteFloat = 0.0
+    started_at: FiniteFloat = 0.0
+    ended_at: FiniteFloat = 0.0
+    stop_requested_at: FiniteFloat = 0.0
     attempt: int = 0
-    from_step: int = 0
+    resumed_from_step: int = 0
     pid: int = 0
     exit_code: int | None = None
-    sentence: str = ""
+    status_message: str = ""
     namespace: str = ""
-    remote: str = ""
+    remote_job_id: str = ""
     url: str = ""
-    timeout: int = 0
+    timeout_minutes: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -89,41 +102,44 @@ class Job:
     @property
     def is_local(self) -> bool:
         """Whether the job runs on this host."""
-        return self.place == LOCAL_TARGET
+        return self.target == LOCAL_TARGET
 
 
-COLUMNS = {field.name: field.type for field in fields(Job)}
-SQLITE_TYPES = {int: "INTEGER", float: "REAL", int | None: "INTEGER"}
+JOB_ADAPTER = TypeAdapter(Job)
 
 
 class JobStore:
     """Jobs on disk. Thread-safe.
 
+    A damaged file is renamed, and the jobs in it that can be read are kept; the log says how many cannot.
+
     Args:
-        path: Database file. A missing file is created; a broken one is renamed, and the store starts empty.
+        path: File of the store; it need not exist.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._connection = create_empty_database()
+        self._jobs: dict[str, Job] = {}
         self._stamp: tuple[int, int] | None = None  # of the file when it was last read or written
         self._last_read_at = float("-inf")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            self._import_legacy_store()
+            return
         try:
             self._reload()
-        except sqlite3.DatabaseError:  # the file is not a database, or it is broken
-            path.rename(path.with_name(f"{path.name}.broken-{int(time.time())}"))
-            self._connection = create_empty_database()
+        except ValueError:
+            self._repair()
 
     def list_jobs(self) -> list[Job]:
         """Return all jobs, newest first. Reads the file at most once per `READ_CACHE_TTL_S`."""
         with self._lock:
             if time.monotonic() - self._last_read_at > READ_CACHE_TTL_S:
-                with suppress(OSError, sqlite3.DatabaseError):  # keep the jobs that were read last
+                with suppress(OSError, ValueError):  # keep the jobs that were read last
                     self._reload()
-            rows = self._connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchall()
-        return sorted((Job(*row) for row in rows), key=lambda job: (job.submitted, job.id), reverse=True)
+            jobs = list(self._jobs.values())
+        return sorted(jobs, key=lambda job: (job.submitted_at, job.id), reverse=True)
 
     def get(self, job_id: str) -> Job:
         """Return a job by its id.
@@ -138,23 +154,23 @@ class JobStore:
 
     def list_running(self) -> list[Job]:
         """Return the running jobs, the one that started first at the front."""
-        return sorted((job for job in self.list_jobs() if job.state == "running"), key=lambda job: job.started)
+        return sorted((job for job in self.list_jobs() if job.state == "running"), key=lambda job: job.started_at)
 
     def list_queued(self) -> list[Job]:
         """Return the queued jobs, the next one first."""
-        return sorted((job for job in self.list_jobs() if job.state == "queued"), key=lambda job: (job.queued, job.id))
+        jobs = [job for job in self.list_jobs() if job.state == "queued"]
+        return sorted(jobs, key=lambda job: (job.queued_at, job.id))
 
     def add(self, job: Job) -> Job:
         """Insert a new job and return it.
 
         Raises:
-            ValueError: The file cannot be written.
+            ValueError: There is a job of this id, or the file cannot be written.
         """
-        names = ", ".join(COLUMNS)
-        with self._transaction() as connection:
-            connection.execute(
-                f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", tuple(asdict(job).values())
-            )
+        with self._transaction() as jobs:
+            if job.id in jobs:
+                raise ValueError(f"There is already a run called {job.id!r}.")
+            jobs[job.id] = job
         return job
 
     def update(self, job_id: str, **values: Any) -> Job:
@@ -167,15 +183,14 @@ class JobStore:
         Raises:
             ValueError: There is no such job, the state cannot follow the present one, or the file cannot be written.
         """
-        with self._transaction() as connection:
-            row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            if row is None:
+        with self._transaction() as jobs:
+            job = jobs.get(job_id)
+            if job is None:
                 raise ValueError(format_unknown_job(job_id))
-            new_state = values.get("state", row[0])
-            if new_state != row[0] and new_state not in ALLOWED_TRANSITIONS[row[0]]:
-                raise ValueError(f"The run {job_id} is {row[0]}, so it cannot become {new_state}.")
-            changes = ", ".join(f"{name} = ?" for name in values)
-            connection.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*values.values(), job_id))
+            new_state = values.get("state", job.state)
+            if new_state != job.state and new_state not in ALLOWED_TRANSITIONS[job.state]:
+                raise ValueError(f"The run {job_id} is {job.state}, so it cannot become {new_state}.")
+            jobs[job_id] = replace(job, **values)
         return self.get(job_id)
 
     def remove(self, job_id: str) -> None:
@@ -184,67 +199,122 @@ class JobStore:
         Raises:
             ValueError: The file cannot be written.
         """
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        with self._transaction() as jobs:
+            jobs.pop(job_id, None)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database for changes that take effect as a whole, in memory and on disk, or not at all.
+    def _transaction(self) -> Iterator[dict[str, Job]]:
+        """Yield the jobs by id for changes that take effect as a whole, in memory and on disk, or not at all.
 
         An app that is about to end and its successor may write in turn. The file is therefore reloaded before each
         change.
         """
         with self._lock, file_lock(self.path.with_name(f".{self.path.name}.lock"), timeout_s=5.0):
-            with suppress(OSError, sqlite3.DatabaseError):
-                self._reload()
-            snapshot = self._connection.serialize()
             try:
-                yield self._connection
-                write_bytes(self.path, self._connection.serialize())
-                self._stamp = get_file_stamp(self.path)
-            except BaseException as error:
-                self._connection.deserialize(snapshot)
-                if isinstance(error, OSError):
-                    raise ValueError(
-                        f"The job store {self.path} cannot be written just now: {error.strerror}."
-                    ) from None
-                raise
+                self._reload()
+            except (OSError, ValueError) as error:
+                log.warning("%s The jobs that were read last are written instead.", error)
+            jobs = dict(self._jobs)
+            yield jobs
+            self._write(jobs)
+
+    def _write(self, jobs: dict[str, Job]) -> None:
+        """Replace the file, then the jobs in memory."""
+        values = {"version": STORE_VERSION, "jobs": [asdict(job) for job in jobs.values()]}
+        try:
+            write_json(self.path, values)
+            self._stamp = get_file_stamp(self.path)
+        except OSError as error:
+            raise ValueError(f"The job store {self.path} cannot be written just now: {error.strerror}.") from None
+        self._jobs = jobs
+        legacy_path = self.path.with_name(LEGACY_STORE_FILENAME)
+        if legacy_path.is_file():
+            with suppress(OSError):  # it is renamed at the next change
+                legacy_path.rename(legacy_path.with_name(legacy_path.name + IMPORTED_SUFFIX))
 
     def _reload(self) -> None:
-        """Read the file again if it has changed."""
+        """Read the file again if it has changed.
+
+        Raises:
+            ValueError: The file is damaged; the jobs in memory are as before.
+            OSError: The file cannot be read.
+        """
         self._last_read_at = time.monotonic()
         if not self.path.is_file() or (stamp := get_file_stamp(self.path)) == self._stamp:
             return
-        database = connect_in_memory()
-        database.deserialize(self.path.read_bytes())
-        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("the pages of the file are inconsistent")
-        add_columns(database)
-        self._connection = database
+        jobs, num_invalid = parse_jobs(read_json(self.path).get("jobs"))
+        if num_invalid:
+            raise ValueError(f"{self.path.name} is damaged: {num_invalid} of its jobs cannot be read.")
+        self._jobs = jobs
         self._stamp = stamp
 
+    def _import_legacy_store(self) -> None:
+        """Read the jobs of version 0.1.0 into memory, if there are any."""
+        legacy_path = self.path.with_name(LEGACY_STORE_FILENAME)
+        if not legacy_path.is_file():
+            return
+        try:
+            self._jobs, num_invalid = parse_jobs(read_legacy_jobs(legacy_path))
+        except ValueError:
+            backup = set_aside(legacy_path)
+            log.error("The job store %s of version 0.1.0 is damaged; it was renamed to %s.", legacy_path, backup.name)
+            return
+        if num_invalid:
+            log.error("%d jobs of %s cannot be read; the file is kept.", num_invalid, legacy_path)
 
-def create_empty_database() -> sqlite3.Connection:
-    """Create an in-memory database without jobs."""
-    database = connect_in_memory()
-    add_columns(database)
-    return database
+    def _repair(self) -> None:
+        """Rename the damaged file, and write the jobs in it that can be read."""
+        try:
+            jobs, _ = parse_jobs(read_json(self.path).get("jobs"))
+        except ValueError:
+            jobs = {}
+        backup = set_aside(self.path)
+        log.error(
+            "The job store %s is damaged and was renamed to %s: %d of its jobs are kept, and runs that have a directory "
+            "are added again.",
+            self.path,
+            backup.name,
+            len(jobs),
+        )
+        if jobs:
+            try:
+                self._write(jobs)
+            except ValueError:
+                backup.rename(self.path)  # a later store repairs it
+                self._jobs = jobs
 
 
-def connect_in_memory() -> sqlite3.Connection:
-    """Open an empty in-memory database that several threads may use."""
-    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+def parse_jobs(records: Any) -> tuple[dict[str, Job], int]:
+    """Parse the records of a job store.
+
+    Args:
+        records: List of dictionaries with the fields of `Job`; unknown fields are ignored.
+
+    Returns:
+        The valid jobs by id, and the number of invalid records.
+
+    Raises:
+        ValueError: The records are not a list.
+    """
+    if not isinstance(records, list):
+        raise ValueError("The job store holds no list of jobs.")
+    jobs: dict[str, Job] = {}
+    num_invalid = 0
+    for record in records:
+        try:
+            job = JOB_ADAPTER.validate_python(record)
+        except ValidationError:
+            num_invalid += 1
+        else:
+            jobs[job.id] = job
+    return jobs, num_invalid
 
 
-def add_columns(connection: sqlite3.Connection) -> None:
-    """Add the missing columns to a database that is new or of an earlier version, in place."""
-    connection.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY)")
-    column_names = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-    for field in fields(Job):
-        if field.name not in column_names:
-            kind = SQLITE_TYPES.get(field.type, "TEXT")  # type: ignore[call-overload]
-            default = repr(field.default) if isinstance(field.default, str | int | float) else "NULL"
-            connection.execute(f"ALTER TABLE jobs ADD COLUMN {field.name} {kind} DEFAULT {default}")
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that its content is kept, and return its new path."""
+    backup = path.with_name(f"{path.name}.broken-{int(time.time())}")
+    path.rename(backup)
+    return backup
 
 
 def get_file_stamp(path: Path) -> tuple[int, int]:

@@ -11,7 +11,6 @@ Training never waits for an upload.
 import logging
 import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,23 +24,20 @@ from ctm.io.json_files import read_json, write_json
 from ctm.io.locks import file_lock
 from ctm.stores import Destination, StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
-from training.run_dir import emit_event
+from training.event_stream import emit_event
+from training.run_dir import RunDir
 
 MIN_COMMIT_INTERVAL_S = 600.0
 # Delays after the first, second, ... failed attempt; the last one repeats.
-RETRY_BACKOFF_S = (
-    15.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1_200.0,
-    2_400.0,
-    3_600.0,
-)
+RETRY_BACKOFF_S = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 3_600.0)
 MAX_ATTEMPTS = 24  # about a day
 PENDING_STATES = ("waiting", "sending")
+ENTRY_FILENAME = "entry.json"
+CHECKPOINT_DIRNAME = "checkpoint"
+LOCK_FILENAME = "lock"
+DRAFT_TTL_S = 3_600.0
+
+log = logging.getLogger(__name__)
 
 EntryState = Literal["waiting", "sending", "published", "refused", "given up", "superseded"]
 
@@ -108,18 +104,18 @@ class Outbox:
         clock: Clock in seconds since the epoch.
     """
 
-    def __init__(self, run_path: Path, clock: Callable[[], float] = time.time):
-        self.path = Path(run_path) / "outbox"
+    def __init__(self, run_path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = RunDir(Path(run_path)).outbox_dir
         self.clock = clock
 
     def entries(self) -> list[OutboxEntry]:
         """Return all entries, oldest first. Broken entry files are skipped with a warning."""
         entries = []
-        for path in sorted(self.path.glob("[0-9]*/entry.json")):
+        for path in sorted(self.path.glob(f"[0-9]*/{ENTRY_FILENAME}")):
             try:
                 entries.append(read_entry(path))
             except ValueError as error:
-                logging.getLogger(__name__).warning("%s of %s", error, self.path.parent.name)
+                log.warning("%s of %s", error, self.path.parent.name)
         return entries
 
     def reload(self, entry: OutboxEntry) -> OutboxEntry:
@@ -152,7 +148,7 @@ class Outbox:
             ValueError: The checkpoint is incomplete, because it was removed in the meantime.
             OSError: The checkpoint cannot be read, or the outbox cannot be written.
         """
-        source = fingerprint(checkpoint)
+        source = compute_fingerprint(checkpoint)
         repo_entries = [
             entry for entry in self.entries() if entry.repo == repo and entry.state in (*PENDING_STATES, "published")
         ]
@@ -164,13 +160,13 @@ class Outbox:
         entry_dir = self._get_entry_dir(entry)
         draft.mkdir(parents=True)
         try:
-            shutil.copytree(checkpoint, draft / "checkpoint", copy_function=link_or_copy)
-            if not is_complete_checkpoint(draft / "checkpoint"):
+            shutil.copytree(checkpoint, draft / CHECKPOINT_DIRNAME, copy_function=link_or_copy)
+            if not is_complete_checkpoint(draft / CHECKPOINT_DIRNAME):
                 raise ValueError(f"The checkpoint {checkpoint.name} is incomplete.")
             for name, content in (extra_files or {}).items():
-                (draft / "checkpoint" / name).unlink(missing_ok=True)  # it may be a hard link to the original
-                (draft / "checkpoint" / name).write_bytes(content)
-            write_json(draft / "entry.json", asdict(entry))
+                (draft / CHECKPOINT_DIRNAME / name).unlink(missing_ok=True)  # it may be a hard link to the original
+                (draft / CHECKPOINT_DIRNAME / name).write_bytes(content)
+            write_json(draft / ENTRY_FILENAME, asdict(entry))
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -194,11 +190,9 @@ class Outbox:
         Raises:
             OSError: The outbox cannot be read or written.
         """
-        if (
-            not self.path.is_dir()
-        ):  # without entries, or the run was deleted: a lock file would create the directory again
+        if not self.path.is_dir():  # there are no entries, or the run was deleted: a lock file would create it again
             return None
-        with file_lock(self.path / "lock") as is_locked:
+        with file_lock(self.path / LOCK_FILENAME) as is_locked:
             entry = self._find_latest_pending() if is_locked else None
             if entry is None or self._compute_due_time(entry) > self.clock():
                 return None
@@ -208,7 +202,7 @@ class Outbox:
             entry = self._update_entry(entry, state="sending", tries=entry.tries + 1)
             try:
                 commit = store.publish(
-                    self._get_entry_dir(entry) / "checkpoint", entry.repo, entry.commit_message, entry.private
+                    self._get_entry_dir(entry) / CHECKPOINT_DIRNAME, entry.repo, entry.commit_message, entry.private
                 )
             except StoreUnavailable as error:
                 if entry.tries >= MAX_ATTEMPTS:
@@ -235,7 +229,7 @@ class Outbox:
 
     def _has_checkpoint(self, entry: OutboxEntry) -> bool:
         """Return whether the files of an entry exist on this host; those of a remote run do not."""
-        return (self._get_entry_dir(entry) / "checkpoint").is_dir()
+        return (self._get_entry_dir(entry) / CHECKPOINT_DIRNAME).is_dir()
 
     def _compute_due_time(self, entry: OutboxEntry) -> float:
         commit_times = [
@@ -245,14 +239,14 @@ class Outbox:
 
     def _update_entry(self, entry: OutboxEntry, **changes: Any) -> OutboxEntry:
         entry = replace(entry, **changes)
-        path = self._get_entry_dir(entry) / "entry.json"
+        path = self._get_entry_dir(entry) / ENTRY_FILENAME
         write_json(path, asdict(entry))
         emit_event(str(path.relative_to(self.path.parent)), asdict(entry))
         return entry
 
     def _close_entry(self, entry: OutboxEntry, state: EntryState, **changes: Any) -> OutboxEntry:
         entry = self._update_entry(entry, state=state, ended=self.clock(), **changes)
-        shutil.rmtree(self._get_entry_dir(entry) / "checkpoint", ignore_errors=True)
+        shutil.rmtree(self._get_entry_dir(entry) / CHECKPOINT_DIRNAME, ignore_errors=True)
         return entry
 
     def _get_entry_dir(self, entry: OutboxEntry) -> Path:
@@ -261,57 +255,8 @@ class Outbox:
     def _remove_stale_drafts(self) -> None:
         """Remove partial entries of killed processes after an hour."""
         for draft in self.path.glob(".[0-9a-f]*"):
-            if time.time() - draft.stat().st_mtime > 3_600:
+            if time.time() - draft.stat().st_mtime > DRAFT_TTL_S:
                 shutil.rmtree(draft, ignore_errors=True)
-
-
-class OutboxWorker:
-    """Thread that delivers the outbox of one run while it trains.
-
-    Args:
-        outbox: Outbox of the run.
-        store: Destination of the uploads.
-    """
-
-    def __init__(self, outbox: Outbox, store: Destination):
-        self.outbox = outbox
-        self.store = store
-        self._wake_event = threading.Event()
-        self._close_event = threading.Event()
-        self._deadline = float("inf")  # when `close` stops waiting
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Notify the thread of a new entry."""
-        self._wake_event.set()
-
-    def close(self, timeout_s: float) -> None:
-        """Stop the thread after the pending entries are delivered.
-
-        Args:
-            timeout_s: Seconds to wait at most; entries that are not delivered in time stay in the outbox.
-        """
-        self._deadline = time.monotonic() + timeout_s
-        self._close_event.set()
-        self._wake_event.set()
-        self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        while True:
-            self._wake_event.clear()
-            try:
-                entry = self.outbox.deliver(self.store)
-                delay_s = self.outbox.seconds_until_due()
-            except OSError as error:  # the disk of the run directory, not the network
-                entry = None
-                delay_s = 60.0
-                print(f"The outbox cannot be used just now: {error}")
-            if self._close_event.is_set():
-                remaining_s = self._deadline - time.monotonic()
-                if delay_s is None or delay_s > remaining_s or (entry is None and not delay_s):
-                    return
-            self._wake_event.wait(min(max(delay_s, 0.1) if delay_s is not None else 3_600.0, 3_600.0))
 
 
 def get_entry_dir_name(entry: OutboxEntry) -> str:
@@ -337,12 +282,12 @@ def read_entry(path: Path) -> OutboxEntry:
     raise ValueError(f"{path.parent.name}/{path.name} is broken")
 
 
-def fingerprint(folder: Path) -> str:
+def compute_fingerprint(checkpoint: Path) -> str:
     """Return a string that distinguishes two states of a checkpoint directory, without reading its files."""
     files = sorted(
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in checkpoint.iterdir() if path.is_file()
     )
-    return f"{folder.name} {uuid.uuid5(uuid.NAMESPACE_OID, repr(files)).hex}"
+    return f"{checkpoint.name} {uuid.uuid5(uuid.NAMESPACE_OID, repr(files)).hex}"
 
 
 def link_or_copy(source: str, target: str) -> str:

@@ -1,20 +1,20 @@
 """Publication of a run: which checkpoints are uploaded, when, and with which model card."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ctm import read_config
 from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
 from ctm.io.json_files import read_json
-from ctm.stores import Destination
+from ctm.stores import Destination, HubStore
 from training.config import PublishConfig
 from training.model_card import ACCURACY_PLOT_FILE, build_title, render_accuracy_plot, render_model_card
-from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry, OutboxWorker
+from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry
+from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
 from training.tasks import build_task
 
-# Set in the environment of a training process whose outbox another process delivers.
-UPLOAD_WORKER_ENV = "CTM_COURIER"
 # A finished training waits this long for the upload of its final checkpoint.
 FINAL_UPLOAD_TIMEOUT_S = MIN_COMMIT_INTERVAL_S + 60.0
 
@@ -26,17 +26,27 @@ class RunPublisher:
         run_dir: Run directory.
         settings: Target repository and interval.
         store: Destination of the uploads; None if another process delivers the outbox.
+        report: Called with every message for the user.
     """
 
-    def __init__(self, run_dir: RunDir, settings: PublishConfig, store: Destination | None):
+    def __init__(
+        self,
+        run_dir: RunDir,
+        settings: PublishConfig,
+        store: Destination | None,
+        report: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.run_dir = run_dir
         self.settings = settings
         self.outbox = Outbox(run_dir.path)
-        self.worker = OutboxWorker(self.outbox, store) if store else None
+        self.report = report
+        self.worker = UploadWorker(lambda: [self.outbox], store) if store else None
+        if self.worker:
+            self.worker.start()
         self.last_enqueue_time = time.monotonic()
 
     def on_save(self, step: int) -> None:
-        """Enqueue the checkpoint of a saved step if `settings.every_minutes` have passed since the last one."""
+        """Enqueue the checkpoint of a saved step if `settings.interval_minutes` have passed since the last one."""
         minutes = (time.monotonic() - self.last_enqueue_time) / 60
         if self.settings.interval_minutes and minutes >= self.settings.interval_minutes:
             self.last_enqueue_time = time.monotonic()
@@ -53,20 +63,20 @@ class RunPublisher:
         """
         entry = enqueue_checkpoint(self.outbox, self.run_dir, checkpoint, self.settings.repo, self.settings.private)
         if self.worker is None:
-            print(entry.format_status())
+            self.report(entry.format_status())
             return
         if (wait := self.outbox.seconds_until_due()) and wait > 1:
-            print(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
+            self.report(f"The Hub had a commit of this run just now; the finished checkpoint goes out in {wait:.0f} s.")
         self.worker.close(FINAL_UPLOAD_TIMEOUT_S)
         entry = self.outbox.reload(entry)
-        print(entry.format_status())
+        self.report(entry.format_status())
         if entry.state in PENDING_STATES:
-            print(f"It stays in the outbox: python -m training publish {self.run_dir.path}")
+            self.report(f"It stays in the outbox: python -m training publish {self.run_dir.path}")
 
     def close(self) -> None:
         """Stop the uploads without waiting; pending entries stay in the outbox."""
         if self.worker:
-            self.worker.close(0.0)
+            self.worker.close()
 
 
 def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: str, private: bool) -> OutboxEntry:
@@ -109,8 +119,54 @@ def build_card_files(run_dir: RunDir, checkpoint: Path, repo: str, step: int) ->
     return files
 
 
-def deliver_and_wait(outbox: Outbox, store: Destination, entry: OutboxEntry) -> OutboxEntry:
-    """Deliver an outbox until an entry is closed, and return the entry. Prints the status whenever it changes."""
+def enqueue_newest_checkpoint(run_dir: RunDir, settings: PublishConfig, store: HubStore) -> OutboxEntry:
+    """Enqueue the final checkpoint of a run, or else its newest saved step, after checking that the token may write.
+
+    Args:
+        run_dir: Run directory.
+        settings: Target repository and visibility.
+        store: Destination of the upload.
+
+    Raises:
+        ValueError: There is no checkpoint, or the token has no write access; the subclass `StoreUnavailable` if a
+            later attempt may succeed.
+    """
+    get_newest_checkpoint(run_dir)
+    store.check_write_access(settings.repo, settings.private)
+    checkpoint = get_newest_checkpoint(run_dir)
+    outbox = Outbox(run_dir.path)
+    try:
+        return enqueue_checkpoint(outbox, run_dir, checkpoint, settings.repo, settings.private)
+    except (ValueError, OSError) as error:
+        newer_checkpoint = get_newest_checkpoint(run_dir)
+        if newer_checkpoint == checkpoint:
+            raise ValueError(f"The checkpoint could not be put into the run's outbox: {error}") from None
+        # A running training has removed the older checkpoint in the meantime.
+        return enqueue_checkpoint(outbox, run_dir, newer_checkpoint, settings.repo, settings.private)
+
+
+def get_newest_checkpoint(run_dir: RunDir) -> Path:
+    """Return the final checkpoint of a run, or else that of its newest saved step.
+
+    Raises:
+        ValueError: The run has no checkpoint.
+    """
+    if (newest := run_dir.find_latest_checkpoint()) is None:
+        raise ValueError(f"The run {run_dir.path.name} has no checkpoint yet.")
+    return newest
+
+
+def deliver_and_wait(
+    outbox: Outbox, store: Destination, entry: OutboxEntry, report: Callable[[str], object] = lambda _: None
+) -> OutboxEntry:
+    """Deliver an outbox until an entry is closed, and return the entry.
+
+    Args:
+        outbox: Outbox of the entry.
+        store: Destination of the upload.
+        entry: The entry to wait for.
+        report: Called with a message whenever the status changes.
+    """
     last_status = ""
     while True:
         outbox.deliver(store)
@@ -125,6 +181,6 @@ def deliver_and_wait(outbox: Outbox, store: Destination, entry: OutboxEntry) -> 
         )
         status = entry.state + entry.problem
         if status != last_status:
-            print(text)
+            report(text)
             last_status = status
         time.sleep(min(max(delay_s, 0.2), 5.0))

@@ -1,95 +1,104 @@
-"""Background delivery of the outboxes of all runs, so that no upload depends on a training process that has ended."""
+"""Background delivery of outboxes, so that neither a training nor a page waits for an upload.
+
+A training delivers its own outbox. The app delivers the outboxes of all runs, so no upload depends on a training process
+that has ended. Both may run at the same time, because each outbox has a file lock.
+"""
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ctm.stores import HubStore
-from training.config import PublishConfig
-from training.publishing.outbox import Outbox, OutboxEntry
-from training.publishing.run_publisher import enqueue_checkpoint
-from training.run_dir import RunDir
+from ctm.stores import Destination
+from training.publishing.outbox import Outbox
+from training.run_paths import OUTBOX_DIRNAME
 
 POLL_INTERVAL_S = 15.0
+MIN_ROUND_INTERVAL_S = 0.1
 
 log = logging.getLogger(__name__)
 
 
 class UploadWorker:
-    """Thread of the app that delivers the outboxes of all runs.
-
-    It does not interfere with training processes that deliver their own outbox, because each outbox has a file lock.
+    """Thread that delivers outboxes.
 
     Args:
-        runs_dir: Parent of the run directories.
-        hub_store: Destination of the uploads.
+        list_outboxes: Returns the outboxes; called at every round.
+        store: Destination of the uploads.
     """
 
-    def __init__(self, runs_dir: Path, hub_store: HubStore):
-        self.runs_dir = Path(runs_dir)
-        self.hub_store = hub_store
+    def __init__(self, list_outboxes: Callable[[], Iterable[Outbox]], store: Destination) -> None:
+        self.list_outboxes = list_outboxes
+        self.store = store
+        self._is_enabled: Callable[[], bool] = lambda: True
         self._wake_event = threading.Event()
-        self._stop_event = threading.Event()
+        self._close_event = threading.Event()
+        self._deadline = float("inf")  # when `close` stops waiting
         self._thread = threading.Thread(target=self._run, name="upload-worker", daemon=True)
 
-    def start(self, is_leader: Callable[[], bool] = lambda: True) -> None:
+    def start(self, is_enabled: Callable[[], bool] = lambda: True) -> None:
         """Start the thread.
 
         Args:
-            is_leader: Returns whether this app holds the lease on the runs directory. Of several apps on one
-                directory, only the leader delivers.
+            is_enabled: Asked before every round. Of several apps on one runs directory, only the one with the lease
+                delivers.
         """
-        self._is_leader = is_leader
+        self._is_enabled = is_enabled
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the thread after its present upload, without waiting for it."""
-        self._stop_event.set()
+    def wake(self) -> None:
+        """Start the next round now, because an outbox has a new entry."""
         self._wake_event.set()
 
-    def enqueue_run_checkpoint(self, run_dir: RunDir, settings: PublishConfig) -> OutboxEntry:
-        """Enqueue the final checkpoint of a run, or else its newest saved step.
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Stop the thread after the pending entries are delivered, or after its present upload.
 
         Args:
-            run_dir: Run directory.
-            settings: Target repository and visibility.
-
-        Raises:
-            ValueError: There is no checkpoint, or the token has no write access; the subclass `StoreUnavailable` if a
-                later attempt may succeed.
+            timeout_s: Seconds to wait for pending entries; those that are not delivered in time stay in the outbox.
         """
-        get_newest_checkpoint(run_dir)
-        self.hub_store.check_write_access(settings.repo, settings.private)
-        checkpoint = get_newest_checkpoint(run_dir)
-        try:
-            entry = enqueue_checkpoint(Outbox(run_dir.path), run_dir, checkpoint, settings.repo, settings.private)
-        except (ValueError, OSError) as error:
-            newer_checkpoint = get_newest_checkpoint(run_dir)
-            if newer_checkpoint == checkpoint:
-                raise ValueError(f"The checkpoint could not be put into the run's outbox: {error}") from None
-            # A running training has removed the older checkpoint in the meantime.
-            entry = enqueue_checkpoint(Outbox(run_dir.path), run_dir, newer_checkpoint, settings.repo, settings.private)
+        self._deadline = time.monotonic() + timeout_s
+        self._close_event.set()
         self._wake_event.set()
-        return entry
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stop_event.is_set():
-            for path in sorted(self.runs_dir.glob("[!.]*/outbox")) if self._is_leader() else []:
-                try:
-                    Outbox(path.parent).deliver(self.hub_store)
-                except Exception:  # one broken outbox must not block the others
-                    log.exception("The outbox of %s cannot be delivered just now", path.parent.name)
-            self._wake_event.wait(POLL_INTERVAL_S)
+        while True:
             self._wake_event.clear()
+            delay_s = self._deliver_all() if self._is_enabled() else None
+            if self._close_event.is_set() and (delay_s is None or time.monotonic() + delay_s > self._deadline):
+                return
+            wait_s = POLL_INTERVAL_S if delay_s is None else min(delay_s, POLL_INTERVAL_S)
+            self._wake_event.wait(max(wait_s, MIN_ROUND_INTERVAL_S))
+
+    def _deliver_all(self) -> float | None:
+        """Deliver every outbox once.
+
+        Returns:
+            Seconds until the next attempt is due; None if no entry is pending.
+        """
+        delays_s = []
+        for outbox in self.list_outboxes():
+            if time.monotonic() > self._deadline:
+                break
+            delay_s = self._deliver(outbox)
+            if delay_s is not None:
+                delays_s.append(delay_s)
+        return min(delays_s, default=None)
+
+    def _deliver(self, outbox: Outbox) -> float | None:
+        """Deliver one outbox, and return the seconds until its next attempt; None if no entry is pending."""
+        try:
+            entry = outbox.deliver(self.store)
+            delay_s = outbox.seconds_until_due()
+        except Exception:  # one broken outbox must not block the others
+            log.exception("The outbox of %s cannot be delivered just now", outbox.path.parent.name)
+            return POLL_INTERVAL_S
+        is_busy = entry is None and delay_s == 0.0  # another process delivers it
+        return POLL_INTERVAL_S if is_busy else delay_s
 
 
-def get_newest_checkpoint(run_dir: RunDir) -> Path:
-    """Return the final checkpoint of a run, or else that of its newest saved step.
-
-    Raises:
-        ValueError: The run has no checkpoint.
-    """
-    if (newest := run_dir.find_latest_checkpoint()) is None:
-        raise ValueError(f"The run {run_dir.path.name} has saved nothing yet that could be published.")
-    return newest
+def list_run_outboxes(runs_dir: Path) -> list[Outbox]:
+    """Return the outboxes of all runs below a directory, by name of the run."""
+    return [Outbox(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{OUTBOX_DIRNAME}"))]

@@ -59,7 +59,7 @@ class RecipeCatalog:
     def list_sources(self) -> list[tuple[str, str]]:
         """Return label and name of every recipe, then of every earlier run, the newest first."""
         recipes = [(format_recipe_label(path, name), name) for name, path in self._find_recipes().items()]
-        runs = [(f"run {job.id}", RUN_SOURCE_PREFIX + job.id) for job in self.scheduler.store.list_jobs()]
+        runs = [(f"run {job.id}", RUN_SOURCE_PREFIX + job.id) for job in self.scheduler.list_jobs()]
         return [*recipes, *runs]
 
     def load_source(self, source: str) -> RunSource:

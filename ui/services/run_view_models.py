@@ -12,14 +12,14 @@ from typing import Any
 from ctm.stores.base import is_complete_checkpoint
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
-from training.publishing.outbox import PENDING_STATES, Outbox
+from training.publishing.outbox import ENTRY_FILENAME, PENDING_STATES, Outbox
 from training.run_dir import RunDir
 from ui.services.form_schema import build_settings_comparison
 from ui.services.training_curves import build_curves_data, to_finite_float
 
 MAX_LOG_CHARS = 24_000  # shown from the end of a log
 STATE_LABELS = {
-    "queued": "waiting for its turn",
+    "queued": "queued",
     "running": "training",
     "succeeded": "finished",
     "failed": "failed",
@@ -48,7 +48,7 @@ class RunViewModels:
 
     def list_jobs(self) -> list[Job]:
         """Return all jobs, the newest first."""
-        return self.scheduler.store.list_jobs()
+        return self.scheduler.list_jobs()
 
     def list_run_choices(self) -> list[tuple[str, str]]:
         """Return label and id of every run."""
@@ -56,7 +56,7 @@ class RunViewModels:
 
     def get_current_run_id(self) -> str | None:
         """Return the id of the run to show first: the running one, else the newest; None without runs."""
-        running = self.scheduler.store.list_running()
+        running = self.scheduler.list_running_jobs()
         jobs = running or self.list_jobs()
         return jobs[0].id if jobs else None
 
@@ -66,7 +66,7 @@ class RunViewModels:
         Raises:
             ValueError: There is no such run.
         """
-        return self._get_cached(self._views, MAX_CACHED_VIEWS, self.scheduler.store.get(run_id), self._build_view)
+        return self._get_cached(self._views, MAX_CACHED_VIEWS, self.scheduler.get_job(run_id), self._build_view)
 
     def _get_cached(
         self, cache: dict[str, tuple[Any, Any]], max_entries: int, job: Job, build: Callable[[Job, RunDir, str], Any]
@@ -91,16 +91,16 @@ class RunViewModels:
             "id": job.id,
             "state": job.state,
             "version": version,
-            "by": job.by,
+            "by": job.submitted_by,
             "headline": build_headline(job, status),
-            "sentence": job.sentence,
+            "sentence": job.status_message,
             "share": step / steps if steps else 0.0,
             "step": step,
             "steps": steps,
             "left": (steps - step) / speed if speed and job.state == "running" else None,
             "speed": speed,
             "curves": build_curves_data([(job.id, lines, steps)]),
-            "log": read_log_tail(run_dir.log_file, self.scheduler.token),
+            "log": self.scheduler.redact_token(read_log_tail(run_dir.log_file)),
             "saved": run_dir.list_steps(),
             "finished": is_complete_checkpoint(run_dir.final_checkpoint_dir),
             "command": get_command(run_dir),
@@ -108,12 +108,12 @@ class RunViewModels:
             "publishing": bool(entries and entries[-1].state in PENDING_STATES),
             "address": entries[-1].url if entries else "",
             "size": compute_dir_size(run_dir.path),
-            "place": job.place,
+            "place": job.target,
             "url": job.url,
-            "submitted": job.submitted,
-            "started": job.started,
-            "ended": job.ended,
-            "intent": job.intent,
+            "submitted": job.submitted_at,
+            "started": job.started_at,
+            "ended": job.ended_at,
+            "intent": job.requested_action,
             "repo": read_or_default(lambda: run_dir.load_config().publish.repo, ""),
         }
 
@@ -124,7 +124,7 @@ class RunViewModels:
     def _build_history_row(self, job: Job, run_dir: RunDir, _: str) -> list[Any]:
         task, status = read_or_default(lambda: run_dir.load_config().task["kind"], "?"), read_status(run_dir)
         best = to_finite_float(read_or_default(run_dir.read_latest_validation, {}).get("validation_accuracy_best"))
-        duration_s = (job.ended or time.time()) - job.started if job.started else 0
+        duration_s = (job.ended_at or time.time()) - job.started_at if job.started_at else 0
         return [
             job.id,
             STATE_LABELS[job.state],
@@ -132,9 +132,9 @@ class RunViewModels:
             status["step"],
             None if best is None else round(100 * best, 2),
             round(duration_s / 60, 1),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted)),
-            job.by,
-            job.place,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(job.submitted_at)),
+            job.submitted_by,
+            job.target,
             round(compute_dir_size(run_dir.path) / 2**20, 1),
         ]
 
@@ -179,13 +179,13 @@ def build_headline(job: Job, status: Mapping[str, Any]) -> str:
     step, steps = status.get("step", 0), status.get("steps", 0)
     progress = f"step {step:,} of {steps:,}" if steps else "no step yet"
     if job.state == "running":
-        if job.intent in ("stop", "leave"):
-            return f"Stopping at {progress}: it saves first"
-        if job.intent == "kill":
-            return "Being killed"
+        if job.requested_action in ("stop", "suspend"):
+            return f"Saving at {progress}"
+        if job.requested_action == "kill":
+            return "Stopping by force"
         phases = {
-            "finishing": "Finishing: fits the energy, chooses thresholds, measures",
-            "finished": "Ending: publishes what it made",
+            "finishing": "Finishing: fitting energy, choosing thresholds, evaluating",
+            "finished": "Finishing",
         }
         return phases.get(status.get("phase", ""), f"Training: {progress}" if steps else "Starting")
     return STATE_LABELS[job.state].capitalize() + (
@@ -198,12 +198,12 @@ def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
     stamp = []
     watched = [
         run_dir.metrics_file,
-        run_dir.path / "status.json",
+        run_dir.status_file,
         run_dir.log_file,
-        run_dir.path / "checkpoints",
+        run_dir.checkpoints_dir,
         run_dir.final_checkpoint_dir,
     ]
-    for path in (*watched, *run_dir.path.glob("outbox/*/entry.json")):
+    for path in (*watched, *run_dir.outbox_dir.glob(f"*/{ENTRY_FILENAME}")):
         try:
             stat = path.stat()
         except OSError:
@@ -212,12 +212,11 @@ def compute_change_stamp(run_dir: RunDir) -> tuple[tuple[str, int, int], ...]:
     return tuple(stamp)
 
 
-def read_log_tail(path: Path, secret: str) -> str:
-    """Return the end of a log in whole lines, with the token redacted.
+def read_log_tail(path: Path) -> str:
+    """Return the end of a log in whole lines.
 
     Args:
         path: Path of the log.
-        secret: Token to redact; empty for none.
     """
     try:
         with path.open("rb") as file:
@@ -227,9 +226,9 @@ def read_log_tail(path: Path, secret: str) -> str:
     except OSError:
         return ""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-    if size > MAX_LOG_CHARS:  # the first line is incomplete, and may begin inside the token
+    if size > MAX_LOG_CHARS:  # the first line is incomplete, and may begin inside a token
         text = text.partition("\n")[2]
-    return text.replace(secret, "•••") if secret else text
+    return text
 
 
 def compute_dir_size(directory: Path) -> int:

@@ -11,10 +11,10 @@ import torch
 from ctm.stores import StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig, RunConfig
-from training.jobs.estimate_process import run_estimate
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import LOCAL_TARGET
+from training.publishing.run_publisher import enqueue_newest_checkpoint
 from training.publishing.upload_worker import UploadWorker
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
 from ui.services.recipe_catalog import RecipeCatalog
@@ -102,16 +102,16 @@ class TrainingService:
         Raises:
             ValueError: A value is invalid, or a run uses the GPU.
         """
-        if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.store.list_running()):
+        if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.list_running_jobs()):
             raise ValueError("A run is using the GPU, so a measurement would be wrong. Wait until the run has ended.")
         config, _ = self.recipes.build_config(source, form_values, {}, None)
         free_gb = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
-        return run_estimate(config, self.scheduler.environment) | {"free_gb": free_gb}
+        return self.scheduler.estimate(config) | {"free_gb": free_gb}
 
     def list_hardware_options(self) -> list[HardwareOption]:
         """Return this host, and the flavors of Hugging Face Jobs if they are available. May block on the Hub."""
         local = HardwareOption(LOCAL_TARGET, "this computer", None)
-        if self.scheduler.remote_monitor is None or self.jobs_client is None:
+        if not self.scheduler.can_run_remotely or self.jobs_client is None:
             return [local]
         try:
             flavors = self.jobs_client.list_flavors()
@@ -164,7 +164,7 @@ class TrainingService:
         else:
             self._check_devices(config, devices)
         if config.publish.repo and self.upload_worker:  # fails before hours of training instead of after them
-            self.upload_worker.hub_store.check_write_access(config.publish.repo, config.publish.private)
+            self.catalog.owner_store.check_write_access(config.publish.repo, config.publish.private)
         return self.scheduler.submit(config, name, command, by, **job_options).id
 
     def _check_devices(self, config: RunConfig, devices: int) -> None:
@@ -184,8 +184,8 @@ class TrainingService:
         if not config.train.max_minutes:
             config = config.with_overrides({"train.max_minutes": max(1, timeout_minutes - REMOTE_MARGIN_MINUTES)})
         options = {
-            "place": target,
-            "timeout": timeout_minutes,
+            "target": target,
+            "timeout_minutes": timeout_minutes,
             "namespace": self.namespace,
             "devices": hardware.devices,
         }
@@ -195,15 +195,15 @@ class TrainingService:
 
     def stop(self, run_id: str) -> str:
         """Let a run save a checkpoint and stop, or remove it from the queue. Return a sentence about its state."""
-        return self.scheduler.stop(run_id).sentence
+        return self.scheduler.stop(run_id).status_message
 
     def kill(self, run_id: str) -> str:
         """End a run at once. Return a sentence about its state."""
-        return self.scheduler.kill(run_id).sentence
+        return self.scheduler.kill(run_id).status_message
 
     def resume(self, run_id: str) -> str:
         """Queue a run again, from its newest checkpoint. Return a sentence about its state."""
-        return self.scheduler.resume(run_id).sentence
+        return self.scheduler.resume(run_id).status_message
 
     def delete(self, run_id: str) -> None:
         """Delete a run with all its files."""
@@ -227,9 +227,11 @@ class TrainingService:
             raise ValueError("Name the repository: namespace/name.")
         run_dir = self.scheduler.get_run_dir(run_id)
         try:
-            return self.upload_worker.enqueue_run_checkpoint(run_dir, settings).format_status()
+            entry = enqueue_newest_checkpoint(run_dir, settings, self.catalog.owner_store)
         except StoreUnavailable as error:
             raise ValueError(f"{error} Try again in a moment.") from None
+        self.upload_worker.wake()
+        return entry.format_status()
 
     def get_checkpoint_name(self, run_id: str, step: int | None) -> str:
         """Return the catalog name of a checkpoint of a run.

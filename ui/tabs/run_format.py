@@ -7,6 +7,7 @@ import gradio as gr
 
 from ui.components.formatting import escape_markdown, format_duration, format_progress_bar, format_table
 from ui.services.run_view_models import STATE_LABELS
+from ui.services.training_service import LOCAL_TARGET
 
 NEWEST_STEP = "newest"  # choice of the newest checkpoint of a run
 
@@ -23,7 +24,7 @@ def get_allowed_actions(view: dict[str, Any], is_owner: bool) -> set[str]:
     if not is_owner:
         return public_actions
     actions = public_actions | {"duplicate", "archive"} | ({"publish"} if has_checkpoint else set())
-    is_local = view["place"] == "here"
+    is_local = view["place"] == LOCAL_TARGET
     if view["state"] in ("queued", "running"):
         can_stop = is_local and not view["intent"]  # a remote host is deleted with the checkpoint that it would save
         return actions | {"kill"} | ({"stop"} if can_stop else set())
@@ -46,7 +47,7 @@ def format_headline(view: dict[str, Any]) -> str:
 def format_run_facts(view: dict[str, Any]) -> str:
     """Return a table of further facts about a run, as Markdown."""
     duration_s = (view["ended"] or time.time()) - view["started"] if view["started"] else 0
-    host = "this computer" if view["place"] == "here" else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
+    host = "this computer" if view["place"] == LOCAL_TARGET else f"Hugging Face Jobs, {escape_markdown(view['place'])}"
     if view["url"].startswith("https://"):
         host += f" ([open]({view['url']}))"
     publication = escape_markdown(view["published"])

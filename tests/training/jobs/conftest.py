@@ -23,7 +23,7 @@ def make_tiny_config(endless: bool = False, **train) -> RunConfig:
         TINY_RECIPE
         | {
             "train": TINY_RECIPE["train"] | (ENDLESS_TRAIN_SETTINGS if endless else {}) | train,
-            "finish": QUICK_FINALIZE_SETTINGS,
+            "finalize": QUICK_FINALIZE_SETTINGS,
         }
     )
 

@@ -16,16 +16,17 @@ from tests.training.jobs.conftest import (
     wait_until,
 )
 from training.config import RunConfig
+from training.event_stream import EVENT_PREFIX
 from training.jobs.remote import monitor
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
 from training.jobs.store import Job
-from training.run_dir import EVENT_PREFIX, RunDir
+from training.run_dir import RunDir
 
 __all__ = ["loopback_hub"]
 
 REPO = "alice/made"
-REMOTE_TARGET = {"place": "cpu-basic", "timeout": 60, "namespace": "alice"}
+REMOTE_TARGET = {"target": "cpu-basic", "timeout_minutes": 60, "namespace": "alice"}
 FINISHED_OUTCOME = {"reason": "finished", "sentence": "All 12 steps are done.", "time": 1.0}
 STOPPED_OUTCOME = {"reason": "stopped", "sentence": "Stopped and saved at step 8 of 12.", "time": 1.0}
 OUTBOX_ENTRY = {

@@ -30,7 +30,7 @@ def test_a_job_runs_to_its_checkpoint(scheduler):
     wait_until(lambda: is_finished(scheduler, job_id))
     job, folder = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
     assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), folder.log_file.read_text()
-    assert job.sentence == "All 12 steps are done."
+    assert job.status_message == "All 12 steps are done."
     assert load(folder.final_checkpoint_dir).metrics["training"]["command"] == "python -m training train tiny.yaml"
     assert "step 12 of 12: loss" in folder.log_file.read_text()
     assert folder.read_status()["phase"] == "finished"
@@ -45,10 +45,10 @@ def test_a_resumed_run_equals_an_uninterrupted_run(scheduler, tmp_path):
     scheduler.stop(job_id)
     wait_until(lambda: is_finished(scheduler, job_id))
     job = scheduler.store.get(job_id)
-    assert job.state == "cancelled" and "Stopped and saved at step" in job.sentence
+    assert job.state == "cancelled" and "Stopped and saved at step" in job.status_message
     stopped_at = scheduler.get_run_dir(job_id).list_steps()[-1]
     assert 0 < stopped_at < 150
-    assert scheduler.resume(job_id).sentence == f"Goes on from step {stopped_at:,}."
+    assert scheduler.resume(job_id).status_message == f"Goes on from step {stopped_at:,}."
     wait_until(lambda: is_finished(scheduler, job_id))
     assert scheduler.store.get(job_id).state == "succeeded" and scheduler.store.get(job_id).attempt == 2
     ours, theirs = load_step_weights(scheduler.get_run_dir(job_id), 150), load_step_weights(straight, 150)
@@ -64,9 +64,11 @@ def test_two_starts_at_once_run_one_after_the_other(scheduler):
     assert scheduler.store.get(second).state == "queued"
     scheduler.kill(first)
     wait_until(lambda: is_finished(scheduler, second))
-    assert scheduler.store.get(first).state == "cancelled" and scheduler.store.get(first).sentence.startswith("Killed.")
+    assert scheduler.store.get(first).state == "cancelled" and scheduler.store.get(first).status_message.startswith(
+        "Killed."
+    )
     assert scheduler.store.get(second).state == "succeeded"
-    assert scheduler.store.get(second).started >= scheduler.store.get(first).ended
+    assert scheduler.store.get(second).started_at >= scheduler.store.get(first).ended_at
 
 
 def test_a_queued_job_can_be_removed_from_the_queue(scheduler):
@@ -90,26 +92,30 @@ def test_a_job_that_does_not_stop_is_killed_with_all_its_processes(scheduler, mo
         "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
         "print('ready', flush=True); time.sleep(600)"
     )
-    monkeypatch.setattr("training.jobs.scheduler.build_training_command", lambda *_: [sys.executable, "-c", stubborn])
-    scheduler.stop_timeout_s = 1.0
+    monkeypatch.setattr(
+        "training.jobs.launcher.build_training_command", lambda *_, **__: [sys.executable, "-c", stubborn]
+    )
+    scheduler.local_jobs.stop_timeout_s = 1.0
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: (log := scheduler.runs_dir / job_id / "log.txt").is_file() and "ready" in log.read_text())
     job = scheduler.store.get(job_id)
-    group = scheduler._get_process_group(job)
+    group = scheduler.launcher.get_process_group(job)
     assert len(group.list_members()) == 3  # supervisor, training, child of the training
     scheduler.stop(job_id)
     wait_until(lambda: is_finished(scheduler, job_id), 20)
-    assert scheduler.store.get(job_id).sentence == "It did not stop in time and was killed. No step had been saved."
+    assert (
+        scheduler.store.get(job_id).status_message == "It did not stop in time and was killed. No step had been saved."
+    )
     assert not group.list_members()
 
 
 def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
-    scheduler._get_process_group(scheduler.store.get(job_id)).send_signal(signal.SIGKILL)
+    scheduler.launcher.get_process_group(scheduler.store.get(job_id)).send_signal(signal.SIGKILL)
     wait_until(lambda: is_finished(scheduler, job_id))
     job = scheduler.store.get(job_id)
-    assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.sentence
+    assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.status_message
 
 
 def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
@@ -138,7 +144,7 @@ def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
         raise ValueError("The job store cannot be written just now: No space left on device.")
 
     monkeypatch.setattr(JobStore, "update", full)
-    assert scheduler.stop(job_id).intent == "stop"
+    assert scheduler.stop(job_id).requested_action == "stop"
     wait_until(lambda: RunDir(scheduler.runs_dir / job_id).read_outcome().get("reason") == "stopped")
     assert scheduler.store.get(job_id).state == "running", "nothing could be written"
     monkeypatch.undo()
@@ -161,17 +167,17 @@ def test_a_run_directory_is_deleted_before_its_row(scheduler, monkeypatch):
 
 
 def test_an_unreachable_remote_job_can_be_abandoned(scheduler):
-    scheduler.store.add(Job("gone", "running", place="a10g-small", namespace="alice", remote="123"))
+    scheduler.store.add(Job("gone", "running", target="a10g-small", namespace="alice", remote_job_id="123"))
     with pytest.raises(ValueError, match="Hugging Face Jobs needs a Space"):
         scheduler.stop("gone")
-    assert "may still run there" in scheduler.kill("gone").sentence
+    assert "may still run there" in scheduler.kill("gone").status_message
     scheduler.remove("gone")
 
 
 def test_a_job_with_more_devices_than_available_is_reported(scheduler, monkeypatch):
     job_id = submit_job(scheduler, make_tiny_config(device="auto"), devices=64)
     wait_until(lambda: is_finished(scheduler, job_id))
-    assert scheduler.store.get(job_id).state == "failed" and "devices" in scheduler.store.get(job_id).sentence
+    assert scheduler.store.get(job_id).state == "failed" and "devices" in scheduler.store.get(job_id).status_message
 
 
 def test_a_job_sees_a_clean_environment(tmp_path):
@@ -189,7 +195,7 @@ def test_a_job_sees_a_clean_environment(tmp_path):
     try:
         job_id = submit_job(runner, make_tiny_config(endless=True))
         wait_until(lambda: has_logged_steps(runner, job_id))
-        members = runner._get_process_group(runner.store.get(job_id)).list_members()
+        members = runner.launcher.get_process_group(runner.store.get(job_id)).list_members()
         assert len(members) == 2
         for process in members:
             process_env = process.environ()
@@ -219,7 +225,7 @@ def test_invalid_names_are_rejected(scheduler, name):
 @pytest.mark.slow
 def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(scheduler):
     """Kill a job that saves at every step at ten random moments; the newest checkpoint loads and the job resumes."""
-    config = make_tiny_config(endless=True, save_every=1, keep=1)
+    config = make_tiny_config(endless=True, save_every=1, save_total_limit=1)
     moments = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
     job_id = submit_job(scheduler, config)
     reached = 0

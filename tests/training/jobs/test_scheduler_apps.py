@@ -26,7 +26,7 @@ from training.training_loop import train
 
 def reap_processes(scheduler: JobScheduler) -> None:
     """Reap the child processes of a stopped scheduler, as the init process would."""
-    for child in scheduler._children.values():
+    for child in scheduler.launcher._children.values():
         threading.Thread(target=child.wait, daemon=True).start()
 
 
@@ -51,7 +51,7 @@ def test_the_job_of_a_killed_app_is_taken_over(tmp_path):
     runner.start()
     try:
         job = runner.store.get(job_id)
-        assert job.state == "running" and runner._get_process_group(job).list_members(), "the job is alive"
+        assert job.state == "running" and runner.launcher.get_process_group(job).list_members(), "the job is alive"
         runner.stop(job_id)
         wait_until(lambda: is_finished(runner, job_id))
         job = runner.store.get(job_id)
@@ -92,7 +92,7 @@ def test_a_job_without_a_recorded_process_id_is_found_by_its_tag(scheduler):
 def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True, save_every=5))
     wait_until(lambda: scheduler.get_run_dir(job_id).list_steps())
-    group = scheduler._get_process_group(scheduler.store.get(job_id))
+    group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
     stop_scheduler_only(scheduler)
     group.send_signal(signal.SIGKILL)
     wait_until(lambda: not group.list_members())
@@ -101,7 +101,7 @@ def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
     try:
         wait_until(lambda: has_logged_steps(other, job_id) and other.store.get(job_id).state == "running")
         job = other.store.get(job_id)
-        assert job.attempt == 2 and job.from_step >= 5
+        assert job.attempt == 2 and job.resumed_from_step >= 5
     finally:
         stop_scheduler(other)
 
@@ -109,7 +109,7 @@ def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
 def test_a_reused_process_id_is_not_confused_with_a_job(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
-    group = scheduler._get_process_group(scheduler.store.get(job_id))
+    group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
     stop_scheduler_only(scheduler)
     group.send_signal(signal.SIGKILL)
     wait_until(lambda: not group.list_members())
@@ -119,7 +119,7 @@ def test_a_reused_process_id_is_not_confused_with_a_job(scheduler):
         other.start()
         try:
             job = other.store.get(job_id)
-            assert job.state == "interrupted" and "was restarted while it ran" in job.sentence
+            assert job.state == "interrupted" and "was restarted while it ran" in job.status_message
             assert stranger.poll() is None
         finally:
             stop_scheduler(other)
@@ -131,7 +131,7 @@ def test_the_end_of_the_app_saves_its_job(scheduler):
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=60.0)
     job = scheduler.store.get(job_id)
-    assert job.state == "interrupted" and job.sentence.startswith("The app ended. Stopped and saved at step")
+    assert job.state == "interrupted" and job.status_message.startswith("The app ended. Stopped and saved at step")
     assert RunDir(scheduler.runs_dir / job_id).list_steps()
 
 
@@ -161,7 +161,7 @@ def test_a_job_that_still_saves_when_the_next_app_starts_is_resumed(scheduler):
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=0.0)
     reap_processes(scheduler)
-    assert scheduler.store.get(job_id).state == "running" and scheduler.store.get(job_id).intent == "leave"
+    assert scheduler.store.get(job_id).state == "running" and scheduler.store.get(job_id).requested_action == "suspend"
     other = JobScheduler(scheduler.runs_dir, environment=build_environment(), resume_interrupted=True)
     other.start()
     try:
@@ -192,7 +192,7 @@ def test_runs_of_the_command_line_are_discovered(tmp_path):
     runner.start()
     try:
         job = runner.store.get("by-hand")
-        assert job.state == "interrupted" and "before its last step" in job.sentence
+        assert job.state == "interrupted" and "before its last step" in job.status_message
         runner.resume("by-hand")  # only the final evaluation is missing
         wait_until(lambda: is_finished(runner, "by-hand"))
         assert runner.store.get("by-hand").state == "succeeded"
@@ -204,7 +204,7 @@ def test_a_broken_job_store_is_rebuilt_from_the_run_directories(scheduler):
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: is_finished(scheduler, job_id))
     stop_scheduler(scheduler)
-    (scheduler.runs_dir / "jobs.sqlite").write_bytes(b"not a database " * 300)
+    (scheduler.runs_dir / "jobs.json").write_bytes(b"not a database " * 300)
     other = JobScheduler(scheduler.runs_dir, environment=build_environment())
     other.start()
     try:
@@ -217,6 +217,6 @@ def test_interrupted_jobs_precede_queued_jobs(tmp_path):
     runner = JobScheduler(tmp_path, resume_interrupted=True)
     for job_id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
         RunDir(tmp_path / job_id).initialize(make_tiny_config())
-        runner.store.add(Job(job_id, state, queued=queued, attempt=1))
+        runner.store.add(Job(job_id, state, queued_at=queued, attempt=1))
     runner._recover()
     assert [job.id for job in runner.store.list_queued()] == ["begun", "later"]

@@ -1,7 +1,7 @@
 """Job store: allowed transitions, queue order and durability."""
 
 import errno
-import sqlite3
+import json
 import threading
 
 import pytest
@@ -12,11 +12,19 @@ from training.jobs.store import ALLOWED_TRANSITIONS, Job, JobStore
 
 @pytest.fixture
 def job_store(tmp_path) -> JobStore:
-    return JobStore(tmp_path / "jobs.sqlite")
+    return JobStore(tmp_path / "jobs.json")
 
 
 def test_a_second_store_reads_what_the_first_wrote(job_store):
-    job = Job("a", "queued", by="alice", submitted=3.5, queued=3.5, devices=2, sentence='Waits; it\'s "quoted" äöü')
+    job = Job(
+        "a",
+        "queued",
+        submitted_by="alice",
+        submitted_at=3.5,
+        queued_at=3.5,
+        devices=2,
+        status_message='Waits; it\'s "quoted" äöü',
+    )
     job_store.add(job)
     assert JobStore(job_store.path).get("a") == job
     assert job_store.update("a", state="running", pid=7, exit_code=None).pid == 7
@@ -30,13 +38,13 @@ def test_only_allowed_transitions_are_made(job_store, state, wanted):
         assert job_store.update("a", state=wanted).state == wanted
     else:
         with pytest.raises(ValueError, match=f"is {state}, so it cannot become {wanted}"):
-            job_store.update("a", state=wanted, sentence="never")
+            job_store.update("a", state=wanted, status_message="never")
         assert job_store.get("a") == Job("a", state)
 
 
 def test_the_queue_keeps_its_order(job_store):
     for job_id, queued in (("c", 1.0), ("a", 2.0), ("b", 3.0)):
-        job_store.add(Job(job_id, "queued", queued=queued, submitted=9 - queued))
+        job_store.add(Job(job_id, "queued", queued_at=queued, submitted_at=9 - queued))
     job_store.update("c", state="running")
     assert [job.id for job in job_store.list_queued()] == ["a", "b"]
     assert [job.id for job in job_store.list_jobs()] == ["c", "a", "b"]
@@ -49,7 +57,7 @@ def test_concurrent_updates_do_not_mix(job_store):
 
     def update(name: int) -> None:
         try:
-            job_store.update("a", state="running", sentence=str(name))
+            job_store.update("a", state="running", status_message=str(name))
             successful.append(name)
         except ValueError:
             return
@@ -60,16 +68,7 @@ def test_concurrent_updates_do_not_mix(job_store):
     for thread in threads:
         thread.join()
     # `running` again is an allowed state: a lost or a mixed change must not happen
-    assert job_store.get("a").sentence in {str(name) for name in successful}
-
-
-def test_a_job_store_of_an_earlier_version_is_read(tmp_path):
-    path = tmp_path / "jobs.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, state TEXT, submitted REAL)")
-        connection.execute("INSERT INTO jobs VALUES ('old', 'succeeded', 5.0)")
-    connection.close()
-    assert JobStore(path).get("old") == Job("old", "succeeded", submitted=5.0)
+    assert job_store.get("a").status_message in {str(name) for name in successful}
 
 
 def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
@@ -80,7 +79,7 @@ def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "write_bytes", full)
+        patched.setattr(store_module, "write_json", full)
         for change in (lambda: job_store.update("a", state="running"), lambda: job_store.add(Job("b", "queued"))):
             with pytest.raises(ValueError, match="cannot be written just now: No space left"):
                 change()
@@ -118,12 +117,69 @@ def test_a_reader_sees_the_changes_of_a_writer(job_store, monkeypatch):
     assert reader.list_jobs() == [Job("a", "queued")]
 
 
-@pytest.mark.parametrize("broken", [b"garbage " * 1000, b"SQLite format 3\0" + b"\1" * 5000])
-def test_a_file_that_is_no_job_store_is_moved_aside(broken, tmp_path):
-    path = tmp_path / "jobs.sqlite"
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"garbage " * 1000, b'{"version": 1, "jobs": [', b"[]", b'{"jobs": {}}', b'{"jobs": 3}', b"\xff\xfe"],
+)
+def test_a_file_that_is_no_job_store_is_moved_aside(broken, tmp_path, caplog):
+    path = tmp_path / "jobs.json"
     path.write_bytes(broken)
     assert JobStore(path).list_jobs() == []
-    assert len(list(tmp_path.glob("jobs.sqlite.broken-*"))) == 1
+    (backup,) = tmp_path.glob("jobs.json.broken-*")
+    assert backup.read_bytes() == broken
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and "is damaged and was renamed to jobs.json.broken-" in record.message
+    assert "\n" not in record.message
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        3,
+        {},
+        {"id": "b", "state": "lost"},
+        {"id": "b", "state": "queued", "queued_at": "soon"},
+        {"id": "b", "state": "queued", "queued_at": float("nan")},
+        {"id": "b", "state": "queued", "target": None},
+    ],
+)
+def test_the_readable_jobs_of_a_damaged_store_are_kept(broken, job_store, caplog):
+    remote_job = Job("a", "running", target="l4x1", remote_job_id="123", timeout_minutes=60)
+    job_store.add(remote_job)
+    values = json.loads(job_store.path.read_text())
+    values["jobs"].append(broken)
+    job_store.path.write_text(json.dumps(values))
+    assert JobStore(job_store.path).list_jobs() == [remote_job]
+    assert len(list(job_store.path.parent.glob("jobs.json.broken-*"))) == 1
+    assert "1 of its jobs are kept" in caplog.text
+    assert JobStore(job_store.path).list_jobs() == [remote_job], "the store is repaired"
+
+
+def test_a_damaged_store_on_a_full_disk_stays_in_place(job_store, monkeypatch):
+    job_store.add(Job("a", "queued"))
+    values = json.loads(job_store.path.read_text())
+    values["jobs"].append({})
+    job_store.path.write_text(json.dumps(values))
+    before = job_store.path.read_bytes()
+
+    def raise_full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "write_json", raise_full_disk)
+    assert JobStore(job_store.path).list_jobs() == [Job("a", "queued")]
+    assert job_store.path.read_bytes() == before
+
+
+def test_a_job_is_added_once(job_store):
+    job_store.add(Job("a", "queued"))
+    with pytest.raises(ValueError, match="already a run called 'a'"):
+        job_store.add(Job("a", "failed"))
+    assert job_store.list_jobs() == [Job("a", "queued")]
+
+
+def test_fields_of_a_later_version_are_ignored(job_store):
+    job_store.path.write_text('{"version": 2, "jobs": [{"id": "a", "state": "queued", "color": "red"}], "more": 1}')
+    assert JobStore(job_store.path).list_jobs() == [Job("a", "queued")]
 
 
 @pytest.mark.parametrize("job_id", ["nobody", "", "a' OR '1'='1", "../x"])

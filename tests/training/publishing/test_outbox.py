@@ -15,8 +15,8 @@ from training.publishing.outbox import (
     RETRY_BACKOFF_S,
     Outbox,
     OutboxEntry,
-    OutboxWorker,
 )
+from training.publishing.upload_worker import UploadWorker
 
 REPO = "alice/new"
 
@@ -115,7 +115,8 @@ def test_closing_waits_only_for_entries_that_are_due_soon(checkpoint):
     outbox = Outbox(checkpoint.parent)
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("unreachable", retry_after_s=0.0))
-    publisher = OutboxWorker(outbox, store)
+    publisher = UploadWorker(lambda: [outbox], store)
+    publisher.start()
     wait_until = time.monotonic() + 5
     while not outbox.entries()[0].problem and time.monotonic() < wait_until:
         time.sleep(0.01)
@@ -240,7 +241,8 @@ def test_the_worker_sends_in_the_background_and_a_slow_store_does_not_block(chec
             go_on.wait(10)
             return super().publish(*args, **options)
 
-    publisher = OutboxWorker(outbox, Slow())
+    publisher = UploadWorker(lambda: [outbox], Slow())
+    publisher.start()
     started = time.monotonic()
     outbox.enqueue(checkpoint, REPO, "a")
     publisher.wake()

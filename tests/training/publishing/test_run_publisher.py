@@ -47,7 +47,7 @@ RECIPE = {
         "save_every": 3,
         "device": "cpu",
     },
-    "finish": {"fit_samples": 64, "fit_steps": 5},
+    "finalize": {"fit_samples": 64, "fit_steps": 5},
 }
 REPO = "alice/new"
 
@@ -151,7 +151,7 @@ def test_a_token_without_write_access_is_reported_before_the_first_step(hub, env
 
 
 @pytest.mark.parametrize(
-    "setting", ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.every_minutes=1"]
+    "setting", ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.interval_minutes=1"]
 )
 def test_impossible_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
@@ -219,7 +219,7 @@ def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monke
             sent.append((run_copy / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
-    publishing = RunPublisher(run_dir, PublishConfig(repo=REPO, every_minutes=10), Store())
+    publishing = RunPublisher(run_dir, PublishConfig(repo=REPO, interval_minutes=10), Store())
     step = run_dir.list_steps()[-1]
     publishing.on_save(step)
     now[0] += 599

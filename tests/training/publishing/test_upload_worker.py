@@ -16,9 +16,9 @@ from training.__main__ import main
 from training.config import PublishConfig
 from training.publishing import outbox
 from training.publishing import upload_worker as upload_worker_module
-from training.publishing.outbox import Outbox, OutboxEntry, OutboxWorker
-from training.publishing.run_publisher import enqueue_checkpoint
-from training.publishing.upload_worker import UploadWorker
+from training.publishing.outbox import Outbox, OutboxEntry
+from training.publishing.run_publisher import enqueue_checkpoint, enqueue_newest_checkpoint
+from training.publishing.upload_worker import UploadWorker, list_run_outboxes
 from training.run_dir import RunDir
 
 __all__ = ["loopback_hub"]
@@ -68,7 +68,7 @@ def make_upload_worker(tmp_path):
     workers = []
 
     def make(store: HubStore) -> UploadWorker:
-        workers.append(UploadWorker(tmp_path / "runs", store))
+        workers.append(UploadWorker(lambda: list_run_outboxes(tmp_path / "runs"), store))
         return workers[-1]
 
     yield make
@@ -82,6 +82,13 @@ def make_upload_worker(tmp_path):
 @pytest.fixture
 def upload_worker(make_upload_worker, make_store) -> UploadWorker:
     return make_upload_worker(make_store())
+
+
+def publish_now(worker: UploadWorker, run_dir: RunDir, settings: PublishConfig = SETTINGS) -> OutboxEntry:
+    """Enqueue the newest checkpoint of a run and wake the worker, as the app does on request."""
+    entry = enqueue_newest_checkpoint(run_dir, settings, worker.store)
+    worker.wake()
+    return entry
 
 
 def get_last_entry(run_dir: RunDir) -> OutboxEntry:
@@ -104,7 +111,7 @@ def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     upload_worker_module.POLL_INTERVAL_S = 600.0  # the fixture restores the value
     folder = copy_run("first")
     upload_worker.start()
-    assert upload_worker.enqueue_run_checkpoint(folder, SETTINGS).format_status() == f"Waiting to be sent to {REPO}."
+    assert publish_now(upload_worker, folder).format_status() == f"Waiting to be sent to {REPO}."
     wait_until(lambda: is_published(folder), 20)
     assert get_last_entry(folder).url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
     assert hub.list_commits(REPO)[0].title.startswith("first: finished, step 12 [")
@@ -117,7 +124,7 @@ def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, 
     folder = copy_run("first")
     shutil.rmtree(folder.final_checkpoint_dir)
     assert folder.list_steps() == [6, 12]
-    upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    publish_now(upload_worker, folder)
     upload_worker.start()
     wait_until(lambda: is_published(folder), 20)
     assert list_run_commits(hub)[0].startswith("first: in training, step 12 [")
@@ -132,7 +139,7 @@ def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upl
     steps = iter([[6], [6], [6, 12]])
     monkeypatch.setattr(RunDir, "list_steps", lambda _: next(steps))
     shutil.rmtree(folder.checkpoint_dir(6))
-    entry = upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    entry = publish_now(upload_worker, folder)
     assert entry.title.endswith("step 12")
     assert [path.name for path in (folder.path / "outbox").iterdir()] == [outbox.get_entry_dir_name(entry)], (
         "and no half of it"
@@ -142,17 +149,17 @@ def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upl
 def test_a_published_checkpoint_is_not_sent_again(hub, upload_worker, copy_run):
     folder = copy_run("first")
     upload_worker.start()
-    first = upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    first = publish_now(upload_worker, folder)
     wait_until(lambda: is_published(folder), 20)
-    again = upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    again = publish_now(upload_worker, folder)
     assert again.id == first.id and again.format_status().startswith("Published: ") and len(list_run_commits(hub)) == 1
 
 
 def test_a_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
     folder = RunDir(tmp_path / "runs" / "new")
     folder.initialize(make_tiny_config())
-    with pytest.raises(ValueError, match="The run new has saved nothing yet that could be published"):
-        upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    with pytest.raises(ValueError, match="The run new has no checkpoint yet"):
+        publish_now(upload_worker, folder)
     assert not hub.requests and not (folder.path / "outbox").exists()
 
 
@@ -170,7 +177,7 @@ def test_missing_write_access_is_reported_before_anything_is_enqueued(
 ):
     folder = copy_run("first")
     with pytest.raises(ValueError, match=says) as caught:
-        make_upload_worker(make_store(token)).enqueue_run_checkpoint(folder, PublishConfig(repo=repo))
+        publish_now(make_upload_worker(make_store(token)), folder, PublishConfig(repo=repo))
     assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
     assert not (folder.path / "outbox").exists()
 
@@ -183,7 +190,7 @@ def test_an_invalid_repository_is_rejected(repo):
 
 def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_run):
     folder = copy_run("first")
-    upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    publish_now(upload_worker, folder)
     hub.remove_token(TOKEN)
     upload_worker.start()
     wait_until(lambda: get_last_entry(folder).state == "refused", 20)
@@ -195,7 +202,7 @@ def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_
 
 def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run):
     folder = copy_run("first")
-    upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    publish_now(upload_worker, folder)
     gone = hub.add_fault("answer", "", status=503, max_count=None)
     upload_worker.start()
     wait_until(lambda: get_last_entry(folder).tries >= 2, 20)
@@ -210,7 +217,7 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
     folder = copy_run("first")
     entry = enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
     hub.add_fault("drop", "/api/models/alice/made/revision/", max_count=1)
-    assert Outbox(folder.path).deliver(upload_worker.hub_store).state == "waiting"
+    assert Outbox(folder.path).deliver(upload_worker.store).state == "waiting"
     Outbox(folder.path)._update_entry(entry, state="sending")
     upload_worker.start()
     wait_until(lambda: is_published(folder), 20)
@@ -222,13 +229,14 @@ def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_
     """The other process is an app on the same directory, or the training, which delivers its own outbox."""
     folder = copy_run("first")
     hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
-    upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    publish_now(upload_worker, folder)
     if others == "upload worker":
         make_upload_worker(make_store()).start()
         upload_worker.start()
         wait_until(lambda: is_published(folder), 20)
     else:
-        publisher = OutboxWorker(Outbox(folder.path), make_store())
+        publisher = UploadWorker(lambda: [Outbox(folder.path)], make_store())
+        publisher.start()
         upload_worker.start()
         wait_until(lambda: is_published(folder), 20)
         publisher.close(5.0)
@@ -280,7 +288,7 @@ def test_the_worker_ends_with_its_app(upload_worker):
 def test_the_token_is_in_no_file(hub, upload_worker, copy_run):
     folder = copy_run("first")
     upload_worker.start()
-    upload_worker.enqueue_run_checkpoint(folder, SETTINGS)
+    publish_now(upload_worker, folder)
     wait_until(lambda: is_published(folder), 20)
     files = [Path(at, name) for at, _, names in os.walk(folder.path) for name in names]
     assert files and not [path for path in files if TOKEN.encode() in path.read_bytes()]

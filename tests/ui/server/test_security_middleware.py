@@ -1,4 +1,4 @@
-"""What a stranger may not get: files of the machine, answers of others, what the page does not offer, a way into a browser.
+"""Test what the security middleware blocks: files of the host, results of other visitors, unused routes, and scripts.
 
 Everything is asked as anybody may ask it, over the wire, of the page as it is served.
 """
@@ -46,7 +46,7 @@ SPACE = {
 
 
 def test_no_event_accepts_a_local_file_as_an_upload(anonymous_client, upload_dir, tmp_path):
-    """What it takes is copied to where everybody can fetch it."""
+    """Gradio copies accepted files to a directory that every visitor can read."""
     secret = tmp_path / "secret.txt"
     secret.write_text("nobody may read this")
     plain = make_file_data(secret, url=f"file://{secret}")
@@ -56,21 +56,23 @@ def test_no_event_accepts_a_local_file_as_an_upload(anonymous_client, upload_dir
         (event, within) for event in anonymous_client.events if event["api_name"] in ("show_picture", "think_image")
     ]
     for event, given in tries:
-        said = anonymous_client.call_event(event["id"], [given] * len(event["inputs"]))
-        assert str(upload_dir) not in said and "nobody may" not in said, event["api_name"]
+        message = anonymous_client.call_event(event["id"], [given] * len(event["inputs"]))
+        assert str(upload_dir) not in message and "nobody may" not in message, event["api_name"]
     assert not list(upload_dir.rglob(secret.name))
 
 
 @pytest.mark.parametrize("path", ["app.py", "./README.md", "/proc/self/environ", "data/../pyproject.toml", "runs/.."])
 def test_nor_one_that_is_known_by_name(anonymous_client, upload_dir, path):
     there = {*upload_dir.rglob("*")}
-    said = anonymous_client.call_event(anonymous_client.event_ids["think_image"], [make_file_data(path), "digits", ""])
-    assert "no longer available" in said or '"error": null' in said
+    message = anonymous_client.call_event(
+        anonymous_client.event_ids["think_image"], [make_file_data(path), "digits", ""]
+    )
+    assert "no longer available" in message or '"error": null' in message
     assert {*upload_dir.rglob("*")} == there
 
 
 def request_raw_path(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
-    """An answer to a path that is sent as it is."""
+    """Return the response to a path that is sent without normalization."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     connection.request(method, path)
     answer = connection.getresponse()
@@ -124,10 +126,10 @@ def test_an_upload_is_accepted_under_every_address_of_the_page(anonymous_client,
 
 
 def test_nothing_is_fetched_from_an_address_that_a_stranger_names(anonymous_client, monkeypatch):
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def note(host: str) -> str:
-        asked.append(host)
+        requests.append(host)
         raise ValueError("nothing is fetched in this test")
 
     monkeypatch.setattr(safehttpx, "async_validate_url", note)
@@ -139,7 +141,7 @@ def test_nothing_is_fetched_from_an_address_that_a_stranger_names(anonymous_clie
         anonymous_client.call_event(anonymous_client.event_ids[name], given)
     for path in (f"file={address}", f"file/{address}", f"proxy={address}"):
         assert anonymous_client.request("GET", f"/gradio_api/{path}").status_code in (400, 403, 404)
-    assert asked == []
+    assert requests == []
 
 
 # --- what the page does not offer --------------------------------------------------------------------------------
@@ -201,11 +203,11 @@ ODD_BODIES = (
     "path", ["run/predict", "queue/join", "call/think_sequence", "call/v2/think_sequence", "cancel"]
 )
 def test_nonsense_is_answered_without_a_word_of_what_is_inside(anonymous_client, path):
-    for said in ODD_BODIES:
+    for body in ODD_BODIES:
         answer = anonymous_client.request(
-            "POST", f"/gradio_api/{path}", content=said, headers={"Content-Type": "application/json"}
+            "POST", f"/gradio_api/{path}", content=body, headers={"Content-Type": "application/json"}
         )
-        assert not [word for word in INTERNALS if word in answer.text], said[:60]
+        assert not [word for word in INTERNALS if word in answer.text], body[:60]
     assert anonymous_client.request("GET", "/config").status_code == 200
 
 
@@ -213,8 +215,8 @@ def test_nonsense_is_answered_without_a_word_of_what_is_inside(anonymous_client,
     "name, given", [("think_sequence", ["1", "digits", ""]), ("think_image", [None, "no\0name", "same=3"])]
 )
 def test_invalid_input_gets_an_error_message_of_this_app(anonymous_client, name, given):
-    said = anonymous_client.call_event(anonymous_client.event_ids[name], given)
-    assert "matmul" not in said and "gufunc" not in said and '"error": "' in said
+    message = anonymous_client.call_event(anonymous_client.event_ids[name], given)
+    assert "matmul" not in message and "gufunc" not in message and '"error": "' in message
 
 
 def test_no_secret_is_sent_to_visitors(anonymous_client):
@@ -226,18 +228,18 @@ def test_no_secret_is_sent_to_visitors(anonymous_client):
 
 
 def test_a_guessed_session_receives_nothing(anonymous_client):
-    """Nor does it fill the log: Gradio writes two tracebacks for each."""
+    """It does not fill the log: Gradio writes two tracebacks for each such event."""
     joined = anonymous_client.join_queue(
         anonymous_client.event_ids["think_sequence"], ["1011", "parity-16", "ticks=2"], "mine"
     )
     assert joined.status_code == 200
-    assert not [said for said in anonymous_client.read_events("yours") if said["msg"] != "unexpected_error"]
+    assert not [message for message in anonymous_client.read_events("yours") if message["msg"] != "unexpected_error"]
     assert anonymous_client.request("GET", "/gradio_api/queue/data?session_hash=yours").status_code == 404
     assert '"answer"' in json.dumps(anonymous_client.read_events("mine"))
 
 
 def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(anonymous_client):
-    """Gradio keeps the inputs and outputs of ten thousand visitors, for links that this page does not offer."""
+    """Gradio stores inputs and outputs of ten thousand sessions for links that this page does not offer."""
     typed = f"private{secrets.token_hex(8)}"
     assert "0 and 1 only" in anonymous_client.call_event(
         anonymous_client.event_ids["think_sequence"], [typed, "parity-16", ""]
@@ -259,16 +261,16 @@ def test_what_is_uploaded_is_no_page_of_ours(anonymous_client, name):
 
 
 def test_no_answer_carries_the_headers_of_its_question(anonymous_client):
-    """Gradio sends them back with a part of a file: cookies that scripts may not see, and a type that was made up."""
+    """Gradio returns request headers with a part of a file: cookies that scripts must not see, and a forged content type."""
     uploaded = anonymous_client.upload("a.png", b"0123456789").json()[0]
-    asked = {
+    request_headers = {
         "Range": "bytes=0-3",
         "Cookie": "ctm_admin=1.2",
         "X-Admin-Token": "t",
         "Content-Type": "text/html",
         "X-A": "b",
     }
-    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}", headers=asked).headers
+    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}", headers=request_headers).headers
     assert not headers.keys() & {"cookie", "x-admin-token", "x-a"} and headers["content-type"] == "image/png"
 
 
@@ -280,8 +282,8 @@ def test_pages_of_other_addresses_may_neither_read_nor_ask(anonymous_client):
         assert "access-control-allow-origin" not in answer.headers, path
     assert anonymous_client.upload("a.png", b"a", **evil).status_code == 403
     for path in ("run/predict", "queue/join", "call/think_sequence"):
-        said = {"fn_index": anonymous_client.event_ids["describe"], "data": [], "session_hash": "a"}
-        assert anonymous_client.post(path, said, **evil).status_code == 403
+        payload = {"fn_index": anonymous_client.event_ids["describe"], "data": [], "session_hash": "a"}
+        assert anonymous_client.post(path, payload, **evil).status_code == 403
     own = {"Origin": anonymous_client.address, "Sec-Fetch-Site": "same-origin"}
     assert anonymous_client.upload("a.png", b"a", **own).status_code == 200
 
@@ -322,12 +324,12 @@ def test_an_address_invented_by_one_visitor_is_not_sent_to_others(path):
 
 
 def test_proxy_headers_are_read_before_they_are_removed():
-    """Whoever sits at this machine may train; somebody for whom a proxy asks may not."""
+    """A user of this host may train; a request through a proxy may not."""
     with open_access_client({}) as client:
 
         def may(**headers: str) -> bool:
-            said = {"fn_index": 0, "data": [], "session_hash": "a"}
-            return client.post("/gradio_api/run/predict", json=said, headers=headers).json()["data"][0]
+            payload = {"fn_index": 0, "data": [], "session_hash": "a"}
+            return client.post("/gradio_api/run/predict", json=payload, headers=headers).json()["data"][0]
 
         assert may() is True
         for name in ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"):
@@ -349,36 +351,36 @@ EXTERNAL_CONTENT = """# A fine machine
 
 
 def read_requests(listener: socket.socket) -> list[bytes]:
-    """What was asked there so far; a browser may connect ahead of a question that it is then forbidden to ask."""
-    found = []
+    """Return the requests so far. A browser may connect before it is forbidden to send a request."""
+    results = []
     listener.settimeout(0.2)
     with suppress(TimeoutError):
         while True:
             connection, _ = listener.accept()
             with connection:
                 connection.settimeout(1)
-                found.append(connection.recv(1000))
-    return [said for said in found if said]
+                results.append(connection.recv(1000))
+    return [message for message in results if message]
 
 
 @pytest.mark.browser
 @pytest.mark.filterwarnings("ignore:A `<script>` tag was found")  # Gradio's word about the log; nothing runs it
 def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp_path):
-    """A card, a log: no script in it runs, nobody elsewhere hears of who reads it, and it stays in its place."""
-    made = make_checkpoint(tmp_path / "made", "digits")
+    """In a card or a log, no script runs, no other host is contacted, and no content covers the page."""
+    checkpoint_dir = make_checkpoint(tmp_path / "made", "digits")
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         lures = EXTERNAL_CONTENT.replace("ELSEWHERE", f"127.0.0.1:{elsewhere.getsockname()[1]}")
-        (made / "README.md").write_text(lures + SCRIPT_INJECTIONS)
-        hub.add_repo("bob/lure", read_dir_files(made))
-        trainings = make_training_service(tmp_path / "home", checkpoints_dir, models={"endpoint": hub.url})
+        (checkpoint_dir / "README.md").write_text(lures + SCRIPT_INJECTIONS)
+        hub.add_repo("bob/lure", read_dir_files(checkpoint_dir))
+        training_service = make_training_service(tmp_path / "home", checkpoints_dir, models={"endpoint": hub.url})
         run = create_fake_run(
-            trainings, "lure-1", state="failed", submitted_by=SCRIPT_INJECTIONS, status_message=SCRIPT_INJECTIONS
+            training_service, "lure-1", state="failed", submitted_by=SCRIPT_INJECTIONS, status_message=SCRIPT_INJECTIONS
         )
         run.log_metrics({"step": 60, "loss": 1.0, SCRIPT_INJECTIONS: 1.0})
         for name in (run.log_file.name, "command.txt"):
             (run.path / name).write_text(SCRIPT_INJECTIONS)
         access = Access.from_environment({}, "127.0.0.1")
-        with serve_page(trainings, access) as address:
+        with serve_page(training_service, access) as address:
             page = browser.new_page(viewport={"width": 1280, "height": 1000})
             page.goto(address)
             page.get_by_role("tab", name="Train").click()

@@ -1,4 +1,4 @@
-"""Runs for screens: what is shown of them, to many at once, and of broken ones, too."""
+"""Test the view models of runs, also with many viewers and with broken run directories."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +9,7 @@ from tests.training.jobs.conftest import make_tiny_config
 from tests.ui.conftest import make_checkpoint
 from tests.ui.queued_runs import TOKEN, start_run, training_service
 from tests.ui.run_fixtures import create_fake_run, make_metrics_lines
+from training.jobs.redaction import redact_token
 from training.jobs.store import Job
 from training.publishing.outbox import Outbox
 from training.run_dir import RunDir
@@ -31,7 +32,7 @@ def test_a_run_is_read_once_for_all_who_watch(training_service, monkeypatch):
     second = training_service.run_views.get_run_view("run-1")
     assert second is not first and second["version"] != first["version"] and len(read) == 2
     assert training_service.run_views.get_run_view("run-1") is second
-    training_service.scheduler.store.update("run-1", sentence="Stopping.")
+    training_service.scheduler.store.update("run-1", status_message="Stopping.")
     assert training_service.run_views.get_run_view("run-1")["sentence"] == "Stopping."
 
 
@@ -54,7 +55,7 @@ def test_whatever_changes_of_a_run_is_seen(training_service, change):
 
 
 def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(training_service, monkeypatch):
-    """The version is that of before the reading, or whoever saw it would never be shown the line."""
+    """The version is computed before reading; otherwise a viewer would miss the line."""
     folder = create_fake_run(training_service, "run-1", state="running")
     really = RunDir.read_metrics
 
@@ -82,25 +83,25 @@ def test_a_view_model_reports_progress(training_service):
 
 def test_a_log_shows_its_end_in_whole_lines(tmp_path):
     log = tmp_path / "log.txt"
-    assert read_log_tail(log, "") == ""
+    assert read_log_tail(log) == ""
     log.write_text("".join(f"line {number}\n" for number in range(20_000)))
-    shown = read_log_tail(log, "")
+    shown = read_log_tail(log)
     assert len(shown) <= MAX_LOG_CHARS and shown.startswith("line ") and shown.endswith("line 19999\n")
     assert shown.splitlines()[0] == f"line {20_000 - len(shown.splitlines())}", "no line is cut"
     log.write_bytes(b"\x1b[31mred\x1b[0m 10%\r20%\r\xff\n")
-    assert read_log_tail(log, "") == "red 10%\n20%\n\ufffd\n"
+    assert read_log_tail(log) == "red 10%\n20%\n\ufffd\n"
     log.write_text("".join(f"{number} done\r" for number in range(10_000)))
-    assert read_log_tail(log, "").endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
+    assert read_log_tail(log).endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
 
 
 @pytest.mark.parametrize("before", range(0, len(TOKEN) + 2, 3))
 def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before):
     log = tmp_path / "log.txt"
     log.write_text(f"x {TOKEN} y\n")
-    assert read_log_tail(log, TOKEN) == "x ••• y\n"
+    assert redact_token(read_log_tail(log), TOKEN) == "x ••• y\n"
     start = "a" * 50 + TOKEN  # the shown part begins inside the token
     log.write_text(start + "\n" + "b" * (MAX_LOG_CHARS - before - 2) + "\n")
-    shown = read_log_tail(log, TOKEN)
+    shown = redact_token(read_log_tail(log), TOKEN)
     assert shown.strip("b\n") == "" and "nobody" not in shown
 
 
@@ -111,15 +112,15 @@ def test_the_token_of_the_app_is_in_no_view(training_service):
 
 
 def test_the_history_has_every_run_with_what_matters(training_service):
-    folder = create_fake_run(training_service, "old-1", submitted=1_000_000.0, by="ann")
+    folder = create_fake_run(training_service, "old-1", submitted_at=1_000_000.0, submitted_by="ann")
     (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
     create_fake_run(training_service, "new-1", state="failed")
     job, _ = start_run(training_service)
     rows = training_service.run_views.list_history_rows()
     assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
-    assert [row[1] for row in rows] == ["waiting for its turn", "failed", "finished"]
+    assert [row[1] for row in rows] == ["queued", "failed", "finished"]
     task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
-    assert (task, step, held_out, by, where) == ("parity", 50, 90.0, "ann", "here")
+    assert (task, step, held_out, by, where) == ("parity", 50, 90.0, "ann", "local")
     assert minutes > 0 and begun.startswith("1970-01-12") and 2 <= size < 3
     json.dumps(rows, allow_nan=False)
 
@@ -187,7 +188,7 @@ def test_a_broken_file_of_one_run_does_not_take_the_others_down(training_service
 
 
 def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
-    training_service.scheduler.store.add(Job("gone-1", "failed", sentence="It went."))
+    training_service.scheduler.store.add(Job("gone-1", "failed", status_message="It went."))
     assert training_service.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
     assert training_service.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
     for ask in (
@@ -199,6 +200,6 @@ def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
 
 
 def test_lines_of_is_what_a_training_logs():
-    """The figures of pretended runs have the names that charts look for."""
+    """The metrics of fake runs have the names that the charts use."""
     view = build_curves_data([("a", make_metrics_lines(100), 100)])
     assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

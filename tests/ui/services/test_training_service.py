@@ -1,4 +1,4 @@
-"""Runs from screens: where their settings come from, what is put in line, and what is refused."""
+"""Test the training service: sources of settings, queued runs, and rejected values."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from tests.ui.queued_runs import start_run, training_service
 from tests.ui.run_fixtures import create_fake_run, make_training_service
 from training.config import RunConfig, read_recipe
 from training.publishing.outbox import Outbox
-from training.publishing.upload_worker import UploadWorker
+from training.publishing.upload_worker import UploadWorker, list_run_outboxes
 from ui.services.training_service import TrainingService
 from ui.tabs.run_monitor import format_run_facts
 
@@ -21,7 +21,7 @@ __all__ = ["training_service"]
 
 
 def snapshot_dir(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder, with its size and time."""
+    """Return size and modification time of every file below a directory."""
     return {
         str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -95,12 +95,12 @@ def test_a_run_is_put_in_line_with_its_settings_and_its_command(training_service
         "train.mixed_precision": "no",
     }
     job, folder = start_run(training_service, form_values=filled, name="my-run")
-    assert (job.state, job.by, job.place, job.devices) == ("queued", "ann", "here", 1)
+    assert (job.state, job.submitted_by, job.target, job.devices) == ("queued", "ann", "local", 1)
     assert job.id.startswith("my-run-2") and folder.load_config() == make_tiny_config(steps=77).with_overrides(
         {"optim.lr": 0.002}
     )
     assert folder.read_command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
-    assert training_service.run_views.list_run_choices() == [(f"{job.id} (waiting for its turn)", job.id)]
+    assert training_service.run_views.list_run_choices() == [(f"{job.id} (queued)", job.id)]
     assert training_service.run_views.get_current_run_id() == job.id
 
 
@@ -115,7 +115,7 @@ def test_a_local_path_is_not_in_the_command(training_service, tmp_path):
 
 
 def test_the_command_means_the_same_when_it_goes_through_a_shell(training_service):
-    """`no` without its quotes is a no of YAML's, and no precision."""
+    """`no` without quotes is a boolean in YAML, not a precision."""
     bf16 = make_tiny_config().with_overrides({"train.mixed_precision": "bf16"})
     (training_service.recipes.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
     given = {"train.mixed_precision": "no", "loss.tick_reduction": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
@@ -229,15 +229,15 @@ def test_an_app_that_only_watches_begins_nothing(training_service):
 
 @pytest.fixture
 def online_training_service(hub, tmp_path, checkpoints_dir, monkeypatch) -> TrainingService:
-    """Trainings whose Hub answers, with the owner's token."""
+    """Return a training service with a Hub and the token of the owner."""
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     made = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
-    made.upload_worker = UploadWorker(made.scheduler.runs_dir, made.catalog.owner_store)
+    made.upload_worker = UploadWorker(lambda: list_run_outboxes(made.scheduler.runs_dir), made.catalog.owner_store)
     return made
 
 
 def make_trained_checkpoint(tmp_path: Path, **training) -> dict[str, bytes]:
-    """A checkpoint that says how it was trained."""
+    """Add a checkpoint whose metadata contain the settings of its training."""
     files = read_dir_files(make_checkpoint(tmp_path / "made", "parity"))
     return files | {"metrics.json": json.dumps({"training": training}).encode()}
 
@@ -259,7 +259,7 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_train
 
 
 def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_training_service, hub, tmp_path):
-    """Its files are a stranger's words: its settings would be published to them, its command would be run by hand."""
+    """Its files are untrusted: its publish settings must not be used, and users might run its command."""
     settings = make_tiny_config().model_dump(mode="json") | {
         "publish": {"repo": "bob/collects", "private": False, "interval_minutes": 10},
         "init_from": "/etc",
@@ -316,9 +316,7 @@ def test_a_run_is_published_by_hand(online_training_service, hub):
     assert online_training_service.publish("old-1", " alice/new ", True).startswith("Waiting to be sent to alice/new")
     view = online_training_service.run_views.get_run_view("old-1")
     assert view["publishing"] and view["published"].startswith("Waiting to be sent to alice/new")
-    Outbox(online_training_service.scheduler.runs_dir / "old-1").deliver(
-        online_training_service.upload_worker.hub_store
-    )
+    Outbox(online_training_service.scheduler.runs_dir / "old-1").deliver(online_training_service.catalog.owner_store)
     view = online_training_service.run_views.get_run_view("old-1")
     assert not view["publishing"] and view["address"].startswith(hub.url) and view["address"] in format_run_facts(view)
     create_fake_run(online_training_service, "young-1", state="running")

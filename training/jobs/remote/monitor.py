@@ -21,12 +21,14 @@ from pydantic import TypeAdapter
 from ctm.io.atomic import get_temp_path, replace_dir
 from ctm.io.json_files import write_json
 from ctm.stores import HubStore, StoreUnavailable
+from training.event_stream import EVENT_PREFIX, EVENT_STREAM_ENV
 from training.jobs.launch_command import build_training_command
 from training.jobs.outcome import derive_job_outcome
 from training.jobs.remote.hf_jobs import HfJobsClient, RemoteJob
 from training.jobs.store import Job, JobState, JobStore
 from training.publishing.outbox import Outbox, OutboxEntry, get_entry_dir_name
-from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir
+from training.run_dir import RunDir
+from training.run_paths import METRICS_FILENAME, OUTCOME_FILENAME, STATUS_FILENAME
 
 # Unbuffered output writes a line and its line feed separately, so lines of two threads could be mixed.
 UNBUFFERED_ENV = {"PYTHONUNBUFFERED": ""}
@@ -34,9 +36,9 @@ UNBUFFERED_ENV = {"PYTHONUNBUFFERED": ""}
 UNSET_THREADS_COMMAND = ("env", "-u", "OMP_NUM_THREADS")
 # Files that an event may write, with the required fields and their types.
 EVENT_FILE_SCHEMAS = {
-    "metrics.jsonl": {"step": int},
-    "status.json": {"phase": str, "step": int, "steps": int},
-    "ending.json": {"reason": str, "sentence": str},
+    METRICS_FILENAME: {"step": int},
+    STATUS_FILENAME: {"phase": str, "step": int, "steps": int},
+    OUTCOME_FILENAME: {"reason": str, "sentence": str},
 }
 OUTBOX_ENTRY_PATTERN = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
 MAX_LINE_CHARS = 100_000
@@ -77,8 +79,8 @@ class RemoteJobMonitor:
         Raises:
             ValueError: The Hub rejects the request.
         """
-        if job.remote:
-            self.jobs_client.cancel(job.namespace, job.remote)
+        if job.remote_job_id:
+            self.jobs_client.cancel(job.namespace, job.remote_job_id)
 
     def close(self) -> None:
         """Stop following, because the app ends. The jobs continue, and the next app follows them."""
@@ -123,26 +125,26 @@ class RemoteJobMonitor:
                     space=self.space_id,
                     command=command,
                     env=env,
-                    flavor=job.place,
-                    timeout_minutes=job.timeout,
+                    flavor=job.target,
+                    timeout_minutes=job.timeout_minutes,
                     namespace=job.namespace,
                     name=job.id,
                 )
             except StoreUnavailable as error:
                 if self._is_queued(job):
-                    self.store.update(job.id, sentence=f"{error} It is tried again.")
+                    self.store.update(job.id, status_message=f"{error} It is tried again.")
                 self._stop_event.wait(error.retry_after_s or RETRY_INTERVAL_S)
                 continue
-            sentence = f"Sent to Hugging Face Jobs ({job.place}); waits for a machine there."
+            sentence = f"Sent to Hugging Face Jobs ({job.target}); waits for a machine there."
             with contextlib.suppress(ValueError):  # the job was cancelled in the meantime
                 self.store.update(
                     job.id,
                     state="running",
-                    started=time.time(),
+                    started_at=time.time(),
                     attempt=job.attempt + 1,
-                    remote=remote_job.job_id,
+                    remote_job_id=remote_job.job_id,
                     url=remote_job.url,
-                    sentence=sentence,
+                    status_message=sentence,
                 )
                 return True
         return False
@@ -159,16 +161,18 @@ class RemoteJobMonitor:
         run_dir = RunDir(self.runs_dir / job.id)
         is_first_line = True
         try:
-            for line in self.jobs_client.follow(job.namespace, job.remote, self._stop_event):
+            for line in self.jobs_client.follow(job.namespace, job.remote_job_id, self._stop_event):
                 if is_first_line:  # the log starts from its beginning, so the mirrored files do, too
-                    for path in (run_dir.metrics_file, run_dir.log_file, run_dir.path / "ending.json"):
+                    for path in (run_dir.metrics_file, run_dir.log_file, run_dir.outcome_file):
                         path.unlink(missing_ok=True)
                 is_first_line = False
                 self._handle_log_line(job, run_dir, line)
             if not self._stop_event.is_set():
-                self._finish_job(job, run_dir, self.jobs_client.inspect(job.namespace, job.remote))
+                self._finish_job(job, run_dir, self.jobs_client.inspect(job.namespace, job.remote_job_id))
         except StoreUnavailable as error:
-            self.store.update(job.id, sentence=f"{error} The run goes on there all the same; the Hub is asked again.")
+            self.store.update(
+                job.id, status_message=f"{error} The run goes on there all the same; the Hub is asked again."
+            )
             return False
         return True
 
@@ -177,9 +181,9 @@ class RemoteJobMonitor:
             apply_event(run_dir, line.removeprefix(EVENT_PREFIX))
             current = self.store.get(job.id)
             if (
-                current.sentence and not current.intent
+                current.status_message and not current.requested_action
             ):  # the run prints events, so a sentence about waiting is outdated
-                self.store.update(job.id, sentence="")
+                self.store.update(job.id, status_message="")
         else:
             with run_dir.log_file.open("a", encoding="utf-8") as file:
                 file.write(line[:10_000] + "\n")
@@ -195,7 +199,7 @@ class RemoteJobMonitor:
             sentence += f" What it published last: {published[-1].url}"
         elif run_dir.read_status().get("step"):
             sentence += " Nothing was published, so what it had saved is gone with its machine."
-        self.store.update(job.id, state=state, sentence=sentence.strip(), ended=time.time())
+        self.store.update(job.id, state=state, status_message=sentence.strip(), ended_at=time.time())
 
     def _download_checkpoint(self, run_dir: RunDir, published_entries: list[OutboxEntry]) -> str:
         """Download the final checkpoint into the run directory.
@@ -222,7 +226,7 @@ class RemoteJobMonitor:
             state = self.store.get(job_id).state
             if state == "queued":
                 self.store.update(job_id, state="running")
-            self.store.update(job_id, state="failed", sentence=sentence, ended=time.time())
+            self.store.update(job_id, state="failed", status_message=sentence, ended_at=time.time())
         except ValueError:  # the job was cancelled or deleted in the meantime
             return
 
@@ -237,10 +241,10 @@ def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJ
     """
     stop_message = str(outcome.get("sentence", "")) if outcome.get("reason") == "stopped" else ""
     if outcome and not stop_message:
-        return derive_job_outcome(0 if remote_job.stage == "completed" else 1, outcome, job.intent, None)
-    if job.intent or remote_job.stage == "cancelled":
+        return derive_job_outcome(0 if remote_job.stage == "completed" else 1, outcome, job.requested_action, None)
+    if job.requested_action or remote_job.stage == "cancelled":
         return "cancelled", stop_message or (
-            "It was cancelled." if job.intent else "It was cancelled on the Hub's page."
+            "It was cancelled." if job.requested_action else "It was cancelled on the Hub's page."
         )
     if remote_job.stage in ("error", "lost"):
         reason = remote_job.message.rstrip(".") or "the job is not known there any more"

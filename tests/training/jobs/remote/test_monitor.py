@@ -27,10 +27,10 @@ from tests.training.jobs.remote_fixtures import (
     submitted_job,
     wait_for_job,
 )
+from training.event_stream import EVENT_PREFIX
 from training.jobs.scheduler import JobScheduler
 from training.publishing.outbox import Outbox
-from training.publishing.upload_worker import UploadWorker
-from training.run_dir import EVENT_PREFIX
+from training.publishing.upload_worker import UploadWorker, list_run_outboxes
 
 __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 
@@ -50,7 +50,7 @@ def test_a_remote_run_trains_and_its_checkpoint_is_downloaded(hub, scheduler):
     folder = scheduler.get_run_dir(job_id)
     assert job.state == "succeeded", folder.log_file.read_text()
     assert [state for state in states if state] == ["running", "succeeded"]
-    assert job.sentence == "All 12 steps are done." and job.attempt == 1 and job.remote in job.url
+    assert job.status_message == "All 12 steps are done." and job.attempt == 1 and job.remote_job_id in job.url
     assert [line["step"] for line in folder.read_metrics() if "loss" in line] == [2, 4, 6, 8, 10, 12]
     assert folder.read_status()["phase"] == "finished" and folder.read_outcome()["reason"] == "finished"
     assert "step 12 of 12: loss" in folder.log_file.read_text() and EVENT_PREFIX not in folder.log_file.read_text()
@@ -79,20 +79,23 @@ def test_a_remote_run_is_stopped(hub, scheduler):
         scheduler, make_remote_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), **REMOTE_TARGET
     )
     wait_until(lambda: scheduler.get_run_dir(job_id).metrics_file.is_file())
-    assert scheduler.stop(job_id).intent == "stop"
+    assert scheduler.stop(job_id).requested_action == "stop"
     job = wait_for_job(scheduler, job_id)
-    assert job.state == "cancelled" and job.sentence.startswith("Stopped and saved at step ")
-    assert job.sentence.endswith("Nothing was published, so what it had saved is gone with its machine.")
+    assert job.state == "cancelled" and job.status_message.startswith("Stopped and saved at step ")
+    assert job.status_message.endswith("Nothing was published, so what it had saved is gone with its machine.")
     assert hub.jobs.latest.stage == "CANCELED" and not hub.jobs.latest.process.returncode
 
 
 def test_the_status_is_waiting_until_the_first_log_line(hub, scheduler):
     job_id = submit_remote_job(scheduler)
     wait_until(lambda: is_running(scheduler, job_id))
-    assert scheduler.store.get(job_id).sentence == "Sent to Hugging Face Jobs (cpu-basic); waits for a machine there."
+    assert (
+        scheduler.store.get(job_id).status_message
+        == "Sent to Hugging Face Jobs (cpu-basic); waits for a machine there."
+    )
     hub.jobs.latest.start()
     hub.jobs.latest.append_log("hello", format_step_event(2))
-    wait_until(lambda: not scheduler.store.get(job_id).sentence)
+    wait_until(lambda: not scheduler.store.get(job_id).status_message)
     assert (
         read_logged_steps(scheduler.get_run_dir(job_id)) == [2]
         and scheduler.get_run_dir(job_id).log_file.read_text() == "hello\n"
@@ -133,8 +136,8 @@ def test_an_end_that_was_not_requested_is_reported(scheduler, submitted_job, sta
     there.append_log(format_step_event(2), *([format_event_line("ending.json", ending)] if ending else []))
     there.finish(stage, message)
     job = wait_for_job(scheduler, job_id)
-    assert job.state == state and job.sentence.startswith(says), job.sentence
-    assert job.ended and scheduler.get_run_dir(job_id).log_file.exists() is False
+    assert job.state == state and job.status_message.startswith(says), job.status_message
+    assert job.ended_at and scheduler.get_run_dir(job_id).log_file.exists() is False
 
 
 def test_the_outcome_names_what_is_lost_with_the_remote_machine(scheduler, submitted_job):
@@ -147,7 +150,7 @@ def test_the_outcome_names_what_is_lost_with_the_remote_machine(scheduler, submi
     )
     there.finish("ERROR", "Out of memory")
     assert (
-        wait_for_job(scheduler, job_id).sentence
+        wait_for_job(scheduler, job_id).status_message
         == "The Hub says: Out of memory. What it published last: https://hub/commit/0"
     )
 
@@ -161,12 +164,12 @@ def test_a_pending_publication_is_abandoned_with_its_remote_machine(scheduler, s
     )
     folder = scheduler.get_run_dir(job_id)
     wait_until(lambda: Outbox(folder.path).entries())
-    upload_worker = UploadWorker(scheduler.runs_dir, scheduler.remote_monitor.hub_store)
-    assert Outbox(folder.path).deliver(upload_worker.hub_store) is None
+    upload_worker = UploadWorker(lambda: list_run_outboxes(scheduler.runs_dir), scheduler.remote_monitor.hub_store)
+    assert Outbox(folder.path).deliver(upload_worker.store) is None
     assert Outbox(folder.path).entries()[0].state == "sending"
     there.finish()
     job = wait_for_job(scheduler, job_id)
-    assert job.state == "succeeded" and job.sentence.endswith("so its checkpoint is gone with the machine.")
+    assert job.state == "succeeded" and job.status_message.endswith("so its checkpoint is gone with the machine.")
     assert Outbox(folder.path).entries()[0].format_status() == "Not published (given up): Its machine is gone."
 
 
@@ -178,7 +181,10 @@ def test_a_failed_download_is_not_a_failure_of_the_run(hub, scheduler, submitted
     )
     there.finish()
     job = wait_for_job(scheduler, job_id)
-    assert job.state == "succeeded" and "is published but could not be brought here: There is no model" in job.sentence
+    assert (
+        job.state == "succeeded"
+        and "is published but could not be brought here: There is no model" in job.status_message
+    )
     assert not scheduler.get_run_dir(job_id).final_checkpoint_dir.exists()
 
 
@@ -199,7 +205,7 @@ def test_a_stop_that_does_not_reach_the_hub_changes_nothing(hub, scheduler, subm
     with pytest.raises(ValueError, match="cannot be reached"):
         scheduler.stop(job_id)
     deaf.disable()
-    assert is_running(scheduler, job_id) and not scheduler.store.get(job_id).intent
+    assert is_running(scheduler, job_id) and not scheduler.store.get(job_id).requested_action
     scheduler.stop(job_id)
     assert wait_for_job(scheduler, job_id).state == "cancelled" and there.is_cancelled
 
@@ -211,7 +217,7 @@ def test_a_job_that_disappeared_from_the_hub_has_failed(hub, scheduler, submitte
     del hub.jobs.by_id[there.job_id]
     there.end_connections()
     job = wait_for_job(scheduler, job_id)
-    assert job.state == "failed" and f"alice has no job {there.job_id}" in job.sentence
+    assert job.state == "failed" and f"alice has no job {there.job_id}" in job.status_message
     assert read_logged_steps(scheduler.get_run_dir(job_id)) == [2], "the mirrored lines are kept"
 
 

@@ -18,9 +18,10 @@ from tests.training.jobs.remote_fixtures import (
     submitted_job,
     wait_for_job,
 )
+from training.event_stream import EVENT_PREFIX, EVENT_STREAM_ENV, emit_event
 from training.jobs.remote.monitor import apply_event
 from training.publishing.outbox import Outbox, OutboxEntry
-from training.run_dir import EVENT_PREFIX, EVENT_STREAM_ENV, RunDir, emit_event
+from training.run_dir import RunDir
 
 __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 

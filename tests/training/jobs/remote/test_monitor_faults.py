@@ -34,14 +34,18 @@ __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job
 def test_without_credit_it_fails_with_the_remedy(hub, scheduler):
     hub.jobs.accounts_without_credit.add("alice")
     job = wait_for_job(scheduler, submit_remote_job(scheduler))
-    assert job.state == "failed" and "no credit for the jobs of alice" in job.sentence and "billing" in job.sentence
-    assert not hub.jobs.by_id and not job.remote
+    assert (
+        job.state == "failed"
+        and "no credit for the jobs of alice" in job.status_message
+        and "billing" in job.status_message
+    )
+    assert not hub.jobs.by_id and not job.remote_job_id
 
 
 def test_an_unavailable_hub_is_polled_again(hub, scheduler):
     gone = hub.add_fault("answer", "/api/jobs/", status=503, max_count=None)
     job_id = submit_remote_job(scheduler)
-    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).sentence)
+    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).status_message)
     assert scheduler.store.get(job_id).state == "queued" and not hub.jobs.by_id
     gone.disable()
     wait_until(lambda: is_running(scheduler, job_id))
@@ -53,7 +57,7 @@ def test_a_lost_response_starts_no_second_job(hub, scheduler):
     hub.add_fault("drop", r"alice\?label", "GET", skip_count=1)
     job_id = submit_remote_job(scheduler)
     wait_until(lambda: is_running(scheduler, job_id))
-    assert len(hub.jobs.by_id) == 1 and scheduler.store.get(job_id).remote == hub.jobs.latest.job_id
+    assert len(hub.jobs.by_id) == 1 and scheduler.store.get(job_id).remote_job_id == hub.jobs.latest.job_id
 
 
 def test_a_hub_outage_does_not_end_a_run(hub, scheduler, submitted_job):
@@ -63,14 +67,14 @@ def test_a_hub_outage_does_not_end_a_run(hub, scheduler, submitted_job):
     wait_until(lambda: scheduler.get_run_dir(job_id).metrics_file.exists())
     gone = hub.add_fault("answer", "/api/jobs/", status=503, max_count=None)
     there.break_connections()
-    wait_until(lambda: "the Hub is asked again" in scheduler.store.get(job_id).sentence)
+    wait_until(lambda: "the Hub is asked again" in scheduler.store.get(job_id).status_message)
     assert is_running(scheduler, job_id) and read_logged_steps(scheduler.get_run_dir(job_id)) == [2]
     gone.disable()
     there.append_log(
         format_step_event(4), format_event_line("ending.json", {"reason": "data", "sentence": "Put it back."})
     )
     there.finish("ERROR", "exit code: 1")
-    assert wait_for_job(scheduler, job_id).sentence.startswith("Put it back.")
+    assert wait_for_job(scheduler, job_id).status_message.startswith("Put it back.")
     assert read_logged_steps(scheduler.get_run_dir(job_id)) == [2, 4]
 
 
@@ -102,7 +106,7 @@ def test_a_job_that_ended_without_an_app_is_reported_to_the_next_one(start_sched
     )
     there.finish("ERROR", "exit code: 1")
     other = start_scheduler()
-    assert wait_for_job(other, job_id).sentence == "Lower optim.lr."
+    assert wait_for_job(other, job_id).status_message == "Lower optim.lr."
     assert (
         read_logged_steps(other.get_run_dir(job_id)) == [2]
         and other.get_run_dir(job_id).log_file.read_text() == "a line\n"
@@ -114,13 +118,13 @@ def test_an_app_that_ended_while_it_sent_starts_no_second_job(hub, start_schedul
     hub.add_fault("lost_reply", "alice$", "POST")
     deaf = hub.add_fault("drop", r"alice\?label", "GET", skip_count=1, max_count=None)
     job_id = submit_remote_job(scheduler)
-    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).sentence)
+    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).status_message)
     scheduler.close()
     assert scheduler.store.get(job_id).state == "queued" and len(hub.jobs.by_id) == 1
     deaf.disable()
     other = start_scheduler()
     wait_until(lambda: is_running(other, job_id))
-    assert len(hub.jobs.by_id) == 1 and other.store.get(job_id).remote == hub.jobs.latest.job_id
+    assert len(hub.jobs.by_id) == 1 and other.store.get(job_id).remote_job_id == hub.jobs.latest.job_id
 
 
 def test_a_run_that_cannot_be_resumed_does_not_block_the_start_of_the_app(start_scheduler, scheduler, submitted_job):
@@ -139,8 +143,8 @@ def test_a_run_that_cannot_be_resumed_does_not_block_the_start_of_the_app(start_
 def test_a_job_cancelled_before_submission_is_never_submitted(hub, scheduler):
     gone = hub.add_fault("drop", "/api/jobs/", max_count=None)
     job_id = submit_remote_job(scheduler)
-    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).sentence)
-    assert scheduler.stop(job_id).sentence == "Removed from the queue."
+    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).status_message)
+    assert scheduler.stop(job_id).status_message == "Removed from the queue."
     gone.disable()
     wait_until(lambda: not scheduler.remote_monitor._threads[job_id].is_alive(), 10)
     assert not hub.jobs.by_id and scheduler.store.get(job_id).state == "cancelled"
@@ -160,7 +164,7 @@ def test_a_job_cancelled_after_an_unconfirmed_submission_is_cancelled_remotely(h
     hub.add_fault("lost_reply", "alice$", "POST")
     deaf = hub.add_fault("drop", r"alice\?label", "GET", skip_count=1, max_count=None)
     job_id = submit_remote_job(scheduler)
-    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).sentence)
+    wait_until(lambda: "It is tried again." in scheduler.store.get(job_id).status_message)
     scheduler.stop(job_id)
     scheduler.remove(job_id)
     deaf.disable()
@@ -191,14 +195,14 @@ def test_without_a_space_and_a_token_it_is_rejected_at_once(hub, tmp_path, missi
 
 
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("target", "says"),
     [
-        ({"place": "moon"}, "There is no hardware 'moon' for jobs"),
-        ({"timeout": 1}, "A job is given 10 to"),
+        ({"target": "moon"}, "There is no hardware 'moon' for jobs"),
+        ({"timeout_minutes": 1}, "A job is given 10 to"),
         ({"namespace": "bob"}, "the right to run jobs"),
         ({"namespace": "../x"}, "is not the name"),
     ],
 )
-def test_an_invalid_target_fails_with_the_message_of_the_client(hub, scheduler, place, says):
-    job = wait_for_job(scheduler, submit_job(scheduler, make_remote_config(), **REMOTE_TARGET | place))
-    assert job.state == "failed" and says in job.sentence and not hub.jobs.by_id
+def test_an_invalid_target_fails_with_the_message_of_the_client(hub, scheduler, target, says):
+    job = wait_for_job(scheduler, submit_job(scheduler, make_remote_config(), **REMOTE_TARGET | target))
+    assert job.state == "failed" and says in job.status_message and not hub.jobs.by_id

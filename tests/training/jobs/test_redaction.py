@@ -1,0 +1,76 @@
+"""Redaction of the token in texts and streams."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+from training.jobs.redaction import REPLACEMENT, StreamRedactor, redact_token
+
+TOKEN = "hf_hf_secret"
+TEXT = f"a {TOKEN} b hf_hf hf_{TOKEN}{TOKEN} c"
+EXPECTED = f"a {REPLACEMENT} b hf_hf hf_{REPLACEMENT}{REPLACEMENT} c"
+
+
+def test_a_text_without_its_token():
+    assert redact_token(TEXT, TOKEN) == EXPECTED
+    assert redact_token(TEXT, "") == TEXT
+
+
+@pytest.mark.parametrize("size", range(1, len(TEXT) + 1))
+def test_a_token_is_replaced_wherever_the_stream_is_cut(size):
+    redactor = StreamRedactor(TOKEN)
+    content = TEXT.encode()
+    parts = [redactor.feed(content[start : start + size]) for start in range(0, len(content), size)]
+    assert (b"".join(parts) + redactor.flush()).decode() == EXPECTED
+
+
+def test_a_progress_bar_is_not_delayed():
+    redactor = StreamRedactor(TOKEN)
+    assert redactor.feed(b"10%\r") == b"10%\r"
+    assert redactor.feed(b"20% hf_") == b"20% "
+    assert redactor.flush() == b"hf_"
+
+
+def test_a_stream_without_a_token_is_unchanged():
+    assert StreamRedactor("").feed(b"hf_") == b"hf_"
+
+
+def test_the_supervisor_redacts_all_output_and_records_the_exit_code(tmp_path):
+    code = "import os, sys; print(os.environ['HF_TOKEN'], flush=True); os.write(2, b'err hf_hf_sec'); os.write(2, b'ret!'); sys.exit(3)"
+    command = [
+        sys.executable,
+        "-m",
+        "training.jobs.supervisor",
+        str(tmp_path / "exit.json"),
+        sys.executable,
+        "-c",
+        code,
+    ]
+    result = subprocess.run(command, cwd=ROOT, env={"HF_TOKEN": TOKEN}, capture_output=True, timeout=60)
+    assert result.returncode == 3 and '"code": 3' in (tmp_path / "exit.json").read_text()
+    assert result.stdout.decode() == f"{REPLACEMENT}\nerr {REPLACEMENT}!"
+    assert TOKEN.encode() not in result.stderr
+
+
+def test_a_process_that_outlives_the_training_does_not_delay_the_exit_code(tmp_path):
+    code = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)']); print('done')"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "training.jobs.supervisor",
+        str(tmp_path / "exit.json"),
+        sys.executable,
+        "-c",
+        code,
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.wait(20) == 0
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout is not None and process.stdout.read() == b"done\n"
+    assert '"code": 0' in (tmp_path / "exit.json").read_text()

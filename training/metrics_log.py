@@ -1,0 +1,53 @@
+"""Metrics of a run: one JSON object per line, appended while the run trains."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctm.io.atomic import write_text
+from training.event_stream import emit_event
+
+VALIDATION_PREFIX = "validation_"
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """The file `metrics.jsonl` of a run.
+
+    Attributes:
+        path: The file; it need not exist yet.
+    """
+
+    path: Path
+
+    def append(self, values: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        emit_event(self.path.name, values)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines, oldest first; lines that are incomplete or have no step are skipped."""
+        lines = []
+        for line in self.path.read_bytes().split(b"\n") if self.path.is_file() else []:
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(values, dict) and type(values.get("step")) is int:
+                lines.append(values)
+        return lines
+
+    def read_latest_validation(self) -> dict[str, float]:
+        """Return the latest validation metrics; {} before the first evaluation."""
+        for values in reversed(self.read()):
+            if validation := {name: value for name, value in values.items() if name.startswith(VALIDATION_PREFIX)}:
+                return validation
+        return {}
+
+    def truncate(self, step: int) -> None:
+        """Delete lines after `step`, which a resumed run writes again, and incomplete lines."""
+        lines = [values for values in self.read() if values["step"] <= step]
+        if self.path.is_file():
+            write_text(self.path, "".join(f"{json.dumps(values)}\n" for values in lines))
