@@ -114,9 +114,13 @@ export function readExpectation({ trajectory, answer }, tick) {
   return { cell, bands, text: `at row ${cell[0]}, column ${cell[1]}`, probability: bands[0] * bands[1], isRight };
 }
 
+function describeJudgement(isRight) {
+  if (isRight === null) return "";
+  return isRight ? ", correct" : ", wrong";
+}
+
 function describeExpectation({ text, probability, isRight }) {
-  const judgement = isRight === null ? "" : isRight ? ", correct" : ", wrong";
-  return `${text}, ${formatProbability(probability)} probability${judgement}`;
+  return `${text}, ${formatProbability(probability)} probability${describeJudgement(isRight)}`;
 }
 
 // --- the panel ---
@@ -154,7 +158,7 @@ function draw(view, trajectory) {
   }
   const style = { align: "center", weight: 600, maxWidth: painter.width };
   painter.drawText(
-    `tick ${tick}: ${describeExpectation(expectation)}`,
+    `tick ${tick}: ${expectation.text} (${formatProbability(expectation.probability)}${describeJudgement(expectation.isRight)})`,
     painter.width / 2,
     field.top + size + 16,
     style,
