@@ -1,22 +1,17 @@
-"""Model card of a checkpoint, rendered from its metadata alone."""
+"""Model card of a checkpoint, rendered from its metadata alone: every figure of the card was measured."""
 
-import io
+import math
 from typing import Any
-
-import yaml
 
 from ctm.checkpoint.metadata import PolicyRecord
 from ctm.config import get_backbone_type, infer_model_type
 from inference.halting.evidence import describe_evidence
-from training.settings_aliases import rename_task_settings
+from training.accuracy_plot import ACCURACY_PLOT_FILE
+from training.model_card_data import find_dataset, render_front_matter
 
-ACCURACY_PLOT_FILE = "accuracy.png"
-# Pipeline tags of the Hub by task.
-PIPELINE_TAGS = {
-    "digits": "image-classification",
-    "images": "image-classification",
-}
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
+DEFAULT_POLICY = "certainty>0.9"
+Z_95 = 1.959964  # quantile of the normal distribution for a two-sided 95 % interval
 
 CREDITS = """\
 ## Credits
@@ -25,9 +20,7 @@ The Continuous Thought Machine is by Luke Darlow, Ciaran Regan, Sebastian Risi, 
 ([paper](https://arxiv.org/abs/2505.05522), [code](https://github.com/SakanaAI/continuous-thought-machines), Sakana AI).
 Energy as a reason to halt was proposed in the energy-halting fork
 ([udapy](https://github.com/udapy/continuous-thought-machines)).
-"""
 
-CITATION = """\
 ```bibtex
 @article{darlow2025ctm,
   title   = {Continuous Thought Machines},
@@ -51,25 +44,27 @@ def render_model_card(
     """Render the model card as Markdown with the front matter of the Hub.
 
     Args:
-        title: heading of the card.
-        config: content of `config.json`.
-        task: content of `task.json`.
-        halting: content of `halting.json`.
-        metrics: content of `metrics.json`.
-        num_parameters: number of parameters of the model.
-        repo: namespace/name of the repository. With it the card has a usage section and the accuracy plot.
+        title: Heading of the card.
+        config: Content of `config.json`.
+        task: Content of `task.json`.
+        halting: Content of `halting.json`.
+        metrics: Content of `metrics.json`. Without evaluations the card describes a run that is still training.
+        num_parameters: Number of parameters of the model.
+        repo: namespace/name of the repository. With it the usage section loads from the Hub, and the card shows the
+            accuracy plot.
     """
     parts = [
         render_front_matter(title, task, metrics),
         f"# {title}\n",
         f"{describe_model(config, num_parameters)} on the task *{task['task']}*, with the backbone `{get_backbone_type(config)}`.\n",
+        render_usage_section(repo, task, halting),
+        render_training_section(metrics),
         render_evaluation_section(metrics, task.get("judged")),
-        render_difficulty_section(metrics),
         f"![accuracy by tick]({ACCURACY_PLOT_FILE})\n" if repo and metrics["evaluations"] else "",
+        render_difficulty_section(metrics),
         render_halting_section(halting),
-        render_usage_section(repo, halting) if repo else "",
+        render_limitations_section(task, metrics),
         CREDITS,
-        CITATION,
     ]
     return "\n".join(part for part in parts if part)
 
@@ -94,85 +89,40 @@ def describe_model(config: dict[str, Any], num_parameters: int) -> str:
     )
 
 
-def render_front_matter(title: str, task: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Render the front matter that the Hub reads: licence, tags, and the evaluations as a model index."""
-    values: dict[str, Any] = {"license": "mit", "library_name": "ctm"}
-    pipeline_tag = PIPELINE_TAGS.get(task["task"])
-    if pipeline_tag:
-        values["pipeline_tag"] = pipeline_tag
-    dataset = rename_task_settings(task.get("task", ""), task.get("settings", {})).get(
-        "dataset"
-    )  # a data set of the Hub
-    if dataset:
-        values["datasets"] = [dataset]
-    values["tags"] = ["continuous-thought-machine", "adaptive-computation", task["task"]]
-    if results := [
-        build_model_index_entry(task["task"], pipeline_tag, dataset or task["task"], evaluation)
-        for evaluation in metrics["evaluations"]
-    ]:
-        values["model-index"] = [{"name": title, "results": results}]
-    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
-
-
-def build_model_index_entry(
-    task: str, pipeline_tag: str | None, dataset: str, evaluation: dict[str, Any]
-) -> dict[str, Any]:
-    """Build the entry of one evaluation for the model index of the Hub."""
-    figures = (
-        ("accuracy", "accuracy when halted", evaluation["accuracy_halted"]),
-        ("accuracy", "accuracy at the best fixed tick", evaluation["accuracy_best"]),
-        ("mean_ticks", f"mean ticks used of {evaluation['iterations']}", evaluation["mean_ticks"]),
-    )
-    return {
-        "task": {"type": pipeline_tag or "other", "name": task},
-        "dataset": {"type": dataset, "name": dataset, "split": evaluation["split"]},
-        "metrics": [{"type": kind, "name": name, "value": round(value, 4)} for kind, name, value in figures],
-    }
-
-
-def render_usage_section(repo: str, halting: dict[str, Any]) -> str:
-    """Render the code that loads and runs the checkpoint."""
-    policy = halting.get("policies", {}).get(halting.get("default"), {}).get("policy", "certainty>0.9")
-    return (
-        "## Use\n\n```python\n"
-        "from ctm.checkpoint import load\nfrom ctm.stores import HubStore\nfrom inference import Engine, parse\n\n"
-        f'model = load(HubStore().fetch("{repo}")).model\n'
-        f'result = Engine(model, parse("{policy}")).run(inputs)  # .answer, .ticks, .energy\n```\n'
-    )
-
-
-def render_accuracy_plot(metrics: dict[str, Any]) -> bytes:
-    """Plot accuracy by tick on the held-out splits, and the halted accuracy at the mean ticks, as a PNG."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  its import takes half a second
-
-    figure = Figure(figsize=(7, 3.6), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    for evaluation in metrics["evaluations"]:
-        accuracy = [100 * value for value in evaluation["accuracy_by_tick"]]
-        (line,) = axes.plot(range(1, len(accuracy) + 1), accuracy, label=f"{evaluation['split']}, every tick")
-        axes.scatter(
-            evaluation["mean_ticks"],
-            100 * evaluation["accuracy_halted"],
-            color=line.get_color(),
-            marker="*",
-            s=160,
-            zorder=3,
-            label=f"{evaluation['split']}, halted (mean ticks)",
-        )
-    axes.set(xlabel="tick", ylabel="right, %", ylim=(0, 102))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def render_evaluation_section(metrics: dict[str, Any], scored_positions: int | None = None) -> str:
-    """Render the table of evaluations, and how the model was trained.
+def render_usage_section(repo: str, task: dict[str, Any], halting: dict[str, Any]) -> str:
+    """Render the code that loads and runs the checkpoint.
 
     Args:
-        metrics: content of `metrics.json`. Without evaluations the section describes a run that is still training.
-        scored_positions: number of last positions that must be correct; None scores all.
+        repo: namespace/name of the repository; empty for a local checkpoint.
+        task: Content of `task.json`.
+        halting: Content of `halting.json`.
+    """
+    policy = halting.get("policies", {}).get(halting.get("default"), {}).get("policy", DEFAULT_POLICY)
+    store_import = "from ctm.stores import HubStore\n" if repo else ""
+    source = f'HubStore().fetch("{repo}")' if repo else '"path/to/this/directory"'
+    sample_comment = f"  # reads {dataset}" if (dataset := find_dataset(task)) else ""
+    return (
+        "## Usage\n\n"
+        "The packages `ctm`, `inference` and `training` are those of the project that trained the model.\n\n"
+        "```python\n"
+        "import torch\n\n"
+        f"from ctm.checkpoint import load\n{store_import}from inference import Engine, parse\n"
+        "from training.tasks import build_task\n\n"
+        f"checkpoint = load({source})\n"
+        "task = build_task(checkpoint.task)\n"
+        f'inputs = task.sample("test", 4, torch.Generator().manual_seed(0)).inputs{sample_comment}\n'
+        f'result = Engine(checkpoint.model, parse("{policy}")).run(inputs)\n'
+        "print(result.answer.shape, result.ticks, result.halted_by)\n```\n\n"
+        "`result.answer` holds the logits of each input at the tick where it halted, `result.ticks` the ticks it used, and "
+        "`result.halted_by` the policy that halted it.\n"
+    )
+
+
+def render_training_section(metrics: dict[str, Any]) -> str:
+    """Render how the model was trained.
+
+    Args:
+        metrics: Content of `metrics.json`.
     """
     train = metrics["training"]
     if not metrics["evaluations"]:
@@ -180,30 +130,83 @@ def render_evaluation_section(metrics: dict[str, Any], scored_positions: int | N
         figures = ", ".join(f"{name.removeprefix('validation_')} {value}" for name, value in validation.items())
         return (
             f"## Still training\n\nThis is step {train['steps']:,} of a run that is still training, started with `{train['command']}`. "
-            f"No held-out figures yet{'; on validation samples: ' + figures if figures else ''}.\n"
+            f"It has not been evaluated on held-out samples{'; on validation samples: ' + figures if figures else ''}.\n"
         )
-    rows = [
-        f"| {e['split']} | {e['n']:,} | {e['accuracy_halted']:.2%} | {e['mean_ticks']:.1f} of {e['iterations']} "
-        f"| {e['accuracy_best']:.2%} (tick {e['best_tick']}) | {e['accuracy_last']:.2%} |"
-        + "".join(f" {share:.2%} |" for share in e.get("figures", {}).values())
-        for e in metrics["evaluations"]
-    ]
-    extra_columns = "".join(f" {name} |" for name in metrics["evaluations"][0].get("figures", {}))
-    scored_part = (
-        "all of it is"
-        if scored_positions is None
-        else "its last position is"
-        if scored_positions == 1
-        else f"its last {scored_positions} positions are"
-    )
+    start = f", starting from the weights of `{train['init_from']}`" if train.get("init_from") else ""
     return (
-        "## Measured\n\n"
-        f"| held-out split | samples | halted accuracy | mean ticks used | best fixed tick | last tick |{extra_columns}\n"
-        f"|---|---|---|---|---|---|{'---|' * extra_columns.count('|')}\n" + "\n".join(rows) + "\n\n"
-        f"Halted with `{metrics['evaluations'][0]['policy']}`; the answer counts as right when {scored_part}. Trained with "
-        f"`{train['command']}` (seed {train['seed']}, {train['steps']:,} steps, {train['minutes']:.0f} minutes on "
-        f"{train['hardware']}), measured {metrics['date']}.\n"
+        f"## Training\n\n```bash\n{train['command']}\n```\n\n"
+        f"{train['steps']:,} steps with seed {train['seed']}{start}, in {train['minutes']:.0f} minutes on {train['hardware']}.\n"
     )
+
+
+def render_evaluation_section(metrics: dict[str, Any], scored_positions: int | None = None) -> str:
+    """Render the table of evaluations; "" without evaluations.
+
+    Args:
+        metrics: Content of `metrics.json`.
+        scored_positions: Number of last positions that must be correct; None scores all.
+    """
+    evaluations = metrics["evaluations"]
+    if not evaluations:
+        return ""
+    rows = [
+        f"| {e['split']} | {e['n']:,} | {format_accuracy(e['accuracy_halted'], e['n'])} "
+        f"| {e['mean_ticks']:.1f} of {e['iterations']} | {format_accuracy(e['accuracy_best'], e['n'])} (tick {e['best_tick']}) "
+        f"| {format_accuracy(e['accuracy_last'], e['n'])} |"
+        + "".join(f" {share:.2%} |" for share in e.get("figures", {}).values())
+        for e in evaluations
+    ]
+    extra_columns = "".join(f" {name} |" for name in evaluations[0].get("figures", {}))
+    return (
+        "## Evaluation\n\n"
+        "| held-out split | samples | accuracy when halted | mean ticks used | accuracy at the best fixed tick "
+        f"| accuracy at the last tick |{extra_columns}\n"
+        f"|---|---|---|---|---|---|{'---|' * extra_columns.count('|')}\n" + "\n".join(rows) + "\n\n"
+        f"In brackets: 95% confidence intervals over samples (Wilson score). Halting policy: `{evaluations[0]['policy']}`. "
+        f"An answer is correct when {describe_scored_part(scored_positions)} correct. The best fixed tick is "
+        f"chosen on the same samples, so its accuracy is optimistic. Measured on {metrics['date']}.\n"
+    )
+
+
+def describe_scored_part(scored_positions: int | None) -> str:
+    """Return which positions of an answer must be correct, as the beginning of a clause.
+
+    Args:
+        scored_positions: Number of last positions that must be correct; None scores all.
+    """
+    match scored_positions:
+        case None:
+            return "all of it is"
+        case 1:
+            return "its last position is"
+    return f"its last {scored_positions} positions are"
+
+
+def format_accuracy(accuracy: float, num_samples: int) -> str:
+    """Format an accuracy with its 95% confidence interval.
+
+    Args:
+        accuracy: Share of correct answers.
+        num_samples: Number of samples.
+    """
+    low, high = compute_wilson_interval(accuracy, num_samples)
+    return f"{accuracy:.2%} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def compute_wilson_interval(share: float, num_samples: int) -> tuple[float, float]:
+    """Compute the 95% Wilson score interval of a binomial proportion (Wilson, 1927).
+
+    Args:
+        share: Observed share of successes.
+        num_samples: Number of trials, at least 1.
+
+    Returns:
+        Lower and upper bound, within [0, 1].
+    """
+    square = Z_95**2 / num_samples
+    center = share + square / 2
+    margin = Z_95 * math.sqrt(share * (1 - share) / num_samples + square / (4 * num_samples))
+    return max(0.0, (center - margin) / (1 + square)), min(1.0, (center + margin) / (1 + square))
 
 
 def render_difficulty_section(metrics: dict[str, Any]) -> str:
@@ -212,14 +215,14 @@ def render_difficulty_section(metrics: dict[str, Any]) -> str:
     if not evaluations:
         return ""
     rows = [
-        f"| {e['split']} | {level} | {group['n']:,} | {group['accuracy_halted']:.2%} | {group['mean_ticks']:.1f} |"
+        f"| {e['split']} | {level} | {group['n']:,} | {format_accuracy(group['accuracy_halted'], group['n'])} | {group['mean_ticks']:.1f} |"
         for e in evaluations
         for level, group in e["by_difficulty"].items()
     ]
     ranks = ", ".join(f"{e['spearman']:.2f} ({e['split']})" for e in evaluations if e.get("spearman") is not None)
     return (
-        "## Difficulty\n\n"
-        "| held-out split | difficulty | samples | halted accuracy | mean ticks used |\n|---|---|---|---|---|\n"
+        "### By difficulty\n\n"
+        "| held-out split | difficulty | samples | accuracy when halted | mean ticks used |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + (f"\n\nSpearman's rank correlation of ticks used and difficulty: {ranks}.\n" if ranks else "\n")
     )
@@ -235,7 +238,7 @@ def render_halting_section(halting: dict[str, Any]) -> str:
         for name, record in halting["policies"].items()
     ]
     energy = (
-        f"\nProbability that the answer is right, as the model estimates it: `p_correct = {p_correct}`.\n"
+        f"\nThe model estimates the probability of a correct answer as `p_correct = {p_correct}`.\n"
         if p_correct
         else ""
     )
@@ -245,3 +248,38 @@ def render_halting_section(halting: dict[str, Any]) -> str:
         + "\n"
         + energy
     )
+
+
+def render_limitations_section(task: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Render what the measurements do not show.
+
+    Args:
+        task: Content of `task.json`.
+        metrics: Content of `metrics.json`.
+    """
+    limitations = [
+        f"The model answers inputs of the task *{task['task']}* only. Inputs that differ from its training data were "
+        "measured only where the evaluation names a split of them."
+    ]
+    if metrics["evaluations"]:
+        limitations += [
+            "All figures come from one run with one seed. The confidence intervals cover the choice of the test samples, "
+            "not the choice of the seed.",
+            "Halting thresholds were chosen on samples like those of the first split. Their guarantees do not cover other "
+            "data.",
+        ]
+        limitations += describe_accuracy_losses(metrics["evaluations"])
+    else:
+        limitations.append("The run has not finished: halting thresholds are not chosen, and accuracy is not measured.")
+    return "## Limitations\n\n" + "\n".join(f"- {text}" for text in limitations) + "\n"
+
+
+def describe_accuracy_losses(evaluations: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for every further split on which accuracy is lower than on the first one, beyond its interval."""
+    first = evaluations[0]
+    low, _ = compute_wilson_interval(first["accuracy_halted"], first["n"])
+    return [
+        f"On the split *{other['split']}* accuracy falls from {first['accuracy_halted']:.2%} to {other['accuracy_halted']:.2%}."
+        for other in evaluations[1:]
+        if compute_wilson_interval(other["accuracy_halted"], other["n"])[1] < low
+    ]

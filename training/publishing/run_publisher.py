@@ -8,8 +8,9 @@ from ctm import read_config
 from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
 from ctm.io.json_files import read_json
 from ctm.stores import Destination, HubStore
+from training.accuracy_plot import ACCURACY_PLOT_FILE, render_accuracy_plot
 from training.config import PublishConfig
-from training.model_card import ACCURACY_PLOT_FILE, build_title, render_accuracy_plot, render_model_card
+from training.model_card import build_title, render_model_card
 from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
