@@ -67,8 +67,8 @@ class ModelConfig(Settings):
             and not GRID_PATTERN.fullmatch(value)
         ):
             raise ValueError(
-                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, qamnist_backbone, "
-                "none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a grid of G x G)"
+                "must be resnet{18,34,50,101,152}-{1..4}, shallow-wide, mnist_backbone, parity_backbone, "
+                "qamnist_backbone, none, tokens-VxL (V symbols, at most L of them), or grid-GxL (at most L cells of a grid of G x G)"
             )
         return value
 
@@ -123,7 +123,8 @@ class ModelConfig(Settings):
                 product *= size
         if num_free > 1 or self.out_dims % product or (not num_free and product != self.out_dims):
             raise ValueError(
-                f"prediction_reshaper={truncate_repr(list(self.prediction_reshaper))} does not fit out_dims={self.out_dims}."
+                f"prediction_reshaper={truncate_repr(list(self.prediction_reshaper))} does not fit "
+                f"out_dims={self.out_dims}."
             )
         classes = self.out_dims // product if classes == -1 else classes
         if classes < 2:
@@ -211,7 +212,10 @@ class CTMConfig(ModelConfig):
         """Yield one sentence for each problem of the input schedule."""
         keys = [key for key in SCHEDULE_KEYS if getattr(self, key) is not None]
         if bool(keys) != self.has_input_schedule or 0 < len(keys) < len(SCHEDULE_KEYS):
-            yield f"backbone_type={SCHEDULED_BACKBONE} and {', '.join(SCHEDULE_KEYS)} need each other: set all of them or none."
+            yield (
+                f"backbone_type={SCHEDULED_BACKBONE} and {', '.join(SCHEDULE_KEYS)} need each other: set all of them or "
+                "none."
+            )
         if self.has_input_schedule and self.positional_embedding_type != "none":
             yield f"backbone_type={SCHEDULED_BACKBONE} adds no positions: set positional_embedding_type to none."
         if self.has_input_schedule and self.d_input % 2:

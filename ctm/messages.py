@@ -38,5 +38,5 @@ def format_name_list(names: Sequence[str], quote: str = "", separator: str = ", 
         quote: Text before and after each name.
         separator: Text between two names.
     """
-    shown = separator.join(f"{quote}{name}{quote}" for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    text = separator.join(f"{quote}{name}{quote}" for name in names[:5])
+    return text + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -3,9 +3,9 @@
 A finished row frees its slot. Free slots still cost compute at every tick, so they are either refilled with new rows
 (`ActiveBatch.admit`) or, when there are no new rows, removed by compaction (`ActiveBatch.compact`).
 
-Compaction copies the surviving rows, which itself costs about `COMPACTION_COST_TICKS` ticks. It runs once the idle slot-ticks
-accumulated so far reach that cost. This is the break-even rule of the ski-rental problem: without knowledge of when the other
-rows finish, no deterministic strategy has a better worst case.
+Compaction copies the surviving rows, which itself costs about `COMPACTION_COST_TICKS` ticks. It runs once the idle
+slot-ticks accumulated so far reach that cost. This is the break-even rule of the ski-rental problem: without knowledge
+of when the other rows finish, no deterministic strategy has a better worst case.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class BestTickTracker:
     """Running arg-max over ticks: the tick with the highest mean certainty of every row.
 
     Attributes:
-        score: highest score so far, shape (A,); -inf before the first tick at which an answer counts.
-        tick: tick of that score, from 1, shape (A,).
+        score: Highest score so far, shape (A,); -inf before the first tick at which an answer counts.
+        tick: Tick of that score, from 1, shape (A,).
     """
 
     score: Float[Tensor, " A"]
@@ -69,15 +69,15 @@ class ActiveBatch:
     A finished row leaves a free slot in the state and in the encoded input.
 
     Attributes:
-        rows: input row indices of the unfinished rows, shape (A,).
-        slots: slot of each of these rows in the state and in the encoded input, ascending, shape (A,).
-        num_slots: number of slots, occupied or free.
-        state: model state of all slots.
-        encoded: encoded input of all slots.
-        budget: the tick at which every row ends.
-        idle_slot_ticks: slot-ticks spent on free slots since the last compaction while no rows are admitted.
-        history: outputs so far of the unfinished rows; None before the first tick.
-        best_ticks: their best ticks so far; None before the first tick.
+        rows: Input row indices of the unfinished rows, shape (A,).
+        slots: Slot of each of these rows in the state and in the encoded input, ascending, shape (A,).
+        num_slots: Number of slots, occupied or free.
+        state: Model state of all slots.
+        encoded: Encoded input of all slots.
+        budget: The tick at which every row ends.
+        idle_slot_ticks: Slot-ticks spent on free slots since the last compaction while no rows are admitted.
+        history: Outputs so far of the unfinished rows; None before the first tick.
+        best_ticks: Their best ticks so far; None before the first tick.
     """
 
     rows: Int[Tensor, " A"]
@@ -96,9 +96,9 @@ class ActiveBatch:
         """Store the state and the outputs of a tick, in place.
 
         Args:
-            state: model state after the tick.
-            output: outputs of the unfinished rows.
-            policy: the halting policy that reads the history; it determines what is kept and for how long.
+            state: Model state after the tick.
+            output: Outputs of the unfinished rows.
+            policy: The halting policy that reads the history; it determines what is kept and for how long.
 
         Returns:
             The history and the best ticks of the unfinished rows.
@@ -122,15 +122,17 @@ class ActiveBatch:
         Overwrites the free slots of `self.state` and `self.encoded`. May only be called after the first tick.
 
         Args:
-            incoming: rows before their first tick, at most as many as there are free slots.
+            incoming: Rows before their first tick, at most as many as there are free slots.
         """
         assert self.history and self.best_ticks, "no tick has run"
         count = len(incoming.rows)
         slots = self._get_free_mask().nonzero().squeeze(1)[:count]
         self.state = self.state.write_rows_(incoming.state, slots)
         self.encoded = self.encoded.write_rows_(incoming.encoded, slots)
-        self.history, self.best_ticks = self.history.append_empty_rows(count), self.best_ticks.append_empty_rows(count)
-        self.rows, self.slots = torch.cat((self.rows, incoming.rows)), torch.cat((self.slots, slots))
+        self.history = self.history.append_empty_rows(count)
+        self.best_ticks = self.best_ticks.append_empty_rows(count)
+        self.rows = torch.cat((self.rows, incoming.rows))
+        self.slots = torch.cat((self.slots, slots))
         self._select_rows(self.slots.argsort())
 
     def compact(self) -> None:
@@ -148,15 +150,20 @@ class ActiveBatch:
         self.idle_slot_ticks = 0
         assert self.history, "no tick has run"
         max_ticks = self.budget - int(self.history.ticks.min())
-        self.state, self.encoded = self.state.select_rows(order, max_ticks), self.encoded.compact_rows_(order)
+        self.state = self.state.select_rows(order, max_ticks)
+        self.encoded = self.encoded.compact_rows_(order)
 
     def _get_free_mask(self) -> Bool[Tensor, " W"]:
+        """Return the free slots, shape (W,)."""
         return torch.ones(self.num_slots, dtype=torch.bool, device=self.slots.device).index_fill_(0, self.slots, False)
 
     def _select_rows(self, indices: Int[Tensor, " R"]) -> None:
+        """Keep only some of the unfinished rows, in place; their slots do not change."""
         assert self.history and self.best_ticks, "no tick has run"
-        self.rows, self.slots = self.rows[indices], self.slots[indices]
-        self.history, self.best_ticks = self.history.select_rows(indices), self.best_ticks.select_rows(indices)
+        self.rows = self.rows[indices]
+        self.slots = self.slots[indices]
+        self.history = self.history.select_rows(indices)
+        self.best_ticks = self.best_ticks.select_rows(indices)
 
 
 def compute_compaction_order(free_mask: Bool[Tensor, " W"]) -> Int[Tensor, " A"]:
@@ -165,7 +172,7 @@ def compute_compaction_order(free_mask: Bool[Tensor, " W"]) -> Int[Tensor, " A"]
     The last occupied slots move into the free ones, so that as few rows as possible are copied.
 
     Args:
-        free_mask: free slots, shape (W,).
+        free_mask: Free slots, shape (W,).
 
     Returns:
         For each new slot the old slot of its row, shape (A,).

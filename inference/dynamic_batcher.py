@@ -1,8 +1,8 @@
 """Dynamic batching of concurrent inference requests.
 
-There is no batching window: a request starts at once when the model is idle. While the model is busy, requests queue; the next
-batch takes the oldest request and up to `max_batch_size - 1` others with the same policy, input shape and dtype. The batch runs
-in the thread of whichever caller acquires the model lock first (leader/follower).
+There is no batching window: a request starts at once when the model is idle. While the model is busy, requests queue;
+the next batch takes the oldest request and up to `max_batch_size - 1` others with the same policy, input shape and
+dtype. The batch runs in the thread of whichever caller acquires the model lock first (leader/follower).
 """
 
 import threading
@@ -29,10 +29,10 @@ class InferenceResult:
     """Result of one request.
 
     Attributes:
-        engine_result: answer and halting decision, a batch of one row.
-        recorder: recording of every tick of the row.
-        duration_ms: duration of the whole batch, in milliseconds.
-        batch_size: number of requests in the batch.
+        engine_result: Answer and halting decision, a batch of one row.
+        recorder: Recording of every tick of the row.
+        duration_ms: Duration of the whole batch, in milliseconds.
+        batch_size: Number of requests in the batch.
     """
 
     engine_result: EngineResult
@@ -46,12 +46,12 @@ class PendingRequest:
     """Request in the queue.
 
     Attributes:
-        inputs: a batch of one row.
-        policy: the halting policy.
-        done: whether `result` or `error` is set.
-        result: the result, if the batch succeeded.
-        error: the exception of the batch, if it failed.
-        batch_key: requests with equal keys may share a batch.
+        inputs: A batch of one row.
+        policy: The halting policy.
+        done: Whether `result` or `error` is set.
+        result: The result, if the batch succeeded.
+        error: The exception of the batch, if it failed.
+        batch_key: Requests with equal keys may share a batch.
     """
 
     inputs: Tensor
@@ -69,10 +69,10 @@ class DynamicBatcher:
     """Model that serves concurrent requests in batches. Thread-safe.
 
     Args:
-        model: the model, in eval mode.
-        max_batch_size: maximum number of requests in a batch; 1 disables batching.
-        timeout_s: maximum duration of a batch, in seconds.
-        fallback: which tick answers if no policy halts a row; see `Engine`.
+        model: The model, in eval mode.
+        max_batch_size: Maximum number of requests in a batch; 1 disables batching.
+        timeout_s: Maximum duration of a batch, in seconds.
+        fallback: Which tick answers if no policy halts a row; see `Engine`.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class DynamicBatcher:
         """Run one row of inputs. Blocks until its batch has run, in whichever thread.
 
         Args:
-            inputs: a batch of one row.
-            policy: the halting policy.
+            inputs: A batch of one row.
+            policy: The halting policy.
 
         Returns:
             The result of this row.

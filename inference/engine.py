@@ -1,14 +1,14 @@
 """Inference engine with continuous batching and early exit.
 
-One loop yields ticks (`Engine.stream`); `Engine.run` consumes it, and so does the user interface. Rows that halt leave the
-batch, so halting saves time.
+One loop yields ticks (`Engine.stream`); `Engine.run` consumes it, and so does the user interface. Rows that halt leave
+the batch, so halting saves time.
 
-A row that never halts is answered, when the tick budget is exhausted, with its most certain tick and not with the last one:
-later ticks can be worse ("overthinking"). Nor with the tick of lowest energy, because the energy is low, too, where more ticks
-would not help.
+A row that never halts is answered, when the tick budget is exhausted, with its most certain tick and not with the last
+one: later ticks can be worse ("overthinking"). Nor with the tick of lowest energy, because the energy is low, too,
+where more ticks would not help.
 
-A small batch takes nearly as long as a somewhat larger one. If the input has more rows than there are slots, new rows are
-therefore admitted into the slots of finished rows, and every row is at its own tick.
+A small batch takes nearly as long as a somewhat larger one. If the input has more rows than there are slots, new rows
+are therefore admitted into the slots of finished rows, and every row is at its own tick.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,16 +39,17 @@ class TickEvent:
     """One tick of the running batch. Axis: A unfinished rows.
 
     Attributes:
-        rows: input row indices, shape (A,).
-        tick_index: tick of each row, from 1, shape (A,).
-        output: outputs of these rows.
-        state: model state of all slots, free ones included. Its memory may be reused by rows admitted before the next tick.
-        slots: slot of each row in the state, shape (A,).
-        halt_mask: rows that end at this tick, shape (A,).
-        halt_reasons: for each row that ends: the policy that halted it, or "budget".
-        best_tick: for each row the tick so far, from 1, that would answer if no policy fired, shape (A,).
-        attention_map_shape: shape of the positions that attention covers.
-        budget: the tick at which every row ends.
+        rows: Input row indices, shape (A,).
+        tick_index: Tick of each row, from 1, shape (A,).
+        output: Outputs of these rows.
+        state: Model state of all slots, free ones included. Its memory may be reused by rows admitted before the next
+            tick.
+        slots: Slot of each row in the state, shape (A,).
+        halt_mask: Rows that end at this tick, shape (A,).
+        halt_reasons: For each row that ends: the policy that halted it, or "budget".
+        best_tick: For each row the tick so far, from 1, that would answer if no policy fired, shape (A,).
+        attention_map_shape: Shape of the positions that attention covers.
+        budget: The tick at which every row ends.
     """
 
     rows: Int[Tensor, " A"]
@@ -68,12 +69,12 @@ class EngineResult:
     """Answers and halting decisions of all B input rows.
 
     Attributes:
-        answer: logits at the answer tick, shape (B, K).
-        certainty: certainty of every position, shape (B, P).
-        energy: energy, shape (B,); None without an energy head.
-        ticks: ticks run, shape (B,).
-        answer_tick: tick whose answer was taken, from 1, shape (B,); differs from `ticks` if the budget was exhausted.
-        halted_by: for each row the policy that halted it, or "budget".
+        answer: Logits at the answer tick, shape (B, K).
+        certainty: Certainty of every position, shape (B, P).
+        energy: Energy, shape (B,); None without an energy head.
+        ticks: Ticks run, shape (B,).
+        answer_tick: Tick whose answer was taken, from 1, shape (B,); differs from `ticks` if the budget was exhausted.
+        halted_by: For each row the policy that halted it, or "budget".
     """
 
     answer: Float[Tensor, "B K"]
@@ -97,11 +98,11 @@ class Engine:
     """Model and the halting policy that ends its unroll.
 
     Args:
-        model: the model, in eval mode.
-        policy: the halting policy.
-        fallback: which tick answers when the budget is exhausted: "best" is the most certain one. CTC answers always use the last
-            tick under policies such as `said=10`.
-        max_batch_slots: maximum number of rows that run at the same time; an input may have more.
+        model: The model, in eval mode.
+        policy: The halting policy.
+        fallback: Which tick answers when the budget is exhausted: "best" is the most certain one. CTC answers always
+            use the last tick under policies such as `said=10`.
+        max_batch_slots: Maximum number of rows that run at the same time; an input may have more.
 
     Raises:
         ValueError: `max_batch_slots` is below 1, or the policy needs an energy head and the model has none.
@@ -124,7 +125,7 @@ class Engine:
         """Yield every tick until all rows have halted.
 
         Args:
-            inputs: inputs, rows first.
+            inputs: Inputs, rows first.
 
         Yields:
             One event per tick of the running batch.
@@ -187,8 +188,8 @@ class Engine:
         """Run a batch until every row has halted.
 
         Args:
-            inputs: inputs, rows first.
-            on_tick: called with every tick.
+            inputs: Inputs, rows first.
+            on_tick: Called with every tick.
 
         Returns:
             Answers and halting decisions, in the order of the input.
@@ -239,8 +240,8 @@ def gather_answers(log: OutputLog, answer_tick: Int[Tensor, " B"]) -> TickOutput
     """Collect the outputs of every row at its answer tick.
 
     Args:
-        log: rows, their tick indices and their outputs, one entry per tick of the running batch.
-        answer_tick: answer tick of every input row, from 1, shape (B,).
+        log: Rows, their tick indices and their outputs, one entry per tick of the running batch.
+        answer_tick: Answer tick of every input row, from 1, shape (B,).
     """
     _, _, first = log[0]
     count = len(answer_tick)

@@ -1,8 +1,8 @@
 """Recording of a run for the user interface, bounded in memory.
 
 Pass a recorder to `Engine.run(inputs, on_tick=recorder)`. It converts tensors to NumPy. If a model has more neurons,
-synchronisation pairs or attended positions than fit the budget, the recorder keeps an evenly spaced selection, whose indices it
-records in `Recorder.channel_indices`.
+synchronisation pairs or attended positions than fit the budget, the recorder keeps an evenly spaced selection, whose
+indices it records in `Recorder.channel_indices`.
 """
 
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ class TickSnapshot:
     """One tick of a batch as arrays, rows first. It is converted once, however many rows are recorded.
 
     Attributes:
-        rows: input row index -> index in the arrays.
-        logits: logits, shape (A, P, C).
-        certainty: certainty of every position, shape (A, P).
-        energy: energy, shape (A,); None without an energy head.
-        channels: channels of the model state (see `ModelState.get_channels`), each of shape (A, ...).
-        attention_map_shape: shape of the positions that attention covers.
+        rows: Input row index -> index in the arrays.
+        logits: Logits, shape (A, P, C).
+        certainty: Certainty of every position, shape (A, P).
+        energy: Energy, shape (A,); None without an energy head.
+        channels: Channels of the model state (see `ModelState.get_channels`), each of shape (A, ...).
+        attention_map_shape: Shape of the positions that attention covers.
     """
 
     rows: dict[int, int]
@@ -57,15 +57,15 @@ class Recorder:
     """Outputs and states of one row at every tick.
 
     Attributes:
-        max_ticks: maximum number of ticks of the row; the memory is divided by it.
-        row: input row index.
-        max_bytes: memory for the wide channels (activations, synchronisation, attention), in bytes.
-        logits: one array of shape (P, C) per tick.
-        certainty: one array of shape (P,) per tick.
-        energy: one number per tick; empty without an energy head.
-        channels: channel -> one array per tick.
-        channel_indices: channel -> indices of the recorded entries of its last axis.
-        attention_map_shape: shape of the positions that attention covers.
+        max_ticks: Maximum number of ticks of the row; the memory is divided by it.
+        row: Input row index.
+        max_bytes: Memory for the wide channels (activations, synchronisation, attention), in bytes.
+        logits: One array of shape (P, C) per tick.
+        certainty: One array of shape (P,) per tick.
+        energy: One number per tick; empty without an energy head.
+        channels: Channel -> one array per tick.
+        channel_indices: Channel -> indices of the recorded entries of its last axis.
+        attention_map_shape: Shape of the positions that attention covers.
     """
 
     max_ticks: int

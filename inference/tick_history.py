@@ -24,15 +24,15 @@ class EvaluationCurves:
     Axes: n samples, P positions of the answer, T ticks, L labels of the target.
 
     Attributes:
-        correct: whether the answer at a tick is correct; False at ticks before an answer counts.
-        choices: the class of the largest logit of every position.
-        certainty: certainty of every position.
-        energy: energy, or None without an energy head.
-        difficulty: difficulty of the sample, as the task defines it.
-        targets: target classes.
-        input_ticks: ticks before an answer counts; None if all ticks count.
-        signals: further scores of `ctm.modules.readout.SIGNALS`, by name.
-        is_ctc: whether the answer is emitted over the ticks (CTC).
+        correct: Whether the answer at a tick is correct; False at ticks before an answer counts.
+        choices: The class of the largest logit of every position.
+        certainty: Certainty of every position.
+        energy: Energy, or None without an energy head.
+        difficulty: Difficulty of the sample, as the task defines it.
+        targets: Target classes.
+        input_ticks: Ticks before an answer counts; None if all ticks count.
+        signals: Further scores of `ctm.modules.readout.SIGNALS`, by name.
+        is_ctc: Whether the answer is emitted over the ticks (CTC).
     """
 
     correct: Bool[Tensor, "n T"]
@@ -59,14 +59,14 @@ class TickHistory:
     Axes: A unfinished rows, t recorded ticks, P positions of the answer, K logits.
 
     Attributes:
-        certainty: certainty of every position.
-        choices: class of the largest logit of every position; None if no policy needs it.
-        energy: energy; None without an energy head.
-        tick_counts: ticks that every row has run; None if all of them are recorded.
-        input_ticks: ticks before an answer counts; None if all ticks count.
-        signals: requested scores of `ctm.modules.readout.SIGNALS`, by name.
-        last_answer: newest logits, if a policy needs their change.
-        is_ctc: whether the answer is emitted over the ticks (CTC).
+        certainty: Certainty of every position.
+        choices: Class of the largest logit of every position; None if no policy needs it.
+        energy: Energy; None without an energy head.
+        tick_counts: Ticks that every row has run; None if all of them are recorded.
+        input_ticks: Ticks before an answer counts; None if all ticks count.
+        signals: Requested scores of `ctm.modules.readout.SIGNALS`, by name.
+        last_answer: Newest logits, if a policy needs their change.
+        is_ctc: Whether the answer is emitted over the ticks (CTC).
     """
 
     certainty: Float[Tensor, "A t P"]
@@ -81,10 +81,9 @@ class TickHistory:
     @classmethod
     def from_curves(cls, curves: EvaluationCurves) -> "TickHistory":
         """Return the history of all ticks of an evaluation."""
-        certainty, choices = curves.certainty.transpose(1, 2), curves.choices.transpose(1, 2)
         return cls(
-            certainty,
-            choices,
+            curves.certainty.transpose(1, 2),
+            curves.choices.transpose(1, 2),
             curves.energy,
             input_ticks=curves.input_ticks,
             signals=curves.signals,
@@ -103,7 +102,8 @@ class TickHistory:
     def best_tick(self) -> Int[Tensor, " A"]:
         """Return the tick, from 1, that answers if no policy halts the row.
 
-        It is the tick of the highest mean certainty; for CTC the last tick, because the emissions of all ticks form the answer.
+        It is the tick of the highest mean certainty; for CTC the last tick, because the emissions of all ticks form the
+        answer.
         """
         if self.is_ctc:
             return self.ticks
@@ -119,8 +119,8 @@ class TickHistory:
         """Return the history after one more tick.
 
         Args:
-            output: outputs of the new tick.
-            max_length: number of newest ticks to keep; None keeps all.
+            output: Outputs of the new tick.
+            max_length: Number of newest ticks to keep; None keeps all.
         """
         newest = start_history(
             output, self.choices is not None, self.input_ticks, frozenset(self.signals), self.last_answer
@@ -200,11 +200,11 @@ def start_history(
     """Return the history of the first tick.
 
     Args:
-        output: outputs of the tick.
-        needs_choices: whether a policy reads the choices.
-        input_ticks: ticks before an answer counts; None if all ticks count.
-        signals: names of further scores that the policies read.
-        previous_answer: logits of the tick before, if there is one.
+        output: Outputs of the tick.
+        needs_choices: Whether a policy reads the choices.
+        input_ticks: Ticks before an answer counts; None if all ticks count.
+        signals: Names of further scores that the policies read.
+        previous_answer: Logits of the tick before, if there is one.
     """
     values_by_signal = compute_answer_signals(signals, output.answer, previous_answer, output.certainty.size(1))
     return TickHistory(

@@ -138,5 +138,6 @@ def check_can_overwrite(folder: Path) -> None:
     existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if unknown := sorted(name for name in existing if name not in known and not WEIGHTS_FILE_PATTERN.fullmatch(name)):
         raise ValueError(
-            f"{folder} holds other things than a checkpoint, which would be lost: {format_name_list(unknown)}. Name a new folder."
+            f"{folder} holds other things than a checkpoint, which would be lost: {format_name_list(unknown)}. Name a "
+            "new folder."
         )

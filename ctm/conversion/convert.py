@@ -100,7 +100,8 @@ def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[st
     for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(
-                f"{name} holds {_format_type_name(value)} as {truncate_repr(key)} among the weights, where only tensors belong."
+                f"{name} holds {_format_type_name(value)} as {truncate_repr(key)} among the weights, where only "
+                "tensors belong."
             )
         if (
             value.layout != torch.strided
@@ -196,27 +197,28 @@ def resolve_config(
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     indices = {key: tensor for key, tensor in tensors.items() if "neuron_indices" in key}
-    known, _ = infer_config(shapes, indices)
+    inferred, _ = infer_config(shapes, indices)
     for key, value in user_config.items():
-        if key in known and not is_consistent(key, value, known[key]):
+        if key in inferred and not is_consistent(key, value, inferred[key]):
             raise ValueError(
-                f"The weights of {name} have {key}={known[key]}, not {truncate_repr(value)}; correct that or drop it."
+                f"The weights of {name} have {key}={inferred[key]}, not {truncate_repr(value)}; correct that or drop "
+                "it."
             )
-    fields = CONFIG_CLASSES[known["kind"]].model_fields
-    values = {**{key: value for key, value in file_config.items() if key in fields}, **known, **user_config}
-    if not known.get("deep_nlms", True):
+    fields = CONFIG_CLASSES[inferred["kind"]].model_fields
+    values = {**{key: value for key, value in file_config.items() if key in fields}, **inferred, **user_config}
+    if not inferred.get("deep_nlms", True):
         values.setdefault("memory_hidden_dims", 1)  # not used by shallow models
-    if known.get("heads") == 0:
+    if inferred.get("heads") == 0:
         values.setdefault("d_input", 1)  # not used without attention
     required = {key for key, field in fields.items() if field.is_required()}
-    required |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if known["kind"] != "ff" else set()
-    if known.get("backbone_type") == SCHEDULED_BACKBONE:
+    required |= {"prediction_reshaper", "neuron_select_type"} & fields.keys() if inferred["kind"] != "ff" else set()
+    if inferred.get("backbone_type") == SCHEDULED_BACKBONE:
         required |= {*SCHEDULE_KEYS}
     missing = sorted(required - values.keys())
     if missing and user_config.keys() <= fields.keys():
         raise ValueError(
-            f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML file, "
-            f"such as `{missing[0]}: {EXAMPLE_VALUES.get(missing[0], '...')}`, and give that with --config."
+            f"{name} does not say {', '.join(missing)}; write {'it' if len(missing) == 1 else 'them'} into a YAML "
+            f"file, such as `{missing[0]}: {EXAMPLE_VALUES.get(missing[0], '...')}`, and give that with --config."
         )
     return read_config(values)
 
@@ -237,12 +239,35 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
     check_parameter_limit(config, in_features)
     with torch.device("meta"):
         expected = build_model(config, in_features).state_dict()
-    absent = expected.keys() - tensors.keys()
+    _check_weights(tensors, expected, config, name)
+    model = build_model(config, in_features)
+    state = model.state_dict()
+    for key in expected.keys() - tensors.keys():
+        if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
+            state[key].fill_(1 if key.endswith(".T") else 0)
+    for key, tensor in tensors.items():
+        state[key].copy_(tensor)
+    return model.eval()
+
+
+def _check_weights(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: Config, name: str) -> None:
+    """Check that weights fit a model.
+
+    Args:
+        tensors: Weights under the published names.
+        expected: Tensors of the model, on the meta device.
+        config: Config of the model.
+        name: Name of the file in messages.
+
+    Raises:
+        ValueError: A weight is missing, is not known, has another shape or type, or holds an invalid value.
+    """
     if unexpected := sorted(tensors.keys() - expected.keys()):
         raise ValueError(
-            f"{name} holds weights that this model does not have: {format_name_list([*map(format_name, unexpected)], '`')}."
+            f"{name} holds weights that this model does not have: "
+            f"{format_name_list([*map(format_name, unexpected)], '`')}."
         )
-    if missing := sorted(key for key in absent if not _is_optional_weight(key, config)):
+    if missing := sorted(key for key in expected.keys() - tensors.keys() if not _is_optional_weight(key, config)):
         raise ValueError(f"{name} lacks {format_name_list(missing, '`')}.")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
@@ -253,14 +278,6 @@ def build_from_state_dict(tensors: Mapping[str, Tensor], config: Config, name: s
             raise ValueError(f"{name} holds NaN or infinity in `{key}`: the training that wrote it had failed.")
         if "neuron_indices" in key and not 0 <= tensor.min() <= tensor.max() < config.d_model:
             raise ValueError(f"{name} names neurons beyond d_model={config.d_model} in `{key}`.")
-    model = build_model(config, in_features)
-    state = model.state_dict()
-    for key in absent:
-        if not key.endswith(("neuron_indices_left", "neuron_indices_right")):
-            state[key].fill_(1 if key.endswith(".T") else 0)
-    for key, tensor in tensors.items():
-        state[key].copy_(tensor)
-    return model.eval()
 
 
 def _is_optional_weight(key: str, config: Config) -> bool:

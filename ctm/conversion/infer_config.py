@@ -115,7 +115,7 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
     attends = "attention.in_proj_weight" in shapes
     neurons, memory = shapes["start_trace"]
     deep = "trace_processor.0.2.w1" in shapes
-    known: dict[str, Any] = _infer_shared_keys(shapes, "output_projector.0.weight", neurons) | {
+    inferred: dict[str, Any] = _infer_shared_keys(shapes, "output_projector.0.weight", neurons) | {
         "kind": "ctm",
         "d_model": neurons,
         "memory_length": memory,
@@ -124,20 +124,20 @@ def infer_config(shapes: Shapes, indices: Mapping[str, Tensor] | None = None) ->
         "do_layernorm_nlm": "trace_processor.0.0.layernorm.weight" in shapes,
     }
     if deep:
-        known["memory_hidden_dims"] = shapes["trace_processor.0.0.w1"][1] // 2
+        inferred["memory_hidden_dims"] = shapes["trace_processor.0.0.w1"][1] // 2
     if attends:
-        known["d_input"] = _get_size(shapes, "attention.in_proj_weight", 1)
+        inferred["d_input"] = _get_size(shapes, "attention.in_proj_weight", 1)
     else:
-        known |= {"heads": 0, "n_synch_action": 0}
-    if known.get("backbone_type") != SCHEDULED_BACKBONE:
-        known |= dict.fromkeys(SCHEDULE_KEYS)
-    known |= _infer_neuron_selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
-    return _add_unknown_keys(known)
+        inferred |= {"heads": 0, "n_synch_action": 0}
+    if inferred.get("backbone_type") != SCHEDULED_BACKBONE:
+        inferred |= dict.fromkeys(SCHEDULE_KEYS)
+    inferred |= _infer_neuron_selection(shapes, indices or {}, neurons, ("out", "action") if attends else ("out",))
+    return _add_unknown_keys(inferred)
 
 
-def _add_unknown_keys(known: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+def _add_unknown_keys(inferred: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """Return the inferred keys, and the config keys that the weights do not determine."""
-    return known, set(CONFIG_CLASSES[known["kind"]].model_fields) - known.keys()
+    return inferred, set(CONFIG_CLASSES[inferred["kind"]].model_fields) - inferred.keys()
 
 
 def _infer_lstm_config(shapes: Shapes) -> dict[str, Any]:
@@ -166,19 +166,19 @@ def _infer_shared_keys(shapes: Shapes, output_weight: str, neurons: int) -> dict
         output_weight: Name of the weight of the answer logits.
         neurons: Neuron activations that the energy head may receive besides the readout input.
     """
-    known: dict[str, Any] = {
+    inferred: dict[str, Any] = {
         "out_dims": _get_size(shapes, output_weight, 0),
         "energy_head_enabled": "energy_proj.0.weight" in shapes,
         "positional_embedding_type": _infer_positional_embedding_type(shapes),
     }
-    if known["energy_head_enabled"]:
-        known["energy_hidden_dim"] = _get_size(shapes, "energy_proj.0.weight", 0)
+    if inferred["energy_head_enabled"]:
+        inferred["energy_hidden_dim"] = _get_size(shapes, "energy_proj.0.weight", 0)
         more = _get_size(shapes, "energy_proj.0.weight", 1) - _get_size(shapes, output_weight, 1)
-        known["energy_sees_neurons"] = more >= neurons > NUM_CERTAINTY_FEATURES
-        known["energy_sees_certainty"] = more - neurons * known["energy_sees_neurons"] == NUM_CERTAINTY_FEATURES
+        inferred["energy_sees_neurons"] = more >= neurons > NUM_CERTAINTY_FEATURES
+        inferred["energy_sees_certainty"] = more - neurons * inferred["energy_sees_neurons"] == NUM_CERTAINTY_FEATURES
     if backbone := _infer_backbone_type(shapes):
-        known["backbone_type"] = backbone
-    return known
+        inferred["backbone_type"] = backbone
+    return inferred
 
 
 def is_consistent(key: str, user_value: Any, inferred_value: Any) -> bool:
@@ -201,10 +201,11 @@ def _get_size(shapes: Shapes, name: str, axis: int) -> int:
 
 def _check_supported_class(shapes: Shapes) -> None:
     """Raise `ValueError` for weights of a published class that is not supported."""
-    for pattern, described in UNSUPPORTED_CLASSES.items():
+    for pattern, class_name in UNSUPPORTED_CLASSES.items():
         if any(re.search(rf"(^|\.)({pattern})(\.|$)", name) for name in shapes):
             raise ValueError(
-                f"These are weights of {described}; ContinuousThoughtMachine, LSTMBaseline and FFBaseline are converted."
+                f"These are weights of {class_name}; ContinuousThoughtMachine, LSTMBaseline and FFBaseline are "
+                "converted."
             )
 
 
@@ -255,8 +256,8 @@ def _infer_backbone_type(shapes: Shapes) -> str | None:
     if "layers.0.weight" in names and {"layers.3.weight", "layers.4.weight"} & {*names}:
         return "shallow-wide" if "layers.3.weight" in names else "mnist_backbone"
     raise ValueError(
-        f"No backbone_type has the backbone of these weights (`backbone.{format_name(names[0])}` and {len(names) - 1} more); "
-        "only the published backbones can be converted."
+        f"No backbone_type has the backbone of these weights (`backbone.{format_name(names[0])}` and {len(names) - 1} "
+        "more); only the published backbones can be converted."
     )
 
 
@@ -280,16 +281,16 @@ def _infer_neuron_selection(
     if any(f"{place}_neuron_indices_{side}" not in shapes for place in synch_types for side in sides):
         return {}
     counts = {place: _get_size(shapes, f"{place}_neuron_indices_left", 0) for place in synch_types}
-    known: dict[str, Any] = {f"n_synch_{place}": count for place, count in counts.items()}
+    inferred: dict[str, Any] = {f"n_synch_{place}": count for place, count in counts.items()}
     pairs = {place: _get_size(shapes, f"decay_params_{place}", 0) for place in synch_types}
     if pairs == counts:
-        known["neuron_select_type"] = "random-pairing"
+        inferred["neuron_select_type"] = "random-pairing"
         if indices:
             equal_prefixes = (
                 _count_equal_prefix(*(indices[f"{place}_neuron_indices_{side}"] for side in sides))
                 for place in synch_types
             )
-            known["n_random_pairing_self"] = min([*equal_prefixes, *(count - 1 for count in counts.values())])
+            inferred["n_random_pairing_self"] = min([*equal_prefixes, *(count - 1 for count in counts.values())])
     elif any(pairs[place] != count * (count + 1) // 2 for place, count in counts.items()):
         raise ValueError(f"No neuron_select_type makes {pairs} decay parameters of {counts} neurons.")
     elif indices:
@@ -298,8 +299,8 @@ def _infer_neuron_selection(
             for place, count in counts.items()
             for side, expected in zip(sides, choose_neurons("first-last", place, neurons, count, 0, None), strict=True)
         )
-        known["neuron_select_type"] = "first-last" if first_last else "random"
-    return known
+        inferred["neuron_select_type"] = "first-last" if first_last else "random"
+    return inferred
 
 
 def _count_equal_prefix(left: Tensor, right: Tensor) -> int:

@@ -127,6 +127,6 @@ def get_safe_globals() -> list[Any]:
 def format_unsafe_globals_error(name: str, classes: list[str]) -> str:
     """Return the message for a file with objects that are never unpickled."""
     return (
-        f"{name} holds objects of {format_name_list([*map(format_name, classes)])}, which are never unpickled; where it was made, save the "
-        "weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
+        f"{name} holds objects of {format_name_list([*map(format_name, classes)])}, which are never unpickled; where it "
+        "was made, save the weights alone: torch.save({'model_state_dict': model.state_dict()}, FILE)."
     )

@@ -205,8 +205,8 @@ class TickModel(nn.Module, ABC, Generic[EncodedT, StateT]):
             if config.model_type == "ctm":
                 widths = "d_model, d_input, memory_length, memory_hidden_dims or n_synch_out"
             raise ValueError(
-                f"This config asks for {count / 1e9:.1f} billion parameters; at most {MAX_PARAMETERS / 1e9:.0f} billion "
-                f"are accepted. Lower {widths}."
+                f"This config asks for {count / 1e9:.1f} billion parameters; at most {MAX_PARAMETERS / 1e9:.0f} "
+                f"billion are accepted. Lower {widths}."
             )
 
     @classmethod

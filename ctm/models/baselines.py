@@ -91,7 +91,8 @@ class LSTMBaseline(InputEncoderMixin, TickModel[LSTMContext, LSTMState]):
     config: LSTMConfig
 
     def _build(self, config: LSTMConfig, in_features: int | None, generator: torch.Generator) -> None:
-        width, layers = config.d_model, config.num_layers
+        width = config.d_model
+        layers = config.num_layers
         self.start_hidden_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
         self.start_cell_state = nn.Parameter(init_uniform(1 / math.sqrt(width), layers, width))
         channels = self._add_backbone(config, in_features)
@@ -154,9 +155,9 @@ def lstm_cell(
         gates: Pre-activations of input, forget, candidate and output gate.
         cell: Cell state before the tick.
     """
-    enter, forget, candidate, show = gates.chunk(4, 1)
-    cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-    return cell, show.sigmoid() * cell.tanh()
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+    cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+    return cell, output_gate.sigmoid() * cell.tanh()
 
 
 @dataclass(frozen=True)

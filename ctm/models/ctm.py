@@ -149,29 +149,21 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
     config: CTMConfig
 
     def _build(self, config: CTMConfig, in_features: int | None, generator: torch.Generator) -> None:
-        neurons, width, attends = config.d_model, config.d_input, config.heads > 0
+        neurons = config.d_model
+        attends = config.heads > 0
         dropout_nlm = config.dropout if config.dropout_nlm is None else config.dropout_nlm
         self.start_activated_state = nn.Parameter(init_uniform(1 / math.sqrt(neurons), neurons))
         self.start_trace = nn.Parameter(
             init_uniform(1 / math.sqrt(neurons + config.memory_length), neurons, config.memory_length)
         )
-        for place, count in (("action", config.n_synch_action), ("out", config.n_synch_out)):
-            if not count or (place == "action" and not attends):
-                continue
-            left, right = synchronisation.choose_neurons(
-                config.neuron_select_type, place, neurons, count, config.n_random_pairing_self, generator
-            )
-            self.register_buffer(f"{place}_neuron_indices_left", left)
-            self.register_buffer(f"{place}_neuron_indices_right", right)
-            self.register_parameter(
-                f"decay_params_{place}", nn.Parameter(torch.zeros(config.compute_synch_size(count)))
-            )
-
+        if attends:
+            self._add_synchronisation(config, "action", config.n_synch_action, generator)
+        self._add_synchronisation(config, "out", config.n_synch_out, generator)
         channels = self._add_backbone(config, in_features)
         if attends:
             self._add_kv_projection(config, channels)
             self._add_attention(config, config.compute_synch_size(config.n_synch_action))
-        observation_width = width if attends else channels
+        observation_width = config.d_input if attends else channels
         self.synapses = make_synapses(observation_width + neurons, neurons, config.synapse_depth, config.dropout)
         self.trace_processor = make_neuron_models(
             neurons,
@@ -183,6 +175,23 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
         )
         self.output_projector = nn.Sequential(nn.Linear(config.compute_synch_size(config.n_synch_out), config.out_dims))
         self._add_energy_head(config.compute_synch_size(config.n_synch_out), neurons)
+
+    def _add_synchronisation(self, config: CTMConfig, synch_type: str, count: int, generator: torch.Generator) -> None:
+        """Add the neuron indices and the decay rates of a synchronisation.
+
+        Args:
+            config: Config of the model.
+            synch_type: "action" or "out".
+            count: Number of selected neurons.
+            generator: Source of randomness.
+        """
+        left, right = synchronisation.choose_neurons(
+            config.neuron_select_type, synch_type, config.d_model, count, config.n_random_pairing_self, generator
+        )
+        self.register_buffer(f"{synch_type}_neuron_indices_left", left)
+        self.register_buffer(f"{synch_type}_neuron_indices_right", right)
+        decay = nn.Parameter(torch.zeros(config.compute_synch_size(count)))
+        self.register_parameter(f"decay_params_{synch_type}", decay)
 
     def encode(self, inputs: Tensor) -> CTMContext:
         """Encode the input and prepare the weights of an unroll; see `TickModel.encode`."""
@@ -236,7 +245,8 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
 
         The synchronisation of all ticks is computed after the last one, because ticks do not depend on it.
         """
-        state, activations = self.initial_state(encoded), []
+        state = self.initial_state(encoded)
+        activations: list[Tensor] = []
         for _ in range(encoded.ticks):
             state = self._transition(state, encoded)
             activations.append(state.activations)
@@ -248,7 +258,9 @@ class ContinuousThoughtMachine(InputEncoderMixin, TickModel[CTMContext, CTMState
     def _transition(self, state: CTMState, encoded: CTMContext) -> CTMState:
         """Compute attention, synapses, history and activations of a tick."""
         cache, input_projection = encoded.get_tick_inputs(state.elapsed_ticks)
-        action, attn_output, attention = state.action_sync, None, None
+        action = state.action_sync
+        attn_output: Tensor | None = None
+        attention: Tensor | None = None
         if action is not None and encoded.action_pairs is not None:
             action = action.update(
                 encoded.action_pairs.compute_products(state.activations), encoded.action_pairs.retention

@@ -39,7 +39,8 @@ class CrossAttentionCache:
 
     def select_rows(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
         """Return a copy that holds only some batch rows, without deferred gradients."""
-        keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
+        keys = self.keys.index_select(0, rows)
+        values = self.values.index_select(0, rows)
         return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def compact_rows_(self, rows: Int[Tensor, " A"]) -> "CrossAttentionCache":
@@ -49,7 +50,8 @@ class CrossAttentionCache:
         """
         for tensor in (self.keys, self.values):
             compact_rows_(tensor, tensor, rows, 0)
-        keys, values = self.keys[: len(rows)], self.values[: len(rows)]
+        keys = self.keys[: len(rows)]
+        values = self.values[: len(rows)]
         return CrossAttentionCache(keys, values, self.query_weight, self.query_bias, self.dropout)
 
     def write_rows_(self, source: "CrossAttentionCache", slots: Int[Tensor, " A"]) -> "CrossAttentionCache":
@@ -87,7 +89,8 @@ def build_cross_attention_cache(
         q_proj: Published query projection.
         dropout: Dropout probability of attention weights.
     """
-    width, heads = attention.embed_dim, attention.num_heads
+    width = attention.embed_dim
+    heads = attention.num_heads
     w_query, w_key, w_value = attention.in_proj_weight.chunk(3)
     b_query, b_key, b_value = attention.in_proj_bias.chunk(3)
     scale = 1 / math.sqrt(width // heads)

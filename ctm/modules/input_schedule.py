@@ -88,8 +88,8 @@ class FrameSchedule:
             raise ValueError(f"To be shown all this takes {ticks:,} ticks; show less, for at most {MAX_TICKS:,}.")
         clock = torch.arange(ticks, device=frames.device).expand(len(frames), -1)
         frame = torch.searchsorted(ends, clock.contiguous(), right=True)  # first frame that has not ended
-        nothing = codes.new_full((len(frames), 1), EMPTY_CODE)
-        return cls(torch.cat((codes, nothing), 1).gather(1, frame).T.contiguous(), is_image, input_ticks)
+        end = codes.new_full((len(frames), 1), EMPTY_CODE)
+        return cls(torch.cat((codes, end), 1).gather(1, frame).T.contiguous(), is_image, input_ticks)
 
 
 def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
@@ -100,14 +100,15 @@ def parse_frame_codes(frames: Tensor) -> Int[Tensor, "B F"]:
     """
     if frames.dim() != 3 or frames.size(2) != 1 + IMAGE_SIZE * IMAGE_SIZE or not frames.size(1):
         raise ValueError(
-            f"Frames have the shape (rows, frames, {1 + IMAGE_SIZE * IMAGE_SIZE}), a code before the pixels: got {list(frames.shape)}."
+            f"Frames have the shape (rows, frames, {1 + IMAGE_SIZE * IMAGE_SIZE}), a code before the pixels: got "
+            f"{list(frames.shape)}."
         )
     codes = frames[..., 0].round().long()
     phase = (codes != IMAGE_CODE).long() + (codes == EMPTY_CODE)
     if not bool(((codes >= EMPTY_CODE) & (codes < NUM_INDICES)).all() & (phase.diff(dim=1) >= 0).all()):
         raise ValueError(
-            f"Frames are pictures ({IMAGE_CODE}), then indices (0 to {NUM_INDICES - 1}) and operators ({PLUS}, {MINUS}), "
-            f"then nothing ({EMPTY_CODE}): got other codes, or another order."
+            f"Frames are pictures ({IMAGE_CODE}), then indices (0 to {NUM_INDICES - 1}) and operators ({PLUS}, "
+            f"{MINUS}), then nothing ({EMPTY_CODE}): got other codes, or another order."
         )
     return codes
 

@@ -160,7 +160,8 @@ def prepare_input_projection(
         out_proj_weight: Weight of the attention output projection; None without attention.
         observation_bias: Constant part of the observation: the bias of that projection, or the raw input of every row.
     """
-    weight, bias = synapses.input_linear.weight, synapses.input_linear.bias
+    weight = synapses.input_linear.weight
+    bias = synapses.input_linear.bias
     if synapses.training and synapses.input_dropout:
         return UnfusedInputProjection(weight, bias, out_proj_weight, observation_bias, synapses.input_dropout)
     return fuse_input_projection(weight, bias, out_proj_weight, observation_bias)

@@ -105,8 +105,8 @@ class HubStore:
         names = []
         for config in self.cache_dir.glob("models--*--*/snapshots/*/**/config.json"):
             parts = config.relative_to(self.cache_dir).parts
-            repo, folder = parts[0].removeprefix("models--").replace("--", "/", 1), config.parent
-            if is_complete_checkpoint(folder) and is_ctm_config(config):
+            repo = parts[0].removeprefix("models--").replace("--", "/", 1)
+            if is_complete_checkpoint(config.parent) and is_ctm_config(config):
                 names.append(str(HubRef(repo, parts[2], "/".join(parts[3:-1]))))
         return sorted(names)
 
@@ -257,7 +257,8 @@ class HubStore:
     ) -> None:
         """Download the weight files one after the other, and report the progress over all of them."""
         sizes = {path: files[path].size or 0 for path in paths}
-        total, done = sum(sizes.values()), 0
+        total = sum(sizes.values())
+        done = 0
         check_download_size(f"The weights of {name.repo}", total, self.max_weight_bytes)
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.cache_dir).free

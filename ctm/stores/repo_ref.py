@@ -7,7 +7,9 @@ from ctm.messages import truncate_repr
 
 REPO_ID_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 REPO_REF_PATTERN = re.compile(
-    rf"(?P<repo>{REPO_ID_PART}/{REPO_ID_PART})(?:@(?P<revision>\w[\w./-]{{0,127}}))?(?::(?P<subfolder>\w[\w./ -]{{0,199}}))?"
+    rf"(?P<repo>{REPO_ID_PART}/{REPO_ID_PART})"
+    r"(?:@(?P<revision>\w[\w./-]{0,127}))?"
+    r"(?::(?P<subfolder>\w[\w./ -]{0,199}))?"
 )
 URL_PREFIX_PATTERN = re.compile(r"\A(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hub:|hf://)")
 MAX_PATH_PART_BYTES = 255  # limit of most file systems
@@ -40,7 +42,8 @@ class HubRef:
         match = REPO_REF_PATTERN.fullmatch(reference)
         if not match or "--" in match["repo"] or ".." in reference or match["repo"].endswith(".git"):
             raise ValueError(
-                f"A model on the Hub is named namespace/name, with @revision and :subfolder if needed: got {truncate_repr(reference)}."
+                "A model on the Hub is named namespace/name, with @revision and :subfolder if needed: got "
+                f"{truncate_repr(reference)}."
             )
         revision = match["revision"]
         if revision and not all(part.strip(".") for part in revision.split("/")):

@@ -1,7 +1,9 @@
-"""Accuracy/compute frontiers: accuracy against mean ticks, over all thresholds of a policy, beside lower and upper bounds.
+"""Accuracy/compute frontiers: accuracy against mean ticks, over all thresholds of a policy.
 
-Choosing between two thresholds at random is a policy, too, so a frontier is the upper convex hull of the operating points.
-Everything is computed on recorded outputs; see `inference.halting.thresholds`.
+Lower and upper bounds are computed beside them.
+
+Choosing between two thresholds at random is a policy, too, so a frontier is the upper convex hull of the operating
+points. Everything is computed on recorded outputs; see `inference.halting.thresholds`.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,9 +28,9 @@ class OperatingPoints:
     """Results of k policies, or of one policy at k levels, on n samples.
 
     Attributes:
-        ticks: ticks run, shape (k, n).
-        correct: whether the answer is correct, shape (k, n); a probability for randomised policies.
-        levels: level of the score that each policy stops above, shape (k,); None without a score.
+        ticks: Ticks run, shape (k, n).
+        correct: Whether the answer is correct, shape (k, n); a probability for randomised policies.
+        levels: Level of the score that each policy stops above, shape (k,); None without a score.
     """
 
     ticks: Int[Tensor, "k n"]
@@ -55,7 +57,7 @@ class Frontier:
     """Highest accuracy for every budget of mean ticks: a concave, non-decreasing line from tick 1 to T.
 
     Attributes:
-        points: corners of the line, as (mean ticks, accuracy).
+        points: Corners of the line, as (mean ticks, accuracy).
     """
 
     points: tuple[tuple[float, float], ...]
@@ -122,9 +124,9 @@ def compute_frontiers(
     A CTC answer has no thresholds, so only the bounds are given.
 
     Args:
-        history: all T ticks of n samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
-        ctc_length: number of labels of a CTC answer.
+        history: All T ticks of n samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
+        ctc_length: Number of labels of a CTC answer.
 
     Returns:
         Policy name -> points.
@@ -151,9 +153,9 @@ def select_pareto_points(points: OperatingPoints, sign: int = 1, max_points: int
     """Return the Pareto-optimal policies: no other is at least as accurate in fewer ticks.
 
     Args:
-        points: the operating points.
-        sign: sign that turns levels into thresholds.
-        max_points: approximate number of points, at even distances in mean ticks.
+        points: The operating points.
+        sign: Sign that turns levels into thresholds.
+        max_points: Approximate number of points, at even distances in mean ticks.
 
     Returns:
         Mean ticks, accuracy and threshold (or index) of each, in order of mean ticks.
@@ -185,7 +187,9 @@ def compute_fixed_tick_points(
 def compute_shuffled_baseline(
     points: OperatingPoints, best_tick: Int[Tensor, " n"], correct: Bool[Tensor, "n T"]
 ) -> OperatingPoints:
-    """Evaluate the same ticks assigned to the samples at random: a control for whether it matters which samples stop early.
+    """Evaluate the same ticks assigned to the samples at random.
+
+    This is a control for whether it matters which samples stop early.
 
     A sample that is assigned all ticks answers with its best tick, as under the policy.
     """

@@ -24,14 +24,15 @@ from inference.halting.policies import (
 
 NUMBER_PATTERN = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 NUMBER_LIST_PATTERN = rf"{NUMBER_PATTERN}(?:,{NUMBER_PATTERN})*"
-MAX_NESTING_DEPTH, MAX_POLICY_LENGTH = 8, 500
+MAX_NESTING_DEPTH = 8
+MAX_POLICY_LENGTH = 500  # characters
 
 
 def parse(text: str) -> HaltingPolicy:
     """Parse a halting policy, as printed by `str(policy)` or as typed by a user.
 
     Args:
-        text: the policy; spaces and upper case do not matter.
+        text: The policy; spaces and upper case do not matter.
 
     Returns:
         The policy.
@@ -141,7 +142,9 @@ def split_outside_brackets(text: str, separator: str) -> list[str]:
     Raises:
         ValueError: The brackets do not match.
     """
-    parts, depth, start = [], 0, 0
+    parts: list[str] = []
+    depth = 0
+    start = 0
     for position, character in enumerate(text):
         depth += (character == "(") - (character == ")")
         if depth < 0:

@@ -1,10 +1,12 @@
 """Risk control: thresholds with a guarantee on the share of correct answers that early stopping loses, for any score.
 
-An answer is lost if it would be correct at the full budget and is wrong where the policy stops. Thresholds are ordered from the
-safest, which never stops early, to the least conservative one, and the order is fixed before the calibration samples are looked
-at. No other stage uses these samples, neither training nor the fitting of the energy head, and each guarantee uses them once.
+An answer is lost if it would be correct at the full budget and is wrong where the policy stops. Thresholds are ordered
+from the safest, which never stops early, to the least conservative one, and the order is fixed before the calibration
+samples are looked at. No other stage uses these samples, neither training nor the fitting of the energy head, and each
+guarantee uses them once.
 
-    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed-sequence testing: with the given confidence
+    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed-sequence testing: with the given
+    confidence
                                over the choice of calibration samples, the share that is lost is at most the risk
     conformal risk control     Angelopoulos et al. 2022 (arXiv 2208.02814): on average over that choice
 """
@@ -15,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inference.halting.policies import HaltingPolicy, PerClassThreshold, ThresholdPolicy
@@ -32,8 +34,9 @@ class RiskGuarantee:
     """Guarantee that at most the share `risk` of all answers is lost.
 
     Attributes:
-        risk: maximum share of lost answers, in (0, 1).
-        confidence: probability with which learn then test holds; conformal risk control holds on average and ignores it.
+        risk: Maximum share of lost answers, in (0, 1).
+        confidence: Probability with which learn then test holds; conformal risk control holds on average and ignores
+            it.
         method: "ltt" for learn then test, "crc" for conformal risk control.
 
     Raises:
@@ -75,7 +78,9 @@ class RiskGuarantee:
 
 def binomial_cdf(max_hits: int, count: int, probability: float) -> float:
     """Return P(X <= max_hits) for X ~ Bin(count, probability)."""
-    log_p, log_q, total = math.log(probability), math.log1p(-probability), 0.0
+    log_p = math.log(probability)
+    log_q = math.log1p(-probability)
+    total = 0.0
     for hits in range(min(max_hits, count) + 1):
         ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
         total += math.exp(ways + hits * log_p + (count - hits) * log_q)
@@ -85,13 +90,14 @@ def binomial_cdf(max_hits: int, count: int, probability: float) -> float:
 def find_largest_certified_index(lost: Bool[Tensor, "k n"], guarantee: RiskGuarantee) -> int | None:
     """Return the index of the least conservative threshold that is certified, or None.
 
-    Thresholds are tested from the safest; the first that fails ends the search. This fixed sequence is why learn then test needs
-    no correction for multiple tests. Conformal risk control assumes that the loss grows along the sequence; where it does not,
-    stopping at the first failure is the conservative choice, and the average holds only approximately.
+    Thresholds are tested from the safest; the first that fails ends the search. This fixed sequence is why learn then
+    test needs no correction for multiple tests. Conformal risk control assumes that the loss grows along the sequence;
+    where it does not, stopping at the first failure is the conservative choice, and the average holds only
+    approximately.
 
     Args:
-        lost: calibration samples that each threshold loses, the safest first, shape (k, n).
-        guarantee: the guarantee to certify.
+        lost: Calibration samples that each threshold loses, the safest first, shape (k, n).
+        guarantee: The guarantee to certify.
     """
     max_losses = guarantee.compute_max_losses(lost.size(1))
     failures = (lost.sum(1) > max_losses).nonzero()
@@ -109,11 +115,11 @@ def certify_threshold(
     """Return the least conservative certified policy with its evidence, or None if not even the safest is certified.
 
     Args:
-        make_policy: builds the policy from its threshold.
-        candidate_thresholds: thresholds, the safest first, chosen and ordered without these samples.
-        history: all T ticks of n calibration samples, which no other stage uses.
-        correct: whether the answer is correct at every tick, shape (n, T).
-        guarantee: the guarantee to certify.
+        make_policy: Builds the policy from its threshold.
+        candidate_thresholds: Thresholds, the safest first, chosen and ordered without these samples.
+        history: All T ticks of n calibration samples, which no other stage uses.
+        correct: Whether the answer is correct at every tick, shape (n, T).
+        guarantee: The guarantee to certify.
 
     Raises:
         ValueError: The samples are too few for this guarantee, whatever their answers are.
@@ -138,32 +144,28 @@ def certify_class_thresholds(
 ) -> dict[str, Any] | None:
     """Return a policy with one certified threshold per answered class, with its evidence.
 
-    The threshold of a class applies where that class is answered. Of all samples, it loses at most `risk` times the share of the
-    class, for all classes at once with the given confidence: the error probability is divided among the classes (Bonferroni). A
-    class for which this cannot be certified never stops early.
+    The threshold of a class applies where that class is answered. Of all samples, it loses at most `risk` times the
+    share of the class, for all classes at once with the given confidence: the error probability is divided among the
+    classes (Bonferroni). A class for which this cannot be certified never stops early.
 
     Args:
-        make_policy: builds the policy from its threshold.
-        candidate_thresholds: thresholds, chosen without these samples.
-        history: all T ticks of n calibration samples, which no other stage uses.
-        correct: whether the answer is correct at every tick, shape (n, T).
-        shares: share of each class among the answers, known without these samples.
-        guarantee: the guarantee to certify.
+        make_policy: Builds the policy from its threshold.
+        candidate_thresholds: Thresholds, chosen without these samples.
+        history: All T ticks of n calibration samples, which no other stage uses.
+        correct: Whether the answer is correct at every tick, shape (n, T).
+        shares: Share of each class among the answers, known without these samples.
+        guarantee: The guarantee to certify.
 
     Raises:
-        ValueError: The answer has several positions, the samples are too few for every class, or there are too many classes.
+        ValueError: The answer has several positions, the samples are too few for every class, or there are too many
+            classes.
     """
     assert history.choices is not None
     if history.choices.size(2) > 1:
         raise ValueError("Levels by class need an answer of one position; this model's answers have several.")
-    class_guarantees = [
-        replace(guarantee, risk=guarantee.risk * share, confidence=1 - (1 - guarantee.confidence) / len(shares))
-        if share
-        else None
-        for share in shares
-    ]
-    easiest = min((each for each in class_guarantees if each), key=lambda each: each.min_samples)
-    check_sample_count(len(correct), guarantee, easiest.min_samples, " by class, for the commonest one")
+    class_guarantees = split_guarantee(guarantee, shares)
+    min_samples = min(each.min_samples for each in class_guarantees if each)
+    check_sample_count(len(correct), guarantee, min_samples, " by class, for the commonest one")
     ordered = sort_safest_first(make_policy, candidate_thresholds)
     levels = torch.tensor([make_policy(threshold).level for threshold in ordered])
     correct_at_end = is_correct_at_full_budget(history, correct)
@@ -171,20 +173,56 @@ def certify_class_thresholds(
     thresholds = []
     for label, class_guarantee in enumerate(class_guarantees):
         class_score = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
-        crossing_ticks = find_first_crossing_tick(class_score, levels)
-        correct_at_stop = correct.gather(1, crossing_ticks.clamp(max=correct.size(1)).T - 1).T
-        lost = (crossing_ticks <= correct.size(1)) & correct_at_end & ~correct_at_stop
+        lost = find_lost_samples(class_score, levels, correct, correct_at_end)
         index = find_largest_certified_index(lost, class_guarantee) if class_guarantee else None
         thresholds.append(make_policy(0.0).never_threshold if index is None else ordered[index])
     policy = PerClassThreshold(make_policy(0.0), tuple(thresholds))
     if len(str(policy)) > MAX_POLICY_LENGTH:
         raise ValueError(
-            f"Levels for {len(shares)} classes make a policy of {len(str(policy)):,} characters; at most {MAX_POLICY_LENGTH} are read: "
-            "omit --per-class."
+            f"Levels for {len(shares)} classes make a policy of {len(str(policy)):,} characters; at most "
+            f"{MAX_POLICY_LENGTH} are read: omit --per-class."
         )
     result = replay(policy, history, correct)
     lost = correct_at_end & ~result.correct
     return build_policy_record(policy, result.accuracy, result.mean_ticks, lost, guarantee)
+
+
+def split_guarantee(guarantee: RiskGuarantee, shares: Sequence[float]) -> list[RiskGuarantee | None]:
+    """Return the guarantee of every class: its share of the risk, with the error probability divided by Bonferroni.
+
+    Args:
+        guarantee: Guarantee for all classes at once.
+        shares: Share of each class among the answers.
+
+    Returns:
+        One guarantee per class; None for a class without a share.
+    """
+    confidence = 1 - (1 - guarantee.confidence) / len(shares)
+    return [
+        replace(guarantee, risk=guarantee.risk * share, confidence=confidence) if share else None for share in shares
+    ]
+
+
+def find_lost_samples(
+    score: Float[Tensor, "n T"],
+    levels: Float[Tensor, " k"],
+    correct: Bool[Tensor, "n T"],
+    correct_at_end: Bool[Tensor, " n"],
+) -> Bool[Tensor, "k n"]:
+    """Return the samples that each level loses.
+
+    They are correct at the full budget, and wrong at the first tick whose score is above the level.
+
+    Args:
+        score: Score of every tick; -inf where a sample may not stop.
+        levels: Levels of the score.
+        correct: Whether the answer is correct at every tick.
+        correct_at_end: Whether the answer is correct at the full budget.
+    """
+    ticks = correct.size(1)
+    crossing_ticks = find_first_crossing_tick(score, levels)
+    correct_at_stop = correct.gather(1, crossing_ticks.clamp(max=ticks).T - 1).T
+    return (crossing_ticks <= ticks) & correct_at_end & ~correct_at_stop
 
 
 def drop_dominated_thresholds(
@@ -195,16 +233,16 @@ def drop_dominated_thresholds(
 ) -> list[float]:
     """Return the candidate thresholds for certification, safest first.
 
-    Fixed-sequence testing stops at the first threshold that fails, and the loss rate is not always monotone: a policy that nearly
-    always runs too many ticks can lose more than one that stops early. A threshold is dropped if a less conservative one loses fewer
-    validation samples. Any selection that does not use the calibration split keeps the guarantee valid. The safest threshold is
-    always kept.
+    Fixed-sequence testing stops at the first threshold that fails, and the loss rate is not always monotone: a policy
+    that nearly always runs too many ticks can lose more than one that stops early. A threshold is dropped if a less
+    conservative one loses fewer validation samples. Any selection that does not use the calibration split keeps the
+    guarantee valid. The safest threshold is always kept.
 
     Args:
-        make_policy: builds the policy from its threshold.
-        thresholds: the thresholds to select from.
-        history: all T ticks of n validation samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
+        make_policy: Builds the policy from its threshold.
+        thresholds: The thresholds to select from.
+        history: All T ticks of n validation samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
     """
     ordered = sort_safest_first(make_policy, thresholds)
     lost = is_correct_at_full_budget(history, correct) & ~sweep(make_policy, ordered, history, correct).correct
@@ -232,8 +270,9 @@ def check_sample_count(count: int, guarantee: RiskGuarantee, min_samples: int, s
     if count < min_samples:
         alternative = " or a lower confidence" if guarantee.method == "ltt" else ""
         raise ValueError(
-            f"{count:,} calibration samples are too few to certify {guarantee}{scope}, even if not one is lost: it takes "
-            f"{min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a higher risk{alternative}."
+            f"{count:,} calibration samples are too few to certify {guarantee}{scope}, even if not one is lost: it "
+            f"takes {min_samples:,}. More samples (--samples) are to be had where a split has no end; else take a "
+            f"higher risk{alternative}."
         )
 
 

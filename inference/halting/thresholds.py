@@ -1,10 +1,14 @@
 """Choice of thresholds on a calibration split that is used for nothing else.
 
 Policies are replayed on the recorded outputs of all ticks (`EvaluationCurves`); the model is not run.
+
+The first tick at which a policy stops is computed in three ways: by the engine while the model runs, by `replay` for
+any policy on recorded outputs, and by `sweep` for many thresholds of one policy at once. Tests compare all three.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,10 +25,10 @@ class PolicyReplay:
     """Result of a policy on n samples.
 
     Attributes:
-        ticks: ticks run, shape (n,).
-        answer_tick: tick whose answer is taken, from 1, shape (n,).
-        correct: whether that answer is correct, shape (n,).
-        halted_by: for each sample the policy that halted it, or "budget".
+        ticks: Ticks run, shape (n,).
+        answer_tick: Tick whose answer is taken, from 1, shape (n,).
+        correct: Whether that answer is correct, shape (n,).
+        halted_by: For each sample the policy that halted it, or "budget".
     """
 
     ticks: Int[Tensor, " n"]
@@ -47,9 +51,9 @@ def replay(policy: HaltingPolicy, history: TickHistory, correct: Bool[Tensor, "n
     """Apply a policy to recorded samples, one by one, with the result that the engine gives.
 
     Args:
-        policy: the policy.
-        history: all T ticks of n samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
+        policy: The policy.
+        history: All T ticks of n samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
     """
     count, budget = correct.shape
     ticks = torch.full((count,), budget)
@@ -69,10 +73,10 @@ class PolicySweep:
     """Result of a policy on n samples at each of k thresholds.
 
     Attributes:
-        policies: the k policies.
-        ticks: ticks run, shape (k, n).
-        answer_tick: tick whose answer is taken, from 1, shape (k, n).
-        correct: whether that answer is correct, shape (k, n).
+        policies: The k policies.
+        ticks: Ticks run, shape (k, n).
+        answer_tick: Tick whose answer is taken, from 1, shape (k, n).
+        correct: Whether that answer is correct, shape (k, n).
     """
 
     policies: Sequence[ThresholdPolicy]
@@ -100,10 +104,10 @@ def sweep(
     """Apply a policy at many thresholds to recorded samples, all at once; each gives the result of `replay`.
 
     Args:
-        make_policy: builds the policy from its threshold.
-        thresholds: the k thresholds.
-        history: all T ticks of n samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
+        make_policy: Builds the policy from its threshold.
+        thresholds: The k thresholds.
+        history: All T ticks of n samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
     """
     policies = [make_policy(threshold) for threshold in thresholds]
     crossing_ticks = find_first_crossing_tick(
@@ -118,9 +122,9 @@ def resolve_answers(
     """Turn crossing ticks into ticks run, answer ticks and whether those answers are correct.
 
     Args:
-        crossing_ticks: first tick above each level, from 1; T + 1 if there is none. Shape (k, n).
-        best_tick: answer tick of samples that never halt, shape (n,).
-        correct: whether the answer is correct at every tick, shape (n, T).
+        crossing_ticks: First tick above each level, from 1; T + 1 if there is none. Shape (k, n).
+        best_tick: Answer tick of samples that never halt, shape (n,).
+        correct: Whether the answer is correct at every tick, shape (n, T).
     """
     ticks = crossing_ticks.clamp(max=correct.size(1))
     answer_tick = torch.where(crossing_ticks > correct.size(1), best_tick, ticks)
@@ -160,37 +164,38 @@ def choose_threshold(
     """Return the policy with the fewest mean ticks within `tolerance` of the best accuracy of its thresholds.
 
     Args:
-        make_policy: builds the policy from its threshold.
-        thresholds: the thresholds to try.
-        history: all T ticks of n calibration samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
-        tolerance: accuracy that may be lost.
+        make_policy: Builds the policy from its threshold.
+        thresholds: The thresholds to try.
+        history: All T ticks of n calibration samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
+        tolerance: Accuracy that may be lost.
 
     Returns:
         The policy, its accuracy, its mean ticks.
     """
     result = sweep(make_policy, thresholds, history, correct)
-    accuracy, ticks = result.accuracy, result.mean_ticks
-    best = int(ticks.masked_fill(accuracy < accuracy.max() - tolerance, torch.inf).argmin())
-    return result.policies[best], accuracy[best].item(), ticks[best].item()
+    accuracy = result.accuracy
+    mean_ticks = result.mean_ticks
+    best = int(mean_ticks.masked_fill(accuracy < accuracy.max() - tolerance, torch.inf).argmin())
+    return result.policies[best], accuracy[best].item(), mean_ticks[best].item()
 
 
 def choose_policies(
     history: TickHistory, correct: Bool[Tensor, "n T"], tolerance: float, ctc_length: int | None = None
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Choose the policies of a checkpoint, each with its threshold and the evidence for it.
 
     Args:
-        history: all T ticks of n calibration samples.
-        correct: whether the answer is correct at every tick, shape (n, T).
-        tolerance: accuracy that a policy may lose against its own most accurate threshold, to save ticks. (A policy can be more
-            accurate than every fixed tick, because different samples are correct at different ticks.)
-        ctc_length: number of labels of a CTC answer. It ends when all are emitted; the certainty of one tick says nothing about
-            the whole answer then.
+        history: All T ticks of n calibration samples.
+        correct: Whether the answer is correct at every tick, shape (n, T).
+        tolerance: Accuracy that a policy may lose against its own most accurate threshold, to save ticks. (A policy can
+            be more accurate than every fixed tick, because different samples are correct at different ticks.)
+        ctc_length: Number of labels of a CTC answer. It ends when all are emitted; the certainty of one tick says
+            nothing about the whole answer then.
 
     Returns:
-        name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance if a threshold was
-        chosen.
+        name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance if a
+        threshold was chosen.
     """
     accuracy_by_tick = correct.float().mean(0)
     choices: dict[str, tuple[HaltingPolicy, float, float]] = {}
@@ -207,16 +212,13 @@ def choose_policies(
     for name, make_policy in policy_factories.items():
         thresholds = get_candidate_thresholds(make_policy, history)
         choices[name] = choose_threshold(make_policy, thresholds, history, correct, tolerance)
+    best_fixed = {
+        "best_fixed_tick": int(accuracy_by_tick.argmax()) + 1,
+        "best_fixed_accuracy": accuracy_by_tick.max().item(),
+    }
     return {
-        name: {
-            "policy": str(policy),
-            "accuracy": accuracy,
-            "mean_ticks": ticks,
-            "n": len(correct),
-            "best_fixed_tick": int(accuracy_by_tick.argmax()) + 1,
-            "best_fixed_accuracy": accuracy_by_tick.max().item(),
-            **({"tolerance": tolerance} if name in policy_factories else {}),
-        }
+        name: {"policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(correct), **best_fixed}
+        | ({"tolerance": tolerance} if name in policy_factories else {})
         for name, (policy, accuracy, ticks) in choices.items()
     }
 
