@@ -1,0 +1,1 @@
+"""Benchmarks of speed, load and halting policies, and tables of their figures."""

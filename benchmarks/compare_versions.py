@@ -33,11 +33,12 @@ class CaseComparison:
     """Result of one case.
 
     Attributes:
-        case: Name of the case.
-        current_ms: Median CPU milliseconds of this version.
-        other_ms: Median CPU milliseconds of the other version.
-        ratio: Median of current divided by other; below 1 if this version is faster.
-        low, high: 95 % bootstrap interval of the ratio.
+        case: name of the case.
+        current_ms: median CPU milliseconds of this version.
+        other_ms: median CPU milliseconds of the other version.
+        ratio: median of current divided by other; below 1 if this version is faster.
+        low: lower end of the 95 % bootstrap interval of the ratio.
+        high: upper end of that interval.
     """
 
     case: str
@@ -49,9 +50,13 @@ class CaseComparison:
 
 
 class VersionWorker:
-    """Process that times cases with one checkout of the project."""
+    """Process that times cases with one checkout of the project.
 
-    def __init__(self, checkout: Path):
+    Args:
+        checkout: root directory of the checkout.
+    """
+
+    def __init__(self, checkout: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
         worker = Path(__file__).with_name("version_worker.py")
         self._process = subprocess.Popen(
@@ -64,7 +69,7 @@ class VersionWorker:
         )
 
     def time_case(self, name: str) -> float:
-        """Return the seconds of one call of a case."""
+        """Return the CPU seconds of one call of a case."""
         assert self._process.stdin and self._process.stdout
         print(name, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
@@ -75,19 +80,26 @@ class VersionWorker:
 
 
 def compare_case(name: str, current: VersionWorker, other: VersionWorker, repeats: int) -> CaseComparison:
-    """Time a case alternately in both versions."""
+    """Time a case alternately in both versions.
+
+    Args:
+        name: name of the case.
+        current: worker of this version.
+        other: worker of the other version.
+        repeats: pairs of calls.
+    """
     pairs = []
     for index in range(repeats):
         first, second = (current, other) if index % 2 else (other, current)
         times = {first: first.time_case(name), second: second.time_case(name)}
         pairs.append((times[current], times[other]))
-    ratios = [now / before for now, before in pairs]
+    ratios = [current_s / other_s for current_s, other_s in pairs]
     rng = random.Random(0)
     medians = sorted(statistics.median(rng.choices(ratios, k=repeats)) for _ in range(NUM_BOOTSTRAP_SAMPLES))
     return CaseComparison(
         name,
-        current_ms=1e3 * statistics.median(now for now, _ in pairs),
-        other_ms=1e3 * statistics.median(before for _, before in pairs),
+        current_ms=1e3 * statistics.median(current_s for current_s, _ in pairs),
+        other_ms=1e3 * statistics.median(other_s for _, other_s in pairs),
         ratio=statistics.median(ratios),
         low=medians[25],
         high=medians[-26],

@@ -16,6 +16,7 @@ from training.tasks.splits import TEST
 
 SAMPLES_PER_CHECKPOINT = 200
 CANVAS_SIZE_PX = 280  # size of a drawing on the page
+NUM_REQUEST_VALUES = 3  # inputs of a run button that a request replaces: input, checkpoint and policy
 
 
 def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float]) -> dict[str, Any]:
@@ -27,54 +28,60 @@ def build_plan(config: dict[str, Any], checkpoints: list[str], pause: list[float
         pause: minimum and maximum seconds between two requests of a visitor.
 
     Returns:
-        on_load: calls that the page makes when it loads. things: inputs, each with its call and the correct answer. pause: as given.
+        on_load: calls that the page makes when it loads. requests: inputs, each with its call and the correct answer. pause: the
+        argument.
     """
     props = {component["id"]: component["props"] for component in config["components"]}
-    on_load, buttons = [], {}
+    on_load = []
+    calls_by_button: dict[str, dict[str, Any]] = {}
     for event in config["dependencies"]:
-        for target, trigger in event["targets"]:
-            call = {"fn_index": event["id"], "trigger_id": target}
+        for target_id, trigger in event["targets"]:
+            call = {"fn_index": event["id"], "trigger_id": target_id}
+            initial_values = [props[component_id].get("value") for component_id in event["inputs"]]
             if trigger == "load":
-                given = [props[part].get("value") for part in event["inputs"]]
-                on_load.append(call | {"data": given, "queue": event["queue"]})
+                on_load.append(call | {"data": initial_values, "queue": event["queue"]})
             elif trigger == "click":
-                others = [
-                    props[part].get("value") for part in event["inputs"][3:]
-                ]  # after input, checkpoint and policy
-                buttons[props[target].get("elem_id")] = call | {"others": others}
-    things = [thing for name in checkpoints for thing in iterate_inputs(name, buttons)]
-    return {"on_load": on_load, "things": things, "pause": pause}
+                button_id = props[target_id].get("elem_id")
+                calls_by_button[button_id] = call | {"other_values": initial_values[NUM_REQUEST_VALUES:]}
+    requests = [request for name in checkpoints for request in iterate_requests(name, calls_by_button)]
+    return {"on_load": on_load, "requests": requests, "pause": pause}
 
 
-def iterate_inputs(name: str, buttons: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def iterate_requests(name: str, calls_by_button: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield held-out samples of a bundled checkpoint; images alternate between drawings and uploads.
+
+    Args:
+        name: name of the checkpoint.
+        calls_by_button: for each run button of the page the call that it makes.
 
     Raises:
         SystemExit: The checkpoint does not exist, or its task has no inputs that a visitor can enter.
     """
-    folder = ROOT / "checkpoints" / name
-    if not folder.is_dir():
+    checkpoint_dir = ROOT / "checkpoints" / name
+    if not checkpoint_dir.is_dir():
         raise SystemExit(f"There is no bundled checkpoint {name}.")
-    task, halting = (json.loads((folder / file).read_text("utf-8")) for file in ("task.json", "halting.json"))
+    task, halting = (json.loads((checkpoint_dir / file).read_text("utf-8")) for file in ("task.json", "halting.json"))
     if task["task"] not in INPUT_ITERATORS:
         raise SystemExit(f"Visitors can give {', '.join(INPUT_ITERATORS)}: {name} takes {task['task']}.")
-    rule = halting["policies"][halting["default"]]["policy"]
+    policy = halting["policies"][halting["default"]]["policy"]
     samples = INPUT_ITERATORS[task["task"]](build_task(task), torch.Generator().manual_seed(0))
-    for number, (given, answer) in enumerate(samples):
-        upload = given.startswith("data:") and number % 2 == 1
-        button = "run-upload" if upload else "run-drawing" if given.startswith("data:") else "run-text"
-        thing = {"checkpoint": name, "rule": rule, "given": given, "answer": answer, "upload": upload}
-        yield thing | buttons[button]
+    for index, (value, answer) in enumerate(samples):
+        is_image = value.startswith("data:")
+        is_upload = is_image and index % 2 == 1
+        button_id = "run-upload" if is_upload else "run-drawing" if is_image else "run-text"
+        request = {"checkpoint": name, "policy": policy, "value": value, "answer": answer, "is_upload": is_upload}
+        yield request | calls_by_button[button_id]
 
 
 def iterate_digit_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
     """Yield digits as drawings, dark on light and in the size of the page's canvas, with their labels."""
-    pictures, labels = load_images(TEST)
+    images, labels = load_images(TEST)
     for row in torch.randperm(len(labels), generator=generator)[:SAMPLES_PER_CHECKPOINT].tolist():
-        grey = Image.fromarray((255 * (1 - pictures[row, 0])).byte().numpy())
-        file = io.BytesIO()
-        grey.resize((CANVAS_SIZE_PX, CANVAS_SIZE_PX), Image.Resampling.BICUBIC).convert("RGBA").save(file, "PNG")
-        yield f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", labels[row].item()
+        digit = Image.fromarray((255 * (1 - images[row, 0])).byte().numpy())
+        drawing = digit.resize((CANVAS_SIZE_PX, CANVAS_SIZE_PX), Image.Resampling.BICUBIC).convert("RGBA")
+        buffer = io.BytesIO()
+        drawing.save(buffer, "PNG")
+        yield f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}", int(labels[row])
 
 
 def iterate_parity_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, list[int]]]:
@@ -88,8 +95,8 @@ def iterate_parity_inputs(task: Task, generator: torch.Generator) -> Iterator[tu
 def iterate_arithmetic_inputs(task: Task, generator: torch.Generator) -> Iterator[tuple[str, int]]:
     """Yield number sequences, with the next number."""
     batch = task.sample(TEST, SAMPLES_PER_CHECKPOINT, generator)
-    shown = batch.inputs.unflatten(1, (-1, task.settings.digits)).tolist()
-    for numbers, target in zip(shown, batch.targets.tolist(), strict=True):
+    digits_by_sample = batch.inputs.unflatten(1, (-1, task.settings.digits)).tolist()
+    for numbers, target in zip(digits_by_sample, batch.targets.tolist(), strict=True):
         yield " ".join(map(join_digits, numbers)), int(join_digits(target))
 
 
@@ -98,7 +105,7 @@ def join_digits(digits: list[int]) -> str:
     return "".join(map(str, digits))
 
 
-INPUT_ITERATORS: dict[str, Callable] = {
+INPUT_ITERATORS: dict[str, Callable[[Task, torch.Generator], Iterator[tuple[str, Any]]]] = {
     "digits": iterate_digit_inputs,
     "parity": iterate_parity_inputs,
     "arithmetic": iterate_arithmetic_inputs,

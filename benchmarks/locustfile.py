@@ -18,6 +18,8 @@ from typing import Any
 
 import gevent
 from locust import HttpUser, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
 from requests.adapters import HTTPAdapter
 
 API_PREFIX = "/gradio_api"
@@ -29,47 +31,59 @@ results: dict[str, Any] = {"samples": []}  # read by `benchmarks.load_test` afte
 
 
 @events.init_command_line_parser.add_listener
-def add_options(parser) -> None:
+def add_options(parser: LocustArgumentParser) -> None:
     """Add the options for the plan and the results."""
     parser.add_argument("--plan", help="what the visitors do (JSON)")
     parser.add_argument("--results", help="output file (JSON)")
 
 
 @events.test_start.add_listener
-def read_plan(environment, **_) -> None:
+def read_plan(environment: Environment, **_: Any) -> None:
     """Read the plan."""
     plan.update(json.loads(Path(environment.parsed_options.plan).read_text("utf-8")))
 
 
 @events.test_stopping.add_listener
-def record_end(**_) -> None:
+def record_end(**_: Any) -> None:
     """Record the end of the run and the CPU time."""
-    results["ended"] = time.time()
-    results["cpu"] = results.get("cpu", 0.0) + time.process_time()
+    results["end_time"] = time.time()
+    results["cpu_s"] = results.get("cpu_s", 0.0) + time.process_time()
 
 
 @events.request.add_listener
-def record_request(name: str, start_time: float, response_time: float, exception, context, **_) -> None:
+def record_request(
+    name: str,
+    start_time: float,
+    response_time: float,
+    exception: Exception | None,
+    context: dict[str, Any],
+    **_: Any,
+) -> None:
     """Record one request."""
     error = str(exception)[:200] or type(exception).__name__ if exception else None
-    sample = {"name": name, "began": start_time, "milliseconds": response_time, "error": error}
+    sample = {"name": name, "start_time": start_time, "milliseconds": response_time, "error": error}
     results["samples"].append(sample | context)
 
 
 @events.quitting.add_listener
-def write_results(environment, **_) -> None:
+def write_results(environment: Environment, **_: Any) -> None:
     """Write the results."""
     Path(environment.parsed_options.results).write_text(json.dumps(results), "utf-8")
 
 
 class SourceAddressAdapter(HTTPAdapter):
-    """HTTP adapter that connects from a given source address."""
+    """HTTP adapter that connects from one source address.
 
-    def __init__(self, address: str):
+    Args:
+        address: the source address.
+    """
+
+    def __init__(self, address: str) -> None:
         self.address = address
         super().__init__()
 
-    def init_poolmanager(self, *args, **kwargs) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Create the connection pool with the source address."""
         super().init_poolmanager(*args, **kwargs, source_address=(self.address, 0))
 
 
@@ -79,7 +93,8 @@ class Visitor(HttpUser):
     def on_start(self) -> None:
         """Open the page and make the calls that it makes when it loads."""
         number = next(visitor_numbers)
-        self.rng, self.session_hash = random.Random(number), uuid.uuid4().hex
+        self.rng = random.Random(number)
+        self.session_hash = uuid.uuid4().hex
         self.client.mount("http://", SourceAddressAdapter(f"127.0.{1 + number // 250}.{1 + number % 250}"))
         self.client.get("/", name="page")
         # a page keeps this stream open: the server deletes the session when it ends
@@ -90,25 +105,33 @@ class Visitor(HttpUser):
             )
             if event["queue"]:
                 self.wait_for_event(response["event_id"])
-        results["began"], results["cpu"] = time.time(), -time.process_time()  # the last visitor's values remain
+        # The values of the last visitor remain: from then on the page is open for all of them.
+        results["start_time"] = time.time()
+        results["cpu_s"] = -time.process_time()
 
     def wait_time(self) -> float:
         """Return the pause before the next request, in seconds."""
         return self.rng.uniform(*plan["pause"])
 
     @task
-    def think(self) -> None:
-        """Submit one input. The latency is the time from the request to its completion event; any failure counts as an error."""
-        thing = self.rng.choice(plan["things"])
-        problem, is_correct, start_time = None, False, time.perf_counter()
+    def run_inference(self) -> None:
+        """Submit one input.
+
+        The latency is the time from the request to its completion event. Any failure counts as an error.
+        """
+        request = self.rng.choice(plan["requests"])
+        failure: Exception | None = None
+        is_correct = False
+        start_time = time.perf_counter()
         try:
-            value = self.upload(thing["given"]) if thing["upload"] else thing["given"]
+            value = self.upload(request["value"]) if request["is_upload"] else request["value"]
             start_time = time.perf_counter()
             with gevent.Timeout(ANSWER_TIMEOUT_S, TimeoutError(f"no answer within {ANSWER_TIMEOUT_S} seconds")):
-                record = self.submit(thing, [value, thing["checkpoint"], thing["rule"], *thing["others"]])
-            is_correct = record["answer"] == thing["answer"]
+                data = [value, request["checkpoint"], request["policy"], *request["other_values"]]
+                record = self.submit(request, data)
+            is_correct = record["answer"] == request["answer"]
         except Exception as error:
-            problem = error
+            failure = error
         seconds = time.perf_counter() - start_time
         self.environment.events.request.fire(
             request_type="THINK",
@@ -116,8 +139,8 @@ class Visitor(HttpUser):
             start_time=time.time() - seconds,
             response_time=seconds * 1e3,
             response_length=0,
-            exception=problem,
-            context={"checkpoint": thing["checkpoint"], "right": is_correct},
+            exception=failure,
+            context={"checkpoint": request["checkpoint"], "is_correct": is_correct},
         )
 
     def upload(self, data_url: str) -> dict[str, Any]:
@@ -134,25 +157,38 @@ class Visitor(HttpUser):
         }
 
     def submit(self, event: dict[str, Any], data: list[Any]) -> dict[str, Any]:
-        """Press a button that runs inference, and return the record of the result."""
-        event_data = self.wait_for_event(self.post("queue/join", json=self.build_body(event, data))["event_id"])
-        record = (
-            event_data["output"]["data"][0] if event_data["success"] else {"problem": event_data["output"].get("error")}
-        )
+        """Press a button that runs inference, and return the record of the result.
+
+        Raises:
+            ValueError: The server gives no answer.
+        """
+        response = self.post("queue/join", json=self.build_body(event, data))
+        completion = self.wait_for_event(response["event_id"])
+        output = completion["output"]
+        record = output["data"][0] if completion["success"] else {"problem": output.get("error")}
         if "answer" not in record:
             raise ValueError(f"no answer: {record.get('problem')}")
         return record
 
     def post(self, path: str, **kwargs: Any) -> Any:
-        """Send a request and return the JSON of its response."""
+        """Send a request and return the JSON of its response.
+
+        Raises:
+            ValueError: The server rejects the request.
+        """
         response = self.client.post(f"{API_PREFIX}/{path}", name=path, **kwargs)
         if not response.ok:
             raise ValueError(f"{path} was rejected: {response.text[:200]}")
         return response.json()
 
     def wait_for_event(self, event_id: str) -> dict[str, Any]:
-        """Return the completion event of a request. Reads the stream until the server closes it."""
-        path, completion = f"{API_PREFIX}/queue/data?session_hash={self.session_hash}", {}
+        """Return the completion event of a request. Reads the stream until the server closes it.
+
+        Raises:
+            ValueError: The stream ends without that event.
+        """
+        path = f"{API_PREFIX}/queue/data?session_hash={self.session_hash}"
+        completion: dict[str, Any] = {}
         with closing(self.client.get(path, name="queue/data", stream=True)) as response:
             for line in response.iter_lines():
                 event = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}

@@ -18,10 +18,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,11 @@ class BenchmarkCase:
         name: name of the case.
         config: published constructor keys.
         in_features: input features or channels.
-        sample_inputs: draws a batch of a size.
+        sample_inputs: samples a batch of a size.
     """
 
     name: str
-    config: dict
+    config: dict[str, Any]
     in_features: int | None
     sample_inputs: Callable[[int], Tensor]
 
@@ -65,8 +66,8 @@ def build_cases() -> list[BenchmarkCase]:
         "memory_length": 25,
         "memory_hidden_dims": 16,
     }
-    digits = json.loads((ROOT / "checkpoints/digits/config.json").read_text())
-    digits = {key: value for key, value in digits.items() if not key.startswith("energy")}
+    digits_config = json.loads((ROOT / "checkpoints/digits/config.json").read_text())
+    digits = {key: value for key, value in digits_config.items() if not key.startswith("energy")}
     return [
         BenchmarkCase("digits", digits, 1, lambda batch: torch.randn(batch, 1, 28, 28)),
         BenchmarkCase(
@@ -130,10 +131,10 @@ def load_reference(path: Path, case: BenchmarkCase, model: ContinuousThoughtMach
         sys.path.insert(0, str(path))
     original = importlib.import_module("models.ctm").ContinuousThoughtMachine
     with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
-        theirs = original(**case.config)
-        theirs.eval()(case.sample_inputs(2))  # its lazy layers take their shapes from a first input
-    theirs.load_state_dict(model.state_dict(), strict=True)
-    return theirs
+        reference_model = original(**case.config)
+        reference_model.eval()(case.sample_inputs(2))  # its lazy layers take their shapes from a first input
+    reference_model.load_state_dict(model.state_dict(), strict=True)
+    return reference_model
 
 
 def make_training_step(model: nn.Module, inputs: Tensor, targets: Tensor, shape: tuple[int, int]) -> Callable[[], None]:
@@ -150,7 +151,12 @@ def make_training_step(model: nn.Module, inputs: Tensor, targets: Tensor, shape:
 
 
 def measure_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> float:
-    """Return the MiB by which one training step raises the peak of a new process, of the original code if a reference is given."""
+    """Return the MiB by which one training step raises the peak memory of a new process.
+
+    Args:
+        case: the case.
+        reference_path: checkout of the original code, which is measured instead if it is not None.
+    """
     command = [sys.executable, "-m", "benchmarks.speed", "--peak", case.name]
     command += ["--reference", str(reference_path)] if reference_path else []
     return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
@@ -158,31 +164,39 @@ def measure_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> flo
 
 def print_peak_memory(case: BenchmarkCase, reference_path: Path | None) -> None:
     """Run one training step and print the memory above that before it, in MiB (Linux); run by `measure_peak_memory`."""
-    ours = build_case_model(case)
-    model = load_reference(reference_path, case, ours) if reference_path else ours
-    inputs, targets, shape = build_training_batch(case, ours)
-    step = make_training_step(model.train(), inputs, targets, shape)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, which importing may have set
-    before = read_memory_kib("VmRSS")
-    step()
-    print((read_memory_kib("VmHWM") - before) / 1024)
+    our_model = build_case_model(case)
+    model = load_reference(reference_path, case, our_model) if reference_path else our_model
+    inputs, targets, shape = build_training_batch(case, our_model)
+    run_training_step = make_training_step(model.train(), inputs, targets, shape)
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which importing may have set
+    initial_kib = read_memory_kib("VmRSS")
+    run_training_step()
+    print((read_memory_kib("VmHWM") - initial_kib) / 1024)
 
 
 def read_memory_kib(name: str, pid: int | str = "self") -> int:
-    """Read a field of a process's status, in KiB: VmRSS, current memory; VmHWM, peak memory. 0 once it has ended."""
+    """Read a memory field of a process's status.
+
+    Args:
+        name: VmRSS for the current memory, VmHWM for the peak memory.
+        pid: the process.
+
+    Returns:
+        The value in KiB; 0 once the process has ended.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
-def time_interleaved(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Return the median seconds of each job, run alternately."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for repeat in range(repeats + 1):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            if repeat:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+def time_interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each call, run alternately."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_index in range(repeats + 1):
+        for name, call in calls.items():
+            start_time = time.perf_counter()
+            call()
+            if round_index:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start_time)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -199,30 +213,30 @@ def build_case_model(case: BenchmarkCase) -> ContinuousThoughtMachine:
 def build_training_batch(
     case: BenchmarkCase, model: ContinuousThoughtMachine
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Draw a training batch of 32 rows, with the shape of the answer."""
+    """Sample a training batch of 32 rows; return inputs, targets and the shape of the answer."""
     shape = model.config.answer_shape
     return case.sample_inputs(32), torch.randint(shape[1], (32, shape[0])), shape
 
 
-def measure_case(case: BenchmarkCase, reference_path: Path | None, repeats: int) -> list[dict]:
+def measure_case(case: BenchmarkCase, reference_path: Path | None, repeats: int) -> list[dict[str, Any]]:
     """Measure one case: inference at B = 1 and 64, a training step at B = 32."""
-    ours = build_case_model(case)
-    models: dict[str, nn.Module] = {"ours": ours}
+    our_model = build_case_model(case)
+    models: dict[str, nn.Module] = {"ours": our_model}
     if reference_path:
-        models["original"] = load_reference(reference_path, case, ours)
+        models["original"] = load_reference(reference_path, case, our_model)
     rows = []
-    for batch in (1, 64):
-        inputs = case.sample_inputs(batch)
+    for batch_size in (1, 64):
+        inputs = case.sample_inputs(batch_size)
         for model in models.values():
             model.eval()
         with torch.inference_mode():
             if reference_path:
-                check_equal_outputs(case, models["original"](inputs)[0], ours(inputs).answers)
-            jobs = {name: partial(model, inputs) for name, model in models.items()}
-            rows.append({"case": case.name, "what": "thought", "batch": batch, **time_interleaved(jobs, repeats)})
-    inputs, targets, shape = build_training_batch(case, ours)
-    jobs = {name: make_training_step(model.train(), inputs, targets, shape) for name, model in models.items()}
-    row = {"case": case.name, "what": "training step", "batch": 32, **time_interleaved(jobs, max(3, repeats // 3))}
+                check_equal_outputs(case, models["original"](inputs)[0], our_model(inputs).answers)
+            calls = {name: partial(model, inputs) for name, model in models.items()}
+            rows.append({"case": case.name, "what": "thought", "batch": batch_size, **time_interleaved(calls, repeats)})
+    inputs, targets, shape = build_training_batch(case, our_model)
+    steps = {name: make_training_step(model.train(), inputs, targets, shape) for name, model in models.items()}
+    row = {"case": case.name, "what": "training step", "batch": 32, **time_interleaved(steps, max(3, repeats // 3))}
     row |= {
         f"{name}_peak_mib": round(measure_peak_memory(case, reference_path if name == "original" else None), 1)
         for name in models
@@ -246,8 +260,12 @@ def geometric_mean(values: list[float]) -> float:
     return statistics.geometric_mean(values) if values else float("nan")
 
 
-def print_report(rows: list[dict]) -> dict:
-    """Print the table and return the summary."""
+def print_report(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Print the table and return the summary.
+
+    Args:
+        rows: results of `measure_case`; the ratio is added to each.
+    """
     print(
         f"{'case':10} {'what':14} {'batch':>5} {'ours ms':>9} {'original ms':>12} {'ratio':>6}  peak MiB (ours / original)"
     )
@@ -260,11 +278,12 @@ def print_report(rows: list[dict]) -> dict:
             f"{row['case']:10} {row['what']:14} {row['batch']:5} {row['ours'] * 1e3:9.1f} {original} {ratio}  {peaks}"
         )
     summary = {}
-    for what in ("thought", "training step"):
-        ratios = [row["ratio"] for row in rows if row["what"] == what and row["ratio"]]
+    for operation in ("thought", "training step"):
+        ratios = [row["ratio"] for row in rows if row["what"] == operation and row["ratio"]]
         if ratios:
-            summary[what] = {"geometric_mean": geometric_mean(ratios), "least": min(ratios)}
-            print(f"{what}: geometric mean {summary[what]['geometric_mean']:.2f}, least {summary[what]['least']:.2f}")
+            figures = {"geometric_mean": geometric_mean(ratios), "least": min(ratios)}
+            print(f"{operation}: geometric mean {figures['geometric_mean']:.2f}, least {figures['least']:.2f}")
+            summary[operation] = figures
     return summary
 
 
@@ -273,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reference", type=Path, help="checkout of the original repository")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--repeats", type=int, default=15, help="timed rounds a case")
+    parser.add_argument("--repeats", type=int, default=15, help="timed rounds per case")
     parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--peak", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,6 +1,7 @@
 """Worker of `benchmarks.compare_versions`: time named cases with the version of this project on the import path.
 
-Reads one case name per line from stdin and prints the CPU seconds of one call, which other processes affect little. It uses only names that every released version has.
+Reads one case name per line from stdin and prints the CPU seconds of one call, which other processes affect little. Uses only names that
+every released version has.
 """
 
 import sys

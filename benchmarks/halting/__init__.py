@@ -1,0 +1,1 @@
+"""Comparison of halting policies on frozen models."""

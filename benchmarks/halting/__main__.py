@@ -39,15 +39,29 @@ def main() -> None:
         help="models of each task, if they were trained (default: 3)",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/halting.json", help="the figures")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs/halting.html", help="the frontiers, drawn")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs/halting.html", help="page with the frontiers")
     args = parser.parse_args()
     for path in (args.out, args.page):
         if not path.absolute().parent.is_dir():
             raise SystemExit(f"Error: {path.parent} is no folder.")
     frozen_models = list(find_frozen_models(args.tasks, args.seeds))  # report missing ones before any is measured
     results = [load_or_evaluate(frozen_model) for frozen_model in frozen_models]
-    figures = {
-        "command": f"python -m benchmarks.halting --tasks {' '.join(args.tasks)} --seeds {args.seeds}",
+    figures = build_figures(results, f"--tasks {' '.join(args.tasks)} --seeds {args.seeds}")
+    args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    write_plots(figures, args.page)
+    for name, task in figures["summary"].items():
+        print(name, json.dumps(task["energy_against_certainty"]))
+
+
+def build_figures(results: list[dict[str, Any]], arguments: str) -> dict[str, Any]:
+    """Build the content of `benchmarks/halting.json`.
+
+    Args:
+        results: results of all models.
+        arguments: arguments of the command.
+    """
+    return {
+        "command": f"python -m benchmarks.halting {arguments}",
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
         "hardware": {
@@ -59,10 +73,6 @@ def main() -> None:
         "summary": summarise_tasks(results),
         "trunks": [{name: value for name, value in result.items() if name != "draws"} for result in results],
     }
-    args.out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    write_plots(figures, args.page)
-    for name, task in figures["summary"].items():
-        print(name, json.dumps(task["energy_against_certainty"]))
 
 
 def load_or_evaluate(frozen_model: FrozenModel) -> dict[str, Any]:

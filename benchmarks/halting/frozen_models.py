@@ -49,7 +49,13 @@ SIGNAL_KEY_PREFIX = "signal."
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """Trained model without its energy head."""
+    """Trained model without its energy head.
+
+    Attributes:
+        name: name of the bundled checkpoint with the same recipe.
+        seed: training seed; 0 for the bundled checkpoint.
+        checkpoint_dir: directory of the checkpoint.
+    """
 
     name: str
     seed: int
@@ -73,13 +79,17 @@ class FrozenModel:
 
     def build_training_command(self, seed: int) -> str:
         """Return the command that trains such a model with another seed; two if it was initialised from another run."""
-        training, run = self.training_metadata, f"runs/{self.name}-seed{seed}"
+        training = self.training_metadata
+        run_dir = f"runs/{self.name}-seed{seed}"
         command = f"{training['command']} train.seed={seed}"
         match Path(training.get("init_from", "")).parts:
-            case ("runs", before, _):
-                first = f"python -m training train configs/{before}.yaml train.seed={seed} --run-dir {run}-first"
-                return f"{first} && {command} init_from={run}-first/checkpoint --run-dir {run}"
-        return f"{command} --run-dir {run}"
+            case ("runs", initial_run, _):
+                initial_run_dir = f"{run_dir}-first"
+                initial_command = (
+                    f"python -m training train configs/{initial_run}.yaml train.seed={seed} --run-dir {initial_run_dir}"
+                )
+                return f"{initial_command} && {command} init_from={initial_run_dir}/checkpoint --run-dir {run_dir}"
+        return f"{command} --run-dir {run_dir}"
 
     def get_cache_path(self, name: str) -> Path:
         """Return the path of a cached file of this model."""
@@ -105,36 +115,56 @@ class CachedUnrolls:
     curves: EvaluationCurves
 
 
-def find_frozen_models(names: Sequence[str], seeds: int) -> Iterator[FrozenModel]:
+@dataclass(frozen=True)
+class SplitUnrolls:
+    """Unrolls of one model on the three held-out splits.
+
+    Attributes:
+        validation: samples that energy heads are fitted on.
+        calibration: samples that thresholds are chosen on.
+        test: samples that policies are measured on.
+    """
+
+    validation: CachedUnrolls
+    calibration: CachedUnrolls
+    test: CachedUnrolls
+
+
+def find_frozen_models(names: Sequence[str], num_seeds: int) -> Iterator[FrozenModel]:
     """Yield the bundled models and those of further seeds, bundled or trained; print which are missing.
+
+    Args:
+        names: names of bundled checkpoints.
+        num_seeds: number of models per name, if they were trained.
 
     Raises:
         SystemExit: A name is not a comparable bundled checkpoint.
     """
     for name in names:
         first = FrozenModel(name, 0, ROOT / "checkpoints" / name)
-        if name not in (known := list_comparable_checkpoints()):
+        known_names = list_comparable_checkpoints()
+        if name not in known_names:
             raise SystemExit(
-                f"Error: {name} is no bundled checkpoint that may stop early; those are {', '.join(known)}."
+                f"Error: {name} is no bundled checkpoint that may stop early; those are {', '.join(known_names)}."
             )
         yield first
-        for seed in range(1, seeds):
-            other = f"{name}-seed{seed}"
-            places = (BUNDLED_MODELS_DIR / other, ROOT / "runs" / other / "checkpoint")
-            if folder := next(filter(Path.is_dir, places), None):
-                yield FrozenModel(name, seed, folder)
+        for seed in range(1, num_seeds):
+            model_name = f"{name}-seed{seed}"
+            candidates = (BUNDLED_MODELS_DIR / model_name, ROOT / "runs" / model_name / "checkpoint")
+            if checkpoint_dir := next(filter(Path.is_dir, candidates), None):
+                yield FrozenModel(name, seed, checkpoint_dir)
             else:
                 print(f"{name}, seed {seed} is left out; to train it: {first.build_training_command(seed)}")
 
 
 def list_comparable_checkpoints() -> list[str]:
     """List the bundled checkpoints that run several ticks and give a whole answer at each."""
-    found = []
-    for folder in sorted((ROOT / "checkpoints").iterdir()):
-        config, task = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "task.json"))
+    names = []
+    for checkpoint_dir in sorted((ROOT / "checkpoints").iterdir()):
+        config, task = (json.loads((checkpoint_dir / name).read_text("utf-8")) for name in ("config.json", "task.json"))
         if config.get("iterations", 1) > 1 and not build_task(task, config).get_spec().ctc_length:
-            found.append(folder.name)
-    return found
+            names.append(checkpoint_dir.name)
+    return names
 
 
 def load_or_compute_unrolls(frozen_model: FrozenModel, split: str) -> CachedUnrolls:

@@ -14,50 +14,77 @@ POLICY_COLUMNS = {  # name in the results -> column title
     "energy: wait": "**energy**",
     "oracle": "oracle",
 }
+POLICY_HEADER = "".join(f" {title} |" for title in POLICY_COLUMNS.values())
+POLICY_RULE = "|---" * len(POLICY_COLUMNS) + "|"
 
 
 def render_table(figures: dict[str, Any]) -> str:
     """Render ticks at equal accuracy, the fraction of the oracle, the gain of the energy and the time saved."""
-    head = "".join(f" {label} |" for label in POLICY_COLUMNS.values())
-    lines = ["|---" * len(POLICY_COLUMNS) + "|"]
-    return "\n".join(
-        [
-            "Mean ticks at the accuracy of the best fixed tick minus half a percentage point; all values are means over the models:",
-            "",
-            f"| task (models) | n | best fixed tick |{head}",
-            "|---|---|---" + lines[0],
-            *render_rows(figures, format_task_summary, format_ticks),
-            "",
-            "Area under the frontier, normalised: 0% is the frontier of fixed ticks, 100% that of an oracle which knows when the answer is "
-            "correct:",
-            "",
-            f"| task |{head}",
-            "|---" + lines[0],
-            *render_rows(figures, format_name, format_oracle_fraction),
-            "",
-            "The energy compared with the better certainty policy of each model, with 95% intervals of a paired bootstrap over samples:",
-            "",
-            "| task | ticks saved at that accuracy | per model | per model, at the highest accuracy that both reach minus half a point "
-            "| accuracy gain, mean over all budgets |",
-            "|---|---|---|---|---|",
-            *map(format_energy_comparison, figures["summary"].items()),
-            "",
-            "Savings in the engine relative to running all ticks, at the threshold with which the first energy reaches that accuracy: a "
-            "batch of 256, and 2,048 samples in 256 slots; processor time without and with the backbone; first model of each task:",
-            "",
-            "| task | ticks saved, 256 samples | time | with backbone | ticks saved, 2,048 samples | time | with backbone |",
-            "|---|---|---|---|---|---|---|",
-            *map(format_savings_row, select_first_models(figures)),
-            "",
-            "Summary:",
-            "",
-            *render_conclusions(figures),
-            "",
-            f"`{figures['command']}`; the energy is fitted with {figures['heads']} seeds. Measured {figures['date']} on "
-            f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves: "
-            "[halting.html](halting.html); all figures: `benchmarks/halting.json`.",
-        ]
-    )
+    lines = [
+        *render_tick_table(figures),
+        "",
+        *render_oracle_table(figures),
+        "",
+        *render_energy_table(figures),
+        "",
+        *render_savings_table(figures),
+        "",
+        "Summary:",
+        "",
+        *render_conclusions(figures),
+        "",
+        f"`{figures['command']}`; the energy is fitted with {figures['heads']} seeds. Measured {figures['date']} on "
+        f"{figures['hardware']['processor']}, torch {figures['torch']}. All curves: "
+        "[halting.html](halting.html); all figures: `benchmarks/halting.json`.",
+    ]
+    return "\n".join(lines)
+
+
+def render_tick_table(figures: dict[str, Any]) -> list[str]:
+    """Render the ticks of every policy at equal accuracy."""
+    return [
+        "Mean ticks at the accuracy of the best fixed tick minus half a percentage point; all values are means over the models:",
+        "",
+        f"| task (models) | n | best fixed tick |{POLICY_HEADER}",
+        "|---|---|---" + POLICY_RULE,
+        *render_rows(figures, format_task_summary, format_ticks),
+    ]
+
+
+def render_oracle_table(figures: dict[str, Any]) -> list[str]:
+    """Render the fraction of the oracle that every policy reaches."""
+    return [
+        "Area under the frontier, normalised: 0% is the frontier of fixed ticks, 100% that of an oracle which knows when the answer is "
+        "correct:",
+        "",
+        f"| task |{POLICY_HEADER}",
+        "|---" + POLICY_RULE,
+        *render_rows(figures, format_name, format_oracle_fraction),
+    ]
+
+
+def render_energy_table(figures: dict[str, Any]) -> list[str]:
+    """Render the comparison of the energy with certainty."""
+    return [
+        "The energy compared with the better certainty policy of each model, with 95% intervals of a paired bootstrap over samples:",
+        "",
+        "| task | ticks saved at that accuracy | per model | per model, at the highest accuracy that both reach minus half a point "
+        "| accuracy gain, mean over all budgets |",
+        "|---|---|---|---|---|",
+        *map(format_energy_comparison, figures["summary"].items()),
+    ]
+
+
+def render_savings_table(figures: dict[str, Any]) -> list[str]:
+    """Render the ticks and the time that the energy saves in the engine."""
+    return [
+        "Savings in the engine relative to running all ticks, at the threshold with which the first energy reaches that accuracy: a "
+        "batch of 256, and 2,048 samples in 256 slots; processor time without and with the backbone; first model of each task:",
+        "",
+        "| task | ticks saved, 256 samples | time | with backbone | ticks saved, 2,048 samples | time | with backbone |",
+        "|---|---|---|---|---|---|---|",
+        *map(format_savings_row, select_first_models(figures)),
+    ]
 
 
 def render_rows(
@@ -66,7 +93,7 @@ def render_rows(
     """Render a row for each task, with a cell for each policy; empty if the policy does not exist for the task."""
     return [
         f"| {format_start(name, task)} |"
-        + "".join(f" {format_cell(task['rules'].get(rule, {}))} |" for rule in POLICY_COLUMNS)
+        + "".join(f" {format_cell(task['rules'].get(policy, {}))} |" for policy in POLICY_COLUMNS)
         for name, task in figures["summary"].items()
     ]
 
@@ -103,20 +130,22 @@ def format_oracle_fraction(policy: dict[str, Any]) -> str:
 def format_energy_comparison(item: tuple[str, dict[str, Any]]) -> str:
     """Format the comparison of the energy with certainty for a task."""
     name, task = item
-    saved, won = (task["energy_against_certainty"][key] for key in ("ticks_saved", "area_won"))
-    machines, top = (
-        ", ".join(f"{share:.1%}" for share in task["energy_against_certainty"][key])
+    comparison = task["energy_against_certainty"]
+    low_saved, median_saved, high_saved = comparison["ticks_saved"]
+    low_gain, median_gain, high_gain = comparison["area_won"]
+    saved_by_model, saved_at_top_by_model = (
+        ", ".join(f"{share:.1%}" for share in comparison[key])
         for key in ("ticks_saved_by_trunk", "ticks_saved_at_the_top_by_trunk")
     )
     return (
-        f"| {name} | {saved[1]:.1%} ({saved[0]:.1%} to {saved[2]:.1%}) | {machines} | {top} "
-        f"| {100 * won[1]:.2f} points ({100 * won[0]:.2f} to {100 * won[2]:.2f}) |"
+        f"| {name} | {median_saved:.1%} ({low_saved:.1%} to {high_saved:.1%}) | {saved_by_model} | {saved_at_top_by_model} "
+        f"| {100 * median_gain:.2f} points ({100 * low_gain:.2f} to {100 * high_gain:.2f}) |"
     )
 
 
 def select_first_models(figures: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the results of the first model of every task."""
-    return [trunk for trunk in figures["trunks"] if trunk["seed"] == 0]
+    return [result for result in figures["trunks"] if result["seed"] == 0]
 
 
 def get_timing(result: dict[str, Any], num_rows: int) -> dict[str, Any]:
@@ -133,8 +162,9 @@ def format_savings_row(result: dict[str, Any]) -> str:
 
 def render_conclusions(figures: dict[str, Any]) -> list[str]:
     """List, for each expected benefit of the energy, the tasks that show it."""
-    tasks, first = figures["summary"], select_first_models(figures)
-    ways = {
+    tasks = figures["summary"]
+    first_models = select_first_models(figures)
+    oracle_fractions = {  # task -> fraction that the energy reaches, fraction that a stable oracle reaches
         name: (get_oracle_fraction(task, "energy: wait"), get_oracle_fraction(task, "settled oracle"))
         for name, task in tasks.items()
     }
@@ -143,24 +173,26 @@ def render_conclusions(figures: dict[str, Any]) -> list[str]:
             name for name, task in tasks.items() if task["energy_against_certainty"]["ticks_saved"][0] > 0
         ],
         f"At least {MIN_FRACTION:.0%} of the area between fixed ticks and the oracle": [
-            name for name, (far, _) in ways.items() if far >= MIN_FRACTION
+            name for name, (energy, _) in oracle_fractions.items() if energy >= MIN_FRACTION
         ],
         **{
             f"At least {MIN_FRACTION:.0%} of the ticks saved with {rows:,} samples are saved as time, without the backbone": [
-                trunk["name"] for trunk in first if has_time_savings(get_timing(trunk, rows))
+                result["name"] for result in first_models if has_time_savings(get_timing(result, rows))
             ]
             for rows in (256, 2048)
-            if all(get_timing(trunk, rows) for trunk in first)
+            if all(get_timing(result, rows) for result in first_models)
         },
     }
-    lucky = [f"{name} {settled:.0%}" for name, (far, settled) in ways.items() if far < settled < MIN_FRACTION]
+    stable_oracle_fractions = [
+        f"{name} {stable:.0%}" for name, (energy, stable) in oracle_fractions.items() if energy < stable < MIN_FRACTION
+    ]
     conclusions = [
         f"{benefit}: {', '.join(names) or 'none'} ({len(names)} of {len(tasks)})" for benefit, names in benefits.items()
     ]
-    if lucky:
+    if stable_oracle_fractions:
         conclusions.append(
             "Area of an oracle that stops where the answer stays correct, so that lucky guesses do not count: "
-            + ", ".join(lucky)
+            + ", ".join(stable_oracle_fractions)
         )
     return [f"- {line}." for line in conclusions]
 

@@ -28,32 +28,33 @@ def write_plots(results: dict[str, Any], path: Path) -> None:
 
 def build_figure(results: dict[str, Any]) -> go.Figure:
     """Build the figure with the frontiers of the first model of every task."""
-    trunks = select_first_models(results)
-    columns = min(2, len(trunks))
-    rows = -(-len(trunks) // columns)
-    figure = make_subplots(rows, columns, subplot_titles=[trunk["name"] for trunk in trunks], vertical_spacing=0.12)
+    models = select_first_models(results)
+    num_columns = min(2, len(models))
+    num_rows = -(-len(models) // num_columns)
+    titles = [model["name"] for model in models]
+    figure = make_subplots(num_rows, num_columns, subplot_titles=titles, vertical_spacing=0.12)
     in_legend: set[str] = set()  # not every policy exists for every task; it enters the legend where it first appears
-    for index, trunk in enumerate(trunks):
-        for rule, (name, colour, dash) in POLICY_STYLES.items():
-            if rule in trunk["rules"]:
-                x, y = zip(*trunk["rules"][rule]["corners"], strict=True)
+    for index, model in enumerate(models):
+        for policy, (name, colour, dash) in POLICY_STYLES.items():
+            if policy in model["rules"]:
+                x, y = zip(*model["rules"][policy]["corners"], strict=True)
                 line = go.Scatter(
                     x=x,
                     y=y,
                     name=name,
-                    legendgroup=rule,
-                    showlegend=rule not in in_legend,
+                    legendgroup=policy,
+                    showlegend=policy not in in_legend,
                     mode="lines",
                     line={"color": colour, "dash": dash, "width": 2},
                 )
-                figure.add_trace(line, index // columns + 1, index % columns + 1)
-                in_legend.add(rule)
+                figure.add_trace(line, index // num_columns + 1, index % num_columns + 1)
+                in_legend.add(policy)
     figure.update_xaxes(title_text="mean ticks", rangemode="tozero")
     figure.update_yaxes(title_text="accuracy", tickformat=".0%")
     figure.update_layout(
         template="plotly_white",
-        height=380 * rows,
-        width=560 * columns,
+        height=380 * num_rows,
+        width=560 * num_columns,
         legend={"orientation": "h", "y": -0.08},
         title_text="Accuracy against mean ticks, held-out samples, first model of each task",
     )

@@ -28,61 +28,79 @@ def measure_time_savings(frozen_model: FrozenModel, head: EnergyHead, threshold:
     model, task = frozen_model.load_model_and_task()
     model.energy_proj = head.module
     results = []
-    threads = torch.get_num_threads()
+    previous_num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for rows, slots in BATCH_SIZES:
-            inputs = task.sample(TEST, rows, make_generator("clock", rows)).inputs
-            rounds = NUM_ROUNDS if rows == slots else NUM_STREAM_ROUNDS
-            savings = measure_halting_savings(model, inputs, EnergyBelow(threshold), slots, rounds)
-            results.append({"rows": rows, "seats": slots, **savings})
+        for num_rows, num_slots in BATCH_SIZES:
+            inputs = task.sample(TEST, num_rows, make_generator("clock", num_rows)).inputs
+            num_rounds = NUM_ROUNDS if num_rows == num_slots else NUM_STREAM_ROUNDS
+            savings = measure_halting_savings(model, inputs, EnergyBelow(threshold), num_slots, num_rounds)
+            results.append({"rows": num_rows, "seats": num_slots, **savings})
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(previous_num_threads)
     return results
 
 
 @torch.inference_mode()
-def measure_halting_savings(model: TickModel, inputs: Tensor, policy: HaltingPolicy, slots: int, repeats: int) -> dict:
+def measure_halting_savings(
+    model: TickModel, inputs: Tensor, policy: HaltingPolicy, num_slots: int, num_rounds: int
+) -> dict[str, Any]:
     """Return the shares of ticks and of time that halting saves, with and without the time of the encoder.
 
-    Medians of interleaved rounds; at most `slots` rows run at the same time.
+    Times are medians over interleaved rounds.
+
+    Args:
+        model: the model; its encoder is replaced during the measurement.
+        inputs: the rows.
+        policy: the halting policy.
+        num_slots: rows that run at the same time, at most.
+        num_rounds: rounds of a full unroll and a run with halting, after one that warms up.
     """
-    engine = Engine(model, policy, max_batch_slots=slots)
-    encoder = Stopwatch(model.encode)
-    model.encode = encoder
-    jobs = {"full": lambda: [model(part) for part in inputs.split(slots)], "halted": lambda: engine.run(inputs)}
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
-    for repeat in range(repeats + 1):
-        for kind, job in jobs.items():
+    engine = Engine(model, policy, max_batch_slots=num_slots)
+    encoder = CallTimer(model.encode)
+    model.encode = encoder  # type: ignore[assignment, method-assign]  # counts the time of the encoder inside both runs
+    runs: dict[str, Callable[[], Any]] = {
+        "full": lambda: [model(part) for part in inputs.split(num_slots)],
+        "halted": lambda: engine.run(inputs),
+    }
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for round_index in range(num_rounds + 1):
+        for name, run in runs.items():
             encoder.seconds = 0.0
-            start = time.process_time()
-            output = job()
-            total = time.process_time() - start
-            if repeat:  # the first round warms up
-                seconds[kind].append((total, total - encoder.seconds))
-    model.encode = encoder.function
-    total_seconds, tick_seconds = (
-        {kind: statistics.median(pair[index] for pair in seconds[kind]) for kind in jobs} for index in (0, 1)
+            start_time = time.process_time()
+            output = run()
+            total_seconds = time.process_time() - start_time
+            if round_index:  # the first round warms up
+                seconds[name].append((total_seconds, total_seconds - encoder.seconds))
+    model.encode = encoder.function  # type: ignore[assignment, method-assign]  # as before
+    median_seconds, median_tick_seconds = (
+        {name: statistics.median(pair[index] for pair in pairs) for name, pairs in seconds.items()} for index in (0, 1)
     )
     return {
         "policy": str(policy),
-        "seconds": total_seconds,
-        "seconds_ticking": tick_seconds,
+        "seconds": median_seconds,
+        "seconds_ticking": median_tick_seconds,
         "ticks_saved": 1 - output.ticks.double().mean().item() / model.config.iterations,
-        "time_saved": 1 - total_seconds["halted"] / total_seconds["full"],
-        "time_saved_without_backbone": 1 - tick_seconds["halted"] / tick_seconds["full"],
+        "time_saved": 1 - median_seconds["halted"] / median_seconds["full"],
+        "time_saved_without_backbone": 1 - median_tick_seconds["halted"] / median_tick_seconds["full"],
     }
 
 
-class Stopwatch:
-    """Callable that adds up the CPU time of its calls, in seconds."""
+class CallTimer:
+    """Callable that adds up the CPU time of its calls.
 
-    def __init__(self, function: Callable):
-        self.function, self.seconds = function, 0.0
+    Attributes:
+        function: the function that it calls.
+        seconds: CPU time of all calls, in seconds.
+    """
 
-    def __call__(self, *args):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *args: Any) -> Any:
         """Call the function and add its CPU time."""
-        start = time.process_time()
+        start_time = time.process_time()
         output = self.function(*args)
-        self.seconds += time.process_time() - start
+        self.seconds += time.process_time() - start_time
         return output

@@ -1,4 +1,4 @@
-"""The load test: inputs of its visitors, metrics of requests, and a short run."""
+"""Tests of the load test: request plan, metrics, and a short run."""
 
 import json
 import subprocess
@@ -8,61 +8,64 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import render_results
-from benchmarks.load_plan import build_plan, iterate_inputs
-from benchmarks.load_test import LoadTestResult, compute_metrics, compute_percentiles, compute_ratios
+from benchmarks.load_metrics import LoadTestResult, compute_metrics, compute_percentiles, compute_ratios
+from benchmarks.load_plan import build_plan, iterate_requests
 from ctm.checkpoint import load
 from tests.paths import ROOT
 from training.tasks import build_task
 from ui.services.image_decoding import decode_image
 
-EVENT_BY_BUTTON = {
-    name: {"fn_index": n, "trigger_id": 10 + n}
-    for n, name in enumerate(["think-drawing", "think-upload", "think-text"])
+CALLS_BY_BUTTON = {
+    name: {"fn_index": index, "trigger_id": 10 + index}
+    for index, name in enumerate(["run-drawing", "run-upload", "run-text"])
 }
-PROCESS_SAMPLE = {"at": 0.0, "cpu": 0.0, "peak_mib": 400.0, "threads": 5, "files": 9}
+USAGE_SAMPLE = {"time": 0.0, "cpu": 0.0, "peak_mib": 400.0, "threads": 5, "files": 9}
 
 
-def make_request_sample(name: str, milliseconds: float, error: str | None = None, **more) -> dict:
-    return {"name": name, "began": 0.0, "milliseconds": milliseconds, "error": error} | more
+def make_request_sample(name: str, milliseconds: float, error: str | None = None, **context) -> dict:
+    return {"name": name, "start_time": 0.0, "milliseconds": milliseconds, "error": error} | context
 
 
-def make_visit_results(*milliseconds: float, **more) -> LoadTestResult:
-    """Return results with requests of these latencies, the first one incorrect, and one page load."""
-    thoughts = [
-        make_request_sample("thought", each, checkpoint="digits", right=n > 0) for n, each in enumerate(milliseconds)
+def make_result(*latencies_ms: float, **changes) -> LoadTestResult:
+    """Return the result of a run with these latencies of requests, the first one incorrect, and one page load."""
+    requests = [
+        make_request_sample("thought", latency_ms, checkpoint="digits", is_correct=index > 0)
+        for index, latency_ms in enumerate(latencies_ms)
     ]
-    looks = [PROCESS_SAMPLE, PROCESS_SAMPLE | {"at": 10.0, "cpu": 5.0, "peak_mib": 500.0, "threads": 7}]
-    return replace(LoadTestResult(2, 10.0, 1.0, [*thoughts, make_request_sample("page", 30.0)], looks), **more)
+    usage_samples = [USAGE_SAMPLE, USAGE_SAMPLE | {"time": 10.0, "cpu": 5.0, "peak_mib": 500.0, "threads": 7}]
+    result = LoadTestResult(2, 10.0, 1.0, [*requests, make_request_sample("page", 30.0)], usage_samples)
+    return replace(result, **changes)
 
 
-def test_importing_it_patches_nothing():
+def test_importing_the_load_test_does_not_import_gevent():
     imports = "import sys, benchmarks.load_test, benchmarks.render_results"
     code = f"{imports}; sys.exit(bool({{'gevent', 'locust'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
-def test_visitors_give_what_can_be_read(name):
-    things, again = ([*iterate_inputs(name, EVENT_BY_BUTTON)] for _ in range(2))
-    assert things == again and len({thing["given"] for thing in things}) > 100
+def test_inputs_of_visitors_are_reproducible_and_accepted_by_the_task(name):
+    requests, repeated_requests = ([*iterate_requests(name, CALLS_BY_BUTTON)] for _ in range(2))
+    assert requests == repeated_requests and len({request["value"] for request in requests}) > 100
     task = build_task(load(ROOT / "checkpoints" / name).task)
-    for thing in things[:20]:
-        given = thing["given"]
-        read = task.parse_input(decode_image(given) if given.startswith("data:") else given)
-        assert type(thing["answer"]) is type(task.format_answer(read, [0] * read.positions).value)
-    uploaded = {thing["upload"]: thing["fn_index"] for thing in things}
-    assert uploaded == ({False: 0, True: 1} if name == "digits" else {False: 2})
+    for request in requests[:20]:
+        value = request["value"]
+        task_input = task.parse_input(decode_image(value) if value.startswith("data:") else value)
+        answer = task.format_answer(task_input, [0] * task_input.positions)
+        assert type(request["answer"]) is type(answer.value)
+    fn_indices = {request["is_upload"]: request["fn_index"] for request in requests}
+    assert fn_indices == ({False: 0, True: 1} if name == "digits" else {False: 2})
 
 
-def test_an_unknown_checkpoint_is_reported():
+def test_an_unknown_checkpoint_is_rejected():
     with pytest.raises(SystemExit, match="no bundled checkpoint gone"):
-        list(iterate_inputs("gone", EVENT_BY_BUTTON))
+        list(iterate_requests("gone", CALLS_BY_BUTTON))
 
 
-def test_the_plan_names_the_endpoints_of_the_page():
+def test_the_plan_has_the_calls_of_the_page():
     config = {
         "components": [
-            {"id": 1, "props": {"elem_id": "think-text"}},
+            {"id": 1, "props": {"elem_id": "run-text"}},
             {"id": 2, "props": {"value": "a"}},
             {"id": 3, "props": {}},
         ],
@@ -73,11 +76,11 @@ def test_the_plan_names_the_endpoints_of_the_page():
     }
     plan = build_plan(config, ["parity-16"], [0, 1])
     assert plan["on_load"] == [{"fn_index": 8, "trigger_id": 0, "data": ["a", None], "queue": False}]
-    assert {(thing["fn_index"], thing["trigger_id"]) for thing in plan["things"]} == {(7, 1)}
+    assert {(request["fn_index"], request["trigger_id"]) for request in plan["requests"]} == {(7, 1)}
     assert json.loads(json.dumps(plan)) == plan
 
 
-def test_percentiles():
+def test_percentiles_of_many_values_of_one_and_of_none():
     assert compute_percentiles([float(n) for n in range(101)]) == {
         "n": 101,
         "p50": 50.0,
@@ -89,14 +92,10 @@ def test_percentiles():
     assert compute_percentiles([]) == {"n": 0}
 
 
-def test_visits_are_summarised_over_all_visitors():
-    failed = make_request_sample("thought", 9_000.0, "no answer", checkpoint="digits", right=False)
-    figures = compute_metrics(
-        [
-            make_visit_results(100.0, 200.0),
-            make_visit_results(300.0, request_samples=[failed, make_request_sample("page", 50.0)]),
-        ]
-    )
+def test_metrics_cover_the_requests_of_all_runs():
+    failure = make_request_sample("thought", 9_000.0, "no answer", checkpoint="digits", is_correct=False)
+    page_load = make_request_sample("page", 50.0)
+    figures = compute_metrics([make_result(100.0, 200.0), make_result(300.0, request_samples=[failure, page_load])])
     assert figures["visitors"] == 2 and figures["seconds"] == 20.0 and figures["thoughts_per_second"] == 0.1
     assert figures["thought"]["n"] == 2 and figures["thought"]["max"] == 200.0 and figures["page"]["n"] == 2
     assert figures["right"] == figures["by_checkpoint"]["digits"]["right"] == 0.5
@@ -105,37 +104,39 @@ def test_visits_are_summarised_over_all_visitors():
     assert figures["server"] == server | {"cpu_ms_per_thought": 5000.0} and figures["visitors_cpu"] == 0.1
 
 
-def test_visitors_without_an_answer_are_reported_too():
-    figures = compute_metrics([make_visit_results()])
+def test_metrics_of_a_run_without_an_answer_are_zero_or_empty():
+    figures = compute_metrics([make_result()])
     assert figures["thought"] == {"n": 0} and figures["right"] == 0.0 and figures["by_checkpoint"] == {}
 
 
-def test_batching_is_reported_relative_to_no_batching():
+def test_ratios_compare_batching_with_no_batching():
     rows = [
-        {"batching": turn} | compute_metrics([make_visit_results(*times, visitors=visitors)])
-        for turn, visitors, times in [
+        {"batching": batching} | compute_metrics([make_result(*latencies_ms, visitors=visitors)])
+        for batching, visitors, latencies_ms in [
             ("off", 1, [80.0]),
             ("off", 9, [200.0]),
             ("on", 1, [80.0]),
             ("on", 9, [100.0] * 2),
         ]
     ]
-    alone, together = compute_ratios(rows)
-    assert set(alone.values()) == {1.0}
-    assert together["visitors"] == 9 and together["thoughts_per_second"] == 2.0 and together["p95"] == 0.5
+    single_visitor, many_visitors = compute_ratios(rows)
+    assert set(single_visitor.values()) == {1.0}
+    assert (
+        many_visitors["visitors"] == 9 and many_visitors["thoughts_per_second"] == 2.0 and many_visitors["p95"] == 0.5
+    )
     assert compute_ratios(rows[2:]) == []
 
 
 @pytest.mark.slow
-def test_visitors_are_served_without_an_error(tmp_path, monkeypatch):
+def test_a_short_run_serves_all_visitors_without_an_error(tmp_path, monkeypatch):
     (tmp_path / "benchmarks").mkdir()
     path = tmp_path / "benchmarks" / "load.json"
     command = [sys.executable, "-m", "benchmarks.load_test", "--visitors", "2", "--seconds", "3", "--json", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stdout + process.stderr
     figures = json.loads(path.read_text("utf-8"))
-    alone, together = figures["rows"]
-    assert (alone["visitors"], together["visitors"], together["page"]["n"]) == (1, 2, 2)
-    assert together["errors"] == {} and together["thought"]["n"] > 1 and together["right"] > 0.5
+    single_visitor, two_visitors = figures["rows"]
+    assert (single_visitor["visitors"], two_visitors["visitors"], two_visitors["page"]["n"]) == (1, 2, 2)
+    assert two_visitors["errors"] == {} and two_visitors["thought"]["n"] > 1 and two_visitors["right"] > 0.5
     monkeypatch.setattr(render_results, "ROOT", tmp_path)
     assert "| 2 | on |" in render_results.build_load_table() and "0 errors" in render_results.build_load_table()
