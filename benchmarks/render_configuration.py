@@ -98,7 +98,7 @@ def render_table(prefix: str, fields: dict[str, FieldInfo]) -> str:
     return "\n".join([*lines, ""])
 
 
-def format_type(annotation: Any) -> str:
+def format_type(annotation: object) -> str:
     """Return a type in words; the choices of a literal as code."""
     if annotation is NoneType:
         return "null"

@@ -228,7 +228,7 @@ def check_module_command(module: str, words: list[str]) -> None:
     """Check the arguments of a program: run its `main` up to the end of the parsing."""
     parse_args = argparse.ArgumentParser.parse_args
 
-    def parse_and_stop(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+    def parse_and_stop(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
         parse_args(self, *args, **kwargs)
         raise ArgumentsAccepted
 
