@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -108,7 +108,7 @@ def format_type(annotation: object) -> str:
         return " or ".join(format_type(part) for part in get_args(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {format_type(get_args(annotation)[0])}"
-    names = {bool: "bool", int: "int", float: "float", str: "string"}
+    names: dict[object, str] = {bool: "bool", int: "int", float: "float", str: "string"}
     return names.get(annotation) or "mapping"
 
 

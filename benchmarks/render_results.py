@@ -9,7 +9,6 @@ settings classes. `--check` writes nothing and fails if a file is out of date.
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -222,7 +221,9 @@ def fill_sections(text: str, sections: Mapping[str, Callable[[], str]], file_nam
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise SystemExit(f"{file_name} lacks the marks {start} and {end}.")
-        text = re.sub(f"{start}.*?{end}", lambda _, s=start, e=end, b=build: f"{s}\n{b()}\n{e}", text, flags=re.S)
+        before, _, rest = text.partition(start)
+        after = rest.partition(end)[2]
+        text = f"{before}{start}\n{build()}\n{end}{after}"
     return text
 
 
