@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]  # its stubs are a separate package
 
 from ctm.checkpoint import Checkpoint, save
 from ctm.io.atomic import fsync_path, replace_dir, write_text

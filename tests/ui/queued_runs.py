@@ -3,7 +3,7 @@
 import pytest
 
 from tests.ui.run_fixtures import make_training_service
-from training.jobs.store import Job
+from training.jobs.job import Job
 from training.run_dir import RunDir
 from ui.services.training_service import TrainingService
 

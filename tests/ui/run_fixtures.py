@@ -14,8 +14,8 @@ import yaml
 from tests.training.jobs.conftest import build_environment, make_tiny_config
 from tests.ui.conftest import make_checkpoint, make_inference_service
 from training.config import RunConfig
+from training.jobs.job import Job
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 from training.run_dir import RunDir
 from ui import page
 from ui.auth.access import Access

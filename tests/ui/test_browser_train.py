@@ -12,7 +12,7 @@ from tests.training.jobs.conftest import stop_scheduler, wait_until
 from tests.ui.gradio_session import make_access
 from tests.ui.run_fixtures import create_fake_run, make_training_service, serve_page, write_recipes
 from tests.ui.test_browser import browser, choose
-from training.jobs.store import Job
+from training.jobs.job import Job
 from ui.services.training_service import TrainingService
 
 __all__ = ["browser"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ctm.io.preallocated import read_preallocated
 from ctm.stores.base import is_complete_checkpoint
-from training.jobs.store import Job, JobState
+from training.jobs.job import Job, JobState
 from training.run_dir import list_run_dirs
 
 

@@ -10,9 +10,9 @@ import torch
 
 from training.config import RunConfig
 from training.jobs.cpu_limits import count_available_cpus
+from training.jobs.job import Job
 from training.jobs.launch_command import build_training_command
 from training.jobs.process_group import ProcessGroup, build_job_environment, find_process_group, launch
-from training.jobs.store import Job
 from training.run_dir import RunDir
 
 SUPERVISOR_MODULE = "training.jobs.supervisor"

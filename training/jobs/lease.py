@@ -32,7 +32,7 @@ class Lease:
         clock: Monotonic clock in seconds.
     """
 
-    def __init__(self, directory: Path, hostname: str = "", clock: Callable[[], float] = time.monotonic):
+    def __init__(self, directory: Path, hostname: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self.hostname = hostname or socket.gethostname()
         self._lock_path = directory / ".jobs.lock"
         self._heartbeat_path = directory / ".jobs.holder"

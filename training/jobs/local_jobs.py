@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from training.jobs.job import Job, RequestedAction
 from training.jobs.launcher import JobLauncher
 from training.jobs.outcome import derive_job_outcome
-from training.jobs.store import Job, JobStore, RequestedAction
+from training.jobs.store import JobStore
 from training.run_dir import RunDir
 
 STOP_TIMEOUT_S = 120.0

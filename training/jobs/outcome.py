@@ -4,9 +4,10 @@ Inputs are the exit code, the outcome that the trainer recorded and the action t
 succeeded if the trainer recorded `finished` and the exit code is 0 or unknown.
 """
 
+import signal
 from typing import Any
 
-from training.jobs.store import JobState, RequestedAction
+from training.jobs.job import JobState, RequestedAction
 
 FAILURE_REASONS = {"refused", "nan", "memory", "disk", "data", "crash"}
 
@@ -14,7 +15,7 @@ FAILURE_REASONS = {"refused", "nan", "memory", "disk", "data", "crash"}
 def derive_job_outcome(
     exit_code: int | None,
     outcome: dict[str, Any],
-    intent: RequestedAction,
+    action: RequestedAction,
     last_step: int | None,
     out_of_memory: bool = False,
 ) -> tuple[JobState, str]:
@@ -23,32 +24,46 @@ def derive_job_outcome(
     Args:
         exit_code: Exit code of the training program; negative for a signal, None if unknown.
         outcome: Outcome that the trainer recorded (see `training.failures`); empty if there is none.
-        intent: Action that was requested.
+        action: Action that was requested.
         last_step: Newest saved step; None if no step was saved.
         out_of_memory: Whether the kernel killed processes of this container for lack of memory while the job ran.
     """
-    reason, sentence = str(outcome.get("reason")), str(outcome.get("sentence", ""))
+    reason, message = str(outcome.get("reason")), str(outcome.get("sentence", ""))
     progress = f"The last saved step is {last_step:,}." if last_step is not None else "No step had been saved."
     if reason == "finished" and exit_code in (0, None):
-        return "succeeded", sentence
+        return "succeeded", message
     if reason == "time":
-        return "cancelled", sentence
-    if intent == "kill":
+        return "cancelled", message
+    if action == "kill":
         return "cancelled", f"Killed. {progress}"
     if reason == "stopped":
-        if intent == "stop":
-            return "cancelled", sentence
-        cause = "The app ended." if intent == "suspend" else "It was stopped from outside this app."
-        return "interrupted", f"{cause} {sentence}"
+        if action == "stop":
+            return "cancelled", message
+        cause = "The app ended." if action == "suspend" else "It was stopped from outside this app."
+        return "interrupted", f"{cause} {message}"
     if reason in FAILURE_REASONS:
-        return "failed", sentence
-    if exit_code == -15 and intent in ("stop", "suspend"):
-        return "cancelled" if intent == "stop" else "interrupted", f"Stopped before it had begun. {progress}"
-    if intent == "stop":
+        return "failed", message
+    return derive_unrecorded_outcome(exit_code, action, progress, out_of_memory)
+
+
+def derive_unrecorded_outcome(
+    exit_code: int | None, action: RequestedAction, progress: str, out_of_memory: bool
+) -> tuple[JobState, str]:
+    """Return the final state of a job whose trainer recorded no reason, and one sentence that explains it.
+
+    Args:
+        exit_code: Exit code of the training program; negative for a signal, None if unknown.
+        action: Action that was requested.
+        progress: Sentence about the saved steps.
+        out_of_memory: Whether the kernel killed processes of this container for lack of memory while the job ran.
+    """
+    if exit_code == -signal.SIGTERM and action in ("stop", "suspend"):
+        return "cancelled" if action == "stop" else "interrupted", f"Stopped before it had begun. {progress}"
+    if action == "stop":
         return "cancelled", f"It did not stop in time and was killed. {progress}"
-    if exit_code is None or intent == "suspend":
+    if exit_code is None or action == "suspend":
         return "interrupted", f"The app or the machine was restarted while it ran. {progress}"
-    if exit_code == -9:
+    if exit_code == -signal.SIGKILL:
         cause = (
             "ran out of memory and killed it"
             if out_of_memory

@@ -4,8 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from training.jobs.discovery import discover_untracked_runs
+from training.jobs.job import Job
 from training.jobs.launcher import JobLauncher
-from training.jobs.store import Job, JobStore
+from training.jobs.store import JobStore
 from training.run_dir import RunDir
 
 # A job without progress is given up after this number of starts: it may crash the app at every attempt.

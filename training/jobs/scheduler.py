@@ -17,6 +17,7 @@ from typing import Any
 from ctm.stores import HubStore
 from training.config import RunConfig
 from training.jobs.estimate_process import run_estimate
+from training.jobs.job import LOCAL_TARGET, Job, RequestedAction
 from training.jobs.launcher import JobLauncher
 from training.jobs.lease import Lease
 from training.jobs.local_jobs import STOP_TIMEOUT_S, LocalJobs
@@ -32,7 +33,7 @@ from training.jobs.redaction import redact_token
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.remote.monitor import RemoteJobMonitor
 from training.jobs.run_creation import create_run_dir, delete_run_dir, delete_trash
-from training.jobs.store import LOCAL_TARGET, STORE_FILENAME, Job, JobStore, RequestedAction
+from training.jobs.store import STORE_FILENAME, JobStore
 from training.run_dir import RunDir
 
 POLL_INTERVAL_S = 0.5

@@ -15,97 +15,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from typing import Any
 
 from ctm.io.json_files import read_json, write_json
 from ctm.io.locks import file_lock
+from training.jobs.job import ALLOWED_TRANSITIONS, Job, parse_jobs
 from training.jobs.legacy_store import LEGACY_STORE_FILENAME, read_legacy_jobs
 
 STORE_FILENAME = "jobs.json"
 STORE_VERSION = 1
 IMPORTED_SUFFIX = ".imported"
 
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
-# Action requested for a running job. "suspend": the app ends, and a later app may resume the job.
-RequestedAction = Literal["", "stop", "kill", "suspend"]
-ALLOWED_TRANSITIONS: dict[JobState, set[JobState]] = {
-    "queued": {"running", "cancelled"},
-    "running": {"succeeded", "failed", "cancelled", "interrupted"},
-    "succeeded": set(),
-    "failed": {"queued"},
-    "cancelled": {"queued"},
-    "interrupted": {"queued"},
-}
-LOCAL_TARGET = "local"
 READ_CACHE_TTL_S = 1.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run as the scheduler sees it. All times are seconds since the epoch.
-
-    Attributes:
-        id: Name of the run directory.
-        state: State of the job; `ALLOWED_TRANSITIONS` lists the possible next states.
-        requested_action: Action that was requested of the running job.
-        target: `LOCAL_TARGET`, or the hardware of Hugging Face Jobs.
-        devices: Number of training processes, one per device.
-        submitted_by: User who submitted the job.
-        submitted_at: Time of submission.
-        queued_at: Time that determines the position in the queue.
-        started_at: Start of the last attempt.
-        ended_at: End of the last attempt.
-        stop_requested_at: Time at which a stop was requested.
-        attempt: Number of starts.
-        resumed_from_step: Step at which the last attempt began.
-        pid: Process id of the leader of the process group; 0 if there is none.
-        exit_code: Exit code of the training program; None if unknown.
-        status_message: Why the job is in this state, in one sentence.
-        namespace: Account that pays on Hugging Face Jobs.
-        remote_job_id: Id of the remote job.
-        url: Page of the remote job.
-        timeout_minutes: Time limit of the remote job.
-    """
-
-    id: str
-    state: JobState
-    requested_action: RequestedAction = ""
-    target: str = LOCAL_TARGET
-    devices: int = 1
-    submitted_by: str = ""
-    submitted_at: FiniteFloat = 0.0
-    queued_at: FiniteFloat = 0.0
-    started_at: FiniteFloat = 0.0
-    ended_at: FiniteFloat = 0.0
-    stop_requested_at: FiniteFloat = 0.0
-    attempt: int = 0
-    resumed_from_step: int = 0
-    pid: int = 0
-    exit_code: int | None = None
-    status_message: str = ""
-    namespace: str = ""
-    remote_job_id: str = ""
-    url: str = ""
-    timeout_minutes: int = 0
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the job is neither queued nor running."""
-        return self.state not in ("queued", "running")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the job runs on this host."""
-        return self.target == LOCAL_TARGET
-
-
-JOB_ADAPTER = TypeAdapter(Job)
 
 
 class JobStore:
@@ -282,32 +207,6 @@ class JobStore:
             except ValueError:
                 backup.rename(self.path)  # a later store repairs it
                 self._jobs = jobs
-
-
-def parse_jobs(records: Any) -> tuple[dict[str, Job], int]:
-    """Parse the records of a job store.
-
-    Args:
-        records: List of dictionaries with the fields of `Job`; unknown fields are ignored.
-
-    Returns:
-        The valid jobs by id, and the number of invalid records.
-
-    Raises:
-        ValueError: The records are not a list.
-    """
-    if not isinstance(records, list):
-        raise ValueError("The job store holds no list of jobs.")
-    jobs: dict[str, Job] = {}
-    num_invalid = 0
-    for record in records:
-        try:
-            job = JOB_ADAPTER.validate_python(record)
-        except ValidationError:
-            num_invalid += 1
-        else:
-            jobs[job.id] = job
-    return jobs, num_invalid
 
 
 def set_aside(path: Path) -> Path:

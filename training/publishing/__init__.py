@@ -1,0 +1,1 @@
+"""Publication of runs: transactional outbox, upload worker, and what a run publishes."""

@@ -156,22 +156,25 @@ class Outbox:
             return repo_entries[-1]
         self._remove_stale_drafts()
         entry = OutboxEntry(uuid.uuid4().hex[:12], repo, private, title, source, self.clock())
+        self._write_entry(entry, checkpoint, extra_files or {})
+        return entry
+
+    def _write_entry(self, entry: OutboxEntry, checkpoint: Path, extra_files: Mapping[str, bytes]) -> None:
+        """Write the directory of a new entry, whole or not at all."""
         draft = self.path / f".{entry.id}"
-        entry_dir = self._get_entry_dir(entry)
         draft.mkdir(parents=True)
         try:
             shutil.copytree(checkpoint, draft / CHECKPOINT_DIRNAME, copy_function=link_or_copy)
             if not is_complete_checkpoint(draft / CHECKPOINT_DIRNAME):
                 raise ValueError(f"The checkpoint {checkpoint.name} is incomplete.")
-            for name, content in (extra_files or {}).items():
+            for name, content in extra_files.items():
                 (draft / CHECKPOINT_DIRNAME / name).unlink(missing_ok=True)  # it may be a hard link to the original
                 (draft / CHECKPOINT_DIRNAME / name).write_bytes(content)
             write_json(draft / ENTRY_FILENAME, asdict(entry))
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-        draft.rename(entry_dir)
-        return entry
+        draft.rename(self._get_entry_dir(entry))
 
     def seconds_until_due(self) -> float | None:
         """Return the seconds until the next attempt; None if no entry is pending."""
@@ -199,19 +202,22 @@ class Outbox:
             for older in self.entries():
                 if older.state in PENDING_STATES and older.repo == entry.repo and older.id != entry.id:
                     self._close_entry(older, "superseded")
-            entry = self._update_entry(entry, state="sending", tries=entry.tries + 1)
-            try:
-                commit = store.publish(
-                    self._get_entry_dir(entry) / CHECKPOINT_DIRNAME, entry.repo, entry.commit_message, entry.private
-                )
-            except StoreUnavailable as error:
-                if entry.tries >= MAX_ATTEMPTS:
-                    return self._close_entry(entry, "given up", problem=str(error))
-                wait = max(error.retry_after_s or 0.0, RETRY_BACKOFF_S[min(entry.tries, len(RETRY_BACKOFF_S)) - 1])
-                return self._update_entry(entry, state="waiting", problem=str(error), next_try=self.clock() + wait)
-            except ValueError as error:
-                return self._close_entry(entry, "refused", problem=str(error))
-            return self._close_entry(entry, "published", problem="", revision=commit.revision, url=commit.url)
+            return self._attempt(self._update_entry(entry, state="sending", tries=entry.tries + 1), store)
+
+    def _attempt(self, entry: OutboxEntry, store: Destination) -> OutboxEntry:
+        """Upload an entry once, and return the entry with the result."""
+        checkpoint = self._get_entry_dir(entry) / CHECKPOINT_DIRNAME
+        try:
+            commit = store.publish(checkpoint, entry.repo, entry.commit_message, entry.private)
+        except StoreUnavailable as error:
+            if entry.tries >= MAX_ATTEMPTS:
+                return self._close_entry(entry, "given up", problem=str(error))
+            backoff_s = RETRY_BACKOFF_S[min(entry.tries, len(RETRY_BACKOFF_S)) - 1]
+            next_try = self.clock() + max(error.retry_after_s or 0.0, backoff_s)
+            return self._update_entry(entry, state="waiting", problem=str(error), next_try=next_try)
+        except ValueError as error:
+            return self._close_entry(entry, "refused", problem=str(error))
+        return self._close_entry(entry, "published", problem="", revision=commit.revision, url=commit.url)
 
     def abandon_pending(self, problem: str) -> None:
         """Close all pending entries, because this host cannot send them.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ctm.stores.base import is_complete_checkpoint
+from training.jobs.job import Job
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 from training.publishing.outbox import ENTRY_FILENAME, PENDING_STATES, Outbox
 from training.run_dir import RunDir
 from ui.services.form_schema import build_settings_comparison

@@ -11,9 +11,9 @@ import torch
 from ctm.stores import StoreUnavailable
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig, RunConfig
+from training.jobs.job import LOCAL_TARGET
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import LOCAL_TARGET
 from training.publishing.run_publisher import enqueue_newest_checkpoint
 from training.publishing.upload_worker import UploadWorker
 from ui.services.model_catalog import RUN_PREFIX, ModelCatalog

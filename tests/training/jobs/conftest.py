@@ -10,7 +10,7 @@ import pytest
 from tests.fake_hub.server import LoopbackHub
 from tests.training.test_trainer import TINY_RECIPE
 from training.config import RunConfig
-from training.jobs.remote import hf_jobs
+from training.jobs.remote import log_follower
 from training.jobs.scheduler import JobScheduler
 
 ENDLESS_TRAIN_SETTINGS = {"steps": 1_000_000, "save_every": 1_000_000, "eval_every": 1_000_000}
@@ -75,7 +75,7 @@ def is_finished(scheduler: JobScheduler, job_id: str) -> bool:
 def shorten_hub_timeouts(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, max_tries: int) -> LoopbackHub:
     """Add a Space to the loopback hub and shorten the delays and retries of the job client."""
     hub.add_repo("alice/space", kind="spaces")
-    monkeypatch.setattr(hf_jobs, "RECONNECT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (0.02,) * max_tries)
-    monkeypatch.setattr(hf_jobs, "IDLE_CHECK_INTERVAL_S", 0.3)
+    monkeypatch.setattr(log_follower, "RECONNECT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(log_follower, "RETRY_BACKOFF_S", (0.02,) * max_tries)
+    monkeypatch.setattr(log_follower, "IDLE_CHECK_INTERVAL_S", 0.3)
     return hub

@@ -17,10 +17,10 @@ from tests.training.jobs.conftest import (
 )
 from training.config import RunConfig
 from training.event_stream import EVENT_PREFIX
+from training.jobs.job import Job
 from training.jobs.remote import monitor
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 from training.run_dir import RunDir
 
 __all__ = ["loopback_hub"]

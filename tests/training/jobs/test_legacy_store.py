@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from training.jobs.job import Job
 from training.jobs.legacy_store import RENAMED_COLUMNS
-from training.jobs.store import Job, JobStore
+from training.jobs.store import JobStore
 
 COLUMN_TYPES = {
     "id": "TEXT PRIMARY KEY",

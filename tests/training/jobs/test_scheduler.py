@@ -18,9 +18,10 @@ from tests.training.jobs.conftest import (
     wait_until,
 )
 from tests.training.test_trainer import load_step_weights, read_metrics
+from training.jobs.job import Job
 from training.jobs.process_group import JOB_TAG_ENV
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job, JobStore
+from training.jobs.store import JobStore
 from training.run_dir import RunDir
 from training.training_loop import train
 

@@ -17,9 +17,9 @@ from tests.training.jobs.conftest import (
     submit_job,
     wait_until,
 )
+from training.jobs.job import Job
 from training.jobs.process_group import ProcessGroup
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 from training.run_dir import RunDir
 from training.training_loop import train
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from training.jobs import store as store_module
-from training.jobs.store import ALLOWED_TRANSITIONS, Job, JobStore
+from training.jobs.job import ALLOWED_TRANSITIONS, Job
+from training.jobs.store import JobStore
 
 
 @pytest.fixture

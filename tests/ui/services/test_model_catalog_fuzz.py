@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.strategies import HOSTILE_TEXTS, texts, time_limit, try_read
 from tests.ui.conftest import make_checkpoint
+from training.jobs.job import Job
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 from training.run_dir import RunDir
 from ui.services.model_catalog import ModelCatalog, split_purpose
 

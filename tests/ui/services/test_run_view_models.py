@@ -9,8 +9,8 @@ from tests.training.jobs.conftest import make_tiny_config
 from tests.ui.conftest import make_checkpoint
 from tests.ui.queued_runs import TOKEN, start_run, training_service
 from tests.ui.run_fixtures import create_fake_run, make_metrics_lines
+from training.jobs.job import Job
 from training.jobs.redaction import redact_token
-from training.jobs.store import Job
 from training.publishing.outbox import Outbox
 from training.run_dir import RunDir
 from ui.services.run_view_models import MAX_COMPARED_RUNS, MAX_LOG_CHARS, read_log_tail

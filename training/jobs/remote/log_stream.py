@@ -67,7 +67,7 @@ class LogStream:
         is_open: Whether the connection was opened.
     """
 
-    def __init__(self, chunks: Iterator[bytes]):
+    def __init__(self, chunks: Iterator[bytes]) -> None:
         self._items: queue.Queue[LogLine | Exception] = queue.Queue(maxsize=1000)
         self._close_event = threading.Event()
         self.is_open = False

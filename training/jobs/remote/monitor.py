@@ -8,40 +8,32 @@ final checkpoint is downloaded from the Hub.
 import contextlib
 import json
 import logging
-import re
 import shutil
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ctm.io.atomic import get_temp_path, replace_dir
-from ctm.io.json_files import write_json
 from ctm.stores import HubStore, StoreUnavailable
 from training.event_stream import EVENT_PREFIX, EVENT_STREAM_ENV
+from training.jobs.job import Job, JobState
 from training.jobs.launch_command import build_training_command
 from training.jobs.outcome import derive_job_outcome
+from training.jobs.remote.events import apply_event
 from training.jobs.remote.hf_jobs import HfJobsClient, RemoteJob
-from training.jobs.store import Job, JobState, JobStore
-from training.publishing.outbox import Outbox, OutboxEntry, get_entry_dir_name
+from training.jobs.store import JobStore
+from training.publishing.outbox import Outbox, OutboxEntry
 from training.run_dir import RunDir
-from training.run_paths import METRICS_FILENAME, OUTCOME_FILENAME, STATUS_FILENAME
 
 # Unbuffered output writes a line and its line feed separately, so lines of two threads could be mixed.
 UNBUFFERED_ENV = {"PYTHONUNBUFFERED": ""}
 # The remote host may set `OMP_NUM_THREADS=3500m`, at which Accelerate's launcher fails.
 UNSET_THREADS_COMMAND = ("env", "-u", "OMP_NUM_THREADS")
-# Files that an event may write, with the required fields and their types.
-EVENT_FILE_SCHEMAS = {
-    METRICS_FILENAME: {"step": int},
-    STATUS_FILENAME: {"phase": str, "step": int, "steps": int},
-    OUTCOME_FILENAME: {"reason": str, "sentence": str},
-}
-OUTBOX_ENTRY_PATTERN = re.compile(r"outbox/([0-9]{15}-[0-9a-f]{12})/entry\.json")
-MAX_LINE_CHARS = 100_000
+# Variables of a remote run that hold its settings, and its command for the model card.
+SETTINGS_ENV = "CTM_SETTINGS"
+COMMAND_ENV = "CTM_COMMAND"
+MAX_LOG_LINE_CHARS = 10_000
 RETRY_INTERVAL_S = 20.0
 
 log = logging.getLogger(__name__)
@@ -58,7 +50,9 @@ class RemoteJobMonitor:
         space_id: Space whose image the jobs run in, `namespace/name`.
     """
 
-    def __init__(self, runs_dir: Path, store: JobStore, jobs_client: HfJobsClient, hub_store: HubStore, space_id: str):
+    def __init__(
+        self, runs_dir: Path, store: JobStore, jobs_client: HfJobsClient, hub_store: HubStore, space_id: str
+    ) -> None:
         self.runs_dir = runs_dir
         self.store = store
         self.jobs_client = jobs_client
@@ -107,14 +101,7 @@ class RemoteJobMonitor:
         Returns:
             Whether the job runs; False if the app ends or the job is cancelled in the meantime.
         """
-        run_dir = RunDir(self.runs_dir / job.id)
-        config = run_dir.load_config()
-        settings = json.dumps(config.model_dump(mode="json"))
-        command = [
-            *UNSET_THREADS_COMMAND,
-            *build_training_command("python", job.devices, config, "env:CTM_SETTINGS", job.id),
-        ]
-        env = {"CTM_SETTINGS": settings, "CTM_COMMAND": run_dir.read_command(), EVENT_STREAM_ENV: "1", **UNBUFFERED_ENV}
+        command, env = build_remote_command(job, RunDir(self.runs_dir / job.id))
         while not self._stop_event.is_set():
             try:
                 if not self._is_queued(job):
@@ -135,7 +122,7 @@ class RemoteJobMonitor:
                     self.store.update(job.id, status_message=f"{error} It is tried again.")
                 self._stop_event.wait(error.retry_after_s or RETRY_INTERVAL_S)
                 continue
-            sentence = f"Sent to Hugging Face Jobs ({job.target}); waits for a machine there."
+            message = f"Sent to Hugging Face Jobs ({job.target}); waits for a machine there."
             with contextlib.suppress(ValueError):  # the job was cancelled in the meantime
                 self.store.update(
                     job.id,
@@ -144,7 +131,7 @@ class RemoteJobMonitor:
                     attempt=job.attempt + 1,
                     remote_job_id=remote_job.job_id,
                     url=remote_job.url,
-                    status_message=sentence,
+                    status_message=message,
                 )
                 return True
         return False
@@ -178,28 +165,27 @@ class RemoteJobMonitor:
 
     def _handle_log_line(self, job: Job, run_dir: RunDir, line: str) -> None:
         if line.startswith(EVENT_PREFIX):
-            apply_event(run_dir, line.removeprefix(EVENT_PREFIX))
+            apply_event(run_dir, self.jobs_client.redact_token(line.removeprefix(EVENT_PREFIX)))
             current = self.store.get(job.id)
-            if (
-                current.status_message and not current.requested_action
-            ):  # the run prints events, so a sentence about waiting is outdated
+            # The run prints events, so a message about waiting is outdated.
+            if current.status_message and not current.requested_action:
                 self.store.update(job.id, status_message="")
         else:
             with run_dir.log_file.open("a", encoding="utf-8") as file:
-                file.write(line[:10_000] + "\n")
+                file.write(self.jobs_client.redact_token(line)[:MAX_LOG_LINE_CHARS] + "\n")
 
     def _finish_job(self, job: Job, run_dir: RunDir, remote_job: RemoteJob) -> None:
         outbox = Outbox(run_dir.path)
         outbox.abandon_pending("Its machine is gone.")
-        state, sentence = derive_remote_outcome(run_dir.read_outcome(), self.store.get(job.id), remote_job)
+        state, message = derive_remote_outcome(run_dir.read_outcome(), self.store.get(job.id), remote_job)
         published = [entry for entry in outbox.entries() if entry.state == "published"]
         if state == "succeeded":
-            sentence += " " + self._download_checkpoint(run_dir, published)
+            message += " " + self._download_checkpoint(run_dir, published)
         elif published:
-            sentence += f" What it published last: {published[-1].url}"
+            message += f" What it published last: {published[-1].url}"
         elif run_dir.read_status().get("step"):
-            sentence += " Nothing was published, so what it had saved is gone with its machine."
-        self.store.update(job.id, state=state, status_message=sentence.strip(), ended_at=time.time())
+            message += " Nothing was published, so what it had saved is gone with its machine."
+        self.store.update(job.id, state=state, status_message=message.strip(), ended_at=time.time())
 
     def _download_checkpoint(self, run_dir: RunDir, published_entries: list[OutboxEntry]) -> str:
         """Download the final checkpoint into the run directory.
@@ -221,14 +207,35 @@ class RemoteJobMonitor:
             shutil.rmtree(draft, ignore_errors=True)
         return ""
 
-    def _fail(self, job_id: str, sentence: str) -> None:
+    def _fail(self, job_id: str, message: str) -> None:
         try:
             state = self.store.get(job_id).state
             if state == "queued":
                 self.store.update(job_id, state="running")
-            self.store.update(job_id, state="failed", status_message=sentence, ended_at=time.time())
+            self.store.update(job_id, state="failed", status_message=message, ended_at=time.time())
         except ValueError:  # the job was cancelled or deleted in the meantime
             return
+
+
+def build_remote_command(job: Job, run_dir: RunDir) -> tuple[list[str], dict[str, str]]:
+    """Build the command of a remote run, and its environment.
+
+    The remote host has neither the recipe nor the run directory, so the settings travel in the environment, and the run
+    prints events.
+
+    Args:
+        job: The remote job.
+        run_dir: Its local run directory.
+    """
+    config = run_dir.load_config()
+    training_command = build_training_command("python", job.devices, config, f"env:{SETTINGS_ENV}", job.id)
+    env = {
+        SETTINGS_ENV: json.dumps(config.model_dump(mode="json")),
+        COMMAND_ENV: run_dir.read_command(),
+        EVENT_STREAM_ENV: "1",
+        **UNBUFFERED_ENV,
+    }
+    return [*UNSET_THREADS_COMMAND, *training_command], env
 
 
 def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJob) -> tuple[JobState, str]:
@@ -250,46 +257,3 @@ def derive_remote_outcome(outcome: dict[str, Any], job: Job, remote_job: RemoteJ
         reason = remote_job.message.rstrip(".") or "the job is not known there any more"
         return "failed", f"The Hub says: {reason}. {stop_message}".strip()
     return ("cancelled", stop_message) if stop_message else derive_job_outcome(0, outcome, "", None)
-
-
-def apply_event(run_dir: RunDir, line: str) -> None:
-    """Apply one event of a remote run to its local run directory. Invalid events are ignored.
-
-    Args:
-        run_dir: Local run directory.
-        line: Relative file name, a space, and the values as JSON.
-    """
-    name, _, text = line[:MAX_LINE_CHARS].partition(" ")
-    with contextlib.suppress(ValueError, RecursionError, OverflowError):  # invalid JSON or an invalid event
-        values = parse_event(name, json.loads(text))
-        path = run_dir.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if name == run_dir.metrics_file.name:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-        else:
-            write_json(path, values)
-
-
-def parse_event(name: str, values: Any) -> dict[str, Any]:
-    """Validate an event.
-
-    Args:
-        name: File name relative to the run directory.
-        values: Parsed JSON content.
-
-    Returns:
-        The values to write.
-
-    Raises:
-        ValueError: A run directory has no such file, or the values have another form.
-    """
-    if match := OUTBOX_ENTRY_PATTERN.fullmatch(name):
-        entry = TypeAdapter(OutboxEntry).validate_python(values)
-        if get_entry_dir_name(entry) == match[1]:
-            return asdict(entry)
-        raise ValueError(f"{name} holds another entry.")
-    schema = EVENT_FILE_SCHEMAS.get(name, {})
-    if schema and isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in schema.items()):
-        return values
-    raise ValueError(f"{name} is not a file of a run directory, or has another form.")

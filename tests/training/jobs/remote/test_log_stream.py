@@ -15,7 +15,7 @@ from tests.training.jobs.hf_jobs_fixtures import (
     submitted_job,
     wait_until,
 )
-from training.jobs.remote import hf_jobs
+from training.jobs.remote import hf_jobs, log_follower
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.remote.log_stream import LogLine, parse_log_lines
 
@@ -170,7 +170,7 @@ def test_a_job_that_waits_long_is_not_abandoned(hub, jobs_client, submitted_job)
 
 @pytest.mark.parametrize("state", ["waiting", "silent", "stalled", "broken"])
 def test_cancelling_ends_the_stream_soon(hub, jobs_client, submitted_job, state, monkeypatch):
-    monkeypatch.setattr(hf_jobs, "RETRY_BACKOFF_S", (60.0,))
+    monkeypatch.setattr(log_follower, "RETRY_BACKOFF_S", (60.0,))
     if state in ("stalled", "broken"):
         fault = hub.add_fault("stall" if state == "stalled" else "drop", "/logs", max_count=None)
     if state == "silent":
@@ -197,17 +197,17 @@ def test_an_unreachable_log_is_abandoned_after_all_retries(hub, jobs_client, sub
     fault = hub.add_fault("answer", "/logs", max_count=None, status=503)
     follower = LogFollower(jobs_client, submitted_job)
     follower.wait_until_done()
-    assert isinstance(follower.error, StoreUnavailable) and fault.num_triggered == 1 + len(hf_jobs.RETRY_BACKOFF_S)
+    assert isinstance(follower.error, StoreUnavailable) and fault.num_triggered == 1 + len(log_follower.RETRY_BACKOFF_S)
     check_one_sentence(follower.error)
 
 
 def test_new_lines_reset_the_number_of_retries(hub, jobs_client, submitted_job):
     follower = LogFollower(jobs_client, submitted_job)
     submitted_job.start()
-    for number in range(2 * len(hf_jobs.RETRY_BACKOFF_S)):
+    for number in range(2 * len(log_follower.RETRY_BACKOFF_S)):
         submitted_job.append_log(f"step {number}")
         follower.wait_for_lines(*(f"step {before}" for before in range(number + 1)))
-        fault = hub.add_fault("drop", "/logs", max_count=len(hf_jobs.RETRY_BACKOFF_S) - 1)
+        fault = hub.add_fault("drop", "/logs", max_count=len(log_follower.RETRY_BACKOFF_S) - 1)
         submitted_job.break_connections()
         wait_until(lambda fault=fault: fault.num_triggered == fault.max_count, follower)
     submitted_job.finish()

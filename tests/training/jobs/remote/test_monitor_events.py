@@ -19,7 +19,7 @@ from tests.training.jobs.remote_fixtures import (
     wait_for_job,
 )
 from training.event_stream import EVENT_PREFIX, EVENT_STREAM_ENV, emit_event
-from training.jobs.remote.monitor import apply_event
+from training.jobs.remote.events import apply_event
 from training.publishing.outbox import Outbox, OutboxEntry
 from training.run_dir import RunDir
 

@@ -21,9 +21,9 @@ from tests.training.jobs.remote_fixtures import (
     submitted_job,
     wait_for_job,
 )
+from training.jobs.job import Job
 from training.jobs.remote.hf_jobs import HfJobsClient
 from training.jobs.scheduler import JobScheduler
-from training.jobs.store import Job
 
 __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job"]
 
