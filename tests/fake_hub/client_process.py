@@ -20,7 +20,7 @@ from tests.paths import ROOT
 
 
 class ClientCallError(Exception):
-    """An error of the child: the names of its type and of what that derives from, its status, its cause, its words."""
+    """Error of the child process: names of its type and base types, HTTP status, cause and message."""
 
     def __init__(self, kinds: list[str], status: int | None, cause: str, message: str):
         super().__init__(f"{kinds[0]}: {message}")
@@ -32,7 +32,7 @@ class ClientCallError(Exception):
 
 
 class HubClientProcess:
-    """The parent's end. Call it with an expression, and plain values for names in it; a path becomes its text."""
+    """Handle of a child process. Call it with an expression and plain values for its names; a path becomes text."""
 
     def __init__(self, environment: Mapping[str, str]):
         self.process = subprocess.Popen(
@@ -51,10 +51,10 @@ class HubClientProcess:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"The client died at {expression}")
-        said = json.loads(line)
-        if "kinds" in said:
-            raise ClientCallError(**said)
-        return said["value"]
+        result = json.loads(line)
+        if "kinds" in result:
+            raise ClientCallError(**result)
+        return result["value"]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -67,7 +67,7 @@ class HubClientProcess:
 
 
 def to_json_value(value: Any) -> Any:
-    """A value as JSON has it; generators are read to their end."""
+    """Convert a value to JSON types; a generator becomes a list."""
     if isinstance(value, Mapping):
         return {str(name): to_json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | Iterator):
@@ -80,20 +80,20 @@ def to_json_value(value: Any) -> Any:
 def main() -> None:
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the client prints is none of the answers
+    os.dup2(2, 1)  # output of the client must not mix with the results
     names = {"api": huggingface_hub.HfApi(), "hub": huggingface_hub, "Path": Path}
     for line in sys.stdin:
         try:
             expression, more = json.loads(line)
-            said = {"value": to_json_value(eval(expression, names | more))}
+            result = {"value": to_json_value(eval(expression, names | more))}
         except Exception as error:
-            said = {
+            result = {
                 "kinds": [kind.__name__ for kind in type(error).__mro__[:-2]],
                 "status": getattr(getattr(error, "response", None), "status_code", None),
                 "cause": type(error.__cause__).__name__,
                 "message": str(error),
             }
-        answers.write(json.dumps(said) + "\n")
+        answers.write(json.dumps(result) + "\n")
         answers.flush()
 
 

@@ -1,4 +1,4 @@
-"""A hub, and the real client in a child process that talks to it: once without xet, once with it, as it is by default."""
+"""Fixtures: a hub and the real client in a child process, once without xet and once with it, as by default."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.fake_hub.server import LoopbackHub
 
 @dataclass(frozen=True)
 class HubAndClient:
-    """A hub and its client."""
+    """Start a hub and a child process with its client."""
 
     hub: LoopbackHub
     client: HubClientProcess
@@ -39,7 +39,7 @@ def hub_and_client(request, tmp_path_factory) -> Iterator[HubAndClient]:
 
 @pytest.fixture
 def hub(hub_and_client) -> LoopbackHub:
-    """The hub, empty but for its accounts; its client has no file of it in the cache."""
+    """Return the hub with its accounts only; the cache of its client is empty."""
     hub_and_client.hub.reset()
     hub_and_client.hub.state.page_size, hub_and_client.hub.state.part_size = 1000, None
     shutil.rmtree(hub_and_client.home / "hub", ignore_errors=True)
@@ -48,13 +48,13 @@ def hub(hub_and_client) -> LoopbackHub:
 
 @pytest.fixture
 def client(hub, hub_and_client) -> HubClientProcess:
-    """Alice's client."""
+    """Return the client of alice."""
     return hub_and_client.client
 
 
 @pytest.fixture
 def hub_without_client() -> Iterator[LoopbackHub]:
-    """A hub for tests that speak HTTP themselves."""
+    """Start a hub for tests that send HTTP requests themselves."""
     with LoopbackHub() as hub:
         add_accounts(hub)
         yield hub

@@ -29,7 +29,7 @@ class Fault:
     """A fault that affects `max_count` matching requests (None: all), after the first `skip_count` of them."""
 
     kind: FaultKind
-    path: str = ""  # searched for in the target, query included
+    path: str = ""  # regular expression, matched against the target with its query
     method: str | None = None
     max_count: int | None = 1
     skip_count: int = 0
@@ -50,12 +50,12 @@ class Fault:
     def disable(self) -> None:
         self.is_disabled = True
 
-    def try_trigger(self, request: Request, answer: Response | None) -> bool:
+    def try_trigger(self, request: Request, response: Response | None) -> bool:
         """Return whether the fault applies now, and count it; `answer` is None before the handler runs."""
         if (
             self.is_disabled
-            or (answer is None) != (self.kind in KINDS_BEFORE_HANDLER)
-            or not self.has_match(request, answer)
+            or (response is None) != (self.kind in KINDS_BEFORE_HANDLER)
+            or not self.has_match(request, response)
         ):
             return False
         self.num_matches += 1
@@ -64,10 +64,10 @@ class Fault:
         self.num_triggered += 1
         return True
 
-    def has_match(self, request: Request, answer: Response | None) -> bool:
+    def has_match(self, request: Request, response: Response | None) -> bool:
         if self.method not in (None, request.method) or not re.search(self.path, request.get_unquoted_target()):
             return False
-        downloads = request.method == "GET" and answer is not None and answer.status in (200, 206) and answer.body
+        downloads = request.method == "GET" and response is not None and response.status in (200, 206) and response.body
         return bool(downloads) or self.kind not in ("cut", "wrong_bytes")
 
     def build_response(self) -> Response:
@@ -78,12 +78,14 @@ class Fault:
                 return HubHTTPError(403, message="Access to this resource is disabled.").response
         return HubHTTPError(self.status, self.code, self.message, self.headers).response
 
-    def get_byte_offset(self, answer: Response) -> int:
-        return len(answer.body) // 2 if self.byte_offset is None else self.byte_offset
+    def get_byte_offset(self, response: Response) -> int:
+        return len(response.body) // 2 if self.byte_offset is None else self.byte_offset
 
-    def corrupt(self, answer: Response) -> Response:
-        at = self.get_byte_offset(answer)
-        return Response(answer.status, answer.body[:at] + answer.body[at:].translate(INVERT_TABLE), answer.headers)
+    def corrupt(self, response: Response) -> Response:
+        at = self.get_byte_offset(response)
+        return Response(
+            response.status, response.body[:at] + response.body[at:].translate(INVERT_TABLE), response.headers
+        )
 
 
 class FaultInjector:
@@ -102,6 +104,6 @@ class FaultInjector:
         with self._lock:
             self._faults.clear()
 
-    def trigger(self, request: Request, answer: Response | None = None) -> Fault | None:
+    def trigger(self, request: Request, response: Response | None = None) -> Fault | None:
         with self._lock:
-            return next((fault for fault in self._faults if fault.try_trigger(request, answer)), None)
+            return next((fault for fault in self._faults if fault.try_trigger(request, response)), None)

@@ -1,4 +1,4 @@
-"""A Hub that the client in this very process takes for the only one: import the fixture into a conftest."""
+"""Fixture of a hub that the client in this process uses by default; import it into a conftest."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def read_dir_files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
-    """A Hub that the client in this process takes for the only one; what it remembers of uploads ends with it."""
+    """Start a hub as the default endpoint of the client in this process; its upload cache is cleared at the end."""
     for name in [name for name in os.environ if name.startswith("HF_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)

@@ -1,4 +1,4 @@
-"""One request over a connection of its own, without a Hub client that would try again."""
+"""Single HTTP requests without the Hub client, which would retry."""
 
 import http.client
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ def send_request(
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, body.encode(), headers)
-        answer = connection.getresponse()
-        return HttpResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        response = connection.getresponse()
+        return HttpResponse(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""HTTP: connections, requests read whole, answers sent whole or spoilt."""
+"""HTTP server: reads complete requests, and sends responses with or without a fault."""
 
 import contextlib
 import socket
@@ -19,20 +19,20 @@ HOST = "127.0.0.1"
 
 
 class HubProtocol(Protocol):
-    """What a listener needs of the hub it belongs to."""
+    """Members of the hub that its HTTP servers use."""
 
-    store: HubState
+    state: HubState
     faults: FaultInjector
     lock: threading.RLock
     shutdown_event: threading.Event
 
-    def log_request(self, origin: str, request: Request, answer: Response | None, fault: Fault | None) -> None: ...
+    def log_request(self, origin: str, request: Request, response: Response | None, fault: Fault | None) -> None: ...
 
     def record_crash(self, error: BaseException) -> None: ...
 
 
 class HubHTTPServer(ThreadingHTTPServer):
-    """One of the hub's addresses: a thread that listens, and one for each connection."""
+    """Server of one origin of the hub, with one thread per connection."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -45,7 +45,7 @@ class HubHTTPServer(ThreadingHTTPServer):
         self.url = f"http://{HOST}:{self.server_address[1]}"
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer would look up the machine's name, which can take long
+        socketserver.TCPServer.server_bind(self)  # HTTPServer looks up the host name, which can take long
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class HubHTTPServer(ThreadingHTTPServer):
         super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """Record errors of the hub; a client that closes its connection is no error."""
         error = sys.exception()
         if error is not None and not isinstance(error, OSError):
             self.hub.record_crash(error)
@@ -85,7 +85,7 @@ class HubHTTPServer(ThreadingHTTPServer):
 
 
 class HubRequestHandler(BaseHTTPRequestHandler):
-    """Requests of one connection, one after the other."""
+    """Handler of the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -103,27 +103,27 @@ class HubRequestHandler(BaseHTTPRequestHandler):
         elif fault is not None and fault.kind != "stall":
             self.send_with_fault(request, fault.build_response(), fault)
         else:
-            answer = self.server.dispatch(request)
-            self.send_with_fault(request, answer, hub.faults.trigger(request, answer) or fault)
+            response = self.server.dispatch(request)
+            self.send_with_fault(request, response, hub.faults.trigger(request, response) or fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - names of http.server
 
-    def send_with_fault(self, request: Request, answer: Response, fault: Fault | None) -> None:
-        """Send an answer, as far as the fault lets it through."""
+    def send_with_fault(self, request: Request, response: Response, fault: Fault | None) -> None:
+        """Send a response, changed by the fault."""
         if fault is not None and fault.kind == "lost_reply":
             self.drop_connection(request, fault)
             return
-        self.server.hub.log_request(self.server.origin, request, answer, fault)
+        self.server.hub.log_request(self.server.origin, request, response, fault)
         if fault is not None and fault.kind == "cut":
-            self.send_response_bytes(answer, max_bytes=fault.get_byte_offset(answer))
+            self.send_response_bytes(response, max_bytes=fault.get_byte_offset(response))
             self.shutdown_socket()
         else:
             self.send_response_bytes(
-                fault.corrupt(answer) if fault is not None and fault.kind == "wrong_bytes" else answer
+                fault.corrupt(response) if fault is not None and fault.kind == "wrong_bytes" else response
             )
 
     def read_body(self) -> bytes:
-        """All of the body; one that ends early is never worked on."""
+        """Read the complete body; a body that ends early is an error."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.read_exactly(int(self.headers.get("Content-Length", 0)))
         chunks = []
@@ -145,19 +145,19 @@ class HubRequestHandler(BaseHTTPRequestHandler):
             raise ConnectionAbortedError("the body ended early")
         return line
 
-    def send_response_bytes(self, answer: Response, max_bytes: int | None = None) -> None:
-        """Send the head, which promises the whole body, and the body or so many bytes of it."""
-        length = {"Transfer-Encoding": "chunked"} if answer.stream else {"Content-Length": str(len(answer.body))}
-        headers = {**answer.headers, **length}
-        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+    def send_response_bytes(self, response: Response, max_bytes: int | None = None) -> None:
+        """Send the head for the complete body, and the body or its first `max_bytes` bytes."""
+        length = {"Transfer-Encoding": "chunked"} if response.stream else {"Content-Length": str(len(response.body))}
+        headers = {**response.headers, **length}
+        lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        body = b"" if self.command == "HEAD" else answer.body[:max_bytes]
+        body = b"" if self.command == "HEAD" else response.body[:max_bytes]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-        if answer.stream is not None:
-            self.send_stream(answer.stream)
+        if response.stream is not None:
+            self.send_stream(response.stream)
 
     def send_stream(self, pieces: Iterator[bytes]) -> None:
-        """Send pieces as they come, until there are no more or the hub closes; an error of theirs breaks the connection."""
+        """Send chunks until there are no more or the hub closes; an error of the iterator breaks the connection."""
         for piece in pieces:
             if self.server.hub.shutdown_event.is_set():
                 self.shutdown_socket()
@@ -176,4 +176,4 @@ class HubRequestHandler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the terminal: the hub keeps its own log."""
+        """Print nothing, because the hub has a log of its own."""

@@ -1,4 +1,4 @@
-"""Jobs as a hub knows them: moved on by a test, or really run as processes of this machine."""
+"""Jobs of the hub: a test changes their stages, or they run as local processes."""
 
 import contextlib
 import json
@@ -18,18 +18,18 @@ from typing import Any
 from tests.paths import ROOT
 
 FINAL_STAGES = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
-KILL_DELAY_S = 30.0  # seconds between asking a process to end and ending it
+KILL_DELAY_S = 30.0  # between SIGTERM and SIGKILL
 
 
 def format_now() -> str:
-    """The time as the log of a job has it."""
+    """Return the present time in the format of job logs."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def make_hardware(
     name: str, title: str, cores: int, memory: int, cents: int, chip: str = "", vram: int = 0
 ) -> dict[str, Any]:
-    """Hardware as the Hub lists it; it is priced by the minute."""
+    """Return a hardware description as the Hub lists it, with a price per minute."""
     micro = round(cents * 10_000 / 60)
     gpu = {"type": "gpu", "model": chip, "quantity": "1", "vram": f"{vram} GB", "manufacturer": "Nvidia"}
     return {
@@ -56,16 +56,16 @@ HARDWARE = [
 
 @dataclass
 class HubJob:
-    """A job; whoever follows its log is told of every change."""
+    """A job; followers of its log are notified of every change."""
 
     job_id: str
     namespace: str
-    spec: dict[str, Any]  # as it was sent, secrets included
+    spec: dict[str, Any]  # as submitted, with secrets
     stage: str = "SCHEDULING"
     message: str | None = None
     timestamps: dict[str, str] = field(default_factory=lambda: {"createdAt": format_now()})
     log_lines: list[tuple[str, str]] = field(default_factory=list)  # time and text
-    keep_log_open: bool = False  # its log stays open, and silent, after its end
+    keep_log_open: bool = False  # the log stays open without lines after the end of the job
     process: subprocess.Popen[str] | None = None
     is_cancelled: bool = False
     num_cuts: int = 0
@@ -76,7 +76,7 @@ class HubJob:
     def is_finished(self) -> bool:
         return self.stage in FINAL_STAGES
 
-    # --- what a test may do --------------------------------------------------------------------------------------
+    # --- methods for tests ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
         with self.condition:
@@ -94,26 +94,26 @@ class HubJob:
             self.condition.notify_all()
 
     def break_connections(self) -> None:
-        """Break every connection that follows the log, in the middle of a line; what was not sent yet is not sent."""
+        """Break every connection that follows the log in the middle of a line; unsent lines are dropped."""
         with self.condition:
             self.num_cuts += 1
             self.condition.notify_all()
 
     def end_connections(self) -> None:
-        """End every connection that follows the log, as if nothing more would come."""
+        """End every connection that follows the log, as if the log were complete."""
         with self.condition:
             self.num_hangups += 1
             self.condition.notify_all()
 
-    # --- what the hub does ---------------------------------------------------------------------------------------
+    # --- methods for the hub -------------------------------------------------------------------------------------
 
     def stream_log(self, tail: int | None, keep_alive_s: float) -> Iterator[bytes]:
-        """The log as events, from its beginning or its last lines; nothing, and often, while there is none."""
-        told = 0 if tail is None else max(0, len(self.log_lines) - tail)
-        return self._stream_events(told, self.num_cuts, self.num_hangups, keep_alive_s)
+        """Yield the log as events from its beginning or its last lines; b"" while there is no new line."""
+        num_sent = 0 if tail is None else max(0, len(self.log_lines) - tail)
+        return self._stream_events(num_sent, self.num_cuts, self.num_hangups, keep_alive_s)
 
     def _stream_events(self, num_sent: int, num_cuts: int, num_hangups: int, keep_alive_s: float) -> Iterator[bytes]:
-        """The events after so many, on a connection that was made after so many others were broken or ended."""
+        """Yield the events of one connection after the first ones, until the connection is broken or ended."""
         beat = time.monotonic()
         while True:
             with self.condition:
@@ -143,13 +143,13 @@ class HubJob:
             later.start()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To the job's process and all that it started, as long as it runs."""
+        """Send a signal to the process group of the job, if it runs."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
     def run(self, build_environment: Callable[[Path], dict[str, str]]) -> None:
-        """Run the command in a folder that looks like the image: the repository, but what is written stays out of it."""
+        """Run the command in a directory with links to the repository, so that new files do not get into the repository."""
         with tempfile.TemporaryDirectory(prefix="job-", ignore_cleanup_errors=True) as folder:
             home, image = Path(folder, "home"), Path(folder, "app")
             home.mkdir()
@@ -157,14 +157,14 @@ class HubJob:
             for path in ROOT.iterdir():
                 if not path.name.startswith(".") and path.name != "runs":
                     (image / path.name).symlink_to(path)
-            told = self.spec["environment"] | self.spec.get("secrets", {}) | {"JOB_ID": self.job_id}
-            ours = {"PYTHONPATH": str(image), "PYTHONUNBUFFERED": "1", "CPU_CORES": "2", "MEMORY": "16Gi"}
+            job_variables = self.spec["environment"] | self.spec.get("secrets", {}) | {"JOB_ID": self.job_id}
+            host_variables = {"PYTHONPATH": str(image), "PYTHONUNBUFFERED": "1", "CPU_CORES": "2", "MEMORY": "16Gi"}
             command = [sys.executable if word in ("python", "python3") else word for word in self.spec["command"]]
             try:
                 self.process = subprocess.Popen(
                     command,
                     cwd=image,
-                    env=build_environment(home) | ours | told,
+                    env=build_environment(home) | host_variables | job_variables,
                     text=True,
                     errors="replace",
                     stdout=subprocess.PIPE,
@@ -188,19 +188,21 @@ class HubJob:
 
 
 def format_event(time: str, text: str) -> bytes:
-    said = json.dumps({"data": text, "timestamp": time}, ensure_ascii=False, separators=(",", ":"))
-    return f"data: {said}\n\n".encode()
+    event = json.dumps({"data": text, "timestamp": time}, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {event}\n\n".encode()
 
 
 @dataclass
 class HubJobs:
-    """All jobs, and how this hub deals with them."""
+    """All jobs, and the settings of the job service."""
 
-    build_environment: Callable[[Path], dict[str, str]] = lambda home: dict(os.environ)  # of a job that is really run
+    build_environment: Callable[[Path], dict[str, str]] = lambda home: dict(
+        os.environ
+    )  # of a job that runs as a process
     by_id: dict[str, HubJob] = field(default_factory=dict)
     hardware: list[dict[str, Any]] = field(default_factory=lambda: list(HARDWARE))
-    accounts_without_credit: set[str] = field(default_factory=set)  # accounts
-    run_commands: bool = False  # whether commands are really run; else jobs wait for a test to move them on
+    accounts_without_credit: set[str] = field(default_factory=set)  # names of accounts
+    run_commands: bool = False  # whether jobs run as processes; otherwise a test changes their stages
     keep_alive_s: float = 30.0  # seconds
     threads: list[threading.Thread] = field(default_factory=list)
 
@@ -219,7 +221,7 @@ class HubJobs:
         return list(self.by_id.values())[-1]
 
     def clear(self) -> None:
-        """End what runs, and forget all of it."""
+        """Kill the running processes, and delete all jobs."""
         for job in self.by_id.values():
             job.is_cancelled = True
             job.send_signal(signal.SIGKILL)

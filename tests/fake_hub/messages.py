@@ -1,4 +1,4 @@
-"""What goes over the wire: a request that was read whole, the answer to it, and refusals as the Hub words them."""
+"""HTTP messages: requests, responses and errors in the format of the Hub."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 @dataclass(frozen=True)
 class Request:
-    """A request; `target` is as it was sent, header names are in small letters."""
+    """A complete request; `target` is unchanged, header names are in lower case."""
 
     method: str
     target: str
@@ -19,7 +19,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, still quoted, so that a quoted slash does not part it."""
+        """Quoted path, so that a quoted slash does not separate parts."""
         return self.target.partition("?")[0]
 
     @property
@@ -27,7 +27,7 @@ class Request:
         return parse_qs(self.target.partition("?")[2], keep_blank_values=True)
 
     def has_flag(self, name: str) -> bool:
-        """Whether a switch of the query is on, as the client writes it: `?recursive=True`, `?blobs=1`."""
+        """Return whether a flag of the query is set, as the client writes it: `?recursive=True`, `?blobs=1`."""
         return self.query.get(name, ["false"])[-1].lower() in ("true", "1")
 
     @property
@@ -42,13 +42,13 @@ class Request:
             raise HubHTTPError(400, message="The body is not JSON") from None
 
     def get_unquoted_target(self) -> str:
-        """The target in readable form, which faults and questions to the log are matched against."""
+        """Return the unquoted target, against which faults and queries of the log are matched."""
         return unquote(self.target)
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; a stream is sent after its head as it comes, and gives nothing, often, while there is nothing."""
+    """A response; a stream is sent in chunks after the head, and yields b"" while there is no data."""
 
     status: int = 200
     body: bytes = b""
@@ -57,7 +57,7 @@ class Response:
 
 
 class HubHTTPError(Exception):
-    """A request that is answered with an error; `code` and `message` are what the client tells errors apart by."""
+    """Error response; the client distinguishes errors by `code` and `message`."""
 
     def __init__(self, status: int, code: str = "", message: str = "", headers: Mapping[str, str] | None = None):
         super().__init__(f"{status} {code} {message}")
@@ -71,16 +71,16 @@ def make_json_response(value: Any, status: int = 200, headers: Mapping[str, str]
 
 
 def make_file_response(request: Request, data: bytes, headers: Mapping[str, str]) -> Response:
-    """A file, or the part of it that a Range header asks for."""
+    """Build the response with a file, or with the part that a Range header requests."""
     headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers}
-    asked = request.headers.get("range", "")
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
-    if found is None or found[0] == "bytes=-":
+    range_header = request.headers.get("range", "")
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", range_header)
+    if match is None or match[0] == "bytes=-":
         return Response(200, data, headers)
-    if found[1]:
-        start, end = int(found[1]), min(int(found[2] or len(data)), len(data) - 1)
+    if match[1]:
+        start, end = int(match[1]), min(int(match[2] or len(data)), len(data) - 1)
     else:
-        start, end = max(0, len(data) - int(found[2])), len(data) - 1
+        start, end = max(0, len(data) - int(match[2])), len(data) - 1
     if start > end:
         raise HubHTTPError(416, message="Range Not Satisfiable", headers={"Content-Range": f"bytes */{len(data)}"})
     return Response(206, data[start : end + 1], headers | {"Content-Range": f"bytes {start}-{end}/{len(data)}"})

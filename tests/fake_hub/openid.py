@@ -1,7 +1,7 @@
-"""Signing in with the loopback Hub, as a Space's visitors do with the real one: OpenID Connect with a code.
+"""Sign-in with the fake Hub as the visitors of a Space do it: OpenID Connect with an authorization code.
 
 with OpenIDProvider(hub, "client", "secret") as provider:
-    provider.visitor = "hf_alice_write"   # the token of whoever sits in front of the browser
+    provider.visitor = "hf_alice_write"   # token of the user who signs in
 """
 
 import base64
@@ -23,7 +23,7 @@ SCOPES = "openid profile read-memberships"
 
 
 class OpenIDProvider:
-    """Signs in whoever `visitor` is, without asking; the access token it gives out is that visitor's token of the hub."""
+    """Provider that signs in `visitor` without a prompt; the access token is the hub token of that user."""
 
     def __init__(self, hub: LoopbackHub, client_id: str, client_secret: str, token_lifetime_s: int = 8 * 3600):
         self.client_id, self.client_secret, self.token_lifetime_s = client_id, client_secret, token_lifetime_s
@@ -47,7 +47,7 @@ class OpenIDProvider:
         self._listener.stop()
 
     def build_environment(self) -> dict[str, str]:
-        """What a Space with `hf_oauth: true` finds in its environment."""
+        """Build the environment variables of a Space with `hf_oauth: true`."""
         return {
             "OAUTH_CLIENT_ID": self.client_id,
             "OAUTH_CLIENT_SECRET": self.client_secret,
@@ -55,9 +55,9 @@ class OpenIDProvider:
             "OPENID_PROVIDER_URL": self.url,
         }
 
-    # --- what it answers -----------------------------------------------------------------------------------------
+    # --- endpoints -----------------------------------------------------------------------------------------------
 
-    def get_configuration(self, store: HubState, request: Request) -> Response:
+    def get_configuration(self, state: HubState, request: Request) -> Response:
         names = {
             "authorization_endpoint": "authorize",
             "token_endpoint": "token",
@@ -67,19 +67,19 @@ class OpenIDProvider:
         pages = {name: f"{self.url}/oauth/{path}" for name, path in names.items()}
         return make_json_response({"issuer": self.url, "id_token_signing_alg_values_supported": ["RS256"], **pages})
 
-    def authorize(self, store: HubState, request: Request) -> Response:
-        asked = {name: values[0] for name, values in request.query.items()}
-        if asked.get("client_id") != self.client_id or asked.get("response_type") != "code":
+    def authorize(self, state: HubState, request: Request) -> Response:
+        query = {name: values[0] for name, values in request.query.items()}
+        if query.get("client_id") != self.client_id or query.get("response_type") != "code":
             raise HubHTTPError(400, message="Unknown client")
         code = secrets.token_urlsafe(16)
-        self._codes[code] = asked | {"visitor": self.user_token}
-        following = asked["redirect_uri"] + ("&" if "?" in asked["redirect_uri"] else "?")
-        return Response(302, headers={"Location": following + urlencode({"code": code, "state": asked["state"]})})
+        self._codes[code] = query | {"visitor": self.user_token}
+        redirect_url = query["redirect_uri"] + ("&" if "?" in query["redirect_uri"] else "?")
+        return Response(302, headers={"Location": redirect_url + urlencode({"code": code, "state": query["state"]})})
 
-    def issue_token(self, store: HubState, request: Request) -> Response:
-        said = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        asked = self._codes.pop(said.get("code", ""), None)  # a code is good for once
-        if not self._is_client(request) or asked is None or asked["redirect_uri"] != said.get("redirect_uri"):
+    def issue_token(self, state: HubState, request: Request) -> Response:
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        grant = self._codes.pop(form.get("code", ""), None)  # a code is valid once
+        if not self._is_client(request) or grant is None or grant["redirect_uri"] != form.get("redirect_uri"):
             raise HubHTTPError(400, message="invalid_grant")
         now = int(time.time())
         claims = {
@@ -87,12 +87,12 @@ class OpenIDProvider:
             "aud": self.client_id,
             "iat": now,
             "exp": now + self.token_lifetime_s,
-            "nonce": asked["nonce"],
-            **self._build_profile(store, asked["visitor"]),
+            "nonce": grant["nonce"],
+            **self._build_profile(state, grant["visitor"]),
         }
         return make_json_response(
             {
-                "access_token": asked["visitor"],
+                "access_token": grant["visitor"],
                 "token_type": "bearer",
                 "expires_in": self.token_lifetime_s,
                 "scope": SCOPES,
@@ -100,25 +100,25 @@ class OpenIDProvider:
             }
         )
 
-    def get_userinfo(self, store: HubState, request: Request) -> Response:
-        if request.token not in store.accounts:
+    def get_userinfo(self, state: HubState, request: Request) -> Response:
+        if request.token not in state.accounts:
             raise HubHTTPError(401, message="Invalid token")
-        return make_json_response(self._build_profile(store, request.token))
+        return make_json_response(self._build_profile(state, request.token))
 
-    def get_jwks(self, store: HubState, request: Request) -> Response:
+    def get_jwks(self, state: HubState, request: Request) -> Response:
         return make_json_response({"keys": [self._key.as_dict(private=False)]})
 
     def _is_client(self, request: Request) -> bool:
-        scheme, _, said = request.headers.get("authorization", "").partition(" ")
-        name, _, secret = base64.b64decode(said).decode().partition(":")
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        name, _, secret = base64.b64decode(credentials).decode().partition(":")
         return scheme == "Basic" and (unquote(name), unquote(secret)) == (self.client_id, self.client_secret)
 
-    def _build_profile(self, store: HubState, token: str) -> dict[str, str]:
-        name = store.accounts[token].name
+    def _build_profile(self, state: HubState, token: str) -> dict[str, str]:
+        name = state.accounts[token].name
         return {
             "sub": name,
             "name": name.title(),
             "preferred_username": name,
-            "profile": f"{store.url}/{name}",
-            "picture": f"{store.url}/avatars/{name}.svg",
+            "profile": f"{state.url}/{name}",
+            "picture": f"{state.url}/avatars/{name}.svg",
         }

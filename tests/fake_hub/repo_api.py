@@ -1,4 +1,4 @@
-"""What the Hub answers about accounts and repositories: who is it, make one, list them, and what is in one."""
+"""API of accounts and repositories: whoami, create, delete, list and describe repositories."""
 
 import json
 from typing import Any
@@ -18,8 +18,8 @@ API = Routes()
 
 
 @API.route("GET", "/api/whoami-v2")
-def whoami(store: HubState, request: Request) -> Response:
-    account = require_account(store, request)
+def whoami(state: HubState, request: Request) -> Response:
+    account = require_account(state, request)
     orgs = [{"type": "org", "name": name, "fullname": name, "roleInOrg": role} for name, role in account.orgs.items()]
     token = {"displayName": account.role, "role": account.role, "createdAt": "2026-01-01T00:00:00.000Z"}
     return make_json_response(
@@ -31,7 +31,7 @@ def whoami(store: HubState, request: Request) -> Response:
             "email": f"{account.name}@example.org",
             "emailVerified": True,
             "isPro": False,
-            "avatarUrl": f"{store.url}/avatars/{account.name}.svg",
+            "avatarUrl": f"{state.url}/avatars/{account.name}.svg",
             "orgs": orgs,
             "auth": {"type": "access_token", "accessToken": token},
         }
@@ -39,19 +39,19 @@ def whoami(store: HubState, request: Request) -> Response:
 
 
 @API.route("GET", f"{REPO}/auth-check")
-def check_read_access(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
-    open_readable_repo(store, request, kind, repo)
+def check_read_access(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    open_readable_repo(state, request, kind, repo)
     return make_json_response({})
 
 
 @API.route("GET", f"{REPO}/auth-check/write")
-def check_write_access(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
-    open_writable_repo(store, request, kind, repo)
+def check_write_access(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    open_writable_repo(state, request, kind, repo)
     return make_json_response({})
 
 
 @API.route("GET", "/api/agent-harnesses")
-def list_agent_harnesses(store: HubState, request: Request) -> Response:
+def list_agent_harnesses(state: HubState, request: Request) -> Response:
     return make_json_response({"standardEnvVars": [], "harnesses": {}})
 
 
@@ -64,41 +64,47 @@ def parse_repo_kind(body: dict[str, Any]) -> RepoKind:
 
 
 @API.route("POST", "/api/repos/create")
-def create_repo(store: HubState, request: Request) -> Response:
-    account, said = require_account(store, request), request.json()
-    owner = said.get("organization") or account.name
+def create_repo(state: HubState, request: Request) -> Response:
+    account, payload = require_account(state, request), request.json()
+    owner = payload.get("organization") or account.name
     if not account.can_write_to(owner):
         raise HubHTTPError(403, message=f"You don't have the rights to create a model under the namespace {owner!r}")
-    kind, id = parse_repo_kind(said), f"{owner}/{said['name']}"
-    found = store.repos.get((kind, id))
-    repo = found or store.create_repo(kind, id, account.name, private=said.get("visibility") == "private")
-    body = {"url": f"{store.url}/{repo.url_path}", "name": id, "id": compute_git_hash("repo", id.encode())[:24]}
-    if found:
+    kind, repo_id = parse_repo_kind(payload), f"{owner}/{payload['name']}"
+    existing_repo = state.repos.get((kind, repo_id))
+    repo = existing_repo or state.create_repo(
+        kind, repo_id, account.name, private=payload.get("visibility") == "private"
+    )
+    body = {
+        "url": f"{state.url}/{repo.url_path}",
+        "name": repo_id,
+        "id": compute_git_hash("repo", repo_id.encode())[:24],
+    }
+    if existing_repo:
         return make_json_response(body | {"error": f"You already created this {kind[:-1]} repo"}, 409)
     return make_json_response(body)
 
 
 @API.route("DELETE", "/api/repos/delete")
-def delete_repo(store: HubState, request: Request) -> Response:
-    said = request.json()
-    owner = said.get("organization") or require_account(store, request).name
-    repo = open_writable_repo(store, request, parse_repo_kind(said), f"{owner}/{said['name']}")
-    del store.repos[repo.kind, repo.repo_id]
+def delete_repo(state: HubState, request: Request) -> Response:
+    payload = request.json()
+    owner = payload.get("organization") or require_account(state, request).name
+    repo = open_writable_repo(state, request, parse_repo_kind(payload), f"{owner}/{payload['name']}")
+    del state.repos[repo.kind, repo.repo_id]
     return Response(200, b"OK")
 
 
 @API.route("PUT", f"{REPO}/settings")
-def update_settings(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
-    found, said = open_writable_repo(store, request, kind, repo), request.json()
-    if "visibility" in said:
-        found.private = said["visibility"] == "private"
-    if "gated" in said:
-        found.gated = said["gated"]
-    return make_json_response({"private": found.private, "gated": found.gated})
+def update_settings(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    repository, payload = open_writable_repo(state, request, kind, repo), request.json()
+    if "visibility" in payload:
+        repository.private = payload["visibility"] == "private"
+    if "gated" in payload:
+        repository.gated = payload["gated"]
+    return make_json_response({"private": repository.private, "gated": repository.gated})
 
 
 def parse_card(commit: RepoCommit) -> dict[str, Any]:
-    """What README.md says at its top."""
+    """Parse the front matter of README.md."""
     text = commit.files["README.md"].data.decode("utf-8", "replace") if "README.md" in commit.files else ""
     parts = text.split("---\n", 2)
     if parts[0] or len(parts) < 3:
@@ -140,7 +146,7 @@ def describe_repo(repo: Repo, commit: RepoCommit) -> dict[str, Any]:
 
 
 def select_listed_fields(description: dict[str, Any], request: Request) -> dict[str, Any]:
-    """What a list of repositories says of each one: little, unless more is asked for."""
+    """Describe a repository in a listing: a few fields, more with `full` or `expand`."""
     brief = {
         "_id",
         "id",
@@ -163,43 +169,45 @@ def select_listed_fields(description: dict[str, Any], request: Request) -> dict[
 
 
 @API.route("GET", REPO, f"{REPO}/revision/{{revision}}")
-def get_repo_info(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str = MAIN) -> Response:
-    found = open_repo(store, request, kind, repo)
-    commit = found.find(revision)
-    said = describe_repo(found, commit)
+def get_repo_info(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str = MAIN) -> Response:
+    repository = open_repo(state, request, kind, repo)
+    commit = repository.find(revision)
+    description = describe_repo(repository, commit)
     if request.has_flag("blobs"):
-        for sibling, blob in zip(said["siblings"], commit.files.values(), strict=True):
+        for sibling, blob in zip(description["siblings"], commit.files.values(), strict=True):
             sibling |= {"size": len(blob.data), "blobId": blob.oid}
             if blob.is_lfs:
                 sibling["lfs"] = {"sha256": blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
-    return make_json_response(said)
+    return make_json_response(description)
 
 
 @API.route("GET", "/api/{kind}")
-def list_repos(store: HubState, request: Request, kind: RepoKind) -> Response:
-    """By author, words of the name and tags; newest first if sorted by time, else by name."""
-    account, query = get_account(store, request), request.query
-    found = []
-    for repo in store.repos.values():
+def list_repos(state: HubState, request: Request, kind: RepoKind) -> Response:
+    """Filter repositories by author, words of the name and tags; sort by time, newest first, or by name."""
+    account, query = get_account(state, request), request.query
+    descriptions = []
+    for repo in state.repos.values():
         if repo.kind != kind or repo.disabled or (repo.private and not (account and account.is_member_of(repo.owner))):
             continue
-        said = describe_repo(repo, repo.find(MAIN))
-        if repo.owner != query.get("author", [repo.owner])[0] or not set(query.get("filter", [])) <= set(said["tags"]):
+        description = describe_repo(repo, repo.find(MAIN))
+        if repo.owner != query.get("author", [repo.owner])[0] or not set(query.get("filter", [])) <= set(
+            description["tags"]
+        ):
             continue
         if query.get("search", [""])[0].lower() in repo.repo_id.lower():
-            found.append(said)
-    found.sort(key=lambda said: said["id"])
+            descriptions.append(description)
+    descriptions.sort(key=lambda description: description["id"])
     if (order := query.get("sort", [""])[0]) in ("lastModified", "createdAt"):
-        found.sort(key=lambda said: said[order], reverse=True)
-    return paginate(store, request, [select_listed_fields(said, request) for said in found])
+        descriptions.sort(key=lambda description: description[order], reverse=True)
+    return paginate(state, request, [select_listed_fields(description, request) for description in descriptions])
 
 
-def paginate(store: HubState, request: Request, items: list[Any]) -> Response:
-    """As many items as one answer may hold, with a link to the next ones."""
+def paginate(state: HubState, request: Request, items: list[Any]) -> Response:
+    """Build the response with one page of items and a link to the next page."""
     query = request.query
-    size = min(store.page_size, int(query.get("limit", [store.page_size])[0]))
+    size = min(state.page_size, int(query.get("limit", [state.page_size])[0]))
     start = int(query.pop("cursor", ["0"])[0])
-    following = f"{store.url}{request.path}?{urlencode({**query, 'cursor': start + size}, doseq=True)}"
+    following = f"{state.url}{request.path}?{urlencode({**query, 'cursor': start + size}, doseq=True)}"
     link = {"Link": f'<{following}>; rel="next"'} if start + size < len(items) else {}
     return make_json_response(items[start : start + size], headers=link)
 
@@ -208,77 +216,83 @@ def paginate(store: HubState, request: Request, items: list[Any]) -> Response:
 
 
 def build_entry(repo: Repo, commit: RepoCommit, path: str, expand: bool) -> dict[str, Any]:
-    """A file or a folder, as tree and paths-info list it."""
+    """Describe a file or a directory as tree and paths-info do."""
     blob = commit.files.get(path)
     if blob is None:
         oid = compute_git_hash("tree", json.dumps(get_content(commit, path)).encode())
-        said: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
+        entry: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
     else:
-        said = {"type": "file", "oid": blob.oid, "size": len(blob.data), "path": path}
+        entry = {"type": "file", "oid": blob.oid, "size": len(blob.data), "path": path}
         if blob.is_lfs:
-            said["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
+            entry["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": len(blob.pointer)}
     if expand:
         last = repo.find_last_change(commit, path)
-        said["lastCommit"] = {"id": last.oid, "title": last.title, "date": last.date}
-    return said
+        entry["lastCommit"] = {"id": last.oid, "title": last.title, "date": last.date}
+    return entry
 
 
 @API.route("GET", f"{REPO}/tree/{{revision}}", f"{REPO}/tree/{{revision}}/{{path*}}")
-def list_tree(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str, path: str = "") -> Response:
-    found = open_repo(store, request, kind, repo)
-    commit = found.find(revision)
-    known = sorted({*commit.files, *list_folders(commit.files)})
+def list_tree(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str, path: str = "") -> Response:
+    repository = open_repo(state, request, kind, repo)
+    commit = repository.find(revision)
+    paths = sorted({*commit.files, *list_folders(commit.files)})
     prefix = f"{path.strip('/')}/" if path else ""
-    names = [name for name in known if name.startswith(prefix)]
+    names = [name for name in paths if name.startswith(prefix)]
     if prefix and not names:
         raise HubHTTPError(404, "EntryNotFound", f'{path} does not exist on "{revision}"')
     if not request.has_flag("recursive"):
         names = [name for name in names if "/" not in name.removeprefix(prefix)]
-    return paginate(store, request, [build_entry(found, commit, name, request.has_flag("expand")) for name in names])
+    return paginate(
+        state, request, [build_entry(repository, commit, name, request.has_flag("expand")) for name in names]
+    )
 
 
 @API.route("POST", f"{REPO}/paths-info/{{revision}}")
-def list_paths_info(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    found = open_repo(store, request, kind, repo)
-    commit, said = found.find(revision), parse_qs(request.body.decode())
-    known = {*commit.files, *list_folders(commit.files)}
-    expand = said.get("expand", ["false"])[0].lower() == "true"
-    paths = [path.strip("/") for path in said.get("paths", [])]
-    return make_json_response([build_entry(found, commit, path, expand) for path in paths if path in known])
+def list_paths_info(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    repository = open_repo(state, request, kind, repo)
+    commit, payload = repository.find(revision), parse_qs(request.body.decode())
+    known_paths = {*commit.files, *list_folders(commit.files)}
+    expand = payload.get("expand", ["false"])[0].lower() == "true"
+    paths = [path.strip("/") for path in payload.get("paths", [])]
+    return make_json_response([build_entry(repository, commit, path, expand) for path in paths if path in known_paths])
 
 
 @API.route("GET", f"{REPO}/commits/{{revision}}")
-def list_commits(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    found = open_repo(store, request, kind, repo)
+def list_commits(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    repository = open_repo(state, request, kind, repo)
     shown = [
         {"id": c.oid, "title": c.title, "message": c.message, "authors": [{"user": c.author}], "date": c.date}
-        for c in found.walk(found.find(revision))
+        for c in repository.walk(repository.find(revision))
     ]
-    return paginate(store, request, shown)
+    return paginate(state, request, shown)
 
 
 @API.route("GET", f"{REPO}/refs")
-def list_refs(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
-    found = open_repo(store, request, kind, repo)
+def list_refs(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    repository = open_repo(state, request, kind, repo)
 
     def described(names: dict[str, str], folder: str) -> list[dict[str, str]]:
         return [{"name": n, "ref": f"refs/{folder}/{n}", "targetCommit": oid} for n, oid in names.items()]
 
     return make_json_response(
-        {"branches": described(found.branches, "heads"), "tags": described(found.tags, "tags"), "converts": []}
+        {
+            "branches": described(repository.branches, "heads"),
+            "tags": described(repository.tags, "tags"),
+            "converts": [],
+        }
     )
 
 
 @API.route("POST", f"{REPO}/branch/{{name}}")
-def create_branch(store: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
-    return create_ref(found, found.branches, name, request.json().get("startingPoint") or MAIN)
+def create_branch(state: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
+    return create_ref(repository, repository.branches, name, request.json().get("startingPoint") or MAIN)
 
 
 @API.route("POST", f"{REPO}/tag/{{revision}}")
-def create_tag(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
-    return create_ref(found, found.tags, request.json()["tag"], revision)
+def create_tag(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
+    return create_ref(repository, repository.tags, request.json()["tag"], revision)
 
 
 def create_ref(repo: Repo, names: dict[str, str], name: str, revision: str) -> Response:
@@ -289,9 +303,9 @@ def create_ref(repo: Repo, names: dict[str, str], name: str, revision: str) -> R
 
 
 @API.route("DELETE", f"{REPO}/branch/{{name}}", f"{REPO}/tag/{{name}}")
-def delete_ref(store: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
-    names = found.branches if "/branch/" in request.path else found.tags
+def delete_ref(state: HubState, request: Request, kind: RepoKind, repo: str, name: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
+    names = repository.branches if "/branch/" in request.path else repository.tags
     if names.pop(name, None) is None:
         raise HubHTTPError(404, "RevisionNotFound", f"Reference {name} does not exist")
     return make_json_response({"success": True})

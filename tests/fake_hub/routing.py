@@ -1,4 +1,4 @@
-"""From a method and a path to the function that answers."""
+"""Routes: the handler of a method and a path."""
 
 import re
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from urllib.parse import unquote
 from tests.fake_hub.messages import HubHTTPError, Request, Response
 from tests.fake_hub.state import HubState
 
-Handler = Callable[..., Response]  # (store, request, **names of the pattern)
+Handler = Callable[..., Response]  # (state, request, **names of the pattern)
 REPO = "/api/{kind}/{repo}"
 
 
 @dataclass
 class Routes:
-    """Patterns such as `/lfs/{oid}`: a name stands for a part of the path, `{name*}` for one or more of them."""
+    """Routes with patterns such as `/lfs/{oid}`: `{name}` matches one part of the path, `{name*}` one or more."""
 
     table: list[tuple[str, re.Pattern[str], Handler]] = field(default_factory=list)
 
@@ -28,19 +28,19 @@ class Routes:
     def __or__(self, others: "Routes") -> "Routes":
         return Routes(self.table + others.table)
 
-    def dispatch(self, store: HubState, request: Request) -> Response:
-        wanted = "GET" if request.method == "HEAD" else request.method
+    def dispatch(self, state: HubState, request: Request) -> Response:
+        routed_method = "GET" if request.method == "HEAD" else request.method
         for method, pattern, handler in self.table:
-            if method == wanted and (found := pattern.fullmatch(request.path)):
+            if method == routed_method and (match := pattern.fullmatch(request.path)):
                 try:
-                    return handler(store, request, **{name: unquote(text) for name, text in found.groupdict().items()})
-                except HubHTTPError as refusal:
-                    return refusal.response
+                    return handler(state, request, **{name: unquote(text) for name, text in match.groupdict().items()})
+                except HubHTTPError as error:
+                    return error.response
         return HubHTTPError(501, message=f"This hub does not serve {request.method} {request.path}").response
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A regular expression for a pattern; `{kind}` is a type of repository, `{repo}` an owner and a name."""
+    """Compile a pattern; `{kind}` matches a type of repository, `{repo}` an owner and a name."""
     special = {"kind": "(?P<kind>models|datasets|spaces)", "repo": "(?P<repo>[^/]+/[^/]+?)"}
     pattern = re.sub(r"\{(\w+)\*\}", r"(?P<\1>.+)", pattern)
     return re.compile(re.sub(r"\{(\w+)\}", lambda name: special.get(name[1], f"(?P<{name[1]}>[^/]+)"), pattern))

@@ -1,11 +1,11 @@
-"""A Hugging Face Hub on 127.0.0.1, for a real client in this process or another one to talk to.
+"""A Hugging Face Hub on 127.0.0.1 for the real client in this process or in another one.
 
     with LoopbackHub() as hub:
         hub.add_user("alice", token="hf_alice_write")
         HfApi(endpoint=hub.url, token="hf_alice_write").create_repo("alice/x")
 
-It listens twice: the page and its API at `url`, the storage of large files at `storage_url`, where no token of the Hub belongs.
-Everything lies in memory, behaves as it should, and breaks on command (`fault`).
+It has two origins: the page and its API at `url`, and the storage of large files at `storage_url`, which must not receive a
+token of the Hub. All data is in memory. `add_fault` injects faults.
 """
 
 import os
@@ -29,7 +29,7 @@ from tests.fake_hub.transfer_api import TRANSFERS
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """A request of the log. `status` is None where the connection was closed without an answer."""
+    """A request of the log. `status` is None if the connection was closed without a response."""
 
     origin: str  # "hub" or "storage"
     request: Request
@@ -42,7 +42,7 @@ class LoggedRequest:
 
     @property
     def target(self) -> str:
-        """Path and query, unquoted."""
+        """Unquoted path and query."""
         return self.request.get_unquoted_target()
 
     @property
@@ -55,12 +55,12 @@ class LoggedRequest:
 
 
 class LoopbackHub:
-    """The hub: its address, what it holds, what it was asked, and what is to go wrong."""
+    """The hub: addresses, data, log of requests, and faults."""
 
     def __init__(self, port: int = 0, page_size: int = 1000, part_size: int | None = None):
         self.state = HubState(page_size=page_size, part_size=part_size)
         self.faults = FaultInjector()
-        self.lock = threading.RLock()  # held while the store or the log is read or changed
+        self.lock = threading.RLock()  # held while the state or the log is read or changed
         self.shutdown_event = threading.Event()
         self.crashes: list[str] = []
         self._log: list[LoggedRequest] = []
@@ -82,14 +82,14 @@ class LoopbackHub:
             raise RuntimeError("The hub itself failed:\n" + "\n".join(self.crashes))
 
     def close(self) -> None:
-        """Stop listening and end every connection, whatever it waits for."""
+        """Stop the servers and end all connections."""
         self.shutdown_event.set()
         for listener in self._listeners:
             listener.stop()
         self.jobs.clear()
 
     def reset(self) -> None:
-        """Forget repositories, files, jobs, faults and requests; accounts stay, and the xorbs that a client knows it sent."""
+        """Delete repositories, files, jobs, faults and requests; accounts and xorbs stay, because clients cache which xorbs they sent."""
         self.faults.clear()
         self.jobs.clear()
         with self.lock:
@@ -106,12 +106,12 @@ class LoopbackHub:
 
     @property
     def jobs(self) -> HubJobs:
-        """Jobs, for a test to move on: `hub.jobs.newest.say("step 1")`; with `hub.jobs.executes` they are really run."""
+        """Jobs. A test changes them, for example `hub.jobs.latest`; with `hub.jobs.run_commands` they run as processes."""
         return self.state.jobs
 
     def build_environment(self, home: Path, token: str | None = None, xet: bool = True) -> dict[str, str]:
-        """The environment of a child process whose client is to meet this hub and nothing else."""
-        ours = {
+        """Build the environment of a child process whose client uses this hub only."""
+        hub_variables = {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -120,21 +120,23 @@ class LoopbackHub:
             "NO_PROXY": HOST,
             "no_proxy": HOST,
         } | ({"HF_TOKEN": token} if token else {})
-        return {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))} | ours
+        return {
+            name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))
+        } | hub_variables
 
-    # --- what there is -------------------------------------------------------------------------------------------
+    # --- data ----------------------------------------------------------------------------------------------------
 
     def add_user(
         self, name: str, token: str, role: Role = "write", orgs: Mapping[str, str] | Iterable[str] = ()
     ) -> HubAccount:
-        """A token of a user, who may have several. `orgs` maps organisations to roles; names alone mean `write`."""
+        """Add a token of a user, who may have several. `orgs` maps organisations to roles; the default role is `write`."""
         roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
         with self.lock:
             self.state.accounts[token] = HubAccount(name, token, role, roles)
             return self.state.accounts[token]
 
     def remove_token(self, token: str) -> None:
-        """From now on the token is refused, as one that ran out or was taken back."""
+        """Reject the token from now on, like an expired or revoked one."""
         with self.lock:
             del self.state.accounts[token]
 
@@ -146,7 +148,7 @@ class LoopbackHub:
         lfs_suffixes: Iterable[str] | None = None,
         **settings: Any,
     ) -> Repo:
-        """A repository, with fields of `Repo` as settings; `files` make a second commit, after that of the Hub itself."""
+        """Add a repository with fields of `Repo` as settings; `files` form a second commit after the initial one of the Hub."""
         large = {} if lfs_suffixes is None else {"lfs_suffixes": tuple(lfs_suffixes)}
         with self.lock:
             repo = self.state.create_repo(kind, repo_id, repo_id.partition("/")[0], **large, **settings)
@@ -163,7 +165,7 @@ class LoopbackHub:
         kind: RepoKind = "models",
         author: str | None = None,
     ) -> str:
-        """Commit as if somebody else did; None deletes a file. The new commit's id."""
+        """Commit files as another client; None deletes a file. Return the id of the commit."""
         with self.lock:
             repo = self.get_repo(repo_id, kind)
             after = dict(repo.find(revision).files)
@@ -182,18 +184,18 @@ class LoopbackHub:
         return (kind, repo_id) in self.state.repos
 
     def read_files(self, repo_id: str, revision: str = MAIN, kind: RepoKind = "models") -> dict[str, bytes]:
-        """Path and content of every file, the Hub's own `.gitattributes` left out."""
+        """Return the content of every file by path, without `.gitattributes` of the Hub."""
         with self.lock:
-            found = self.get_repo(repo_id, kind).find(revision).files
-            return {path: blob.data for path, blob in found.items() if path != ".gitattributes"}
+            files = self.get_repo(repo_id, kind).find(revision).files
+            return {path: blob.data for path, blob in files.items() if path != ".gitattributes"}
 
     def list_commits(self, repo_id: str, revision: str = MAIN, kind: RepoKind = "models") -> list[RepoCommit]:
-        """Newest first; the last one is the Hub's own."""
+        """Return the commits, newest first; the last one is the initial commit of the Hub."""
         with self.lock:
             repo = self.get_repo(repo_id, kind)
             return list(repo.walk(repo.find(revision)))
 
-    # --- what was asked, and what is to go wrong -----------------------------------------------------------------
+    # --- requests and faults -------------------------------------------------------------------------------------
 
     @property
     def requests(self) -> list[LoggedRequest]:
@@ -203,24 +205,28 @@ class LoopbackHub:
     def find_requests(
         self, path: str = "", method: str | None = None, origin: str | None = None
     ) -> list[LoggedRequest]:
-        """The requests whose target holds this regular expression."""
-        wanted = Fault("drop", path, method)
-        return [s for s in self.requests if origin in (None, s.origin) and wanted.has_match(s.request, None)]
+        """Return the requests whose target matches a regular expression."""
+        pattern = Fault("drop", path, method)
+        return [
+            entry
+            for entry in self.requests
+            if origin in (None, entry.origin) and pattern.has_match(entry.request, None)
+        ]
 
     def clear_requests(self) -> None:
         with self.lock:
             self._log.clear()
 
     def add_fault(self, kind: FaultKind, path: str = "", method: str | None = None, **settings: Any) -> Fault:
-        """Let something go wrong; see `tests.fake_hub.fault_injection` for the kinds and `Fault` for the settings."""
+        """Inject a fault; see `tests.fake_hub.fault_injection` for the kinds and `Fault` for the settings."""
         return self.faults.add(Fault(kind, path, method, **settings))
 
-    def log_request(self, origin: str, request: Request, answer: Response | None, fault: Fault | None) -> None:
-        status = answer.status if answer is not None else None
+    def log_request(self, origin: str, request: Request, response: Response | None, fault: Fault | None) -> None:
+        status = response.status if response is not None else None
         kind = fault.kind if fault is not None else None
         with self.lock:
             self._log.append(LoggedRequest(origin, request, status, kind))
 
     def record_crash(self, error: BaseException) -> None:
-        """Note that the hub, not the client, did something wrong; it is raised when the hub is left."""
+        """Record an error of the hub itself; it is raised at the end of the context."""
         self.crashes.append("".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""What a hub knows: accounts, repositories as chains of commits over immutable files, and the large files beside them."""
+"""State of the hub: accounts, repositories with commits over immutable files, and the storage of large files."""
 
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ def format_now() -> str:
 
 @dataclass(frozen=True)
 class HubAccount:
-    """A token: whose it is, what it may do, and the role of its owner in each of their organisations."""
+    """A token with its owner, its role, and the roles of the owner in organisations."""
 
     name: str
     token: str
@@ -48,7 +48,7 @@ class HubAccount:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file's content; a large one lies in the storage, and git holds a pointer to it."""
+    """Content of a file; a large one is in the storage, and git has a pointer to it."""
 
     data: bytes
     is_lfs: bool = False
@@ -67,7 +67,7 @@ class Blob:
 
     @property
     def etag(self) -> str:
-        """What the client compares a local file with, and names a cached one by."""
+        """Identifier with which the client compares local files and names cached ones."""
         return self.sha256 if self.is_lfs else self.oid
 
 
@@ -89,7 +89,7 @@ class Repo:
     private: bool = False
     gated: GatedMode = False
     disabled: bool = False
-    allowed_users: Collection[str] = ()  # who may pass the gate, besides its owner
+    allowed_users: Collection[str] = ()  # accounts with access to a gated repository, besides the owner
     lfs_suffixes: tuple[str, ...] = LFS_SUFFIXES  # suffixes of files that are always large
     lfs_threshold_bytes: int = 10 * 2**20  # bytes
     branches: dict[str, str] = field(default_factory=dict)
@@ -103,30 +103,30 @@ class Repo:
 
     @property
     def url_path(self) -> str:
-        """The repository's path on the page: `alice/x`, `datasets/alice/x`."""
+        """Path of the repository in URLs: `alice/x`, `datasets/alice/x`."""
         return self.repo_id if self.kind == "models" else f"{self.kind}/{self.repo_id}"
 
     def is_lfs(self, path: str, size: int, sample: bytes) -> bool:
         return path.endswith(self.lfs_suffixes) or size > self.lfs_threshold_bytes or b"\0" in sample
 
     def find(self, revision: str) -> RepoCommit:
-        """The commit of a branch, a tag or an id, which may be cut short."""
+        """Return the commit of a branch, a tag, or a full or abbreviated id."""
         revision = revision.removeprefix("refs/heads/")
         oid = self.branches.get(revision) or self.tags.get(revision) or revision
-        found = [commit for known, commit in self.history.items() if known.startswith(oid) and len(oid) >= 7]
-        if len(found) != 1:
+        commits = [commit for known_oid, commit in self.history.items() if known_oid.startswith(oid) and len(oid) >= 7]
+        if len(commits) != 1:
             raise HubHTTPError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return found[0]
+        return commits[0]
 
     def walk(self, commit: RepoCommit) -> Iterator[RepoCommit]:
-        """The commit and those before it, newest first."""
+        """Yield the commit and its ancestors, newest first."""
         yield commit
         while commit.parent is not None:
             commit = self.history[commit.parent]
             yield commit
 
     def write(self, branch: str, files: Mapping[str, Blob], title: str, author: str, message: str = "") -> RepoCommit:
-        """Let a branch go on with exactly these files."""
+        """Commit exactly these files to a branch."""
         for path in files:
             if path.startswith("/") or {"", ".", "..", ".git"} & set(path.split("/")):
                 raise HubHTTPError(400, message=f"Invalid file path: {path!r}")
@@ -141,7 +141,7 @@ class Repo:
         return commit
 
     def find_last_change(self, commit: RepoCommit, path: str) -> RepoCommit:
-        """The last commit up to this one that touched a file, or a file of a folder."""
+        """Return the last commit up to this one that changed a file, or a file of a directory."""
         for later, before in itertools.pairwise(self.walk(commit)):
             if get_content(later, path) != get_content(before, path):
                 return later
@@ -154,18 +154,18 @@ def get_content(commit: RepoCommit, path: str) -> dict[str, str]:
 
 
 def list_folders(paths: Iterable[str]) -> set[str]:
-    """Every folder that these files lie in, at whatever depth."""
+    """Return all parent directories of these files."""
     return {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {"."}
 
 
 @dataclass
 class HubState:
-    """All of it. `url` is the page and the API; `storage_url`, another origin, holds large files."""
+    """Complete state. `url` is the origin of the page and the API, `storage_url` that of large files."""
 
     url: str = ""
     storage_url: str = ""
     page_size: int = 1000
-    part_size: int | None = None  # larger files are sent in parts of so many bytes
+    part_size: int | None = None  # larger files are uploaded in parts of this size, in bytes
     accounts: dict[str, HubAccount] = field(default_factory=dict)
     repos: dict[tuple[RepoKind, str], Repo] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)  # by sha256
@@ -174,7 +174,7 @@ class HubState:
     jobs: HubJobs = field(default_factory=HubJobs)
 
     def create_repo(self, kind: RepoKind, repo_id: str, author: str, **settings) -> Repo:
-        """A repository with the first commit that the Hub makes by itself."""
+        """Create a repository with the initial commit of the Hub."""
         repo = Repo(kind, repo_id, **settings)
         rules = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in repo.lfs_suffixes)
         repo.write(MAIN, {".gitattributes": Blob(rules.encode())}, "initial commit", author)
@@ -182,7 +182,7 @@ class HubState:
         return repo
 
     def add_blob(self, blob: Blob) -> Blob:
-        """Put a large file into the storage."""
+        """Add a file to the storage if it is large, and return it."""
         if blob.is_lfs:
             self.objects[blob.sha256] = blob.data
         return blob

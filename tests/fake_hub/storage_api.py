@@ -1,4 +1,4 @@
-"""What the storage answers: large files, and the service that takes them from the xet client. It knows no accounts."""
+"""API of the storage: downloads and uploads of large files, and the xet service. It has no accounts."""
 
 import hashlib
 import json
@@ -13,38 +13,38 @@ XET_TOKEN = "xet-of-this-hub"
 
 
 @STORAGE.route("GET", "/lfs/{oid}")
-def download_object(store: HubState, request: Request, oid: str) -> Response:
-    if oid not in store.objects:
+def download_object(state: HubState, request: Request, oid: str) -> Response:
+    if oid not in state.objects:
         raise HubHTTPError(404, message="NoSuchKey")
-    return make_file_response(request, store.objects[oid], {"ETag": f'"{oid}"'})
+    return make_file_response(request, state.objects[oid], {"ETag": f'"{oid}"'})
 
 
 @STORAGE.route("PUT", "/lfs/{oid}")
-def upload_object(store: HubState, request: Request, oid: str) -> Response:
+def upload_object(state: HubState, request: Request, oid: str) -> Response:
     if hashlib.sha256(request.body).hexdigest() != oid:
         raise HubHTTPError(400, message="The content does not match its sha256")
-    store.objects[oid] = request.body
+    state.objects[oid] = request.body
     return Response(200, headers={"ETag": f'"{oid}"'})
 
 
 @STORAGE.route("PUT", "/lfs/{oid}/{number}")
-def upload_part(store: HubState, request: Request, oid: str, number: str) -> Response:
-    store.parts[oid, int(number)] = request.body
+def upload_part(state: HubState, request: Request, oid: str, number: str) -> Response:
+    state.parts[oid, int(number)] = request.body
     return Response(200, headers={"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
 
 
 @STORAGE.route("POST", "/lfs/{oid}/complete")
-def complete_upload(store: HubState, request: Request, oid: str) -> Response:
-    said = request.json()
+def complete_upload(state: HubState, request: Request, oid: str) -> Response:
+    payload = request.json()
     data = b""
-    for part in said["parts"]:
-        sent = store.parts.get((oid, part["partNumber"]))
+    for part in payload["parts"]:
+        sent = state.parts.get((oid, part["partNumber"]))
         if sent is None or part["etag"].strip('"') != hashlib.md5(sent).hexdigest():
             raise HubHTTPError(400, message=f"Part {part['partNumber']} is missing, or another one")
         data += sent
-    if said["oid"] != oid or hashlib.sha256(data).hexdigest() != oid:
+    if payload["oid"] != oid or hashlib.sha256(data).hexdigest() != oid:
         raise HubHTTPError(400, message="The content does not match its sha256")
-    store.objects[oid] = data
+    state.objects[oid] = data
     return make_json_response({"success": True})
 
 
@@ -54,50 +54,50 @@ def require_xet_token(request: Request) -> None:
 
 
 @STORAGE.route("GET", "/v1/chunks/{prefix}/{content_hash}")
-def find_chunk(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+def find_chunk(state: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     raise HubHTTPError(404, message="No such chunk: files of others are not searched")
 
 
 @STORAGE.route("POST", "/v1/xorb-grants/{prefix}/{content_hash}")
-def grant_xorb_upload(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+def grant_xorb_upload(state: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     raise HubHTTPError(404, message="Xorbs are sent here")
 
 
 @STORAGE.route("POST", "/v1/xorbs/{prefix}/{content_hash}")
-def upload_xorb(store: HubState, request: Request, prefix: str, content_hash: str) -> Response:
+def upload_xorb(state: HubState, request: Request, prefix: str, content_hash: str) -> Response:
     require_xet_token(request)
-    known = content_hash in store.xorbs
+    is_known = content_hash in state.xorbs
     try:
-        store.xorbs[content_hash] = Xorb.parse(request.body)
+        state.xorbs[content_hash] = Xorb.parse(request.body)
     except (MalformedXetData, OSError) as error:
         raise HubHTTPError(400, message=str(error)) from None
-    return make_json_response({"was_inserted": not known})
+    return make_json_response({"was_inserted": not is_known})
 
 
 @STORAGE.route("POST", "/v2/shards")
-def upload_shard_streaming(store: HubState, request: Request) -> Response:
+def upload_shard_streaming(state: HubState, request: Request) -> Response:
     raise HubHTTPError(404, message="There is v1")
 
 
 @STORAGE.route("POST", "/v1/shards")
-def upload_shard(store: HubState, request: Request) -> Response:
+def upload_shard(state: HubState, request: Request) -> Response:
     require_xet_token(request)
     try:
-        files = list(iter_shard_files(request.body, store.xorbs))
+        files = list(iter_shard_files(request.body, state.xorbs))
     except MalformedXetData as error:
         raise HubHTTPError(400, message=str(error)) from None
     for data in files:
-        store.objects[hashlib.sha256(data).hexdigest()] = data
+        state.objects[hashlib.sha256(data).hexdigest()] = data
     return make_json_response({"result": 1})
 
 
-def build_xet_token_response(store: HubState) -> Response:
-    """Where the xet client is to send files, and with what token."""
+def build_xet_token_response(state: HubState) -> Response:
+    """Build the response with the upload address and the token of the xet client."""
     year_2100 = 4_102_444_800
     headers = {
-        "X-Xet-Cas-Url": store.storage_url,
+        "X-Xet-Cas-Url": state.storage_url,
         "X-Xet-Access-Token": XET_TOKEN,
         "X-Xet-Token-Expiration": str(year_2100),
     }
-    body = {"casUrl": store.storage_url, "exp": year_2100, "accessToken": XET_TOKEN}
+    body = {"casUrl": state.storage_url, "exp": year_2100, "accessToken": XET_TOKEN}
     return Response(200, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})

@@ -1,4 +1,4 @@
-"""What the Hub answers to downloads and uploads: files, where large ones go, and commits."""
+"""API of downloads and uploads: files, upload addresses of large files, commits."""
 
 import base64
 import hashlib
@@ -22,14 +22,14 @@ TRANSFERS = Routes()
 
 
 @TRANSFERS.route("GET", "/{repo}/resolve/{revision}/{path*}")
-def resolve_model_file(store: HubState, request: Request, repo: str, revision: str, path: str) -> Response:
-    return resolve_file(store, request, "models", repo, revision, path)
+def resolve_model_file(state: HubState, request: Request, repo: str, revision: str, path: str) -> Response:
+    return resolve_file(state, request, "models", repo, revision, path)
 
 
 @TRANSFERS.route("GET", "/{kind}/{repo}/resolve/{revision}/{path*}")
-def resolve_file(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str, path: str) -> Response:
-    """A file, or where the storage has it; who asks is not asked again there."""
-    commit = open_readable_repo(store, request, kind, repo).find(revision)
+def resolve_file(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str, path: str) -> Response:
+    """Build the response with a file, or the redirect to the storage, which needs no token."""
+    commit = open_readable_repo(state, request, kind, repo).find(revision)
     headers = {"X-Repo-Commit": commit.oid}
     blob = commit.files.get(path)
     if blob is None:
@@ -37,12 +37,12 @@ def resolve_file(store: HubState, request: Request, kind: RepoKind, repo: str, r
     if not blob.is_lfs:
         return make_file_response(request, blob.data, headers | {"ETag": f'"{blob.oid}"'})
     headers |= {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.data))}
-    location = f"{store.storage_url}/lfs/{blob.sha256}?{urlencode({'path': path}, safe='/')}"
+    location = f"{state.storage_url}/lfs/{blob.sha256}?{urlencode({'path': path}, safe='/')}"
     return Response(302, b"Found", headers | {"Location": location, "Content-Type": "text/plain"})
 
 
 @TRANSFERS.route("POST", "/api/validate-yaml")
-def validate_yaml(store: HubState, request: Request) -> Response:
+def validate_yaml(state: HubState, request: Request) -> Response:
     parts = request.json()["content"].split("---\n", 2)
     try:
         card = yaml.safe_load(parts[1]) if not parts[0] and len(parts) == 3 else None
@@ -59,14 +59,14 @@ def validate_yaml(store: HubState, request: Request) -> Response:
 
 
 @TRANSFERS.route("POST", f"{REPO}/preupload/{{revision}}")
-def choose_upload_modes(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
-    commit, asked = found.find(revision), request.json()["files"]
-    if len(asked) > 256:
+def choose_upload_modes(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
+    commit, requested_files = repository.find(revision), request.json()["files"]
+    if len(requested_files) > 256:
         raise HubHTTPError(400, message="At most 256 files a call")
     files = []
-    for file in asked:
-        large = found.is_lfs(file["path"], file["size"], base64.b64decode(file["sample"]))
+    for file in requested_files:
+        large = repository.is_lfs(file["path"], file["size"], base64.b64decode(file["sample"]))
         there = commit.files.get(file["path"])
         oid = there.etag if there is not None and there.is_lfs == large else None
         mode = "lfs" if large else "regular"
@@ -75,75 +75,75 @@ def choose_upload_modes(store: HubState, request: Request, kind: RepoKind, repo:
 
 
 @TRANSFERS.route("POST", "/{repo}.git/info/lfs/objects/batch")
-def start_model_lfs_batch(store: HubState, request: Request, repo: str) -> Response:
-    return start_lfs_batch(store, request, "models", repo)
+def start_model_lfs_batch(state: HubState, request: Request, repo: str) -> Response:
+    return start_lfs_batch(state, request, "models", repo)
 
 
 @TRANSFERS.route("POST", "/{kind}/{repo}.git/info/lfs/objects/batch")
-def start_lfs_batch(store: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
+def start_lfs_batch(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
     objects = []
     for file in request.json()["objects"]:
         oid, size = file["oid"], file["size"]
-        said = {"oid": oid, "size": size}
-        if oid not in store.objects:
-            verify = {"href": f"{store.url}/{found.url_path}.git/info/lfs/objects/verify"}
-            said["actions"] = {"upload": build_upload_action(store, oid, size), "verify": verify}
-        objects.append(said)
+        entry = {"oid": oid, "size": size}
+        if oid not in state.objects:
+            verify = {"href": f"{state.url}/{repository.url_path}.git/info/lfs/objects/verify"}
+            entry["actions"] = {"upload": build_upload_action(state, oid, size), "verify": verify}
+        objects.append(entry)
     return make_json_response({"transfer": "basic", "objects": objects})
 
 
-def build_upload_action(store: HubState, oid: str, size: int) -> dict[str, Any]:
-    """Where a large file goes: whole, or part by part."""
-    address = f"{store.storage_url}/lfs/{oid}"
-    if store.part_size is None or size <= store.part_size:
+def build_upload_action(state: HubState, oid: str, size: int) -> dict[str, Any]:
+    """Build the upload actions of a large file, whole or in parts."""
+    address = f"{state.storage_url}/lfs/{oid}"
+    if state.part_size is None or size <= state.part_size:
         return {"href": address}
-    parts = range(1, -(-size // store.part_size) + 1)
+    parts = range(1, -(-size // state.part_size) + 1)
     return {
         "href": f"{address}/complete",
-        "header": {"chunk_size": str(store.part_size)} | {str(number): f"{address}/{number}" for number in parts},
+        "header": {"chunk_size": str(state.part_size)} | {str(number): f"{address}/{number}" for number in parts},
     }
 
 
 @TRANSFERS.route("POST", "/{repo}.git/info/lfs/objects/verify", "/{kind}/{repo}.git/info/lfs/objects/verify")
-def verify_lfs_object(store: HubState, request: Request, repo: str, kind: RepoKind = "models") -> Response:
-    open_writable_repo(store, request, kind, repo)
-    said = request.json()
-    if len(store.objects.get(said["oid"], b"")) != said["size"]:
+def verify_lfs_object(state: HubState, request: Request, repo: str, kind: RepoKind = "models") -> Response:
+    open_writable_repo(state, request, kind, repo)
+    payload = request.json()
+    if len(state.objects.get(payload["oid"], b"")) != payload["size"]:
         raise HubHTTPError(404, message="The object was not uploaded")
     return make_json_response({})
 
 
 @TRANSFERS.route("GET", f"{REPO}/xet-write-token/{{revision}}")
-def issue_xet_write_token(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    open_writable_repo(store, request, kind, repo)
-    return build_xet_token_response(store)
+def issue_xet_write_token(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    open_writable_repo(state, request, kind, repo)
+    return build_xet_token_response(state)
 
 
 @TRANSFERS.route("POST", f"{REPO}/commit/{{revision}}")
-def commit_files(store: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
-    found = open_writable_repo(store, request, kind, repo)
+def commit_files(state: HubState, request: Request, kind: RepoKind, repo: str, revision: str) -> Response:
+    repository = open_writable_repo(state, request, kind, repo)
     if request.has_flag("create_pr"):
         raise HubHTTPError(501, message="This hub serves no pull requests")
-    if revision not in found.branches:
+    if revision not in repository.branches:
         raise HubHTTPError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-    head = found.find(revision)
+    head = repository.find(revision)
     try:
         header, *operations = [json.loads(line) for line in request.body.splitlines() if line.strip()]
     except ValueError:
         raise HubHTTPError(400, message="The commit is not a list of JSON lines") from None
-    said = header["value"]
-    if said.get("parentCommit") not in (None, head.oid):
+    commit_header = header["value"]
+    if commit_header.get("parentCommit") not in (None, head.oid):
         raise HubHTTPError(412, message="A commit has happened since. Please refresh and try again.")
-    files = apply_operations(store, head.files, operations)
-    author = require_account(store, request).name
-    made = found.write(revision, files, said["summary"], author, said.get("description", ""))
-    address = f"{store.url}/{found.url_path}/commit/{quote(made.oid)}"
-    return make_json_response({"success": True, "commitOid": made.oid, "commitUrl": address, "hookOutput": ""})
+    files = apply_operations(state, head.files, operations)
+    author = require_account(state, request).name
+    commit = repository.write(revision, files, commit_header["summary"], author, commit_header.get("description", ""))
+    address = f"{state.url}/{repository.url_path}/commit/{quote(commit.oid)}"
+    return make_json_response({"success": True, "commitOid": commit.oid, "commitUrl": address, "hookOutput": ""})
 
 
-def apply_operations(store: HubState, files: Mapping[str, Blob], operations: list[dict[str, Any]]) -> dict[str, Blob]:
-    """What files there are after the operations of a commit."""
+def apply_operations(state: HubState, files: Mapping[str, Blob], operations: list[dict[str, Any]]) -> dict[str, Blob]:
+    """Return the files after the operations of a commit."""
     after = dict(files)
     for operation in operations:
         value = operation["value"]
@@ -152,7 +152,7 @@ def apply_operations(store: HubState, files: Mapping[str, Blob], operations: lis
             case "file":
                 after[path] = Blob(base64.b64decode(value["content"]))
             case "lfsFile":
-                data = store.objects.get(value["oid"])
+                data = state.objects.get(value["oid"])
                 if data is None or hashlib.sha256(data).hexdigest() != value["oid"]:
                     raise HubHTTPError(400, message=f"The large file of {path} was not uploaded")
                 after[path] = Blob(data, is_lfs=True)

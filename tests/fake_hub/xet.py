@@ -1,4 +1,4 @@
-"""Files out of what the xet client uploads: xorbs, which hold chunks, and shards, which say what chunks a file is made of.
+"""Decoder of xet uploads: xorbs contain chunks, shards list the chunks of each file.
 
 A xorb is a row of chunks, each with a header of 8 bytes: version, stored length (24 bits), compression, length (24 bits).
 A shard is made of records of 48 bytes. After the header come files: one record with a hash, flags and a count, as many terms
@@ -22,7 +22,7 @@ LZ4 = pyarrow.Codec("lz4")
 
 
 class MalformedXetData(ValueError):
-    """What was uploaded is not what its format says."""
+    """The upload does not follow its format."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Xorb:
 
     @classmethod
     def parse(cls, data: bytes) -> "Xorb":
-        """The chunks of a serialised xorb; a footer, which some clients send, is left alone."""
+        """Parse the chunks of a serialised xorb; a footer, which some clients send, is ignored."""
         chunks, at = [], 0
         while at + CHUNK_HEADER.size <= len(data) and data[at] == 0:
             _, stored, compression, length = CHUNK_HEADER.unpack_from(data, at)
@@ -60,7 +60,7 @@ def decompress_chunk(data: bytes, compression: int, length: int) -> bytes:
 
 
 def ungroup_bytes(grouped: bytes) -> bytes:
-    """Undo the order in which every fourth byte comes first, then those after them, and so on."""
+    """Restore the order of bytes that were grouped by their position modulo four."""
     chunk = bytearray(len(grouped))
     lengths = [len(range(first, len(grouped), 4)) for first in range(4)]
     for first, end in enumerate(accumulate(lengths)):
@@ -69,13 +69,13 @@ def ungroup_bytes(grouped: bytes) -> bytes:
 
 
 def format_hash(hash_bytes: bytes) -> str:
-    """A hash as xet writes it: four numbers of 64 bits in hexadecimal."""
+    """Format a hash as xet does: four 64-bit numbers in hexadecimal."""
     return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash_bytes))
 
 
 @dataclass(frozen=True)
 class ShardTerm:
-    """A run of chunks of one xorb."""
+    """A range of chunks of one xorb."""
 
     xorb: str
     length: int
@@ -92,7 +92,7 @@ class ShardTerm:
 
 
 def iter_shard_files(shard: bytes, xorbs: Mapping[str, Xorb]) -> Iterator[bytes]:
-    """The files that a shard describes, put together; each is held against its sha256, if the shard has it."""
+    """Assemble the files of a shard; each is checked against its sha256 if the shard has it."""
     if not shard.startswith(SHARD_MAGIC):
         raise MalformedXetData("This is no shard")
     records = (shard[at : at + RECORD_BYTES] for at in range(RECORD_BYTES, len(shard), RECORD_BYTES))
