@@ -83,7 +83,7 @@ def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "words"),
     [
         ("raise SystemExit('Error: There is no data.')", "failed: There is no data."),
         ("print('one'); raise RuntimeError('no such thing')", "failed: RuntimeError: no such thing"),
@@ -94,9 +94,9 @@ def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
         ("print('[1]')", "failed: the program printed no estimate"),
     ],
 )
-def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, says):
+def test_whatever_it_ends_with_is_one_sentence(monkeypatch, code, words):
     replace_estimate_program(monkeypatch, code)
-    assert says in get_error_message(make_tiny_config())
+    assert words in get_error_message(make_tiny_config())
 
 
 def test_a_model_that_cannot_be_built_is_rejected_before_a_process_starts():

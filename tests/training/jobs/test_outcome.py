@@ -14,7 +14,7 @@ def make_failure(reason: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    "code, ending, intent, state, says",
+    "exit_code, outcome, action, state, words",
     [
         (0, FINISHED_OUTCOME, "", "succeeded", "All 12"),
         (0, FINISHED_OUTCOME, "stop", "succeeded", "All 12"),
@@ -42,9 +42,9 @@ def make_failure(reason: str) -> dict:
         (None, {"reason": ["odd"]}, "", "interrupted", "restarted"),
     ],
 )
-def test_every_end_has_its_state_and_sentence(code, ending, intent, state, says):
-    got, sentence = derive_job_outcome(code, ending, intent, 6)
-    assert got == state and says in sentence and sentence.endswith(".")
+def test_every_end_has_its_state_and_sentence(exit_code, outcome, action, state, words):
+    actual_state, message = derive_job_outcome(exit_code, outcome, action, 6)
+    assert actual_state == state and words in message and message.endswith(".")
 
 
 def test_the_outcome_names_what_was_saved():

@@ -29,12 +29,12 @@ from training.training_loop import train
 def test_a_job_runs_to_its_checkpoint(scheduler):
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: is_finished(scheduler, job_id))
-    job, folder = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
-    assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), folder.log_file.read_text()
+    job, run_dir = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
+    assert (job.state, job.exit_code, job.attempt) == ("succeeded", 0, 1), run_dir.log_file.read_text()
     assert job.status_message == "All 12 steps are done."
-    assert load(folder.final_checkpoint_dir).metrics["training"]["command"] == "python -m training train tiny.yaml"
-    assert "step 12 of 12: loss" in folder.log_file.read_text()
-    assert folder.read_status()["phase"] == "finished"
+    assert load(run_dir.final_checkpoint_dir).metrics["training"]["command"] == "python -m training train tiny.yaml"
+    assert "step 12 of 12: loss" in run_dir.log_file.read_text()
+    assert run_dir.read_status()["phase"] == "finished"
 
 
 def test_a_resumed_run_equals_an_uninterrupted_run(scheduler, tmp_path):
@@ -120,20 +120,20 @@ def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
 
 
 def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
-    runners = [JobScheduler(tmp_path / name, environment=build_environment()) for name in ("a", "b")]
+    schedulers = [JobScheduler(tmp_path / name, environment=build_environment()) for name in ("a", "b")]
     try:
-        for one in runners:
-            one.start()
-            submit_job(one, make_tiny_config(endless=True))
-        ids = [one.store.list_jobs()[0].id for one in runners]
-        wait_until(lambda: all(has_logged_steps(one, job_id) for one, job_id in zip(runners, ids, strict=True)))
-        runners[0].kill(ids[0])
-        wait_until(lambda: is_finished(runners[0], ids[0]))
+        for each in schedulers:
+            each.start()
+            submit_job(each, make_tiny_config(endless=True))
+        ids = [each.store.list_jobs()[0].id for each in schedulers]
+        wait_until(lambda: all(has_logged_steps(each, job_id) for each, job_id in zip(schedulers, ids, strict=True)))
+        schedulers[0].kill(ids[0])
+        wait_until(lambda: is_finished(schedulers[0], ids[0]))
         time.sleep(1.0)
-        assert runners[1].store.get(ids[1]).state == "running"
+        assert schedulers[1].store.get(ids[1]).state == "running"
     finally:
-        for one in runners:
-            stop_scheduler(one)
+        for each in schedulers:
+            stop_scheduler(each)
 
 
 def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
@@ -141,10 +141,10 @@ def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
 
-    def full(self, *_, **__):
+    def raise_full_disk(self, *_, **__):
         raise ValueError("The job store cannot be written just now: No space left on device.")
 
-    monkeypatch.setattr(JobStore, "update", full)
+    monkeypatch.setattr(JobStore, "update", raise_full_disk)
     assert scheduler.stop(job_id).requested_action == "stop"
     wait_until(lambda: RunDir(scheduler.runs_dir / job_id).read_outcome().get("reason") == "stopped")
     assert scheduler.store.get(job_id).state == "running", "nothing could be written"
@@ -158,11 +158,11 @@ def test_a_run_directory_is_deleted_before_its_row(scheduler, monkeypatch):
     wait_until(lambda: is_finished(scheduler, job_id))
     remove = JobStore.remove
 
-    def needs_room(self, job_id):
+    def check_directory_is_gone(self, job_id):
         assert not list(scheduler.runs_dir.glob(f"*{job_id}*")), "the deleted directory still takes disk space"
         remove(self, job_id)
 
-    monkeypatch.setattr(JobStore, "remove", needs_room)
+    monkeypatch.setattr(JobStore, "remove", check_directory_is_gone)
     scheduler.remove(job_id)
     assert scheduler.store.list_jobs() == []
 
@@ -182,7 +182,7 @@ def test_a_job_with_more_devices_than_available_is_reported(scheduler, monkeypat
 
 
 def test_a_job_sees_a_clean_environment(tmp_path):
-    nonsense = {
+    app_environment = {
         "OMP_NUM_THREADS": "3500m",
         "CPU_CORES": "3500m",
         "OAUTH_CLIENT_SECRET": "s3cret",
@@ -191,29 +191,29 @@ def test_a_job_sees_a_clean_environment(tmp_path):
         "HF_HOME": str(tmp_path / "hf"),
         "HF_TOKEN": "hf_of_the_app",
     }
-    runner = JobScheduler(tmp_path / "runs", token="hf_for_jobs", environment=build_environment(**nonsense))
-    runner.start()
+    scheduler = JobScheduler(tmp_path / "runs", token="hf_for_jobs", environment=build_environment(**app_environment))
+    scheduler.start()
     try:
-        job_id = submit_job(runner, make_tiny_config(endless=True))
-        wait_until(lambda: has_logged_steps(runner, job_id))
-        members = runner.launcher.get_process_group(runner.store.get(job_id)).list_members()
+        job_id = submit_job(scheduler, make_tiny_config(endless=True))
+        wait_until(lambda: has_logged_steps(scheduler, job_id))
+        members = scheduler.launcher.get_process_group(scheduler.store.get(job_id)).list_members()
         assert len(members) == 2
         for process in members:
             process_env = process.environ()
             assert (
-                process_env[JOB_TAG_ENV] == str(runner.runs_dir / job_id)
+                process_env[JOB_TAG_ENV] == str(scheduler.runs_dir / job_id)
                 and process_env["OMP_NUM_THREADS"] in {"1", "2"}
                 and process_env["HF_TOKEN"] == "hf_for_jobs"
             )
-            assert process_env["HF_HOME"] == nonsense["HF_HOME"]
+            assert process_env["HF_HOME"] == app_environment["HF_HOME"]
             assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & process_env.keys()
             assert "hf_for_jobs" not in " ".join(process.cmdline()), "every user of the host can read arguments"
             assert process.nice() >= 10, "the page has priority"
-        runner.stop(job_id)
-        wait_until(lambda: is_finished(runner, job_id))
-        assert "hf_" not in runner.get_run_dir(job_id).log_file.read_text()
+        scheduler.stop(job_id)
+        wait_until(lambda: is_finished(scheduler, job_id))
+        assert "hf_" not in scheduler.get_run_dir(job_id).log_file.read_text()
     finally:
-        stop_scheduler(runner)
+        stop_scheduler(scheduler)
 
 
 @pytest.mark.parametrize("name", ["", "Ä", "../up", "-x", "a b", "x" * 41, "a;b", "A"])
@@ -235,10 +235,10 @@ def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(scheduler):
         time.sleep(moment)
         scheduler.kill(job_id)
         wait_until(lambda: is_finished(scheduler, job_id))
-        folder = scheduler.get_run_dir(job_id)
-        step = folder.list_steps()[-1]
+        run_dir = scheduler.get_run_dir(job_id)
+        step = run_dir.list_steps()[-1]
         assert step > reached
-        load_weights(folder.checkpoint_dir(step), load(folder.checkpoint_dir(step)).model.config)
-        assert folder.load_trainer_state(step)["loop"]["step"] == step
+        load_weights(run_dir.checkpoint_dir(step), load(run_dir.checkpoint_dir(step)).model.config)
+        assert run_dir.load_trainer_state(step)["loop"]["step"] == step
         reached = step
         scheduler.resume(job_id)

@@ -47,20 +47,20 @@ def test_the_job_of_a_killed_app_is_taken_over(tmp_path):
         job_id = app.stdout.readline().strip()  # type: ignore[union-attr]
         wait_until(lambda: (runs / job_id / "metrics.jsonl").is_file())
         app.kill()
-    runner = JobScheduler(runs, environment=build_environment())
-    runner.start()
+    scheduler = JobScheduler(runs, environment=build_environment())
+    scheduler.start()
     try:
-        job = runner.store.get(job_id)
-        assert job.state == "running" and runner.launcher.get_process_group(job).list_members(), "the job is alive"
-        runner.stop(job_id)
-        wait_until(lambda: is_finished(runner, job_id))
-        job = runner.store.get(job_id)
+        job = scheduler.store.get(job_id)
+        assert job.state == "running" and scheduler.launcher.get_process_group(job).list_members(), "the job is alive"
+        scheduler.stop(job_id)
+        wait_until(lambda: is_finished(scheduler, job_id))
+        job = scheduler.store.get(job_id)
         assert (job.state, job.exit_code) == ("cancelled", 0), (
             "the exit code is known though another app had started it"
         )
         assert RunDir(runs / job_id).list_steps()
     finally:
-        stop_scheduler(runner)
+        stop_scheduler(scheduler)
 
 
 APP_PROGRAM = """
@@ -143,9 +143,9 @@ def test_a_second_app_on_the_same_runs_only_reads_until_the_first_has_ended(sche
     other.start()
     try:
         assert not other.is_leader and other.store.get(job_id).id == job_id
-        for ask in (other.stop, other.kill, other.resume, other.remove):
+        for method in (other.stop, other.kill, other.resume, other.remove):
             with pytest.raises(ValueError, match="Another app looks after"):
-                ask(job_id)
+                method(job_id)
         stop_scheduler_only(scheduler)
         wait_until(lambda: other.is_leader, 10)
         other.stop(job_id)
@@ -188,16 +188,16 @@ def test_the_end_of_the_app_lets_a_stopping_job_save(scheduler, monkeypatch):
 def test_runs_of_the_command_line_are_discovered(tmp_path):
     runs = tmp_path / "runs"
     train(make_tiny_config(), RunDir(runs / "by-hand"))
-    runner = JobScheduler(runs, environment=build_environment())
-    runner.start()
+    scheduler = JobScheduler(runs, environment=build_environment())
+    scheduler.start()
     try:
-        job = runner.store.get("by-hand")
+        job = scheduler.store.get("by-hand")
         assert job.state == "interrupted" and "before its last step" in job.status_message
-        runner.resume("by-hand")  # only the final evaluation is missing
-        wait_until(lambda: is_finished(runner, "by-hand"))
-        assert runner.store.get("by-hand").state == "succeeded"
+        scheduler.resume("by-hand")  # only the final evaluation is missing
+        wait_until(lambda: is_finished(scheduler, "by-hand"))
+        assert scheduler.store.get("by-hand").state == "succeeded"
     finally:
-        stop_scheduler(runner)
+        stop_scheduler(scheduler)
 
 
 def test_a_broken_job_store_is_rebuilt_from_the_run_directories(scheduler):
@@ -214,9 +214,9 @@ def test_a_broken_job_store_is_rebuilt_from_the_run_directories(scheduler):
 
 
 def test_interrupted_jobs_precede_queued_jobs(tmp_path):
-    runner = JobScheduler(tmp_path, resume_interrupted=True)
+    scheduler = JobScheduler(tmp_path, resume_interrupted=True)
     for job_id, state, queued in (("later", "queued", 2.0), ("begun", "interrupted", 1.0)):
         RunDir(tmp_path / job_id).initialize(make_tiny_config())
-        runner.store.add(Job(job_id, state, queued_at=queued, attempt=1))
-    runner._recover()
-    assert [job.id for job in runner.store.list_queued()] == ["begun", "later"]
+        scheduler.store.add(Job(job_id, state, queued_at=queued, attempt=1))
+    scheduler._recover()
+    assert [job.id for job in scheduler.store.list_queued()] == ["begun", "later"]

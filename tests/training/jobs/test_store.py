@@ -32,14 +32,14 @@ def test_a_second_store_reads_what_the_first_wrote(job_store):
 
 
 @pytest.mark.parametrize("state", ALLOWED_TRANSITIONS)
-@pytest.mark.parametrize("wanted", ALLOWED_TRANSITIONS)
-def test_only_allowed_transitions_are_made(job_store, state, wanted):
+@pytest.mark.parametrize("new_state", ALLOWED_TRANSITIONS)
+def test_only_allowed_transitions_are_made(job_store, state, new_state):
     job_store.add(Job("a", state))
-    if wanted in ALLOWED_TRANSITIONS[state] or wanted == state:
-        assert job_store.update("a", state=wanted).state == wanted
+    if new_state in ALLOWED_TRANSITIONS[state] or new_state == state:
+        assert job_store.update("a", state=new_state).state == new_state
     else:
-        with pytest.raises(ValueError, match=f"is {state}, so it cannot become {wanted}"):
-            job_store.update("a", state=wanted, status_message="never")
+        with pytest.raises(ValueError, match=f"is {state}, so it cannot become {new_state}"):
+            job_store.update("a", state=new_state, status_message="never")
         assert job_store.get("a") == Job("a", state)
 
 
@@ -76,11 +76,11 @@ def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
     job_store.add(Job("a", "queued"))
     before = job_store.path.read_bytes()
 
-    def full(*_):
+    def raise_full_disk(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "write_json", full)
+        patched.setattr(store_module, "write_json", raise_full_disk)
         for change in (lambda: job_store.update("a", state="running"), lambda: job_store.add(Job("b", "queued"))):
             with pytest.raises(ValueError, match="cannot be written just now: No space left"):
                 change()
@@ -185,6 +185,6 @@ def test_fields_of_a_later_version_are_ignored(job_store):
 
 @pytest.mark.parametrize("job_id", ["nobody", "", "a' OR '1'='1", "../x"])
 def test_an_unknown_job_is_reported(job_store, job_id):
-    for ask in (job_store.get, lambda job_id: job_store.update(job_id, pid=1)):
+    for method in (job_store.get, lambda job_id: job_store.update(job_id, pid=1)):
         with pytest.raises(ValueError, match="no run called"):
-            ask(job_id)
+            method(job_id)

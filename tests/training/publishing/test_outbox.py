@@ -73,8 +73,8 @@ def test_the_enqueued_state_is_published(outbox, checkpoint):
     entry = outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"new card", "accuracy.png": b"png"})
     shutil.rmtree(checkpoint)
     store = FakeStore()
-    sent = outbox.deliver(store)
-    assert sent.state == "published" and sent.url.endswith("/commit/" + "0" * 40)
+    delivered_entry = outbox.deliver(store)
+    assert delivered_entry.state == "published" and delivered_entry.url.endswith("/commit/" + "0" * 40)
     assert store.published_files[entry.commit_message] == {
         "config.json": b"first config.json",
         "model.safetensors": b"first model.safetensors",
@@ -115,13 +115,13 @@ def test_closing_waits_only_for_entries_that_are_due_soon(checkpoint):
     outbox = Outbox(checkpoint.parent)
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("unreachable", retry_after_s=0.0))
-    publisher = UploadWorker(lambda: [outbox], store)
-    publisher.start()
+    worker = UploadWorker(lambda: [outbox], store)
+    worker.start()
     wait_until = time.monotonic() + 5
     while not outbox.entries()[0].problem and time.monotonic() < wait_until:
         time.sleep(0.01)
     started = time.monotonic()
-    publisher.close(timeout_s=1.0)
+    worker.close(timeout_s=1.0)
     assert time.monotonic() - started < 3 and list_states(outbox) == ["waiting"], "the next try is 15 seconds away"
 
 
@@ -201,8 +201,8 @@ def test_a_delivery_interrupted_by_a_crash_is_resumed(outbox, checkpoint, clock)
     with pytest.raises(Killed):
         outbox.deliver(store)
     assert list_states(outbox) == ["sending"]
-    sent = Outbox(checkpoint.parent, clock).deliver(store)
-    assert sent.state == "published" and sent.id == entry.id
+    delivered_entry = Outbox(checkpoint.parent, clock).deliver(store)
+    assert delivered_entry.state == "published" and delivered_entry.id == entry.id
 
 
 def test_a_process_that_died_while_enqueueing_creates_no_entry(outbox, checkpoint, monkeypatch):
@@ -214,42 +214,42 @@ def test_a_process_that_died_while_enqueueing_creates_no_entry(outbox, checkpoin
 
 def test_one_process_delivers_at_a_time(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "a")
-    reached, go_on = threading.Event(), threading.Event()
+    has_started, may_continue = threading.Event(), threading.Event()
 
     class Slow(FakeStore):
         def publish(self, *args, **options):
-            reached.set()
-            go_on.wait(10)
+            has_started.set()
+            may_continue.wait(10)
             return super().publish(*args, **options)
 
     store, other = Slow(), FakeStore()
     thread = threading.Thread(target=outbox.deliver, args=(store,))
     thread.start()
-    reached.wait(10)
+    has_started.wait(10)
     assert Outbox(checkpoint.parent).deliver(other) is None
-    go_on.set()
+    may_continue.set()
     thread.join(10)
     assert len(store.published_files) == 1 and not other.published_files and list_states(outbox) == ["published"]
 
 
 def test_the_worker_sends_in_the_background_and_a_slow_store_does_not_block(checkpoint):
     outbox = Outbox(checkpoint.parent)
-    go_on = threading.Event()
+    may_continue = threading.Event()
 
     class Slow(FakeStore):
         def publish(self, *args, **options):
-            go_on.wait(10)
+            may_continue.wait(10)
             return super().publish(*args, **options)
 
-    publisher = UploadWorker(lambda: [outbox], Slow())
-    publisher.start()
+    worker = UploadWorker(lambda: [outbox], Slow())
+    worker.start()
     started = time.monotonic()
     outbox.enqueue(checkpoint, REPO, "a")
-    publisher.wake()
-    publisher.close(timeout_s=0.2)
+    worker.wake()
+    worker.close(timeout_s=0.2)
     assert time.monotonic() - started < 5 and list_states(outbox)[0] in ("waiting", "sending")
-    go_on.set()
-    publisher.close(timeout_s=10.0)
+    may_continue.set()
+    worker.close(timeout_s=10.0)
     assert list_states(outbox) == ["published"]
 
 

@@ -115,8 +115,8 @@ def wait_until(condition, timeout_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def read_entries(run_folder: Path) -> list[dict]:
-    return [json.loads(path.read_text()) for path in sorted(run_folder.glob("outbox/[0-9]*/entry.json"))]
+def read_entries(run_path: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(run_path.glob("outbox/[0-9]*/entry.json"))]
 
 
 def list_run_commits(hub) -> list[str]:
@@ -124,13 +124,13 @@ def list_run_commits(hub) -> list[str]:
 
 
 def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environment_by_protocol, recipe, tmp_path):
-    folder = tmp_path / "run"
-    code, output = run_command(environment_by_protocol, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
+    run_path = tmp_path / "run"
+    code, output = run_command(environment_by_protocol, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
     assert code == 0, output
     assert f"published to {REPO} as alice" in output and "/commit/" in output and TOKEN not in output
     files = hub.read_files(REPO)
-    assert files.keys() == {*read_dir_files(folder / "checkpoint"), "accuracy.png"}
-    assert files["model.safetensors"] == (folder / "checkpoint" / "model.safetensors").read_bytes()
+    assert files.keys() == {*read_dir_files(run_path / "checkpoint"), "accuracy.png"}
+    assert files["model.safetensors"] == (run_path / "checkpoint" / "model.safetensors").read_bytes()
     assert files["accuracy.png"].startswith(b"\x89PNG")
     assert len(list_run_commits(hub)) == 1
     card = ModelCard(files["README.md"].decode())
@@ -138,20 +138,21 @@ def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environm
     metrics = json.loads(files["metrics.json"])["evaluations"][0]
     assert result.metric_value == round(metrics["accuracy_halted"], 4) and result.dataset_split == "test"
     assert f'fetch("{REPO}")' in card.text and "bibtex" in card.text and "accuracy.png" in card.text
-    assert not any(TOKEN in path.read_text(errors="ignore") for path in folder.rglob("*") if path.is_file())
+    assert not any(TOKEN in path.read_text(errors="ignore") for path in run_path.rglob("*") if path.is_file())
 
 
 def test_a_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
-    folder = tmp_path / "run"
+    run_path = tmp_path / "run"
     code, output = run_command(
-        environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", folder, f"publish.repo={REPO}"
+        environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", run_path, f"publish.repo={REPO}"
     )
     assert code == 1 and "needs the right to write" in output and "Traceback" not in output
-    assert not (folder / "metrics.jsonl").exists() and "hf_alice_read" not in output
+    assert not (run_path / "metrics.jsonl").exists() and "hf_alice_read" not in output
 
 
 @pytest.mark.parametrize(
-    "setting", ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.interval_minutes=1"]
+    "setting",
+    ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.interval_minutes=1"],
 )
 def test_impossible_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
@@ -160,19 +161,19 @@ def test_impossible_settings_are_rejected(recipe, tmp_path, setting):
 
 
 def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hub, environment, recipe, tmp_path):
-    folder = tmp_path / "run"
-    process = start_command(environment, "train", recipe, "--folder", folder, f"publish.repo={REPO}")
+    run_path = tmp_path / "run"
+    process = start_command(environment, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
     wait_until(lambda: hub.find_requests("auth-check"))
-    gone = hub.add_fault("answer", "", status=503, max_count=None)
-    wait_until(lambda: read_entries(folder) and read_entries(folder)[-1]["problem"])
-    assert (folder / "checkpoint" / "model.safetensors").is_file(), "training ended well"
+    outage = hub.add_fault("answer", "", status=503, max_count=None)
+    wait_until(lambda: read_entries(run_path) and read_entries(run_path)[-1]["problem"])
+    assert (run_path / "checkpoint" / "model.safetensors").is_file(), "training ended well"
     process.terminate()
     process.wait(30)
     process.stdout.close()
-    gone.disable()
-    code, output = run_command(environment, "publish", folder, "--repo", REPO)
+    outage.disable()
+    code, output = run_command(environment, "publish", run_path, "--repo", REPO)
     assert code == 0 and "Published" in output, output
-    assert len(list_run_commits(hub)) == 1 and len(read_entries(folder)) == 1
+    assert len(list_run_commits(hub)) == 1 and len(read_entries(run_path)) == 1
 
 
 def test_a_run_killed_during_an_upload_is_published_once(hub, environment_by_protocol, run_copy):
@@ -212,24 +213,24 @@ def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monke
     now = [0.0]
     run_dir = RunDir(run_copy)
     monkeypatch.setattr("training.publishing.run_publisher.time.monotonic", lambda: now[0])
-    sent: list[str] = []
+    cards: list[str] = []
 
     class Store:
         def publish(self, run_copy, name, message, private=False) -> Commit:
-            sent.append((run_copy / "README.md").read_text())
+            cards.append((run_copy / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
-    publishing = RunPublisher(run_dir, PublishConfig(repo=REPO, interval_minutes=10), Store())
+    publisher = RunPublisher(run_dir, PublishConfig(repo=REPO, interval_minutes=10), Store())
     step = run_dir.list_steps()[-1]
-    publishing.on_save(step)
+    publisher.on_save(step)
     now[0] += 599
-    publishing.on_save(step)
-    assert publishing.outbox.entries() == [], "not yet"
+    publisher.on_save(step)
+    assert publisher.outbox.entries() == [], "not yet"
     now[0] += 1
-    publishing.on_save(step)
-    wait_until(lambda: sent, 10)
-    assert "## Still training" in sent[0] and "validation samples: accuracy_best" in sent[0]
-    publishing.close()
+    publisher.on_save(step)
+    wait_until(lambda: cards, 10)
+    assert "## Still training" in cards[0] and "validation samples: accuracy_best" in cards[0]
+    publisher.close()
 
 
 def test_a_missing_repository_is_reported(run_copy):
@@ -244,7 +245,7 @@ def test_a_run_starts_from_a_published_checkpoint_and_records_which(hub, environ
         environment, "train", recipe, "--folder", second, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
     )
     assert code == 0, output
-    before, after = (load(folder / "checkpoint").model.state_dict() for folder in (finished_run, second))
+    before, after = (load(run_path / "checkpoint").model.state_dict() for run_path in (finished_run, second))
     trunk = [name for name in before if "energy" not in name]
     assert trunk and all(torch.allclose(before[name], after[name], atol=1e-9) for name in trunk), "at so low a rate"
     origin = json.loads((second / "checkpoint" / "metrics.json").read_text())["training"]["init_from"]

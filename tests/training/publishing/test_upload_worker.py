@@ -109,62 +109,62 @@ def list_run_commits(hub, repo: str = REPO) -> list[str]:
 def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     """A request wakes the worker long before its next poll."""
     upload_worker_module.POLL_INTERVAL_S = 600.0  # the fixture restores the value
-    folder = copy_run("first")
+    run_dir = copy_run("first")
     upload_worker.start()
-    assert publish_now(upload_worker, folder).format_status() == f"Waiting to be sent to {REPO}."
-    wait_until(lambda: is_published(folder), 20)
-    assert get_last_entry(folder).url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
+    assert publish_now(upload_worker, run_dir).format_status() == f"Waiting to be sent to {REPO}."
+    wait_until(lambda: is_published(run_dir), 20)
+    assert get_last_entry(run_dir).url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
     assert hub.list_commits(REPO)[0].title.startswith("first: finished, step 12 [")
     files = hub.read_files(REPO)
-    assert files.keys() == {*read_dir_files(folder.final_checkpoint_dir), "accuracy.png"}
-    assert files["model.safetensors"] == (folder.final_checkpoint_dir / "model.safetensors").read_bytes()
+    assert files.keys() == {*read_dir_files(run_dir.final_checkpoint_dir), "accuracy.png"}
+    assert files["model.safetensors"] == (run_dir.final_checkpoint_dir / "model.safetensors").read_bytes()
 
 
 def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, copy_run):
-    folder = copy_run("first")
-    shutil.rmtree(folder.final_checkpoint_dir)
-    assert folder.list_steps() == [6, 12]
-    publish_now(upload_worker, folder)
+    run_dir = copy_run("first")
+    shutil.rmtree(run_dir.final_checkpoint_dir)
+    assert run_dir.list_steps() == [6, 12]
+    publish_now(upload_worker, run_dir)
     upload_worker.start()
-    wait_until(lambda: is_published(folder), 20)
+    wait_until(lambda: is_published(run_dir), 20)
     assert list_run_commits(hub)[0].startswith("first: in training, step 12 [")
-    assert hub.read_files(REPO)["model.safetensors"] == (folder.checkpoint_dir(12) / "model.safetensors").read_bytes()
+    assert hub.read_files(REPO)["model.safetensors"] == (run_dir.checkpoint_dir(12) / "model.safetensors").read_bytes()
     assert b"## Still training" in hub.read_files(REPO)["README.md"]
 
 
 def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upload_worker, copy_run, monkeypatch):
     """A running training removes old steps at any moment."""
-    folder = copy_run("first")
-    shutil.rmtree(folder.final_checkpoint_dir)
+    run_dir = copy_run("first")
+    shutil.rmtree(run_dir.final_checkpoint_dir)
     steps = iter([[6], [6], [6, 12]])
     monkeypatch.setattr(RunDir, "list_steps", lambda _: next(steps))
-    shutil.rmtree(folder.checkpoint_dir(6))
-    entry = publish_now(upload_worker, folder)
+    shutil.rmtree(run_dir.checkpoint_dir(6))
+    entry = publish_now(upload_worker, run_dir)
     assert entry.title.endswith("step 12")
-    assert [path.name for path in (folder.path / "outbox").iterdir()] == [outbox.get_entry_dir_name(entry)], (
+    assert [path.name for path in (run_dir.path / "outbox").iterdir()] == [outbox.get_entry_dir_name(entry)], (
         "and no half of it"
     )
 
 
 def test_a_published_checkpoint_is_not_sent_again(hub, upload_worker, copy_run):
-    folder = copy_run("first")
+    run_dir = copy_run("first")
     upload_worker.start()
-    first = publish_now(upload_worker, folder)
-    wait_until(lambda: is_published(folder), 20)
-    again = publish_now(upload_worker, folder)
+    first = publish_now(upload_worker, run_dir)
+    wait_until(lambda: is_published(run_dir), 20)
+    again = publish_now(upload_worker, run_dir)
     assert again.id == first.id and again.format_status().startswith("Published: ") and len(list_run_commits(hub)) == 1
 
 
 def test_a_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
-    folder = RunDir(tmp_path / "runs" / "new")
-    folder.initialize(make_tiny_config())
+    run_dir = RunDir(tmp_path / "runs" / "new")
+    run_dir.initialize(make_tiny_config())
     with pytest.raises(ValueError, match="The run new has no checkpoint yet"):
-        publish_now(upload_worker, folder)
-    assert not hub.requests and not (folder.path / "outbox").exists()
+        publish_now(upload_worker, run_dir)
+    assert not hub.requests and not (run_dir.path / "outbox").exists()
 
 
 @pytest.mark.parametrize(
-    ("token", "repo", "says"),
+    ("token", "repo", "words"),
     [
         (TOKEN, "bob/his", "needs the right to write"),
         (TOKEN, "no-such-org/x", "needs the right to write"),
@@ -173,13 +173,13 @@ def test_a_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
     ],
 )
 def test_missing_write_access_is_reported_before_anything_is_enqueued(
-    hub, make_upload_worker, make_store, copy_run, token, repo, says
+    hub, make_upload_worker, make_store, copy_run, token, repo, words
 ):
-    folder = copy_run("first")
-    with pytest.raises(ValueError, match=says) as caught:
-        publish_now(make_upload_worker(make_store(token)), folder, PublishConfig(repo=repo))
+    run_dir = copy_run("first")
+    with pytest.raises(ValueError, match=words) as caught:
+        publish_now(make_upload_worker(make_store(token)), run_dir, PublishConfig(repo=repo))
     assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
-    assert not (folder.path / "outbox").exists()
+    assert not (run_dir.path / "outbox").exists()
 
 
 @pytest.mark.parametrize("repo", ["made", "alice/made@main", "alice/a:b", "../x/y", "alice/made/sub"])
@@ -189,69 +189,69 @@ def test_an_invalid_repository_is_rejected(repo):
 
 
 def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_run):
-    folder = copy_run("first")
-    publish_now(upload_worker, folder)
+    run_dir = copy_run("first")
+    publish_now(upload_worker, run_dir)
     hub.remove_token(TOKEN)
     upload_worker.start()
-    wait_until(lambda: get_last_entry(folder).state == "refused", 20)
-    assert "does not accept this token" in get_last_entry(folder).format_status() and not list_run_commits(hub)
+    wait_until(lambda: get_last_entry(run_dir).state == "refused", 20)
+    assert "does not accept this token" in get_last_entry(run_dir).format_status() and not list_run_commits(hub)
 
 
 # --- background -----------------------------------------------------------------------------------------------------
 
 
 def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run):
-    folder = copy_run("first")
-    publish_now(upload_worker, folder)
-    gone = hub.add_fault("answer", "", status=503, max_count=None)
+    run_dir = copy_run("first")
+    publish_now(upload_worker, run_dir)
+    outage = hub.add_fault("answer", "", status=503, max_count=None)
     upload_worker.start()
-    wait_until(lambda: get_last_entry(folder).tries >= 2, 20)
-    assert "The Hub is busy or out of order" in get_last_entry(folder).format_status()
-    gone.disable()
-    wait_until(lambda: is_published(folder) and not list(folder.path.glob("outbox/*/checkpoint")), 20)
+    wait_until(lambda: get_last_entry(run_dir).tries >= 2, 20)
+    assert "The Hub is busy or out of order" in get_last_entry(run_dir).format_status()
+    outage.disable()
+    wait_until(lambda: is_published(run_dir) and not list(run_dir.path.glob("outbox/*/checkpoint")), 20)
     assert len(list_run_commits(hub)) == 1
 
 
 def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, copy_run):
     """The previous app was killed after the commit succeeded and before the response arrived."""
-    folder = copy_run("first")
-    entry = enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
+    run_dir = copy_run("first")
+    entry = enqueue_checkpoint(Outbox(run_dir.path), run_dir, run_dir.final_checkpoint_dir, REPO, False)
     hub.add_fault("drop", "/api/models/alice/made/revision/", max_count=1)
-    assert Outbox(folder.path).deliver(upload_worker.store).state == "waiting"
-    Outbox(folder.path)._update_entry(entry, state="sending")
+    assert Outbox(run_dir.path).deliver(upload_worker.store).state == "waiting"
+    Outbox(run_dir.path)._update_entry(entry, state="sending")
     upload_worker.start()
-    wait_until(lambda: is_published(folder), 20)
+    wait_until(lambda: is_published(run_dir), 20)
     assert len(list_run_commits(hub)) == 1
 
 
 @pytest.mark.parametrize("others", ["upload worker", "training"])
 def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
     """The other process is an app on the same directory, or the training, which delivers its own outbox."""
-    folder = copy_run("first")
+    run_dir = copy_run("first")
     hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
-    publish_now(upload_worker, folder)
+    publish_now(upload_worker, run_dir)
     if others == "upload worker":
         make_upload_worker(make_store()).start()
         upload_worker.start()
-        wait_until(lambda: is_published(folder), 20)
+        wait_until(lambda: is_published(run_dir), 20)
     else:
-        publisher = UploadWorker(lambda: [Outbox(folder.path)], make_store())
+        publisher = UploadWorker(lambda: [Outbox(run_dir.path)], make_store())
         publisher.start()
         upload_worker.start()
-        wait_until(lambda: is_published(folder), 20)
+        wait_until(lambda: is_published(run_dir), 20)
         publisher.close(5.0)
     assert len(list_run_commits(hub)) == 1 and len(hub.find_requests("/commit/main")) == 1
-    assert get_last_entry(folder).tries == 1
+    assert get_last_entry(run_dir).tries == 1
 
 
 def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_run):
     """The outboxes: rejected upload, unreadable entry, file instead of a directory, remote run, valid entry."""
     names = ["a-rejected", "b-broken", "c-file", "d-remote", "e-good"]
-    folders = [copy_run(name) for name in names]
-    rejected, broken, file, remote, good = folders
+    run_dirs = [copy_run(name) for name in names]
+    rejected, broken, file, remote, good = run_dirs
     enqueue_checkpoint(Outbox(rejected.path), rejected, rejected.final_checkpoint_dir, "bob/his", False)
-    for folder in (broken, remote, good):
-        enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, REPO, False)
+    for run_dir in (broken, remote, good):
+        enqueue_checkpoint(Outbox(run_dir.path), run_dir, run_dir.final_checkpoint_dir, REPO, False)
     next(broken.path.glob("outbox/*/entry.json")).write_text('{"id": 3}')
     (file.path / "outbox").write_text("")
     shutil.rmtree(next(remote.path.glob("outbox/*/checkpoint")))
@@ -264,8 +264,10 @@ def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_r
 def test_a_deleted_run_is_not_created_again(hub, upload_worker, copy_run):
     """The worker is busy with another run during the deletion and must not create the directory again."""
     first, second = copy_run("a-first"), copy_run("b-second")
-    for folder in (first, second):
-        enqueue_checkpoint(Outbox(folder.path), folder, folder.final_checkpoint_dir, f"alice/{folder.path.name}", False)
+    for run_dir in (first, second):
+        enqueue_checkpoint(
+            Outbox(run_dir.path), run_dir, run_dir.final_checkpoint_dir, f"alice/{run_dir.path.name}", False
+        )
     stall = hub.add_fault("stall", "/commit/main", stall_s=0.5)
     upload_worker.start()
     wait_until(lambda: stall.num_triggered, 20)
@@ -286,9 +288,9 @@ def test_the_worker_ends_with_its_app(upload_worker):
 
 
 def test_the_token_is_in_no_file(hub, upload_worker, copy_run):
-    folder = copy_run("first")
+    run_dir = copy_run("first")
     upload_worker.start()
-    publish_now(upload_worker, folder)
-    wait_until(lambda: is_published(folder), 20)
-    files = [Path(at, name) for at, _, names in os.walk(folder.path) for name in names]
+    publish_now(upload_worker, run_dir)
+    wait_until(lambda: is_published(run_dir), 20)
+    files = [Path(at, name) for at, _, names in os.walk(run_dir.path) for name in names]
     assert files and not [path for path in files if TOKEN.encode() in path.read_bytes()]

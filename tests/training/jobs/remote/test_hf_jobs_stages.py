@@ -86,14 +86,14 @@ def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs_client, submitted_
 
 
 def test_the_real_client_finds_what_it_expects(hub, submitted_job):
-    api, asked = HfApi(endpoint=hub.url, token=TOKEN), {"job_id": submitted_job.job_id, "namespace": "alice"}
+    api, job_arguments = HfApi(endpoint=hub.url, token=TOKEN), {"job_id": submitted_job.job_id, "namespace": "alice"}
     assert [hardware.name for hardware in api.list_jobs_hardware()][:2] == ["a100-large", "cpu-basic"]
     submitted_job.start()
     submitted_job.append_log("one", "two")
-    assert api.inspect_job(**asked).status.stage == "RUNNING"
+    assert api.inspect_job(**job_arguments).status.stage == "RUNNING"
     submitted_job.finish()
-    assert list(api.fetch_job_logs(**asked, follow=True)) == ["one", "two"]
-    assert list(api.fetch_job_logs(**asked, tail=1)) == ["two"]
+    assert list(api.fetch_job_logs(**job_arguments, follow=True)) == ["one", "two"]
+    assert list(api.fetch_job_logs(**job_arguments, tail=1)) == ["two"]
     assert [job.id for job in api.list_jobs(namespace="alice", labels={"name": "parity-1"}, status="COMPLETED")] == [
         submitted_job.job_id
     ]

@@ -27,7 +27,7 @@ def list_open_log_requests(hub) -> list:
     return [request for request in hub.find_requests("/logs") if request.status == 200]
 
 
-class LogFollower:
+class FollowerThread:
     """Thread that follows a log and collects its lines."""
 
     def __init__(self, jobs, job):
@@ -53,7 +53,7 @@ class LogFollower:
 
 
 def test_a_log_is_followed_to_its_end(jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("step 1", "", "step 2")
     follower.wait_for_lines("step 1", "", "step 2")
@@ -66,12 +66,12 @@ def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
     submitted_job.start()
     submitted_job.append_log(*(f"step {number}" for number in range(5000)))
     submitted_job.finish("ERROR")
-    assert LogFollower(jobs_client, submitted_job).wait_until_done() == [f"step {number}" for number in range(5000)]
+    assert FollowerThread(jobs_client, submitted_job).wait_until_done() == [f"step {number}" for number in range(5000)]
 
 
 @pytest.mark.parametrize("broken", ["break_connections", "end_connections"])
 def test_a_broken_log_is_resumed(hub, jobs_client, submitted_job, broken):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     lines = []
     for number in range(3):
@@ -86,7 +86,7 @@ def test_a_broken_log_is_resumed(hub, jobs_client, submitted_job, broken):
 
 
 def test_lines_written_between_connections_are_streamed(hub, jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
@@ -100,7 +100,7 @@ def test_lines_written_between_connections_are_streamed(hub, jobs_client, submit
 
 
 def test_the_last_lines_are_streamed_after_a_broken_connection(jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
@@ -112,7 +112,7 @@ def test_the_last_lines_are_streamed_after_a_broken_connection(jobs_client, subm
 
 
 def test_a_log_without_its_beginning_is_streamed_from_where_it_starts(jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one", "two", "three")
     follower.wait_for_lines("one", "two", "three")
@@ -129,7 +129,7 @@ def test_a_silent_log_that_stays_open_ends_with_its_job(hub, submitted_job):
     hub.jobs.keep_alive_s = 0.05
     jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.3)
     submitted_job.keep_log_open = True
-    follower = LogFollower(jobs, submitted_job)
+    follower = FollowerThread(jobs, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
     submitted_job.finish("ERROR", "Job failed with exit code: 1")
@@ -144,20 +144,22 @@ def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_clie
     submitted_job.append_log("one")
     submitted_job.finish()
     hub.add_fault("stall", "/logs", stall_s=5.0)
-    assert LogFollower(jobs_client, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
+    assert (
+        FollowerThread(jobs_client, submitted_job).wait_until_done() == ["one"] and len(hub.find_requests("/logs")) >= 1
+    )
 
 
 def test_a_log_that_never_opens_is_abandoned_when_its_job_has_finished(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     submitted_job.finish()
     hub.add_fault("stall", "/logs", max_count=None, stall_s=5.0)
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     follower.wait_until_done()
     assert "does not open the log" in check_one_sentence(follower.error)
 
 
 def test_a_job_that_waits_long_is_not_abandoned(hub, jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     for connections in range(1, 8):
         wait_until(lambda n=connections: len(list_open_log_requests(hub)) >= n)
         hub.add_fault("drop", "/logs")
@@ -175,7 +177,7 @@ def test_cancelling_ends_the_stream_soon(hub, jobs_client, submitted_job, state,
         fault = hub.add_fault("stall" if state == "stalled" else "drop", "/logs", max_count=None)
     if state == "silent":
         submitted_job.start()
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     wait_until(lambda: fault.num_triggered if state in ("stalled", "broken") else hub.find_requests("/logs"))
     time.sleep(0.1)
     follower.cancel_event.set()
@@ -195,14 +197,14 @@ def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
 
 def test_an_unreachable_log_is_abandoned_after_all_retries(hub, jobs_client, submitted_job):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=503)
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     follower.wait_until_done()
     assert isinstance(follower.error, StoreUnavailable) and fault.num_triggered == 1 + len(log_follower.RETRY_BACKOFF_S)
     check_one_sentence(follower.error)
 
 
 def test_new_lines_reset_the_number_of_retries(hub, jobs_client, submitted_job):
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     for number in range(2 * len(log_follower.RETRY_BACKOFF_S)):
         submitted_job.append_log(f"step {number}")
@@ -218,7 +220,7 @@ def test_new_lines_reset_the_number_of_retries(hub, jobs_client, submitted_job):
 @pytest.mark.parametrize(("status", "words"), [(403, "the right to run jobs"), (404, "has no job")])
 def test_a_permanent_error_ends_the_stream_at_once(hub, jobs_client, submitted_job, status, words):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=status)
-    follower = LogFollower(jobs_client, submitted_job)
+    follower = FollowerThread(jobs_client, submitted_job)
     follower.wait_until_done()
     assert words in check_one_sentence(follower.error) and fault.num_triggered == 1
 

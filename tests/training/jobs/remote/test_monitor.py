@@ -47,19 +47,21 @@ def test_a_remote_run_trains_and_its_checkpoint_is_downloaded(hub, scheduler):
     job_id = submit_remote_job(scheduler)
     assert scheduler.store.get(job_id).state == "queued"
     job = wait_for_job(scheduler, job_id)
-    folder = scheduler.get_run_dir(job_id)
-    assert job.state == "succeeded", folder.log_file.read_text()
+    run_dir = scheduler.get_run_dir(job_id)
+    assert job.state == "succeeded", run_dir.log_file.read_text()
     assert [state for state in states if state] == ["running", "succeeded"]
     assert job.status_message == "All 12 steps are done." and job.attempt == 1 and job.remote_job_id in job.url
-    assert [line["step"] for line in folder.read_metrics() if "loss" in line] == [2, 4, 6, 8, 10, 12]
-    assert folder.read_status()["phase"] == "finished" and folder.read_outcome()["reason"] == "finished"
-    assert "step 12 of 12: loss" in folder.log_file.read_text() and EVENT_PREFIX not in folder.log_file.read_text()
-    (entry,) = Outbox(folder.path).entries()
+    assert [line["step"] for line in run_dir.read_metrics() if "loss" in line] == [2, 4, 6, 8, 10, 12]
+    assert run_dir.read_status()["phase"] == "finished" and run_dir.read_outcome()["reason"] == "finished"
+    assert "step 12 of 12: loss" in run_dir.log_file.read_text() and EVENT_PREFIX not in run_dir.log_file.read_text()
+    (entry,) = Outbox(run_dir.path).entries()
     assert entry.state == "published" and entry.url == f"{hub.url}/{REPO}/commit/{hub.list_commits(REPO)[0].oid}"
     assert job_id in hub.list_commits(REPO)[0].title, "the commit names the run"
-    checkpoint = load(folder.final_checkpoint_dir)
+    checkpoint = load(run_dir.final_checkpoint_dir)
     assert checkpoint.metrics["training"]["command"] == "python -m training train tiny.yaml"
-    assert (folder.final_checkpoint_dir / "model.safetensors").read_bytes() == hub.read_files(REPO)["model.safetensors"]
+    assert (run_dir.final_checkpoint_dir / "model.safetensors").read_bytes() == hub.read_files(REPO)[
+        "model.safetensors"
+    ]
     assert_no_token(hub, scheduler)
 
 
@@ -113,7 +115,7 @@ def test_other_runs_do_not_wait_for_a_remote_run(hub, scheduler, submitted_job):
 
 
 @pytest.mark.parametrize(
-    ("stage", "message", "ending", "state", "says"),
+    ("stage", "message", "outcome", "state", "words"),
     [
         ("ERROR", "Job timeout", None, "failed", "The Hub says: Job timeout."),
         (
@@ -131,12 +133,12 @@ def test_other_runs_do_not_wait_for_a_remote_run(hub, scheduler, submitted_job):
         ("COMPLETED", None, None, "failed", "It ended without saying that it had finished."),
     ],
 )
-def test_an_end_that_was_not_requested_is_reported(scheduler, submitted_job, stage, message, ending, state, says):
+def test_an_end_that_was_not_requested_is_reported(scheduler, submitted_job, stage, message, outcome, state, words):
     job_id, there = submitted_job
-    there.append_log(format_step_event(2), *([format_event_line("ending.json", ending)] if ending else []))
+    there.append_log(format_step_event(2), *([format_event_line("ending.json", outcome)] if outcome else []))
     there.finish(stage, message)
     job = wait_for_job(scheduler, job_id)
-    assert job.state == state and job.status_message.startswith(says), job.status_message
+    assert job.state == state and job.status_message.startswith(words), job.status_message
     assert job.ended_at and scheduler.get_run_dir(job_id).log_file.exists() is False
 
 
@@ -162,15 +164,15 @@ def test_a_pending_publication_is_abandoned_with_its_remote_machine(scheduler, s
         format_event_line(ENTRY_PATH, OUTBOX_ENTRY | {"state": "sending"}),
         format_event_line("ending.json", FINISHED_OUTCOME),
     )
-    folder = scheduler.get_run_dir(job_id)
-    wait_until(lambda: Outbox(folder.path).entries())
+    run_dir = scheduler.get_run_dir(job_id)
+    wait_until(lambda: Outbox(run_dir.path).entries())
     upload_worker = UploadWorker(lambda: list_run_outboxes(scheduler.runs_dir), scheduler.remote_monitor.hub_store)
-    assert Outbox(folder.path).deliver(upload_worker.store) is None
-    assert Outbox(folder.path).entries()[0].state == "sending"
+    assert Outbox(run_dir.path).deliver(upload_worker.store) is None
+    assert Outbox(run_dir.path).entries()[0].state == "sending"
     there.finish()
     job = wait_for_job(scheduler, job_id)
     assert job.state == "succeeded" and job.status_message.endswith("so its checkpoint is gone with the machine.")
-    assert Outbox(folder.path).entries()[0].format_status() == "Not published (given up): Its machine is gone."
+    assert Outbox(run_dir.path).entries()[0].format_status() == "Not published (given up): Its machine is gone."
 
 
 def test_a_failed_download_is_not_a_failure_of_the_run(hub, scheduler, submitted_job):

@@ -63,9 +63,9 @@ __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job
     ],
 )
 def test_invalid_events_are_ignored(tmp_path, line):
-    folder = RunDir(tmp_path / "runs" / "run")
-    folder.path.mkdir(parents=True)
-    apply_event(folder, line)
+    run_dir = RunDir(tmp_path / "runs" / "run")
+    run_dir.path.mkdir(parents=True)
+    apply_event(run_dir, line)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -73,8 +73,8 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
     """Every file in the event stream arrives unchanged, and an outbox entry can be read again."""
     monkeypatch.setenv(EVENT_STREAM_ENV, "1")
     remote_dir, local_dir = (RunDir(tmp_path / name) for name in ("remote", "local"))
-    for folder in (remote_dir, local_dir):
-        folder.path.mkdir()
+    for run_dir in (remote_dir, local_dir):
+        run_dir.path.mkdir()
     remote_dir.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
     remote_dir.log_metrics({"step": 2})
     remote_dir.write_status("training", 2, 12, steps_per_second=3.5)

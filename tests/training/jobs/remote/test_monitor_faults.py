@@ -195,7 +195,7 @@ def test_without_a_space_and_a_token_it_is_rejected_at_once(hub, tmp_path, missi
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "words"),
     [
         ({"target": "moon"}, "There is no hardware 'moon' for jobs"),
         ({"timeout_minutes": 1}, "A job is given 10 to"),
@@ -203,6 +203,6 @@ def test_without_a_space_and_a_token_it_is_rejected_at_once(hub, tmp_path, missi
         ({"namespace": "../x"}, "is not the name"),
     ],
 )
-def test_an_invalid_target_fails_with_the_message_of_the_client(hub, scheduler, target, says):
+def test_an_invalid_target_fails_with_the_message_of_the_client(hub, scheduler, target, words):
     job = wait_for_job(scheduler, submit_job(scheduler, make_remote_config(), **REMOTE_TARGET | target))
-    assert job.state == "failed" and says in job.status_message and not hub.jobs.by_id
+    assert job.state == "failed" and words in job.status_message and not hub.jobs.by_id
