@@ -56,15 +56,17 @@ def make_inputs():
 
 @pytest.fixture
 def allocation_tracker():
+    """Provide the class that tracks memory allocations."""
     return AllocationTracker
 
 
 @pytest.fixture
 def checkpoint_dir(tmp_path):
     """Provide a complete checkpoint with metadata and a card, the only entry of its parent directory."""
-    notes = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
+    metadata = {"task": {"task": "parity"}, "halting": {"policies": {}}, "metrics": {"accuracy": [0.5, 0.75]}}
     return save(
-        Checkpoint(build_tiny_model(energy_head_enabled=True), **notes, card="# Parity\n"), tmp_path / "home" / "mine"
+        Checkpoint(build_tiny_model(energy_head_enabled=True), **metadata, card="# Parity\n"),
+        tmp_path / "home" / "mine",
     )
 
 
@@ -73,56 +75,58 @@ def sharded_checkpoint_dir(checkpoint_dir):
     """Provide a checkpoint directory with two weight files."""
     tensors = load_file(checkpoint_dir / WEIGHTS_NAME)
     names = sorted(tensors)
-    places = {name: SHARD_NAMES[place >= len(names) // 2] for place, name in enumerate(names)}
-    for part in SHARD_NAMES:
-        save_file({name: tensors[name] for name in names if places[name] == part}, checkpoint_dir / part)
+    shard_by_name = {name: SHARD_NAMES[index >= len(names) // 2] for index, name in enumerate(names)}
+    for shard in SHARD_NAMES:
+        save_file({name: tensors[name] for name in names if shard_by_name[name] == shard}, checkpoint_dir / shard)
     (checkpoint_dir / WEIGHTS_NAME).unlink()
-    (checkpoint_dir / WEIGHTS_INDEX_NAME).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    index = {"metadata": {"total_size": 1}, "weight_map": shard_by_name}
+    (checkpoint_dir / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
     return checkpoint_dir
 
 
 def build_tiny_model(seed: int = 0, kind: str = "ctm", **changes) -> TickModel:
     """Build a small model without neutral weights, such as a bias or a decay of 0."""
-    known = {key: value for key, value in TINY_CONFIG.items() if key in CONFIG_CLASSES[kind].model_fields}
-    config = read_config({"kind": kind} | known | changes)
-    pictures = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
-    machine = build_model(config, 3 if pictures else 5, seed=seed)
-    noise = torch.Generator().manual_seed(seed + 1)
+    settings = {key: value for key, value in TINY_CONFIG.items() if key in CONFIG_CLASSES[kind].model_fields}
+    config = read_config({"kind": kind} | settings | changes)
+    takes_images = config.backbone_type.startswith("resnet") or config.backbone_type == "shallow-wide"
+    model = build_model(config, 3 if takes_images else 5, seed=seed)
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for name, parameter in machine.named_parameters():
+        for name, parameter in model.named_parameters():
             if name.startswith("decay_params"):
-                parameter.uniform_(0.05, 1.0, generator=noise)
+                parameter.uniform_(0.05, 1.0, generator=generator)
             else:
-                size = 0.6 if name.endswith("w1") else 0.02 if parameter.dim() == 4 else 0.3
-                parameter.add_(size * torch.randn(parameter.shape, generator=noise))
-    return machine.eval()
+                scale = 0.6 if name.endswith("w1") else 0.02 if parameter.dim() == 4 else 0.3
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
 
 
 def sample_inputs(model: TickModel, batch: int = 3, seed: int = 0) -> torch.Tensor:
-    draws = torch.Generator().manual_seed(seed + 2)
+    """Sample a batch of inputs for a small model."""
+    generator = torch.Generator().manual_seed(seed + 2)
     kind = model.config.backbone_type
     if kind.startswith("tokens"):
-        return torch.randint(7, (batch, 6), generator=draws)
+        return torch.randint(7, (batch, 6), generator=generator)
     if kind == SCHEDULED_BACKBONE:
-        return sample_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], draws)
+        return sample_frames([(1 + row % 3, 1 + 2 * (row % 2)) for row in range(batch)], generator)
     if kind == "parity_backbone":
-        return torch.randint(2, (batch, 6), generator=draws) * 2.0 - 1
+        return torch.randint(2, (batch, 6), generator=generator) * 2.0 - 1
     if kind == "none":
-        return torch.randn(batch, 5, generator=draws)
-    return torch.randn(batch, 3, 8, 8, generator=draws)
+        return torch.randn(batch, 5, generator=generator)
+    return torch.randn(batch, 3, 8, 8, generator=generator)
 
 
 def sample_frames(sizes: list[tuple[int, int]], generator: torch.Generator) -> torch.Tensor:
     """Sample rows with these numbers of images and question tokens."""
-    pictures = [torch.randn(shown, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator) for shown, _ in sizes]
-    question = [
+    images = [torch.randn(num_images, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator) for num_images, _ in sizes]
+    questions = [
         [
-            int(torch.randint(*((MINUS, PLUS + 1) if part % 2 else (0, 5)), (), generator=generator))
-            for part in range(asked)
+            int(torch.randint(*((MINUS, PLUS + 1) if index % 2 else (0, 5)), (), generator=generator))
+            for index in range(num_tokens)
         ]
-        for _, asked in sizes
+        for _, num_tokens in sizes
     ]
-    return pack_frames(pictures, question)
+    return pack_frames(images, questions)
 
 
 class AllocationTracker(TorchDispatchMode):
@@ -131,8 +135,8 @@ class AllocationTracker(TorchDispatchMode):
     max_bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_iter(made):
+        output = func(*args, **(kwargs or {}))
+        for leaf in tree_iter(output):
             if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
                 self.max_bytes = max(self.max_bytes, leaf.untyped_storage().nbytes())
-        return made
+        return output

@@ -1,4 +1,4 @@
-"""Test configs: rejected values and their messages, the published form, structured answers, excessive sizes."""
+"""Tests of configs: rejected values and their messages, the published form, structured answers, excessive sizes."""
 
 import json
 import time
@@ -31,29 +31,29 @@ BOUNDS = {
 
 def get_error_message(values):
     """Return the message with which settings are rejected."""
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         CTMConfig.parse(values)
-    assert type(caught.value) is ValueError
-    sentence = str(caught.value)
-    assert "\n" not in sentence, "one problem, one sentence"
-    assert sentence.endswith((".", "?")) and "Value error" not in sentence
-    return sentence
+    assert type(exc_info.value) is ValueError
+    message = str(exc_info.value)
+    assert "\n" not in message, "one problem, one sentence"
+    assert message.endswith((".", "?")) and "Value error" not in message
+    return message
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------
+# --- rejected values --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", list(BOUNDS))
 def test_numbers_out_of_bounds_are_rejected_with_name_bound_and_value(key, tiny_config):
     low, high = BOUNDS[key]
     for value, bound in ((low - 1, low), (high + 1, high)):
-        sentence = get_error_message(tiny_config | {key: value})
-        assert f"`{key}`" in sentence and f"equal to {bound}" in sentence and f"(got {value})" in sentence
+        message = get_error_message(tiny_config | {key: value})
+        assert f"`{key}`" in message and f"equal to {bound}" in message and f"(got {value})" in message
 
 
 @pytest.mark.parametrize("key", ["dropout", "dropout_nlm"])
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan"), float("inf"), "much"])
-def test_a_dropout_is_a_share_below_one(key, value, tiny_config):
+def test_a_dropout_outside_0_and_1_is_rejected(key, value, tiny_config):
     assert f"`{key}`" in get_error_message(tiny_config | {key: value})
 
 
@@ -102,14 +102,14 @@ def test_a_dropout_is_a_share_below_one(key, value, tiny_config):
         ({"iterations": "9" * 500}, ["`iterations`", "..."]),
     ],
 )
-def test_contradictions_and_wrong_values_are_rejected_in_one_clear_sentence(changes, words, tiny_config):
-    sentence = get_error_message(tiny_config | changes)
-    assert [word for word in words if word not in sentence] == [], sentence
-    assert len(sentence) < 400
+def test_contradictory_and_invalid_values_are_rejected_in_one_sentence(changes, words, tiny_config):
+    message = get_error_message(tiny_config | changes)
+    assert [word for word in words if word not in message] == [], message
+    assert len(message) < 400
 
 
 @pytest.mark.parametrize("backbone", ["tokens-0x6", "tokens-7x0", "tokens-00x00", "tokens-\u0667x\u0666"])
-def test_a_vocabulary_needs_a_symbol_and_a_place_in_plain_digits(backbone, tiny_config):
+def test_a_tokens_backbone_needs_positive_sizes_in_ascii_digits(backbone, tiny_config):
     assert "`backbone_type`" in get_error_message(tiny_config | {"backbone_type": backbone})
 
 
@@ -118,25 +118,25 @@ def test_a_vocabulary_needs_a_symbol_and_a_place_in_plain_digits(backbone, tiny_
     [("d_modle", "d_model"), ("iteration", "iterations"), ("out_dim", "out_dims"), ("n_sync_out", "n_synch_out")],
 )
 def test_an_unknown_key_is_rejected_with_its_closest_match(wrong, near, tiny_config):
-    sentence = get_error_message(tiny_config | {wrong: 3})
-    assert f"`{wrong}`" in sentence and f"did you mean `{near}`?" in sentence
+    message = get_error_message(tiny_config | {wrong: 3})
+    assert f"`{wrong}`" in message and f"did you mean `{near}`?" in message
 
 
 def test_a_key_without_a_close_match_is_rejected_with_all_known_keys(tiny_config):
-    sentence = get_error_message(tiny_config | {"zzz": 3})
-    assert "`zzz`" in sentence and all(name in sentence for name in CTMConfig.model_fields)
+    message = get_error_message(tiny_config | {"zzz": 3})
+    assert "`zzz`" in message and all(name in message for name in CTMConfig.model_fields)
 
 
 def test_every_missing_key_is_named():
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         CTMConfig.parse({}, "model")
-    lines = str(caught.value).split("\n")
+    lines = str(exc_info.value).split("\n")
     required = [name for name, field in CTMConfig.model_fields.items() if field.is_required()]
     assert lines == [f"Setting `model.{name}` is missing." for name in required] and len(required) > 8
 
 
 @pytest.mark.parametrize("values", [None, [], "iterations", 3, [("iterations", 3)]])
-def test_settings_that_are_no_mapping_are_rejected(values):
+def test_settings_that_are_not_a_mapping_are_rejected(values):
     with pytest.raises(ValueError, match="Model must be a group of `name: value` lines"):
         CTMConfig.parse(values, "Model")
 
@@ -152,7 +152,7 @@ def test_settings_that_are_no_mapping_are_rejected(values):
         ),
     )
 )
-def test_anything_at_all_is_either_a_config_or_a_value_error(values):
+def test_any_values_are_a_config_or_raise_a_value_error(values):
     base = {"iterations": 2, "d_model": 4, "d_input": 4, "heads": 0, "n_synch_out": 2, "n_synch_action": 0}
     base |= {"synapse_depth": 1, "memory_length": 2, "memory_hidden_dims": 2, "backbone_type": "none", "out_dims": 2}
     try:
@@ -202,7 +202,7 @@ def test_the_published_form_omits_the_energy_keys_without_a_head(tiny_config):
     assert published.keys() == CTMConfig.model_fields.keys() - energy - set(SCHEDULE_KEYS)
     forks = CTMConfig.parse(tiny_config | {"energy_head_enabled": True}).to_dict()
     assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "those that the fork knows"
-    assert forks["energy_hidden_dim"] == 64, "the fork's default: files that do not say how wide theirs is rely on it"
+    assert forks["energy_hidden_dim"] == 64, "the fork's default, on which files without the key rely"
 
 
 def test_the_published_class_with_an_input_schedule_has_no_backbone_argument(tiny_config):
@@ -257,7 +257,7 @@ def test_an_answer_shape_that_does_not_fit_is_rejected(out_dims, reshaper, words
     assert words in get_error_message(tiny_config | {"out_dims": out_dims, "prediction_reshaper": reshaper})
 
 
-# --- absurd sizes ----------------------------------------------------------------------------------------------------
+# --- excessive sizes ----------------------------------------------------------------------------------------------------
 
 OVERSIZED_CONFIGS = {
     "neurons": {"d_model": 20_000, "memory_length": 4_096, "memory_hidden_dims": 4_096},
@@ -267,37 +267,38 @@ OVERSIZED_CONFIGS = {
 
 
 @pytest.mark.parametrize("changes", list(OVERSIZED_CONFIGS.values()), ids=list(OVERSIZED_CONFIGS))
-def test_an_absurd_size_is_rejected_before_anything_is_allocated(changes, tiny_config, allocation_tracker):
-    config, start = CTMConfig.parse(tiny_config | changes), time.perf_counter()
+def test_an_excessive_size_is_rejected_before_anything_is_allocated(changes, tiny_config, allocation_tracker):
+    config = CTMConfig.parse(tiny_config | changes)
+    start = time.perf_counter()
     for build in (ContinuousThoughtMachine, check_parameter_limit):
         with (
-            allocation_tracker() as seen,
-            pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as caught,
+            allocation_tracker() as tracker,
+            pytest.raises(ValueError, match=r"billion parameters.*Lower .*d_model") as exc_info,
         ):
             build(config, None)
-        assert seen.max_bytes < 2**21, "more than neuron numbers was allocated"
-        assert "\n" not in str(caught.value)
+        assert tracker.max_bytes < 2**21, "more than neuron numbers was allocated"
+        assert "\n" not in str(exc_info.value)
     assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize("changes", [{"d_input": 65_536}, {"backbone_type": "tokens-99999x99999", "d_input": 8_000}])
-def test_the_error_about_an_absurd_size_names_what_is_too_large(changes, tiny_config):
+def test_the_error_about_an_excessive_size_names_the_cause(changes, tiny_config):
     with pytest.raises(ValueError, match=r"Lower .*d_input"):
         ContinuousThoughtMachine(CTMConfig.parse(tiny_config | changes))
 
 
-def test_the_allocation_tracker_sees_a_model_being_built(tiny_config, allocation_tracker):
+def test_the_allocation_tracker_records_the_construction_of_a_model(tiny_config, allocation_tracker):
     """Check that the tests above can fail."""
-    with allocation_tracker() as seen:
+    with allocation_tracker() as tracker:
         ContinuousThoughtMachine(
             CTMConfig.parse(tiny_config | {"d_model": 512, "memory_length": 32, "memory_hidden_dims": 32})
         )
-    assert seen.max_bytes == 512 * 32 * 64 * 4
+    assert tracker.max_bytes == 512 * 32 * 64 * 4
 
 
-def test_parameters_are_counted_as_they_are_built(make_model, allocation_tracker):
-    machine = make_model(energy_head_enabled=True, synapse_depth=4, neuron_select_type="random")
-    with allocation_tracker() as seen:
-        count = count_parameters(machine.config)
-    assert count == sum(tensor.numel() for tensor in machine.state_dict().values() if tensor.is_floating_point())
-    assert seen.max_bytes < 10_000
+def test_the_parameter_count_is_that_of_the_model(make_model, allocation_tracker):
+    model = make_model(energy_head_enabled=True, synapse_depth=4, neuron_select_type="random")
+    with allocation_tracker() as tracker:
+        count = count_parameters(model.config)
+    assert count == sum(tensor.numel() for tensor in model.state_dict().values() if tensor.is_floating_point())
+    assert tracker.max_bytes < 10_000

@@ -79,9 +79,9 @@ def test_selected_and_compacted_rows_give_the_answers_of_the_whole_batch(kind, m
     model, encoded, state = build_parts(make_model, make_inputs, kind)
     expected = run_tick(model, state, encoded)
     rows = torch.tensor([2, 1])
-    few = state.select_rows(rows, 4)
-    assert_close(run_tick(model, few, encoded.select_rows(rows)), expected[rows], rtol=1e-4, atol=1e-5)
-    assert_close(run_tick(model, few, encoded.compact_rows_(rows)), expected[rows], rtol=1e-4, atol=1e-5)
+    selected_state = state.select_rows(rows, 4)
+    assert_close(run_tick(model, selected_state, encoded.select_rows(rows)), expected[rows], rtol=1e-4, atol=1e-5)
+    assert_close(run_tick(model, selected_state, encoded.compact_rows_(rows)), expected[rows], rtol=1e-4, atol=1e-5)
 
 
 @EACH_MODEL_TYPE

@@ -30,7 +30,7 @@ SUPPORTED_CLASSES = {
     "LSTMBaseline",
     "FFBaseline",
 }
-OUTPUTS = {"LSTMBaseline": 2, "FFBaseline": 1}  # that are stored of the baselines
+NUM_BASELINE_OUTPUTS = {"LSTMBaseline": 2, "FFBaseline": 1}  # outputs in the golden files of the baselines
 # The published sorting class forces these on its constructor's arguments.
 SORT_CONFIG = {"heads": 0, "n_synch_action": 0, "backbone_type": "none", "positional_embedding_type": "none"}
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
@@ -72,23 +72,23 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
     values = case["config"] | (SORT_CONFIG if case["class"].endswith("SORT") else {})
     config = read_config(values)
     shapes = {entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]}
-    machine = build_model(config, infer_in_features(config, shapes))
-    constants = machine.state_dict()
+    model = build_model(config, infer_in_features(config, shapes))
+    constants = model.state_dict()
     state_dict = {
         entry["name"]: compute_golden_value(entry["name"], entry["shape"], config.d_model)
         if entry["rule"]
         else constants[entry["name"]]
         for entry in case["state_dict"]
     }
-    machine.load_state_dict(state_dict, strict=True)
-    return case, load_file(GOLDEN_DIR / f"{name}.safetensors"), machine.eval()
+    model.load_state_dict(state_dict, strict=True)
+    return case, load_file(GOLDEN_DIR / f"{name}.safetensors"), model.eval()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_manifest_is_the_published_one(name):
-    case, _, machine = load_case(name)
-    ours = [(key, list(value.shape), value.dtype) for key, value in machine.state_dict().items()]
-    assert ours == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
+    case, _, model = load_case(name)
+    manifest = [(key, list(value.shape), value.dtype) for key, value in model.state_dict().items()]
+    assert manifest == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
 
 
 def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -103,49 +103,52 @@ def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tenso
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_numbers_are_the_published_ones(name):
-    case, tensors, machine = load_case(name)
-    deep = "resnet" in case["config"].get("backbone_type", "")
-    inputs = load_inputs(machine.config, tensors)
+def test_outputs_are_the_published_ones(name):
+    case, tensors, model = load_case(name)
+    has_resnet = "resnet" in case["config"].get("backbone_type", "")
+    inputs = load_inputs(model.config, tensors)
     with torch.inference_mode():
-        features = machine.encode(inputs)
-        state, ticks = machine.initial_state(features), []
-        for _ in range(features.ticks):
-            state, output = machine.tick(state, features)
+        encoded = model.encode(inputs)
+        state = model.initial_state(encoded)
+        ticks = []
+        for _ in range(encoded.ticks):
+            state, output = model.tick(state, encoded)
             ticks.append((state, output))
-        thought = machine(inputs)
-    seen = {
-        "out.predictions": thought.answers,
-        "out.certainties": thought.certainties,
+        unrolled = model(inputs)
+    outputs = {
+        "out.predictions": unrolled.answers,
+        "out.certainties": unrolled.certainties,
         "out.synch_out": torch.stack([state.latent for state, _ in ticks]),
         "out.post_activations": torch.stack([state.post_activations for state, _ in ticks]),
     }
-    if case["class"] not in OUTPUTS:
-        seen["out.pre_activations"] = torch.stack([state.pre_activations for state, _ in ticks])
-    seen["out.synch_out_last"] = seen["out.synch_out"][-1]
-    if machine.config.has_input_schedule:
-        codes = features.observation.codes
-        looked = [state.attention for state, _ in ticks][: int((codes[:, 0] == IMAGE_CODE % NUM_CODES).sum())]
-        seen["out.attention"] = torch.stack(looked).unsqueeze(3)
-        asked = codes[len(looked) : -machine.config.iterations_for_answering]
-        indices, operators = machine.index_backbone.embedding, machine.operator_backbone.embedding.weight.detach()
-        seen["out.embeddings"] = build_code_table(indices, operators, indices[0])[asked]
-    elif machine.config.heads and case["class"] not in OUTPUTS:
-        seen["out.synch_action"] = torch.stack([state.sync_action for state, _ in ticks])
-        seen["out.attention"] = torch.stack([state.attention for state, _ in ticks]).unsqueeze(3)
-    if thought.energies is not None:
-        seen["out.energies"] = seen["out.energy"] = thought.energies
-    checked = 0
+    if case["class"] not in NUM_BASELINE_OUTPUTS:
+        outputs["out.pre_activations"] = torch.stack([state.pre_activations for state, _ in ticks])
+    outputs["out.synch_out_last"] = outputs["out.synch_out"][-1]
+    if model.config.has_input_schedule:
+        codes = encoded.observation.codes
+        num_image_ticks = int((codes[:, 0] == IMAGE_CODE % NUM_CODES).sum())
+        attention_maps = [state.attention for state, _ in ticks[:num_image_ticks]]
+        outputs["out.attention"] = torch.stack(attention_maps).unsqueeze(3)
+        question_codes = codes[num_image_ticks : -model.config.iterations_for_answering]
+        indices = model.index_backbone.embedding
+        operators = model.operator_backbone.embedding.weight.detach()
+        outputs["out.embeddings"] = build_code_table(indices, operators, indices[0])[question_codes]
+    elif model.config.heads and case["class"] not in NUM_BASELINE_OUTPUTS:
+        outputs["out.synch_action"] = torch.stack([state.sync_action for state, _ in ticks])
+        outputs["out.attention"] = torch.stack([state.attention for state, _ in ticks]).unsqueeze(3)
+    if unrolled.energies is not None:
+        outputs["out.energies"] = outputs["out.energy"] = unrolled.energies
+    num_checked = 0
     for key, expected in tensors.items():
         if not key.startswith("out.") or expected.numel() == 0:
             continue
-        assert key in seen, f"{name} holds {key}, which this test does not know"
-        tolerance = 1e-4 if deep and key == "out.predictions" else 1e-5
-        difference = (seen[key].reshape(expected.shape) - expected).abs().max().item()
+        assert key in outputs, f"{name} holds {key}, which this test does not know"
+        tolerance = 1e-4 if has_resnet and key == "out.predictions" else 1e-5
+        difference = (outputs[key].reshape(expected.shape) - expected).abs().max().item()
         assert difference <= tolerance, f"{name}: {key} differs by {difference:.2e}"
-        checked += 1
-    assert checked >= OUTPUTS.get(case["class"], 3), f"{name} checked {checked} outputs only"
+        num_checked += 1
+    assert num_checked >= NUM_BASELINE_OUTPUTS.get(case["class"], 3), f"{name} checked {num_checked} outputs only"
 
 
-def test_there_are_cases():
+def test_golden_cases_exist():
     assert CASES, f"no golden case in {GOLDEN_DIR}"

@@ -17,10 +17,10 @@ NORMS = pytest.mark.parametrize("normalised", [True, False], ids=["normalised", 
 def make_random_nlms(deep, normalised):
     """Build neuron-level models with published names and without neutral weights."""
     models = make_neuron_models(D, M, H, deep=deep, normalise=normalised, dropout=0.0)
-    draws = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in models.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draws))
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return models.eval()
 
 
@@ -38,7 +38,7 @@ def make_window():
 
 @MODELS
 @NORMS
-def test_the_batched_models_are_a_loop_over_neurons_with_published_weights(deep, normalised):
+def test_the_batched_models_equal_a_loop_over_neurons_with_published_weights(deep, normalised):
     models = make_random_nlms(deep, normalised)
     weights = models.state_dict()
     window = make_window()
@@ -73,30 +73,30 @@ def test_the_weights_have_the_published_names_and_shapes(deep, normalised):
 
 @MODELS
 @NORMS
-def test_a_neuron_sees_its_own_history_only(deep, normalised):
+def test_a_neuron_depends_on_its_own_history_only(deep, normalised):
     layers = prepare_nlms(make_random_nlms(deep, normalised))
-    slopes = torch.autograd.functional.jacobian(
+    jacobian = torch.autograd.functional.jacobian(
         lambda window: activate(layers, window), make_window()
     )  # (D, B, D, M, B)
     for i in range(D):
         for j in range(D):
-            assert slopes[i, :, j].any() == (i == j), f"neuron {i} and the history of neuron {j}"
+            assert jacobian[i, :, j].any() == (i == j), f"neuron {i} and the history of neuron {j}"
     for row in range(B):
-        assert not slopes[:, row, :, :, 1 - row].any(), "a row sees its own history only"
-        assert slopes[:, row, :, :, row].abs().amin((0, 2)).shape == (D,)
-        assert all(slopes[i, row, i, :, row].all() for i in range(D)), "and all of it"
+        assert not jacobian[:, row, :, :, 1 - row].any(), "a row depends on its own history only"
+        assert jacobian[:, row, :, :, row].abs().amin((0, 2)).shape == (D,)
+        assert all(jacobian[i, row, i, :, row].all() for i in range(D)), "the row depends on its whole history"
 
 
 @MODELS
-def test_the_weights_of_a_neuron_serve_that_neuron_only(deep):
+def test_the_weights_of_a_neuron_affect_that_neuron_only(deep):
     models = make_random_nlms(deep, False)
     for i in range(D):
         models.zero_grad()
         activate(prepare_nlms(models), make_window())[i].sum().backward()
         for layer in get_linear_layers(models):
             for name, neuron_axis in (("w1", 2), ("b1", 1)):
-                touched = getattr(layer, name).grad.movedim(neuron_axis, 0).flatten(1).any(1)
-                assert touched.tolist() == [j == i for j in range(D)], name
+                has_gradient = getattr(layer, name).grad.movedim(neuron_axis, 0).flatten(1).any(1)
+                assert has_gradient.tolist() == [j == i for j in range(D)], name
 
 
 # --- layout ----------------------------------------------------------------------------------------------------------
@@ -109,45 +109,46 @@ def is_neuron_major(model):
 
 
 def reload_from_checkpoint(model, make_model):
-    plain = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-    loaded = make_model(seed=5)
-    loaded.load_state_dict(plain)
-    return loaded
+    state_dict = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    new_model = make_model(seed=5)
+    new_model.load_state_dict(state_dict)
+    return new_model
 
 
-ROUTES = {
-    "built": lambda machine, _: machine,
+CONVERSIONS = {
+    "initial": lambda model, _: model,
     "state dict": reload_from_checkpoint,
-    "deepcopy": lambda machine, _: copy.deepcopy(machine),
-    "float64 and back": lambda machine, _: copy.deepcopy(machine).to(torch.float64).to(torch.float32),
-    "float": lambda machine, _: copy.deepcopy(machine).float().requires_grad_(),
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+    "float64 and back": lambda model, _: copy.deepcopy(model).to(torch.float64).to(torch.float32),
+    "float": lambda model, _: copy.deepcopy(model).float().requires_grad_(),
 }
 
 
-@pytest.mark.parametrize("route", list(ROUTES))
-def test_weights_lie_neuron_major_and_learn_the_same_on_every_route(route, make_model, make_inputs):
-    machine = make_model()
-    inputs = make_inputs(machine)
-    twin = ROUTES[route](machine, make_model)
-    assert is_neuron_major(twin)
-    plain = copy.deepcopy(machine)  # the same numbers, in the published order in memory
-    for name, parameter in plain.named_parameters():
+@pytest.mark.parametrize("conversion", list(CONVERSIONS))
+def test_weights_stay_neuron_major_and_have_the_same_gradients(conversion, make_model, make_inputs):
+    model = make_model()
+    inputs = make_inputs(model)
+    neuron_major_model = CONVERSIONS[conversion](model, make_model)
+    assert is_neuron_major(neuron_major_model)
+    contiguous_model = copy.deepcopy(model)  # the same numbers, in the published order in memory
+    for name, parameter in contiguous_model.named_parameters():
         if name.endswith("w1"):
             parameter.data = parameter.data.contiguous()
-    assert not is_neuron_major(plain)
-    for other in (twin, plain):
-        other(inputs).answers.sin().sum().backward()
-    assert is_neuron_major(twin)
-    for (name, one), other in zip(twin.named_parameters(), plain.parameters(), strict=True):
-        assert torch.equal(one, other), name
-        assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    assert not is_neuron_major(contiguous_model)
+    for each_model in (neuron_major_model, contiguous_model):
+        each_model(inputs).answers.sin().sum().backward()
+    assert is_neuron_major(neuron_major_model)
+    pairs = zip(neuron_major_model.named_parameters(), contiguous_model.parameters(), strict=True)
+    for (name, parameter), expected in pairs:
+        assert torch.equal(parameter, expected), name
+        assert_close(parameter.grad, expected.grad, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_a_step_of_the_optimiser_keeps_the_layout(make_model, make_inputs):
-    machine = make_model()
-    optimiser = torch.optim.AdamW(machine.parameters(), lr=1e-2)
-    before = machine.trace_processor[0][0].w1.detach().clone()
-    machine(make_inputs(machine)).answers.sum().backward()
+    model = make_model()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    before = model.trace_processor[0][0].w1.detach().clone()
+    model(make_inputs(model)).answers.sum().backward()
     optimiser.step()
-    assert is_neuron_major(machine)
-    assert (machine.trace_processor[0][0].w1 != before).all()
+    assert is_neuron_major(model)
+    assert (model.trace_processor[0][0].w1 != before).all()

@@ -30,14 +30,14 @@ def test_certainty_is_one_minus_normalised_entropy_of_every_position():
                 assert certainty[tick, position, row] == pytest.approx(1 - entropy / math.log(3), abs=1e-6)
 
 
-def test_equal_logits_are_no_certainty_and_one_far_ahead_is_all():
+def test_certainty_is_0_for_equal_logits_and_1_for_a_dominant_logit():
     assert_close(compute_certainty(torch.zeros(4, 1), 1), torch.zeros(1, 1), atol=1e-6, rtol=0)
     assert_close(compute_certainty(torch.tensor([[1e4], [0.0], [0.0]]), 1), torch.ones(1, 1))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(logits=st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=8), shift=st.floats(-100, 100))
-def test_certainty_is_within_bounds_and_does_not_see_a_shift(logits, shift):
+def test_certainty_is_bounded_and_does_not_depend_on_a_shift(logits, shift):
     answer = torch.tensor(logits).unsqueeze(1)
     certainty = compute_certainty(answer, 1).item()
     assert -1e-6 <= certainty <= 1 + 1e-6
@@ -50,25 +50,27 @@ def test_certainty_is_never_outside_0_and_1():
         assert 0 <= certainty <= 1, f"{classes} classes: {certainty.item()}"
 
 
-def test_certainty_of_low_precision_logits_is_worked_out_in_float32():
+def test_certainty_of_low_precision_logits_is_computed_in_float32():
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert compute_certainty(logits, 1).dtype == torch.float32
     assert torch.equal(compute_certainty(logits, 1), compute_certainty(logits.float(), 1))
 
 
-def test_a_projection_of_neuron_major_values_is_the_layer_on_batch_first_ones():
-    layer, sync = nn.Linear(5, 3), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+def test_projecting_neuron_major_values_equals_the_layer_on_batch_first_values():
+    layer = nn.Linear(5, 3)
+    sync = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
     assert_close(project(layer, sync), layer(sync.transpose(1, 2)).transpose(1, 2))
 
 
-def test_evidence_is_the_mean_and_the_least_certainty_and_what_they_lack_in_nats():
+def test_certainty_features_are_the_mean_and_the_minimum_and_their_complements_in_nats():
     certainty = torch.tensor([[[0.5], [1.0]]])  # one tick, two positions, one row
-    found = compute_certainty_features(certainty)
-    assert found.shape == (1, NUM_CERTAINTY_FEATURES, 1)
-    assert_close(found[0, :, 0], torch.tensor([0.75, 0.5, math.log(4.0), math.log(2.0)]))
+    features = compute_certainty_features(certainty)
+    assert features.shape == (1, NUM_CERTAINTY_FEATURES, 1)
+    assert_close(features[0, :, 0], torch.tensor([0.75, 0.5, math.log(4.0), math.log(2.0)]))
     assert compute_certainty_features(torch.ones(2, 3, 4)).isfinite().all()
 
 
-def test_the_energy_is_the_head_on_batch_first_values():
-    head, sync = make_energy_head(5, 7), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+def test_the_energy_equals_the_head_on_batch_first_values():
+    head = make_energy_head(5, 7)
+    sync = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
     assert_close(compute_energy(head, sync), head(sync.transpose(1, 2)).squeeze(-1))
