@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]  # its stubs are a separate package
 
 from ctm.checkpoint import Checkpoint, save
 from ctm.io.atomic import fsync_path, replace_dir, write_text
 from ctm.io.json_files import read_json, read_text, write_json
 from ctm.io.locks import file_lock
 from ctm.io.preallocated import preallocate, read_preallocated, write_preallocated
-from ctm.io.yaml import parse_yaml
+from ctm.io.yaml import format_yaml, parse_yaml
 from ctm.stores.base import is_complete_checkpoint
 from training.config import RunConfig
 from training.event_stream import emit_event
@@ -110,7 +109,7 @@ class RunDir(RunPaths):
                 shutil.rmtree(state_dir, ignore_errors=True)
         if self.config_file.is_file() and self.load_config().model_copy(update={"publish": config.publish}) != config:
             raise ValueError(f"{self.path} holds a run with other settings. Name another directory, or remove it.")
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        text = format_yaml(config.model_dump(mode="json"))
         if read_text(self.config_file) != text:
             write_text(self.config_file, text)
 

@@ -1,9 +1,11 @@
-"""Strict YAML reader for recipes and settings.
+"""Strict YAML reader and writer for recipes and settings.
 
-Aliases and duplicate keys are errors: an alias can expand a short text into a huge value, and a duplicate key hides a
-value.
+Plain values have the types of the core schema of YAML 1.2, without the surprises of YAML 1.1: `no`, `off` and `on` are
+strings, which a switch still accepts, `010` is ten, and `1:30` is a string. Aliases and duplicate keys are errors: an
+alias can expand a short text into a huge value, and a duplicate key hides a value.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,35 @@ class StrictYAMLLoader(yaml.SafeLoader):
         return node
 
 
+class StrictYAMLDumper(yaml.SafeDumper):
+    """YAML dumper that quotes what `StrictYAMLLoader` would read as another type."""
+
+
+# Core schema of YAML 1.2.2, section 10.3.2: tag, pattern, first characters.
+CORE_SCHEMA = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"<<", ["<"]),
+)
+for schema_user in (StrictYAMLLoader, StrictYAMLDumper):
+    schema_user.yaml_implicit_resolvers = {}
+    for tag, pattern, first in CORE_SCHEMA:
+        schema_user.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"), first)
+
+
+def construct_integer(loader: StrictYAMLLoader, node: yaml.ScalarNode) -> int:
+    """Return a decimal, octal (0o) or hexadecimal (0x) integer; leading zeros do not change its base."""
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+StrictYAMLLoader.add_constructor("tag:yaml.org,2002:int", construct_integer)
 for kind in ("binary", "omap", "pairs", "set"):  # types that no setting has
     StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", StrictYAMLLoader.construct_undefined)
 
@@ -60,6 +91,11 @@ def parse_yaml(text: str, name: str) -> Any:
     except (ValueError, LookupError, TypeError, AttributeError):  # a constructor trusts the tag
         problem = "a value in it is not what its form or its tag says"
     raise ValueError(f"{name} is not YAML that can be read: {problem}.")
+
+
+def format_yaml(values: Any) -> str:
+    """Format plain values as YAML that `parse_yaml` reads as the same values; keys keep their order."""
+    return yaml.dump(values, Dumper=StrictYAMLDumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml_file(path: Path) -> dict[str, Any]:
