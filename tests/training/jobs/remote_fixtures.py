@@ -91,7 +91,7 @@ def is_running(scheduler: JobScheduler, job_id: str) -> bool:
 
 
 def wait_for_job(scheduler: JobScheduler, job_id: str) -> Job:
-    wait_until(lambda: is_finished(scheduler, job_id), 30)
+    wait_until(lambda: is_finished(scheduler, job_id), 120)
     return scheduler.store.get(job_id)
 
 
