@@ -33,8 +33,7 @@ class Settings(BaseModel):
             prefix: Dotted prefix of setting names in messages, such as `model`.
 
         Raises:
-            ValueError: The values are not valid. The message has one line per problem (at most `MAX_PROBLEMS`), each
-                with
+            ValueError: The values are not valid. The message has one line per problem (at most `MAX_PROBLEMS`) with
                 the setting, the value and the remedy.
         """
         if not isinstance(values, Mapping):

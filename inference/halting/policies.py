@@ -1,15 +1,17 @@
 """Halting policies: frozen values that compose, print and parse.
 
-    ticks=12                  after 12 ticks certainty>0.8             mean certainty over the positions of the answer
-    above 0.8 (paper section 4.1) certainty.min>0.8         certainty of the least certain position above 0.8: the mean
-    also halts on half-wrong answers margin>0.5                margin between the two most likely classes above 0.5 at
-    every position probability>0.9           probability of the most likely class above 0.9 at every position
-    change<0.0005             KL divergence from the previous tick below 0.0005 (mean over positions) energy<-3
-    learned energy below -3 (calibrated energies: P(correct) above 1 / (1 + exp(-3)) = 95 %) energy<[-3,-2]
-    one threshold per answered class; also for certainty, margin and probability converged<0.01x3          energy
-    changed by less than 0.01 at three ticks in a row same=4                    the same answer at 4 ticks in a row
-    said=10                   ten labels were emitted, by a model that emits at most one per tick (CTC) a|b   a&b
-    (a|b)&c       any of, all of
+    ticks=12               after 12 ticks
+    certainty>0.8          mean certainty over the answer positions above 0.8 (paper section 4.1)
+    certainty.min>0.8      certainty of the least certain position above 0.8; a mean also halts on half-wrong answers
+    margin>0.5             probability margin between the two most likely classes above 0.5 at every position
+    probability>0.9        probability of the most likely class above 0.9 at every position
+    change<0.0005          KL divergence from the previous tick below 0.0005 nats (mean over positions)
+    energy<-3              learned energy below -3 (calibrated: P(correct) above 1 / (1 + exp(-3)) = 95 %)
+    energy<[-3,-2]         one threshold per answered class; also for certainty, margin and probability
+    converged<0.01x3       energy changed by less than 0.01 at three ticks in a row
+    same=4                 the same answer at four ticks in a row
+    said=10                ten labels were emitted, by a model that emits at most one per tick (CTC)
+    a|b   a&b   (a|b)&c    any of, all of
 
 The energy-halting fork uses `energy<0.5|converged<0.01x1`. Its second half halts on plateaus, and the longest plateau
 is a confident wrong answer, so no default of this project contains it.

@@ -5,9 +5,8 @@ from the safest, which never stops early, to the least conservative one, and the
 samples are looked at. No other stage uses these samples, neither training nor the fitting of the energy head, and each
 guarantee uses them once.
 
-    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed-sequence testing: with the given
-    confidence
-                               over the choice of calibration samples, the share that is lost is at most the risk
+    learn then test            Angelopoulos et al. 2021 (arXiv 2110.01052), fixed-sequence testing: with the
+                               given confidence over the choice of calibration samples, the share that is lost is at most the risk
     conformal risk control     Angelopoulos et al. 2022 (arXiv 2208.02814): on average over that choice
 """
 
