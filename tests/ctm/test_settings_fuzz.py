@@ -66,9 +66,11 @@ odd_values = st.one_of(
 @example({"\ud800": "\ud800"})
 @example({None: 1})
 def test_any_value_is_settings_or_rejected_in_sentences(values):
-    read = try_read(lambda: Outer.parse(values, "here"), are_sentences)
-    if read is not None:
-        assert Outer.parse(read.model_dump(mode="json")) == read and 0 <= read.share <= 1
+    parsed_settings = try_read(lambda: Outer.parse(values, "here"), are_sentences)
+    if parsed_settings is not None:
+        assert (
+            Outer.parse(parsed_settings.model_dump(mode="json")) == parsed_settings and 0 <= parsed_settings.share <= 1
+        )
 
 
 @given(mutate_json(TINY_CONFIG, odd_values))

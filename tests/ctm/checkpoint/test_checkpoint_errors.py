@@ -1,4 +1,4 @@
-"""Test that inconsistent or damaged checkpoint directories are rejected with one sentence that names the problem."""
+"""Tests that inconsistent or damaged checkpoint directories are rejected with one sentence that names the problem."""
 
 import json
 import os
@@ -11,19 +11,20 @@ from safetensors.torch import load_file, save_file
 
 from ctm.checkpoint import Checkpoint, load, save
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 
 
 def get_error_message(folder):
     """Return the message with which a directory is rejected."""
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         load(folder)
-    sentence = str(caught.value)
-    assert type(caught.value) is ValueError, f"{type(caught.value)}: {sentence}"
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None or caught.value.__suppress_context__
-    assert sentence.endswith((".", "?")) and "\n" not in sentence
-    return sentence
+    message = str(exc_info.value)
+    assert type(exc_info.value) is ValueError, f"{type(exc_info.value)}: {message}"
+    assert exc_info.value.__cause__ is None
+    assert exc_info.value.__context__ is None or exc_info.value.__suppress_context__
+    assert message.endswith((".", "?")) and "\n" not in message
+    return message
 
 
 def change_weights(folder, **changes):
@@ -63,9 +64,9 @@ def change_config(folder, **changes):
 )
 def test_mismatching_weights_are_rejected_by_name(changes, words, checkpoint_dir):
     change_weights(checkpoint_dir, **changes)
-    sentence = get_error_message(checkpoint_dir)
-    assert WEIGHTS in sentence
-    assert [word for word in words if word not in sentence] == [], sentence
+    message = get_error_message(checkpoint_dir)
+    assert WEIGHTS in message
+    assert [word for word in words if word not in message] == [], message
 
 
 def test_a_config_of_another_model_is_rejected(checkpoint_dir):
@@ -95,7 +96,7 @@ def test_weights_that_do_not_reveal_the_input_size_are_rejected(name, tmp_path, 
     assert f"`{name}`" in get_error_message(folder)
 
 
-# --- files that lie --------------------------------------------------------------------------------------------------
+# --- inconsistent files --------------------------------------------------------------------------------------------------
 
 
 def craft_safetensors(header, body=b"", length=None):
@@ -110,10 +111,12 @@ def read_header_and_body(folder):
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, 0.5, -1])
-def test_truncated_weights_are_rejected(kept, checkpoint_dir):
+@pytest.mark.parametrize("num_bytes_or_share", [0, 1, 7, 8, 9, 100, 0.5, -1])
+def test_truncated_weights_are_rejected(num_bytes_or_share, checkpoint_dir):
     data = (checkpoint_dir / WEIGHTS).read_bytes()
-    (checkpoint_dir / WEIGHTS).write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    (checkpoint_dir / WEIGHTS).write_bytes(
+        data[: int(num_bytes_or_share * len(data)) if isinstance(num_bytes_or_share, float) else num_bytes_or_share]
+    )
     assert f"{WEIGHTS} is not a whole safetensors file" in get_error_message(checkpoint_dir)
 
 
@@ -130,7 +133,7 @@ def test_a_header_with_a_wrong_length_is_rejected(length, checkpoint_dir):
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "entry",
     [
         {"data_offsets": [0, 2**63]},
         {"data_offsets": [0, 4]},
@@ -149,9 +152,9 @@ def test_a_header_with_a_wrong_length_is_rejected(length, checkpoint_dir):
     ],
     ids=str,
 )
-def test_a_header_with_a_wrong_tensor_entry_is_rejected(lie, checkpoint_dir):
+def test_a_header_with_a_wrong_tensor_entry_is_rejected(entry, checkpoint_dir):
     header, body = read_header_and_body(checkpoint_dir)
-    header["start_trace"] |= lie
+    header["start_trace"] |= entry
     (checkpoint_dir / WEIGHTS).write_bytes(craft_safetensors(header, body))
     assert WEIGHTS in get_error_message(checkpoint_dir)
 
@@ -166,46 +169,48 @@ def test_an_invalid_header_is_rejected(header, checkpoint_dir):
 
 def test_any_damage_to_the_header_is_rejected_or_harmless(checkpoint_dir):
     """Any changed header byte raises the same type of exception."""
-    data, draws = (checkpoint_dir / WEIGHTS).read_bytes(), torch.Generator().manual_seed(0)
+    data = (checkpoint_dir / WEIGHTS).read_bytes()
+    generator = torch.Generator().manual_seed(0)
     (length,) = struct.unpack("<Q", data[:8])
-    places = torch.randint(8 + length, (150,), generator=draws).tolist()
-    refused = 0
-    for place, value in zip(places, torch.randint(256, (150,), generator=draws).tolist(), strict=True):
-        damaged = bytearray(data)
-        damaged[place] = value
-        (checkpoint_dir / WEIGHTS).write_bytes(damaged)
+    positions = torch.randint(8 + length, (150,), generator=generator).tolist()
+    values = torch.randint(256, (150,), generator=generator).tolist()
+    num_rejected = 0
+    for position, value in zip(positions, values, strict=True):
+        damaged_data = bytearray(data)
+        damaged_data[position] = value
+        (checkpoint_dir / WEIGHTS).write_bytes(damaged_data)
         try:
             load(checkpoint_dir)
         except ValueError as error:
             assert type(error) is ValueError
-            refused += 1
-    assert refused > 100
+            num_rejected += 1
+    assert num_rejected > 100
 
 
 def test_a_pickle_is_rejected_and_not_opened(checkpoint_dir, tmp_path):
-    class Trap:
+    class MakesDirectory:
         def __reduce__(self):
-            return (os.mkdir, (str(tmp_path / "sprung"),))
+            return (os.mkdir, (str(tmp_path / "unpickled"),))
 
     for name in (WEIGHTS, CONFIG):
-        (checkpoint_dir / name).write_bytes(pickle.dumps(Trap()))
+        (checkpoint_dir / name).write_bytes(pickle.dumps(MakesDirectory()))
         assert name in get_error_message(checkpoint_dir)
-    torch.save({"x": Trap()}, checkpoint_dir / WEIGHTS)
+    torch.save({"x": MakesDirectory()}, checkpoint_dir / WEIGHTS)
     get_error_message(checkpoint_dir)
-    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "unpickled").exists()
 
 
-# --- other files of the folder ---------------------------------------------------------------------------------------
+# --- other files of the directory ---------------------------------------------------------------------------------------
 
 
-def test_a_missing_folder_is_rejected(tmp_path):
+def test_a_missing_directory_is_rejected(tmp_path):
     assert get_error_message(tmp_path / "nowhere") == f"There is no checkpoint at {tmp_path / 'nowhere'}."
     (tmp_path / "file").write_text("")
     assert get_error_message(str(tmp_path / "file")) == f"There is no checkpoint at {tmp_path / 'file'}."
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
-def test_a_folder_without_a_required_file_is_rejected(name, checkpoint_dir):
+def test_a_directory_without_a_required_file_is_rejected(name, checkpoint_dir):
     (checkpoint_dir / name).unlink()
     assert get_error_message(checkpoint_dir) == f"{name} is missing in {checkpoint_dir}."
 
@@ -227,10 +232,10 @@ def test_a_folder_without_a_required_file_is_rejected(name, checkpoint_dir):
     ],
     ids=["empty", "cut", "YAML", "binary", "nested lists", "nested objects", "a long number", "list", "text", "null"],
 )
-def test_a_file_that_is_no_json_object_is_rejected(name, text, words, checkpoint_dir):
+def test_a_file_that_is_not_a_json_object_is_rejected(name, text, words, checkpoint_dir):
     (checkpoint_dir / name).write_bytes(text)
-    sentence = get_error_message(checkpoint_dir)
-    assert name in sentence and words in sentence and len(sentence) < 300
+    message = get_error_message(checkpoint_dir)
+    assert name in message and words in message and len(message) < 300
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 990])
@@ -240,7 +245,7 @@ def test_a_deeply_nested_setting_is_rejected(depth, checkpoint_dir):
     )
     assert text.count("[") > depth
     (checkpoint_dir / CONFIG).write_text(text)
-    assert "iterations" in (sentence := get_error_message(checkpoint_dir)) or "is not JSON" in sentence
+    assert "iterations" in (message := get_error_message(checkpoint_dir)) or "is not JSON" in message
 
 
 @pytest.mark.parametrize(
@@ -258,12 +263,12 @@ def test_a_deeply_nested_setting_is_rejected(depth, checkpoint_dir):
 )
 def test_a_config_with_a_wrong_setting_is_rejected(changes, words, checkpoint_dir, allocation_tracker):
     change_config(checkpoint_dir, **changes)
-    with allocation_tracker() as seen:
-        sentence = get_error_message(checkpoint_dir)
-    assert [word for word in words if word not in sentence] == [], sentence
-    assert seen.max_bytes < 2**21
+    with allocation_tracker() as tracker:
+        message = get_error_message(checkpoint_dir)
+    assert [word for word in words if word not in message] == [], message
+    assert tracker.max_bytes < 2**21
 
 
-def test_a_card_that_is_no_text_is_rejected(checkpoint_dir):
+def test_a_card_that_is_not_text_is_rejected(checkpoint_dir):
     (checkpoint_dir / "README.md").write_bytes(b"\xff\xfe\x00")
     assert "README.md" in get_error_message(checkpoint_dir)

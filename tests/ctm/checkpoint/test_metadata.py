@@ -1,4 +1,4 @@
-"""Test that metadata files are either read unchanged or rejected with one sentence."""
+"""Tests that metadata files are either read unchanged or rejected with one sentence."""
 
 import json
 
@@ -34,12 +34,12 @@ def test_valid_metadata_is_read_unchanged(tmp_path):
     assert read_metadata(tmp_path) == VALID_METADATA
 
 
-def test_what_is_not_there_is_empty(tmp_path):
+def test_missing_metadata_is_empty(tmp_path):
     assert read_metadata(tmp_path) == {"task": {}, "halting": {}, "metrics": {}}
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "where"),
+    ("name", "values", "location"),
     [
         ("task", {"task": 5}, "`task`"),
         ("task", {"task": "digits", "settings": []}, "`settings`"),
@@ -66,11 +66,11 @@ def test_what_is_not_there_is_empty(tmp_path):
         ("metrics", {"training": "long"}, "`training`"),
     ],
 )
-def test_invalid_metadata_is_rejected_with_its_location(checkpoint_dir, name, values, where):
+def test_invalid_metadata_is_rejected_with_its_location(checkpoint_dir, name, values, location):
     write_metadata(checkpoint_dir, **{name: values})
-    with pytest.raises(ValueError, match=rf"^{name}\.json is not what it should be: ") as caught:
+    with pytest.raises(ValueError, match=rf"^{name}\.json is not what it should be: ") as exc_info:
         load(checkpoint_dir)
-    assert where in str(caught.value) and "\n" not in str(caught.value)
+    assert location in str(exc_info.value) and "\n" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize(

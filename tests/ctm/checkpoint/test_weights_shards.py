@@ -1,4 +1,4 @@
-"""Test sharded weights with an index in the layout of the Hub's libraries."""
+"""Tests of sharded weights with an index in the layout of the Hub's libraries."""
 
 import json
 
@@ -13,29 +13,29 @@ FIRST_SHARD, SECOND_SHARD = SHARD_NAMES
 
 
 def get_error_message(folder) -> str:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         load(folder)
-    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
-    return str(caught.value)
+    assert type(exc_info.value) is ValueError and "\n" not in str(exc_info.value)
+    return str(exc_info.value)
 
 
 def point_index_at(folder, name) -> None:
     """Change the file name that the index has for the tensors of the second shard."""
     index = json.loads((folder / WEIGHTS_INDEX_NAME).read_text())
     index["weight_map"] = {
-        tensor: name if part == SECOND_SHARD else part for tensor, part in index["weight_map"].items()
+        tensor: name if shard == SECOND_SHARD else shard for tensor, shard in index["weight_map"].items()
     }
     (folder / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
 
 
 def test_sharded_weights_load_the_same_model(checkpoint_dir, request):
-    whole = load(checkpoint_dir).model.state_dict()
-    parts = load(request.getfixturevalue("sharded_checkpoint_dir")).model.state_dict()
-    assert not (checkpoint_dir / WEIGHTS_NAME).exists() and parts.keys() == whole.keys()
-    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    expected = load(checkpoint_dir).model.state_dict()
+    state_dict = load(request.getfixturevalue("sharded_checkpoint_dir")).model.state_dict()
+    assert not (checkpoint_dir / WEIGHTS_NAME).exists() and state_dict.keys() == expected.keys()
+    assert all(torch.equal(state_dict[name], expected[name]) for name in expected)
 
 
-def test_one_file_comes_before_an_index(sharded_checkpoint_dir):
+def test_a_single_file_takes_precedence_over_an_index(sharded_checkpoint_dir):
     save_file({"x": torch.zeros(1)}, sharded_checkpoint_dir / WEIGHTS_NAME)
     assert "not known: x" in get_error_message(sharded_checkpoint_dir)
 
@@ -55,7 +55,7 @@ def test_one_file_comes_before_an_index(sharded_checkpoint_dir):
         "x" * 300 + ".safetensors",
     ],
 )
-def test_an_index_that_points_outside_the_folder_is_rejected(sharded_checkpoint_dir, name):
+def test_an_index_that_points_outside_the_directory_is_rejected(sharded_checkpoint_dir, name):
     (sharded_checkpoint_dir.parent / "model.safetensors").write_bytes(b"outside")
     point_index_at(sharded_checkpoint_dir, name)
     assert "only plain .safetensors files beside it are read" in get_error_message(sharded_checkpoint_dir)
@@ -72,15 +72,13 @@ def test_a_truncated_shard_is_rejected(sharded_checkpoint_dir):
 
 
 def test_a_tensor_in_two_shards_is_rejected(sharded_checkpoint_dir):
-    tensors = load_file(sharded_checkpoint_dir / SECOND_SHARD) | {
-        "start_trace": load_file(sharded_checkpoint_dir / FIRST_SHARD).get("start_trace", torch.zeros(1))
-    }
-    twice = load_file(sharded_checkpoint_dir / FIRST_SHARD) | {"start_trace": tensors["start_trace"]}
-    save_file(tensors, sharded_checkpoint_dir / SECOND_SHARD)
-    save_file(twice, sharded_checkpoint_dir / FIRST_SHARD)
-    assert f"{SECOND_SHARD} holds `start_trace`, which another file holds, too" in get_error_message(
-        sharded_checkpoint_dir
-    )
+    first_tensors = load_file(sharded_checkpoint_dir / FIRST_SHARD)
+    second_tensors = load_file(sharded_checkpoint_dir / SECOND_SHARD)
+    duplicate = {"start_trace": first_tensors.get("start_trace", torch.zeros(1))}
+    save_file(second_tensors | duplicate, sharded_checkpoint_dir / SECOND_SHARD)
+    save_file(first_tensors | duplicate, sharded_checkpoint_dir / FIRST_SHARD)
+    message = get_error_message(sharded_checkpoint_dir)
+    assert f"{SECOND_SHARD} holds `start_trace`, which another file holds, too" in message
 
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": {}}, {"weight_map": [FIRST_SHARD]}, {"weight_map": "x"}])

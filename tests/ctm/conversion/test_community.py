@@ -1,4 +1,4 @@
-"""Test the settings for community files: they state their source, and convert what their card describes."""
+"""Tests of the settings for community files: they name their source, and convert what their card describes."""
 
 import json
 
@@ -74,12 +74,12 @@ def test_community_files_of_the_stated_sizes_are_converted(stem, changes, tmp_pa
     ],
 )
 def test_community_files_with_an_incomplete_card_need_more_settings(stem, outputs, tmp_path, make_model):
-    machine = make_model(out_dims=outputs)
-    torch.save(machine.state_dict(), tmp_path / "a.pt")
+    model = make_model(out_dims=outputs)
+    torch.save(model.state_dict(), tmp_path / "a.pt")
     with pytest.raises(ValueError, match="does not say heads, iterations; write them"):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / f"{stem}.yaml")
-    with_args = write_legacy_checkpoint(tmp_path / "b.pt", machine)  # a whole training checkpoint says it itself
-    assert convert(with_args, tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config.heads == 2
+    training_checkpoint = write_legacy_checkpoint(tmp_path / "b.pt", model)  # it contains the settings
+    assert convert(training_checkpoint, tmp_path / "out", COMMUNITY / f"{stem}.yaml").model.config.heads == 2
 
 
 def test_the_error_names_the_missing_ticks_of_the_input_schedule(tmp_path, make_model):
@@ -90,7 +90,7 @@ def test_the_error_names_the_missing_ticks_of_the_input_schedule(tmp_path, make_
     ):
         convert(tmp_path / "a.pt", tmp_path / "out", COMMUNITY / "ctm-qamnist.yaml")
     lines = [(COMMUNITY / "ctm-qamnist.yaml").read_text("utf-8"), "prediction_reshaper: [-1]"]
-    (tmp_path / "said.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in SCHEDULE_KEYS)]))
-    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "said.yaml").model.config
+    (tmp_path / "complete.yaml").write_text("\n".join([*lines, *(f"{key}: 3" for key in SCHEDULE_KEYS)]))
+    config = convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "complete.yaml").model.config
     assert config.has_input_schedule and config.iterations_per_digit == 3 and config.heads == 4
     assert "backbone_type" not in json.loads((tmp_path / "out" / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Test the messages for legacy files that are incomplete or wrong."""
+"""Tests of the messages for legacy files that are incomplete or wrong."""
 
 import datetime
 
@@ -12,7 +12,7 @@ from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_extra_config, 
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("settings", "message"),
     [
         ({}, "does not say heads, iterations, prediction_reshaper; write them .*`heads: 8`"),
         ({"heads": 2, "iterations": 4}, r"does not say prediction_reshaper; write it .*`prediction_reshaper: \[-1\]`"),
@@ -29,16 +29,16 @@ from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_extra_config, 
         (EXTRA_CONFIG | {"task": {"share": float("nan")}}, "`task` may hold text, numbers"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(given, words, tmp_path, make_model):
+def test_missing_and_wrong_settings_are_named(settings, message, tmp_path, make_model):
     torch.save(make_model().state_dict(), tmp_path / "a.pt")
-    (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
-    with pytest.raises(ValueError, match=words):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ValueError, match=message):
         convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["- 1", "heads: [", "heads: !!python/object/apply:os.getcwd []", "\x00", "7"])
-def test_a_yaml_file_of_another_kind_is_rejected(text, tmp_path):
+def test_an_invalid_yaml_file_is_rejected(text, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"a\.yaml"):
         read_yaml_file(tmp_path / "a.yaml")
@@ -46,7 +46,7 @@ def test_a_yaml_file_of_another_kind_is_rejected(text, tmp_path):
         read_yaml_file(tmp_path / "missing.yaml")
 
 
-def test_an_existing_folder_is_not_overwritten(tmp_path, make_model):
+def test_an_existing_directory_is_not_overwritten(tmp_path, make_model):
     (tmp_path / "a.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists already"):
         convert(write_legacy_checkpoint(tmp_path / "a.pt", make_model()), tmp_path)
@@ -54,7 +54,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, make_model):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words"),
+    ("name", "change", "message"),
     [
         ("start_trace", lambda t: t.index_fill(1, torch.tensor([2]), float("nan")), "NaN or infinity in `start_trace`"),
         ("q_proj.bias", lambda t: t.double() + 1e300, "NaN or infinity in `q_proj.bias`"),
@@ -68,31 +68,31 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, make_model):
         ("start_activated_state", lambda t: t[:1].expand(10**12), "more than is stored of it"),
     ],
 )
-def test_wrong_tensors_are_named(name, change, words, tmp_path, make_model):
+def test_wrong_tensors_are_named(name, change, message, tmp_path, make_model):
     state = make_model().state_dict()
     torch.save(state | {name: change(state[name])}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml"))
     assert not (tmp_path / "out").exists()
 
 
-def test_more_and_fewer_tensors_are_named(tmp_path, make_model):
+def test_extra_and_missing_tensors_are_named(tmp_path, make_model):
     state = make_model().state_dict()
     torch.save(state | {"gate.weight": torch.zeros(3)}, tmp_path / "more.pt")
     torch.save({key: value for key, value in state.items() if key != "q_proj.bias"}, tmp_path / "fewer.pt")
     torch.save({key: value for key, value in state.items() if "indices" not in key}, tmp_path / "random.pt")
-    said = {"neuron_select_type": "random-pairing", "n_synch_out": 5, "n_synch_action": 4}
-    for name, words in (
+    extra_config = {"neuron_select_type": "random-pairing", "n_synch_out": 5, "n_synch_action": 4}
+    for name, message in (
         ("more", "`gate.weight`"),
         ("fewer", "lacks `q_proj.bias`"),
         ("random", "_neuron_indices_left"),
     ):
-        with pytest.raises(ValueError, match=words):
-            convert(tmp_path / f"{name}.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", **said))
+        with pytest.raises(ValueError, match=message):
+            convert(tmp_path / f"{name}.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml", **extra_config))
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ([1, 2], "holds a list, not a dictionary"),
         (7, "holds an int, not a dictionary"),
@@ -103,18 +103,18 @@ def test_more_and_fewer_tensors_are_named(tmp_path, make_model):
         ({"layer.weight": torch.zeros(2, 2)}, "not the weights of a Continuous Thought Machine"),
     ],
 )
-def test_files_without_a_model_are_rejected(content, words, tmp_path):
+def test_files_without_a_model_are_rejected(content, message, tmp_path):
     torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         convert(tmp_path / "a.pt", tmp_path / "out")
 
 
 def test_an_oversized_model_is_rejected_before_it_is_built(tmp_path, make_model, allocation_tracker):
     state = make_model().state_dict()
-    out = {"out_neuron_indices_left": 60_000, "out_neuron_indices_right": 60_000, "decay_params_out": 60_000}
-    state |= {name: torch.zeros(size, dtype=state[name].dtype) for name, size in out.items()}
+    sizes = {"out_neuron_indices_left": 60_000, "out_neuron_indices_right": 60_000, "decay_params_out": 60_000}
+    state |= {name: torch.zeros(size, dtype=state[name].dtype) for name, size in sizes.items()}
     state["output_projector.0.weight"] = torch.zeros(60_000, 1)
     torch.save(state, tmp_path / "a.pt")
-    with allocation_tracker() as watch, pytest.raises(ValueError, match="billion parameters"):
+    with allocation_tracker() as tracker, pytest.raises(ValueError, match="billion parameters"):
         convert(tmp_path / "a.pt", tmp_path / "out", write_extra_config(tmp_path / "a.yaml"))
-    assert watch.max_bytes < 10_000_000
+    assert tracker.max_bytes < 10_000_000

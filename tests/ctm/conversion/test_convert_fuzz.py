@@ -1,4 +1,4 @@
-"""Test with generated damage that legacy files are either converted correctly or rejected with one sentence."""
+"""Tests with generated damage that legacy files are either converted correctly or rejected with one sentence."""
 
 import argparse
 import io
@@ -37,13 +37,14 @@ CONFIG_VARIANTS = {
     "random": {"neuron_select_type": "random"},
     "signs": {"backbone_type": "parity_backbone"},
 }
-OLD_FORMAT, NEW_FORMAT = {"_use_new_zipfile_serialization": False}, {}
+OLD_FORMAT = {"_use_new_zipfile_serialization": False}
+NEW_FORMAT = {}
 EXTRA_CONFIG_BY_VARIANT = {name: EXTRA_CONFIG | ({"heads": 0} if name == "raw" else {}) for name in CONFIG_VARIANTS}
 
 
-def save_to_bytes(content, form=NEW_FORMAT) -> bytes:
+def save_to_bytes(content, save_options=NEW_FORMAT) -> bytes:
     file = io.BytesIO()
-    torch.save(content, file, **form)
+    torch.save(content, file, **save_options)
     return file.getvalue()
 
 
@@ -66,18 +67,20 @@ def legacy_files(tmp_path_factory) -> dict[str, bytes]:
 def rewrite_pickle(data: bytes, change) -> bytes:
     """Return an archive with a changed pickle, valid in all other parts."""
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as new_archive:
         for entry in archive.namelist():
-            other.writestr(entry, change(archive.read(entry)) if entry.endswith("data.pkl") else archive.read(entry))
+            new_archive.writestr(
+                entry, change(archive.read(entry)) if entry.endswith("data.pkl") else archive.read(entry)
+            )
     return file.getvalue()
 
 
 def iter_leaves(value):
     """Yield every value in the contents of a file."""
     yield value
-    inside = vars(value) if isinstance(value, argparse.Namespace) else value
-    if isinstance(inside, dict):
-        value = [*inside, *inside.values()]
+    content = vars(value) if isinstance(value, argparse.Namespace) else value
+    if isinstance(content, dict):
+        value = [*content, *content.values()]
     if isinstance(value, list | tuple | set):
         for part in value:
             yield from iter_leaves(part)
@@ -100,18 +103,20 @@ PLAIN_TYPES = (
 
 
 @given(st.sampled_from(["new", "old", "small", "small and old"]), st.booleans(), st.data())
-def test_a_damaged_file_is_read_or_rejected_in_one_sentence(legacy_files, tmp_path_factory, kind, inside, data):
+def test_a_damaged_file_is_read_or_rejected_in_one_sentence(
+    legacy_files, tmp_path_factory, kind, is_inside_archive, data
+):
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
-    if inside and "old" not in kind:
+    if is_inside_archive and "old" not in kind:
         content = rewrite_pickle(
             legacy_files[kind], lambda pickled: data.draw(mutate_bytes(st.just(pickled)), "data.pkl")
         )
     else:
         content = data.draw(mutate_bytes(st.just(legacy_files[kind])), "file")
     path.write_bytes(content)
-    read = try_read(lambda: load_torch_file(path))
-    if read is not None and "small" in kind:
-        for value in iter_leaves(read):
+    loaded = try_read(lambda: load_torch_file(path))
+    if loaded is not None and "small" in kind:
+        for value in iter_leaves(loaded):
             assert isinstance(value, PLAIN_TYPES) or type(value).__module__ in ("torch", "torch.storage"), type(value)
 
 
@@ -145,29 +150,29 @@ odd_values = st.one_of(
 @st.composite
 def file_contents(draw, state_dicts) -> tuple[str, object]:
     """Generate file contents: the weights of a model with a few changes, wrapped or bare, with arbitrary args."""
-    kind = draw(st.sampled_from(list(CONFIG_VARIANTS)))
-    state = dict(state_dicts[kind])
+    variant = draw(st.sampled_from(list(CONFIG_VARIANTS)))
+    state = dict(state_dicts[variant])
     for _ in range(draw(st.integers(0, 3))):
         name = draw(st.sampled_from(sorted(state, key=str)))
-        match draw(st.sampled_from(["drop", "rename", "replace", "turn", "add"])):
+        match draw(st.sampled_from(["drop", "rename", "replace", "transpose", "add"])):
             case "drop":
                 del state[name]
             case "rename":
                 state[draw(st.sampled_from(["module.", "_orig_mod.", "x."]) | texts) + str(name)] = state.pop(name)
-            case "turn" if isinstance(state[name], torch.Tensor) and state[name].ndim > 0:
+            case "transpose" if isinstance(state[name], torch.Tensor) and state[name].ndim > 0:
                 state[name] = state[name].mT if state[name].ndim > 1 else state[name][: draw(st.integers(0, 3))]
             case "add":
                 names = st.sampled_from(["a\nb", "backbone.x.weight", "x" * 50_000])
                 state[draw(texts | st.integers() | names)] = draw(odd_values)
             case _:
                 state[name] = draw(odd_values)
-    said = draw(st.dictionaries(st.sampled_from(ARGUMENT_NAMES), json_values, max_size=4))
-    wrap = draw(st.sampled_from(["bare", "model_state_dict", "state_dict", "model"]))
-    if wrap == "bare":
-        return kind, state
-    return kind, {
-        wrap: state,
-        "args": draw(st.sampled_from([said, argparse.Namespace(**said)])),
+    arguments = draw(st.dictionaries(st.sampled_from(ARGUMENT_NAMES), json_values, max_size=4))
+    wrapper = draw(st.sampled_from(["bare", "model_state_dict", "state_dict", "model"]))
+    if wrapper == "bare":
+        return variant, state
+    return variant, {
+        wrapper: state,
+        "args": draw(st.sampled_from([arguments, argparse.Namespace(**arguments)])),
         "config": draw(json_values),
     }
 
@@ -183,11 +188,11 @@ def test_any_weights_are_converted_or_rejected_in_sentences(state_dicts, tmp_pat
     )
     (folder / "a.yaml").write_text(json.dumps(config))
     with time_limit(20):
-        made = try_read(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
-    assert (made is not None) is (folder / "out").exists()
-    if made is not None:
-        assert all(torch.isfinite(tensor).all() for tensor in made.model.state_dict().values())
-        assert load(folder / "out").model.config == made.model.config
+        checkpoint = try_read(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
+    assert (checkpoint is not None) is (folder / "out").exists()
+    if checkpoint is not None:
+        assert all(torch.isfinite(tensor).all() for tensor in checkpoint.model.state_dict().values())
+        assert load(folder / "out").model.config == checkpoint.model.config
 
 
 @given(st.data())
@@ -201,12 +206,17 @@ def test_files_with_arbitrary_content_contain_no_model(tmp_path_factory, data):
 
 @pytest.mark.parametrize("key", ["dataset", "iterations", "model", "parity_sequence_length"])
 def test_a_recursive_structure_gives_no_settings(state_dicts, tmp_path, key):
-    laughs = ["ha"]
+    exponential_list = ["x"]
     for _ in range(60):
-        laughs = [laughs, laughs]
-    round_and_round = []
-    round_and_round.append(round_and_round)
-    for value in (laughs, argparse.Namespace(x=laughs), {"iterations": laughs}, round_and_round):
+        exponential_list = [exponential_list, exponential_list]
+    list_in_itself = []
+    list_in_itself.append(list_in_itself)
+    for value in (
+        exponential_list,
+        argparse.Namespace(x=exponential_list),
+        {"iterations": exponential_list},
+        list_in_itself,
+    ):
         torch.save({"model_state_dict": state_dicts["tokens"], "args": {key: value}}, tmp_path / "a.pt")
         with time_limit(), pytest.raises(ValueError, match="does not say heads, iterations, prediction_reshaper"):
             convert(tmp_path / "a.pt", tmp_path / "out")

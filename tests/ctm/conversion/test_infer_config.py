@@ -1,4 +1,4 @@
-"""Test that the config inferred from the weights is the config of the model."""
+"""Tests that the config inferred from the weights is the config of the model."""
 
 import json
 
@@ -21,19 +21,19 @@ def infer_from_model(model):
 
 def assert_config_inferred(model):
     """Check that every key that can be inferred is inferred correctly."""
-    config, (known, unknown) = model.config, infer_from_model(model)
-    silent = UNINFERABLE_KEYS | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
-    silent |= {"heads"} if config.heads else {"d_input"}
-    silent |= (
+    config = model.config
+    known, unknown = infer_from_model(model)
+    expected_unknown = UNINFERABLE_KEYS | ({*SCHEDULE_KEYS} if config.has_input_schedule else set())
+    expected_unknown |= {"heads"} if config.heads else {"d_input"}
+    expected_unknown |= (
         set() if config.energy_head_enabled else {"energy_hidden_dim", "energy_sees_certainty", "energy_sees_neurons"}
     )
     if isinstance(config, CTMConfig):
-        silent |= set() if config.deep_nlms else {"memory_hidden_dims"}
-        silent |= set() if config.neuron_select_type == "random-pairing" else {"n_random_pairing_self"}
-    assert unknown == silent & type(config).model_fields.keys()
-    assert known.pop("n_random_pairing_self", 0) >= getattr(
-        config, "n_random_pairing_self", 0
-    )  # more pairs may be equal by chance
+        expected_unknown |= set() if config.deep_nlms else {"memory_hidden_dims"}
+        expected_unknown |= set() if config.neuron_select_type == "random-pairing" else {"n_random_pairing_self"}
+    assert unknown == expected_unknown & type(config).model_fields.keys()
+    # More pairs may be equal by chance.
+    assert known.pop("n_random_pairing_self", 0) >= getattr(config, "n_random_pairing_self", 0)
     assert known.pop("kind") == config.model_type
     assert known == {key: getattr(config, key) for key in known}
 
@@ -41,8 +41,8 @@ def assert_config_inferred(model):
 @pytest.mark.parametrize("name", CASES)
 def test_golden_configs_are_inferred_or_rejected(name):
     if json.loads((GOLDEN_DIR / f"{name}.json").read_text())["class"] in SUPPORTED_CLASSES:
-        _, _, machine = load_case(name)
-        assert_config_inferred(build_model(machine.config, machine.in_features, seed=1))
+        _, _, model = load_case(name)
+        assert_config_inferred(build_model(model.config, model.in_features, seed=1))
         return
     case = json.loads((GOLDEN_DIR / f"{name}.json").read_text())
     with pytest.raises(ValueError, match=r"These are (weights of|not the weights of a Continuous)"):
@@ -71,23 +71,23 @@ def test_configs_are_inferred(changes, depth, kind, tiny_config):
     assert_config_inferred(ContinuousThoughtMachine(config, 5, seed=depth))
 
 
-@pytest.mark.parametrize("alike", [0, 1, 3])
-def test_neurons_paired_with_themselves_are_counted(alike, make_model):
+@pytest.mark.parametrize("num_self_pairs", [0, 1, 3])
+def test_neurons_paired_with_themselves_are_counted(num_self_pairs, make_model):
     known, _ = infer_from_model(
-        make_model(d_model=500, n_random_pairing_self=alike, neuron_select_type="random-pairing")
+        make_model(d_model=500, n_random_pairing_self=num_self_pairs, neuron_select_type="random-pairing")
     )
-    assert known["n_random_pairing_self"] == alike
+    assert known["n_random_pairing_self"] == num_self_pairs
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, "tokens-2x9", "tokens-31x4"])
 def test_backbones_are_inferred(backbone, tiny_config):
     config = CTMConfig.parse(tiny_config | {"backbone_type": backbone})
     with torch.device("meta"):
-        machine = ContinuousThoughtMachine(config, 3)
-    known, _ = infer_config({name: tuple(tensor.shape) for name, tensor in machine.state_dict().items()})
+        model = ContinuousThoughtMachine(config, 3)
+    known, _ = infer_config({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
     assert is_consistent("backbone_type", backbone, known["backbone_type"])
-    shared = backbone in {"resnet101-1", "resnet101-2", "resnet152-1", "resnet152-2"}
-    assert (known["backbone_type"] == backbone) != shared
+    is_ambiguous = backbone in {"resnet101-1", "resnet101-2", "resnet152-1", "resnet152-2"}
+    assert (known["backbone_type"] == backbone) != is_ambiguous
 
 
 @pytest.mark.parametrize("positions", [*IMAGE_POSITIONAL_EMBEDDINGS, "none"])
@@ -96,7 +96,7 @@ def test_positional_encodings_are_inferred(positions, backbone, make_model):
     assert_config_inferred(make_model(backbone_type=backbone, positional_embedding_type=positions))
 
 
-def test_without_index_buffers_the_selection_stays_open(tiny_config):
+def test_without_index_buffers_the_selection_is_unknown(tiny_config):
     state = ContinuousThoughtMachine(CTMConfig.parse(tiny_config)).state_dict()
     _, unknown = infer_config({name: tuple(t.shape) for name, t in state.items() if "indices" not in name})
     assert unknown >= {"neuron_select_type", "n_synch_out", "n_synch_action"}
@@ -109,7 +109,7 @@ def test_an_embedding_of_symbols_without_positions_does_not_determine_the_backbo
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"start_trace": None}, "not the weights of a Continuous Thought Machine: `start_trace` is missing"),
         ({"start_trace": (12,)}, "`start_trace` should have 2 dimensions"),
@@ -126,25 +126,29 @@ def test_an_embedding_of_symbols_without_positions_does_not_determine_the_backbo
         ({"lstm_cell.bias_hh": (12,)}, "LSTMBaseline that sees in phases"),
     ],
 )
-def test_other_weights_are_rejected_in_a_sentence(change, words, tiny_config):
+def test_invalid_weights_are_rejected_in_one_sentence(change, message, tiny_config):
     state = ContinuousThoughtMachine(CTMConfig.parse(tiny_config)).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()} | change
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         infer_config({name: shape for name, shape in shapes.items() if shape is not None})
 
 
 def test_a_resnet_with_other_blocks_is_rejected(make_model):
     shapes = {n: tuple(t.shape) for n, t in make_model(backbone_type="resnet18-1").state_dict().items()}
-    more = {name.replace("layer1.1", "layer1.9"): shape for name, shape in shapes.items()}
+    extra_shapes = {name.replace("layer1.1", "layer1.9"): shape for name, shape in shapes.items()}
     with pytest.raises(ValueError, match="No backbone_type has the backbone"):
-        infer_config(shapes | more | {name.replace("layer1.9", "layer1.8"): shape for name, shape in more.items()})
+        infer_config(
+            shapes
+            | extra_shapes
+            | {name.replace("layer1.9", "layer1.8"): shape for name, shape in extra_shapes.items()}
+        )
 
 
-# --- what people may say instead -------------------------------------------------------------------------------------
+# --- settings that agree with the weights -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("key", "given", "found", "may"),
+    ("key", "setting", "inferred", "expected"),
     [
         ("d_model", 8, 8, True),
         ("d_model", 8, 9, False),
@@ -158,8 +162,8 @@ def test_a_resnet_with_other_blocks_is_rejected(make_model):
         ("n_random_pairing_self", "none", 3, False),
     ],
 )
-def test_what_may_stand_instead(key, given, found, may):
-    assert is_consistent(key, given, found) is may
+def test_a_setting_is_consistent_with_the_inferred_value_only_if_the_weights_allow_it(key, setting, inferred, expected):
+    assert is_consistent(key, setting, inferred) is expected
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -173,13 +177,13 @@ def test_prefixes_of_wrappers_are_removed(prefix):
     assert list(map_to_published_names(prefix + name for name in names).values()) == names
 
 
-def test_compiled_parts_are_named_as_others():
+def test_prefixes_of_compiled_modules_are_removed():
     assert map_to_published_names(["backbone._orig_mod.conv1.weight"]) == {
         "backbone._orig_mod.conv1.weight": "backbone.conv1.weight"
     }
 
 
-def test_published_names_stay(make_model):
+def test_published_names_are_unchanged(make_model):
     for changes in ({}, {"synapse_depth": 4}, {"deep_nlms": False}, {"backbone_type": "resnet18-1"}):
         names = list(make_model(**changes).state_dict())
         assert map_to_published_names(names) == dict(zip(names, names, strict=True))

@@ -1,4 +1,4 @@
-"""Test that reading a legacy file never runs code from it, and that other files are rejected with one sentence."""
+"""Tests that reading a legacy file never runs code from it, and that other files are rejected with one sentence."""
 
 import argparse
 import pickle
@@ -18,33 +18,33 @@ class Marker:
     """Class whose objects are never unpickled."""
 
 
-@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"model_state_dict": {}, "args": it}])
-def test_objects_are_never_unpickled_and_their_class_is_named(old, wrap, tmp_path):
-    torch.save(wrap(Marker()), tmp_path / "a.pt", **old)
+@pytest.mark.parametrize("save_options", [{"_use_new_zipfile_serialization": False}, {}])
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"model_state_dict": {}, "args": value}])
+def test_objects_are_never_unpickled_and_their_class_is_named(save_options, wrap, tmp_path):
+    torch.save(wrap(Marker()), tmp_path / "a.pt", **save_options)
     with pytest.raises(ValueError, match=r"a\.pt holds objects of .*Marker, which are never unpickled; .*state_dict"):
         load_torch_file(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-def test_a_file_cannot_run_anything(old, tmp_path):
-    class Touch:
+@pytest.mark.parametrize("save_options", [{"_use_new_zipfile_serialization": False}, {}])
+def test_a_file_cannot_run_code(save_options, tmp_path):
+    class TouchesFile:
         def __reduce__(self):
             return Path.touch, (tmp_path / "touched",)
 
-    class Evaluate:
+    class EvaluatesCode:
         def __reduce__(self):
             return eval, ("1 + 1",)
 
-    for thing in (Touch(), Evaluate(), {"args": argparse.Namespace(a=Evaluate())}):
-        torch.save(thing, tmp_path / "a.pt", **old)
+    for content in (TouchesFile(), EvaluatesCode(), {"args": argparse.Namespace(a=EvaluatesCode())}):
+        torch.save(content, tmp_path / "a.pt", **save_options)
         with pytest.raises(ValueError, match="never unpickled"):
             load_torch_file(tmp_path / "a.pt")
     assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.parametrize("name", ["numpy.core.multiarray", "numpy._core.multiarray"])
-def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
+def test_arrays_of_either_numpy_version_become_placeholders(name, tmp_path):
     values = {
         "a": np.linspace(0, 1, 5),
         "b": np.float64(0.25),
@@ -58,13 +58,13 @@ def test_arrays_of_either_numpy_are_passed_over(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
         for entry, data in parts.items():
             archive.writestr(entry, data.replace(b"numpy._core.multiarray", name.encode()))
-    read = load_torch_file(tmp_path / "b.pt")
-    assert [repr(read[key]) for key in "abc"] == ["an array of NumPy"] * 3
-    assert torch.equal(read["d"], torch.ones(2)) and read["e"] == [True]
+    loaded = load_torch_file(tmp_path / "b.pt")
+    assert [repr(loaded[key]) for key in "abc"] == ["an array of NumPy"] * 3
+    assert torch.equal(loaded["d"], torch.ones(2)) and loaded["e"] == [True]
 
 
-@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-def test_bytes_are_never_interpreted_as_addresses(old, tmp_path):
+@pytest.mark.parametrize("save_options", [{"_use_new_zipfile_serialization": False}, {}])
+def test_bytes_are_never_interpreted_as_addresses(save_options, tmp_path):
     """NumPy would interpret bytes of the file as addresses: the process would crash, or worse."""
 
     class Array:
@@ -83,16 +83,16 @@ def test_bytes_are_never_interpreted_as_addresses(old, tmp_path):
         "model_state_dict": {"a": torch.zeros(1)},
         "args": argparse.Namespace(dataset=[Array(), Fields(), Scalar()]),
     }
-    torch.save(content, tmp_path / "a.pt", **old)
-    read = load_torch_file(tmp_path / "a.pt")["args"].dataset
-    assert [type(value) for value in read] == [safe_unpickle.NumpyPlaceholder] * 3
+    torch.save(content, tmp_path / "a.pt", **save_options)
+    loaded = load_torch_file(tmp_path / "a.pt")["args"].dataset
+    assert [type(value) for value in loaded] == [safe_unpickle.NumpyPlaceholder] * 3
     with pytest.raises(ValueError, match="not the weights of a Continuous Thought Machine"):
         convert(tmp_path / "a.pt", tmp_path / "out")
 
 
-@pytest.mark.parametrize("old", [{"_use_new_zipfile_serialization": False}, {}])
-def test_truncated_files_are_rejected(old, tmp_path, make_model):
-    torch.save(make_model().state_dict(), tmp_path / "a.pt", **old)
+@pytest.mark.parametrize("save_options", [{"_use_new_zipfile_serialization": False}, {}])
+def test_truncated_files_are_rejected(save_options, tmp_path, make_model):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt", **save_options)
     data = (tmp_path / "a.pt").read_bytes()
     for share in (0.02, 0.5, 0.9, 0.999):
         (tmp_path / "b.pt").write_bytes(data[: int(len(data) * share)])
@@ -112,11 +112,11 @@ def test_truncated_files_are_rejected(old, tmp_path, make_model):
         b"version https://git-lfs",
     ],
 )
-def test_files_that_are_no_checkpoints_are_rejected(data, tmp_path):
+def test_files_that_are_not_checkpoints_are_rejected(data, tmp_path):
     (tmp_path / "a.pt").write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.pt is") as refused:
+    with pytest.raises(ValueError, match=r"a\.pt is") as exc_info:
         load_torch_file(tmp_path / "a.pt")
-    assert "weights_only=False" not in str(refused.value) and "Re-running" not in str(refused.value)
+    assert "weights_only=False" not in str(exc_info.value) and "Re-running" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -128,13 +128,13 @@ def test_plain_pickles_are_rejected(protocol, tmp_path):
 
 def test_an_archive_that_expands_beyond_its_size_is_rejected(tmp_path, make_model):
     torch.save({"state_dict": {"a": torch.zeros(1_000_000)}}, tmp_path / "a.pt")
-    with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w") as packed:
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w") as compressed_archive:
         for entry in archive.namelist():
-            packed.writestr(entry, archive.read(entry), zipfile.ZIP_DEFLATED)
+            compressed_archive.writestr(entry, archive.read(entry), zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="unpacks to more than it is"):
         load_torch_file(tmp_path / "b.pt")
-    with zipfile.ZipFile(tmp_path / "c.pt", "w") as other:
-        other.writestr("readme.txt", "no weights")
+    with zipfile.ZipFile(tmp_path / "c.pt", "w") as archive_without_weights:
+        archive_without_weights.writestr("readme.txt", "no weights")
     with pytest.raises(ValueError, match=r"not one of `torch\.save`"):
         load_torch_file(tmp_path / "c.pt")
 
@@ -148,9 +148,11 @@ def test_a_large_file_of_the_old_format_is_rejected(tmp_path, monkeypatch):
 
 def test_an_error_message_repeats_no_values_of_the_file(tmp_path):
     """The error of PyTorch's reader contains the call in the file, which may be anything."""
-    called = b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."  # ("Traceback", 1)(3)
+    pickled_call = (
+        b"\x80\x02" + b"X\x09\x00\x00\x00Traceback" + b"K\x01\x86" + b"K\x03\x85" + b"R."
+    )  # ("Traceback", 1)(3)
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
-        archive.writestr("a/data.pkl", called)
+        archive.writestr("a/data.pkl", pickled_call)
         archive.writestr("a/version", "3\n")
     with pytest.raises(
         ValueError, match=r"^a\.pt is not a whole checkpoint of PyTorch: Trying to call reduce for .* function\.$"

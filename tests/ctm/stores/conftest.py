@@ -15,9 +15,8 @@ def make_store(hub, tmp_path):
     """Provide a function that builds a store with a token; all stores share one cache."""
 
     def make(token: str | bool = TOKEN, cache: Path = tmp_path / "cache", **options) -> HubStore:
-        return HubStore(
-            token=token, cache_dir=cache, endpoint=hub.url, **{"timeout_s": 2.0, "min_free_bytes": 0} | options
-        )
+        defaults = {"timeout_s": 2.0, "min_free_bytes": 0}
+        return HubStore(token=token, cache_dir=cache, endpoint=hub.url, **defaults | options)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Test downloads from the Hub with the real client and a local fake Hub."""
+"""Tests of downloads from the Hub with the real client and a local fake Hub."""
 
 import errno
 import json
@@ -12,42 +12,51 @@ from ctm.checkpoint import load
 from ctm.stores import DownloadCancelled, HubStore, StoreUnavailable
 from tests.fake_hub.fixtures import read_dir_files
 
-WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
 WEIGHTS_PATH = r"/resolve/[0-9a-f]{40}/model\.safetensors(\?|$)"
 
 
 def get_error_message(call, *args) -> str:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         call(*args)
-    assert type(caught.value) is ValueError, f"{type(caught.value)}: {caught.value}"
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
-    return str(caught.value)
+    assert type(exc_info.value) is ValueError, f"{type(exc_info.value)}: {exc_info.value}"
+    assert "\n" not in str(exc_info.value) and str(exc_info.value).endswith(".")
+    return str(exc_info.value)
 
 
 def get_unavailable_message(call, *args) -> str:
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailable) as exc_info:
         call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert "\n" not in str(exc_info.value)
+    return str(exc_info.value)
 
 
-# --- what loads ------------------------------------------------------------------------------------------------------
+# --- successful downloads ------------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_is_described_and_fetched_as_it_was_put_there(store, hub, digits_repo, checkpoint_dir):
-    about = store.describe(digits_repo)
+def test_a_checkpoint_is_described_and_fetched_unchanged(store, hub, digits_repo, checkpoint_dir):
+    description = store.describe(digits_repo)
     commit = hub.list_commits(digits_repo)[0].oid
-    assert about.name == f"alice/digits@{commit}" and about.revision == commit and not about.is_downloaded
-    assert about.size_bytes == (checkpoint_dir / WEIGHTS).stat().st_size and about.task == {"task": "parity"}
-    assert not hub.find_requests(WEIGHTS_PATH), "describing fetches no weights"
-    fetched = store.fetch(about.name)
-    assert read_dir_files(fetched) == read_dir_files(checkpoint_dir)
-    theirs, ours = load(fetched).model.state_dict(), load(checkpoint_dir).model.state_dict()
-    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    assert (
+        description.name == f"alice/digits@{commit}"
+        and description.revision == commit
+        and not description.is_downloaded
+    )
+    assert description.size_bytes == (checkpoint_dir / WEIGHTS).stat().st_size and description.task == {
+        "task": "parity"
+    }
+    assert not hub.find_requests(WEIGHTS_PATH), "describing downloads no weights"
+    fetched_dir = store.fetch(description.name)
+    assert read_dir_files(fetched_dir) == read_dir_files(checkpoint_dir)
+    state_dict = load(fetched_dir).model.state_dict()
+    expected = load(checkpoint_dir).model.state_dict()
+    assert all(torch.equal(state_dict[name], expected[name]) for name in expected)
     assert store.describe(digits_repo).is_downloaded
 
 
-def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits_repo):
+def test_a_cached_pinned_checkpoint_needs_no_network(store, hub, digits_repo):
     name = store.describe(digits_repo).name
     store.fetch(name)
     hub.clear_requests()
@@ -58,7 +67,7 @@ def test_a_pinned_checkpoint_that_is_here_needs_no_network(store, hub, digits_re
     assert store.describe(name).is_downloaded and store.list_names() == [name]
 
 
-def test_a_branch_is_what_it_was_when_the_hub_cannot_be_asked(store, hub, digits_repo):
+def test_a_branch_resolves_to_its_cached_commit_when_the_hub_is_unreachable(store, hub, digits_repo):
     name = store.describe(digits_repo).name
     store.fetch(digits_repo)
     hub.add_fault("drop", max_count=None)
@@ -66,7 +75,7 @@ def test_a_branch_is_what_it_was_when_the_hub_cannot_be_asked(store, hub, digits
     assert store.describe(digits_repo).name == name
 
 
-def test_what_was_described_is_what_is_fetched(store, hub, digits_repo, checkpoint_dir):
+def test_the_described_commit_is_fetched_after_the_branch_moves(store, hub, digits_repo, checkpoint_dir):
     name = store.describe(digits_repo).name
     hub.commit(digits_repo, {WEIGHTS: b"something else"})
     assert read_dir_files(store.fetch(name)) == read_dir_files(checkpoint_dir)
@@ -75,59 +84,57 @@ def test_what_was_described_is_what_is_fetched(store, hub, digits_repo, checkpoi
 
 def test_a_subfolder_holds_a_checkpoint_of_its_own(store, hub, checkpoint_dir):
     hub.add_repo("alice/many", {f"runs/best/{name}": data for name, data in read_dir_files(checkpoint_dir).items()})
-    about = store.describe("alice/many:runs/best")
-    assert read_dir_files(store.fetch(about.name)) == read_dir_files(checkpoint_dir)
-    assert store.list_names() == [about.name] and about.name.endswith(":runs/best")
+    description = store.describe("alice/many:runs/best")
+    assert read_dir_files(store.fetch(description.name)) == read_dir_files(checkpoint_dir)
+    assert store.list_names() == [description.name] and description.name.endswith(":runs/best")
     assert "holds no checkpoint" in get_error_message(store.fetch, "alice/many")
     assert "holds no checkpoint" in get_error_message(store.fetch, "alice/many:runs")
 
 
-def test_parted_weights_are_fetched_in_all_parts(store, hub, sharded_checkpoint_dir):
+def test_all_shards_are_fetched(store, hub, sharded_checkpoint_dir):
     hub.add_repo("alice/parted", read_dir_files(sharded_checkpoint_dir) | {"other.safetensors": b"x" * 1000})
     assert load(store.fetch("alice/parted")).model.config.d_model == 12
     assert not hub.find_requests("other.safetensors")
 
 
 def test_progress_is_reported_and_ends_at_the_total(store, digits_repo, checkpoint_dir):
-    told = []
-    store.fetch(digits_repo, lambda done, total: told.append((done, total)))
+    reports = []
+    store.fetch(digits_repo, lambda done, total: reports.append((done, total)))
     size = (checkpoint_dir / WEIGHTS).stat().st_size
-    assert told[0] == (0, size) and told[-1] == (size, size) and told == sorted(told)
+    assert reports[0] == (0, size) and reports[-1] == (size, size) and reports == sorted(reports)
 
 
-def test_a_cancelled_fetch_keeps_nothing_that_looks_complete(store, hub, digits_repo):
-    def stop(done, total):
+def test_a_cancelled_fetch_leaves_no_incomplete_file(store, hub, digits_repo):
+    def cancel_after_first_bytes(done, total):
         if done:
-            raise DownloadCancelled("enough")
+            raise DownloadCancelled("cancelled")
 
     with pytest.raises(DownloadCancelled):
-        store.fetch(digits_repo, stop)
+        store.fetch(digits_repo, cancel_after_first_bytes)
     assert store.list_cached_checkpoints() == [] and not list(store.cache_dir.rglob("*.incomplete"))
     assert store.fetch(digits_repo).is_dir()
 
 
-def test_listed_models_come_first_and_other_peoples_models_are_not_shown(make_store, digits_repo, hub):
+def test_configured_models_come_first_and_other_cached_models_are_not_listed(make_store, digits_repo, hub):
     store = make_store(models=["SakanaAI/ctm-imagenet"])
     store.fetch(digits_repo)
-    other = store.cache_dir / "models--bob--llm" / "snapshots" / ("0" * 40)
-    other.mkdir(parents=True)
-    (other / CONFIG).write_text('{"hidden_size": 1}')
-    (other / WEIGHTS).write_bytes(b"")
+    other_model_dir = store.cache_dir / "models--bob--llm" / "snapshots" / ("0" * 40)
+    other_model_dir.mkdir(parents=True)
+    (other_model_dir / CONFIG).write_text('{"hidden_size": 1}')
+    (other_model_dir / WEIGHTS).write_bytes(b"")
     assert store.list_names()[0] == "SakanaAI/ctm-imagenet" and len(store.list_names()) == 2
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- rejected repositories -------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_and_a_private_repository_give_the_same_error(make_store, hub, checkpoint_dir):
     hub.add_repo("alice/secret", read_dir_files(checkpoint_dir), private=True)
-    stranger = make_store(False)
-    hidden, missing = (
-        get_error_message(stranger.fetch, "alice/secret"),
-        get_error_message(stranger.fetch, "alice/nothing"),
-    )
-    assert hidden.replace("secret", "nothing") == missing and "private" in missing
-    assert make_store().fetch("alice/secret").is_dir(), "its owner's token sees it"
+    store_without_token = make_store(False)
+    private_message = get_error_message(store_without_token.fetch, "alice/secret")
+    missing_message = get_error_message(store_without_token.fetch, "alice/nothing")
+    assert private_message.replace("secret", "nothing") == missing_message and "private" in missing_message
+    assert make_store().fetch("alice/secret").is_dir(), "the owner's token has access"
 
 
 def test_a_store_without_a_token_sends_none(make_store, hub, digits_repo, monkeypatch):
@@ -144,7 +151,7 @@ def test_gated_and_disabled_repositories_give_different_errors(store, hub, check
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "0" * 40])
-def test_a_revision_that_is_not_there_is_named(store, digits_repo, revision):
+def test_a_missing_revision_is_named(store, digits_repo, revision):
     assert revision in get_error_message(store.fetch, f"{digits_repo}@{revision}")
     assert revision in get_error_message(store.describe, f"{digits_repo}@{revision}")
 
@@ -174,10 +181,10 @@ def test_a_repository_without_a_checkpoint_is_rejected(store, hub, checkpoint_di
     files = {name: data for name, data in (read_dir_files(checkpoint_dir) | changes).items() if data is not None}
     hub.add_repo("alice/wrong", files)
     assert words in get_error_message(store.fetch, "alice/wrong")
-    assert not hub.find_requests(WEIGHTS_PATH), "no weights are fetched for nothing"
+    assert not hub.find_requests(WEIGHTS_PATH), "the check comes before the download of weights"
 
 
-def test_a_config_that_needs_absurd_memory_is_rejected_before_weights_are_fetched(store, hub, checkpoint_dir):
+def test_a_config_of_excessive_size_is_rejected_before_weights_are_fetched(store, hub, checkpoint_dir):
     config = json.loads((checkpoint_dir / CONFIG).read_text()) | {
         "d_model": 60_000,
         "synapse_depth": 1,
@@ -195,15 +202,15 @@ def test_a_full_disk_is_reported_before_anything_is_fetched(store, hub, digits_r
 
 
 def test_a_disk_that_fills_up_during_a_fetch_is_reported(store, hub, digits_repo, monkeypatch):
-    def full(*given, **options):
+    def fail_with_full_disk(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ctm.stores.hub.hf_hub_download", full)
+    monkeypatch.setattr("ctm.stores.hub.hf_hub_download", fail_with_full_disk)
     assert "The disk is full" in get_error_message(store.fetch, digits_repo)
     assert store.list_cached_checkpoints() == []
 
 
-# --- a Hub that is not well ------------------------------------------------------------------------------------------
+# --- faults of the Hub ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/api/models/", "/resolve/.*config.json", WEIGHTS_PATH])
@@ -221,36 +228,36 @@ def test_a_hub_that_is_down_is_unavailable_and_later_works(
     assert store.fetch(digits_repo).is_dir()
 
 
-def test_how_long_to_wait_is_passed_on(store, hub, digits_repo):
+def test_the_delay_before_a_retry_is_reported(store, hub, digits_repo):
     hub.add_fault("answer", "/api/models/", status=429, headers={"Retry-After": "7"}, max_count=None)
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailable) as exc_info:
         store.describe(digits_repo)
-    assert caught.value.retry_after_s == 7.0
+    assert exc_info.value.retry_after_s == 7.0
 
 
-def test_a_connection_cut_in_the_middle_is_resumed(store, hub, digits_repo, checkpoint_dir, no_retry_delay):
+def test_an_interrupted_download_is_resumed(store, hub, digits_repo, checkpoint_dir, no_retry_delay):
     fault = hub.add_fault("cut", WEIGHTS, "GET", max_count=2)
     assert read_dir_files(store.fetch(digits_repo)) == read_dir_files(checkpoint_dir)
     assert fault.num_triggered == 2
 
 
-def test_wrong_bytes_are_noticed_removed_and_fetched_again(store, hub, digits_repo, checkpoint_dir):
+def test_wrong_bytes_are_detected_removed_and_fetched_again(store, hub, digits_repo, checkpoint_dir):
     hub.add_fault("wrong_bytes", WEIGHTS, "GET")
     assert "did not arrive as the Hub holds it" in get_unavailable_message(store.fetch, digits_repo)
     assert store.list_cached_checkpoints() == []
     assert read_dir_files(store.fetch(digits_repo)) == read_dir_files(checkpoint_dir)
 
 
-def test_wrong_bytes_in_the_config_are_noticed(store, hub, digits_repo):
+def test_wrong_bytes_in_the_config_are_detected(store, hub, digits_repo):
     hub.add_fault("wrong_bytes", CONFIG, "GET", byte_offset=0)
     with pytest.raises(ValueError):
         store.fetch(digits_repo)
     assert store.list_cached_checkpoints() == []
 
 
-def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits_repo, checkpoint_dir):
-    fetched = store.fetch(digits_repo)
-    weights = (fetched / WEIGHTS).resolve()
+def test_a_checkpoint_damaged_on_the_disk_is_detected(store, digits_repo, checkpoint_dir):
+    fetched_dir = store.fetch(digits_repo)
+    weights = (fetched_dir / WEIGHTS).resolve()
     weights.write_bytes(weights.read_bytes()[::-1])
     name = store.list_names()[0]
     assert "did not arrive" in get_unavailable_message(store.fetch, name)
@@ -259,25 +266,27 @@ def test_a_checkpoint_that_was_damaged_on_the_disk_is_noticed(store, digits_repo
 
 def test_a_hub_that_does_not_answer_is_unavailable_in_seconds(make_store, hub, digits_repo):
     hub.add_fault("stall", stall_s=30, max_count=None)
-    started = time.monotonic()
+    start_time = time.monotonic()
     get_unavailable_message(make_store(timeout_s=0.3).fetch, digits_repo)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - start_time < 5
 
 
-def test_a_hub_that_is_not_there_is_unavailable(tmp_path, no_retry_delay):
+def test_an_unreachable_hub_is_unavailable(tmp_path, no_retry_delay):
     store = HubStore(token=False, cache_dir=tmp_path, endpoint="http://127.0.0.1:9", timeout_s=0.5)
     assert "cannot be reached" in get_unavailable_message(store.describe, "alice/digits")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 500])
-def test_every_status_is_one_sentence(store, hub, digits_repo, status):
+def test_every_error_status_is_reported_in_one_sentence(store, hub, digits_repo, status):
     hub.add_fault("answer", "/api/models/alice/digits", status=status, max_count=None)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         store.fetch(digits_repo)
-    assert "\n" not in str(caught.value) and "hf_" not in str(caught.value) and "127.0.0.1" not in str(caught.value)
+    assert (
+        "\n" not in str(exc_info.value) and "hf_" not in str(exc_info.value) and "127.0.0.1" not in str(exc_info.value)
+    )
 
 
 def test_a_token_never_reaches_another_host(store, hub, digits_repo):
     store.fetch(digits_repo)
-    assert hub.find_requests(origin="storage"), "large files lie elsewhere"
+    assert hub.find_requests(origin="storage"), "large files come from another host"
     assert not any("Authorization" in request.headers for request in hub.find_requests(origin="storage"))

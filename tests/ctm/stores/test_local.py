@@ -1,4 +1,4 @@
-"""Test the store in a local directory."""
+"""Tests of the store in a local directory."""
 
 import shutil
 
@@ -12,15 +12,24 @@ def store(checkpoint_dir):
     return LocalStore(checkpoint_dir.parent)
 
 
-def test_a_folder_is_described_without_loading_its_weights(store, checkpoint_dir):
+def test_a_checkpoint_is_described_without_loading_its_weights(store, checkpoint_dir):
     (checkpoint_dir / "model.safetensors").write_bytes(b"not read")
-    about = store.describe("mine")
-    assert (about.name, about.revision, about.is_downloaded, about.size_bytes) == ("mine", None, True, 8)
-    assert about.config["d_model"] == 12 and about.task == {"task": "parity"} and about.card == "# Parity\n"
-    assert len(about.last_modified) == 10
+    description = store.describe("mine")
+    assert (description.name, description.revision, description.is_downloaded, description.size_bytes) == (
+        "mine",
+        None,
+        True,
+        8,
+    )
+    assert (
+        description.config["d_model"] == 12
+        and description.task == {"task": "parity"}
+        and description.card == "# Parity\n"
+    )
+    assert len(description.last_modified) == 10
 
 
-def test_names_are_those_with_a_config(store, checkpoint_dir):
+def test_only_directories_with_a_config_are_listed(store, checkpoint_dir):
     (checkpoint_dir.parent / "empty").mkdir()
     shutil.copytree(checkpoint_dir, checkpoint_dir.parent / "a")
     shutil.copytree(checkpoint_dir, checkpoint_dir.parent / ".draft")

@@ -1,4 +1,4 @@
-"""Test references to checkpoints on the Hub."""
+"""Tests of references to checkpoints on the Hub."""
 
 import pytest
 
@@ -23,7 +23,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("https://hf.co/alice/x", "alice/x", None, ""),
     ],
 )
-def test_a_name_is_read(text, repo, revision, subfolder):
+def test_a_reference_is_parsed(text, repo, revision, subfolder):
     assert HubRef.parse(text) == HubRef(repo, revision, subfolder)
 
 
@@ -60,18 +60,18 @@ def test_a_name_is_read(text, repo, revision, subfolder):
         "alice/x@-\x00",
     ],
 )
-def test_an_invalid_name_is_rejected_in_one_sentence(text):
-    with pytest.raises(ValueError) as caught:
+def test_an_invalid_reference_is_rejected_in_one_sentence(text):
+    with pytest.raises(ValueError) as exc_info:
         HubRef.parse(text)
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert "\n" not in str(exc_info.value) and str(exc_info.value).endswith(".")
 
 
 @pytest.mark.parametrize("text", ["alice/x", "alice/x@v1", f"alice/x@{COMMIT}", "alice/x:a/b", f"alice/x@{COMMIT}:a"])
-def test_a_name_prints_as_it_reads(text):
+def test_printing_and_parsing_are_inverse(text):
     assert str(HubRef.parse(text)) == text
 
 
-def test_only_a_whole_commit_pins():
+def test_only_a_full_commit_hash_pins():
     assert HubRef.parse(f"alice/x@{COMMIT}").is_pinned
     assert not HubRef.parse(f"alice/x@{COMMIT[:-1]}").is_pinned
     assert not HubRef.parse("alice/x@main").is_pinned and not HubRef.parse("alice/x").is_pinned

@@ -1,4 +1,4 @@
-"""Test with generated texts that a reference is either valid and prints as it parses, or is rejected."""
+"""Tests with generated texts that a reference is either valid and prints as it parses, or is rejected."""
 
 from pathlib import PurePosixPath
 
@@ -59,17 +59,17 @@ words = st.text("ABCxyz019", min_size=1, max_size=9)
 @example("\U000e0001" * 200)
 @example("alice/x\n")
 @example("alice/x@v1\n:a")
-def test_any_text_is_a_safe_name_or_rejected_in_one_sentence(text):
-    name = try_read(lambda: HubRef.parse(text))
-    if name is None:
+def test_any_text_is_a_safe_reference_or_rejected_in_one_sentence(text):
+    ref = try_read(lambda: HubRef.parse(text))
+    if ref is None:
         return
-    assert HubRef.parse(str(name)) == name and str(name).isprintable()
-    assert name.repo in text, "the repository is one that was typed"
-    assert name.repo.count("/") == 1 and not {"", ".", ".."} & set(name.repo.split("/"))
-    for path in (name.repo, name.revision or "main", name.get_path_in_repo("config.json")):
+    assert HubRef.parse(str(ref)) == ref and str(ref).isprintable()
+    assert ref.repo in text, "the repository is part of the text"
+    assert ref.repo.count("/") == 1 and not {"", ".", ".."} & set(ref.repo.split("/"))
+    for path in (ref.repo, ref.revision or "main", ref.get_path_in_repo("config.json")):
         pure = PurePosixPath(path)
         assert not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and str(pure) == path
-    assert name.subfolder in text and (name.revision or "") in text
+    assert ref.subfolder in text and (ref.revision or "") in text
 
 
 @given(text=name_texts)
@@ -77,24 +77,24 @@ def test_any_text_is_a_safe_name_or_rejected_in_one_sentence(text):
 @example(text="alice/x:" + "a" * 200)
 @example(text="alice/x@" + "\u00e9" * 128)
 @example(text=f"alice/x@{COMMIT}:" + "\U00020000" * 100)
-def test_any_name_is_looked_up_in_the_cache_and_nowhere_else(text, tmp_path_factory):
-    name = try_read(lambda: HubRef.parse(text))
-    if name is not None:
+def test_any_reference_is_looked_up_in_the_cache_only(text, tmp_path_factory):
+    ref = try_read(lambda: HubRef.parse(text))
+    if ref is not None:
         store = HubStore(cache_dir=tmp_path_factory.getbasetemp())
-        if name.repo == "alice/x":  # one that is here
+        if ref.repo == "alice/x":  # a cached repository
             store._get_snapshot_dir(HubRef("alice/x", COMMIT)).mkdir(parents=True, exist_ok=True)
             store._get_ref_path(HubRef("alice/x")).parent.mkdir(parents=True, exist_ok=True)
-        assert try_read(lambda: store.find_cached_dir(name)) is None
-        for path in (store._get_snapshot_dir(name), store._get_ref_path(name)):
+        assert try_read(lambda: store.find_cached_dir(ref)) is None
+        for path in (store._get_snapshot_dir(ref), store._get_ref_path(ref)):
             assert path.resolve().is_relative_to(store.cache_dir.resolve())
 
 
 @given(words, words, st.sampled_from(PREFIXES))
-def test_sound_names_are_read_as_they_are(namespace, name, begin):
-    assert HubRef.parse(f"{begin}{namespace}/{name}@v1:a/b") == HubRef(f"{namespace}/{name}", "v1", "a/b")
+def test_valid_references_are_parsed(namespace, name, prefix):
+    assert HubRef.parse(f"{prefix}{namespace}/{name}@v1:a/b") == HubRef(f"{namespace}/{name}", "v1", "a/b")
     for word in ("github", "tophub", "hf", "http"):
-        assert HubRef.parse(f"{begin}{namespace}/{word}:models") == HubRef(f"{namespace}/{word}", None, "models")
-        assert HubRef.parse(f"{begin}{word}/{name}:hub") == HubRef(f"{word}/{name}", None, "hub")
+        assert HubRef.parse(f"{prefix}{namespace}/{word}:models") == HubRef(f"{namespace}/{word}", None, "models")
+        assert HubRef.parse(f"{prefix}{word}/{name}:hub") == HubRef(f"{word}/{name}", None, "hub")
 
 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, *LONG_TEXTS], ids=lambda text: repr(text)[:20])
