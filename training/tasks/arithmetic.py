@@ -1,8 +1,9 @@
-"""Arithmetic sequences: four numbers with a constant difference are shown, digit by digit; the fifth is asked for.
+"""Arithmetic sequences: the model reads four numbers with a constant difference, digit by digit, and predicts the fifth.
 
-Three held-out splits, none inside the training set: *random* (hash of the sequence; validation, calibration and test),
-*compositional* (every difference has one unit digit of the start with which it was never seen, though each is known on its
-own) and *extrapolation* (absolute differences larger than any trained on). Only the last two show a rule, not a table.
+No held-out split overlaps with the training split. `validation`, `calibration` and `test` are assigned by a hash of the
+sequence. In `compositional`, the difference and the last digit of the start occur in training, but never in this combination.
+In `extrapolation`, the absolute difference is larger than any in training. Only the last two splits distinguish a rule from a
+memorised table.
 """
 
 import re
@@ -10,55 +11,84 @@ from functools import cache
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from pydantic import Field
+from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, assign_splits, make_generator
 
-COMPOSITIONAL, EXTRAPOLATION = "compositional", "extrapolation"
+COMPOSITIONAL = "compositional"
+EXTRAPOLATION = "extrapolation"
 NUM_INPUT_TERMS = 4
 
 
 class ArithmeticSettings(Settings):
+    """Settings of the task `arithmetic`."""
+
     digits: int = Field(3, ge=1, le=4, description="decimal digits of a number")
-    trained_difference: int = Field(20, ge=1, le=1_000, description="largest absolute difference trained on")
-    largest_difference: int = Field(25, ge=1, le=1_000, description="largest absolute difference of extrapolation")
+    trained_difference: int = Field(20, ge=1, le=1_000, description="largest absolute difference in training")
+    largest_difference: int = Field(
+        25, ge=1, le=1_000, description="largest absolute difference of the split `extrapolation`"
+    )
 
 
 class Arithmetic(Task):
+    """Arithmetic sequences. Difficulty is the absolute difference between two terms."""
+
     name = "arithmetic"
     title = "Arithmetic sequences"
     input_type = "text"
     supports_generation = True
     splits = (*Task.splits, COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
+    settings: ArithmeticSettings
 
     @property
     def input_hint(self) -> str:
-        return f"{NUM_INPUT_TERMS} whole numbers from 0 to {10**self.settings.digits - 1} with equal steps, such as 3 7 11 15"
+        """One line that describes a valid input."""
+        limit = 10**self.settings.digits
+        return f"{NUM_INPUT_TERMS} whole numbers from 0 to {limit - 1} with equal steps, such as 3 7 11 15"
 
     def get_spec(self) -> TaskSpec:
+        """Return the requirements on the model: ten classes per digit of the fifth number."""
         digits = self.settings.digits
         return TaskSpec(f"tokens-10x{NUM_INPUT_TERMS * digits}", classes=10, positions=digits)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
+        """Sample sequences of a split uniformly, with replacement.
+
+        Args:
+            split: One of `splits`.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, 4 D), int64 digits, most significant first; targets of shape (B, D).
+        """
         sequences = get_sequences(split, self.settings)
-        picked = sequences[torch.randint(len(sequences), (count,), generator=generator)]
-        return self._build_batch(picked[:, 0], picked[:, 1])
+        rows = sequences[torch.randint(len(sequences), (count,), generator=generator)]
+        return self._build_batch(rows[:, 0], rows[:, 1])
 
     def load_full_split(self, split: str) -> Batch:
-        """Every sequence of a split, once."""
+        """Return every sequence of a split once."""
         sequences = get_sequences(split, self.settings)
         return self._build_batch(sequences[:, 0], sequences[:, 1])
 
-    def _build_batch(self, start: torch.Tensor, difference: torch.Tensor) -> Batch:
+    def _build_batch(self, start: Int[Tensor, " B"], difference: Int[Tensor, " B"]) -> Batch:
         terms = start[:, None] + difference[:, None] * torch.arange(NUM_INPUT_TERMS + 1)
         digits = extract_digits(terms, self.settings.digits)
         return Batch(digits[:, :NUM_INPUT_TERMS].flatten(1), digits[:, NUM_INPUT_TERMS], difference.abs())
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        limit = 10**self.settings.digits
+        """Parse a text of four whole numbers; any four are accepted, whatever their differences.
+
+        Raises:
+            ValueError: A word is no whole number, a number has too many digits, or there are not exactly four.
+        """
+        num_digits = self.settings.digits
+        limit = 10**num_digits
         words = [word for word in re.split(r"[\s,;]+", str(raw_input or "").strip()) if word]
         if not words:
             raise ValueError(f"Type {self.input_hint}.")
@@ -68,58 +98,63 @@ class Arithmetic(Task):
         numbers = [int(word) for word in words]
         if len(numbers) != NUM_INPUT_TERMS:
             raise ValueError(f"This checkpoint reads exactly {NUM_INPUT_TERMS} numbers, got {len(numbers)}.")
-        if outside := [number for number in numbers if not 0 <= number < limit]:
-            raise ValueError(f"Numbers go from 0 to {limit - 1} here, got {outside[0]}.")
-        inputs = extract_digits(torch.tensor([numbers]), self.settings.digits).flatten(1)
-        items = [digit for number in numbers for digit in str(number).zfill(self.settings.digits)]
-        return TaskInput(
-            inputs, {"kind": "sequence", "items": items, "group": self.settings.digits}, self.settings.digits
-        )
+        if invalid := [number for number in numbers if not 0 <= number < limit]:
+            raise ValueError(f"This checkpoint reads numbers from 0 to {limit - 1}, got {invalid[0]}.")
+        inputs = extract_digits(torch.tensor([numbers]), num_digits).flatten(1)
+        items = [digit for number in numbers for digit in str(number).zfill(num_digits)]
+        return TaskInput(inputs, {"kind": "sequence", "items": items, "group": num_digits}, num_digits)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        """Return the predicted number."""
         number = int("".join(map(str, choices)))
         return TaskAnswer(number, str(number), f"Next comes {number}")
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes, the digits."""
         return [str(digit) for digit in range(10)]
 
     def get_examples(self) -> list[str]:
+        """Return three sequences."""
         return ["3 7 11 15", "90 80 70 60", "128 141 154 167"]
 
     def generate_input(self, seed: int) -> str:
-        """Numbers that were never trained on."""
+        """Generate a sequence from the test split."""
         digits = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
         size = self.settings.digits
-        return " ".join(str(int("".join(map(str, digits[at : at + size])))) for at in range(0, len(digits), size))
+        return " ".join(
+            str(int("".join(map(str, digits[start : start + size])))) for start in range(0, len(digits), size)
+        )
 
 
-def extract_digits(numbers: torch.Tensor, num_digits: int) -> torch.Tensor:
-    """Decimal digits, most significant first, in a new last axis."""
-    return torch.stack([numbers // 10**place % 10 for place in reversed(range(num_digits))], -1)
+def extract_digits(numbers: Int[Tensor, "*B"], num_digits: int) -> Int[Tensor, "*B D"]:
+    """Return the decimal digits of each number, most significant first, in a new last axis."""
+    return torch.stack([numbers // 10**power % 10 for power in reversed(range(num_digits))], -1)
 
 
 @cache
-def get_sequences(split: str, settings: ArithmeticSettings) -> torch.Tensor:
-    """(start, difference) of every sequence of a split whose five terms fit the digits."""
-    return torch.tensor([pair for pair, place in assign_sequence_splits(settings).items() if place == split]).reshape(
-        -1, 2
-    )
+def get_sequences(split: str, settings: ArithmeticSettings) -> Int[Tensor, "n 2"]:
+    """Return (start, difference) of every sequence of a split; all five terms have at most `settings.digits` digits."""
+    pairs = [pair for pair, pair_split in assign_sequence_splits(settings).items() if pair_split == split]
+    return torch.tensor(pairs).reshape(-1, 2)
 
 
 @cache
 def assign_sequence_splits(settings: ArithmeticSettings) -> dict[tuple[int, int], str]:
-    """The one split that each sequence belongs to."""
-    limit, largest = 10**settings.digits, settings.largest_difference
+    """Return the split of every sequence, by (start, difference)."""
+    limit = 10**settings.digits
+    max_difference = settings.largest_difference
     pairs = [
         (start, difference)
-        for difference in range(-largest, largest + 1)
+        for difference in range(-max_difference, max_difference + 1)
         for start in range(limit)
         if 0 <= start + NUM_INPUT_TERMS * difference < limit
     ]
-    found = dict(zip(pairs, assign_splits(f"arithmetic {start} {step}".encode() for start, step in pairs), strict=True))
+    contents = (f"arithmetic {start} {difference}".encode() for start, difference in pairs)
+    splits = dict(zip(pairs, assign_splits(contents), strict=True))
     for start, difference in pairs:
         if abs(difference) > settings.trained_difference:
-            found[start, difference] = EXTRAPOLATION
-        elif (start + 7 * difference) % 10 == 0:  # 7: so no place of any shown number ever lacks a digit in training
-            found[start, difference] = COMPOSITIONAL
-    return found
+            splits[start, difference] = EXTRAPOLATION
+        # With the factor 7, every digit still occurs at every position of the training inputs.
+        elif (start + 7 * difference) % 10 == 0:
+            splits[start, difference] = COMPOSITIONAL
+    return splits

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+import ctm.settings
 from ctm.config import get_backbone_type
-from ctm.settings import Settings
 from training.decoding import AnswerDecoder, CTCDecoder, PerTickDecoder
 from training.tasks.splits import CALIBRATION, TEST, TRAIN, VALIDATION, make_generator
 
@@ -45,6 +45,7 @@ class TaskSpec:
 
     @property
     def prediction_reshaper(self) -> list[int]:
+        """Published constructor key of the answer's shape: [-1], or [positions, classes]."""
         return [-1] if self.positions == 1 else [self.positions, self.classes]
 
 
@@ -69,10 +70,10 @@ class TaskInput:
 
     Attributes:
         inputs: Model input with one row.
-        display: What the page shows: "kind": "picture" and "pixels", shape (h, w) or (h, w, 3), in [0, 1]; or "kind":
-            "sequence" and "items".
+        display: Input as the page shows it: "kind": "picture" with "pixels", shape (h, w) or (h, w, 3), in [0, 1]; or
+            "kind": "sequence" with "items".
         positions: Number of answer positions that count.
-        context: What `Task.format_answer` needs of the input, such as the maze.
+        context: Data of the input that `Task.format_answer` needs, such as the maze.
     """
 
     inputs: Tensor
@@ -83,13 +84,13 @@ class TaskInput:
 
 @dataclass(frozen=True)
 class TaskAnswer:
-    """An answer, as data and as text.
+    """An answer of the model, as data and as text.
 
     Attributes:
         value: JSON-serializable answer.
         label: Short text.
         sentence: Sentence without the final period.
-        route: Path in the shown picture: (row, column) after every step; None if the answer is no path.
+        route: Path in the displayed image: (row, column) after every step; None if the answer is no path.
     """
 
     value: Any
@@ -105,30 +106,40 @@ class Task(ABC):
         name: Name in recipes and in `task.json`.
         title: Name on the page.
         input_type: "image" or "text".
-        input_hint: One line that describes a valid input.
         supports_drawing: Whether the page accepts a drawing as input.
         supports_generation: Whether `generate_input` is implemented.
         splits: Names of the splits.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
+        settings: Settings of this task; a subclass annotates its own class.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     input_type: ClassVar[str]
-    input_hint: ClassVar[str]
     supports_drawing: ClassVar[bool] = False
     supports_generation: ClassVar[bool] = False
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
-    Settings: ClassVar[type[Settings]]
+    Settings: ClassVar[type[ctm.settings.Settings]]
+    settings: ctm.settings.Settings
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: ctm.settings.Settings) -> None:
+        """Create the task.
+
+        Args:
+            settings: Instance of `Settings` of the subclass.
+        """
         self.settings = settings
 
     @property
+    @abstractmethod
+    def input_hint(self) -> str:
+        """One line that describes a valid input; a subclass may set a string."""
+
+    @property
     def input_editor(self) -> dict[str, Any] | None:
-        """Return the `kind` and the sizes of the editor that the page shows for the input, or None.
+        """Kind and sizes of the editor that the page shows for the input, or None.
 
         For images, `parse_input` must display its input at the size that the editor edits.
         """
@@ -149,6 +160,14 @@ class Task(ABC):
         """Sample from a split.
 
         Repeated calls for the training split return new samples where the task generates or augments them.
+
+        Args:
+            split: One of `splits`.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            The samples; fewer than `count` only if a held-out split is finite and smaller.
         """
 
     @abstractmethod
@@ -158,25 +177,39 @@ class Task(ABC):
         Args:
             raw_input: A text, or an image of shape (h, w, 3) in [0, 1].
 
+        Returns:
+            The model input with one row, and the data that the page displays.
+
         Raises:
             ValueError: The input is invalid; one sentence says what is wrong, what was received and what to do.
         """
 
     @abstractmethod
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
-        """Return the meaning of an answer.
+        """Convert the classes that the model chose into an answer.
 
         Args:
             task_input: The parsed input.
             choices: Class of every position that counts.
+
+        Returns:
+            The answer, as data and as text.
         """
 
     @abstractmethod
     def get_labels(self) -> list[str]:
-        """Return the names of the classes."""
+        """Return the names of the classes, in class order."""
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """Return further metrics of the answers by name, each a fraction; accuracy is computed elsewhere."""
+        """Compute further metrics of the answers; accuracy is computed elsewhere.
+
+        Args:
+            choices: Chosen class of every position.
+            targets: Correct class of every position.
+
+        Returns:
+            Metrics in [0, 1] by name.
+        """
         return {}
 
     def get_examples(self) -> list[Any]:
@@ -189,11 +222,18 @@ class Task(ABC):
         Raises:
             ValueError: The task does not support generation.
         """
-        raise ValueError(f"The task {self.name} makes up no inputs; give it one.")
+        raise ValueError(f"The task {self.name} generates no inputs: enter one.")
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
-        """Infer the settings from a published config, or return None if the model is of another task."""
+        """Infer the settings of the task from a published config.
+
+        Args:
+            config: Contents of `config.json`.
+
+        Returns:
+            The settings that differ from the defaults, or None if the model belongs to another task.
+        """
         return None
 
     def load_full_split(self, split: str) -> Batch | None:
@@ -207,17 +247,20 @@ class Task(ABC):
             path: Data file in a format of the task, for example a parquet file of images.
 
         Raises:
-            NotImplementedError: The task reads no files.
-            ValueError: The file is missing or has another content than the task needs.
+            NotImplementedError: The task reads no data files.
+            ValueError: The file is missing, or its content does not fit the task.
         """
         raise NotImplementedError(f"The task {self.name} reads no data files; evaluate one of its splits instead.")
 
     def with_resolved_settings(self) -> "Task":
-        """Return the task with the settings that depend on its data filled in, so that a checkpoint needs no data."""
+        """Return the task with the settings that depend on its data filled in.
+
+        A checkpoint stores these settings, so it needs no data set.
+        """
         return self
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of `task.json`."""
+        """Return the contents of `task.json`: task name, settings, labels and, where needed, the scored positions."""
         settings = self.settings.model_dump(mode="json", exclude=set(self.machine_local_settings))
         scored_positions = self.get_spec().scored_positions
         scoring = {} if scored_positions is None else {"judged": scored_positions}
@@ -226,7 +269,7 @@ class Task(ABC):
     def iterate_batches(
         self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
     ) -> Iterator[Batch]:
-        """Yield training batches without end.
+        """Yield an endless stream of training batches.
 
         A batch depends on the seed and its number alone. A run can therefore resume, and two processes receive the same
         batches as one process that accumulates two batches per step.

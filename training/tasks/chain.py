@@ -1,7 +1,7 @@
-"""Chains of sums, from left to right, modulo 10: `3+4*2-1` is ((3 + 4) * 2 - 1) mod 10 = 3.
+"""Chains of operations on digits, evaluated from left to right, modulo 10: `3+4*2-1` is ((3 + 4) * 2 - 1) mod 10 = 3.
 
-The answer holds the value after every number; its last place is the result, which alone makes it right. How long the chain is
-says how long to think.
+The answer contains the value after every number. Only its last position, the result, decides whether it is correct. The
+number of ticks that a model needs grows with the length of the chain.
 """
 
 import re
@@ -22,105 +22,139 @@ PAD_TOKEN = BASE + len(OPERATORS)
 
 
 class ChainSettings(Settings):
-    max_operations: int = Field(6, ge=1, le=64, description="operations of the longest chain that is trained on")
+    """Settings of the task `chain`."""
+
+    max_operations: int = Field(6, ge=1, le=64, description="operations of the longest training chain")
     ood_max_operations: int = Field(8, ge=2, le=64, description="operations of the longest chain of the split `longer`")
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "ChainSettings":
         if self.ood_max_operations <= self.max_operations:
             raise ValueError(
-                f"task.ood_max_operations must be above task.max_operations: got {self.ood_max_operations}, {self.max_operations}."
+                "task.ood_max_operations must be above task.max_operations: "
+                f"got {self.ood_max_operations}, {self.max_operations}."
             )
         return self
 
 
 class Chain(Task):
+    """Chains of operations modulo 10. Difficulty is the number of operations."""
+
     name = "chain"
     title = "Chains of sums"
     input_type = "text"
     supports_generation = True
     splits = (*Task.splits, LONGER)
     Settings = ChainSettings
+    settings: ChainSettings
 
     @property
     def input_hint(self) -> str:
-        return f"digits and + - *, reckoned from left to right, such as 3+4*2-1; up to {self.settings.ood_max_operations} operations"
+        """One line that describes a valid input."""
+        return (
+            f"digits with + - * between them, evaluated from left to right, modulo {BASE}, such as 3+4*2-1; "
+            f"up to {self.settings.ood_max_operations} operations"
+        )
 
     def get_spec(self) -> TaskSpec:
-        longest = self.settings.ood_max_operations
-        return TaskSpec(f"tokens-{PAD_TOKEN + 1}x{2 * longest + 1}", BASE, positions=longest + 1, scored_positions=1)
+        """Return the requirements on the model: ten classes per number, and one scored position."""
+        max_operations = self.settings.ood_max_operations
+        backbone = f"tokens-{PAD_TOKEN + 1}x{2 * max_operations + 1}"
+        return TaskSpec(backbone, BASE, positions=max_operations + 1, scored_positions=1)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Numbers of operations are drawn evenly."""
-        settings = self.settings
-        least, most = (
-            (settings.max_operations + 1, settings.ood_max_operations)
-            if split == LONGER
-            else (1, settings.max_operations)
-        )
-        wanted = TEST if split == LONGER else split
-        kept: list[Tensor] = []
-        while sum(map(len, kept)) < count:
-            operations = torch.randint(least, most + 1, (2 * count,), generator=generator)
-            digits = torch.randint(BASE, (2 * count, settings.ood_max_operations + 1), generator=generator)
-            operators = BASE + torch.randint(
-                len(OPERATORS), (2 * count, settings.ood_max_operations), generator=generator
-            )
-            rows = interleave(digits, operators, operations)
-            kept.append(rows[is_in_split(wanted, "chain", rows)])
-        return self._build_batch(torch.cat(kept)[:count])
+        """Sample chains, uniform over the number of operations.
 
-    def _build_batch(self, rows: Int[Tensor, "B N"]) -> Batch:
-        return Batch(rows, compute_values(rows), (rows[:, 1::2] != PAD_TOKEN).sum(1))
+        Args:
+            split: One of `splits`; `longer` has more operations than any training chain and consists of test samples.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, 2 M + 1), int64 tokens, for at most M operations; targets of shape (B, M + 1).
+        """
+        max_operations = self.settings.ood_max_operations
+        low, high = self._get_operation_range(split)
+        source_split = TEST if split == LONGER else split
+        parts: list[Tensor] = []
+        while sum(len(part) for part in parts) < count:
+            operations = torch.randint(low, high + 1, (2 * count,), generator=generator)
+            digits = torch.randint(BASE, (2 * count, max_operations + 1), generator=generator)
+            operators = BASE + torch.randint(len(OPERATORS), (2 * count, max_operations), generator=generator)
+            chains = interleave(digits, operators, operations)
+            parts.append(chains[is_in_split(source_split, "chain", chains)])
+        return self._build_batch(torch.cat(parts)[:count])
+
+    def _get_operation_range(self, split: str) -> tuple[int, int]:
+        """Return the smallest and the largest number of operations of a split."""
+        settings = self.settings
+        if split == LONGER:
+            return settings.max_operations + 1, settings.ood_max_operations
+        return 1, settings.max_operations
+
+    def _build_batch(self, chains: Int[Tensor, "B N"]) -> Batch:
+        return Batch(chains, compute_values(chains), (chains[:, 1::2] != PAD_TOKEN).sum(1))
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """How often the values on the way are right, too."""
+        """Return the share of answers whose intermediate values are correct as well, as `whole`."""
         return {"whole": (choices == targets).all(1).float().mean().item()}
 
     def parse_input(self, raw_input: Any) -> TaskInput:
+        """Parse a text of digits and operators in alternation; spaces are ignored.
+
+        Raises:
+            ValueError: The text is empty, has another character, does not alternate, or is too long.
+        """
+        max_operations = self.settings.ood_max_operations
         text = "".join(str(raw_input or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.input_hint}.")
-        check_alphabet(text, "0123456789" + OPERATORS, "Only digits and + - * are read here", self.input_hint)
+        check_alphabet(text, "0123456789" + OPERATORS, "A chain has only digits and + - *", self.input_hint)
         if not re.fullmatch(rf"[0-9]([{re.escape(OPERATORS)}][0-9])*", text):
             raise ValueError(f"Digits and operations must take turns, got {text[:20]!r}. Type {self.input_hint}.")
-        if len(text) // 2 > self.settings.ood_max_operations:
-            raise ValueError(
-                f"This checkpoint reads at most {self.settings.ood_max_operations} operations, got {len(text) // 2}."
-            )
-        row = [BASE + OPERATORS.index(letter) if letter in OPERATORS else int(letter) for letter in text]
-        inputs = torch.tensor([row + [PAD_TOKEN] * (2 * self.settings.ood_max_operations + 1 - len(row))])
-        shown = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
-        return TaskInput(inputs, shown, len(text) // 2 + 1, text)
+        num_operations = len(text) // 2
+        if num_operations > max_operations:
+            raise ValueError(f"This checkpoint reads at most {max_operations} operations, got {num_operations}.")
+        tokens = [BASE + OPERATORS.index(symbol) if symbol in OPERATORS else int(symbol) for symbol in text]
+        inputs = torch.tensor([tokens + [PAD_TOKEN] * (2 * max_operations + 1 - len(tokens))])
+        display = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
+        return TaskInput(inputs, display, num_operations + 1, text)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
-        return TaskAnswer(choices, str(choices[-1]), f"{task_input.context} is {choices[-1]} modulo {BASE}")
+        """Return the value after the last number."""
+        chain: str = task_input.context
+        # Without the reminder, a visitor who knows operator precedence takes 3 + 4 * 2 = 4 (mod 10) for an error.
+        order = ", from left to right" if len(chain) > 3 else ""
+        return TaskAnswer(choices, str(choices[-1]), f"{' '.join(chain)} = {choices[-1]} (mod {BASE}{order})")
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes, the digits."""
         return [str(digit) for digit in range(BASE)]
 
     def get_examples(self) -> list[str]:
+        """Return short chains, and a long one if the task reads it."""
         return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.ood_max_operations // 3)]
 
     def generate_input(self, seed: int) -> str:
-        """A chain that was never trained on."""
-        row = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
-        return "".join((self.get_labels() + list(OPERATORS))[symbol] for symbol in row if symbol != PAD_TOKEN)
+        """Generate a chain from the test split."""
+        tokens = self.sample(TEST, 1, make_generator("invent", seed)).inputs[0].tolist()
+        return "".join((self.get_labels() + list(OPERATORS))[token] for token in tokens if token != PAD_TOKEN)
 
 
 def interleave(
     digits: Int[Tensor, "B n"], operators: Int[Tensor, "B m"], operations: Int[Tensor, " B"]
 ) -> Int[Tensor, "B N"]:
-    """Digits and operators in turn, cut off after so many operations."""
-    rows = torch.empty(len(digits), digits.size(1) + operators.size(1), dtype=torch.long)
-    rows[:, ::2], rows[:, 1::2] = digits, operators
-    return rows.masked_fill(torch.arange(rows.size(1)) > 2 * operations.unsqueeze(1), PAD_TOKEN)
+    """Interleave digits and operators, and pad each chain after its number of operations."""
+    chains = torch.empty(len(digits), digits.size(1) + operators.size(1), dtype=torch.long)
+    chains[:, ::2] = digits
+    chains[:, 1::2] = operators
+    return chains.masked_fill(torch.arange(chains.size(1)) > 2 * operations.unsqueeze(1), PAD_TOKEN)
 
 
-def compute_values(rows: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:
-    """The value after every number; past the end of a chain its result."""
-    values = [rows[:, 0]]
-    for operator, digit in zip(rows[:, 1::2].T, rows[:, 2::2].T, strict=True):
+def compute_values(chains: Int[Tensor, "B N"]) -> Int[Tensor, "B P"]:
+    """Return the value after every number; positions after the end of a chain repeat its result."""
+    values = [chains[:, 0]]
+    for operator, digit in zip(chains[:, 1::2].T, chains[:, 2::2].T, strict=True):
         last = values[-1]
         results = torch.stack((last + digit, last - digit, last * digit, last)) % BASE
         values.append(results.gather(0, (operator - BASE).unsqueeze(0)).squeeze(0))

@@ -1,6 +1,6 @@
 """Handwritten digits: the bundled part of MNIST, or any parquet file with `image` and `label` columns.
 
-Training pictures are shifted, turned and scaled a little, differently at every draw; held-out ones are shown as they are.
+Training images are shifted, rotated and scaled at random, anew at every draw. Test images are not augmented.
 """
 
 from functools import cache
@@ -23,59 +23,93 @@ from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, TRAIN_FILE_SPLITS, VALIDATION, assign_splits_by_hash, digest
 
 IMAGE_SIZE = 28
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the MNIST training pictures
+MNIST_MEAN = 0.1307  # of the MNIST training images in [0, 1]
+MNIST_STD = 0.3081
+DIGIT_SIZE = 20  # longer side of the digit in an MNIST image, pixels
+MIN_CONTRAST = 0.15  # brightness of the strongest stroke above the background, below which an image is empty
+STROKE_THRESHOLD = 0.3  # brightness of a pixel that belongs to the digit, relative to the strongest stroke
+MIN_DRAWING_SIZE = 8  # pixels
 
 
 class DigitsSettings(Settings):
-    max_rotation: float = Field(12.0, ge=0, le=45, description="largest rotation of a training picture, degrees")
-    max_shift: float = Field(2.0, ge=0, le=8, description="largest shift, pixels")
-    max_scale_change: float = Field(0.12, ge=0, le=0.5, description="largest change of size")
+    """Settings of the task `digits`: augmentation of the training images."""
+
+    max_rotation: float = Field(12.0, ge=0, le=45, description="largest rotation of a training image, degrees")
+    max_shift: float = Field(2.0, ge=0, le=8, description="largest shift along each axis, pixels")
+    max_scale_change: float = Field(
+        0.12, ge=0, le=0.5, description="largest change of width and of height, as a fraction"
+    )
 
 
 class Digits(Task):
+    """Classification of handwritten digits."""
+
     name = "digits"
     title = "Handwritten digits"
     input_type = "image"
-    input_hint = "draw a digit from 0 to 9, or give a picture of one"
+    input_hint = "draw a digit from 0 to 9, or upload a picture of one"
     supports_drawing = True
     Settings = DigitsSettings
+    settings: DigitsSettings
 
     def get_spec(self) -> TaskSpec:
+        """Return the requirements on the model: ten classes, and a residual backbone for grayscale images."""
         return TaskSpec("resnet18-1", classes=10, in_features=1)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        pictures, labels = load_images(split)
+        """Sample images with replacement; those of the training and validation splits are augmented.
+
+        Validation images are augmented because the energy head is fitted on them: without augmentation the model makes too
+        few mistakes.
+
+        Args:
+            split: One of `splits`.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, 1, 28, 28), normalised; targets of shape (B, 1).
+        """
+        images, labels = load_images(split)
         rows = torch.randint(len(labels), (count,), generator=generator)
-        chosen = pictures[rows]
-        if split in (TRAIN, VALIDATION):  # the energy head must see mistakes, and of pictures as they are there are few
-            chosen = random_affine(chosen, generator, self.settings)
-        return build_batch(chosen, labels[rows])
+        samples = images[rows]
+        if split in (TRAIN, VALIDATION):
+            samples = random_affine(samples, generator, self.settings)
+        return build_batch(samples, labels[rows])
 
     def load_full_split(self, split: str) -> Batch:
-        """Every picture of a split, as it is."""
+        """Return every image of a split, without augmentation."""
         return build_batch(*load_images(split))
 
     def load_file(self, path: str | Path) -> Batch:
-        """Every picture of a parquet file with `image` and `label` columns."""
+        """Return every image of a parquet file with `image` and `label` columns."""
         return build_batch(*read_digit_parquet(Path(path)))
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        """Read a picture of any size, dark on light or light on dark."""
+        """Convert an image of any size, dark on light or light on dark.
+
+        Raises:
+            ValueError: The image is too small, or nothing stands out from its background.
+        """
         pixels = convert_to_mnist_format(to_grayscale(np.asarray(raw_input, dtype=np.float32)))
         inputs = build_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
         return TaskInput(inputs, {"kind": "picture", "pixels": pixels}, 1)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        """Return the predicted digit."""
         digit = choices[0]
         return TaskAnswer(digit, str(digit), f"It is {'an' if digit == 8 else 'a'} {digit}")
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes, the digits."""
         return [str(digit) for digit in range(10)]
 
     def get_examples(self) -> list[Path]:
+        """Return the paths of the bundled example images."""
         return sorted(EXAMPLES_DIR.glob("digit-*.png"))
 
     def describe(self) -> dict[str, Any]:
+        """Return the contents of `task.json`, with the preprocessing of the images."""
         preprocessing = {
             "size": [IMAGE_SIZE, IMAGE_SIZE],
             "channels": 1,
@@ -89,92 +123,109 @@ class Digits(Task):
 def random_affine(
     images: Float[Tensor, "B 1 28 28"], generator: torch.Generator, settings: DigitsSettings
 ) -> Float[Tensor, "B 1 28 28"]:
-    """Turned, shifted, and made larger or smaller, by as much as the settings allow."""
+    """Rotate, shift and scale each image at random, within the limits of the settings.
+
+    Args:
+        images: Images in [0, 1].
+        generator: Source of all randomness.
+        settings: Limits of the transforms.
+    """
     count = len(images)
-    spread = torch.rand(count, 5, generator=generator) * 2 - 1
-    angle = torch.deg2rad(spread[:, 0] * settings.max_rotation)
-    width, height = 1 + spread[:, 1] * settings.max_scale_change, 1 + spread[:, 2] * settings.max_scale_change
-    x, y = (spread[:, axis] * settings.max_shift * 2 / IMAGE_SIZE for axis in (3, 4))
-    cos, sin = angle.cos(), angle.sin()
-    maps = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
-    return F.grid_sample(images, F.affine_grid(maps, list(images.shape), False), align_corners=False)
+    uniform = torch.rand(count, 5, generator=generator) * 2 - 1
+    angle = torch.deg2rad(uniform[:, 0] * settings.max_rotation)
+    width = 1 + uniform[:, 1] * settings.max_scale_change
+    height = 1 + uniform[:, 2] * settings.max_scale_change
+    x, y = (uniform[:, axis] * settings.max_shift * 2 / IMAGE_SIZE for axis in (3, 4))
+    cos = angle.cos()
+    sin = angle.sin()
+    theta = torch.stack((cos / width, -sin / width, x, sin / height, cos / height, y), 1).view(count, 2, 3)
+    return F.grid_sample(images, F.affine_grid(theta, list(images.shape), False), align_corners=False)
 
 
 def convert_to_mnist_format(grey: np.ndarray) -> np.ndarray:
-    """Crop, shrink and centre a drawn digit as MNIST's were: 20 pixels long, centre of mass in the middle of 28 x 28.
+    """Crop, resize and centre a drawn digit in the way of MNIST: 20 pixels long, centre of mass in the middle of 28 x 28.
 
     Args:
-        grey: (h, w), 0 black to 1 white.
+        grey: Image of shape (h, w), from 0 (black) to 1 (white).
+
+    Returns:
+        Image of shape (28, 28) in [0, 1], light on black.
 
     Raises:
-        ValueError: nothing stands out from the background.
+        ValueError: The image is too small, or nothing stands out from its background.
     """
-    if grey.ndim != 2 or min(grey.shape) < 8:
-        raise ValueError(
-            f"The picture is too small to hold a digit: got {' x '.join(map(str, grey.shape[::-1]))} pixels."
-        )
+    if grey.ndim != 2 or min(grey.shape) < MIN_DRAWING_SIZE:
+        size = " x ".join(map(str, grey.shape[::-1]))
+        raise ValueError(f"The picture is too small to show a digit: got {size} pixels.")
     strokes = extract_foreground(grey)
-    if strokes.max() < 0.15:
+    if strokes.max() < MIN_CONTRAST:
         raise ValueError(
             "The picture is empty: nothing stands out from the background. Draw a digit with thick strokes."
         )
     strokes /= strokes.max()
     if grey.shape == (IMAGE_SIZE, IMAGE_SIZE) and background_level(grey) < 0.5:
-        return strokes  # already as MNIST has it
-    cut = crop_to_foreground(strokes, 0.3)
-    scale = 20 / max(cut.shape)
-    size = [max(1, round(length * scale)) for length in cut.shape[::-1]]
-    small = np.asarray(
-        Image.fromarray(cut).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
-    )
+        return strokes  # already in the format of MNIST
+    digit = crop_to_foreground(strokes, STROKE_THRESHOLD)
+    scale = DIGIT_SIZE / max(digit.shape)
+    width, height = (max(1, round(length * scale)) for length in digit.shape[::-1])
+    resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    small = np.asarray(Image.fromarray(digit).resize((width, height), resampling))
     return center_by_mass(small / max(float(small.max()), 1e-6))
 
 
 def center_by_mass(small: np.ndarray) -> np.ndarray:
-    """Paste strokes (at most 20 x 20) so that their centre of mass lies in the middle of a 28 x 28 picture."""
+    """Place a digit of at most 20 x 20 pixels with its centre of mass in the middle of a 28 x 28 image."""
     height, width = small.shape
     mass = small.sum()
     row = (small.sum(1) * np.arange(height)).sum() / mass
     column = (small.sum(0) * np.arange(width)).sum() / mass
     top = int(np.clip(round(IMAGE_SIZE / 2 - 0.5 - row), 0, IMAGE_SIZE - height))
     left = int(np.clip(round(IMAGE_SIZE / 2 - 0.5 - column), 0, IMAGE_SIZE - width))
-    picture = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
-    picture[top : top + height, left : left + width] = small
-    return picture
+    image = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    image[top : top + height, left : left + width] = small
+    return image
 
 
 def build_batch(images: Float[Tensor, "B 1 28 28"], labels: Int[Tensor, " B"]) -> Batch:
+    """Build a batch from images in [0, 1], which it normalises; all difficulties are 0."""
     return Batch((images - MNIST_MEAN) / MNIST_STD, labels.unsqueeze(1), torch.zeros_like(labels))
 
 
 @cache
 def load_images(split: str) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
-    """Pictures and labels of a split. Test is the published test file; the others part the training file by content."""
+    """Return images in [0, 1] and labels of a split.
+
+    The test split is the published test file. A hash of the pixels divides the training file among the other splits, without
+    the images that the test file contains as well.
+    """
     if split == TEST:
         return read_digit_parquet(DATA_DIR / "test.parquet")
-    pictures, labels = read_digit_parquet(DATA_DIR / "train.parquet")
-    tested = {hash_image(picture) for picture in read_digit_parquet(DATA_DIR / "test.parquet")[0]}
-    keys = [hash_image(picture) for picture in pictures]
-    places = assign_splits_by_hash(keys, TRAIN_FILE_SPLITS)
+    images, labels = read_digit_parquet(DATA_DIR / "train.parquet")
+    test_digests = {hash_image(image) for image in load_images(TEST)[0]}
+    digests = [hash_image(image) for image in images]
+    splits = assign_splits_by_hash(digests, TRAIN_FILE_SPLITS)
     rows = [
-        row for row, (key, place) in enumerate(zip(keys, places, strict=True)) if key not in tested and place == split
+        row
+        for row, (image_digest, image_split) in enumerate(zip(digests, splits, strict=True))
+        if image_digest not in test_digests and image_split == split
     ]
-    return pictures[rows], labels[rows]
+    return images[rows], labels[rows]
 
 
-def hash_image(image: Tensor) -> bytes:
+def hash_image(image: Float[Tensor, "1 28 28"]) -> bytes:
+    """Return the digest of the pixels of an image in [0, 1], rounded to bytes."""
     return digest((image * 255).round().byte().numpy())
 
 
 def read_digit_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
-    """Read `image` (encoded bytes, as the Hub stores them) and `label` columns.
+    """Read images, resized to 28 x 28 pixels in [0, 1], and labels of a parquet file in the schema of the Hub.
 
     Raises:
-        ValueError: no such file, no such columns, or a row that is not a picture with a label from 0 to 9.
+        ValueError: The file or a column is missing, or a row is not an image with a label from 0 to 9.
     """
     table = read_table(path, ["image", "label"])
-    pictures = torch.empty(len(table), 1, IMAGE_SIZE, IMAGE_SIZE)
-    for row, picture in enumerate(iterate_image_column(table, path.name)):
-        grey = np.array(picture.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
-        pictures[row, 0] = torch.from_numpy(grey / 255)
-    return pictures, torch.tensor(read_label_column(table, path.name, num_classes=10))
+    images = torch.empty(len(table), 1, IMAGE_SIZE, IMAGE_SIZE)
+    for row, image in enumerate(iterate_image_column(table, path.name)):
+        grey = np.array(image.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
+        images[row, 0] = torch.from_numpy(grey / 255)
+    return images, torch.tensor(read_label_column(table, path.name, num_classes=10))

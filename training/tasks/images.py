@@ -1,8 +1,8 @@
-"""Pictures with one name each: of a data set of the Hub to learn from, or as ImageNet machines see them.
+"""Image classification: train on a data set of the Hub or of local files, or run models trained on ImageNet.
 
-Without a data set, names are those of ImageNet: `data/imagenet_classes.txt`, one a line in the standard order of its 1,000
-classes, as torchvision has them. `training.data.image_dataset` says where pictures come from,
-`training.data.augmentation` how they are varied.
+Without a data set, the class names are those of ImageNet: `data/imagenet_classes.txt`, one name per line in the order of
+torchvision. `training.data.image_dataset` reads data sets, `training.data.streaming` streams large ones, and
+`training.data.augmentation` augments training images.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ctm.messages import truncate_repr
 from training.data.augmentation import RANDOM_NUMBERS_PER_IMAGE, AugmentationPolicy, augment_image
-from training.data.image_dataset import DataSettings, load_class_names, load_in_memory
+from training.data.image_dataset import DataSettings, LabeledImages, load_class_names, load_in_memory
 from training.data.parquet import iterate_image_column, read_label_column, read_table
 from training.data.preprocessing import (
     background_level,
@@ -33,62 +33,78 @@ from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
 from training.tasks.splits import TRAIN, make_generator
 
-MAX_LOADED_BYTES = 2 * 2**30  # bytes of pictures as the machine takes them, of a file or of a held-out split
-FASHION_MNIST = "fashion_mnist"  # a data set of which examples are bundled
-MAX_SINGLE_STAGE_SIZE = 64  # pixels; larger pictures need more than one stage to be seen
-MIN_CONTRAST = 0.15  # of what stands out from its ground
-MAX_ASPECT_RATIO = 20  # times as long as wide
-MIN_STD = 1e-4  # of colours; with less of it none would be told from another, or from infinity
+MAX_LOADED_BYTES = 2 * 2**30  # model inputs (float32) of one file or one held-out split
+FASHION_MNIST = "fashion_mnist"  # data set with bundled examples
+MAX_SINGLE_STAGE_SIZE = 64  # pixels; larger images need a backbone with more than one stage
+MIN_CONTRAST = 0.15  # brightness of an object above its background, below which an image is empty
+MAX_ASPECT_RATIO = 20  # longer side of an image divided by the shorter one
+MIN_STD = 1e-4  # with a smaller standard deviation, normalised pixels overflow
 
 
 class ImagesSettings(DataSettings):
+    """Settings of the task `images`: the data set, the preprocessing and the augmentation."""
+
     mean: tuple[float, ...] = Field(
-        (0.485, 0.456, 0.406), description="mean of red, green and blue (or of grey) in the training pictures"
+        (0.485, 0.456, 0.406),
+        description="mean of red, green and blue (or of grey) over the training images, in [0, 1]",
     )
-    std: tuple[float, ...] = Field((0.229, 0.224, 0.225), description="their standard deviation")
+    std: tuple[float, ...] = Field((0.229, 0.224, 0.225), description="standard deviation of the same channels")
     names: Literal["imagenet"] | tuple[str, ...] | None = Field(
-        None, description="the classes: imagenet, or their names; not given: as the data set has them"
+        None, description="class names: imagenet, or a list; null: those of the data set"
     )
     background: Literal["any", "dark"] = Field(
-        "any", description="dark: images show one object on black, and the input of a user is converted to that"
+        "any", description="dark: images show one light object on black, and inputs of users are converted to that"
     )
     augment: AugmentationPolicy = Field(
         "crop-flip",
-        description="how training pictures are varied: not, by random cuts and mirroring, by AutoAugment, or by "
-        "TrivialAugment besides cuts and mirroring",
+        description="augmentation of training images: none; random crops and flips (crop-flip); AutoAugment (auto); or "
+        "TrivialAugment after crops and flips (trivial)",
     )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "ImagesSettings":
         if not {len(self.mean), len(self.std)} <= {1, self.channels}:
-            raise ValueError(f"task.mean and task.std hold one number, or one a channel: {self.channels}.")
+            raise ValueError(f"task.mean and task.std hold one number, or one per channel: {self.channels}.")
         if not all(MIN_STD <= value <= 1 / MIN_STD for value in self.std):
-            raise ValueError(f"task.std holds positive numbers, from {MIN_STD} on: got {list(self.std)}.")
+            raise ValueError(
+                f"task.std must hold positive numbers from {MIN_STD} to {1 / MIN_STD:,.0f}: got {list(self.std)}."
+            )
         if not all(abs(value) <= 1 / MIN_STD for value in self.mean):
-            raise ValueError(f"task.mean holds numbers of colours from 0 to 1: got {list(self.mean)}.")
+            raise ValueError(f"task.mean must hold brightness values from 0 to 1: got {list(self.mean)}.")
         if self.names is not None and len(self.names) < 2:
-            raise ValueError(f"task.names holds at least two names, or is imagenet: got {truncate_repr(self.names)}.")
+            raise ValueError(
+                f"task.names must hold at least two names, or be imagenet: got {truncate_repr(self.names)}."
+            )
         return self
 
 
 class Images(Task):
+    """Classification of images.
+
+    Axes of the tensors: B samples, c channels, h and w pixels.
+    """
+
     name = "images"
     title = "Pictures"
     input_type = "image"
     machine_local_settings = ("data_files",)
     Settings = ImagesSettings
+    settings: ImagesSettings
 
     @property
     def input_hint(self) -> str:
+        """One line that describes a valid input."""
         if self.settings.background == "dark":
-            return "a picture of one thing on a plain ground, light or dark; it is seen as light on black"
-        return "a photograph of one thing, an animal or an object; the middle of it is seen"
+            return "one object on a plain background, light or dark; the picture is converted to light on black"
+        return "a photograph of one animal or object; the model sees the central square"
 
     def get_spec(self) -> TaskSpec:
+        """Return the requirements on the model: one class per name, and a residual backbone."""
         backbone = "resnet18-4" if self.settings.crop > MAX_SINGLE_STAGE_SIZE else "resnet18-1"
         return TaskSpec(backbone, classes=len(self.get_labels()), in_features=self.settings.channels)
 
     def with_resolved_settings(self) -> "Images":
+        """Return the task with the class names of its data set, which may have to be fetched."""
         settings = self.settings
         if settings.names is not None or not settings.display_name:
             return self
@@ -96,124 +112,161 @@ class Images(Task):
 
     @property
     def _data_settings(self) -> DataSettings:
-        """The settings that decide what is read."""
+        """Settings that determine which images are read; a key of the caches of loaded images."""
         return DataSettings.model_validate(self.settings.model_dump(include=set(DataSettings.model_fields)))
 
-    def _load_images(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
-        settings, classes = self.settings, len(self.get_labels())
+    def _load_images(self, split: str) -> LabeledImages:
+        """Return the images of a split that are in memory; those of a stream are its held-out images."""
+        settings = self.settings
+        num_classes = len(self.get_labels())
         if settings.streaming:
-            part = load_held_out_images(self._data_settings, classes).splits[split]
-        else:
-            part = load_in_memory(
-                self._data_settings, classes, settings.crop if settings.augment == "none" else settings.resize
-            )[split]
-        return part.pixels, part.labels
+            return load_held_out_images(self._data_settings, num_classes).splits[split]
+        train_side = settings.crop if settings.augment == "none" else settings.resize
+        return load_in_memory(self._data_settings, num_classes, train_side)[split]
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Samples of a split; held-out ones are drawn once each, and as far as they fit memory, so there may be fewer."""
+        """Sample images: with replacement and augmentation for training, otherwise without either.
+
+        Args:
+            split: One of `splits`.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, c, crop, crop), normalised; targets of shape (B, 1). A held-out split gives fewer than `count`
+            samples if it is smaller, or if they would exceed `MAX_LOADED_BYTES`.
+        """
         if split == TRAIN and self.settings.streaming:
             seed = int(torch.randint(2**31, (), generator=generator))
-            _, found = next(iterate_training_batches(self._data_settings, len(self.get_labels()), count, seed))
-            return self._build_training_batch(found, generator)
-        pixels, labels = self._load_images(split)
+            _, images = next(iterate_training_batches(self._data_settings, len(self.get_labels()), count, seed))
+            return self._build_training_batch(images, generator)
+        data = self._load_images(split)
         if split != TRAIN:
-            rows = torch.randperm(len(labels), generator=generator)[: min(count, self._max_loaded_images)].numpy()
-            return self._build_batch(pixels[rows], labels[rows])
-        rows = torch.randint(len(labels), (count,), generator=generator).tolist()
-        return self._build_training_batch(
-            [(Image.fromarray(pixels[row].squeeze()), int(labels[row])) for row in rows], generator
-        )
+            order = torch.randperm(len(data.labels), generator=generator)
+            rows = order[: min(count, self._max_loaded_images)].numpy()
+            return self._build_batch(data.pixels[rows], data.labels[rows])
+        indices = torch.randint(len(data.labels), (count,), generator=generator).tolist()
+        images = [(Image.fromarray(data.pixels[index].squeeze()), int(data.labels[index])) for index in indices]
+        return self._build_training_batch(images, generator)
 
     def iterate_batches(
         self, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, *, start: int = 0
     ) -> Iterator[Batch]:
+        """Yield an endless stream of training batches, read from the data set if the settings stream it.
+
+        Args:
+            batch_size: Samples per batch.
+            seed: Seed of the run.
+            rank: Index of this process.
+            world_size: Number of processes.
+            start: Number of batches of this process to skip.
+
+        Yields:
+            The batches of process `rank`; see `Task.iterate_batches`.
+        """
         if not self.settings.streaming:
             yield from super().iterate_batches(batch_size, seed, rank, world_size, start=start)
-        found = iterate_training_batches(
-            self._data_settings, len(self.get_labels()), batch_size, seed, rank, world_size, start
-        )
-        for number, pictures in found:
-            yield self._build_training_batch(pictures, make_generator(TRAIN, seed, 0, number))
+        num_classes = len(self.get_labels())
+        batches = iterate_training_batches(self._data_settings, num_classes, batch_size, seed, rank, world_size, start)
+        for number, images in batches:
+            yield self._build_training_batch(images, make_generator(TRAIN, seed, 0, number))
 
     def load_full_split(self, split: str) -> Batch:
-        """The pictures of a held-out split as they are, as far as they fit memory."""
-        pixels, labels = self._load_images(split)
-        most = self._max_loaded_images
-        return self._build_batch(pixels[:most], labels[:most])
+        """Return the images of a held-out split without augmentation, as many as fit into `MAX_LOADED_BYTES`."""
+        data = self._load_images(split)
+        limit = self._max_loaded_images
+        return self._build_batch(data.pixels[:limit], data.labels[:limit])
 
     @property
     def _max_loaded_images(self) -> int:
+        """Number of model inputs that fit into `MAX_LOADED_BYTES`, at 4 bytes per value."""
         return MAX_LOADED_BYTES // (4 * self.settings.channels * self.settings.crop**2)
 
     def _build_training_batch(self, images: list[tuple[Image.Image, int]], generator: torch.Generator) -> Batch:
-        """A batch of these pictures, each varied in its own way."""
-        settings, draws = self.settings, torch.rand(len(images), RANDOM_NUMBERS_PER_IMAGE, generator=generator).tolist()
-        cuts = (
-            augment_image(
-                settings.convert_mode(picture), settings.resize, settings.crop, settings.augment, iter(numbers)
-            )
-            for (picture, _), numbers in zip(images, draws, strict=True)
-        )
-        return self._build_batch(
-            np.stack([settings.to_array(cut) for cut in cuts]), np.array([label for _, label in images])
-        )
+        """Build a batch of images, each augmented with random numbers of its own."""
+        settings = self.settings
+        random_numbers = torch.rand(len(images), RANDOM_NUMBERS_PER_IMAGE, generator=generator).tolist()
+        pixels = []
+        for (image, _), numbers in zip(images, random_numbers, strict=True):
+            converted = settings.convert_mode(image)
+            augmented = augment_image(converted, settings.resize, settings.crop, settings.augment, iter(numbers))
+            pixels.append(settings.to_array(augmented))
+        return self._build_batch(np.stack(pixels), np.array([label for _, label in images]))
 
     def _build_batch(self, pixels: UInt8[np.ndarray, "B h w c"], labels: np.ndarray) -> Batch:
         targets = torch.tensor(labels).unsqueeze(1)
         return Batch(self._normalise(pixels), targets, torch.zeros(len(labels), dtype=torch.long))
 
     def _normalise(self, pixels: UInt8[np.ndarray, "B h w c"]) -> Float[Tensor, "B c h w"]:
-        mean, std = np.array(self.settings.mean, np.float32), np.array(self.settings.std, np.float32)
+        """Convert bytes to normalised model inputs."""
+        mean = np.array(self.settings.mean, np.float32)
+        std = np.array(self.settings.std, np.float32)
         return torch.from_numpy(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
 
     def load_file(self, path: str | Path) -> Batch:
-        """Every picture of a parquet file with `image` and `label` columns."""
-        path, settings = Path(path), self.settings
+        """Return every image of a parquet file with the image and label columns of the settings.
+
+        Raises:
+            ValueError: The file is missing, has too many images, or a row is not an image with a class label.
+        """
+        path = Path(path)
+        settings = self.settings
         table = read_table(path, [settings.image_column, settings.label_column])
         if len(table) > self._max_loaded_images:
             raise ValueError(
-                f"{path.name} holds {len(table):,} pictures; at most {self._max_loaded_images:,} are loaded: split it."
+                f"{path.name} has {len(table):,} images; at most {self._max_loaded_images:,} fit into memory: split it."
             )
         labels = read_label_column(table, path.name, len(self.get_labels()), settings.label_column)
-        pixels = [
-            settings.preprocess(picture) for picture in iterate_image_column(table, path.name, settings.image_column)
-        ]
+        pixels = [settings.preprocess(image) for image in iterate_image_column(table, path.name, settings.image_column)]
         return self._build_batch(np.stack(pixels), np.array(labels))
 
     def parse_input(self, raw_input: Any) -> TaskInput:
+        """Preprocess an image as the model was trained: resize, crop, normalise.
+
+        Raises:
+            ValueError: The image is too long and thin, or nothing stands out from its background.
+        """
         pixels = np.asarray(raw_input, dtype=np.float32)
         height, width = pixels.shape[:2]
         if min(height, width) < 1 or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-            raise ValueError(f"The picture is {width} x {height} pixels, too long and thin; cut out what it shows.")
+            raise ValueError(f"The picture is {width} x {height} pixels, too long and thin. Crop it to the object.")
         if self.settings.background == "dark":
             pixels = place_on_black(to_grayscale(pixels), self.settings.crop)
-        seen = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
-        shown = (seen if self.settings.channels == 3 else seen[..., 0]) / np.float32(255)
-        return TaskInput(self._normalise(seen[None]), {"kind": "picture", "pixels": shown}, 1)
+        image = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
+        display_pixels = (image if self.settings.channels == 3 else image[..., 0]) / np.float32(255)
+        return TaskInput(self._normalise(image[None]), {"kind": "picture", "pixels": display_pixels}, 1)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        """Return the name of the predicted class."""
         label = self.get_labels()[choices[0]]
-        return TaskAnswer(choices[0], label, f'It takes this for "{label}"')
+        return TaskAnswer(choices[0], label, f"Prediction: {label}")
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes.
+
+        Raises:
+            ValueError: The names are those of a data set and not resolved; see `with_resolved_settings`.
+        """
         names = self.settings.names
         if names is None and self.settings.display_name:
-            raise ValueError("The classes are not known: task.names holds their names, or is imagenet.")
+            raise ValueError("The class names are unknown: set task.names to a list of names, or to imagenet.")
         return list(load_imagenet_names() if names in (None, "imagenet") else names)
 
     def get_examples(self) -> list[Path]:
-        """Bundled pictures of the data set's test split; photographs for the names of ImageNet."""
-        bundled, name = EXAMPLES_DIR, self.settings.dataset.rpartition("/")[2]
-        photographs = [] if isinstance(self.settings.names, tuple) else sorted(bundled.glob("photo-*.jpg"))
-        return sorted(bundled.glob(f"{name}-*.png")) if name == FASHION_MNIST else photographs
+        """Return the bundled test images of the data set, or bundled photographs for the classes of ImageNet."""
+        dataset_name = self.settings.dataset.rpartition("/")[2]
+        if dataset_name == FASHION_MNIST:
+            return sorted(EXAMPLES_DIR.glob(f"{dataset_name}-*.png"))
+        return [] if isinstance(self.settings.names, tuple) else sorted(EXAMPLES_DIR.glob("photo-*.jpg"))
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
-        """A backbone for pictures and one choice of a thousand."""
+        """Return no settings but the defaults, for an image backbone with one position of 1,000 classes."""
         shape = list(config.get("prediction_reshaper") or [-1])
         return {} if has_image_backbone(config) and config.get("out_dims") == 1000 and shape in ([-1], [1000]) else None
 
     def describe(self) -> dict[str, Any]:
+        """Return the contents of `task.json`, with the preprocessing of the images."""
         settings = self.settings
         preprocessing = {
             "resize_shorter_side": settings.resize,
@@ -227,19 +280,29 @@ class Images(Task):
 
 
 def place_on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2 w2"]:
-    """One thing as the pictures of such a data set show it: light on black, as large as fits.
+    """Place the object of an image, light on black, in a square that it fills.
+
+    Args:
+        grey: Brightness in [0, 1].
+        side: Side of the result in pixels.
+
+    Returns:
+        The result, or `grey` itself if it has this size and a dark background.
 
     Raises:
-        ValueError: nothing stands out from the ground.
+        ValueError: Nothing stands out from the background.
     """
     if grey.shape == (side, side) and background_level(grey) < 0.5:
-        return grey  # already so
-    figure = extract_foreground(grey)
-    if figure.max() < MIN_CONTRAST:
-        raise ValueError("Nothing stands out from the ground; give a picture of one thing on a plain ground.")
-    return fit_into_square(crop_to_foreground(figure, MIN_CONTRAST / 2), side)
+        return grey
+    foreground = extract_foreground(grey)
+    if foreground.max() < MIN_CONTRAST:
+        raise ValueError(
+            "Nothing stands out from the background. Upload a picture of one object on a plain background."
+        )
+    return fit_into_square(crop_to_foreground(foreground, MIN_CONTRAST / 2), side)
 
 
 @cache
 def load_imagenet_names() -> tuple[str, ...]:
+    """Return the names of the 1,000 classes of ImageNet, in the order of torchvision."""
     return tuple((DATA_DIR / "imagenet_classes.txt").read_text("utf-8").splitlines())

@@ -1,10 +1,10 @@
-"""Mazes (paper section 4.2): a picture goes in, the way from the red start to the green goal comes out, move by move.
+"""Mazes (paper section 4.2): from an image, predict the route from the red start to the green goal, move by move.
 
-As published: the picture goes from 0 to 1 without further normalising. Past the goal the answer waits, and waiting counts, so
-an answer is right when the whole route is. Published sides: 15 (small), 19, 39 (large), 99.
+As published, pixels are in [0, 1] without further normalisation. After the goal the target is to wait, and these positions
+count, so an answer is correct only if the whole route is. Published sides: 15 (small), 19, 39 (large), 99.
 
-`training.data.maze` defines the grid, the generator and the image parser. Every mirror image of a generated maze is as likely
-as the maze itself, so training needs no flips; all of them belong to one split.
+`training.data.maze` defines the grid, the generator and the image parser. A generated maze and each of its rotations and
+reflections have the same probability, so training needs no such augmentation. All of them belong to the same split.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -39,16 +39,22 @@ from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, ha
 from training.tasks.splits import TEST, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
-NUM_CANDIDATES = 4  # mazes to choose one from
-DISPLAY_SIZE_PX = 400  # about the side of an invented picture
-MAX_ENDPOINT_TRIES = 32  # pairs of start and goal that are tried in one layout
-MAX_LAYOUTS = 1_000  # that are tried before there seem to be too few
+NUM_CANDIDATES = 4  # generated mazes among which the one with the longest route is chosen
+DISPLAY_SIZE_PX = 400  # approximate side of a generated image
+MAX_ENDPOINT_ATTEMPTS = 32  # pairs of start and goal per layout
+MAX_LAYOUTS = 1_000  # attempts before a split counts as too small
 
 
 class MazesSettings(Settings):
-    side: int = Field(15, ge=7, le=MAX_SIDE, description="pixels a side, 2k + 1 for k cells; published: 15, 39, 99")
-    route: int = Field(50, ge=2, le=1_000, description="moves an answer has room for; longer ways are not drawn")
-    expand_range: bool = Field(False, description="show colours from -1 to 1 instead of 0 to 1; not so as published")
+    """Settings of the task `mazes`."""
+
+    side: int = Field(
+        15, ge=7, le=MAX_SIDE, description="pixels per side, 2k + 1 for k cells; published: 15, 19, 39, 99"
+    )
+    route: int = Field(
+        50, ge=2, le=1_000, description="moves of an answer; mazes with a longer route are not generated"
+    )
+    expand_range: bool = Field(False, description="pixels in [-1, 1] instead of [0, 1]; published: false")
 
     @field_validator("side")
     @classmethod
@@ -59,137 +65,167 @@ class MazesSettings(Settings):
 
 
 class Mazes(Task):
+    """Routes through mazes (paper section 4.2). Difficulty is the number of steps of the route."""
+
     name = "mazes"
     title = "Mazes"
     input_type = "image"
     supports_generation = True
     Settings = MazesSettings
+    settings: MazesSettings
 
     @property
     def input_hint(self) -> str:
+        """One line that describes a valid input."""
         side = self.settings.side
         return (
-            f"a maze of black walls and white paths, one pixel a place or enlarged, with one red start and one green goal; "
-            f"any size is read, {side} x {side} is what this machine knows"
+            "black walls, white paths, one red start and one green goal, one pixel per position or enlarged; "
+            f"any size works, the model was trained on {side} x {side}"
         )
 
     @property
     def input_editor(self) -> dict[str, Any]:
+        """Editor of a maze with the side of the training mazes."""
         return {"kind": "maze", "side": self.settings.side}
 
     def get_spec(self) -> TaskSpec:
+        """Return the requirements on the model: five classes at each position of the route."""
         return TaskSpec("resnet18-1", classes=len(MOVES), positions=self.settings.route, in_features=3)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        drawn = [self._sample_maze(split, generator) for _ in range(count)]
-        return self._build_batch([maze for maze, _ in drawn], [moves for _, moves in drawn])
+        """Generate mazes of a split.
+
+        Args:
+            split: One of `splits`.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, 3, side, side), float32; targets of shape (B, route).
+
+        Raises:
+            ValueError: The split has too few mazes of these settings.
+        """
+        samples = [self._sample_maze(split, generator) for _ in range(count)]
+        return self._build_batch([maze for maze, _ in samples], [moves for _, moves in samples])
 
     def _sample_maze(self, split: str, generator: torch.Generator) -> tuple[Maze, list[int]]:
-        """A maze of a split and its moves; start and goal lie evenly among the cells."""
-        cells = self.settings.side // 2
+        """Sample a maze of a split by rejection, with start and goal uniform over the cells; return it and its route.
+
+        Raises:
+            ValueError: No maze of the split was found in `MAX_LAYOUTS` layouts.
+        """
+        settings = self.settings
+        num_cells = settings.side // 2
         for _ in range(MAX_LAYOUTS):
-            parents = carve_maze(cells, iter(torch.rand(cells * cells + 1, generator=generator).tolist()))
-            layout = build_grid(parents, cells)
-            for start, goal in torch.randint(cells * cells, (MAX_ENDPOINT_TRIES, 2), generator=generator).tolist():
-                way = find_path(parents, divmod(start, cells), divmod(goal, cells))
-                if not 0 < 2 * (len(way) - 1) <= self.settings.route:
+            random_numbers = torch.rand(num_cells * num_cells + 1, generator=generator).tolist()
+            parents = carve_maze(num_cells, iter(random_numbers))
+            layout = build_grid(parents, num_cells)
+            endpoints = torch.randint(num_cells * num_cells, (MAX_ENDPOINT_ATTEMPTS, 2), generator=generator)
+            for start, goal in endpoints.tolist():
+                path = find_path(parents, divmod(start, num_cells), divmod(goal, num_cells))
+                if not 0 < 2 * (len(path) - 1) <= settings.route:
                     continue
                 grid = layout.copy()
-                grid[cell_to_pixel(way[0])], grid[cell_to_pixel(way[-1])] = START, GOAL
+                grid[cell_to_pixel(path[0])] = START
+                grid[cell_to_pixel(path[-1])] = GOAL
                 if assign_split(compute_canonical_bytes(grid)) == split:
-                    return Maze(grid), path_to_moves(way)
+                    return Maze(grid), path_to_moves(path)
         raise ValueError(
-            f"Mazes of side {self.settings.side} with a way of at most {self.settings.route} moves are too few for a "
-            f"{split} split; raise task.side or task.route."
+            f"Mazes of side {settings.side} with a route of at most {settings.route} moves are too few for a {split} "
+            "split; raise task.side or task.route."
         )
 
     def _build_batch(self, mazes: list[Maze], solutions: list[list[int]]) -> Batch:
-        """Inputs, and moves filled up with waiting; a way that is too long is cut off."""
-        room = self.settings.route
-        targets = [(way + [WAIT] * room)[:room] for way in solutions]
+        """Build inputs and targets; routes are padded with waiting, or truncated to the length of an answer."""
+        length = self.settings.route
+        targets = [(moves + [WAIT] * length)[:length] for moves in solutions]
         inputs = torch.stack([self._encode_maze(maze) for maze in mazes])
-        return Batch(inputs, torch.tensor(targets), torch.tensor([len(way) for way in solutions]))
+        return Batch(inputs, torch.tensor(targets), torch.tensor([len(moves) for moves in solutions]))
 
     def compute_extra_metrics(self, choices: Int[Tensor, "n P"], targets: Int[Tensor, "n P"]) -> dict[str, float]:
-        """How many routes lead to the goal when they are walked, and how many of their steps are right, waiting left out.
+        """Return the share of routes that reach the goal (`solved`) and of correct moves (`steps`), without waiting.
 
-        There is one way through our mazes, and walking ends at the goal: a route leads there if its steps are right.
+        A generated maze has exactly one route and a walk ends at the goal, so a route reaches the goal if all its moves are
+        correct.
         """
-        walking = targets != WAIT
-        right = choices == targets
+        is_move = targets != WAIT
+        is_correct = choices == targets
         return {
-            "solved": (right | ~walking).all(1).float().mean().item(),
-            "steps": right[walking].float().mean().item(),
+            "solved": (is_correct | ~is_move).all(1).float().mean().item(),
+            "steps": is_correct[is_move].float().mean().item(),
         }
 
-    def _encode_maze(self, maze: Maze) -> Tensor:
-        picture = torch.from_numpy(COLOURS[maze.grid].transpose(2, 0, 1).copy())
-        return picture * 2 - 1 if self.settings.expand_range else picture
+    def _encode_maze(self, maze: Maze) -> Float[Tensor, "3 h w"]:
+        """Return the image of a maze as a model input."""
+        image = torch.from_numpy(COLOURS[maze.grid].transpose(2, 0, 1).copy())
+        return image * 2 - 1 if self.settings.expand_range else image
 
     def load_file(self, path: str | Path) -> Batch:
-        """Every maze of a parquet file with an `image` column, such as the published ones; each is solved anew."""
+        """Return every maze of a parquet file with an `image` column, such as the published files; a search solves each.
+
+        Raises:
+            ValueError: The file or the column is missing, an image is not a maze, or the sizes differ.
+        """
         path = Path(path)
-        pictures = iterate_image_column(read_table(path, ["image"]), path.name)
-        mazes = [parse_maze(np.asarray(picture.convert("RGB"), np.float32) / 255) for picture in pictures]
+        images = iterate_image_column(read_table(path, ["image"]), path.name)
+        mazes = [parse_maze(np.asarray(image.convert("RGB"), np.float32) / 255) for image in images]
         if len({maze.grid.shape for maze in mazes}) != 1:
-            raise ValueError(f"{path.name} must hold mazes of one size.")
+            raise ValueError(f"{path.name} must contain mazes of one size.")
         return self._build_batch(mazes, [maze.find_shortest_moves() for maze in mazes])
 
     def parse_input(self, raw_input: Any) -> TaskInput:
+        """Parse the maze in an image; see `training.data.maze.parse_maze`.
+
+        Raises:
+            ValueError: The image is not a solvable maze.
+        """
         maze = parse_maze(np.asarray(raw_input, dtype=np.float32))
-        ends = {"start": list(maze.start), "goal": list(maze.goal)}
-        shown = {"kind": "picture", "pixels": COLOURS[maze.grid], **ends}
-        return TaskInput(self._encode_maze(maze)[None], shown, self.settings.route, maze)
+        endpoints = {"start": list(maze.start), "goal": list(maze.goal)}
+        display = {"kind": "picture", "pixels": COLOURS[maze.grid], **endpoints}
+        return TaskInput(self._encode_maze(maze)[None], display, self.settings.route, maze)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
+        """Return where the predicted route leads."""
         maze: Maze = task_input.context
         route, stopped_by_wall = maze.walk(choices)
-        steps, left, whole = len(route) - 1, maze.steps_to_goal[route[-1]], maze.steps_to_goal[maze.start]
-        if left == 0:
-            label, said = "reaches the goal", f"It reaches the goal in {format_steps(steps)}"
-            said += f", {whole} would do" if steps > whole else ""
-        elif stopped_by_wall:
-            label, said = (
-                "into a wall",
-                f"It walks {format_steps(steps)}, then into a wall, {format_steps(left)} from the goal",
-            )
-        elif steps + left == whole and steps == len(choices):
-            label = "on the way"
-            said = f"It walks {format_steps(steps)}, all right and all it has room for; the goal is {format_steps(left)} further on"
-        else:
-            label, said = (
-                "stops on the way",
-                f"It walks {format_steps(steps)} and stops {format_steps(left)} from the goal",
-            )
+        steps = len(route) - 1
+        steps_left = maze.steps_to_goal[route[-1]]
+        label, sentence = describe_route(maze, steps, steps_left, stopped_by_wall, max_steps=len(choices))
         value = {
-            "reaches_goal": left == 0,
+            "reaches_goal": steps_left == 0,
             "steps": steps,
-            "steps_left": left,
-            "route": [list(place) for place in route],
+            "steps_left": steps_left,
+            "route": [list(position) for position in route],
         }
-        return TaskAnswer(value, label, said, route)
+        return TaskAnswer(value, label, sentence, route)
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes, the moves."""
         return list(MOVE_NAMES)
 
     def get_examples(self) -> list[Path]:
-        """What `invent` gave for the first seeds, at the nearest side that is bundled."""
+        """Return the paths of the bundled mazes of the nearest side; `generate_input` made them with the first seeds."""
         by_side: dict[int, list[Path]] = {}
         for path in sorted(EXAMPLES_DIR.glob("maze-*.png")):
             by_side.setdefault(int(path.stem.split("-")[1]), []).append(path)
         return by_side[min(by_side, key=lambda side: abs(side - self.settings.side))] if by_side else []
 
     def generate_input(self, seed: int) -> np.ndarray:
-        """A maze that was never trained on, enlarged: of a few, the one with the longest way."""
+        """Generate mazes of the test split, and return the image of the one with the longest route, enlarged."""
         generator = make_generator("invent", seed)
-        drawn = [self._sample_maze(TEST, generator) for _ in range(NUM_CANDIDATES)]
-        maze, _ = max(drawn, key=lambda one: len(one[1]))
+        candidates = [self._sample_maze(TEST, generator) for _ in range(NUM_CANDIDATES)]
+        maze, _ = max(candidates, key=lambda candidate: len(candidate[1]))
         scale = max(1, DISPLAY_SIZE_PX // self.settings.side)
         return (COLOURS[maze.grid] * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
-        """A backbone for pictures and five moves a position. The published large machine has room for 100 moves."""
+        """Infer the settings from a published config with an image backbone and five classes per position.
+
+        The config does not state the side. The published model for a side of 39 has 100 positions, so models with at least
+        100 positions get that side.
+        """
         shape = list(config.get("prediction_reshaper") or [])
         if not has_image_backbone(config) or len(shape) != 2 or shape[1] != len(MOVES):
             return None
@@ -197,10 +233,38 @@ class Mazes(Task):
         return {"route": route, "side": 39 if route >= 100 else 15}
 
     def describe(self) -> dict[str, Any]:
+        """Return the contents of `task.json`, with the colours of the images."""
         low = -1 if self.settings.expand_range else 0
         colours = {"walls": "black", "paths": "white", "start": "red", "goal": "green"}
         return super().describe() | {"preprocessing": {"channels": 3, "range": [low, 1], "colours": colours}}
 
 
+def describe_route(maze: Maze, steps: int, steps_left: int, stopped_by_wall: bool, max_steps: int) -> tuple[str, str]:
+    """Return a label and a sentence for a route.
+
+    Args:
+        maze: The maze.
+        steps: Steps of the route.
+        steps_left: Shortest distance from its end to the goal, in steps.
+        stopped_by_wall: Whether the next move leads into a wall.
+        max_steps: Steps that an answer can have.
+    """
+    shortest = maze.steps_to_goal[maze.start]
+    if steps_left == 0:
+        detour = f" (the shortest path has {shortest})" if steps > shortest else ""
+        return "reaches the goal", f"Solved: it reaches the goal in {format_steps(steps)}{detour}"
+    if stopped_by_wall:
+        place = f"{format_steps(steps_left)} short of the goal"
+        return "hits a wall", f"Not solved: after {format_steps(steps)} the path hits a wall, {place}"
+    if steps + steps_left == shortest and steps == max_steps:
+        limit = f"all {format_steps(steps)} are correct, but an answer has no more"
+        return "too short", f"Not solved: {limit}; the goal is {format_steps(steps_left)} further"
+    return (
+        "stops early",
+        f"Not solved: the path stops after {format_steps(steps)}, {format_steps(steps_left)} short of the goal",
+    )
+
+
 def format_steps(steps: int) -> str:
+    """Format a number of steps, such as "1 step"."""
     return f"{steps} step{'' if steps == 1 else 's'}"

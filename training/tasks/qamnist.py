@@ -1,8 +1,8 @@
-"""Questions on digits (QAMNIST, paper section 4.6): some digits are shown one after the other, then a sum of theirs is asked.
+"""Questions about digits (Q&A-MNIST, paper section 4.6): the model sees digits one after the other, then a question about them.
 
-What is asked names digits by their places, in the order in which they were shown: `1 + 3 - 2` is the first, plus the third,
-minus the second, modulo 10. So the machine has to remember what it saw before it knew what for. Pictures are the bundled part
-of MNIST; what is validated, calibrated and tested on shows pictures that were never trained on.
+A question refers to digits by their positions: `1 + 3 - 2` is the first digit, plus the third, minus the second, modulo 10.
+The model must remember every digit, because the question comes after the images. Images come from the bundled part of MNIST;
+held-out splits use images that do not occur in training.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,37 +23,49 @@ from training.tasks.digits import MNIST_MEAN, MNIST_STD, DigitsSettings, load_im
 from training.tasks.splits import LONGER, TEST, TRAIN, VALIDATION, make_generator
 
 BASE = 10
-MAX_EXTRA_OPERATIONS = 2  # operations that a longer question has beyond any that is trained on, at most
-SINGLE_DIGIT_FRACTION = 0.25  # share of the questions to train on that name a single digit
+MAX_EXTRA_OPERATIONS = 2  # operations of the split `longer` beyond the longest training question
+SINGLE_DIGIT_FRACTION = 0.25  # share of training questions without an operation
+MAX_QUESTION_CHARS = 100
 OPERATORS = {"+": PLUS, "-": MINUS}
 
 
 class QamnistSettings(Settings):
-    digits: int = Field(3, ge=1, le=10, description="digits that are shown at most; published: 5")
-    operations: int = Field(3, ge=1, le=20, description="operations of a question at most; published: 5")
-    per_digit: int = Field(3, ge=1, le=50, description="ticks for each digit; published: 1 or 10")
-    per_part: int = Field(3, ge=1, le=50, description="ticks for each part of a question; published: 1 or 10")
-    answering: int = Field(6, ge=1, le=100, description="ticks in which it may answer; published: 1 or 10")
+    """Settings of the task `qamnist`."""
+
+    digits: int = Field(3, ge=1, le=10, description="largest number of digits shown; published: 5")
+    operations: int = Field(3, ge=1, le=20, description="operations of the longest question; published: 5")
+    per_digit: int = Field(3, ge=1, le=50, description="ticks per digit; published: 1 or 10")
+    per_part: int = Field(
+        3, ge=1, le=50, description="ticks per part of a question, a position or an operator; published: 1 or 10"
+    )
+    answering: int = Field(6, ge=1, le=100, description="ticks after the question, for the answer; published: 1 or 10")
 
 
 class Qamnist(Task):
+    """Sums of remembered digits (paper section 4.6). Difficulty is the number of operations.
+
+    Axes of the tensors: B samples, D digits of a sample, Q positions of a question.
+    """
+
     name = "qamnist"
     title = "Questions on digits"
     input_type = "text"
     supports_generation = True
     splits = (*Task.splits, LONGER)
     Settings = QamnistSettings
+    settings: QamnistSettings
 
     @property
     def input_hint(self) -> str:
-        digits, operations = self.settings.digits, self.settings.operations
+        """One line that describes a valid input."""
         return (
-            f"up to {digits} digits, a colon, and a sum of them by their places, up to {operations} operations: "
-            f"{self.get_examples()[0]}"
+            f"up to {self.settings.digits} digits, a colon, then a sum that refers to them by position, up to "
+            f"{self.settings.operations} operations; for example {self.get_examples()[0]}"
         )
 
     @property
     def input_editor(self) -> dict[str, Any]:
+        """Editor for the digits and the question."""
         return {"kind": "digits", "most": self.settings.digits, "operations": self.settings.operations}
 
     @property
@@ -61,46 +73,66 @@ class Qamnist(Task):
         return 2 * self.settings.operations + 1
 
     def get_spec(self) -> TaskSpec:
+        """Return the requirements on the model: ten classes, and the ticks that the input schedule takes."""
         settings = self.settings
         ticks = settings.digits * settings.per_digit + self._max_question_parts * settings.per_part + settings.answering
-        fixed = {
+        schedule = {
             "iterations": ticks,
             "iterations_per_digit": settings.per_digit,
             "iterations_per_question_part": settings.per_part,
             "iterations_for_answering": settings.answering,
         }
-        return TaskSpec("qamnist_backbone", classes=BASE, config_overrides=fixed)
+        return TaskSpec("qamnist_backbone", classes=BASE, config_overrides=schedule)
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
-        """Numbers of digits and of operations are drawn evenly, places and operators, too.
+        """Sample questions, uniform over the numbers of digits and operations, the positions and the operators.
 
-        Some of the questions to train on have no operation: what digit is seen is learned sooner when it is asked for.
+        Some training questions have no operation, because a model learns to recognise digits sooner from these.
+
+        Args:
+            split: One of `splits`; `longer` has more operations than training and uses test images.
+            count: Number of samples B.
+            generator: Source of all randomness.
+
+        Returns:
+            Inputs of shape (B, F, 1025), float32 frames (see `ctm.modules.input_schedule`); targets of shape (B, 1).
         """
-        settings = self.settings
-        least, most = (
-            (settings.operations + 1, settings.operations + MAX_EXTRA_OPERATIONS)
-            if split == LONGER
-            else (1, settings.operations)
-        )
-        pictures, labels = load_images(TEST if split == LONGER else split)
-        shown = torch.randint(1, settings.digits + 1, (count,), generator=generator)
-        operations = torch.randint(least, most + 1, (count,), generator=generator)
+        max_digits = self.settings.digits
+        low, high = self._get_operation_range(split)
+        images, labels = load_images(TEST if split == LONGER else split)
+        num_digits = torch.randint(1, max_digits + 1, (count,), generator=generator)
+        operations = torch.randint(low, high + 1, (count,), generator=generator)
         if split == TRAIN:
             operations *= torch.rand(count, generator=generator) >= SINGLE_DIGIT_FRACTION
-        rows = torch.randint(len(labels), (count, settings.digits), generator=generator)
-        seen = pictures[rows.flatten()]
+        rows = torch.randint(len(labels), (count, max_digits), generator=generator)
+        digit_images = images[rows.flatten()]
         if split in (TRAIN, VALIDATION):
-            seen = random_affine(seen, generator, DigitsSettings())
-        places = (torch.rand(count, most + 1, generator=generator) * shown.unsqueeze(1)).long()
-        signs = torch.randint(2, (count, most), generator=generator) * 2 - 1
-        asked = [build_question(p, s) for p, s in zip(places.tolist(), signs.tolist(), strict=True)]
-        asked = [parts[: 2 * size + 1] for parts, size in zip(asked, operations.tolist(), strict=True)]
-        values = labels[rows].gather(1, places)
-        signed = F.pad(signs, (1, 0), value=1).masked_fill(torch.arange(most + 1) > operations.unsqueeze(1), 0)
-        result = (values * signed).sum(1, keepdim=True) % BASE
-        grouped = resize_and_normalise(seen).unflatten(0, (count, settings.digits))
-        kept = [row[:size] for row, size in zip(grouped, shown.tolist(), strict=True)]
-        return Batch(self._build_frames(kept, asked), result, operations)
+            digit_images = random_affine(digit_images, generator, DigitsSettings())
+        positions = (torch.rand(count, high + 1, generator=generator) * num_digits.unsqueeze(1)).long()
+        signs = torch.randint(2, (count, high), generator=generator) * 2 - 1
+        is_used = torch.arange(high + 1) <= operations.unsqueeze(1)
+        frames = self._build_sample_frames(digit_images, num_digits, positions, signs, operations)
+        return Batch(frames, compute_results(labels[rows].gather(1, positions), signs, is_used), operations)
+
+    def _get_operation_range(self, split: str) -> tuple[int, int]:
+        """Return the smallest and the largest number of operations of a split."""
+        operations = self.settings.operations
+        return (operations + 1, operations + MAX_EXTRA_OPERATIONS) if split == LONGER else (1, operations)
+
+    def _build_sample_frames(
+        self,
+        images: Float[Tensor, "n 1 28 28"],
+        num_digits: Int[Tensor, " B"],
+        positions: Int[Tensor, "B Q"],
+        signs: Int[Tensor, "B O"],
+        operations: Int[Tensor, " B"],
+    ) -> Float[Tensor, "B F 1025"]:
+        """Build the frames of samples; n is the number of samples times the largest number of digits."""
+        rows = zip(positions.tolist(), signs.tolist(), operations.tolist(), strict=True)
+        questions = [build_question(places, ops)[: 2 * length + 1] for places, ops, length in rows]
+        by_sample = resize_and_normalise(images).unflatten(0, (len(num_digits), self.settings.digits))
+        shown = [sample[:size] for sample, size in zip(by_sample, num_digits.tolist(), strict=True)]
+        return self._build_frames(shown, questions)
 
     def _build_frames(
         self, images: list[Float[Tensor, "_ 1 32 32"]], questions: list[list[int]]
@@ -108,55 +140,96 @@ class Qamnist(Task):
         return pack_frames(images, questions, self.settings.digits + self._max_question_parts)
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        """Digits are shown as somebody wrote them whose writing was never trained on."""
+        """Parse a text such as `3 7 5 : 1 + 3 - 2`; each digit is displayed as an image of the test split.
+
+        Raises:
+            ValueError: The digits or the question are invalid, or there are too many of either.
+        """
         text = " ".join(str(raw_input or "").replace("\u2212", "-").split())
         if not text:
             raise ValueError(f"Type {self.input_hint}.")
-        before, colon, after = text.partition(":")
-        digits = [int(digit) for digit in before.split() if re.fullmatch("[0-9]", digit)]
-        if not colon or not digits or len(digits) != len(before.split()):
-            raise ValueError(f"Single digits come first, with spaces between them, then a colon: got {text[:30]!r}.")
-        if len(digits) > self.settings.digits:
-            raise ValueError(f"This checkpoint is shown at most {self.settings.digits} digits, got {len(digits)}.")
-        question = "".join(after.split())
-        if not re.fullmatch(r"[0-9]+([+-][0-9]+)*", question, re.ASCII) or len(question) > 100:
-            raise ValueError(f"The question is a sum of places, such as 1 + 2 - 1: got {after.strip()[:30]!r}.")
-        places, signs = [int(place) for place in re.split("[+-]", question)], re.findall("[+-]", question)
-        if not 1 <= len(signs) <= self.settings.operations:
-            raise ValueError(f"A question has 1 to {self.settings.operations} operations here, got {len(signs)}.")
-        if wrong := [place for place in places if not 1 <= place <= len(digits)]:
-            raise ValueError(f"The question asks for digit {wrong[0]}, but {len(digits)} are shown; count from 1.")
-        written = [select_digit_image(digit, place, text) for place, digit in enumerate(digits)]
-        parts = [places[0] - 1]
-        for sign, place in zip(signs, places[1:], strict=True):
-            parts += [OPERATORS[sign], place - 1]
-        inputs = self._build_frames([resize_and_normalise(torch.stack(written))], [parts])
-        strip = np.concatenate([denormalise(picture) for picture in resize_and_normalise(torch.stack(written))], 1)
+        digits, question = self._split_text(text)
+        positions, operators = self._parse_question(question, len(digits))
+        parts = [positions[0] - 1]
+        for operator, position in zip(operators, positions[1:], strict=True):
+            parts += [OPERATORS[operator], position - 1]
+        images = torch.stack([select_digit_image(digit, index, text) for index, digit in enumerate(digits)])
+        normalised = resize_and_normalise(images)
         phases = self._build_schedule(len(digits), parts)
-        shown = {"kind": "picture", "pixels": strip, "phases": phases, "listening": phases[-1]["from"] - 1}
-        spelled = str(digits[places[0] - 1]) + "".join(
-            f" {sign} {digits[place - 1]}" for sign, place in zip(signs, places[1:], strict=True)
-        )
-        return TaskInput(inputs, shown, 1, spelled)
+        display = {
+            "kind": "picture",
+            "pixels": np.concatenate([denormalise(image) for image in normalised], 1),
+            "phases": phases,
+            "listening": phases[-1]["from"] - 1,
+        }
+        expression = str(digits[positions[0] - 1])
+        for operator, position in zip(operators, positions[1:], strict=True):
+            expression += f" {operator} {digits[position - 1]}"
+        return TaskInput(self._build_frames([normalised], [parts]), display, 1, expression)
 
-    def _build_schedule(self, digits: int, parts: list[int]) -> list[dict[str, Any]]:
-        """What is shown from which tick to which, counted from 1; with a picture its place in the strip."""
-        settings, phases, tick = self.settings, [], 1
-        names = [(f"digit {place + 1}", settings.per_digit, {"picture": place}) for place in range(digits)]
+    def _split_text(self, text: str) -> tuple[list[int], str]:
+        """Return the digits before the colon, and the text of the question after it.
+
+        Raises:
+            ValueError: There is no colon or no digit, another word stands before the colon, or there are too many digits.
+        """
+        before, colon, question = text.partition(":")
+        digits = [int(word) for word in before.split() if re.fullmatch("[0-9]", word)]
+        if not colon or not digits or len(digits) != len(before.split()):
+            raise ValueError(
+                f"Type single digits with spaces between them, then a colon and the question: got {text[:30]!r}."
+            )
+        if len(digits) > self.settings.digits:
+            raise ValueError(f"This checkpoint reads at most {self.settings.digits} digits, got {len(digits)}.")
+        return digits, question
+
+    def _parse_question(self, question: str, num_digits: int) -> tuple[list[int], list[str]]:
+        """Return the positions, counted from 1, and the operators between them.
+
+        Raises:
+            ValueError: The question is no sum of positions, has too many operations, or refers to a missing digit.
+        """
+        compact = "".join(question.split())
+        if not re.fullmatch(r"[0-9]+([+-][0-9]+)*", compact, re.ASCII) or len(compact) > MAX_QUESTION_CHARS:
+            raise ValueError(f"The question is a sum of positions, such as 1 + 2 - 1: got {question.strip()[:30]!r}.")
+        positions = [int(position) for position in re.split("[+-]", compact)]
+        operators = re.findall("[+-]", compact)
+        if not 1 <= len(operators) <= self.settings.operations:
+            raise ValueError(
+                f"This checkpoint reads questions with 1 to {self.settings.operations} operations, got {len(operators)}."
+            )
+        if invalid := [position for position in positions if not 1 <= position <= num_digits]:
+            raise ValueError(
+                f"The question refers to digit {invalid[0]}, but there are only {num_digits}; the first digit is 1."
+            )
+        return positions, operators
+
+    def _build_schedule(self, num_digits: int, parts: list[int]) -> list[dict[str, Any]]:
+        """Return the first and last tick, counted from 1, of every phase of the input; an image has its index in the strip."""
+        settings = self.settings
         signs = {code: sign for sign, code in OPERATORS.items()}
-        names += [(signs.get(part, f"place {part + 1}"), settings.per_part, {}) for part in parts]
-        for name, ticks, more in names:
-            phases.append({"name": name, "from": tick, "until": tick + ticks - 1, **more})
+        steps: list[tuple[str, int, dict[str, Any]]] = [
+            (f"digit {index + 1}", settings.per_digit, {"picture": index}) for index in range(num_digits)
+        ]
+        steps += [(signs.get(part, f"place {part + 1}"), settings.per_part, {}) for part in parts]
+        steps.append(("answer", settings.answering, {}))
+        phases = []
+        tick = 1
+        for name, ticks, image in steps:
+            phases.append({"name": name, "from": tick, "until": tick + ticks - 1, **image})
             tick += ticks
-        return [*phases, {"name": "answer", "from": tick, "until": tick + settings.answering - 1}]
+        return phases
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
-        return TaskAnswer(choices[0], str(choices[0]), f"{task_input.context} is {choices[0]} modulo {BASE}")
+        """Return the result of the question."""
+        return TaskAnswer(choices[0], str(choices[0]), f"{task_input.context} = {choices[0]} (mod {BASE})")
 
     def get_labels(self) -> list[str]:
+        """Return the names of the classes, the digits."""
         return [str(digit) for digit in range(BASE)]
 
     def get_examples(self) -> list[str]:
+        """Return the examples that the task can read."""
         examples = ("3 7 5 : 1 + 3 - 2", "8 4 : 2 - 1", "9 : 1 + 1 + 1", "6 : 1 + 1")
         settings = self.settings
         return [
@@ -167,18 +240,24 @@ class Qamnist(Task):
         ]
 
     def generate_input(self, seed: int) -> str:
-        """A question that was never asked in training: its pictures never were shown."""
+        """Generate a question; its images belong to the test split."""
         generator = make_generator("invent", seed)
-        draw = lambda least, most: int(torch.randint(least, most + 1, (), generator=generator))  # noqa: E731
-        digits = [draw(0, 9) for _ in range(draw(1, self.settings.digits))]
-        question = str(draw(1, len(digits)))
-        for _ in range(draw(1, self.settings.operations)):
-            question += f" {'+-'[draw(0, 1)]} {draw(1, len(digits))}"
+
+        def draw_integer(low: int, high: int) -> int:
+            return int(torch.randint(low, high + 1, (), generator=generator))
+
+        digits = [draw_integer(0, 9) for _ in range(draw_integer(1, self.settings.digits))]
+        question = str(draw_integer(1, len(digits)))
+        for _ in range(draw_integer(1, self.settings.operations)):
+            question += f" {'+-'[draw_integer(0, 1)]} {draw_integer(1, len(digits))}"
         return f"{' '.join(map(str, digits))} : {question}"
 
     @classmethod
     def settings_from_config(cls, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The published phases; how much may be shown is not told, so what the paper tests on is taken."""
+        """Infer the ticks per phase from a published config.
+
+        The config does not state the numbers of digits and operations, so they are those of the paper's test.
+        """
         keys = ("iterations_per_digit", "iterations_per_question_part", "iterations_for_answering")
         if any(type(config.get(key)) is not int for key in keys):
             return None
@@ -186,27 +265,35 @@ class Qamnist(Task):
         return {"digits": 4, "operations": 4, "per_digit": per_digit, "per_part": per_part, "answering": answering}
 
 
-def build_question(places: list[int], signs: list[int]) -> list[int]:
-    """Places and operators in turn, as the machine is told them."""
-    parts = [places[0]]
-    for sign, place in zip(signs, places[1:], strict=True):
-        parts += [PLUS if sign > 0 else MINUS, place]
+def build_question(positions: list[int], signs: list[int]) -> list[int]:
+    """Interleave positions, counted from 0, and operators (+1 or -1), as codes of `ctm.modules.input_schedule`."""
+    parts = [positions[0]]
+    for sign, position in zip(signs, positions[1:], strict=True):
+        parts += [PLUS if sign > 0 else MINUS, position]
     return parts
 
 
+def compute_results(
+    values: Int[Tensor, "B Q"], signs: Int[Tensor, "B O"], is_used: Bool[Tensor, "B Q"]
+) -> Int[Tensor, "B 1"]:
+    """Return the signed sum of the values that a question uses, modulo 10; the first value has no sign."""
+    weights = F.pad(signs, (1, 0), value=1).masked_fill(~is_used, 0)
+    return (values * weights).sum(1, keepdim=True) % BASE
+
+
 def resize_and_normalise(images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 32 32"]:
-    """Enlarged and normalised as published."""
+    """Resize images in [0, 1] to 32 x 32 pixels and normalise them, as published."""
     larger = F.interpolate(images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     return (larger - MNIST_MEAN) / MNIST_STD
 
 
-def denormalise(image: Float[Tensor, "1 32 32"]) -> np.ndarray:
-    """A picture to look at, from 0 to 1."""
+def denormalise(image: Float[Tensor, "1 32 32"]) -> Float[np.ndarray, "32 32"]:
+    """Return a normalised image in [0, 1]."""
     return (image[0] * MNIST_STD + MNIST_MEAN).clamp(0, 1).numpy()
 
 
-def select_digit_image(digit: int, place: int, text: str) -> Float[Tensor, "1 28 28"]:
-    """Some test picture of a digit, always the same one for the same question."""
-    pictures, labels = load_images(TEST)
+def select_digit_image(digit: int, index: int, text: str) -> Float[Tensor, "1 28 28"]:
+    """Return a test image of a digit; the text and the index of the digit in it select the image."""
+    images, labels = load_images(TEST)
     rows = (labels == digit).nonzero().flatten()
-    return pictures[rows[zlib.crc32(f"{text} {place}".encode()) % len(rows)]]
+    return images[rows[zlib.crc32(f"{text} {index}".encode()) % len(rows)]]

@@ -34,10 +34,14 @@ def list_task_kinds() -> list[str]:
 
 
 def make_task(values: dict[str, Any]) -> Task:
-    """Build a task from its kind and settings, such as `{"kind": "parity", "length": 16}`.
+    """Build a task from its kind and settings.
+
+    Args:
+        values: The kind and any settings, such as `{"kind": "parity", "length": 16}`; former names of settings are
+            accepted.
 
     Raises:
-        ValueError: The kind is unknown or a setting is invalid. Former names of settings are accepted.
+        ValueError: The kind is unknown or a setting is invalid.
     """
     settings = dict(values)
     kind = settings.pop("kind", None)
@@ -61,10 +65,12 @@ def build_task(metadata: dict[str, Any], config: dict[str, Any] | None = None) -
     """
     metadata = metadata or (infer_task_metadata(config) if config else None) or {}
     if "task" not in metadata:
-        raise ValueError("This checkpoint has no task.json, so its input and its answers cannot be read.")
+        raise ValueError("This checkpoint has no task.json, so the format of its input and of its answers is unknown.")
     task = make_task({**metadata.get("settings", {}), "kind": metadata["task"]})
     if config and not is_task_compatible(task, config):
-        raise ValueError(f"task.json says {metadata['task'][:40]!r}, but the model of config.json cannot do that task.")
+        raise ValueError(
+            f"task.json names the task {metadata['task'][:40]!r}, but the model of config.json cannot do that task."
+        )
     return task
 
 
@@ -98,7 +104,7 @@ def is_task_compatible(task: Task, config: dict[str, Any]) -> bool:
 
 
 def find_compatible_tasks(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the `task.json` contents of every compatible task, by task name."""
+    """Return the `task.json` contents of every task that fits a published `config.json`, by task name."""
     compatible = {}
     for kind, task in get_task_types().items():
         candidate = make_task_or_none(kind, task.settings_from_config(config) or {})

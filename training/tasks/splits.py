@@ -9,7 +9,6 @@ import itertools
 import zlib
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,14 +29,19 @@ TRAIN_FILE_SPLITS = ((83, TRAIN), (90, VALIDATION), (100, CALIBRATION))
 TRAIN_FILE_SPLITS_WITH_TEST = ((75, TRAIN), (80, VALIDATION), (90, CALIBRATION), (100, TEST))
 
 
-def make_generator(*parts: Any) -> torch.Generator:
-    """Return a random generator whose seed depends on `parts` only."""
+def make_generator(*parts: object) -> torch.Generator:
+    """Create a random generator whose seed is a hash of `repr(parts)`.
+
+    Args:
+        parts: Values whose `repr` is the same in every process, such as strings and numbers.
+    """
     return torch.Generator().manual_seed(zlib.crc32(repr(parts).encode()))
 
 
 def digest(content: bytes | np.ndarray) -> bytes:
     """Return the 16-byte BLAKE2b hash of the content."""
-    return hashlib.blake2b(content, digest_size=16).digest()
+    data = content.tobytes() if isinstance(content, np.ndarray) else content
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def assign_split(content: bytes) -> str:
@@ -77,6 +81,5 @@ def is_in_split(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:
         kind: Task name, part of the hashed content.
         rows: Samples, shape (B, ...).
     """
-    return torch.tensor(
-        [row_split == split for row_split in assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())]
-    )
+    row_splits = assign_splits(kind.encode() + row.tobytes() for row in rows.numpy())
+    return torch.tensor([row_split == split for row_split in row_splits], dtype=torch.bool)

@@ -69,7 +69,7 @@ def test_names_are_those_of_imagenet_in_their_order(task):
         "toilet tissue",
     ]
     answer = task.format_answer(task.parse_input(make_photo(50, 50) / np.float32(255)), [1])
-    assert (answer.value, answer.label, answer.sentence) == (1, "goldfish", 'It takes this for "goldfish"')
+    assert (answer.value, answer.label, answer.sentence) == (1, "goldfish", "Prediction: goldfish")
 
 
 def test_names_and_preprocessing_can_be_others():

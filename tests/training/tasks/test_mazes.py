@@ -113,12 +113,12 @@ def test_walking_off_the_picture_is_walking_into_a_wall():
 @pytest.mark.parametrize(
     "moves, sentence",
     [
-        ([DOWN, DOWN, RIGHT, RIGHT, WAIT, WAIT], "It reaches the goal in 4 steps"),
-        ([DOWN, UP, DOWN, DOWN, RIGHT, RIGHT], "It reaches the goal in 6 steps, 4 would do"),
-        ([DOWN, LEFT], "It walks 1 step, then into a wall, 3 steps from the goal"),
-        ([UP], "It walks 0 steps, then into a wall, 4 steps from the goal"),
-        ([DOWN, WAIT, WAIT], "It walks 1 step and stops 3 steps from the goal"),
-        ([DOWN, DOWN], "It walks 2 steps, all right and all it has room for; the goal is 2 steps further on"),
+        ([DOWN, DOWN, RIGHT, RIGHT, WAIT, WAIT], "Solved: it reaches the goal in 4 steps"),
+        ([DOWN, UP, DOWN, DOWN, RIGHT, RIGHT], "Solved: it reaches the goal in 6 steps (the shortest path has 4)"),
+        ([DOWN, LEFT], "Not solved: after 1 step the path hits a wall, 3 steps short of the goal"),
+        ([UP], "Not solved: after 0 steps the path hits a wall, 4 steps short of the goal"),
+        ([DOWN, WAIT, WAIT], "Not solved: the path stops after 1 step, 3 steps short of the goal"),
+        ([DOWN, DOWN], "Not solved: all 2 steps are correct, but an answer has no more; the goal is 2 steps further"),
     ],
 )
 def test_an_answer_describes_where_it_leads(moves, sentence):
@@ -126,7 +126,7 @@ def test_an_answer_describes_where_it_leads(moves, sentence):
     read = made.parse_input(COLOURS[CORNER])
     answer = made.format_answer(read, moves)
     assert answer.sentence == sentence
-    assert answer.value["reaches_goal"] == ("reaches" in sentence) and answer.label
+    assert answer.value["reaches_goal"] == sentence.startswith("Solved") and answer.label
     assert answer.route[0] == (1, 1) and answer.value["steps"] == len(answer.route) - 1
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.tasks import make_task
-from training.tasks.parity import PAD_TOKEN, enumerate_rows
+from training.tasks.parity import PAD_TOKEN, enumerate_sequences
 from training.tasks.splits import TEST, TRAIN, make_generator
 
 UNLISTED = 30
@@ -43,4 +43,4 @@ def test_long_rows_have_every_length_and_short_ones_come_from_the_list():
     for row, length in zip(batch.inputs, batch.difficulty.tolist(), strict=True):
         assert (row[:length] < PAD_TOKEN).all() and (row[length:] == PAD_TOKEN).all()
         if length <= 16:
-            assert int((row[:length] << torch.arange(length)).sum()) in enumerate_rows(TEST, length)
+            assert int((row[:length] << torch.arange(length)).sum()) in enumerate_sequences(TEST, length)

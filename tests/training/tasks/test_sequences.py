@@ -9,10 +9,10 @@ import torch
 
 from ctm.modules.input_schedule import EMPTY_CODE, IMAGE_CODE, MINUS, PLUS
 from training.tasks import make_task
-from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_row
+from training.tasks.brackets import SYMBOLS, compute_stack, count_completions, sample_balanced_sequence
 from training.tasks.digits import load_images
 from training.tasks.qamnist import resize_and_normalise
-from training.tasks.splits import TEST, TRAIN, make_generator
+from training.tasks.splits import TEST, TRAIN, is_in_split, make_generator
 from training.tasks.tracking import reflect_at_walls
 
 SEQUENCE_TASKS = ("arithmetic", "brackets", "chain", "parity", "tracking", "qamnist", "sorting")
@@ -55,7 +55,7 @@ def test_shapes_of_balanced_rows_are_drawn_evenly():
     assert count_completions(12, 0, 0, 6) == 132, "Catalan's number of six pairs"
     assert count_completions(12, 0, 1, 6) == sum(count_completions(12, 0, depth, depth) for depth in range(1, 7))
     draws = Random(0)
-    drawn = [tuple(symbol < 2 for symbol in sample_balanced_row(3, 1, 3, draws)) for _ in range(600)]
+    drawn = [tuple(symbol < 2 for symbol in sample_balanced_sequence(3, 1, 3, draws)) for _ in range(600)]
     counts = [drawn.count(shape) for shape in set(drawn)]
     assert len(counts) == 5 and min(counts) > 70  # of 120 expected; below by chance once in a million
 
@@ -74,7 +74,8 @@ def test_chains_are_reckoned_from_left_to_right():
                 values.append(value)
             assert target == values
             assert (operations > 6) is (split == "longer")
-    assert task.format_answer(task.parse_input("3+4*2-1"), [3, 7, 4, 3]).sentence == "3+4*2-1 is 3 modulo 10"
+    sentence = task.format_answer(task.parse_input("3+4*2-1"), [3, 7, 4, 3]).sentence
+    assert sentence == "3 + 4 * 2 - 1 = 3 (mod 10, from left to right)"
 
 
 def test_a_dot_moves_cell_by_cell_and_turns_at_the_walls():
@@ -147,6 +148,28 @@ def test_only_questions_to_train_on_may_name_a_single_digit():
     }
     assert 0.15 < shares.pop("train") < 0.35
     assert not any(shares.values())
+
+
+def test_draws_without_a_row_of_the_split_are_repeated():
+    """With one list per draw, all lists may be rejected; the mask of no rows must still be a mask."""
+    assert is_in_split(TEST, "sorting", torch.empty(0, 10)).dtype == torch.bool
+    task = make_task({"kind": "sorting"})
+    assert task.generate_input(11) == "-0.29 -1.60 -0.82 0.71 1.58 0.86 0.39 -0.19 -1.64 1.21"
+
+
+@pytest.mark.parametrize(
+    "choices, label, sentence",
+    [
+        ([1, 0, 2], "-1 2 7", "In order: -1 2 7"),
+        ([1, 0], "2 of 3 numbers", "It output only 2 of the 3 numbers: -1 2"),
+        ([1, 1, 2], "some numbers twice", "It output some numbers more than once: -1 -1 7"),
+        ([], "0 of 3 numbers", "It output none of the numbers"),
+    ],
+)
+def test_a_sorting_answer_names_the_numbers_that_were_output(choices, label, sentence):
+    task = make_task({"kind": "sorting", "count": 3})
+    answer = task.format_answer(task.parse_input("2 -1 7"), choices)
+    assert (answer.label, answer.sentence) == (label, sentence)
 
 
 @pytest.mark.parametrize("kind", SEQUENCE_TASKS)
