@@ -1,7 +1,5 @@
 """Tests of the messages for legacy files that are incomplete or wrong."""
 
-import datetime
-
 import pytest
 import torch
 import yaml
@@ -25,7 +23,6 @@ from tests.ctm.conversion.test_convert import EXTRA_CONFIG, write_extra_config, 
         (EXTRA_CONFIG | {"prediction_reshaper": [5, 2]}, "does not fit out_dims=6"),
         ({"heds": 2}, "Unknown setting `heds`; did you mean `heads`"),
         (EXTRA_CONFIG | {"task": "digits"}, "`task` must be a group"),
-        (EXTRA_CONFIG | {"task": {"day": datetime.date(2025, 11, 28)}}, "`task` may hold text, numbers"),
         (EXTRA_CONFIG | {"task": {"share": float("nan")}}, "`task` may hold text, numbers"),
     ],
 )
@@ -33,6 +30,15 @@ def test_missing_and_wrong_settings_are_named(settings, message, tmp_path, make_
     torch.save(make_model().state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_with_a_timestamp_is_rejected(tmp_path, make_model):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt")
+    task = "task: {day: !!timestamp 2025-11-28}"  # without the tag it is a string
+    (tmp_path / "a.yaml").write_text(f"{yaml.safe_dump(EXTRA_CONFIG)}{task}\n")
+    with pytest.raises(ValueError, match="`task` may hold text, numbers"):
         convert(tmp_path / "a.pt", tmp_path / "out", tmp_path / "a.yaml")
     assert not (tmp_path / "out").exists()
 
