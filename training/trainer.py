@@ -12,16 +12,16 @@ from math import isfinite
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor
 
 from ctm import TickModel, build_model
 from training.config import RunConfig, TrainConfig
-from training.energy.losses import confident_energy_threshold
+from training.energy.losses import ENERGY_HEAD_PREFIX, confident_energy_threshold
 from training.evaluation import evaluate_curves
 from training.loss import compute_loss
 from training.metrics import compute_validation_metrics, summarise_curves
-from training.optimization import build_optimizer, clip_gradients, compute_lr
+from training.optimization import build_optimizer, compute_lr
 from training.tasks.base import Batch
 from training.tasks.splits import VALIDATION, make_generator
 from training.trainer_state import SavedState, TrainerState, get_rng_state, set_rng_state
@@ -179,6 +179,11 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.state = TrainerState(**saved["loop"])
 
+    def broadcast(self, saved: SavedState | None) -> SavedState | None:
+        """Return the value of rank 0 in every process; every process must call this method."""
+        values: list[SavedState | None] = broadcast_object_list([saved])
+        return values[0]
+
     def time_steps(self, steps: int) -> tuple[list[float], float]:
         """Measure the time of some optimiser steps, after one warm-up step, and of one evaluation.
 
@@ -215,3 +220,30 @@ def build_accelerator(settings: TrainConfig) -> Accelerator:
             "on processors train.device=cpu and ACCELERATE_USE_CPU=true in the environment."
         )
     return accelerator
+
+
+def clip_gradients(accelerator: Accelerator, model: torch.nn.Module, max_norm: float) -> dict[str, float]:
+    """Clip the gradients of trunk and energy head separately, in place.
+
+    With one norm over both, large gradients of the energy head would scale down those of the trunk.
+
+    Args:
+        accelerator: Unscales the gradients first.
+        model: The model.
+        max_norm: Largest L2 norm of either part; 0 or less does not clip.
+
+    Returns:
+        The norms before clipping.
+    """
+    accelerator.unscale_gradients()
+    norms = {}
+    for name, is_energy_head in (("grad_norm", False), ("energy_grad_norm", True)):
+        parameters = [
+            parameter
+            for key, parameter in model.named_parameters()
+            if (ENERGY_HEAD_PREFIX in key) == is_energy_head and parameter.grad is not None
+        ]
+        if parameters:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else float("inf"))
+            norms[name] = norm.item()
+    return norms

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from accelerate.utils import broadcast_object_list
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ctm import TickModel
@@ -95,7 +94,7 @@ class TrainingLoop:
             if not resume:
                 self.run_dir.delete_checkpoints()
             saved = load_latest_state(self.run_dir, trainer.unwrapped_model)
-        saved = broadcast_object_list([saved])[0]
+        saved = trainer.broadcast(saved)
         trainer.prepare()
         if saved:
             trainer.restore_state(saved)
