@@ -1,4 +1,4 @@
-"""The engine against the full unroll: same ticks, same answers, for every policy."""
+"""Tests of the engine against the full unroll: same ticks and answers for every policy."""
 
 import pytest
 import torch
@@ -66,94 +66,106 @@ ATTENTION_CONFIG = {"heads": 2, "n_synch_action": 9}
 
 
 def make_inputs(count: int = 37, positions: int = 0) -> torch.Tensor:
+    """Sample inputs: one vector per row, or a sequence of `positions` vectors."""
     shape = (count, 6, positions) if positions else (count, 6)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
 def unroll(model, x) -> tuple[TickHistory, list[TickOutput]]:
+    """Run all ticks; return the history with all signals, and the output of every tick."""
+    outputs = []
     with torch.inference_mode():
-        features = model.encode(x)
-        state, history, outputs = model.initial_state(features), None, []
+        encoded = model.encode(x)
+        state = model.initial_state(encoded)
         for _ in range(model.config.iterations):
-            state, output = model.tick(state, features)
-            history = (
-                start_history(output, signals=frozenset(ANSWER_SIGNALS)) if history is None else history.append(output)
-            )
+            state, output = model.tick(state, encoded)
             outputs.append(output)
+        history = start_history(outputs[0], signals=frozenset(ANSWER_SIGNALS))
+        for output in outputs[1:]:
+            history = history.append(output)
     return history, outputs
 
 
 def halt_row_by_row(policy, history: TickHistory, row: int, budget: int) -> tuple[int, bool]:
-    """Evaluate a policy on the history of one sample, tick by tick."""
-    mine = history.select_rows(torch.tensor([row]))
+    """Evaluate a policy on the history of one sample, tick by tick.
+
+    Returns:
+        The last tick, and whether the policy halted the sample.
+    """
+    row_history = history.select_rows(torch.tensor([row]))
     for tick in range(1, budget + 1):
-        if bool(policy.should_halt(mine.truncate(tick))):
+        if bool(policy.should_halt(row_history.truncate(tick))):
             return tick, True
     return budget, False
 
 
-@pytest.mark.parametrize("rule", POLICIES)
+@pytest.mark.parametrize("policy_text", POLICIES)
 @pytest.mark.parametrize(
-    "attends, num_slots",
+    "has_attention, num_slots",
     [(False, 99), (True, 99), (True, 8), (False, 5), (True, 1)],
 )
-def test_engine_equals_replaying_the_full_unroll_sample_by_sample(rule, attends, num_slots):
-    policy = parse(rule)
-    model, x = (make_model(**ATTENTION_CONFIG), make_inputs(positions=5)) if attends else (make_model(), make_inputs())
-    model, x = model.double(), x.double()  # batches of other sizes round otherwise, which lively weights make much of
+def test_engine_equals_replaying_the_full_unroll_sample_by_sample(policy_text, has_attention, num_slots):
+    policy = parse(policy_text)
+    # Rounding depends on the batch size, and large weights amplify it: double precision.
+    model = make_model(**ATTENTION_CONFIG if has_attention else {}).double()
+    x = make_inputs(positions=5 if has_attention else 0).double()
     history, outputs = unroll(model, x)
     result = Engine(model, policy, max_batch_slots=num_slots).run(x)
     for row in range(len(x)):
-        tick, by_policy = halt_row_by_row(policy, history, row, 12)
-        answer_tick = tick if by_policy else int(history.certainty[row].mean(1).argmax()) + 1
+        tick, is_halted_by_policy = halt_row_by_row(policy, history, row, 12)
+        answer_tick = tick if is_halted_by_policy else int(history.certainty[row].mean(1).argmax()) + 1
         assert result.ticks[row] == tick
         assert result.answer_tick[row] == answer_tick
-        assert (result.halted_by[row] == "budget") != by_policy
+        assert (result.halted_by[row] == "budget") != is_halted_by_policy
         torch.testing.assert_close(result.answer[row], outputs[answer_tick - 1].answer[row], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(result.energy[row], outputs[answer_tick - 1].energy[row], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rule", POLICIES)
-def test_replay_of_curves_does_what_the_engine_does(rule):
-    model, x = make_model(), make_inputs()
+@pytest.mark.parametrize("policy", POLICIES)
+def test_replay_gives_the_result_of_the_engine(policy):
+    model = make_model()
+    x = make_inputs()
     history, _ = unroll(model, x)
-    replayed = replay(parse(rule), history, torch.ones(len(x), 12, dtype=torch.bool))
-    result = Engine(model, parse(rule)).run(x)
-    assert replayed.ticks.tolist() == result.ticks.tolist()
-    assert replayed.answer_tick.tolist() == result.answer_tick.tolist()
-    assert replayed.halted_by == result.halted_by
+    policy_replay = replay(parse(policy), history, torch.ones(len(x), 12, dtype=torch.bool))
+    result = Engine(model, parse(policy)).run(x)
+    assert policy_replay.ticks.tolist() == result.ticks.tolist()
+    assert policy_replay.answer_tick.tolist() == result.answer_tick.tolist()
+    assert policy_replay.halted_by == result.halted_by
 
 
 def test_policies_of_this_file_halt_at_different_ticks():
     """Check that the tests above could not pass on an engine that never halts a row."""
-    model, x = make_model(), make_inputs()
-    spread = {rule: len(set(Engine(model, parse(rule)).run(x).ticks.tolist())) for rule in POLICIES}
-    assert sum(count > 2 for count in spread.values()) >= 6, spread
+    model = make_model()
+    x = make_inputs()
+    num_halting_ticks = {policy: len(set(Engine(model, parse(policy)).run(x).ticks.tolist())) for policy in POLICIES}
+    assert sum(count > 2 for count in num_halting_ticks.values()) >= 6, num_halting_ticks
 
 
 def test_halted_rows_are_retired_from_the_batch():
-    model, x = make_model(), make_inputs(64)
-    sizes, widths = [], []
+    model = make_model()
+    x = make_inputs(64)
+    num_rows = []
+    num_slots = []
 
-    def watch(tick):
+    def record_sizes(tick):
         assert len(tick.slots) == len(tick.rows) == len(tick.output.answer) == len(tick.best_tick)
-        sizes.append(len(tick.rows))
-        widths.append(tick.state.activations.size(1))
+        num_rows.append(len(tick.rows))
+        num_slots.append(tick.state.activations.size(1))
 
-    ticks = Engine(model, parse("energy<-2")).run(x, watch).ticks
-    assert sizes == [int((ticks >= tick).sum()) for tick in range(1, len(sizes) + 1)]
-    assert sizes[0] == widths[0] == 64 and sizes[-1] < 32
-    idle = sum(width - size for size, width in zip(sizes, widths, strict=True))
-    assert widths[-1] < 48 and 0 < idle < 0.4 * sum(sizes), "the batch is compacted from time to time"
+    ticks = Engine(model, parse("energy<-2")).run(x, record_sizes).ticks
+    assert num_rows == [int((ticks >= tick).sum()) for tick in range(1, len(num_rows) + 1)]
+    assert num_rows[0] == num_slots[0] == 64 and num_rows[-1] < 32
+    idle_slot_ticks = sum(slots - rows for rows, slots in zip(num_rows, num_slots, strict=True))
+    assert num_slots[-1] < 48 and 0 < idle_slot_ticks < 0.4 * sum(num_rows), "the batch is compacted repeatedly"
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_compaction_moves_only_the_rows_that_must_move(seed):
-    halted = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
-    order = compute_compaction_order(halted)
-    assert sorted(order.tolist()) == [row for row in range(31) if not halted[row]]
-    moved = [place for place, row in enumerate(order.tolist()) if place != row]
-    assert len(moved) == int(halted[: len(order)].sum())
+    halt_mask = torch.rand(31, generator=torch.Generator().manual_seed(seed)) < 0.2 * (seed + 1) - 0.1
+    order = compute_compaction_order(halt_mask)
+    assert sorted(order.tolist()) == [row for row in range(31) if not halt_mask[row]]
+    changed_slots = [slot for slot, row in enumerate(order.tolist()) if slot != row]
+    assert len(changed_slots) == int(halt_mask[: len(order)].sum())
 
 
 SINGLE_POSITION_CONFIG = {"prediction_reshaper": [-1]}
@@ -161,7 +173,7 @@ PER_CLASS_POLICY = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
 
 
 @pytest.mark.parametrize(
-    ("rule", "changes"),
+    ("policy", "changes"),
     [
         ("said=3", {}),
         ("same=4|converged<0.3x2", {}),
@@ -170,58 +182,69 @@ PER_CLASS_POLICY = f"energy<[{','.join(['-3', '-2', '-2.5'] * 4)}]|same=7"
         (PER_CLASS_POLICY, SINGLE_POSITION_CONFIG),
     ],
 )
-def test_admitted_rows_do_not_see_the_history_of_other_rows(rule, changes):
-    model, x = make_model(**ATTENTION_CONFIG, **changes).double(), make_inputs(60, positions=5).double()
-    alone, among = (Engine(model, parse(rule), max_batch_slots=num_slots).run(x) for num_slots in (99, 6))
-    assert len(set(alone.ticks.tolist())) > 2, "rows are admitted at different ticks"
-    assert among.ticks.tolist() == alone.ticks.tolist() and among.halted_by == alone.halted_by
-    assert torch.allclose(among.answer, alone.answer)
+def test_admitted_rows_do_not_use_the_history_of_other_rows(policy, changes):
+    model = make_model(**ATTENTION_CONFIG, **changes).double()
+    x = make_inputs(60, positions=5).double()
+    expected, result = (Engine(model, parse(policy), max_batch_slots=num_slots).run(x) for num_slots in (99, 6))
+    assert len(set(expected.ticks.tolist())) > 2, "rows are admitted at different ticks"
+    assert result.ticks.tolist() == expected.ticks.tolist() and result.halted_by == expected.halted_by
+    assert torch.allclose(result.answer, expected.answer)
 
 
 def test_admitted_rows_use_the_slots_of_retired_rows():
-    model, x = make_model(**ATTENTION_CONFIG), make_inputs(200, positions=5)
-    engine, alone = Engine(model, parse("energy<-2"), max_batch_slots=16), Engine(model, parse("energy<-2"))
-    seen = list(engine.stream(x))
-    assert max(tick.state.activations.size(1) for tick in seen) == 16
-    most, apart = int(alone.run(x).ticks.sum()), sum(len(list(alone.stream(rows))) for rows in x.split(16))
-    assert len(seen) < 0.7 * apart and 16 * len(seen) < 1.25 * most, "few slots are free"
-    assert max(len(set(tick.tick_index.tolist())) for tick in seen) > 3, "every row is at a tick of its own"
+    model = make_model(**ATTENTION_CONFIG)
+    x = make_inputs(200, positions=5)
+    engine = Engine(model, parse("energy<-2"), max_batch_slots=16)
+    unlimited_engine = Engine(model, parse("energy<-2"))
+    events = list(engine.stream(x))
+    assert max(event.state.activations.size(1) for event in events) == 16
+    total_row_ticks = int(unlimited_engine.run(x).ticks.sum())
+    num_ticks_of_separate_batches = sum(len(list(unlimited_engine.stream(rows))) for rows in x.split(16))
+    assert len(events) < 0.7 * num_ticks_of_separate_batches and 16 * len(events) < 1.25 * total_row_ticks, (
+        "few slots are free"
+    )
+    assert max(len(set(event.tick_index.tolist())) for event in events) > 3, "every row is at its own tick"
 
 
 @pytest.mark.parametrize("num_slots", [99, 8])
 def test_retained_tick_events_are_not_overwritten(num_slots):
     """Rows move within the engine's own memory; events must not change. Only the state may be reused by admitted rows."""
-    model, x = make_model(**ATTENTION_CONFIG), make_inputs(positions=5)
+    model = make_model(**ATTENTION_CONFIG)
+    x = make_inputs(positions=5)
 
-    def get_tensors(tick) -> list[torch.Tensor]:
-        state = [tick.state.activations, tick.state.pre_activation_history.window] if num_slots > len(x) else []
-        return [tick.rows, tick.tick_index, tick.slots, tick.output.answer, tick.output.energy, tick.best_tick, *state]
+    def get_tensors(event) -> list[torch.Tensor]:
+        state = [event.state.activations, event.state.pre_activation_history.window] if num_slots > len(x) else []
+        output = event.output
+        return [event.rows, event.tick_index, event.slots, output.answer, output.energy, event.best_tick, *state]
 
-    kept = [
-        (tick, [values.clone() for values in get_tensors(tick)])
-        for tick in Engine(model, parse("energy<-2|same=3"), max_batch_slots=num_slots).stream(x)
+    events_and_copies = [
+        (event, [values.clone() for values in get_tensors(event)])
+        for event in Engine(model, parse("energy<-2|same=3"), max_batch_slots=num_slots).stream(x)
     ]
-    assert len(kept) > 5
-    for tick, copy in kept:
-        assert all(torch.equal(now, then) for now, then in zip(get_tensors(tick), copy, strict=True))
+    assert len(events_and_copies) > 5
+    for event, copies in events_and_copies:
+        assert all(torch.equal(values, copy) for values, copy in zip(get_tensors(event), copies, strict=True))
 
 
 @pytest.mark.parametrize("num_slots", [99, 8])
 def test_stream_yields_every_row_until_it_halts_and_never_again(num_slots):
-    model, x = make_model(), make_inputs()
-    seen, ended = torch.zeros(len(x), dtype=torch.long), {}
-    for tick in Engine(model, parse("energy<-3|same=4"), max_batch_slots=num_slots).stream(x):
-        assert not set(tick.rows.tolist()) & set(ended)
-        seen[tick.rows] += 1
-        assert torch.equal(tick.tick_index, seen[tick.rows])
-        for row, cause in zip(tick.rows[tick.halt_mask].tolist(), tick.halt_reasons, strict=True):
-            ended[row] = (int(seen[row]), cause)
-    assert sorted(ended) == list(range(len(x)))
-    assert [ended[row][0] for row in range(len(x))] == seen.tolist()
+    model = make_model()
+    x = make_inputs()
+    tick_counts = torch.zeros(len(x), dtype=torch.long)
+    halts = {}  # row -> tick, halt reason
+    for event in Engine(model, parse("energy<-3|same=4"), max_batch_slots=num_slots).stream(x):
+        assert not set(event.rows.tolist()) & set(halts)
+        tick_counts[event.rows] += 1
+        assert torch.equal(event.tick_index, tick_counts[event.rows])
+        for row, halt_reason in zip(event.rows[event.halt_mask].tolist(), event.halt_reasons, strict=True):
+            halts[row] = (int(tick_counts[row]), halt_reason)
+    assert sorted(halts) == list(range(len(x)))
+    assert [halts[row][0] for row in range(len(x))] == tick_counts.tolist()
 
 
 def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
-    model, x = make_model(), make_inputs()
+    model = make_model()
+    x = make_inputs()
     history, outputs = unroll(model, x)
     best = Engine(model, parse("energy<-99")).run(x)
     assert best.answer_tick.tolist() == (history.certainty.mean(2).argmax(1) + 1).tolist()
@@ -232,16 +255,18 @@ def test_budget_answers_with_the_most_certain_tick_and_last_on_request():
 
 
 def test_ctc_emissions_are_complete_at_the_last_tick():
-    model, x = make_model(), make_inputs()
+    model = make_model()
+    x = make_inputs()
     history, _ = unroll(model, x)
     result = Engine(model, parse("said=12|energy<-99")).run(x)
     assert set(result.halted_by) == {BUDGET} and set(result.answer_tick.tolist()) == {12}
-    replayed = replay(parse("said=12"), history, torch.ones(len(x), 12, dtype=torch.bool))
-    assert set(replayed.answer_tick.tolist()) == {12}
+    policy_replay = replay(parse("said=12"), history, torch.ones(len(x), 12, dtype=torch.bool))
+    assert set(policy_replay.answer_tick.tolist()) == {12}
 
 
 def test_without_energy_head_the_budget_answers_with_the_most_certain_tick():
-    model, x = make_model(energy_head_enabled=False), make_inputs()
+    model = make_model(energy_head_enabled=False)
+    x = make_inputs()
     history, _ = unroll(model, x)
     result = Engine(model, parse("certainty>0.999")).run(x)
     assert result.energy is None

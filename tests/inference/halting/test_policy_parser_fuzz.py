@@ -1,4 +1,4 @@
-"""Any text is a halting policy that prints and parses to itself, or is rejected with one sentence."""
+"""Tests with generated texts that a text is a policy that prints and parses to itself, or is rejected in one sentence."""
 
 import math
 
@@ -40,7 +40,7 @@ near_policies = st.lists(st.sampled_from(pieces), max_size=40).map("".join)
 @example("&".join(["energy<1e5"] * 45))
 @example("(" + "\U000e0001" * 100)
 @example("\ud800" * 499)
-def test_any_text_is_a_policy_that_prints_and_parses_to_itself_or_is_rejected_in_one_sentence(text):
+def test_any_text_is_a_policy_that_round_trips_or_is_rejected_in_one_sentence(text):
     policy = try_read(lambda: parse(text))
     if policy is not None:
         assert parse(str(policy)) == policy and str(parse(str(policy))) == str(policy)
@@ -48,7 +48,7 @@ def test_any_text_is_a_policy_that_prints_and_parses_to_itself_or_is_rejected_in
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_no_digit_of_a_threshold_is_lost(threshold):
+def test_printing_keeps_every_digit_of_a_threshold(threshold):
     policy = parse(f"energy<{threshold!r}|certainty>{threshold!r}|converged<{threshold!r}")
     assert {parse(str(part)) for part in policy.policies} == set(policy.policies)
     assert policy.policies[0].threshold == threshold and math.isfinite(policy.policies[2].tolerance)
@@ -61,14 +61,14 @@ def test_hostile_texts_are_rejected_at_once(text):
             try_read(lambda form=form: parse(form.format(text)))
 
 
-@pytest.mark.parametrize("many", [1_000, 1_000_000])
+@pytest.mark.parametrize("count", [1_000, 1_000_000])
 @pytest.mark.parametrize("piece", ["(", ")", "()", "|", "&", "(a|", "1", "energy<1|", " ", "\u0130"])
-def test_long_texts_are_rejected_at_once(piece, many):
+def test_long_texts_are_rejected_at_once(piece, count):
     with time_limit(2), pytest.raises(ValueError):
-        parse(piece * many)
+        parse(piece * count)
 
 
-def test_the_longest_and_the_deepest_policy_are_read():
+def test_the_longest_and_the_most_nested_policy_are_parsed():
     longest = "|".join(["same=1"] * 71)
     assert len(longest) <= MAX_POLICY_LENGTH and str(parse(longest)) == longest
     assert str(parse("(" * MAX_NESTING_DEPTH + "same=1" + ")" * MAX_NESTING_DEPTH)) == "same=1"
