@@ -77,7 +77,7 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=5")
     page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    expect(locate_sentence(page)).to_contain_text("told to think for 5 ticks")
+    expect(locate_sentence(page)).to_contain_text("set to 5 ticks")
     slider = page.locator("#thought [data-thought=slider]")
     expect(slider).to_have_attribute("max", "5")
     slider.focus()

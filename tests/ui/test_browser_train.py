@@ -63,7 +63,7 @@ def fake_runs_service(tmp_path, checkpoints_dir) -> TrainingService:
     """Return a training service with fake runs in every state."""
     made = make_training_service(tmp_path, checkpoints_dir)
     create_fake_run(made, "parity-16-20261120-101500", steps=(50, 100), submitted_at=time.time() - 90_000)
-    stopped = {"sentence": "Stopped and saved at step 20 of 100.", "submitted": time.time() - 5_000}
+    stopped = {"status_message": "Stopped and saved at step 20 of 100.", "submitted_at": time.time() - 5_000}
     create_fake_run(made, "a-run-with-quite-a-long-name-20261121-101500", "cancelled", steps=(10, 20), **stopped)
     create_fake_run(
         made,
@@ -195,7 +195,7 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_ser
         page = opened()
         open_subtab(page, "New run")
         expect(page.locator("#set-train-steps input")).to_have_value("1000000")
-        page.get_by_role("button", name="Loss", exact=True).click()
+        page.locator("#group-loss button").first.click()
         expect(page.locator("#set-loss-lookahead input")).to_have_value("")
         page.click("#start")
         expect(page.locator("#headline")).to_contain_text("Queued")

@@ -131,7 +131,7 @@ def test_accuracy_by_tick_is_that_of_the_newest_evaluation():
 
 def test_an_empty_chart_shows_a_note():
     assert build_curves_data([]) == {"charts": [], "runs": [], "note": "Choose a run to see its curves."}
-    assert build_curves_data([("run", [], 9)])["note"] == "Waiting for the first figures."
+    assert build_curves_data([("run", [], 9)])["note"] == "Waiting for the first step."
     assert build_curves_data([("run", [], 9)], message="In line.")["note"] == "In line."
 
 
