@@ -7,7 +7,7 @@ setting. The run directory, the initial weights and the target repository are no
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -163,7 +163,7 @@ def get_form_values(config: RunConfig) -> dict[str, Any]:
     """Return the value of every field of the form for the settings of a run."""
     task = config.make_task()
     groups: dict[str, Any] = config.model_dump(mode="json")
-    groups["task"] = cast(Settings, task.settings).model_dump(mode="json")
+    groups["task"] = task.settings.model_dump(mode="json")
     model_config = config.build_model_config(task)
     groups["model"] = {"kind": model_config.model_type, **model_config.model_dump(mode="json")}
     values = {}
