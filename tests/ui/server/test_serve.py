@@ -150,7 +150,11 @@ def test_a_space_believes_its_proxy():
 
 def test_the_token_works_for_programs_and_is_never_written():
     with run_small_server(CTM_ADMIN_TOKEN=SECRET) as served:
-        assert Client(served.address, verbose=False).predict(api_name="/act").startswith("denied: Only the administrator may train")
+        assert (
+            Client(served.address, verbose=False)
+            .predict(api_name="/act")
+            .startswith("denied: Only the administrator may train")
+        )
         client = Client(served.address, verbose=False, headers={"X-Admin-Token": SECRET})
         assert client.predict(api_name="/act") == "administrator"
         httpx.post(f"{served.address}/admin/login", data={"token": "nearly-the-right-one"})
