@@ -141,6 +141,20 @@ def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environm
     assert not any(TOKEN in path.read_text(errors="ignore") for path in run_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize(("words", "variables"), [(["--no-upload"], {}), ([], {"CTM_COURIER": "1"})])
+def test_a_run_whose_outbox_another_process_delivers_uploads_nothing(
+    hub, environment, recipe, tmp_path, words, variables
+):
+    """The app passes --no-upload; version 0.1.0 sets a variable instead."""
+    run_path = tmp_path / "run"
+    command = ["train", recipe, "--run-dir", run_path, f"publish.repo={REPO}", *words]
+    code, output = run_command(environment | variables, *command)
+    assert code == 0 and f"Waiting to be sent to {REPO}" in output, output
+    (entry,) = read_entries(run_path)
+    assert (entry["state"], entry["tries"]) == ("waiting", 0)
+    assert not hub.find_requests("/commit/") and not list_run_commits(hub)
+
+
 def test_a_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
     run_path = tmp_path / "run"
     code, output = run_command(
