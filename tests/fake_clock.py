@@ -1,7 +1,9 @@
-"""Time that passes when a test says so."""
+"""Clock that a test sets."""
 
 
 class FakeClock:
+    """Return `now` when called, in seconds; tests change it."""
+
     def __init__(self) -> None:
         self.now = 1_000_000.0
 

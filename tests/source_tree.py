@@ -32,11 +32,11 @@ class SourceFile:
 
     def iterate_literals(self) -> Iterator[tuple[int, str]]:
         """Yield (line, text) for every string that is not a docstring."""
-        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        types_with_docstring = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         docstrings = {
             id(node.body[0].value)
             for node in ast.walk(self.tree)
-            if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+            if isinstance(node, types_with_docstring) and node.body and isinstance(node.body[0], ast.Expr)
         }
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
@@ -49,6 +49,6 @@ def parse_sources(texts: dict[str, str]) -> list[SourceFile]:
 
 
 def read_product_sources() -> list[SourceFile]:
-    """Parse all Python files of the app and its packages, tests apart."""
+    """Parse all Python files of the app and its packages, without tests."""
     paths = [*ROOT.glob("*.py"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
     return parse_sources({path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths})

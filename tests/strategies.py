@@ -68,8 +68,8 @@ def reduce_examples(divisor: int) -> settings:
 
 def is_sentence(text: str, max_length: int = 600) -> bool:
     """Return whether a text is a message for users: one short line with a final period, no traceback, no Python class."""
-    odd = re.search(r"Traceback|pydantic|<class|<function|object at 0x|'NoneType'|has no attribute", text)
-    return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= max_length and not odd
+    program_text = re.search(r"Traceback|pydantic|<class|<function|object at 0x|'NoneType'|has no attribute", text)
+    return bool(text) and text.isprintable() and text[-1] in ".?" and len(text) <= max_length and not program_text
 
 
 def are_sentences(text: str, max_lines: int = 30) -> bool:
@@ -94,9 +94,9 @@ def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is
 @contextmanager
 def time_limit(seconds: float = 5.0) -> Iterator[None]:
     """Fail if the block takes longer than `seconds`."""
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     yield
-    assert time.perf_counter() - started < seconds
+    assert time.perf_counter() - start_time < seconds
 
 
 @st.composite
@@ -124,17 +124,17 @@ def mutate_json(draw: st.DrawFn, values: Any, other: SearchStrategy[Any] = json_
     """Generate JSON data with some values removed, replaced or inserted."""
     values = json.loads(json.dumps(values))
     for _ in range(draw(st.integers(1, 3))):
-        place = values
-        while isinstance(place, dict | list) and place:
-            keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        container = values
+        while isinstance(container, dict | list) and container:
+            keys = sorted(container) if isinstance(container, dict) else range(len(container))
             key = draw(st.sampled_from(keys))
-            if not isinstance(place[key], dict | list) or draw(st.integers(0, 2)) == 0:
+            if not isinstance(container[key], dict | list) or draw(st.integers(0, 2)) == 0:
                 if draw(st.booleans()):
-                    place[key] = draw(other)
+                    container[key] = draw(other)
                 else:
-                    del place[key]
+                    del container[key]
                 break
-            place = place[key]
+            container = container[key]
         if isinstance(values, dict) and draw(st.integers(0, 3)) == 0:
             values[draw(texts)] = draw(other)
     return values

@@ -1,4 +1,4 @@
-"""Rules about the source tree.
+"""Tests of the architecture.
 
 The layers are import-linter contracts in `.importlinter`; ruff checks prints, bare excepts and global random state. The two
 rules here are those that neither can express.
@@ -15,9 +15,9 @@ import pytest
 from tests.paths import ROOT
 from tests.source_tree import SourceFile, parse_sources, read_product_sources
 
-TASK_INFRASTRUCTURE = {"__init__", "base", "registry", "splits"}  # modules of training/tasks that are no task
+TASK_INFRASTRUCTURE = {"__init__", "base", "registry", "splits"}  # modules of training/tasks that are not tasks
 SHARED_CODE = ("training/trainer.py", "training/losses.py", "training/evaluation.py", "inference/", "ctm/")
-EMPTY_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
+UNSPECIFIC_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
 
 
 def find_task_names(sources: Iterable[SourceFile]) -> Iterator[str]:
@@ -36,18 +36,18 @@ def find_task_names(sources: Iterable[SourceFile]) -> Iterator[str]:
                 yield f"{source.path}:{line}: imports {name}"
 
 
-def find_empty_module_names(paths: Iterable[str]) -> Iterator[str]:
-    """Yield `path: problem` for modules whose name does not say what they hold."""
+def find_unspecific_module_names(paths: Iterable[str]) -> Iterator[str]:
+    """Yield `path: problem` for modules whose name does not describe their content."""
     for path in paths:
         for part in path.removesuffix(".py").split("/"):
-            if part.removeprefix("test_").strip("_") in EMPTY_NAMES:
-                yield f"{path}: `{part}` does not say what it holds"
+            if part.removeprefix("test_").strip("_") in UNSPECIFIC_NAMES:
+                yield f"{path}: `{part}` does not describe the content"
 
 
-def test_import_contracts_are_kept():
+def test_the_import_contracts_hold():
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]  # in-process it would disable all loggers
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_shared_code_names_no_task():
@@ -63,7 +63,7 @@ def test_shared_code_names_no_task():
         {"training/tasks/parity.py": "", "training/losses.py": "from training.tasks import parity"},
     ],
 )
-def test_a_task_named_by_shared_code_is_found(texts):
+def test_a_task_that_shared_code_names_is_reported(texts):
     assert list(find_task_names(parse_sources(texts)))
 
 
@@ -76,11 +76,13 @@ def test_other_mentions_of_tasks_are_allowed():
     assert not list(find_task_names(parse_sources(texts)))
 
 
-def test_modules_are_named_after_what_they_hold():
+def test_module_names_are_specific():
     paths = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
-    assert not list(find_empty_module_names([*paths, *(source.path for source in read_product_sources())]))
+    assert not list(find_unspecific_module_names([*paths, *(source.path for source in read_product_sources())]))
 
 
-def test_empty_module_names_are_found():
-    assert len([*find_empty_module_names(["ctm/utils.py", "training/_helpers/a.py", "tests/ui/test_misc.py"])]) == 3
-    assert not list(find_empty_module_names(["ctm/uncommon.py", "tests/conftest.py"]))
+def test_unspecific_module_names_are_reported():
+    assert (
+        len([*find_unspecific_module_names(["ctm/utils.py", "training/_helpers/a.py", "tests/ui/test_misc.py"])]) == 3
+    )
+    assert not list(find_unspecific_module_names(["ctm/uncommon.py", "tests/conftest.py"]))

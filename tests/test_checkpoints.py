@@ -1,4 +1,4 @@
-"""Test the bundled checkpoints: complete, as accurate as stated, and evaluated on held-out data."""
+"""Tests of the bundled checkpoints: complete, as accurate as stated, and evaluated on held-out data."""
 
 import json
 
@@ -53,7 +53,7 @@ def checkpoint_name(request):
         for name in sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA)
     ],
 )
-def test_figures_can_be_measured_again(checkpoint_name, capsys):
+def test_evaluating_again_gives_the_stated_figures(checkpoint_name, capsys):
     """Evaluate the checkpoints and compare with the figures in their files."""
     main(["evaluate", str(CHECKPOINTS_DIR / checkpoint_name)])
     figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
@@ -65,26 +65,20 @@ def test_figures_can_be_measured_again(checkpoint_name, capsys):
 
 
 @pytest.mark.parametrize("checkpoint_name", sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA))
-def test_a_few_samples_give_about_the_stated_accuracy(checkpoint_name):
+def test_the_accuracy_on_a_few_samples_is_close_to_the_stated_one(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
-    task, stated = build_task(checkpoint.task), checkpoint.metrics["evaluations"][0]
-    evaluation = evaluate_split(
-        checkpoint.model,
-        task,
-        "test",
-        build_split_batches(task, "test", 128)[:1],
-        parse(stated["policy"]),
-        checkpoint.halting,
-    )
-    accuracy, n = stated["accuracy_halted"], evaluation["n"]
+    task = build_task(checkpoint.task)
+    stated = checkpoint.metrics["evaluations"][0]
+    batches = build_split_batches(task, "test", 128)[:1]
+    evaluation = evaluate_split(checkpoint.model, task, "test", batches, parse(stated["policy"]), checkpoint.halting)
+    accuracy = stated["accuracy_halted"]
+    n = evaluation["n"]
     assert abs(evaluation["accuracy_halted"] - accuracy) <= 4 * (accuracy * (1 - accuracy) / n) ** 0.5 + 2 / n
 
 
 def test_stated_accuracy_reaches_the_minimum(checkpoint_name):
-    assert (
-        load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]["accuracy_halted"]
-        >= MIN_ACCURACY[checkpoint_name]
-    )
+    stated = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
+    assert stated["accuracy_halted"] >= MIN_ACCURACY[checkpoint_name]
 
 
 def test_every_bundled_checkpoint_has_a_minimum():
@@ -98,28 +92,24 @@ def test_digits_halt_within_half_a_point_of_the_best_tick_at_half_of_the_ticks()
 
 
 def test_the_three_splits_of_arithmetic_are_all_reported():
-    assert [e["split"] for e in load(CHECKPOINTS_DIR / "arithmetic").metrics["evaluations"]] == [
-        "test",
-        "compositional",
-        "extrapolation",
-    ]
+    evaluations = load(CHECKPOINTS_DIR / "arithmetic").metrics["evaluations"]
+    assert [evaluation["split"] for evaluation in evaluations] == ["test", "compositional", "extrapolation"]
 
 
 def test_thresholds_come_from_calibration_samples_and_the_energy_kind_is_recorded(checkpoint_name):
     halting = load(CHECKPOINTS_DIR / checkpoint_name).halting
     # A model with a single tick cannot wait for a better answer.
-    waits = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith("-ff")
-    assert halting["energy"]["kind"] == ("wait" if waits else "calibrated") and "chance" in halting["energy"]
-    assert (
-        halting["default"] == ("said" if checkpoint_name in CTC_CHECKPOINTS else "energy")
-        and parse(halting["policies"]["energy"]["policy"]).needs_energy
-    )
+    has_wait_energy = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith("-ff")
+    assert halting["energy"]["kind"] == ("wait" if has_wait_energy else "calibrated") and "chance" in halting["energy"]
+    expected_default = "said" if checkpoint_name in CTC_CHECKPOINTS else "energy"
+    energy_policy = parse(halting["policies"]["energy"]["policy"])
+    assert halting["default"] == expected_default and energy_policy.needs_energy
 
 
-def test_the_card_states_what_was_measured(checkpoint_name):
+def test_the_card_has_the_measured_figures(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
-    first = checkpoint.metrics["evaluations"][0]
-    assert f"{first['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card
+    stated = checkpoint.metrics["evaluations"][0]
+    assert f"{stated['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card
     assert f"of {count_weights(CHECKPOINTS_DIR / checkpoint_name):,} parameters" in checkpoint.card, (
-        "as the README counts them"
+        "the number in the README"
     )

@@ -1,4 +1,4 @@
-"""What the image takes for granted: the paths, names and numbers in the Dockerfile are those of the repository."""
+"""Tests that the paths, names and numbers in the Dockerfile are those of the repository."""
 
 import ast
 import json
@@ -23,40 +23,41 @@ def dockerfile() -> DockerfileParser:
 
 
 def get_instruction(dockerfile: DockerfileParser, instruction: str) -> list[str]:
+    """Return the values of all steps of an instruction."""
     return [step["value"] for step in dockerfile.structure if step["instruction"] == instruction]
 
 
 def read_dockerignore_exceptions() -> set[str]:
-    """What of the repository reaches the build."""
+    """Return the paths of the repository that are sent to the build."""
     lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-    rules = [line for line in lines if line and not line.startswith("#")]
-    assert rules[0] == "*", "nothing is sent to the build but what is named"
-    return {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert patterns[0] == "*", "only named paths are sent to the build"
+    return {pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")}
 
 
 def test_the_lint_reports_nothing():
-    done = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    process = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, ""), process.stdout + process.stderr
 
 
-def test_the_base_is_named_in_full_and_suits_the_code(dockerfile):
+def test_the_base_image_is_fully_qualified(dockerfile):
     assert re.fullmatch(r"docker\.io/library/python:3\.11-slim", dockerfile.baseimage)
 
 
-def test_everything_that_the_app_reads_is_sent_and_nothing_else(dockerfile):
-    sent = read_dockerignore_exceptions()
-    missing = [name for name in sent if not (ROOT / name).exists()]
+def test_the_build_gets_the_files_of_the_app_and_nothing_else(dockerfile):
+    build_paths = read_dockerignore_exceptions()
+    missing = [name for name in build_paths if not (ROOT / name).exists()]
     assert not missing
-    ours = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file() or path.name == "training"}
-    assert ours - {"benchmarks", "tests"} <= sent
+    packages = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file() or path.name == "training"}
+    assert packages - {"benchmarks", "tests"} <= build_paths
     for name in get_instruction(dockerfile, "COPY")[0].split()[:-1]:
-        assert name in sent
-    assert not sent & {"tests", "runs", ".git", ".venv", ".env", "benchmarks", "."}
+        assert name in build_paths
+    assert not build_paths & {"tests", "runs", ".git", ".venv", ".env", "benchmarks", "."}
 
 
-def test_every_folder_that_the_code_names_is_sent():
-    """Paths beside the code, as `ROOT / "configs"`."""
-    named = set()
+def test_the_build_gets_every_directory_that_the_code_names():
+    """Check paths in the code such as `ROOT / "configs"`."""
+    path_parts = set()
     for folder in ("ctm", "inference", "training", "ui"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -65,15 +66,14 @@ def test_every_folder_that_the_code_names_is_sent():
                     and isinstance(node.op, ast.Div)
                     and isinstance(node.right, ast.Constant)
                 ):
-                    named.add(node.right.value)
-    beside = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    assert {"checkpoints", "configs", "data"} <= named & beside <= read_dockerignore_exceptions() | {"runs"}
+                    path_parts.add(node.right.value)
+    directories = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    assert {"checkpoints", "configs", "data"} <= path_parts & directories <= read_dockerignore_exceptions() | {"runs"}
 
 
-def test_the_app_is_the_first_process_of_an_ordinary_user(dockerfile):
-    assert json.loads(get_instruction(dockerfile, "CMD")[-1]) == ["python", "app.py"] and not get_instruction(
-        dockerfile, "ENTRYPOINT"
-    )
+def test_the_app_is_the_first_process_and_runs_as_an_unprivileged_user(dockerfile):
+    command = json.loads(get_instruction(dockerfile, "CMD")[-1])
+    assert command == ["python", "app.py"] and not get_instruction(dockerfile, "ENTRYPOINT")
     assert get_instruction(dockerfile, "USER") == ["1000"]
     assert "useradd --create-home --uid 1000" in dockerfile.content
     order = [step["instruction"] for step in dockerfile.structure]
@@ -81,40 +81,39 @@ def test_the_app_is_the_first_process_of_an_ordinary_user(dockerfile):
     assert all("--chown" in copy for copy in get_instruction(dockerfile, "COPY")[1:])
 
 
-def test_it_listens_on_the_port_of_a_space(dockerfile):
-    front = yaml.safe_load((ROOT / "README.md").read_text("utf-8").split("---")[1])
+def test_the_app_listens_on_the_port_of_the_space(dockerfile):
+    front_matter = yaml.safe_load((ROOT / "README.md").read_text("utf-8").split("---")[1])
     port = dockerfile.envs["GRADIO_SERVER_PORT"]
-    assert (
-        get_instruction(dockerfile, "EXPOSE") == [port] and front["app_port"] == int(port) and front["sdk"] == "docker"
-    )
+    exposed_ports = get_instruction(dockerfile, "EXPOSE")
+    assert exposed_ports == [port] and front_matter["app_port"] == int(port) and front_matter["sdk"] == "docker"
     assert dockerfile.envs["GRADIO_SERVER_NAME"] == "0.0.0.0"
     assert f"127.0.0.1:{port}/readyz" in get_instruction(dockerfile, "HEALTHCHECK")[0]
-    assert dockerfile.envs["SYSTEM"] == "spaces", "or anybody could sign in as the owner"
+    assert dockerfile.envs["SYSTEM"] == "spaces", "otherwise anyone could sign in as the owner"
 
 
-def test_what_it_sets_is_known_to_the_app(dockerfile):
-    ours = {name: value for name, value in dockerfile.envs.items() if name.startswith(("CTM_", "GRADIO_"))}
-    assert not describe_unknown_variables(ours)
-    read = AppSettings.from_environment(ours | {"CTM_HOME": str(ROOT)}, ROOT)
-    assert read.resume_interrupted and read.host == "0.0.0.0"
-    made = " ".join(get_instruction(dockerfile, "RUN"))
-    assert dockerfile.envs["CTM_HOME"] in made and dockerfile.envs["HOME"] == "/home/user"
+def test_the_app_knows_the_environment_variables_of_the_image(dockerfile):
+    app_variables = {name: value for name, value in dockerfile.envs.items() if name.startswith(("CTM_", "GRADIO_"))}
+    assert not describe_unknown_variables(app_variables)
+    app_settings = AppSettings.from_environment(app_variables | {"CTM_HOME": str(ROOT)}, ROOT)
+    assert app_settings.resume_interrupted and app_settings.host == "0.0.0.0"
+    run_steps = " ".join(get_instruction(dockerfile, "RUN"))
+    assert dockerfile.envs["CTM_HOME"] in run_steps and dockerfile.envs["HOME"] == "/home/user"
 
 
 def test_no_secret_is_built_in(dockerfile):
-    words = re.compile(r"token|secret|password|key", re.IGNORECASE)
+    secret_name = re.compile(r"token|secret|password|key", re.IGNORECASE)
     names = [*dockerfile.envs, *(arg.partition("=")[0] for arg in get_instruction(dockerfile, "ARG"))]
-    assert not [name for name in names if words.search(name)]
+    assert not [name for name in names if secret_name.search(name)]
     assert "--mount=type=secret" not in dockerfile.content
 
 
-def test_what_is_installed_is_pinned(dockerfile):
+def test_installed_packages_are_pinned(dockerfile):
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").split())
-    wanted = re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
-    assert len(pins) > len(wanted) > 10
-    assert {name.lower().replace("_", "-"): version for name, version in wanted if name != "torch"}.items() <= {
-        name.lower().replace("_", "-"): version for name, version in pins.items()
-    }.items(), "run `make lock`"
+    requirements = re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    assert len(pins) > len(requirements) > 10
+    pin_by_name = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    requirement_by_name = {name.lower().replace("_", "-"): version for name, version in requirements if name != "torch"}
+    assert requirement_by_name.items() <= pin_by_name.items(), "run `make lock`"
     installs = [step for step in get_instruction(dockerfile, "RUN") if "pip install" in step]
     assert all("--no-cache-dir" in step for step in installs)
     assert "--constraint constraints.txt" in installs[-1] and "requirements.txt" in installs[0]

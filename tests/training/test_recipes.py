@@ -68,7 +68,7 @@ def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
         train=300,
         columns=(settings.image_column, settings.label_column),
         splits=(settings.train_split, settings.test_split),
-        kind="JPEG" if settings.streaming else "PNG",
+        image_format="JPEG" if settings.streaming else "PNG",
     )
     return config.with_overrides(
         SMALL_MODEL_CHANGES
