@@ -13,8 +13,8 @@ from tests.fake_hub.server import LoopbackHub
 TOKEN = "hf_alice_write"
 
 
-def read_dir_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def read_dir_files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.fixture

@@ -271,13 +271,13 @@ def list_commits(state: HubState, request: Request, kind: RepoKind, repo: str, r
 def list_refs(state: HubState, request: Request, kind: RepoKind, repo: str) -> Response:
     repository = open_repo(state, request, kind, repo)
 
-    def described(names: dict[str, str], folder: str) -> list[dict[str, str]]:
-        return [{"name": n, "ref": f"refs/{folder}/{n}", "targetCommit": oid} for n, oid in names.items()]
+    def describe_refs(names: dict[str, str], prefix: str) -> list[dict[str, str]]:
+        return [{"name": n, "ref": f"refs/{prefix}/{n}", "targetCommit": oid} for n, oid in names.items()]
 
     return make_json_response(
         {
-            "branches": described(repository.branches, "heads"),
-            "tags": described(repository.tags, "tags"),
+            "branches": describe_refs(repository.branches, "heads"),
+            "tags": describe_refs(repository.tags, "tags"),
             "converts": [],
         }
     )

@@ -375,4 +375,4 @@ class JobScheduler:
 
     def _require_leader(self) -> None:
         if not self.is_leader:
-            raise ValueError("Another app looks after the runs in this folder: use that one, or end it first.")
+            raise ValueError("Another app looks after the runs in this directory: use that one, or end it first.")
