@@ -151,7 +151,7 @@ class HubJob:
     def run(self, build_environment: Callable[[Path], dict[str, str]]) -> None:
         """Run the command in a directory with links to the repository, so that new files do not get into the repository."""
         with tempfile.TemporaryDirectory(prefix="job-", ignore_cleanup_errors=True) as work_dir:
-            home, image = Path(work_dir, "home"), Path(folder, "app")
+            home, image = Path(work_dir, "home"), Path(work_dir, "app")
             home.mkdir()
             image.mkdir()
             for path in ROOT.iterdir():
