@@ -1,0 +1,1 @@
+"""Training: tasks, data, losses, the training loop, evaluation, jobs and publishing."""

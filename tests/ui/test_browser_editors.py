@@ -123,7 +123,7 @@ def test_a_maze_is_edited_and_thought_about(page, tmp_path):
     drag(page, maze, (0.21, 0.36), (0.79, 0.36))
     expect(note).to_contain_text("The goal cannot be reached")
     page.click("#run-editor")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("No way leads from the red start")
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text("The green goal cannot be reached")
     page.locator("#image-editor").get_by_role("button", name="Path").click()
     maze.focus()
     for key in ("ArrowLeft", "ArrowUp", "Space"):  # from where the pointer was

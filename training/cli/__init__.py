@@ -1,0 +1,1 @@
+"""Commands of `python -m training` and `python -m inference.calibrate`."""

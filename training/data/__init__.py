@@ -1,0 +1,1 @@
+"""Image data sets: reading, streaming, preprocessing and augmentation; mazes."""

@@ -7,7 +7,7 @@ the global random generator, and adds 31 MB.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -37,16 +37,15 @@ def augment_image(
         return resize_center_crop(image, size, crop)
     if policy == "auto" and size == crop:  # as published for CIFAR: the policy alone
         return auto_augment(resize_center_crop(image, size, crop), random_numbers)
-    cut = (
-        random_resized_crop(image, crop, random_numbers)
-        if size > crop
-        else random_shift(resize_center_crop(image, size, crop), random_numbers)
-    )
+    if size > crop:
+        augmented = random_resized_crop(image, crop, random_numbers)
+    else:
+        augmented = random_shift(resize_center_crop(image, size, crop), random_numbers)
     if next(random_numbers) < 0.5:
-        cut = ImageOps.mirror(cut)
+        augmented = ImageOps.mirror(augmented)
     if policy == "crop-flip":
-        return cut
-    return auto_augment(cut, random_numbers) if policy == "auto" else trivial_augment(cut, random_numbers)
+        return augmented
+    return auto_augment(augmented, random_numbers) if policy == "auto" else trivial_augment(augmented, random_numbers)
 
 
 def random_resized_crop(image: PILImage, crop: int, random_numbers: Iterator[float]) -> PILImage:
@@ -54,8 +53,10 @@ def random_resized_crop(image: PILImage, crop: int, random_numbers: Iterator[flo
     width, height = image.size
     area = width * height * (CROP_AREA_RANGE[0] + next(random_numbers) * (CROP_AREA_RANGE[1] - CROP_AREA_RANGE[0]))
     aspect = CROP_ASPECT_RANGE[0] * (CROP_ASPECT_RANGE[1] / CROP_ASPECT_RANGE[0]) ** next(random_numbers)
-    box_width, box_height = min(width, (area * aspect) ** 0.5), min(height, (area / aspect) ** 0.5)
-    left, top = next(random_numbers) * (width - box_width), next(random_numbers) * (height - box_height)
+    box_width = min(width, (area * aspect) ** 0.5)
+    box_height = min(height, (area / aspect) ** 0.5)
+    left = next(random_numbers) * (width - box_width)
+    top = next(random_numbers) * (height - box_height)
     box = (left, top, min(width, left + box_width), min(height, top + box_height))
     return image.resize((crop, crop), Image.Resampling.BILINEAR, box)
 
@@ -68,14 +69,11 @@ def random_shift(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
     return image.crop((left, top, left + width, top + height))
 
 
-# --- things on a ground ---------------------------------------------------------------------------------------------
-
-
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
 def trivial_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
-    """Apply one operation at one magnitude, both drawn uniformly."""
+    """Apply one operation at one magnitude, both uniformly random."""
     name = TRIVIAL_AUGMENT_OPERATIONS[int(next(random_numbers) * len(TRIVIAL_AUGMENT_OPERATIONS))]
     strength = int(next(random_numbers) * (NUM_MAGNITUDE_LEVELS + 1)) / NUM_MAGNITUDE_LEVELS
     return apply_operation(
@@ -86,8 +84,9 @@ def trivial_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImag
 def auto_augment(image: PILImage, random_numbers: Iterator[float]) -> PILImage:
     """Apply one of the 25 learned pairs of operations, each with its probability and magnitude."""
     for name, probability, level in CIFAR_POLICY[int(next(random_numbers) * len(CIFAR_POLICY))]:
-        applies, negate = next(random_numbers) < probability, next(random_numbers) < 0.5
-        if applies:
+        should_apply = next(random_numbers) < probability
+        negate = next(random_numbers) < 0.5
+        if should_apply:
             image = apply_operation(image, name, AUTO_AUGMENT_MAGNITUDES.get(name, 1.0) * level / 9, negate)
     return image
 
@@ -104,9 +103,9 @@ def apply_operation(image: PILImage, name: str, magnitude: float, negate: bool) 
     return OPERATIONS[name](image, -magnitude if negate else magnitude)
 
 
-def make_enhance_operation(enhancer: Callable) -> Callable[[PILImage, float], PILImage]:
+def make_enhance_operation(enhancer: Callable[[PILImage], Any]) -> Callable[[PILImage, float], PILImage]:
     """Wrap a Pillow enhancer as an operation; magnitude 0 is the identity."""
-    return lambda picture, amount: enhancer(picture).enhance(1 + amount)
+    return lambda image, magnitude: enhancer(image).enhance(1 + magnitude)
 
 
 def shear(image: PILImage, x: float, y: float) -> PILImage:
@@ -126,23 +125,23 @@ def posterize(image: PILImage, magnitude: float) -> PILImage:
 
 # Operations by name. The unit of the magnitude depends on the operation: fraction, degrees, fraction of the side, or bits.
 OPERATIONS: dict[str, Callable[[PILImage, float], PILImage]] = {
-    "identity": lambda picture, amount: picture,
-    "shear-x": lambda picture, amount: shear(picture, amount, 0.0),
-    "shear-y": lambda picture, amount: shear(picture, 0.0, amount),
-    "translate-x": lambda picture, amount: affine_transform(picture, (1.0, 0.0, amount * picture.width, 0.0, 1.0, 0.0)),
-    "translate-y": lambda picture, amount: affine_transform(
-        picture, (1.0, 0.0, 0.0, 0.0, 1.0, amount * picture.height)
+    "identity": lambda image, magnitude: image,
+    "shear-x": lambda image, magnitude: shear(image, magnitude, 0.0),
+    "shear-y": lambda image, magnitude: shear(image, 0.0, magnitude),
+    "translate-x": lambda image, magnitude: affine_transform(image, (1.0, 0.0, magnitude * image.width, 0.0, 1.0, 0.0)),
+    "translate-y": lambda image, magnitude: affine_transform(
+        image, (1.0, 0.0, 0.0, 0.0, 1.0, magnitude * image.height)
     ),
-    "rotate": lambda picture, amount: picture.rotate(amount),
+    "rotate": lambda image, magnitude: image.rotate(magnitude),
     "brightness": make_enhance_operation(ImageEnhance.Brightness),
     "colour": make_enhance_operation(ImageEnhance.Color),
     "contrast": make_enhance_operation(ImageEnhance.Contrast),
     "sharpness": make_enhance_operation(ImageEnhance.Sharpness),
     "posterize": posterize,
-    "solarize": lambda picture, amount: ImageOps.solarize(picture, round(255 * (1 - abs(amount)))),
-    "autocontrast": lambda picture, amount: ImageOps.autocontrast(picture),
-    "equalize": lambda picture, amount: ImageOps.equalize(picture),
-    "invert": lambda picture, amount: ImageOps.invert(picture),
+    "solarize": lambda image, magnitude: ImageOps.solarize(image, round(255 * (1 - abs(magnitude)))),
+    "autocontrast": lambda image, magnitude: ImageOps.autocontrast(image),
+    "equalize": lambda image, magnitude: ImageOps.equalize(image),
+    "invert": lambda image, magnitude: ImageOps.invert(image),
 }
 TRIVIAL_AUGMENT_OPERATIONS = tuple(name for name in OPERATIONS if name != "invert")
 # Maximum magnitudes of TrivialAugment. Its translation of 32 pixels is scaled as for an image of 224 pixels, because it

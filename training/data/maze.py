@@ -21,13 +21,16 @@ WALL, PATH, START, GOAL, SOLUTION = range(5)
 COLOURS = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 MIN_SIDE, MAX_SIDE = 5, 199
 MAX_IMAGE_SIDE = 2_000  # pixels
+MAX_COLOUR_DISTANCE = 0.45  # Euclidean distance in RGB up to which a pixel has a colour of a maze
+MAX_OFF_COLOUR_FRACTION = 0.1  # of the pixels of a maze, such as those blurred by JPEG
+MIN_UNIFORM_FRACTION = 0.9  # of the pixels that have the kind of the centre of their block
 
 Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Maze:
-    """A maze.
+    """A maze with one start and one goal. A position is (row, column).
 
     Attributes:
         grid: WALL, PATH, START or GOAL at each position, shape (h, w), uint8.
@@ -37,10 +40,12 @@ class Maze:
 
     @cached_property
     def start(self) -> Position:
+        """Position of the start."""
         return self._find_position(START)
 
     @cached_property
     def goal(self) -> Position:
+        """Position of the goal."""
         return self._find_position(GOAL)
 
     @cached_property
@@ -58,33 +63,40 @@ class Maze:
         return distances
 
     def is_open(self, position: Position) -> bool:
+        """Return whether a position lies inside the maze and is no wall."""
         height, width = self.grid.shape
         return 0 <= position[0] < height and 0 <= position[1] < width and bool(self.grid[position] != WALL)
 
     def walk(self, choices: list[int]) -> tuple[list[Position], bool]:
         """Follow moves from the start until the goal, a wall or the last move.
 
+        Args:
+            choices: Indices of `MOVES`.
+
         Returns:
             The positions on the route, and whether a wall stopped it.
         """
         route = [self.start]
         for choice in choices:
-            there = apply_move(route[-1], MOVES[choice])
+            position = apply_move(route[-1], MOVES[choice])
             if route[-1] == self.goal:
                 break
-            if not self.is_open(there):
+            if not self.is_open(position):
                 return route, True
             if choice != WAIT:
-                route.append(there)
+                route.append(position)
         return route, False
 
     def find_shortest_moves(self) -> list[int]:
         """Return the moves of a shortest route to the goal."""
-        choices, place, steps = [], self.start, self.steps_to_goal
-        while place != self.goal:
-            choice = min(range(WAIT), key=lambda move: steps.get(apply_move(place, MOVES[move]), len(steps)))
+        choices: list[int] = []
+        position = self.start
+        distances = self.steps_to_goal
+        while position != self.goal:
+            neighbours = [apply_move(position, move) for move in MOVES[:WAIT]]
+            choice = min(range(WAIT), key=lambda move: distances.get(neighbours[move], len(distances)))
             choices.append(choice)
-            place = apply_move(place, MOVES[choice])
+            position = neighbours[choice]
         return choices
 
     def _find_position(self, kind: int) -> Position:
@@ -98,53 +110,63 @@ class Maze:
 def carve_maze(num_cells: int, random_numbers: Iterator[float]) -> dict[Position, Position]:
     """Generate a spanning tree of `num_cells` x `num_cells` cells with the recursive backtracker.
 
+    Args:
+        num_cells: Cells per side.
+        random_numbers: At least `num_cells`**2 + 1 numbers in [0, 1).
+
     Returns:
         The parent of every cell; the root is its own parent.
     """
-    first = (int(next(random_numbers) * num_cells), int(next(random_numbers) * num_cells))
-    parents, trail = {first: first}, [first]
-    while trail:
-        row, column = trail[-1]
-        around = ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
-        free = [(r, c) for r, c in around if 0 <= r < num_cells and 0 <= c < num_cells and (r, c) not in parents]
-        if free:
-            chosen = free[int(next(random_numbers) * len(free))]
-            parents[chosen] = trail[-1]
-            trail.append(chosen)
+    root = (int(next(random_numbers) * num_cells), int(next(random_numbers) * num_cells))
+    parents = {root: root}
+    stack = [root]
+    while stack:
+        row, column = stack[-1]
+        neighbours = ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
+        candidates = [
+            cell for cell in neighbours if 0 <= cell[0] < num_cells and 0 <= cell[1] < num_cells and cell not in parents
+        ]
+        if candidates:
+            cell = candidates[int(next(random_numbers) * len(candidates))]
+            parents[cell] = stack[-1]
+            stack.append(cell)
         else:
-            trail.pop()
+            stack.pop()
     return parents
 
 
 def build_grid(parents: dict[Position, Position], num_cells: int) -> np.ndarray:
     """Return the grid with cells and the openings between them as PATH and the rest as WALL."""
     grid = np.full((2 * num_cells + 1, 2 * num_cells + 1), WALL, np.uint8)
-    for (row, column), (above, before) in parents.items():
-        grid[2 * row + 1, 2 * column + 1] = grid[row + above + 1, column + before + 1] = PATH
+    for (row, column), (parent_row, parent_column) in parents.items():
+        grid[2 * row + 1, 2 * column + 1] = PATH
+        grid[row + parent_row + 1, column + parent_column + 1] = PATH  # the opening between the two cells
     return grid
 
 
 def find_path(parents: dict[Position, Position], start: Position, goal: Position) -> list[Position]:
     """Return the cells from start to goal, through their lowest common ancestor."""
-    up, down = [start], [goal]
-    for line in (up, down):
-        while parents[line[-1]] != line[-1]:
-            line.append(parents[line[-1]])
-    while len(up) > 1 and len(down) > 1 and up[-2] == down[-2]:
-        up.pop()
-        down.pop()
-    return [*up, *reversed(down[:-1])]
+    from_start = [start]
+    from_goal = [goal]
+    for cells in (from_start, from_goal):
+        while parents[cells[-1]] != cells[-1]:
+            cells.append(parents[cells[-1]])
+    while len(from_start) > 1 and len(from_goal) > 1 and from_start[-2] == from_goal[-2]:
+        from_start.pop()
+        from_goal.pop()
+    return [*from_start, *reversed(from_goal[:-1])]
 
 
 def path_to_moves(path: list[Position]) -> list[int]:
     """Return the moves along a path of cells, two per cell: into the opening and out of it."""
-    steps = ((there[0] - here[0], there[1] - here[1]) for here, there in pairwise(path))
+    steps = ((after[0] - before[0], after[1] - before[1]) for before, after in pairwise(path))
     return [move for step in steps for move in [MOVES.index(step)] * 2]
 
 
 def compute_canonical_bytes(grid: np.ndarray) -> bytes:
     """Return bytes that are equal for a maze and all its rotations and reflections."""
-    views = (side[::down, ::right] for side in (grid, grid.T) for down in (1, -1) for right in (1, -1))
+    steps = (1, -1)
+    views = (view[::vertical, ::horizontal] for view in (grid, grid.T) for vertical in steps for horizontal in steps)
     return min(view.tobytes() for view in views)
 
 
@@ -171,27 +193,26 @@ def parse_maze(pixels: np.ndarray) -> Maze:
         ValueError: The image is not a solvable maze; one sentence says why.
     """
     if pixels.ndim != 3:
-        raise ValueError("A maze needs colours: one red pixel to start from and one green pixel to go to.")
+        raise ValueError("A maze needs colours: one red pixel for the start and one green pixel for the goal.")
     height, width = pixels.shape[:2]
     if max(height, width) > MAX_IMAGE_SIDE:
         raise ValueError(
-            f"The picture is {width} x {height} pixels; a maze may have {MAX_IMAGE_SIDE} a side. Make it smaller."
+            f"The picture is {width} x {height} pixels; a maze may have {MAX_IMAGE_SIDE} per side. Make it smaller."
         )
-    kinds, off = find_nearest_colours(pixels)
-    if np.mean(off > 0.45) > 0.1:
+    kinds, distances = find_nearest_colours(pixels)
+    if np.mean(distances > MAX_COLOUR_DISTANCE) > MAX_OFF_COLOUR_FRACTION:
         raise ValueError(
-            "This is no maze: its colours must be black (walls), white (paths), red (start), green (goal)."
+            "This is no maze: its colours must be black (walls), white (paths), red (start) and green (goal)."
         )
     scale = detect_scale(kinds)
     if min(height, width) // scale < MIN_SIDE or max(height, width) // scale > MAX_SIDE:
         raise ValueError(
-            f"A maze has {MIN_SIDE} to {MAX_SIDE} places a side, got {width // scale} x {height // scale}; "
-            "enlarge it by a whole number of pixels a place, or not at all."
+            f"A maze has {MIN_SIDE} to {MAX_SIDE} positions per side, got {width // scale} x {height // scale}; "
+            "enlarge it by a whole number of pixels per position, or not at all."
         )
-    edge = scale // 4  # margin of a position, where the colours of neighbours may blur
-    blocks = pixels.reshape(height // scale, scale, width // scale, scale, 3)[
-        :, edge : scale - edge, :, edge : scale - edge
-    ]
+    margin = scale // 4  # of each position, where the colours of neighbours may blur
+    inner = slice(margin, scale - margin)
+    blocks = pixels.reshape(height // scale, scale, width // scale, scale, 3)[:, inner, :, inner]
     grid = find_nearest_colours(blocks.mean((1, 3)))[0]
     grid[grid == SOLUTION] = PATH
     for kind, name, colour in ((START, "start", "red"), (GOAL, "goal", "green")):
@@ -200,23 +221,37 @@ def parse_maze(pixels: np.ndarray) -> Maze:
             raise ValueError(f"A maze has one {colour} pixel, the {name}; this picture has {count or 'none'}.")
     maze = Maze(grid)
     if maze.start not in maze.steps_to_goal:
-        raise ValueError("No way leads from the red start to the green goal; open a wall between them.")
+        raise ValueError("The green goal cannot be reached from the red start. Remove a wall between them.")
     return maze
 
 
 def find_nearest_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of the nearest colour of `COLOURS` and the distance to it, for every pixel."""
-    off = np.stack([np.linalg.norm(pixels - colour, axis=-1) for colour in COLOURS])
-    return off.argmin(0).astype(np.uint8), off.min(0)
+    """Find the nearest colour of `COLOURS` of every pixel.
+
+    Args:
+        pixels: Image of shape (h, w, 3) in [0, 1].
+
+    Returns:
+        The index of the nearest colour, uint8, and the Euclidean distance to it, each of shape (h, w).
+    """
+    distances = np.stack([np.linalg.norm(pixels - colour, axis=-1) for colour in COLOURS])
+    return distances.argmin(0).astype(np.uint8), distances.min(0)
 
 
 def detect_scale(kinds: np.ndarray) -> int:
-    """Return the enlargement of a maze: the largest integer whose blocks have one kind each, within 10 % of the pixels."""
+    """Return the enlargement of a maze in pixels per position.
+
+    Args:
+        kinds: Kind of every pixel, shape (h, w).
+
+    Returns:
+        The largest integer that divides the image into blocks of one kind each, up to 10 % of the pixels; 1 if there is none.
+    """
     height, width = kinds.shape
     for scale in range(min(height, width) // MIN_SIDE, 1, -1):
         if height % scale == width % scale == 0:
             blocks = kinds.reshape(height // scale, scale, width // scale, scale)
-            middle = blocks[:, scale // 2, :, scale // 2]
-            if np.mean(blocks == middle[:, None, :, None]) > 0.9:
+            centers = blocks[:, scale // 2, :, scale // 2]
+            if np.mean(blocks == centers[:, None, :, None]) > MIN_UNIFORM_FRACTION:
                 return scale
     return 1

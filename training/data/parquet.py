@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet as parquet
@@ -14,6 +15,10 @@ from ctm.messages import summarize_error
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
     """Read columns of a parquet file.
 
+    Args:
+        path: The file.
+        columns: Names of the columns.
+
     Raises:
         ValueError: The file or a column is missing.
     """
@@ -22,9 +27,9 @@ def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
     try:
         return parquet.read_table(path, columns=columns)
     except (OSError, ValueError, KeyError) as error:
-        named = " and ".join(f"`{column}`" for column in columns)
-        word = "column" if len(columns) == 1 else "columns"
-        raise ValueError(f"{path.name} is not a parquet file with {named} {word}: {error}") from None
+        names = " and ".join(f"`{column}`" for column in columns)
+        noun = "column" if len(columns) == 1 else "columns"
+        raise ValueError(f"{path.name} is not a parquet file with {names} {noun}: {error}") from None
 
 
 def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "image") -> Iterator[Image.Image]:
@@ -46,11 +51,11 @@ def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "ima
         yield decode_image(value.get("bytes") if isinstance(value, dict) else value, f"{filename}: row {row}")
 
 
-def decode_image(content: bytes, location: str) -> Image.Image:
+def decode_image(content: Any, location: str) -> Image.Image:
     """Decode an image from the bytes of its file.
 
     Args:
-        content: Encoded image.
+        content: Content of an image file; any other value than bytes is an error.
         location: Origin of the image for error messages.
 
     Raises:
@@ -60,7 +65,7 @@ def decode_image(content: bytes, location: str) -> Image.Image:
         image = Image.open(io.BytesIO(content))
         image.load()
     except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{location} is not a picture: {summarize_error(error)}.") from None
+        raise ValueError(f"{location} is not an image: {summarize_error(error)}.") from None
     return image
 
 

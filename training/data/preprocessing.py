@@ -8,13 +8,15 @@ PILImage = Image.Image
 
 
 def resize_center_crop(image: PILImage, size: int, crop: int) -> PILImage:
-    """Resize the shorter side to `size` pixels and return the central `crop` x `crop` pixels."""
-    short = min(image.size)
-    width, height = (int(size * side / short) for side in image.size)
-    left, top = round((width - crop) / 2), round((height - crop) / 2)
-    resized = image.resize(
-        (width, height), Image.Resampling.BILINEAR
-    )  # Pillow applies an anti-aliasing filter when it shrinks
+    """Resize the shorter side to `size` pixels and return the central `crop` x `crop` pixels.
+
+    The interpolation is bilinear; Pillow applies an anti-aliasing filter when it shrinks.
+    """
+    shorter_side = min(image.size)
+    width, height = (int(size * side / shorter_side) for side in image.size)
+    left = round((width - crop) / 2)
+    top = round((height - crop) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + crop, top + crop))
 
 
@@ -30,8 +32,8 @@ def background_level(grey: Float[np.ndarray, "h w"]) -> float:
 
 def extract_foreground(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return the difference from the background, light on black, for dark and for light objects."""
-    ground = background_level(grey)
-    return np.clip(ground - grey if ground > 0.5 else grey - ground, 0, 1)
+    background = background_level(grey)
+    return np.clip(background - grey if background > 0.5 else grey - background, 0, 1)
 
 
 def crop_to_foreground(foreground: Float[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, "h2 w2"]:
@@ -43,9 +45,10 @@ def crop_to_foreground(foreground: Float[np.ndarray, "h w"], threshold: float) -
 def fit_into_square(foreground: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "s s"]:
     """Scale an image to fit into a black square and center it, as Fashion-MNIST does."""
     scale = side / max(foreground.shape)
-    size = [max(1, round(length * scale)) for length in foreground.shape[::-1]]
-    small = np.asarray(Image.fromarray(foreground).resize(size, Image.Resampling.BILINEAR))
-    picture = np.zeros((side, side), np.float32)
-    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    picture[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return picture
+    width, height = (max(1, round(length * scale)) for length in foreground.shape[::-1])
+    scaled = np.asarray(Image.fromarray(foreground).resize((width, height), Image.Resampling.BILINEAR))
+    image = np.zeros((side, side), np.float32)
+    top = (side - height) // 2
+    left = (side - width) // 2
+    image[top : top + height, left : left + width] = scaled
+    return image

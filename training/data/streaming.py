@@ -19,16 +19,14 @@ from typing import Any
 
 from PIL import Image
 
-from training.data.image_dataset import (
+from training.data.dataset_source import (
     DataSettings,
-    ImageBuffer,
-    LabeledImages,
-    check_class_index,
     iterate_rows,
     open_split,
     read_image_bytes,
     translate_dataset_errors,
 )
+from training.data.image_dataset import ImageBuffer, LabeledImages, check_class_index, check_not_empty
 from training.data.parquet import decode_image
 from training.tasks.splits import (
     CALIBRATION,
@@ -63,8 +61,17 @@ class HeldOutImages:
     pixel_digests: frozenset[bytes]
 
 
-def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator[tuple[bytes, Any]]:
-    """Yield the encoded images of a split and their labels, once each, in an order that depends on the seed alone."""
+def iterate_shuffled(settings: DataSettings, split: str, *seed: object) -> Iterator[tuple[bytes, Any]]:
+    """Yield the encoded images of a split and their labels once each, in an order that depends on the seed alone.
+
+    Args:
+        settings: Source of the images.
+        split: Name of the split in the data set.
+        seed: Values whose `repr` is the same in every process.
+
+    Yields:
+        Encoded image, and its label, which is not checked.
+    """
     order = reshard_by_row_group(settings, split).shuffle(
         seed=zlib.crc32(repr(seed).encode()),
         buffer_size=SHUFFLE_BUFFER_SIZE,
@@ -78,6 +85,13 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: Any) -> Iterator
 def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
     """Open a split with one shard per row group, so that row groups can be shuffled.
 
+    Args:
+        settings: Source of the images.
+        split: Name of the split in the data set.
+
+    Returns:
+        An `IterableDataset`.
+
     Raises:
         ValueError: The split has fewer than `MIN_ROW_GROUPS` row groups.
     """
@@ -86,8 +100,8 @@ def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
         rows = rows.reshard()
     if rows.num_shards < MIN_ROW_GROUPS and split == settings.train_split:
         raise ValueError(
-            f"{settings.display_name} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, or "
-            "write it with row groups of a few hundred pictures."
+            f"{settings.display_name} has {rows.num_shards} row groups, too few to be streamed: set task.streaming=false, "
+            "or write it with row groups of a few hundred images."
         )
     return rows
 
@@ -96,39 +110,39 @@ def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
 def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutImages:
     """Load the first `MAX_HELD_OUT_IMAGES` images of each held-out split, in a fixed order.
 
+    Args:
+        settings: Source and size of the images.
+        num_classes: Number of classes.
+
     Raises:
         ValueError: A split has no images, or an image cannot be read.
     """
-    wanted = {split: ImageBuffer() for split in (VALIDATION, CALIBRATION, TEST)}
-    tested, seen = set[bytes](), set[bytes]()
-    shares = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
+    buffers = {split: ImageBuffer() for split in (VALIDATION, CALIBRATION, TEST)}
+    test_digests: set[bytes] = set()
+    pixel_digests: set[bytes] = set()
+    cumulative_percent = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
+    splits_to_fill = [split for split in buffers if split != TEST or not settings.test_split]
 
-    def keep(place: str, content: bytes, label: Any) -> None:
+    def add_image(split: str, content: bytes, label: Any) -> None:
         pixels = settings.preprocess(decode_image(content, settings.display_name))
-        if (key := digest(pixels)) not in seen:
-            seen.add(key)
-            wanted[place].add(pixels, check_class_index(label, num_classes, settings.display_name))
+        if (pixel_digest := digest(pixels)) not in pixel_digests:
+            pixel_digests.add(pixel_digest)
+            buffers[split].add(pixels, check_class_index(label, num_classes, settings.display_name))
 
     if settings.test_split:
         for content, label in islice(iterate_shuffled(settings, settings.test_split, TEST), MAX_HELD_OUT_IMAGES):
-            tested.add(digest(content))
-            keep(TEST, content, label)
+            test_digests.add(digest(content))
+            add_image(TEST, content, label)
     for content, label in iterate_shuffled(settings, settings.train_split, VALIDATION):
-        key = digest(content)
-        (place,) = assign_splits_by_hash([key], shares)
-        if place != TRAIN and key not in tested and len(wanted[place].labels) < MAX_HELD_OUT_IMAGES:
-            keep(place, content, label)
-        if all(
-            len(part.labels) >= MAX_HELD_OUT_IMAGES
-            for name, part in wanted.items()
-            if name != TEST or not settings.test_split
-        ):
+        content_digest = digest(content)
+        (split,) = assign_splits_by_hash([content_digest], cumulative_percent)
+        if split != TRAIN and content_digest not in test_digests and len(buffers[split].labels) < MAX_HELD_OUT_IMAGES:
+            add_image(split, content, label)
+        if all(len(buffers[split].labels) >= MAX_HELD_OUT_IMAGES for split in splits_to_fill):
             break
-    for name, part in wanted.items():
-        if not part.labels:
-            raise ValueError(f"{settings.display_name} holds no picture for {name}: it is too small.")
-    parts = {name: part.to_labeled_images(settings.crop, settings.channels) for name, part in wanted.items()}
-    return HeldOutImages(parts, frozenset(tested), frozenset(seen))
+    check_not_empty(buffers, settings.display_name)
+    images = {split: buffer.to_labeled_images(settings.crop, settings.channels) for split, buffer in buffers.items()}
+    return HeldOutImages(images, frozenset(test_digests), frozenset(pixel_digests))
 
 
 def iterate_training_batches(
@@ -142,50 +156,86 @@ def iterate_training_batches(
 ) -> Iterator[tuple[int, list[tuple[Image.Image, int]]]]:
     """Yield the training batches of process `rank`, after its first `start` batches.
 
+    Args:
+        settings: Source and size of the images.
+        num_classes: Number of classes.
+        batch_size: Images per batch.
+        seed: Seed of the run.
+        rank: Index of this process.
+        world_size: Number of processes.
+        start: Number of batches of this process to skip.
+
     Yields:
         The number of the batch, and its images with their classes.
     """
-    held = load_held_out_images(settings, num_classes)
-    legs: dict[int, tuple[int, Iterator]] = {}  # shard -> number of its segment, and the rest of it
+    held_out_images = load_held_out_images(settings, num_classes)
+    open_segments: dict[int, tuple[int, Iterator[tuple[bytes, Any]]]] = {}  # shard -> segment, and its remaining images
     for number in count(start * world_size + rank, world_size):
-        lane, place = number % NUM_SHARDS, number // NUM_SHARDS
-        if legs.get(lane, (-1, None))[0] != place // SHARD_SEGMENT_BATCHES:
-            pictures = iterate_segment(settings, held, seed, lane, place // SHARD_SEGMENT_BATCHES)
-            legs[lane] = (
-                place // SHARD_SEGMENT_BATCHES,
-                islice(pictures, place % SHARD_SEGMENT_BATCHES * batch_size, None),
-            )
-        encoded = list(islice(legs[lane][1], batch_size))
-        yield number, decode_training_images(settings, num_classes, held, encoded)
+        shard = number % NUM_SHARDS
+        segment, batch_in_segment = divmod(number // NUM_SHARDS, SHARD_SEGMENT_BATCHES)
+        if shard not in open_segments or open_segments[shard][0] != segment:
+            images = iterate_segment(settings, held_out_images, seed, shard, segment)
+            open_segments[shard] = (segment, islice(images, batch_in_segment * batch_size, None))
+        encoded = list(islice(open_segments[shard][1], batch_size))
+        yield number, decode_training_images(settings, num_classes, held_out_images, encoded)
 
 
 def iterate_segment(
     settings: DataSettings, held_out_images: HeldOutImages, seed: int, shard: int, segment: int
 ) -> Iterator[tuple[bytes, Any]]:
-    """Yield the encoded images of a segment, from further passes if the data set is small."""
-    shares = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
-    for turn in count():
-        found = False
-        for content, label in iterate_shuffled(settings, settings.train_split, seed, shard, segment, turn):
-            key = digest(content)
-            if key not in held_out_images.test_digests and assign_splits_by_hash([key], shares) == [TRAIN]:
-                found = True
+    """Yield the encoded training images of a segment without end, from further passes if the data set is small.
+
+    Args:
+        settings: Source of the images.
+        held_out_images: Images that are skipped.
+        seed: Seed of the run.
+        shard: Index of the shard.
+        segment: Index of the segment in the shard.
+
+    Yields:
+        Encoded image, and its label, which is not checked.
+
+    Raises:
+        ValueError: A pass contains no training image.
+    """
+    cumulative_percent = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
+    for epoch in count():
+        is_empty = True
+        for content, label in iterate_shuffled(settings, settings.train_split, seed, shard, segment, epoch):
+            content_digest = digest(content)
+            if content_digest in held_out_images.test_digests:
+                continue
+            if assign_splits_by_hash([content_digest], cumulative_percent) == [TRAIN]:
+                is_empty = False
                 yield content, label
-        if not found:
-            raise ValueError(f"{settings.display_name} holds no picture to train on: it is too small.")
+        if is_empty:
+            raise ValueError(f"{settings.display_name} is too small: it has no image to train on.")
 
 
 def decode_training_images(
     settings: DataSettings, num_classes: int, held_out_images: HeldOutImages, encoded: list[tuple[bytes, Any]]
 ) -> list[tuple[Image.Image, int]]:
-    """Decode images and replace those that are held out under another encoding by others of the batch."""
-    pictures = [
+    """Decode images, and replace those that are held out in another encoding by other images of the batch.
+
+    Args:
+        settings: Source and size of the images.
+        num_classes: Number of classes.
+        held_out_images: Images that must not be used for training.
+        encoded: Encoded images with their labels.
+
+    Returns:
+        As many images, with their classes.
+
+    Raises:
+        ValueError: An image or label is invalid, or all images are held out.
+    """
+    images = [
         (decode_image(content, settings.display_name), check_class_index(label, num_classes, settings.display_name))
         for content, label in encoded
     ]
-    kept = [pair for pair in pictures if digest(settings.preprocess(pair[0])) not in held_out_images.pixel_digests]
-    if not kept:
+    usable = [pair for pair in images if digest(settings.preprocess(pair[0])) not in held_out_images.pixel_digests]
+    if not usable:
         raise ValueError(
-            f"{settings.display_name} repeats what it tests on; there is nothing to train on in a whole batch."
+            f"{settings.display_name} repeats its held-out images: a whole batch contains nothing to train on."
         )
-    return [kept[place % len(kept)] for place in range(len(pictures))]
+    return [usable[index % len(usable)] for index in range(len(images))]

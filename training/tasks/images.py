@@ -1,7 +1,7 @@
 """Image classification: train on a data set of the Hub or of local files, or run models trained on ImageNet.
 
 Without a data set, the class names are those of ImageNet: `data/imagenet_classes.txt`, one name per line in the order of
-torchvision. `training.data.image_dataset` reads data sets, `training.data.streaming` streams large ones, and
+torchvision. `training.data.image_dataset` loads data sets into memory, `training.data.streaming` streams large ones, and
 `training.data.augmentation` augments training images.
 """
 
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ctm.messages import truncate_repr
 from training.data.augmentation import RANDOM_NUMBERS_PER_IMAGE, AugmentationPolicy, augment_image
-from training.data.image_dataset import DataSettings, LabeledImages, load_class_names, load_in_memory
+from training.data.dataset_source import DataSettings, load_class_names
+from training.data.image_dataset import LabeledImages, load_in_memory
 from training.data.parquet import iterate_image_column, read_label_column, read_table
 from training.data.preprocessing import (
     background_level,

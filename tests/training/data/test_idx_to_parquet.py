@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.data.dataset_source import DataSettings, load_class_names
 from training.data.idx_to_parquet import main
-from training.data.image_dataset import DataSettings, iterate_images, load_class_names
+from training.data.image_dataset import iterate_images
 
 NAMES = ["shirt", "shoe", "bag"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 5), np.uint8)
@@ -30,7 +31,7 @@ def idx_dir(tmp_path) -> Path:
 
 def test_pictures_labels_and_names_come_through(idx_dir, capsys):
     main([str(idx_dir), "--out", str(idx_dir / "out"), "--names", *NAMES])
-    assert "6 pictures to train, 3 pictures to test" in capsys.readouterr().out
+    assert "6 images in train, 3 images in test" in capsys.readouterr().out
     settings = DataSettings(data_files=str(idx_dir / "out"))
     assert load_class_names(settings) == tuple(NAMES)
     read = [*iterate_images(settings, "train", 3), *iterate_images(settings, "test", 3)]
@@ -41,13 +42,13 @@ def test_pictures_labels_and_names_come_through(idx_dir, capsys):
 @pytest.mark.parametrize(
     "name, content, says",
     [
-        ("train-images-idx3-ubyte", encode_idx(IMAGES)[:-4], "cut off: it holds 266 of 9 x 6 x 5 values"),
+        ("train-images-idx3-ubyte", encode_idx(IMAGES)[:-4], "cut off: it has 266 of 9 x 6 x 5 values"),
         ("train-images-idx3-ubyte", encode_idx(LABELS), "not an IDX file of unsigned bytes with 3 axes"),
-        ("train-images-idx3-ubyte", encode_idx(IMAGES[:5]), "5 pictures for 6 labels"),
-        ("train-labels-idx1-ubyte", encode_idx(LABELS[:6] + 1), "holds label 3, but there are 3 names"),
+        ("train-images-idx3-ubyte", encode_idx(IMAGES[:5]), "5 images for 6 labels"),
+        ("train-labels-idx1-ubyte", encode_idx(LABELS[:6] + 1), "has the label 3, but there are 3 names"),
         ("train-labels-idx1-ubyte", b"", "not an IDX file"),
         ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bgarbage", "cannot be read"),
-        ("t10k-labels-idx1-ubyte.gz", None, "holds neither t10k-labels-idx1-ubyte nor"),
+        ("t10k-labels-idx1-ubyte.gz", None, "contains neither t10k-labels-idx1-ubyte nor"),
     ],
 )
 def test_broken_files_are_rejected_in_one_sentence(idx_dir, name, content, says):

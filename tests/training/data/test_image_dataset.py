@@ -17,7 +17,8 @@ from tests.fake_hub.server import LoopbackHub
 from tests.image_datasets import encode_image, make_image, write_dataset, write_split
 from tests.paths import ROOT
 from training.config import RunConfig
-from training.data.image_dataset import DataSettings, load_in_memory, resolve_commit
+from training.data.dataset_source import DataSettings, resolve_commit
+from training.data.image_dataset import load_in_memory
 from training.data.streaming import NUM_SHARDS, iterate_training_batches, load_held_out_images
 from training.model_card import render_front_matter
 from training.tasks import build_task, make_task
@@ -121,17 +122,17 @@ def test_a_checkpoint_stores_the_names_and_no_local_path(dataset_dir):
 @pytest.mark.parametrize(
     "settings, says",
     [
-        ({"data_files": "nowhere"}, "There is no folder or file 'nowhere'"),
+        ({"data_files": "nowhere"}, "There is no directory or file 'nowhere'"),
         ({"train_split": "learn"}, r"Bad split: learn.*task\.train_split"),
         ({"subset": "big"}, r"'big' not found.*task\.subset"),
         ({"image_column": "img"}, "has no column 'img'; it has image, label"),
         ({"label_column": "image"}, r"task\.label_column|names no classes"),
-        ({"image_column": "label"}, "column 'label' holds no pictures"),
+        ({"image_column": "label"}, "column 'label' contains no images"),
         ({"names": ["oak", "elm"]}, r"train, row \d+: the class must be a whole number from 0 to 1, got 2|test, row"),
         ({"dataset": "a b"}, "namespace/name"),
         ({"dataset": "me/x@main"}, r"task\.revision"),
         ({"channels": 2}, "must be 1"),
-        ({"channels": 1}, "or one a channel: 1"),
+        ({"channels": 1}, "or one per channel: 1"),
     ],
 )
 def test_an_error_is_reported_in_one_sentence(dataset_dir, settings, says):
@@ -149,7 +150,7 @@ def test_broken_images_and_files_are_rejected(tmp_path):
     write_split(tmp_path / "plain/train.parquet", good, [0] * 4, None)
     (tmp_path / "b").mkdir()
     (tmp_path / "b/train.parquet").write_bytes(b"PAR1 but no more")
-    for name, says in (("a", "train, row 4 is not a picture"), ("plain", "names no classes"), ("b", "b: ")):
+    for name, says in (("a", "train, row 4 is not an image"), ("plain", "names no classes"), ("b", "b: ")):
         with pytest.raises(ValueError, match=says):
             make_task(IMAGE_SETTINGS | {"data_files": str(tmp_path / name)}).with_resolved_settings().sample(
                 TRAIN, 1, make_generator(0)

@@ -40,7 +40,7 @@ def test_an_error_in_a_file_is_reported(parquet_path):
     with pytest.raises(ValueError, match="with `answer` column"):
         read_table(parquet_path, ["answer"])
     table = read_table(parquet_path, ["image", "label"])
-    with pytest.raises(ValueError, match="row 0 is not a picture"):
+    with pytest.raises(ValueError, match="row 0 is not an image"):
         list(iterate_image_column(table, parquet_path.name))
     with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
         read_label_column(table, parquet_path.name, 5)

@@ -85,7 +85,7 @@ def test_names_and_preprocessing_can_be_others():
 @pytest.mark.parametrize(
     "settings, says",
     [
-        ({"crop": 300}, r"task\.crop may be task\.resize at most"),
+        ({"crop": 300}, r"task\.crop must not exceed task\.resize"),
         ({"names": ["a"]}, "at least two names"),
         ({"std": [1, 0, 1]}, "positive"),
     ],
@@ -96,7 +96,7 @@ def test_wrong_settings_are_rejected(settings, says):
 
 
 def test_there_are_none_to_train_on(task):
-    with pytest.raises(ValueError, match=r"measure with --data FILE\.parquet"):
+    with pytest.raises(ValueError, match=r"evaluate with --data FILE\.parquet"):
         task.sample("train", 1, make_generator(0))
 
 

@@ -163,13 +163,13 @@ def replace_cell(row: int, column: int, kind: int) -> np.ndarray:
         (replace_cell(2, 1, START), "one red pixel, the start; this picture has 2"),
         (replace_cell(3, 3, PATH), "one green pixel, the goal; this picture has none"),
         (replace_cell(1, 3, GOAL), "one green pixel, the goal; this picture has 2"),
-        (replace_cell(3, 2, WALL), "No way leads"),
+        (replace_cell(3, 2, WALL), "goal cannot be reached"),
         (np.full((20, 20, 3), 0.5), "no maze: its colours"),
         (np.random.default_rng(0).random((64, 64, 3)), "no maze: its colours"),
         (np.zeros((30, 30)), "needs colours"),
-        (np.ones((3, 40, 3)), "5 to 199 places a side, got 40 x 3"),
+        (np.ones((3, 40, 3)), "5 to 199 positions per side, got 40 x 3"),
         (np.ones((211, 211, 3)) * (np.indices((211, 211)).sum(0) % 2)[..., None], "got 211 x 211"),
-        (np.ones((2_001, 10, 3)), "2000 a side"),
+        (np.ones((2_001, 10, 3)), "2000 per side"),
     ],
 )
 def test_what_is_no_maze_gets_one_sentence(pixels, says):
