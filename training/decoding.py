@@ -19,7 +19,7 @@ class AnswerDecoder(ABC):
     """Decoder and loss of the answers of a task.
 
     Attributes:
-        positions: number of positions that choose a class at every tick.
+        positions: Number of positions that choose a class at every tick.
     """
 
     positions: int
@@ -42,13 +42,13 @@ class AnswerDecoder(ABC):
         """Return the training loss of the trunk, a scalar.
 
         Args:
-            logits: logits at every tick.
-            targets: target classes.
-            certainty: certainty at every tick.
-            reduction: see `training.losses.reduce_tick_losses`.
-            lookahead: see `training.losses.per_tick_loss`.
-            mean_share: see `training.losses.reduce_tick_losses`.
-            answer_mask: ticks at which an answer counts; None counts all.
+            logits: Logits at every tick.
+            targets: Target classes.
+            certainty: Certainty at every tick.
+            reduction: See `training.losses.reduce_tick_losses`.
+            lookahead: See `training.losses.per_tick_loss`.
+            mean_share: See `training.losses.reduce_tick_losses`.
+            answer_mask: Ticks at which an answer counts; None counts all.
         """
 
     @abstractmethod
@@ -72,28 +72,44 @@ class PerTickDecoder(AnswerDecoder):
     are intermediate results.
 
     Attributes:
-        positions: number of positions.
-        scored_positions: number of last positions that must be correct; None scores all.
+        positions: Number of positions.
+        scored_positions: Number of last positions that must be correct; None scores all.
     """
 
     positions: int
     scored_positions: int | None = None
 
-    def loss(self, logits, targets, certainty, reduction, lookahead, mean_share, answer_mask=None):
+    def loss(
+        self,
+        logits: Float[Tensor, "B K T"],
+        targets: Int[Tensor, "B L"],
+        certainty: Float[Tensor, "B T"],
+        reduction: str,
+        lookahead: int | None,
+        mean_share: float,
+        answer_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return the cross-entropy of all positions, reduced over the ticks; see `AnswerDecoder.loss`."""
         losses = per_tick_loss(logits.unflatten(1, (self.positions, -1)), targets, lookahead)
         return reduce_tick_losses(reduction, losses, certainty, mean_share, answer_mask)
 
-    def tick_losses(self, logits, targets):
+    def tick_losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Float[Tensor, "B T"]:
+        """Return the cross-entropy of the scored positions at every tick."""
         return per_tick_loss(*self._select_scored_positions(logits, targets))
 
-    def is_correct(self, logits, targets):
+    def is_correct(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
+        """Return whether all scored positions are correct, at every tick."""
         return is_correct(*self._select_scored_positions(logits, targets))
 
-    def _select_scored_positions(self, logits, targets):
+    def _select_scored_positions(
+        self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, "B P C T"], Int[Tensor, "B P"]]:
+        """Return logits and targets of the scored positions, with the C classes of a position on an axis of their own."""
         first = 0 if self.scored_positions is None else self.positions - self.scored_positions
         return logits.unflatten(1, (self.positions, -1))[:, first:], targets[:, first:]
 
-    def decode(self, choices):
+    def decode(self, choices: Int[Tensor, "T P"]) -> list[list[int]]:
+        """Return the choices of each tick, which are a full answer."""
         return choices.tolist()
 
 
@@ -105,23 +121,36 @@ class CTCDecoder(AnswerDecoder):
     this way (appendix E). The answer at a tick is the sequence of labels emitted up to it.
 
     Attributes:
-        answer_length: labels of a complete answer; labels are 0 to answer_length - 1, so the blank is class answer_length.
-        positions: always 1.
+        answer_length: Labels of a complete answer; labels are 0 to answer_length - 1, so the blank is class answer_length.
+        positions: Always 1.
     """
 
     answer_length: int
     positions: int = 1
 
-    def loss(self, logits, targets, certainty, reduction, lookahead, mean_share, answer_mask=None):
+    def loss(
+        self,
+        logits: Float[Tensor, "B K T"],
+        targets: Int[Tensor, "B L"],
+        certainty: Float[Tensor, "B T"],
+        reduction: str,
+        lookahead: int | None,
+        mean_share: float,
+        answer_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return the CTC loss of the whole unroll; the arguments after `targets` do not apply to it."""
         assert answer_mask is None, "CTC answers count from the first tick"
         log_p = logits.float().log_softmax(1).permute(2, 0, 1)  # (T, B, C)
-        lengths = (torch.full((len(targets),), size, dtype=torch.long) for size in (len(log_p), self.answer_length))
-        return F.ctc_loss(log_p, targets, *lengths, blank=self.answer_length, zero_infinity=True)
+        num_ticks = torch.full((len(targets),), len(log_p), dtype=torch.long)
+        num_labels = torch.full((len(targets),), self.answer_length, dtype=torch.long)
+        return F.ctc_loss(log_p, targets, num_ticks, num_labels, blank=self.answer_length, zero_infinity=True)
 
-    def tick_losses(self, logits, targets):
-        return None
+    def tick_losses(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> None:
+        """Return None: a single tick has no CTC loss."""
+        return
 
-    def is_correct(self, logits, targets):
+    def is_correct(self, logits: Float[Tensor, "B K T"], targets: Int[Tensor, "B L"]) -> Bool[Tensor, "B T"]:
+        """Return whether exactly the target labels were emitted, in order, up to each tick."""
         label = self.choices(logits)[:, 0]
         is_emission = compute_ctc_emission_mask(label, self.answer_length)
         num_emitted = is_emission.cumsum(1)
@@ -129,7 +158,8 @@ class CTCDecoder(AnswerDecoder):
         is_wrong = is_emission & ((label != expected) | (num_emitted > self.answer_length))
         return (num_emitted == self.answer_length) & ~is_wrong.cumsum(1).bool()
 
-    def decode(self, choices):
+    def decode(self, choices: Int[Tensor, "T P"]) -> list[list[int]]:
+        """Return the labels emitted up to each tick."""
         label = choices[:, 0]
         is_emission = compute_ctc_emission_mask(label.unsqueeze(0), self.answer_length)[0]
         return [label[: tick + 1][is_emission[: tick + 1]].tolist() for tick in range(len(label))]

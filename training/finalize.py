@@ -29,6 +29,7 @@ from inference.halting.risk_control import (
 from inference.halting.thresholds import PolicyReplay, choose_policies, get_candidate_thresholds, replay
 from inference.tick_history import EvaluationCurves, TickHistory
 from training.config import FinalizeConfig, RunConfig
+from training.console import write_line
 from training.energy.correctness import compute_answer_reliability, fit_correctness_model
 from training.energy.fitting import fit_energy, sample_fitting_batches
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
@@ -49,11 +50,11 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
     """Build the final checkpoint of a run from its last saved step, and print its evaluations.
 
     Args:
-        run_dir: the run directory; its status is updated.
-        output_dir: directory of the checkpoint; None writes to `checkpoint` in the run directory.
+        run_dir: The run directory; its status is updated.
+        output_dir: Directory of the checkpoint; None writes to `checkpoint` in the run directory.
 
     Raises:
-        ValueError: the run has no saved step.
+        ValueError: The run has no saved step.
     """
     config = run_dir.load_config()
     steps = run_dir.list_steps()
@@ -75,8 +76,8 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
     path = save(checkpoint, output_dir or run_dir.final_checkpoint_dir)
     run_dir.write_status("finished", steps[-1], config.train.steps, checkpoint=str(path))
     for evaluation in checkpoint.metrics["evaluations"]:
-        print(json.dumps(evaluation))
-    print(f"Checkpoint: {path}")
+        write_line(json.dumps(evaluation))
+    write_line(f"Checkpoint: {path}")
 
 
 def build_final_checkpoint(
@@ -85,10 +86,10 @@ def build_final_checkpoint(
     """Evaluate a model on every test split with its default halting policy, and build the checkpoint with model card.
 
     Args:
-        model: the model.
-        task: its task.
-        halting: content of `halting.json`.
-        training_metadata: the entry `training` of `metrics.json`.
+        model: The model.
+        task: Its task.
+        halting: Content of `halting.json`.
+        training_metadata: The entry `training` of `metrics.json`.
     """
     policy = get_default_policy(halting)
     test_splits = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
@@ -109,12 +110,12 @@ def evaluate_split(
     """Evaluate a model on held-out samples.
 
     Args:
-        model: the model.
-        task: its task.
-        split: name of the split, for the result.
-        batches: samples of the split.
-        policy: halting policy of the reported accuracy and ticks.
-        halting: content of `halting.json`, whose other policies are evaluated as well.
+        model: The model.
+        task: Its task.
+        split: Name of the split, for the result.
+        batches: Samples of the split.
+        policy: Halting policy of the reported accuracy and ticks.
+        halting: Content of `halting.json`, whose other policies are evaluated as well.
 
     Returns:
         One entry of `evaluations` in `metrics.json`.
@@ -190,12 +191,12 @@ def build_halting_metadata(
     """Build the content of `halting.json`: policies with thresholds, their frontiers, and the meaning of the energy.
 
     Args:
-        model: the model.
-        task: its task.
-        tolerance: accuracy that a threshold may lose against the most accurate one, on the calibration split.
-        kind: kind of energy; "none" for a model without one.
-        loss_params: settings of the energy loss.
-        fit_metrics: result of `fit_energy`; None if the energy head was not fitted.
+        model: The model.
+        task: Its task.
+        tolerance: Accuracy that a threshold may lose against the most accurate one, on the calibration split.
+        kind: Kind of energy; "none" for a model without one.
+        loss_params: Settings of the energy loss.
+        fit_metrics: Result of `fit_energy`; None if the energy head was not fitted.
     """
     calibration = evaluate_curves(model, task.decoder, build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES))
     history = TickHistory.from_curves(calibration)
@@ -213,6 +214,7 @@ def build_halting_metadata(
     }
     energy = {}
     if kind != "none":
+        assert default is not None, "a model with an energy has a halting policy"
         policy_replay = replay(parse(policies[default]["policy"]), history, calibration.correct)
         # The energy of a logit kind is P(correct) by itself. A CTC answer is the exception: there the logit follows the
         # probability that the emission is complete, more than that it is correct.
@@ -226,8 +228,8 @@ def certify_default_risks(validation: EvaluationCurves, calibration: EvaluationC
     """Certify thresholds for `DEFAULT_RISKS`, of the energy, or of the certainty if there is no energy.
 
     Args:
-        validation: samples that decide which thresholds are tried, and in which order.
-        calibration: samples that certify them.
+        validation: Samples that decide which thresholds are tried, and in which order.
+        calibration: Samples that certify them.
 
     Returns:
         Policy records by name; no record for a risk that needs more calibration samples or that no threshold satisfies.
@@ -243,7 +245,7 @@ def certify_default_risks(validation: EvaluationCurves, calibration: EvaluationC
     thresholds = drop_dominated_thresholds(
         make_policy, get_candidate_thresholds(make_policy, validation_history), validation_history, validation.correct
     )
-    records = {}
+    records: dict[str, dict[str, Any]] = {}
     for guarantee in map(RiskGuarantee, DEFAULT_RISKS):
         if len(calibration.correct) >= guarantee.min_samples and (
             certified := certify_threshold(make_policy, thresholds, calibration_history, calibration.correct, guarantee)

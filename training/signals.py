@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
@@ -17,12 +18,12 @@ def catch_stop_signals() -> Iterator[list[int]]:
     """
     received: list[int] = []
 
-    def record_signal(number, frame):
+    def record_signal(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if number == signal.SIGINT:
             signal.signal(number, previous_handlers[number])
 
-    previous_handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous_handlers = {int(number): signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in previous_handlers:
         signal.signal(number, record_signal)
     try:

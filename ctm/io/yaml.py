@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from ctm.messages import truncate_repr
 
@@ -64,9 +64,14 @@ def construct_integer(loader: StrictYAMLLoader, node: yaml.ScalarNode) -> int:
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
+def reject_type(loader: StrictYAMLLoader, node: yaml.Node) -> None:
+    """Raise the error of an unknown type."""
+    loader.construct_undefined(node)
+
+
 StrictYAMLLoader.add_constructor("tag:yaml.org,2002:int", construct_integer)
 for kind in ("binary", "omap", "pairs", "set"):  # types that no setting has
-    StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", StrictYAMLLoader.construct_undefined)
+    StrictYAMLLoader.add_constructor(f"tag:yaml.org,2002:{kind}", reject_type)
 
 
 def parse_yaml(text: str, name: str) -> Any:

@@ -25,12 +25,13 @@ def fit_correctness_model(curves: EvaluationCurves, policy_replay: PolicyReplay)
     iterated too long. The tick that answers has more weight, because the probability is reported there.
 
     Args:
-        curves: n evaluated samples, with an energy.
-        policy_replay: the halting policy on these samples.
+        curves: N evaluated samples, with an energy.
+        policy_replay: The halting policy on these samples.
 
     Returns:
         The model, or None if a coefficient is not finite.
     """
+    assert curves.energy is not None
     ticks = torch.arange(1, curves.correct.size(1) + 1)
     is_visited = curves.answer_mask & (ticks <= policy_replay.ticks.unsqueeze(1))
     weight = is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
@@ -53,9 +54,9 @@ def compute_answer_reliability(
     """Measure the calibration of P(correct) at the ticks that answer.
 
     Args:
-        curves: evaluated samples.
-        policy_replay: the halting policy on these samples.
-        halting: content of `halting.json`.
+        curves: Evaluated samples.
+        policy_replay: The halting policy on these samples.
+        halting: Content of `halting.json`.
 
     Returns:
         See `training.metrics.compute_reliability`; None if the checkpoint gives no probability.
@@ -73,9 +74,9 @@ def gather_answer_confidence(
     """Return P(correct) at the ticks that answer.
 
     Args:
-        p_correct_fn: computes P(correct) from energies and certainties, (n, T) each; may return None.
-        curves: evaluated samples.
-        policy_replay: the halting policy on these samples.
+        p_correct_fn: Computes P(correct) from energies and certainties, (n, T) each; may return None.
+        curves: Evaluated samples.
+        policy_replay: The halting policy on these samples.
     """
     p_correct = p_correct_fn(curves.energy, curves.certainty.mean(1))
     return None if p_correct is None else p_correct.gather(1, policy_replay.answer_tick.unsqueeze(1) - 1).squeeze(1)

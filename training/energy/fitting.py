@@ -48,10 +48,10 @@ class EnergyHeadDataset:
     Axes: n samples, T ticks, F features of the head.
 
     Attributes:
-        features: inputs of the head, in any float precision.
-        correct: whether the answer at a tick is correct.
-        answer_mask: ticks at which an answer counts.
-        tick_losses: loss of the answer at every tick, or None if the answer has none (CTC).
+        features: Inputs of the head, in any float precision.
+        correct: Whether the answer at a tick is correct.
+        answer_mask: Ticks at which an answer counts.
+        tick_losses: Loss of the answer at every tick, or None if the answer has none (CTC).
     """
 
     features: Float[Tensor, "n T F"]
@@ -73,12 +73,12 @@ class EnergyHeadDataset:
 def sample_fitting_batches(task: Task, count: int) -> list[Batch]:
     """Draw validation samples to fit an energy head on, with a fixed seed, without repeats, in random order.
 
-    The order is random because the samples that are drawn first are the likely ones. Images are augmented as in training:
+    The order is random because frequent samples come first among the draws. Images are augmented as in training:
     without augmentation too few of the answers are wrong.
 
     Args:
-        task: the task.
-        count: number of draws; fewer samples remain after repeats are removed.
+        task: The task.
+        count: Number of draws; fewer samples remain after repeats are removed.
     """
     generator = make_generator("fit", VALIDATION)
     samples = deduplicate(task.sample(VALIDATION, count, generator))
@@ -90,8 +90,8 @@ def with_energy_head(model: TickModel, force_new: bool) -> TickModel:
     """Return a model with an energy head that reads all inputs such a head can have.
 
     Args:
-        model: the model; it does not change.
-        force_new: whether a suitable head is replaced by one with new weights as well.
+        model: The model; it does not change.
+        force_new: Whether a suitable head is replaced by one with new weights as well.
 
     Returns:
         The model itself, or a copy in evaluation mode with a new energy head.
@@ -131,18 +131,18 @@ def fit_energy_head(
     An energy that should be a logit (`LOGIT_KINDS`) is scaled and shifted to one on held-out samples (Platt scaling).
 
     Args:
-        head: a head as `ctm.modules.readout.make_energy_head` builds it.
-        dataset: samples that the trunk was not trained on, in random order.
-        kind: kind of energy.
-        loss_params: settings of its loss.
-        max_steps: optimiser steps, at most; each fold keeps the weights with its lowest held-out loss.
-        seed: seed of the minibatches.
+        head: A head as `ctm.modules.readout.make_energy_head` builds it.
+        dataset: Samples that the trunk was not trained on, in random order.
+        kind: Kind of energy.
+        loss_params: Settings of its loss.
+        max_steps: Optimiser steps, at most; each fold keeps the weights with its lowest held-out loss.
+        seed: Seed of the minibatches.
 
     Returns:
         n: number of samples; right: share of correct answers; loss_before, loss_after: mean held-out loss.
 
     Raises:
-        ValueError: there are fewer than two samples.
+        ValueError: There are fewer than two samples.
     """
     count = len(dataset.features)
     if count < 2:
@@ -172,10 +172,10 @@ def fit_folds(
     """Train all folds, with early stopping per fold.
 
     Args:
-        ensemble: the folds; they train in place.
-        cross_validation: their samples and loss.
-        max_steps: optimiser steps, at most.
-        seed: seed of the minibatches.
+        ensemble: The folds; they train in place.
+        cross_validation: Their samples and loss.
+        max_steps: Optimiser steps, at most.
+        seed: Seed of the minibatches.
 
     Returns:
         A copy of the ensemble with the best weights of each fold, and the mean held-out loss before and with these weights.
@@ -207,10 +207,10 @@ class CrossValidation:
     """Samples and loss of a cross-validation ensemble.
 
     Attributes:
-        dataset: all samples.
-        held_out_slices: the samples that each fold does not train on.
-        kind: kind of energy.
-        loss_params: settings of its loss.
+        dataset: All samples.
+        held_out_slices: The samples that each fold does not train on.
+        kind: Kind of energy.
+        loss_params: Settings of its loss.
     """
 
     dataset: EnergyHeadDataset
@@ -260,15 +260,24 @@ class CrossValidation:
 
 
 class EnergyHeadEnsemble(nn.Module):
-    """Energy heads that share out the hidden units of one head; the energy of that head is their mean.
+    """Energy heads that divide the hidden units of one head among them; the energy of that head is their mean.
 
-    Args:
-        head: the initial weights; it does not change.
-        num_folds: number of heads (K), at most the number of hidden units.
-        scaler: scaling of the inputs; the parameters of this module are weights for scaled inputs.
+    Attributes:
+        num_folds: Number of heads (K).
+        scaler: Scaling of the inputs; the parameters of this module are weights for scaled inputs.
+        units: Head of each hidden unit, one-hot, shape (H, K).
     """
 
-    def __init__(self, head: nn.Sequential, num_folds: int, scaler: "FeatureScaler"):
+    units: Tensor
+
+    def __init__(self, head: nn.Sequential, num_folds: int, scaler: "FeatureScaler") -> None:
+        """Create the heads from the weights of one head.
+
+        Args:
+            head: The initial weights; it does not change.
+            num_folds: Number of heads (K), at most the number of hidden units.
+            scaler: Scaling of the inputs.
+        """
         super().__init__()
         self.num_folds = num_folds
         self.scaler = scaler
@@ -317,8 +326,8 @@ class FeatureScaler:
     """Standardisation of features, which can be fused into a linear layer.
 
     Attributes:
-        mean: subtracted from each feature.
-        std: divides each feature; 1 for a feature that is constant.
+        mean: Subtracted from each feature.
+        std: Divides each feature; 1 for a feature that is constant.
     """
 
     mean: Float[Tensor, " F"]
@@ -356,10 +365,10 @@ def fit_platt_scaling(
     """Fit scale and shift that turn energies into minus the logit of being correct (Platt 1999).
 
     Args:
-        energies: energies of n samples at T ticks.
-        correct: whether the answer at a tick is correct.
-        answer_mask: ticks that count.
-        loss_params: gives the label smoothing.
+        energies: Energies of n samples at T ticks.
+        correct: Whether the answer at a tick is correct.
+        answer_mask: Ticks that count.
+        loss_params: Gives the label smoothing.
 
     Returns:
         Scale and shift; (1, 0) if the energies are higher where answers are correct.
@@ -374,8 +383,8 @@ def fit_logistic_regression(inputs: Float[Tensor, "n F"], labels: Float[Tensor, 
     """Fit a logistic regression by Newton's method.
 
     Args:
-        inputs: features in double precision, with a column of ones for the bias.
-        labels: probabilities in [0, 1].
+        inputs: Features in double precision, with a column of ones for the bias.
+        labels: Probabilities in [0, 1].
 
     Returns:
         One weight for each feature.
@@ -396,9 +405,9 @@ def collect_energy_features(model: TickModel, decoder: AnswerDecoder, batches: I
     """Unroll samples and record the inputs of the energy head, until `MAX_FEATURE_VALUES` is reached.
 
     Args:
-        model: the model; it is in evaluation mode afterwards.
-        decoder: decoder of the task.
-        batches: the samples; those beyond the limit are not used.
+        model: The model; it is in evaluation mode afterwards.
+        decoder: Decoder of the task.
+        batches: The samples; those beyond the limit are not used.
 
     Returns:
         The inputs in half precision, with labels.

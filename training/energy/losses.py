@@ -6,8 +6,8 @@ calibrated    E = -logit P(correct now)
 contrastive   that of the energy-halting fork: E = m * P(wrong), with margin m
 balanced      contrastive with m = 1; correct and wrong answers have equal weight
 ranked        calibrated, plus a ranking of correct answers below wrong ones, within an unroll and within a tick
-hazard        the logit of not yet having reached the final run of correct answers, given that it had not started before
-hindsight     the logit that a later tick is better by more than the ticks cost, given the rest of the unroll
+hazard        the logit that the final run of correct answers has not started, if it had not started before
+hindsight     the logit that a later tick is better by more than the ticks cost, known from the rest of the unroll
 wait          the logit of the gain per tick of waiting: one correct answer, divided among the ticks until it comes; 0 if
               the answer is correct now or never again. The default: it is low also where further ticks do not help
 gain          the logit that the next tick lowers the loss of the answer (Zhu et al. 2025, arXiv 2510.25741, stage II)
@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EnergyKind = Literal["calibrated", "contrastive", "balanced", "ranked", "hazard", "hindsight", "wait", "gain", "value"]
+DEFAULT_ENERGY_KIND: EnergyKind = "wait"
 ENERGY_HEAD_PREFIX = "energy_proj."  # prefix of the parameter names of the energy head
 CONFIDENT_PROBABILITY = 0.95  # P(correct) at which the validation metrics halt
 LOGIT_KINDS = ("calibrated", "ranked")  # kinds whose energy is minus the logit of being correct
@@ -40,9 +41,9 @@ class TickLabels:
     """Labels of a complete unroll of B rows and T ticks.
 
     Attributes:
-        correct: whether the answer at a tick is correct.
-        answer_mask: ticks at which an answer counts; None counts all.
-        tick_losses: loss of the answer at every tick; None if it is not needed or does not exist.
+        correct: Whether the answer at a tick is correct.
+        answer_mask: Ticks at which an answer counts; None counts all.
+        tick_losses: Loss of the answer at every tick; None if it is not needed or does not exist.
     """
 
     correct: Bool[Tensor, "B T"]
@@ -73,9 +74,9 @@ class EnergyLossParams:
     """Settings of the losses.
 
     Attributes:
-        margin: contrastive: energy that wrong answers are pushed above.
-        cost: value, hindsight: cost of one tick, in correct answers.
-        label_smoothing: calibrated, ranked: probability of the opposite label, which keeps the optimal energies finite.
+        margin: Contrastive: energy that wrong answers are pushed above.
+        cost: Value, hindsight: cost of one tick, in correct answers.
+        label_smoothing: Calibrated, ranked: probability of the opposite label, which keeps the optimal energies finite.
     """
 
     margin: float = 1.0
@@ -95,10 +96,10 @@ def energy_loss(
     """Return the loss of a kind of energy, a scalar.
 
     Args:
-        kind: kind of energy.
-        energies: energies of every row and tick.
-        tick_labels: labels of the same unroll.
-        loss_params: settings of the kind.
+        kind: Kind of energy.
+        energies: Energies of every row and tick.
+        tick_labels: Labels of the same unroll.
+        loss_params: Settings of the kind.
     """
     return ENERGY_LOSSES[kind](energies, tick_labels, loss_params)
 
@@ -127,14 +128,12 @@ def balanced_loss(
     energies: Float[Tensor, "B T"], tick_labels: TickLabels, loss_params: EnergyLossParams
 ) -> Float[Tensor, ""]:
     """Return the squared-margin loss with margin 1, the mean of that of correct and that of wrong answers."""
-    values = squared_margin_loss(energies, tick_labels, 1.0)
-    return (
-        sum(
-            (values * part).sum() / part.sum().clamp(min=1)
-            for part in (tick_labels.correct_ticks, tick_labels.incorrect_ticks)
-        )
-        / 2
-    )
+    losses = squared_margin_loss(energies, tick_labels, 1.0)
+    mean_losses = [
+        (losses * mask).sum() / mask.sum().clamp(min=1)
+        for mask in (tick_labels.correct_ticks, tick_labels.incorrect_ticks)
+    ]
+    return (mean_losses[0] + mean_losses[1]) / 2
 
 
 def squared_margin_loss(energies: Float[Tensor, "B T"], tick_labels: TickLabels, margin: float) -> Float[Tensor, "B T"]:
@@ -216,7 +215,7 @@ def gain_loss(
     """Return the cross-entropy of the energy as the logit that the next tick lowers the loss of the answer.
 
     Raises:
-        ValueError: the labels have no loss of every tick.
+        ValueError: The labels have no loss of every tick.
     """
     if tick_labels.tick_losses is None:
         raise ValueError(
@@ -266,8 +265,8 @@ def confident_energy_threshold(kind: str, margin: float) -> float | None:
     """Return the energy below which the validation metrics halt a sample.
 
     Args:
-        kind: kind of energy, or "none".
-        margin: margin of the contrastive kind.
+        kind: Kind of energy, or "none".
+        margin: Margin of the contrastive kind.
 
     Returns:
         The energy at which P(correct) is `CONFIDENT_PROBABILITY`; for "wait", at which a tick of waiting gains less than the

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
+import psutil
 
 from training.config import RunConfig
 from training.jobs.cpu_limits import count_available_cpus
