@@ -8,10 +8,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command.
 
     Args:
-        arguments: words of the command line; None takes those of the process.
+        arguments: Words of the command line; None takes those of the process.
 
     Raises:
-        SystemExit: the arguments are wrong, or the command failed for a known reason; the message is one sentence.
+        SystemExit: The arguments are wrong, or the command failed for a known reason; the message is one sentence.
     """
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)

@@ -14,7 +14,7 @@ from ctm.io.yaml import parse_yaml
 from ctm.messages import format_name, truncate_repr
 from ctm.settings import Settings
 from ctm.stores import HubRef
-from training.energy.losses import EnergyKind, EnergyLossParams
+from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossParams
 from training.settings_aliases import rename_override, rename_settings, warn_about_former_names
 from training.tasks import Task, make_task
 
@@ -38,17 +38,19 @@ class LossConfig(Settings):
         description="structured answers: train only this many positions after the longest correct prefix",
     )
     energy_kind: Literal[EnergyKind, "none"] = Field(
-        "wait",
-        description="meaning of the energy: gain of waiting (wait), -logit P(correct) (calibrated), that of the fork "
-        "(contrastive), or another; none: no energy",
+        DEFAULT_ENERGY_KIND,
+        description="what the energy estimates: gain of waiting (wait), -logit P(correct) (calibrated), P(wrong) times a margin "
+        "as in the energy-halting fork (contrastive), or another; none: no energy head",
     )
-    energy_weight: float = Field(0.5, ge=0, description="weight of the energy loss (contrastive: its energy_scale)")
+    energy_weight: float = Field(
+        0.5, ge=0, description="weight of the energy loss (energy_scale of the energy-halting fork)"
+    )
     energy_margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
     tick_cost: float = Field(
         0.005, ge=0, le=1, description="cost of a tick, in correct answers (value and hindsight energies)"
     )
     energy_grad_to_trunk: bool = Field(
-        False, description="let the gradient of the energy loss reach the trunk, as the fork does"
+        False, description="backpropagate the energy loss into the trunk, as the energy-halting fork does"
     )
 
     @property
@@ -82,11 +84,11 @@ class TrainConfig(Settings):
     device: Literal["auto", "cpu"] = Field("auto", description="auto uses the accelerator if there is one")
     init_mode: Literal["all", "matching", "expand", "core"] = Field(
         "all",
-        description="weights that are copied from init_from: all; those of equal name and shape (matching); also smaller ones "
-        "into the leading slice of larger ones (expand); or the recurrent core alone",
+        description="weights to copy from init_from: all; those of equal name and shape (matching); also smaller ones into the "
+        "leading slice of larger ones (expand); or only the recurrent core (core)",
     )
     freeze: Literal["none", "core"] = Field(
-        "none", description="weights that are not trained; core: to test whether it transfers"
+        "none", description="weights that are not trained: none, or the recurrent core (core)"
     )
     log_every: int = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
     eval_every: int = Field(
@@ -96,18 +98,16 @@ class TrainConfig(Settings):
     save_every: int = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
     save_total_limit: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
     max_minutes: float = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
-    min_free_disk_gb: float = Field(
-        1.0, ge=0, description="GB of disk that stay free: a run saves and stops before there is less"
-    )
+    min_free_disk_gb: float = Field(1.0, ge=0, description="save and stop before less than this much disk is free, GB")
 
 
 class FinalizeConfig(Settings):
     """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
 
     fit_samples: int = Field(
-        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: no fit"
+        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on; 0: do not fit it"
     )
-    fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of that fit, at most")
+    fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of the fit, at most")
     accuracy_tolerance: float = Field(
         0.005,
         ge=0,
@@ -122,14 +122,14 @@ class PublishConfig(Settings):
     repo: str = Field("", description="namespace/name of the repository; empty: nothing is published")
     private: bool = Field(False, description="create the repository as private if it does not exist")
     interval_minutes: float = Field(
-        0, ge=0, description="minutes between two publications during the training, 10 at least; 0: only at the end"
+        0, ge=0, description="minutes between two publications during training, at least 10; 0: publish only at the end"
     )
 
     @field_validator("repo")
     @classmethod
     def _check_repo_name(cls, value: str) -> str:
         if value and (HubRef.parse(value).revision or HubRef.parse(value).subfolder):
-            raise ValueError("publishing goes to a repository's main branch: give namespace/name alone")
+            raise ValueError("must be namespace/name: checkpoints are published to the main branch of a repository")
         return value
 
     @field_validator("interval_minutes")
@@ -146,15 +146,17 @@ class RunConfig(Settings):
     `model` holds a kind and published constructor keys; the task adds those that it determines.
     """
 
-    task: dict[str, Any] = Field(description="kind, and the task's own settings")
-    model: dict[str, Any] = Field(default_factory=dict, description="kind (ctm, lstm or ff), and its constructor keys")
+    task: dict[str, Any] = Field(description="kind, and the settings of the task")
+    model: dict[str, Any] = Field(
+        default_factory=dict, description="kind (ctm, lstm or ff), and the constructor keys of the model"
+    )
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     finalize: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
     init_from: str = Field(
-        "", description="checkpoint that gives the initial weights: a directory, or hub:namespace/name@revision"
+        "", description="checkpoint with the initial weights: a directory, or hub:namespace/name@revision"
     )
 
     @model_validator(mode="before")
@@ -175,10 +177,10 @@ class RunConfig(Settings):
         """Return a copy with some settings changed.
 
         Args:
-            overrides: values by dotted name, such as `{"train.steps": 500}`.
+            overrides: Values by dotted name, such as `{"train.steps": 500}`.
 
         Raises:
-            ValueError: a setting is unknown or invalid; one sentence for each problem.
+            ValueError: A setting is unknown or invalid; one sentence for each problem.
         """
         values = self.model_dump(mode="json")
         for name, value in overrides.items():
@@ -202,7 +204,7 @@ class RunConfig(Settings):
         """Build the config of the model from the recipe and the task.
 
         Raises:
-            ValueError: a key is invalid, unknown to the kind of model, or determined by the task.
+            ValueError: A key is invalid, unknown to the kind of model, or determined by the task.
         """
         spec = task.get_spec()
         task_values = {
@@ -230,11 +232,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML recipe and apply overrides.
 
     Args:
-        path: a file, or `env:NAME` for the content of an environment variable.
-        overrides: words such as `train.steps=500`.
+        path: A file, or `env:NAME` for the content of an environment variable.
+        overrides: Words such as `train.steps=500`.
 
     Raises:
-        ValueError: the recipe or an override is invalid; one sentence for each problem.
+        ValueError: The recipe or an override is invalid; one sentence for each problem.
     """
     variable = str(path).removeprefix("env:")
     if variable != str(path):

@@ -18,13 +18,18 @@ NUM_TIMING_STEPS = 5  # after one warm-up step
 def estimate_run(config: RunConfig) -> dict[str, Any]:
     """Measure some steps and one evaluation on this computer; nothing is saved.
 
+    Args:
+        config: Settings of the run.
+
     Returns:
-        parameters: number of parameters of the model.
-        seconds_per_step, seconds_per_evaluation, seconds_per_1000_steps, seconds_in_all: times; the last two include the
-        evaluations.
-        memory_gb, gpu_memory_gb: peak memory of the process, and of the GPU if there is one.
-        save_gb, disk_gb: size of one saved step, and of all steps that are kept.
-        device: name of the GPU, or "CPU".
+        A dictionary with the keys:
+
+        parameters: Number of parameters of the model.
+        seconds_per_step, seconds_per_evaluation: Times of one optimiser step and of one evaluation.
+        seconds_per_1000_steps, seconds_in_all: Times of training with its evaluations.
+        memory_gb, gpu_memory_gb: Peak memory of the process, and of the GPU; None without a GPU.
+        save_gb, disk_gb: Size of one saved step, and of all steps on disk at the same time.
+        device: Name of the GPU, or "CPU".
     """
     trainer = Trainer(config)
     step_seconds, evaluation_seconds = trainer.time_steps(NUM_TIMING_STEPS)

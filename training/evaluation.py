@@ -18,7 +18,7 @@ from training.decoding import AnswerDecoder, CTCDecoder
 from training.tasks.base import Batch, Task
 from training.tasks.splits import CALIBRATION, SPLIT_PERCENT, TRAIN, digest, make_generator
 
-MAX_EVALUATION_SAMPLES = 4_096  # samples drawn from a generated split that is as large as the calibration split
+MAX_EVALUATION_SAMPLES = 4_096  # draws from a generated split of the size of the calibration split
 
 
 @torch.inference_mode()
@@ -30,10 +30,10 @@ def evaluate_curves(
     Where the input determines the number of ticks, the last tick of a shorter batch is repeated.
 
     Args:
-        model: the model; it is in evaluation mode during the call.
-        decoder: decoder of the task.
-        batches: the samples.
-        signals: names of `ctm.modules.readout.SIGNALS` to record as well.
+        model: The model; it is in evaluation mode during the call.
+        decoder: Decoder of the task.
+        batches: The samples.
+        signals: Names of `ctm.modules.readout.SIGNALS` to record as well.
 
     Returns:
         The curves of all samples, on the CPU.
@@ -80,9 +80,9 @@ def compute_signals_by_tick(
     """Compute further halting signals of all ticks; see `ctm.modules.readout.compute_answer_signals`.
 
     Args:
-        names: names of `ctm.modules.readout.SIGNALS`.
-        answers: logits at every tick.
-        positions: positions of the answer.
+        names: Names of `ctm.modules.readout.SIGNALS`.
+        answers: Logits at every tick.
+        positions: Positions of the answer.
     """
     by_tick = answers.transpose(1, 2)
     first = compute_answer_signals(names, by_tick[:, :1], None, positions)
@@ -99,15 +99,15 @@ def concatenate_ticks(parts: Sequence[Shaped[Tensor, "_ *P _"]]) -> Shaped[Tenso
 def build_split_batches(task: Task, split: str, max_samples: int) -> list[Batch]:
     """Load the held-out samples of a split, without repeats.
 
-    A task with a finite split gives all of it. A generated split is sampled with a fixed seed. The number of draws is
-    proportional to the share of the split (`SPLIT_PERCENT`), relative to the calibration split: an input that is drawn
-    often is kept once, so with fewer draws it would be rarer among the samples that remain, and a guarantee that is
-    certified on one split would not hold on another.
+    A finite split is returned as a whole. A generated split is sampled with a fixed seed, and repeats are removed. The
+    number of draws is proportional to the share of the split (`SPLIT_PERCENT`), relative to the calibration split. Otherwise
+    frequent inputs would have another share of the remaining samples in each split, and a guarantee that is certified on one
+    split would not hold on another.
 
     Args:
-        task: the task.
-        split: a held-out split.
-        max_samples: draws from a generated split of the size of the calibration split.
+        task: The task.
+        split: A held-out split.
+        max_samples: Draws from a generated split of the size of the calibration split.
     """
     assert split != TRAIN
     samples = task.load_full_split(split)

@@ -12,7 +12,7 @@ from training.trainer_state import DiskAlmostFull
 FailureReason = Literal["refused", "nan", "memory", "disk", "data", "crash"]
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DISK_FULL_PHRASES = ("no space left", "file too large", "quota exceeded", "failed writing file", "iostream error")
-DISK_FULL_MESSAGE = "The disk is full; the last saved step is kept. Make room, then go on."
+DISK_FULL_MESSAGE = "The disk is full; the last saved step is kept. Free some space, then resume."
 OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -52,10 +52,8 @@ def classify_known_error(error: BaseException) -> tuple[FailureReason, str] | No
         case RuntimeError() if any(phrase in lowered for phrase in OUT_OF_MEMORY_PHRASES):
             return "memory", format_out_of_memory_message("cuda" in lowered)
         case OSError() if error.filename:
-            return (
-                "data",
-                f"{os.fspath(error.filename)} cannot be used any more ({error.strerror}). Put it back, then go on.",
-            )
+            path = os.fspath(error.filename)
+            return "data", f"{path} cannot be read or written any more ({error.strerror}). Restore it, then resume."
         case ValueError():
             return "refused", message
     return None
@@ -63,8 +61,9 @@ def classify_known_error(error: BaseException) -> tuple[FailureReason, str] | No
 
 def format_out_of_memory_message(on_device: bool) -> str:
     """Format the sentence for memory of the accelerator, or of the computer."""
-    where = "The accelerator" if on_device else "The machine"
+    device = "The accelerator" if on_device else "The computer"
     return (
-        f"{where} ran out of memory; the last saved step is kept. Halve train.batch_size and double train.gradient_accumulation_steps, "
-        "which trains the same with less memory, or lower model.d_model or model.iterations."
+        f"{device} ran out of memory; the last saved step is kept. Halve train.batch_size and double "
+        "train.gradient_accumulation_steps, which trains the same with less memory, or lower model.d_model or "
+        "model.iterations."
     )

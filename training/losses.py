@@ -18,9 +18,9 @@ def per_tick_loss(
     """Return the cross-entropy at every tick, averaged over the positions that count.
 
     Args:
-        answers: logits.
-        targets: target classes.
-        lookahead: count only this many positions after the longest correct prefix of any tick (the paper's curriculum
+        answers: Logits.
+        targets: Target classes.
+        lookahead: Count only this many positions after the longest correct prefix of any tick (the paper's curriculum
             for mazes, section 4.2); None counts all.
     """
     num_ticks = answers.size(-1)
@@ -42,9 +42,9 @@ def two_tick_loss(
     """Return the mean of the lowest loss and the loss at the most certain tick (paper section 3.5, equation 12).
 
     Args:
-        losses: loss at every tick.
-        certainty: certainty at every tick.
-        answer_mask: ticks at which an answer counts; None counts all.
+        losses: Loss at every tick.
+        certainty: Certainty at every tick.
+        answer_mask: Ticks at which an answer counts; None counts all.
     """
     if answer_mask is not None:
         losses = losses.masked_fill(~answer_mask, torch.inf)
@@ -64,10 +64,10 @@ def reduce_tick_losses(
 
     Args:
         reduction: "two_tick" (see `two_tick_loss`), "mean" over all ticks, or "mix" of both.
-        losses: loss at every tick.
-        certainty: certainty at every tick.
-        mean_share: weight of the mean in a mix.
-        answer_mask: ticks at which an answer counts; None counts all.
+        losses: Loss at every tick.
+        certainty: Certainty at every tick.
+        mean_share: Weight of the mean in a mix.
+        answer_mask: Ticks at which an answer counts; None counts all.
     """
     if reduction == "mean":
         return masked_mean(losses, answer_mask)

@@ -41,8 +41,8 @@ def compute_validation_metrics(curves: EvaluationCurves, energy_threshold: float
     """Compute the figures that are logged during training.
 
     Args:
-        curves: validation samples.
-        energy_threshold: a sample halts at the first tick with an energy below it; None skips the figures of the energy.
+        curves: Validation samples.
+        energy_threshold: A sample halts at the first tick with an energy below it; None skips the figures of the energy.
 
     Returns:
         accuracy_by_tick; with an energy also accuracy_halted and mean_ticks (ticks used) at the threshold, and
@@ -72,9 +72,9 @@ def compute_reliability(
     """Measure how well predicted probabilities of being correct agree with the outcomes.
 
     Args:
-        p_correct: predicted probability of each of n answers.
-        correct: whether the answer is correct.
-        num_bins: bins of equal width over [0, 1].
+        p_correct: Predicted probability of each of n answers.
+        correct: Whether the answer is correct.
+        num_bins: Bins of equal width over [0, 1].
 
     Returns:
         ece: expected calibration error, the mean gap between prediction and accuracy over bins, weighted by count.
@@ -125,9 +125,9 @@ def tick_auroc(
     merely rises with time.
 
     Args:
-        score: higher should mean correct.
-        correct: whether the answer at a tick is correct.
-        answer_mask: ticks that count; None counts all.
+        score: Higher should mean correct.
+        correct: Whether the answer at a tick is correct.
+        answer_mask: Ticks that count; None counts all.
 
     Returns:
         The probability, or None if all answers are correct or all are wrong.

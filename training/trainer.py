@@ -40,7 +40,7 @@ class Trainer:
         state: Progress of the run.
     """
 
-    def __init__(self, config: RunConfig, init_model: TickModel | None = None):
+    def __init__(self, config: RunConfig, init_model: TickModel | None = None) -> None:
         """Build accelerator, task, model and optimiser; the model is on the CPU until `prepare`.
 
         Args:

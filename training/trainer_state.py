@@ -14,6 +14,7 @@ from ctm import TickModel
 from ctm.checkpoint import Checkpoint, load_weights
 from ctm.checkpoint.metadata import CorrectnessModel
 from training.config import RunConfig
+from training.console import write_line
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.run_dir import RunDir
 from training.tasks import Task
@@ -29,11 +30,11 @@ class TrainerState:
     """Progress of a run, saved with each step as the entry `loop`.
 
     Attributes:
-        step: number of optimiser steps done.
-        saved: the last saved step; -1 before the first.
-        accuracy: validation accuracy at the latest evaluation; -1 before the first.
-        best_step: the saved step with the best accuracy.
-        best_accuracy: accuracy of that step.
+        step: Number of optimiser steps done.
+        saved: The last saved step; -1 before the first.
+        accuracy: Validation accuracy at the latest evaluation; -1 before the first.
+        best_step: The saved step with the best accuracy.
+        best_accuracy: Accuracy of that step.
     """
 
     step: int = 0
@@ -80,14 +81,14 @@ def save_step(
     """Save a step as a checkpoint, and prune older steps.
 
     Args:
-        config: settings of the run.
-        task: its task.
-        model: the model to save.
-        run_dir: the run directory.
-        saved: what is saved next to the checkpoint.
+        config: Settings of the run.
+        task: Its task.
+        model: The model to save.
+        run_dir: The run directory.
+        saved: What is saved next to the checkpoint.
 
     Raises:
-        OSError: the disk is full or almost full; earlier steps are kept.
+        OSError: The disk is full or almost full; earlier steps are kept.
     """
     step = saved["loop"]["step"]
     halting = (
@@ -106,7 +107,7 @@ def save_step(
         run_dir,
         estimate_checkpoint_bytes(model),
         0,
-        f"stopped at step {step:,}; what was saved before is kept",
+        f"stopped at step {step:,}; earlier steps are kept",
     )
     run_dir.save(step, Checkpoint(model, task.describe(), halting, metrics), dict(saved))
     run_dir.prune(config.train.save_total_limit, saved["loop"]["best_step"])
@@ -122,9 +123,9 @@ def build_energy_metadata(
     """Build the entry `energy` of `halting.json`: the meaning of the energy of a checkpoint.
 
     Args:
-        kind: kind of energy.
-        loss_params: settings of its loss.
-        fit_metrics: result of `training.energy.fitting.fit_energy`, if the head was fitted.
+        kind: Kind of energy.
+        loss_params: Settings of its loss.
+        fit_metrics: Result of `training.energy.fitting.fit_energy`, if the head was fitted.
         correctness_model: P(correct) from energy and certainty, if it was fitted.
     """
     metadata: dict[str, Any] = {"kind": kind}
@@ -145,7 +146,7 @@ def load_latest_state(run_dir: RunDir, model: TickModel) -> SavedState | None:
         The saved state of that step, or None if no step is saved.
 
     Raises:
-        ValueError: steps are saved, and none of them can be read.
+        ValueError: Steps are saved, and none of them can be read.
     """
     problem = ""
     for step in reversed(run_dir.list_steps()):
@@ -154,11 +155,11 @@ def load_latest_state(run_dir: RunDir, model: TickModel) -> SavedState | None:
             model.load_state_dict(load_weights(run_dir.checkpoint_dir(step), model.config).state_dict())
         except (ValueError, OSError) as error:
             problem = f"step {step:,} cannot be read: {str(error)[:200]}"
-            print(f"The saved {problem}. The step before it is used, if there is one.", flush=True)
+            write_line(f"The saved {problem}. The step before it is used, if there is one.")
         else:
             return state
     if problem:
-        raise ValueError(f"The run cannot go on: {problem}, nor can any before it. Start a new run.")
+        raise ValueError(f"The run cannot resume: {problem}, and no earlier step can be read. Start a new run.")
     return None
 
 
@@ -184,20 +185,20 @@ def check_free_disk(run_dir: RunDir, required_bytes: int, min_free_gb: int | flo
     """Check that a file fits on the disk of a run.
 
     Args:
-        run_dir: the run directory.
-        required_bytes: size of the file; 30 % are added.
+        run_dir: The run directory.
+        required_bytes: Size of the file; 30 % are added.
         min_free_gb: GB that must remain free.
-        consequence: what happens otherwise, for the message.
+        consequence: What happens otherwise, for the message.
 
     Raises:
-        DiskAlmostFull: the file does not fit.
+        DiskAlmostFull: The file does not fit.
     """
     free_bytes = shutil.disk_usage(run_dir.path).free
     if free_bytes < 1.3 * required_bytes + min_free_gb * 2**30:
         raise DiskAlmostFull(
             errno.ENOSPC,
             f"The disk is almost full ({free_bytes / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
-            f"{consequence}. Make room and go on, or lower train.min_free_disk_gb",
+            f"{consequence}. Free some space and resume, or lower train.min_free_disk_gb",
         )
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ctm import TickModel
 from training.config import RunConfig
+from training.console import write_line
 from training.run_dir import RunDir
 from training.signals import catch_stop_signals
 from training.trainer import Trainer
@@ -65,7 +66,14 @@ class TrainingLoop:
         on_save: Called with each step whose checkpoint was just saved.
     """
 
-    def __init__(self, trainer: Trainer, run_dir: RunDir, on_save: Callable[[int], None] | None = None):
+    def __init__(self, trainer: Trainer, run_dir: RunDir, on_save: Callable[[int], None] | None = None) -> None:
+        """Create the loop; `start` opens the run directory.
+
+        Args:
+            trainer: Model, optimiser and progress.
+            run_dir: Run directory.
+            on_save: Called with each step whose checkpoint was just saved.
+        """
         self.trainer = trainer
         self.run_dir = run_dir
         self.on_save = on_save
@@ -158,7 +166,7 @@ class TrainingLoop:
         self.run_dir.write_status("training", step, num_steps, steps_per_second=steps_per_second)
         if not os.isatty(1):
             figures = f"loss {values['loss']:.4f}, {values['accuracy']:.1%} correct at the last tick"
-            print(f"step {step:,} of {num_steps:,}: {figures}, {steps_per_second:.3g} steps a second", flush=True)
+            write_line(f"step {step:,} of {num_steps:,}: {figures}, {steps_per_second:.3g} steps per second")
 
     def _evaluate(self) -> None:
         """Evaluate on validation samples in the process of rank 0, and log the figures."""

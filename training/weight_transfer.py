@@ -14,14 +14,14 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
     """Copy the weights of another model into a new one, in place.
 
     Args:
-        model: the new model.
-        source: the model whose weights are copied.
+        model: The new model.
+        source: The model whose weights are copied.
         init_mode: `train.init_mode`. "all": both models have the same weights, except for the energy head. "matching": the
             weights of equal name and shape. "expand": also smaller weights, into the leading slice of larger ones.
             "core": the core alone.
 
     Raises:
-        ValueError: names or shapes differ where they must not, or no weight fits.
+        ValueError: Names or shapes differ where they must not, or no weight fits.
     """
     own = model.state_dict()
     incoming = source.state_dict()
@@ -79,11 +79,11 @@ def freeze_parameters(model: TickModel, mode: str) -> None:
     """Freeze or unfreeze the core, in place.
 
     Args:
-        model: the model.
+        model: The model.
         mode: `train.freeze`: "core" freezes the core; "none" trains all parameters.
 
     Raises:
-        ValueError: the model has no core to freeze.
+        ValueError: The model has no core to freeze.
     """
     core = [parameter for name, parameter in model.named_parameters() if name.startswith(CORE_PARAMETER_PREFIXES)]
     if mode == "core" and not core:

@@ -25,7 +25,7 @@ from training.trainer_state import DiskAlmostFull
     "error, reason, message",
     [
         (FloatingPointError("loss is nan: lower optim.lr."), "nan", "lower optim.lr"),
-        (MemoryError(), "memory", "The machine ran out of memory"),
+        (MemoryError(), "memory", "The computer ran out of memory"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
             "memory",
@@ -35,10 +35,10 @@ from training.trainer_state import DiskAlmostFull
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
             "memory",
-            "The machine",
+            "The computer",
         ),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk", "Make room"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk", "Make room"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk", "Free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk", "Free some space"),
         (DiskAlmostFull(errno.ENOSPC, "0.1 GB are free: stopped and saved"), "disk", "stopped and saved."),
         (SafetensorError("Error while serializing: IoError(No space left on device)"), "disk", "The disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "disk", "The disk is full"),

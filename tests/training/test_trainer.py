@@ -183,7 +183,7 @@ def test_a_run_without_a_readable_step_is_reported(tmp_path):
     train(make_tiny_config(), run_dir)
     for step in run_dir.list_steps():
         (run_dir.trainer_state_dir(step) / "progress.pt").write_bytes(b"")
-    with pytest.raises(ValueError, match="cannot go on: step 6 cannot be read"):
+    with pytest.raises(ValueError, match="cannot resume: step 6 cannot be read"):
         train(make_tiny_config(), run_dir)
 
 

@@ -1,6 +1,6 @@
 """Command `python -m inference.calibrate`: choose a halting threshold with a statistical guarantee.
 
-python -m inference.calibrate CHECKPOINT|hub:NAMESPACE/NAME [--out FOLDER] [--risk 0.01] [--confidence 0.95]
+python -m inference.calibrate CHECKPOINT|hub:NAMESPACE/NAME [--out DIRECTORY] [--risk 0.01] [--confidence 0.95]
                               [--method ltt|crc] [--score energy] [--per-class]
 
 Validation samples decide which thresholds are tried and in which order; calibration samples certify one of them
@@ -29,6 +29,7 @@ from inference.halting.risk_control import (
 from inference.halting.thresholds import get_candidate_thresholds
 from inference.tick_history import EvaluationCurves, TickHistory
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
+from training.console import write_line
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.tasks import Task
 from training.tasks.splits import CALIBRATION, VALIDATION
@@ -44,10 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command.
 
     Args:
-        arguments: words of the command line; None takes those of the process.
+        arguments: Words of the command line; None takes those of the process.
 
     Raises:
-        SystemExit: the arguments are wrong, or no threshold can be certified; the message is one sentence.
+        SystemExit: The arguments are wrong, or no threshold can be certified; the message is one sentence.
     """
     args = build_parser().parse_args(arguments)
     try:
@@ -58,8 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         raise SystemExit(f"Error: {error}") from None
     record = new_checkpoint.halting["policies"][name]
-    print(f"Written to {output_dir}; use it as --policy '{record['policy']}'. The default policy does not change.")
-    print(json.dumps({"name": name, **record}))
+    write_line(f"Written to {output_dir}; use it as --policy '{record['policy']}'. The default policy does not change.")
+    write_line(json.dumps({"name": name, **record}))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -99,15 +100,15 @@ def calibrate(checkpoint: Checkpoint, task: Task, args: argparse.Namespace) -> t
     """Certify a threshold and add its policy to a checkpoint.
 
     Args:
-        checkpoint: the checkpoint; it does not change.
-        task: its task.
-        args: the parsed options of the command.
+        checkpoint: The checkpoint; it does not change.
+        task: Its task.
+        args: The parsed options of the command.
 
     Returns:
         A new checkpoint with the certified policy among its policies, and the name of the policy.
 
     Raises:
-        ValueError: the score does not suit the model, there are too few samples, or no threshold satisfies the guarantee.
+        ValueError: The score does not suit the model, there are too few samples, or no threshold satisfies the guarantee.
     """
     model = checkpoint.model
     guarantee = RiskGuarantee(args.risk, args.confidence, args.method)
@@ -150,9 +151,9 @@ def get_score_thresholds(
     """Return the thresholds to try, from the safest one, at which no sample halts early.
 
     Args:
-        score: what is compared with the threshold.
-        make_policy: builds the policy of a threshold.
-        history: samples that do not certify the thresholds.
+        score: What is compared with the threshold.
+        make_policy: Builds the policy of a threshold.
+        history: Samples that do not certify the thresholds.
     """
     if score == PATIENCE_SCORE:
         return [float(ticks) for ticks in range(1, history.certainty.size(1) + 2)]

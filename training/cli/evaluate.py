@@ -8,10 +8,12 @@ from ctm.checkpoint import save
 from inference.halting.policies import check_policy_fits_task
 from inference.halting.policy_parser import parse
 from training.cli.options import add_checkpoint_arguments, open_checkpoint, resolve_output_dir
+from training.console import write_line
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, split_into_batches
 from training.finalize import build_final_checkpoint, evaluate_split, get_default_policy
 from training.tasks import Task
-from training.tasks.base import TRAIN, Batch
+from training.tasks.base import Batch
+from training.tasks.splits import TRAIN
 
 
 def add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
@@ -29,7 +31,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     """Evaluate a checkpoint on a held-out split or a file; print one JSON object.
 
     Raises:
-        ValueError: the options contradict each other, or do not fit the checkpoint.
+        ValueError: The options contradict each other, or do not fit the checkpoint.
     """
     output_dir = resolve_output_dir(args) if args.save else None
     checkpoint, task = open_checkpoint(args)
@@ -46,10 +48,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
             checkpoint.model, task, checkpoint.halting, checkpoint.metrics["training"]
         )
         save(new_checkpoint, output_dir)
-        print(json.dumps(new_checkpoint.metrics["evaluations"]))
+        write_line(json.dumps(new_checkpoint.metrics["evaluations"]))
         return
     split, batches = load_evaluation_batches(args, task)
-    print(json.dumps(evaluate_split(checkpoint.model, task, split, batches, policy, checkpoint.halting)))
+    write_line(json.dumps(evaluate_split(checkpoint.model, task, split, batches, policy, checkpoint.halting)))
 
 
 def load_evaluation_batches(args: argparse.Namespace, task: Task) -> tuple[str, list[Batch]]:
@@ -59,13 +61,13 @@ def load_evaluation_batches(args: argparse.Namespace, task: Task) -> tuple[str, 
         The name of the file or split, and its samples.
 
     Raises:
-        ValueError: the task cannot read a file, or has no such held-out split.
+        ValueError: The task cannot read a file, or has no such held-out split.
     """
     if args.data:
         try:
             samples = task.load_file(args.data)
         except NotImplementedError:
-            raise ValueError(f"--data needs a task of pictures; this checkpoint's task is {task.name}.") from None
+            raise ValueError(f"--data needs a task with images; the task of this checkpoint is {task.name}.") from None
         return str(args.data), split_into_batches(samples)
     if args.split not in task.splits or args.split == TRAIN:
         held_out = ", ".join(split for split in task.splits if split != TRAIN)

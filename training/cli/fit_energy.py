@@ -9,9 +9,10 @@ from ctm.checkpoint import save
 from ctm.checkpoint.metadata import PolicyRecord
 from inference.halting.evidence import describe_evidence
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
-from training.config import FinalizeConfig, LossConfig
+from training.config import FinalizeConfig
+from training.console import write_line
 from training.energy.fitting import fit_energy, sample_fitting_batches, with_energy_head
-from training.energy.losses import EnergyKind, EnergyLossParams
+from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossParams
 from training.finalize import build_final_checkpoint, build_halting_metadata, get_tolerance
 from training.settings_aliases import rename_settings
 
@@ -60,7 +61,7 @@ def run_fit_energy(args: argparse.Namespace) -> None:
     checkpoint, task = open_checkpoint(args)
     previous = checkpoint.halting.get("energy", {})
     previous_kind = previous.get("kind")
-    kind = args.energy_kind or (previous_kind if previous_kind in get_args(EnergyKind) else LossConfig().energy_kind)
+    kind = args.energy_kind or (previous_kind if previous_kind in get_args(EnergyKind) else DEFAULT_ENERGY_KIND)
     # A head that was fitted before has seen the samples that cross-validation holds out, so it is fitted from new weights.
     model = with_energy_head(checkpoint.model, force_new=kind != previous_kind or "fitted_on" in previous)
     params = {name: previous[name] for name in ("margin", "cost") if name in previous}
@@ -79,8 +80,8 @@ def run_fit_energy(args: argparse.Namespace) -> None:
         new_checkpoint = build_final_checkpoint(model, task, halting, training)
     save(new_checkpoint, output_dir)
     record = PolicyRecord.model_validate(halting["policies"][halting["default"]])
-    print(
+    write_line(
         f"Fitted on {fit_metrics['n']:,} different samples, written to {output_dir}. "
         f"Its halting policy is {record.policy}: {describe_evidence(record)}"
     )
-    print(json.dumps(fit_metrics))
+    write_line(json.dumps(fit_metrics))

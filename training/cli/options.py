@@ -24,7 +24,11 @@ def add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Task]:
-    """Load the checkpoint that a command names, and build its task."""
+    """Load the checkpoint that a command names, and build its task.
+
+    Raises:
+        ValueError: The checkpoint does not exist, cannot be read, or fits no task.
+    """
     checkpoint = load(resolve_checkpoint_dir(args.checkpoint)[0])
     metadata = checkpoint.task
     if args.data_files:
@@ -36,11 +40,11 @@ def resolve_output_dir(args: argparse.Namespace) -> Path:
     """Return the directory that a command writes its checkpoint to.
 
     Raises:
-        ValueError: the checkpoint is on the Hub and --out is missing, or the directory cannot be written.
+        ValueError: The checkpoint is on the Hub and --out is missing, or the directory cannot be written.
     """
     if args.out is None and args.checkpoint.startswith(HUB_PREFIX):
         raise ValueError(
-            "A checkpoint of the Hub stays as it is there: say where the new one goes, with --out DIRECTORY."
+            "A checkpoint on the Hub cannot be changed in place: set the directory of the new one with --out DIRECTORY."
         )
     return check_writable_dir(Path(args.checkpoint) if args.out is None else args.out)
 
@@ -54,7 +58,7 @@ def check_writable_dir(path: Path) -> Path:
         The same path.
 
     Raises:
-        ValueError: the path holds something else, or cannot be written.
+        ValueError: The path holds something else, or cannot be written.
     """
     resolved = path.resolve()
     check_can_overwrite(resolved)
@@ -74,7 +78,8 @@ def bounded_number(
     """Build an argparse type for a number within bounds, both included.
 
     Args:
-        minimum, maximum: the bounds.
+        minimum: Smallest value.
+        maximum: Largest value.
         number_type: `int` or `float`.
     """
 
@@ -84,8 +89,8 @@ def bounded_number(
         except ValueError:
             value = math.nan
         if not minimum <= value <= maximum:
-            a_number = "a whole number" if number_type is int else "a number"
-            raise argparse.ArgumentTypeError(f"must be {a_number} from {minimum:,} to {maximum:,}: got {text!r}")
+            noun = "a whole number" if number_type is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {noun} from {minimum:,} to {maximum:,}: got {text!r}")
         return value
 
     return parse_number

@@ -6,6 +6,7 @@ from pathlib import Path
 from ctm.stores import HubStore
 from ctm.stores.base import is_complete_checkpoint
 from training.config import PublishConfig
+from training.console import write_line
 from training.publishing.outbox import Outbox
 from training.publishing.run_publisher import deliver_and_wait, enqueue_checkpoint
 from training.run_dir import RunDir
@@ -22,7 +23,7 @@ def run_publish(args: argparse.Namespace) -> None:
     """Upload the final checkpoint of a run and wait until the Hub has it.
 
     Raises:
-        ValueError: no repository is named, the run has no final checkpoint, or the upload failed.
+        ValueError: No repository is named, the run has no final checkpoint, or the upload failed.
     """
     run_dir = RunDir(args.run_dir)
     store = HubStore()
@@ -37,7 +38,7 @@ def run_publish(args: argparse.Namespace) -> None:
     store.check_write_access(settings.repo, settings.private)
     outbox = Outbox(run_dir.path)
     entry = enqueue_checkpoint(outbox, run_dir, run_dir.final_checkpoint_dir, settings.repo, settings.private)
-    entry = deliver_and_wait(outbox, store, entry, print)
+    entry = deliver_and_wait(outbox, store, entry, write_line)
     if entry.state != "published":
         raise ValueError(entry.format_status())
-    print(entry.format_status())
+    write_line(entry.format_status())

@@ -16,6 +16,7 @@ from ctm.models.registry import count_parameters
 from ctm.stores import HubStore, StoreUnavailable, resolve_checkpoint_dir
 from training.cli.options import check_writable_dir
 from training.config import PublishConfig, RunConfig, read_recipe
+from training.console import write_line
 from training.estimate import estimate_run
 from training.failures import classify_failure
 from training.finalize import finalize_run
@@ -32,13 +33,13 @@ def print_parameter_count(args: argparse.Namespace) -> None:
     """Print the number of parameters of a recipe's model."""
     config = read_recipe(args.recipe, args.overrides)
     task = config.make_task()
-    print(count_parameters(config.build_model_config(task), task.get_spec().in_features))
+    write_line(str(count_parameters(config.build_model_config(task), task.get_spec().in_features)))
 
 
 def print_estimate(args: argparse.Namespace) -> None:
     """Print time, memory and disk that a recipe needs, as one JSON object."""
     signal.alarm(max(0, args.limit))  # ends this process even if its parent process is gone
-    print(json.dumps(estimate_run(read_recipe(args.recipe, args.overrides))))
+    write_line(json.dumps(estimate_run(read_recipe(args.recipe, args.overrides))))
 
 
 def run_finalize(args: argparse.Namespace) -> None:
@@ -90,11 +91,11 @@ def write_final_outcome(run_dir: RunDir, num_steps: int, is_complete: bool) -> N
         run_dir.write_outcome("finished", f"All {num_steps:,} steps are done.")
     elif status.get("out_of_time"):
         run_dir.write_outcome(
-            "time", f"Its time was over (train.max_minutes): saved at step {step:,} of {num_steps:,}."
+            "time", f"Time limit reached (train.max_minutes): saved at step {step:,} of {num_steps:,}."
         )
     else:
         run_dir.write_outcome("stopped", f"Stopped and saved at step {step:,} of {num_steps:,}.")
-        print(f"Stopped and saved; resume with --run-dir {run_dir.path}")
+        write_line(f"Stopped and saved; resume with --run-dir {run_dir.path}")
 
 
 def format_train_command(args: argparse.Namespace, config: RunConfig) -> str:
@@ -115,10 +116,10 @@ def record_outcome(run_dir: RunDir) -> Iterator[None]:
     SIGTERM acts like Ctrl-C in this context; the training loop replaces the handler while it runs and saves a step.
 
     Args:
-        run_dir: where `ending.json` is written.
+        run_dir: Where `ending.json` is written.
 
     Raises:
-        SystemExit: the process was interrupted outside of the training steps.
+        SystemExit: The process was interrupted outside of the training steps.
     """
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -137,11 +138,11 @@ def load_init_checkpoint(name: str, run_dir: RunDir | None) -> TickModel:
     Only the weights and the config of the checkpoint are used.
 
     Args:
-        name: a checkpoint directory, or hub:namespace/name.
-        run_dir: where the resolved name is recorded; None records nothing.
+        name: A checkpoint directory, or hub:namespace/name.
+        run_dir: Where the resolved name is recorded; None records nothing.
 
     Raises:
-        ValueError: there is no such checkpoint.
+        ValueError: There is no such checkpoint.
     """
     path, name = resolve_checkpoint_dir(name)
     if not path.is_dir():
@@ -168,19 +169,19 @@ def start_publisher(run_dir: RunDir, settings: PublishConfig, no_upload: bool) -
     continues without the Hub, because its outbox keeps what is not yet uploaded.
 
     Args:
-        run_dir: the run directory.
-        settings: target repository and interval.
-        no_upload: whether another process delivers the outbox.
+        run_dir: The run directory.
+        settings: Target repository and interval.
+        no_upload: Whether another process delivers the outbox.
 
     Raises:
-        StoreUnavailable: the token may not write, or the Hub does not answer, and the run is new.
+        StoreUnavailable: The token may not write, or the Hub does not answer, and the run is new.
     """
     store = HubStore()
     try:
         account = store.check_write_access(settings.repo, settings.private)
-        print(f"The checkpoint will be published to {settings.repo} as {account}.")
+        write_line(f"The checkpoint will be published to {settings.repo} as {account}.")
     except StoreUnavailable as error:
         if not run_dir.list_steps():
             raise
-        print(f"{error} The run continues; its outbox keeps what cannot be uploaded.")
-    return RunPublisher(run_dir, settings, None if no_upload else store, print)
+        write_line(f"{error} The run continues; its outbox keeps what cannot be uploaded.")
+    return RunPublisher(run_dir, settings, None if no_upload else store, write_line)

@@ -194,7 +194,7 @@ def translate_dataset_errors(settings: DataSettings) -> Iterator[None]:
         ) from error
     except (OSError, httpx.HTTPError) as error:
         raise StoreUnavailable(
-            f"{settings.display_name} cannot be read just now ({summarize_error(error)}); the last saved step remains."
+            f"{settings.display_name} cannot be read just now ({summarize_error(error)}); the last saved step is kept."
         ) from error
 
 

@@ -155,7 +155,7 @@ def test_policies_that_do_not_fit_a_model_are_rejected(finished_run):
     for policy, message in (
         ("said=3", "whole answer at every tick"),
         ("", "A policy is empty"),
-        ("same=2&", "something stands"),
+        ("same=2&", "rule is missing"),
     ):
         with pytest.raises(SystemExit, match=message):
             main(["evaluate", str(finished_run / "checkpoint"), "--policy", policy])
@@ -208,7 +208,7 @@ def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
         (["evaluate", "nowhere"], "no checkpoint at"),
         (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
         (["evaluate", "RUN", "--policy", "energy<"], "not a halting rule"),
-        (["evaluate", "RUN", "--data", "x.parquet"], "task of pictures"),
+        (["evaluate", "RUN", "--data", "x.parquet"], "task with images"),
         (["train", "nowhere.yaml"], "no recipe"),
         (["finalize", "nowhere"], "no run|config.yaml"),
     ],

@@ -17,7 +17,7 @@ def test_fitting_a_hub_checkpoint_writes_a_local_copy_with_an_energy_head(hub, t
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     checkpoint_dir = make_checkpoint(tmp_path / "headless", "parity", energy_head_enabled=False)
     hub.add_repo("alice/headless", read_dir_files(checkpoint_dir))
-    with pytest.raises(SystemExit, match=r"stays as it is there.*--out DIRECTORY"):
+    with pytest.raises(SystemExit, match=r"cannot be changed in place.*--out DIRECTORY"):
         main(["fit-energy", "hub:alice/headless", "--samples", "64", "--steps", "20"])
     assert not hub.requests, "the output is checked before the work"
     out = tmp_path / "new"

@@ -78,7 +78,7 @@ def test_a_batch_that_does_not_fit_is_reported_in_one_sentence():
             {"train.batch_size": 65_536, "model.d_model": 2_048, "model.memory_length": 4_096}
         )
     )
-    assert message.startswith("A few steps were tried, and failed: The machine ran out of memory")
+    assert message.startswith("A few steps were tried, and failed: The computer ran out of memory")
     assert "Halve train.batch_size" in message
 
 
