@@ -31,7 +31,8 @@ from inference.tick_history import EvaluationCurves, TickHistory
 from training.config import FinalizeConfig, RunConfig
 from training.console import write_line
 from training.energy.correctness import compute_answer_reliability, fit_correctness_model
-from training.energy.fitting import fit_energy, sample_fitting_batches
+from training.energy.features import sample_fitting_batches
+from training.energy.fitting import fit_energy
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
 from training.evaluation import MAX_EVALUATION_SAMPLES, build_split_batches, evaluate_curves
 from training.metrics import spearman_correlation, summarise_curves

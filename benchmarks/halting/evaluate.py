@@ -41,7 +41,7 @@ from inference.halting.policies import EnergyBelow
 from inference.halting.risk_control import is_correct_at_full_budget
 from inference.halting.thresholds import compute_masked_score
 from inference.tick_history import TickHistory
-from training.energy.fitting import EnergyHeadDataset
+from training.energy.features import EnergyHeadDataset
 from training.metrics import tick_auroc
 from training.tasks.splits import CALIBRATION, TEST, VALIDATION
 

@@ -16,7 +16,8 @@ from ctm.checkpoint import load
 from ctm.modules.readout import ANSWER_SIGNALS
 from inference.tick_history import EvaluationCurves
 from training.config import FinalizeConfig
-from training.energy.fitting import EnergyHeadDataset, collect_energy_features, sample_fitting_batches, with_energy_head
+from training.energy.features import EnergyHeadDataset, collect_energy_features, sample_fitting_batches
+from training.energy.fitting import with_energy_head
 from training.energy.losses import ENERGY_HEAD_PREFIX
 from training.evaluation import build_split_batches, evaluate_curves
 from training.tasks import Task, build_task

@@ -26,7 +26,8 @@ from inference.halting.policies import EnergyBelow, SameAnswer, ThresholdPolicy
 from inference.halting.policy_parser import THRESHOLD_POLICIES, parse
 from inference.halting.thresholds import compute_masked_score, replay
 from inference.tick_history import TickHistory
-from training.energy.fitting import EnergyHeadDataset, fit_energy_head
+from training.energy.features import EnergyHeadDataset
+from training.energy.fitting import fit_energy_head
 from training.energy.losses import EnergyKind, EnergyLossParams
 
 ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)

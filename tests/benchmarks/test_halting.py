@@ -18,7 +18,7 @@ from inference.halting.frontier import compute_fixed_tick_points, compute_oracle
 from inference.tick_history import EvaluationCurves
 from tests.ui.conftest import make_checkpoint
 from training.config import FinalizeConfig
-from training.energy.fitting import EnergyHeadDataset
+from training.energy.features import EnergyHeadDataset
 
 CORRECT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
 
@@ -141,7 +141,7 @@ def test_the_legend_names_every_policy_once_even_if_the_first_task_lacks_it():
 
 def test_only_unrolls_with_energy_features_are_cached(make_frozen_model, monkeypatch):
     """Features of long unrolls of many samples exceed the memory limit, so only some are cached."""
-    monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
+    monkeypatch.setattr("training.energy.features.MAX_FEATURE_VALUES", 1)
     monkeypatch.setattr(frozen_models, "FINALIZE_CONFIG", FinalizeConfig(fit_samples=600))
     unrolls = frozen_models.load_or_compute_unrolls(make_frozen_model(0), "validation")
     assert len(unrolls.energy_dataset.features) == len(unrolls.curves.correct) == len(unrolls.curves.certainty) == 256

@@ -19,7 +19,8 @@ from tests.ctm.modules.test_input_schedule import (
     sample_frames,
 )
 from training.decoding import PerTickDecoder
-from training.energy.fitting import collect_energy_features, fit_energy
+from training.energy.features import collect_energy_features
+from training.energy.fitting import fit_energy
 from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, energy_loss
 from training.evaluation import evaluate_curves
 from training.losses import reduce_tick_losses
@@ -100,5 +101,5 @@ def test_energy_features_are_collected_up_to_the_limit(monkeypatch):
     batches = make_batches()
     dataset = collect_energy_features(model, PerTickDecoder(1), batches)
     assert len(dataset.features) == sum(len(batch.inputs) for batch in batches)
-    monkeypatch.setattr("training.energy.fitting.MAX_FEATURE_VALUES", 1)
+    monkeypatch.setattr("training.energy.features.MAX_FEATURE_VALUES", 1)
     assert len(collect_energy_features(model, PerTickDecoder(1), batches).features) == len(batches[0].inputs)

@@ -11,7 +11,8 @@ from inference.halting.evidence import describe_evidence
 from training.cli.options import add_checkpoint_arguments, bounded_number, open_checkpoint, resolve_output_dir
 from training.config import FinalizeConfig
 from training.console import write_line
-from training.energy.fitting import fit_energy, sample_fitting_batches, with_energy_head
+from training.energy.features import sample_fitting_batches
+from training.energy.fitting import fit_energy, with_energy_head
 from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossParams
 from training.finalize import build_final_checkpoint, build_halting_metadata, get_tolerance
 from training.settings_aliases import rename_settings

@@ -11,7 +11,7 @@ from torch import Tensor
 from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
 from inference.halting.thresholds import PolicyReplay
 from inference.tick_history import EvaluationCurves
-from training.energy.fitting import fit_logistic_regression
+from training.energy.logistic_regression import fit_logistic_regression
 from training.energy.losses import smooth_labels
 from training.metrics import compute_reliability
 

@@ -9,20 +9,10 @@ from torch.testing import assert_close
 from ctm import build_model
 from ctm.config import read_config
 from ctm.modules.readout import make_energy_head
-from training.energy.fitting import (
-    NUM_FOLDS,
-    CrossValidation,
-    EnergyHeadDataset,
-    EnergyHeadEnsemble,
-    FeatureScaler,
-    fit_energy_head,
-    fit_logistic_regression,
-    fit_platt_scaling,
-    sample_fitting_batches,
-    split_into_folds,
-    stack_ticks,
-    with_energy_head,
-)
+from training.energy.ensemble import EnergyHeadEnsemble, FeatureScaler
+from training.energy.features import EnergyHeadDataset, sample_fitting_batches, stack_ticks
+from training.energy.fitting import NUM_FOLDS, CrossValidation, fit_energy_head, split_into_folds, with_energy_head
+from training.energy.logistic_regression import fit_logistic_regression, fit_platt_scaling
 from training.energy.losses import EnergyLossParams
 from training.evaluation import deduplicate
 from training.tasks import make_task

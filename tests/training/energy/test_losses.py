@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.modules.readout import make_energy_head
-from training.energy.fitting import EnergyHeadDataset
+from training.energy.features import EnergyHeadDataset
 from training.energy.losses import EnergyKind, EnergyLossParams, TickLabels, energy_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
