@@ -13,11 +13,14 @@ Each command is one function `(args: argparse.Namespace) -> None`, stored as the
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from training.cli.evaluate import add_evaluate_arguments, run_evaluate
 from training.cli.fit_energy import add_fit_energy_arguments, run_fit_energy
 from training.cli.publish import add_publish_arguments, run_publish
 from training.cli.train import print_estimate, print_parameter_count, run_finalize, run_train
+
+SubParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train, finalize, evaluate and publish.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    add_recipe_commands(commands)
+    add_run_commands(commands)
+    add_checkpoint_commands(commands)
+    return parser
+
+
+def add_recipe_commands(commands: SubParsers) -> None:
+    """Add the commands that read a recipe: train, params and estimate."""
     command = commands.add_parser(
         "train", help="train a recipe, then fit its energy head, choose thresholds and evaluate it"
     )
@@ -59,6 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run_command=print_estimate)
 
+
+def add_run_commands(commands: SubParsers) -> None:
+    """Add the commands that read a run directory: finalize and publish."""
     command = commands.add_parser(
         "finalize", aliases=["finish"], help="turn the last saved step of a run into a final checkpoint"
     )
@@ -70,6 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_publish_arguments(command)
     command.set_defaults(run_command=run_publish)
 
+
+def add_checkpoint_commands(commands: SubParsers) -> None:
+    """Add the commands that read a checkpoint: fit-energy and evaluate."""
     command = commands.add_parser(
         "fit-energy",
         help="fit the energy head of a checkpoint, or a new one if it has none, on validation samples",
@@ -80,7 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="evaluate a checkpoint; the last line printed is one JSON object")
     add_evaluate_arguments(command)
     command.set_defaults(run_command=run_evaluate)
-    return parser
 
 
 def add_recipe_arguments(command: argparse.ArgumentParser) -> None:

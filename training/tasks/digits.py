@@ -1,6 +1,6 @@
 """Handwritten digits: the bundled part of MNIST, or any parquet file with `image` and `label` columns.
 
-Training images are shifted, rotated and scaled at random, anew at every draw. Test images are not augmented.
+Training images are shifted, rotated and scaled at random, differently at every draw. Test images are not augmented.
 """
 
 from functools import cache

@@ -131,8 +131,8 @@ class Qamnist(Task):
         rows = zip(positions.tolist(), signs.tolist(), operations.tolist(), strict=True)
         questions = [build_question(places, ops)[: 2 * length + 1] for places, ops, length in rows]
         by_sample = resize_and_normalise(images).unflatten(0, (len(num_digits), self.settings.digits))
-        shown = [sample[:size] for sample, size in zip(by_sample, num_digits.tolist(), strict=True)]
-        return self._build_frames(shown, questions)
+        digits = [sample[:size] for sample, size in zip(by_sample, num_digits.tolist(), strict=True)]
+        return self._build_frames(digits, questions)
 
     def _build_frames(
         self, images: list[Float[Tensor, "_ 1 32 32"]], questions: list[list[int]]
