@@ -157,7 +157,7 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     page.get_by_role("tab", name="Upload or webcam").click()
     page.click("#generate-image")
     expect(locate_sentence(page)).to_have_text(
-        re.compile(r"It (walks|reaches).* steps?.* Its own estimate of being right: ")
+        re.compile(r"(Solved|Not solved): .* steps?.* Its own estimate of being right: ")
     )
     expect(page.locator("#upload img")).to_be_visible()
     assert is_painted(page, "route") and is_painted(page, "attention")

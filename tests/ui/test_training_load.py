@@ -75,7 +75,7 @@ def test_inference_answers_within_a_second_while_a_run_trains(training_service):
         alone = measure_median_s(think, 5)
         id, trainer = start_training(training_service)
         assert trainer.nice() == NICENESS > psutil.Process().nice(), "the page comes first"
-        allowed = max(1, count_available_cpus(training_service.scheduler.environment) - 1)
+        allowed = max(1, count_available_cpus(training_service.scheduler.launcher.environment) - 1)
         environment = trainer.environ()
         assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(allowed)
         before = trainer.cpu_times()
