@@ -245,13 +245,19 @@ test("a trajectory is parsed leniently and written back", () => {
 
 test("a motion is described by the way it first takes", () => {
   const describe = (motion) => describeMotion(motion, listCells(SPEC, motion));
-  assert.equal(describe({ start: [0, 14], speed: [1, 2] }), "Start (0, 14), moving 1 cell down and 2 cells right per frame.");
+  assert.equal(
+    describe({ start: [0, 14], speed: [1, 2] }),
+    "Start (0, 14), moving 1 cell down and 2 cells right per frame.",
+  );
   assert.equal(
     describe({ start: [0, 5], speed: [-1, 0] }),
     "Start (0, 5), moving 1 cell down per frame.",
     "it turns at once",
   );
-  assert.equal(describe({ start: [8, 5], speed: [-2, -1] }), "Start (8, 5), moving 2 cells up and 1 cell left per frame.");
+  assert.equal(
+    describe({ start: [8, 5], speed: [-2, -1] }),
+    "Start (8, 5), moving 2 cells up and 1 cell left per frame.",
+  );
   assert.deepEqual(clampCell(SPEC, [-3, 99]), [0, 15]);
 });
 

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { parseActivity } from "../../ui/static/thought/panels/activity.js";
 import {
   answerPanel,
-  computeStripHeight,
   computeColourStrength,
+  computeStripHeight,
   getPositionNames,
   listBars,
   selectLabelForm,
@@ -338,7 +338,10 @@ test("a stack needs an entry for every bracket", () => {
 test("a verdict is the last prediction, judged", () => {
   const stack = { size: 3, depths: [1, 0, 1], tops: [1, 0, 2] };
   assert.deepEqual(describeVerdict(PREDICTIONS, stack, 1), ["balanced", "60% probability, wrong"]);
-  assert.deepEqual(describeVerdict(PREDICTIONS, stack, 2), ["not balanced, [ is left open", "90% probability, correct"]);
+  assert.deepEqual(describeVerdict(PREDICTIONS, stack, 2), [
+    "not balanced, [ is left open",
+    "90% probability, correct",
+  ]);
   assert.deepEqual(describeVerdict(PREDICTIONS, stack, 3), [
     "not balanced, closed wrongly",
     "100% probability, correct for a wrong reason",

@@ -138,7 +138,11 @@ test("of many classes the likeliest have bars", () => {
 
 test("quantities are described, as far as they are known", () => {
   const thought = parseRecord(createRecord());
-  assert.deepEqual(describeQuantities(thought, 1), ["energy 1.00", "certainty 0.20", "estimated chance of being correct: 50%"]);
+  assert.deepEqual(describeQuantities(thought, 1), [
+    "energy 1.00",
+    "certainty 0.20",
+    "estimated chance of being correct: 50%",
+  ]);
   assert.deepEqual(describeQuantities(thought, 2), ["energy \u22121.00", "certainty 0.90"]);
   assert.equal(getLabel(thought.answer, 2), "2");
   assert.equal(findLargest([1, 3, 3]), 1);

@@ -127,7 +127,9 @@ class BitsEditor {
     const limit = `${this.#maxLength} ${pluralize(this.#maxLength, "bit")}`;
     if (stray) return `Bits are 0 or 1, not ${stray}`;
     if (excess) return `${excess} too many: at most ${limit}`;
-    return this.#bits ? `${this.#bits.length} of ${limit}` : `Click, drag or type ${this.#isFixed ? "" : "up to "}${limit}`;
+    return this.#bits
+      ? `${this.#bits.length} of ${limit}`
+      : `Click, drag or type ${this.#isFixed ? "" : "up to "}${limit}`;
   }
 
   /** Let Tab reach a single cell; arrows go on from there. */

@@ -45,8 +45,7 @@ function countSteps(route) {
 
 function prepare({ thought, parts }) {
   const attention = thought.attention ? " Glow: attention." : "";
-  parts["route-caption"].textContent =
-    `Blue: the path predicted at this tick. Ring: start; star: goal.${attention}`;
+  parts["route-caption"].textContent = `Blue: the path predicted at this tick. Ring: start; star: goal.${attention}`;
 }
 
 function draw(view, routes) {

@@ -6,7 +6,7 @@ import { formatCount, formatProbability } from "../../common/format.js";
 import { clamp, readInteger, readSeries, readShare } from "../../common/validate.js";
 import { layOutCells } from "../layout.js";
 import { listClassKeys, writeLegend } from "../panel.js";
-import { computeStripHeight, computeColourStrength, drawAnswerStrip } from "./answer.js";
+import { computeColourStrength, computeStripHeight, drawAnswerStrip } from "./answer.js";
 
 const TOPS = ["\u2013", "(", "[", "\u00d7"]; // nothing is open, a round one, a square one, broken
 const NOTHING = 0;

@@ -106,7 +106,12 @@ export function readExpectation({ trajectory, answer }, tick) {
     const row = answer.rows[tick - 1];
     const quarter = findLargest(row);
     const isRight = target && getQuarter(target, side) === quarter;
-    return { quarter, text: `in the ${getLabel(answer, quarter)} quarter`, probability: readShare(row[quarter]), isRight };
+    return {
+      quarter,
+      text: `in the ${getLabel(answer, quarter)} quarter`,
+      probability: readShare(row[quarter]),
+      isRight,
+    };
   }
   const cell = answer.chosen[tick - 1].map((index) => clamp(index, 0, side - 1));
   const bands = answer.confidence[tick - 1].map(readShare);
