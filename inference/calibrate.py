@@ -1,6 +1,7 @@
 """Command `python -m inference.calibrate`; see `training.cli.calibrate`."""
 
-import runpy
+import importlib
 
 if __name__ == "__main__":
-    runpy.run_module("training.cli.calibrate", run_name="__main__")
+    # By name, because inference imports nothing of training.
+    importlib.import_module("training.cli.calibrate").main()

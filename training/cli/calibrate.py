@@ -165,7 +165,3 @@ def compute_class_shares(curves: EvaluationCurves, task: Task) -> list[float]:
     history = TickHistory.from_curves(curves)
     classes = curves.choices[torch.arange(len(curves.choices)), 0, history.best_tick - 1]
     return (torch.bincount(classes, minlength=task.get_spec().classes) / len(classes)).tolist()
-
-
-if __name__ == "__main__":
-    main()
