@@ -43,6 +43,7 @@ from inference.halting.threshold_policies import (
     SameAnswer,
     SignalAbove,
     ThresholdPolicy,
+    get_choices,
     get_energy,
 )
 from inference.tick_history import TickHistory
@@ -169,12 +170,11 @@ class LabelsEmitted(HaltingPolicy):
 
     def reason(self, history: TickHistory, row: int = 0) -> str:
         """Return that the answer is complete."""
-        return f"all {format_count(self.labels, 'item')} of the answer are output"
+        return self.condition
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         """Return the rows that have emitted all labels."""
-        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
-        return compute_ctc_emission_mask(history.choices[:, :, 0], self.labels).sum(1) >= self.labels
+        return compute_ctc_emission_mask(get_choices(history)[:, :, 0], self.labels).sum(1) >= self.labels
 
     def __str__(self) -> str:
         return f"said={self.labels}"

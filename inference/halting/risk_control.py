@@ -21,6 +21,7 @@ from torch import Tensor
 
 from inference.halting.policies import HaltingPolicy, PerClassThreshold, ThresholdPolicy
 from inference.halting.policy_parser import MAX_POLICY_LENGTH
+from inference.halting.threshold_policies import get_choices
 from inference.halting.thresholds import compute_masked_score, find_first_crossing_tick, replay, sweep
 from inference.tick_history import TickHistory
 
@@ -159,8 +160,8 @@ def certify_class_thresholds(
         ValueError: The answer has several positions, the samples are too few for every class, or there are too many
             classes.
     """
-    assert history.choices is not None
-    if history.choices.size(2) > 1:
+    choices = get_choices(history)
+    if choices.size(2) > 1:
         raise ValueError("Levels by class need an answer of one position; this model's answers have several.")
     class_guarantees = split_guarantee(guarantee, shares)
     min_samples = min(each.min_samples for each in class_guarantees if each)
@@ -171,7 +172,7 @@ def certify_class_thresholds(
     score = compute_masked_score(make_policy(ordered[0]), history)
     thresholds = []
     for label, class_guarantee in enumerate(class_guarantees):
-        class_score = score.masked_fill(history.choices[:, :, 0] != label, -torch.inf)
+        class_score = score.masked_fill(choices[:, :, 0] != label, -torch.inf)
         lost = find_lost_samples(class_score, levels, correct, correct_at_end)
         index = find_largest_certified_index(lost, class_guarantee) if class_guarantee else None
         thresholds.append(make_policy(0.0).never_threshold if index is None else ordered[index])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -231,9 +231,8 @@ class PerClassThreshold(ThresholdPolicy):
 
     def reason(self, history: TickHistory, row: int = 0) -> str:
         """Return the value of the quantity at the last tick, and the threshold of the answer."""
-        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
         value = self.sign * self.base_policy.score(history)[row, -1].item()
-        threshold = self.thresholds[int(history.choices[row, -1, 0])]
+        threshold = self.thresholds[int(get_choices(history)[row, -1, 0])]
         return f"{self.base_policy.compare(value, threshold)}, the threshold of this answer"
 
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
@@ -242,10 +241,10 @@ class PerClassThreshold(ThresholdPolicy):
         Raises:
             ValueError: The answer has several positions, or more classes than there are thresholds.
         """
-        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
-        choices = history.choices[:, :, -1]
+        choices_by_position = get_choices(history)
+        choices = choices_by_position[:, :, -1]
         choices = choices.masked_fill(choices == NO_CHOICE, 0)  # rows without a tick; their score is NaN
-        if history.choices.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
+        if choices_by_position.size(2) > 1 or int(choices.max()) >= len(self.thresholds):
             raise ValueError(
                 f"{truncate_repr(str(self))} has a threshold for each of {len(self.thresholds)} classes of a single "
                 "answer; this model answers otherwise."
@@ -292,14 +291,20 @@ class SameAnswer(ThresholdPolicy):
 
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
         """Return for every tick the number of ticks since the answer last changed, from 1."""
-        assert history.choices is not None, "the history must record choices where `needs_choices` is set"
-        same = (history.choices[:, 1:] == history.choices[:, :-1]).all(2)
+        choices = get_choices(history)
+        same = (choices[:, 1:] == choices[:, :-1]).all(2)
         tick = torch.arange(1, same.size(1) + 2, device=same.device).expand(len(same), -1)
         start_tick = F.pad(tick[:, 1:].masked_fill(same, 1), (1, 0), value=1).cummax(1).values
         return (tick - start_tick + 1).float()
 
     def __str__(self) -> str:
         return f"{self.syntax}{self.ticks}"
+
+
+def get_choices(history: TickHistory) -> Int[Tensor, "A t P"]:
+    """Return the choices of a history, which a policy with `needs_choices` has recorded."""
+    assert history.choices is not None, "the history must record choices where `needs_choices` is set"
+    return history.choices
 
 
 def get_energy(history: TickHistory) -> Float[Tensor, "A t"]:
