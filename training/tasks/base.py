@@ -170,6 +170,11 @@ class Task(ABC):
             The samples; fewer than `count` only if a held-out split is finite and smaller.
         """
 
+    def get_source_split(self, split: str) -> str:
+        """Return the standard split whose samples a split holds: an out-of-distribution split holds test samples."""
+        assert split in self.splits, f"the task {self.name} has no split {split!r}"
+        return split if split in Task.splits else TEST
+
     @abstractmethod
     def parse_input(self, raw_input: Any) -> TaskInput:
         """Parse user input.

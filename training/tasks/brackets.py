@@ -91,7 +91,7 @@ class Brackets(Task):
         """
         max_pairs = self.settings.length // 2
         min_depth, max_depth = self._get_depth_range(split)
-        source_split = TEST if split == DEEPER else split
+        source_split = self.get_source_split(split)
         while True:
             sizes = [rng.randint(min_depth, max_pairs) for _ in range(2)]
             num_pairs = max(sizes) if split == TRAIN else sizes[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
-from training.tasks.splits import LONGER, TEST, is_in_split, make_generator
+from training.tasks.splits import LONGER, TEST, is_in_split, make_generator, sample_until
 
 OPERATORS = "+-*"
 BASE = 10
@@ -75,15 +75,17 @@ class Chain(Task):
         """
         max_operations = self.settings.ood_max_operations
         low, high = self._get_operation_range(split)
-        source_split = TEST if split == LONGER else split
-        parts: list[Tensor] = []
-        while sum(len(part) for part in parts) < count:
+        source_split = self.get_source_split(split)
+
+        def draw() -> tuple[Tensor, ...]:
             operations = torch.randint(low, high + 1, (2 * count,), generator=generator)
             digits = torch.randint(BASE, (2 * count, max_operations + 1), generator=generator)
             operators = BASE + torch.randint(len(OPERATORS), (2 * count, max_operations), generator=generator)
             chains = interleave(digits, operators, operations)
-            parts.append(chains[is_in_split(source_split, "chain", chains)])
-        return self._build_batch(torch.cat(parts)[:count])
+            return (chains[is_in_split(source_split, "chain", chains)],)
+
+        (chains,) = sample_until(count, draw)
+        return self._build_batch(chains)
 
     def _get_operation_range(self, split: str) -> tuple[int, int]:
         """Return the smallest and the largest number of operations of a split."""

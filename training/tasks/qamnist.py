@@ -99,7 +99,7 @@ class Qamnist(Task):
         """
         max_digits = self.settings.digits
         low, high = self._get_operation_range(split)
-        images, labels = load_images(TEST if split == LONGER else split)
+        images, labels = load_images(self.get_source_split(split))
         num_digits = torch.randint(1, max_digits + 1, (count,), generator=generator)
         operations = torch.randint(low, high + 1, (count,), generator=generator)
         if split == TRAIN:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, is_in_split, make_generator
+from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
 
 OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # out-of-distribution splits: standard deviation of their numbers
 NUMBER_PATTERN = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})", re.ASCII)
@@ -65,13 +65,14 @@ class Sorting(Task):
         Returns:
             Inputs of shape (B, N), float32; targets of shape (B, N): positions of the numbers in ascending order.
         """
-        source_split = TEST if split in OOD_SCALES else split
-        parts: list[Tensor] = []
-        while sum(len(part) for part in parts) < count:
+        source_split = self.get_source_split(split)
+
+        def draw() -> tuple[Tensor, ...]:
             lists = torch.randn(2 * count, self.settings.count, generator=generator) * OOD_SCALES.get(split, 1.0)
             lists = lists[compute_min_gap(lists) >= self.settings.min_gap]
-            parts.append(lists[is_in_split(source_split, "sorting", lists)])
-        lists = torch.cat(parts)[:count]
+            return (lists[is_in_split(source_split, "sorting", lists)],)
+
+        (lists,) = sample_until(count, draw)
         return Batch(lists, lists.argsort(1), -compute_min_gap(lists).log2().floor().long())
 
     def parse_input(self, raw_input: Any) -> TaskInput:

@@ -7,7 +7,7 @@ the seed.
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -71,6 +71,22 @@ def assign_splits_by_hash(keys: Iterable[bytes], cumulative_percent: tuple[tuple
 def build_percent_table(cumulative_percent: tuple[tuple[int, str], ...]) -> list[str]:
     """Return the split of each of the 100 percentiles."""
     return [next(name for bound, name in cumulative_percent if number < bound) for number in range(100)]
+
+
+def sample_until(count: int, draw: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Draw candidates until there are enough rows, for rejection sampling.
+
+    Args:
+        count: Number of rows to return.
+        draw: Returns the accepted rows of one draw: tensors of the same length, which may be 0.
+
+    Returns:
+        The first `count` rows of each tensor.
+    """
+    parts: list[tuple[Tensor, ...]] = []
+    while sum(len(part[0]) for part in parts) < count:
+        parts.append(draw())
+    return tuple(torch.cat(values)[:count] for values in zip(*parts, strict=True))
 
 
 def is_in_split(split: str, kind: str, rows: Tensor) -> Bool[Tensor, " B"]:

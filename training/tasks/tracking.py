@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctm.settings import Settings
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
-from training.tasks.splits import TEST, is_in_split, make_generator
+from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training
 QUARTERS = ("upper left", "upper right", "lower left", "lower right")
@@ -109,8 +109,8 @@ class Tracking(Task):
         """
         settings = self.settings
         low, high = (settings.max_horizon + 1, settings.ood_horizon) if split == FURTHER else (0, settings.max_horizon)
-        parts: list[tuple[Tensor, ...]] = []
-        while sum(len(part[0]) for part in parts) < count:
+
+        def draw() -> tuple[Tensor, ...]:
             size = 4 * count + 64
             start = torch.randint(settings.side, (size, 2), generator=generator)
             velocity = torch.randint(-settings.max_speed, settings.max_speed + 1, (size, 2), generator=generator)
@@ -120,9 +120,9 @@ class Tracking(Task):
             candidates = tuple(values[is_valid] for values in (start, velocity, ahead, is_visible))
             paths = self._compute_paths(candidates[0], candidates[1])
             mask = self._is_in_split(split, paths, candidates[2])
-            parts.append(tuple(values[mask] for values in candidates))
-        start, velocity, ahead, is_visible = (torch.cat(values)[:count] for values in zip(*parts, strict=True))
-        return self._build_batch(start, velocity, ahead, is_visible)
+            return tuple(values[mask] for values in candidates)
+
+        return self._build_batch(*sample_until(count, draw))
 
     def _compute_paths(self, start: Int[Tensor, "B 2"], velocity: Int[Tensor, "B 2"]) -> Int[Tensor, "B F 2"]:
         """Return the cell in every frame, up to the furthest frame that a question asks for."""
@@ -143,9 +143,8 @@ class Tracking(Task):
 
     def _is_in_split(self, split: str, paths: Int[Tensor, "B F 2"], ahead: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
         """Return which samples belong to a split, by the path (hidden frames included) and the question."""
-        source_split = TEST if split == FURTHER else split
         contents = torch.cat((paths[:, : self.settings.frames].flatten(1), ahead.unsqueeze(1)), 1)
-        return is_in_split(source_split, "tracking", contents)
+        return is_in_split(self.get_source_split(split), "tracking", contents)
 
     def _build_batch(
         self,
