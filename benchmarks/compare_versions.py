@@ -10,22 +10,23 @@ computer affects both equally. Ratios are medians over pairs of calls, with the 
 import argparse
 import json
 import os
-import platform
-import random
 import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
+from benchmarks.halting.metrics import NUM_BOOTSTRAP_DRAWS, compute_confidence_interval
 from benchmarks.paths import ROOT
+from benchmarks.speed import get_processor_name
 
 CASES = [
     f"{checkpoint} {operation} {batch_size}"
     for checkpoint in ("digits", "parity-16", "mazes-15")
     for operation, batch_size in (("unroll", 1), ("unroll", 64), ("engine", 1), ("engine", 64), ("backward", 32))
 ]
-NUM_BOOTSTRAP_SAMPLES = 1_000
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,16 @@ def compare_case(name: str, current: VersionWorker, other: VersionWorker, repeat
         first, second = (current, other) if index % 2 else (other, current)
         times = {first: first.time_case(name), second: second.time_case(name)}
         pairs.append((times[current], times[other]))
-    ratios = [current_s / other_s for current_s, other_s in pairs]
-    rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(ratios, k=repeats)) for _ in range(NUM_BOOTSTRAP_SAMPLES))
+    ratios = torch.tensor([current_s / other_s for current_s, other_s in pairs], dtype=torch.double)
+    draws = torch.randint(repeats, (NUM_BOOTSTRAP_DRAWS, repeats), generator=torch.Generator().manual_seed(0))
+    low, _, high = compute_confidence_interval(ratios[draws].quantile(0.5, 1))
     return CaseComparison(
         name,
         current_ms=1e3 * statistics.median(current_s for current_s, _ in pairs),
         other_ms=1e3 * statistics.median(other_s for _, other_s in pairs),
-        ratio=statistics.median(ratios),
-        low=medians[25],
-        high=medians[-26],
+        ratio=statistics.median(ratios.tolist()),
+        low=low,
+        high=high,
     )
 
 
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     current.close()
     other.close()
     if args.json:
-        hardware = f"{platform.machine()}, {os.cpu_count()} cores, one thread per version"
+        hardware = {"processor": get_processor_name(), "cores": os.cpu_count(), "threads": 1}
         result = {"hardware": hardware, "repeats": args.repeats, "cases": comparisons}
         args.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
 

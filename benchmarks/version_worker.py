@@ -13,15 +13,15 @@ import torch
 from ctm.checkpoint import load
 from inference import Engine, parse
 
-CHECKPOINTS = {"digits": (1, 28, 28), "mazes-15": (3, 15, 15)}  # image tasks: shape of one input
-TOKEN_CHECKPOINTS = {"parity-16": (16, 2)}  # sequence tasks: length, number of tokens
+IMAGE_SHAPES = {"digits": (1, 28, 28), "mazes-15": (3, 15, 15)}  # of one input, by checkpoint
+TOKEN_INPUTS = {"parity-16": (16, 2)}  # length and number of tokens
 
 
 def build_case(name: str) -> Callable[[], object]:
     """Build a case, such as `digits engine 64`: checkpoint, operation (unroll, engine or backward) and batch size."""
     checkpoint_name, operation, batch_size = name.split()
     checkpoint = load(f"checkpoints/{checkpoint_name}")
-    model = checkpoint.machine if not hasattr(checkpoint, "model") else checkpoint.model
+    model = checkpoint.machine  # the name of version 0.1.0, which later versions accept
     inputs = sample_inputs(checkpoint_name, int(batch_size))
     if operation == "engine":
         engine = Engine(model.eval(), parse(checkpoint.halting["policies"][checkpoint.halting["default"]]["policy"]))
@@ -36,9 +36,9 @@ def build_case(name: str) -> Callable[[], object]:
 def sample_inputs(checkpoint_name: str, batch_size: int) -> torch.Tensor:
     """Sample inputs; the same ones in every version."""
     generator = torch.Generator().manual_seed(0)
-    if checkpoint_name in CHECKPOINTS:
-        return torch.rand(batch_size, *CHECKPOINTS[checkpoint_name], generator=generator)
-    length, num_tokens = TOKEN_CHECKPOINTS[checkpoint_name]
+    if checkpoint_name in IMAGE_SHAPES:
+        return torch.rand(batch_size, *IMAGE_SHAPES[checkpoint_name], generator=generator)
+    length, num_tokens = TOKEN_INPUTS[checkpoint_name]
     return torch.randint(num_tokens, (batch_size, length), generator=generator)
 
 
