@@ -8,6 +8,8 @@ from pathlib import Path
 def write_line(text: str) -> None:
     """Write one line to standard output and flush it, so that a log file shows it at once.
 
+    The line is one write call, because other threads write as well.
+
     Without a reader, for example after the supervisor of a job was killed, this and all later output is dropped: a
     training does not end for its log.
 

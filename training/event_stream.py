@@ -6,8 +6,9 @@ values as JSON. `training.jobs.remote.monitor` applies events to a local run dir
 
 import json
 import os
-import sys
 from typing import Any
+
+from training.console import write_line
 
 # Set in the environment of a run whose run directory the monitor cannot read.
 EVENT_STREAM_ENV = "CTM_ECHO"
@@ -22,6 +23,4 @@ def emit_event(file_name: str, values: dict[str, Any]) -> None:
         values: The written values.
     """
     if os.environ.get(EVENT_STREAM_ENV):
-        # One write call, because other threads print as well.
-        sys.stdout.write(f"{EVENT_PREFIX}{file_name} {json.dumps(values)}\n")
-        sys.stdout.flush()
+        write_line(f"{EVENT_PREFIX}{file_name} {json.dumps(values)}")

@@ -54,7 +54,8 @@ TASK_ALIASES: dict[str, dict[str, str]] = {
         "missed": "missing_rate",
     },
 }
-EQUIVALENT_NAMES = {"model": {"model_type": "kind"}}  # accepted without a warning: the name of transformers
+# Accepted without a warning: the name of transformers.
+EQUIVALENT_NAMES: dict[str, dict[str, str]] = {"model": {"model_type": "kind"}}
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +77,7 @@ def rename_settings(values: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[str
     for group, settings in groups.items():
         if not isinstance(settings, Mapping):
             continue
-        aliases = _get_aliases(group, groups)
-        current = _rename_keys(settings, aliases, f"{group}.", renamed)
-        current = _rename_keys(current, EQUIVALENT_NAMES.get(group, {}), f"{group}.", {})
+        current = _rename_keys(settings, _get_aliases(group, groups), f"{group}.", renamed)
         groups[group] = {name: _rename_value(f"{group}.{name}", value, renamed) for name, value in current.items()}
     return groups, renamed
 
@@ -106,9 +105,8 @@ def rename_override(name: str, value: Any, values: Mapping[Any, Any]) -> tuple[s
     renamed: dict[str, str] = {}
     group, dot, key = name.partition(".")
     group = GROUP_ALIASES.get(group, group)
-    aliases = _get_aliases(group, values) | EQUIVALENT_NAMES.get(group, {})
-    current = f"{group}{dot}{aliases.get(key, key)}"
-    if current != name and key not in EQUIVALENT_NAMES.get(group, {}):
+    current = f"{group}{dot}{_get_aliases(group, values).get(key, key)}"
+    if current != name:
         renamed[name] = current
     return current, _rename_value(current, value, renamed), renamed
 
@@ -120,14 +118,15 @@ def warn_about_former_names(renamed: Mapping[str, str], source: str) -> None:
         renamed: Former name -> current name.
         source: What contains the former names, for the message.
     """
-    if renamed:
-        changes = ", ".join(f"{former} is now {current}" for former, current in renamed.items())
+    equivalent = {f"{group}.{name}" for group, names in EQUIVALENT_NAMES.items() for name in names}
+    changes = ", ".join(f"{former} is now {renamed[former]}" for former in renamed if former not in equivalent)
+    if changes:
         logger.warning("%s uses former names of settings, which still work: %s.", source, changes)
 
 
 def _get_aliases(group: Any, values: Mapping[Any, Any]) -> dict[str, str]:
     if group != "task":
-        return SETTING_ALIASES.get(group, {})
+        return SETTING_ALIASES.get(group, {}) | EQUIVALENT_NAMES.get(group, {})
     task = values.get("task")
     kind = task.get("kind") if isinstance(task, Mapping) else None
     return TASK_ALIASES.get(kind, {}) if isinstance(kind, str) else {}

@@ -46,6 +46,10 @@ class JobLauncher:
         self.token = token
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
+    def get_run_dir(self, job: Job) -> RunDir:
+        """Return the run directory of a job."""
+        return RunDir(self.runs_dir / job.id)
+
     def start(self, job: Job, stop_timeout_s: float) -> ProcessGroup:
         """Start the processes of a job.
 
@@ -57,7 +61,7 @@ class JobLauncher:
             ValueError: The settings of the run are broken, or this host has fewer devices than the job needs.
             OSError: The run directory cannot be written, or the process cannot be started.
         """
-        run_dir = RunDir(self.runs_dir / job.id)
+        run_dir = self.get_run_dir(job)
         run_dir.exit_file.unlink(missing_ok=True)
         run_dir.reset_outcome()
         config = run_dir.load_config()
@@ -85,7 +89,7 @@ class JobLauncher:
         The supervisor writes the exit code into the run directory. Without that file, the exit code of the supervisor
         counts, which only the app that started it can read.
         """
-        exit_info = RunDir(self.runs_dir / job.id).read_exit_info()
+        exit_info = self.get_run_dir(job).read_exit_info()
         code = exit_info.get("code") if isinstance(exit_info.get("code"), int) else None
         if child := self._children.get(job.id):
             supervisor_code = child.wait()  # the process has ended; waiting also reaps it

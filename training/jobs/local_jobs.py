@@ -11,7 +11,6 @@ from training.jobs.job import Job, RequestedAction
 from training.jobs.launcher import JobLauncher
 from training.jobs.outcome import derive_job_outcome
 from training.jobs.store import JobStore
-from training.run_dir import RunDir
 
 STOP_TIMEOUT_S = 120.0
 SIGNALS = {"stop": signal.SIGTERM, "kill": signal.SIGKILL, "suspend": signal.SIGTERM}
@@ -55,7 +54,7 @@ class LocalJobs:
         Raises:
             ValueError: The job store cannot be written.
         """
-        steps = RunDir(self.launcher.runs_dir / job.id).list_steps()
+        steps = self.launcher.get_run_dir(job).list_steps()
         job = self.store.update(
             job.id,
             state="running",
@@ -123,7 +122,7 @@ class LocalJobs:
 
     def _finish(self, job: Job) -> None:
         """Record the outcome of a job without processes."""
-        run_dir = RunDir(self.launcher.runs_dir / job.id)
+        run_dir = self.launcher.get_run_dir(job)
         steps = run_dir.list_steps()
         process_exit = self.launcher.read_exit(job)
         action = self._requested_actions.get(job.id) or job.requested_action

@@ -115,8 +115,8 @@ class JobStore:
             new_state = values.get("state", job.state)
             if new_state != job.state and new_state not in ALLOWED_TRANSITIONS[job.state]:
                 raise ValueError(f"The run {job_id} is {job.state}, so it cannot become {new_state}.")
-            jobs[job_id] = replace(job, **values)
-        return self.get(job_id)
+            job = jobs[job_id] = replace(job, **values)
+        return job
 
     def remove(self, job_id: str) -> None:
         """Delete a job, if it exists.

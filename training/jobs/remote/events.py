@@ -34,8 +34,7 @@ def apply_event(run_dir: RunDir, line: str) -> None:
         path = run_dir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == METRICS_FILENAME:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            run_dir.log_metrics(values)
         else:
             write_json(path, values)
 
