@@ -1,4 +1,4 @@
-"""Every kind of fault does what it says, as often as it was told to; and what the real client makes of it."""
+"""Every kind of fault occurs as often as it is configured, and the real client handles it."""
 
 import http.client
 import json

@@ -127,8 +127,8 @@ def make_access(mode: str, environment: dict[str, str]) -> Access:
 def recording_service(tmp_path, checkpoints_dir, hub) -> RecordingTrainingService:
     """Return a training service with runs in every state and a Hub. No job changes its state by itself."""
     plain = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
-    courier = UploadWorker(lambda: [], plain.catalog.owner_store)
-    made = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes.recipes_dir, courier)
+    upload_worker = UploadWorker(lambda: [], plain.catalog.owner_store)
+    service = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes.recipes_dir, upload_worker)
     for id, state in STATE_BY_RUN.items():
-        create_fake_run(made, id, state, steps=(10, 20))
-    return made
+        create_fake_run(service, id, state, steps=(10, 20))
+    return service

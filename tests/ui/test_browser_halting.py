@@ -19,10 +19,10 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def server_url(tmp_path_factory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("halting")
-    for name in ("told", "untold"):
+    for name in ("with-measurements", "without-measurements"):
         make_checkpoint(directory / name, "parity")
     for name, note in (("halting", HALTING), ("metrics", METRICS)):
-        (directory / "told" / f"{name}.json").write_text(json.dumps(note))
+        (directory / "with-measurements" / f"{name}.json").write_text(json.dumps(note))
     built = pages.build_page(make_inference_service(directory))
     _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
@@ -36,8 +36,8 @@ def page(browser, server_url, request) -> Iterator[Page]:
     opened, errors = context.new_page(), []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(f"{server_url}?__theme={theme}")
-    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("told"))
-    choose(opened, "#checkpoint", r"\(told\)")
+    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("with-measurements"))
+    choose(opened, "#checkpoint", r"\(with-measurements\)")
     yield opened
     context.close()
     assert errors == []
@@ -72,13 +72,13 @@ def test_moving_the_budget_uses_the_policy_for_it(page):
 
 def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
     page.locator("#halting-section button").first.click()
-    choose(page, "#checkpoint", r"\(untold\)")
+    choose(page, "#checkpoint", r"\(without-measurements\)")
     expect(locate_part(page, "note")).to_contain_text("fit-energy")
     expect(locate_part(page, "body")).to_be_hidden()
 
 
 def test_a_comparison_is_shown_beside_the_thought(page):
-    for choice in ("Rule: Use every tick", r"Model: .*\(untold\)"):
+    for choice in ("Rule: Use every tick", r"Model: .*\(without-measurements\)"):
         choose(page, "#compare-with", choice)
     page.keyboard.press("Escape")
     page.locator("#sequence textarea, #sequence input").fill("1011")
@@ -99,7 +99,7 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
     late = []
 
     def delay_policy_description(route: Route) -> None:
-        if route.request.post_data_json["data"] == ["told", "energy<-1"]:
+        if route.request.post_data_json["data"] == ["with-measurements", "energy<-1"]:
             late.append(route)
         else:
             route.continue_()

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctm.stores import HubRef
+from ctm.stores import HUB_PREFIX, HubRef
 from training.config import PublishConfig, RunConfig, format_overrides, read_recipe
 from training.jobs.scheduler import JobScheduler
 from ui.services.form_schema import compute_form_changes, get_form_values
-from ui.services.model_catalog import ModelCatalog
+from ui.services.model_catalog import RUN_PREFIX, ModelCatalog
 from ui.services.run_view_models import get_command
 
 RECIPE_SUBDIRS = ("baselines", "published")
-RUN_SOURCE_PREFIX = "run:"
-HUB_SOURCE_PREFIX = "hub:"
 MAX_RUN_NAME_LENGTH = 40
 TRAIN_COMMAND = "python -m training train"
 # Metadata of a checkpoint from the Hub is untrusted: only a command of this form is shown.
@@ -59,7 +57,7 @@ class RecipeCatalog:
     def list_sources(self) -> list[tuple[str, str]]:
         """Return label and name of every recipe, then of every earlier run, the newest first."""
         recipes = [(format_recipe_label(path, name), name) for name, path in self._find_recipes().items()]
-        runs = [(f"run {job.id}", RUN_SOURCE_PREFIX + job.id) for job in self.scheduler.list_jobs()]
+        runs = [(f"run {job.id}", RUN_PREFIX + job.id) for job in self.scheduler.list_jobs()]
         return [*recipes, *runs]
 
     def load_source(self, source: str) -> RunSource:
@@ -68,10 +66,10 @@ class RecipeCatalog:
         Raises:
             ValueError: There is no such source, or its settings are invalid.
         """
-        if source.startswith(RUN_SOURCE_PREFIX):
-            return self._load_run(source.removeprefix(RUN_SOURCE_PREFIX))
-        if source.startswith(HUB_SOURCE_PREFIX):
-            return self._load_checkpoint(source.removeprefix(HUB_SOURCE_PREFIX))
+        if source.startswith(RUN_PREFIX):
+            return self._load_run(source.removeprefix(RUN_PREFIX))
+        if source.startswith(HUB_PREFIX):
+            return self._load_checkpoint(source.removeprefix(HUB_PREFIX))
         path = self._find_recipes().get(source)
         if path is None:
             raise ValueError(f"There is no recipe called {source[:60]!r}.")
@@ -92,7 +90,7 @@ class RecipeCatalog:
         command = str(training.get("command"))
         if not TRAIN_COMMAND_PATTERN.fullmatch(command):
             command = TRAIN_COMMAND
-        init_from = f"hub:{checkpoint.name}"
+        init_from = f"{HUB_PREFIX}{checkpoint.name}"
         # the target repository of the original run must not become that of the new one
         config = RunConfig.parse(settings | {"publish": {}, "init_from": init_from})
         repo_name = HubRef.parse(checkpoint.name).repo.rpartition("/")[2]
@@ -129,13 +127,13 @@ class RecipeCatalog:
         """
         choices = [("random weights", "")]
         if current:
-            choices.append((f"weights of {current.removeprefix('hub:')}, from the settings", current))
+            choices.append((f"weights of {current.removeprefix(HUB_PREFIX)}, from the settings", current))
         return choices + [(f"weights of {name}", name) for name in self.catalog.list_names()]
 
     def build_config(
         self, source: str, form_values: Mapping[str, Any], publish: Mapping[str, Any], init_from: str | None
-    ) -> tuple[RunConfig, str]:
-        """Return the settings of a submitted form, and the command that trains with the same settings.
+    ) -> RunSource:
+        """Return the settings of a submitted form, the command that trains with them, and the name of the source.
 
         Args:
             source: See `load_source`.
@@ -146,26 +144,27 @@ class RecipeCatalog:
         Raises:
             ValueError: A value is invalid.
         """
-        config, command, _ = self.load_source(source)
+        config, command, name = self.load_source(source)
         changes = compute_form_changes(config, form_values)
         publish_settings = PublishConfig.parse(publish, "publish").model_dump()
         run_changes = {
             f"publish.{key}": value for key, value in publish_settings.items() if value != getattr(config.publish, key)
         }
         overrides = format_overrides(
-            {name: value for name, value in changes.items() if name not in config.machine_local_settings}
+            {key: value for key, value in changes.items() if key not in config.machine_local_settings}
         )
         if init_from is not None and init_from != config.init_from:
             run_changes["init_from"] = self._resolve_initial_weights(init_from)
             overrides.append(f"init_from={run_changes['init_from']}")
-        return config.with_overrides(changes | run_changes), " ".join([command, *map(shlex.quote, overrides)])
+        command = " ".join([command, *map(shlex.quote, overrides)])
+        return RunSource(config.with_overrides(changes | run_changes), command, name)
 
     def _resolve_initial_weights(self, name: str) -> str:
         """Return the directory of a checkpoint, or its name on the Hub; empty for random weights."""
         if not name:
             return ""
         if "/" in name:
-            return f"hub:{HubRef.parse(name)}"
+            return f"{HUB_PREFIX}{HubRef.parse(name)}"
         checkpoint_dir = self.catalog.get_verified_dir(name)
         root = self.recipes_dir.parent.resolve()
         return str(checkpoint_dir.relative_to(root) if checkpoint_dir.is_relative_to(root) else checkpoint_dir)

@@ -104,7 +104,7 @@ class TrainingService:
         """
         if torch.cuda.device_count() and any(job.is_local for job in self.scheduler.list_running_jobs()):
             raise ValueError("A run is using the GPU, so a measurement would be wrong. Wait until the run has ended.")
-        config, _ = self.recipes.build_config(source, form_values, {}, None)
+        config = self.recipes.build_config(source, form_values, {}, None).config
         free_gb = shutil.disk_usage(self.scheduler.runs_dir).free / 2**30
         return self.scheduler.estimate(config) | {"free_gb": free_gb}
 
@@ -156,8 +156,7 @@ class TrainingService:
         Raises:
             ValueError: A value is invalid, or the target repository cannot be written to.
         """
-        config, command = self.recipes.build_config(source, form_values, publish or {}, init_from)
-        name = name or self.recipes.load_source(source).name
+        config, command, source_name = self.recipes.build_config(source, form_values, publish or {}, init_from)
         job_options: dict[str, Any] = {"devices": devices}
         if target != LOCAL_TARGET:
             config, job_options = self._prepare_remote_job(config, target, timeout_minutes)
@@ -165,7 +164,7 @@ class TrainingService:
             self._check_devices(config, devices)
         if config.publish.repo and self.upload_worker:  # fails before hours of training instead of after them
             self.catalog.owner_store.check_write_access(config.publish.repo, config.publish.private)
-        return self.scheduler.submit(config, name, command, by, **job_options).id
+        return self.scheduler.submit(config, name or source_name, command, by, **job_options).id
 
     def _check_devices(self, config: RunConfig, devices: int) -> None:
         max_devices = self.count_devices() if config.train.device != "cpu" else MAX_CPU_PROCESSES

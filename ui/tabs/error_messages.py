@@ -33,7 +33,8 @@ def run_action(action: Callable[..., Any], *args: Any) -> Any:
     try:
         return action(*args)
     except ValueError as error:
-        raise gr.Error(escape(error), title=ACTION_FAILED_TITLE, print_exception=False) from None
+        title = ACCESS_DENIED_TITLE if isinstance(error, AccessDenied) else ACTION_FAILED_TITLE
+        raise gr.Error(escape(error), title=title, print_exception=False) from None
 
 
 def run_as_owner(access: Access, request: gr.Request, action: Callable[..., Any], *args: Any) -> Any:
@@ -48,13 +49,12 @@ def run_as_owner(access: Access, request: gr.Request, action: Callable[..., Any]
     Raises:
         gr.Error: The user may not train, or the service raised a `ValueError`.
     """
-    try:
+
+    def run_checked() -> Any:
         access.require_owner(request)
         return action(*args)
-    except AccessDenied as error:
-        raise gr.Error(escape(error), title=ACCESS_DENIED_TITLE, print_exception=False) from None
-    except ValueError as error:
-        raise gr.Error(escape(error), title=ACTION_FAILED_TITLE, print_exception=False) from None
+
+    return run_action(run_checked)
 
 
 def escape(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from ui.auth.access import Access
-from ui.services.recipe_catalog import HUB_SOURCE_PREFIX, RUN_SOURCE_PREFIX
+from ui.services.recipe_catalog import HUB_PREFIX, RUN_PREFIX
 from ui.services.training_service import TrainingService
 from ui.tabs.error_messages import run_action, run_as_owner
 from ui.tabs.event_options import ESTIMATE_EVENT, OWNER_EVENT, PRIVATE_EVENT, SILENT_EVENT, Updates
@@ -104,7 +104,7 @@ class NewRunForm:
 
     def _connect_duplicate(self, train_tabs: gr.Tabs, run_monitor: RunMonitor, outputs: list[Any]) -> None:
         def fill_from_run(run_id: str) -> Updates:
-            source = RUN_SOURCE_PREFIX + (run_id or "")
+            source = RUN_PREFIX + (run_id or "")
             return {
                 self.source: gr.Dropdown(self.recipes.list_sources(), value=source),
                 train_tabs: gr.Tabs(selected="new"),
@@ -153,7 +153,7 @@ class NewRunForm:
         }
 
     def _fill_from_hub(self, name: str, request: gr.Request) -> Updates:
-        source = HUB_SOURCE_PREFIX + (name or "").strip()
+        source = HUB_PREFIX + (name or "").strip()
         run_as_owner(self.access, request, self.recipes.build_form, source)  # only the owner may query the Hub
         choices = [*self.recipes.list_sources(), (f"{name}, from the Hub", source)]
         return {self.source: gr.Dropdown(choices, value=source), **self._fill(source)}

@@ -151,12 +151,7 @@ def build_image_inputs(inference_service: InferenceService, info: CheckpointInfo
                 run_upload = gr.Button("Run", variant="primary", elem_id="run-upload")
                 edit = gr.Button("Edit this picture", visible=has_image_editor, elem_id="edit")
                 generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-image")
-        examples = gr.Dataset(
-            components=[gr.Image(visible=False)],
-            samples=list_example_rows(info, "image"),
-            label="Examples",
-            elem_id="image-examples",
-        )
+        examples = build_examples(info, "image", gr.Image(visible=False))
     return ImageInputControls(
         column=column,
         hint=hint,
@@ -189,12 +184,7 @@ def build_text_inputs(inference_service: InferenceService, info: CheckpointInfo)
         text = gr.Textbox(label="Sequence", info=info.input_hint, max_length=1_000, elem_id="sequence", autofocus=False)
         run_text = gr.Button("Run", variant="primary", elem_id="run-text")
         generate = gr.Button("Random input", visible=info.supports_generation, elem_id="generate-text")
-        examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)],
-            samples=list_example_rows(info, "text"),
-            label="Examples",
-            elem_id="text-examples",
-        )
+        examples = build_examples(info, "text", gr.Textbox(visible=False))
     return TextInputControls(
         column=column,
         editor_column=editor_column,
@@ -259,6 +249,22 @@ def build_editor_value_from_image(
     if not has_editor(info, "image"):
         return gr.skip()
     return build_editor_value(info.input_editor, inference_service.get_editor_image(info.name, image))
+
+
+def build_examples(info: CheckpointInfo, input_type: str, component: gr.components.Component) -> gr.Dataset:
+    """Build the examples of one type of input.
+
+    Args:
+        info: The checkpoint that the page shows first.
+        input_type: "image" or "text".
+        component: Component that displays one example.
+    """
+    return gr.Dataset(
+        components=[component],
+        samples=list_example_rows(info, input_type),
+        label="Examples",
+        elem_id=f"{input_type}-examples",
+    )
 
 
 def list_example_rows(info: CheckpointInfo, input_type: str) -> list[list[str]]:

@@ -106,17 +106,19 @@ def test_a_checkpoint_stores_the_names_and_no_local_path(dataset_dir):
     config = RunConfig.parse(
         {"model": model, "task": IMAGE_SETTINGS | {"dataset": "me/trees", "data_files": str(dataset_dir)}}
     )
-    told = json.loads(json.dumps(config.make_task().describe()))
-    assert told["settings"]["names"] == told["labels"] == NAMES and told["settings"]["dataset"] == "me/trees"
-    assert str(dataset_dir) not in json.dumps(told) + json.dumps(config.to_portable_dict())
+    metadata = json.loads(json.dumps(config.make_task().describe()))
+    assert (
+        metadata["settings"]["names"] == metadata["labels"] == NAMES and metadata["settings"]["dataset"] == "me/trees"
+    )
+    assert str(dataset_dir) not in json.dumps(metadata) + json.dumps(config.to_portable_dict())
     assert config.to_portable_dict()["task"]["dataset"] == "me/trees" and config.model_dump()["task"][
         "data_files"
     ] == str(dataset_dir)
-    assert build_task(told).get_labels() == NAMES
-    assert "datasets:\n- me/trees\n" in render_front_matter("A card", told, {"evaluations": []})
-    del told["settings"]["names"]
+    assert build_task(metadata).get_labels() == NAMES
+    assert "datasets:\n- me/trees\n" in render_front_matter("A card", metadata, {"evaluations": []})
+    del metadata["settings"]["names"]
     with pytest.raises(ValueError, match=r"task\.names"):  # a stranger's checkpoint makes nobody fetch a data set
-        build_task(told).get_labels()
+        build_task(metadata).get_labels()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,17 +40,14 @@ def test_a_stream_without_a_token_is_unchanged():
     assert StreamRedactor("").feed(b"hf_") == b"hf_"
 
 
+def build_supervised_command(exit_file: Path, code: str) -> list[str]:
+    """Return the command that runs Python code under a supervisor."""
+    return [sys.executable, "-m", "training.jobs.supervisor", str(exit_file), sys.executable, "-c", code]
+
+
 def test_the_supervisor_redacts_all_output_and_records_the_exit_code(tmp_path):
     code = "import os, sys; print(os.environ['HF_TOKEN'], flush=True); os.write(2, b'err hf_hf_sec'); os.write(2, b'ret!'); sys.exit(3)"
-    command = [
-        sys.executable,
-        "-m",
-        "training.jobs.supervisor",
-        str(tmp_path / "exit.json"),
-        sys.executable,
-        "-c",
-        code,
-    ]
+    command = build_supervised_command(tmp_path / "exit.json", code)
     result = subprocess.run(command, cwd=ROOT, env={"HF_TOKEN": TOKEN}, capture_output=True, timeout=60)
     assert result.returncode == 3 and '"code": 3' in (tmp_path / "exit.json").read_text()
     assert result.stdout.decode() == f"{REPLACEMENT}\nerr {REPLACEMENT}!"
@@ -60,15 +58,7 @@ def test_a_process_that_outlives_the_training_does_not_delay_the_exit_code(tmp_p
     code = (
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)']); print('done')"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "training.jobs.supervisor",
-        str(tmp_path / "exit.json"),
-        sys.executable,
-        "-c",
-        code,
-    ]
+    command = build_supervised_command(tmp_path / "exit.json", code)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.wait(20) == 0
         os.killpg(process.pid, signal.SIGKILL)

@@ -128,10 +128,10 @@ def test_a_field_shows_the_help_text_of_its_setting(field):
         kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)
     }
     if field.kind in ("whole", "number"):
-        told = field.help_text.removeprefix(info.description)
+        bounds_text = field.help_text.removeprefix(info.description)
         for bound in bounds.values():
-            assert f"{bound:,}" in told, "both bounds are told"
-        assert ("above" in told) is ("gt" in bounds) and ("below" in told) is ("lt" in bounds)
+            assert f"{bound:,}" in bounds_text, "the help text names both bounds"
+        assert ("above" in bounds_text) is ("gt" in bounds) and ("below" in bounds_text) is ("lt" in bounds)
 
 
 @pytest.mark.parametrize("kind", TASKS_WITH_FIELDS)
