@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents and of the recipes.
+"""Write the generated parts of the documents and of the recipes, and the model cards of the bundled checkpoints.
 
     python -m benchmarks.render_results [--check]
 
@@ -16,8 +16,9 @@ from typing import Any
 from benchmarks.halting.markdown import render_table
 from benchmarks.paths import ROOT
 from benchmarks.render_configuration import render_configuration
-from ctm.checkpoint import count_weights
+from ctm.checkpoint import MODEL_CARD_NAME, count_weights
 from ctm.config import infer_model_type
+from training.model_card import render_checkpoint_card
 from training.tasks.registry import get_task_types
 
 NOT_MEASURED = "Not measured yet."
@@ -268,6 +269,7 @@ def render_files() -> dict[Path, str]:
         metrics = json.loads(path.read_text("utf-8"))
         recipe = find_recipe(metrics)
         files[recipe] = update_recipe_header(recipe.read_text("utf-8"), metrics)
+        files[path.parent / MODEL_CARD_NAME] = render_checkpoint_card(path.parent)
     return files
 
 
@@ -280,7 +282,7 @@ def main() -> None:
         if not args.check:
             path.write_text(text, "utf-8")
         elif not path.is_file() or path.read_text("utf-8") != text:
-            raise SystemExit(f"{path.name} is out of date: run `make render-results`.")
+            raise SystemExit(f"{path.relative_to(ROOT)} is out of date: run `make render-results`.")
 
 
 if __name__ == "__main__":

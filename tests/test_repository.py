@@ -135,7 +135,11 @@ def test_ci_runs_make_test():
 
 def test_figures_in_documents_are_those_of_the_result_files():
     """README.md and the recipes have exactly the figures that the runs wrote."""
-    outdated = [path.name for path, text in render_results.render_files().items() if path.read_text("utf-8") != text]
+    outdated = [
+        str(path.relative_to(ROOT))
+        for path, text in render_results.render_files().items()
+        if path.read_text("utf-8") != text
+    ]
     assert not outdated, f"{', '.join(outdated)}: run `make render-results`"
 
 

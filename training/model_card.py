@@ -1,13 +1,18 @@
 """Model card of a checkpoint, rendered from its metadata alone: every figure of the card was measured."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+from ctm import read_config
+from ctm.checkpoint import METADATA_NAMES, count_weights
 from ctm.checkpoint.metadata import PolicyRecord
 from ctm.config import get_backbone_type, infer_model_type
+from ctm.io.json_files import read_json
 from inference.halting.evidence import describe_evidence
 from training.accuracy_plot import ACCURACY_PLOT_FILE
 from training.model_card_data import find_dataset, render_front_matter
+from training.tasks import build_task
 
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
 DEFAULT_POLICY = "certainty>0.9"
@@ -30,6 +35,24 @@ Energy as a reason to halt was proposed in the energy-halting fork
 }
 ```
 """
+
+
+def render_checkpoint_card(checkpoint_dir: Path, repo: str = "", metrics: dict[str, Any] | None = None) -> str:
+    """Render the model card of a saved checkpoint from its files.
+
+    Args:
+        checkpoint_dir: Checkpoint directory.
+        repo: namespace/name of the repository that the checkpoint is published in.
+        metrics: Replaces `metrics.json`, which a checkpoint without evaluations does not have.
+
+    Raises:
+        ValueError: A file is missing or invalid.
+    """
+    metadata = {name: read_json(checkpoint_dir / f"{name}.json", default={}) for name in METADATA_NAMES}
+    metadata["metrics"] = metrics or metadata["metrics"]
+    config = read_config(read_json(checkpoint_dir / "config.json"), "config.json").to_dict()
+    title = build_title(config, build_task(metadata["task"]).title)
+    return render_model_card(title, config, **metadata, num_parameters=count_weights(checkpoint_dir), repo=repo)
 
 
 def render_model_card(

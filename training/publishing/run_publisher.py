@@ -4,17 +4,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ctm import read_config
-from ctm.checkpoint import METADATA_NAMES, MODEL_CARD_NAME, count_weights
+from ctm.checkpoint import MODEL_CARD_NAME
 from ctm.io.json_files import read_json
 from ctm.stores import Destination, HubStore
 from training.accuracy_plot import ACCURACY_PLOT_FILE, render_accuracy_plot
 from training.config import PublishConfig
-from training.model_card import build_title, render_model_card
+from training.model_card import render_checkpoint_card
 from training.publishing.outbox import MIN_COMMIT_INTERVAL_S, PENDING_STATES, Outbox, OutboxEntry
 from training.publishing.upload_worker import UploadWorker
 from training.run_dir import RunDir
-from training.tasks import build_task
 
 # A finished training waits this long for the upload of its final checkpoint.
 FINAL_UPLOAD_TIMEOUT_S = MIN_COMMIT_INTERVAL_S + 60.0
@@ -102,21 +100,13 @@ def enqueue_checkpoint(outbox: Outbox, run_dir: RunDir, checkpoint: Path, repo: 
 
 def build_card_files(run_dir: RunDir, checkpoint: Path, repo: str, step: int) -> dict[str, bytes]:
     """Return the model card and the accuracy plot of a checkpoint, as file contents by name."""
-    metadata = {name: read_json(checkpoint / f"{name}.json", default={}) for name in METADATA_NAMES}
-    if "evaluations" not in metadata["metrics"]:
+    metrics = read_json(checkpoint / "metrics.json", default={})
+    if "evaluations" not in metrics:
         training = {"command": run_dir.read_command(), "steps": step}
-        metadata["metrics"] = {"evaluations": [], "training": training, "validation": run_dir.read_latest_validation()}
-    config = read_config(read_json(checkpoint / "config.json"), "config.json")
-    card = render_model_card(
-        build_title(config.to_dict(), build_task(metadata["task"]).title),
-        config.to_dict(),
-        **metadata,
-        num_parameters=count_weights(checkpoint),
-        repo=repo,
-    )
-    files = {MODEL_CARD_NAME: card.encode()}
-    if metadata["metrics"]["evaluations"]:
-        files[ACCURACY_PLOT_FILE] = render_accuracy_plot(metadata["metrics"])
+        metrics = {"evaluations": [], "training": training, "validation": run_dir.read_latest_validation()}
+    files = {MODEL_CARD_NAME: render_checkpoint_card(checkpoint, repo, metrics).encode()}
+    if metrics["evaluations"]:
+        files[ACCURACY_PLOT_FILE] = render_accuracy_plot(metrics)
     return files
 
 
