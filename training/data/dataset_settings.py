@@ -1,0 +1,75 @@
+"""Settings of image data sets: where the images come from, and how large the model sees them."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from pydantic import Field, field_validator, model_validator
+
+from ctm.settings import Settings
+from ctm.stores import HubRef
+from training.data.preprocessing import resize_center_crop
+from training.data.unreadable_images import DEFAULT_MAX_RATE
+
+
+class DataSettings(Settings):
+    """Source and size of the images of a data set."""
+
+    dataset: str = Field("", description="data set of the Hub, namespace/name; empty: none, so nothing to train on")
+    subset: str = Field("", description="configuration of the data set, where it has several")
+    revision: str = Field("", description="commit, tag or branch of the data set; empty: as it is today")
+    data_files: str = Field(
+        "", description="local directory or parquet file to read instead; never written into a checkpoint"
+    )
+    train_split: str = Field("train", min_length=1, description="split to learn from; a part of it is held out")
+    test_split: str = Field("test", description="split to test on; empty: a tenth of the other")
+    image_column: str = Field("image", min_length=1, description="column of the pictures")
+    label_column: str = Field("label", min_length=1, description="column of the classes: numbers or names")
+    max_unreadable_rate: float = Field(
+        DEFAULT_MAX_RATE,
+        ge=0,
+        lt=1,
+        description="share of the pictures that may be broken or missing; they are left out",
+    )
+    streaming: bool = Field(False, description="read while training instead of holding all in memory")
+    channels: int = Field(3, description="3: colours; 1: grey")
+    resize: int = Field(256, ge=8, le=2_048, description="shorter side that a picture is resized to, pixels")
+    crop: int = Field(224, ge=8, le=2_048, description="side of the middle that is cut out and seen")
+
+    @field_validator("channels")
+    @classmethod
+    def _check_channels(cls, value: int) -> int:
+        if value not in (1, 3):
+            raise ValueError("must be 1 (grey) or 3 (colours)")
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _check_dataset_name(cls, value: str) -> str:
+        if value and str(HubRef.parse(value)) != HubRef.parse(value).repo:
+            raise ValueError("names a data set alone, namespace/name; its commit goes into task.revision")
+        return HubRef.parse(value).repo if value else value
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> "DataSettings":
+        if self.crop > self.resize:
+            raise ValueError(f"task.crop may be task.resize at most: got {self.crop} > {self.resize}.")
+        return self
+
+    @property
+    def display_name(self) -> str:
+        """Name for messages."""
+        return Path(self.data_files).name if self.data_files else self.dataset
+
+    def preprocess(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+        """Return the center crop that the model receives."""
+        return self.to_array(resize_center_crop(self.convert_mode(image), self.resize, self.crop))
+
+    def convert_mode(self, image: Image.Image) -> Image.Image:
+        """Convert to RGB or to grayscale, by the number of channels."""
+        return image.convert("RGB" if self.channels == 3 else "L")
+
+    def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+        """Return the pixels of an image in the mode of `convert_mode`."""
+        return np.asarray(image, np.uint8).reshape(image.height, image.width, self.channels)
