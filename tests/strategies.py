@@ -11,6 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from training.data.image_errors import UnreadableImage
+
 T = TypeVar("T")
 
 texts = st.text(max_size=80)
@@ -81,12 +83,12 @@ def are_sentences(text: str, max_lines: int = 30) -> bool:
 def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is_sentence) -> T | None:
     """Return the result of `read`, or None if it rejects its input correctly.
 
-    The rejection must be a plain `ValueError` whose message satisfies `is_valid_message`.
+    The rejection must be a plain `ValueError` or an `UnreadableImage` whose message satisfies `is_valid_message`.
     """
     try:
         return read()
     except ValueError as error:
-        assert type(error) is ValueError, f"{type(error).__name__}: {error}"
+        assert type(error) in (ValueError, UnreadableImage), f"{type(error).__name__}: {error}"
         assert is_valid_message(str(error)), repr(str(error)[:2_000])
     return None
 

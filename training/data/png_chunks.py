@@ -13,8 +13,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 200_000
 MAX_METADATA_BYTES = 2**17  # of a chunk that may hold the orientation, and of its uncompressed text
 MIN_CHUNK_BYTES = 12
-PIXEL_CHUNKS = {b"tRNS", b"sBIT"}  # optional chunks that change how pixels are read
 TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
+OPTIONAL_CHUNKS = {b"tRNS", b"eXIf"} | TEXT_CHUNKS  # that may change how pixels are shown
 ORIENTATION_KEYWORDS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
@@ -53,8 +53,8 @@ def remove_unused_chunks(content: bytes) -> bytes:
     """
     parts = [PNG_SIGNATURE]
     for name, start, end in iterate_chunks(content):
-        is_critical = bool(name) and not name[0] & 0x20  # the case of the first letter says whether it is
-        if is_critical or _is_needed(name, content, start, end):
+        is_critical = not name[0] & 0x20  # the case of the first letter says whether it is
+        if is_critical or (name in OPTIONAL_CHUNKS and _is_needed(name, content, start, end)):
             parts.append(content[start:end])
         if name == b"IEND":
             break
@@ -64,7 +64,7 @@ def remove_unused_chunks(content: bytes) -> bytes:
 def _is_needed(name: bytes, content: bytes, start: int, end: int) -> bool:
     """Return whether a chunk that is not critical is intact and may change how the image is shown."""
     data = memoryview(content)[start + 8 : end - 4]
-    if name not in PIXEL_CHUNKS | TEXT_CHUNKS | {b"eXIf"} or len(data) > MAX_METADATA_BYTES:
+    if len(data) > MAX_METADATA_BYTES:
         return False
     if zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
         return False

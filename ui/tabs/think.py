@@ -13,7 +13,7 @@ from ui.components.html_component import build_html_component
 from ui.components.inputs import JS_EDITOR_TO_TEXT, JS_TEXT_TO_EDITOR, parse_drawing
 from ui.components.plotly_figures import build_thought_figure
 from ui.components.thought_view import build_thought_view
-from ui.services.image_decoding import decode_image
+from ui.services.image_decoding import decode_image, decode_image_with_notes
 from ui.services.inference_service import MAX_COMPARED, CheckpointInfo, InferenceService
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT, PRIVATE_EVENT, Updates
@@ -234,7 +234,7 @@ class ThinkTab:
         return select_clicked_policy(self._get_info(name), value)
 
     def _predict_image(self, path: str | None, *options: Any) -> Updates:
-        return self._predict(lambda: decode_image(path), *options)
+        return self._predict(lambda: decode_upload(path), *options)
 
     def _predict_drawing(self, drawing: Any, *options: Any) -> Updates:
         return self._predict(lambda: decode_image(parse_drawing(drawing)), *options)
@@ -290,3 +290,11 @@ class ThinkTab:
             self.images.editor: call_service(lambda: self._build_editor_value(name, decode_image(path))),
             self.images.tabs: gr.Tabs(selected="draw"),
         }
+
+
+def decode_upload(path: str | None) -> np.ndarray:
+    """Decode an uploaded image and tell the visitor what was left out of it, such as other frames."""
+    pixels, notes = decode_image_with_notes(path)
+    for note in notes:
+        gr.Info(note, duration=8)
+    return pixels

@@ -5,11 +5,16 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
+from tests.strategies import HOSTILE_TEXTS, time_limit, try_read
 from training.tasks import make_task
 from training.tasks.digits import load_images
-from ui.services.image_decoding import decode_image
+from ui.services.image_decoding import decode_image, decode_image_with_notes
+
+PREFIXES = ("", "data:", "data:image/png;base64,", "data:,", "data:image/svg+xml,<svg/>", "file://", "//")
 
 
 def save_image(tmp_path, image: Image.Image, name: str = "picture.png", **options):
@@ -123,10 +128,27 @@ def test_a_decompression_bomb_is_rejected(tmp_path):
     assert "megapixels" in get_error_message(path)
 
 
-def test_animated_images_are_rejected(tmp_path):
+def test_the_first_frame_of_an_animation_is_used_and_a_note_says_so(tmp_path):
     frames = [Image.new("L", (20, 20), shade) for shade in (0, 99, 200)]
     path = save_image(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    assert "is animated" in get_error_message(path)
+    pixels, notes = decode_image_with_notes(path)
+    assert pixels.max() == 0 and notes == ("The file has several frames; the first one is used.",)
+    assert decode_image_with_notes(save_image(tmp_path, frames[1]))[1] == ()
+
+
+@given(st.text(max_size=60), st.sampled_from(PREFIXES))
+@example("A" * 3, "data:image/png;base64,")
+def test_any_text_is_no_picture(text, begin):
+    assert try_read(lambda: decode_image(begin + text)) is None
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
+def test_hostile_texts_are_no_pictures(text, tmp_path):
+    addresses = (f"data:{text}", f"data:image/png;base64,{text}")
+    paths = (str(tmp_path), f"{tmp_path}/{text}", f"{tmp_path}/{text[:200]}/a.png")
+    with time_limit():
+        for source in (text, *addresses, *paths):
+            assert try_read(lambda source=source: decode_image(source)) is None
 
 
 @pytest.mark.parametrize("dark", [True, False])
