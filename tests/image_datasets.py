@@ -37,7 +37,7 @@ def encode_image(pixels: np.ndarray, image_format: str = "PNG") -> bytes:
 
 def write_split(
     path: Path,
-    images: Sequence[bytes],
+    images: Sequence[bytes | None],
     labels: Sequence,
     names: Sequence[str] | None,
     columns: tuple[str, str] = ("image", "label"),
@@ -47,18 +47,20 @@ def write_split(
 
     Args:
         path: Output file.
-        images: Encoded images.
+        images: Encoded images; None for a missing one.
         labels: Class of each image.
-        names: Names of the classes; None for classes that are plain numbers.
+        names: Names of the classes; None for a column of numbers, truth values or words.
         columns: Names of the image column and the label column.
         rows: Rows per row group.
     """
     image_column, label_column = columns
     image_type = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
     cells = pyarrow.array([{"bytes": content, "path": None} for content in images], image_type)
-    label_feature = {"names": list(names), "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
+    label_array = pyarrow.array(labels)
+    dtype = {"double": "float64"}.get(str(label_array.type), str(label_array.type))
+    label_feature = {"names": list(names), "_type": "ClassLabel"} if names else {"dtype": dtype, "_type": "Value"}
     features = {image_column: {"_type": "Image"}, label_column: label_feature}
-    table = pyarrow.table({image_column: cells, label_column: pyarrow.array(labels)})
+    table = pyarrow.table({image_column: cells, label_column: label_array})
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table.replace_schema_metadata(metadata), path, row_group_size=rows)

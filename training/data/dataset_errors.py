@@ -18,36 +18,51 @@ def translate_dataset_errors(settings: DataSettings) -> Iterator[None]:
     """Translate errors of `datasets` and of the Hub client into errors of one sentence.
 
     Raises:
-        ValueError: The data set is missing, has a loading script, or its files do not fit together.
+        ValueError: The data set is missing or not accessible, has a loading script, or its files do not fit together.
         StoreUnavailable: The Hub cannot be reached; a retry may help.
     """
     try:
         yield
-    except (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        FileNotFoundError,
-    ) as error:  # `datasets` finds nothing, or may not
+    except (GatedRepoError, RepositoryNotFoundError, FileNotFoundError) as error:
         if settings.data_files:
             raise ValueError(
-                f"The folder {truncate_repr(settings.data_files, 200)} holds no files with pictures: see task.data_files."
+                f"The directory {truncate_repr(settings.data_files, 200)} contains no image data set: see task.data_files."
             ) from error
         raise build_access_error(settings.display_name, gated="gated" in str(error).lower()) from error
     except ValueError as error:
         raise _build_file_error(settings, error) from error
     except (OSError, httpx.HTTPError) as error:
-        raise StoreUnavailable(
-            f"{settings.display_name} cannot be read just now ({summarize_error(error)}); the last saved step is kept."
-        ) from error
+        raise _build_unavailable_error(settings, error) from error
     except Exception as error:
         if "Dataset scripts are no longer supported" in str(error):
             raise ValueError(
-                f"{settings.display_name} is read by a script of its own, which is not run. Set "
-                f"task.revision={CONVERTED_REVISION}, where the Hub keeps its parquet files."
+                f"{settings.display_name} has a loading script, and scripts are not run. Set "
+                f"task.revision={CONVERTED_REVISION} to read the parquet files that the Hub made of it."
             ) from error
         if type(error).__name__.startswith("DatasetGeneration"):
             raise _build_file_error(settings, error) from error
         raise
+
+
+@contextmanager
+def translate_remote_errors(settings: DataSettings) -> Iterator[None]:
+    """Translate errors of the network while a single file is read; that of a missing file stays.
+
+    Raises:
+        StoreUnavailable: The file cannot be read now; a retry may help.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, httpx.HTTPError) as error:
+        raise _build_unavailable_error(settings, error) from error
+
+
+def _build_unavailable_error(settings: DataSettings, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{settings.display_name} cannot be read just now ({summarize_error(error)}); the last saved step is kept."
+    )
 
 
 def _build_file_error(settings: DataSettings, error: BaseException) -> ValueError:
@@ -72,9 +87,9 @@ def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def build_access_error(name: str, gated: bool) -> ValueError:
-    """Build the error for a data set that is missing, private or gated."""
+    """Build the error for a data set that is gated, or that is missing or private."""
     if gated:
         return ValueError(
-            f"{name} is gated: accept its terms on the Hub's page, and set HF_TOKEN to that account's token."
+            f"{name} is gated: accept its terms on its page of the Hub, and set HF_TOKEN to the token of that account."
         )
-    return ValueError(f"There is no data set {name} on the Hub, or it is private and HF_TOKEN may not see it.")
+    return ValueError(f"There is no data set {name} on the Hub, or it is private and HF_TOKEN has no access to it.")

@@ -16,54 +16,53 @@ from training.data.unreadable_images import DEFAULT_MAX_RATE
 class DataSettings(Settings):
     """Source and size of the images of a data set."""
 
-    dataset: str = Field("", description="data set of the Hub, namespace/name; empty: none, so nothing to train on")
-    subset: str = Field("", description="configuration of the data set, where it has several")
-    revision: str = Field("", description="commit, tag or branch of the data set; empty: as it is today")
+    dataset: str = Field(
+        "", description="data set on the Hub, namespace/name; empty: none, so the task cannot be trained"
+    )
+    subset: str = Field("", description="subset (configuration) of the data set, if it has several")
+    revision: str = Field("", description="commit, tag or branch of the data set; empty: its latest version")
     data_files: str = Field(
-        "", description="local directory or parquet file to read instead; never written into a checkpoint"
+        "", description="local directory or parquet file to read instead; not written into checkpoints"
     )
-    train_split: str = Field("train", min_length=1, description="split to learn from; a part of it is held out")
-    test_split: str = Field("test", description="split to test on; empty: a tenth of the other")
-    image_column: str = Field("image", min_length=1, description="column of the pictures")
-    label_column: str = Field("label", min_length=1, description="column of the classes: numbers or names")
+    train_split: str = Field("train", min_length=1, description="split to train on; a part of it is held out")
+    test_split: str = Field("test", description="split to test on; empty: 10% of train_split")
+    image_column: str = Field("image", min_length=1, description="column with the images")
+    label_column: str = Field("label", min_length=1, description="column with the classes: indices from 0, or names")
     max_unreadable_rate: float = Field(
-        DEFAULT_MAX_RATE,
-        ge=0,
-        lt=1,
-        description="share of the pictures that may be broken or missing; they are left out",
+        DEFAULT_MAX_RATE, ge=0, lt=1, description="share of the images that may be missing or damaged; they are skipped"
     )
-    streaming: bool = Field(False, description="read while training instead of holding all in memory")
-    channels: int = Field(3, description="3: colours; 1: grey")
-    resize: int = Field(256, ge=8, le=2_048, description="shorter side that a picture is resized to, pixels")
-    crop: int = Field(224, ge=8, le=2_048, description="side of the middle that is cut out and seen")
+    streaming: bool = Field(False, description="read images during training instead of loading all into memory")
+    channels: int = Field(3, description="3: colour; 1: grayscale")
+    resize: int = Field(256, ge=8, le=2_048, description="shorter side of an image after resizing, pixels")
+    crop: int = Field(224, ge=8, le=2_048, description="side of the central square that the model receives, pixels")
 
     @field_validator("channels")
     @classmethod
     def _check_channels(cls, value: int) -> int:
         if value not in (1, 3):
-            raise ValueError("must be 1 (grey) or 3 (colours)")
+            raise ValueError("must be 1 (grayscale) or 3 (colour)")
         return value
 
     @field_validator("dataset")
     @classmethod
     def _check_dataset_name(cls, value: str) -> str:
         if value and str(HubRef.parse(value)) != HubRef.parse(value).repo:
-            raise ValueError("names a data set alone, namespace/name; its commit goes into task.revision")
+            raise ValueError("must be namespace/name; set its commit in task.revision")
         return HubRef.parse(value).repo if value else value
 
     @model_validator(mode="after")
     def _check_crop(self) -> "DataSettings":
         if self.crop > self.resize:
-            raise ValueError(f"task.crop may be task.resize at most: got {self.crop} > {self.resize}.")
+            raise ValueError(f"task.crop must not exceed task.resize: got {self.crop} > {self.resize}.")
         return self
 
     @property
     def display_name(self) -> str:
-        """Name for messages."""
+        """Name of the data set for messages: that of the local files, or that on the Hub; empty if neither is set."""
         return Path(self.data_files).name if self.data_files else self.dataset
 
     def preprocess(self, image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
-        """Return the center crop that the model receives."""
+        """Return the central square that the model receives, as bytes."""
         return self.to_array(resize_center_crop(self.convert_mode(image), self.resize, self.crop))
 
     def convert_mode(self, image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from training.data.file_signatures import describe_file, is_plausible_tga
 from training.data.image_errors import UnreadableImage
@@ -134,7 +134,7 @@ class _ImageFile:
         self.deadline = time.thread_time() + DECODE_TIMEOUT_S
         self.formats = (*ALLOWED_FORMATS, "TGA") if is_plausible_tga(content) else ALLOWED_FORMATS
 
-    def open(self, content: bytes | None = None) -> Image.Image:
+    def open(self, content: bytes | None = None) -> ImageFile.ImageFile:
         """Open the file, or a repaired version of it, without decoding its pixels.
 
         Raises:
@@ -165,8 +165,8 @@ class _ImageFile:
         except Exception:  # decoders raise many exception types for invalid files
             raise UnreadableImage(f"{describe_file(self.content)} Use {FORMAT_NAMES}.") from None
         try:
-            image, notes = self._load(image)
-            pixels = _apply_orientation(image, convert_to_opaque(image))
+            loaded, notes = self._load(image)
+            pixels = _apply_orientation(image, convert_to_opaque(loaded))
         except UnreadableImage:
             raise
         except Exception:  # decoders raise many exception types for damaged files

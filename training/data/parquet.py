@@ -1,7 +1,6 @@
 """Read images and labels from parquet files in the schema of the Hub: a column of encoded bytes and one of labels."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,14 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
-from ctm.messages import summarize_error
+from training.data.class_labels import ClassLabels, map_positions
+from training.data.image_errors import UnreadableImage
+from training.data.image_reader import DecodedImage, read_image
+from training.data.parquet_metadata import get_class_names
+from training.data.unreadable_images import DEFAULT_MAX_RATE, UnreadableImages
+
+MAX_IMAGE_BYTES = 200 * 2**20
+MAX_IMAGE_PIXELS = 80_000_000
 
 
 def read_table(path: Path, columns: list[str]) -> pyarrow.Table:
@@ -41,47 +47,80 @@ def iterate_image_column(table: pyarrow.Table, filename: str, column: str = "ima
         column: Name of the column.
 
     Yields:
-        The images in row order.
+        The images in row order, in mode L or RGB.
 
     Raises:
         ValueError: A row is not an image.
     """
     for row, cell in enumerate(table[column]):
-        value = cell.as_py()
-        yield decode_image(value.get("bytes") if isinstance(value, dict) else value, f"{filename}: row {row}")
+        try:
+            yield read_image_cell(cell.as_py()).to_8_bit()
+        except UnreadableImage as error:
+            raise ValueError(f"{filename}: row {row}: {error}") from None
 
 
-def decode_image(content: Any, location: str) -> Image.Image:
-    """Decode an image from the bytes of its file.
-
-    Args:
-        content: Content of an image file; any other value than bytes is an error.
-        location: Origin of the image for error messages.
-
-    Raises:
-        ValueError: The bytes are not an image.
-    """
-    try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{location} is not an image: {summarize_error(error)}.") from None
-    return image
-
-
-def read_label_column(table: pyarrow.Table, filename: str, num_classes: int, column: str = "label") -> list[int]:
-    """Read the class labels of a table.
+def iterate_labeled_images(
+    table: pyarrow.Table,
+    filename: str,
+    names: Sequence[str],
+    image_column: str = "image",
+    label_column: str = "label",
+    max_unreadable_rate: float = DEFAULT_MAX_RATE,
+) -> Iterator[tuple[DecodedImage, int]]:
+    """Yield the decoded images of a table and their classes. Images that cannot be read are skipped.
 
     Args:
-        table: Table that has the column.
+        table: Table that has the columns.
         filename: Name of the file for error messages.
-        num_classes: Number of classes.
-        column: Name of the column.
+        names: Names of the classes.
+        image_column: Name of the column with the images.
+        label_column: Name of the column with their classes.
+        max_unreadable_rate: Share of the images that may be unreadable.
 
     Raises:
-        ValueError: The column is empty, or a value is not a class index.
+        ValueError: A label is not a class, there are no rows, or too many images cannot be read.
     """
-    labels = table[column].to_pylist()
-    if not labels or not all(type(label) is int and 0 <= label < num_classes for label in labels):
-        raise ValueError(f"{filename}: labels must be whole numbers from 0 to {num_classes - 1}.")
-    return labels
+    if not len(table):
+        raise ValueError(f"{filename} has no rows.")
+    file_names = get_class_names(table.schema, label_column)
+    positions = None
+    if file_names is not None and set(file_names) <= set(names):
+        positions = map_positions(file_names, names, filename) or tuple(range(len(names)))
+    labels = ClassLabels(tuple(names), positions)
+    unreadable = UnreadableImages(filename, max_unreadable_rate)
+    for row, (cell, label) in enumerate(zip(table[image_column], table[label_column], strict=True)):
+        try:
+            image = read_image_cell(cell.as_py())
+        except UnreadableImage as error:
+            unreadable.add(f"row {row}", error)
+            unreadable.check(len(table))
+            continue
+        unreadable.add_readable()
+        yield image, labels.get_index(label.as_py(), f"{filename}: row {row}")
+    unreadable.log()
+
+
+def read_image_cell(cell: Any) -> DecodedImage:
+    """Decode the image in a cell of a table.
+
+    Args:
+        cell: A dict with the content of an image file as `bytes`, or the content itself.
+
+    Raises:
+        UnreadableImage: The cell contains no image that can be read.
+    """
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if content is None:
+        raise UnreadableImage("There is no picture.")
+    if not isinstance(content, bytes):
+        raise UnreadableImage("The value is not the content of an image file.")
+    return read_dataset_image(content)
+
+
+def read_dataset_image(content: bytes) -> DecodedImage:
+    """Decode an image of a data set, which may be larger than an image of a user.
+
+    Raises:
+        UnreadableImage: The content is not an image that can be read.
+    """
+    return read_image(content, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 DEEP_GRAYSCALE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 BIT_DEPTHS = (1, 8, 10, 12, 14, 16)  # that cameras and scanners store in containers of 16 or 32 bits
@@ -134,7 +134,7 @@ def has_deep_colors(image: Image.Image) -> bool:
     return image.mode in ("RGB", "RGBA") and bool(raw_modes) and all(";16" in name for name in raw_modes)
 
 
-def load_deep_colors(high: Image.Image, reopen: Callable[[], Image.Image]) -> Image.Image:
+def load_deep_colors(high: Image.Image, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
     """Return a color image of 16 bits per channel, scaled by the range that it uses, in 8 bits.
 
     Args:

@@ -5,17 +5,23 @@ from jaxtyping import Float
 from PIL import Image
 
 PILImage = Image.Image
+MAX_RESIZED_PIXELS = 2**24  # 4,096 x 4,096
 
 
 def resize_center_crop(image: PILImage, size: int, crop: int) -> PILImage:
     """Resize the shorter side to `size` pixels and return the central `crop` x `crop` pixels.
 
-    The interpolation is bilinear; Pillow applies an anti-aliasing filter when it shrinks.
+    The interpolation is bilinear; Pillow applies an anti-aliasing filter when it shrinks. Of a very long and thin image, only
+    the part that is returned is resized.
     """
     shorter_side = min(image.size)
     width, height = (int(size * side / shorter_side) for side in image.size)
     left = round((width - crop) / 2)
     top = round((height - crop) / 2)
+    if width * height > MAX_RESIZED_PIXELS:
+        scale_x, scale_y = (side / length for side, length in zip(image.size, (width, height), strict=True))
+        box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
+        return image.resize((crop, crop), Image.Resampling.BILINEAR, box)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + crop, top + crop))
 

@@ -19,15 +19,13 @@ from typing import Any
 
 from PIL import Image
 
-from training.data.dataset_source import (
-    DataSettings,
-    iterate_rows,
-    open_split,
-    read_image_bytes,
-    translate_dataset_errors,
-)
-from training.data.image_dataset import ImageBuffer, LabeledImages, check_class_index, check_not_empty
-from training.data.parquet import decode_image
+from training.data.dataset_errors import translate_dataset_errors
+from training.data.dataset_settings import DataSettings
+from training.data.dataset_source import build_class_labels, get_image_content, iterate_rows, open_split
+from training.data.image_dataset import ImageBuffer, LabeledImages, check_split_sizes
+from training.data.image_errors import UnreadableImage
+from training.data.parquet import read_dataset_image
+from training.data.unreadable_images import MIN_STREAMED_IMAGES, UnreadableImages
 from training.tasks.splits import (
     CALIBRATION,
     TEST,
@@ -70,7 +68,7 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: object) -> Itera
         seed: Values whose `repr` is the same in every process.
 
     Yields:
-        Encoded image, and its label, which is not checked.
+        Encoded image, empty if it is missing, and its label, which is not checked.
     """
     order = reshard_by_row_group(settings, split).shuffle(
         seed=zlib.crc32(repr(seed).encode()),
@@ -78,7 +76,11 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: object) -> Itera
         max_buffer_input_shards=1,  # with more, reader threads start, and closing waits 5 s for them
     )
     for row in iterate_rows(settings, order):
-        yield read_image_bytes(row[settings.image_column], settings.display_name), row[settings.label_column]
+        try:
+            content = get_image_content(settings, row[settings.image_column])
+        except UnreadableImage:
+            content = b""  # counted where images are decoded
+        yield content, row[settings.label_column]
 
 
 @lru_cache(maxsize=4)
@@ -106,13 +108,46 @@ def reshard_by_row_group(settings: DataSettings, split: str) -> Any:
     return rows
 
 
+class StreamDecoder:
+    """Decode the images of a stream and count those that cannot be read.
+
+    Args:
+        settings: Source of the images.
+        split: Name of the split in the data set.
+        names: Names of the classes.
+    """
+
+    def __init__(self, settings: DataSettings, split: str, names: tuple[str, ...]) -> None:
+        self.name = f"{settings.display_name}, {split}"
+        self.labels = build_class_labels(settings, split, names)
+        self.unreadable = UnreadableImages(self.name, settings.max_unreadable_rate)
+
+    def decode(self, content: bytes, label: Any) -> tuple[Image.Image, int] | None:
+        """Return an image and its class; None if the image cannot be read.
+
+        Raises:
+            ValueError: The label is not a class, or too many images cannot be read.
+        """
+        try:
+            image = read_dataset_image(content)
+        except UnreadableImage as error:
+            self.unreadable.add(
+                f"an image of class {self.labels.names[self.labels.get_index(label, self.name)]}", error
+            )
+            self.unreadable.check(MIN_STREAMED_IMAGES)
+            self.unreadable.log_if_doubled()
+            return None
+        self.unreadable.add_readable()
+        return image.to_8_bit(), self.labels.get_index(label, self.name)
+
+
 @lru_cache(maxsize=2)
-def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutImages:
+def load_held_out_images(settings: DataSettings, names: tuple[str, ...]) -> HeldOutImages:
     """Load the first `MAX_HELD_OUT_IMAGES` images of each held-out split, in a fixed order.
 
     Args:
         settings: Source and size of the images.
-        num_classes: Number of classes.
+        names: Names of the classes.
 
     Raises:
         ValueError: A split has no images, or an image cannot be read.
@@ -123,31 +158,36 @@ def load_held_out_images(settings: DataSettings, num_classes: int) -> HeldOutIma
     cumulative_percent = TRAIN_FILE_SPLITS if settings.test_split else TRAIN_FILE_SPLITS_WITH_TEST
     splits_to_fill = [split for split in buffers if split != TEST or not settings.test_split]
 
-    def add_image(split: str, content: bytes, label: Any) -> None:
-        pixels = settings.preprocess(decode_image(content, settings.display_name))
+    decoder = StreamDecoder(settings, settings.train_split, names)
+
+    def add_image(decoder: StreamDecoder, split: str, content: bytes, label: Any) -> None:
+        if (pair := decoder.decode(content, label)) is None:
+            return
+        pixels = settings.preprocess(pair[0])
         if (pixel_digest := digest(pixels)) not in pixel_digests:
             pixel_digests.add(pixel_digest)
-            buffers[split].add(pixels, check_class_index(label, num_classes, settings.display_name))
+            buffers[split].add(pixels, pair[1])
 
     if settings.test_split:
+        test_decoder = StreamDecoder(settings, settings.test_split, names)
         for content, label in islice(iterate_shuffled(settings, settings.test_split, TEST), MAX_HELD_OUT_IMAGES):
             test_digests.add(digest(content))
-            add_image(TEST, content, label)
+            add_image(test_decoder, TEST, content, label)
     for content, label in iterate_shuffled(settings, settings.train_split, VALIDATION):
         content_digest = digest(content)
         (split,) = assign_splits_by_hash([content_digest], cumulative_percent)
         if split != TRAIN and content_digest not in test_digests and len(buffers[split].labels) < MAX_HELD_OUT_IMAGES:
-            add_image(split, content, label)
+            add_image(decoder, split, content, label)
         if all(len(buffers[split].labels) >= MAX_HELD_OUT_IMAGES for split in splits_to_fill):
             break
-    check_not_empty(buffers, settings.display_name)
+    check_split_sizes(buffers, settings.display_name)
     images = {split: buffer.to_labeled_images(settings.crop, settings.channels) for split, buffer in buffers.items()}
     return HeldOutImages(images, frozenset(test_digests), frozenset(pixel_digests))
 
 
 def iterate_training_batches(
     settings: DataSettings,
-    num_classes: int,
+    names: tuple[str, ...],
     batch_size: int,
     seed: int,
     rank: int = 0,
@@ -158,7 +198,7 @@ def iterate_training_batches(
 
     Args:
         settings: Source and size of the images.
-        num_classes: Number of classes.
+        names: Names of the classes.
         batch_size: Images per batch.
         seed: Seed of the run.
         rank: Index of this process.
@@ -168,7 +208,8 @@ def iterate_training_batches(
     Yields:
         The number of the batch, and its images with their classes.
     """
-    held_out_images = load_held_out_images(settings, num_classes)
+    held_out_images = load_held_out_images(settings, names)
+    decoder = StreamDecoder(settings, settings.train_split, names)
     open_segments: dict[int, tuple[int, Iterator[tuple[bytes, Any]]]] = {}  # shard -> segment, and its remaining images
     for number in count(start * world_size + rank, world_size):
         shard = number % NUM_SHARDS
@@ -177,7 +218,7 @@ def iterate_training_batches(
             images = iterate_segment(settings, held_out_images, seed, shard, segment)
             open_segments[shard] = (segment, islice(images, batch_in_segment * batch_size, None))
         encoded = list(islice(open_segments[shard][1], batch_size))
-        yield number, decode_training_images(settings, num_classes, held_out_images, encoded)
+        yield number, decode_training_images(settings, decoder, held_out_images, encoded)
 
 
 def iterate_segment(
@@ -213,13 +254,13 @@ def iterate_segment(
 
 
 def decode_training_images(
-    settings: DataSettings, num_classes: int, held_out_images: HeldOutImages, encoded: list[tuple[bytes, Any]]
+    settings: DataSettings, decoder: StreamDecoder, held_out_images: HeldOutImages, encoded: list[tuple[bytes, Any]]
 ) -> list[tuple[Image.Image, int]]:
-    """Decode images, and replace those that are held out in another encoding by other images of the batch.
+    """Decode images, and replace unreadable ones and those held out in another encoding by other images of the batch.
 
     Args:
         settings: Source and size of the images.
-        num_classes: Number of classes.
+        decoder: Decodes the images of the train split.
         held_out_images: Images that must not be used for training.
         encoded: Encoded images with their labels.
 
@@ -227,15 +268,12 @@ def decode_training_images(
         As many images, with their classes.
 
     Raises:
-        ValueError: An image or label is invalid, or all images are held out.
+        ValueError: A label is invalid, too many images cannot be read, or all images are held out.
     """
-    images = [
-        (decode_image(content, settings.display_name), check_class_index(label, num_classes, settings.display_name))
-        for content, label in encoded
-    ]
+    images = [pair for content, label in encoded if (pair := decoder.decode(content, label)) is not None]
     usable = [pair for pair in images if digest(settings.preprocess(pair[0])) not in held_out_images.pixel_digests]
     if not usable:
         raise ValueError(
             f"{settings.display_name} repeats its held-out images: a whole batch contains nothing to train on."
         )
-    return [usable[index % len(usable)] for index in range(len(images))]
+    return [usable[index % len(usable)] for index in range(len(encoded))]

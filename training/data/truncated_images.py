@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from training.data.image_errors import UnreadableImage
 
@@ -32,7 +32,7 @@ NOISE_VALUE_BYTES = {
 }  # per pixel, by mode
 MAX_CHANCE_SHARE = 0.1  # share of a row that equals random pixels by chance, at most
 
-OpenImage = Callable[[bytes], Image.Image]
+OpenImage = Callable[[bytes], ImageFile.ImageFile]
 
 
 def load_truncated_image(open_image: OpenImage, content: bytes) -> tuple[Image.Image, str]:
@@ -67,7 +67,7 @@ def _check_share(share: float) -> None:
         raise UnreadableImage(f"The picture is cut off: only {share:.0%} of it is in the file.")
 
 
-def count_decoded_rows(image: Image.Image) -> int:
+def count_decoded_rows(image: ImageFile.ImageFile) -> int:
     """Decode as many rows as a file has, in place, and return their number.
 
     Raises:

@@ -22,6 +22,7 @@ class UnreadableImages:
         self.count = 0
         self.total = 0
         self.examples: list[str] = []
+        self._next_logged_count = 1
 
     def add_readable(self) -> None:
         """Count an image that was read."""
@@ -51,7 +52,7 @@ class UnreadableImages:
         if self.count <= self.max_rate * max(self.total, num_images or 0):
             return
         raise ValueError(
-            f"{self.name}: {self.count:,} of {self.total:,} pictures cannot be read, and task.max_unreadable_rate allows "
+            f"{self.name}: {self.count:,} of the first {self.total:,} pictures cannot be read, and task.max_unreadable_rate allows "
             f"{self.max_rate:g}. {' '.join(self.examples)}"
         )
 
@@ -65,3 +66,9 @@ class UnreadableImages:
                 self.total,
                 " ".join(self.examples),
             )
+
+    def log_if_doubled(self) -> None:
+        """Write to the log if there are twice as many as at the last time, as in a stream that has no end."""
+        if self.count >= self._next_logged_count:
+            self._next_logged_count = 2 * self.count
+            self.log()

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
-from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.parquet import iterate_labeled_images, read_table
 from training.data.preprocessing import background_level, crop_to_foreground, extract_foreground, to_grayscale
 from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
@@ -218,14 +218,25 @@ def hash_image(image: Float[Tensor, "1 28 28"]) -> bytes:
 
 
 def read_digit_parquet(path: Path) -> tuple[Float[Tensor, "n 1 28 28"], Int[Tensor, " n"]]:
-    """Read images, resized to 28 x 28 pixels in [0, 1], and labels of a parquet file in the schema of the Hub.
+    """Read the readable images, in the format of MNIST in [0, 1], and the labels of a parquet file.
+
+    Images of 28 x 28 pixels on a dark background are not changed; others are converted as inputs of users are.
 
     Raises:
-        ValueError: The file or a column is missing, or a row is not an image with a label from 0 to 9.
+        ValueError: The file or a column is missing, too many images cannot be read, an image shows nothing, or a label is
+            not a digit.
     """
     table = read_table(path, ["image", "label"])
-    images = torch.empty(len(table), 1, IMAGE_SIZE, IMAGE_SIZE)
-    for row, image in enumerate(iterate_image_column(table, path.name)):
-        grey = np.array(image.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE)), dtype=np.float32)
-        images[row, 0] = torch.from_numpy(grey / 255)
-    return images, torch.tensor(read_label_column(table, path.name, num_classes=10))
+    names = [str(digit) for digit in range(10)]
+    images: list[Tensor] = []
+    labels: list[int] = []
+    for image, label in iterate_labeled_images(table, path.name, names):
+        grey = np.asarray(image.to_8_bit().convert("L"), dtype=np.float32) / 255
+        if grey.shape != (IMAGE_SIZE, IMAGE_SIZE) or background_level(grey) >= 0.5:
+            try:
+                grey = convert_to_mnist_format(to_grayscale(image.to_array()))
+            except ValueError as error:
+                raise ValueError(f"{path.name}: image {len(images)}: {error}") from None
+        images.append(torch.from_numpy(grey)[None])
+        labels.append(label)
+    return torch.stack(images), torch.tensor(labels)

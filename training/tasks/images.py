@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ctm.messages import truncate_repr
 from training.data.augmentation import RANDOM_NUMBERS_PER_IMAGE, AugmentationPolicy, augment_image
-from training.data.dataset_source import DataSettings, load_class_names
+from training.data.dataset_settings import DataSettings
+from training.data.dataset_source import load_class_names
 from training.data.image_dataset import LabeledImages, load_in_memory
-from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.parquet import iterate_labeled_images, read_table
 from training.data.preprocessing import (
     background_level,
     crop_to_foreground,
@@ -119,11 +120,11 @@ class Images(Task):
     def _load_images(self, split: str) -> LabeledImages:
         """Return the images of a split that are in memory; those of a stream are its held-out images."""
         settings = self.settings
-        num_classes = len(self.get_labels())
+        names = tuple(self.get_labels())
         if settings.streaming:
-            return load_held_out_images(self._data_settings, num_classes).splits[split]
+            return load_held_out_images(self._data_settings, names).splits[split]
         train_side = settings.crop if settings.augment == "none" else settings.resize
-        return load_in_memory(self._data_settings, num_classes, train_side)[split]
+        return load_in_memory(self._data_settings, names, train_side)[split]
 
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
         """Sample images: with replacement and augmentation for training, otherwise without either.
@@ -139,7 +140,7 @@ class Images(Task):
         """
         if split == TRAIN and self.settings.streaming:
             seed = int(torch.randint(2**31, (), generator=generator))
-            _, images = next(iterate_training_batches(self._data_settings, len(self.get_labels()), count, seed))
+            _, images = next(iterate_training_batches(self._data_settings, tuple(self.get_labels()), count, seed))
             return self._build_training_batch(images, generator)
         data = self._load_images(split)
         if split != TRAIN:
@@ -167,8 +168,8 @@ class Images(Task):
         """
         if not self.settings.streaming:
             yield from super().iterate_batches(batch_size, seed, rank, world_size, start=start)
-        num_classes = len(self.get_labels())
-        batches = iterate_training_batches(self._data_settings, num_classes, batch_size, seed, rank, world_size, start)
+        names = tuple(self.get_labels())
+        batches = iterate_training_batches(self._data_settings, names, batch_size, seed, rank, world_size, start)
         for number, images in batches:
             yield self._build_training_batch(images, make_generator(TRAIN, seed, 0, number))
 
@@ -205,10 +206,10 @@ class Images(Task):
         return torch.from_numpy(((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
 
     def load_file(self, path: str | Path) -> Batch:
-        """Return every image of a parquet file with the image and label columns of the settings.
+        """Return every readable image of a parquet file with the image and label columns of the settings.
 
         Raises:
-            ValueError: The file is missing, has too many images, or a row is not an image with a class label.
+            ValueError: The file is missing, has too many images or too many unreadable ones, or a label is not a class.
         """
         path = Path(path)
         settings = self.settings
@@ -217,8 +218,15 @@ class Images(Task):
             raise ValueError(
                 f"{path.name} has {len(table):,} images; at most {self._max_loaded_images:,} fit into memory: split it."
             )
-        labels = read_label_column(table, path.name, len(self.get_labels()), settings.label_column)
-        pixels = [settings.preprocess(image) for image in iterate_image_column(table, path.name, settings.image_column)]
+        images = iterate_labeled_images(
+            table,
+            path.name,
+            self.get_labels(),
+            settings.image_column,
+            settings.label_column,
+            settings.max_unreadable_rate,
+        )
+        pixels, labels = zip(*((settings.preprocess(image.to_8_bit()), label) for image, label in images), strict=True)
         return self._build_batch(np.stack(pixels), np.array(labels))
 
     def parse_input(self, raw_input: Any) -> TaskInput:

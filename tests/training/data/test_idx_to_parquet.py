@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.dataset_source import DataSettings, load_class_names
+from training.data.dataset_settings import DataSettings
+from training.data.dataset_source import load_class_names
 from training.data.idx_to_parquet import main
 from training.data.image_dataset import iterate_images
 
@@ -34,7 +35,7 @@ def test_pictures_labels_and_names_come_through(idx_dir, capsys):
     assert "6 images in train, 3 images in test" in capsys.readouterr().out
     settings = DataSettings(data_files=str(idx_dir / "out"))
     assert load_class_names(settings) == tuple(NAMES)
-    read = [*iterate_images(settings, "train", 3), *iterate_images(settings, "test", 3)]
+    read = [*iterate_images(settings, "train", tuple(NAMES)), *iterate_images(settings, "test", tuple(NAMES))]
     np.testing.assert_array_equal([np.asarray(picture) for picture, _ in read], IMAGES)
     assert [label for _, label in read] == LABELS.tolist()
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from training.data.parquet import iterate_image_column, read_label_column, read_table
+from training.data.parquet import iterate_image_column, iterate_labeled_images, read_table
 
 
 def encode_png(shade: int) -> bytes:
@@ -27,7 +27,26 @@ def test_pictures_come_in_order_as_the_hub_stores_them_or_bare(parquet_path, wra
     parquet.write_table(pyarrow.table({"image": cells, "label": [1, 0]}), parquet_path)
     table = read_table(parquet_path, ["image", "label"])
     assert [picture.getpixel((0, 0)) for picture in iterate_image_column(table, parquet_path.name)] == [3, 200]
-    assert read_label_column(table, parquet_path.name, 2) == [1, 0]
+    found = [(image.image.getpixel((0, 0)), label) for image, label in iterate_labeled_images(table, "a", ["x", "y"])]
+    assert found == [(3, 1), (200, 0)]
+
+
+def test_a_few_unreadable_pictures_are_skipped_and_labels_may_be_names(parquet_path, caplog):
+    cells = [encode_png(row) for row in range(200)]
+    cells[7], cells[9] = None, b"\x89PNG\r\n\x1a\n"
+    labels = [("oak", "Elm")[row % 2] for row in range(200)]
+    parquet.write_table(pyarrow.table({"image": cells, "label": labels}), parquet_path)
+    table = read_table(parquet_path, ["image", "label"])
+    found = [
+        (image.image.getpixel((0, 0)), label) for image, label in iterate_labeled_images(table, "a", ["elm", "oak"])
+    ]
+    assert found == [(row, 1 - row % 2) for row in range(200) if row not in (7, 9)]
+    assert (
+        "a: 2 of 200 pictures cannot be read and are left out. row 7: There is no picture. row 9: The PNG"
+        in caplog.text
+    )
+    with pytest.raises(ValueError, match="1 of the first 3 pictures cannot be read"):
+        list(iterate_labeled_images(table.slice(5, 10), "a", ["elm", "oak"]))
 
 
 def test_an_error_in_a_file_is_reported(parquet_path):
@@ -40,7 +59,11 @@ def test_an_error_in_a_file_is_reported(parquet_path):
     with pytest.raises(ValueError, match="with `answer` column"):
         read_table(parquet_path, ["answer"])
     table = read_table(parquet_path, ["image", "label"])
-    with pytest.raises(ValueError, match="row 0 is not an image"):
+    with pytest.raises(ValueError, match="row 0: This file is not a picture"):
         list(iterate_image_column(table, parquet_path.name))
-    with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
-        read_label_column(table, parquet_path.name, 5)
+    parquet.write_table(pyarrow.table({"image": [encode_png(3)], "label": [7]}), parquet_path)
+    table = read_table(parquet_path, ["image", "label"])
+    with pytest.raises(ValueError, match="row 0: the class must be a whole number from 0 to 4"):
+        list(iterate_labeled_images(table, parquet_path.name, list("abcde")))
+    with pytest.raises(ValueError, match=r"a\.parquet has no rows"):
+        list(iterate_labeled_images(table.slice(1), parquet_path.name, list("abcde")))
