@@ -4,6 +4,7 @@ Batches are assigned to `NUM_SHARDS` shards in turn. A shard reads segments of `
 shuffled pass, whose order `datasets` derives from a seed; here the seed of the run, the shard and the segment. A batch
 therefore depends on the seed and its number alone, and eight processes read one shard each instead of everything. A segment
 begins at a random row group, so over many segments images come as if sampled with replacement, as published for ImageNet.
+Images that are files of their own are listed and shuffled as a whole: see `training.data.loose_images`.
 
 Resuming fetches and skips the encoded images before the next batch in its segment, at most one segment per shard, without
 decoding them. For that reason the hash of the encoded bytes selects the split of an image. Held-out images are also compared
@@ -24,6 +25,7 @@ from training.data.dataset_settings import DataSettings
 from training.data.dataset_source import build_class_labels, get_image_content, iterate_rows, open_split
 from training.data.image_dataset import ImageBuffer, LabeledImages, check_split_sizes
 from training.data.image_errors import UnreadableImage
+from training.data.loose_images import list_loose_images, shuffle_loose_images
 from training.data.parquet import read_dataset_image
 from training.data.unreadable_images import MIN_STREAMED_IMAGES, UnreadableImages
 from training.tasks.splits import (
@@ -70,17 +72,26 @@ def iterate_shuffled(settings: DataSettings, split: str, *seed: object) -> Itera
     Yields:
         Encoded image, empty if it is missing, and its label, which is not checked.
     """
+    for cell, label in _shuffle(settings, split, zlib.crc32(repr(seed).encode())):
+        try:
+            content = get_image_content(settings, cell)
+        except UnreadableImage:
+            content = b""  # counted where images are decoded
+        yield content, label
+
+
+def _shuffle(settings: DataSettings, split: str, seed: int) -> Iterator[tuple[Any, Any]]:
+    """Yield the cells of the image column and the labels in random order."""
+    if (images := list_loose_images(settings, split)) is not None:
+        yield from shuffle_loose_images(images, seed)
+        return
     order = reshard_by_row_group(settings, split).shuffle(
-        seed=zlib.crc32(repr(seed).encode()),
+        seed=seed,
         buffer_size=SHUFFLE_BUFFER_SIZE,
         max_buffer_input_shards=1,  # with more, reader threads start, and closing waits 5 s for them
     )
     for row in iterate_rows(settings, order):
-        try:
-            content = get_image_content(settings, row[settings.image_column])
-        except UnreadableImage:
-            content = b""  # counted where images are decoded
-        yield content, row[settings.label_column]
+        yield row[settings.image_column], row[settings.label_column]
 
 
 @lru_cache(maxsize=4)

@@ -193,6 +193,22 @@ def test_images_of_bare_bytes_and_loose_files_are_read(tmp_path):
     assert len(list(iterate_images(settings, "train", ("elm", "oak")))) == 12
 
 
+def test_loose_files_are_streamed_in_an_order_that_mixes_the_classes(tmp_path):
+    for number, content in enumerate(make_images(200)):
+        path = tmp_path / f"{'train' if number < 180 else 'test'}/{NAMES[number % 3]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    settings = make_settings(tmp_path, streaming=True)
+    names = load_class_names(settings)
+    batches = [next(iterate_training_batches(settings, names, 24, seed=3, start=start))[1] for start in (0, 0, 1)]
+    first, again, second = ([image.tobytes() for image, _ in batch] for batch in batches)
+    assert first == again != second and len(set(first)) == 24
+    assert all({label for _, label in batch} == {0, 1, 2} for batch in batches)
+    parts = load_held_out_images(settings, names).splits
+    assert len(parts[TEST].labels) == 20 and min(len(part.labels) for part in parts.values()) >= 2
+    assert not {one.tobytes() for part in parts.values() for one in part.pixels} & set(first + second)
+
+
 @pytest.mark.parametrize("test_split", ["test", ""])
 @pytest.mark.parametrize("count", [7, 8, 12])
 def test_a_tiny_data_set_has_no_empty_split(count, test_split, tmp_path):
