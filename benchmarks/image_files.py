@@ -3,8 +3,8 @@
     python -m benchmarks.image_files [--only WORDS] [--count 200] [--large-count 10] [--out benchmarks/image_files.json]
 
 Drawings are digits of the MNIST test file, which no model was trained on, enlarged to 120 to 320 pixels with bicubic
-interpolation, with a margin of 10 to 25 %. The same drawings go through every encoder of `benchmarks.image_encodings`, with
-one seed per file. The row `usual, PNG` is the reference: the drawings without any difficulty.
+interpolation, with a margin of 10 to 25 %. The same drawings go through every encoder of `benchmarks.image_kinds`, with one
+seed per file. The row `usual, PNG` is the reference: the drawings without any difficulty.
 """
 
 import argparse
@@ -18,12 +18,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.image_encodings import ENCODERS, Encoder
+from benchmarks.image_encodings import Encoder
+from benchmarks.image_kinds import ENCODERS
 from benchmarks.paths import ROOT
 from ctm.checkpoint import load
 from inference.engine import Engine
 from training.data.image_reader import read_image
 from training.finalize import get_default_policy
+from training.model_card import compute_wilson_interval
 from training.tasks import build_task
 from training.tasks.base import Task
 from training.tasks.digits import load_images
@@ -76,14 +78,6 @@ class DigitReader:
         return answers
 
 
-def compute_wilson_interval(num_right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share (Wilson 1927)."""
-    share = num_right / count
-    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    return center - half, center + half
-
-
 def measure_encoder(
     reader: DigitReader, drawings: list[tuple[np.ndarray, int]], encoder: Encoder, seed: int
 ) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def measure_encoder(
     files = [encoder(drawing, np.random.default_rng((seed, number))) for number, (drawing, _) in enumerate(drawings)]
     answers = reader.read_files(files)
     num_right = sum(answer == label for answer, (_, label) in zip(answers, drawings, strict=True))
-    low, high = compute_wilson_interval(num_right, len(files))
+    low, high = compute_wilson_interval(num_right / len(files), len(files))
     return {
         "n": len(files),
         "right": num_right,
@@ -114,14 +108,37 @@ def measure(reader: DigitReader, split: str, count: int, large_count: int, seed:
 
 
 def render_table(figures: dict[str, Any]) -> str:
-    """Render the figures as a table of Markdown."""
-    lines = ["| file | n | recognized | 95 % interval | refused |", "|---|---|---|---|---|"]
+    """Render the figures of every kind of file as a table of Markdown."""
+    lines = ["| file | n | recognized | 95% interval | rejected |", "|---|---|---|---|---|"]
     for name, row in figures["rows"].items():
         low, high = row["interval"]
         lines.append(
             f"| {name} | {row['n']} | {row['right'] / row['n']:.1%} | {low:.1%} to {high:.1%} | {row['refused']} |"
         )
     return "\n".join(lines)
+
+
+def render_summary(figures: dict[str, Any]) -> str:
+    """Render the figures of every group of files as a table of Markdown.
+
+    The interval is that of the kind with the fewest recognized drawings: kinds share their drawings, so a common interval
+    would be too narrow.
+    """
+    lines = ["| files | kinds | mean | lowest kind | recognized | 95% interval |", "|---|---|---|---|---|---|"]
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, row in figures["rows"].items():
+        group, _, variant = name.partition(": ")
+        groups.setdefault(group, {})[variant] = row
+    for group, rows in groups.items():
+        shares = {variant: row["right"] / row["n"] for variant, row in rows.items()}
+        lowest = min(shares, key=lambda variant: shares[variant])
+        low, high = rows[lowest]["interval"]
+        lines.append(
+            f"| {group} | {len(rows)} | {sum(shares.values()) / len(shares):.1%} | {lowest} "
+            f"| {rows[lowest]['right']} of {rows[lowest]['n']} ({shares[lowest]:.1%}) | {low:.1%} to {high:.1%} |"
+        )
+    command = f"`python -m benchmarks.image_files`, {figures['split']} digits, seed {figures['seed']:,}"
+    return "\n".join([*lines, "", f"{command}. Measured {figures['date']}."])
 
 
 def main() -> None:

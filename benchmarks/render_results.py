@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.halting.markdown import render_table
+from benchmarks.image_files import render_summary
 from benchmarks.paths import ROOT
 from benchmarks.render_configuration import render_configuration
 from ctm.checkpoint import MODEL_CARD_NAME, count_weights
@@ -207,6 +208,12 @@ def build_halting_table() -> str:
     return render_table(figures) if figures else NOT_MEASURED
 
 
+def build_image_files_table() -> str:
+    """Build the table of digits that are recognized in image files of many kinds, from the figures of `image_files`."""
+    figures = read_benchmark("image_files")
+    return render_summary(figures) if figures else NOT_MEASURED
+
+
 def fill_sections(text: str, sections: Mapping[str, Callable[[], str]], file_name: str) -> str:
     """Return a document with its measured sections replaced.
 
@@ -237,6 +244,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "halting": build_halting_table,
         "speed": build_speed_table,
         "load": build_load_table,
+        "image files": build_image_files_table,
     },
 }
 

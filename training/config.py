@@ -105,7 +105,10 @@ class FinalizeConfig(Settings):
     """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
 
     fit_samples: int = Field(
-        32_768, ge=0, le=1_000_000, description="validation samples to fit the energy head on, 2 or more; 0: do not fit it"
+        32_768,
+        ge=0,
+        le=1_000_000,
+        description="validation samples to fit the energy head on, 2 or more; 0: do not fit it",
     )
     fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of the fit, at most")
     accuracy_tolerance: float = Field(

@@ -1,11 +1,12 @@
 """Two named API endpoints that predict as the Think tab does and return plain data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from ui.components.inputs import ImageInput
-from ui.services.image_decoding import decode_image
+from ui.services.image_decoding import decode_image_with_notes
 from ui.services.inference_service import InferenceService
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT
@@ -27,6 +28,7 @@ RESPONSE_KEYS = (
     "checkpoint",
     "sentence",
     "milliseconds",
+    "notes",
 )
 
 
@@ -48,7 +50,8 @@ def build_api(inference_service: InferenceService) -> None:
 
     def think_image(image: str | None, checkpoint: str, policy: str) -> dict[str, Any]:
         """Run a checkpoint on an image; an empty policy means the default one of the checkpoint."""
-        return build_response(call_service(lambda: inference_service.predict(checkpoint, decode_image(image), policy)))
+        pixels, notes = call_service(decode_image_with_notes, image)
+        return build_response(call_service(inference_service.predict, checkpoint, pixels, policy), notes)
 
     def think_sequence(text: str, checkpoint: str, policy: str) -> dict[str, Any]:
         """Run a checkpoint on a sequence; an empty policy means the default one of the checkpoint."""
@@ -62,7 +65,12 @@ def build_api(inference_service: InferenceService) -> None:
     )
 
 
-def build_response(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a record that programs need."""
-    record = record | {"ticks_used": record["ticks"]}
+def build_response(record: dict[str, Any], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the part of a record that programs need.
+
+    Args:
+        record: Result of `InferenceService.predict`.
+        notes: Sentences about what was left out of the input.
+    """
+    record = record | {"ticks_used": record["ticks"], "notes": list(notes)}
     return {key: record[key] for key in RESPONSE_KEYS}

@@ -10,7 +10,6 @@ from PIL import Image
 
 from benchmarks.image_encodings import (
     DARK_COLORS,
-    ENCODERS,
     LIGHT_COLORS,
     build_chunk,
     build_png,
@@ -24,6 +23,7 @@ from benchmarks.image_encodings import (
     save,
     to_8_bit,
 )
+from benchmarks.image_kinds import ENCODERS
 from training.data.image_errors import UnreadableImage
 from training.data.image_reader import MAX_JPEG_PIXELS, MAX_PIXELS, read_image
 
