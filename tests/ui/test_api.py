@@ -89,17 +89,14 @@ def test_wrong_sequences_get_one_sentence(client, text, checkpoint, policy, says
 
 def list_upload_cases() -> dict[str, tuple[bytes, str]]:
     """Return content and expected part of the error record by file name."""
-    whole, blank, animated, large = (io.BytesIO() for _ in range(4))
+    whole, blank, large = (io.BytesIO() for _ in range(3))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)).save(whole, "PNG")
     Image.new("L", (50, 50), 255).save(blank, "PNG")
-    frames = [Image.new("L", (20, 20), shade) for shade in (0, 200)]
-    frames[0].save(animated, "GIF", save_all=True, append_images=frames[1:])
     Image.new("L", (8_000, 5_000)).save(large, "PNG")
     return {
         "cut.png": (whole.getvalue()[:9_000], "cut off"),
         "text.png": (b"no picture at all", "not a picture"),
         "blank.png": (blank.getvalue(), "empty"),
-        "moving.gif": (animated.getvalue(), "animated"),
         "large.png": (large.getvalue(), "40 megapixels"),
         "nothing.png": (b"", "not a picture"),
         "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
@@ -113,6 +110,22 @@ def test_wrong_pictures_get_one_sentence(client, tmp_path, name):
     with pytest.raises(AppError, match=says) as caught:
         client.predict(handle_file(str(tmp_path / name)), "digits", "", api_name="/think_image")
     assert "\n" not in str(caught.value)
+
+
+def test_the_first_frame_of_an_animation_is_used_and_the_notes_say_so(client, tmp_path):
+    frames = []
+    for left in (30, 60):
+        drawing = np.full((100, 100), 255, np.uint8)
+        drawing[20:80, left : left + 8] = 0
+        frames.append(Image.fromarray(drawing))
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "still.png")
+    moving, still = (
+        client.predict(handle_file(str(tmp_path / name)), "digits", "", api_name="/think_image")
+        for name in ("moving.gif", "still.png")
+    )
+    assert moving["notes"] == ["The file has several frames; the first one is used."] and still["notes"] == []
+    assert moving["label"] == still["label"] and moving["energy"] == still["energy"]
 
 
 def test_no_picture_is_one_sentence(client):
