@@ -3,8 +3,8 @@
     python -m benchmarks.maze_pictures [--split validation] [--count 5] [--kinds lines ...]
 
 Each picture shows a maze of a held-out split of the mazes task. It depends on the kind, the split and the seed alone. A reading
-is correct if the grid equals the generated grid, with start and goal. With `--split test --count 20` the figures are
-written to `benchmarks/maze_pictures.json`.
+is correct if the grid equals the generated grid, with start and goal. The reader is tuned on the validation split and measured on
+the test split: `python -m benchmarks.maze_pictures --split test --count 20 --write`.
 """
 
 import io
@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from benchmarks.paths import ROOT
 from training.data.maze import GOAL, START, WALL, Maze
-from training.data.maze_reader import parse_maze
+from training.data.maze_reader.reader import parse_maze
 from training.tasks import make_task
 from training.tasks.mazes import Mazes
-from training.tasks.splits import TEST, make_generator
+from training.tasks.splits import TEST, VALIDATION, make_generator
 
 RESULT_FILE = ROOT / "benchmarks" / "maze_pictures.json"
 SIDES = (11, 13, 15, 19, 25, 31, 39)
@@ -182,21 +182,25 @@ def draw_line_widths(rng: np.random.Generator, grid: np.ndarray) -> tuple[int, i
 
 
 def make_whole(rng: np.random.Generator, split: str) -> Picture:
+    """Draw a maze with a whole number of pixels per position."""
     grid = draw_maze(rng, split).grid
     return enlarge(paint(grid), int(rng.integers(1, 17))), grid
 
 
 def make_fractional(rng: np.random.Generator, split: str) -> Picture:
+    """Draw a maze with a fraction of a pixel per position."""
     grid = draw_maze(rng, split).grid
     return enlarge(paint(grid), draw_scale(rng, len(grid))), grid
 
 
 def make_400_px(rng: np.random.Generator, split: str) -> Picture:
+    """Draw a maze of 15 x 15 positions on 400 x 400 pixels."""
     grid = draw_maze(rng, split, (15,)).grid
     return np.asarray(Image.fromarray(paint(grid)).resize((400, 400), Image.Resampling.NEAREST)), grid
 
 
 def make_margin(rng: np.random.Generator, split: str) -> Picture:
+    """Draw a maze with margins of any width and colour."""
     grid = draw_maze(rng, split).grid
     pixels = enlarge(paint(grid), draw_scale(rng, len(grid)))
     other = tuple(rng.integers(0, 256, 3).tolist())
@@ -204,11 +208,13 @@ def make_margin(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_cropped(rng: np.random.Generator, split: str) -> Picture:
+    """Cut 1 to 3 pixels off some sides."""
     grid = draw_maze(rng, split).grid
     return crop_edges(rng, enlarge(paint(grid), draw_scale(rng, len(grid))), 1, 3), grid
 
 
 def make_without_outer_wall(rng: np.random.Generator, split: str) -> Picture:
+    """Cut the outer wall off some sides."""
     grid = draw_maze(rng, split).grid
     scale = draw_scale(rng, len(grid))
     pixels = crop_edges(rng, enlarge(paint(grid), scale), round(scale), round(scale))
@@ -216,18 +222,21 @@ def make_without_outer_wall(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_coloured(rng: np.random.Generator, split: str) -> Picture:
+    """Draw walls and paths in other colours, with slight noise."""
     grid = draw_maze(rng, split).grid
     pixels = enlarge(paint(grid, *draw_colours(rng)), draw_scale(rng, len(grid)))
     return add_noise(rng, pixels, float(rng.uniform(0, 12))), grid
 
 
 def make_inverted(rng: np.random.Generator, split: str) -> Picture:
+    """Draw white walls and black paths."""
     grid = draw_maze(rng, split).grid
     pixels = enlarge(paint(grid, (255,) * 3, (0,) * 3), draw_scale(rng, len(grid)))
     return (pixels if rng.random() < 0.5 else add_margins(rng, pixels, [(0,) * 3, (255,) * 3])), grid
 
 
 def make_lines(rng: np.random.Generator, split: str) -> Picture:
+    """Draw thin walls and wide corridors."""
     grid = draw_maze(rng, split).grid
     shape = "disc" if rng.random() < 0.7 else "square"
     pixels = draw_lines(rng, grid, *draw_line_widths(rng, grid), shape=shape)
@@ -235,6 +244,7 @@ def make_lines(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_coloured_lines(rng: np.random.Generator, split: str) -> Picture:
+    """Draw thin walls and wide corridors in other colours."""
     grid = draw_maze(rng, split).grid
     wall, path = draw_colours(rng)
     pixels = draw_lines(rng, grid, *draw_line_widths(rng, grid), wall=wall, path=path)
@@ -242,11 +252,13 @@ def make_coloured_lines(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_cropped_lines(rng: np.random.Generator, split: str) -> Picture:
+    """Cut 1 to 3 pixels off some sides of a maze of thin walls."""
     grid = draw_maze(rng, split).grid
     return crop_edges(rng, draw_lines(rng, grid, *draw_line_widths(rng, grid)), 1, 3), grid
 
 
 def make_compressed_lines(rng: np.random.Generator, split: str) -> Picture:
+    """Scale and compress a maze of thin walls."""
     grid = draw_maze(rng, split).grid
     pixels = draw_lines(rng, grid, *draw_line_widths(rng, grid))
     pixels = add_margins(rng, pixels, [(255,) * 3], 20)
@@ -255,12 +267,14 @@ def make_compressed_lines(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_smooth(rng: np.random.Generator, split: str) -> Picture:
+    """Enlarge a maze with interpolation."""
     grid = draw_maze(rng, split).grid
     methods = [Image.Resampling[name] for name in ("BILINEAR", "BICUBIC", "LANCZOS", "BOX", "HAMMING")]
     return enlarge(paint(grid), draw_scale(rng, len(grid)), methods[int(rng.integers(len(methods)))]), grid
 
 
 def make_blurred(rng: np.random.Generator, split: str) -> Picture:
+    """Blur a maze by up to a third of a position."""
     grid = draw_maze(rng, split).grid
     scale = draw_scale(rng, len(grid))
     radius = scale * float(rng.uniform(0.1, 1 / 3))
@@ -268,21 +282,25 @@ def make_blurred(rng: np.random.Generator, split: str) -> Picture:
 
 
 def make_compressed(rng: np.random.Generator, split: str) -> Picture:
+    """Compress a maze as JPEG of quality 20 to 95."""
     grid = draw_maze(rng, split).grid
     return compress(enlarge(paint(grid), draw_scale(rng, len(grid))), int(rng.integers(20, 96))), grid
 
 
 def make_compressed_small(rng: np.random.Generator, split: str) -> Picture:
+    """Compress a maze of 1 to 3 pixels per position as JPEG."""
     grid = draw_maze(rng, split).grid
     return compress(enlarge(paint(grid), int(rng.integers(1, 4))), int(rng.integers(75, 96))), grid
 
 
 def make_noisy(rng: np.random.Generator, split: str) -> Picture:
+    """Draw a maze with noise."""
     grid = draw_maze(rng, split).grid
     return add_noise(rng, enlarge(paint(grid), draw_scale(rng, len(grid))), float(rng.uniform(5, 35))), grid
 
 
 def make_marked(rng: np.random.Generator, split: str) -> Picture:
+    """Draw start and goal in other colours."""
     grid = draw_maze(rng, split).grid
     ends = list(MARKER_PAIRS.values())[int(rng.integers(len(MARKER_PAIRS)))]
     if rng.random() < 0.5:
@@ -372,6 +390,14 @@ def is_read_correctly(pixels: np.ndarray, grid: np.ndarray) -> bool:
     return np.array_equal(maze.grid, grid)
 
 
+def compute_wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share."""
+    share = correct / count
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def measure(kinds: list[str], split: str, count: int) -> dict[str, dict[str, Any]]:
     """Return the number of pictures, of correct readings and the longest time, by kind."""
     figures = {}
@@ -384,3 +410,31 @@ def measure(kinds: list[str], split: str, count: int) -> dict[str, dict[str, Any
             longest_s = max(longest_s, time.perf_counter() - began)
         figures[kind] = {"n": count, "correct": correct, "max_ms": round(longest_s * 1_000, 1)}
     return figures
+
+
+def build_table(figures: dict[str, dict[str, Any]]) -> str:
+    """Build a Markdown row for every kind of picture."""
+    lines = ["| kind of picture | correct | 95% interval |", "|---|---|---|"]
+    for kind, figure in figures.items():
+        low, high = compute_wilson_interval(figure["correct"], figure["n"])
+        lines.append(f"| {kind} | {figure['correct']} of {figure['n']} | {low:.0%} to {high:.0%} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the reader and print the table; write the figures of whole measurements on the test split."""
+    parser = argparse.ArgumentParser(description="Measure how many pictures of mazes are read correctly.")
+    parser.add_argument("--split", choices=(VALIDATION, TEST), default=VALIDATION)
+    parser.add_argument("--count", type=int, default=5, help="pictures per kind")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--write", action="store_true", help=f"write {RESULT_FILE.name}")
+    args = parser.parse_args()
+    figures = measure(args.kinds, args.split, args.count)
+    print(build_table(figures))
+    if args.write:
+        result = {"split": args.split, "kinds": figures}
+        RESULT_FILE.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -156,10 +156,18 @@ test("a maze survives its picture", () => {
   assert.deepEqual(decodePixels(noisy, 5, 5), maze, "the nearest colour counts");
 });
 
-test("a picture without start or goal, or of another size, is no maze", () => {
+test("a missing start or goal of a picture stands on a path until it is placed", () => {
+  const onlyStart = decodePixels(encodePixels({ ...ROOM, goal: -1 }), 5, 5);
+  assert.deepEqual(onlyStart, { ...ROOM, missing: ["goal"] });
+  const neither = decodePixels(encodePixels({ ...ROOM, start: -1, goal: -1 }), 5, 5);
+  assert.deepEqual([neither.start, neither.goal, neither.missing], [6, 18, ["start", "goal"]]);
+  const placed = placeTile(neither, "start", 7);
+  assert.deepEqual([placed.start, placed.missing], [7, ["goal"]]);
+  assert.deepEqual(placeTile(placed, "goal", 18), { ...ROOM, start: 7 }, "it may stay where it is");
+});
+
+test("a picture without paths, or of another size, is no maze", () => {
   assert.equal(decodePixels(new Uint8ClampedArray(100), 5, 5), null);
-  const onlyStart = encodePixels({ ...ROOM, goal: -1 });
-  assert.equal(decodePixels(onlyStart, 5, 5), null);
   for (const [rows, columns] of [
     [4, 5],
     [5, 4],

@@ -1,7 +1,7 @@
-"""Maze grid, maze generator and image parser.
+"""Maze grid and maze generator; `training.data.maze_reader` reads mazes from images.
 
 As published: walls are black, paths white, the start is pure red and the goal pure green, one pixel per position. A move goes
-one pixel up, down, left or right, or waits. A solution drawn in blue, as in the published image files, is read as path.
+one pixel up, down, left or right, or waits.
 
 The generator is the recursive backtracker. Its mazes have exactly one route between two cells, and a maze is as likely as each
 of its mirror images.
@@ -20,10 +20,6 @@ WAIT = 4
 WALL, PATH, START, GOAL, SOLUTION = range(5)
 COLOURS = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 MIN_SIDE, MAX_SIDE = 5, 199
-MAX_IMAGE_SIDE = 2_000  # pixels
-MAX_COLOUR_DISTANCE = 0.45  # Euclidean distance in RGB up to which a pixel has a colour of a maze
-MAX_OFF_COLOUR_FRACTION = 0.1  # of the pixels of a maze, such as those blurred by JPEG
-MIN_UNIFORM_FRACTION = 0.9  # of the pixels that have the kind of the centre of their block
 
 Position = tuple[int, int]
 
@@ -178,80 +174,3 @@ def cell_to_pixel(cell: Position) -> Position:
 def apply_move(position: Position, move: Position) -> Position:
     """Return the position after a move."""
     return position[0] + move[0], position[1] + move[1]
-
-
-# --- image parser ----------------------------------------------------------------------------------------------------
-
-
-def parse_maze(pixels: np.ndarray) -> Maze:
-    """Parse the maze in an image.
-
-    Args:
-        pixels: Image of shape (h, w, 3) in [0, 1], enlarged by any whole number, with approximate colours.
-
-    Raises:
-        ValueError: The image is not a solvable maze; one sentence says why.
-    """
-    if pixels.ndim != 3:
-        raise ValueError("A maze needs colours: one red pixel for the start and one green pixel for the goal.")
-    height, width = pixels.shape[:2]
-    if max(height, width) > MAX_IMAGE_SIDE:
-        raise ValueError(
-            f"The picture is {width} x {height} pixels; a maze may have {MAX_IMAGE_SIDE} per side. Make it smaller."
-        )
-    kinds, distances = find_nearest_colours(pixels)
-    if np.mean(distances > MAX_COLOUR_DISTANCE) > MAX_OFF_COLOUR_FRACTION:
-        raise ValueError(
-            "This is no maze: its colours must be black (walls), white (paths), red (start) and green (goal)."
-        )
-    scale = detect_scale(kinds)
-    if min(height, width) // scale < MIN_SIDE or max(height, width) // scale > MAX_SIDE:
-        raise ValueError(
-            f"A maze has {MIN_SIDE} to {MAX_SIDE} positions per side, got {width // scale} x {height // scale}; "
-            "enlarge it by a whole number of pixels per position, or not at all."
-        )
-    margin = scale // 4  # of each position, where the colours of neighbours may blur
-    inner = slice(margin, scale - margin)
-    blocks = pixels.reshape(height // scale, scale, width // scale, scale, 3)[:, inner, :, inner]
-    grid = find_nearest_colours(blocks.mean((1, 3)))[0]
-    grid[grid == SOLUTION] = PATH
-    for kind, name, colour in ((START, "start", "red"), (GOAL, "goal", "green")):
-        count = int((grid == kind).sum())
-        if count != 1:
-            raise ValueError(f"A maze has one {colour} pixel, the {name}; this picture has {count or 'none'}.")
-    maze = Maze(grid)
-    if maze.start not in maze.steps_to_goal:
-        raise ValueError("The green goal cannot be reached from the red start. Remove a wall between them.")
-    return maze
-
-
-def find_nearest_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest colour of `COLOURS` of every pixel.
-
-    Args:
-        pixels: Image of shape (h, w, 3) in [0, 1].
-
-    Returns:
-        The index of the nearest colour, uint8, and the Euclidean distance to it, each of shape (h, w).
-    """
-    distances = np.stack([np.linalg.norm(pixels - colour, axis=-1) for colour in COLOURS])
-    return distances.argmin(0).astype(np.uint8), distances.min(0)
-
-
-def detect_scale(kinds: np.ndarray) -> int:
-    """Return the enlargement of a maze in pixels per position.
-
-    Args:
-        kinds: Kind of every pixel, shape (h, w).
-
-    Returns:
-        The largest integer that divides the image into blocks of one kind each, up to 10 % of the pixels; 1 if there is none.
-    """
-    height, width = kinds.shape
-    for scale in range(min(height, width) // MIN_SIDE, 1, -1):
-        if height % scale == width % scale == 0:
-            blocks = kinds.reshape(height // scale, scale, width // scale, scale)
-            centers = blocks[:, scale // 2, :, scale // 2]
-            if np.mean(blocks == centers[:, None, :, None]) > MIN_UNIFORM_FRACTION:
-                return scale
-    return 1

@@ -99,6 +99,18 @@ class TaskAnswer:
     route: list[tuple[int, int]] | None = None
 
 
+class IncompleteInputError(ValueError):
+    """An input of which a part is missing that a user can add by hand.
+
+    Attributes:
+        display: What the page shows of the rest, see `TaskInput`.
+    """
+
+    def __init__(self, message: str, display: dict[str, Any]):
+        super().__init__(message)
+        self.display = display
+
+
 class Task(ABC):
     """Base class of tasks; each module of this package defines one subclass, which the registry finds.
 

@@ -3,10 +3,11 @@
 As published, pixels are in [0, 1] without further normalisation. After the goal the target is to wait, and these positions
 count, so an answer is correct only if the whole route is. Published sides: 15 (small), 19, 39 (large), 99.
 
-`training.data.maze` defines the grid, the generator and the image parser. A generated maze and each of its rotations and
+`training.data.maze` defines the grid and the generator, `training.data.maze_reader` reads images. A generated maze and each of its rotations and
 reflections have the same probability, so training needs no such augmentation. All of them belong to the same split.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,19 @@ from training.data.maze import (
     START,
     WAIT,
     Maze,
+    Position,
     build_grid,
     carve_maze,
     cell_to_pixel,
     compute_canonical_bytes,
     find_path,
-    parse_maze,
     path_to_moves,
 )
+from training.data.maze_reader.reader import parse_maze, read_maze
+from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
 from training.data.parquet import iterate_image_column, read_table
 from training.paths import EXAMPLES_DIR
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
+from training.tasks.base import Batch, IncompleteInputError, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
 from training.tasks.splits import TEST, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
@@ -79,7 +82,7 @@ class Mazes(Task):
         """One line that describes a valid input."""
         side = self.settings.side
         return (
-            "black walls, white paths, one red start and one green goal, one pixel per position or enlarged; "
+            "a picture of a maze with a red start and a green goal; walls and paths have any two colours; "
             f"any size works, the model was trained on {side} x {side}"
         )
 
@@ -174,15 +177,25 @@ class Mazes(Task):
             raise ValueError(f"{path.name} must contain mazes of one size.")
         return self._build_batch(mazes, [maze.find_shortest_moves() for maze in mazes])
 
-    def parse_input(self, raw_input: Any) -> TaskInput:
-        """Parse the maze in an image; see `training.data.maze.parse_maze`.
+    def parse_input(self, raw_input: Any, start: Position | None = None, goal: Position | None = None) -> TaskInput:
+        """Parse the maze in an image; see `training.data.maze_reader`.
+
+        Args:
+            raw_input: An image of shape (h, w, 3) in [0, 1].
+            start: Position of a start that is placed by hand, (row, column).
+            goal: Position of a goal that is placed by hand.
 
         Raises:
+            IncompleteInputError: The start or the goal is not recognised; the error holds the display of the rest.
             ValueError: The image is not a solvable maze.
         """
-        maze = parse_maze(np.asarray(raw_input, dtype=np.float32))
+        reading = read_maze(np.asarray(raw_input, dtype=np.float32))
+        try:
+            maze = complete_maze(reading, start, goal)
+        except IncompleteMazeError as error:
+            raise IncompleteInputError(str(error), build_display(reading.grid, reading.notes)) from error
         endpoints = {"start": list(maze.start), "goal": list(maze.goal)}
-        display = {"kind": "picture", "pixels": COLOURS[maze.grid], **endpoints}
+        display = build_display(maze.grid, reading.notes) | endpoints
         return TaskInput(self._encode_maze(maze)[None], display, self.settings.route, maze)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
@@ -237,6 +250,11 @@ class Mazes(Task):
         low = -1 if self.settings.expand_range else 0
         colours = {"walls": "black", "paths": "white", "start": "red", "goal": "green"}
         return super().describe() | {"preprocessing": {"channels": 3, "range": [low, 1], "colours": colours}}
+
+
+def build_display(grid: np.ndarray, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the display of a maze: one pixel per position, as the editor reads it, and what is doubtful."""
+    return {"kind": "picture", "pixels": COLOURS[grid], "notes": list(notes)}
 
 
 def describe_route(maze: Maze, steps: int, steps_left: int, stopped_by_wall: bool, max_steps: int) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from ctm.config import get_max_ticks
 from inference import parse
 from inference.dynamic_batcher import MAX_BATCH_SIZE
 from inference.halting.policies import check_policy_fits_task
+from training.tasks.base import IncompleteInputError
 from ui.services.halting_view_model import PolicyOption, build_halting_view, build_policy_options
 from ui.services.image_decoding import decode_image, encode_data_url
 from ui.services.model_cache import ModelCache
@@ -228,13 +229,17 @@ class InferenceService:
             image: Pixels of shape (H, W, 3) in [0, 1].
 
         Returns:
-            A `data:` URL.
+            A `data:` URL; parts that are not recognised are missing, and a user can add them.
 
         Raises:
             ValueError: The task cannot read the image. The message is one sentence for the user.
         """
         task, _ = self.catalog.read_local(name)
-        return encode_data_url(task.parse_input(image).display["pixels"])
+        try:
+            display = task.parse_input(image).display
+        except IncompleteInputError as error:
+            display = error.display
+        return encode_data_url(display["pixels"])
 
     def predict(self, name: str, user_input: Any, policy: str) -> dict[str, Any]:
         """Run the model of a checkpoint on a user's input.

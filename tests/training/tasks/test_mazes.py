@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, compute_canonical_bytes, parse_maze
+from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Maze, compute_canonical_bytes
+from training.data.maze_reader.reader import parse_maze
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
 from training.tasks.splits import TEST, TRAIN, VALIDATION, assign_split, make_generator

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.ui.conftest import make_inference_service
-from training.data.maze import parse_maze
+from training.data.maze_reader.reader import parse_maze
 from training.tasks import list_task_kinds, make_task
 from ui.components.inputs import build_editor_value, parse_drawing
 from ui.services.image_decoding import decode_image

@@ -16,6 +16,7 @@ export const TILE_COLOURS = { wall: [0, 0, 0], path: [255, 255, 255], start: [25
  * @property {number[]} open - 1 for each tile that is no wall, else 0.
  * @property {number} start - Number of the start.
  * @property {number} goal - Number of the goal.
+ * @property {("start" | "goal")[]} [missing] - What a picture did not show, so that its tile is arbitrary.
  */
 
 /**
@@ -70,11 +71,19 @@ export function getTile({ open, start, goal }, tile) {
 export function placeTile(maze, what, tile) {
   if (what === "start" || what === "goal") {
     const nearest = findNearestPath(maze, tile, maze[what === "start" ? "goal" : "start"]);
-    return nearest === null || nearest === maze[what] ? maze : { ...maze, [what]: nearest };
+    if (nearest === null) return maze;
+    const placed = maze.missing?.includes(what) ? markPlaced(maze, what) : maze;
+    return nearest === maze[what] ? placed : { ...placed, [what]: nearest };
   }
   const value = what === "path" ? 1 : 0;
   if (tile === maze.start || tile === maze.goal || Number(Boolean(maze.open[tile])) === value) return maze;
   return { ...maze, open: maze.open.with(tile, value) };
+}
+
+/** Return a maze in which something is no longer missing. */
+function markPlaced({ missing, ...maze }, what) {
+  const rest = missing.filter((name) => name !== what);
+  return rest.length ? { ...maze, missing: rest } : maze;
 }
 
 /**
@@ -172,14 +181,18 @@ export function encodePixels(maze) {
  * @param {ArrayLike<number>} pixels - Red, green, blue and opacity of each tile.
  * @param {number} rows - Its height in tiles.
  * @param {number} columns - Its width in tiles.
- * @returns {Maze | null} The maze; null if it has no start or no goal, or if its size is not supported.
+ * @returns {Maze | null} The maze, in which the first and the last path stand for a missing start and goal; null if it has no
+ *   paths for both, or if its size is not supported.
  */
 export function decodePixels(pixels, rows, columns) {
   if (!isSupportedSize(rows, columns)) return null;
   const tiles = Array.from({ length: rows * columns }, (_, tile) => classifyPixel(pixels, 4 * tile));
-  const [start, goal] = [tiles.indexOf("start"), tiles.indexOf("goal")];
-  if (start < 0 || goal < 0) return null;
-  return { rows, columns, open: tiles.map((tile) => (tile === "wall" ? 0 : 1)), start, goal };
+  const missing = ["start", "goal"].filter((name) => !tiles.includes(name));
+  if (tiles.filter((tile) => tile === "path").length < missing.length) return null;
+  const start = missing.includes("start") ? tiles.indexOf("path") : tiles.indexOf("start");
+  const goal = missing.includes("goal") ? tiles.lastIndexOf("path") : tiles.indexOf("goal");
+  const maze = { rows, columns, open: tiles.map((tile) => (tile === "wall" ? 0 : 1)), start, goal };
+  return missing.length ? { ...maze, missing } : maze;
 }
 
 /**

@@ -175,7 +175,7 @@ class MazeEditor {
     drawLetter(context, "S", toCorner(start), cell, "#fff");
     drawLetter(context, "G", toCorner(goal), cell, "#000");
     if (this.#last !== null && canvas.matches(":focus-visible")) drawCursor(context, toCorner(this.#last), cell);
-    this.#note.textContent = describeSteps(countSteps(this.#maze));
+    this.#note.textContent = describeMaze(this.#maze);
   }
 
   #write() {
@@ -186,7 +186,9 @@ class MazeEditor {
   }
 }
 
-function describeSteps(steps) {
+function describeMaze(maze) {
+  if (maze.missing) return `The picture shows no ${maze.missing.join(" and no ")}. Drag S and G to where they belong.`;
+  const steps = countSteps(maze);
   if (steps === null) return "The goal cannot be reached. Remove a wall.";
   return `Shortest path: ${formatCount(steps, "step")}. Drag S or G to move them; choose Wall or Path to draw.`;
 }
