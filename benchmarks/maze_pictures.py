@@ -4,7 +4,7 @@
 
 Each picture shows a maze of a held-out split of the mazes task. It depends on the kind, the split and the seed alone. A reading
 is correct if the grid equals the generated grid, with start and goal. The reader is tuned on the validation split and measured on
-the test split: `python -m benchmarks.maze_pictures --split test --count 20 --write`.
+the test split: `python -m benchmarks.maze_pictures --split test --count 20 --first-seed 100 --write`.
 """
 
 import io
@@ -398,12 +398,12 @@ def compute_wilson_interval(correct: int, count: int, z: float = 1.96) -> tuple[
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def measure(kinds: list[str], split: str, count: int) -> dict[str, dict[str, Any]]:
+def measure(kinds: list[str], split: str, count: int, first_seed: int = 0) -> dict[str, dict[str, Any]]:
     """Return the number of pictures, of correct readings and the longest time, by kind."""
     figures = {}
     for kind in kinds:
         correct, longest_s = 0, 0.0
-        for seed in range(count):
+        for seed in range(first_seed, first_seed + count):
             pixels, grid = make_picture(kind, seed, split)
             began = time.perf_counter()
             correct += is_read_correctly(pixels, grid)
@@ -426,13 +426,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how many pictures of mazes are read correctly.")
     parser.add_argument("--split", choices=(VALIDATION, TEST), default=VALIDATION)
     parser.add_argument("--count", type=int, default=5, help="pictures per kind")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--write", action="store_true", help=f"write {RESULT_FILE.name}")
     args = parser.parse_args()
-    figures = measure(args.kinds, args.split, args.count)
+    figures = measure(args.kinds, args.split, args.count, args.first_seed)
     print(build_table(figures))
     if args.write:
-        result = {"split": args.split, "kinds": figures}
+        result = {"split": args.split, "first_seed": args.first_seed, "kinds": figures}
         RESULT_FILE.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,12 +1,13 @@
 """Tell the walls of a maze from its paths on a lattice, and complete its outer wall."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from training.data.maze import Position
 from training.data.maze_reader.colours import find_threshold
-from training.data.maze_reader.lattice import MIN_COVERAGE, Lattice
+from training.data.maze_reader.lattice import MIN_COVERAGE, MIN_STRIPS, Lattice
 
 MAX_STAIN = 0.15  # of a wall's colour towards that of paths, up to which a position of a third colour is wall
 MIN_VALUES = 12  # for a threshold of their own
@@ -123,13 +124,54 @@ def find_inner_bounds(
     best, most = ((0, height), (0, width)), 0
     for cuts in itertools.product(*[(0,) if kind else (0, 1) for kind in kinds]):
         top, bottom, left, right = cuts
-        if sum(cuts) <= most or height - top - bottom < 3 or width - left - right < 3:
+        if sum(cuts) <= most or height - top - bottom < MIN_STRIPS or width - left - right < MIN_STRIPS:
             continue
         inner = is_wall[top : height - bottom, left : width - right]
         lines = (inner[0], inner[-1], inner[:, 0], inner[:, -1])
         if all(line.all() for line, cut in zip(lines, cuts, strict=True) if cut):
             best, most = ((top, height - bottom), (left, width - right)), sum(cuts)
     return best
+
+
+def cut_margin_outside_openings(layout: Layout) -> Layout | None:
+    """Return a layout without the lines of its margin if its outer wall has exactly two openings, otherwise None.
+
+    `find_inner_bounds` takes such a margin for paths, because paths without an outer wall may look the same. This function is
+    for mazes without markers, where the openings are the start and the goal.
+    """
+    best, most = None, -1
+    for cuts in itertools.product((0, 2), repeat=4):  # the lines of an added wall and of the margin
+        top, bottom, left, right = cuts
+        height, width = layout.is_wall.shape
+        if sum(cuts) <= most or height - top - bottom < MIN_STRIPS or width - left - right < MIN_STRIPS:
+            continue
+        rows, columns = slice(top, height - bottom), slice(left, width - right)
+        beside = (
+            layout.is_wall[1, columns],
+            layout.is_wall[-2, columns],
+            layout.is_wall[rows, 1],
+            layout.is_wall[rows, -2],
+        )
+        is_outside = all(not line.any() for line, cut in zip(beside, cuts, strict=True) if cut)
+        if is_outside and len(find_openings(layout.is_wall[rows, columns])) == 2:
+            best, most = (rows, columns), sum(cuts)
+    if best is None:
+        return None
+    rows, columns = best
+    return replace(
+        layout,
+        is_wall=layout.is_wall[rows, columns],
+        is_cell=layout.is_cell[rows, columns],
+        row_strips=layout.row_strips[rows],
+        column_strips=layout.column_strips[columns],
+    )
+
+
+def find_openings(is_wall: np.ndarray) -> list[Position]:
+    """Return the positions of paths in the outer wall."""
+    is_border = np.ones(is_wall.shape, bool)
+    is_border[1:-1, 1:-1] = False
+    return [(row, column) for row, column in np.argwhere(is_border & ~is_wall).tolist()]
 
 
 def add_outer_walls(

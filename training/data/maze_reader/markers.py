@@ -15,14 +15,17 @@ from training.data.maze_reader.letters import compute_likeness, normalize_glyph
 from training.data.maze_reader.position_means import compute_means, integrate
 
 MARKER_SHARE = 0.8  # of a strip, in which the colours of a marker are looked for
-MIN_SCORE = 0.12  # difference of a marker from a path, where 1 is the difference of a wall
+MIN_SCORE = 0.06  # difference of a marker from a path, where 1 is the difference of a wall
 MAX_SCORE = 0.4  # that may be asked for
-MIN_DARKENING = 0.1  # of a path by a letter
+MIN_DARKENING = 0.05  # of a path by a letter
 MAX_COLOUR_DISTANCE = 0.4  # between positions that count as one colour
 MIN_SATURATION = 0.15
 MIN_TINT = 0.04
-MIN_FAINT_SATURATION = 0.03
-MIN_FAINT_DISTANCE = 60.0  # of two hues
+MIN_GLYPH_SIZE = 5.0  # pixels of a position, below which it shows no letter
+GUESS_NOTE = "The start and the goal are guessed from their colours; red is a start and green a goal."
+MIN_OWN_DARKENING = 0.25
+MIN_NEIGHBOUR_SHARE = 0.6  # of the score of a stronger neighbour
+MIN_GROUP_SHARE = 0.55  # of the score of the strongest position of a colour
 MIN_ROUTE = 3  # positions of one colour that are a route and no marker
 HUES = {"red": 0.0, "green": 120.0}
 MAX_HUE_DISTANCE = {"red": 26.0, "green": 50.0}
@@ -138,7 +141,8 @@ def find_markers(pixels: np.ndarray, layout: Layout, colours: tuple[np.ndarray, 
         return markers if len(signs) > 1 else add_other(markers, signs[0].position)
     if len(signs) != 2 or coloured:
         return markers
-    return choose_faint(signs) or choose_lettered(maps, signs)
+    is_tiny = float(np.diff(maps.row_strips).max()) < MIN_GLYPH_SIZE
+    return choose_faint(signs) if is_tiny else choose_lettered(maps, signs)
 
 
 def add_other(markers: Markers, position: Position) -> Markers:
@@ -146,12 +150,13 @@ def add_other(markers: Markers, position: Position) -> Markers:
     return replace(markers, goal=position) if markers.start else replace(markers, start=position)
 
 
-def choose_faint(candidates: list[Candidate]) -> Markers | None:
-    """Return two almost grey positions as start and goal if their hues differ, as in a JPEG of one pixel a position."""
-    hues = [compute_hue(candidate.colour, MIN_FAINT_SATURATION) for candidate in candidates]
-    if hues[0] is None or hues[1] is None or get_hue_distance(hues[0], hues[1]) < MIN_FAINT_DISTANCE:
-        return None
-    return order_by_hue([candidate.position for candidate in candidates], hues[0], hues[1])
+def choose_faint(candidates: list[Candidate]) -> Markers:
+    """Return two almost grey positions of a few pixels as start and goal, as JPEG makes of red and green.
+
+    JPEG averages the hues of neighbouring pixels but hardly their luma, and red is darker than green.
+    """
+    start, goal = sorted(candidates, key=lambda one: float(one.colour.sum()))
+    return Markers(start.position, goal.position, (GUESS_NOTE,))
 
 
 def find_candidates(maps: MarkerMaps) -> list[Candidate]:
@@ -174,7 +179,8 @@ def find_candidates(maps: MarkerMaps) -> list[Candidate]:
     for row, column in found[:400].tolist():
         position = (row, column)
         near = [one for one in kept if max(abs(one.position[0] - row), abs(one.position[1] - column)) <= 2]
-        if not any(score[position] < 0.6 * one.score for one in near):
+        is_dark = darkness[position] > MIN_OWN_DARKENING  # itself, while the colour of a neighbour only stains it
+        if is_dark or not any(score[position] < MIN_NEIGHBOUR_SHARE * one.score for one in near):
             around = residual[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
             kept.append(
                 Candidate(position, float(score[position]), estimate_colour(maps, position), around.mean((0, 1)))
@@ -202,7 +208,7 @@ def group_candidates(candidates: list[Candidate]) -> list[list[Candidate]]:
                 break
         else:
             groups.append([candidate])
-    return [[one for one in group if one.score > 0.55 * group[0].score] for group in groups]
+    return [[one for one in group if one.score > MIN_GROUP_SHARE * group[0].score] for group in groups]
 
 
 def is_one_colour(one: Candidate, other: Candidate) -> bool:
@@ -251,8 +257,8 @@ def order_by_hue(positions: list[Position], first_hue: float, second_hue: float)
         for start_hue, goal_hue in ((first_hue, second_hue), (second_hue, first_hue))
     ]
     start, goal = positions if costs[0] <= costs[1] else reversed(positions)
-    notes = ["The start and the goal are guessed from their colours; red is a start and green a goal."]
-    return Markers(start, goal, tuple(notes if abs(costs[0] - costs[1]) < MIN_HUE_PREFERENCE else ()))
+    is_clear = abs(costs[0] - costs[1]) >= MIN_HUE_PREFERENCE
+    return Markers(start, goal, () if is_clear else (GUESS_NOTE,))
 
 
 def choose_lettered(maps: MarkerMaps, candidates: list[Candidate]) -> Markers:

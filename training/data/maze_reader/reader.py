@@ -14,7 +14,7 @@ from training.data.maze import GOAL, MAX_SIDE, MIN_SIDE, PATH, START, WALL, Maze
 from training.data.maze_reader.colours import TwoColours, split_colours
 from training.data.maze_reader.exact import read_exact
 from training.data.maze_reader.lattice import Lattice, find_lattice
-from training.data.maze_reader.layout import Layout, build_layout
+from training.data.maze_reader.layout import Layout, build_layout, cut_margin_outside_openings, find_openings
 from training.data.maze_reader.markers import Markers, find_markers
 from training.data.maze_reader.position_means import compute_means, integrate
 from training.data.maze_reader.reading import MazeReading, complete_maze
@@ -29,6 +29,7 @@ MAX_RATIO = 20  # of the sides of an image
 MIN_PLAIN_SHARE = 0.9  # of the pixels of a cell that show its path, for it to count for the colour of paths
 MIN_PLAIN_CELLS = 4
 MAX_MARKER_PLAUSIBILITY = 4.0
+OPENINGS_NOTE = "The two openings of the outer wall are read as start and goal."
 NO_MAZE = (
     "No maze is recognised in this picture. A maze has walls and paths of two colours on a regular grid, a red start and a "
     "green goal."
@@ -133,9 +134,11 @@ def read_lattice(pixels: np.ndarray, colours: TwoColours, lattice: Lattice) -> M
     _, layout, markers = max(found, key=lambda entry: entry[0])
     if layout.connected_share < MIN_CONNECTED_SHARE:
         raise ValueError(NO_MAZE)
+    if not (markers.start or markers.goal or markers.problems) and (opened := cut_margin_outside_openings(layout)):
+        layout = opened
+        start, goal = find_openings(layout.is_wall)
+        markers = Markers(start, goal, (OPENINGS_NOTE,))
     grid = np.where(layout.is_wall, np.uint8(WALL), np.uint8(PATH))
-    if not (markers.start or markers.goal or markers.problems):
-        markers = find_openings(grid) or markers
     for kind, position in ((START, markers.start), (GOAL, markers.goal)):
         if position is not None:
             grid[position] = kind
@@ -156,17 +159,6 @@ def compute_marker_plausibility(layout: Layout, markers: Markers) -> float:
     """Return how much the markers speak for a layout: both lie on crossings of paths."""
     positions = [position for position in (markers.start, markers.goal) if position is not None]
     return MAX_MARKER_PLAUSIBILITY / 2 * sum(bool(layout.is_cell[position]) for position in positions)
-
-
-def find_openings(grid: np.ndarray) -> Markers | None:
-    """Return two openings of the outer wall as start and goal, or None if there are not two."""
-    is_border = np.ones(grid.shape, bool)
-    is_border[1:-1, 1:-1] = False
-    openings = np.argwhere(is_border & (grid != WALL)).tolist()
-    if len(openings) != 2:
-        return None
-    first, second = ((row, column) for row, column in openings)
-    return Markers(first, second, ("The two openings of the outer wall are read as start and goal.",))
 
 
 def estimate_colours(pixels: np.ndarray, layout: Layout, colours: TwoColours) -> tuple[np.ndarray, np.ndarray]:
