@@ -4,10 +4,12 @@
 
 Each picture shows a maze of a held-out split of the mazes task. It depends on the kind, the split and the seed alone. A reading
 is correct if the grid equals the generated grid, with start and goal. The reader is tuned on the validation split and measured on
-the test split: `python -m benchmarks.maze_pictures --split test --count 20 --first-seed 100 --write`.
+the test split: `python -m benchmarks.maze_pictures --split test --count 20 --first-seed 200 --write`.
 """
 
+import argparse
 import io
+import json
 import time
 from collections.abc import Callable
 from functools import cache

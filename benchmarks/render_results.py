@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import maze_pictures
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
 from benchmarks.paths import ROOT
@@ -202,6 +203,12 @@ def build_load_table() -> str:
     return "\n".join(lines)
 
 
+def build_maze_pictures_table() -> str:
+    """Build the table of pictures of mazes that are read correctly, from the figures of `benchmarks.maze_pictures`."""
+    figures = read_benchmark("maze_pictures")
+    return maze_pictures.build_table(figures["kinds"]) if figures else NOT_MEASURED
+
+
 def build_halting_table() -> str:
     """Build the comparison of halting policies, from the figures of `benchmarks.halting`."""
     figures = read_benchmark("halting")
@@ -242,6 +249,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "guarantees": describe_risk_control,
         "comparison": build_comparison_table,
         "halting": build_halting_table,
+        "maze pictures": build_maze_pictures_table,
         "speed": build_speed_table,
         "load": build_load_table,
         "image files": build_image_files_table,

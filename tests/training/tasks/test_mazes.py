@@ -13,6 +13,7 @@ from training.data.maze import COLOURS, GOAL, MOVES, PATH, START, WAIT, WALL, Ma
 from training.data.maze_reader.reader import parse_maze
 from training.paths import EXAMPLES_DIR
 from training.tasks import make_task
+from training.tasks.base import IncompleteInputError
 from training.tasks.splits import TEST, TRAIN, VALIDATION, assign_split, make_generator
 
 UP, DOWN, LEFT, RIGHT = range(4)
@@ -160,23 +161,36 @@ def replace_cell(row: int, column: int, kind: int) -> np.ndarray:
 @pytest.mark.parametrize(
     "pixels, says",
     [
-        (replace_cell(1, 1, PATH), "one red pixel, the start; this picture has none"),
-        (replace_cell(2, 1, START), "one red pixel, the start; this picture has 2"),
-        (replace_cell(3, 3, PATH), "one green pixel, the goal; this picture has none"),
-        (replace_cell(1, 3, GOAL), "one green pixel, the goal; this picture has 2"),
+        (replace_cell(1, 1, PATH), "5 x 5 positions has no red start"),
+        (replace_cell(2, 1, START), "has 2 red positions instead of one start"),
+        (replace_cell(3, 3, PATH), "has no green goal"),
+        (replace_cell(1, 3, GOAL), "has 2 green positions instead of one goal"),
         (replace_cell(3, 2, WALL), "goal cannot be reached"),
-        (np.full((20, 20, 3), 0.5), "no maze: its colours"),
-        (np.random.default_rng(0).random((64, 64, 3)), "no maze: its colours"),
+        (np.full((20, 20, 3), 0.5), "one colour"),
+        (np.random.default_rng(0).random((64, 64, 3)), "No maze is recognised"),
         (np.zeros((30, 30)), "needs colours"),
-        (np.ones((3, 40, 3)), "5 to 199 positions per side, got 40 x 3"),
-        (np.ones((211, 211, 3)) * (np.indices((211, 211)).sum(0) % 2)[..., None], "got 211 x 211"),
-        (np.ones((2_001, 10, 3)), "2000 per side"),
+        (np.ones((3, 40, 3)), "5 to 199 positions per side; this picture has 40 x 3 pixels"),
+        (np.ones((211, 211, 3)) * (np.indices((211, 211)).sum(0) % 2)[..., None], "No maze"),
+        (np.ones((2_001, 10, 3)), "10 x 2001 pixels"),
     ],
 )
 def test_what_is_no_maze_gets_one_sentence(pixels, says):
     with pytest.raises(ValueError, match=says) as caught:
         make_maze_task().parse_input(pixels.astype(np.float32))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_start_and_goal_may_be_placed_by_hand_where_a_picture_has_none():
+    plain = np.where(CORNER == WALL, WALL, PATH)
+    task = make_maze_task()
+    with pytest.raises(IncompleteInputError) as caught:
+        task.parse_input(COLOURS[plain])
+    display = caught.value.display
+    assert np.array_equal(display["pixels"], COLOURS[plain]) and "start" not in display
+    task_input = task.parse_input(COLOURS[plain], start=(1, 1), goal=(3, 3))
+    assert np.array_equal(task_input.context.grid, CORNER)
+    assert (task_input.display["start"], task_input.display["goal"]) == ([1, 1], [3, 3])
+    assert np.array_equal(task_input.display["pixels"], COLOURS[CORNER])
 
 
 def test_a_maze_of_another_size_is_read_and_the_hint_names_the_trained_size():

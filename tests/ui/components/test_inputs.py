@@ -1,5 +1,6 @@
 """Test the values of editors without a browser."""
 
+import numpy as np
 import pytest
 
 from tests.ui.conftest import make_inference_service
@@ -29,6 +30,16 @@ def test_a_picture_to_edit_is_the_one_that_was_given(checkpoints_dir):
         parse_drawing(build_editor_value({"kind": "maze"}, services.get_editor_image("mazes", example)))
     )
     assert pixels.shape == (15, 15, 3) and (parse_maze(pixels).grid == parse_maze(example).grid).all()
+
+
+def test_a_picture_without_start_and_goal_is_edited_without_them(checkpoints_dir):
+    services = make_inference_service(checkpoints_dir)
+    example = decode_image(str(services.get_checkpoint_info("mazes").examples[0]))
+    plain = np.where((example.min(-1) == example.max(-1))[..., None], example, 1)
+    pixels = decode_image(services.get_editor_image("mazes", plain))
+    assert pixels.shape == (15, 15, 3) and set(np.unique(pixels)) == {0, 1}
+    with pytest.raises(ValueError, match="15 x 15 positions has no red start and no green goal"):
+        services.predict("mazes", plain, "")
 
 
 @pytest.mark.parametrize("value", ["app.py", {"content": "app.py"}, {"content": ["data:"]}, [], 3, None])

@@ -15,10 +15,11 @@ import numpy as np
 MIN_WIDTH = 0.4  # pixels of a wall or a path
 MAX_PEAKS = 12  # of the spectrum of an axis
 HARMONIC_WEIGHTS = (1.0, 0.8, 0.6, 0.4)
-EDGE_TOLERANCES = (0.0, 0.06, 0.12)  # in periods
+EDGE_TOLERANCES = (0.0, 0.02, 0.06, 0.12)  # in periods
 MAX_AXES = 5  # that are verified per axis of the image
 NUM_HARMONICS = 8
 NUM_PHASES = 128
+TOOTH_WIDTH = 0.08  # in periods, around a peak, in which edges count for its position
 EDGE_SHARE = 0.35  # of a strip that must be visible at the edge of the image
 
 
@@ -68,9 +69,7 @@ def propose_axes(brightness: np.ndarray, is_two_coloured: np.ndarray) -> list[tu
     falling, rising = (np.maximum(profile - np.median(profile), 0) for profile in (falling, rising))
     axes = []
     for period in find_periods(falling, rising, brightness.shape[1]):
-        fold_falling, fold_rising = (fold_profile(profile, period) for profile in (falling, rising))
-        dark_start = find_peak(fold_falling) * period + 1.0  # an edge between pixels x and x + 1 is at x + 1
-        dark_end = find_peak(fold_rising) * period + 1.0
+        dark_start, dark_end = (find_teeth(profile, period) for profile in (falling, rising))
         width = (dark_end - dark_start) % period
         if not MIN_WIDTH < width < period - MIN_WIDTH:
             width = period / 2
@@ -149,6 +148,14 @@ def fold_profile(profile: np.ndarray, period: float) -> np.ndarray:
     coefficients = (waves * profile).sum(1) * np.exp(-0.5 * (harmonics / (0.6 * NUM_HARMONICS)) ** 2)
     phases = np.arange(NUM_PHASES) / NUM_PHASES
     return (coefficients[:, None] * np.exp(2j * np.pi * np.outer(harmonics, phases))).real.sum(0)
+
+
+def find_teeth(profile: np.ndarray, period: float) -> float:
+    """Return the position of the first tooth of a comb in pixels; an edge between pixels x and x + 1 is at x + 1."""
+    start = find_peak(fold_profile(profile, period)) * period + 1.0
+    distances = (np.arange(1, len(profile) + 1) - start + period / 2) % period - period / 2
+    weights = profile * (np.abs(distances) <= max(1.0, TOOTH_WIDTH * period))
+    return start + float(weights @ distances / max(float(weights.sum()), 1e-9))
 
 
 def find_peak(fold: np.ndarray) -> float:

@@ -21,6 +21,10 @@ MIN_COVERAGE = 0.2  # of a position by the two colours, below which its brightne
 MIN_CONTRAST = 0.1
 CLEAR_PURITY = 0.98  # of a lattice that ends the search, with so many crossings
 CLEAR_CROSSINGS = 40
+SEED_SIDE = 9  # positions of the square from which the search for the extent starts
+MAX_EXTENT_STEPS = 6
+
+Extent = tuple[tuple[int, int], tuple[int, int]]  # first row and the one past the last, and the same of columns
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def fit_lattice(sums: np.ndarray, rows: Axis, columns: Axis) -> Lattice | None:
             return None
         threshold = find_threshold(values[inside][coverage[inside] > MIN_COVERAGE])
         is_right = (values < threshold) == must_be_dark
-        extent = find_extent(np.where(is_counted, np.where(is_right, 1.0, -MISMATCH_PENALTY), 0.0), *extent)
+        extent = find_extent(np.where(is_counted, np.where(is_right, 1.0, -MISMATCH_PENALTY), 0.0), extent)
     inside = slice(*extent[0]), slice(*extent[1])
     dark, bright = (values[inside][(is_counted & kind)[inside]] for kind in (must_be_dark, ~must_be_dark))
     if min(values[inside].shape) < MIN_STRIPS or not len(dark) or not len(bright):
@@ -143,17 +147,37 @@ def fit_lattice(sums: np.ndarray, rows: Axis, columns: Axis) -> Lattice | None:
     )
 
 
-def find_extent(
-    reward: np.ndarray, row_range: tuple[int, int], column_range: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the rectangle with the largest sum of rewards, searched along both axes in turn."""
-    for _ in range(4):
-        before = row_range, column_range
-        row_range = find_best_run(reward[:, slice(*column_range)].sum(1))
-        column_range = find_best_run(reward[slice(*row_range)].sum(0))
-        if (row_range, column_range) == before:
+def find_extent(reward: np.ndarray, extent: Extent) -> Extent:
+    """Return the rectangle with a large sum of rewards, searched along both axes in turn.
+
+    Args:
+        reward: Reward of each position, shape (n, m).
+        extent: Rectangle from which the search starts. It also starts from the small square with the largest sum,
+            because wide margins outweigh a small maze.
+    """
+    found = [grow_extent(reward, start) for start in (extent, find_best_square(reward))]
+    return max(found, key=lambda one: float(reward[slice(*one[0]), slice(*one[1])].sum()))
+
+
+def grow_extent(reward: np.ndarray, extent: Extent) -> Extent:
+    """Return the rectangle that a search along both axes in turn finds from a rectangle."""
+    rows, columns = extent
+    for _ in range(MAX_EXTENT_STEPS):
+        before = rows, columns
+        rows = find_best_run(reward[:, slice(*columns)].sum(1))
+        columns = find_best_run(reward[slice(*rows)].sum(0))
+        if (rows, columns) == before:
             break
-    return row_range, column_range
+    return rows, columns
+
+
+def find_best_square(reward: np.ndarray) -> Extent:
+    """Return the square of `SEED_SIDE` positions a side with the largest sum of rewards."""
+    side = min(SEED_SIDE, *reward.shape)
+    sums = integrate(reward)
+    squares = sums[side:, side:] - sums[side:, :-side] - sums[:-side, side:] + sums[:-side, :-side]
+    row, column = divmod(int(squares.argmax()), squares.shape[1])
+    return (row, row + side), (column, column + side)
 
 
 def find_best_run(rewards: np.ndarray) -> tuple[int, int]:

@@ -132,7 +132,9 @@ def read_lattice(pixels: np.ndarray, colours: TwoColours, lattice: Lattice) -> M
             markers = find_markers(pixels, layout, estimate_colours(pixels, layout, colours))
             found.append((layout.plausibility + compute_marker_plausibility(layout, markers), layout, markers))
     _, layout, markers = max(found, key=lambda entry: entry[0])
-    if layout.connected_share < MIN_CONNECTED_SHARE:
+    is_marked = bool(markers.start and markers.goal)
+    is_clear = layout.connected_share >= MIN_CONNECTED_SHARE and lattice.purity >= CLEAR_PURITY
+    if min(layout.is_wall.shape) < MIN_SIDE or not (is_marked or is_clear):
         raise ValueError(NO_MAZE)
     if not (markers.start or markers.goal or markers.problems) and (opened := cut_margin_outside_openings(layout)):
         layout = opened

@@ -67,7 +67,7 @@ def complete_maze(reading: MazeReading, start: Position | None = None, goal: Pos
     maze = Maze(grid)
     if maze.start not in maze.steps_to_goal:
         raise ValueError(
-            f"The goal of this maze of {width} x {height} positions cannot be reached from the start. "
+            f"The goal cannot be reached from the start of this maze of {width} x {height} positions. "
             "Remove a wall between them."
         )
     return maze
