@@ -23,6 +23,7 @@ CLEAR_PURITY = 0.98  # of a lattice that ends the search, with so many crossings
 CLEAR_CROSSINGS = 40
 SEED_SIDE = 9  # positions of the square from which the search for the extent starts
 MAX_EXTENT_STEPS = 6
+NUM_EXTENT_SEARCHES = 3
 
 Extent = tuple[tuple[int, int], tuple[int, int]]  # first row and the one past the last, and the same of columns
 
@@ -116,8 +117,8 @@ def fit_lattice(sums: np.ndarray, rows: Axis, columns: Axis) -> Lattice | None:
     values = values / np.maximum(coverage, 1e-6)
     is_counted = (row_is_dark[:, None] == column_is_dark) & (coverage > MIN_COVERAGE)
     must_be_dark = row_is_dark[:, None] & column_is_dark
-    extent = (0, len(row_strips)), (0, len(column_strips))
-    for _ in range(3):
+    extent: Extent = (0, len(row_strips)), (0, len(column_strips))
+    for _ in range(NUM_EXTENT_SEARCHES):  # a threshold without the margins gives a better extent
         inside = slice(*extent[0]), slice(*extent[1])
         if min(values[inside].shape) < MIN_STRIPS or not (coverage[inside] > MIN_COVERAGE).any():
             return None
@@ -125,11 +126,8 @@ def fit_lattice(sums: np.ndarray, rows: Axis, columns: Axis) -> Lattice | None:
         is_right = (values < threshold) == must_be_dark
         extent = find_extent(np.where(is_counted, np.where(is_right, 1.0, -MISMATCH_PENALTY), 0.0), extent)
     inside = slice(*extent[0]), slice(*extent[1])
-    dark, bright = (values[inside][(is_counted & kind)[inside]] for kind in (must_be_dark, ~must_be_dark))
-    if min(values[inside].shape) < MIN_STRIPS or not len(dark) or not len(bright):
-        return None
-    contrast = float(np.median(bright) - np.median(dark))
-    if contrast < MIN_CONTRAST:
+    contrast = compute_contrast(values[inside], is_counted[inside], must_be_dark[inside])
+    if min(values[inside].shape) < MIN_STRIPS or contrast < MIN_CONTRAST:
         return None
     return Lattice(
         rows=rows,
@@ -145,6 +143,12 @@ def fit_lattice(sums: np.ndarray, rows: Axis, columns: Axis) -> Lattice | None:
         purity=float(is_right[inside][is_counted[inside]].mean()),
         contrast=contrast,
     )
+
+
+def compute_contrast(values: np.ndarray, is_counted: np.ndarray, must_be_dark: np.ndarray) -> float:
+    """Return the difference of brightness between bright and dark crossings; 0 if one kind is missing."""
+    dark, bright = values[is_counted & must_be_dark], values[is_counted & ~must_be_dark]
+    return float(np.median(bright) - np.median(dark)) if len(dark) and len(bright) else 0.0
 
 
 def find_extent(reward: np.ndarray, extent: Extent) -> Extent:
