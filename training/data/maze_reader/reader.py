@@ -19,7 +19,7 @@ from training.data.maze_reader.markers import Markers, find_markers
 from training.data.maze_reader.position_means import compute_means, integrate
 from training.data.maze_reader.reading import MazeReading, complete_maze
 
-MEAN_READ_SIDE = 1_200  # pixels, to about which a larger image is reduced by a whole number
+MEAN_READ_SIDE = 800  # pixels, to about which a larger image is reduced by a whole number
 MIN_PURITY = 0.88  # share of the crossings that are as in a maze
 MIN_EDGE_SHARE = 0.4  # of the edges of an image that lie within the maze
 MIN_CONNECTED_SHARE = 0.6  # of the paths that are connected
