@@ -42,11 +42,26 @@ class Components:
         """Number of columns of each component."""
         return self.right - self.left
 
+    def get_box(self, index: int) -> tuple[int, int, int, int]:
+        """Return the bounding box of a component: first row and column, row and column after the last ones."""
+        return int(self.top[index]), int(self.left[index]), int(self.bottom[index]), int(self.right[index])
+
+    def count_contacts(self) -> Int[np.ndarray, "4 n"]:
+        """Return how many pixels of each component lie in the first and last row and in the first and last column."""
+        labels = self.labels
+        sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+        return np.stack([np.bincount(side, minlength=len(self) + 1)[1:] for side in sides])
+
     def compute_maxima(self, values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, " n"]:
         """Return the largest value in each component."""
+        mask = self.labels > 0
         maxima = np.zeros(len(self) + 1, values.dtype)
-        np.maximum.at(maxima, self.labels.ravel(), values.ravel())
+        np.maximum.at(maxima, self.labels[mask], values[mask])
         return maxima[1:]
+
+    def compute_means(self, values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, " n"]:
+        """Return the mean value of each component."""
+        return np.bincount(self.labels.ravel(), values.ravel(), minlength=len(self) + 1)[1:] / self.area
 
 
 def label_components(mask: Bool[np.ndarray, "h w"]) -> Components:

@@ -1,0 +1,263 @@
+"""Extract the figure of a drawing or of a photo, light on black, from an image of any size and colour.
+
+`extract_strokes` finds handwriting: thin strokes on paper or on a board, beside lines, shadows, specks and the desk.
+`extract_object` finds one solid thing on a plain ground. Both search an image of at most `MAX_SEARCH_PIXELS` pixels and
+cut the figure out of the full image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+from training.data.components import Components
+from training.data.figure_search import Box, Candidate, find_candidate
+from training.data.morphology import dilate, smooth
+from training.data.object_search import ObjectFigure, find_object
+
+MAX_SEARCH_PIXELS = 120_000
+MAX_CUT_SIDE = 320  # pixels of the longer side
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+WEAK_CONTRAST = 0.2  # below it, single colour channels are searched, too
+MIN_COLOUR_RANGE = 0.12  # of the difference between two channels
+FAINT_CONTRAST = 0.15  # below it, the user is told
+
+SEVERAL_FIGURES = "The picture shows several figures; only the largest one is read."
+TOUCHES_EDGE = "The figure touches the edge of the picture, so part of it may be missing."
+FAINT_FIGURE = "The figure is faint: it differs from the background by only {:.0%}."
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """A figure, light on black.
+
+    Attributes:
+        pixels: The figure and its bounding box, 0 black to 1 for its strongest part.
+        box: Bounding box in the image: first row and column, row and column after the last ones.
+        doubts: What may be wrong with it, one sentence each.
+    """
+
+    pixels: Float[np.ndarray, "h w"]
+    box: Box
+    doubts: tuple[str, ...] = ()
+
+
+def extract_strokes(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
+    """Return the strokes of the main figure of an image, or None if nothing stands out.
+
+    Args:
+        image: Grey or RGB image, 0 black to 1 white. Values that are not numbers count as black.
+    """
+    reduced, scale = reduce_image(image)
+    for whole_frame in (False, True):
+        best: tuple[Candidate, np.ndarray] | None = None
+        for weights in iterate_channels(reduced):
+            candidate = find_candidate(to_grey(reduced, weights), whole_frame=whole_frame)
+            if candidate and (best is None or candidate.score > 1.2 * best[0].score):
+                best = candidate, weights
+            if best and best[0].contrast >= WEAK_CONTRAST:
+                break
+        if best:
+            return cut_strokes(image, scale, *best)
+    return None
+
+
+def extract_object(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
+    """Return the main object of an image, or None if nothing stands out.
+
+    Dark objects on a light ground are inverted. The contrast is relative to the ground: black on any lighter ground
+    becomes white.
+
+    Args:
+        image: Grey or RGB image, 0 black to 1 white. Values that are not numbers count as black.
+    """
+    reduced, scale = reduce_image(image)
+    for weights in iterate_channels(reduced):
+        figure = find_object(to_grey(reduced, weights))
+        if figure:
+            return cut_object(image, scale, figure, weights)
+    return None
+
+
+# --- sizes and colours ------------------------------------------------------------------------------------------------
+
+
+def reduce_image(image: Float[np.ndarray, "h w *c"]) -> tuple[Float[np.ndarray, "h2 w2 *c"], float]:
+    """Return an image of at most `MAX_SEARCH_PIXELS` pixels, and its scale."""
+    height, width = image.shape[:2]
+    scale = min(1.0, (MAX_SEARCH_PIXELS / (height * width)) ** 0.5)
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale)))), scale
+
+
+def resize_image(image: Float[np.ndarray, "h w *c"], shape: tuple[int, int]) -> Float[np.ndarray, "h2 w2 *c"]:
+    """Return an image that is resized with a box filter and cleaned: finite values from 0 to 1."""
+    if image.shape[:2] != shape:
+        channels = np.moveaxis(image, -1, 0) if image.ndim == 3 else image[None]
+        resized = [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(channel, np.float32)).resize(shape[::-1], Image.Resampling.BOX)
+            )
+            for channel in channels
+        ]
+        image = np.stack(resized, -1) if image.ndim == 3 else resized[0]
+    return np.nan_to_num(image, posinf=1.0).clip(0, 1).astype(np.float32)
+
+
+def to_grey(image: Float[np.ndarray, "h w *c"], weights: Float[np.ndarray, " c2"]) -> Float[np.ndarray, "h w"]:
+    """Return the weighted sum of the channels; a grey image as it is."""
+    return image if image.ndim == 2 else np.ascontiguousarray(image @ weights)
+
+
+def iterate_channels(image: Float[np.ndarray, "h w *c"]) -> Iterator[Float[np.ndarray, "3"]]:
+    """Yield the weights of the brightness, and then of single channels if the image has colours."""
+    yield LUMINANCE
+    if image.ndim == 3:
+        differences = [smooth(smooth(image[..., 1] - image[..., channel])) for channel in (0, 2)]
+        if max(float(np.ptp(difference)) for difference in differences) > MIN_COLOUR_RANGE:
+            yield from np.eye(3, dtype=np.float32)
+
+
+def cut_image(
+    image: Float[np.ndarray, "h w *c"], box: Box, scale: float, weights: Float[np.ndarray, "3"]
+) -> tuple[Float[np.ndarray, "h2 w2"], Box]:
+    """Return a part of the full image in grey, at most `MAX_CUT_SIDE` long, and its box.
+
+    Args:
+        image: Full image.
+        box: Box in the reduced image.
+        scale: Scale of the reduced image.
+        weights: Weights of the channels.
+    """
+    top, left = (int(edge / scale) for edge in box[:2])
+    bottom, right = (
+        min(int(np.ceil(edge / scale)), length) for edge, length in zip(box[2:], image.shape, strict=False)
+    )
+    part = image[top:bottom, left:right]
+    factor = min(1.0, MAX_CUT_SIDE / max(part.shape[:2])) if scale < 1 else 1.0
+    shape = tuple(max(1, round(length * factor)) for length in part.shape[:2])
+    return to_grey(resize_image(part, (shape[0], shape[1])), weights), (top, left, bottom, right)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def join_parts(candidate: Candidate) -> tuple[list[int], bool]:
+    """Return the components of the figure, and whether there are other figures.
+
+    A component belongs to the figure if it is near and of similar contrast, unless it stands beside it, as tall as it
+    is: then it is another figure.
+    """
+    parts, main = candidate.components, candidate.index
+    means = parts.compute_means(candidate.ground.contrast)
+    relative_size = candidate.sizes / candidate.size
+    others = [
+        int(index)
+        for index in np.flatnonzero(candidate.eligible & (relative_size > 0.12) & (means > 0.6 * means[main]))
+        if index != main
+    ]
+    members, box = [main], candidate.box
+    length, height = max(box[2] - box[0], box[3] - box[1]), box[2] - box[0]
+    while True:
+        near = [index for index in others if is_part(parts, index, box, length, height, relative_size[index])]
+        if not near:
+            break
+        members += near
+        others = [index for index in others if index not in near]
+        large = [index for index in near if relative_size[index] > 0.3]
+        box = unite([box, *(parts.get_box(index) for index in large)])
+    return members, any(relative_size[index] > 0.5 for index in others)
+
+
+def is_part(components: Components, index: int, box: Box, length: int, height: int, relative_size: float) -> bool:
+    """Return whether a component belongs to the figure in a box."""
+    top, left, bottom, right = components.get_box(index)
+    gap = max(top - box[2], box[0] - bottom, left - box[3], box[1] - right, 0)
+    overlap = min(right, box[3]) - max(left, box[1])
+    is_beside = bottom - top > 0.6 * height and overlap < 0.2 * min(right - left, box[3] - box[1])
+    if is_beside:
+        return gap <= 0.06 * length
+    return gap <= (0.1 if relative_size < 0.25 else 0.2) * length
+
+
+def unite(boxes: list[Box]) -> Box:
+    """Return the smallest box that contains all boxes."""
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
+
+
+def extend(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+    """Return a box that is larger by `margin` pixels on each side, as far as the image reaches."""
+    return (
+        max(box[0] - margin, 0),
+        max(box[1] - margin, 0),
+        min(box[2] + margin, shape[0]),
+        min(box[3] + margin, shape[1]),
+    )
+
+
+def cut_strokes(
+    image: Float[np.ndarray, "h w *c"], scale: float, candidate: Candidate, weights: Float[np.ndarray, "3"]
+) -> Foreground:
+    """Return the strokes of a candidate, cut out of the full image."""
+    members, has_others = join_parts(candidate)
+    components, ground = candidate.components, candidate.ground
+    box = unite([components.get_box(index) for index in members])
+    margin = 3 + max(box[2] - box[0], box[3] - box[1]) // 40
+    box = extend(box, margin, components.labels.shape)
+    rows = slice(box[0], box[2]), slice(box[1], box[3])
+    mask = dilate(np.isin(components.labels[rows], np.array(members) + 1), margin - 1)
+    grey, full_box = cut_image(image, box, scale, weights)
+    level = ground.level
+    if not ground.is_flat:
+        level = resize_plane(level[rows].astype(np.float32), grey.shape)
+    mask = resize_plane(mask.astype(np.float32), grey.shape) > 0.5
+    contrast = np.maximum(ground.sign * (grey - level), 0) * mask
+    floor = 0.0 if candidate.is_first_level else 0.8 * candidate.threshold
+    pixels = normalise(contrast, level, ground.sign, floor, mask) if not ground.is_flat else contrast / contrast.max()
+    doubts = [SEVERAL_FIGURES] if has_others else []
+    doubts += [TOUCHES_EDGE] if candidate.touches_edge else []
+    doubts += [FAINT_FIGURE.format(candidate.contrast)] if candidate.contrast < FAINT_CONTRAST else []
+    return Foreground(pixels.astype(np.float32), full_box, tuple(doubts))
+
+
+def normalise(
+    contrast: Float[np.ndarray, "h w"],
+    level: Float[np.ndarray, "h w"],
+    sign: int,
+    floor: float,
+    mask: Bool[np.ndarray, "h w"],
+) -> Float[np.ndarray, "h w"]:
+    """Return the strokes of a photo from 0 to 1: most of the figure is 1, noise and lines of the paper are 0."""
+    if sign < 0:  # the light falls on the ink, too
+        light = np.maximum(level, 0.05)
+        contrast, floor = contrast / light, floor / float(np.median(light))
+    strongest = np.percentile(contrast[mask], 98)
+    full = float(np.percentile(contrast[contrast >= 0.4 * strongest], 75))
+    floor = min(floor / full, 0.8) if floor else 0.12
+    return np.clip((contrast / full - floor) / (1 - floor), 0, 1)
+
+
+def resize_plane(plane: Float[np.ndarray, "h w"], shape: tuple[int, ...]) -> Float[np.ndarray, "h2 w2"]:
+    """Return values that are interpolated linearly to another shape."""
+    if plane.shape == shape:
+        return plane
+    return np.asarray(Image.fromarray(plane).resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def cut_object(
+    image: Float[np.ndarray, "h w *c"], scale: float, figure: ObjectFigure, weights: Float[np.ndarray, "3"]
+) -> Foreground:
+    """Return an object, cut out of the full image."""
+    rows = slice(figure.box[0], figure.box[2]), slice(figure.box[1], figure.box[3])
+    grey, full_box = cut_image(image, figure.box, scale, weights)
+    level = resize_plane(figure.ground[rows], grey.shape)
+    mask = resize_plane(figure.mask[rows].astype(np.float32), grey.shape) > 0.5
+    reach = level if figure.sign < 0 else 1 - level
+    pixels = np.clip(figure.sign * (grey - level) / np.maximum(reach, 0.05), 0, 1) * mask
+    pixels[pixels < figure.noise] = 0
+    doubts = [SEVERAL_FIGURES] if figure.has_others else []
+    doubts += [TOUCHES_EDGE] if figure.touches_edge else []
+    doubts += [FAINT_FIGURE.format(figure.contrast)] if figure.contrast < FAINT_CONTRAST else []
+    return Foreground(pixels.astype(np.float32), full_box, tuple(doubts))

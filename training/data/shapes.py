@@ -1,0 +1,76 @@
+"""Tell a sheet of paper from a figure by its shape."""
+
+import numpy as np
+from jaxtyping import Float
+
+from training.data.components import Components
+
+MIN_SHEET_SHARE = 0.08  # of the image, bounding box
+MIN_RECTANGULARITY = 0.85  # area of the convex hull by that of the smallest rectangle around it; 0.79 for an ellipse
+MIN_SOLIDITY = 0.7  # share of the convex hull that is paper
+
+
+def is_sheet(components: Components, index: int, grey: Float[np.ndarray, "h w"], difference: float) -> bool:
+    """Return whether a component is a sheet: a large rectangle, mostly of one brightness.
+
+    Args:
+        components: Components of the image.
+        index: Number of the component.
+        grey: Image.
+        difference: Brightness of the component less that of its surroundings.
+    """
+    top, left, bottom, right = components.get_box(index)
+    if (bottom - top) * (right - left) < MIN_SHEET_SHARE * grey.size:
+        return False
+    mask = components.labels[top:bottom, left:right] == index + 1
+    first, last = mask.argmax(1), mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
+    hull = compute_convex_hull(first, last)
+    area = compute_polygon_area(hull)
+    if area < MIN_RECTANGULARITY * compute_min_rectangle_area(hull):
+        return False
+    pixels = grey[top:bottom, left:right]
+    middle = float(np.median(pixels[mask])) - difference / 2
+    column = np.arange(mask.shape[1])
+    span = (column >= first[:, None]) & (column <= last[:, None])
+    is_paper = (pixels > middle) == (difference > 0)
+    return bool((is_paper & span).sum() > MIN_SOLIDITY * area)
+
+
+def compute_convex_hull(first: np.ndarray, last: np.ndarray) -> Float[np.ndarray, "n 2"]:
+    """Return the corners (row, column) of the convex hull of pixels, in order.
+
+    Args:
+        first: First column of every row, shape (rows,).
+        last: Last column of every row, shape (rows,).
+    """
+    rows = range(len(first))
+    points = sorted(
+        {(row + end, column) for row in rows for end in (0, 1) for column in (int(first[row]), int(last[row]) + 1)}
+    )
+
+    def build_chain(ordered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        chain: list[tuple[int, int]] = []
+        for row, column in ordered:
+            while len(chain) > 1:
+                (row0, column0), (row1, column1) = chain[-2:]
+                if (row1 - row0) * (column - column0) > (column1 - column0) * (row - row0):
+                    break
+                chain.pop()
+            chain.append((row, column))
+        return chain[:-1]
+
+    return np.array(build_chain(points) + build_chain(points[::-1]), float)
+
+
+def compute_polygon_area(corners: Float[np.ndarray, "n 2"]) -> float:
+    """Return the area of a polygon."""
+    row, column = corners.T
+    return abs(float((row * np.roll(column, -1) - column * np.roll(row, -1)).sum())) / 2
+
+
+def compute_min_rectangle_area(corners: Float[np.ndarray, "n 2"]) -> float:
+    """Return the area of the smallest rectangle around a convex polygon; one of its sides lies on a side of the polygon."""
+    sides = np.roll(corners, -1, 0) - corners
+    directions = sides / np.hypot(*sides.T)[:, None]
+    normals = np.stack([-directions[:, 1], directions[:, 0]], 1)
+    return float((np.ptp(corners @ directions.T, 0) * np.ptp(corners @ normals.T, 0)).min())
