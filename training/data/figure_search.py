@@ -7,7 +7,7 @@ more. A candidate must have an edge all around it, and a ground on the outside.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ from training.data.morphology import (
     slide,
     smooth,
 )
+from training.data.ruling import find_ruling
 from training.data.shapes import is_sheet
 
 Box = tuple[int, int, int, int]  # first row, first column, row and column after the last ones
@@ -30,12 +31,15 @@ MIN_CONTRAST = 0.07
 MIN_THRESHOLD = 0.03
 NOISE_THRESHOLD, NOISE_CONTRAST = 5.0, 8.0  # standard deviations of the noise
 MAX_LEVELS, LEVEL_STEP = 6, 1.5
+MAX_SPAN = 0.85  # of the image, at thresholds above the lowest one
+EDGE_MARGIN = 4  # pixels
+MAX_SURROUNDINGS = 4_000  # pixels around a candidate
 MAX_EXAMINED = 5  # candidates of one threshold
 WINDOW_SHARES = (0.08, 0.2, 0.45)  # of the shorter side: more than the width of a stroke
 MIN_EDGE_SHARE = 0.85  # of the outline
 MAX_STROKE_RATIO = 0.4  # width of a stroke by the length of the figure; more is a blob
 MODE_TOLERANCE = 2.5  # grey levels of 255
-MIN_FLAT_SHARE, MIN_MODES_SHARE, MIN_MODE_SHARE = 0.25, 0.7, 0.08
+MIN_FLAT_SHARE, MIN_MODES_SHARE, MIN_SHARP_MODES_SHARE, MIN_MODE_SHARE = 0.25, 0.7, 0.5, 0.08
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Candidate:
         threshold: Contrast above which pixels belong to components.
         is_first_level: Whether the threshold is the lowest one.
         contrast: Median contrast.
+        relative_contrast: Contrast of the darkest tenth of a dark figure, as a share of the light on it; of the lightest
+            tenth of a light figure.
         stroke_ratio: Width of the thickest stroke as a share of the length of the figure.
         evenness: Share of the pixels around that have the level of the ground.
         touches_edge: Whether it touches the edge of the image.
@@ -89,6 +95,7 @@ class Candidate:
     threshold: float
     is_first_level: bool
     contrast: float
+    relative_contrast: float
     stroke_ratio: float
     evenness: float
     touches_edge: bool
@@ -100,22 +107,22 @@ class Candidate:
         return self.components.get_box(self.index)
 
     @property
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """Pixels of the component."""
+        return self.components.labels == self.index + 1
+
+    @property
     def size(self) -> float:
         """Size in pixels."""
         return float(self.sizes[self.index])
 
 
-def find_candidate(grey: Float[np.ndarray, "h w"], *, whole_frame: bool = False) -> Candidate | None:
-    """Return the figure of an image, or None if nothing stands out.
-
-    Args:
-        grey: Image, 0 black to 1 white.
-        whole_frame: Accept also figures that reach from edge to edge, as in an image that is cropped tightly.
-    """
+def find_candidate(grey: Float[np.ndarray, "h w"]) -> Candidate | None:
+    """Return the figure of an image with values from 0 to 1, or None if nothing stands out."""
     found: list[Candidate] = []
     for level in find_flat_levels(grey):
         for sign in (-1, 1):
-            candidate = search_ground(build_flat_ground(grey, level, sign), grey, whole_frame)
+            candidate = search_ground(build_flat_ground(grey, level, sign), grey)
             found += [candidate] if candidate else []
         best = choose_candidate(found, grey)
         if best and best.stroke_ratio <= MAX_STROKE_RATIO:
@@ -124,7 +131,7 @@ def find_candidate(grey: Float[np.ndarray, "h w"], *, whole_frame: bool = False)
         return choose_candidate(found, grey)
     smoothed = smooth(grey)
     for sign in (-1, 1):
-        candidate = search_windows(grey, smoothed, sign, whole_frame)
+        candidate = search_windows(grey, smoothed, sign)
         found += [candidate] if candidate else []
     return choose_candidate(found, grey)
 
@@ -136,17 +143,11 @@ def choose_candidate(candidates: list[Candidate], grey: Float[np.ndarray, "h w"]
         for outer, inner in (ordered, ordered[::-1]):
             if (
                 outer.ground.sign != inner.ground.sign
-                and contains(outer.box, inner.box)
-                and inner.size > 0.08 * outer.size
-                and is_sheet(outer.components, outer.index, grey, outer.ground.sign * outer.contrast)
+                and inner.size > 0.05 * outer.size
+                and is_sheet(grey, outer.mask, inner.box, outer.ground.sign * outer.contrast)
             ):
                 return inner
     return ordered[0] if ordered else None
-
-
-def contains(outer: Box, inner: Box) -> bool:
-    """Return whether a box lies in another one."""
-    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
 
 
 # --- grounds ----------------------------------------------------------------------------------------------------------
@@ -161,10 +162,16 @@ def find_flat_levels(grey: Float[np.ndarray, "h w"]) -> list[float]:
         near = slice(max(mode - 2, 0), mode + 3)
         modes.append((mode, counts[near].sum() / grey.size))
         counts[max(mode - 3, 0) : mode + 4] = 0
-    if modes[0][1] < MIN_FLAT_SHARE or sum(share for _, share in modes) < MIN_MODES_SHARE:
+    smallest = MIN_MODES_SHARE if estimate_noise(grey) > 0.5 / 255 else MIN_SHARP_MODES_SHARE
+    if modes[0][1] < MIN_FLAT_SHARE or sum(share for _, share in modes) < smallest:
         return []
     frequent = [mode for mode, share in modes if share >= MIN_MODE_SHARE]
     return [float(np.median(grey[np.abs(grey * 255 - mode) <= MODE_TOLERANCE])) for mode in frequent]
+
+
+def estimate_noise(grey: Float[np.ndarray, "h w"]) -> float:
+    """Return the standard deviation of the noise, from the differences of neighbouring pixels."""
+    return 1.4826 / 2**0.5 * float(np.median(np.abs(np.diff(grey, axis=1)))) if grey.shape[1] > 1 else 0.0
 
 
 def build_flat_ground(grey: Float[np.ndarray, "h w"], level: float, sign: int) -> Ground:
@@ -174,16 +181,22 @@ def build_flat_ground(grey: Float[np.ndarray, "h w"], level: float, sign: int) -
     return Ground(np.array(level, np.float32), contrast, sign, threshold, MIN_FLAT_CONTRAST)
 
 
-def build_local_ground(smoothed: Float[np.ndarray, "h w"], window: int, sign: int) -> Ground:
+def build_local_ground(smoothed: Float[np.ndarray, "h w"], window: int, sign: int, noise: float) -> Ground:
     """Return the closing of an image for dark figures, or its opening for light ones.
 
-    Noise lifts the closing by a constant, which the median of the contrast measures.
+    Noise lifts the closing by a constant, which the median of the contrast measures if the figure is small.
+
+    Args:
+        smoothed: Image.
+        window: Side of the closing, pixels.
+        sign: -1 for dark figures, 1 for light ones.
+        noise: Standard deviation of the noise before the image was smoothed.
     """
     signed = -sign * smoothed
     closed = close_image(signed, window)
     contrast = closed - signed
-    bias = float(np.median(contrast))
-    noise = 1.4826 * float(np.median(np.abs(contrast - bias)))
+    bias = min(float(np.median(contrast)), 2 * noise)
+    noise = min(1.4826 * float(np.median(np.abs(contrast - bias))), noise + 0.01)
     return Ground(
         -sign * (closed - bias),
         np.maximum(contrast - bias, 0),
@@ -193,19 +206,17 @@ def build_local_ground(smoothed: Float[np.ndarray, "h w"], window: int, sign: in
     )
 
 
-def search_windows(
-    grey: Float[np.ndarray, "h w"], smoothed: Float[np.ndarray, "h w"], sign: int, whole_frame: bool
-) -> Candidate | None:
+def search_windows(grey: Float[np.ndarray, "h w"], smoothed: Float[np.ndarray, "h w"], sign: int) -> Candidate | None:
     """Return the best candidate of one sign; of nearly equal ones that of the smallest window.
 
     A window that is smaller than the strokes finds only their tips, a large one fills shadows and gaps of the sheet.
     """
     found = []
-    side = min(grey.shape)
+    side, noise = min(grey.shape), estimate_noise(grey)
     for share in WINDOW_SHARES:
         window = max(5, int(share * side) | 1)
         if window < side:
-            candidate = search_ground(build_local_ground(smoothed, window, sign), grey, whole_frame)
+            candidate = search_ground(build_local_ground(smoothed, window, sign, noise), grey)
             found += [candidate] if candidate else []
     if not found:
         return None
@@ -216,22 +227,42 @@ def search_windows(
 # --- candidates -------------------------------------------------------------------------------------------------------
 
 
-def search_ground(ground: Ground, grey: Float[np.ndarray, "h w"], whole_frame: bool) -> Candidate | None:
+def search_ground(ground: Ground, grey: Float[np.ndarray, "h w"]) -> Candidate | None:
     """Return the best candidate over all thresholds; of nearly equal ones that of the lowest threshold."""
     highest = float(ground.contrast.max())
     if highest < ground.min_contrast:
         return None
     found = []
+    if has_line_across(ground.contrast > ground.threshold):
+        ground = subtract_ruling(ground)
     for threshold in iterate_thresholds(ground.threshold, highest):
         contrast = clear_border(ground.contrast, threshold)
         components = label_components(contrast > threshold)
-        candidate = search_components(ground, components, grey, threshold, whole_frame) if len(components) else None
+        candidate = search_components(ground, components, grey, threshold) if len(components) else None
         if candidate:
             found.append(candidate)
             if is_alone(candidate):
                 break
     best_score = max((candidate.score for candidate in found), default=0.0)
     return next((candidate for candidate in found if candidate.score >= 0.7 * best_score), None)
+
+
+def has_line_across(mask: Bool[np.ndarray, "h w"]) -> bool:
+    """Return whether a component of a mask reaches over most of the image but covers little of it."""
+    components = label_components(mask)
+    rows, columns = mask.shape
+    across = (components.height > 0.8 * rows) | (components.width > 0.8 * columns)
+    return bool((across & (components.area < 0.4 * mask.size)).any())
+
+
+def subtract_ruling(ground: Ground) -> Ground:
+    """Return a ground that includes the lines of the paper."""
+    lines = find_ruling(ground.contrast, ground.threshold)
+    if not lines.any():
+        return ground
+    return replace(
+        ground, level=(ground.level + ground.sign * lines).astype(np.float32), contrast=ground.contrast - lines
+    )
 
 
 def iterate_thresholds(lowest: float, highest: float) -> Iterator[float]:
@@ -268,7 +299,7 @@ def clear_border(contrast: Float[np.ndarray, "h w"], threshold: float) -> Float[
 
 
 def search_components(
-    ground: Ground, components: Components, grey: Float[np.ndarray, "h w"], threshold: float, whole_frame: bool
+    ground: Ground, components: Components, grey: Float[np.ndarray, "h w"], threshold: float
 ) -> Candidate | None:
     """Return the best component that passes the tests of its outline and its surroundings."""
     height, width = components.height, components.width
@@ -276,16 +307,17 @@ def search_components(
     touches = contacts.any(0)
     eligible = components.compute_maxima(ground.contrast) > ground.min_contrast
     eligible &= (np.maximum(height, width) >= 3) & (components.area >= 4)
-    if not whole_frame:
-        eligible &= ~find_frames_and_lines(components, contacts)
+    eligible &= ~find_frames_and_lines(components, contacts)
+    if threshold > ground.threshold:  # the rest of a frame or of a shadow
+        eligible &= (height <= MAX_SPAN * grey.shape[0]) & (width <= MAX_SPAN * grey.shape[1])
     sizes = np.sqrt(height * np.clip(width, height / 3, 1.5 * height))
     rows, columns = grey.shape
     row = (components.top + components.bottom) / 2 / rows - 0.5
     column = (components.left + components.right) / 2 / columns - 0.5
-    weights = (1 - 0.4 * np.hypot(row, column)) * np.where(touches, 0.5, 1)
+    weights = (1 - 0.4 * np.hypot(row, column)) * np.where(touches, 0.3, 1)
     order = np.argsort(-sizes * weights * eligible)[:MAX_EXAMINED]
     for index in order[eligible[order]]:
-        contrast, evenness, edge_share, stroke_ratio = examine(ground, components, int(index), grey)
+        contrast, relative_contrast, evenness, edge_share, stroke_ratio = examine(ground, components, int(index), grey)
         if edge_share >= MIN_EDGE_SHARE:
             blob = np.clip(1 - 2.5 * (stroke_ratio - MAX_STROKE_RATIO), 0.25, 1)
             quality = contrast**0.75 * edge_share**3 * evenness**3 * blob
@@ -298,6 +330,7 @@ def search_components(
                 threshold=threshold,
                 is_first_level=threshold == ground.threshold,
                 contrast=contrast,
+                relative_contrast=relative_contrast,
                 stroke_ratio=stroke_ratio,
                 evenness=evenness,
                 touches_edge=bool(touches[index]),
@@ -313,51 +346,89 @@ def find_frames_and_lines(components: Components, contacts: np.ndarray) -> Bool[
     on_edge = contacts.sum(0)
     spans = (width > 0.8 * columns) | (height > 0.8 * rows)
     along = (contacts[:2].max(0) > 0.4 * columns) | (contacts[2:].max(0) > 0.4 * rows)
-    frame = (on_edge > 0) & (spans | along | (on_edge > 0.4 * (rows + columns)))
+    reaches = (components.top < EDGE_MARGIN) & (components.bottom > rows - EDGE_MARGIN)
+    reaches |= (components.left < EDGE_MARGIN) & (components.right > columns - EDGE_MARGIN)
+    frame = reaches | (on_edge > 0) & (spans | along | (on_edge > 0.4 * (rows + columns)))
     line = ((width > 9 * height) & (width > 0.25 * columns)) | ((height > 14 * width) & (height > 0.6 * rows))
     return frame | line
 
 
 def examine(
     ground: Ground, components: Components, index: int, grey: Float[np.ndarray, "h w"]
-) -> tuple[float, float, float, float]:
+) -> tuple[float, float, float, float, float]:
     """Measure a component.
 
     Returns:
-        Median contrast; share of the pixels around that have the level of the ground; share of the outline where the
+        Median contrast; relative contrast; share of the pixels around that have the level of the ground; share of the outline where the
         image has an edge, 0 if the surroundings are as the component; and stroke ratio.
     """
     top, left, bottom, right = components.get_box(index)
     mask = components.labels[top:bottom, left:right] == index + 1
     contrast = float(np.median(ground.contrast[top:bottom, left:right][mask]))
     inside = float(np.median(grey[top:bottom, left:right][mask]))
+    relative = float(np.percentile(ground.contrast[top:bottom, left:right][mask], 90))
+    if ground.sign < 0:
+        relative = min(1.0, relative / max(inside + contrast, 0.05))
     length = max(mask.shape)
     near, far = max(3, int(0.08 * length)), max(6, int(0.25 * length))
+    if is_rectangle_outline(mask, grey.shape):
+        return contrast, relative, 0.0, 0.0, 1.0
     differences, evenness = [], 0.5
     for first, last in ((1, near), (near, far)):
-        around = get_surroundings(grey, (top, left, bottom, right), first, last)
+        around, basis = get_surroundings(grey, (top, left, bottom, right), first, last)
         if len(around):
-            level = float(np.median(around))
-            differences.append(ground.sign * (inside - level))
-            evenness = float((np.abs(around - level) < 0.4 * max(contrast, 0.02)).mean())
+            differences.append(ground.sign * (inside - float(np.median(around))))
+            evenness = measure_evenness(around, basis, 0.4 * max(contrast, 0.02))
     if differences and max(differences) < 0.5 * contrast:
-        return contrast, evenness, 0.0, 1.0
+        return contrast, relative, evenness, 0.0, 1.0
     window = max(5, int(0.08 * length)) | 1
     row, column = max(top - window, 0), max(left - window, 0)
     nearby = grey[row : bottom + window, column : right + window]
     edges = compute_local_range(nearby if ground.is_flat else smooth(nearby), window)
     edges = edges[top - row : bottom - row, left - column : right - column]
     edge_share = float((edges[find_outline(mask)] > 0.5 * contrast).mean())
-    return contrast, evenness, edge_share, measure_thickness(mask) / length
+    return contrast, relative, evenness, edge_share, measure_thickness(mask) / length
 
 
-def get_surroundings(grey: Float[np.ndarray, "h w"], box: Box, first: int, last: int) -> Float[np.ndarray, " n"]:
-    """Return the pixels whose distance from a box is more than `first` and at most `last`."""
+def is_rectangle_outline(mask: Bool[np.ndarray, "h w"], shape: tuple[int, ...]) -> bool:
+    """Return whether a component is a thin frame inside the image, or most of one."""
+    if mask.shape[0] < 0.4 * shape[0] or mask.shape[1] < 0.4 * shape[1] or mask.mean() > 0.3:
+        return False
+    covered = [mask[:3].any(0), mask[-3:].any(0), mask[:, :3].any(1), mask[:, -3:].any(1)]
+    return sorted(float(side.mean()) for side in covered)[1] > 0.8
+
+
+def get_surroundings(
+    grey: Float[np.ndarray, "h w"], box: Box, first: int, last: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """Return the pixels whose distance from a box is more than `first` and at most `last`.
+
+    Returns:
+        Values, and for each value 1, row and column.
+    """
     top, left, bottom, right = box
     rows = slice(max(top - last, 0), bottom + last), slice(max(left - last, 0), right + last)
-    outside = np.ones(grey[rows].shape, bool)
+    part = grey[rows]
+    outside = np.ones(part.shape, bool)
     outside[
         max(top - first, 0) - rows[0].start : bottom + first - rows[0].start,
         max(left - first, 0) - rows[1].start : right + first - rows[1].start,
     ] = False
-    return grey[rows][outside]
+    row, column = np.nonzero(outside)
+    step = 1 + len(row) // MAX_SURROUNDINGS
+    row, column = row[::step], column[::step]
+    return part[row, column], np.stack([np.ones(len(row)), row / len(part), column / len(part)], 1).astype(np.float32)
+
+
+def measure_evenness(values: Float[np.ndarray, " n"], basis: Float[np.ndarray, "n 3"], tolerance: float) -> float:
+    """Return the share of the values that are within a tolerance of their median or of a plane."""
+    level = float((np.abs(values - np.median(values)) < tolerance).mean())
+    if level > 0.95:
+        return level
+    kept = np.ones(len(values), bool)
+    for _ in range(2):
+        weights, *_ = np.linalg.lstsq(basis[kept], values[kept], rcond=None)
+        kept = np.abs(values - basis @ weights) < tolerance
+        if kept.sum() < 8:
+            break
+    return max(level, float(kept.mean()))

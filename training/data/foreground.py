@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from training.data.components import Components
-from training.data.figure_search import Box, Candidate, find_candidate
+from training.data.figure_search import MAX_STROKE_RATIO, Box, Candidate, find_candidate
 from training.data.morphology import dilate, smooth
 from training.data.object_search import ObjectFigure, find_object
 
@@ -22,6 +22,7 @@ MAX_CUT_SIDE = 320  # pixels of the longer side
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 WEAK_CONTRAST = 0.2  # below it, single colour channels are searched, too
 MIN_COLOUR_RANGE = 0.12  # of the difference between two channels
+MAX_BORDER_SHARE = 0.4  # of the border of an image that a figure covers
 FAINT_CONTRAST = 0.15  # below it, the user is told
 
 SEVERAL_FIGURES = "The picture shows several figures; only the largest one is read."
@@ -51,17 +52,88 @@ def extract_strokes(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
         image: Grey or RGB image, 0 black to 1 white. Values that are not numbers count as black.
     """
     reduced, scale = reduce_image(image)
-    for whole_frame in (False, True):
-        best: tuple[Candidate, np.ndarray] | None = None
-        for weights in iterate_channels(reduced):
-            candidate = find_candidate(to_grey(reduced, weights), whole_frame=whole_frame)
-            if candidate and (best is None or candidate.score > 1.2 * best[0].score):
-                best = candidate, weights
-            if best and best[0].contrast >= WEAK_CONTRAST:
-                break
-        if best:
-            return cut_strokes(image, scale, *best)
-    return None
+    best = find_in_channels(reduced)
+    if best is None or is_doubtful(best[0]):
+        margin = round(0.3 * min(reduced.shape[:2])) + 2
+        padded = extend_image(reduced, margin)
+        whole = find_in_channels(padded)
+        if whole and (best is None or is_cropped_figure(whole[0], best[0], margin)):
+            return shift_box(cut_strokes(padded, 1.0, *whole), margin, scale)
+    return cut_strokes(image, scale, *best) if best else None
+
+
+def find_in_channels(image: Float[np.ndarray, "h w *c"]) -> tuple[Candidate, np.ndarray] | None:
+    """Return the figure of an image and the weights of the channels where it stands out."""
+    best: tuple[Candidate, np.ndarray] | None = None
+    for weights in iterate_channels(image):
+        candidate = find_candidate(to_grey(image, weights))
+        if candidate and (best is None or candidate.score > 1.2 * best[0].score):
+            best = candidate, weights
+        if best and best[0].contrast >= WEAK_CONTRAST:
+            break
+    return best
+
+
+def is_doubtful(candidate: Candidate) -> bool:
+    """Return whether a candidate may be a part of a figure that reaches from edge to edge."""
+    if candidate.evenness < 0.8 or candidate.touches_edge or candidate.stroke_ratio > MAX_STROKE_RATIO:
+        return True
+    contrast = candidate.ground.contrast
+    border = np.concatenate((contrast[0], contrast[-1], contrast[:, 0], contrast[:, -1]))
+    return 0.02 < float((border > 0.5 * candidate.contrast).mean()) < MAX_BORDER_SHARE
+
+
+def is_cropped_figure(whole: Candidate, other: Candidate, margin: int) -> bool:
+    """Return whether a figure that reaches the edge is meant, and not the other candidate, such as its loop.
+
+    Args:
+        whole: Figure of the image with a margin of ground.
+        other: Figure of the image without it.
+        margin: Width of the margin.
+    """
+    rows, columns = (length - 2 * margin for length in whole.components.labels.shape)
+    top, left, bottom, right = (edge - margin for edge in whole.box)
+    if min(top, left, rows - bottom, columns - right) > 2:
+        return False
+    if whole.stroke_ratio > MAX_STROKE_RATIO:
+        return False
+    mask = whole.mask[margin:-margin, margin:-margin]
+    contacts = np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    least = 0.9 if whole.ground.sign == other.ground.sign else 0.75
+    if contacts.mean() > MAX_BORDER_SHARE or whole.relative_contrast < least * other.relative_contrast:
+        return False
+    if other.touches_edge:
+        return True
+    return whole.size > 1.2 * other.size and whole.components.area[whole.index] > 0.06 * rows * columns
+
+
+def extend_image(image: Float[np.ndarray, "h w *c"], margin: int) -> Float[np.ndarray, "h2 w2 *c"]:
+    """Return an image with a margin of ground: a plane that most pixels of its border lie on."""
+    height, width = image.shape[:2]
+    row, column = np.mgrid[-margin : height + margin, -margin : width + margin].astype(np.float32)
+    basis = np.stack([np.ones_like(row), row / height, column / width], -1)
+    inner = slice(margin, -margin), slice(margin, -margin)
+    ring = np.ones((height, width), bool)
+    ring[1:-1, 1:-1] = False
+    channels = []
+    for channel in np.moveaxis(image, -1, 0) if image.ndim == 3 else [image]:
+        values, terms = channel[ring], basis[inner][ring]
+        weights = np.array([np.median(values), 0, 0])
+        for _ in range(5):
+            residual = np.abs(values - terms @ weights)
+            near = residual <= max(0.03, 1.5 * float(np.median(residual)))
+            weights, *_ = np.linalg.lstsq(terms[near], values[near], rcond=None)
+        extended = (basis @ weights).clip(0, 1).astype(np.float32)
+        extended[inner] = channel
+        channels.append(extended)
+    return np.stack(channels, -1) if image.ndim == 3 else channels[0]
+
+
+def shift_box(foreground: Foreground, margin: int, scale: float) -> Foreground:
+    """Return a figure of the reduced and extended image as a figure of the full image."""
+    top, left, bottom, right = (round(max(edge - margin, 0) / scale) for edge in foreground.box)
+    doubts = dict.fromkeys((TOUCHES_EDGE, *foreground.doubts))
+    return Foreground(foreground.pixels, (top, left, bottom, right), tuple(doubts))
 
 
 def extract_object(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:

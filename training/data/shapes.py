@@ -1,26 +1,35 @@
 """Tell a sheet of paper from a figure by its shape."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from training.data.components import Components
+from training.data.components import label_components
 
 MIN_SHEET_SHARE = 0.08  # of the image, bounding box
 MIN_RECTANGULARITY = 0.85  # area of the convex hull by that of the smallest rectangle around it; 0.79 for an ellipse
 MIN_SOLIDITY = 0.7  # share of the convex hull that is paper
 
 
-def is_sheet(components: Components, index: int, grey: Float[np.ndarray, "h w"], difference: float) -> bool:
-    """Return whether a component is a sheet: a large rectangle, mostly of one brightness.
+def is_sheet(
+    grey: Float[np.ndarray, "h w"], part: Bool[np.ndarray, "h w"], box: tuple[int, int, int, int], difference: float
+) -> bool:
+    """Return whether a component is a sheet, or a part of one: a large rectangle of one brightness, around a box.
 
     Args:
-        components: Components of the image.
-        index: Number of the component.
         grey: Image.
+        part: Pixels of the component.
+        box: Box of what stands on the sheet: first row and column, row and column after the last ones.
         difference: Brightness of the component less that of its surroundings.
     """
+    middle = float(np.median(grey[part])) - difference / 2
+    components = label_components((grey > middle) == (difference > 0))
+    index = int(np.bincount(components.labels[part]).argmax()) - 1
+    if index < 0:
+        return False
     top, left, bottom, right = components.get_box(index)
     if (bottom - top) * (right - left) < MIN_SHEET_SHARE * grey.size:
+        return False
+    if not (top <= box[0] and left <= box[1] and bottom >= box[2] and right >= box[3]):
         return False
     mask = components.labels[top:bottom, left:right] == index + 1
     first, last = mask.argmax(1), mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
@@ -28,12 +37,7 @@ def is_sheet(components: Components, index: int, grey: Float[np.ndarray, "h w"],
     area = compute_polygon_area(hull)
     if area < MIN_RECTANGULARITY * compute_min_rectangle_area(hull):
         return False
-    pixels = grey[top:bottom, left:right]
-    middle = float(np.median(pixels[mask])) - difference / 2
-    column = np.arange(mask.shape[1])
-    span = (column >= first[:, None]) & (column <= last[:, None])
-    is_paper = (pixels > middle) == (difference > 0)
-    return bool((is_paper & span).sum() > MIN_SOLIDITY * area)
+    return bool(mask.sum() > MIN_SOLIDITY * area)
 
 
 def compute_convex_hull(first: np.ndarray, last: np.ndarray) -> Float[np.ndarray, "n 2"]:
