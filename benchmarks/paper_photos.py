@@ -398,6 +398,12 @@ def generate_photos(kind: str, count: int, *, split: str = "test", seed: int = 0
 # --- measurement ------------------------------------------------------------------------------------------------------
 
 
+def load_engine() -> tuple[Task, Engine]:
+    """Return the digits task, and an engine with the bundled model and its default halting policy."""
+    checkpoint = load(ROOT / "checkpoints" / "digits")
+    return make_task({"kind": "digits"}), Engine(checkpoint.model, get_default_policy(checkpoint.halting))
+
+
 def answer(task: Task, engine: Engine, samples: list[Sample]) -> list[int | None]:
     """Return the digit that is read in every picture; None where the picture is rejected."""
     inputs: dict[int, torch.Tensor] = {}
@@ -414,9 +420,7 @@ def answer(task: Task, engine: Engine, samples: list[Sample]) -> list[int | None
 
 def measure(kinds: list[str], count: int, split: str, seed: int) -> list[dict[str, Any]]:
     """Return for every kind how many pictures are right, wrong and rejected."""
-    checkpoint = load(ROOT / "checkpoints" / "digits")
-    task = make_task({"kind": "digits"})
-    engine = Engine(checkpoint.model, get_default_policy(checkpoint.halting))
+    task, engine = load_engine()
     rows = []
     for kind in kinds:
         samples = list(generate_photos(kind, count, split=split, seed=seed))

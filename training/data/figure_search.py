@@ -18,7 +18,6 @@ from training.data.morphology import (
     compute_local_range,
     find_outline,
     measure_thickness,
-    slide,
     smooth,
 )
 from training.data.ruling import find_ruling
@@ -195,8 +194,9 @@ def build_local_ground(smoothed: Float[np.ndarray, "h w"], window: int, sign: in
     signed = -sign * smoothed
     closed = close_image(signed, window)
     contrast = closed - signed
-    bias = min(float(np.median(contrast)), 2 * noise)
-    noise = min(1.4826 * float(np.median(np.abs(contrast - bias))), noise + 0.01)
+    sample = contrast[::2, ::2]
+    bias = min(float(np.median(sample)), 2 * noise)
+    noise = min(1.4826 * float(np.median(np.abs(sample - bias))), noise + 0.01)
     return Ground(
         -sign * (closed - bias),
         np.maximum(contrast - bias, 0),
@@ -277,7 +277,7 @@ def iterate_thresholds(lowest: float, highest: float) -> Iterator[float]:
 
 def is_alone(candidate: Candidate) -> bool:
     """Return whether a candidate is all that stands out, so that a higher threshold would change nothing."""
-    share = candidate.components.area[candidate.index] / candidate.components.area.sum()
+    share = float(candidate.components.area[candidate.index] / candidate.components.area.sum())
     return share > 0.9 and candidate.evenness > 0.95 and not candidate.touches_edge
 
 
@@ -304,8 +304,8 @@ def search_components(
     """Return the best component that passes the tests of its outline and its surroundings."""
     height, width = components.height, components.width
     contacts = components.count_contacts()
-    touches = contacts.any(0)
-    eligible = components.compute_maxima(ground.contrast) > ground.min_contrast
+    touches = np.asarray(contacts.sum(0) > 0)
+    eligible = np.asarray(components.compute_maxima(ground.contrast) > ground.min_contrast)
     eligible &= (np.maximum(height, width) >= 3) & (components.area >= 4)
     eligible &= ~find_frames_and_lines(components, contacts)
     if threshold > ground.threshold:  # the rest of a frame or of a shadow

@@ -37,12 +37,12 @@ class Foreground:
     Attributes:
         pixels: The figure and its bounding box, 0 black to 1 for its strongest part.
         box: Bounding box in the image: first row and column, row and column after the last ones.
-        doubts: What may be wrong with it, one sentence each.
+        notes: What is doubtful, as sentences.
     """
 
     pixels: Float[np.ndarray, "h w"]
     box: Box
-    doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def extract_strokes(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
@@ -58,7 +58,7 @@ def extract_strokes(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
         padded = extend_image(reduced, margin)
         whole = find_in_channels(padded)
         if whole and (best is None or is_cropped_figure(whole[0], best[0], margin)):
-            return shift_box(cut_strokes(padded, 1.0, *whole), margin, scale)
+            return shift_box(cut_strokes(padded, 1.0, *whole), margin, scale, image.shape)
     return cut_strokes(image, scale, *best) if best else None
 
 
@@ -104,7 +104,8 @@ def is_cropped_figure(whole: Candidate, other: Candidate, margin: int) -> bool:
         return False
     if other.touches_edge:
         return True
-    return whole.size > 1.2 * other.size and whole.components.area[whole.index] > 0.06 * rows * columns
+    area = int(whole.components.area[whole.index])
+    return whole.size > 1.2 * other.size and area > 0.06 * rows * columns
 
 
 def extend_image(image: Float[np.ndarray, "h w *c"], margin: int) -> Float[np.ndarray, "h2 w2 *c"]:
@@ -129,11 +130,21 @@ def extend_image(image: Float[np.ndarray, "h w *c"], margin: int) -> Float[np.nd
     return np.stack(channels, -1) if image.ndim == 3 else channels[0]
 
 
-def shift_box(foreground: Foreground, margin: int, scale: float) -> Foreground:
-    """Return a figure of the reduced and extended image as a figure of the full image."""
-    top, left, bottom, right = (round(max(edge - margin, 0) / scale) for edge in foreground.box)
-    doubts = dict.fromkeys((TOUCHES_EDGE, *foreground.doubts))
-    return Foreground(foreground.pixels, (top, left, bottom, right), tuple(doubts))
+def shift_box(foreground: Foreground, margin: int, scale: float, shape: tuple[int, ...]) -> Foreground | None:
+    """Return a figure of the reduced and extended image as a figure of the full image; None if it lies outside.
+
+    Args:
+        foreground: Figure of the extended image.
+        margin: Width of the margin.
+        scale: Scale of the reduced image.
+        shape: Shape of the full image.
+    """
+    top, left, bottom, right = (round((edge - margin) / scale) for edge in foreground.box)
+    top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, shape[0]), min(right, shape[1])
+    if top >= bottom or left >= right:
+        return None
+    notes = dict.fromkeys((TOUCHES_EDGE, *foreground.notes))
+    return Foreground(foreground.pixels, (top, left, bottom, right), tuple(notes))
 
 
 def extract_object(image: Float[np.ndarray, "h w *c"]) -> Foreground | None:
@@ -160,7 +171,11 @@ def reduce_image(image: Float[np.ndarray, "h w *c"]) -> tuple[Float[np.ndarray, 
     """Return an image of at most `MAX_SEARCH_PIXELS` pixels, and its scale."""
     height, width = image.shape[:2]
     scale = min(1.0, (MAX_SEARCH_PIXELS / (height * width)) ** 0.5)
-    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale)))), scale
+    shape = max(1, round(height * scale)), max(1, round(width * scale))
+    while min(image.shape[0] / shape[0], image.shape[1] / shape[1]) >= 4:
+        rows, columns = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+        image = (image[0:rows:2, 0:columns:2] + image[1:rows:2, 1:columns:2]) / 2  # faster than a box filter
+    return resize_image(image, shape), scale
 
 
 def resize_image(image: Float[np.ndarray, "h w *c"], shape: tuple[int, int]) -> Float[np.ndarray, "h2 w2 *c"]:
@@ -288,10 +303,10 @@ def cut_strokes(
     contrast = np.maximum(ground.sign * (grey - level), 0) * mask
     floor = 0.0 if candidate.is_first_level else 0.8 * candidate.threshold
     pixels = normalise(contrast, level, ground.sign, floor, mask) if not ground.is_flat else contrast / contrast.max()
-    doubts = [SEVERAL_FIGURES] if has_others else []
-    doubts += [TOUCHES_EDGE] if candidate.touches_edge else []
-    doubts += [FAINT_FIGURE.format(candidate.contrast)] if candidate.contrast < FAINT_CONTRAST else []
-    return Foreground(pixels.astype(np.float32), full_box, tuple(doubts))
+    notes = [SEVERAL_FIGURES] if has_others else []
+    notes += [TOUCHES_EDGE] if candidate.touches_edge else []
+    notes += [FAINT_FIGURE.format(candidate.contrast)] if candidate.contrast < FAINT_CONTRAST else []
+    return Foreground(pixels.astype(np.float32), full_box, tuple(notes))
 
 
 def normalise(
@@ -315,7 +330,7 @@ def resize_plane(plane: Float[np.ndarray, "h w"], shape: tuple[int, ...]) -> Flo
     """Return values that are interpolated linearly to another shape."""
     if plane.shape == shape:
         return plane
-    return np.asarray(Image.fromarray(plane).resize(shape[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(plane).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def cut_object(
@@ -329,7 +344,7 @@ def cut_object(
     reach = level if figure.sign < 0 else 1 - level
     pixels = np.clip(figure.sign * (grey - level) / np.maximum(reach, 0.05), 0, 1) * mask
     pixels[pixels < figure.noise] = 0
-    doubts = [SEVERAL_FIGURES] if figure.has_others else []
-    doubts += [TOUCHES_EDGE] if figure.touches_edge else []
-    doubts += [FAINT_FIGURE.format(figure.contrast)] if figure.contrast < FAINT_CONTRAST else []
-    return Foreground(pixels.astype(np.float32), full_box, tuple(doubts))
+    notes = [SEVERAL_FIGURES] if figure.has_others else []
+    notes += [TOUCHES_EDGE] if figure.touches_edge else []
+    notes += [FAINT_FIGURE.format(figure.contrast)] if figure.contrast < FAINT_CONTRAST else []
+    return Foreground(pixels.astype(np.float32), full_box, tuple(notes))

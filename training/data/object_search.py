@@ -50,10 +50,7 @@ class ObjectFigure:
 def find_object(grey: Float[np.ndarray, "h w"]) -> ObjectFigure | None:
     """Return the largest object of an image, or None if nothing stands out."""
     levels = find_flat_levels(grey)
-    if levels:
-        grounds = [(np.full_like(grey, level), 0.0) for level in levels[:2]]
-    else:
-        grounds = [fit_ground(grey)]
+    grounds = [(np.full_like(grey, level), 0.0) for level in levels[:2]] if levels else [fit_ground(grey)]
     figures = []
     for ground, noise in grounds:
         for sign in (-1, 1):
@@ -94,7 +91,7 @@ def fit_ground(grey: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "h w"]
         if closer.sum() < 0.05 * len(values):
             break
         chosen = closer
-    noise = float(np.std((grey - smooth(grey)))) / 0.8
+    noise = float(np.std(grey - smooth(grey))) / 0.8
     return (build_basis(*grey.shape) @ weights).reshape(grey.shape).astype(np.float32), min(noise, 0.1)
 
 

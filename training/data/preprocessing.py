@@ -36,12 +36,6 @@ def background_level(grey: Float[np.ndarray, "h w"]) -> float:
     return float(np.median(np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))))
 
 
-def extract_foreground(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Return the difference from the background, light on black, for dark and for light objects."""
-    background = background_level(grey)
-    return np.clip(background - grey if background > 0.5 else grey - background, 0, 1)
-
-
 def crop_to_foreground(foreground: Float[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, "h2 w2"]:
     """Return the bounding box of the pixels that are brighter than `threshold`."""
     rows, columns = (np.flatnonzero((foreground > threshold).any(axis)) for axis in (1, 0))

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctm.settings import Settings
+from training.data.foreground import extract_strokes
 from training.data.parquet import iterate_labeled_images, read_table
-from training.data.preprocessing import background_level, crop_to_foreground, extract_foreground, to_grayscale
+from training.data.preprocessing import background_level, crop_to_foreground, to_grayscale
 from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, TRAIN, TRAIN_FILE_SPLITS, VALIDATION, assign_splits_by_hash, digest
@@ -26,7 +27,7 @@ IMAGE_SIZE = 28
 MNIST_MEAN = 0.1307  # of the MNIST training images in [0, 1]
 MNIST_STD = 0.3081
 DIGIT_SIZE = 20  # longer side of the digit in an MNIST image, pixels
-MIN_CONTRAST = 0.15  # brightness of the strongest stroke above the background, below which an image is empty
+MIN_CONTRAST = 0.15  # brightness of the strongest stroke above the background in an image in the format of MNIST
 STROKE_THRESHOLD = 0.3  # brightness of a pixel that belongs to the digit, relative to the strongest stroke
 MIN_DRAWING_SIZE = 8  # pixels
 
@@ -86,14 +87,14 @@ class Digits(Task):
         return build_batch(*read_digit_parquet(Path(path)))
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        """Convert an image of any size, dark on light or light on dark.
+        """Convert a drawing or a photo of any size: dark strokes on a light ground, or light ones on a dark ground.
 
         Raises:
             ValueError: The image is too small, or nothing stands out from its background.
         """
-        pixels = convert_to_mnist_format(to_grayscale(np.asarray(raw_input, dtype=np.float32)))
+        pixels, notes = read_digit(np.asarray(raw_input, dtype=np.float32))
         inputs = build_batch(torch.from_numpy(pixels)[None, None], torch.zeros(1, dtype=torch.long)).inputs
-        return TaskInput(inputs, {"kind": "picture", "pixels": pixels}, 1)
+        return TaskInput(inputs, {"kind": "picture", "pixels": pixels, "notes": list(notes)}, 1)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the predicted digit."""
@@ -142,35 +143,45 @@ def random_affine(
     return F.grid_sample(images, F.affine_grid(theta, list(images.shape), False), align_corners=False)
 
 
-def convert_to_mnist_format(grey: np.ndarray) -> np.ndarray:
-    """Crop, resize and centre a drawn digit in the way of MNIST: 20 pixels long, centre of mass in the middle of 28 x 28.
+def convert_to_mnist_format(image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "28 28"]:
+    """Return the digit of an image in the format of MNIST; see `read_digit`."""
+    return read_digit(image)[0]
+
+
+def read_digit(image: Float[np.ndarray, "h w *c"]) -> tuple[Float[np.ndarray, "28 28"], tuple[str, ...]]:
+    """Crop, resize and centre a digit in the way of MNIST: 20 pixels long, centre of mass in the middle of 28 x 28.
+
+    An image of 28 x 28 pixels on a dark ground is already in this format and is only scaled to the range from 0 to 1.
 
     Args:
-        grey: Image of shape (h, w), from 0 (black) to 1 (white).
+        image: Grey or RGB image, from 0 (black) to 1 (white).
 
     Returns:
-        Image of shape (28, 28) in [0, 1], light on black.
+        Image in [0, 1], light on black; and sentences about what is doubtful.
 
     Raises:
         ValueError: The image is too small, or nothing stands out from its background.
     """
-    if grey.ndim != 2 or min(grey.shape) < MIN_DRAWING_SIZE:
-        size = " x ".join(map(str, grey.shape[::-1]))
+    if image.ndim not in (2, 3) or min(image.shape[:2]) < MIN_DRAWING_SIZE:
+        size = " x ".join(map(str, image.shape[1::-1]))
         raise ValueError(f"The picture is too small to show a digit: got {size} pixels.")
-    strokes = extract_foreground(grey)
-    if strokes.max() < MIN_CONTRAST:
+    if image.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE):
+        grey = to_grayscale(image)
+        ground = background_level(grey)
+        strokes = np.clip(grey - ground, 0, 1)
+        if ground < 0.5 and strokes.max() >= MIN_CONTRAST:
+            return strokes / strokes.max(), ()
+    foreground = extract_strokes(image)
+    if foreground is None:
         raise ValueError(
             "The picture is empty: nothing stands out from the background. Draw a digit with thick strokes."
         )
-    strokes /= strokes.max()
-    if grey.shape == (IMAGE_SIZE, IMAGE_SIZE) and background_level(grey) < 0.5:
-        return strokes  # already in the format of MNIST
-    digit = crop_to_foreground(strokes, STROKE_THRESHOLD)
+    digit = crop_to_foreground(foreground.pixels, STROKE_THRESHOLD)
     scale = DIGIT_SIZE / max(digit.shape)
     width, height = (max(1, round(length * scale)) for length in digit.shape[::-1])
     resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     small = np.asarray(Image.fromarray(digit).resize((width, height), resampling))
-    return center_by_mass(small / max(float(small.max()), 1e-6))
+    return center_by_mass(small / max(float(small.max()), 1e-6)), foreground.notes
 
 
 def center_by_mass(small: np.ndarray) -> np.ndarray:

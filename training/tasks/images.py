@@ -21,15 +21,10 @@ from ctm.messages import truncate_repr
 from training.data.augmentation import RANDOM_NUMBERS_PER_IMAGE, AugmentationPolicy, augment_image
 from training.data.dataset_settings import DataSettings
 from training.data.dataset_source import load_class_names
+from training.data.foreground import extract_object
 from training.data.image_dataset import LabeledImages, load_in_memory
 from training.data.parquet import iterate_labeled_images, read_table
-from training.data.preprocessing import (
-    background_level,
-    crop_to_foreground,
-    extract_foreground,
-    fit_into_square,
-    to_grayscale,
-)
+from training.data.preprocessing import background_level, crop_to_foreground, fit_into_square, to_grayscale
 from training.data.streaming import iterate_training_batches, load_held_out_images
 from training.paths import DATA_DIR, EXAMPLES_DIR
 from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
@@ -38,7 +33,7 @@ from training.tasks.splits import TRAIN, make_generator
 MAX_LOADED_BYTES = 2 * 2**30  # model inputs (float32) of one file or one held-out split
 FASHION_MNIST = "fashion_mnist"  # data set with bundled examples
 MAX_SINGLE_STAGE_SIZE = 64  # pixels; larger images need a backbone with more than one stage
-MIN_CONTRAST = 0.15  # brightness of an object above its background, below which an image is empty
+MIN_CONTRAST = 0.15  # of the object; pixels of less than half of it are cropped
 MAX_ASPECT_RATIO = 20  # longer side of an image divided by the shorter one
 MIN_STD = 1e-4  # with a smaller standard deviation, normalised pixels overflow
 
@@ -239,11 +234,13 @@ class Images(Task):
         height, width = pixels.shape[:2]
         if min(height, width) < 1 or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise ValueError(f"The picture is {width} x {height} pixels, too long and thin. Crop it to the object.")
+        notes: tuple[str, ...] = ()
         if self.settings.background == "dark":
-            pixels = place_on_black(to_grayscale(pixels), self.settings.crop)
+            pixels, notes = place_on_black(pixels, self.settings.crop)
         image = self.settings.preprocess(Image.fromarray(np.rint(pixels * 255).astype(np.uint8)))
         display_pixels = (image if self.settings.channels == 3 else image[..., 0]) / np.float32(255)
-        return TaskInput(self._normalise(image[None]), {"kind": "picture", "pixels": display_pixels}, 1)
+        display = {"kind": "picture", "pixels": display_pixels, "notes": list(notes)}
+        return TaskInput(self._normalise(image[None]), display, 1)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the name of the predicted class."""
@@ -288,27 +285,30 @@ class Images(Task):
         return super().describe() | {"preprocessing": preprocessing}
 
 
-def place_on_black(grey: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "h2 w2"]:
+def place_on_black(image: Float[np.ndarray, "h w *c"], side: int) -> tuple[Float[np.ndarray, "h2 w2"], tuple[str, ...]]:
     """Place the object of an image, light on black, in a square that it fills.
 
     Args:
-        grey: Brightness in [0, 1].
+        image: Grey or RGB image in [0, 1].
         side: Side of the result in pixels.
 
     Returns:
-        The result, or `grey` itself if it has this size and a dark background.
+        The result, which is the brightness of the image if it has this size and a dark background; and sentences about
+        what is doubtful.
 
     Raises:
         ValueError: Nothing stands out from the background.
     """
-    if grey.shape == (side, side) and background_level(grey) < 0.5:
-        return grey
-    foreground = extract_foreground(grey)
-    if foreground.max() < MIN_CONTRAST:
+    if image.shape[:2] == (side, side):
+        grey = to_grayscale(image)
+        if background_level(grey) < 0.5:
+            return grey, ()
+    foreground = extract_object(image)
+    if foreground is None:
         raise ValueError(
             "Nothing stands out from the background. Upload a picture of one object on a plain background."
         )
-    return fit_into_square(crop_to_foreground(foreground, MIN_CONTRAST / 2), side)
+    return fit_into_square(crop_to_foreground(foreground.pixels, MIN_CONTRAST / 2), side), foreground.notes
 
 
 @cache

@@ -98,13 +98,15 @@ def build_thought_record(
         "likeliest": get_top_classes(probabilities[answer_tick - 1], labels),
         "lines": [{"of": line.signal, "at": line.level} for line in policy.chart_lines()],
         "choices": build_choices(probabilities, labels, ctc_length),
+        "notes": list(task_input.display.get("notes", ())),
         "input": build_input_view(task_input.display),
         "routes": build_routes(task_answers),
         "attention": build_attention_view(recorder),
         "activity": build_activity_view(recorder, checkpoint.model.config.d_model),
     }
     halt_reason = get_halt_reason(engine_result.halted_by[0], recorder)
-    record["sentence"] = format_sentence(answer.sentence, record, p_correct, halt_reason)
+    sentence = format_sentence(answer.sentence, record, p_correct, halt_reason)
+    record["sentence"] = " ".join([sentence, *record["notes"]])
     return record
 
 

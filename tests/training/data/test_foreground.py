@@ -1,0 +1,185 @@
+"""Figures of photos and drawings: kinds of images, notes, limits in time and memory."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from benchmarks.paper_photos import KINDS, Sample, answer, generate_photos, load_engine
+from tests.paths import ROOT
+from training.data.foreground import SEVERAL_FIGURES, TOUCHES_EDGE, extract_object, extract_strokes
+from training.data.preprocessing import background_level
+from training.tasks.digits import convert_to_mnist_format, load_images, read_digit
+from training.tasks.images import place_on_black
+
+PHOTOS = sorted((ROOT / "tests/data/real_inputs").glob("P*-is?.*"))
+SLOW = 3.0  # times the usual duration, on a busy computer
+
+
+def draw_line_figure(size=(200, 150), ground=240, ink=20, place=(80, 40), length=60) -> np.ndarray:
+    """Return a drawing of an angle, "7"."""
+    image = Image.new("L", size, ground)
+    x, y = place
+    ImageDraw.Draw(image).line([(x, y), (x + length // 2, y), (x + 5, y + length)], fill=ink, width=6)
+    return np.asarray(image, np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def task_and_engine():
+    return load_engine()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_digits_of_every_kind_of_image_are_recognized(kind, task_and_engine):
+    samples = list(generate_photos(kind, 20, seed=7))
+    answers = answer(*task_and_engine, samples)
+    assert sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True)) >= 17
+
+
+@pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
+def test_bundled_photos_are_recognized(path, task_and_engine):
+    sample = Sample(np.asarray(Image.open(path).convert("RGB")), int(path.stem[-1]))
+    assert answer(*task_and_engine, [sample]) == [sample.label]
+
+
+def test_photos_depend_on_kind_digit_and_seed_only():
+    first, again = (list(generate_photos("ruled", 3, split="validation", seed=4)) for _ in range(2))
+    other = list(generate_photos("ruled", 3, split="validation", seed=5))
+    assert all(np.array_equal(a.pixels, b.pixels) and a.label == b.label for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, other, strict=True))
+
+
+def test_images_in_the_format_of_mnist_are_not_changed():
+    for digit in load_images("test")[0][:200, 0].numpy():
+        ground = background_level(digit)
+        strokes = np.clip(digit - ground, 0, 1)
+        np.testing.assert_array_equal(convert_to_mnist_format(digit), strokes / strokes.max())
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_polarity_follows_the_contrast(invert):
+    image = draw_line_figure(ground=120)
+    strokes = extract_strokes(1 - image if invert else image)
+    assert strokes.box == pytest.approx((36, 76, 105, 115), abs=4)
+    assert strokes.pixels.max() == 1 and strokes.notes == ()
+
+
+def test_several_figures_are_reported_and_the_largest_one_is_read():
+    image = np.minimum(draw_line_figure(length=80, place=(20, 40)), draw_line_figure(length=50, place=(140, 50)))
+    strokes = extract_strokes(image)
+    assert strokes.notes == (SEVERAL_FIGURES,) and strokes.box[3] < 100
+
+
+def test_a_figure_at_the_edge_is_reported():
+    strokes = extract_strokes(draw_line_figure(place=(-2, 40)))
+    assert TOUCHES_EDGE in strokes.notes
+
+
+def test_faint_strokes_are_reported():
+    strokes = extract_strokes(draw_line_figure(ground=240, ink=215))
+    assert strokes.notes == ("The figure is faint: it differs from the background by only 10%.",)
+
+
+def test_a_broken_figure_is_read_whole():
+    image = draw_line_figure()
+    image[68:71] = 240 / 255
+    assert extract_strokes(image).box == extract_strokes(draw_line_figure()).box
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0, np.nan, np.inf])
+@pytest.mark.parametrize("extract", [extract_strokes, extract_object])
+def test_nothing_stands_out_of_equal_pixels(extract, value):
+    assert extract(np.full((40, 60, 3), value, np.float32)) is None
+
+
+def test_an_empty_shaded_sheet_is_empty():
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        sheet = np.linspace(0.6, 0.9, 320)[None] + generator.normal(0, 0.016, (240, 320))
+        assert extract_strokes(sheet.astype(np.float32)) is None
+
+
+def test_values_that_are_no_numbers_are_ignored():
+    image = draw_line_figure()
+    image[5, 5] = np.nan
+    assert extract_strokes(image).box == extract_strokes(draw_line_figure()).box
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit_s"),
+    [((300, 300), 0.015), ((240, 320), 0.4), ((3000, 4000), 0.7), ((8, 50_000), 0.7), ((50_000, 1), 0.7)],
+)
+@pytest.mark.parametrize("content", ["noise", "bits", "drawing"])
+def test_any_image_is_searched_in_bounded_time(shape, limit_s, content):
+    generator = np.random.default_rng(1)
+    if content == "drawing":
+        image = np.ones((*shape, 3), np.float32)
+        image[shape[0] // 3 : shape[0] // 2 + 1, shape[1] // 3 : shape[1] // 3 + 1 + min(shape) // 9] = 0
+    else:
+        noise = generator.random((*shape, 1), np.float32)
+        image = np.repeat(noise if content == "noise" else (noise > 0.5).astype(np.float32), 3, -1)
+        limit_s = max(limit_s, 0.7)
+    start = time.thread_time()
+    extract_strokes(image)
+    assert time.thread_time() - start < SLOW * limit_s
+
+
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    seed=st.integers(0, 2**32 - 1),
+    levels=st.sampled_from([2, 3, 5, 256]),
+    blocks=st.integers(1, 20),
+    colour=st.booleans(),
+)
+def test_any_image_has_a_figure_inside_it_or_none(shape, seed, levels, blocks, colour):
+    generator = np.random.default_rng(seed)
+    small = generator.integers(0, levels, (-(-shape[0] // blocks), -(-shape[1] // blocks), 3)) / (levels - 1)
+    image = small.repeat(blocks, 0).repeat(blocks, 1)[: shape[0], : shape[1]].astype(np.float32)
+    image = image if colour else image[..., 0]
+    before = image.copy()
+    for extract in (extract_strokes, extract_object):
+        figure = extract(image)
+        if figure is not None:
+            top, left, bottom, right = figure.box
+            assert 0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]
+            assert figure.pixels.dtype == np.float32 and np.isfinite(figure.pixels).all()
+            assert figure.pixels.min() >= 0 and 0.05 < figure.pixels.max() <= 1
+    np.testing.assert_array_equal(image, before)
+
+
+def draw_garment(shade: float) -> np.ndarray:
+    """Return a large dark shirt on a light ground whose light falls off."""
+    image = np.full((180, 240), 0.95, np.float32)
+    image[30:160, 70:170] = 0.2
+    image[30:70, 40:200] = 0.25
+    return image * np.linspace(1, 1 - shade, 240, dtype=np.float32)
+
+
+@pytest.mark.parametrize("shade", [0.2, 0.4])
+def test_an_object_on_a_shaded_ground_looks_as_on_a_plain_one(shade):
+    generator = np.random.default_rng(3)
+    plain, notes = place_on_black(draw_garment(0), 28)
+    noisy = (draw_garment(shade) + generator.normal(0, 0.01, (180, 240))).clip(0, 1).astype(np.float32)
+    shaded, _ = place_on_black(noisy, 28)
+    assert notes == () and np.abs(plain - shaded).mean() < 0.03
+
+
+def test_frames_and_specks_are_no_objects():
+    image = draw_garment(0)
+    plain, _ = place_on_black(image, 28)
+    image[:6] = image[-6:] = image[:, :6] = image[:, -6:] = 0.1
+    image[20:22, 220:222] = 0.1
+    framed, _ = place_on_black(image, 28)
+    np.testing.assert_allclose(framed, plain, atol=0.02)
+
+
+def test_a_digit_reports_its_notes():
+    assert read_digit(draw_line_figure(place=(-2, 40)))[1] == (TOUCHES_EDGE,)
+
+
+def test_photos_are_bundled():
+    assert {path.name[:3] for path in map(Path, PHOTOS)} == {"P08", "P09", "P10", "P11", "P12", "P13"}
