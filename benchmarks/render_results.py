@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import maze_pictures
 from benchmarks.halting.markdown import render_table
 from benchmarks.image_files import render_summary
+from benchmarks.paper_photos import render_table as render_photo_table
 from benchmarks.paths import ROOT
 from benchmarks.render_configuration import render_configuration
 from ctm.checkpoint import MODEL_CARD_NAME, count_weights
@@ -221,6 +222,12 @@ def build_image_files_table() -> str:
     return render_summary(figures) if figures else NOT_MEASURED
 
 
+def build_photos_table() -> str:
+    """Build the table of digits that are recognized in photos and drawings, from the figures of `benchmarks.paper_photos`."""
+    figures = read_benchmark("paper_photos")
+    return render_photo_table(figures) if figures else NOT_MEASURED
+
+
 def fill_sections(text: str, sections: Mapping[str, Callable[[], str]], file_name: str) -> str:
     """Return a document with its measured sections replaced.
 
@@ -253,6 +260,7 @@ MEASURED_SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # document -> na
         "speed": build_speed_table,
         "load": build_load_table,
         "image files": build_image_files_table,
+        "photos": build_photos_table,
     },
 }
 

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from benchmarks.paper_photos import KINDS, Sample, answer, generate_photos, load_engine
+from benchmarks.paper_photos import KINDS, Sample, answer, generate_photos, load_engine, measure, render_table
 from tests.paths import ROOT
 from training.data.foreground import SEVERAL_FIGURES, TOUCHES_EDGE, extract_object, extract_strokes
+from training.data.foreground.components import label_components
+from training.data.foreground.morphology import close_image, slide_square, smooth
+from training.data.foreground.ruling import find_ruling
 from training.data.preprocessing import background_level
 from training.tasks.digits import convert_to_mnist_format, load_images, read_digit
 from training.tasks.images import place_on_black
@@ -183,3 +186,65 @@ def test_a_digit_reports_its_notes():
 
 def test_photos_are_bundled():
     assert {path.name[:3] for path in map(Path, PHOTOS)} == {"P08", "P09", "P10", "P11", "P12", "P13"}
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.5, 0.9, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (17, 23)])
+def test_components_are_those_of_a_flood_fill(shape, share):
+    mask = np.random.default_rng(5).random(shape) < share
+    components = label_components(mask)
+    rest = {(int(row), int(column)) for row, column in np.argwhere(mask)}
+    count = 0
+    while rest:
+        stack = [rest.pop()]
+        filled = []
+        while stack:
+            row, column = stack.pop()
+            filled.append((row, column))
+            near = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & rest
+            rest -= near
+            stack += near
+        count += 1
+        rows, columns = zip(*filled, strict=True)
+        (label,) = {int(components.labels[place]) for place in filled}
+        box = (min(rows), min(columns), max(rows) + 1, max(columns) + 1)
+        assert components.get_box(label - 1) == box and components.area[label - 1] == len(filled)
+    assert len(components) == count and (components.labels > 0).sum() == mask.sum()
+
+
+@given(
+    size=st.integers(1, 12),
+    shape=st.tuples(st.integers(12, 20), st.integers(12, 20)),
+    combine=st.sampled_from([np.maximum, np.minimum]),
+)
+def test_windows_of_any_size_combine_all_their_pixels(size, shape, combine):
+    values = np.random.default_rng(size).random(shape, np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(values, (size, size))
+    expected = windows.max((2, 3)) if combine is np.maximum else windows.min((2, 3))
+    np.testing.assert_array_equal(slide_square(values, size, combine), expected)
+
+
+def test_the_closing_keeps_gradients_and_fills_strokes():
+    ramp = np.linspace(0.4, 0.9, 80, dtype=np.float32)[None].repeat(60, 0)
+    np.testing.assert_allclose(close_image(ramp, 21), ramp, atol=1e-6)
+    image = ramp.copy()
+    image[20:40, 30:36] = 0.1
+    np.testing.assert_allclose(close_image(image, 21), ramp, atol=0.05)
+
+
+@pytest.mark.parametrize("slope", [-0.1, 0, 0.13])
+def test_lines_across_the_image_are_found_and_strokes_are_kept(slope):
+    row, column = np.mgrid[:200, :260]
+    lines = ((row + slope * column) % 25 < 1.5).astype(np.float32) * 0.4
+    contrast = smooth(lines)
+    contrast[40:160, 100:108] = 0.4
+    found = find_ruling(contrast, 0.05)
+    rest = contrast - found
+    assert (rest[:, :90] > 0.1).mean() < 0.01 and (found[40:160, 102:106] > 0).mean() < 0.2
+    assert (rest[45:155, 101:107] > 0.1).mean() > 0.8
+
+
+def test_the_table_of_photos_has_a_row_for_each_kind():
+    figures = {"rows": measure(["drawing"], 5, "validation", 1), "command": "python -m x", "date": "2026-01-01"}
+    table = render_table(figures)
+    assert "| drawing | 5 | **100.0%** | 56.6% to 100.0% | 0 |" in table and "python -m x" in table

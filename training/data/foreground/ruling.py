@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 MAX_SLOPE, SLOPES = 0.2, 81  # rise by width; number of slopes that are tried
 STRIPS = 16
 COVERAGE = 20  # percentile of the strips, or of the pixels of a line, that must show the line
+MIN_LENGTH = 0.25  # of the width, of the part of a line that lies in the image
 REACH = 3  # pixels above and below a line that show whether a stroke crosses it
 
 
@@ -65,8 +66,7 @@ def find_rows(contrast: Float[np.ndarray, "h w"], threshold: float) -> Float[np.
         if score > 1.02 * best_score or (score >= best_score and abs(slope) < abs(best_slope)):
             best_slope, best_score = float(slope), score
     offset = np.rint(best_slope * column).astype(np.intp)
-    sheared = shear(contrast, row, offset)
-    low, middle = np.percentile(sheared, (COVERAGE, 50), axis=1)
+    low, middle = compute_percentiles(shear(contrast, row, offset, outside=np.inf))
     profile = np.where(low > threshold / 2, middle, 0)
     profile = np.maximum(profile, np.maximum(np.roll(profile, 1), np.roll(profile, -1)) * (middle > threshold / 2))
     profile = remove_wide_runs(profile, max(3, height // 40))
@@ -83,9 +83,25 @@ def remove_wide_runs(profile: Float[np.ndarray, " h"], most: int) -> Float[np.nd
     return result
 
 
-def shear(values: Float[np.ndarray, "h n"], row: Int[np.ndarray, "h 1"], offset: Int[np.ndarray, " n"]) -> np.ndarray:
-    """Return the values with every column moved up by its offset; rows beyond the border are 0."""
+def compute_percentiles(
+    sheared: Float[np.ndarray, "h w"],
+) -> tuple[Float[np.ndarray, " h"], Float[np.ndarray, " h"]]:
+    """Return the percentile `COVERAGE` and the median of the finite values of every row; 0 where few are finite."""
+    ordered = np.sort(sheared, 1)
+    count = np.isfinite(ordered).sum(1)
+    low, middle = (
+        np.take_along_axis(ordered, np.maximum(count * share // 100 - 1, 0)[:, None], 1)[:, 0]
+        for share in (COVERAGE, 50)
+    )
+    enough = count > MIN_LENGTH * sheared.shape[1]
+    return np.where(enough, low, 0), np.where(enough, middle, 0)
+
+
+def shear(
+    values: Float[np.ndarray, "h n"], row: Int[np.ndarray, "h 1"], offset: Int[np.ndarray, " n"], outside: float = 0.0
+) -> Float[np.ndarray, "h n"]:
+    """Return the values with every column moved up by its offset; rows beyond the border have the value `outside`."""
     source = row + offset
     inside = (source >= 0) & (source < len(values))
     moved = np.take_along_axis(values, np.clip(source, 0, len(values) - 1), 0)
-    return np.where(inside, moved, 0)
+    return np.where(inside, moved, outside).astype(values.dtype)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+Box = tuple[int, int, int, int]  # first row and column, row and column after the last ones
+
 
 @dataclass(frozen=True)
 class Components:
@@ -30,6 +32,7 @@ class Components:
     area: Int[np.ndarray, " n"]
 
     def __len__(self) -> int:
+        """Return the number of components."""
         return len(self.area)
 
     @property
@@ -42,7 +45,7 @@ class Components:
         """Number of columns of each component."""
         return self.right - self.left
 
-    def get_box(self, index: int) -> tuple[int, int, int, int]:
+    def get_box(self, index: int) -> Box:
         """Return the bounding box of a component: first row and column, row and column after the last ones."""
         return int(self.top[index]), int(self.left[index]), int(self.bottom[index]), int(self.right[index])
 

@@ -4,15 +4,17 @@ The ground is a flat level or a quadratic surface, which follows the fall-off of
 the image, so that no window would be wider.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from training.data.components import label_components
-from training.data.figure_search import Box, clear_border, find_flat_levels, find_frames_and_lines
-from training.data.morphology import dilate, smooth
+from training.data.foreground.components import Box, label_components
+from training.data.foreground.grounds import clear_border, find_flat_levels
+from training.data.foreground.measures import find_frames_and_lines
+from training.data.foreground.morphology import dilate, smooth
+from training.data.foreground.sheets import is_sheet
 
 MIN_CONTRAST = 0.1
 MIN_PART_SHARE = 0.05  # of the area of the largest component
@@ -20,6 +22,11 @@ SURFACE_SIDE = 96  # pixels of the reduced image that the surface is fitted to
 BAND_SHARE = 0.12  # width of the band along the border where the fit starts
 FIT_STEPS = 8
 MIN_TOLERANCE = 0.02
+MIN_LARGE_SHEET_SHARE = 0.4  # of the image
+SHEET_MARGIN = 0.04  # width of the border of a sheet that is left out
+MIN_SHEET_RECTANGULARITY = 0.93  # clothing may have 0.9
+MIN_INNER_CONTRAST = 0.5  # of the contrast of a sheet, for an object on it
+MIN_INNER_SHARE = 0.05  # of the area of a sheet, for an object on it
 
 
 @dataclass(frozen=True)
@@ -48,16 +55,44 @@ class ObjectFigure:
 
 
 def find_object(grey: Float[np.ndarray, "h w"]) -> ObjectFigure | None:
-    """Return the largest object of an image, or None if nothing stands out."""
+    """Return the largest object of an image, or None if nothing stands out. A sheet is the ground of what lies on it."""
+    figure = find_on_ground(grey)
+    if figure is None or not is_large_sheet(figure, grey):
+        return figure
+    top, left, bottom, right = figure.box
+    margin = round(SHEET_MARGIN * min(bottom - top, right - left))
+    part = slice(top + margin, bottom - margin), slice(left + margin, right - margin)
+    inner = find_on_ground(grey[part])
+    if inner is None or inner.touches_edge or inner.contrast < MIN_INNER_CONTRAST * figure.contrast:
+        return figure
+    if inner.mask.sum() < MIN_INNER_SHARE * figure.mask.sum():
+        return figure
+    mask, ground = np.zeros_like(figure.mask), figure.ground.copy()
+    mask[part], ground[part] = inner.mask, inner.ground
+    row, column = part[0].start, part[1].start
+    box = inner.box[0] + row, inner.box[1] + column, inner.box[2] + row, inner.box[3] + column
+    return replace(inner, box=box, mask=mask, ground=ground)
+
+
+def is_large_sheet(figure: ObjectFigure, grey: Float[np.ndarray, "h w"]) -> bool:
+    """Return whether a figure is a sheet of paper that fills much of the image."""
+    top, left, bottom, right = figure.box
+    if (bottom - top) * (right - left) < MIN_LARGE_SHEET_SHARE * grey.size:
+        return False
+    middle = (top + bottom) // 2, (left + right) // 2
+    center = middle[0], middle[1], middle[0] + 1, middle[1] + 1
+    return is_sheet(grey, figure.mask, center, figure.sign * figure.contrast, MIN_SHEET_RECTANGULARITY)
+
+
+def find_on_ground(grey: Float[np.ndarray, "h w"]) -> ObjectFigure | None:
+    """Return the largest object of an image on the ground at its border, or None if nothing stands out."""
     levels = find_flat_levels(grey)
     grounds = [(np.full_like(grey, level), 0.0) for level in levels[:2]] if levels else [fit_ground(grey)]
-    figures = []
+    seen = grey if levels else smooth(grey)
+    figures: list[ObjectFigure] = []
     for ground, noise in grounds:
         for sign in (-1, 1):
-            contrast = (
-                np.maximum(sign * (grey - ground), 0) if levels else np.maximum(sign * (smooth(grey) - ground), 0)
-            )
-            figure = search_object(contrast, ground, sign, noise)
+            figure = search_object(np.maximum(sign * (seen - ground), 0), ground, sign, noise)
             figures += [figure] if figure else []
         if any(not figure.touches_edge for figure in figures):
             break

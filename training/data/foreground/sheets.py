@@ -3,15 +3,19 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from training.data.components import label_components
+from training.data.foreground.components import Box, label_components
 
 MIN_SHEET_SHARE = 0.08  # of the image, bounding box
-MIN_RECTANGULARITY = 0.85  # area of the convex hull by that of the smallest rectangle around it; 0.79 for an ellipse
+MIN_RECTANGULARITY = 0.85  # an ellipse has 0.79
 MIN_SOLIDITY = 0.7  # share of the convex hull that is paper
 
 
 def is_sheet(
-    grey: Float[np.ndarray, "h w"], part: Bool[np.ndarray, "h w"], box: tuple[int, int, int, int], difference: float
+    grey: Float[np.ndarray, "h w"],
+    part: Bool[np.ndarray, "h w"],
+    box: Box,
+    difference: float,
+    min_rectangularity: float = MIN_RECTANGULARITY,
 ) -> bool:
     """Return whether a component is a sheet, or a part of one: a large rectangle of one brightness, around a box.
 
@@ -20,6 +24,7 @@ def is_sheet(
         part: Pixels of the component.
         box: Box of what stands on the sheet: first row and column, row and column after the last ones.
         difference: Brightness of the component less that of its surroundings.
+        min_rectangularity: Smallest share of the smallest rectangle around the component that its convex hull covers.
     """
     middle = float(np.median(grey[part])) - difference / 2
     components = label_components((grey > middle) == (difference > 0))
@@ -35,7 +40,7 @@ def is_sheet(
     first, last = mask.argmax(1), mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
     hull = compute_convex_hull(first, last)
     area = compute_polygon_area(hull)
-    if area < MIN_RECTANGULARITY * compute_min_rectangle_area(hull):
+    if area < min_rectangularity * compute_min_rectangle_area(hull):
         return False
     return bool(mask.sum() > MIN_SOLIDITY * area)
 
