@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from benchmarks.paper_photos import KINDS, Sample, answer, generate_photos, load_engine, measure, render_table
+from ctm.checkpoint import load
+from inference import Engine
 from tests.paths import ROOT
 from training.data.foreground import SEVERAL_FIGURES, TOUCHES_EDGE, extract_object, extract_strokes
 from training.data.foreground.components import label_components
 from training.data.foreground.morphology import close_image, slide_square, smooth
 from training.data.foreground.ruling import find_ruling
 from training.data.preprocessing import background_level
+from training.finalize import get_default_policy
+from training.paths import EXAMPLES_DIR
 from training.tasks.digits import convert_to_mnist_format, load_images, read_digit
 from training.tasks.images import place_on_black
+from training.tasks.registry import build_task
 
 PHOTOS = sorted((ROOT / "tests/data/real_inputs").glob("P*-is?.*"))
 SLOW = 3.0  # times the usual duration, on a busy computer
@@ -248,3 +253,31 @@ def test_the_table_of_photos_has_a_row_for_each_kind():
     figures = {"rows": measure(["drawing"], 5, "validation", 1), "command": "python -m x", "date": "2026-01-01"}
     table = render_table(figures)
     assert "| drawing | 5 | **100.0%** | 56.6% to 100.0% | 0 |" in table and "python -m x" in table
+
+
+CLOTHING = sorted(EXAMPLES_DIR.glob("fashion_mnist-*.png"))
+
+
+@pytest.fixture(scope="module")
+def name_clothing():
+    checkpoint = load(ROOT / "checkpoints/fashion")
+    task = build_task(checkpoint.task, checkpoint.model.config.to_dict())
+    engine = Engine(checkpoint.model, get_default_policy(checkpoint.halting))
+    return lambda image: int(engine.run(task.parse_input(image.astype(np.float32)).inputs).answer.argmax())
+
+
+@pytest.mark.parametrize("path", CLOTHING, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("ground", "ink", "falloff", "border"),
+    [(1, 0, 0, 0), (0.92, 0.1, 0.4, 0), (0.47, 0.05, 0, 0), (0.55, 1, 0, 0), (1, 0, 0, 5), (0.15, 0.95, 0.35, 0)],
+)
+def test_clothing_is_named_as_in_its_data_set(path, ground, ink, falloff, border, name_clothing):
+    example = np.asarray(Image.open(path).convert("L"), np.float32) / 255
+    large = np.asarray(Image.fromarray(example).resize((170, 170), Image.Resampling.BICUBIC)).clip(0, 1)
+    image = np.full((240, 320), ground, np.float32)
+    image[30:200, 90:260] += large * (ink - ground)
+    image *= np.linspace(1, 1 - falloff, 320)
+    image += np.random.default_rng(2).normal(0, 0.015 * bool(falloff), image.shape)
+    if border:
+        image[:border] = image[-border:] = image[:, :border] = image[:, -border:] = 0.1
+    assert name_clothing(np.repeat(image.clip(0, 1)[..., None], 3, -1)) == name_clothing(example)

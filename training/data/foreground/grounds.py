@@ -107,14 +107,13 @@ def has_line_across(mask: Bool[np.ndarray, "h w"]) -> bool:
     return bool((across & (components.area < 0.4 * mask.size)).any())
 
 
-def subtract_ruling(ground: Ground) -> Ground:
-    """Return a ground that includes the lines of the paper."""
+def include_ruling(ground: Ground, grey: Float[np.ndarray, "h w"]) -> tuple[Ground, Float[np.ndarray, "h w"]]:
+    """Return a ground that includes the lines of the paper, and the image without them."""
     lines = find_ruling(ground.contrast, ground.threshold)
     if not lines.any():
-        return ground
-    return replace(
-        ground, level=(ground.level + ground.sign * lines).astype(np.float32), contrast=ground.contrast - lines
-    )
+        return ground, grey
+    level = (ground.level + ground.sign * lines).astype(np.float32)
+    return replace(ground, level=level, contrast=ground.contrast - lines), grey - ground.sign * lines
 
 
 def clear_border(contrast: Float[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, "h w"]:

@@ -11,6 +11,7 @@ MAX_SLOPE, SLOPES = 0.2, 81  # rise by width; number of slopes that are tried
 STRIPS = 16
 COVERAGE = 20  # percentile of the strips, or of the pixels of a line, that must show the line
 MIN_LENGTH = 0.25  # of the width, of the part of a line that lies in the image
+MAX_LINES_SHARE = 0.4  # of the heights; more are the spaces between lines, on the other sign
 REACH = 3  # pixels above and below a line that show whether a stroke crosses it
 
 
@@ -69,6 +70,8 @@ def find_rows(contrast: Float[np.ndarray, "h w"], threshold: float) -> Float[np.
     low, middle = compute_percentiles(shear(contrast, row, offset, outside=np.inf))
     profile = np.where(low > threshold / 2, middle, 0)
     profile = np.maximum(profile, np.maximum(np.roll(profile, 1), np.roll(profile, -1)) * (middle > threshold / 2))
+    if (profile > 0).mean() > MAX_LINES_SHARE:
+        return np.zeros_like(contrast)
     profile = remove_wide_runs(profile, max(3, height // 40))
     return profile[np.clip(row - offset, 0, height - 1)]
 

@@ -21,7 +21,7 @@ from training.data.foreground.grounds import (
     estimate_noise,
     find_flat_levels,
     has_line_across,
-    subtract_ruling,
+    include_ruling,
 )
 from training.data.foreground.measures import Measures, examine, find_frames_and_lines
 from training.data.foreground.morphology import smooth
@@ -139,8 +139,8 @@ def search_ground(ground: Ground, grey: Float[np.ndarray, "h w"]) -> Candidate |
     if highest < ground.min_contrast:
         return None
     found = []
-    if has_line_across(ground.contrast > ground.threshold):
-        ground = subtract_ruling(ground)
+    if has_line_across(clear_border(ground.contrast, ground.threshold) > ground.threshold):
+        ground, grey = include_ruling(ground, grey)
     for threshold in iterate_thresholds(ground.threshold, highest):
         contrast = clear_border(ground.contrast, threshold)
         components = label_components(contrast > threshold)
