@@ -11,6 +11,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from training.data.foreground import SEVERAL_FIGURES
+
 KEYS = {
     "answer",
     "label",
@@ -126,6 +128,17 @@ def test_the_first_frame_of_an_animation_is_used_and_the_notes_say_so(client, tm
     )
     assert moving["notes"] == ["The file has several frames; the first one is used."] and still["notes"] == []
     assert moving["label"] == still["label"] and moving["energy"] == still["energy"]
+
+
+def test_notes_say_what_is_doubtful_about_the_content_of_an_image(client, tmp_path):
+    drawing = np.full((100, 160), 235, np.uint8)
+    drawing[20:80, 30:38] = drawing[20:80, 110:118] = 215
+    Image.fromarray(drawing).save(tmp_path / "two-faint-figures.png")
+    response = client.predict(
+        handle_file(str(tmp_path / "two-faint-figures.png")), "digits", "", api_name="/think_image"
+    )
+    assert response["notes"] == [SEVERAL_FIGURES, "The figure is faint: it differs from the background by only 8%."]
+    assert all(note in response["sentence"] for note in response["notes"])
 
 
 def test_no_picture_is_one_sentence(client):

@@ -70,7 +70,7 @@ def build_response(record: dict[str, Any], notes: Sequence[str] = ()) -> dict[st
 
     Args:
         record: Result of `InferenceService.predict`.
-        notes: Sentences about what was left out of the input.
+        notes: Sentences about how the file was read; those about the content of the input follow.
     """
-    record = record | {"ticks_used": record["ticks"], "notes": list(notes)}
+    record = record | {"ticks_used": record["ticks"], "notes": [*notes, *record["notes"]]}
     return {key: record[key] for key in RESPONSE_KEYS}

@@ -25,7 +25,7 @@ from training.tasks.images import place_on_black
 from training.tasks.registry import build_task
 
 PHOTOS = sorted((ROOT / "tests/data/real_inputs").glob("P*-is?.*"))
-SLOW = 3.0  # times the usual duration, on a busy computer
+MAX_SEARCH_TIME_S = 3.0  # CPU time; usually below 0.7
 
 
 def draw_line_figure(size=(200, 150), ground=240, ink=20, place=(80, 40), length=60) -> np.ndarray:
@@ -117,12 +117,9 @@ def test_values_that_are_no_numbers_are_ignored():
     assert extract_strokes(image).box == extract_strokes(draw_line_figure()).box
 
 
-@pytest.mark.parametrize(
-    ("shape", "limit_s"),
-    [((300, 300), 0.015), ((240, 320), 0.4), ((3000, 4000), 0.7), ((8, 50_000), 0.7), ((50_000, 1), 0.7)],
-)
+@pytest.mark.parametrize("shape", [(300, 300), (3000, 4000), (8, 50_000), (50_000, 1)])
 @pytest.mark.parametrize("content", ["noise", "bits", "drawing"])
-def test_any_image_is_searched_in_bounded_time(shape, limit_s, content):
+def test_any_image_is_searched_in_bounded_time(shape, content):
     generator = np.random.default_rng(1)
     if content == "drawing":
         image = np.ones((*shape, 3), np.float32)
@@ -130,10 +127,9 @@ def test_any_image_is_searched_in_bounded_time(shape, limit_s, content):
     else:
         noise = generator.random((*shape, 1), np.float32)
         image = np.repeat(noise if content == "noise" else (noise > 0.5).astype(np.float32), 3, -1)
-        limit_s = max(limit_s, 0.7)
     start = time.thread_time()
     extract_strokes(image)
-    assert time.thread_time() - start < SLOW * limit_s
+    assert time.thread_time() - start < MAX_SEARCH_TIME_S
 
 
 @given(
