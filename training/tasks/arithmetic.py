@@ -6,6 +6,7 @@ In `extrapolation`, the absolute difference is larger than any in training. Only
 memorised table.
 """
 
+import itertools
 import re
 from functools import cache
 from typing import Any
@@ -16,12 +17,17 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, assign_splits, make_generator
 
 COMPOSITIONAL = "compositional"
 EXTRAPOLATION = "extrapolation"
+TYPED = "typed"  # test sequences of small numbers and steps, which people type most
 NUM_INPUT_TERMS = 4
+MIN_TYPED_TERMS = 3
+MAX_TYPED_TERMS = 6
+MAX_TYPED_START = 100
+MAX_TYPED_STEP = 10
 
 
 class ArithmeticSettings(Settings):
@@ -41,7 +47,7 @@ class Arithmetic(Task):
     title = "Arithmetic sequences"
     input_type = "text"
     supports_generation = True
-    splits = (*Task.splits, COMPOSITIONAL, EXTRAPOLATION)
+    splits = (*Task.splits, TYPED, COMPOSITIONAL, EXTRAPOLATION)
     Settings = ArithmeticSettings
     settings: ArithmeticSettings
 
@@ -49,7 +55,7 @@ class Arithmetic(Task):
     def input_hint(self) -> str:
         """One line that describes a valid input."""
         limit = 10**self.settings.digits
-        return f"{NUM_INPUT_TERMS} whole numbers from 0 to {limit - 1} with equal steps, such as 3 7 11 15"
+        return f"{MIN_TYPED_TERMS} to {MAX_TYPED_TERMS} whole numbers from 0 to {limit - 1} with equal steps, such as 3 7 11 15"
 
     def get_spec(self) -> TaskSpec:
         """Return the requirements on the model: ten classes per digit of the fifth number."""
@@ -82,27 +88,90 @@ class Arithmetic(Task):
         return Batch(digits[:, :NUM_INPUT_TERMS].flatten(1), digits[:, NUM_INPUT_TERMS], difference.abs())
 
     def parse_input(self, raw_input: Any) -> TaskInput:
-        """Parse a text of four whole numbers; any four are accepted, whatever their differences.
+        """Parse a text of three to six whole numbers.
+
+        The model reads four numbers: of more it reads the last four, and three are completed by the number before them.
 
         Raises:
-            ValueError: A word is no whole number, a number has too many digits, or there are not exactly four.
+            ValueError: A word is no whole number, a number or the answer has too many digits or is negative, or there are
+                too few or too many numbers.
         """
         num_digits = self.settings.digits
-        limit = 10**num_digits
-        words = [word for word in re.split(r"[\s,;]+", str(raw_input or "").strip()) if word]
+        numbers = self._parse_numbers(str(raw_input or ""))
+        terms, notes = self._select_terms(numbers)
+        steps = {after - before for before, after in itertools.pairwise(numbers)}
+        next_number = numbers[-1] + (numbers[-1] - numbers[-2])
+        if len(steps) == 1:
+            self._check_range(next_number, "the next number would be")
+        inputs = extract_digits(torch.tensor([terms]), num_digits).flatten(1)
+        items = [digit for number in terms for digit in str(number).zfill(num_digits)]
+        display = {"kind": "sequence", "items": items, "group": num_digits, "notes": notes}
+        true_choices = tuple(map(int, str(next_number).zfill(num_digits))) if len(steps) == 1 else None
+        return TaskInput(inputs, display, num_digits, None, true_choices, self._find_shift(terms, steps))
+
+    def _parse_numbers(self, text: str) -> list[int]:
+        """Return the numbers of a text.
+
+        Raises:
+            ValueError: See `parse_input`.
+        """
+        words = [word for word in re.split(r"[\s,;]+", text.strip()) if word]
         if not words:
             raise ValueError(f"Type {self.input_hint}.")
         for word in words:
             if not re.fullmatch(r"[+-]?\d{1,12}", word, re.ASCII):
                 raise ValueError(f"{word[:20]!r} is not a whole number. Type {self.input_hint}.")
         numbers = [int(word) for word in words]
-        if len(numbers) != NUM_INPUT_TERMS:
-            raise ValueError(f"This checkpoint reads exactly {NUM_INPUT_TERMS} numbers, got {len(numbers)}.")
-        if invalid := [number for number in numbers if not 0 <= number < limit]:
-            raise ValueError(f"This checkpoint reads numbers from 0 to {limit - 1}, got {invalid[0]}.")
-        inputs = extract_digits(torch.tensor([numbers]), num_digits).flatten(1)
-        items = [digit for number in numbers for digit in str(number).zfill(num_digits)]
-        return TaskInput(inputs, {"kind": "sequence", "items": items, "group": num_digits}, num_digits)
+        if not MIN_TYPED_TERMS <= len(numbers) <= MAX_TYPED_TERMS:
+            raise ValueError(
+                f"This checkpoint reads {MIN_TYPED_TERMS} to {MAX_TYPED_TERMS} numbers, got {len(numbers)}. "
+                f"Type {self.input_hint}."
+            )
+        for number in numbers:
+            self._check_range(number, "got")
+        return numbers
+
+    def _check_range(self, number: int, what: str) -> None:
+        """Check that a number has at most `settings.digits` digits.
+
+        Raises:
+            ValueError: It has more, or it is negative.
+        """
+        limit = 10**self.settings.digits
+        if not 0 <= number < limit:
+            raise ValueError(f"This checkpoint reads and predicts numbers from 0 to {limit - 1}; {what} {number}.")
+
+    def _select_terms(self, numbers: list[int]) -> tuple[list[int], list[str]]:
+        """Return the four numbers that the model reads, and notes about them.
+
+        Raises:
+            ValueError: There are three numbers, and the one before them is negative or has too many digits.
+        """
+        if len(numbers) > NUM_INPUT_TERMS:
+            return numbers[-NUM_INPUT_TERMS:], [f"The model reads the last {NUM_INPUT_TERMS} numbers."]
+        if len(numbers) == NUM_INPUT_TERMS:
+            return numbers, []
+        previous = 2 * numbers[0] - numbers[1]
+        if not 0 <= previous < 10**self.settings.digits:
+            raise ValueError(
+                f"The model reads {NUM_INPUT_TERMS} numbers, and the one before {numbers[0]} would be {previous}, which it "
+                "cannot read: type one more number at the end."
+            )
+        return [previous, *numbers], [
+            f"The model reads {NUM_INPUT_TERMS} numbers, so it is given {previous} before yours."
+        ]
+
+    def _find_shift(self, terms: list[int], steps: set[int]) -> DistributionShift | None:
+        """Return the difference between a sequence and the training sequences."""
+        if len(steps) > 1:
+            return DistributionShift("The steps between the numbers are not equal; in training they are.")
+        split = assign_sequence_splits(self.settings).get((terms[0], terms[1] - terms[0]))
+        trained = self.settings.trained_difference
+        if split == COMPOSITIONAL:
+            return DistributionShift("Sequences with this first digit and this step were left out of training.", split)
+        if split != EXTRAPOLATION and split is not None:
+            return None
+        return DistributionShift(f"The step is larger than {trained}, the largest one in training.", EXTRAPOLATION)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the predicted number."""
@@ -134,7 +203,12 @@ def extract_digits(numbers: Int[Tensor, "*B"], num_digits: int) -> Int[Tensor, "
 @cache
 def get_sequences(split: str, settings: ArithmeticSettings) -> Int[Tensor, "n 2"]:
     """Return (start, difference) of every sequence of a split; all five terms have at most `settings.digits` digits."""
-    pairs = [pair for pair, pair_split in assign_sequence_splits(settings).items() if pair_split == split]
+    source_split = TEST if split == TYPED else split
+    pairs = [pair for pair, pair_split in assign_sequence_splits(settings).items() if pair_split == source_split]
+    if split == TYPED:
+        pairs = [
+            (start, step) for start, step in pairs if start <= MAX_TYPED_START and 1 <= abs(step) <= MAX_TYPED_STEP
+        ]
     return torch.tensor(pairs).reshape(-1, 2)
 
 

@@ -65,6 +65,20 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class DistributionShift:
+    """A way in which an input differs from all training samples.
+
+    Attributes:
+        sentence: The difference, as a sentence for the user.
+        split: Held-out split whose samples differ in the same way, so that the accuracy on such inputs is measured; None
+            if there is no such split.
+    """
+
+    sentence: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
 class TaskInput:
     """User input, parsed.
 
@@ -74,12 +88,17 @@ class TaskInput:
             "kind": "sequence" with "items".
         positions: Number of answer positions that count.
         context: Data of the input that `Task.format_answer` needs, such as the maze.
+        true_choices: Correct class of every position that counts, or the labels of a CTC answer in order; None if the
+            correct answer cannot be computed from the input.
+        shift: How the input differs from the training samples; None if it does not, as far as the task can tell.
     """
 
     inputs: Tensor
     display: dict[str, Any]
     positions: int
     context: Any = None
+    true_choices: tuple[int, ...] | None = None
+    shift: DistributionShift | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +140,8 @@ class Task(ABC):
         supports_drawing: Whether the page accepts a drawing as input.
         supports_generation: Whether `generate_input` is implemented.
         splits: Names of the splits.
+        sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
+        has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
         settings: Settings of this task; a subclass annotates its own class.
@@ -133,6 +154,8 @@ class Task(ABC):
     supports_generation: ClassVar[bool] = False
     splits: ClassVar[tuple[str, ...]] = (TRAIN, VALIDATION, CALIBRATION, TEST)
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
+    sentence_positions: ClassVar[int | None] = None
+    has_natural_inputs: ClassVar[bool] = False
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings
 
@@ -166,6 +189,11 @@ class Task(ABC):
         """Decoder of the logits of the model into answers."""
         spec = self.get_spec()
         return CTCDecoder(spec.ctc_length) if spec.ctc_length else PerTickDecoder(spec.positions, spec.scored_positions)
+
+    @property
+    def reported_splits(self) -> tuple[str, ...]:
+        """Held-out splits that a final checkpoint is measured on."""
+        return tuple(split for split in self.splits if split not in (TRAIN, VALIDATION, CALIBRATION))
 
     @abstractmethod
     def sample(self, split: str, count: int, generator: torch.Generator) -> Batch:
@@ -212,6 +240,22 @@ class Task(ABC):
         Returns:
             The answer, as data and as text.
         """
+
+    def is_correct(self, task_input: TaskInput, choices: list[int]) -> bool | None:
+        """Return whether what the sentence of an answer says is correct; None if the correct answer is not known.
+
+        Args:
+            task_input: The parsed input.
+            choices: Class of every position that counts, or the labels of a CTC answer in order.
+        """
+        if task_input.true_choices is None:
+            return None
+        first = 0 if self.sentence_positions is None else -self.sentence_positions
+        return choices[first:] == list(task_input.true_choices[first:])
+
+    def get_last_positions(self, batch: Batch) -> Int[Tensor, " B"]:
+        """Return the index of the last position that counts, for every sample."""
+        return torch.full((len(batch.inputs),), self.get_spec().positions - 1)
 
     @abstractmethod
     def get_labels(self) -> list[str]:

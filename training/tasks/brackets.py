@@ -17,7 +17,15 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec, check_alphabet
+from training.tasks.base import (
+    Batch,
+    DistributionShift,
+    Task,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    check_alphabet,
+)
 from training.tasks.splits import TEST, TRAIN, assign_split, make_generator
 
 DEEPER = "deeper"  # out-of-distribution split: deeper nesting than in training
@@ -53,6 +61,7 @@ class Brackets(Task):
     title = "Brackets"
     input_type = "text"
     supports_generation = True
+    sentence_positions = 1
     splits = (*Task.splits, DEEPER)
     Settings = BracketsSettings
     settings: BracketsSettings
@@ -146,7 +155,17 @@ class Brackets(Task):
         sequence = [SYMBOLS.index(symbol) for symbol in text]
         tops, depths = compute_stack(sequence)
         display = {"kind": "sequence", "items": list(text), "stack": {"depths": depths, "tops": tops}}
-        return TaskInput(self._build_batch([sequence]).inputs, display, len(sequence))
+        inputs = self._build_batch([sequence]).inputs
+        return TaskInput(inputs, display, len(sequence), sequence, tuple(tops), self._find_shift(max(depths)))
+
+    def _find_shift(self, depth: int) -> DistributionShift | None:
+        """Return the difference between an input of a nesting depth and the training samples."""
+        max_depth = self.settings.max_depth
+        if depth <= max_depth:
+            return None
+        return DistributionShift(
+            f"The brackets are nested {depth} deep; the model was trained up to {max_depth}.", DEEPER
+        )
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return whether the brackets are balanced, and why they are not."""
@@ -155,8 +174,13 @@ class Brackets(Task):
         label = "balanced" if is_balanced else "not balanced"
         reason = ""
         if result == STACK_INVALID:
-            position = choices.index(STACK_INVALID) + 1
-            reason = f": bracket {position} closes a bracket that was never opened"
+            # Another position than the true one would be a false reason, so it is not named.
+            position = choices.index(STACK_INVALID)
+            true_choices = task_input.true_choices or ()
+            is_first_fault = STACK_INVALID in true_choices and position == true_choices.index(STACK_INVALID)
+            reason = (
+                f": {f'bracket {position + 1}' if is_first_fault else 'one'} closes a bracket that was never opened"
+            )
         elif not is_balanced:
             reason = f": a {SYMBOLS[result - 1]} is left open"
         return TaskAnswer({"balanced": is_balanced, "stack": choices}, label, f"The brackets are {label}{reason}")

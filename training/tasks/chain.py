@@ -44,6 +44,7 @@ class Chain(Task):
     title = "Chains of sums"
     input_type = "text"
     supports_generation = True
+    sentence_positions = 1
     splits = (*Task.splits, LONGER)
     Settings = ChainSettings
     settings: ChainSettings
@@ -53,8 +54,13 @@ class Chain(Task):
         """One line that describes a valid input."""
         return (
             f"digits with + - * between them, evaluated from left to right, modulo {BASE}, such as 3+4*2-1; "
-            f"up to {self.settings.ood_max_operations} operations"
+            f"up to {self.settings.max_operations} operations"
         )
+
+    @property
+    def reported_splits(self) -> tuple[str, ...]:
+        """The test split alone: at the places of a longer chain, training shows nothing but padding."""
+        return (TEST,)
 
     def get_spec(self) -> TaskSpec:
         """Return the requirements on the model: ten classes per number, and one scored position."""
@@ -105,9 +111,9 @@ class Chain(Task):
         """Parse a text of digits and operators in alternation; spaces are ignored.
 
         Raises:
-            ValueError: The text is empty, has another character, does not alternate, or is too long.
+            ValueError: The text is empty, has another character, does not alternate, or is longer than training chains.
         """
-        max_operations = self.settings.ood_max_operations
+        max_operations = self.settings.max_operations
         text = "".join(str(raw_input or "").split()).replace("\u00d7", "*").replace("\u2212", "-")
         if not text:
             raise ValueError(f"Type a chain: {self.input_hint}.")
@@ -118,9 +124,10 @@ class Chain(Task):
         if num_operations > max_operations:
             raise ValueError(f"This checkpoint reads at most {max_operations} operations, got {num_operations}.")
         tokens = [BASE + OPERATORS.index(symbol) if symbol in OPERATORS else int(symbol) for symbol in text]
-        inputs = torch.tensor([tokens + [PAD_TOKEN] * (2 * max_operations + 1 - len(tokens))])
+        inputs = torch.tensor([tokens + [PAD_TOKEN] * (2 * self.settings.ood_max_operations + 1 - len(tokens))])
         display = {"kind": "sequence", "items": list(text), "places": re.findall(r"\D?\d", text)}
-        return TaskInput(inputs, display, num_operations + 1, text)
+        true_choices = tuple(compute_values(inputs)[0, : num_operations + 1].tolist())
+        return TaskInput(inputs, display, num_operations + 1, text, true_choices)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the value after the last number."""
@@ -135,7 +142,7 @@ class Chain(Task):
 
     def get_examples(self) -> list[str]:
         """Return short chains, and a long one if the task reads it."""
-        return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, self.settings.ood_max_operations // 3)]
+        return ["3+4", "3+4*2-1", "9*9*9*9*9*9"][: 1 + min(2, (self.settings.max_operations + 1) // 3)]
 
     def generate_input(self, seed: int) -> str:
         """Generate a chain from the test split."""

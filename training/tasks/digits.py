@@ -48,6 +48,7 @@ class Digits(Task):
     name = "digits"
     title = "Handwritten digits"
     input_type = "image"
+    has_natural_inputs = True
     input_hint = "draw a digit from 0 to 9, or upload a picture of one"
     supports_drawing = True
     Settings = DigitsSettings

@@ -84,6 +84,7 @@ class Images(Task):
     name = "images"
     title = "Pictures"
     input_type = "image"
+    has_natural_inputs = True
     machine_local_settings = ("data_files",)
     Settings = ImagesSettings
     settings: ImagesSettings

@@ -38,11 +38,20 @@ from training.data.maze_reader.reader import parse_maze, read_maze
 from training.data.maze_reader.reading import IncompleteMazeError, complete_maze
 from training.data.parquet import iterate_image_column, read_table
 from training.paths import EXAMPLES_DIR
-from training.tasks.base import Batch, IncompleteInputError, Task, TaskAnswer, TaskInput, TaskSpec, has_image_backbone
+from training.tasks.base import (
+    Batch,
+    DistributionShift,
+    IncompleteInputError,
+    Task,
+    TaskAnswer,
+    TaskInput,
+    TaskSpec,
+    has_image_backbone,
+)
 from training.tasks.splits import TEST, assign_split, make_generator
 
 MOVE_NAMES = ("up", "down", "left", "right", "wait")  # in the order of MOVES
-NUM_CANDIDATES = 4  # generated mazes among which the one with the longest route is chosen
+MAX_CANDIDATES = 20  # generated mazes until one has a route of medium length
 DISPLAY_SIZE_PX = 400  # approximate side of a generated image
 MAX_ENDPOINT_ATTEMPTS = 32  # pairs of start and goal per layout
 MAX_LAYOUTS = 1_000  # attempts before a split counts as too small
@@ -196,7 +205,28 @@ class Mazes(Task):
             raise IncompleteInputError(str(error), build_display(reading.grid, reading.notes)) from error
         endpoints = {"start": list(maze.start), "goal": list(maze.goal)}
         display = build_display(maze.grid, reading.notes) | endpoints
-        return TaskInput(self._encode_maze(maze)[None], display, self.settings.route, maze)
+        moves = maze.find_shortest_moves()
+        true_choices = tuple((moves + [WAIT] * self.settings.route)[: self.settings.route])
+        shift = self._find_shift(maze, len(moves))
+        return TaskInput(self._encode_maze(maze)[None], display, self.settings.route, maze, true_choices, shift)
+
+    def _find_shift(self, maze: Maze, steps: int) -> DistributionShift | None:
+        """Return the difference between a maze and the training mazes."""
+        side, max_steps = self.settings.side, self.settings.route
+        height, width = maze.grid.shape
+        if (height, width) != (side, side):
+            return DistributionShift(
+                f"The maze has {width} x {height} places; the model was trained on {side} x {side}."
+            )
+        if steps > max_steps:
+            return DistributionShift(f"The shortest path has {steps} steps; an answer has at most {max_steps}.")
+        return None
+
+    def is_correct(self, task_input: TaskInput, choices: list[int]) -> bool:
+        """Return whether the predicted route reaches the goal; it need not be the shortest one."""
+        maze: Maze = task_input.context
+        route, _ = maze.walk(choices)
+        return maze.steps_to_goal[route[-1]] == 0
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return where the predicted route leads."""
@@ -225,10 +255,15 @@ class Mazes(Task):
         return by_side[min(by_side, key=lambda side: abs(side - self.settings.side))] if by_side else []
 
     def generate_input(self, seed: int) -> np.ndarray:
-        """Generate mazes of the test split, and return the image of the one with the longest route, enlarged."""
+        """Generate mazes of the test split, and return the image of one whose route is neither short nor long, enlarged.
+
+        Routes of one to two times the side are the middle half of the test split.
+        """
         generator = make_generator("invent", seed)
-        candidates = [self._sample_maze(TEST, generator) for _ in range(NUM_CANDIDATES)]
-        maze, _ = max(candidates, key=lambda candidate: len(candidate[1]))
+        for _ in range(MAX_CANDIDATES):
+            maze, moves = self._sample_maze(TEST, generator)
+            if self.settings.side <= len(moves) <= 2 * self.settings.side:
+                break
         scale = max(1, DISPLAY_SIZE_PX // self.settings.side)
         return (COLOURS[maze.grid] * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
 

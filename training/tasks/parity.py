@@ -5,6 +5,7 @@ every position of the answer has a target. Published models read sequences of on
 every 0 as +1: the encoding `signs`.
 """
 
+import itertools
 from functools import cache
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ class Parity(Task):
     title = "Parity"
     input_type = "text"
     supports_generation = True
+    sentence_positions = 1
     Settings = ParitySettings
     settings: ParitySettings
 
@@ -140,7 +142,13 @@ class Parity(Task):
             raise ValueError(f"This checkpoint reads {limit} {max_length} bits, got {len(text)}.")
         bits = [int(bit) for bit in text]
         inputs = self._encode(torch.tensor([bits + [PAD_TOKEN] * (max_length - len(bits))]))
-        return TaskInput(inputs, {"kind": "sequence", "items": [str(bit) for bit in bits]}, len(bits))
+        display = {"kind": "sequence", "items": [str(bit) for bit in bits]}
+        true_choices = tuple(count % 2 for count in itertools.accumulate(bits))
+        return TaskInput(inputs, display, len(bits), true_choices=true_choices)
+
+    def get_last_positions(self, batch: Batch) -> Int[Tensor, " B"]:
+        """Return the index of the last bit of every sample."""
+        return batch.difficulty - 1
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the parity of all bits, which is the class of the last position."""

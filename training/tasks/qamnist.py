@@ -165,7 +165,9 @@ class Qamnist(Task):
         expression = str(digits[positions[0] - 1])
         for operator, position in zip(operators, positions[1:], strict=True):
             expression += f" {operator} {digits[position - 1]}"
-        return TaskInput(self._build_frames([normalised], [parts]), display, 1, expression)
+        signs = [1, *(1 if operator == "+" else -1 for operator in operators)]
+        result = sum(sign * digits[position - 1] for sign, position in zip(signs, positions, strict=True)) % BASE
+        return TaskInput(self._build_frames([normalised], [parts]), display, 1, expression, (result,))
 
     def _split_text(self, text: str) -> tuple[list[int], str]:
         """Return the digits before the colon, and the text of the question after it.

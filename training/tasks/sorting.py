@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
 
 OOD_SCALES = {"narrower": 0.5, "wider": 2.0}  # out-of-distribution splits: standard deviation of their numbers
@@ -94,8 +94,12 @@ class Sorting(Task):
         if len(numbers.unique()) < count:
             raise ValueError(f"Two numbers are equal. All {count} numbers must differ.")
         scaled = (numbers - numbers.mean()) / numbers.std()
+        inputs = scaled.float().unsqueeze(0)
         display = {"kind": "sequence", "items": words, "numbers": numbers.tolist()}
-        return TaskInput(scaled.float().unsqueeze(0), display, 1, words)
+        shift = None
+        if compute_min_gap(inputs).item() < self.settings.min_gap:
+            shift = DistributionShift("Two of the numbers are closer to each other than any in the training lists.")
+        return TaskInput(inputs, display, 1, words, tuple(numbers.argsort().tolist()), shift)
 
     def format_answer(self, task_input: TaskInput, choices: list[int]) -> TaskAnswer:
         """Return the emitted numbers, as the user typed them."""

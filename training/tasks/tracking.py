@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ctm.settings import Settings
-from training.tasks.base import Batch, Task, TaskAnswer, TaskInput, TaskSpec
+from training.tasks.base import Batch, DistributionShift, Task, TaskAnswer, TaskInput, TaskSpec
 from training.tasks.splits import TEST, is_in_split, make_generator, sample_until
 
 FURTHER = "further"  # out-of-distribution split: more frames ahead than in training
@@ -70,8 +70,13 @@ class Tracking(Task):
         example = " ".join(("3,4", "4,5", MISSING_FRAME, "6,7", "7,8", "8,9", "+4"))
         return (
             f"{settings.frames} positions as row,column (use {MISSING_FRAME} for a hidden frame), then how many frames to "
-            f"predict ahead, up to {settings.ood_horizon}; for example {example}"
+            f"predict ahead, up to {settings.max_horizon}; for example {example}"
         )
+
+    @property
+    def reported_splits(self) -> tuple[str, ...]:
+        """The test split alone: each number of frames ahead is a token, and the tokens of longer ones are not trained."""
+        return (TEST,)
 
     @property
     def input_editor(self) -> dict[str, Any]:
@@ -192,7 +197,33 @@ class Tracking(Task):
         ahead = self._parse_horizon(words[-1])
         tokens = [self._missing_token if cell is None else cell[0] * settings.side + cell[1] for cell in cells]
         inputs = torch.tensor([[*tokens, self._missing_token + 1 + ahead]])
-        return TaskInput(inputs, self._build_display(cells, ahead), self.get_spec().positions, ahead)
+        true_choices, shift = self._solve(cells, ahead)
+        display = self._build_display(cells, ahead)
+        return TaskInput(inputs, display, self.get_spec().positions, ahead, true_choices, shift)
+
+    def _solve(
+        self, cells: list[tuple[int, int] | None], ahead: int
+    ) -> tuple[tuple[int, ...] | None, DistributionShift | None]:
+        """Return the correct answer if the visible cells determine it, and else how the input differs from training."""
+        settings = self.settings
+        lines = enumerate_lines(settings.side, settings.max_speed, settings.frames + settings.ood_horizon)
+        frames = torch.tensor([frame for frame, cell in enumerate(cells) if cell is not None])
+        visible = torch.tensor([cell for cell in cells if cell is not None])
+        # Rows and columns move independently of each other.
+        ends = [
+            lines[(lines[:, frames] == visible[:, axis]).all(1), settings.frames - 1 + ahead].unique()
+            for axis in (0, 1)
+        ]
+        if not all(map(len, ends)):
+            return None, DistributionShift("No dot of constant speed moves through these cells.")
+        answers = {
+            tuple(self._build_targets(torch.tensor([[row, column]]))[0].tolist())
+            for row in ends[0].tolist()
+            for column in ends[1].tolist()
+        }
+        if len(answers) == 1:
+            return answers.pop(), None
+        return None, DistributionShift("The visible cells fit several motions, with different answers.")
 
     def _parse_cell(self, word: str) -> tuple[int, int]:
         """Parse a cell `row,column`.
@@ -214,7 +245,7 @@ class Tracking(Task):
         Raises:
             ValueError: The word is no question, or asks for too many frames.
         """
-        max_ahead = self.settings.ood_horizon
+        max_ahead = self.settings.max_horizon
         match = re.fullmatch(r"\+(\d{1,3})", word, re.ASCII)
         if not match or int(match[1]) > max_ahead:
             raise ValueError(
