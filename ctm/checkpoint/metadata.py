@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from ctm.io.json_files import read_json
@@ -127,6 +127,102 @@ class EnergyMetadata(MetadataModel):
         return CorrectnessModel()(energy, certainty) if self.kind == "calibrated" else None
 
 
+class ConfidenceModel(MetadataModel):
+    """Logistic model of P(correct): sigmoid(energy * E + certainty * C + log_odds * L + bias).
+
+    Attributes:
+        energy: Coefficient of the energy E; unused without an energy head.
+        certainty: Coefficient of the certainty C.
+        log_odds: Coefficient of the log odds L of the answer's own probability.
+        bias: Constant term.
+    """
+
+    energy: float = 0.0
+    certainty: float = 0.0
+    log_odds: float = 1.0
+    bias: float = 0.0
+
+    def __call__(
+        self, energy: Float[Tensor, "*n"] | None, certainty: Float[Tensor, "*n"], log_probability: Float[Tensor, "*n"]
+    ) -> Float[Tensor, "*n"]:
+        """Return P(correct), at most the probability itself.
+
+        Args:
+            energy: Energy; None without an energy head.
+            certainty: Certainty of the positions that the answer consists of.
+            log_probability: Logarithm of the answer's own probability.
+        """
+        logits = self.certainty * certainty + self.log_odds * compute_log_odds(log_probability) + self.bias
+        if energy is not None:
+            logits = logits + self.energy * energy
+        return torch.minimum(torch.sigmoid(logits), log_probability.exp())
+
+
+def compute_log_odds(log_probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Return log(p / (1 - p)) of probabilities given as logarithms, for p within 1e-6 of 0 and 1 that of the bound."""
+    p = log_probability.exp().clamp(1e-6, 1 - 1e-6)
+    return torch.log(p) - torch.log1p(-p)
+
+
+class ConfidenceMetadata(MetadataModel):
+    """Calibrated confidence of answers.
+
+    Attributes:
+        temperatures: Temperature of the logits at each tick (Guo et al. 2017); the last one holds for later ticks.
+        whole: P(all scored positions are correct).
+        last: P(the last position is correct); None unless a sentence about it is shown beside the whole answer.
+        split: Split that the values were fitted on.
+        n: Number of samples.
+    """
+
+    temperatures: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=100_000)
+    whole: ConfidenceModel
+    last: ConfidenceModel | None = None
+    split: str = Field("calibration", max_length=100)
+    n: int = Field(0, ge=0)
+
+    def get_temperatures(self, ticks: int) -> Float[Tensor, " T"]:
+        """Return the temperature of each of the first `ticks` ticks."""
+        return torch.tensor(self.temperatures)[torch.arange(ticks).clamp(max=len(self.temperatures) - 1)]
+
+
+class FamiliarityMetadata(MetadataModel):
+    """Distribution of the features of training inputs: a Gaussian with a low-rank covariance.
+
+    Attributes:
+        mean: Mean of the F features.
+        components: Orthonormal directions of largest variance, each of F numbers.
+        variances: Variance along each direction.
+        residual_variance: Mean variance along the other directions.
+        threshold: Distance above which an input is unfamiliar: a quantile of the distances of calibration samples.
+        split: Split of the samples that the threshold comes from.
+        n: Number of these samples.
+    """
+
+    mean: list[float] = Field(min_length=1, max_length=10_000)
+    components: list[list[float]] = Field(max_length=256)
+    variances: list[Annotated[float, Field(gt=0)]] = Field(max_length=256)
+    residual_variance: float = Field(gt=0)
+    threshold: float = Field(gt=0)
+    split: str = Field("calibration", max_length=100)
+    n: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> "FamiliarityMetadata":
+        if len(self.components) != len(self.variances) or any(len(row) != len(self.mean) for row in self.components):
+            raise ValueError("components, variances and mean must have the same number of directions and features")
+        return self
+
+    def compute_distance(self, features: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """Return the squared Mahalanobis distance of features from the training features."""
+        centered = features.double() - torch.tensor(self.mean, dtype=torch.double)
+        components = torch.tensor(self.components, dtype=torch.double).reshape(-1, len(self.mean))
+        coordinates = centered @ components.T
+        residual = (centered.square().sum(1) - coordinates.square().sum(1)).clamp(min=0)
+        along = (coordinates.square() / torch.tensor(self.variances, dtype=torch.double)).sum(1)
+        return along + residual / self.residual_variance
+
+
 FrontierPoint = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
@@ -154,12 +250,16 @@ class HaltingMetadata(MetadataModel):
         policies: Policy name -> policy.
         default: Name of the default policy.
         frontiers: Pareto frontiers.
+        confidence: Calibrated confidence; None in files of version 0.1.0, where `energy` gives P(correct).
+        familiarity: Distribution of the features of training inputs; None if it is not known.
     """
 
     energy: EnergyMetadata = Field(default_factory=lambda: EnergyMetadata.model_validate({}))
     policies: dict[str, PolicyRecord] = Field({}, max_length=100)
     default: str | None = None
     frontiers: FrontierData | None = None
+    confidence: ConfidenceMetadata | None = None
+    familiarity: FamiliarityMetadata | None = None
 
 
 class PolicyEvaluation(MetadataModel):
@@ -204,6 +304,7 @@ class EvaluationRecord(MetadataModel):
         mean_ticks: Mean number of ticks of the default policy.
         rules: Policy name -> result.
         reliability: Calibration of P(correct).
+        reliability_last: Calibration of P(the last position is correct).
     """
 
     split: str = Field(max_length=1_000)
@@ -214,6 +315,7 @@ class EvaluationRecord(MetadataModel):
     mean_ticks: float
     rules: dict[str, PolicyEvaluation] = Field({}, max_length=100)
     reliability: ReliabilityRecord | None = None
+    reliability_last: ReliabilityRecord | None = None
 
 
 class MetricsMetadata(MetadataModel):

@@ -139,6 +139,10 @@ class TickModel(nn.Module, ABC, Generic[EncodedT, StateT]):
         """
 
     @abstractmethod
+    def pool_features(self, inputs: Tensor) -> Float[Tensor, "B F"]:
+        """Return the mean and the standard deviation of the backbone features over the places of the input."""
+
+    @abstractmethod
     def initial_state(self, encoded: EncodedT, reserve_ticks: int | None = None) -> StateT:
         """Return the state before the first tick.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -226,6 +227,15 @@ class InputEncoderMixin(nn.Module):
         """Add the query projection of `query_features` features, and attention."""
         self.q_proj = nn.Linear(query_features, config.d_input)
         self.attention = nn.MultiheadAttention(config.d_input, config.heads, config.dropout, batch_first=True)
+
+    def pool_features(self, inputs: Tensor) -> Float[Tensor, "B F"]:
+        """Return the mean and the standard deviation of the backbone features over the places of the input.
+
+        Args:
+            inputs: See `TickModel.encode`; the model has a backbone.
+        """
+        features = cast(Tensor, self.backbone(self.initial_rgb(inputs))).flatten(2)
+        return torch.cat((features.mean(2), features.std(2, correction=0)), 1)
 
     def _embed_input(self, inputs: Tensor) -> Float[Tensor, "B d *places"]:
         """Return the backbone features of the input plus positional encoding."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
@@ -32,9 +32,7 @@ def fit_correctness_model(curves: EvaluationCurves, policy_replay: PolicyReplay)
         The model, or None if a coefficient is not finite.
     """
     assert curves.energy is not None
-    ticks = torch.arange(1, curves.correct.size(1) + 1)
-    is_visited = curves.answer_mask & (ticks <= policy_replay.ticks.unsqueeze(1))
-    weight = is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
+    weight = compute_visit_weights(curves, policy_replay)
     rows = torch.arange(weight.numel()).repeat_interleave(weight.flatten())
     energy, certainty, correct = (
         values.flatten()[rows] for values in (curves.energy, curves.certainty.mean(1), curves.correct)
@@ -46,6 +44,13 @@ def fit_correctness_model(curves: EvaluationCurves, policy_replay: PolicyReplay)
     if not all(map(math.isfinite, weights)):
         return None
     return CorrectnessModel(energy=weights[0], certainty=weights[1], bias=weights[2])
+
+
+def compute_visit_weights(curves: EvaluationCurves, policy_replay: PolicyReplay) -> Int[Tensor, "n T"]:
+    """Return the weight of every tick: 0 after the halt, `ANSWER_TICK_WEIGHT` at the tick that answers, else 1."""
+    ticks = torch.arange(1, curves.correct.size(1) + 1)
+    is_visited = curves.answer_mask & (ticks <= policy_replay.ticks.unsqueeze(1))
+    return is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
 
 
 def compute_answer_reliability(

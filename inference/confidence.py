@@ -1,0 +1,118 @@
+"""Confidence of an answer: a calibrated probability of being correct, at most the answer's own probability.
+
+The logits are divided by a temperature per tick (Guo et al. 2017). The product over the positions is the probability that
+the model itself gives to its answer. A logistic model of this probability, the energy and the certainty then gives
+P(correct), which the probability bounds from above.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ctm.checkpoint.metadata import HaltingMetadata
+
+MAX_SHIFTED_CONFIDENCE = 0.5  # of an input that differs from the training samples by an unknown amount
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """Positions of an answer.
+
+    Attributes:
+        positions: Number of positions P.
+        scored_positions: Number of last positions that decide whether an answer is correct; None for all.
+        is_ctc: Whether the answer is emitted over the ticks (CTC).
+    """
+
+    positions: int
+    scored_positions: int | None = None
+    is_ctc: bool = False
+
+    @property
+    def first_scored(self) -> int:
+        """Index of the first scored position."""
+        return 0 if self.scored_positions is None else self.positions - self.scored_positions
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Confidence of the answers at every tick.
+
+    Attributes:
+        log_probability: Logarithm of the probability that the model gives to its answer.
+        p_correct: P(the whole answer is correct), or None if it is not known.
+        p_last: P(the last position is correct), or None if it is not shown beside the whole answer.
+    """
+
+    log_probability: Float[Tensor, "B T"]
+    p_correct: Float[Tensor, "B T"] | None
+    p_last: Float[Tensor, "B T"] | None = None
+
+
+def compute_log_probabilities(
+    logits: Float[Tensor, "B K T"], temperatures: Float[Tensor, " T"], answer_format: AnswerFormat
+) -> Float[Tensor, "B P T"]:
+    """Return the logarithm of the largest class probability of every position, at every tick.
+
+    A CTC answer consists of the choices of all ticks up to a tick, so its logarithms are summed over them.
+    """
+    scaled = logits.unflatten(1, (answer_format.positions, -1)).float() / temperatures
+    log_p = scaled.amax(2) - scaled.logsumexp(2)
+    return log_p.cumsum(2) if answer_format.is_ctc else log_p
+
+
+def compute_confidence(
+    metadata: HaltingMetadata,
+    answer_format: AnswerFormat,
+    logits: Float[Tensor, "B K T"],
+    energy: Float[Tensor, "B T"] | None,
+    certainty: Float[Tensor, "B P T"],
+    last_position: Int[Tensor, " B"],
+) -> Confidence:
+    """Compute the confidence of the answers at every tick.
+
+    Args:
+        metadata: Content of `halting.json`.
+        answer_format: Positions of the answer.
+        logits: Logits at every tick.
+        energy: Energy at every tick; None without an energy head.
+        certainty: Certainty of every position at every tick.
+        last_position: Index of the last position that counts.
+    """
+    ticks = logits.size(2)
+    fitted = metadata.confidence
+    temperatures = torch.ones(ticks) if fitted is None else fitted.get_temperatures(ticks)
+    by_position = compute_log_probabilities(logits, temperatures, answer_format)
+    whole = by_position[:, answer_format.first_scored :].sum(1)
+    if fitted is None:
+        p_correct = None if energy is None else metadata.energy.compute_p_correct(energy, certainty.mean(1))
+        return Confidence(whole, None if p_correct is None else torch.minimum(p_correct, whole.exp()))
+    p_last = None
+    if fitted.last is not None:
+        index = last_position.view(-1, 1, 1).expand(-1, 1, ticks)
+        p_last = fitted.last(energy, *(values.gather(1, index).squeeze(1) for values in (certainty, by_position)))
+    return Confidence(whole, fitted.whole(energy, certainty.mean(1), whole), p_last)
+
+
+def compute_confidence_limit(
+    metadata: HaltingMetadata, features: Float[Tensor, "1 F"] | None, is_shifted: bool, shifted_accuracy: float | None
+) -> tuple[float, bool]:
+    """Return the largest confidence that an input allows, and whether it is unfamiliar.
+
+    Args:
+        metadata: Content of `halting.json`.
+        features: Pooled features of the input; None if they are not compared with those of training inputs.
+        is_shifted: Whether the input is known to differ from the training samples.
+        shifted_accuracy: Accuracy on held-out samples that differ in the same way; None if it was not measured.
+    """
+    limit = 1.0
+    if is_shifted:
+        limit = MAX_SHIFTED_CONFIDENCE if shifted_accuracy is None else shifted_accuracy
+    if metadata.familiarity is None or features is None:
+        return limit, is_shifted
+    excess = float(metadata.familiarity.compute_distance(features)) / metadata.familiarity.threshold
+    if excess <= 1:
+        return limit, is_shifted
+    return min(limit, MAX_SHIFTED_CONFIDENCE / excess), True
