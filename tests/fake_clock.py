@@ -1,4 +1,4 @@
-"""Clock that a test sets."""
+"""Clock whose time a test sets."""
 
 
 class FakeClock:

@@ -1,7 +1,7 @@
 """Tests of the architecture.
 
 The layers are import-linter contracts in `.importlinter`; ruff checks prints, bare excepts and global random state. The two
-rules here are those that neither can express.
+checks in this file are those that neither tool supports.
 """
 
 import re
@@ -21,7 +21,7 @@ UNSPECIFIC_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
 
 
 def find_task_names(sources: Iterable[SourceFile]) -> Iterator[str]:
-    """Yield `path:line: problem` wherever shared code names a single task; it must ask the task object instead."""
+    """Yield `path:line: problem` for each place where shared code names a task; it must call the task object instead."""
     sources = list(sources)
     matches = (re.fullmatch(r"training/tasks/(\w+)\.py", source.path) for source in sources)
     tasks = {match[1] for match in matches if match} - TASK_INFRASTRUCTURE
@@ -44,15 +44,15 @@ def find_unspecific_module_names(paths: Iterable[str]) -> Iterator[str]:
                 yield f"{path}: `{part}` does not describe the content"
 
 
-def test_the_import_contracts_hold():
+def test_import_contracts_hold():
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]  # in-process it would disable all loggers
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
 
 
-def test_shared_code_names_no_task():
+def test_shared_code_does_not_name_a_task():
     problems = list(find_task_names(read_product_sources()))
-    assert not problems, "\n".join(["Ask the task object, or add a setting to it:", *problems])
+    assert not problems, "\n".join(["Call the task object, or add a setting to the task:", *problems])
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_shared_code_names_no_task():
         {"training/tasks/parity.py": "", "training/losses.py": "from training.tasks import parity"},
     ],
 )
-def test_a_task_that_shared_code_names_is_reported(texts):
+def test_task_name_in_shared_code_is_reported(texts):
     assert list(find_task_names(parse_sources(texts)))
 
 
-def test_other_mentions_of_tasks_are_allowed():
+def test_task_names_in_docstrings_and_longer_words_are_allowed():
     texts = {
         "training/tasks/parity.py": "name = 'parity'",
         "training/tasks/base.py": "",

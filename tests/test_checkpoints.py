@@ -1,4 +1,4 @@
-"""Tests of the bundled checkpoints: complete, as accurate as stated, and evaluated on held-out data."""
+"""Tests of the bundled checkpoints: reproducible metrics, minimum accuracy, halting metadata and model cards."""
 
 import json
 
@@ -38,7 +38,7 @@ MIN_ACCURACY = {
     "tracking-position-lstm": 0.7,
 }
 WITHOUT_BUNDLED_DATA = {"fashion"}
-CTC_CHECKPOINTS = {"sorting-10"}  # they halt after the last emission
+CTC_CHECKPOINTS = {"sorting-10"}  # CTC models halt after the last emission
 
 
 @pytest.fixture(params=MIN_ACCURACY)
@@ -53,50 +53,56 @@ def checkpoint_name(request):
         for name in sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA)
     ],
 )
-def test_evaluating_again_gives_the_stated_figures(checkpoint_name, capsys):
-    """Evaluate the checkpoints and compare with the figures in their files."""
+def test_evaluation_reproduces_the_stored_metrics(checkpoint_name, capsys):
+    """Evaluate a checkpoint and compare the result with its `metrics.json`."""
     main(["evaluate", str(CHECKPOINTS_DIR / checkpoint_name)])
     figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    stated = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
-    assert (figures["split"], figures["n"], figures["policy"]) == (stated["split"], stated["n"], stated["policy"])
+    stored_evaluation = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
+    assert (figures["split"], figures["n"], figures["policy"]) == (
+        stored_evaluation["split"],
+        stored_evaluation["n"],
+        stored_evaluation["policy"],
+    )
     for key in ("accuracy_halted", "accuracy_last"):
-        assert figures[key] == pytest.approx(stated[key], abs=2 / stated["n"])
-    assert figures["mean_ticks"] == pytest.approx(stated["mean_ticks"], abs=0.05)
+        assert figures[key] == pytest.approx(stored_evaluation[key], abs=2 / stored_evaluation["n"])
+    assert figures["mean_ticks"] == pytest.approx(stored_evaluation["mean_ticks"], abs=0.05)
 
 
 @pytest.mark.parametrize("checkpoint_name", sorted(MIN_ACCURACY.keys() - WITHOUT_BUNDLED_DATA))
-def test_the_accuracy_on_a_few_samples_is_close_to_the_stated_one(checkpoint_name):
+def test_accuracy_on_one_batch_is_close_to_the_stored_accuracy(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
     task = build_task(checkpoint.task)
-    stated = checkpoint.metrics["evaluations"][0]
+    stored_evaluation = checkpoint.metrics["evaluations"][0]
     batches = build_split_batches(task, "test", 128)[:1]
-    evaluation = evaluate_split(checkpoint.model, task, "test", batches, parse(stated["policy"]), checkpoint.halting)
-    accuracy = stated["accuracy_halted"]
+    evaluation = evaluate_split(
+        checkpoint.model, task, "test", batches, parse(stored_evaluation["policy"]), checkpoint.halting
+    )
+    accuracy = stored_evaluation["accuracy_halted"]
     n = evaluation["n"]
     assert abs(evaluation["accuracy_halted"] - accuracy) <= 4 * (accuracy * (1 - accuracy) / n) ** 0.5 + 2 / n
 
 
-def test_stated_accuracy_reaches_the_minimum(checkpoint_name):
-    stated = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
-    assert stated["accuracy_halted"] >= MIN_ACCURACY[checkpoint_name]
+def test_stored_accuracy_reaches_the_minimum(checkpoint_name):
+    stored_evaluation = load(CHECKPOINTS_DIR / checkpoint_name).metrics["evaluations"][0]
+    assert stored_evaluation["accuracy_halted"] >= MIN_ACCURACY[checkpoint_name]
 
 
 def test_every_bundled_checkpoint_has_a_minimum():
     assert {path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json")} == MIN_ACCURACY.keys()
 
 
-def test_digits_halt_within_half_a_point_of_the_best_tick_at_half_of_the_ticks():
-    stated = load(CHECKPOINTS_DIR / "digits").metrics["evaluations"][0]
-    assert stated["accuracy_halted"] >= stated["accuracy_best"] - 0.005
-    assert stated["mean_ticks"] <= stated["iterations"] / 2
+def test_digits_halting_keeps_accuracy_within_half_a_point_and_halves_the_ticks():
+    stored_evaluation = load(CHECKPOINTS_DIR / "digits").metrics["evaluations"][0]
+    assert stored_evaluation["accuracy_halted"] >= stored_evaluation["accuracy_best"] - 0.005
+    assert stored_evaluation["mean_ticks"] <= stored_evaluation["iterations"] / 2
 
 
-def test_the_three_splits_of_arithmetic_are_all_reported():
+def test_arithmetic_has_evaluations_of_all_three_splits():
     evaluations = load(CHECKPOINTS_DIR / "arithmetic").metrics["evaluations"]
     assert [evaluation["split"] for evaluation in evaluations] == ["test", "compositional", "extrapolation"]
 
 
-def test_thresholds_come_from_calibration_samples_and_the_energy_kind_is_recorded(checkpoint_name):
+def test_halting_metadata_has_the_energy_kind_and_the_default_policy(checkpoint_name):
     halting = load(CHECKPOINTS_DIR / checkpoint_name).halting
     # A model with a single tick cannot wait for a better answer.
     has_wait_energy = checkpoint_name not in CTC_CHECKPOINTS and not checkpoint_name.endswith("-ff")
@@ -106,10 +112,10 @@ def test_thresholds_come_from_calibration_samples_and_the_energy_kind_is_recorde
     assert halting["default"] == expected_default and energy_policy.needs_energy
 
 
-def test_the_card_has_the_measured_figures(checkpoint_name):
+def test_card_has_the_stored_accuracy_and_the_parameter_count(checkpoint_name):
     checkpoint = load(CHECKPOINTS_DIR / checkpoint_name)
-    stated = checkpoint.metrics["evaluations"][0]
-    assert f"{stated['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card
+    stored_evaluation = checkpoint.metrics["evaluations"][0]
+    assert f"{stored_evaluation['accuracy_halted']:.2%}" in checkpoint.card and "configs/" in checkpoint.card
     assert f"of {count_weights(CHECKPOINTS_DIR / checkpoint_name):,} parameters" in checkpoint.card, (
-        "the number in the README"
+        "the parameter count in the model card"
     )

@@ -35,7 +35,7 @@ def read_dockerignore_exceptions() -> set[str]:
     return {pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")}
 
 
-def test_the_lint_reports_nothing():
+def test_hadolint_reports_no_problem():
     process = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True)
     assert (process.returncode, process.stdout) == (0, ""), process.stdout + process.stderr
 
@@ -44,7 +44,7 @@ def test_the_base_image_is_fully_qualified(dockerfile):
     assert re.fullmatch(r"docker\.io/library/python:3\.11-slim", dockerfile.baseimage)
 
 
-def test_the_build_gets_the_files_of_the_app_and_nothing_else(dockerfile):
+def test_build_context_has_only_the_files_of_the_app(dockerfile):
     build_paths = read_dockerignore_exceptions()
     missing = [name for name in build_paths if not (ROOT / name).exists()]
     assert not missing
@@ -55,11 +55,11 @@ def test_the_build_gets_the_files_of_the_app_and_nothing_else(dockerfile):
     assert not build_paths & {"tests", "runs", ".git", ".venv", ".env", "benchmarks", "."}
 
 
-def test_the_build_gets_every_directory_that_the_code_names():
-    """Check paths in the code such as `ROOT / "configs"`."""
+def test_build_context_has_every_directory_that_the_code_names():
+    """Collect the names in path expressions such as `ROOT / "configs"`."""
     path_parts = set()
-    for folder in ("ctm", "inference", "training", "ui"):
-        for path in (ROOT / folder).rglob("*.py"):
+    for package in ("ctm", "inference", "training", "ui"):
+        for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if (
                     isinstance(node, ast.BinOp)
@@ -77,7 +77,9 @@ def test_the_app_is_the_first_process_and_runs_as_an_unprivileged_user(dockerfil
     assert get_instruction(dockerfile, "USER") == ["1000"]
     assert "useradd --create-home --uid 1000" in dockerfile.content
     order = [step["instruction"] for step in dockerfile.structure]
-    assert order.index("USER") < len(order) - 1 - order[::-1].index("COPY"), "the code belongs to the user"
+    assert order.index("USER") < len(order) - 1 - order[::-1].index("COPY"), (
+        "the code is copied after USER, so that the user owns it"
+    )
     assert all("--chown" in copy for copy in get_instruction(dockerfile, "COPY")[1:])
 
 
@@ -91,7 +93,7 @@ def test_the_app_listens_on_the_port_of_the_space(dockerfile):
     assert dockerfile.envs["SYSTEM"] == "spaces", "otherwise anyone could sign in as the owner"
 
 
-def test_the_app_knows_the_environment_variables_of_the_image(dockerfile):
+def test_app_settings_accept_the_environment_variables_of_the_image(dockerfile):
     app_variables = {name: value for name, value in dockerfile.envs.items() if name.startswith(("CTM_", "GRADIO_"))}
     assert not describe_unknown_variables(app_variables)
     app_settings = AppSettings.from_environment(app_variables | {"CTM_HOME": str(ROOT)}, ROOT)
@@ -100,7 +102,7 @@ def test_the_app_knows_the_environment_variables_of_the_image(dockerfile):
     assert dockerfile.envs["CTM_HOME"] in run_steps and dockerfile.envs["HOME"] == "/home/user"
 
 
-def test_no_secret_is_built_in(dockerfile):
+def test_image_contains_no_secret(dockerfile):
     secret_name = re.compile(r"token|secret|password|key", re.IGNORECASE)
     names = [*dockerfile.envs, *(arg.partition("=")[0] for arg in get_instruction(dockerfile, "ARG"))]
     assert not [name for name in names if secret_name.search(name)]

@@ -1,4 +1,4 @@
-"""The guide is correct: programs accept its commands, its quotations exist, and its example works."""
+"""Tests of the guide: its commands parse, its quotations exist in the source, and its example task works."""
 
 import re
 
@@ -28,27 +28,27 @@ TEXT = DOCUMENTS[GUIDE]
 
 
 @pytest.mark.parametrize("words", list_commands(TEXT), ids=" ".join)
-def test_programs_accept_the_commands(words):
+def test_commands_are_accepted_by_their_programs(words):
     check_command(words)
 
 
-def test_the_client_of_the_guide_is_the_installed_one():
+def test_guide_and_requirements_name_the_same_hub_client():
     assert '"huggingface_hub==2.4.0"' in TEXT
     assert "huggingface_hub==2.4.0" in (ROOT / "requirements.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize("quotation", find_quotations(TEXT))
 def test_quoted_texts_exist_in_the_source(quotation):
-    """Texts of the page and of the log: each part between dots occurs in the code, or in a page that it serves."""
+    """Check each part of a quotation; ellipses and arrows separate the parts."""
     recipes = " ".join(path.stem for path in (ROOT / "configs").glob("*.yaml"))
-    texts_of_the_hub = {"Duplicate this Space", "evicted", "write", "admin"}
+    hub_texts = {"Duplicate this Space", "evicted", "write", "admin"}
     for part in re.split(r"\s*…\s*|\s*→\s*", quotation):
-        is_ours = part and part not in texts_of_the_hub and not part.startswith("run:")
-        if is_ours and part not in read_sources() + recipes:
+        is_product_text = part and part not in hub_texts and not part.startswith("run:")
+        if is_product_text and part not in read_sources() + recipes:
             pytest.fail(f"the source does not contain {part!r}")
 
 
-def test_every_variable_is_documented_with_the_value_of_the_image():
+def test_every_app_variable_is_documented_with_the_value_of_the_image():
     rows = dict(re.findall(r"^\| `(\w+)`(?:, `\w+`)? \|.*\| (.*?) ?\|$", TEXT, re.MULTILINE))
     assert set(APP_VARIABLES) <= set(rows)
     image = DockerfileParser(path=str(ROOT / "Dockerfile")).envs
@@ -66,7 +66,7 @@ def majority_task(monkeypatch):
     return make_task({"kind": "majority"})
 
 
-def test_the_task_of_the_guide_works(majority_task):
+def test_example_task_of_the_guide_satisfies_the_task_interface(majority_task):
     config = RunConfig.parse(yaml.safe_load(find_code_blocks(TEXT, "yaml")[0]))
     assert config.task["kind"] == "majority"
     spec = majority_task.get_spec()

@@ -133,8 +133,8 @@ def test_ci_runs_make_test():
     assert script.stat().st_mode & stat.S_IXUSR
 
 
-def test_figures_in_documents_are_those_of_the_result_files():
-    """README.md and the recipes have exactly the figures that the runs wrote."""
+def test_documents_contain_the_current_results():
+    """Compare README.md and the other generated documents with the output of `benchmarks.render_results`."""
     outdated = [
         str(path.relative_to(ROOT))
         for path, text in render_results.render_files().items()
