@@ -23,7 +23,7 @@ from training.energy.features import EnergyHeadDataset
 CORRECT = torch.tensor([[0, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 1]]).bool()
 
 
-def test_the_regret_of_a_policy_counts_the_cost_of_ticks():
+def test_regret_includes_the_cost_of_ticks():
     halting_metrics = HaltingMetrics(CORRECT, torch.tensor([2, 1, 3, 4]))
     assert halting_metrics.target_accuracy == pytest.approx(0.5 - 0.005)
     oracle_regrets = halting_metrics.compute_regrets(compute_oracle_points(CORRECT))
@@ -72,7 +72,7 @@ def make_frozen_model(monkeypatch, tmp_path):
     return build
 
 
-def test_a_comparison_is_complete_cached_and_summarised(make_frozen_model, tmp_path, monkeypatch, capsys):
+def test_comparison_has_all_policies_and_is_cached_and_summarised(make_frozen_model, tmp_path, monkeypatch, capsys):
     results = [command.load_or_evaluate(make_frozen_model(seed)) for seed in (0, 1)]
     first = results[0]
     expected_policies = {
@@ -96,7 +96,7 @@ def test_a_comparison_is_complete_cached_and_summarised(make_frozen_model, tmp_p
     assert all(0 <= entry["ticks_saved"] < 1 and entry["seconds"]["full"] > 0 for entry in first["time"])
 
     def fail(*_):
-        raise AssertionError("cached results are not computed again")
+        raise AssertionError("cached results were computed again")
 
     monkeypatch.setattr(command, "evaluate_frozen_model", fail)
     assert command.load_or_evaluate(make_frozen_model(0)) == first
@@ -122,7 +122,7 @@ def test_savings_are_measured_near_the_highest_common_accuracy():
     assert summary.compute_savings_at_top_accuracy(two_policies) < 0.2
 
 
-def test_the_legend_names_every_policy_once_even_if_the_first_task_lacks_it():
+def test_legend_has_one_entry_per_policy_of_all_tasks():
     policies = {name: {"corners": [[1, 0.5], [9, 1.0]]} for name in ("oracle", "certainty", "certainty.min")}
     digits = {
         "name": "digits",
@@ -149,7 +149,7 @@ def test_only_unrolls_with_energy_features_are_cached(make_frozen_model, monkeyp
 
 
 def test_a_cache_file_with_the_keys_of_the_first_version_loads(tmp_path):
-    """Cached files are hours of computation, so their keys do not follow the names of fields."""
+    """Cached files take hours to compute, so their keys stay the same when fields are renamed."""
     stored = {
         "felt.seen": torch.rand(2, 3, 5).half(),
         "felt.right": torch.tensor([[False, True, True], [False, False, True]]),
@@ -236,15 +236,15 @@ def test_frozen_models_are_listed_and_missing_ones_are_reported(monkeypatch, tmp
         (["--out", "nofolder/halting.json"], "nofolder is no folder"),
     ],
 )
-def test_invalid_arguments_are_reported_before_anything_is_measured(arguments, message, monkeypatch, capsys):
+def test_invalid_arguments_are_rejected_before_any_evaluation(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["halting", *arguments])
-    monkeypatch.setattr(command, "evaluate_frozen_model", lambda *_: pytest.fail("nothing is measured"))
+    monkeypatch.setattr(command, "evaluate_frozen_model", lambda *_: pytest.fail("a model was evaluated"))
     with pytest.raises(SystemExit) as exc_info:
         command.main()
     assert message in f"{exc_info.value} {capsys.readouterr().err}"
 
 
-def test_the_table_has_every_task_and_a_dash_for_a_missing_value():
+def test_table_has_every_task_and_a_dash_for_a_missing_value():
     task = {
         "seeds": [0, 1],
         "iterations": 9,
@@ -293,10 +293,10 @@ def test_the_table_has_every_task_and_a_dash_for_a_missing_value():
     )
     assert "- At least 80% of the area between fixed ticks and the oracle: none (0 of 1)." in table
     assert "with 256 samples are saved as time, without the backbone: digits (1 of 1)." in table, (
-        "50 of 60 are more than 0.8"
+        "50% is more than 80% of 60%"
     )
     assert "lucky guesses do not count: digits 70%." in table
-    results_of_older_version = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
-    older_table = render_table(figures | {"trunks": results_of_older_version})
+    older_results = [{"name": "digits", "seed": 0, "time": [{"batch": 256, "ticks_saved": 0.6}]}]
+    older_table = render_table(figures | {"trunks": older_results})
     assert "| digits | - | - | - | - | - | - |" in older_table, "figures of another benchmark are not shown"
     assert "are saved as time" not in older_table, "there is no conclusion without a measurement"

@@ -44,7 +44,7 @@ def test_importing_the_load_test_does_not_import_gevent():
 
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
-def test_inputs_of_visitors_are_reproducible_and_accepted_by_the_task(name):
+def test_requests_are_reproducible_and_accepted_by_the_task(name):
     requests, repeated_requests = ([*iterate_requests(name, CALLS_BY_BUTTON)] for _ in range(2))
     assert requests == repeated_requests and len({request["value"] for request in requests}) > 100
     task = build_task(load(ROOT / "checkpoints" / name).task)
@@ -62,7 +62,7 @@ def test_an_unknown_checkpoint_is_rejected():
         list(iterate_requests("gone", CALLS_BY_BUTTON))
 
 
-def test_the_plan_has_the_calls_of_the_page():
+def test_plan_has_the_load_and_run_calls_of_the_page():
     config = {
         "components": [
             {"id": 1, "props": {"elem_id": "run-text"}},
@@ -80,7 +80,7 @@ def test_the_plan_has_the_calls_of_the_page():
     assert json.loads(json.dumps(plan)) == plan
 
 
-def test_percentiles_of_many_values_of_one_and_of_none():
+def test_percentiles_of_many_one_and_no_values():
     assert compute_percentiles([float(n) for n in range(101)]) == {
         "n": 101,
         "p50": 50.0,
@@ -104,7 +104,7 @@ def test_metrics_cover_the_requests_of_all_runs():
     assert figures["server"] == server | {"cpu_ms_per_thought": 5000.0} and figures["visitors_cpu"] == 0.1
 
 
-def test_metrics_of_a_run_without_an_answer_are_zero_or_empty():
+def test_metrics_without_requests_are_zero_or_empty():
     figures = compute_metrics([make_result()])
     assert figures["thought"] == {"n": 0} and figures["right"] == 0.0 and figures["by_checkpoint"] == {}
 
@@ -128,7 +128,7 @@ def test_ratios_compare_batching_with_no_batching():
 
 
 @pytest.mark.slow
-def test_a_short_run_serves_all_visitors_without_an_error(tmp_path, monkeypatch):
+def test_short_load_test_serves_all_visitors_without_errors(tmp_path, monkeypatch):
     (tmp_path / "benchmarks").mkdir()
     path = tmp_path / "benchmarks" / "load.json"
     command = [sys.executable, "-m", "benchmarks.load_test", "--visitors", "2", "--seconds", "3", "--json", str(path)]
