@@ -1,4 +1,4 @@
-"""Fuzz tests of recipes and overrides: each is valid, or rejected in sentences within a time limit."""
+"""Fuzz tests of recipes and overrides: each is valid, or rejected with a message within a time limit."""
 
 import json
 import os
@@ -71,10 +71,10 @@ ODD_VALUES = (
     "\ud800",
     '"\\ud800"',
 )
-YAML_SIGNS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
+YAML_CHARACTERS = "[]{}&*!|>'\"%@`#,:?- \n\tax1"
 
 names = st.sampled_from([*NAMES, *TINY, *ODD_NAMES]) | texts
-values = json_values.map(json.dumps) | texts | st.text(YAML_SIGNS, max_size=30) | st.sampled_from(ODD_VALUES)
+values = json_values.map(json.dumps) | texts | st.text(YAML_CHARACTERS, max_size=30) | st.sampled_from(ODD_VALUES)
 raw = st.binary(max_size=60) | texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
@@ -86,7 +86,7 @@ def check_config(config: RunConfig | None) -> None:
 
 
 def read_recipe_file(tmp_path, content: bytes | str, overrides=()) -> RunConfig | None:
-    """Write a recipe and read it; return None if it is rejected in sentences."""
+    """Write a recipe and read it; return None if it is rejected with a message."""
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
     return try_read(lambda: read_recipe(path, overrides), are_sentences)
@@ -112,7 +112,7 @@ def read_recipe_file(tmp_path, content: bytes | str, overrides=()) -> RunConfig 
 @example(overrides=['init_from="\\ud800"'])
 @example(overrides=['task.length=!!binary "MTY="'])
 @reduce_examples(2)
-def test_any_override_is_read_or_rejected_in_sentences(overrides, tmp_path):
+def test_any_override_is_valid_or_rejected_with_a_message(overrides, tmp_path):
     check_config(read_recipe_file(tmp_path, TEXT, overrides))
 
 
@@ -138,31 +138,31 @@ def test_any_override_is_read_or_rejected_in_sentences(overrides, tmp_path):
 @example(content=b"%YAML 9.9\n---\n{}\n")
 @example(content=b"")
 @reduce_examples(2)
-def test_any_file_is_a_recipe_or_rejected_in_sentences(content, tmp_path):
+def test_any_file_is_a_valid_recipe_or_rejected_with_a_message(content, tmp_path):
     with time_limit(20):
         check_config(read_recipe_file(tmp_path, content))
 
 
-@given(changed=mutate_json(TINY))
-@example(changed=TINY | {"task": {"kind": ["parity"] * 1_000}})
-@example(changed=TINY | {"task": {"kind": "parity", "": 1}})
-@example(changed=TINY | {"publish": {"repo": "a/b@" + "c" * 100}})
-@example(changed=TINY | {"train": None})
-@example(changed=TINY | {"task": {"kind": "images"}})
+@given(recipe_values=mutate_json(TINY))
+@example(recipe_values=TINY | {"task": {"kind": ["parity"] * 1_000}})
+@example(recipe_values=TINY | {"task": {"kind": "parity", "": 1}})
+@example(recipe_values=TINY | {"publish": {"repo": "a/b@" + "c" * 100}})
+@example(recipe_values=TINY | {"train": None})
+@example(recipe_values=TINY | {"task": {"kind": "images"}})
 @reduce_examples(2)
-def test_any_edited_settings_are_a_run_or_rejected_in_sentences(changed):
-    check_config(try_read(lambda: RunConfig.parse(changed), are_sentences))
+def test_edited_settings_are_valid_or_rejected_with_a_message(recipe_values):
+    check_config(try_read(lambda: RunConfig.parse(recipe_values), are_sentences))
 
 
 @given(st.dictionaries(names, json_values, max_size=3))
-def test_any_changes_are_valid_or_rejected_in_sentences(changes):
+def test_changes_of_settings_are_valid_or_rejected_with_a_message(changes):
     config = RunConfig.parse(TINY)
     check_config(try_read(lambda: config.with_overrides(changes), are_sentences))
     assert config == RunConfig.parse(TINY), "the original settings do not change"
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
-def test_hostile_texts_are_rejected_at_once(text, tmp_path):
+def test_hostile_texts_are_read_within_the_time_limit(text, tmp_path):
     with time_limit(20):
         read_recipe_file(tmp_path, text)
         read_recipe_file(tmp_path, f"task: {text}\n")
@@ -170,7 +170,7 @@ def test_hostile_texts_are_rejected_at_once(text, tmp_path):
             read_recipe_file(tmp_path, TEXT, [f"{name}={text}"])
 
 
-def test_yaml_tags_run_no_code_and_missing_recipes_are_rejected(tmp_path, monkeypatch):
+def test_yaml_tags_execute_no_code_and_missing_recipes_are_rejected(tmp_path, monkeypatch):
     target = tmp_path / "touched"
     for tag in ("!!python/object/apply:os.mkdir", "!!python/object/new:os.mkdir", "!!python/name:os.mkdir"):
         assert read_recipe_file(tmp_path, f"task: {tag} [{str(target)!r}]\n") is None
@@ -184,11 +184,11 @@ def test_yaml_tags_run_no_code_and_missing_recipes_are_rejected(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "word", ["train.steps=7", "train={steps: 7}", "optim.lr=1e-3", "loss.lookahead=null", "task.length=5"]
+    "override", ["train.steps=7", "train={steps: 7}", "optim.lr=1e-3", "loss.lookahead=null", "task.length=5"]
 )
-def test_valid_overrides_are_read(word, tmp_path):
-    name, _, value = word.partition("=")
+def test_valid_overrides_are_read(override, tmp_path):
+    name, _, value = override.partition("=")
     group, _, key = name.partition(".")
-    settings = read_recipe_file(tmp_path, TEXT, [word]).model_dump(mode="json")[group]
+    settings = read_recipe_file(tmp_path, TEXT, [override]).model_dump(mode="json")[group]
     expected = float(value) if "e-" in value else yaml.safe_load(value)
     assert (settings[key] if key else {"steps": settings["steps"]}) == expected

@@ -1,4 +1,4 @@
-"""Lines on standard output reach their reader, and do not end the program without one."""
+"""Tests of `write_line`: it writes lines to stdout, and does not fail if stdout has no reader."""
 
 import subprocess
 import sys
@@ -22,9 +22,9 @@ def run_program(has_reader: bool) -> tuple[int, str]:
         return process.wait(), output
 
 
-def test_lines_are_written():
+def test_write_line_writes_to_stdout():
     assert run_program(has_reader=True) == (0, "a\nb\n")
 
 
-def test_a_program_goes_on_without_a_reader():
+def test_write_line_ignores_a_closed_stdout():
     assert run_program(has_reader=False) == (0, "")

@@ -1,4 +1,4 @@
-"""Tests of the decoders: CTC emissions, their loss, and when such an answer is complete."""
+"""Tests of the decoders: correctness, loss and completeness of CTC emissions, and per-tick answers."""
 
 import itertools
 import math
@@ -25,28 +25,31 @@ def make_logits(labels: torch.Tensor, classes: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(labels, classes).float().transpose(1, 2)
 
 
-def test_an_emission_is_correct_when_it_is_complete_and_in_order():
+def test_ctc_emission_is_correct_if_it_is_complete_and_in_order():
     labels = torch.randint(4, (300, 7), generator=make_generator("said"))
     targets = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 0, 2]]).repeat(100, 1)
-    right = CTCDecoder(3).is_correct(make_logits(labels, 4), targets)
-    assert right.any() and not right.all()
-    for row, target, marks in zip(labels.tolist(), targets.tolist(), right.tolist(), strict=True):
-        assert marks == [collapse_ctc(row[: tick + 1], 3) == target for tick in range(7)]
+    correct = CTCDecoder(3).is_correct(make_logits(labels, 4), targets)
+    assert correct.any() and not correct.all()
+    for row, target, row_correct in zip(labels.tolist(), targets.tolist(), correct.tolist(), strict=True):
+        assert row_correct == [collapse_ctc(row[: tick + 1], 3) == target for tick in range(7)]
     answers = CTCDecoder(3).decode(labels[0].unsqueeze(1))
     assert answers == [collapse_ctc(labels[0, : tick + 1].tolist(), 3) for tick in range(7)]
 
 
-def test_the_ctc_loss_is_the_probability_of_all_alignments():
+def test_ctc_loss_is_the_negative_log_probability_of_all_alignments():
     logits = torch.randn(1, 3, 4, generator=make_generator("cost"))
     target = torch.tensor([[1, 0]])
-    p = logits.softmax(1)[0]
+    probabilities = logits.softmax(1)[0]
     alignments = [labels for labels in itertools.product(range(3), repeat=4) if collapse_ctc(list(labels), 2) == [1, 0]]
-    probability = sum(math.prod(p[label, tick].item() for tick, label in enumerate(labels)) for labels in alignments)
+    probability = sum(
+        math.prod(probabilities[label, tick].item() for tick, label in enumerate(labels)) for labels in alignments
+    )
     loss = CTCDecoder(2).loss(logits, target, torch.zeros(1, 4), "two_tick", None, 0.0)
-    assert loss.item() == pytest.approx(-math.log(probability) / 2, rel=1e-5)  # torch divides by the target's length
+    # PyTorch divides the loss by the length of the target.
+    assert loss.item() == pytest.approx(-math.log(probability) / 2, rel=1e-5)
 
 
-def test_an_unroll_ends_when_all_labels_are_emitted():
+def test_unroll_halts_when_all_labels_are_emitted():
     labels = torch.tensor([[3, 0, 0, 2, 3, 1, 3], [0, 3, 0, 3, 1, 1, 1], [3, 3, 3, 3, 3, 3, 3]])
     history = TickHistory(torch.ones(3, 7, 1), labels.unsqueeze(2), None)
     policy_replay = replay(LabelsEmitted(3), history, torch.ones(3, 7, dtype=torch.bool))
@@ -54,12 +57,12 @@ def test_an_unroll_ends_when_all_labels_are_emitted():
     assert policy_replay.halted_by == ["said=3", "said=3", "budget"]
 
 
-def test_a_per_tick_answer_is_decoded_as_it_is():
+def test_per_tick_decoder_returns_the_choices_unchanged():
     choices = torch.randint(5, (6, 3))
     assert PerTickDecoder(3).decode(choices) == choices.tolist()
 
 
-def test_a_maze_is_solved_if_walking_the_answer_leads_to_the_goal():
+def test_solved_maze_metric_implies_that_the_moves_reach_the_goal():
     task = make_task({"kind": "mazes", "side": 7, "route": 10})
     generator = make_generator("walk")
     samples = [task._sample_maze(TEST, generator) for _ in range(60)]

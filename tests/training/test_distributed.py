@@ -1,4 +1,4 @@
-"""Tests of several processes: they equal one process that accumulates their batches, and rank 0 alone writes."""
+"""Tests of training in two processes: the result equals that of one process, and only rank 0 writes files."""
 
 import os
 import signal
@@ -44,14 +44,24 @@ def train_in_one_process(path: Path, **train_settings) -> RunDir:
 
 
 def start_two_processes(
-    recipe: RunConfig, run: Path, *words: str, program: str = "", environment: dict[str, str] | None = None
+    config: RunConfig, run_path: Path, *overrides: str, program: str = "", environment: dict[str, str] | None = None
 ):
     """Start a run in two processes; each first executes the Python code `program`."""
-    settings, script = run.with_suffix(".yaml"), run.with_suffix(".py")
-    settings.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    script.write_text(f"import sys\nfrom training.__main__ import main\n{program}\nmain(sys.argv[1:])\n")
+    recipe_path, script_path = run_path.with_suffix(".yaml"), run_path.with_suffix(".py")
+    recipe_path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    script_path.write_text(f"import sys\nfrom training.__main__ import main\n{program}\nmain(sys.argv[1:])\n")
     return subprocess.Popen(
-        [sys.executable, "-m", *LAUNCH_ARGUMENTS, str(script), "train", str(settings), "--run-dir", str(run), *words],
+        [
+            sys.executable,
+            "-m",
+            *LAUNCH_ARGUMENTS,
+            str(script_path),
+            "train",
+            str(recipe_path),
+            "--run-dir",
+            str(run_path),
+            *overrides,
+        ],
         cwd=ROOT,
         env=build_environment(**{**LAUNCH_ENV, "PYTHONPATH": str(ROOT), **(environment or {})}),
         text=True,
@@ -75,7 +85,7 @@ def read_losses(run_dir: RunDir) -> dict[int, float]:
 
 
 def assert_same_training(first: RunDir, second: RunDir) -> None:
-    """Compare losses by step and final weights, to a tolerance, because sums are taken in another order."""
+    """Compare losses by step and final weights, with a tolerance because sums have another order."""
     assert read_losses(first) == pytest.approx(read_losses(second), rel=1e-3)
     step = second.list_steps()[-1]
     expected = load_step_weights(second, step)
@@ -83,59 +93,61 @@ def assert_same_training(first: RunDir, second: RunDir) -> None:
         torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=1e-3)
 
 
-def test_two_processes_train_what_one_trains_with_the_doubled_batch(tmp_path):
-    """The losses are equal; one process writes and publishes."""
-    one = train_in_one_process(tmp_path / "one")
+def test_two_processes_equal_one_process_with_gradient_accumulation(tmp_path):
+    """Losses and weights are equal; only one process writes and publishes."""
+    reference = train_in_one_process(tmp_path / "reference")
     with LoopbackHub() as hub:
         hub.add_user("alice", TOKEN)
-        two, home = RunDir(tmp_path / "two"), hub.build_environment(tmp_path / "home", TOKEN, xet=False)
+        run_dir = RunDir(tmp_path / "run")
+        home = hub.build_environment(tmp_path / "home", TOKEN, xet=False)
         hub_environment = {name: value for name, value in home.items() if name.startswith("HF_")}
         code, output = wait_for_exit(
-            start_two_processes(make_config(), two.path, f"publish.repo={REPO}", environment=hub_environment)
+            start_two_processes(make_config(), run_dir.path, f"publish.repo={REPO}", environment=hub_environment)
         )
         assert code == 0, output
         assert len(hub.list_commits(REPO)) == 2, "the initial commit of the Hub, and one of the run"
         assert (
-            hub.read_files(REPO)["model.safetensors"] == (two.final_checkpoint_dir / "model.safetensors").read_bytes()
+            hub.read_files(REPO)["model.safetensors"]
+            == (run_dir.final_checkpoint_dir / "model.safetensors").read_bytes()
         )
-    assert_same_training(two, one)
+    assert_same_training(run_dir, reference)
     assert output.count("step 12 of 12") == output.count("/commit/") == 1
-    assert two.read_status()["phase"] == "finished" and two.read_outcome()["reason"] == "finished"
-    load(two.final_checkpoint_dir)
+    assert run_dir.read_status()["phase"] == "finished" and run_dir.read_outcome()["reason"] == "finished"
+    load(run_dir.final_checkpoint_dir)
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_a_number_on_one_process_ends_all(tmp_path):
+def test_nan_loss_in_one_process_ends_all_processes(tmp_path):
     """The loss is NaN in the second process alone, at the ninth step; the sixth is saved."""
-    run = RunDir(tmp_path / "run")
+    run_dir = RunDir(tmp_path / "run")
     program = (
         "import os, training.decoding as decoding; real, count = decoding.reduce_tick_losses, iter(range(99))\n"
         "is_second = os.environ['RANK'] == '1'\n"
         "decoding.reduce_tick_losses = lambda *a: real(*a) * (float('nan') if next(count) == 8 and is_second else 1)"
     )
-    code, output = wait_for_exit(start_two_processes(make_config(), run.path, program=program))
-    assert code == 1 and run.read_outcome()["reason"] == "nan", output
-    assert "optim.lr" in run.read_outcome()["sentence"] and "Error: loss is nan" in output
-    assert run.list_steps() == [6] and not run.final_checkpoint_dir.exists()
-    assert all(torch.isfinite(value).all() for value in load(run.checkpoint_dir(6)).model.state_dict().values())
+    code, output = wait_for_exit(start_two_processes(make_config(), run_dir.path, program=program))
+    assert code == 1 and run_dir.read_outcome()["reason"] == "nan", output
+    assert "optim.lr" in run_dir.read_outcome()["sentence"] and "Error: loss is nan" in output
+    assert run_dir.list_steps() == [6] and not run_dir.final_checkpoint_dir.exists()
+    assert all(torch.isfinite(value).all() for value in load(run_dir.checkpoint_dir(6)).model.state_dict().values())
 
 
 @pytest.mark.slow
-def test_sigterm_to_the_group_saves_and_the_resumed_run_equals_an_uninterrupted_one(tmp_path):
+def test_sigterm_to_the_group_saves_and_the_resumed_run_equals_an_uninterrupted_run(tmp_path):
     settings = {"steps": 120, "save_every": 120, "eval_every": 60}
-    one = train_in_one_process(tmp_path / "one", **settings)
-    run = RunDir(tmp_path / "run")
-    process = start_two_processes(make_config(**settings), run.path)
-    wait_until(run.metrics_file.is_file)
+    reference = train_in_one_process(tmp_path / "reference", **settings)
+    run_dir = RunDir(tmp_path / "run")
+    process = start_two_processes(make_config(**settings), run_dir.path)
+    wait_until(run_dir.metrics_file.is_file)
     os.killpg(process.pid, signal.SIGTERM)
     _, output = wait_for_exit(process)
-    (step,) = run.list_steps()
+    (step,) = run_dir.list_steps()
     assert 0 < step < 120, output
-    assert run.read_outcome()["sentence"] == f"Stopped and saved at step {step} of 120."
-    code, output = wait_for_exit(start_two_processes(make_config(**settings), run.path))
+    assert run_dir.read_outcome()["sentence"] == f"Stopped and saved at step {step} of 120."
+    code, output = wait_for_exit(start_two_processes(make_config(**settings), run_dir.path))
     assert code == 0, output
-    assert run.list_steps() == [step, 120]
-    assert_same_training(run, one)
+    assert run_dir.list_steps() == [step, 120]
+    assert_same_training(run_dir, reference)
 
 
 @pytest.fixture
@@ -146,12 +158,12 @@ def scheduler(tmp_path):
     stop_scheduler(job_scheduler)
 
 
-def test_killing_a_job_ends_both_of_its_processes(scheduler):
-    """The launcher starts each in its own session, which a signal to the group of the launcher does not reach."""
+def test_killing_a_job_ends_all_its_processes(scheduler):
+    """The launcher starts each process in its own session, which a signal to the group of the launcher does not reach."""
     job_id = submit_job(scheduler, make_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), devices=2)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
-    assert len(group.list_members()) == 4  # supervisor, launcher, and two that train
+    assert len(group.list_members()) == 4  # supervisor, launcher, and two training processes
     scheduler.kill(job_id)
     wait_until(lambda: scheduler.store.get(job_id).is_finished, 20)
     assert scheduler.store.get(job_id).state == "cancelled" and scheduler.store.get(job_id).status_message.startswith(
@@ -161,9 +173,9 @@ def test_killing_a_job_ends_both_of_its_processes(scheduler):
 
 
 @pytest.mark.slow
-def test_a_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
+def test_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
     settings = {"steps": 120, "save_every": 120, "eval_every": 60}
-    one = train_in_one_process(tmp_path / "one", **settings)
+    reference = train_in_one_process(tmp_path / "reference", **settings)
     job_id = submit_job(scheduler, make_config(**settings), devices=2)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
@@ -180,10 +192,10 @@ def test_a_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
     wait_until(lambda: scheduler.store.get(job_id).is_finished)
     assert scheduler.store.get(job_id).state == "succeeded", run_dir.log_file.read_text()
     assert not group.list_members()
-    assert_same_training(run_dir, one)
+    assert_same_training(run_dir, reference)
 
 
-def test_processes_without_a_process_group_are_rejected(monkeypatch, tmp_path):
+def test_processes_without_a_torch_process_group_are_rejected(monkeypatch, tmp_path):
     """Accelerate's launcher starts such processes if there are too few accelerators: each would be rank 0."""
     Accelerator(cpu=True)  # Accelerate caches that this process is alone
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,4 +1,4 @@
-"""Tests of failure reasons: each has a sentence with a remedy, and the last good checkpoint is kept."""
+"""Tests of failure reasons: each has a message with a remedy, and the last saved checkpoint is kept."""
 
 import errno
 import json
@@ -48,19 +48,21 @@ from training.trainer_state import DiskAlmostFull
         (RuntimeError("expected 3 channels"), "crash", "expected 3 channels"),
     ],
 )
-def test_each_failure_reason_has_its_message(error, reason, message):
+def test_classify_failure_returns_reason_and_message(error, reason, message):
     actual_reason, sentence = classify_failure(error)
     assert actual_reason == reason and message in sentence
 
 
-def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = None) -> tuple[RunDir, int, str]:
-    """Train a tiny run in a process of its own.
+def train(
+    tmp_path: Path, *overrides: str, prelude: str = "", max_file_bytes: int | None = None
+) -> tuple[RunDir, int, str]:
+    """Train a tiny run in a separate process.
 
     Args:
-        tmp_path: directory of the test.
-        *words: overrides.
+        tmp_path: Directory of the test.
+        *overrides: Settings on the command line.
         prelude: Python code that the process runs first.
-        limit: largest file size in bytes that the process may write.
+        max_file_bytes: Size in bytes of the largest file that the process may write.
 
     Returns:
         The run directory, the exit code, and the output of the process.
@@ -69,8 +71,12 @@ def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = No
     run = tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
     program = f"{prelude}\nimport sys\nfrom training.__main__ import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "train", str(recipe), "--run-dir", str(run), *words]
-    limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))} if limit else {}
+    command = [sys.executable, "-c", program, "train", str(recipe), "--run-dir", str(run), *overrides]
+    process_options = (
+        {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))}
+        if max_file_bytes
+        else {}
+    )
     result = subprocess.run(
         command,
         cwd=ROOT,
@@ -78,17 +84,17 @@ def train(tmp_path: Path, *words: str, prelude: str = "", limit: int | None = No
         text=True,
         timeout=240,
         env=os.environ,
-        **limits,
+        **process_options,
     )
     return RunDir(run), result.returncode, result.stdout + result.stderr
 
 
-def test_a_finished_run_is_recorded(tmp_path):
+def test_finished_run_records_its_outcome(tmp_path):
     run_dir, exit_code, output = train(tmp_path)
     assert (exit_code, run_dir.read_outcome()["reason"]) == (0, "finished"), output
 
 
-def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
+def test_nan_loss_fails_the_run_and_keeps_the_last_saved_step(tmp_path):
     """The loss of the ninth step is NaN; its effect on the weights is not saved."""
     prelude = (
         "import training.decoding as decoding; real = decoding.reduce_tick_losses; count = iter(range(99))\n"
@@ -102,8 +108,8 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_step(tmp_path):
     assert "Traceback" not in output
 
 
-def test_overflowing_gradients_are_skipped(tmp_path):
-    """The loss is finite, its gradient is not; the weights remain finite."""
+def test_infinite_gradient_norm_fails_the_run_and_keeps_the_last_saved_step(tmp_path):
+    """The loss is finite and the norm of its gradient is infinite."""
     prelude = (
         "import training.trainer as trainer; real = trainer.clip_gradients; count = iter(range(99))\n"
         "trainer.clip_gradients = lambda *a: real(*a) | ({'grad_norm': float('inf')} if next(count) == 8 else {})"
@@ -113,7 +119,7 @@ def test_overflowing_gradients_are_skipped(tmp_path):
     assert run_dir.list_steps() == [6]
 
 
-def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
+def test_full_disk_during_a_save_keeps_the_last_saved_step(tmp_path):
     """After step 6 files may not exceed 2,000 bytes: the next save fails."""
     prelude = (
         "import training.run_dir as run_dir, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -128,7 +134,7 @@ def test_a_disk_that_is_full_while_saving_keeps_the_last_step(tmp_path):
     load(run_dir.checkpoint_dir(6))
 
 
-def test_a_run_saves_and_stops_before_the_disk_is_full(tmp_path):
+def test_run_saves_and_stops_if_free_disk_space_is_low(tmp_path):
     prelude = (
         "import shutil; real = shutil.disk_usage; free = iter([50, 50, 0.5, 0.5])\n"
         "shutil.disk_usage = lambda path: real(path)._replace(free=int(next(free) * 2**30))"
@@ -140,13 +146,13 @@ def test_a_run_saves_and_stops_before_the_disk_is_full(tmp_path):
     assert run_dir.list_steps() == [6]
 
 
-def test_a_run_does_not_start_on_a_full_disk(tmp_path):
+def test_run_does_not_start_on_a_full_disk(tmp_path):
     run_dir, exit_code, output = train(tmp_path, "train.min_free_disk_gb=100000000")
     assert exit_code == 1 and run_dir.read_outcome()["reason"] == "disk" and "nothing was trained" in output
     assert run_dir.list_steps() == []
 
 
-def test_missing_data_is_named(tmp_path):
+def test_missing_data_file_is_named_in_the_output(tmp_path):
     prelude = (
         "import training.tasks.parity as p\n"
         "def sample(*a): raise FileNotFoundError(2, 'No such file or directory', '/data/train.parquet')\n"
@@ -156,7 +162,7 @@ def test_missing_data_is_named(tmp_path):
     assert exit_code == 1 and run_dir.read_outcome()["reason"] == "data" and "/data/train.parquet" in output
 
 
-def test_a_crash_writes_its_traceback_to_the_log(tmp_path):
+def test_crash_writes_its_traceback_to_the_log(tmp_path):
     run_dir, exit_code, output = train(
         tmp_path, prelude="import training.trainer as trainer\ntrainer.clip_gradients = lambda *a: 1 / 0"
     )
@@ -164,13 +170,13 @@ def test_a_crash_writes_its_traceback_to_the_log(tmp_path):
     assert "ZeroDivisionError" in run_dir.read_outcome()["sentence"] and "Traceback" in output
 
 
-def test_the_time_limit_is_recorded(tmp_path):
+def test_time_limit_is_recorded_as_the_outcome(tmp_path):
     run_dir, exit_code, _ = train(tmp_path, "train.steps=100000", "train.max_minutes=0.02")
     assert exit_code == 0 and run_dir.read_outcome()["reason"] == "time" and run_dir.list_steps()
     assert "train.max_minutes" in run_dir.read_outcome()["sentence"]
 
 
-def test_two_trainings_do_not_share_a_run_directory(tmp_path):
+def test_locked_run_directory_rejects_a_second_training(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     with run_dir.exclusive():
         assert run_dir.is_locked
@@ -179,7 +185,7 @@ def test_two_trainings_do_not_share_a_run_directory(tmp_path):
     assert not run_dir.is_locked
 
 
-def test_the_first_recorded_reason_is_kept(tmp_path):
+def test_first_recorded_outcome_is_kept(tmp_path):
     run_dir = RunDir(tmp_path)
     run_dir.write_outcome("nan", "first")
     run_dir.write_outcome("crash", "second, because of the first")

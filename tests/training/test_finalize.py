@@ -1,4 +1,4 @@
-"""Tests of the halting policies of a final checkpoint: lost answers, and guarantees."""
+"""Tests of the halting policies of a final checkpoint: lost answers, and risk guarantees."""
 
 from dataclasses import replace
 
@@ -13,20 +13,20 @@ from training.finalize import certify_default_risks, evaluate_policy
 def make_curves(count: int, seed: int) -> EvaluationCurves:
     """Build unrolls of four ticks.
 
-    Each becomes correct at some tick and shows it in energy and certainty. At the last tick many of them are wrong again,
-    with the same energy and certainty.
+    Each sample becomes correct at a random tick, at which its energy falls and its certainty rises. At the last tick most
+    samples are wrong again, with unchanged energy and certainty.
     """
     generator = torch.Generator().manual_seed(seed)
-    right = torch.arange(4) >= torch.randint(0, 4, (count, 1), generator=generator)
-    energy = 2.0 * (~right) - 1 + 0.5 * torch.randn(count, 4, generator=generator)
-    certainty = 0.3 + 0.5 * right + 0.1 * torch.rand(count, 4, generator=generator)
-    right[:, 3] &= torch.rand(count, generator=generator) < 0.3
+    correct = torch.arange(4) >= torch.randint(0, 4, (count, 1), generator=generator)
+    energy = 2.0 * (~correct) - 1 + 0.5 * torch.randn(count, 4, generator=generator)
+    certainty = 0.3 + 0.5 * correct + 0.1 * torch.rand(count, 4, generator=generator)
+    correct[:, 3] &= torch.rand(count, generator=generator) < 0.3
     choices = torch.zeros(count, 1, 4, dtype=torch.long)
     zeros = torch.zeros(count, dtype=torch.long)
-    return EvaluationCurves(right, choices, certainty.unsqueeze(1), energy, zeros, zeros.unsqueeze(1))
+    return EvaluationCurves(correct, choices, certainty.unsqueeze(1), energy, zeros, zeros.unsqueeze(1))
 
 
-def test_a_ctc_answer_is_a_loss_if_its_complete_emission_would_have_been_correct():
+def test_ctc_answer_counts_as_lost_if_its_complete_emission_is_correct():
     curves = replace(make_curves(300, 0), is_ctc=True)
     figures = evaluate_policy(parse("ticks=2"), curves)
     assert figures["lost"] == (curves.correct[:, 3] & ~curves.correct[:, 1]).float().mean().item()
@@ -37,8 +37,8 @@ def test_a_ctc_answer_is_a_loss_if_its_complete_emission_would_have_been_correct
     }
 
 
-def test_guarantees_hold_where_the_full_budget_loses_more_than_stopping_early():
-    """Strict thresholds lead to the last tick, which is often wrong: testing in order of threshold would end at once."""
+def test_risk_guarantees_hold_if_the_last_tick_is_less_accurate_than_earlier_ticks():
+    """Strict thresholds halt at the last tick, which is often wrong: a test in order of thresholds would end at the first."""
     validation, calibration, test = (make_curves(2_000, seed) for seed in (0, 1, 2))
     records = certify_default_risks(validation, calibration)
     assert list(records) == [f"energy, at most {risk} lost with confidence 0.95" for risk in (0.01, 0.05)]

@@ -1,4 +1,4 @@
-"""Input ticks do not count: not in losses, metrics, thresholds or energy fitting."""
+"""Tests that losses, metrics, thresholds and energy fitting exclude the input ticks."""
 
 from dataclasses import replace
 from typing import get_args
@@ -44,7 +44,7 @@ def replace_input_ticks(curves: EvaluationCurves, value: float) -> EvaluationCur
     return replace(curves, certainty=certainty, energy=curves.energy.where(mask, torch.tensor(-value)))
 
 
-def test_curves_of_batches_of_several_lengths_start_after_the_input_ticks():
+def test_curves_of_batches_of_several_lengths_have_no_correct_answer_at_input_ticks():
     model = build_tiny_model(**SCHEDULE_CONFIG)
     curves = evaluate_curves(model, PerTickDecoder(1), make_batches())
     assert curves.input_ticks.tolist() == [INPUT_TICKS[0]] * 3 + INPUT_TICKS
@@ -69,7 +69,7 @@ def test_metrics_thresholds_and_replays_ignore_the_input_ticks():
 
 
 @pytest.mark.parametrize("kind", ["mean", "two_tick", "mix"])
-def test_losses_are_those_of_the_ticks_that_count(kind):
+def test_losses_exclude_the_input_ticks(kind):
     losses = torch.rand(3, 8)
     certainty = torch.rand(3, 8)
     answer_mask = compute_answer_mask(torch.tensor([5, 5, 5]), 8)
@@ -79,14 +79,18 @@ def test_losses_are_those_of_the_ticks_that_count(kind):
         reduce_tick_losses(kind, losses, certainty, 0.3, answer_mask),
         reduce_tick_losses(kind, losses[:, 5:], certainty[:, 5:], 0.3),
     )
-    right = losses > 0.5
+    correct = losses > 0.5
     loss_params = EnergyLossParams(margin=0.7, cost=0.1, label_smoothing=0.01)
-    for energy in get_args(EnergyKind):
-        expected = energy_loss(energy, certainty[:, 5:], TickLabels(right[:, 5:], None, losses[:, 5:]), loss_params)
-        assert_close(energy_loss(energy, certainty, TickLabels(right, answer_mask, losses), loss_params), expected)
+    for energy_kind in get_args(EnergyKind):
+        expected = energy_loss(
+            energy_kind, certainty[:, 5:], TickLabels(correct[:, 5:], None, losses[:, 5:]), loss_params
+        )
+        assert_close(
+            energy_loss(energy_kind, certainty, TickLabels(correct, answer_mask, losses), loss_params), expected
+        )
 
 
-def test_the_energy_is_fitted_where_answers_count():
+def test_energy_is_fitted_at_answer_ticks_only():
     model = build_tiny_model(**SCHEDULE_CONFIG)
     batches = make_batches()
     dataset = collect_energy_features(model, PerTickDecoder(1), batches)

@@ -14,7 +14,7 @@ def sample_batch(batch=5, positions=3, classes=4, ticks=6):
     return answers, torch.randint(classes, (batch, positions), generator=generator)
 
 
-def test_per_tick_is_cross_entropy_averaged_over_positions():
+def test_per_tick_loss_is_cross_entropy_averaged_over_positions():
     answers, targets = sample_batch()
     losses = per_tick_loss(answers, targets)
     for row in range(5):
@@ -23,15 +23,15 @@ def test_per_tick_is_cross_entropy_averaged_over_positions():
             assert losses[row, tick].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_positions_marked_as_ignored_do_not_count():
+def test_ignored_positions_affect_neither_loss_nor_correctness():
     answers, targets = sample_batch()
     targets[:, 2] = -100
     torch.testing.assert_close(per_tick_loss(answers, targets), per_tick_loss(answers[:, :2], targets[:, :2]))
-    right = is_correct(answers, targets)
-    assert torch.equal(right, is_correct(answers[:, :2], targets[:, :2]))
+    correct = is_correct(answers, targets)
+    assert torch.equal(correct, is_correct(answers[:, :2], targets[:, :2]))
 
 
-def test_lookahead_counts_positions_after_the_longest_correct_prefix_of_any_tick():
+def test_lookahead_includes_positions_after_the_longest_correct_prefix_of_any_tick():
     answers = torch.zeros(1, 4, 2, 2)
     answers[0, :, 1] = torch.tensor([[3.0, 3.0], [3.0, -3.0], [-3.0, -3.0], [3.0, 3.0]])
     targets = torch.ones(1, 4, dtype=torch.long)  # the correct prefix has 2 positions at tick 0, 1 at tick 1
@@ -39,13 +39,13 @@ def test_lookahead_counts_positions_after_the_longest_correct_prefix_of_any_tick
     torch.testing.assert_close(per_tick_loss(answers, targets, lookahead=1), expected)
 
 
-def test_the_two_ticks_are_those_of_lowest_loss_and_highest_certainty():
+def test_two_tick_loss_averages_the_ticks_of_lowest_loss_and_highest_certainty():
     losses = torch.tensor([[3.0, 1.0, 2.0], [0.5, 4.0, 1.0]])
     certainty = torch.tensor([[0.1, 0.2, 0.9], [0.3, 0.8, 0.1]])
     assert two_tick_loss(losses, certainty).item() == pytest.approx(((1 + 2) / 2 + (0.5 + 4) / 2) / 2)
 
 
-def test_mix_goes_from_its_share_of_the_mean_to_two_ticks():
+def test_mix_interpolates_between_mean_and_two_tick_loss():
     losses, certainty = torch.rand(4, 5), torch.rand(4, 5)
     torch.testing.assert_close(reduce_tick_losses("mix", losses, certainty, 1.0), losses.mean())
     torch.testing.assert_close(reduce_tick_losses("mix", losses, certainty, 0.0), two_tick_loss(losses, certainty))

@@ -15,5 +15,5 @@ from training.metrics import spearman_correlation
         ([1, 2, 2, 3], [1, 3, 2, 4], 0.948683298),
     ],
 )
-def test_rank_correlation(a, b, expected):
+def test_spearman_correlation_of_small_samples(a, b, expected):
     assert spearman_correlation(torch.tensor(a), torch.tensor(b)) == (expected and pytest.approx(expected))

@@ -1,4 +1,4 @@
-"""Model card: metadata of the Hub, measured figures, and a usage example that runs."""
+"""Tests of the model card: metadata for the Hub, metrics, and a usage example that runs."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def render_card(name: str, repo: str = "", **changes: Any) -> str:
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_the_hub_reads_all_evaluations(name):
+def test_hub_metadata_has_all_evaluations(name):
     card = ModelCard(render_card(name, "alice/made"))
     evaluations = read_metadata(name)["metrics"]["evaluations"]
     values = {
@@ -42,7 +42,7 @@ def test_the_hub_reads_all_evaluations(name):
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_card_has_all_sections_and_every_split(name):
+def test_card_has_all_sections_and_every_split(name):
     card = render_card(name)
     sections = re.findall(r"^## (.+)$", card, re.MULTILINE)
     assert [section for section in sections if section in SECTIONS] == sections and {"Usage", "Limitations"} < {
@@ -59,13 +59,13 @@ def test_the_usage_example_runs(name, capsys):
     assert capsys.readouterr().out.startswith("torch.Size([4,")
 
 
-def test_a_card_of_a_repository_loads_from_the_hub():
+def test_card_of_a_repository_has_a_hub_example_and_a_plot():
     card = render_card("parity-16", "alice/made")
     assert 'load(HubStore().fetch("alice/made"))' in card and "from ctm.stores import HubStore" in card
     assert "](accuracy.png)" in card and "accuracy.png" not in render_card("parity-16")
 
 
-def test_a_run_that_still_trains_has_no_figures():
+def test_card_of_an_unfinished_run_has_no_evaluation():
     training = {"command": "python -m training train x.yaml", "steps": 1_200}
     metrics = {"evaluations": [], "training": training, "validation": {"validation_accuracy_best": 0.5}}
     card = render_card("parity-16", "alice/made", metrics=metrics, halting={})
@@ -74,11 +74,14 @@ def test_a_run_that_still_trains_has_no_figures():
     assert "The run has not finished" in card
 
 
-def test_a_split_with_lower_accuracy_is_a_limitation():
+def test_split_with_lower_accuracy_is_a_limitation():
     metrics = read_metadata("parity-16")["metrics"]
     first = metrics["evaluations"][0] | {"split": "test", "n": 1_000, "accuracy_halted": 0.9}
-    further = [first | {"split": "near", "accuracy_halted": 0.89}, first | {"split": "far", "accuracy_halted": 0.6}]
-    card = render_card("parity-16", metrics=metrics | {"evaluations": [first, *further]})
+    other_splits = [
+        first | {"split": "near", "accuracy_halted": 0.89},
+        first | {"split": "far", "accuracy_halted": 0.6},
+    ]
+    card = render_card("parity-16", metrics=metrics | {"evaluations": [first, *other_splits]})
     assert "On the split *far* accuracy falls from 90.00% to 60.00%." in card
     assert "split *near*" not in card, "the intervals overlap"
 
@@ -93,5 +96,5 @@ def test_a_split_with_lower_accuracy_is_a_limitation():
         (1.0, 1, (0.2065, 1.0)),
     ],
 )
-def test_intervals_are_those_of_wilson(share, num_samples, expected):
+def test_wilson_interval_has_the_reference_bounds(share, num_samples, expected):
     assert compute_wilson_interval(share, num_samples) == pytest.approx(expected, abs=1e-4)

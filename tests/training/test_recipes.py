@@ -45,7 +45,7 @@ def get_recipe_name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=get_recipe_name)
-def test_every_recipe_is_read_and_its_model_has_the_size_it_states(path):
+def test_recipe_is_valid_and_its_model_has_the_documented_parameter_count(path):
     text = path.read_text("utf-8")
     assert path.relative_to(ROOT).as_posix() in text.splitlines()[0], "the first line is the command"
     config = read_recipe(path)
@@ -53,8 +53,8 @@ def test_every_recipe_is_read_and_its_model_has_the_size_it_states(path):
     with torch.device("meta"):
         model = build_model(config.build_model_config(task), task.get_spec().in_features)
     count = sum(value.numel() for name, value in model.named_parameters() if "energy_proj" not in name)
-    stated = re.search(r"([\d,]+) parameters without the energy head", text)
-    assert count > 1_000 and (not stated or int(stated[1].replace(",", "")) == count)
+    match = re.search(r"([\d,]+) parameters without the energy head", text)
+    assert count > 1_000 and (not match or int(match[1].replace(",", "")) == count)
 
 
 def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
@@ -77,8 +77,8 @@ def use_small_dataset(config: RunConfig, directory: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("path", QUICK_RECIPES, ids=get_recipe_name)
-def test_every_quick_recipe_learns(path, tmp_path):
-    """Train on one batch repeatedly, with the task, loss and optimiser of the recipe; the loss must fall."""
+def test_quick_recipe_reduces_its_loss_on_one_batch(path, tmp_path):
+    """Train on one batch repeatedly, with the task, loss and optimiser of the recipe."""
     config = read_recipe(path)
     small = (
         use_small_dataset(config, tmp_path)
@@ -103,7 +103,7 @@ def select_small_model_changes(config: RunConfig) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("path", IMAGE_RECIPES, ids=get_recipe_name)
-def test_recipes_of_pictures_learn_from_files_of_the_same_schema(path, tmp_path):
+def test_image_recipe_trains_on_local_files_without_recording_their_path(path, tmp_path):
     small = use_small_dataset(read_recipe(path), tmp_path)
     seconds, _ = Trainer(small).time_steps(1)
     assert len(seconds) == 1 and str(tmp_path) not in str(small.to_portable_dict())

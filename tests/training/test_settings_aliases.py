@@ -1,4 +1,4 @@
-"""Former names of settings and commands still work, and say so."""
+"""Tests of former names of settings and commands: they are accepted, and settings with a warning."""
 
 import logging
 
@@ -54,18 +54,18 @@ def test_current_names_give_no_warning(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "groups, words",
+    "groups, overrides",
     [
         ({"train": {"keep": 1, "save_total_limit": 2}}, []),
         ({"finish": {"fit_steps": 1}, "finalize": {"fit_steps": 2}}, []),
     ],
 )
-def test_a_setting_under_both_names_is_an_error(groups, words, tmp_path):
+def test_setting_under_both_names_is_an_error(groups, overrides, tmp_path):
     with pytest.raises(ValueError, match="both are set: remove the former"):
-        read_recipe(write_recipe(tmp_path / "both.yaml", **groups), words)
+        read_recipe(write_recipe(tmp_path / "both.yaml", **groups), overrides)
 
 
-def test_an_override_replaces_the_value_that_the_recipe_gives_under_the_other_name(tmp_path):
+def test_override_replaces_a_recipe_value_under_the_former_or_current_name(tmp_path):
     recipe = write_recipe(tmp_path / "old.yaml", train={"keep": 5})
     assert read_recipe(recipe, ["train.save_total_limit=3"]).train.save_total_limit == 3
     recipe = write_recipe(tmp_path / "new.yaml", train={"save_total_limit": 5})
@@ -74,20 +74,20 @@ def test_an_override_replaces_the_value_that_the_recipe_gives_under_the_other_na
 
 
 @pytest.mark.parametrize("kind", sorted(TASK_ALIASES))
-def test_every_current_task_name_is_a_setting(kind):
+def test_task_aliases_refer_to_task_settings(kind):
     names = get_task_types()[kind].Settings.model_fields
     assert set(TASK_ALIASES[kind].values()) <= names.keys()
     assert not TASK_ALIASES[kind].keys() & names.keys()
 
 
 @pytest.mark.parametrize("group", sorted(SETTING_ALIASES))
-def test_every_current_name_is_a_setting(group):
+def test_setting_aliases_refer_to_settings(group):
     names = RunConfig.model_fields[group].annotation.model_fields
     assert set(SETTING_ALIASES[group].values()) <= names.keys()
     assert not SETTING_ALIASES[group].keys() & names.keys()
 
 
-def test_a_task_is_built_from_former_names():
+def test_task_accepts_former_setting_names():
     task = make_task({"kind": "tracking", "ask": "quadrant", "ahead": 3, "further": 5})
     assert (task.settings.target, task.settings.max_horizon, task.settings.ood_horizon) == ("quadrant", 3, 5)
 

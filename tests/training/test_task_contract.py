@@ -1,4 +1,4 @@
-"""Contract tests of all tasks; a new task file is tested without further changes."""
+"""Contract tests of all registered tasks; they include a new task without a change of this file."""
 
 import json
 
@@ -64,22 +64,22 @@ def hash_inputs(batch) -> set[bytes]:
     return {row.tobytes() for row in batch.inputs.flatten(1).numpy()}
 
 
-def test_the_first_three_tasks_exist():
+def test_digits_parity_and_arithmetic_are_registered():
     assert set(list_task_kinds()) >= {"digits", "parity", "arithmetic"}
 
 
-def test_a_batch_fits_the_model_that_the_task_specifies(task):
-    model, shape = build_small_model(task), task.get_spec()
+def test_batch_has_the_shapes_of_the_task_spec(task):
+    model, spec = build_small_model(task), task.get_spec()
     batch = task.sample(TRAIN, 5, make_generator("x"))
     output = model(batch.inputs)
-    assert output.answers.shape[:2] == (5, shape.positions * shape.classes)
-    assert batch.targets.shape == (5, shape.ctc_length or shape.positions)
-    assert batch.targets.min() >= 0 and batch.targets.max() < shape.classes
-    assert len(task.get_labels()) == shape.classes
+    assert output.answers.shape[:2] == (5, spec.positions * spec.classes)
+    assert batch.targets.shape == (5, spec.ctc_length or spec.positions)
+    assert batch.targets.min() >= 0 and batch.targets.max() < spec.classes
+    assert len(task.get_labels()) == spec.classes
     assert batch.difficulty.shape == (5,)
 
 
-def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(task):
+def test_batches_depend_on_seed_rank_and_step_only(task):
     first = next(task.iterate_batches(8, seed=1))
     assert hash_inputs(first) == hash_inputs(next(task.iterate_batches(8, seed=1)))
     assert hash_inputs(first) != hash_inputs(next(task.iterate_batches(8, seed=1, rank=1)))
@@ -89,11 +89,11 @@ def test_the_same_seed_gives_the_same_batch_and_another_rank_or_step_another(tas
     assert hash_inputs(next(stream)) == hash_inputs(next(task.iterate_batches(8, seed=1, start=1)))
 
 
-def test_nothing_held_out_is_ever_trained_on(task):
-    """Splits are disjoint by content: draws of one split share no input with those of another."""
+def test_splits_have_no_input_in_common(task):
+    """Compare sampled inputs of all pairs of splits."""
     inputs_by_split = {}
     for split in task.splits:
-        batches = [task.sample(split, 100, make_generator(split, turn)) for turn in range(2)]
+        batches = [task.sample(split, 100, make_generator(split, index)) for index in range(2)]
         if not getattr(task.settings, "streaming", False) and (full_split := task.load_full_split(split)) is not None:
             batches = [full_split]
         inputs_by_split[split] = set().union(*map(hash_inputs, batches))
@@ -105,7 +105,7 @@ def test_nothing_held_out_is_ever_trained_on(task):
                 )
 
 
-def test_held_out_batches_are_reproducible_and_have_no_repeats(task):
+def test_held_out_batches_are_reproducible_and_have_no_duplicates(task):
     for split in task.splits:
         if split == TRAIN:
             continue
@@ -116,14 +116,14 @@ def test_held_out_batches_are_reproducible_and_have_no_repeats(task):
 
 
 def test_frequent_inputs_have_the_same_share_in_the_test_and_calibration_splits():
-    """Lengths are uniform, so the few short rows are drawn often, and kept once."""
+    """Lengths are uniform, so the few short rows are sampled often, and deduplicated."""
     task = make_task({"kind": "parity", "length": 16})
     shares = {}
     for split in (VALIDATION, CALIBRATION, TEST):
         lengths = torch.cat([batch.inputs.ne(PAD_TOKEN).sum(1) for batch in build_split_batches(task, split, 4_096)])
         shares[split] = (torch.bincount(lengths, minlength=17) / len(lengths))[10:]
     assert shares[TEST].sum() > 0.95
-    # With equally many draws the difference is 0.05.
+    # With equally many samples per split the difference would be 0.05.
     assert_close(shares[TEST], shares[CALIBRATION], rtol=0, atol=0.02)
     assert_close(shares[VALIDATION], shares[CALIBRATION], rtol=0, atol=0.02)
 
@@ -134,35 +134,37 @@ def test_every_task_has_a_recipe(task):
     assert any(read_recipe(path).task["kind"] == task.name for path in recipes)
 
 
-def test_the_description_builds_the_same_task(any_task):
+def test_description_builds_the_same_task(any_task):
     description = json.loads(json.dumps(any_task.describe()))
-    again = make_task({"kind": description["task"], **description["settings"]})
-    assert json.loads(json.dumps(again.describe())) == description
+    rebuilt_task = make_task({"kind": description["task"], **description["settings"]})
+    assert json.loads(json.dumps(rebuilt_task.describe())) == description
 
 
-def test_user_input_is_parsed_and_answered_in_words(any_task):
-    """Inputs are all examples, a drawing if the task supports drawings, and generated inputs."""
+def test_user_input_is_parsed_and_its_answer_is_formatted(any_task):
+    """The inputs are all examples, a drawing if the task supports drawings, and generated inputs."""
     task = any_task
     inputs = list(task.get_examples())
     inputs += [np.stack([draw_three()] * 3, -1)] if task.supports_drawing else []
-    generated = [task.generate_input(seed) for seed in range(2)] if task.supports_generation else []
-    inputs += [value if task.input_type == "text" else value / 255 for value in generated]
+    generated_inputs = [task.generate_input(seed) for seed in range(2)] if task.supports_generation else []
+    inputs += [value if task.input_type == "text" else value / 255 for value in generated_inputs]
     assert inputs
     for value in inputs:
-        parsed = task.parse_input(
+        task_input = task.parse_input(
             np.asarray(Image.open(value).convert("RGB")) / 255 if hasattr(value, "suffix") else value
         )
-        assert len(parsed.inputs) == 1 and parsed.display["kind"] in ("picture", "sequence")
-        answer = task.format_answer(parsed, [0] * parsed.positions)  # a CTC answer may be any sequence
+        assert len(task_input.inputs) == 1 and task_input.display["kind"] in ("picture", "sequence")
+        answer = task.format_answer(task_input, [0] * task_input.positions)  # a CTC answer may be any sequence
         assert answer.label and answer.sentence and not answer.sentence.endswith(".")
         json.dumps(answer.value)
     model = build_small_model(task)
-    chosen = task.decoder.choices(model(parsed.inputs).answers)[0].T  # (T, P)
-    assert all(task.format_answer(parsed, answer[: parsed.positions]).label for answer in task.decoder.decode(chosen))
+    choices = task.decoder.choices(model(task_input.inputs).answers)[0].T  # (T, P)
+    assert all(
+        task.format_answer(task_input, answer[: task_input.positions]).label for answer in task.decoder.decode(choices)
+    )
 
 
 def draw_three() -> np.ndarray:
-    """Draw a three: two thick arcs, dark on light."""
+    """Return an image (H, W) of the digit three: two thick arcs, dark on light."""
     y, x = np.mgrid[0:100, 0:100]
     arcs = [(abs(np.hypot(x - 45, y - center_y) - 20) < 5) & (x > 40) for center_y in (30, 68)]
     return np.where(arcs[0] | arcs[1], 0.1, 0.95)
@@ -200,43 +202,43 @@ INVALID_INPUTS = {
 
 
 @pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in INVALID_INPUTS.items() for text in texts])
-def test_wrong_text_gets_one_sentence_with_the_remedy(kind, text):
-    with pytest.raises(ValueError) as raised:
+def test_invalid_text_is_rejected_in_one_sentence(kind, text):
+    with pytest.raises(ValueError) as exc_info:
         make_task({"kind": kind}).parse_input(text)
-    sentence = str(raised.value)
-    assert "\n" not in sentence and len(sentence) < 200 and sentence.endswith(".")
+    message = str(exc_info.value)
+    assert "\n" not in message and len(message) < 200 and message.endswith(".")
 
 
-def test_parity_answers_are_parities_of_all_bits_so_far():
+def test_parity_targets_are_the_parities_of_all_prefixes():
     batch = make_task({"kind": "parity", "length": 8}).sample(TRAIN, 50, make_generator(0))
     for bits, target, length in zip(
         batch.inputs.tolist(), batch.targets.tolist(), batch.difficulty.tolist(), strict=True
     ):
-        expected = [sum(bits[: place + 1]) % 2 for place in range(length)]
+        expected = [sum(bits[: index + 1]) % 2 for index in range(length)]
         assert target == expected + [expected[-1]] * (8 - length)
         assert bits[length:] == [2] * (8 - length) and set(bits[:length]) <= {0, 1}
 
 
-def test_arithmetic_asks_for_the_next_number():
+def test_arithmetic_target_is_the_next_number_of_the_sequence():
     task = make_task({"kind": "arithmetic"})
     for split in task.splits:
         batch = task.sample(split, 30, make_generator(split))
         for digits, target in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
-            numbers = [int("".join(map(str, digits[place : place + 3]))) for place in range(0, 12, 3)]
-            following = int("".join(map(str, target)))
-            assert len({b - a for a, b in zip(numbers, [*numbers[1:], following], strict=False)}) == 1
+            numbers = [int("".join(map(str, digits[index : index + 3]))) for index in range(0, 12, 3)]
+            next_number = int("".join(map(str, target)))
+            assert len({b - a for a, b in zip(numbers, [*numbers[1:], next_number], strict=False)}) == 1
 
 
-def test_arithmetic_splits_match_their_names():
+def test_arithmetic_train_and_extrapolation_splits_differ_in_difficulty():
     task = make_task({"kind": "arithmetic"})
-    trained = task.load_full_split(TRAIN)
-    assert trained.difficulty.max() <= 20 < task.load_full_split("extrapolation").difficulty.min()
-    for place in range(12):  # every digit occurs at every place of the training inputs
-        digits = set(trained.inputs[:, place].tolist())
-        assert digits == set(range(10)), f"digit place {place} shows only {sorted(digits)} in training"
+    train_batch = task.load_full_split(TRAIN)
+    assert train_batch.difficulty.max() <= 20 < task.load_full_split("extrapolation").difficulty.min()
+    for position in range(12):  # every digit occurs at every position of the training inputs
+        digits = set(train_batch.inputs[:, position].tolist())
+        assert digits == set(range(10)), f"position {position} has only the digits {sorted(digits)} in training"
 
 
-def test_splits_depend_on_content_alone_and_have_the_stated_shares():
+def test_assign_split_is_deterministic_and_has_the_expected_shares():
     splits = [assign_split(str(number).encode()) for number in range(20_000)]
     shares = {name: splits.count(name) / len(splits) for name in set(splits)}
     expected = {"train": 0.80, "validation": 0.05, "calibration": 0.05, "test": 0.10}
@@ -244,13 +246,13 @@ def test_splits_depend_on_content_alone_and_have_the_stated_shares():
     assert assign_split(b"x") == assign_split(b"x")
 
 
-def test_repeats_are_removed_in_order():
+def test_deduplicate_removes_repeated_inputs():
     task = make_task({"kind": "parity", "length": 2})
     batch = task.sample(TRAIN, 60, make_generator(1))
     assert len(deduplicate(batch).inputs) == len(hash_inputs(batch)) < 60
 
 
-def test_an_answer_is_correct_if_every_position_is():
+def test_answer_is_correct_if_every_position_is_correct():
     answers = torch.zeros(1, 2, 3, 2)
     answers[0, 0, 1] = 1
     answers[0, 1, 2, 1] = 1

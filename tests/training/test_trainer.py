@@ -63,56 +63,56 @@ def read_metrics(run_dir: RunDir) -> list[dict]:
     return [{key: line[key] for key in line.keys() - {"steps_per_second", "memory_gb"}} for line in lines]
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
+def test_resumed_run_equals_uninterrupted_run(tmp_path, monkeypatch):
     """Compare parameters and metrics, with dropout and accumulation, after a SIGTERM between two saved steps."""
     config = make_tiny_config(gradient_accumulation_steps=2)
-    straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
-    assert train(config, straight)
+    reference, resumed = RunDir(tmp_path / "reference"), RunDir(tmp_path / "resumed")
+    assert train(config, reference)
 
     log = RunDir.log_metrics
 
-    def stop_at_8(self, values):
+    def stop_at_step_8(self, values):
         log(self, values)
         if values["step"] == 8 and "loss" in values:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(RunDir, "log_metrics", stop_at_8)
-    assert not train(config, broken)
+    monkeypatch.setattr(RunDir, "log_metrics", stop_at_step_8)
+    assert not train(config, resumed)
     monkeypatch.undo()
-    assert broken.list_steps()[-1] == 8 and broken.read_status()["phase"] == "stopped"
-    assert train(config, broken)
+    assert resumed.list_steps()[-1] == 8 and resumed.read_status()["phase"] == "stopped"
+    assert train(config, resumed)
 
-    ours, theirs = load_step_weights(broken, 12), load_step_weights(straight, 12)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert read_metrics(broken) == read_metrics(straight)
+    resumed_weights, reference_weights = load_step_weights(resumed, 12), load_step_weights(reference, 12)
+    assert resumed_weights.keys() == reference_weights.keys()
+    assert all(torch.equal(resumed_weights[name], reference_weights[name]) for name in resumed_weights)
+    assert read_metrics(resumed) == read_metrics(reference)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "ff"])
-def test_baselines_learn_and_resume_exactly(kind, tmp_path):
+def test_baselines_reduce_their_loss_and_resume_exactly(kind, tmp_path):
     model = {"kind": kind, "d_model": 16, "dropout": 0.1}
     model |= {"iterations": 3, "d_input": 8, "heads": 2, "num_layers": 2} if kind == "lstm" else {}
     config = RunConfig.parse(TINY_RECIPE | {"task": {"kind": "parity", "length": 2}, "model": model}).with_overrides(
         {"train.steps": 60, "train.save_every": 30, "train.batch_size": 32, "train.eval_every": 60, "optim.lr": 0.02}
     )
-    straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
-    assert train(config, straight)
-    losses = [line["loss"] for line in read_metrics(straight) if "loss" in line]
+    reference, resumed = RunDir(tmp_path / "reference"), RunDir(tmp_path / "resumed")
+    assert train(config, reference)
+    losses = [line["loss"] for line in read_metrics(reference) if "loss" in line]
     assert losses[-1] < 0.7 * losses[0]
-    shutil.copytree(straight.path, broken.path)
-    shutil.rmtree(broken.checkpoint_dir(60).parent / broken.checkpoint_dir(60).name)
-    assert broken.list_steps() == [30] and train(config, broken)
-    ours, theirs = load_step_weights(broken, 60), load_step_weights(straight, 60)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    shutil.copytree(reference.path, resumed.path)
+    shutil.rmtree(resumed.checkpoint_dir(60).parent / resumed.checkpoint_dir(60).name)
+    assert resumed.list_steps() == [30] and train(config, resumed)
+    resumed_weights, reference_weights = load_step_weights(resumed, 60), load_step_weights(reference, 60)
+    assert all(torch.equal(resumed_weights[name], reference_weights[name]) for name in reference_weights)
 
 
-def test_a_task_without_model_settings_is_reported():
+def test_model_kind_without_a_setting_that_the_task_needs_is_rejected():
     values = {"task": {"kind": "sorting"}, "model": {"kind": "ff", "d_model": 8}}
     with pytest.raises(ValueError, match=r"The task sorting needs model.heads, which model.kind=ff does not have"):
         RunConfig.parse(values)
 
 
-def test_a_second_stop_request_does_not_interrupt_the_save(tmp_path, monkeypatch):
+def test_second_stop_request_does_not_interrupt_the_save(tmp_path, monkeypatch):
     run_dir = RunDir(tmp_path / "run")
     log, save = RunDir.log_metrics, RunDir.save
 
@@ -130,8 +130,8 @@ def test_a_second_stop_request_does_not_interrupt_the_save(tmp_path, monkeypatch
     assert run_dir.list_steps() == [2]
 
 
-def test_the_best_saved_step_is_kept(tmp_path, monkeypatch):
-    """Evaluations lie between two saves: the latest one before a save counts for it."""
+def test_best_saved_step_is_kept(tmp_path, monkeypatch):
+    """The latest evaluation before a save is the accuracy of the saved step."""
     accuracies = iter([0.2, 0.9, 0.1, 0.1, 0.1, 0.1])
     monkeypatch.setattr(trainer, "summarise_curves", lambda curves: {"accuracy_best": next(accuracies)})
     run_dir = RunDir(tmp_path / "run")
@@ -139,8 +139,8 @@ def test_the_best_saved_step_is_kept(tmp_path, monkeypatch):
     assert run_dir.list_steps() == [10, 24]
 
 
-def test_restarting_deletes_everything_of_the_earlier_training(tmp_path, monkeypatch):
-    """The restarted run is stopped soon, and has no steps of the earlier run."""
+def test_restart_deletes_steps_and_metrics_of_the_earlier_training(tmp_path, monkeypatch):
+    """The restarted run is stopped at its first logged step, and has no steps of the earlier run."""
     run_dir, config = RunDir(tmp_path / "run"), make_tiny_config(save_every=4, save_total_limit=9)
     train(config, run_dir)
     assert run_dir.list_steps() == [4, 8, 12]
@@ -152,7 +152,7 @@ def test_restarting_deletes_everything_of_the_earlier_training(tmp_path, monkeyp
     assert run_dir.list_steps() == [2] and [line["step"] for line in read_metrics(run_dir)] == [2]
 
 
-def test_resuming_without_a_saved_step_deletes_the_metrics(tmp_path, monkeypatch):
+def test_resume_without_a_saved_step_deletes_the_metrics(tmp_path, monkeypatch):
     run_dir = RunDir(tmp_path / "run")
     save = RunDir.save
     monkeypatch.setattr(RunDir, "save", lambda *args: 1 / 0)
@@ -163,22 +163,22 @@ def test_resuming_without_a_saved_step_deletes_the_metrics(tmp_path, monkeypatch
     assert [line["step"] for line in read_metrics(run_dir) if "loss" in line] == [2, 4, 6, 8, 10, 12]
 
 
-@pytest.mark.parametrize("content", [b"", b"torn", None])
-def test_an_unreadable_newest_step_is_replaced_by_the_one_before(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_resume_starts_from_the_previous_step_if_the_newest_is_unreadable(tmp_path, content):
     config = make_tiny_config()
-    straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
-    train(config, straight)
-    train(config, broken)
-    path = broken.trainer_state_dir(12) / "progress.pt"
+    reference, resumed = RunDir(tmp_path / "reference"), RunDir(tmp_path / "resumed")
+    train(config, reference)
+    train(config, resumed)
+    path = resumed.trainer_state_dir(12) / "progress.pt"
     path.write_bytes(content if content is not None else path.read_bytes()[:-100])
-    assert train(config, broken)
+    assert train(config, resumed)
     assert all(
-        torch.equal(load_step_weights(broken, 12)[name], value)
-        for name, value in load_step_weights(straight, 12).items()
+        torch.equal(load_step_weights(resumed, 12)[name], value)
+        for name, value in load_step_weights(reference, 12).items()
     )
 
 
-def test_a_run_without_a_readable_step_is_reported(tmp_path):
+def test_resume_without_a_readable_step_is_an_error(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     train(make_tiny_config(), run_dir)
     for step in run_dir.list_steps():
@@ -187,10 +187,10 @@ def test_a_run_without_a_readable_step_is_reported(tmp_path):
         train(make_tiny_config(), run_dir)
 
 
-def test_a_crash_loses_only_the_steps_after_the_last_saved_one(tmp_path, monkeypatch):
+def test_run_resumed_after_a_crash_equals_uninterrupted_run(tmp_path, monkeypatch):
     config = make_tiny_config()
-    straight, broken = RunDir(tmp_path / "straight"), RunDir(tmp_path / "broken")
-    train(config, straight)
+    reference, resumed = RunDir(tmp_path / "reference"), RunDir(tmp_path / "resumed")
+    train(config, reference)
 
     log = RunDir.log_metrics
 
@@ -203,23 +203,25 @@ def test_a_crash_loses_only_the_steps_after_the_last_saved_one(tmp_path, monkeyp
 
     monkeypatch.setattr(RunDir, "log_metrics", crash)
     with pytest.raises(KeyboardInterrupt):
-        train(config, broken)
+        train(config, resumed)
     monkeypatch.undo()
-    assert broken.list_steps() == [6]
-    train(config, broken)
+    assert resumed.list_steps() == [6]
+    train(config, resumed)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(load_step_weights(broken, 12).values(), load_step_weights(straight, 12).values(), strict=True)
+        for a, b in zip(load_step_weights(resumed, 12).values(), load_step_weights(reference, 12).values(), strict=True)
     )
-    assert read_metrics(broken) == read_metrics(straight)
+    assert read_metrics(resumed) == read_metrics(reference)
 
 
-def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypatch):
+def test_nan_loss_stops_training_before_a_save(tmp_path, monkeypatch):
     run_dir = RunDir(tmp_path / "run")
     config = make_tiny_config()
-    count, real = iter(range(100)), decoding.reduce_tick_losses
+    count, reduce_tick_losses = iter(range(100)), decoding.reduce_tick_losses
     monkeypatch.setattr(
-        decoding, "reduce_tick_losses", lambda *args: real(*args) * (float("nan") if next(count) == 8 else 1)
+        decoding,
+        "reduce_tick_losses",
+        lambda *args: reduce_tick_losses(*args) * (float("nan") if next(count) == 8 else 1),
     )
     with pytest.raises(FloatingPointError, match=r"Lower optim\.lr"):
         train(config, run_dir)
@@ -229,27 +231,27 @@ def test_a_loss_that_is_not_a_number_stops_before_it_is_saved(tmp_path, monkeypa
     )
 
 
-def test_sigterm_ends_the_program_with_a_saved_step_and_code_0(tmp_path):
+def test_sigterm_saves_a_step_and_exits_with_code_0(tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(
         yaml.safe_dump(TINY_RECIPE | {"train": TINY_RECIPE["train"] | {"steps": 1_000_000, "save_every": 1_000_000}})
     )
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "training", "train", str(recipe), "--run-dir", str(run)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run_path = tmp_path / "run"
+    command = [sys.executable, "-m", "training", "train", str(recipe), "--run-dir", str(run_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
-    while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline and child.poll() is None:
+    while not (run_path / "metrics.jsonl").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
-    child.send_signal(signal.SIGTERM)
-    output, _ = child.communicate(timeout=60)
-    assert child.returncode == 0, output
-    assert "Stopped and saved" in output and len(RunDir(run).list_steps()) == 1
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "Stopped and saved" in output and len(RunDir(run_path).list_steps()) == 1
 
 
 @pytest.mark.slow
-def test_accelerates_launcher_starts_the_same_command(tmp_path):
-    """`test_distributed.py` tests several processes."""
-    recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
+def test_accelerate_launch_runs_the_train_command(tmp_path):
+    """`test_distributed.py` covers runs in several processes."""
+    recipe, run_path = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
     launcher = [
         "accelerate.commands.launch",
@@ -272,18 +274,18 @@ def test_accelerates_launcher_starts_the_same_command(tmp_path):
         "train",
         str(recipe),
         "--run-dir",
-        str(run),
+        str(run_path),
         "train.steps=6",
     ]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr[-3000:]
-    run_dir = RunDir(run)
+    run_dir = RunDir(run_path)
     assert run_dir.list_steps() == [6] and run_dir.read_status()["phase"] == "finished"
     assert [line["step"] for line in read_metrics(run_dir) if "loss" in line] == [2, 4, 6]
 
 
-def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):
+def test_only_the_newest_and_the_best_steps_are_kept_on_disk(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     train(make_tiny_config(steps=10, save_every=1, eval_every=2, save_total_limit=2), run_dir)
     steps = run_dir.list_steps()
@@ -291,14 +293,14 @@ def test_only_the_newest_and_the_best_steps_are_kept(tmp_path):
     assert len(list((run_dir.path / "trainer").iterdir())) == len(steps)
 
 
-def test_a_run_directory_of_other_settings_is_rejected(tmp_path):
+def test_run_directory_with_other_settings_is_rejected(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     train(make_tiny_config(steps=2), run_dir)
     with pytest.raises(ValueError, match="other settings"):
         train(make_tiny_config(steps=3), run_dir)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_its_final_value():
+def test_learning_rate_warms_up_and_decays_to_its_minimum():
     config = make_tiny_config().optim
     rates = [compute_lr(step, 100, config) for step in range(100)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(config.lr)
@@ -323,7 +325,7 @@ def test_the_learning_rate_warms_up_and_falls_to_its_final_value():
         ("model.heads=3", "multiple of heads"),
     ],
 )
-def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, message):
+def test_invalid_override_is_rejected_with_the_name_of_the_setting(tmp_path, override, message):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(yaml.safe_dump(TINY_RECIPE))
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
@@ -331,7 +333,7 @@ def test_wrong_settings_get_a_sentence_with_the_near_miss(tmp_path, override, me
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "task: [", "just words"])
-def test_an_invalid_recipe_is_rejected(tmp_path, content):
+def test_invalid_recipe_is_rejected(tmp_path, content):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(content)
     with pytest.raises(ValueError):

@@ -13,7 +13,7 @@ from training.training_loop import train
 from training.weight_transfer import load_initial_weights
 
 
-def test_a_frozen_core_carries_over_to_another_task(tmp_path):
+def test_frozen_core_is_copied_and_not_trained_on_another_task(tmp_path):
     """The core is copied from one model and does not change; encoder, attention and readout are trained."""
     parity = RunDir(tmp_path / "parity")
     brackets = RunDir(tmp_path / "brackets")
@@ -30,21 +30,24 @@ def test_a_frozen_core_carries_over_to_another_task(tmp_path):
     assert not any(torch.equal(initial[name], after[name]) for name in after.keys() - core if "bias" in name)
 
 
-def test_a_model_of_another_size_loads_the_matching_weights():
+def test_model_of_another_size_loads_the_matching_weights():
     start = Trainer(make_tiny_config()).unwrapped_model
     wide = Trainer(
         make_tiny_config().model_copy(update={"model": TINY_RECIPE["model"] | {"n_synch_out": 12}})
     ).unwrapped_model
     load_initial_weights(wide, start, "matching")
-    mine, theirs = wide.state_dict(), start.state_dict()
-    assert torch.equal(mine["start_trace"], theirs["start_trace"]) and len(mine["out_neuron_indices_left"]) == 12
+    wide_state, start_state = wide.state_dict(), start.state_dict()
+    assert (
+        torch.equal(wide_state["start_trace"], start_state["start_trace"])
+        and len(wide_state["out_neuron_indices_left"]) == 12
+    )
     other = Trainer(RunConfig.parse(TINY_RECIPE | {"model": {"kind": "ff", "d_model": 5}})).unwrapped_model
     with pytest.raises(ValueError, match="init_from does not fit"):
         load_initial_weights(wide, other, "all")
 
 
-def test_an_expanded_model_initially_gives_the_outputs_of_the_small_one():
-    """The model for longer rows has the positions and answers of the small one first."""
+def test_expanded_model_has_the_outputs_of_the_small_model():
+    """The first positions and outputs of the model for longer rows have the weights of the small model."""
     start, longer = (
         Trainer(
             make_tiny_config().model_copy(update={"task": {"kind": "parity", "length": length}})

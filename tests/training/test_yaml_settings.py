@@ -1,4 +1,4 @@
-"""Words of YAML 1.1 that mean yes or no are read as the setting means them, in recipes and in overrides."""
+"""Tests that recipes and overrides read YAML 1.1 booleans and numbers by the type of the setting."""
 
 import pytest
 import yaml
@@ -18,7 +18,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("name, text, value", CASES)
-def test_an_override_is_read_as_the_setting_means_it(name, text, value, tmp_path):
+def test_override_is_read_by_the_type_of_its_setting(name, text, value, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
     group, _, key = name.partition(".")
@@ -28,16 +28,16 @@ def test_an_override_is_read_as_the_setting_means_it(name, text, value, tmp_path
 
 
 @pytest.mark.parametrize("name, text, value", [case for case in CASES if not case[0].startswith("model")])
-def test_a_recipe_is_read_as_the_setting_means_it(name, text, value, tmp_path):
+def test_recipe_value_is_read_by_the_type_of_its_setting(name, text, value, tmp_path):
     path = tmp_path / "recipe.yaml"
     group, _, key = name.partition(".")
     path.write_text(f"{yaml.safe_dump(RECIPE)}{group}: {{{key}: {text}}}\n")
     assert getattr(getattr(read_recipe(path), group), key) == value
 
 
-@pytest.mark.parametrize("word", ["train.steps=1:30", "train.steps=no", "train.mixed_precision=maybe"])
-def test_a_word_that_the_setting_cannot_mean_is_an_error(word, tmp_path):
+@pytest.mark.parametrize("override", ["train.steps=1:30", "train.steps=no", "train.mixed_precision=maybe"])
+def test_override_of_another_type_is_an_error(override, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
-    with pytest.raises(ValueError, match=word.partition("=")[0]):
-        read_recipe(path, [word])
+    with pytest.raises(ValueError, match=override.partition("=")[0]):
+        read_recipe(path, [override])

@@ -28,8 +28,8 @@ def test_p_correct_is_fitted_at_the_visited_ticks():
     )
 
 
-def test_ticks_that_answer_have_more_weight_than_earlier_ticks(monkeypatch):
-    """The weight matters where answers differ from earlier ticks with the same energy and certainty, as with CTC."""
+def test_answer_ticks_have_more_weight_than_earlier_ticks(monkeypatch):
+    """As with CTC, answer ticks and earlier ticks have the same energy and certainty but differ in correctness."""
     calibration = make_curves(3_000, 0)
     test = make_curves(3_000, 1)
     is_mostly_true = torch.rand(3_000, 1, generator=torch.Generator().manual_seed(2)) < 0.9
@@ -43,7 +43,7 @@ def test_ticks_that_answer_have_more_weight_than_earlier_ticks(monkeypatch):
     assert weighted_gap < 0.6 * compute_reliability_gap("energy<0", calibration, test)
 
 
-def test_energies_without_a_probability_have_no_correctness_model():
+def test_energy_kinds_without_a_probability_have_no_reliability():
     curves = make_curves(50, 0)
     policy_replay = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.correct)
     assert compute_answer_reliability(curves, policy_replay, {"energy": {"kind": "hazard"}}) is None

@@ -38,15 +38,15 @@ SCALER = FeatureScaler(torch.tensor([1.0, -2.0, 50.0]), torch.tensor([0.1, 3.0, 
 
 
 def make_dataset(count: int = 400) -> EnergyHeadDataset:
-    """Build unrolls that become correct; one feature shows it, the other is noise of a much larger scale."""
+    """Build unrolls that become correct; one feature depends on correctness, the other is noise of a larger scale."""
     generator = torch.Generator().manual_seed(1)
-    right = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
-    features = torch.stack((right + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
+    correct = torch.arange(8) >= torch.randint(1, 9, (count, 1), generator=generator)
+    features = torch.stack((correct + 0.5 * torch.randn(count, 8, generator=generator), 50 * torch.ones(count, 8)), 2)
     features[..., 1] += torch.randn(count, 8, generator=generator)
-    return EnergyHeadDataset(features, right, torch.ones_like(right), None)
+    return EnergyHeadDataset(features, correct, torch.ones_like(correct), None)
 
 
-def test_a_fitted_head_accepts_unscaled_inputs_of_any_size():
+def test_fitted_energies_do_not_depend_on_the_scale_of_the_features():
     dataset = make_dataset()
     energies = []
     for scale, shift in ((1.0, 0.0), (1000.0, -3.0)):
@@ -63,8 +63,8 @@ def test_a_fitted_head_accepts_unscaled_inputs_of_any_size():
     assert energies[0][dataset.correct].mean() < energies[0][~dataset.correct].mean() - 2
 
 
-def test_fitting_stops_early_and_every_fold_keeps_its_best_weights(monkeypatch):
-    """The labels are random: what is learned from some of them is worse on the others."""
+def test_fitting_stops_early_and_keeps_the_best_weights_of_every_fold(monkeypatch):
+    """The labels are random, so the loss on held-out samples increases during the training."""
     dataset = EnergyHeadDataset(
         torch.randn(80, 4, 6), torch.rand(80, 4) < 0.5, torch.ones(80, 4, dtype=torch.bool), None
     )
@@ -83,7 +83,7 @@ def test_fitting_stops_early_and_every_fold_keeps_its_best_weights(monkeypatch):
 
 
 @pytest.mark.parametrize(("hidden", "count"), [(8, 4), (7, 3), (2, 2), (1, 1)])
-def test_a_head_is_the_mean_of_its_folds_and_they_are_merged_again(hidden, count):
+def test_ensemble_mean_equals_its_head_before_and_after_the_merge(hidden, count):
     head = make_energy_head(3, hidden)
     x = torch.randn(5, 4, 3)
     ensemble = EnergyHeadEnsemble(head, count, SCALER)
@@ -103,16 +103,16 @@ def test_copying_folds_changes_only_the_selected_ones():
     assert_close(target(x)[::2], before[::2])
 
 
-def test_a_fold_does_not_train_on_the_samples_that_it_holds_out():
+def test_fold_does_not_train_on_its_held_out_samples():
     dataset = make_dataset(40)
     rows = torch.arange(20)
     gradients = []
     held_out = split_into_folds(40, NUM_FOLDS)
     changed_labels = torch.cat((~dataset.correct[held_out[0]], dataset.correct[held_out[0].stop :]))
-    for right in (dataset.correct, changed_labels):
+    for correct in (dataset.correct, changed_labels):
         torch.manual_seed(0)
         ensemble = EnergyHeadEnsemble(make_energy_head(2, 8), NUM_FOLDS, FeatureScaler.fit(dataset.features))
-        CrossValidation(replace(dataset, correct=right), held_out, "calibrated", EnergyLossParams()).compute_loss(
+        CrossValidation(replace(dataset, correct=correct), held_out, "calibrated", EnergyLossParams()).compute_loss(
             ensemble, rows
         ).backward()
         gradients.append(ensemble.in_proj.weight.grad)
@@ -121,21 +121,21 @@ def test_a_fold_does_not_train_on_the_samples_that_it_holds_out():
 
 
 @pytest.mark.parametrize(("count", "folds"), [(40, 4), (41, 4), (5, 4), (2, 2), (2, 1), (9, 1)])
-def test_held_out_slices_are_disjoint_and_hold_neither_all_nor_no_samples(count, folds):
+def test_held_out_slices_are_disjoint_and_contain_neither_all_nor_no_samples(count, folds):
     parts = [list(range(count))[part] for part in split_into_folds(count, folds)]
     assert len(parts) == folds and all(0 < len(part) < count for part in parts)
     rows = [row for part in parts for row in part]
     assert len({*rows}) == len(rows) and (folds == 1 or len(rows) == count)
 
 
-def test_the_weights_of_the_last_step_are_evaluated():
+def test_weights_of_the_last_step_are_evaluated():
     metrics = fit_energy_head(
         make_energy_head(2, 16), make_dataset(), "calibrated", EnergyLossParams(), max_steps=30, seed=0
     )
     assert metrics["loss_after"] < metrics["loss_before"]
 
 
-def test_one_sample_is_too_few():
+def test_fitting_on_one_sample_is_an_error():
     dataset = make_dataset(1)
     with pytest.raises(ValueError, match="two samples at least, better on thousands; there is 1"):
         fit_energy_head(make_energy_head(2, 8), dataset, "wait", EnergyLossParams(), 10, seed=0)
@@ -152,7 +152,7 @@ def test_fitting_samples_are_in_random_order_and_reproducible():
     assert {*map(tuple, inputs.flatten(1).tolist())} == {*map(tuple, unshuffled.flatten(1).tolist())}
 
 
-def test_a_layer_for_scaled_inputs_equals_the_layer_for_unscaled_inputs():
+def test_layer_for_scaled_inputs_equals_the_layer_for_unscaled_inputs():
     head = make_energy_head(3, 5)
     x = torch.randn(4, 3)
     before = head[0](x).detach()
@@ -190,12 +190,12 @@ def test_adding_an_energy_head_that_reads_certainty_keeps_the_answers():
     assert before.energies is None and after.energies.shape == (3, 3)
 
 
-def test_platt_scaling_turns_an_energy_into_a_logit():
+def test_platt_scaling_recovers_the_scale_and_shift_of_a_logit():
     energies = torch.randn(8_000, 1, generator=GENERATOR)
-    right = torch.rand(8_000, 1, generator=GENERATOR) < torch.sigmoid(-(2.5 * energies - 1))
-    answer_mask = torch.ones_like(right)
-    assert fit_platt_scaling(energies, right, answer_mask, EnergyLossParams()) == pytest.approx((2.5, -1.0), abs=0.2)
-    assert fit_platt_scaling(-energies, right, answer_mask, EnergyLossParams()) == (1.0, 0.0), (
+    correct = torch.rand(8_000, 1, generator=GENERATOR) < torch.sigmoid(-(2.5 * energies - 1))
+    answer_mask = torch.ones_like(correct)
+    assert fit_platt_scaling(energies, correct, answer_mask, EnergyLossParams()) == pytest.approx((2.5, -1.0), abs=0.2)
+    assert fit_platt_scaling(-energies, correct, answer_mask, EnergyLossParams()) == (1.0, 0.0), (
         "an energy that is high where answers are correct does not change"
     )
 
@@ -205,23 +205,23 @@ def test_logistic_regression_recovers_weights_and_is_finite_without_information(
     weights = torch.tensor([2.5, -4.0, 1.0], dtype=torch.double)
     labels = (torch.rand(8_000, generator=GENERATOR, dtype=torch.double) < torch.sigmoid(inputs @ weights)).double()
     assert fit_logistic_regression(inputs, labels) == pytest.approx(weights.tolist(), abs=0.3)
-    same = torch.ones(50, 3, dtype=torch.double)
-    weights = torch.tensor(fit_logistic_regression(same, torch.full((50,), 0.02, dtype=torch.double)))
+    constant_inputs = torch.ones(50, 3, dtype=torch.double)
+    weights = torch.tensor(fit_logistic_regression(constant_inputs, torch.full((50,), 0.02, dtype=torch.double)))
     assert_close(torch.sigmoid(weights.sum()), torch.tensor(0.02), atol=1e-3, rtol=0)
 
 
-def test_the_wait_energy_is_low_where_waiting_does_not_help():
+def test_wait_energy_is_low_where_later_ticks_are_not_correct():
     """Half of the unrolls never become correct, so further ticks gain nothing."""
     generator = torch.Generator().manual_seed(2)
     is_unsolvable = torch.arange(600).unsqueeze(1) % 2 == 0
-    right = (torch.arange(8) >= torch.randint(2, 7, (600, 1), generator=generator)) & ~is_unsolvable
-    features = torch.stack((right.float(), is_unsolvable.float().expand(-1, 8)), 2)
+    correct = (torch.arange(8) >= torch.randint(2, 7, (600, 1), generator=generator)) & ~is_unsolvable
+    features = torch.stack((correct.float(), is_unsolvable.float().expand(-1, 8)), 2)
     features += 0.1 * torch.randn(600, 8, 2, generator=generator)
-    dataset = EnergyHeadDataset(features, right, torch.ones_like(right), None)
+    dataset = EnergyHeadDataset(features, correct, torch.ones_like(correct), None)
     torch.manual_seed(0)
     head = make_energy_head(2, 16)
     fit_energy_head(head, dataset, "wait", EnergyLossParams(), 300, seed=0)
     energies = dataset.compute_energies(head, slice(None)).detach()
-    is_worthwhile = ~right & ~is_unsolvable
-    assert energies[right].max() < energies[is_worthwhile].min()
+    is_worthwhile = ~correct & ~is_unsolvable
+    assert energies[correct].max() < energies[is_worthwhile].min()
     assert energies[is_unsolvable.expand(-1, 8)].quantile(0.95) < energies[is_worthwhile].quantile(0.05)

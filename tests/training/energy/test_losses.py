@@ -31,19 +31,19 @@ def fit_constant_energy(kind: str, correct: Tensor, params: EnergyLossParams) ->
     return energy.item()
 
 
-def test_the_calibrated_optimum_is_minus_the_logit_of_being_right():
-    right = torch.tensor([[True] * 3 + [False]])
-    assert fit_constant_energy("calibrated", right, EnergyLossParams()) == pytest.approx(-math.log(3.0), abs=1e-3)
+def test_calibrated_optimum_is_the_negative_logit_of_the_accuracy():
+    correct = torch.tensor([[True] * 3 + [False]])
+    assert fit_constant_energy("calibrated", correct, EnergyLossParams()) == pytest.approx(-math.log(3.0), abs=1e-3)
 
 
-def test_the_contrastive_loss_is_the_brier_score_of_one_minus_e_over_m():
-    energies, right = torch.rand(6, 5) * 10, torch.rand(6, 5) > 0.4
-    brier = (1 - energies / 10 - right.float()).square().mean()
-    loss = energy_loss("contrastive", energies, TickLabels(right), EnergyLossParams(margin=10.0)).item()
+def test_contrastive_loss_is_the_scaled_brier_score_of_one_minus_energy_over_margin():
+    energies, correct = torch.rand(6, 5) * 10, torch.rand(6, 5) > 0.4
+    brier = (1 - energies / 10 - correct.float()).square().mean()
+    loss = energy_loss("contrastive", energies, TickLabels(correct), EnergyLossParams(margin=10.0)).item()
     assert loss == pytest.approx(100 * brier.item(), rel=1e-5)
 
 
-def test_contrastive_gradients_vanish_above_the_margin_and_pull_correct_answers_to_zero():
+def test_contrastive_gradient_is_zero_for_wrong_answers_above_the_margin():
     energies = torch.tensor([[12.0, -2.0]], requires_grad=True)
     energy_loss(
         "contrastive", energies, TickLabels(torch.tensor([[False, True]])), EnergyLossParams(margin=10.0)
@@ -53,40 +53,40 @@ def test_contrastive_gradients_vanish_above_the_margin_and_pull_correct_answers_
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_balanced_optimum_does_not_depend_on_the_share_of_correct_answers(share):
-    right = (torch.arange(100) < 100 * share).unsqueeze(1)
-    assert fit_constant_energy("balanced", right, EnergyLossParams()) == pytest.approx(0.5, abs=1e-3)
+def test_balanced_optimum_does_not_depend_on_the_share_of_correct_answers(share):
+    correct = (torch.arange(100) < 100 * share).unsqueeze(1)
+    assert fit_constant_energy("balanced", correct, EnergyLossParams()) == pytest.approx(0.5, abs=1e-3)
 
 
-def test_ranking_pushes_a_wrong_answer_above_a_right_one_in_the_unroll_and_in_the_tick():
-    right = torch.tensor([[True, False], [False, False]])
+def test_ranked_loss_raises_wrong_answers_above_correct_ones_of_the_unroll_and_of_the_tick():
+    correct = torch.tensor([[True, False], [False, False]])
     energies = torch.zeros(2, 2, requires_grad=True)
-    plain = energy_loss("calibrated", energies, TickLabels(right))
-    ranked = energy_loss("ranked", energies, TickLabels(right))
-    assert (ranked - plain).item() == pytest.approx(math.log(2.0)), (
+    calibrated_loss = energy_loss("calibrated", energies, TickLabels(correct))
+    ranked_loss = energy_loss("ranked", energies, TickLabels(correct))
+    assert (ranked_loss - calibrated_loss).item() == pytest.approx(math.log(2.0)), (
         "one pair within the unroll and one pair across, with weight 0.5 each"
     )
-    (ranked - plain).backward()
+    (ranked_loss - calibrated_loss).backward()
     assert energies.grad[0, 0] > 0 > energies.grad[0, 1] and energies.grad[1, 0] < 0 == energies.grad[1, 1]
 
 
-def test_the_hazard_loss_is_the_likelihood_of_the_observed_tick():
-    right = torch.tensor([[True, False, True, True], [False, True, True, False]])
+def test_hazard_loss_is_the_negative_log_likelihood_of_the_observed_tick():
+    correct = torch.tensor([[True, False, True, True], [False, True, True, False]])
     energies = torch.randn(2, 4, generator=GENERATOR)
     hazard = torch.sigmoid(-energies)
     first = (1 - hazard[0, 0]) * (1 - hazard[0, 1]) * hazard[0, 2]
     never = (1 - hazard[1]).prod()
-    loss = energy_loss("hazard", energies, TickLabels(right))
+    loss = energy_loss("hazard", energies, TickLabels(correct))
     assert loss.item() == pytest.approx(-(first.log() + never.log()).item() / 2, rel=1e-5)
 
 
-def test_hindsight_labels_whether_a_later_tick_pays():
+def test_hindsight_label_is_one_if_a_later_tick_gains_more_than_it_costs():
     cost = 0.15
     labels = torch.zeros(CORRECT.shape)
     for row in range(6):
         for tick in range(7):
-            later = [float(CORRECT[row, k]) - cost * (k - tick) for k in range(tick + 1, 7)]
-            labels[row, tick] = float(bool(later) and max(later) > float(CORRECT[row, tick]))
+            later_gains = [float(CORRECT[row, k]) - cost * (k - tick) for k in range(tick + 1, 7)]
+            labels[row, tick] = float(bool(later_gains) and max(later_gains) > float(CORRECT[row, tick]))
     energies = torch.randn(6, 7, generator=GENERATOR)
     expected = F.binary_cross_entropy_with_logits(energies, labels)
     assert energy_loss("hindsight", energies, TickLabels(CORRECT), EnergyLossParams(cost=cost)).item() == pytest.approx(
@@ -94,19 +94,19 @@ def test_hindsight_labels_whether_a_later_tick_pays():
     )
 
 
-def test_the_wait_label_is_one_correct_answer_divided_among_the_ticks_until_it():
+def test_wait_label_is_the_inverse_number_of_ticks_until_the_next_correct_tick():
     labels = torch.zeros(CORRECT.shape)
     for row in range(6):
         for tick in range(7):
-            ahead = next((k - tick for k in range(tick, 7) if CORRECT[row, k]), 0)
-            labels[row, tick] = 1 / ahead if ahead else 0.0
+            num_ticks = next((k - tick for k in range(tick, 7) if CORRECT[row, k]), 0)
+            labels[row, tick] = 1 / num_ticks if num_ticks else 0.0
     energies = torch.randn(6, 7, generator=GENERATOR)
     expected = F.binary_cross_entropy_with_logits(energies, labels)
     assert energy_loss("wait", energies, TickLabels(CORRECT)).item() == pytest.approx(expected.item())
     assert {0.0, 1.0, 0.5} <= set(labels.flatten().tolist()), "correct or never correct, one tick away, two ticks away"
 
 
-def test_value_is_what_the_policy_would_gain_by_continuing():
+def test_value_target_is_the_gain_of_the_policy_by_continuing():
     cost = 0.1
     energies = torch.randn(6, 7, generator=GENERATOR)
     value = torch.zeros(6, 7)
@@ -121,7 +121,7 @@ def test_value_is_what_the_policy_would_gain_by_continuing():
     )
 
 
-def test_gain_is_high_where_the_next_tick_lowers_the_loss_and_needs_the_loss():
+def test_gain_label_is_one_where_the_next_tick_lowers_the_loss():
     losses = torch.tensor([[2.0, 1.0, 1.0, 3.0]])
     energies = torch.zeros(1, 4, requires_grad=True)
     energy_loss("gain", energies, TickLabels(CORRECT[:1, :4], None, losses)).backward()
@@ -131,13 +131,13 @@ def test_gain_is_high_where_the_next_tick_lowers_the_loss_and_needs_the_loss():
 
 
 @pytest.mark.parametrize("kind", get_args(EnergyKind))
-def test_a_head_learns_to_be_low_where_it_is_good_to_stop(kind):
-    """The latent shows from which tick an answer stays correct; every kind must learn to be low there."""
+def test_energy_head_learns_low_energies_at_correct_ticks(kind):
+    """One feature is 1 at correct ticks; a head of every kind of energy learns lower energies there."""
     solved_tick = torch.randint(1, 8, (400, 1), generator=GENERATOR)
-    right = torch.arange(8) >= solved_tick
-    latent = torch.stack((right.float(), torch.rand(400, 8, generator=GENERATOR)), 2)
-    losses = torch.where(right, 0.01, 2.0 - torch.arange(8) * 0.01)
-    dataset = EnergyHeadDataset(latent, right, torch.ones_like(right), losses)
+    correct = torch.arange(8) >= solved_tick
+    features = torch.stack((correct.float(), torch.rand(400, 8, generator=GENERATOR)), 2)
+    losses = torch.where(correct, 0.01, 2.0 - torch.arange(8) * 0.01)
+    dataset = EnergyHeadDataset(features, correct, torch.ones_like(correct), losses)
     head = make_energy_head(2, 16)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(200):
@@ -150,10 +150,10 @@ def test_a_head_learns_to_be_low_where_it_is_good_to_stop(kind):
         ).backward()
         optimizer.step()
     energies = dataset.compute_energies(head, slice(None)).detach()
-    wrong = ~right if kind != "gain" else ~right & right.roll(-1, 1)  # a gain occurs only one tick before
+    wrong = ~correct if kind != "gain" else ~correct & correct.roll(-1, 1)  # a gain occurs only one tick before
     wrong[:, -1] = False
     assert (
-        energies[right].quantile(0.9) < energies[wrong].quantile(0.1)
+        energies[correct].quantile(0.9) < energies[wrong].quantile(0.1)
         if kind != "gain"
-        else (energies[right].mean() < energies[wrong].mean())
+        else (energies[correct].mean() < energies[wrong].mean())
     )
