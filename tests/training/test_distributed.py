@@ -159,7 +159,7 @@ def scheduler(tmp_path):
 
 
 def test_killing_a_job_ends_all_its_processes(scheduler):
-    """The launcher starts each process in its own session, which a signal to the group of the launcher does not reach."""
+    """Each process has its own session, which a signal to the group of the launcher does not reach."""
     job_id = submit_job(scheduler, make_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), devices=2)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))

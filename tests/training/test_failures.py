@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -53,16 +52,13 @@ def test_classify_failure_returns_reason_and_message(error, reason, message):
     assert actual_reason == reason and message in sentence
 
 
-def train(
-    tmp_path: Path, *overrides: str, prelude: str = "", max_file_bytes: int | None = None
-) -> tuple[RunDir, int, str]:
+def train(tmp_path: Path, *overrides: str, prelude: str = "") -> tuple[RunDir, int, str]:
     """Train a tiny run in a separate process.
 
     Args:
         tmp_path: Directory of the test.
         *overrides: Settings on the command line.
         prelude: Python code that the process runs first.
-        max_file_bytes: Size in bytes of the largest file that the process may write.
 
     Returns:
         The run directory, the exit code, and the output of the process.
@@ -72,20 +68,7 @@ def train(
     recipe.write_text(yaml.safe_dump(TINY_RECIPE | {"finalize": {"fit_samples": 0}}))
     program = f"{prelude}\nimport sys\nfrom training.__main__ import main\nmain(sys.argv[1:])"
     command = [sys.executable, "-c", program, "train", str(recipe), "--run-dir", str(run), *overrides]
-    process_options = (
-        {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))}
-        if max_file_bytes
-        else {}
-    )
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ,
-        **process_options,
-    )
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ)
     return RunDir(run), result.returncode, result.stdout + result.stderr
 
 

@@ -38,7 +38,7 @@ def test_ctc_answer_counts_as_lost_if_its_complete_emission_is_correct():
 
 
 def test_risk_guarantees_hold_if_the_last_tick_is_less_accurate_than_earlier_ticks():
-    """Strict thresholds halt at the last tick, which is often wrong: a test in order of thresholds would end at the first."""
+    """Strict thresholds halt at the last tick, which is often wrong, so the thresholds are not tested in order."""
     validation, calibration, test = (make_curves(2_000, seed) for seed in (0, 1, 2))
     records = certify_default_risks(validation, calibration)
     assert list(records) == [f"energy, at most {risk} lost with confidence 0.95" for risk in (0.01, 0.05)]
