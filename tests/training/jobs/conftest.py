@@ -18,7 +18,7 @@ QUICK_FINALIZE_SETTINGS = {"fit_samples": 0}
 
 
 def make_tiny_config(endless: bool = False, **train) -> RunConfig:
-    """Return the configuration of a run of about a second, or of one that runs until it is stopped."""
+    """Return the configuration of a run that takes about one second, or that runs until it is stopped."""
     return RunConfig.parse(
         TINY_RECIPE
         | {
@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 90.0) -> None
     """Wait until a condition is true, and fail after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"after {timeout_s} s still not: {condition}"
+        assert time.monotonic() < deadline, f"the condition is still false after {timeout_s} s: {condition}"
         time.sleep(0.05)
 
 

@@ -42,10 +42,10 @@ def submitted_job(hub, jobs_client):
 
 def get_permanent_error(call, *args, **kwargs) -> str:
     """Call a function, check that it raises a permanent error of one sentence, and return the message."""
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as exc_info:
         call(*args, **kwargs)
-    assert not isinstance(caught.value, StoreUnavailable), caught.value
-    return check_one_sentence(caught.value)
+    assert not isinstance(exc_info.value, StoreUnavailable), exc_info.value
+    return check_one_sentence(exc_info.value)
 
 
 def check_one_sentence(error: Exception) -> str:
@@ -59,5 +59,5 @@ def wait_until(condition, subject=None) -> None:
     """Wait up to 10 seconds until a condition is true; `subject` is shown on failure."""
     deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < deadline, vars(subject) if subject else "too late"
+        assert time.monotonic() < deadline, vars(subject) if subject else "the condition is still false after 10 s"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""CPU limits of a container and the thread variables that are derived from them."""
+"""Tests of the CPU limit of a container and of the thread variables derived from it."""
 
 import os
 
@@ -17,7 +17,7 @@ def test_invalid_thread_counts_are_replaced(value):
 
 
 @pytest.mark.parametrize("text, quota", [("150000 100000", 1.5), ("max 100000", 0.0), ("", 0.0), ("nonsense", 0.0)])
-def test_a_container_gets_the_cpus_of_its_quota(text, quota, tmp_path, monkeypatch):
+def test_available_cpus_are_limited_by_the_cgroup_quota(text, quota, tmp_path, monkeypatch):
     monkeypatch.setattr(cpu_limits, "CGROUP_CPU_QUOTA", tmp_path / "cpu.max")
     (tmp_path / "cpu.max").write_text(text)
     assert cpu_limits.read_cpu_quota() == quota

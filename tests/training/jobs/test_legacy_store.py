@@ -1,4 +1,4 @@
-"""Import of `jobs.sqlite` of version 0.1.0 into the job store."""
+"""Tests of the import of `jobs.sqlite` of version 0.1.0 into the job store."""
 
 import sqlite3
 from pathlib import Path
@@ -95,15 +95,15 @@ def legacy_path(tmp_path) -> Path:
     return tmp_path / "jobs.sqlite"
 
 
-def test_every_column_is_imported(legacy_path):
+def test_every_column_of_the_legacy_store_is_imported(legacy_path):
     write_legacy_store(legacy_path, COLUMNS)
     assert JobStore(legacy_path.with_name("jobs.json")).list_jobs() == [JOB]
-    assert not JOB.is_local, "a remote job stays a remote job"
+    assert not JOB.is_local, "a remote job is imported as a remote job"
 
 
 @pytest.mark.parametrize("number", range(2, len(COLUMN_TYPES)))
-def test_a_column_that_an_earlier_version_did_not_have_gets_its_default(legacy_path, number):
-    """Each version added columns behind those of the versions before."""
+def test_column_missing_in_an_earlier_version_gets_its_default(legacy_path, number):
+    """Each version appended columns to those of earlier versions."""
     columns = tuple(COLUMN_TYPES)[:number]
     write_legacy_store(legacy_path, COLUMNS, columns=columns)
     fields = {RENAMED_COLUMNS.get(name, name) for name in columns}
@@ -112,30 +112,30 @@ def test_a_column_that_an_earlier_version_did_not_have_gets_its_default(legacy_p
 
 
 @pytest.mark.parametrize("missing", [name for name in COLUMN_TYPES if name not in ("id", "state")])
-def test_any_column_may_be_missing(legacy_path, missing):
+def test_any_missing_column_gets_its_default(legacy_path, missing):
     write_legacy_store(legacy_path, COLUMNS, columns=tuple(name for name in COLUMN_TYPES if name != missing))
     field = RENAMED_COLUMNS.get(missing, missing)
     expected = {name: value for name, value in vars(JOB).items() if name != field}
     assert JobStore(legacy_path.with_name("jobs.json")).list_jobs() == [Job(**expected)]
 
 
-def test_a_local_job_stays_a_local_job(legacy_path):
+def test_local_job_is_imported_as_a_local_job(legacy_path):
     write_legacy_store(legacy_path, {"id": "a", "state": "queued", "submitted": 5.0})
     (job,) = JobStore(legacy_path.with_name("jobs.json")).list_jobs()
     assert job == Job("a", "queued", submitted_at=5.0) and job.is_local
 
 
-def test_the_first_change_writes_all_imported_jobs(legacy_path):
+def test_first_change_writes_all_imported_jobs(legacy_path):
     write_legacy_store(legacy_path, COLUMNS, {"id": "b", "state": "queued"})
     path = legacy_path.with_name("jobs.json")
     JobStore(path).list_jobs()
-    assert not path.exists() and legacy_path.exists(), "reading alone writes nothing"
+    assert not path.exists() and legacy_path.exists(), "reading does not write the store"
     JobStore(path).update("b", state="running")
     assert {job.id: job.state for job in JobStore(path).list_jobs()} == {"mazes-1": "running", "b": "running"}
     assert not legacy_path.exists() and legacy_path.with_name("jobs.sqlite.imported").exists()
 
 
-def test_a_reader_that_imported_sees_the_changes_of_the_writer(legacy_path, monkeypatch):
+def test_store_opened_before_a_write_reads_the_change(legacy_path, monkeypatch):
     monkeypatch.setattr("training.jobs.store.READ_CACHE_TTL_S", 0.0)
     write_legacy_store(legacy_path, {"id": "b", "state": "queued"})
     path = legacy_path.with_name("jobs.json")
@@ -145,7 +145,7 @@ def test_a_reader_that_imported_sees_the_changes_of_the_writer(legacy_path, monk
 
 
 def test_jobs_are_imported_once(legacy_path):
-    """Otherwise a damaged store would bring back jobs that have ended or were deleted since the import."""
+    """A second import would restore jobs that have ended or were deleted since the first."""
     write_legacy_store(legacy_path, {"id": "b", "state": "queued"})
     path = legacy_path.with_name("jobs.json")
     JobStore(path).remove("b")
@@ -160,7 +160,7 @@ def test_an_existing_store_takes_precedence(legacy_path):
     assert [job.id for job in JobStore(path).list_jobs()] == ["new"]
 
 
-def test_a_store_without_a_table_is_empty(legacy_path):
+def test_legacy_store_without_a_jobs_table_is_empty(legacy_path):
     with sqlite3.connect(legacy_path) as connection:
         connection.execute("CREATE TABLE other (id TEXT)")
     connection.close()
@@ -168,7 +168,7 @@ def test_a_store_without_a_table_is_empty(legacy_path):
 
 
 @pytest.mark.parametrize("broken", [b"garbage " * 1000, b"SQLite format 3\0" + b"\1" * 5000])
-def test_a_damaged_file_is_moved_aside(broken, legacy_path, caplog):
+def test_damaged_legacy_store_is_renamed(broken, legacy_path, caplog):
     legacy_path.write_bytes(broken)
     assert JobStore(legacy_path.with_name("jobs.json")).list_jobs() == []
     (backup,) = legacy_path.parent.glob("jobs.sqlite.broken-*")

@@ -1,4 +1,4 @@
-"""Final state of a job from its exit code, its recorded outcome and the requested action."""
+"""Tests of the final state of a job, which follows from its exit code, its outcome and the requested action."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def make_failure(reason: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    "exit_code, outcome, action, state, words",
+    "exit_code, outcome, action, state, expected_text",
     [
         (0, FINISHED_OUTCOME, "", "succeeded", "All 12"),
         (0, FINISHED_OUTCOME, "stop", "succeeded", "All 12"),
@@ -38,16 +38,16 @@ def make_failure(reason: str) -> dict:
         (-11, {}, "", "failed", "signal 11"),
         (3, {}, "", "failed", "code 3"),
         (0, {}, "", "failed", "without saying"),
-        (0, {"reason": "sunshine"}, "", "failed", "without saying"),
+        (0, {"reason": "unknown"}, "", "failed", "without saying"),
         (None, {"reason": ["odd"]}, "", "interrupted", "restarted"),
     ],
 )
-def test_every_end_has_its_state_and_sentence(exit_code, outcome, action, state, words):
+def test_exit_code_outcome_and_action_determine_state_and_message(exit_code, outcome, action, state, expected_text):
     actual_state, message = derive_job_outcome(exit_code, outcome, action, 6)
-    assert actual_state == state and words in message and message.endswith(".")
+    assert actual_state == state and expected_text in message and message.endswith(".")
 
 
-def test_the_outcome_names_what_was_saved():
+def test_message_has_the_last_saved_step_or_the_memory_limit():
     assert "The last saved step is 1,200." in derive_job_outcome(1, {}, "", 1200)[1]
     assert "No step had been saved." in derive_job_outcome(1, {}, "", None)[1]
     assert "ran out of memory" in derive_job_outcome(-9, {}, "", 5, out_of_memory=True)[1]

@@ -1,4 +1,4 @@
-"""Reaping of zombie processes by the init process of a container."""
+"""Tests of reaping zombie processes in the init process of a container."""
 
 import os
 import subprocess
@@ -23,14 +23,14 @@ def test_the_init_process_reaps_inherited_zombies(tmp_path):
     inherited = wait_until_zombie(os.posix_spawn(sys.executable, code, os.environ))
     group, own = launch(code, "test", tmp_path / "log.txt", os.environ)
     wait_until_zombie(group.pid)
-    reap_zombies()  # this process is not the first one
+    reap_zombies()  # has no effect, because this process is not the init process
     assert inherited.is_running()
     reap_zombies(init_pid=os.getpid())
     assert not psutil.pid_exists(inherited.pid)
     assert own.wait() == 7  # its owner still reads the exit code
 
 
-def test_a_running_process_is_not_touched():
+def test_running_process_is_not_reaped():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         reap_zombies(init_pid=os.getpid())
         assert process.poll() is None

@@ -1,4 +1,4 @@
-"""Redaction of the token in texts and streams."""
+"""Tests of the redaction of the token in texts and streams."""
 
 import os
 import signal
@@ -16,27 +16,27 @@ TEXT = f"a {TOKEN} b hf_hf hf_{TOKEN}{TOKEN} c"
 EXPECTED = f"a {REPLACEMENT} b hf_hf hf_{REPLACEMENT}{REPLACEMENT} c"
 
 
-def test_a_text_without_its_token():
+def test_redact_token_replaces_the_token_in_a_text():
     assert redact_token(TEXT, TOKEN) == EXPECTED
     assert redact_token(TEXT, "") == TEXT
 
 
 @pytest.mark.parametrize("size", range(1, len(TEXT) + 1))
-def test_a_token_is_replaced_wherever_the_stream_is_cut(size):
+def test_token_in_a_stream_is_replaced_for_every_chunk_size(size):
     redactor = StreamRedactor(TOKEN)
     content = TEXT.encode()
     parts = [redactor.feed(content[start : start + size]) for start in range(0, len(content), size)]
     assert (b"".join(parts) + redactor.flush()).decode() == EXPECTED
 
 
-def test_a_progress_bar_is_not_delayed():
+def test_output_that_cannot_be_part_of_the_token_is_not_delayed():
     redactor = StreamRedactor(TOKEN)
     assert redactor.feed(b"10%\r") == b"10%\r"
     assert redactor.feed(b"20% hf_") == b"20% "
     assert redactor.flush() == b"hf_"
 
 
-def test_a_stream_without_a_token_is_unchanged():
+def test_stream_is_unchanged_if_there_is_no_token():
     assert StreamRedactor("").feed(b"hf_") == b"hf_"
 
 
@@ -54,7 +54,7 @@ def test_the_supervisor_redacts_all_output_and_records_the_exit_code(tmp_path):
     assert TOKEN.encode() not in result.stderr
 
 
-def test_a_process_that_outlives_the_training_does_not_delay_the_exit_code(tmp_path):
+def test_process_that_outlives_the_training_does_not_delay_the_exit_code(tmp_path):
     code = (
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)']); print('done')"
     )

@@ -1,4 +1,4 @@
-"""Job scheduler: start, poll, stop, kill and resume jobs in real processes."""
+"""Tests of the job scheduler: start, poll, stop, kill and resume jobs in real processes."""
 
 import signal
 import sys
@@ -26,7 +26,7 @@ from training.run_dir import RunDir
 from training.training_loop import train
 
 
-def test_a_job_runs_to_its_checkpoint(scheduler):
+def test_job_trains_and_writes_its_final_checkpoint(scheduler):
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: is_finished(scheduler, job_id))
     job, run_dir = scheduler.store.get(job_id), scheduler.get_run_dir(job_id)
@@ -37,27 +37,30 @@ def test_a_job_runs_to_its_checkpoint(scheduler):
     assert run_dir.read_status()["phase"] == "finished"
 
 
-def test_a_resumed_run_equals_an_uninterrupted_run(scheduler, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_run(scheduler, tmp_path):
     config = make_tiny_config(steps=150, save_every=150, eval_every=50)
-    straight = RunDir(tmp_path / "straight")
-    assert train(config, straight)
+    reference = RunDir(tmp_path / "reference")
+    assert train(config, reference)
     job_id = submit_job(scheduler, config)
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.stop(job_id)
     wait_until(lambda: is_finished(scheduler, job_id))
     job = scheduler.store.get(job_id)
     assert job.state == "cancelled" and "Stopped and saved at step" in job.status_message
-    stopped_at = scheduler.get_run_dir(job_id).list_steps()[-1]
-    assert 0 < stopped_at < 150
-    assert scheduler.resume(job_id).status_message == f"Goes on from step {stopped_at:,}."
+    saved_step = scheduler.get_run_dir(job_id).list_steps()[-1]
+    assert 0 < saved_step < 150
+    assert scheduler.resume(job_id).status_message == f"Goes on from step {saved_step:,}."
     wait_until(lambda: is_finished(scheduler, job_id))
     assert scheduler.store.get(job_id).state == "succeeded" and scheduler.store.get(job_id).attempt == 2
-    ours, theirs = load_step_weights(scheduler.get_run_dir(job_id), 150), load_step_weights(straight, 150)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert read_metrics(scheduler.get_run_dir(job_id)) == read_metrics(straight)
+    resumed_weights, reference_weights = (
+        load_step_weights(scheduler.get_run_dir(job_id), 150),
+        load_step_weights(reference, 150),
+    )
+    assert all(torch.equal(resumed_weights[name], reference_weights[name]) for name in reference_weights)
+    assert read_metrics(scheduler.get_run_dir(job_id)) == read_metrics(reference)
 
 
-def test_two_starts_at_once_run_one_after_the_other(scheduler):
+def test_local_jobs_run_one_after_the_other(scheduler):
     first, second = submit_job(scheduler, make_tiny_config(endless=True)), submit_job(scheduler, make_tiny_config())
     assert first != second
     wait_until(lambda: has_logged_steps(scheduler, first))
@@ -72,7 +75,7 @@ def test_two_starts_at_once_run_one_after_the_other(scheduler):
     assert scheduler.store.get(second).started_at >= scheduler.store.get(first).ended_at
 
 
-def test_a_queued_job_can_be_removed_from_the_queue(scheduler):
+def test_queued_job_can_be_stopped_and_removed(scheduler):
     first, second = submit_job(scheduler, make_tiny_config(endless=True)), submit_job(scheduler, make_tiny_config())
     scheduler.stop(second)
     assert scheduler.store.get(second).state == "cancelled"
@@ -86,15 +89,15 @@ def test_a_queued_job_can_be_removed_from_the_queue(scheduler):
         scheduler.store.get(second)
 
 
-def test_a_job_that_does_not_stop_is_killed_with_all_its_processes(scheduler, monkeypatch):
+def test_job_that_ignores_sigterm_is_killed_with_all_its_processes(scheduler, monkeypatch):
     """The training ignores SIGTERM and has a child process; both are killed."""
-    stubborn = (
+    program = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)']);"
         "print('ready', flush=True); time.sleep(600)"
     )
     monkeypatch.setattr(
-        "training.jobs.launcher.build_training_command", lambda *_, **__: [sys.executable, "-c", stubborn]
+        "training.jobs.launcher.build_training_command", lambda *_, **__: [sys.executable, "-c", program]
     )
     scheduler.local_jobs.stop_timeout_s = 1.0
     job_id = submit_job(scheduler, make_tiny_config())
@@ -110,7 +113,7 @@ def test_a_job_that_does_not_stop_is_killed_with_all_its_processes(scheduler, mo
     assert not group.list_members()
 
 
-def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
+def test_job_killed_by_the_system_has_failed(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.launcher.get_process_group(scheduler.store.get(job_id)).send_signal(signal.SIGKILL)
@@ -119,25 +122,27 @@ def test_killed_by_the_system_is_not_a_restart_of_the_app(scheduler):
     assert (job.state, job.exit_code) == ("failed", -9) and "for want of memory" in job.status_message
 
 
-def test_two_runs_directories_may_have_runs_of_one_name(tmp_path):
+def test_equal_run_names_in_two_runs_directories_are_independent(tmp_path):
     schedulers = [JobScheduler(tmp_path / name, environment=build_environment()) for name in ("a", "b")]
     try:
-        for each in schedulers:
-            each.start()
-            submit_job(each, make_tiny_config(endless=True))
-        ids = [each.store.list_jobs()[0].id for each in schedulers]
-        wait_until(lambda: all(has_logged_steps(each, job_id) for each, job_id in zip(schedulers, ids, strict=True)))
+        for scheduler in schedulers:
+            scheduler.start()
+            submit_job(scheduler, make_tiny_config(endless=True))
+        ids = [scheduler.store.list_jobs()[0].id for scheduler in schedulers]
+        wait_until(
+            lambda: all(has_logged_steps(scheduler, job_id) for scheduler, job_id in zip(schedulers, ids, strict=True))
+        )
         schedulers[0].kill(ids[0])
         wait_until(lambda: is_finished(schedulers[0], ids[0]))
         time.sleep(1.0)
         assert schedulers[1].store.get(ids[1]).state == "running"
     finally:
-        for each in schedulers:
-            stop_scheduler(each)
+        for scheduler in schedulers:
+            stop_scheduler(scheduler)
 
 
-def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
-    """A job is stopped although the job store cannot be written; its outcome is recorded once there is space."""
+def test_job_is_stopped_although_the_disk_is_full(scheduler, monkeypatch):
+    """The job store cannot be written at first; the state of the job is written when there is space."""
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
 
@@ -147,19 +152,19 @@ def test_a_full_disk_does_not_keep_a_job_going(scheduler, monkeypatch):
     monkeypatch.setattr(JobStore, "update", raise_full_disk)
     assert scheduler.stop(job_id).requested_action == "stop"
     wait_until(lambda: RunDir(scheduler.runs_dir / job_id).read_outcome().get("reason") == "stopped")
-    assert scheduler.store.get(job_id).state == "running", "nothing could be written"
+    assert scheduler.store.get(job_id).state == "running", "the store could not be written"
     monkeypatch.undo()
     wait_until(lambda: is_finished(scheduler, job_id))
     assert scheduler.store.get(job_id).state == "cancelled"
 
 
-def test_a_run_directory_is_deleted_before_its_row(scheduler, monkeypatch):
+def test_run_directory_is_deleted_before_its_store_entry(scheduler, monkeypatch):
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: is_finished(scheduler, job_id))
     remove = JobStore.remove
 
     def check_directory_is_gone(self, job_id):
-        assert not list(scheduler.runs_dir.glob(f"*{job_id}*")), "the deleted directory still takes disk space"
+        assert not list(scheduler.runs_dir.glob(f"*{job_id}*")), "the run directory still exists"
         remove(self, job_id)
 
     monkeypatch.setattr(JobStore, "remove", check_directory_is_gone)
@@ -175,13 +180,13 @@ def test_an_unreachable_remote_job_can_be_abandoned(scheduler):
     scheduler.remove("gone")
 
 
-def test_a_job_with_more_devices_than_available_is_reported(scheduler, monkeypatch):
+def test_job_with_more_devices_than_available_fails(scheduler, monkeypatch):
     job_id = submit_job(scheduler, make_tiny_config(device="auto"), devices=64)
     wait_until(lambda: is_finished(scheduler, job_id))
     assert scheduler.store.get(job_id).state == "failed" and "devices" in scheduler.store.get(job_id).status_message
 
 
-def test_a_job_sees_a_clean_environment(tmp_path):
+def test_job_process_has_no_app_secrets_and_a_low_priority(tmp_path):
     app_environment = {
         "OMP_NUM_THREADS": "3500m",
         "CPU_CORES": "3500m",
@@ -208,7 +213,7 @@ def test_a_job_sees_a_clean_environment(tmp_path):
             assert process_env["HF_HOME"] == app_environment["HF_HOME"]
             assert not {"OAUTH_CLIENT_SECRET", "CTM_ADMIN_TOKEN", "GRADIO_SERVER_PORT"} & process_env.keys()
             assert "hf_for_jobs" not in " ".join(process.cmdline()), "every user of the host can read arguments"
-            assert process.nice() >= 10, "the page has priority"
+            assert process.nice() >= 10, "the app has a higher priority than jobs"
         scheduler.stop(job_id)
         wait_until(lambda: is_finished(scheduler, job_id))
         assert "hf_" not in scheduler.get_run_dir(job_id).log_file.read_text()
@@ -217,28 +222,30 @@ def test_a_job_sees_a_clean_environment(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "Ä", "../up", "-x", "a b", "x" * 41, "a;b", "A"])
-def test_invalid_names_are_rejected(scheduler, name):
+def test_invalid_run_names_are_rejected(scheduler, name):
     with pytest.raises(ValueError, match="small letters, digits and hyphens"):
         submit_job(scheduler, make_tiny_config(), name)
     assert not [path for path in scheduler.runs_dir.iterdir() if path.is_dir()]
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_of_saving_the_last_checkpoint_loads(scheduler):
-    """Kill a job that saves at every step at ten random moments; the newest checkpoint loads and the job resumes."""
+def test_newest_checkpoint_loads_after_kills_at_random_times(scheduler):
+    """Kill a job that saves at every step ten times; each time the newest checkpoint loads and the job resumes."""
     config = make_tiny_config(endless=True, save_every=1, save_total_limit=1)
-    moments = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
+    delays_s = torch.rand(10, generator=torch.Generator().manual_seed(0)).tolist()
     job_id = submit_job(scheduler, config)
-    reached = 0
-    for moment in moments:
-        wait_until(lambda before=reached: (steps := scheduler.get_run_dir(job_id).list_steps()) and steps[-1] > before)
-        time.sleep(moment)
+    last_step = 0
+    for delay_s in delays_s:
+        wait_until(
+            lambda before=last_step: (steps := scheduler.get_run_dir(job_id).list_steps()) and steps[-1] > before
+        )
+        time.sleep(delay_s)
         scheduler.kill(job_id)
         wait_until(lambda: is_finished(scheduler, job_id))
         run_dir = scheduler.get_run_dir(job_id)
         step = run_dir.list_steps()[-1]
-        assert step > reached
+        assert step > last_step
         load_weights(run_dir.checkpoint_dir(step), load(run_dir.checkpoint_dir(step)).model.config)
         assert run_dir.load_trainer_state(step)["loop"]["step"] == step
-        reached = step
+        last_step = step
         scheduler.resume(job_id)

@@ -1,4 +1,4 @@
-"""Jobs whose app ends: they save or continue, and the next app takes them over."""
+"""Tests of jobs whose app ends: they save or continue, and the next app manages them."""
 
 import signal
 import subprocess
@@ -39,7 +39,7 @@ def stop_scheduler_only(scheduler: JobScheduler) -> None:
     scheduler.is_leader = False
 
 
-def test_the_job_of_a_killed_app_is_taken_over(tmp_path):
+def test_job_of_a_killed_app_is_taken_over(tmp_path):
     """Kill the app while its job trains; the next app takes the job over and stops it."""
     runs = tmp_path / "runs"
     command = [sys.executable, "-c", APP_PROGRAM, str(runs)]
@@ -56,7 +56,7 @@ def test_the_job_of_a_killed_app_is_taken_over(tmp_path):
         wait_until(lambda: is_finished(scheduler, job_id))
         job = scheduler.store.get(job_id)
         assert (job.state, job.exit_code) == ("cancelled", 0), (
-            "the exit code is known though another app had started it"
+            "the exit code is known although another app started the job"
         )
         assert RunDir(runs / job_id).list_steps()
     finally:
@@ -75,7 +75,7 @@ time.sleep(600)
 """
 
 
-def test_a_job_without_a_recorded_process_id_is_found_by_its_tag(scheduler):
+def test_job_without_a_recorded_process_id_is_found_by_its_tag(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     pid = scheduler.store.get(job_id).pid
@@ -89,7 +89,7 @@ def test_a_job_without_a_recorded_process_id_is_found_by_its_tag(scheduler):
         stop_scheduler(other)
 
 
-def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
+def test_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True, save_every=5))
     wait_until(lambda: scheduler.get_run_dir(job_id).list_steps())
     group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
@@ -106,27 +106,27 @@ def test_a_job_that_died_with_its_app_is_interrupted_and_resumed(scheduler):
         stop_scheduler(other)
 
 
-def test_a_reused_process_id_is_not_confused_with_a_job(scheduler):
+def test_unrelated_process_with_the_id_of_a_job_is_ignored(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     group = scheduler.launcher.get_process_group(scheduler.store.get(job_id))
     stop_scheduler_only(scheduler)
     group.send_signal(signal.SIGKILL)
     wait_until(lambda: not group.list_members())
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        scheduler.store.update(job_id, pid=stranger.pid)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as unrelated_process:
+        scheduler.store.update(job_id, pid=unrelated_process.pid)
         other = JobScheduler(scheduler.runs_dir, environment=build_environment())
         other.start()
         try:
             job = other.store.get(job_id)
             assert job.state == "interrupted" and "was restarted while it ran" in job.status_message
-            assert stranger.poll() is None
+            assert unrelated_process.poll() is None
         finally:
             stop_scheduler(other)
-            stranger.kill()
+            unrelated_process.kill()
 
 
-def test_the_end_of_the_app_saves_its_job(scheduler):
+def test_closing_the_scheduler_saves_its_job(scheduler):
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=60.0)
@@ -135,7 +135,7 @@ def test_the_end_of_the_app_saves_its_job(scheduler):
     assert RunDir(scheduler.runs_dir / job_id).list_steps()
 
 
-def test_a_second_app_on_the_same_runs_only_reads_until_the_first_has_ended(scheduler, monkeypatch):
+def test_second_app_is_read_only_until_the_first_app_has_ended(scheduler, monkeypatch):
     monkeypatch.setattr("training.jobs.scheduler.LEASE_RETRY_INTERVAL_S", 0.1)
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
@@ -155,8 +155,8 @@ def test_a_second_app_on_the_same_runs_only_reads_until_the_first_has_ended(sche
         stop_scheduler(other)
 
 
-def test_a_job_that_still_saves_when_the_next_app_starts_is_resumed(scheduler):
-    """A quick restart: the previous app asked its job to save, and the job still saves."""
+def test_job_that_still_saves_when_the_next_app_starts_is_resumed(scheduler):
+    """The previous app requested a save and was restarted before the job had saved."""
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
     scheduler.close(timeout_s=0.0)
@@ -170,7 +170,7 @@ def test_a_job_that_still_saves_when_the_next_app_starts_is_resumed(scheduler):
         stop_scheduler(other)
 
 
-def test_the_end_of_the_app_lets_a_stopping_job_save(scheduler, monkeypatch):
+def test_closing_the_scheduler_does_not_signal_a_stopping_job_again(scheduler, monkeypatch):
     signals = []
     job_id = submit_job(scheduler, make_tiny_config(endless=True))
     wait_until(lambda: has_logged_steps(scheduler, job_id))
@@ -185,7 +185,7 @@ def test_the_end_of_the_app_lets_a_stopping_job_save(scheduler, monkeypatch):
     stop_scheduler(other)
 
 
-def test_runs_of_the_command_line_are_discovered(tmp_path):
+def test_runs_started_on_the_command_line_are_discovered(tmp_path):
     runs = tmp_path / "runs"
     train(make_tiny_config(), RunDir(runs / "by-hand"))
     scheduler = JobScheduler(runs, environment=build_environment())
@@ -200,7 +200,7 @@ def test_runs_of_the_command_line_are_discovered(tmp_path):
         stop_scheduler(scheduler)
 
 
-def test_a_broken_job_store_is_rebuilt_from_the_run_directories(scheduler):
+def test_damaged_job_store_is_rebuilt_from_the_run_directories(scheduler):
     job_id = submit_job(scheduler, make_tiny_config())
     wait_until(lambda: is_finished(scheduler, job_id))
     stop_scheduler(scheduler)

@@ -1,4 +1,4 @@
-"""Job store: allowed transitions, queue order and durability."""
+"""Tests of the job store: allowed transitions, queue order and durability."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ def job_store(tmp_path) -> JobStore:
     return JobStore(tmp_path / "jobs.json")
 
 
-def test_a_second_store_reads_what_the_first_wrote(job_store):
+def test_jobs_of_one_store_are_read_by_another_store(job_store):
     job = Job(
         "a",
         "queued",
@@ -33,7 +33,7 @@ def test_a_second_store_reads_what_the_first_wrote(job_store):
 
 @pytest.mark.parametrize("state", ALLOWED_TRANSITIONS)
 @pytest.mark.parametrize("new_state", ALLOWED_TRANSITIONS)
-def test_only_allowed_transitions_are_made(job_store, state, new_state):
+def test_only_allowed_transitions_are_accepted(job_store, state, new_state):
     job_store.add(Job("a", state))
     if new_state in ALLOWED_TRANSITIONS[state] or new_state == state:
         assert job_store.update("a", state=new_state).state == new_state
@@ -43,7 +43,7 @@ def test_only_allowed_transitions_are_made(job_store, state, new_state):
         assert job_store.get("a") == Job("a", state)
 
 
-def test_the_queue_keeps_its_order(job_store):
+def test_jobs_are_listed_in_queue_order(job_store):
     for job_id, queued in (("c", 1.0), ("a", 2.0), ("b", 3.0)):
         job_store.add(Job(job_id, "queued", queued_at=queued, submitted_at=9 - queued))
     job_store.update("c", state="running")
@@ -52,7 +52,7 @@ def test_the_queue_keeps_its_order(job_store):
     assert [job.id for job in job_store.list_running()] == ["c"]
 
 
-def test_concurrent_updates_do_not_mix(job_store):
+def test_concurrent_updates_are_not_mixed(job_store):
     job_store.add(Job("a", "queued"))
     successful = []
 
@@ -68,11 +68,11 @@ def test_concurrent_updates_do_not_mix(job_store):
         thread.start()
     for thread in threads:
         thread.join()
-    # `running` again is an allowed state: a lost or a mixed change must not happen
+    # Setting `running` twice is allowed; the stored values must be those of one update.
     assert job_store.get("a").status_message in {str(name) for name in successful}
 
 
-def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
+def test_failed_write_leaves_the_store_unchanged(job_store, monkeypatch):
     job_store.add(Job("a", "queued"))
     before = job_store.path.read_bytes()
 
@@ -88,11 +88,11 @@ def test_a_change_is_on_disk_whole_or_not_at_all(job_store, monkeypatch):
     job_store.update("a", state="running")
     assert JobStore(job_store.path).get("a").state == "running"
     names = {path.name for path in job_store.path.parent.iterdir()}
-    assert names == {job_store.path.name, f".{job_store.path.name}.lock"}, "no journal, no draft"
+    assert names == {job_store.path.name, f".{job_store.path.name}.lock"}, "no temporary file remains"
 
 
-def test_two_stores_that_write_in_turn_lose_nothing(job_store):
-    """An app that is about to end, and its successor."""
+def test_two_stores_that_write_concurrently_lose_no_job(job_store):
+    """The writers are an app that is about to end and the next app."""
     other = JobStore(job_store.path)
 
     def write(writer: JobStore, name: str) -> None:
@@ -107,7 +107,7 @@ def test_two_stores_that_write_in_turn_lose_nothing(job_store):
     assert len(JobStore(job_store.path).list_jobs()) == 80
 
 
-def test_a_reader_sees_the_changes_of_a_writer(job_store, monkeypatch):
+def test_reader_sees_the_changes_of_a_writer(job_store, monkeypatch):
     monkeypatch.setattr(store_module, "READ_CACHE_TTL_S", 0.0)
     reader = JobStore(job_store.path)
     job_store.add(Job("a", "queued"))
@@ -122,7 +122,7 @@ def test_a_reader_sees_the_changes_of_a_writer(job_store, monkeypatch):
     "broken",
     [b"", b"garbage " * 1000, b'{"version": 1, "jobs": [', b"[]", b'{"jobs": {}}', b'{"jobs": 3}', b"\xff\xfe"],
 )
-def test_a_file_that_is_no_job_store_is_moved_aside(broken, tmp_path, caplog):
+def test_damaged_store_is_renamed_and_logged(broken, tmp_path, caplog):
     path = tmp_path / "jobs.json"
     path.write_bytes(broken)
     assert JobStore(path).list_jobs() == []
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_job_store_is_moved_aside(broken, tmp_path, caplog):
         {"id": "b", "state": "queued", "target": None},
     ],
 )
-def test_the_readable_jobs_of_a_damaged_store_are_kept(broken, job_store, caplog):
+def test_readable_jobs_of_a_damaged_store_are_kept(broken, job_store, caplog):
     remote_job = Job("a", "running", target="l4x1", remote_job_id="123", timeout_minutes=60)
     job_store.add(remote_job)
     values = json.loads(job_store.path.read_text())
@@ -156,7 +156,7 @@ def test_the_readable_jobs_of_a_damaged_store_are_kept(broken, job_store, caplog
     assert JobStore(job_store.path).list_jobs() == [remote_job], "the store is repaired"
 
 
-def test_a_damaged_store_on_a_full_disk_stays_in_place(job_store, monkeypatch):
+def test_damaged_store_on_a_full_disk_is_unchanged(job_store, monkeypatch):
     job_store.add(Job("a", "queued"))
     values = json.loads(job_store.path.read_text())
     values["jobs"].append({})
@@ -171,7 +171,7 @@ def test_a_damaged_store_on_a_full_disk_stays_in_place(job_store, monkeypatch):
     assert job_store.path.read_bytes() == before
 
 
-def test_a_job_is_added_once(job_store):
+def test_adding_an_existing_job_is_an_error(job_store):
     job_store.add(Job("a", "queued"))
     with pytest.raises(ValueError, match="already a run called 'a'"):
         job_store.add(Job("a", "failed"))
@@ -183,8 +183,8 @@ def test_fields_of_a_later_version_are_ignored(job_store):
     assert JobStore(job_store.path).list_jobs() == [Job("a", "queued")]
 
 
-@pytest.mark.parametrize("job_id", ["nobody", "", "a' OR '1'='1", "../x"])
-def test_an_unknown_job_is_reported(job_store, job_id):
+@pytest.mark.parametrize("job_id", ["unknown", "", "a' OR '1'='1", "../x"])
+def test_unknown_job_is_an_error(job_store, job_id):
     for method in (job_store.get, lambda job_id: job_store.update(job_id, pid=1)):
         with pytest.raises(ValueError, match="no run called"):
             method(job_id)

@@ -1,4 +1,4 @@
-"""Client of Hugging Face Jobs: hardware, submission, tokens, and one-sentence errors."""
+"""Tests of the client of Hugging Face Jobs: hardware, submission, tokens, and one-sentence errors."""
 
 import threading
 import time
@@ -37,17 +37,20 @@ def test_hardware_is_listed_cheapest_first(jobs_client):
 
 
 @pytest.mark.parametrize(("unit", "price"), [("hour", 0.007), ("minute", 0.4), ("second", 24.001), ("month", None)])
-def test_a_price_with_a_known_unit_is_converted_to_hours(hub, jobs_client, unit, price):
+def test_price_with_a_known_unit_is_converted_to_hours(hub, jobs_client, unit, price):
     hub.jobs.hardware = [make_hardware("x", "X", 1, 1, 40) | {"unitLabel": unit}]
     assert jobs_client.list_flavors()[0].price_per_hour == price
 
 
 def test_hardware_without_a_price_comes_last(hub, jobs_client):
-    hub.jobs.hardware = [make_hardware("a", "A", 1, 1, 40) | {"unitLabel": "moon"}, make_hardware("b", "B", 1, 1, 900)]
+    hub.jobs.hardware = [
+        make_hardware("a", "A", 1, 1, 40) | {"unitLabel": "unknown"},
+        make_hardware("b", "B", 1, 1, 900),
+    ]
     assert [flavor.name for flavor in jobs_client.list_flavors()] == ["b", "a"]
 
 
-def test_the_list_of_hardware_is_cached(hub, jobs_client, monkeypatch):
+def test_list_of_hardware_is_cached(hub, jobs_client, monkeypatch):
     assert jobs_client.list_flavors() == jobs_client.list_flavors() and len(hub.find_requests("hardware")) == 1
     monkeypatch.setattr(hf_jobs, "FLAVOR_CACHE_TTL_S", 0.0)
     jobs_client.list_flavors()
@@ -62,15 +65,15 @@ def test_hardware_in_another_format_is_rejected(hub, jobs_client):
 # --- submit ------------------------------------------------------------------------------------------------------
 
 
-def test_a_job_has_the_fields_that_the_hub_returns(hub, jobs_client):
+def test_submitted_job_has_the_fields_that_the_hub_returns(hub, jobs_client):
     job = jobs_client.submit(**JOB_SPEC)
     assert (job.stage, job.flavor, job.message, job.is_finished) == ("waiting", "t4-small", "", False)
     assert job.job_id == hub.jobs.latest.job_id and job.url == f"{hub.url}/jobs/alice/{job.job_id}"
 
 
-def test_the_request_is_the_one_that_the_client_would_send(hub, jobs_client):
+def test_submission_equals_the_request_of_huggingface_hub(hub, jobs_client):
     jobs_client.submit(**JOB_SPEC)
-    ours = hub.jobs.latest.spec
+    submitted_spec = hub.jobs.latest.spec
     HfApi(endpoint=hub.url).run_job(
         image="hf.co/spaces/alice/space",
         command=JOB_SPEC["command"],
@@ -82,14 +85,18 @@ def test_the_request_is_the_one_that_the_client_would_send(hub, jobs_client):
         namespace="alice",
         token=TOKEN,
     )
-    assert hub.jobs.latest.spec == ours and ours["timeoutSeconds"] == 5400 and ours["spaceId"] == "alice/space"
+    assert (
+        hub.jobs.latest.spec == submitted_spec
+        and submitted_spec["timeoutSeconds"] == 5400
+        and submitted_spec["spaceId"] == "alice/space"
+    )
 
 
-def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs_client):
+def test_token_is_sent_only_as_a_secret(hub, jobs_client):
     jobs_client.submit(**JOB_SPEC)
     (submission,) = hub.find_requests("/api/jobs/alice$", method="POST")
-    sent = submission.request.json()
-    assert sent.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(sent)
+    payload = submission.request.json()
+    assert payload.pop("secrets") == {"HF_TOKEN": TOKEN} and TOKEN not in str(payload)
     assert all(TOKEN not in request.target and request.token == TOKEN for request in hub.find_requests("/api/jobs"))
 
 
@@ -103,14 +110,14 @@ def test_the_token_is_sent_as_a_secret_and_as_nothing_else(hub, jobs_client):
         {"name": TOKEN},
     ],
 )
-def test_the_token_is_rejected_where_others_can_read_it(hub, jobs_client, change):
+def test_token_in_a_readable_field_is_rejected(hub, jobs_client, change):
     with pytest.raises(ValueError, match="secret only"):
         jobs_client.submit(**JOB_SPEC | change)
     assert not hub.jobs.by_id
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected_text"),
     [
         ({"flavor": "quantum"}, "choose one of cpu-basic, cpu-upgrade, t4-small"),
         ({"timeout_minutes": 9}, "10 to 10080 minutes"),
@@ -124,45 +131,45 @@ def test_the_token_is_rejected_where_others_can_read_it(hub, jobs_client, change
         ({"namespace": "bob"}, "the right to run jobs"),
     ],
 )
-def test_an_invalid_job_is_rejected(hub, jobs_client, change, words):
-    assert words in get_permanent_error(jobs_client.submit, **JOB_SPEC | change)
+def test_invalid_job_spec_is_rejected(hub, jobs_client, change, expected_text):
+    assert expected_text in get_permanent_error(jobs_client.submit, **JOB_SPEC | change)
     assert not hub.jobs.by_id
 
 
-def test_the_longest_and_the_shortest_time_are_accepted(hub, jobs_client):
+def test_longest_and_shortest_timeout_are_accepted(hub, jobs_client):
     for number, minutes in enumerate((10, 10_080)):
         jobs_client.submit(**JOB_SPEC | {"timeout_minutes": minutes, "name": f"run-{number}"})
         assert hub.jobs.latest.spec["timeoutSeconds"] == 60 * minutes
 
 
-def test_a_name_is_submitted_once(hub, jobs_client):
+def test_name_submitted_twice_starts_one_job(hub, jobs_client):
     assert jobs_client.submit(**JOB_SPEC) == jobs_client.submit(**JOB_SPEC)
     assert len(hub.jobs.by_id) == 1
     jobs_client.submit(**JOB_SPEC | {"name": "parity-2"})
     assert len(hub.jobs.by_id) == 2
 
 
-def test_a_job_whose_response_was_lost_is_not_started_twice(hub, jobs_client):
+def test_submission_with_a_lost_response_starts_one_job(hub, jobs_client):
     hub.add_fault("lost_reply", "/api/jobs/alice$", "POST")
     assert jobs_client.submit(**JOB_SPEC).job_id == hub.jobs.latest.job_id
     assert len(hub.jobs.by_id) == 1
 
 
-def test_a_job_of_another_name_is_not_confused_with_it(hub, jobs_client):
+def test_find_by_name_ignores_jobs_with_other_names(hub, jobs_client):
     jobs_client.submit(**JOB_SPEC | {"name": "parity-0"})
     jobs = HfApi(endpoint=hub.url).list_jobs(namespace="alice", token=TOKEN)
     assert [job.labels["name"] for job in jobs] == ["parity-0"]
     assert jobs_client._find_by_name("alice", "parity-1") is None
 
 
-def test_without_credit_nothing_is_started(hub, jobs_client):
+def test_account_without_credit_starts_no_job(hub, jobs_client):
     hub.jobs.accounts_without_credit.add("alice")
     message = get_permanent_error(jobs_client.submit, **JOB_SPEC)
     assert "no credit for the jobs of alice" in message and "settings/billing" in message
     assert not hub.jobs.by_id
 
 
-def test_a_token_that_may_only_read_starts_nothing(hub):
+def test_read_only_token_starts_no_job(hub):
     jobs = HfJobsClient("hf_alice_read", hub.url)
     assert "the right to run jobs" in get_permanent_error(jobs.submit, **JOB_SPEC)
 
@@ -170,7 +177,7 @@ def test_a_token_that_may_only_read_starts_nothing(hub):
 # --- missing and wrong tokens ------------------------------------------------------------------------------------
 
 
-def test_a_missing_token_is_reported_in_one_sentence(hub, monkeypatch, tmp_path):
+def test_missing_token_is_reported_in_one_sentence(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     jobs = HfJobsClient(None, hub.url)
     calls = [
@@ -185,36 +192,36 @@ def test_a_missing_token_is_reported_in_one_sentence(hub, monkeypatch, tmp_path)
     assert not hub.find_requests("/api/jobs")
 
 
-def test_the_token_of_the_environment_is_used(hub, monkeypatch):
+def test_token_of_the_environment_is_used(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert HfJobsClient(None, hub.url).submit(**JOB_SPEC).stage == "waiting"
     assert hub.jobs.latest.spec["secrets"] == {"HF_TOKEN": TOKEN}
 
 
-def test_a_token_that_the_hub_does_not_know_is_rejected(hub):
+def test_unknown_token_is_rejected(hub):
     assert "does not accept this token" in get_permanent_error(HfJobsClient("hf_wrong", hub.url).list_flavors)
 
 
-# --- failures of the Hub------------------------------------------------------------------------------------------
+# --- failures of the Hub -----------------------------------------------------------------------------------------
 
 
-def make_calls(jobs, sent):
+def make_calls(jobs, submitted_job):
     return {
         "hardware": jobs.list_flavors,
         "alice$": lambda: jobs.submit(**JOB_SPEC | {"name": "another"}),
-        rf"alice/{sent.job_id}$": lambda: jobs.inspect("alice", sent.job_id),
-        r"alice/\w+(/cancel)?$": lambda: jobs.cancel("alice", sent.job_id),
+        rf"alice/{submitted_job.job_id}$": lambda: jobs.inspect("alice", submitted_job.job_id),
+        r"alice/\w+(/cancel)?$": lambda: jobs.cancel("alice", submitted_job.job_id),
     }
 
 
 @pytest.mark.parametrize("kind", ["answer", "drop", "stall"])
 @pytest.mark.parametrize("number", range(4))
-def test_a_failed_request_can_be_repeated(hub, submitted_job, kind, number):
+def test_failed_request_can_be_repeated(hub, submitted_job, kind, number):
     jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.5)
     path, call = list(make_calls(jobs, submitted_job).items())[number]
-    with BrokenHub(hub, kind, path), pytest.raises(StoreUnavailable) as caught:
+    with BrokenHub(hub, kind, path), pytest.raises(StoreUnavailable) as exc_info:
         call()
-    check_one_sentence(caught.value)
+    check_one_sentence(exc_info.value)
     call()
 
 
@@ -225,25 +232,25 @@ class BrokenHub:
         self.fault = hub.add_fault(kind, path, max_count=None, status=500, stall_s=30.0)
 
     def __enter__(self):
-        self.started = time.monotonic()
+        self.start_time = time.monotonic()
 
     def __exit__(self, *_):
         self.fault.disable()
-        assert time.monotonic() - self.started < 10.0, "there must be a limit to each wait"
+        assert time.monotonic() - self.start_time < 10.0, "every wait has a time limit"
 
 
-def test_the_hub_may_ask_to_wait(hub, jobs_client):
+def test_retry_after_header_is_reported(hub, jobs_client):
     hub.add_fault("answer", "hardware", status=429, headers={"Retry-After": "7"})
-    with pytest.raises(StoreUnavailable, match="asks to wait 7 s") as caught:
+    with pytest.raises(StoreUnavailable, match="asks to wait 7 s") as exc_info:
         jobs_client.list_flavors()
-    assert caught.value.retry_after_s == 7
+    assert exc_info.value.retry_after_s == 7
 
 
-def test_the_hub_error_of_a_wrong_request_is_reported(hub, jobs_client):
+def test_hub_error_of_an_invalid_request_is_reported(hub, jobs_client):
     hub.add_fault("answer", "alice$", "POST", status=400, message="Too many labels")
     assert "rejected the request for the jobs of alice" in get_permanent_error(jobs_client.submit, **JOB_SPEC)
 
 
-def test_an_unreachable_hub_is_reported():
+def test_unreachable_hub_is_reported():
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         HfJobsClient(TOKEN, "http://127.0.0.1:9", timeout_s=1.0).list_flavors()

@@ -1,4 +1,4 @@
-"""Jobs on the Hub: stages, cancellation, and commands that the loopback hub runs as processes."""
+"""Tests of jobs on the Hub: stages, cancellation, and commands that the loopback hub runs as processes."""
 
 import threading
 
@@ -23,7 +23,7 @@ __all__ = ["hub", "jobs_client", "loopback_hub", "submitted_job"]
 # --- inspect and cancel ------------------------------------------------------------------------------------------
 
 
-def test_a_job_passes_its_stages(jobs_client, submitted_job):
+def test_inspect_returns_the_current_stage(jobs_client, submitted_job):
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "waiting"
     submitted_job.start()
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "running"
@@ -32,7 +32,7 @@ def test_a_job_passes_its_stages(jobs_client, submitted_job):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "over"),
+    ("hub_stage", "expected_stage", "is_finished"),
     [
         ("ERROR", "error", True),
         ("CANCELED", "cancelled", True),
@@ -40,24 +40,24 @@ def test_a_job_passes_its_stages(jobs_client, submitted_job):
         ("PAUSED", "running", False),
     ],
 )
-def test_stages_are_distinguished(jobs_client, submitted_job, theirs, ours, over):
-    submitted_job.finish(theirs, "Job timeout")
+def test_hub_stages_are_mapped_to_job_stages(jobs_client, submitted_job, hub_stage, expected_stage, is_finished):
+    submitted_job.finish(hub_stage, "Job timeout")
     job = jobs_client.inspect("alice", submitted_job.job_id)
-    assert (job.stage, job.message, job.is_finished) == (ours, "Job timeout", over)
+    assert (job.stage, job.message, job.is_finished) == (expected_stage, "Job timeout", is_finished)
 
 
-def test_a_missing_job_is_reported(jobs_client):
+def test_missing_job_is_reported(jobs_client):
     for call in (jobs_client.inspect, jobs_client.cancel):
         assert get_permanent_error(call, "alice", "687f") == "alice has no job 687f, or this token may not see it."
 
 
 @pytest.mark.parametrize(("namespace", "job_id"), [("alice", "../x"), ("alice", "1/cancel"), ("", "1"), ("a/b", "1")])
-def test_an_invalid_name_is_rejected_without_a_request(hub, jobs_client, namespace, job_id):
+def test_invalid_name_is_rejected_without_a_request(hub, jobs_client, namespace, job_id):
     assert "is not the name" in get_permanent_error(jobs_client.inspect, namespace, job_id)
     assert not hub.find_requests("/api/jobs/")
 
 
-def test_a_job_is_cancelled(jobs_client, submitted_job):
+def test_cancel_cancels_the_job(jobs_client, submitted_job):
     jobs_client.cancel("alice", submitted_job.job_id)
     assert submitted_job.is_cancelled and jobs_client.inspect("alice", submitted_job.job_id).stage == "cancelled"
 
@@ -68,7 +68,7 @@ def test_cancelling_a_finished_job_changes_nothing(jobs_client, submitted_job):
     assert jobs_client.inspect("alice", submitted_job.job_id).stage == "completed"
 
 
-def test_cancelling_is_rejected_where_it_is_not_allowed(hub, submitted_job):
+def test_requests_without_permission_are_rejected(hub, submitted_job):
     jobs = HfJobsClient("hf_alice_read", hub.url)
     assert "the right to run jobs" in get_permanent_error(jobs.cancel, "alice", submitted_job.job_id)
     assert "the right to run jobs" in get_permanent_error(
@@ -76,7 +76,7 @@ def test_cancelling_is_rejected_where_it_is_not_allowed(hub, submitted_job):
     )
 
 
-def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs_client, submitted_job):
+def test_cancellation_with_a_lost_response_succeeds(hub, jobs_client, submitted_job):
     hub.add_fault("lost_reply", "cancel")
     jobs_client.cancel("alice", submitted_job.job_id)
     assert submitted_job.stage == "CANCELED"
@@ -85,7 +85,7 @@ def test_a_lost_answer_does_not_undo_the_cancelling(hub, jobs_client, submitted_
 # --- the loopback hub --------------------------------------------------------------------------------------------
 
 
-def test_the_real_client_finds_what_it_expects(hub, submitted_job):
+def test_loopback_hub_is_compatible_with_huggingface_hub(hub, submitted_job):
     api, job_arguments = HfApi(endpoint=hub.url, token=TOKEN), {"job_id": submitted_job.job_id, "namespace": "alice"}
     assert [hardware.name for hardware in api.list_jobs_hardware()][:2] == ["a100-large", "cpu-basic"]
     submitted_job.start()
@@ -104,7 +104,7 @@ def make_python_job(code: str, **more) -> dict:
     return JOB_SPEC | {"command": ["python", "-c", code], **more}
 
 
-def test_a_command_can_really_be_run(hub, jobs_client):
+def test_loopback_hub_runs_the_command_of_a_job(hub, jobs_client):
     hub.jobs.run_commands = True
     code = "import os, training; print(os.environ['CTM_RUN'], os.environ['HF_TOKEN'], os.environ['HF_ENDPOINT'], flush=True)"
     job = jobs_client.submit(**make_python_job(code + "; open('new', 'w'); print(sorted(os.listdir('configs'))[0])"))
@@ -113,7 +113,7 @@ def test_a_command_can_really_be_run(hub, jobs_client):
     assert jobs_client.inspect("alice", job.job_id).stage == "completed"
 
 
-def test_a_command_that_fails_is_a_failed_job(hub, jobs_client):
+def test_failing_command_fails_its_job(hub, jobs_client):
     hub.jobs.run_commands = True
     job = jobs_client.submit(**make_python_job("raise SystemExit(3)"))
     assert list(jobs_client.follow("alice", job.job_id, threading.Event())) == []
@@ -124,7 +124,7 @@ def test_a_command_that_fails_is_a_failed_job(hub, jobs_client):
     wait_until(lambda: jobs_client.inspect("alice", job.job_id).stage == "error")
 
 
-def test_a_command_is_asked_to_end_when_its_job_is_cancelled(hub, jobs_client):
+def test_cancellation_sends_sigterm_to_the_command(hub, jobs_client):
     hub.jobs.run_commands = True
     code = """
 import signal, sys, time
@@ -141,7 +141,7 @@ time.sleep(60)
     assert jobs_client.inspect("alice", job.job_id).stage == "cancelled"
 
 
-def test_a_command_ends_with_its_hub(hub, jobs_client):
+def test_closing_the_loopback_hub_ends_its_commands(hub, jobs_client):
     hub.jobs.run_commands = True
     jobs_client.submit(**make_python_job("import time; time.sleep(60)"))
     job = hub.jobs.latest

@@ -1,4 +1,4 @@
-"""Log streams of remote jobs: every line arrives once despite broken connections, and the stream ends."""
+"""Tests of log streams of remote jobs: every line arrives once despite lost connections, and the stream ends."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ class FollowerThread:
         return self.lines
 
 
-def test_a_log_is_followed_to_its_end(jobs_client, submitted_job):
+def test_log_is_followed_to_its_end(jobs_client, submitted_job):
     follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("step 1", "", "step 2")
@@ -62,7 +62,7 @@ def test_a_log_is_followed_to_its_end(jobs_client, submitted_job):
     assert follower.wait_until_done() == ["step 1", "", "step 2", "a line\u2028of one\x85piece: \u00fc"]
 
 
-def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
+def test_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
     submitted_job.start()
     submitted_job.append_log(*(f"step {number}" for number in range(5000)))
     submitted_job.finish("ERROR")
@@ -70,7 +70,7 @@ def test_the_log_of_a_finished_job_is_streamed(jobs_client, submitted_job):
 
 
 @pytest.mark.parametrize("broken", ["break_connections", "end_connections"])
-def test_a_broken_log_is_resumed(hub, jobs_client, submitted_job, broken):
+def test_log_is_resumed_after_a_lost_connection(hub, jobs_client, submitted_job, broken):
     follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     lines = []
@@ -90,16 +90,16 @@ def test_lines_written_between_connections_are_streamed(hub, jobs_client, submit
     submitted_job.start()
     submitted_job.append_log("one")
     follower.wait_for_lines("one")
-    deaf = hub.add_fault("answer", "/logs", max_count=2, status=502)
+    fault = hub.add_fault("answer", "/logs", max_count=2, status=502)
     submitted_job.break_connections()
     submitted_job.append_log("two", "three")
-    wait_until(lambda: deaf.num_triggered == 2)
+    wait_until(lambda: fault.num_triggered == 2)
     submitted_job.append_log("four")
     submitted_job.finish()
     assert follower.wait_until_done() == ["one", "two", "three", "four"]
 
 
-def test_the_last_lines_are_streamed_after_a_broken_connection(jobs_client, submitted_job):
+def test_last_lines_are_streamed_after_a_lost_connection(jobs_client, submitted_job):
     follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one")
@@ -111,12 +111,12 @@ def test_the_last_lines_are_streamed_after_a_broken_connection(jobs_client, subm
     assert follower.wait_until_done() == ["one", "two", "three"]
 
 
-def test_a_log_without_its_beginning_is_streamed_from_where_it_starts(jobs_client, submitted_job):
+def test_truncated_log_is_streamed_from_its_first_remaining_line(jobs_client, submitted_job):
     follower = FollowerThread(jobs_client, submitted_job)
     submitted_job.start()
     submitted_job.append_log("one", "two", "three")
     follower.wait_for_lines("one", "two", "three")
-    time.sleep(0.005)  # lines of a later time
+    time.sleep(0.005)  # the next lines get a later timestamp
     with submitted_job.condition:
         del submitted_job.log_lines[:3]
         submitted_job.break_connections()
@@ -125,7 +125,7 @@ def test_a_log_without_its_beginning_is_streamed_from_where_it_starts(jobs_clien
     assert follower.wait_until_done() == ["one", "two", "three", "four", "five"]
 
 
-def test_a_silent_log_that_stays_open_ends_with_its_job(hub, submitted_job):
+def test_open_log_without_new_lines_ends_with_its_job(hub, submitted_job):
     hub.jobs.keep_alive_s = 0.05
     jobs = HfJobsClient(TOKEN, hub.url, timeout_s=0.3)
     submitted_job.keep_log_open = True
@@ -137,7 +137,7 @@ def test_a_silent_log_that_stays_open_ends_with_its_job(hub, submitted_job):
     assert len(hub.find_requests("/logs")) == 1
 
 
-def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_client, submitted_job, monkeypatch):
+def test_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 2.0)
     jobs_client.timeout_s = 0.4
     submitted_job.start()
@@ -149,7 +149,7 @@ def test_a_log_that_opens_late_is_streamed_after_the_job_finished(hub, jobs_clie
     )
 
 
-def test_a_log_that_never_opens_is_abandoned_when_its_job_has_finished(hub, jobs_client, submitted_job, monkeypatch):
+def test_log_that_never_opens_is_abandoned_when_its_job_has_finished(hub, jobs_client, submitted_job, monkeypatch):
     monkeypatch.setattr(hf_jobs, "READ_TIMEOUT_S", 0.1)
     submitted_job.finish()
     hub.add_fault("stall", "/logs", max_count=None, stall_s=5.0)
@@ -158,7 +158,7 @@ def test_a_log_that_never_opens_is_abandoned_when_its_job_has_finished(hub, jobs
     assert "does not open the log" in check_one_sentence(follower.error)
 
 
-def test_a_job_that_waits_long_is_not_abandoned(hub, jobs_client, submitted_job):
+def test_log_of_a_waiting_job_is_followed_despite_lost_connections(hub, jobs_client, submitted_job):
     follower = FollowerThread(jobs_client, submitted_job)
     for connections in range(1, 8):
         wait_until(lambda n=connections: len(list_open_log_requests(hub)) >= n)
@@ -181,11 +181,11 @@ def test_cancelling_ends_the_stream_soon(hub, jobs_client, submitted_job, state,
     wait_until(lambda: fault.num_triggered if state in ("stalled", "broken") else hub.find_requests("/logs"))
     time.sleep(0.1)
     follower.cancel_event.set()
-    before = time.monotonic()
-    assert follower.wait_until_done() == [] and time.monotonic() - before < 5.0 and follower.error is None
+    start_time = time.monotonic()
+    assert follower.wait_until_done() == [] and time.monotonic() - start_time < 5.0 and follower.error is None
 
 
-def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
+def test_closing_the_stream_ends_its_thread(jobs_client, submitted_job):
     submitted_job.start()
     submitted_job.append_log("one", "two")
     lines = jobs_client.follow("alice", submitted_job.job_id, threading.Event())
@@ -195,7 +195,7 @@ def test_closing_the_stream_releases_everything(jobs_client, submitted_job):
     wait_until(lambda: not any(thread.name == "job-log" for thread in threading.enumerate()))
 
 
-def test_an_unreachable_log_is_abandoned_after_all_retries(hub, jobs_client, submitted_job):
+def test_unreachable_log_is_abandoned_after_all_retries(hub, jobs_client, submitted_job):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=503)
     follower = FollowerThread(jobs_client, submitted_job)
     follower.wait_until_done()
@@ -217,15 +217,15 @@ def test_new_lines_reset_the_number_of_retries(hub, jobs_client, submitted_job):
     assert follower.error is None
 
 
-@pytest.mark.parametrize(("status", "words"), [(403, "the right to run jobs"), (404, "has no job")])
-def test_a_permanent_error_ends_the_stream_at_once(hub, jobs_client, submitted_job, status, words):
+@pytest.mark.parametrize(("status", "expected_text"), [(403, "the right to run jobs"), (404, "has no job")])
+def test_permanent_error_ends_the_stream_at_once(hub, jobs_client, submitted_job, status, expected_text):
     fault = hub.add_fault("answer", "/logs", max_count=None, status=status)
     follower = FollowerThread(jobs_client, submitted_job)
     follower.wait_until_done()
-    assert words in check_one_sentence(follower.error) and fault.num_triggered == 1
+    assert expected_text in check_one_sentence(follower.error) and fault.num_triggered == 1
 
 
-def test_events_are_separated_from_other_lines():
+def test_parse_log_lines_ignores_other_events():
     parts = [
         b": keep-alive\n\nda",
         b'ta: {"data":"===== Job started at 2026-05-12 14:57:43 =====","timestamp":"1"}\n\n',

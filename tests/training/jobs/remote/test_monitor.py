@@ -1,4 +1,4 @@
-"""Monitor of remote jobs: mirrored status, outcomes, cancellation and download of the checkpoint."""
+"""Tests of the monitor of remote jobs: mirrored status, outcomes, cancellation and download of the checkpoint."""
 
 import json
 
@@ -38,12 +38,12 @@ __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job
 # --- complete runs -----------------------------------------------------------------------------------------------
 
 
-def test_a_remote_run_trains_and_its_checkpoint_is_downloaded(hub, scheduler):
+def test_remote_run_trains_and_its_checkpoint_is_downloaded(hub, scheduler):
     """Curves, status and publication arrive through the event stream of a real process; the token does not."""
     hub.jobs.run_commands = True
     states = []
-    change = scheduler.store.update
-    scheduler.store.update = lambda job_id, **values: states.append(values.get("state")) or change(job_id, **values)
+    update = scheduler.store.update
+    scheduler.store.update = lambda job_id, **values: states.append(values.get("state")) or update(job_id, **values)
     job_id = submit_remote_job(scheduler)
     assert scheduler.store.get(job_id).state == "queued"
     job = wait_for_job(scheduler, job_id)
@@ -74,8 +74,8 @@ def assert_no_token(hub, scheduler: JobScheduler) -> None:
 
 
 @pytest.mark.slow
-def test_a_remote_run_is_stopped(hub, scheduler):
-    """The run saves and reports it; the sentence says that the saved files are lost."""
+def test_remote_run_saves_when_it_is_stopped(hub, scheduler):
+    """The run saves a step; the status message says that the saved files are lost."""
     hub.jobs.run_commands = True
     job_id = submit_job(
         scheduler, make_remote_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), **REMOTE_TARGET
@@ -88,7 +88,7 @@ def test_a_remote_run_is_stopped(hub, scheduler):
     assert hub.jobs.latest.stage == "CANCELED" and not hub.jobs.latest.process.returncode
 
 
-def test_the_status_is_waiting_until_the_first_log_line(hub, scheduler):
+def test_status_is_waiting_until_the_first_log_line(hub, scheduler):
     job_id = submit_remote_job(scheduler)
     wait_until(lambda: is_running(scheduler, job_id))
     assert (
@@ -106,8 +106,8 @@ def test_the_status_is_waiting_until_the_first_log_line(hub, scheduler):
 
 def test_other_runs_do_not_wait_for_a_remote_run(hub, scheduler, submitted_job):
     """A remote job does not occupy this host."""
-    another = submit_remote_job(scheduler)
-    wait_until(lambda: is_running(scheduler, another))
+    other_job_id = submit_remote_job(scheduler)
+    wait_until(lambda: is_running(scheduler, other_job_id))
     assert len(hub.jobs.by_id) == 2 and len(scheduler.store.list_running()) == 2
 
 
@@ -115,7 +115,7 @@ def test_other_runs_do_not_wait_for_a_remote_run(hub, scheduler, submitted_job):
 
 
 @pytest.mark.parametrize(
-    ("stage", "message", "outcome", "state", "words"),
+    ("stage", "message", "outcome", "state", "expected_text"),
     [
         ("ERROR", "Job timeout", None, "failed", "The Hub says: Job timeout."),
         (
@@ -133,34 +133,36 @@ def test_other_runs_do_not_wait_for_a_remote_run(hub, scheduler, submitted_job):
         ("COMPLETED", None, None, "failed", "It ended without saying that it had finished."),
     ],
 )
-def test_an_end_that_was_not_requested_is_reported(scheduler, submitted_job, stage, message, outcome, state, words):
-    job_id, there = submitted_job
-    there.append_log(format_step_event(2), *([format_event_line("ending.json", outcome)] if outcome else []))
-    there.finish(stage, message)
+def test_unrequested_end_of_a_remote_job_is_reported(
+    scheduler, submitted_job, stage, message, outcome, state, expected_text
+):
+    job_id, hub_job = submitted_job
+    hub_job.append_log(format_step_event(2), *([format_event_line("ending.json", outcome)] if outcome else []))
+    hub_job.finish(stage, message)
     job = wait_for_job(scheduler, job_id)
-    assert job.state == state and job.status_message.startswith(words), job.status_message
+    assert job.state == state and job.status_message.startswith(expected_text), job.status_message
     assert job.ended_at and scheduler.get_run_dir(job_id).log_file.exists() is False
 
 
-def test_the_outcome_names_what_is_lost_with_the_remote_machine(scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.append_log(format_event_line("status.json", {"phase": "training", "step": 8, "steps": 12}))
-    there.append_log(
+def test_status_message_of_a_failed_job_has_its_last_publication(scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.append_log(format_event_line("status.json", {"phase": "training", "step": 8, "steps": 12}))
+    hub_job.append_log(
         format_event_line(
             ENTRY_PATH, OUTBOX_ENTRY | {"state": "published", "revision": "0" * 40, "url": "https://hub/commit/0"}
         )
     )
-    there.finish("ERROR", "Out of memory")
+    hub_job.finish("ERROR", "Out of memory")
     assert (
         wait_for_job(scheduler, job_id).status_message
         == "The Hub says: Out of memory. What it published last: https://hub/commit/0"
     )
 
 
-def test_a_pending_publication_is_abandoned_with_its_remote_machine(scheduler, submitted_job):
-    """Only the entry exists on this host, so the upload worker does not try to send it."""
-    job_id, there = submitted_job
-    there.append_log(
+def test_pending_publication_of_a_finished_remote_job_is_abandoned(scheduler, submitted_job):
+    """Only the entry exists on this host, without its files, so the upload worker does not send it."""
+    job_id, hub_job = submitted_job
+    hub_job.append_log(
         format_event_line(ENTRY_PATH, OUTBOX_ENTRY | {"state": "sending"}),
         format_event_line("ending.json", FINISHED_OUTCOME),
     )
@@ -169,19 +171,19 @@ def test_a_pending_publication_is_abandoned_with_its_remote_machine(scheduler, s
     upload_worker = UploadWorker(lambda: list_run_outboxes(scheduler.runs_dir), scheduler.remote_monitor.hub_store)
     assert Outbox(run_dir.path).deliver(upload_worker.store) is None
     assert Outbox(run_dir.path).entries()[0].state == "sending"
-    there.finish()
+    hub_job.finish()
     job = wait_for_job(scheduler, job_id)
     assert job.state == "succeeded" and job.status_message.endswith("so its checkpoint is gone with the machine.")
     assert Outbox(run_dir.path).entries()[0].format_status() == "Not published (given up): Its machine is gone."
 
 
-def test_a_failed_download_is_not_a_failure_of_the_run(hub, scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.append_log(
+def test_failed_download_does_not_fail_the_run(hub, scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.append_log(
         format_event_line(ENTRY_PATH, OUTBOX_ENTRY | {"state": "published", "revision": "0" * 40}),
         format_event_line("ending.json", FINISHED_OUTCOME),
     )
-    there.finish()
+    hub_job.finish()
     job = wait_for_job(scheduler, job_id)
     assert (
         job.state == "succeeded"
@@ -190,42 +192,42 @@ def test_a_failed_download_is_not_a_failure_of_the_run(hub, scheduler, submitted
     assert not scheduler.get_run_dir(job_id).final_checkpoint_dir.exists()
 
 
-def test_a_stopped_remote_run_is_cancelled(hub, scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.append_log(format_step_event(2), format_step_event(4))
+def test_stopped_remote_run_is_cancelled(hub, scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.append_log(format_step_event(2), format_step_event(4))
     wait_until(lambda: read_logged_steps(scheduler.get_run_dir(job_id)) == [2, 4])
     scheduler.stop(job_id)
-    assert wait_for_job(scheduler, job_id).state == "cancelled" and there.is_cancelled
+    assert wait_for_job(scheduler, job_id).state == "cancelled" and hub_job.is_cancelled
     with pytest.raises(ValueError, match="is over already: cancelled"):
         scheduler.kill(job_id)
 
 
-def test_a_stop_that_does_not_reach_the_hub_changes_nothing(hub, scheduler, submitted_job):
+def test_stop_that_does_not_reach_the_hub_changes_nothing(hub, scheduler, submitted_job):
     """The stop can be requested again; until then the run continues."""
-    job_id, there = submitted_job
-    deaf = hub.add_fault("drop", "/cancel|/api/jobs/alice/[0-9a-f]+$", max_count=None)
+    job_id, hub_job = submitted_job
+    fault = hub.add_fault("drop", "/cancel|/api/jobs/alice/[0-9a-f]+$", max_count=None)
     with pytest.raises(ValueError, match="cannot be reached"):
         scheduler.stop(job_id)
-    deaf.disable()
+    fault.disable()
     assert is_running(scheduler, job_id) and not scheduler.store.get(job_id).requested_action
     scheduler.stop(job_id)
-    assert wait_for_job(scheduler, job_id).state == "cancelled" and there.is_cancelled
+    assert wait_for_job(scheduler, job_id).state == "cancelled" and hub_job.is_cancelled
 
 
-def test_a_job_that_disappeared_from_the_hub_has_failed(hub, scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.append_log(format_step_event(2))
+def test_job_that_disappeared_from_the_hub_has_failed(hub, scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.append_log(format_step_event(2))
     wait_until(lambda: scheduler.get_run_dir(job_id).metrics_file.exists())
-    del hub.jobs.by_id[there.job_id]
-    there.end_connections()
+    del hub.jobs.by_id[hub_job.job_id]
+    hub_job.end_connections()
     job = wait_for_job(scheduler, job_id)
-    assert job.state == "failed" and f"alice has no job {there.job_id}" in job.status_message
+    assert job.state == "failed" and f"alice has no job {hub_job.job_id}" in job.status_message
     assert read_logged_steps(scheduler.get_run_dir(job_id)) == [2], "the mirrored lines are kept"
 
 
-def test_a_remote_run_cannot_be_resumed(scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.finish("ERROR", "Job timeout")
+def test_remote_run_cannot_be_resumed(scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.finish("ERROR", "Job timeout")
     wait_for_job(scheduler, job_id)
     with pytest.raises(
         ValueError, match=r"was on a machine that is gone\. Begin a new one; init_from takes the weights"

@@ -1,4 +1,4 @@
-"""Events of remote runs: valid events reproduce the files of the run directory, invalid ones are ignored."""
+"""Tests of events of remote runs: valid events reproduce the files of the run directory, invalid ones are ignored."""
 
 import json
 import sys
@@ -57,7 +57,7 @@ __all__ = ["hub", "loopback_hub", "scheduler", "start_scheduler", "submitted_job
         f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'created': 'x'})}",
         f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'created': float('inf')})}",
         f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'id': '../../up'})}",
-        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'state': 'sunny'})}",
+        f"{ENTRY_PATH} {json.dumps(OUTBOX_ENTRY | {'state': 'unknown'})}",
         f"outbox/../up/entry.json {json.dumps(OUTBOX_ENTRY)}",
         f"outbox/000000000001500-0123456789ab/checkpoint/config.json {json.dumps(OUTBOX_ENTRY)}",
     ],
@@ -78,12 +78,14 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
     remote_dir.log_metrics({"step": 1, "loss": float("nan"), "words": "a\u2028b"})
     remote_dir.log_metrics({"step": 2})
     remote_dir.write_status("training", 2, 12, steps_per_second=3.5)
-    remote_dir.write_outcome("disk", "Make room.")
+    remote_dir.write_outcome("disk", "Free some space.")
     outbox = Outbox(remote_dir.path)
     (remote_dir.path / "checkpoint").mkdir()
     for name in ("config.json", "model.safetensors"):
         (remote_dir.path / "checkpoint" / name).write_text("{}")
-    outbox._update_entry(outbox.enqueue(remote_dir.path / "checkpoint", REPO, "title"), state="waiting", problem="away")
+    outbox._update_entry(
+        outbox.enqueue(remote_dir.path / "checkpoint", REPO, "title"), state="waiting", problem="unreachable"
+    )
     for line in capsys.readouterr().out.split("\n"):
         assert not line or line.startswith(EVENT_PREFIX)
         apply_event(local_dir, line.removeprefix(EVENT_PREFIX))
@@ -93,19 +95,19 @@ def test_events_reproduce_the_files_of_the_run(tmp_path, monkeypatch, capsys):
     assert Outbox(local_dir.path).entries() == outbox.entries() and isinstance(outbox.entries()[0], OutboxEntry)
 
 
-def test_a_line_and_its_end_are_printed_in_one_piece(monkeypatch):
+def test_event_and_its_newline_are_printed_in_one_write(monkeypatch):
     """Another thread may print at any moment, and an event in the middle of another line is lost."""
-    written: list[str] = []
+    writes: list[str] = []
     monkeypatch.setenv(EVENT_STREAM_ENV, "1")
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=writes.append, flush=lambda: None))
     emit_event("status.json", {"step": 1})
-    assert [text for text in written if text] == ['::ctm status.json {"step": 1}\n']
+    assert [text for text in writes if text] == ['::ctm status.json {"step": 1}\n']
 
 
-def test_a_log_is_kept_line_by_line_however_long(scheduler, submitted_job):
-    job_id, there = submitted_job
-    there.append_log("x" * 50_000, "short", f"not at the start {EVENT_PREFIX}metrics.jsonl {{}}")
-    there.finish("ERROR")
+def test_long_log_lines_are_truncated(scheduler, submitted_job):
+    job_id, hub_job = submitted_job
+    hub_job.append_log("x" * 50_000, "short", f"not at the start {EVENT_PREFIX}metrics.jsonl {{}}")
+    hub_job.finish("ERROR")
     wait_for_job(scheduler, job_id)
     lines = Path(scheduler.get_run_dir(job_id).log_file).read_text().split("\n")
     assert [len(line) for line in lines[:2]] == [10_000, 5] and len(lines) == 4
