@@ -1,4 +1,4 @@
-"""Transactional outbox: no failure loses an entry or publishes it twice."""
+"""Tests of the outbox: no failure loses an entry or publishes it twice."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ REPO = "alice/new"
 
 
 class FakeStore:
-    """Store that raises the given errors in turn and keeps the published files."""
+    """Store that raises errors in turn, and records the published files by commit message."""
 
     def __init__(self, *failures: Exception):
         self.failures = list(failures)
@@ -30,7 +30,7 @@ class FakeStore:
 
     def publish(self, folder, name, message, private=False) -> Commit:
         failure = self.failures.pop(0) if self.failures else None
-        if failure is not None and "landed" not in str(failure):
+        if failure is not None and "after the commit" not in str(failure):
             raise failure
         self.published_files.setdefault(message, {path.name: path.read_bytes() for path in folder.iterdir()})
         if failure is not None:
@@ -40,11 +40,11 @@ class FakeStore:
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    folder = tmp_path / "run" / "checkpoint"
-    folder.mkdir(parents=True)
+    checkpoint_dir = tmp_path / "run" / "checkpoint"
+    checkpoint_dir.mkdir(parents=True)
     for name in ("config.json", "model.safetensors", "README.md"):
-        (folder / name).write_text(f"first {name}")
-    return folder
+        (checkpoint_dir / name).write_text(f"first {name}")
+    return checkpoint_dir
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def replace_checkpoint(checkpoint) -> None:
         (checkpoint / name).write_text(f"second {name}")
 
 
-def test_the_enqueued_state_is_published(outbox, checkpoint):
+def test_enqueued_files_are_published_after_the_checkpoint_is_deleted(outbox, checkpoint):
     entry = outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"new card", "accuracy.png": b"png"})
     shutil.rmtree(checkpoint)
     store = FakeStore()
@@ -82,15 +82,15 @@ def test_the_enqueued_state_is_published(outbox, checkpoint):
         "accuracy.png": b"png",
     }
     assert outbox.deliver(store) is None and outbox.seconds_until_due() is None
-    assert not list(outbox.path.rglob("model.safetensors")), "a published entry takes no disk space"
+    assert not list(outbox.path.rglob("model.safetensors")), "the files of a published entry are deleted"
 
 
-def test_enqueueing_does_not_change_the_original(outbox, checkpoint):
+def test_enqueue_does_not_change_the_checkpoint(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "step 1", extra_files={"README.md": b"new card"})
     assert (checkpoint / "README.md").read_text() == "first README.md"
 
 
-def test_the_same_checkpoint_is_enqueued_once(outbox, checkpoint):
+def test_checkpoint_is_enqueued_once_per_repository(outbox, checkpoint):
     first = outbox.enqueue(checkpoint, REPO, "a")
     assert outbox.enqueue(checkpoint, REPO, "a").id == first.id
     assert outbox.enqueue(checkpoint, "alice/other", "a").id != first.id
@@ -98,7 +98,7 @@ def test_the_same_checkpoint_is_enqueued_once(outbox, checkpoint):
     assert outbox.enqueue(checkpoint, REPO, "a").id != first.id
 
 
-def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpoint, clock, tmp_path):
+def test_older_checkpoint_can_be_published_again_after_a_newer_one(outbox, checkpoint, clock, tmp_path):
     shutil.copytree(checkpoint, tmp_path / "other" / "checkpoint")
     replace_checkpoint(tmp_path / "other" / "checkpoint")
     first = outbox.enqueue(checkpoint, REPO, "a")
@@ -107,69 +107,71 @@ def test_an_older_checkpoint_can_be_sent_again_after_a_newer_one(outbox, checkpo
     clock.now += 1_000
     outbox.enqueue(tmp_path / "other" / "checkpoint", REPO, "b")
     outbox.deliver(FakeStore())
-    again = outbox.enqueue(checkpoint, REPO, "a")
-    assert again.id != first.id and again.state == "waiting"
+    second = outbox.enqueue(checkpoint, REPO, "a")
+    assert second.id != first.id and second.state == "waiting"
 
 
-def test_closing_waits_only_for_entries_that_are_due_soon(checkpoint):
+def test_closing_the_worker_does_not_wait_for_a_later_attempt(checkpoint):
     outbox = Outbox(checkpoint.parent)
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(StoreUnavailable("unreachable", retry_after_s=0.0))
     worker = UploadWorker(lambda: [outbox], store)
     worker.start()
-    wait_until = time.monotonic() + 5
-    while not outbox.entries()[0].problem and time.monotonic() < wait_until:
+    deadline = time.monotonic() + 5
+    while not outbox.entries()[0].problem and time.monotonic() < deadline:
         time.sleep(0.01)
-    started = time.monotonic()
+    start_time = time.monotonic()
     worker.close(timeout_s=1.0)
-    assert time.monotonic() - started < 3 and list_states(outbox) == ["waiting"], "the next try is 15 seconds away"
+    assert time.monotonic() - start_time < 3 and list_states(outbox) == ["waiting"], (
+        "the next attempt is due in 15 seconds"
+    )
 
 
-def test_an_unavailable_store_is_retried_with_backoff(outbox, checkpoint, clock):
+def test_unavailable_store_is_retried_with_backoff(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(*[StoreUnavailable("unreachable")] * 3)
-    for wait in RETRY_BACKOFF_S[:3]:
+    for delay_s in RETRY_BACKOFF_S[:3]:
         entry = outbox.deliver(store)
-        assert entry.state == "waiting" and entry.problem == "unreachable" and outbox.seconds_until_due() == wait
+        assert entry.state == "waiting" and entry.problem == "unreachable" and outbox.seconds_until_due() == delay_s
         assert "Waiting" in entry.format_status() and "unreachable" in entry.format_status()
-        clock.now += wait - 0.1
-        assert outbox.deliver(store) is None, "not yet"
+        clock.now += delay_s - 0.1
+        assert outbox.deliver(store) is None, "the delay has not passed"
         clock.now += 0.1
     assert outbox.deliver(store).state == "published"
 
 
-def test_a_store_that_asks_to_wait_is_obeyed(outbox, checkpoint):
+def test_retry_after_of_the_store_determines_the_next_attempt(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "a")
     outbox.deliver(FakeStore(StoreUnavailable("busy", retry_after_s=5_000.0)))
     assert outbox.seconds_until_due() == 5_000.0
 
 
-def test_the_number_of_attempts_is_limited(outbox, checkpoint, clock):
+def test_number_of_attempts_is_limited(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     store = FakeStore(*[StoreUnavailable("unreachable")] * 100)
     for _ in range(MAX_ATTEMPTS):
         outbox.deliver(store)
         clock.now += 10_000
     assert list_states(outbox) == ["given up"] and outbox.deliver(store) is None
-    assert outbox.enqueue(checkpoint, REPO, "a").state == "waiting", "asking again begins anew"
+    assert outbox.enqueue(checkpoint, REPO, "a").state == "waiting", "a repeated request creates a new entry"
 
 
-def test_a_permanent_error_is_final_and_has_a_reason(outbox, checkpoint, clock):
+def test_permanent_error_is_final_and_reported(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     entry = outbox.deliver(FakeStore(ValueError("This token may not do that.")))
     assert entry.state == "refused" and "This token may not do that." in entry.format_status()
     assert outbox.seconds_until_due() is None
 
 
-def test_a_lost_response_publishes_once(outbox, checkpoint, clock):
+def test_lost_response_publishes_once(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
-    store = FakeStore(StoreUnavailable("the answer was lost after it landed"))
+    store = FakeStore(StoreUnavailable("the response was lost after the commit"))
     assert outbox.deliver(store).state == "waiting"
     clock.now += 60
     assert outbox.deliver(store).state == "published" and len(store.published_files) == 1
 
 
-def test_two_commits_are_ten_minutes_apart(outbox, checkpoint, clock):
+def test_commits_are_at_least_ten_minutes_apart(outbox, checkpoint, clock):
     outbox.enqueue(checkpoint, REPO, "a")
     outbox.deliver(FakeStore())
     clock.now += 100
@@ -191,38 +193,38 @@ def test_only_the_newest_entry_is_published(outbox, checkpoint, clock):
     assert next(iter(store.published_files)).startswith("b [")
 
 
-def test_a_delivery_interrupted_by_a_crash_is_resumed(outbox, checkpoint, clock):
+def test_delivery_interrupted_by_a_crash_is_resumed(outbox, checkpoint, clock):
     entry = outbox.enqueue(checkpoint, REPO, "a")
 
-    class Killed(BaseException):
+    class ProcessKilled(BaseException):
         pass
 
-    store = FakeStore(Killed())
-    with pytest.raises(Killed):
+    store = FakeStore(ProcessKilled())
+    with pytest.raises(ProcessKilled):
         outbox.deliver(store)
     assert list_states(outbox) == ["sending"]
     delivered_entry = Outbox(checkpoint.parent, clock).deliver(store)
     assert delivered_entry.state == "published" and delivered_entry.id == entry.id
 
 
-def test_a_process_that_died_while_enqueueing_creates_no_entry(outbox, checkpoint, monkeypatch):
+def test_failed_enqueue_creates_no_entry(outbox, checkpoint, monkeypatch):
     monkeypatch.setattr("training.publishing.outbox.write_json", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError):
         outbox.enqueue(checkpoint, REPO, "a")
     assert outbox.entries() == [] and outbox.seconds_until_due() is None
 
 
-def test_one_process_delivers_at_a_time(outbox, checkpoint):
+def test_outbox_is_delivered_by_one_process_at_a_time(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "a")
     has_started, may_continue = threading.Event(), threading.Event()
 
-    class Slow(FakeStore):
+    class SlowStore(FakeStore):
         def publish(self, *args, **options):
             has_started.set()
             may_continue.wait(10)
             return super().publish(*args, **options)
 
-    store, other = Slow(), FakeStore()
+    store, other = SlowStore(), FakeStore()
     thread = threading.Thread(target=outbox.deliver, args=(store,))
     thread.start()
     has_started.wait(10)
@@ -232,28 +234,28 @@ def test_one_process_delivers_at_a_time(outbox, checkpoint):
     assert len(store.published_files) == 1 and not other.published_files and list_states(outbox) == ["published"]
 
 
-def test_the_worker_sends_in_the_background_and_a_slow_store_does_not_block(checkpoint):
+def test_worker_publishes_in_the_background_and_a_slow_store_does_not_block(checkpoint):
     outbox = Outbox(checkpoint.parent)
     may_continue = threading.Event()
 
-    class Slow(FakeStore):
+    class SlowStore(FakeStore):
         def publish(self, *args, **options):
             may_continue.wait(10)
             return super().publish(*args, **options)
 
-    worker = UploadWorker(lambda: [outbox], Slow())
+    worker = UploadWorker(lambda: [outbox], SlowStore())
     worker.start()
-    started = time.monotonic()
+    start_time = time.monotonic()
     outbox.enqueue(checkpoint, REPO, "a")
     worker.wake()
     worker.close(timeout_s=0.2)
-    assert time.monotonic() - started < 5 and list_states(outbox)[0] in ("waiting", "sending")
+    assert time.monotonic() - start_time < 5 and list_states(outbox)[0] in ("waiting", "sending")
     may_continue.set()
     worker.close(timeout_s=10.0)
     assert list_states(outbox) == ["published"]
 
 
-def test_an_entry_is_plain_json(outbox, checkpoint):
+def test_entry_file_is_json_with_the_fields_of_the_entry(outbox, checkpoint):
     outbox.enqueue(checkpoint, REPO, "a", private=True)
     (path,) = outbox.path.glob("*/entry.json")
     assert OutboxEntry(**json.loads(path.read_text())).private is True

@@ -1,4 +1,4 @@
-"""Publication of runs with the real Hub client in real training processes: at the end, in between, and after a kill."""
+"""Tests of the publication of runs with the Hub client in training processes: at the end, at intervals, after a kill."""
 
 import json
 import os
@@ -91,9 +91,9 @@ def run_copy(finished_run, tmp_path) -> Path:
     return shutil.copytree(finished_run, tmp_path / "run")
 
 
-def start_command(environment, *words) -> subprocess.Popen:
+def start_command(environment, *arguments) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "training", *map(str, words)],
+        [sys.executable, "-m", "training", *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         text=True,
@@ -102,8 +102,8 @@ def start_command(environment, *words) -> subprocess.Popen:
     )
 
 
-def run_command(environment, *words) -> tuple[int, str]:
-    process = start_command(environment, *words)
+def run_command(environment, *arguments) -> tuple[int, str]:
+    process = start_command(environment, *arguments)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
@@ -123,7 +123,7 @@ def list_run_commits(hub) -> list[str]:
     return [commit.title for commit in hub.list_commits(REPO)][:-1]
 
 
-def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environment_by_protocol, recipe, tmp_path):
+def test_finished_run_is_published_with_valid_card_metadata(hub, environment_by_protocol, recipe, tmp_path):
     run_path = tmp_path / "run"
     code, output = run_command(environment_by_protocol, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
     assert code == 0, output
@@ -141,13 +141,11 @@ def test_a_run_publishes_itself_and_its_card_is_what_the_hub_reads(hub, environm
     assert not any(TOKEN in path.read_text(errors="ignore") for path in run_path.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(("words", "variables"), [(["--no-upload"], {}), ([], {"CTM_COURIER": "1"})])
-def test_a_run_whose_outbox_another_process_delivers_uploads_nothing(
-    hub, environment, recipe, tmp_path, words, variables
-):
-    """The app passes --no-upload; version 0.1.0 sets a variable instead."""
+@pytest.mark.parametrize(("arguments", "variables"), [(["--no-upload"], {}), ([], {"CTM_COURIER": "1"})])
+def test_run_with_no_upload_only_fills_its_outbox(hub, environment, recipe, tmp_path, arguments, variables):
+    """The app passes --no-upload and delivers the outbox itself; version 0.1.0 sets a variable instead."""
     run_path = tmp_path / "run"
-    command = ["train", recipe, "--run-dir", run_path, f"publish.repo={REPO}", *words]
+    command = ["train", recipe, "--run-dir", run_path, f"publish.repo={REPO}", *arguments]
     code, output = run_command(environment | variables, *command)
     assert code == 0 and f"Waiting to be sent to {REPO}" in output, output
     (entry,) = read_entries(run_path)
@@ -155,7 +153,7 @@ def test_a_run_whose_outbox_another_process_delivers_uploads_nothing(
     assert not hub.find_requests("/commit/") and not list_run_commits(hub)
 
 
-def test_a_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
+def test_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
     run_path = tmp_path / "run"
     code, output = run_command(
         environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", run_path, f"publish.repo={REPO}"
@@ -168,19 +166,21 @@ def test_a_token_without_write_access_is_reported_before_the_first_step(hub, env
     "setting",
     ["publish.repo=new", "publish.repo=alice/new@main", "publish.repo=alice/a:b", "publish.interval_minutes=1"],
 )
-def test_impossible_settings_are_rejected(recipe, tmp_path, setting):
+def test_invalid_publish_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
         main(["train", str(recipe), "--folder", str(tmp_path / "run"), setting])
     assert not (tmp_path / "run").exists()
 
 
-def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hub, environment, recipe, tmp_path):
+def test_hub_outage_does_not_fail_the_training_and_the_checkpoint_is_published_later(
+    hub, environment, recipe, tmp_path
+):
     run_path = tmp_path / "run"
     process = start_command(environment, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
     wait_until(lambda: hub.find_requests("auth-check"))
     outage = hub.add_fault("answer", "", status=503, max_count=None)
     wait_until(lambda: read_entries(run_path) and read_entries(run_path)[-1]["problem"])
-    assert (run_path / "checkpoint" / "model.safetensors").is_file(), "training ended well"
+    assert (run_path / "checkpoint" / "model.safetensors").is_file(), "the training has finished"
     process.terminate()
     process.wait(30)
     process.stdout.close()
@@ -190,7 +190,7 @@ def test_a_hub_outage_fails_no_training_and_the_checkpoint_is_delivered_later(hu
     assert len(list_run_commits(hub)) == 1 and len(read_entries(run_path)) == 1
 
 
-def test_a_run_killed_during_an_upload_is_published_once(hub, environment_by_protocol, run_copy):
+def test_run_killed_during_an_upload_is_published_once(hub, environment_by_protocol, run_copy):
     stall = hub.add_fault("stall", "/commit/main", stall_s=60, max_count=None)
     process = start_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
     wait_until(lambda: stall.num_triggered)
@@ -204,10 +204,10 @@ def test_a_run_killed_during_an_upload_is_published_once(hub, environment_by_pro
     assert len(list_run_commits(hub)) == 1
     assert hub.read_files(REPO)["model.safetensors"] == (run_copy / "checkpoint" / "model.safetensors").read_bytes()
     code, output = run_command(environment_by_protocol, "publish", run_copy, "--repo", REPO)
-    assert code == 0 and len(list_run_commits(hub)) == 1, "asking again publishes nothing new"
+    assert code == 0 and len(list_run_commits(hub)) == 1, "a repeated command publishes nothing"
 
 
-def test_a_run_killed_after_the_commit_is_not_published_again(hub, environment, run_copy):
+def test_run_killed_after_the_commit_is_not_published_again(hub, environment, run_copy):
     stall = hub.add_fault(
         "stall", r"/revision/|/api/models/alice/new\?", "GET", skip_count=1, stall_s=60, max_count=None
     )
@@ -222,24 +222,24 @@ def test_a_run_killed_after_the_commit_is_not_published_again(hub, environment, 
     assert code == 0 and len(list_run_commits(hub)) == 1, output
 
 
-def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monkeypatch):
-    """A saved step is enqueued when it is due, with a card that says that the run is still training."""
+def test_saved_step_is_published_when_the_interval_has_passed(hub, run_copy, tmp_path, monkeypatch):
+    """The card of the published step says that the run is still training."""
     now = [0.0]
     run_dir = RunDir(run_copy)
     monkeypatch.setattr("training.publishing.run_publisher.time.monotonic", lambda: now[0])
     cards: list[str] = []
 
-    class Store:
-        def publish(self, run_copy, name, message, private=False) -> Commit:
-            cards.append((run_copy / "README.md").read_text())
+    class FakeStore:
+        def publish(self, checkpoint_dir, name, message, private=False) -> Commit:
+            cards.append((checkpoint_dir / "README.md").read_text())
             return Commit("0" * 40, "https://hub/commit/0")
 
-    publisher = RunPublisher(run_dir, PublishConfig(repo=REPO, interval_minutes=10), Store())
+    publisher = RunPublisher(run_dir, PublishConfig(repo=REPO, interval_minutes=10), FakeStore())
     step = run_dir.list_steps()[-1]
     publisher.on_save(step)
     now[0] += 599
     publisher.on_save(step)
-    assert publisher.outbox.entries() == [], "not yet"
+    assert publisher.outbox.entries() == [], "the interval has not passed"
     now[0] += 1
     publisher.on_save(step)
     wait_until(lambda: cards, 10)
@@ -247,48 +247,52 @@ def test_a_run_is_published_every_so_many_minutes(hub, run_copy, tmp_path, monke
     publisher.close()
 
 
-def test_a_missing_repository_is_reported(run_copy):
+def test_publish_without_a_repository_is_rejected(run_copy):
     with pytest.raises(SystemExit, match="--repo namespace/name is needed"):
         main(["publish", str(run_copy)])
 
 
-def test_a_run_starts_from_a_published_checkpoint_and_records_which(hub, environment, recipe, finished_run, tmp_path):
-    second = tmp_path / "second"
+def test_run_starts_from_a_published_checkpoint_and_records_its_revision(
+    hub, environment, recipe, finished_run, tmp_path
+):
+    second_run = tmp_path / "second"
     hub.add_repo(REPO, read_dir_files(finished_run / "checkpoint"))
     code, output = run_command(
-        environment, "train", recipe, "--folder", second, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
+        environment, "train", recipe, "--folder", second_run, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
     )
     assert code == 0, output
-    before, after = (load(run_path / "checkpoint").model.state_dict() for run_path in (finished_run, second))
-    trunk = [name for name in before if "energy" not in name]
-    assert trunk and all(torch.allclose(before[name], after[name], atol=1e-9) for name in trunk), "at so low a rate"
-    origin = json.loads((second / "checkpoint" / "metrics.json").read_text())["training"]["init_from"]
+    before, after = (load(run_path / "checkpoint").model.state_dict() for run_path in (finished_run, second_run))
+    names = [name for name in before if "energy" not in name]
+    assert names and all(torch.allclose(before[name], after[name], atol=1e-9) for name in names), (
+        "the learning rate is close to zero"
+    )
+    origin = json.loads((second_run / "checkpoint" / "metrics.json").read_text())["training"]["init_from"]
     assert origin == f"hub:{REPO}@{hub.list_commits(REPO)[0].oid}"
 
 
-def test_a_run_that_starts_from_another_model_is_rejected(recipe, finished_run, tmp_path):
+def test_init_from_a_model_of_another_size_is_rejected(recipe, finished_run, tmp_path):
     settings = (f"init_from={finished_run / 'checkpoint'}", "model.d_model=20")
     with pytest.raises(SystemExit, match="init_from does not fit this run's model: `start_activated_state` is"):
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), *settings])
 
 
-def test_a_run_with_a_missing_initial_checkpoint_gets_the_remedy(recipe, tmp_path):
+def test_missing_init_from_checkpoint_is_rejected_with_a_remedy(recipe, tmp_path):
     with pytest.raises(
         SystemExit, match=r"no checkpoint at \S*gone, which init_from names\. Train that one first, or set init_from"
     ):
         main(["train", str(recipe), "--folder", str(tmp_path / "second"), f"init_from={tmp_path / 'gone'}"])
 
 
-def test_an_energy_head_may_be_new(recipe, finished_run, tmp_path):
+def test_run_adds_an_energy_head_to_a_checkpoint_without_one(recipe, finished_run, tmp_path):
     """A run with an energy head can start from a checkpoint without one."""
     checkpoint = load(finished_run / "checkpoint")
     config = checkpoint.model.config.model_copy(update={"energy_head_enabled": False})
-    bare = ContinuousThoughtMachine(config)
-    bare.load_state_dict(
-        {name: value for name, value in checkpoint.model.state_dict().items() if name in bare.state_dict()}
+    headless_model = ContinuousThoughtMachine(config)
+    headless_model.load_state_dict(
+        {name: value for name, value in checkpoint.model.state_dict().items() if name in headless_model.state_dict()}
     )
-    save(Checkpoint(bare, checkpoint.task), tmp_path / "bare")
-    settings = (f"init_from={tmp_path / 'bare'}", "train.steps=1", "optim.lr=1e-12")
+    save(Checkpoint(headless_model, checkpoint.task), tmp_path / "headless")
+    settings = (f"init_from={tmp_path / 'headless'}", "train.steps=1", "optim.lr=1e-12")
     main(["train", str(recipe), "--folder", str(tmp_path / "run"), *settings])
     model = load(tmp_path / "run" / "checkpoint").model
-    assert model.config.energy_head_enabled and torch.allclose(model.start_trace, bare.start_trace, atol=1e-9)
+    assert model.config.energy_head_enabled and torch.allclose(model.start_trace, headless_model.start_trace, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Upload worker of the app: immediate publication on request and background delivery of all outboxes."""
+"""Tests of the upload worker of the app: immediate publication on request and background delivery of all outboxes."""
 
 import os
 import shutil
@@ -106,7 +106,7 @@ def list_run_commits(hub, repo: str = REPO) -> list[str]:
 # --- publish now ---------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
+def test_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     """A request wakes the worker long before its next poll."""
     upload_worker_module.POLL_INTERVAL_S = 600.0  # the fixture restores the value
     run_dir = copy_run("first")
@@ -120,7 +120,7 @@ def test_a_finished_run_is_published_at_once(hub, upload_worker, copy_run):
     assert files["model.safetensors"] == (run_dir.final_checkpoint_dir / "model.safetensors").read_bytes()
 
 
-def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, copy_run):
+def test_newest_step_of_a_running_training_is_published(hub, upload_worker, copy_run):
     run_dir = copy_run("first")
     shutil.rmtree(run_dir.final_checkpoint_dir)
     assert run_dir.list_steps() == [6, 12]
@@ -132,8 +132,8 @@ def test_the_newest_step_of_a_running_training_is_published(hub, upload_worker, 
     assert b"## Still training" in hub.read_files(REPO)["README.md"]
 
 
-def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upload_worker, copy_run, monkeypatch):
-    """A running training removes old steps at any moment."""
+def test_step_deleted_during_the_copy_is_replaced_by_the_newer_step(hub, upload_worker, copy_run, monkeypatch):
+    """A running training removes old steps at any time."""
     run_dir = copy_run("first")
     shutil.rmtree(run_dir.final_checkpoint_dir)
     steps = iter([[6], [6], [6, 12]])
@@ -142,20 +142,22 @@ def test_a_step_deleted_while_it_is_copied_is_replaced_by_the_newer_one(hub, upl
     entry = publish_now(upload_worker, run_dir)
     assert entry.title.endswith("step 12")
     assert [path.name for path in (run_dir.path / "outbox").iterdir()] == [outbox.get_entry_dir_name(entry)], (
-        "and no half of it"
+        "no incomplete entry remains"
     )
 
 
-def test_a_published_checkpoint_is_not_sent_again(hub, upload_worker, copy_run):
+def test_published_checkpoint_is_not_published_again(hub, upload_worker, copy_run):
     run_dir = copy_run("first")
     upload_worker.start()
     first = publish_now(upload_worker, run_dir)
     wait_until(lambda: is_published(run_dir), 20)
-    again = publish_now(upload_worker, run_dir)
-    assert again.id == first.id and again.format_status().startswith("Published: ") and len(list_run_commits(hub)) == 1
+    second = publish_now(upload_worker, run_dir)
+    assert (
+        second.id == first.id and second.format_status().startswith("Published: ") and len(list_run_commits(hub)) == 1
+    )
 
 
-def test_a_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
+def test_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
     run_dir = RunDir(tmp_path / "runs" / "new")
     run_dir.initialize(make_tiny_config())
     with pytest.raises(ValueError, match="The run new has no checkpoint yet"):
@@ -164,31 +166,31 @@ def test_a_run_without_a_saved_step_is_reported(hub, upload_worker, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("token", "repo", "words"),
+    ("token", "repo", "expected_text"),
     [
-        (TOKEN, "bob/his", "needs the right to write"),
+        (TOKEN, "bob/model", "needs the right to write"),
         (TOKEN, "no-such-org/x", "needs the right to write"),
         ("hf_alice_read", REPO, "needs the right to write"),
         ("hf_wrong", REPO, "does not accept this token"),
     ],
 )
-def test_missing_write_access_is_reported_before_anything_is_enqueued(
-    hub, make_upload_worker, make_store, copy_run, token, repo, words
+def test_missing_write_access_is_reported_before_enqueueing(
+    hub, make_upload_worker, make_store, copy_run, token, repo, expected_text
 ):
     run_dir = copy_run("first")
-    with pytest.raises(ValueError, match=words) as caught:
+    with pytest.raises(ValueError, match=expected_text) as exc_info:
         publish_now(make_upload_worker(make_store(token)), run_dir, PublishConfig(repo=repo))
-    assert not isinstance(caught.value, StoreUnavailable) and token not in str(caught.value)
+    assert not isinstance(exc_info.value, StoreUnavailable) and token not in str(exc_info.value)
     assert not (run_dir.path / "outbox").exists()
 
 
 @pytest.mark.parametrize("repo", ["made", "alice/made@main", "alice/a:b", "../x/y", "alice/made/sub"])
-def test_an_invalid_repository_is_rejected(repo):
+def test_invalid_repository_is_rejected(repo):
     with pytest.raises(ValueError):
         PublishConfig.parse({"repo": repo}, "publish")
 
 
-def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_run):
+def test_revoked_token_rejects_the_entry_with_a_message(hub, upload_worker, copy_run):
     run_dir = copy_run("first")
     publish_now(upload_worker, run_dir)
     hub.remove_token(TOKEN)
@@ -200,7 +202,7 @@ def test_a_revoked_token_ends_it_with_an_error_message(hub, upload_worker, copy_
 # --- background -----------------------------------------------------------------------------------------------------
 
 
-def test_a_hub_gets_the_checkpoint_after_an_outage(hub, upload_worker, copy_run):
+def test_entry_is_published_after_a_hub_outage(hub, upload_worker, copy_run):
     run_dir = copy_run("first")
     publish_now(upload_worker, run_dir)
     outage = hub.add_fault("answer", "", status=503, max_count=None)
@@ -224,13 +226,15 @@ def test_pending_entries_of_an_earlier_app_are_delivered(hub, upload_worker, cop
     assert len(list_run_commits(hub)) == 1
 
 
-@pytest.mark.parametrize("others", ["upload worker", "training"])
-def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_worker, make_store, copy_run, others):
+@pytest.mark.parametrize("other_process", ["upload worker", "training"])
+def test_concurrent_deliveries_publish_once(
+    hub, upload_worker, make_upload_worker, make_store, copy_run, other_process
+):
     """The other process is an app on the same directory, or the training, which delivers its own outbox."""
     run_dir = copy_run("first")
-    hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that they meet
+    hub.add_fault("stall", "/commit/main", stall_s=0.5)  # so that the deliveries overlap
     publish_now(upload_worker, run_dir)
-    if others == "upload worker":
+    if other_process == "upload worker":
         make_upload_worker(make_store()).start()
         upload_worker.start()
         wait_until(lambda: is_published(run_dir), 20)
@@ -244,24 +248,24 @@ def test_two_concurrent_deliveries_publish_once(hub, upload_worker, make_upload_
     assert get_last_entry(run_dir).tries == 1
 
 
-def test_a_broken_outbox_does_not_keep_others_waiting(hub, upload_worker, copy_run):
+def test_invalid_outboxes_do_not_block_other_outboxes(hub, upload_worker, copy_run):
     """The outboxes: rejected upload, unreadable entry, file instead of a directory, remote run, valid entry."""
     names = ["a-rejected", "b-broken", "c-file", "d-remote", "e-good"]
     run_dirs = [copy_run(name) for name in names]
-    rejected, broken, file, remote, good = run_dirs
-    enqueue_checkpoint(Outbox(rejected.path), rejected, rejected.final_checkpoint_dir, "bob/his", False)
-    for run_dir in (broken, remote, good):
+    rejected, invalid, file_run, remote, valid = run_dirs
+    enqueue_checkpoint(Outbox(rejected.path), rejected, rejected.final_checkpoint_dir, "bob/model", False)
+    for run_dir in (invalid, remote, valid):
         enqueue_checkpoint(Outbox(run_dir.path), run_dir, run_dir.final_checkpoint_dir, REPO, False)
-    next(broken.path.glob("outbox/*/entry.json")).write_text('{"id": 3}')
-    (file.path / "outbox").write_text("")
+    next(invalid.path.glob("outbox/*/entry.json")).write_text('{"id": 3}')
+    (file_run.path / "outbox").write_text("")
     shutil.rmtree(next(remote.path.glob("outbox/*/checkpoint")))
     upload_worker.start()
-    wait_until(lambda: is_published(good), 20)
+    wait_until(lambda: is_published(valid), 20)
     assert get_last_entry(rejected).state == "refused" and get_last_entry(remote).state == "waiting"
     assert [title.partition(":")[0] for title in list_run_commits(hub)] == ["e-good"]
 
 
-def test_a_deleted_run_is_not_created_again(hub, upload_worker, copy_run):
+def test_deleted_run_is_not_created_again(hub, upload_worker, copy_run):
     """The worker is busy with another run during the deletion and must not create the directory again."""
     first, second = copy_run("a-first"), copy_run("b-second")
     for run_dir in (first, second):
@@ -279,7 +283,7 @@ def test_a_deleted_run_is_not_created_again(hub, upload_worker, copy_run):
     assert not second.path.exists() and not list_run_commits(hub, "alice/b-second")
 
 
-def test_the_worker_ends_with_its_app(upload_worker):
+def test_closing_the_worker_ends_its_thread(upload_worker):
     upload_worker.start()
     assert "upload-worker" in [thread.name for thread in threading.enumerate()] and upload_worker._thread.daemon
     upload_worker.close()
@@ -287,10 +291,10 @@ def test_the_worker_ends_with_its_app(upload_worker):
     assert not upload_worker._thread.is_alive()
 
 
-def test_the_token_is_in_no_file(hub, upload_worker, copy_run):
+def test_token_is_not_written_to_the_run_directory(hub, upload_worker, copy_run):
     run_dir = copy_run("first")
     upload_worker.start()
     publish_now(upload_worker, run_dir)
     wait_until(lambda: is_published(run_dir), 20)
-    files = [Path(at, name) for at, _, names in os.walk(run_dir.path) for name in names]
+    files = [Path(directory, name) for directory, _, names in os.walk(run_dir.path) for name in names]
     assert files and not [path for path in files if TOKEN.encode() in path.read_bytes()]
