@@ -1,4 +1,4 @@
-"""Tests of `python -m inference.calibrate`: what it writes, and what it rejects."""
+"""Tests of `python -m inference.calibrate`: its output and its errors."""
 
 import json
 
@@ -13,12 +13,12 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 
 def read_output(capsys) -> dict:
-    sentence, record = capsys.readouterr().out.splitlines()
-    assert "Written to" in sentence and json.loads(record)["policy"] in sentence
+    line, record = capsys.readouterr().out.splitlines()
+    assert "Written to" in line and json.loads(record)["policy"] in line
     return json.loads(record)
 
 
-def test_a_risk_guarantee_is_written_beside_the_other_policies(tmp_path, capsys):
+def test_calibrate_adds_a_policy_with_a_risk_guarantee(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.02", "--out", str(tmp_path / "new")])
     record = read_output(capsys)
     before = load(CHECKPOINTS / "digits").halting
@@ -32,9 +32,9 @@ def test_a_risk_guarantee_is_written_beside_the_other_policies(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    "score, form", [("margin", "margin>"), ("patience", "same="), ("certainty.min", "certainty.min>")]
+    "score, prefix", [("margin", "margin>"), ("patience", "same="), ("certainty.min", "certainty.min>")]
 )
-def test_any_score_can_be_certified(score, form, tmp_path, capsys):
+def test_threshold_of_any_score_can_be_certified(score, prefix, tmp_path, capsys):
     main(
         [
             str(CHECKPOINTS / "digits"),
@@ -49,10 +49,10 @@ def test_any_score_can_be_certified(score, form, tmp_path, capsys):
         ]
     )
     record = read_output(capsys)
-    assert record["policy"].startswith(form) and record["promise"]["method"] == "crc"
+    assert record["policy"].startswith(prefix) and record["promise"]["method"] == "crc"
 
 
-def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
+def test_per_class_option_writes_one_threshold_per_class(tmp_path, capsys):
     main([str(CHECKPOINTS / "digits"), "--risk", "0.2", "--per-class", "--out", str(tmp_path / "new")])
     record = read_output(capsys)
     assert len(parse(record["policy"]).thresholds) == 10 and "by class" in record["name"]
@@ -69,7 +69,7 @@ def test_classes_can_have_their_own_thresholds(tmp_path, capsys):
         ("nowhere", [], "nowhere"),
     ],
 )
-def test_what_cannot_be_certified_is_rejected_and_nothing_is_written(name, options, message, tmp_path):
+def test_requests_that_cannot_be_certified_are_rejected_without_output(name, options, message, tmp_path):
     with pytest.raises(SystemExit, match=f"Error: .*{message}"):
         main([str(CHECKPOINTS / name), "--samples", "500", "--out", str(tmp_path / "new"), *options])
     assert not (tmp_path / "new").exists()

@@ -50,7 +50,7 @@ def read_last_line(capsys) -> dict:
     return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
 
 
-def test_training_ends_with_a_complete_checkpoint(finished_run):
+def test_train_writes_a_complete_final_checkpoint(finished_run):
     checkpoint = load(finished_run / "checkpoint")
     assert checkpoint.task["task"] == "parity"
     assert checkpoint.halting["energy"]["kind"] == "wait"
@@ -81,7 +81,7 @@ def test_evaluate_accepts_a_policy(finished_run, capsys):
     assert figures["accuracy_halted"] == pytest.approx(figures["accuracy_by_tick"][1], abs=1e-5)
 
 
-def test_fit_energy_changes_the_head_and_evaluates_again(finished_run, tmp_path, capsys):
+def test_fit_energy_changes_only_the_energy_head_and_evaluates_again(finished_run, tmp_path, capsys):
     main(
         [
             "fit-energy",
@@ -107,13 +107,13 @@ def test_fit_energy_changes_the_head_and_evaluates_again(finished_run, tmp_path,
     assert new.metrics["evaluations"][0]["policy"] == policy and policy in new.card
 
 
-def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
+def test_output_directory_with_other_files_is_rejected(finished_run, tmp_path, monkeypatch):
     """An empty --out names the working directory, which is rejected as well."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("a file")
     monkeypatch.chdir(tmp_path)
-    quick = ["--samples", "20", "--steps", "1"]
+    quick_options = ["--samples", "20", "--steps", "1"]
     for out, message in (
         ("mine", "holds other things .*: thesis.txt"),
         ("", "holds other things"),
@@ -121,7 +121,7 @@ def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
         ("file/new", r"file/new cannot be written \("),
     ):
         for command in (
-            ["fit-energy", str(finished_run / "checkpoint"), *quick],
+            ["fit-energy", str(finished_run / "checkpoint"), *quick_options],
             ["finalize", str(finished_run)],
             ["evaluate", str(finished_run / "checkpoint"), "--save"],
         ):
@@ -134,7 +134,7 @@ def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["--samples", "0"],
         ["--samples", "many"],
@@ -145,10 +145,10 @@ def test_only_a_checkpoint_is_overwritten(finished_run, tmp_path, monkeypatch):
         ["--margin", "0"],
     ],
 )
-def test_numbers_out_of_bounds_are_reported_at_once(words, capsys):
+def test_numbers_out_of_range_are_rejected(arguments, capsys):
     with pytest.raises(SystemExit):
-        main(["fit-energy", "nowhere", *words])
-    assert f"argument {words[0]}: must be a" in capsys.readouterr().err
+        main(["fit-energy", "nowhere", *arguments])
+    assert f"argument {arguments[0]}: must be a" in capsys.readouterr().err
 
 
 def test_policies_that_do_not_fit_a_model_are_rejected(finished_run):
@@ -163,10 +163,10 @@ def test_policies_that_do_not_fit_a_model_are_rejected(finished_run):
         main(["evaluate", str(finished_run / "checkpoint"), "--out", "elsewhere"])
 
 
-def test_an_energy_of_an_unknown_kind_is_fitted_as_the_default_kind(finished_run, tmp_path, capsys):
+def test_energy_of_an_unknown_kind_is_fitted_as_the_default_kind(finished_run, tmp_path, capsys):
     checkpoint_dir = shutil.copytree(finished_run / "checkpoint", tmp_path / "foreign")
     halting = json.loads((checkpoint_dir / "halting.json").read_text())
-    halting["energy"] = {"kind": "of their own"}
+    halting["energy"] = {"kind": "unknown"}
     for record in halting["policies"].values():
         record["tolerance"] = None
     (checkpoint_dir / "halting.json").write_text(json.dumps(halting))
@@ -176,7 +176,7 @@ def test_an_energy_of_an_unknown_kind_is_fitted_as_the_default_kind(finished_run
 
 
 @pytest.mark.parametrize("setting", ["task.data_files", "task.files"])
-def test_a_local_path_is_in_neither_the_command_nor_the_card(setting, tmp_path):
+def test_local_data_path_is_not_written_to_the_checkpoint(setting, tmp_path):
     write_dataset(tmp_path / "files", ["a", "b"], 12, 3, train=60)
     recipe = tmp_path / "pictures.yaml"
     recipe.write_text(
@@ -197,13 +197,13 @@ def test_a_local_path_is_in_neither_the_command_nor_the_card(setting, tmp_path):
     assert files and not [path for path in files if str(tmp_path / "files").encode() in path.read_bytes()]
 
 
-def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
+def test_finalize_reproduces_the_evaluations(finished_run, tmp_path):
     main(["finalize", str(finished_run), "--out", str(tmp_path / "again")])
     assert load(tmp_path / "again").metrics["evaluations"] == load(finished_run / "checkpoint").metrics["evaluations"]
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "arguments, message",
     [
         (["evaluate", "nowhere"], "no checkpoint at"),
         (["evaluate", "RUN", "--split", "train"], "held-out|--split must be"),
@@ -213,20 +213,20 @@ def test_finalizing_again_gives_the_same_checkpoint(finished_run, tmp_path):
         (["finalize", "nowhere"], "no run|config.yaml"),
     ],
 )
-def test_wrong_words_end_in_one_sentence(finished_run, words, message, capsys):
-    words = [str(finished_run / "checkpoint") if word == "RUN" else word for word in words]
-    with pytest.raises(SystemExit, match=f"Error: .*({message})") as raised:
-        main(words)
-    assert "\n" not in str(raised.value)
+def test_invalid_arguments_end_with_one_sentence(finished_run, arguments, message, capsys):
+    arguments = [str(finished_run / "checkpoint") if word == "RUN" else word for word in arguments]
+    with pytest.raises(SystemExit, match=f"Error: .*({message})") as exc_info:
+        main(arguments)
+    assert "\n" not in str(exc_info.value)
 
 
-def test_words_that_are_not_settings_are_rejected(finished_run, capsys):
+def test_unknown_option_is_rejected(finished_run, capsys):
     with pytest.raises(SystemExit):
         main(["train", "configs/digits.yaml", "--magic"])
     assert "not understood" in capsys.readouterr().err
 
 
-def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
+def test_evaluate_accepts_a_parquet_file_of_images(tmp_path, capsys):
     checkpoint_dir = make_checkpoint(tmp_path / "digits", "digits")
     copy = tmp_path / "mine.parquet"
     shutil.copy(DATA_DIR / "test.parquet", copy)
@@ -236,7 +236,7 @@ def test_any_parquet_file_of_pictures_can_be_evaluated(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", None])
-def test_a_file_that_is_not_a_parquet_file_of_images_is_rejected(tmp_path, content):
+def test_file_that_is_not_a_parquet_file_of_images_is_rejected(tmp_path, content):
     checkpoint_dir = make_checkpoint(tmp_path / "digits", "digits")
     path = tmp_path / "x.parquet"
     if content is not None:
