@@ -1,4 +1,4 @@
-"""Natural pictures: preprocessing as everywhere, names in the standard order."""
+"""Tests of the images task: standard ImageNet preprocessing and labels in the standard order."""
 
 import io
 
@@ -22,33 +22,35 @@ def task():
 
 
 def make_photo(width: int, height: int) -> np.ndarray:
-    """Smooth colours with some edges."""
+    """Return an image (height, width, 3) of smooth colours with edges, as uint8."""
     y, x = np.mgrid[0:height, 0:width] / 40
     waves = [np.sin(x + y / 3), np.cos(y * 1.3 - x), np.sin(x * y / 9)]
     return np.rint((np.stack(waves, -1) * 0.4 + 0.5 + 0.1 * (x % 2 < 1)[..., None]).clip(0, 1) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (257, 256), (640, 640), (100, 160), (301, 1024)])
-def test_pictures_are_seen_as_by_the_usual_preprocessing(task, size):
-    """Against a resize of another library that, too, blurs before it shrinks."""
+def test_preprocessing_equals_antialiased_resize_and_center_crop(task, size):
+    """Compare with the antialiased resize of PyTorch."""
     width, height = size
     pixels = make_photo(width, height)
-    short = min(size)
-    resized = [int(256 * side / short) for side in (height, width)]
-    whole = torch.from_numpy(pixels).permute(2, 0, 1).float()[None]
-    large = F.interpolate(whole, size=resized, mode="bilinear", antialias=True, align_corners=False)[0] / 255
-    top, left = (round((side - 224) / 2) for side in resized)
-    expected = (large[:, top : top + 224, left : left + 224] - MEAN) / STD
+    short_side = min(size)
+    resized_shape = [int(256 * side / short_side) for side in (height, width)]
+    image = torch.from_numpy(pixels).permute(2, 0, 1).float()[None]
+    resized_image = (
+        F.interpolate(image, size=resized_shape, mode="bilinear", antialias=True, align_corners=False)[0] / 255
+    )
+    top, left = (round((side - 224) / 2) for side in resized_shape)
+    expected = (resized_image[:, top : top + 224, left : left + 224] - MEAN) / STD
     inputs = task.parse_input(pixels / np.float32(255)).inputs[0]
     assert inputs.shape == (3, 224, 224)
-    assert abs(inputs - expected).max() < 0.02, "a step of a byte is 0.018 here"
+    assert abs(inputs - expected).max() < 0.02, "an 8-bit step is 0.018 after normalisation"
 
 
-def test_what_is_shown_is_the_middle_that_is_seen(task):
-    read = task.parse_input(make_photo(400, 300) / np.float32(255))
-    seen = read.inputs[0] * STD + MEAN
-    np.testing.assert_allclose(read.display["pixels"], seen.permute(1, 2, 0), atol=1e-5)
-    assert read.positions == 1
+def test_display_has_the_pixels_of_the_center_crop(task):
+    task_input = task.parse_input(make_photo(400, 300) / np.float32(255))
+    pixels = task_input.inputs[0] * STD + MEAN
+    np.testing.assert_allclose(task_input.display["pixels"], pixels.permute(1, 2, 0), atol=1e-5)
+    assert task_input.positions == 1
 
 
 def test_grayscale_images_are_accepted_and_thin_ones_are_rejected(task):
@@ -57,10 +59,10 @@ def test_grayscale_images_are_accepted_and_thin_ones_are_rejected(task):
         task.parse_input(np.zeros((10, 3_000, 3), np.float32))
 
 
-def test_names_are_those_of_imagenet_in_their_order(task):
-    names = task.get_labels()
-    assert len(names) == len(set(names)) == 1000
-    assert [names[index] for index in (0, 1, 281, 504, 657, 999)] == [
+def test_default_labels_are_the_imagenet_classes_in_order(task):
+    labels = task.get_labels()
+    assert len(labels) == len(set(labels)) == 1000
+    assert [labels[index] for index in (0, 1, 281, 504, 657, 999)] == [
         "tench",
         "goldfish",
         "tabby",
@@ -72,7 +74,7 @@ def test_names_are_those_of_imagenet_in_their_order(task):
     assert (answer.value, answer.label, answer.sentence) == (1, "goldfish", "Prediction: goldfish")
 
 
-def test_names_and_preprocessing_can_be_others():
+def test_labels_and_preprocessing_are_configurable():
     task = make_task(
         {"kind": "images", "resize": 40, "crop": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "names": ["a", "b"]}
     )
@@ -83,24 +85,24 @@ def test_names_and_preprocessing_can_be_others():
 
 
 @pytest.mark.parametrize(
-    "settings, says",
+    "settings, message",
     [
         ({"crop": 300}, r"task\.crop must not exceed task\.resize"),
         ({"names": ["a"]}, "at least two names"),
         ({"std": [1, 0, 1]}, "positive"),
     ],
 )
-def test_wrong_settings_are_rejected(settings, says):
-    with pytest.raises(ValueError, match=says):
+def test_invalid_settings_are_rejected(settings, message):
+    with pytest.raises(ValueError, match=message):
         make_task({"kind": "images"} | settings)
 
 
-def test_there_are_none_to_train_on(task):
+def test_training_without_a_dataset_is_rejected(task):
     with pytest.raises(ValueError, match=r"evaluate with --data FILE\.parquet"):
         task.sample("train", 1, make_generator(0))
 
 
-def test_a_file_of_pictures_is_read(task, tmp_path):
+def test_parquet_file_of_images_is_loaded(task, tmp_path):
     content = io.BytesIO()
     Image.fromarray(make_photo(320, 240)).save(content, "PNG")
     path = tmp_path / "pictures.parquet"
@@ -112,7 +114,7 @@ def test_a_file_of_pictures_is_read(task, tmp_path):
     assert torch.equal(batch.inputs[:1], task.parse_input(make_photo(320, 240) / np.float32(255)).inputs)
 
 
-def test_bundled_photographs_are_small_and_read(task):
+def test_bundled_photographs_are_small_and_parsed(task):
     paths = task.get_examples()
     assert len(paths) >= 2
     for path in paths:

@@ -1,4 +1,4 @@
-"""Parity as published machines see it."""
+"""Tests of the parity task: the signs encoding of published models, and splits of long rows."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from training.tasks import make_task
 from training.tasks.parity import PAD_TOKEN, enumerate_sequences
 from training.tasks.splits import TEST, TRAIN, make_generator
 
-UNLISTED = 30
+LONG_LENGTH = 30  # bits; above MAX_ENUMERATION_LENGTH
 
 
-@pytest.mark.parametrize("length", [6, UNLISTED])
-def test_signs_are_counted_where_they_are_negative(length):
+@pytest.mark.parametrize("length", [6, LONG_LENGTH])
+def test_signs_target_is_the_parity_of_negative_values(length):
     batch = make_task({"kind": "parity", "encoding": "signs", "length": length}).sample(
         TRAIN, 40, make_generator(length)
     )
@@ -20,8 +20,8 @@ def test_signs_are_counted_where_they_are_negative(length):
     assert set(batch.difficulty.tolist()) == {length}
 
 
-def test_splits_of_rows_too_many_to_list_are_disjoint():
-    task = make_task({"kind": "parity", "encoding": "signs", "length": UNLISTED})
+def test_splits_of_rows_beyond_the_enumeration_length_are_disjoint():
+    task = make_task({"kind": "parity", "encoding": "signs", "length": LONG_LENGTH})
     rows = {
         split: set(map(tuple, task.sample(split, 200, make_generator(split)).inputs.tolist()))
         for split in (TRAIN, TEST)
@@ -29,7 +29,7 @@ def test_splits_of_rows_too_many_to_list_are_disjoint():
     assert not rows[TRAIN] & rows[TEST] and len(rows[TEST]) == 200
 
 
-def test_a_one_is_a_minus_and_rows_have_one_length():
+def test_signs_input_encodes_one_as_minus_and_has_the_configured_length():
     task = make_task({"kind": "parity", "encoding": "signs", "length": 4})
     assert task.parse_input("0110").inputs.tolist() == [[1.0, -1.0, -1.0, 1.0]]
     assert task.get_spec().backbone == "parity_backbone" and all(len(text) == 4 for text in task.get_examples())
@@ -37,7 +37,7 @@ def test_a_one_is_a_minus_and_rows_have_one_length():
         task.parse_input("011")
 
 
-def test_long_rows_have_every_length_and_short_ones_come_from_the_list():
+def test_lengths_are_mixed_and_short_rows_belong_to_the_enumerated_split():
     batch = make_task({"kind": "parity", "length": 64}).sample(TEST, 300, make_generator("long"))
     assert batch.difficulty.min() <= 16 < batch.difficulty.max() <= 64
     for row, length in zip(batch.inputs, batch.difficulty.tolist(), strict=True):

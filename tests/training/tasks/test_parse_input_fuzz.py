@@ -1,4 +1,4 @@
-"""Whatever people type, and every picture, is read by a task as it should be, or refused in one sentence."""
+"""Fuzz tests of task inputs: any text or image is parsed, or rejected in one sentence."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ separators = st.sampled_from([" ", ",", ";", "\n", "\t", "", "\u00a0", "\u2028",
 odd_words = st.sampled_from(["0", "1", "01", "-0", "+7", "1e3", "0x1", "\u0663", "\uff11", "nan", "\u00b2", "1_0"])
 bracket_like = st.text("([)]+-*:,. 0123456789", max_size=30)
 words = st.integers(-3, 1_200).map(str) | odd_words
-typed_texts = (
+input_texts = (
     st.builds(str.join, separators, st.lists(words, max_size=7))
     | st.text("01 ,\n", max_size=9)
     | bracket_like
@@ -55,39 +55,39 @@ typed_texts = (
 )
 
 
-def check_input(task: Task, read: TaskInput | None) -> None:
-    """What was read fits the machine, and every answer to it is one in words."""
-    if read is None:
+def check_input(task: Task, task_input: TaskInput | None) -> None:
+    """Check that a parsed input fits the model, and that every answer to it has a sentence."""
+    if task_input is None:
         return
-    shape = task.get_spec()
-    assert len(read.inputs) == 1 and read.inputs.dtype in (torch.int64, torch.float32)
-    assert torch.isfinite(read.inputs.float()).all() and 1 <= read.positions <= shape.positions
-    classes = shape.ctc_length or shape.classes  # silence is never part of an answer
+    spec = task.get_spec()
+    assert len(task_input.inputs) == 1 and task_input.inputs.dtype in (torch.int64, torch.float32)
+    assert torch.isfinite(task_input.inputs.float()).all() and 1 <= task_input.positions <= spec.positions
+    classes = spec.ctc_length or spec.classes  # the CTC blank is never part of an answer
     for choice in range(classes if classes < 20 else 2):
-        assert task.format_answer(read, [choice] * read.positions).sentence
+        assert task.format_answer(task_input, [choice] * task_input.positions).sentence
 
 
 @pytest.mark.parametrize("name", TEXT_TASKS)
-@given(text=typed_texts)
+@given(text=input_texts)
 @example("\ud800")
 @example("\u0661" * 6)
-def test_any_text_is_read_or_rejected_in_one_sentence(name, text):
+def test_any_text_is_parsed_or_rejected_in_one_sentence(name, text):
     task = TASKS[name]
-    read = try_read(lambda: task.parse_input(text))
-    check_input(task, read)
-    if read is not None:
-        assert task.parse_input(f" {text}\n").inputs.equal(read.inputs)
-        assert all(item.isascii() and item.isprintable() for item in read.display.get("items", []))
+    task_input = try_read(lambda: task.parse_input(text))
+    check_input(task, task_input)
+    if task_input is not None:
+        assert task.parse_input(f" {text}\n").inputs.equal(task_input.inputs)
+        assert all(item.isascii() and item.isprintable() for item in task_input.display.get("items", []))
 
 
 @given(st.lists(st.integers(0, 999), min_size=4, max_size=4), st.sampled_from([" ", ", ", ";", "\n"]))
-def test_numbers_are_read_as_they_are(numbers, separator):
-    read = TASKS["arithmetic"].parse_input(separator.join(map(str, numbers)))
-    assert read.inputs.tolist() == [[int(digit) for number in numbers for digit in f"{number:03d}"]]
+def test_numbers_are_parsed_to_their_digits(numbers, separator):
+    task_input = TASKS["arithmetic"].parse_input(separator.join(map(str, numbers)))
+    assert task_input.inputs.tolist() == [[int(digit) for number in numbers for digit in f"{number:03d}"]]
 
 
 @given(st.text("01", min_size=1, max_size=6))
-def test_bits_are_read_as_they_are(bits):
+def test_bits_are_parsed_and_padded(bits):
     assert TASKS["parity"].parse_input(bits).inputs.tolist() == [[*map(int, bits), *[2] * (6 - len(bits))]]
 
 
@@ -96,7 +96,7 @@ def test_bits_are_read_as_they_are(bits):
     [*HOSTILE_TEXTS, *(piece * 100_000 for piece in ("1", "1 ", "-", ",", "\u0661"))],
     ids=lambda text: repr(text)[:20],
 )
-def test_hostile_texts_are_rejected_at_once(text):
+def test_hostile_texts_are_rejected_within_the_time_limit(text):
     with time_limit():
         for name in TEXT_TASKS:
             assert try_read(lambda name=name: TASKS[name].parse_input(text)) is None
@@ -109,7 +109,7 @@ colours = st.sampled_from([0.0, 1.0, 0.5, 0.14, 0.16, 1e-30]) | st.floats(0, 1, 
 
 @st.composite
 def images(draw) -> np.ndarray:
-    """Pictures as `ui.services.image_decoding` gives them: plain, of noise, of blocks, or with a few pixels that stand out."""
+    """Generate images (H, W, 3) or (H, W) with values from 0 to 1: plain, noise, blocks, spots or grey."""
     shape = draw(shapes)
     match draw(st.sampled_from(["plain", "noise", "blocks", "spots", "grey"])):
         case "noise":
@@ -130,11 +130,11 @@ def images(draw) -> np.ndarray:
 @pytest.mark.parametrize("name", IMAGE_TASKS)
 @given(pixels=images())
 @reduce_examples(2)
-def test_any_image_is_read_or_rejected_in_one_sentence(name, pixels):
+def test_any_image_is_parsed_or_rejected_in_one_sentence(name, pixels):
     before = pixels.copy()
     check_input(TASKS[name], try_read(lambda: TASKS[name].parse_input(pixels)))
     np.testing.assert_array_equal(pixels, before)
 
 
-def test_every_task_is_tried():
+def test_every_registered_task_is_covered():
     assert {task.name for task in TASKS.values()} == set(get_task_types())

@@ -1,4 +1,4 @@
-"""What a bare published config speaks for."""
+"""Tests of the task settings that are inferred from the config of a published model."""
 
 import pytest
 
@@ -15,13 +15,13 @@ def infer_settings(config) -> dict:
     return {"task": description["task"], **description["settings"]}
 
 
-def test_the_published_models_are_recognised():
+def test_settings_of_the_published_models_are_inferred():
     assert infer_settings(IMAGENET)["task"] == "images"
     assert infer_settings(MAZE) == {"task": "mazes", "side": 39, "route": 100, "expand_range": False}
     assert infer_settings(PARITY) == {"task": "parity", "length": 64, "encoding": "signs"}
 
 
-def test_a_model_for_small_mazes_gets_small_maze_settings():
+def test_model_for_small_mazes_gets_small_maze_settings():
     assert infer_settings(MAZE | {"out_dims": 250, "prediction_reshaper": [50, 5]})["side"] == 15
 
 
@@ -36,7 +36,7 @@ def test_a_model_for_small_mazes_gets_small_maze_settings():
         {},
     ],
 )
-def test_other_models_give_no_settings(config):
+def test_no_settings_are_inferred_for_other_models(config):
     assert infer_task_metadata(config) is None
     with pytest.raises(ValueError, match=r"no task\.json"):
         build_task({}, config)
