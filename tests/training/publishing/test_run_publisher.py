@@ -81,7 +81,7 @@ def recipe(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished_run(recipe) -> Path:
     """Train a run that is not published, and return its directory."""
-    main(["train", str(recipe), "--folder", str(recipe.parent / "run")])
+    main(["train", str(recipe), "--run-dir", str(recipe.parent / "run")])
     return recipe.parent / "run"
 
 
@@ -125,7 +125,7 @@ def list_run_commits(hub) -> list[str]:
 
 def test_finished_run_is_published_with_valid_card_metadata(hub, environment_by_protocol, recipe, tmp_path):
     run_path = tmp_path / "run"
-    code, output = run_command(environment_by_protocol, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
+    code, output = run_command(environment_by_protocol, "train", recipe, "--run-dir", run_path, f"publish.repo={REPO}")
     assert code == 0, output
     assert f"published to {REPO} as alice" in output and "/commit/" in output and TOKEN not in output
     files = hub.read_files(REPO)
@@ -156,7 +156,7 @@ def test_run_with_no_upload_only_fills_its_outbox(hub, environment, recipe, tmp_
 def test_token_without_write_access_is_reported_before_the_first_step(hub, environment, recipe, tmp_path):
     run_path = tmp_path / "run"
     code, output = run_command(
-        environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--folder", run_path, f"publish.repo={REPO}"
+        environment | {"HF_TOKEN": "hf_alice_read"}, "train", recipe, "--run-dir", run_path, f"publish.repo={REPO}"
     )
     assert code == 1 and "needs the right to write" in output and "Traceback" not in output
     assert not (run_path / "metrics.jsonl").exists() and "hf_alice_read" not in output
@@ -168,7 +168,7 @@ def test_token_without_write_access_is_reported_before_the_first_step(hub, envir
 )
 def test_invalid_publish_settings_are_rejected(recipe, tmp_path, setting):
     with pytest.raises(SystemExit, match=setting.partition("=")[0]):
-        main(["train", str(recipe), "--folder", str(tmp_path / "run"), setting])
+        main(["train", str(recipe), "--run-dir", str(tmp_path / "run"), setting])
     assert not (tmp_path / "run").exists()
 
 
@@ -176,7 +176,7 @@ def test_hub_outage_does_not_fail_the_training_and_the_checkpoint_is_published_l
     hub, environment, recipe, tmp_path
 ):
     run_path = tmp_path / "run"
-    process = start_command(environment, "train", recipe, "--folder", run_path, f"publish.repo={REPO}")
+    process = start_command(environment, "train", recipe, "--run-dir", run_path, f"publish.repo={REPO}")
     wait_until(lambda: hub.find_requests("auth-check"))
     outage = hub.add_fault("answer", "", status=503, max_count=None)
     wait_until(lambda: read_entries(run_path) and read_entries(run_path)[-1]["problem"])
@@ -258,7 +258,14 @@ def test_run_starts_from_a_published_checkpoint_and_records_its_revision(
     second_run = tmp_path / "second"
     hub.add_repo(REPO, read_dir_files(finished_run / "checkpoint"))
     code, output = run_command(
-        environment, "train", recipe, "--folder", second_run, f"init_from=hub:{REPO}", "train.steps=1", "optim.lr=1e-12"
+        environment,
+        "train",
+        recipe,
+        "--run-dir",
+        second_run,
+        f"init_from=hub:{REPO}",
+        "train.steps=1",
+        "optim.lr=1e-12",
     )
     assert code == 0, output
     before, after = (load(run_path / "checkpoint").model.state_dict() for run_path in (finished_run, second_run))
@@ -273,14 +280,14 @@ def test_run_starts_from_a_published_checkpoint_and_records_its_revision(
 def test_init_from_a_model_of_another_size_is_rejected(recipe, finished_run, tmp_path):
     settings = (f"init_from={finished_run / 'checkpoint'}", "model.d_model=20")
     with pytest.raises(SystemExit, match="init_from does not fit this run's model: `start_activated_state` is"):
-        main(["train", str(recipe), "--folder", str(tmp_path / "second"), *settings])
+        main(["train", str(recipe), "--run-dir", str(tmp_path / "second"), *settings])
 
 
 def test_missing_init_from_checkpoint_is_rejected_with_a_remedy(recipe, tmp_path):
     with pytest.raises(
         SystemExit, match=r"no checkpoint at \S*gone, which init_from names\. Train that one first, or set init_from"
     ):
-        main(["train", str(recipe), "--folder", str(tmp_path / "second"), f"init_from={tmp_path / 'gone'}"])
+        main(["train", str(recipe), "--run-dir", str(tmp_path / "second"), f"init_from={tmp_path / 'gone'}"])
 
 
 def test_run_adds_an_energy_head_to_a_checkpoint_without_one(recipe, finished_run, tmp_path):
@@ -293,6 +300,6 @@ def test_run_adds_an_energy_head_to_a_checkpoint_without_one(recipe, finished_ru
     )
     save(Checkpoint(headless_model, checkpoint.task), tmp_path / "headless")
     settings = (f"init_from={tmp_path / 'headless'}", "train.steps=1", "optim.lr=1e-12")
-    main(["train", str(recipe), "--folder", str(tmp_path / "run"), *settings])
+    main(["train", str(recipe), "--run-dir", str(tmp_path / "run"), *settings])
     model = load(tmp_path / "run" / "checkpoint").model
     assert model.config.energy_head_enabled and torch.allclose(model.start_trace, headless_model.start_trace, atol=1e-9)

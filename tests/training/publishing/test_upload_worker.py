@@ -32,7 +32,7 @@ def finished_run(tmp_path_factory) -> Path:
     """Train a run that is not published, and return its directory."""
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(make_tiny_config().model_dump(mode="json")))
-    main(["train", str(recipe), "--folder", str(recipe.parent / "run")])
+    main(["train", str(recipe), "--run-dir", str(recipe.parent / "run")])
     return recipe.parent / "run"
 
 
@@ -250,7 +250,7 @@ def test_concurrent_deliveries_publish_once(
 
 def test_invalid_outboxes_do_not_block_other_outboxes(hub, upload_worker, copy_run):
     """The outboxes: rejected upload, unreadable entry, file instead of a directory, remote run, valid entry."""
-    names = ["a-rejected", "b-broken", "c-file", "d-remote", "e-good"]
+    names = ["a-rejected", "b-invalid", "c-file", "d-remote", "e-good"]
     run_dirs = [copy_run(name) for name in names]
     rejected, invalid, file_run, remote, valid = run_dirs
     enqueue_checkpoint(Outbox(rejected.path), rejected, rejected.final_checkpoint_dir, "bob/model", False)
