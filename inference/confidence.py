@@ -51,6 +51,22 @@ class Confidence:
     p_last: Float[Tensor, "B T"] | None = None
 
 
+@dataclass(frozen=True)
+class ConfidenceLimit:
+    """Largest confidence that an input allows.
+
+    Attributes:
+        value: Largest P(correct).
+        is_unfamiliar: Whether the input differs from the training samples.
+    """
+
+    value: float
+    is_unfamiliar: bool
+
+
+FAMILIAR = ConfidenceLimit(1.0, is_unfamiliar=False)
+
+
 def compute_log_probabilities(
     logits: Float[Tensor, "B K T"], temperatures: Float[Tensor, " T"], answer_format: AnswerFormat
 ) -> Float[Tensor, "B P T"]:
@@ -70,6 +86,7 @@ def compute_confidence(
     energy: Float[Tensor, "B T"] | None,
     certainty: Float[Tensor, "B P T"],
     last_position: Int[Tensor, " B"],
+    limit: ConfidenceLimit = FAMILIAR,
 ) -> Confidence:
     """Compute the confidence of the answers at every tick.
 
@@ -80,26 +97,36 @@ def compute_confidence(
         energy: Energy at every tick; None without an energy head.
         certainty: Certainty of every position at every tick.
         last_position: Index of the last position that counts.
+        limit: Largest confidence that the inputs allow.
     """
-    ticks = logits.size(2)
     fitted = metadata.confidence
-    temperatures = torch.ones(ticks) if fitted is None else fitted.get_temperatures(ticks)
+    temperatures = get_temperatures(metadata, logits.size(2), limit)
     by_position = compute_log_probabilities(logits, temperatures, answer_format)
     whole = by_position[:, answer_format.first_scored :].sum(1)
     if fitted is None:
         p_correct = None if energy is None else metadata.energy.compute_p_correct(energy, certainty.mean(1))
-        return Confidence(whole, None if p_correct is None else torch.minimum(p_correct, whole.exp()))
+        return Confidence(
+            whole, None if p_correct is None else torch.minimum(p_correct, whole.exp()).clamp(max=limit.value)
+        )
     p_last = None
     if fitted.last is not None:
-        index = last_position.view(-1, 1, 1).expand(-1, 1, ticks)
-        p_last = fitted.last(energy, *(values.gather(1, index).squeeze(1) for values in (certainty, by_position)))
-    return Confidence(whole, fitted.whole(energy, certainty.mean(1), whole), p_last)
+        index = last_position.view(-1, 1, 1).expand(-1, 1, logits.size(2))
+        last = (values.gather(1, index).squeeze(1) for values in (certainty, by_position))
+        p_last = fitted.last(energy, *last).clamp(max=limit.value)
+    return Confidence(whole, fitted.whole(energy, certainty.mean(1), whole).clamp(max=limit.value), p_last)
+
+
+def get_temperatures(metadata: HaltingMetadata, ticks: int, limit: ConfidenceLimit) -> Float[Tensor, " T"]:
+    """Return the temperature of each tick; 1 for an unfamiliar input, for which the fitted ones do not hold."""
+    if metadata.confidence is None or limit.is_unfamiliar:
+        return torch.ones(ticks)
+    return metadata.confidence.get_temperatures(ticks)
 
 
 def compute_confidence_limit(
     metadata: HaltingMetadata, features: Float[Tensor, "1 F"] | None, is_shifted: bool, shifted_accuracy: float | None
-) -> tuple[float, bool]:
-    """Return the largest confidence that an input allows, and whether it is unfamiliar.
+) -> ConfidenceLimit:
+    """Return the largest confidence that an input allows.
 
     Args:
         metadata: Content of `halting.json`.
@@ -111,8 +138,8 @@ def compute_confidence_limit(
     if is_shifted:
         limit = MAX_SHIFTED_CONFIDENCE if shifted_accuracy is None else shifted_accuracy
     if metadata.familiarity is None or features is None:
-        return limit, is_shifted
+        return ConfidenceLimit(limit, is_shifted)
     excess = float(metadata.familiarity.compute_distance(features)) / metadata.familiarity.threshold
     if excess <= 1:
-        return limit, is_shifted
-    return min(limit, MAX_SHIFTED_CONFIDENCE / excess), True
+        return ConfidenceLimit(limit, is_shifted)
+    return ConfidenceLimit(min(limit, MAX_SHIFTED_CONFIDENCE / excess), is_unfamiliar=True)

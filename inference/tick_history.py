@@ -33,6 +33,7 @@ class EvaluationCurves:
         input_ticks: Ticks before an answer counts; None if all ticks count.
         signals: Further scores of `ctm.modules.readout.SIGNALS`, by name.
         is_ctc: Whether the answer is emitted over the ticks (CTC).
+        confidence: Confidence of the answers by name, see `training.energy.confidence`; {} if it was not computed.
     """
 
     correct: Bool[Tensor, "n T"]
@@ -44,6 +45,7 @@ class EvaluationCurves:
     input_ticks: Int[Tensor, " n"] | None = None
     signals: dict[str, Float[Tensor, "n T"]] = field(default_factory=dict)
     is_ctc: bool = False
+    confidence: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def answer_mask(self) -> Bool[Tensor, "n T"]:

@@ -4,14 +4,14 @@
 the metrics, the choice of thresholds and risk control.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ctm import TickModel
-from ctm.models.outputs import compute_answer_mask
+from ctm.models.outputs import UnrolledOutput, compute_answer_mask
 from ctm.modules.readout import compute_answer_signals, compute_certainty
 from inference.tick_history import EvaluationCurves
 from training.decoding import AnswerDecoder, CTCDecoder
@@ -23,7 +23,11 @@ MAX_EVALUATION_SAMPLES = 4_096  # draws from a generated split of the size of th
 
 @torch.inference_mode()
 def evaluate_curves(
-    model: TickModel, decoder: AnswerDecoder, batches: Iterable[Batch], signals: frozenset[str] = frozenset()
+    model: TickModel,
+    decoder: AnswerDecoder,
+    batches: Iterable[Batch],
+    signals: frozenset[str] = frozenset(),
+    compute_batch_confidence: Callable[[Batch, UnrolledOutput, Tensor], dict[str, Tensor]] | None = None,
 ) -> EvaluationCurves:
     """Unroll all samples to the last tick.
 
@@ -33,7 +37,9 @@ def evaluate_curves(
         model: The model; it is in evaluation mode during the call.
         decoder: Decoder of the task.
         batches: The samples.
-        signals: Names of `ctm.modules.readout.SIGNALS` to record as well.
+        signals: Names of `ctm.modules.readout.ANSWER_SIGNALS` to record as well.
+        compute_batch_confidence: Computes further values of shape (B, T) from a batch, the output and the certainty of
+            every position, to record as well.
 
     Returns:
         The curves of all samples, on the CPU.
@@ -57,10 +63,13 @@ def evaluate_curves(
                 batch.targets,
                 None if output.input_ticks is None else output.input_ticks.cpu(),
                 compute_signals_by_tick(signals, output.answers, decoder.positions),
+                compute_batch_confidence(batch, output, certainty) if compute_batch_confidence else {},
             )
         )
     model.train(was_training)
-    correct, choices, certainty, energies, difficulty, targets, input_ticks, signal_parts = zip(*parts, strict=True)
+    correct, choices, certainty, energies, difficulty, targets, input_ticks, signal_parts, confidence_parts = zip(
+        *parts, strict=True
+    )
     return EvaluationCurves(
         correct=concatenate_ticks(correct),
         choices=concatenate_ticks(choices),
@@ -71,6 +80,7 @@ def evaluate_curves(
         input_ticks=None if input_ticks[0] is None else torch.cat(input_ticks),
         signals={name: concatenate_ticks([part[name] for part in signal_parts]) for name in signals},
         is_ctc=isinstance(decoder, CTCDecoder),
+        confidence={name: concatenate_ticks([part[name] for part in confidence_parts]) for name in confidence_parts[0]},
     )
 
 

@@ -5,6 +5,7 @@ samples choose among the thresholds, and the other held-out splits give the repo
 """
 
 import datetime
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -30,7 +31,13 @@ from inference.halting.thresholds import PolicyReplay, choose_policies, get_cand
 from inference.tick_history import EvaluationCurves, TickHistory
 from training.config import FinalizeConfig, RunConfig
 from training.console import write_line
-from training.energy.correctness import compute_answer_reliability, fit_correctness_model
+from training.energy.confidence import (
+    compute_answer_reliability,
+    compute_split_confidence,
+    fit_confidence,
+    fit_familiarity,
+)
+from training.energy.correctness import fit_correctness_model
 from training.energy.features import sample_fitting_batches
 from training.energy.fitting import fit_energy
 from training.energy.losses import LOGIT_KINDS, EnergyLossParams
@@ -40,7 +47,7 @@ from training.model_card import build_title, render_model_card
 from training.run_dir import RunDir
 from training.tasks import Task
 from training.tasks.base import Batch
-from training.tasks.splits import CALIBRATION, TRAIN, VALIDATION
+from training.tasks.splits import CALIBRATION, VALIDATION
 from training.trainer_state import build_energy_metadata
 
 UNLIMITED_TICKS = 1_000_000
@@ -93,10 +100,9 @@ def build_final_checkpoint(
         training_metadata: The entry `training` of `metrics.json`.
     """
     policy = get_default_policy(halting)
-    test_splits = [split for split in task.splits if split not in (TRAIN, VALIDATION, CALIBRATION)]
     evaluations = [
         evaluate_split(model, task, split, build_split_batches(task, split, MAX_EVALUATION_SAMPLES), policy, halting)
-        for split in test_splits
+        for split in task.reported_splits
     ]
     metrics = {"date": datetime.date.today().isoformat(), "evaluations": evaluations, "training": training_metadata}
     num_parameters = count_parameters(model.config, model.in_features)
@@ -125,7 +131,9 @@ def evaluate_split(
     if not model.config.energy_head_enabled:
         policies = {name: other for name, other in policies.items() if not other.needs_energy}
     signals = policy.signals.union(*(other.signals for other in policies.values()))
-    curves = evaluate_curves(model, task.decoder, batches, signals)
+    curves = evaluate_curves(
+        model, task.decoder, batches, signals, functools.partial(compute_split_confidence, task, halting)
+    )
     policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     answers = curves.choices[torch.arange(len(curves.choices)), :, policy_replay.answer_tick - 1]
     accuracy_by_tick = curves.correct.float().mean(0).tolist()
@@ -143,7 +151,7 @@ def evaluate_split(
         "figures": {} if task.get_spec().ctc_length else task.compute_extra_metrics(answers, curves.targets),
         "spearman": spearman_correlation(policy_replay.ticks, curves.difficulty),
         "by_difficulty": group_by_difficulty(curves, policy_replay),
-        "reliability": compute_answer_reliability(curves, policy_replay, halting),
+        **compute_answer_reliability(curves, policy_replay),
         "rules": {name: evaluate_policy(other, curves) for name, other in policies.items()},
         "date": datetime.date.today().isoformat(),
     }
@@ -199,7 +207,8 @@ def build_halting_metadata(
         loss_params: Settings of the energy loss.
         fit_metrics: Result of `fit_energy`; None if the energy head was not fitted.
     """
-    calibration = evaluate_curves(model, task.decoder, build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES))
+    calibration_batches = build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES)
+    calibration = evaluate_curves(model, task.decoder, calibration_batches)
     history = TickHistory.from_curves(calibration)
     ctc_length = task.get_spec().ctc_length
     policies = choose_policies(history, calibration.correct, tolerance, ctc_length)
@@ -222,7 +231,11 @@ def build_halting_metadata(
         needs_fit = kind not in LOGIT_KINDS or bool(ctc_length)
         correctness_model = fit_correctness_model(calibration, policy_replay) if needs_fit else None
         energy = {"energy": build_energy_metadata(kind, loss_params, fit_metrics, correctness_model)}
-    return {**energy, "policies": policies, "default": default, "frontiers": frontiers}
+    metadata = {**energy, "policies": policies, "default": default, "frontiers": frontiers}
+    confidence = fit_confidence(model, task, calibration_batches, get_default_policy(metadata))
+    familiarity = fit_familiarity(model, task, calibration_batches)
+    optional = {"confidence": confidence, "familiarity": familiarity}
+    return metadata | {name: value.model_dump() for name, value in optional.items() if value is not None}
 
 
 def certify_default_risks(validation: EvaluationCurves, calibration: EvaluationCurves) -> dict[str, dict[str, Any]]:

@@ -60,7 +60,7 @@ def evaluate_reliability(head: EnergyHead, splits: SplitUnrolls) -> dict[str, An
         return None
     test_replay = replay(policy, test_history, test.correct)
     p_correct = gather_answer_confidence(correctness_model, test, test_replay)
-    return None if p_correct is None else compute_reliability(p_correct, test_replay.correct)
+    return compute_reliability(p_correct, test_replay.correct)
 
 
 def build_history(unrolls: CachedUnrolls, head: EnergyHead, score_name: str) -> TickHistory:

@@ -72,7 +72,7 @@ test("heads are laid out beside the large picture, below it, or alone", () => {
   assert.equal(layOutHeads(600, 1, 4, true).big, 0);
 });
 
-test("strength is confidence above guessing", () => {
+test("strength is probability above guessing", () => {
   assert.equal(computeColourStrength({ classes: 4 }, 0.25), 0);
   assert.equal(computeColourStrength({ classes: 4 }, 1), 1);
   assert.equal(computeColourStrength({ classes: 2 }, 0.1), 0);
@@ -154,7 +154,7 @@ test("a quantity fell, rose or stayed", () => {
 const ITEMS = { kind: "sequence", items: ["5", "-1", "7"] };
 
 function emit(...chosen) {
-  return parseEmissions([5, -1, 7], ITEMS, { kind: "spoken", size: 3, chosen, confidence: chosen.map(() => 0.5) });
+  return parseEmissions([5, -1, 7], ITEMS, { kind: "spoken", size: 3, chosen, probability: chosen.map(() => 0.5) });
 }
 
 test("runs of an item are one emission, and the blank separates them", () => {
@@ -195,7 +195,7 @@ test("a number below an earlier one is out of order", () => {
 });
 
 test("emissions need numbers that match the input and the answer", () => {
-  const answer = { kind: "spoken", size: 3, chosen: [0], confidence: [1] };
+  const answer = { kind: "spoken", size: 3, chosen: [0], probability: [1] };
   for (const numbers of [...ODD, [1, 2], ["x", 1, 2]]) assert.equal(parseEmissions(numbers, ITEMS, answer), null);
   assert.equal(parseEmissions([1, 2, 3], { ...ITEMS, items: ["5"] }, answer), null);
   assert.equal(parseEmissions([1, 2, 3], ITEMS, { kind: "classes" }), null);
@@ -311,7 +311,7 @@ const PREDICTIONS = {
     [1, 0, 2],
     [1, 0, 99],
   ],
-  confidence: [
+  probability: [
     [1, 1, 0.6],
     [1, 1, 0.9],
     [1, 1, 1],
@@ -357,7 +357,7 @@ const PLACES = {
     [5, 6],
     [99, 0],
   ],
-  confidence: [
+  probability: [
     [0.5, 0.5],
     [1, 2],
   ],

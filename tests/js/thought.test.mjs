@@ -96,24 +96,24 @@ test("answers of other kinds are checked as well", () => {
     parse({
       kind: "positions",
       chosen: [[1], [2]],
-      confidence: [
+      probability: [
         [1, 1],
         [1, 1],
       ],
     }),
     null,
   );
-  const positions = parse({ kind: "positions", chosen: [[1], [0]], confidence: [[0.5], [1]], labels: [] });
+  const positions = parse({ kind: "positions", chosen: [[1], [0]], probability: [[0.5], [1]], labels: [] });
   assert.deepEqual([positions.size, positions.classes], [1, 2]);
-  const spoken = parse({ kind: "spoken", of: 3, chosen: [9, null], confidence: [2, null] });
+  const spoken = parse({ kind: "spoken", of: 3, chosen: [9, null], probability: [2, null] });
   assert.deepEqual(
-    [spoken.chosen, spoken.confidence],
+    [spoken.chosen, spoken.probability],
     [
       [3, 3],
       [1, 0],
     ],
   );
-  assert.equal(parse({ kind: "spoken", of: 0, chosen: [1, 1], confidence: [1, 1] }), null);
+  assert.equal(parse({ kind: "spoken", of: 0, chosen: [1, 1], probability: [1, 1] }), null);
   assert.equal(parse({ kind: "classes", probabilities: [[], []] }), null);
 });
 
@@ -170,13 +170,13 @@ test("a table for download has a column a position, and emissions where they hap
       [0, 1],
       [1, 1],
     ],
-    confidence: [
+    probability: [
       [1, 1],
       [1, 1],
     ],
   };
   assert.match(formatCsv(parseRecord(createRecord({ choices: positions }))), /answer_1,answer_2\n1,1,0.5,0.2,x,y\n2/);
-  const spoken = { kind: "spoken", of: 2, chosen: [2, 0], confidence: [1, 1] };
+  const spoken = { kind: "spoken", of: 2, chosen: [2, 0], probability: [1, 1] };
   const input = { kind: "sequence", items: ["5", "6"], numbers: [5, 6] };
   assert.match(formatCsv(parseRecord(createRecord({ choices: spoken, input }))), /0.2,\n2,-1,NaN,0.9,5\n$/);
 });

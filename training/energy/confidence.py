@@ -3,26 +3,38 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from ctm import TickModel
-from ctm.checkpoint.metadata import ConfidenceMetadata, ConfidenceModel, FamiliarityMetadata, compute_log_odds
-from inference.confidence import AnswerFormat, compute_log_probabilities
+from ctm.checkpoint.metadata import (
+    ConfidenceMetadata,
+    ConfidenceModel,
+    FamiliarityMetadata,
+    HaltingMetadata,
+    compute_log_odds,
+)
+from ctm.models.outputs import UnrolledOutput
+from inference.confidence import AnswerFormat, compute_confidence, compute_log_probabilities
 from inference.halting.base import HaltingPolicy
-from inference.halting.thresholds import replay
-from inference.tick_history import TickHistory
+from inference.halting.thresholds import PolicyReplay, replay
+from inference.tick_history import EvaluationCurves, TickHistory
 from training.energy.correctness import compute_visit_weights
 from training.energy.logistic_regression import fit_logistic_regression
 from training.evaluation import evaluate_curves
+from training.metrics import compute_reliability, tick_auroc
 from training.tasks import Task
 from training.tasks.base import Batch
 from training.tasks.splits import CALIBRATION, TRAIN, make_generator
 
-MAX_LOGITS = 60_000_000  # logits of all samples together: 240 MB
-MAX_LOG_TEMPERATURE = 5.0
+MAX_LOGITS = 20_000_000  # logits of all samples together: 80 MB
+MAX_TEMPERATURE = 20.0
+TEMPERATURE_LEARNING_RATE = 0.05
+TEMPERATURE_STEPS = 120
 NUM_TRAINING_INPUTS = 4_096  # whose features are the familiar ones
 NUM_DIRECTIONS = 16
 FAMILIAR_SHARE = 0.99  # of the calibration samples
@@ -82,9 +94,11 @@ def collect_confidence_samples(
     policy_replay = replay(policy, TickHistory.from_curves(curves), curves.correct)
     return ConfidenceSamples(
         torch.cat(logits),
-        curves.energy,
-        curves.certainty,
-        curves.correct,
+        None
+        if curves.energy is None
+        else curves.energy.clone(),  # copies of inference tensors take part in a backward pass
+        curves.certainty.clone(),
+        curves.correct.clone(),
         last_choice == last_target,
         last_position,
         compute_visit_weights(curves, policy_replay).float(),
@@ -138,31 +152,34 @@ def fit_temperatures(samples: ConfidenceSamples, answer_format: AnswerFormat) ->
     """Fit the temperature of every tick, so that the probability of the whole answer is that of being correct.
 
     The logarithm of the temperature is linear in the logarithm of the tick, and constant for a CTC answer. The fit
-    minimises the negative log-likelihood.
+    minimises the negative log-likelihood at the ticks that answer: a model halts where it is more often correct than
+    elsewhere at the same probability.
     """
     ticks = samples.logits.size(2)
     slope = torch.zeros(ticks) if answer_format.is_ctc else torch.arange(1, ticks + 1).float().log()
     coefficients = torch.zeros(2, requires_grad=True)
-    optimizer = torch.optim.LBFGS([coefficients], max_iter=30, line_search_fn="strong_wolfe")
-    weight = samples.weight / samples.weight.sum()
-
-    def compute_temperatures() -> Tensor:
-        log_temperature = coefficients[0] + coefficients[1] * slope
-        return log_temperature.clamp(-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE).exp()
-
-    def compute_loss() -> Tensor:
-        optimizer.zero_grad()
-        by_position = compute_log_probabilities(samples.logits, compute_temperatures(), answer_format)
-        log_p = by_position[:, answer_format.first_scored :].sum(1).clamp(max=-1e-6)
-        log_likelihood = torch.where(samples.correct, log_p, torch.log(-torch.expm1(log_p)))
-        loss = -(weight * log_likelihood).sum()
-        loss.backward()
-        return loss
-
+    optimizer = torch.optim.Adam([coefficients], lr=TEMPERATURE_LEARNING_RATE)
+    is_answer_tick = samples.weight == samples.weight.amax(1, keepdim=True)
+    smoothing = 1 / (len(samples.correct) + 2)
+    labels = samples.correct[is_answer_tick].float() * (1 - 2 * smoothing) + smoothing
     with torch.enable_grad():
-        optimizer.step(compute_loss)
+        for _ in range(TEMPERATURE_STEPS):
+            temperatures = compute_temperatures(coefficients, slope)
+            by_position = compute_log_probabilities(samples.logits, temperatures, answer_format)
+            p = by_position[:, answer_format.first_scored :].sum(1)[is_answer_tick].exp()
+            loss = F.binary_cross_entropy(p * (1 - 2 * smoothing) + smoothing, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     with torch.no_grad():
-        return compute_temperatures() if bool(coefficients.isfinite().all()) else torch.ones(ticks)
+        temperatures = compute_temperatures(coefficients, slope)
+        return temperatures if bool(temperatures.isfinite().all()) else torch.ones(ticks)
+
+
+def compute_temperatures(coefficients: Float[Tensor, "2"], slope: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
+    """Return the temperatures with a logarithm that is linear in `slope`, from 1 / `MAX_TEMPERATURE` to `MAX_TEMPERATURE`."""
+    log_limit = math.log(MAX_TEMPERATURE)
+    return (log_limit * torch.tanh((coefficients[0] + coefficients[1] * slope) / log_limit)).exp()
 
 
 def fit_confidence_model(
@@ -228,6 +245,69 @@ def fit_familiarity(model: TickModel, task: Task, calibration: Iterable[Batch]) 
     )
     threshold = torch.quantile(familiarity.compute_distance(held_out), FAMILIAR_SHARE).item()
     return familiarity.model_copy(update={"threshold": threshold})
+
+
+def compute_split_confidence(
+    task: Task, halting: dict[str, Any], batch: Batch, output: UnrolledOutput, certainty: Float[Tensor, "B P T"]
+) -> dict[str, Tensor]:
+    """Compute the confidence of a batch of samples, without the limits that single inputs set.
+
+    Args:
+        task: The task.
+        halting: Content of `halting.json`.
+        batch: The samples.
+        output: Output of the model.
+        certainty: Certainty of every position.
+
+    Returns:
+        p_correct, and p_last with last_correct, of shape (B, T); those that do not exist are left out.
+    """
+    last_position = task.get_last_positions(batch)
+    confidence = compute_confidence(
+        HaltingMetadata.model_validate(halting),
+        get_answer_format(task),
+        output.answers.cpu(),
+        None if output.energies is None else output.energies.cpu(),
+        certainty.cpu(),
+        last_position,
+    )
+    values = {} if confidence.p_correct is None else {"p_correct": confidence.p_correct}
+    if confidence.p_last is not None:
+        index = last_position.view(-1, 1, 1).expand(-1, 1, output.answers.size(2))
+        choice = task.decoder.choices(output.answers.cpu()).gather(1, index).squeeze(1)
+        values |= {
+            "p_last": confidence.p_last,
+            "last_correct": choice == batch.targets.gather(1, last_position[:, None]),
+        }
+    return values
+
+
+def compute_answer_reliability(
+    curves: EvaluationCurves, policy_replay: PolicyReplay
+) -> dict[str, dict[str, Any] | None]:
+    """Measure the calibration of the confidence at the ticks that answer.
+
+    Args:
+        curves: Evaluated samples with a confidence.
+        policy_replay: The halting policy on these samples.
+
+    Returns:
+        reliability: see `training.metrics.compute_reliability`, with the AUROC of the confidence; None without one.
+        reliability_last: the same for the last position, where it has a confidence of its own.
+    """
+    index = policy_replay.answer_tick.unsqueeze(1) - 1
+    outcomes = {"p_correct": policy_replay.correct}
+    if "last_correct" in curves.confidence:
+        outcomes["p_last"] = curves.confidence["last_correct"].gather(1, index).squeeze(1)
+    figures = {
+        name: compute_reliability(curves.confidence[name].gather(1, index).squeeze(1), outcome)
+        for name, outcome in outcomes.items()
+        if name in curves.confidence
+    }
+    for name, values in figures.items():
+        values["auroc"] = tick_auroc(curves.confidence[name].gather(1, index), outcomes[name].unsqueeze(1))
+    last = {"reliability_last": figures["p_last"]} if "p_last" in figures else {}
+    return {"reliability": figures.get("p_correct"), **last}
 
 
 def round_all(values: Tensor) -> list[float]:

@@ -1,19 +1,16 @@
 """Probability that an answer is correct, from its energy and certainty."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ctm.checkpoint.metadata import CorrectnessModel, HaltingMetadata
+from ctm.checkpoint.metadata import CorrectnessModel
 from inference.halting.thresholds import PolicyReplay
 from inference.tick_history import EvaluationCurves
 from training.energy.logistic_regression import fit_logistic_regression
 from training.energy.losses import smooth_labels
-from training.metrics import compute_reliability
 
 ANSWER_TICK_WEIGHT = 16  # weight of the tick that answers, relative to a tick before it
 
@@ -53,35 +50,16 @@ def compute_visit_weights(curves: EvaluationCurves, policy_replay: PolicyReplay)
     return is_visited * torch.where(ticks == policy_replay.answer_tick.unsqueeze(1), ANSWER_TICK_WEIGHT, 1)
 
 
-def compute_answer_reliability(
-    curves: EvaluationCurves, policy_replay: PolicyReplay, halting: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Measure the calibration of P(correct) at the ticks that answer.
-
-    Args:
-        curves: Evaluated samples.
-        policy_replay: The halting policy on these samples.
-        halting: Content of `halting.json`.
-
-    Returns:
-        See `training.metrics.compute_reliability`; None if the checkpoint gives no probability.
-    """
-    metadata = HaltingMetadata.model_validate(halting).energy
-    if curves.energy is None:
-        return None
-    p_correct = gather_answer_confidence(metadata.compute_p_correct, curves, policy_replay)
-    return None if p_correct is None else compute_reliability(p_correct, policy_replay.correct)
-
-
 def gather_answer_confidence(
-    p_correct_fn: Callable[..., Tensor | None], curves: EvaluationCurves, policy_replay: PolicyReplay
-) -> Float[Tensor, " n"] | None:
+    correctness_model: CorrectnessModel, curves: EvaluationCurves, policy_replay: PolicyReplay
+) -> Float[Tensor, " n"]:
     """Return P(correct) at the ticks that answer.
 
     Args:
-        p_correct_fn: Computes P(correct) from energies and certainties, (n, T) each; may return None.
-        curves: Evaluated samples.
+        correctness_model: Gives P(correct) for an energy and a certainty.
+        curves: Evaluated samples, with an energy.
         policy_replay: The halting policy on these samples.
     """
-    p_correct = p_correct_fn(curves.energy, curves.certainty.mean(1))
-    return None if p_correct is None else p_correct.gather(1, policy_replay.answer_tick.unsqueeze(1) - 1).squeeze(1)
+    assert curves.energy is not None
+    p_correct = correctness_model(curves.energy, curves.certainty.mean(1))
+    return p_correct.gather(1, policy_replay.answer_tick.unsqueeze(1) - 1).squeeze(1)

@@ -142,6 +142,7 @@ class Task(ABC):
         splits: Names of the splits.
         sentence_positions: Number of last positions that the sentence of an answer is about; None for all.
         has_natural_inputs: Whether users give photos or drawings, whose familiarity only the model's features can tell.
+        states_result: Whether the sentence of an answer says whether the answer is correct.
         machine_local_settings: Settings that hold paths of this computer and are not written into checkpoints.
         Settings: Class of the settings.
         settings: Settings of this task; a subclass annotates its own class.
@@ -156,6 +157,7 @@ class Task(ABC):
     machine_local_settings: ClassVar[tuple[str, ...]] = ()
     sentence_positions: ClassVar[int | None] = None
     has_natural_inputs: ClassVar[bool] = False
+    states_result: ClassVar[bool] = False
     Settings: ClassVar[type[ctm.settings.Settings]]
     settings: ctm.settings.Settings
 

@@ -83,6 +83,7 @@ class Mazes(Task):
     title = "Mazes"
     input_type = "image"
     supports_generation = True
+    states_result = True
     Settings = MazesSettings
     settings: MazesSettings
 

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from ctm.checkpoint import Checkpoint
-from ctm.checkpoint.metadata import EnergyMetadata, HaltingMetadata
-from inference import HaltingPolicy, Recorder, parse
+from ctm.checkpoint.metadata import HaltingMetadata
+from inference import HaltingPolicy, Recorder
+from inference.confidence import FAMILIAR, Confidence, ConfidenceLimit, compute_confidence, get_temperatures
 from inference.dynamic_batcher import InferenceResult
-from inference.engine import BUDGET
+from training.energy.confidence import get_answer_format
 from training.tasks import Task
 from training.tasks.base import TaskAnswer, TaskInput
 from ui.services.halting_view_model import get_guarantee
+from ui.services.thought_sentence import describe_unfamiliarity, format_sentence, get_halt_reason, judge_answer
 
 TOP_CLASSES_PER_TICK = 8  # with many classes, only those are displayed that are among the likeliest 8 at some tick
 MAX_DISPLAYED_CLASSES = 12  # up to this number, all classes are displayed
@@ -47,6 +49,7 @@ def build_thought_record(
     task_input: TaskInput,
     policy: HaltingPolicy,
     result: InferenceResult,
+    limit: ConfidenceLimit = FAMILIAR,
 ) -> dict[str, Any]:
     """Build everything that the page displays of one thought, as JSON data.
 
@@ -57,6 +60,7 @@ def build_thought_record(
         task_input: Input as the task parsed it.
         policy: Halting policy of the run.
         result: Result of the run, one row.
+        limit: Largest confidence that the input allows.
 
     Returns:
         The record. Lists by tick have one entry for each tick that ran.
@@ -64,16 +68,14 @@ def build_thought_record(
     engine_result = result.engine_result
     recorder = result.recorder
     ctc_length = task.get_spec().ctc_length
-    probabilities = softmax(np.stack(recorder.logits))[:, : task_input.positions]  # (t, P, C)
+    halting = HaltingMetadata.model_validate(checkpoint.halting)
+    confidence = compute_record_confidence(halting, task, task_input, recorder, limit)
+    probabilities = compute_probabilities(halting, recorder, limit)[:, : task_input.positions]  # (t, P, C)
     answer_tick = int(engine_result.answer_tick[0])
     answers = task.decoder.decode(torch.from_numpy(probabilities.argmax(2)))
     task_answers = [task.format_answer(task_input, choices) for choices in answers]
     answer = task_answers[answer_tick - 1]
-    answer_probabilities = probabilities[:answer_tick] if ctc_length else probabilities[answer_tick - 1 : answer_tick]
     energy = np.array(recorder.energy) if recorder.energy else None
-    certainty = np.stack(recorder.certainty).mean(1)
-    halting = HaltingMetadata.model_validate(checkpoint.halting)
-    p_correct = None if energy is None else compute_p_correct(halting.energy, energy, certainty)
     labels = task.get_labels()
     record = {
         "id": uuid.uuid4().hex[:8],
@@ -85,14 +87,16 @@ def build_thought_record(
         "listening": task_input.display.get("listening", 0),
         "halted_by": engine_result.halted_by[0],
         "policy": str(policy),
-        "promise": get_guarantee(halting, str(policy)),
+        "promise": "" if limit.is_unfamiliar else get_guarantee(halting, str(policy)),
+        "unfamiliar": describe_unfamiliarity(task_input, limit),
         "answer": answer.value,
         "label": answer.label,
-        "probability": float(answer_probabilities.max(2).prod()),
+        "probability": float(confidence.log_probability[0, answer_tick - 1].exp()),
         "milliseconds": round(result.duration_ms, 2),
         "energy": round_values(energy),
-        "p_correct": round_values(p_correct),
-        "certainty": round_values(certainty),
+        "p_correct": round_values(confidence.p_correct),
+        "p_last": round_values(confidence.p_last),
+        "certainty": round_values(np.stack(recorder.certainty).mean(1)),
         "answers_by_tick": answers,
         "labels_by_tick": [task_answer.label for task_answer in task_answers],
         "likeliest": get_top_classes(probabilities[answer_tick - 1], labels),
@@ -104,77 +108,40 @@ def build_thought_record(
         "attention": build_attention_view(recorder),
         "activity": build_activity_view(recorder, checkpoint.model.config.d_model),
     }
+    record["verdict"] = judge_answer(task.is_correct(task_input, answers[answer_tick - 1]), record)
+    record["truth"] = format_truth(task, task_input)
     halt_reason = get_halt_reason(engine_result.halted_by[0], recorder)
-    sentence = format_sentence(answer.sentence, record, p_correct, halt_reason)
-    record["sentence"] = " ".join([sentence, *record["notes"]])
+    sentence = format_sentence(answer.sentence, record, halt_reason, task.states_result)
+    record["sentence"] = " ".join(filter(None, [sentence, record["unfamiliar"], *record["notes"]]))
     return record
 
 
-def compute_p_correct(metadata: EnergyMetadata, energy: np.ndarray, certainty: np.ndarray) -> np.ndarray | None:
-    """Return P(correct) at every tick; None if the energy of this checkpoint does not determine it."""
-    p_correct = metadata.compute_p_correct(torch.from_numpy(energy), torch.from_numpy(certainty))
-    return None if p_correct is None else p_correct.numpy()
-
-
-def get_halt_reason(halted_by: str, recorder: Recorder) -> str:
-    """Return why the policy stopped the row, with the values of the last tick; empty if the ticks were used up.
-
-    Args:
-        halted_by: Policy that stopped the row, as text, or "budget".
-        recorder: Recording of the row up to the tick at which it stopped.
-    """
-    if halted_by == BUDGET:
-        return ""
-    policy = parse(halted_by)
-    return policy.reason(recorder.build_history(policy.signals))
-
-
-def format_sentence(
-    answer_text: str, record: dict[str, Any], p_correct: np.ndarray | None, halt_reason: str = ""
-) -> str:
-    """Return the answer, the estimated chance that it is correct, and why the model stopped, in a few sentences.
-
-    Args:
-        answer_text: Answer as a sentence without a period.
-        record: Record with the ticks, the policy and what stopped the row.
-        p_correct: P(correct) at every tick, if it is known.
-        halt_reason: Why the policy stopped the row; see `get_halt_reason`.
-    """
-    tick = record["answer_tick"]
-    estimate = (
-        f"Its own estimate of being right: {format_probability(p_correct[tick - 1])}"
-        if p_correct is not None
-        else f"Certainty: {record['certainty'][tick - 1]:.2f}"
+def compute_record_confidence(
+    halting: HaltingMetadata, task: Task, task_input: TaskInput, recorder: Recorder, limit: ConfidenceLimit
+) -> Confidence:
+    """Return the confidence of one row at every tick, at most what its input allows."""
+    return compute_confidence(
+        halting,
+        get_answer_format(task),
+        torch.from_numpy(np.stack(recorder.logits, -1)).flatten(0, 1).unsqueeze(0),
+        torch.tensor([recorder.energy]) if recorder.energy else None,
+        torch.from_numpy(np.stack(recorder.certainty, -1)).unsqueeze(0),
+        torch.tensor([task_input.positions - 1]),
+        limit,
     )
-    return f"{answer_text}. {estimate}. {format_ending(record, halt_reason)}"
 
 
-def format_ending(record: dict[str, Any], halt_reason: str) -> str:
-    """Return when and why the model stopped, as a sentence."""
-    answer_tick, ticks, iterations = record["answer_tick"], record["ticks"], record["iterations"]
-    if iterations == 1:
-        return "Feed-forward baseline: one pass, no ticks."
-    if record["halted_by"] != BUDGET:
-        if ticks == iterations:
-            return f"Stopped at the last tick, {ticks} ({halt_reason})."
-        saved = iterations - ticks
-        return (
-            f"Stopped at tick {ticks} of {iterations} ({halt_reason}); {saved} tick{'' if saved == 1 else 's'} saved."
-        )
-    has_unmet_policy = parse(record["policy"]).is_adaptive
-    ending = f"It used all {ticks} ticks" + (" without meeting the stopping rule" if has_unmet_policy else "")
-    if answer_tick == ticks:
-        return f"{ending}."
-    return f"{ending}, so the answer is taken from tick {answer_tick}, where it was most certain."
+def compute_probabilities(halting: HaltingMetadata, recorder: Recorder, limit: ConfidenceLimit) -> np.ndarray:
+    """Return the class probabilities of every position at every tick, shape (t, P, C)."""
+    logits = np.stack(recorder.logits)
+    return softmax(logits / get_temperatures(halting, len(logits), limit).numpy()[:, None, None])
 
 
-def format_probability(share: float) -> str:
-    """Format a probability as a percentage, which is never 0% or 100%."""
-    if share > 0.999:
-        return "over 99.9%"
-    if share < 0.001:
-        return "under 0.1%"
-    return f"{share:.0%}" if 0.05 <= share <= 0.95 else f"{share:.1%}"
+def format_truth(task: Task, task_input: TaskInput) -> str | None:
+    """Return the correct answer as a short text; None if it is not known, or if the answer itself says what is wrong."""
+    if task_input.true_choices is None or task.states_result:
+        return None
+    return task.format_answer(task_input, list(task_input.true_choices)).label
 
 
 def build_choices(probabilities: np.ndarray, labels: list[str], ctc_length: int | None) -> dict[str, Any]:
@@ -194,7 +161,7 @@ def build_choices(probabilities: np.ndarray, labels: list[str], ctc_length: int 
             "kind": "spoken",
             "of": ctc_length,
             "chosen": probabilities[:, 0].argmax(1).tolist(),
-            "confidence": np.round(probabilities[:, 0].max(1), 4).tolist(),
+            "probability": np.round(probabilities[:, 0].max(1), 4).tolist(),
         }
     if probabilities.shape[1] == 1:
         classes = select_classes(probabilities[:, 0])
@@ -208,7 +175,7 @@ def build_choices(probabilities: np.ndarray, labels: list[str], ctc_length: int 
         "kind": "positions",
         "labels": labels,
         "chosen": probabilities.argmax(2).tolist(),
-        "confidence": np.round(probabilities.max(2), 4).tolist(),
+        "probability": np.round(probabilities.max(2), 4).tolist(),
     }
 
 
@@ -291,6 +258,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(-1, keepdims=True)
 
 
-def round_values(values: np.ndarray | None) -> list[float] | None:
-    """Return values as a list, rounded to keep the record small; None for None."""
-    return None if values is None else [round(float(value), 7) for value in values]
+def round_values(values: np.ndarray | torch.Tensor | None) -> list[float] | None:
+    """Return values of one row as a list, rounded to keep the record small; None for None."""
+    return None if values is None else [round(float(value), 7) for value in values.reshape(-1)]

@@ -6,7 +6,8 @@ from inference.halting.policy_parser import parse
 from inference.halting.thresholds import replay
 from inference.tick_history import EvaluationCurves, TickHistory
 from tests.training.test_finalize import make_curves
-from training.energy.correctness import compute_answer_reliability, fit_correctness_model
+from training.energy.correctness import fit_correctness_model, gather_answer_confidence
+from training.metrics import compute_reliability
 
 
 def compute_reliability_gap(policy: str, calibration: EvaluationCurves, test: EvaluationCurves) -> float:
@@ -14,10 +15,9 @@ def compute_reliability_gap(policy: str, calibration: EvaluationCurves, test: Ev
     correctness_model = fit_correctness_model(
         calibration, replay(parse(policy), TickHistory.from_curves(calibration), calibration.correct)
     )
-    halting = {"energy": {"kind": "wait", "chance": correctness_model.model_dump()}}
-    return compute_answer_reliability(
-        test, replay(parse("energy<0"), TickHistory.from_curves(test), test.correct), halting
-    )["ece"]
+    test_replay = replay(parse("energy<0"), TickHistory.from_curves(test), test.correct)
+    p_correct = gather_answer_confidence(correctness_model, test, test_replay)
+    return compute_reliability(p_correct, test_replay.correct)["ece"]
 
 
 def test_p_correct_is_fitted_at_the_visited_ticks():
@@ -41,14 +41,3 @@ def test_answer_ticks_have_more_weight_than_earlier_ticks(monkeypatch):
     weighted_gap = compute_reliability_gap("energy<0", calibration, test)
     monkeypatch.setattr("training.energy.correctness.ANSWER_TICK_WEIGHT", 1)
     assert weighted_gap < 0.6 * compute_reliability_gap("energy<0", calibration, test)
-
-
-def test_energy_kinds_without_a_probability_have_no_reliability():
-    curves = make_curves(50, 0)
-    policy_replay = replay(parse("energy<0"), TickHistory.from_curves(curves), curves.correct)
-    assert compute_answer_reliability(curves, policy_replay, {"energy": {"kind": "hazard"}}) is None
-    assert compute_answer_reliability(curves, policy_replay, {}) is None, (
-        "an energy without metadata gives no probability"
-    )
-    halting = {"energy": {"kind": "calibrated"}}
-    assert compute_answer_reliability(curves, policy_replay, halting)["brier"] <= 1, "a calibrated energy is a logit"

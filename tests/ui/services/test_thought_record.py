@@ -12,12 +12,11 @@ from ui.services.thought_record import (
     build_choices,
     build_input_view,
     build_routes,
-    format_probability,
-    format_sentence,
     get_halt_reason,
     get_top_classes,
     select_classes,
 )
+from ui.services.thought_sentence import format_probability, format_sentence, judge_answer
 
 
 def test_a_probability_is_never_displayed_as_0_or_1():
@@ -83,57 +82,84 @@ def test_routes_are_flat_and_only_where_answers_lead_somewhere():
     assert build_routes([TaskAnswer(0, "a", "A")]) is None
 
 
-def test_a_request_for_all_ticks_does_not_report_an_unmet_policy():
-    record = {
-        "answer_tick": 20,
-        "ticks": 24,
-        "iterations": 24,
-        "certainty": [0.5] * 24,
-        "halted_by": "budget",
-        "policy": "ticks=2000",
-    }
-    end = "so the answer is taken from tick 20, where it was most certain."
-    expected = f"It is 4. Certainty: 0.50. It used all 24 ticks, {end}"
-    assert format_sentence("It is 4", record, None) == expected
-    for policy, unmet in (("certainty>1", ""), ("energy<0", " without meeting the stopping rule")):
-        sentence = format_sentence("It is 4", record | {"policy": policy}, None)
-        assert sentence == f"It is 4. Certainty: 0.50. It used all 24 ticks{unmet}, {end}"
-    last = format_sentence("It is 4", record | {"answer_tick": 24}, None)
-    assert last == "It is 4. Certainty: 0.50. It used all 24 ticks."
-
-
-def test_a_halted_thought_reports_the_reason_and_the_ticks_saved():
+def make_record(**values) -> dict:
+    """Return what sentences need of a record: a thought of 5 of 16 ticks that an energy policy halted."""
     record = {
         "answer_tick": 5,
         "ticks": 5,
         "iterations": 16,
-        "certainty": [0.5] * 5,
         "halted_by": "energy<-3",
         "policy": "energy<-3",
+        "probability": 0.75,
+        "p_correct": None,
+        "p_last": None,
+        "truth": None,
+        "verdict": "unknown",
+        "unfamiliar": "",
     }
-    p_correct = np.full(5, 0.66)
-    sentence = format_sentence("It is a 3", record, p_correct, "energy -3.2, below -3")
-    assert sentence == (
-        "It is a 3. Its own estimate of being right: 66%. Stopped at tick 5 of 16 (energy -3.2, below -3); 11 ticks saved."
+    return record | values
+
+
+def test_a_request_for_all_ticks_does_not_report_an_unmet_policy():
+    record = make_record(answer_tick=20, ticks=24, iterations=24, halted_by="budget", policy="ticks=2000")
+    end = "so the answer is taken from tick 20, where it was most certain."
+    assert format_sentence("It is 4", record) == f"It is 4. Probability: 75%. It used all 24 ticks, {end}"
+    for policy, unmet in (("certainty>1", ""), ("energy<0", " without meeting the stopping rule")):
+        sentence = format_sentence("It is 4", record | {"policy": policy})
+        assert sentence == f"It is 4. Probability: 75%. It used all 24 ticks{unmet}, {end}"
+    last = format_sentence("It is 4", record | {"answer_tick": 24})
+    assert last == "It is 4. Probability: 75%. It used all 24 ticks."
+
+
+def test_a_halted_thought_reports_the_reason_and_the_ticks_saved():
+    record = make_record(p_correct=[0.66] * 5)
+    assert format_sentence("It is a 3", record, "energy -3.2, below -3") == (
+        "It is a 3. Confidence: 66%. Stopped at tick 5 of 16 (energy -3.2, below -3); 11 ticks saved."
     )
-    assert format_sentence("It is a 3", record | {"iterations": 5}, p_correct, "x").endswith(
-        "Stopped at the last tick, 5 (x)."
-    )
+    assert format_sentence("It is a 3", record | {"iterations": 5}, "x").endswith("Stopped at the last tick, 5 (x).")
 
 
 def test_a_model_of_one_tick_is_not_reported_as_halted():
-    record = {
-        "answer_tick": 1,
-        "ticks": 1,
-        "iterations": 1,
-        "certainty": [0.5],
-        "halted_by": "budget",
-        "policy": "energy<0",
-    }
+    record = make_record(answer_tick=1, ticks=1, iterations=1, halted_by="budget", policy="energy<0")
     assert (
-        format_sentence("It is a 3", record, None)
-        == "It is a 3. Certainty: 0.50. Feed-forward baseline: one pass, no ticks."
+        format_sentence("It is a 3", record)
+        == "It is a 3. Probability: 75%. Feed-forward baseline: one pass, no ticks."
     )
+
+
+def test_a_model_that_gives_up_saves_no_ticks():
+    record = make_record(p_correct=[0.0005] * 5, truth="17")
+    record["verdict"] = judge_answer(False, record)
+    assert record["verdict"] == "gave up"
+    assert format_sentence("Next comes 417", record, "energy -3.2, below -3") == (
+        "Next comes 417. Wrong: the correct answer is 17. Confidence: under 0.1%. "
+        "It gave up at tick 5 of 16 (energy -3.2, below -3)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_correct", "values", "verdict"),
+    [
+        (True, {"p_correct": [0.01] * 5}, "correct"),
+        (False, {"p_correct": [0.9] * 5}, "wrong"),
+        (None, {"p_correct": [0.9] * 5}, "unknown"),
+        (None, {}, "unknown"),
+        (None, {"p_correct": [0.1] * 5}, "gave up"),
+        (False, {"p_correct": [0.1] * 5, "p_last": [0.6] * 5}, "wrong"),
+        (False, {"p_correct": [0.1] * 5, "unfamiliar": "Unlike the training data."}, "wrong"),
+        (False, {"halted_by": "budget", "ticks": 16, "answer_tick": 16, "p_correct": [0.1] * 16}, "out of ticks"),
+        (None, {"halted_by": "budget", "ticks": 16, "answer_tick": 16}, "out of ticks"),
+        (True, {"halted_by": "budget", "ticks": 16, "answer_tick": 16}, "correct"),
+        (False, {"halted_by": "budget", "policy": "ticks=16", "ticks": 16, "answer_tick": 16}, "wrong"),
+    ],
+)
+def test_verdicts(is_correct, values, verdict):
+    assert judge_answer(is_correct, make_record(**values)) == verdict
+
+
+def test_the_sentence_gives_the_confidence_in_what_it_says():
+    record = make_record(p_correct=[0.03] * 5, p_last=[0.985] * 5, verdict="correct", truth="even")
+    assert "Correct. Confidence: 98.5% (in all intermediate results: 3.0%)." in format_sentence("It is even", record)
 
 
 @pytest.mark.parametrize(

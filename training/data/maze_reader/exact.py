@@ -40,9 +40,11 @@ def read_exact(pixels: np.ndarray) -> MazeReading | None:
     grid[grid == SOLUTION] = PATH
     start, goal = find_single(grid, START), find_single(grid, GOAL)
     is_pure = scale == 1 and bool((distances < MAX_PURE_DISTANCE).all())
-    is_complete = start is not None and goal is not None and start in Maze(grid).steps_to_goal
+    has_endpoints = start is not None and goal is not None
+    is_solvable = has_endpoints and start in Maze(grid).steps_to_goal
     rows_px, columns_px = (scale * np.arange(side)[:, None] + np.array([0.0, scale]) for side in (height, width))
-    confidence = 1.0 if is_complete and (is_pure or is_enclosed(grid)) else 0.5
+    # An editor writes pure pixels; there the sentence about an unsolvable maze is right.
+    confidence = 1.0 if has_endpoints and (is_pure or (is_solvable and is_enclosed(grid))) else 0.5
     return MazeReading(grid, rows_px, columns_px, start, goal, confidence)
 
 

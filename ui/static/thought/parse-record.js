@@ -134,22 +134,22 @@ function parseClasses(answer, labels, ticks, answerTick) {
 /** Parse the item that is chosen at every tick; `size`, one more than the last item, is the blank. */
 function parseCtcAnswer(answer, ticks) {
   const chosen = readSeries(answer.chosen, ticks);
-  const confidence = readSeries(answer.confidence, ticks);
+  const probability = readSeries(answer.probability, ticks);
   const size = readInteger(answer.of, 0, MAX_POSITIONS);
-  if (!size || !chosen || !confidence) return null;
+  if (!size || !chosen || !probability) return null;
   return {
     kind: "spoken",
     size,
     chosen: chosen.map((index) => (isNumber(index) ? readInteger(index, 0, size) : size)),
-    confidence: confidence.map(readShare),
+    probability: probability.map(readShare),
   };
 }
 
 function parsePositions(answer, labels, ticks) {
   const chosen = readTable(answer.chosen, ticks, MAX_POSITIONS);
-  const confidence = readTable(answer.confidence, ticks, MAX_POSITIONS);
-  if (!chosen || !confidence || chosen[0].length !== confidence[0].length) return null;
-  return { kind: "positions", chosen, confidence, size: chosen[0].length, labels, classes: Math.max(labels.length, 2) };
+  const probability = readTable(answer.probability, ticks, MAX_POSITIONS);
+  if (!chosen || !probability || chosen[0].length !== probability[0].length) return null;
+  return { kind: "positions", chosen, probability, size: chosen[0].length, labels, classes: Math.max(labels.length, 2) };
 }
 
 /**

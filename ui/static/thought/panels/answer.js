@@ -17,14 +17,14 @@ const STRIP_GUTTER = 46;
 const MAX_POSITIONS_IN_WORDS = 64;
 
 /**
- * Return how far a confidence is above guessing.
+ * Return how far a probability is above guessing.
  *
  * @param {{classes: number}} answer - The answer.
- * @param {number} confidence - Probability of the chosen class.
+ * @param {number} probability - Probability of the chosen class.
  * @returns {number} 0 where all classes are equally likely, 1 where one is certain.
  */
-export function computeColourStrength({ classes }, confidence) {
-  return clamp((readShare(confidence) - 1 / classes) / (1 - 1 / classes), 0, 1);
+export function computeColourStrength({ classes }, probability) {
+  return clamp((readShare(probability) - 1 / classes) / (1 - 1 / classes), 0, 1);
 }
 
 /**
@@ -70,7 +70,7 @@ export function drawAnswerStrip(painter, view, strip, names) {
     painter.drawText(name, strip.left - 6, strip.top + rowHeight * (index + 0.5), style);
   }
   const image = images.get("answer", thought.ticks, answer.size, (column, row) => {
-    const strength = computeColourStrength(answer, answer.confidence[column][row]);
+    const strength = computeColourStrength(answer, answer.probability[column][row]);
     return [...getClassColour(answer.chosen[column][row]), strength];
   });
   drawHeatMap(painter, view, image, strip);
@@ -204,7 +204,7 @@ function drawPosition(painter, { tick, theme }, answer, index, left, top, { widt
   const middle = left + width / 2 - 1;
   const name = names ? names[index] : index < 99 ? `${index + 1}.` : String(index + 1);
   painter.drawText(name, middle, top + 8, { align: "center", size: 11, colour: theme.muted, maxWidth: width - 4 });
-  const strength = computeColourStrength(answer, answer.confidence[tick - 1][index]);
+  const strength = computeColourStrength(answer, answer.probability[tick - 1][index]);
   painter.drawCell(left, top + 17, width - 3, height - 24, formatColour(getClassColour(choice), strength * 0.75));
   const style = { align: "center", size: fontSize, weight: 600, maxWidth: width - 6 };
   painter.drawText(shorten(getLabel(answer, choice)), middle, top + 17 + (height - 24) / 2, style);

@@ -38,7 +38,7 @@ export function parseEmissions(numbers, input, answer) {
   if (!size || !values?.every(isNumber)) return null;
   if (input?.kind !== "sequence" || input.items.length !== size) return null;
   const starts = findStarts(answer.chosen, size);
-  return { size, values, all: describeEmissions(starts, values, input.items, answer.confidence) };
+  return { size, values, all: describeEmissions(starts, values, input.items, answer.probability) };
 }
 
 /** Find where runs of the same item begin, as [index of the tick, item]. */
@@ -46,7 +46,7 @@ function findStarts(chosen, blank) {
   return [...chosen.entries()].filter(([at, item]) => item !== blank && item !== (chosen[at - 1] ?? blank));
 }
 
-function describeEmissions(starts, values, items, confidence) {
+function describeEmissions(starts, values, items, probability) {
   const seen = new Set();
   let largest = Number.NEGATIVE_INFINITY;
   return starts.map(([at, item], index) => {
@@ -57,7 +57,7 @@ function describeEmissions(starts, values, items, confidence) {
     const gap = previous ? Math.abs(value - values[previous[1]]) : 0;
     largest = Math.max(largest, value);
     seen.add(item);
-    return { tick: at + 1, value, text: items[item], sure: confidence[at], isInOrder, pause, gap };
+    return { tick: at + 1, value, text: items[item], sure: probability[at], isInOrder, pause, gap };
   });
 }
 

@@ -114,7 +114,7 @@ export function readExpectation({ trajectory, answer }, tick) {
     };
   }
   const cell = answer.chosen[tick - 1].map((index) => clamp(index, 0, side - 1));
-  const bands = answer.confidence[tick - 1].map(readShare);
+  const bands = answer.probability[tick - 1].map(readShare);
   const isRight = target && target[0] === cell[0] && target[1] === cell[1];
   return { cell, bands, text: `at row ${cell[0]}, column ${cell[1]}`, probability: bands[0] * bands[1], isRight };
 }
