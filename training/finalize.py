@@ -27,7 +27,13 @@ from inference.halting.risk_control import (
     drop_dominated_thresholds,
     is_correct_at_full_budget,
 )
-from inference.halting.thresholds import PolicyReplay, choose_policies, get_candidate_thresholds, replay
+from inference.halting.thresholds import (
+    PolicyReplay,
+    choose_default_policy,
+    choose_policies,
+    get_candidate_thresholds,
+    replay,
+)
 from inference.tick_history import EvaluationCurves, TickHistory
 from training.config import FinalizeConfig, RunConfig
 from training.console import write_line
@@ -208,12 +214,12 @@ def build_halting_metadata(
         fit_metrics: Result of `fit_energy`; None if the energy head was not fitted.
     """
     calibration_batches = build_split_batches(task, CALIBRATION, MAX_EVALUATION_SAMPLES)
-    calibration = evaluate_curves(model, task.decoder, calibration_batches)
+    calibration = evaluate_curves(model, task.decoder, calibration_batches, frozenset({"margin"}))
     history = TickHistory.from_curves(calibration)
     ctc_length = task.get_spec().ctc_length
     policies = choose_policies(history, calibration.correct, tolerance, ctc_length)
-    default = next((name for name in ("said", "energy") if name in policies), next(iter(policies), None))
-    if not ctc_length:
+    default = choose_default_policy(policies)
+    if policies and not ctc_length:
         validation = evaluate_curves(model, task.decoder, build_split_batches(task, VALIDATION, MAX_EVALUATION_SAMPLES))
         policies |= certify_default_risks(validation, calibration)
     frontiers = {
@@ -224,8 +230,8 @@ def build_halting_metadata(
     }
     energy = {}
     if kind != "none":
-        assert default is not None, "a model with an energy has a halting policy"
-        policy_replay = replay(parse(policies[default]["policy"]), history, calibration.correct)
+        policy = get_default_policy({"policies": policies, "default": default})
+        policy_replay = replay(policy, history, calibration.correct)
         # The energy of a logit kind is P(correct) by itself. A CTC answer is the exception: there the logit follows the
         # probability that the emission is complete, more than that it is correct.
         needs_fit = kind not in LOGIT_KINDS or bool(ctc_length)

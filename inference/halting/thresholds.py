@@ -16,7 +16,14 @@ from torch import Tensor
 
 from ctm.models.outputs import compute_answer_mask
 from inference.engine import BUDGET
-from inference.halting.policies import CertaintyAbove, EnergyBelow, HaltingPolicy, LabelsEmitted, ThresholdPolicy
+from inference.halting.policies import (
+    CertaintyAbove,
+    EnergyBelow,
+    HaltingPolicy,
+    LabelsEmitted,
+    SignalAbove,
+    ThresholdPolicy,
+)
 from inference.tick_history import TickHistory
 
 
@@ -174,9 +181,22 @@ def choose_threshold(
         The policy, its accuracy, its mean ticks.
     """
     result = sweep(make_policy, thresholds, history, correct)
-    accuracy = result.accuracy
-    mean_ticks = result.mean_ticks
-    best = int(mean_ticks.masked_fill(accuracy < accuracy.max() - tolerance, torch.inf).argmin())
+    return select_threshold(result, result.accuracy.max().item() - tolerance)
+
+
+def select_threshold(result: PolicySweep, min_accuracy: float) -> tuple[HaltingPolicy, float, float]:
+    """Return the policy with the fewest mean ticks that reaches an accuracy, or else the most accurate one.
+
+    Args:
+        result: Result of a policy at many thresholds.
+        min_accuracy: Accuracy to reach.
+
+    Returns:
+        The policy, its accuracy, its mean ticks.
+    """
+    accuracy, mean_ticks = result.accuracy, result.mean_ticks
+    min_accuracy = min(min_accuracy, accuracy.max().item())
+    best = int(mean_ticks.masked_fill(accuracy < min_accuracy, torch.inf).argmin())
     return result.policies[best], accuracy[best].item(), mean_ticks[best].item()
 
 
@@ -185,42 +205,72 @@ def choose_policies(
 ) -> dict[str, dict[str, Any]]:
     """Choose the policies of a checkpoint, each with its threshold and the evidence for it.
 
+    All thresholds have the same target: the accuracy of the most accurate policy, less `tolerance`. A policy that does not
+    reach it gets its most accurate threshold. (A policy can be more accurate than every fixed tick, because different
+    samples are correct at different ticks.)
+
     Args:
-        history: All T ticks of n calibration samples.
+        history: All T ticks of n calibration samples, with the signal `margin` if that policy is wanted.
         correct: Whether the answer is correct at every tick, shape (n, T).
-        tolerance: Accuracy that a policy may lose against its own most accurate threshold, to save ticks. (A policy can
-            be more accurate than every fixed tick, because different samples are correct at different ticks.)
+        tolerance: Accuracy that a policy may lose against the most accurate one, to save ticks.
         ctc_length: Number of labels of a CTC answer. It ends when all are emitted; the certainty of one tick says
             nothing about the whole answer then.
 
     Returns:
         name -> {policy, accuracy, mean_ticks, n, best_fixed_tick, best_fixed_accuracy}, and the tolerance if a
-        threshold was chosen.
+        threshold was chosen. Empty for a model of one tick, which has nothing to halt.
     """
+    if correct.size(1) == 1:
+        return {}
     accuracy_by_tick = correct.float().mean(0)
-    choices: dict[str, tuple[HaltingPolicy, float, float]] = {}
-    policy_factories: dict[str, Callable[[float], ThresholdPolicy]] = {}
-    if ctc_length:
-        result = replay(LabelsEmitted(ctc_length), history, correct)
-        choices["said"] = LabelsEmitted(ctc_length), result.accuracy, result.mean_ticks
-    else:
-        policy_factories["certainty"] = CertaintyAbove
-    if history.certainty.size(2) > 1:
-        policy_factories["certainty of the least certain position"] = lambda level: CertaintyAbove(level, "min")
-    if history.energy is not None:
-        policy_factories["energy"] = EnergyBelow
-    for name, make_policy in policy_factories.items():
-        thresholds = get_candidate_thresholds(make_policy, history)
-        choices[name] = choose_threshold(make_policy, thresholds, history, correct, tolerance)
     best_fixed = {
         "best_fixed_tick": int(accuracy_by_tick.argmax()) + 1,
         "best_fixed_accuracy": accuracy_by_tick.max().item(),
     }
-    return {
-        name: {"policy": str(policy), "accuracy": accuracy, "mean_ticks": ticks, "n": len(correct), **best_fixed}
-        | ({"tolerance": tolerance} if name in policy_factories else {})
-        for name, (policy, accuracy, ticks) in choices.items()
+    records: dict[str, dict[str, Any]] = {}
+    if ctc_length:
+        result = replay(LabelsEmitted(ctc_length), history, correct)
+        policy = str(LabelsEmitted(ctc_length))
+        records["said"] = {"policy": policy, "accuracy": result.accuracy, "mean_ticks": result.mean_ticks}
+    sweeps = {
+        name: sweep(make_policy, get_candidate_thresholds(make_policy, history), history, correct)
+        for name, make_policy in select_policy_factories(history, bool(ctc_length)).items()
     }
+    target = max((result.accuracy.max().item() for result in sweeps.values()), default=0.0) - tolerance
+    for name, result in sweeps.items():
+        chosen, accuracy, mean_ticks = select_threshold(result, target)
+        records[name] = {"policy": str(chosen), "accuracy": accuracy, "mean_ticks": mean_ticks, "tolerance": tolerance}
+    return {name: record | {"n": len(correct)} | best_fixed for name, record in records.items()}
+
+
+def select_policy_factories(history: TickHistory, is_ctc: bool) -> dict[str, Callable[[float], ThresholdPolicy]]:
+    """Return the threshold policies that a history has the scores of, by their names in halting.json."""
+    factories: dict[str, Callable[[float], ThresholdPolicy]] = {}
+    if not is_ctc:
+        factories["certainty"] = CertaintyAbove
+    if history.certainty.size(2) > 1:
+        factories["certainty of the least certain position"] = lambda level: CertaintyAbove(level, "min")
+    if "margin" in history.signals and not is_ctc:
+        factories["margin"] = lambda level: SignalAbove("margin", level)
+    if history.energy is not None:
+        factories["energy"] = EnergyBelow
+    return factories
+
+
+def choose_default_policy(policies: dict[str, dict[str, Any]]) -> str | None:
+    """Return the name of the policy with the fewest mean ticks among those that reach the common target accuracy.
+
+    Args:
+        policies: Result of `choose_policies`.
+
+    Returns:
+        The name; None without policies. A CTC answer is complete when all labels are emitted, so that policy comes first.
+    """
+    if "said" in policies or not policies:
+        return "said" if policies else None
+    target = max(record["accuracy"] - record["tolerance"] for record in policies.values())
+    reaching = {name: record["mean_ticks"] for name, record in policies.items() if record["accuracy"] >= target}
+    return min(reaching, key=lambda name: reaching[name])
 
 
 def compute_quantiles(values: Float[Tensor, "*n"], count: int = 200) -> list[float]:

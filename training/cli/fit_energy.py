@@ -3,7 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 from ctm.checkpoint import save
 from ctm.checkpoint.metadata import PolicyRecord
@@ -52,6 +52,12 @@ def add_fit_energy_arguments(command: argparse.ArgumentParser) -> None:
         "(default: that of the checkpoint's own policy)",
     )
 
+    command.add_argument(
+        "--keep-energy",
+        action="store_true",
+        help="keep the energy head; choose thresholds, fit the confidence and measure again",
+    )
+
 
 def run_fit_energy(args: argparse.Namespace) -> None:
     """Fit the energy head of a checkpoint, choose new thresholds, and write the checkpoint.
@@ -63,26 +69,41 @@ def run_fit_energy(args: argparse.Namespace) -> None:
     previous = checkpoint.halting.get("energy", {})
     previous_kind = previous.get("kind")
     kind = args.energy_kind or (previous_kind if previous_kind in get_args(EnergyKind) else DEFAULT_ENERGY_KIND)
-    # A head that was fitted before has seen the samples that cross-validation holds out, so it is fitted from new weights.
-    model = with_energy_head(checkpoint.model, force_new=kind != previous_kind or "fitted_on" in previous)
     params = {name: previous[name] for name in ("margin", "cost") if name in previous}
     params |= {name: value for name in ("margin", "cost") if (value := getattr(args, name)) is not None}
     loss_params = EnergyLossParams(**params)
-    batches = sample_fitting_batches(task, args.samples)
-    fit_metrics = fit_energy(model, task.decoder, batches, kind, loss_params, args.steps, seed=0)
+    if args.keep_energy:
+        model, fit_metrics = checkpoint.model, previous.get("fitted_on")
+        kind = kind if model.config.energy_head_enabled else "none"
+    else:
+        # A head that was fitted before has seen the samples that cross-validation holds out: it is fitted from new weights.
+        model = with_energy_head(checkpoint.model, force_new=kind != previous_kind or "fitted_on" in previous)
+        batches = sample_fitting_batches(task, args.samples)
+        fit_metrics = fit_energy(model, task.decoder, batches, kind, loss_params, args.steps, seed=0)
     tolerance = get_tolerance(checkpoint.halting) if args.tolerance is None else args.tolerance
     halting = build_halting_metadata(model, task, tolerance, kind, loss_params, fit_metrics)
     new_checkpoint = replace(checkpoint, model=model, halting=halting)
     if training := checkpoint.metrics.get("training"):  # earlier figures were measured with another energy
-        finalize = {"fit_samples": args.samples, "fit_steps": args.steps, "accuracy_tolerance": tolerance}
+        finalize = {"accuracy_tolerance": tolerance}
+        if not args.keep_energy:
+            finalize |= {"fit_samples": args.samples, "fit_steps": args.steps}
         if "settings" in training:
             settings, _ = rename_settings(training["settings"])
-            training = training | {"settings": settings | {"finalize": finalize}}
+            training = training | {"settings": settings | {"finalize": settings.get("finalize", {}) | finalize}}
         new_checkpoint = build_final_checkpoint(model, task, halting, training)
     save(new_checkpoint, output_dir)
-    record = PolicyRecord.model_validate(halting["policies"][halting["default"]])
-    write_line(
-        f"Fitted on {fit_metrics['n']:,} different samples, written to {output_dir}. "
-        f"Its halting policy is {record.policy}: {describe_evidence(record)}"
+    fitted = (
+        "Kept the energy head"
+        if args.keep_energy
+        else f"Fitted on {(fit_metrics or {}).get('n', 0):,} different samples"
     )
+    write_line(f"{fitted}, written to {output_dir}. {describe_default_policy(halting)}")
     write_line(json.dumps(fit_metrics))
+
+
+def describe_default_policy(halting: dict[str, Any]) -> str:
+    """Return the default halting policy and the evidence for it, as a sentence."""
+    if halting["default"] is None:
+        return "A model of one tick has no halting policy."
+    record = PolicyRecord.model_validate(halting["policies"][halting["default"]])
+    return f"Its halting policy is {record.policy}: {describe_evidence(record)}"

@@ -25,6 +25,7 @@ POLICY_LABELS = {
     "energy": "Energy below threshold",
     "certainty": "Certainty above threshold",
     "certainty of the least certain position": "Every position certain",
+    "margin": "Lead over the second answer",
     "said": "All of the answer output",
 }
 # Name in halting.json -> label, and prefix of the policy text. The oracle is not a policy, so it has no prefix.
