@@ -23,8 +23,8 @@ class AnonymousClient:
     """Anonymous visitor without a browser.
 
     Args:
-        address: of the page.
-        place: where on this machine they come from.
+        address: URL of the page.
+        local_address: Loopback address from which the client connects.
     """
 
     def __init__(self, address: str, local_address: str = "127.0.0.1"):
@@ -45,26 +45,26 @@ class AnonymousClient:
     def post(self, path: str, payload: Any, **headers: str) -> httpx.Response:
         return self.request("POST", f"/gradio_api/{path}", json=payload, headers=headers)
 
-    def join_queue(self, number: int, data: list[Any], session: str = "") -> httpx.Response:
+    def join_queue(self, event_id: int, data: list[Any], session: str = "") -> httpx.Response:
         """Queue an event."""
         session = session or secrets.token_hex(6)
-        return self.post("queue/join", {"fn_index": number, "data": data, "session_hash": session})
+        return self.post("queue/join", {"fn_index": event_id, "data": data, "session_hash": session})
 
     def read_events(self, session: str) -> list[dict[str, Any]]:
         """Return all messages of a session until its events have ended."""
         results, path = [], f"/gradio_api/queue/data?session_hash={session}"
-        with suppress(httpx.RemoteProtocolError), self.connect() as client, client.stream("GET", path) as answer:
-            for line in answer.iter_lines():
+        with suppress(httpx.RemoteProtocolError), self.connect() as client, client.stream("GET", path) as response:
+            for line in response.iter_lines():
                 if line.startswith("data:"):
                     results.append(json.loads(line[5:]))
         return results
 
-    def call_event(self, number: int, data: list[Any], session: str = "") -> str:
+    def call_event(self, event_id: int, data: list[Any], session: str = "") -> str:
         """Return the raw response to an event, through the queue or directly."""
         session = session or secrets.token_hex(6)
-        if not next(event["queue"] for event in self.events if event["id"] == number):
-            return self.post("run/predict", {"fn_index": number, "data": data, "session_hash": session}).text
-        joined = self.join_queue(number, data, session)
+        if not next(event["queue"] for event in self.events if event["id"] == event_id):
+            return self.post("run/predict", {"fn_index": event_id, "data": data, "session_hash": session}).text
+        joined = self.join_queue(event_id, data, session)
         return json.dumps(self.read_events(session)) if joined.status_code == 200 else joined.text
 
     def upload(self, name: str, content: bytes, field: str = "files", **headers: str) -> httpx.Response:
@@ -73,7 +73,7 @@ class AnonymousClient:
 
 @pytest.fixture(scope="module")
 def upload_dir(tmp_path_factory) -> Iterator[Path]:
-    """Return the directory of uploads."""
+    """Yield the directory of uploads."""
     with pytest.MonkeyPatch.context() as patch:
         directory = tmp_path_factory.mktemp("uploads")
         patch.setenv("GRADIO_TEMP_DIR", str(directory))

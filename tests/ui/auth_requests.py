@@ -1,4 +1,4 @@
-"""Requests as the server passes them on, and a page with one action."""
+"""Requests in the form that the server receives, and a page with one action."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LOCALHOST_HEADERS = {"host": "127.0.0.1:7860"}
 
 
 def make_request(headers: dict[str, str] | None = None, peer: str | None = "127.0.0.1", **scope) -> Request:
-    """Return a request as the server passes it on."""
+    """Return a request in the form that the server receives."""
     raw = [
         (name.lower().encode(), value.encode("latin-1"))
         for name, value in (LOCALHOST_HEADERS if headers is None else headers).items()
@@ -37,23 +37,23 @@ def make_token_access() -> Access:
 
 
 def get_profile_name(profile: gr.OAuthProfile | None) -> str:
-    """Return the user that Gradio assigns to a visitor."""
-    return profile.username if profile else "nobody"
+    """Return the name of the user that Gradio assigns to a visitor."""
+    return profile.username if profile else "anonymous"
 
 
 def build_action_page(access: Access, button: bool = False) -> gr.Blocks:
-    """Return a client of a page with one action, optionally with Gradio's sign-in button."""
+    """Return a page with one action, optionally with Gradio's sign-in button."""
     with gr.Blocks(analytics_enabled=False) as page:
         build_login_row(access, page)
         output = gr.Textbox()
         if button:
-            gr.LoginButton().click(get_profile_name, None, output, api_name="taken_for")
+            gr.LoginButton().click(get_profile_name, None, output, api_name="profile_name")
 
         def act(request: gr.Request) -> str:
             try:
                 return access.require_owner(request).name
-            except AccessDenied as refusal:
-                return f"refused: {refusal}"
+            except AccessDenied as error:
+                return f"refused: {error}"
 
         gr.Button("Act").click(act, None, output, api_name="act")
     return page.queue()
@@ -69,11 +69,11 @@ def open_action_client(
 
 
 def call_action(client: TestClient, name: str = "act", **headers: str) -> str:
-    """Return the answer of an action of the page, or of the middleware."""
+    """Return the result of an action of the page, or the error of the middleware."""
     response = client.post(f"/gradio_api/call/{name}", json={"data": []}, headers=headers)
     if response.status_code == 403:
         return f"stopped: {response.json()['detail']}"
     event = response.json()["event_id"]
-    answer = client.get(f"/gradio_api/call/{name}/{event}", headers=headers).text
-    assert answer.startswith("event: complete"), answer
-    return json.loads(answer.partition("data: ")[2])[0]
+    result = client.get(f"/gradio_api/call/{name}/{event}", headers=headers).text
+    assert result.startswith("event: complete"), result
+    return json.loads(result.partition("data: ")[2])[0]

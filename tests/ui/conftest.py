@@ -39,21 +39,21 @@ TASK_BY_CHECKPOINT = {"digits": "digits", "parity-16": "parity", "arithmetic": "
 def make_checkpoint(directory: Path, task_kind: str, **changes) -> Path:
     """Save an untrained checkpoint of a task."""
     task = make_task({"kind": task_kind})
-    shape = task.get_spec()
-    known = CONFIG_CLASSES[changes.get("kind", "ctm")].model_fields
+    spec = task.get_spec()
+    supported_keys = CONFIG_CLASSES[changes.get("kind", "ctm")].model_fields
     config = (
-        {key: value for key, value in SMALL_MODEL_CONFIG.items() if key in known}
+        {key: value for key, value in SMALL_MODEL_CONFIG.items() if key in supported_keys}
         | changes
         | {
-            "backbone_type": shape.backbone,
-            "out_dims": shape.positions * shape.classes,
-            "prediction_reshaper": shape.prediction_reshaper,
+            "backbone_type": spec.backbone,
+            "out_dims": spec.positions * spec.classes,
+            "prediction_reshaper": spec.prediction_reshaper,
         }
     )
-    machine = build_model(read_config(config), shape.in_features).eval()
-    rule = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
-    halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": rule}, "default": "energy"}
-    return save(Checkpoint(machine, task.describe(), halting), directory)
+    model = build_model(read_config(config), spec.in_features).eval()
+    policy_record = {"policy": "energy<-0.05", "accuracy": 1.0, "mean_ticks": 3.0, "n": 9}
+    halting = {"energy": {"kind": "calibrated"}, "policies": {"energy": policy_record}, "default": "energy"}
+    return save(Checkpoint(model, task.describe(), halting), directory)
 
 
 def make_inference_service(checkpoints_dir: Path, **more) -> InferenceService:
@@ -73,11 +73,11 @@ def checkpoints_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server_url(checkpoints_dir) -> Iterator[str]:
     """Serve the page with the small checkpoints. Yield the address."""
-    built = page.build_page(make_inference_service(checkpoints_dir))
-    built.queue(max_size=64)
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
+    blocks = page.build_page(make_inference_service(checkpoints_dir))
+    blocks.queue(max_size=64)
+    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **page.get_launch_options())
     yield address
-    built.close()
+    blocks.close()
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ class RecordingTrainingService(TrainingService):
 
 
 def record_calls(name: str) -> Callable[..., Any]:
-    def act(self: RecordingTrainingService, *given: Any, **more: Any) -> Any:
+    def call(self: RecordingTrainingService, *args: Any, **more: Any) -> Any:
         self.calls.append(name)
-        return getattr(TrainingService, name)(self, *given, **more)
+        return getattr(TrainingService, name)(self, *args, **more)
 
-    return act
+    return call
 
 
 for _name in ("start_run", "stop", "kill", "resume", "delete", "publish", "create_archive", "estimate"):
@@ -53,7 +53,7 @@ class GradioSession:
         """Return plausible inputs of an endpoint; `values` are named after element ids, with _ for -."""
         named = {part: str(part.elem_id).replace("-", "_") for part in fn.inputs}
         assert values.keys() <= set(named.values()), "no such field"
-        usual = {
+        defaults = {
             "run": run_id or None,
             "step": "newest",
             "source": "tiny",
@@ -63,17 +63,17 @@ class GradioSession:
             "repo": "alice/new",
         } | values
         return [
-            usual[named[part]] if named[part] in usual else None if isinstance(part, gr.State) else part.value
+            defaults[named[part]] if named[part] in defaults else None if isinstance(part, gr.State) else part.value
             for part in fn.inputs
         ]
 
     def build_payload(self, fn: Any, run_id: str, values: dict[str, Any]) -> dict[str, Any]:
-        picked = {"index": [0, 0], "value": "Train", "row_value": [run_id], "selected": True}
+        event_data = {"index": [0, 0], "value": "Train", "row_value": [run_id], "selected": True}
         return {
             "fn_index": fn._id,
             "data": self.build_inputs(fn, run_id, **values),
             "session_hash": self.session_hash,
-            "event_data": picked,
+            "event_data": event_data,
         }
 
     def call_directly(self, fn: Any, run_id: str = "", **values: Any) -> httpx.Response:
@@ -85,21 +85,21 @@ class GradioSession:
         event = self.http.post("/gradio_api/queue/join", json=self.build_payload(fn, run_id, values)).json()["event_id"]
         with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session_hash}) as stream:
             for line in stream.iter_lines():
-                said = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
-                if said.get("msg") == "process_completed" and said["event_id"] == event:
-                    return said
+                message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+                if message.get("msg") == "process_completed" and message["event_id"] == event:
+                    return message
         raise AssertionError("the server did not answer")
 
     def press_button(self, button: str, run_id: str = "", **values: Any) -> list[Any]:
         """Press a button. Return the outputs."""
-        said = self.call_queued(find_handler(self.blocks, button), run_id, **values)
-        assert said["success"], said["output"]
-        return said["output"]["data"]
+        message = self.call_queued(find_handler(self.blocks, button), run_id, **values)
+        assert message["success"], message["output"]
+        return message["output"]["data"]
 
     def get_button_error(self, button: str, run_id: str = "", **values: Any) -> str:
-        said = self.call_queued(find_handler(self.blocks, button), run_id, **values)
-        assert not said["success"], said["output"]
-        return said["output"]["error"]
+        message = self.call_queued(find_handler(self.blocks, button), run_id, **values)
+        assert not message["success"], message["output"]
+        return message["output"]["error"]
 
 
 def get_handler_name(fn: Any) -> str:
@@ -108,8 +108,8 @@ def get_handler_name(fn: Any) -> str:
 
 def find_handler(blocks: gr.Blocks, button: str) -> Any:
     """Return the handler of the component with this element id."""
-    places = {id for id, block in blocks.blocks.items() if block.elem_id == button}
-    return next(fn for fn in blocks.fns.values() if fn.fn and places & {block for block, _ in fn.targets})
+    component_ids = {component_id for component_id, block in blocks.blocks.items() if block.elem_id == button}
+    return next(fn for fn in blocks.fns.values() if fn.fn and component_ids & {block for block, _ in fn.targets})
 
 
 def make_access(mode: str, environment: dict[str, str]) -> Access:
@@ -129,6 +129,6 @@ def recording_service(tmp_path, checkpoints_dir, hub) -> RecordingTrainingServic
     plain = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
     upload_worker = UploadWorker(lambda: [], plain.catalog.owner_store)
     service = RecordingTrainingService(plain.scheduler, plain.catalog, plain.recipes.recipes_dir, upload_worker)
-    for id, state in STATE_BY_RUN.items():
-        create_fake_run(service, id, state, steps=(10, 20))
+    for run_id, state in STATE_BY_RUN.items():
+        create_fake_run(service, run_id, state, steps=(10, 20))
     return service

@@ -1,4 +1,4 @@
-"""Training service that starts no job, so that queued jobs can be inspected."""
+"""Training service that starts no job, so that tests can inspect queued jobs."""
 
 import pytest
 
@@ -19,5 +19,5 @@ def training_service(tmp_path, checkpoints_dir) -> TrainingService:
 def start_run(
     training_service: TrainingService, source: str = "tiny", form_values: dict | None = None, **more
 ) -> tuple[Job, RunDir]:
-    id = training_service.start_run(source, form_values or {}, more.pop("by", "ann"), **more)
-    return training_service.scheduler.store.get(id), training_service.scheduler.get_run_dir(id)
+    run_id = training_service.start_run(source, form_values or {}, more.pop("by", "ann"), **more)
+    return training_service.scheduler.store.get(run_id), training_service.scheduler.get_run_dir(run_id)

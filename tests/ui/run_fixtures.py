@@ -29,79 +29,81 @@ ADMIN_TOKEN = "a-long-enough-secret"
 
 def make_metrics_lines(last_step: int, interval: int = 10) -> list[dict[str, Any]]:
     """Return metrics as a training logs them."""
-    found: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     for step in range(interval, last_step + 1, interval):
-        found.append({"step": step, "loss": 1 / step, "accuracy": 0.5, "lr": 1e-3, "steps_per_second": 5.0})
+        lines.append({"step": step, "loss": 1 / step, "accuracy": 0.5, "lr": 1e-3, "steps_per_second": 5.0})
         if step % (5 * interval) == 0:
-            found.append({"step": step, "validation_accuracy_best": 0.9, "validation_accuracy_by_tick": [0.5, 0.9]})
-    return found
+            lines.append({"step": step, "validation_accuracy_best": 0.9, "validation_accuracy_by_tick": [0.5, 0.9]})
+    return lines
 
 
-def write_recipes(folder: Path, **recipes: RunConfig) -> Path:
+def write_recipes(directory: Path, **recipes: RunConfig) -> Path:
     """Write recipes: a tiny one, and one that does not end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for name, config in ({"tiny": make_tiny_config(), "endless": make_tiny_config(endless=True)} | recipes).items():
         values = config.model_dump(mode="json", exclude_defaults=True)
-        (folder / f"{name}.yaml").write_text(f"# python -m training\n{yaml.safe_dump(values)}", "utf-8")
-    return folder
+        (directory / f"{name}.yaml").write_text(f"# python -m training\n{yaml.safe_dump(values)}", "utf-8")
+    return directory
 
 
 def make_training_service(
-    folder: Path, bundled_checkpoints: Path, start_jobs: bool = False, **more: Any
+    directory: Path, bundled_checkpoints: Path, start_jobs: bool = False, **more: Any
 ) -> TrainingService:
     """Return a training service over a directory.
 
     Args:
-        folder: for runs and recipes.
-        bundled: checkpoints that come with the app.
-        starts: whether jobs really begin; without, what is put in line stays there.
-        more: for `TrainingService`; a `token` for the runner.
+        directory: Directory for runs and recipes.
+        bundled_checkpoints: Directory of the bundled checkpoints.
+        start_jobs: Whether queued jobs start; otherwise they stay queued.
+        more: Arguments of `TrainingService`; also `token` for the scheduler and `models` for the inference service.
     """
-    runner = JobScheduler(folder / "runs", environment=build_environment(), token=more.pop("token", ""))
-    services = make_inference_service(bundled_checkpoints, runs_dir=folder / "runs", **more.pop("models", {}))
-    made = TrainingService(runner, services.catalog, write_recipes(folder / "configs"), **more)
+    scheduler = JobScheduler(directory / "runs", environment=build_environment(), token=more.pop("token", ""))
+    inference_service = make_inference_service(
+        bundled_checkpoints, runs_dir=directory / "runs", **more.pop("models", {})
+    )
+    service = TrainingService(scheduler, inference_service.catalog, write_recipes(directory / "configs"), **more)
     if start_jobs:
-        made.start_scheduler()
+        service.start_scheduler()
     else:
-        runner.is_leader = True
-    return made
+        scheduler.is_leader = True
+    return service
 
 
 def create_fake_run(
     training_service: TrainingService, run_id: str, state: str = "succeeded", steps: tuple[int, ...] = (), **job: Any
 ) -> RunDir:
     """Create a run directory with settings, metrics, a log and checkpoints, and a job in this state."""
-    folder = RunDir(training_service.scheduler.runs_dir / run_id)
-    folder.initialize(make_tiny_config(steps=100))
-    folder.save_command("python -m training train configs/tiny.yaml")
+    run_dir = RunDir(training_service.scheduler.runs_dir / run_id)
+    run_dir.initialize(make_tiny_config(steps=100))
+    run_dir.save_command("python -m training train configs/tiny.yaml")
     last = max(steps, default=50)
     for line in make_metrics_lines(last):
-        folder.log_metrics(line)
-    folder.write_status("training", last, max(100, 2 * last), steps_per_second=5.0)
-    folder.log_file.write_text("step 10 of 100: loss 0.1\nstep 20 of 100: loss 0.05\n")
+        run_dir.log_metrics(line)
+    run_dir.write_status("training", last, max(100, 2 * last), steps_per_second=5.0)
+    run_dir.log_file.write_text("step 10 of 100: loss 0.1\nstep 20 of 100: loss 0.05\n")
     for step in steps:
         (
-            make_checkpoint(folder.checkpoint_dir(step), "parity") / "halting.json"
-        ).unlink()  # chosen after the last step alone
-        folder.trainer_state_dir(step).mkdir(parents=True)
-        (folder.trainer_state_dir(step) / "progress.pt").write_bytes(b"optimiser")
+            make_checkpoint(run_dir.checkpoint_dir(step), "parity") / "halting.json"
+        ).unlink()  # policies are chosen after the last step only
+        run_dir.trainer_state_dir(step).mkdir(parents=True)
+        (run_dir.trainer_state_dir(step) / "progress.pt").write_bytes(b"optimiser")
     if state == "succeeded":
-        make_checkpoint(folder.final_checkpoint_dir, "parity")
+        make_checkpoint(run_dir.final_checkpoint_dir, "parity")
     now = time.time()
-    began = {
+    job_fields = {
         "submitted_at": now,
         "queued_at": now,
         "started_at": now - 60,
         "ended_at": 0.0 if state == "running" else now,
     } | job
-    training_service.scheduler.store.add(Job(run_id, state, **began))  # type: ignore[arg-type]
-    return folder
+    training_service.scheduler.store.add(Job(run_id, state, **job_fields))  # type: ignore[arg-type]
+    return run_dir
 
 
 def build_page(training_service: TrainingService, access: Access) -> gr.Blocks:
-    made = page.build_page(InferenceService(training_service.catalog), training_service, access)
-    made.queue(max_size=64)
-    return made
+    blocks = page.build_page(InferenceService(training_service.catalog), training_service, access)
+    blocks.queue(max_size=64)
+    return blocks
 
 
 @contextlib.contextmanager

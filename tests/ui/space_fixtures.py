@@ -47,5 +47,5 @@ def space_environment(hub, openid_provider, monkeypatch) -> dict[str, str]:
         monkeypatch.setenv(name, value)
         if hasattr(oauth, name):  # read when Gradio is imported
             monkeypatch.setattr(oauth, name, value)
-    monkeypatch.setattr(oauth, "whoami", HfApi(endpoint=hub.url).whoami)  # so is where it asks who mocked visitors are
+    monkeypatch.setattr(oauth, "whoami", HfApi(endpoint=hub.url).whoami)  # the lookup of mocked users
     return environment

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=20_000)  # a machine may have other things to do
+expect.set_options(timeout=20_000)  # a loaded host is slow
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
@@ -32,9 +32,9 @@ def browser():
     if executable is None:
         (pytest.fail if os.environ.get("CTM_REQUIRE_BROWSER") == "1" else pytest.skip)("no Chromium or Chrome on PATH")
     with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=executable, args=FLAGS)
-        yield started
-        started.close()
+        chromium = play.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def page(browser, server_url) -> Iterator[Page]:
     context = browser.new_context(
         viewport={"width": 1280, "height": 1000}, accept_downloads=True, reduced_motion="reduce"
     )
-    opened = context.new_page()
+    new_page = context.new_page()
     errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(server_url)
-    opened.wait_for_selector("#drawing canvas")
-    yield opened
+    new_page.on("pageerror", lambda error: errors.append(str(error)))
+    new_page.goto(server_url)
+    new_page.wait_for_selector("#drawing canvas")
+    yield new_page
     context.close()
     assert not errors, errors
 
@@ -72,7 +72,7 @@ def choose(page: Page, box: str, option: str) -> None:
     page.get_by_role("option", name=re.compile(option)).click()
 
 
-def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
+def test_a_drawing_gets_a_prediction_and_the_slider_selects_its_ticks(page):
     draw_one(page)
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=5")
     page.click("#run-drawing")
@@ -90,68 +90,68 @@ def test_a_drawing_is_thought_about_and_the_slider_goes_through_its_ticks(page):
 
 
 def is_painted(page: Page, panel: str) -> bool:
-    """Return whether a canvas contains more than two colours."""
+    """Check whether a canvas contains more than two colours."""
     return page.locator(f"#thought canvas[data-thought={panel}]").evaluate(
         "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size > 2"
     )
 
 
-def test_an_empty_drawing_is_reported_in_place_of_the_thought_and_clear_clears(page):
-    problem = page.locator("#thought [data-thought=empty]")
-    expect(problem).to_have_text("Pick an example, or make your own input.")
+def test_an_empty_drawing_is_reported_and_clear_empties_the_sketchpad(page):
+    error_text = page.locator("#thought [data-thought=empty]")
+    expect(error_text).to_have_text("Pick an example, or make your own input.")
     page.click("#run-drawing")
-    expect(problem).to_contain_text("There is no picture yet")
+    expect(error_text).to_contain_text("There is no picture yet")
     draw_one(page)
     page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.click("#drawing .sketchpad-clear")
     page.click("#run-drawing")
-    expect(problem).to_contain_text("There is no picture yet")
+    expect(error_text).to_contain_text("There is no picture yet")
 
 
-def test_an_uploaded_picture_is_thought_about_and_a_broken_one_gets_a_sentence(page, tmp_path):
-    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+def test_an_uploaded_image_gets_a_prediction_and_an_invalid_one_an_error_message(page, tmp_path):
+    image_path, invalid_path = tmp_path / "good.png", tmp_path / "bad.png"
     grey = np.full((90, 90), 255, np.uint8)
     grey[15:75, 40:52] = 0
-    Image.fromarray(grey).save(good)
-    bad.write_text("not a picture")
+    Image.fromarray(grey).save(image_path)
+    invalid_path.write_text("not a picture")
     page.get_by_role("tab", name="Upload or webcam").click()
-    page.locator("#upload input[type=file]").set_input_files(good)
+    page.locator("#upload input[type=file]").set_input_files(image_path)
     page.wait_for_selector("#upload img")
     page.click("#run-upload")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
-    page.locator("#upload input[type=file]").set_input_files(bad)
+    page.locator("#upload input[type=file]").set_input_files(invalid_path)
     page.wait_for_selector("#upload img")
     page.click("#run-upload")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a picture that can be read")
 
 
-def test_an_example_needs_one_click(page):
+def test_a_click_on_an_example_runs_the_model(page):
     page.locator("#image-examples img").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
 @pytest.mark.parametrize(
-    "name, text, wrong, says",
+    "name, text, invalid_text, message",
     [("parity-16", "1011", "10x1", "0 and 1 only"), ("arithmetic", "3 7 11 15", "3 7 11", "exactly 4 numbers, got 3")],
 )
-def test_a_sequence_is_typed_and_enter_thinks(page, name, text, wrong, says):
+def test_enter_runs_the_model_on_a_typed_sequence(page, name, text, invalid_text, message):
     choose(page, "#checkpoint", name)
-    box = page.locator("#sequence textarea, #sequence input")
-    expect(box).to_be_visible()
+    text_field = page.locator("#sequence textarea, #sequence input")
+    expect(text_field).to_be_visible()
     expect(page.locator("#drawing")).to_be_hidden()
-    box.fill(text)
-    box.press("Enter")
+    text_field.fill(text)
+    text_field.press("Enter")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
-    box.fill(wrong)
+    text_field.fill(invalid_text)
     page.click("#run-text")
-    expect(page.locator("#thought [data-thought=empty]")).to_contain_text(says)
+    expect(page.locator("#thought [data-thought=empty]")).to_contain_text(message)
     page.locator("#text-examples button, #text-examples td").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
-def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
+def test_a_generated_maze_gets_a_route_and_is_drawn(page, tmp_path):
     choose(page, "#checkpoint", "mazes")
     expect(page.locator("#image-hint")).to_contain_text("15 x 15")
     page.get_by_role("tab", name="Upload or webcam").click()
@@ -176,7 +176,7 @@ def test_a_maze_is_made_up_walked_and_drawn(page, tmp_path):
     expect(page.locator("#thought [data-thought=route-panel]")).to_be_hidden()
 
 
-def test_panels_are_as_wide_as_a_phone(page):
+def test_panels_fill_the_width_of_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     draw_one(page)
     page.click("#run-drawing")
@@ -185,42 +185,42 @@ def test_panels_are_as_wide_as_a_phone(page):
     assert min(widths) > 280
 
 
-def test_a_policy_is_picked_by_name_and_its_text_is_shown(page):
-    rule = page.locator("#policy-text textarea, #policy-text input")
-    expect(rule).to_have_value("energy<-0.05")
+def test_a_policy_is_selected_by_name_and_its_text_is_shown(page):
+    policy_text = page.locator("#policy-text textarea, #policy-text input")
+    expect(policy_text).to_have_value("energy<-0.05")
     choose(page, "#policy", "Use every tick")
-    expect(rule).to_have_value("certainty>1")
-    rule.fill("")
-    rule.press_sequentially("energy<<")
+    expect(policy_text).to_have_value("certainty>1")
+    policy_text.fill("")
+    policy_text.press_sequentially("energy<<")
     expect(page.locator("#policy input")).to_have_value("Custom rule")
     draw_one(page)
     page.click("#run-drawing")
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a halting rule")
 
 
-def test_a_second_click_while_it_thinks_changes_nothing(page):
+def test_repeated_clicks_during_a_prediction_have_no_effect(page):
     draw_one(page)
     page.dblclick("#run-drawing")
     page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
 
 
-def test_a_thought_is_downloaded_as_json_and_csv(page):
+def test_a_record_is_downloaded_as_json_and_csv(page):
     draw_one(page)
     page.locator("#policy-text textarea, #policy-text input").fill("ticks=4")
     page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
     contents = {}
     for kind in ("json", "csv"):
-        with page.expect_download() as waiting:
+        with page.expect_download() as download_info:
             page.click(f"#thought [data-thought={kind}]")
-        contents[kind] = Path(waiting.value.path()).read_text()
+        contents[kind] = Path(download_info.value.path()).read_text()
     assert '"ticks": 4' in contents["json"]
     lines = contents["csv"].strip().splitlines()
     assert lines[0] == "tick,energy,p_correct,certainty,answer_1" and len(lines) == 5
 
 
-def test_the_figure_to_explore_is_drawn_when_it_is_opened(page):
+def test_the_zoomable_chart_is_drawn_when_it_is_opened(page):
     draw_one(page)
     page.click("#run-drawing")
     expect(locate_sentence(page)).to_have_text(SENTENCE)
@@ -230,7 +230,7 @@ def test_the_figure_to_explore_is_drawn_when_it_is_opened(page):
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
+def test_the_page_does_not_overflow_at_any_width(page, server_url, width, theme):
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"{server_url}?__theme={theme}")
     page.wait_for_selector("#drawing canvas")
@@ -241,7 +241,7 @@ def test_nothing_is_cut_off_at_any_width(page, server_url, width, theme):
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
 
 
-def test_the_keyboard_reaches_everything(page):
+def test_the_run_button_is_reached_and_pressed_by_keyboard(page):
     """Tab moves the focus to the Run button, and Enter presses it."""
     draw_one(page)
     page.locator("#drawing .sketchpad-clear").focus()

@@ -1,4 +1,4 @@
-"""Test the training curves in a real browser: metrics arrive while the user has zoomed, hidden a run or points at a step."""
+"""Test the training curves in a real browser: updates with a zoom, a hidden run or a crosshair."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from ui.services.training_curves import ACCURACY_BY_TICK_KEY, build_curves_data
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 Show = Callable[[object], Page]
-ODD_VALUES = [
+INVALID_VALUES = [
     None,
     7,
     "text",
@@ -56,16 +56,16 @@ ODD_VALUES = [
 
 @pytest.fixture(scope="module")
 def curves_server():
-    """Serve a page with curves only. Yield the list of values to show, and the address."""
+    """Serve a page with curves only. Yield the state that holds the value to show, and the address."""
     state: dict[str, object] = {}
-    with gr.Blocks() as built:
+    with gr.Blocks() as blocks:
         curves = build_curves_view("curves")
         gr.Button("Show", elem_id="show").click(
             lambda: (state["value"], state["count"]), None, [curves, gr.Textbox(elem_id="count")]
         )
-    _, address, _ = built.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
+    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield state, address
-    built.close()
+    blocks.close()
 
 
 @pytest.fixture
@@ -95,10 +95,12 @@ def show(browser, curves_server):
     assert errors == []
 
 
-def make_lines(last_step: int, slower: float = 1.0) -> list[dict]:
+def make_lines(last_step: int, time_scale: float = 1.0) -> list[dict]:
     lines = []
     for step in range(20, last_step + 1, 20):
-        lines.append({"step": step, "loss": 2 * math.exp(-step / 500 / slower), "lr": 1e-4, "steps_per_second": 9.5})
+        lines.append(
+            {"step": step, "loss": 2 * math.exp(-step / 500 / time_scale), "lr": 1e-4, "steps_per_second": 9.5}
+        )
         if step % 100 == 0:
             by_tick = [step / 2000 * tick / 10 for tick in range(1, 11)]
             lines.append({"step": step, "validation_accuracy_last": by_tick[-1], ACCURACY_BY_TICK_KEY: by_tick})
@@ -111,7 +113,7 @@ def make_one_run(last_step: int) -> dict:
 
 def make_two_runs(last_step: int) -> dict:
     return build_curves_data(
-        [("first", make_lines(last_step), 2000), ("second", make_lines(last_step // 2, slower=2), 2000)]
+        [("first", make_lines(last_step), 2000), ("second", make_lines(last_step // 2, time_scale=2), 2000)]
     )
 
 
@@ -156,7 +158,7 @@ def locate_reset_button(page: Page):
     return page.get_by_role("button", name="Reset zoom")
 
 
-def test_values_arrive_and_are_read_out(show):
+def test_new_values_are_drawn_and_their_last_value_is_shown(show):
     page = show(build_curves_data([("first", [], 2000)]))
     expect(page.locator("#curves [data-curves=note]")).to_have_text("Waiting for the first step.")
     show(make_one_run(1000))
@@ -174,28 +176,28 @@ def test_values_arrive_and_are_read_out(show):
     expect(locate_chart(page, "loss").locator(".curves-value")).to_have_text("0.1814")
 
 
-def test_zoom_survives_an_update_and_is_shared_by_all_step_charts(show):
+def test_the_zoom_is_kept_after_an_update_and_shared_by_all_step_charts(show):
     page = show(make_one_run(1000))
-    whole = {name: capture_chart(page, name) for name in ("loss", "rate", "by-tick")}
+    full_range = {name: capture_chart(page, name) for name in ("loss", "rate", "by-tick")}
     drag(page, 0.3, 0.6)
     expect(locate_reset_button(page)).to_be_visible()
     zoomed = re.search(r"Zoomed to steps \d+ to \d+", locate_range_label(page).inner_text())[0]
     page.mouse.move(1, 1)
-    assert capture_chart(page) != whole["loss"] and capture_chart(page, "rate") != whole["rate"]
-    assert capture_chart(page, "by-tick") == whole["by-tick"]
+    assert capture_chart(page) != full_range["loss"] and capture_chart(page, "rate") != full_range["rate"]
+    assert capture_chart(page, "by-tick") == full_range["by-tick"]
     before = capture_chart(page)
     show(make_one_run(1400))
     expect(locate_range_label(page)).to_have_text(re.compile(zoomed))
-    assert capture_chart(page, "rate") != whole["rate"]
+    assert capture_chart(page, "rate") != full_range["rate"]
     show(make_one_run(1000))
     assert capture_chart(page) == before
     locate_reset_button(page).click()
     expect(locate_reset_button(page)).to_be_hidden()
     page.mouse.move(1, 1)
-    assert capture_chart(page) == whole["loss"]
+    assert capture_chart(page) == full_range["loss"]
 
 
-def test_a_double_click_shows_everything_again(show):
+def test_a_double_click_resets_the_zoom(show):
     page = show(make_one_run(1000))
     drag(page, 0.3, 0.6)
     expect(locate_reset_button(page)).to_be_visible()
@@ -203,7 +205,7 @@ def test_a_double_click_shows_everything_again(show):
     expect(locate_reset_button(page)).to_be_hidden()
 
 
-def test_zoom_ends_where_other_runs_have_nothing_to_show(show):
+def test_the_zoom_is_reset_when_new_runs_have_no_values_in_its_range(show):
     page = show(make_one_run(1000))
     drag(page, 0.7, 0.9)
     expect(locate_reset_button(page)).to_be_visible()
@@ -211,7 +213,7 @@ def test_zoom_ends_where_other_runs_have_nothing_to_show(show):
     expect(locate_reset_button(page)).to_be_hidden()
 
 
-def test_a_hidden_run_stays_hidden_when_figures_come_in(show):
+def test_a_hidden_run_stays_hidden_after_an_update(show):
     page = show(make_two_runs(1000))
     button = page.get_by_role("button", name="second")
     assert count_hues(page) == 2
@@ -228,7 +230,7 @@ def test_a_hidden_run_stays_hidden_when_figures_come_in(show):
     assert count_hues(page) == 2
 
 
-def test_all_runs_can_be_hidden_and_one_run_alone_is_always_seen(show):
+def test_all_of_several_runs_can_be_hidden_and_a_single_run_is_always_visible(show):
     page = show(make_two_runs(1000))
     for name in ("first", "second"):
         page.get_by_role("button", name=name).click()
@@ -237,7 +239,7 @@ def test_all_runs_can_be_hidden_and_one_run_alone_is_always_seen(show):
     assert count_hues(page) == 1
 
 
-def test_a_run_keeps_its_colour_when_another_goes(show):
+def test_a_run_keeps_its_colour_when_another_is_removed(show):
     page = show(make_two_runs(1000))
     dot = page.get_by_role("button", name="second").locator(".curves-dot")
     colour = dot.evaluate("dot => dot.style.background")
@@ -245,7 +247,7 @@ def test_a_run_keeps_its_colour_when_another_goes(show):
     assert dot.evaluate("dot => dot.style.background") == colour
 
 
-def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
+def test_the_crosshair_is_in_all_charts_and_kept_after_an_update(show):
     page = show(make_one_run(1000))
     box = locate_chart(page, "loss").locator(".curves-overlay").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -260,10 +262,10 @@ def test_the_crosshair_is_in_all_charts_and_survives_an_update(show):
     expect(locate_range_label(page)).to_have_text("Step 1,000")
 
 
-def test_the_keyboard_moves_zooms_and_resets(show):
+def test_keys_move_the_crosshair_zoom_and_reset(show):
     page = show(make_one_run(1000))
-    over = locate_chart(page, "loss").locator(".curves-overlay")
-    over.focus()
+    overlay = locate_chart(page, "loss").locator(".curves-overlay")
+    overlay.focus()
     for step in ("1,000", "980"):
         page.keyboard.press("ArrowLeft")
         expect(locate_range_label(page)).to_have_text(f"at step {step}")
@@ -283,7 +285,7 @@ def test_the_keyboard_moves_zooms_and_resets(show):
     expect(locate_range_label(page)).to_have_text("at tick 1 of the evaluation at step 1,000")
 
 
-def test_two_fingers_zoom(show):
+def test_a_pinch_gesture_zooms(show):
     page = show(make_one_run(1000))
     locate_chart(page, "loss").locator(".curves-overlay").evaluate("""over => {
       const left = over.getBoundingClientRect().left, send = (type, pointerId, x) => over.dispatchEvent(new PointerEvent(type,
@@ -303,7 +305,7 @@ def test_colours_follow_the_theme(show):
 
 
 @pytest.mark.parametrize("width", [390, 1600])
-def test_nothing_is_cut_off(show, width):
+def test_charts_do_not_overflow_the_page(show, width):
     page = show(make_two_runs(1000))
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1
@@ -311,8 +313,8 @@ def test_nothing_is_cut_off(show, width):
     assert (len(set(tops)) == len(tops)) == (width == 390)
 
 
-def test_odd_values_never_throw_and_texts_are_texts(show):
-    for value in ODD_VALUES:
+def test_invalid_values_raise_no_error_and_texts_are_not_parsed_as_html(show):
+    for value in INVALID_VALUES:
         page = show(value)
     expect(page.locator("#curves h3")).to_have_text(["{{value}} ${1}"])
     expect(page.locator("#curves .curves-label")).to_have_text(["<b>"])

@@ -21,24 +21,24 @@ def server_url(tmp_path_factory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("halting")
     for name in ("with-measurements", "without-measurements"):
         make_checkpoint(directory / name, "parity")
-    for name, note in (("halting", HALTING), ("metrics", METRICS)):
-        (directory / "with-measurements" / f"{name}.json").write_text(json.dumps(note))
-    built = pages.build_page(make_inference_service(directory))
-    _, address, _ = built.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
+    for name, values in (("halting", HALTING), ("metrics", METRICS)):
+        (directory / "with-measurements" / f"{name}.json").write_text(json.dumps(values))
+    blocks = pages.build_page(make_inference_service(directory))
+    _, address, _ = blocks.queue(max_size=64).launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     yield address
-    built.close()
+    blocks.close()
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desk", "phone"])
 def page(browser, server_url, request) -> Iterator[Page]:
     width, theme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-    opened, errors = context.new_page(), []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(f"{server_url}?__theme={theme}")
-    expect(opened.locator("#checkpoint input")).to_have_value(re.compile("with-measurements"))
-    choose(opened, "#checkpoint", r"\(with-measurements\)")
-    yield opened
+    new_page, errors = context.new_page(), []
+    new_page.on("pageerror", lambda error: errors.append(str(error)))
+    new_page.goto(f"{server_url}?__theme={theme}")
+    expect(new_page.locator("#checkpoint input")).to_have_value(re.compile("with-measurements"))
+    choose(new_page, "#checkpoint", r"\(with-measurements\)")
+    yield new_page
     context.close()
     assert errors == []
 
@@ -47,7 +47,7 @@ def locate_part(page: Page, name: str):
     return page.locator(f"#halting [data-halting={name}]")
 
 
-def test_moving_the_budget_uses_the_policy_for_it(page):
+def test_moving_the_budget_selects_the_policies_within_it(page):
     page.locator("#halting-section button").first.click()
     expect(locate_part(page, "budget-text")).to_have_text("With 3.3 of 6 ticks on average:")
     energy = locate_part(page, "levels").locator("tr").first
@@ -77,7 +77,7 @@ def test_a_checkpoint_without_curves_explains_how_to_get_them(page):
     expect(locate_part(page, "body")).to_be_hidden()
 
 
-def test_a_comparison_is_shown_beside_the_thought(page):
+def test_a_comparison_is_shown_beside_the_result(page):
     for choice in ("Rule: Use every tick", r"Model: .*\(without-measurements\)"):
         choose(page, "#compare-with", choice)
     page.keyboard.press("Escape")
@@ -95,12 +95,12 @@ def test_a_comparison_is_shown_beside_the_thought(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
-    late = []
+def test_a_guarantee_is_shown_beside_the_result_that_it_covers(page):
+    delayed_routes = []
 
     def delay_policy_description(route: Route) -> None:
         if route.request.post_data_json["data"] == ["with-measurements", "energy<-1"]:
-            late.append(route)
+            delayed_routes.append(route)
         else:
             route.continue_()
 
@@ -112,6 +112,6 @@ def test_a_guarantee_is_shown_beside_the_thought_that_it_covers(page):
         "Stopping early loses at most 5% of answers"
     )
     expect(page.locator("#policy")).not_to_contain_text("with 95% confidence")
-    for route in late:
+    for route in delayed_routes:
         route.continue_()
     expect(page.locator("#policy")).to_contain_text("with 95% confidence")

@@ -17,10 +17,10 @@ def models_page(browser, hub, tmp_path):
     make_checkpoint(tmp_path / "bundled" / "digits", "digits")
     hub.add_repo("alice/parity", read_dir_files(make_checkpoint(tmp_path / "parity", "parity")))
     hub.add_repo("bob/digits", read_dir_files(make_checkpoint(tmp_path / "other", "digits")))
-    built = pages.build_page(
+    blocks = pages.build_page(
         make_inference_service(tmp_path / "bundled", endpoint=hub.url, hub_models=["alice/parity"])
     )
-    _, address, _ = built.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
+    _, address, _ = blocks.queue().launch(prevent_thread_lock=True, quiet=True, **pages.get_launch_options())
     models_tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
     models_tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -29,11 +29,11 @@ def models_page(browser, hub, tmp_path):
     models_tab.wait_for_selector("#model-facts table")
     yield models_tab
     models_tab.close()
-    built.close()
+    blocks.close()
     assert errors == []
 
 
-def test_a_listed_model_is_downloaded_and_thought_with(models_page):
+def test_a_listed_model_is_downloaded_and_used(models_page):
     models_page.get_by_label("alice/parity · on the Hub").click()
     models_page.wait_for_selector("#download")
     assert "not downloaded" in models_page.inner_text("#model-facts") and not models_page.is_visible("#try-model")
@@ -51,7 +51,7 @@ def test_a_listed_model_is_downloaded_and_thought_with(models_page):
 
 def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, hub):
     name = models_page.locator("#hub-name textarea, #hub-name input")
-    for text, words in (
+    for text, message in (
         ("bob/digits", "not downloaded"),
         ("bob/nothing", "no model bob/nothing"),
         ("nonsense<script>", "no checkpoint called"),
@@ -59,7 +59,7 @@ def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, h
     ):
         name.fill(text)
         models_page.click("#load-model")
-        models_page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({words!r})")
+        models_page.wait_for_function(f"document.querySelector('#model-facts').innerText.includes({message!r})")
     hub.add_fault("drop", max_count=None)
     name.fill("bob/else")
     name.press("Enter")
@@ -68,7 +68,7 @@ def test_any_model_can_be_looked_up_and_errors_are_shown_in_place(models_page, h
     models_page.wait_for_function("document.querySelector('#model-facts').innerText.includes('Bundled')")
 
 
-def test_a_download_shows_how_it_stands_after_a_reload_and_can_be_given_up(models_page, hub):
+def test_a_running_download_shows_its_progress_and_can_be_cancelled(models_page, hub):
     hub.add_fault("stall", r"model\.safetensors", stall_s=30, max_count=None)
     models_page.get_by_label("alice/parity · on the Hub").click()
     models_page.wait_for_selector("#download")

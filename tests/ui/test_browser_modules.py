@@ -1,4 +1,4 @@
-"""Test the JavaScript modules in a browser: slow, missing, behind the real middleware, and mounted again."""
+"""Test JavaScript modules in a browser with the real middleware: delayed, missing, and mounted again."""
 
 import threading
 import time
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.browser
 PREFIX = "/under"
 
 
-def without_prefix(app: ASGIApp) -> ASGIApp:
-    """Serve an app under a path, as a proxy does."""
+def add_path_prefix(app: ASGIApp) -> ASGIApp:
+    """Return an app that serves another app below a path, as a proxy does."""
 
     async def forward(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -38,7 +38,7 @@ def without_prefix(app: ASGIApp) -> ASGIApp:
 
 @contextmanager
 def serve(below_prefix: bool = False) -> Iterator[str]:
-    with gr.Blocks() as built:
+    with gr.Blocks() as blocks:
         thought, number = build_thought_view("thought"), gr.Textbox(elem_id="number")
         gr.Button("Show", elem_id="show").click(
             lambda: (sample_records.make_tracking_record(), "1"), None, [thought, number]
@@ -51,9 +51,9 @@ def serve(below_prefix: bool = False) -> Iterator[str]:
             editor.input(None, editor, text, js=JS_EDITOR_TO_TEXT)
         with gr.Tab("Other"):
             gr.Markdown("Nothing.")
-    built.queue()
-    app = create_fastapi_app(built, Access.from_environment({}, "127.0.0.1"))
-    app = without_prefix(app) if below_prefix else app
+    blocks.queue()
+    app = create_fastapi_app(blocks, Access.from_environment({}, "127.0.0.1"))
+    app = add_path_prefix(app) if below_prefix else app
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -72,7 +72,7 @@ def address() -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+def open_page(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     context = browser.new_context(viewport={"width": 1000, "height": 900}, reduced_motion="reduce")
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -81,8 +81,8 @@ def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     context.close()
 
 
-def test_modules_load_once_and_nothing_breaks_the_content_security_policy(browser, address):
-    with opened(browser) as (page, errors):
+def test_modules_load_once_and_without_content_security_policy_errors(browser, address):
+    with open_page(browser) as (page, errors):
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url) if "/modules/" in request.url else None)
         page.goto(address)
@@ -91,31 +91,31 @@ def test_modules_load_once_and_nothing_breaks_the_content_security_policy(browse
         assert not [error for error in errors if "modules" in error or "Content Security Policy" in error]
 
 
-def test_a_value_that_arrives_before_the_module_is_drawn_when_it_is_there(browser, address):
-    late: list[Route] = []
-    with opened(browser) as (page, _):
-        page.route("**/modules/*/thought/component.js", lambda route: late.append(route))
+def test_a_value_that_arrives_before_the_module_is_drawn_once_the_module_is_loaded(browser, address):
+    delayed_routes: list[Route] = []
+    with open_page(browser) as (page, _):
+        page.route("**/modules/*/thought/component.js", lambda route: delayed_routes.append(route))
         page.goto(address)
         expect(page.locator("#bits .editor-bit")).to_have_count(4)
         page.click("#show")
         expect(page.locator("#number textarea, #number input")).to_have_value("1")
         sentence = page.locator("#thought [data-thought=sentence]")
         expect(sentence).to_have_text("")
-        for route in late:
+        for route in delayed_routes:
             route.continue_()
         expect(sentence).to_have_text("It is done.")
 
 
-def test_a_module_that_does_not_load_leaves_one_sentence(browser, address):
-    with opened(browser) as (page, _):
+def test_a_module_that_does_not_load_shows_an_error_message(browser, address):
+    with open_page(browser) as (page, _):
         page.route("**/modules/*/thought/index.js", lambda route: route.abort())
         page.goto(address)
         expect(page.locator("#thought")).to_have_text(LOAD_FAILED)
         expect(page.locator("#bits .editor-bit")).to_have_count(4)
 
 
-def test_a_component_that_is_shown_again_listens_once(browser, address):
-    with opened(browser) as (page, _):
+def test_a_component_that_is_mounted_again_registers_its_listeners_once(browser, address):
+    with open_page(browser) as (page, _):
         page.goto(address)
         bit, text = page.locator("#bits .editor-bit").first, page.locator("#bits-text").locator("textarea, input")
         expect(bit).to_be_visible()
@@ -144,6 +144,6 @@ def test_a_component_that_is_shown_again_listens_once(browser, address):
 
 def test_modules_load_below_a_path_of_a_proxy(browser, monkeypatch):
     monkeypatch.setenv("GRADIO_ROOT_PATH", PREFIX)
-    with serve(below_prefix=True) as address, opened(browser) as (page, _):
+    with serve(below_prefix=True) as address, open_page(browser) as (page, _):
         page.goto(f"{address}{PREFIX}/")
         expect(page.locator("#bits .editor-bit")).to_have_count(4)

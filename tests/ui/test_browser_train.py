@@ -20,8 +20,8 @@ pytestmark = pytest.mark.browser
 
 Open = Callable[..., Page]
 ACTIONS = ("#stop", "#kill", "#resume", "#delete", "#duplicate", "#create-archive", "#publish", "#archive")
-TIMEOUT_MS = 60_000  # milliseconds that a training may take to begin or to end, on a slow machine
-expect.set_options(timeout=20_000)  # a training takes half of a small machine
+TIMEOUT_MS = 60_000  # until a run starts or stops, on a slow host
+expect.set_options(timeout=20_000)  # a training run slows down a small host
 
 
 @contextmanager
@@ -29,16 +29,16 @@ def open_pages(browser: Browser, address: str) -> Iterator[Open]:
     """Yield a function that opens the tab in a new browser context. An error in the scripts fails the test."""
     contexts, errors = [], []
 
-    def note(said) -> None:
-        if said.type == "error" and "favicon" not in said.text:
-            errors.append(said.text)
+    def record_console_error(message) -> None:
+        if message.type == "error" and "favicon" not in message.text:
+            errors.append(message.text)
 
     def open_tab(width: int = 1280, height: int = 1000, theme: str = "light", address: str = address) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", note)
+        page.on("console", record_console_error)
         page.goto(f"{address}/?tab=train&__theme={theme}")
         expect(page.locator("#headline")).to_be_visible()
         return page
@@ -53,27 +53,29 @@ def open_pages(browser: Browser, address: str) -> Iterator[Open]:
 
 @pytest.fixture
 def training_service(tmp_path, checkpoints_dir) -> Iterator[TrainingService]:
-    made = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
-    yield made
-    stop_scheduler(made.scheduler)
+    service = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
+    yield service
+    stop_scheduler(service.scheduler)
 
 
 @pytest.fixture
 def fake_runs_service(tmp_path, checkpoints_dir) -> TrainingService:
     """Return a training service with fake runs in every state."""
-    made = make_training_service(tmp_path, checkpoints_dir)
-    create_fake_run(made, "parity-16-20261120-101500", steps=(50, 100), submitted_at=time.time() - 90_000)
+    service = make_training_service(tmp_path, checkpoints_dir)
+    create_fake_run(service, "parity-16-20261120-101500", steps=(50, 100), submitted_at=time.time() - 90_000)
     stopped = {"status_message": "Stopped and saved at step 20 of 100.", "submitted_at": time.time() - 5_000}
-    create_fake_run(made, "a-run-with-quite-a-long-name-20261121-101500", "cancelled", steps=(10, 20), **stopped)
+    create_fake_run(service, "a-run-with-quite-a-long-name-20261121-101500", "cancelled", steps=(10, 20), **stopped)
     create_fake_run(
-        made,
+        service,
         "digits-20261122-090000",
         "failed",
         status_message="The loss was not a number at step 30; lower `optim.lr`.",
     )
-    create_fake_run(made, "waiting-20261122-100000", "queued", status_message="Waits for its turn.")
-    create_fake_run(made, "parity-16-20261122-101500", "running", steps=(100, 200, 300), submitted_at=time.time() + 1)
-    return made
+    create_fake_run(service, "waiting-20261122-100000", "queued", status_message="Waits for its turn.")
+    create_fake_run(
+        service, "parity-16-20261122-101500", "running", steps=(100, 200, 300), submitted_at=time.time() + 1
+    )
+    return service
 
 
 def open_subtab(page: Page, name: str) -> None:
@@ -91,8 +93,8 @@ def capture_chart(page: Page, chart: str = "loss") -> str:
 
 def read_step(page: Page) -> int:
     """Return the step in the headline; 0 without one."""
-    found = re.search(r"step ([\d,]+)", page.locator("#headline").inner_text())
-    return int(found[1].replace(",", "")) if found else 0
+    match = re.search(r"step ([\d,]+)", page.locator("#headline").inner_text())
+    return int(match[1].replace(",", "")) if match else 0
 
 
 def zoom(page: Page) -> None:
@@ -105,15 +107,15 @@ def zoom(page: Page) -> None:
 
 
 def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_service):
-    with serve_page(training_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+    with serve_page(training_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         expect(page.locator("#headline")).to_contain_text("No runs yet")
 
         open_subtab(page, "New run")
         for recipe, steps in {
             "tiny": "12",
             "endless": "1000000",
-        }.items():  # what is typed too early would be filled over
+        }.items():  # loading a recipe overwrites typed values
             choose(page, "#source", f"^{recipe}$")
             expect(page.locator("#set-train-steps input")).to_have_value(steps)
         page.locator("#run-name input, #run-name textarea").fill("from-the-page")
@@ -132,32 +134,30 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         expect(page.locator("#curves [data-chart=loss]")).to_be_visible(timeout=TIMEOUT_MS)
         before, step = capture_chart(page), read_step(page)
         wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > step + 20)[1])
-        assert capture_chart(page) != before, "the curve grows by itself"
+        assert capture_chart(page) != before, "the chart updates without user input"
         expect(page.locator("#log")).to_contain_text("loss")
 
         zoom(page)
-        where = page.locator("#curves [data-curves=position]")
-        expect(where).to_contain_text("Zoomed to steps")
-        zoomed, step = re.search(r"Zoomed to steps [\d,]+ to [\d,]+", where.inner_text())[0], read_step(page)
+        range_label = page.locator("#curves [data-curves=position]")
+        expect(range_label).to_contain_text("Zoomed to steps")
+        zoomed, step = re.search(r"Zoomed to steps [\d,]+ to [\d,]+", range_label.inner_text())[0], read_step(page)
         wait_until(lambda: (page.wait_for_timeout(300), read_step(page) > step)[1])
-        expect(where).to_contain_text(zoomed)
+        expect(range_label).to_contain_text(zoomed)
 
         page.reload()
-        seconds = time.monotonic()
+        start_time = time.monotonic()
         expect(page.locator("#headline")).to_contain_text("Training: step")
         expect(page.locator("#curves [data-chart=loss] .curves-lines")).to_be_visible()
-        assert time.monotonic() - seconds < 12, (
-            "the limit is loose, for slow machines; the usual time is under a second"
-        )
-        assert read_step(page) > step, "it goes on where it is by now, not where it was left"
+        assert time.monotonic() - start_time < 12, "the limit is loose for slow hosts; the usual time is under a second"
+        assert read_step(page) > step, "a reload shows the newest step"
 
-        other = opened(width=390, height=844)
-        expect(other.locator("#headline")).to_contain_text("Training: step")
-        assert other.locator("#run input").input_value() == page.locator("#run input").input_value()
+        phone_page = open_tab(width=390, height=844)
+        expect(phone_page.locator("#headline")).to_contain_text("Training: step")
+        assert phone_page.locator("#run input").input_value() == page.locator("#run input").input_value()
 
         page.click("#stop")
         expect(headline).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
-        expect(other.locator("#headline")).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
+        expect(phone_page.locator("#headline")).to_contain_text("Stopped at step", timeout=TIMEOUT_MS)
         expect(page.locator("#stop")).to_be_hidden()
         stopped = read_step(page)
 
@@ -165,10 +165,10 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         expect(page.locator("#checkpoint input")).to_have_value(re.compile(rf"run:from-the-page-.*@{stopped}$"))
         page.locator("#sequence textarea, #sequence input").fill("1011")
         page.click("#run-text")
-        said = page.locator(
-            "#thought [data-thought=sentence]"
-        )  # what its energy says of being right is known at the end alone
-        expect(said).to_have_text(re.compile(r"The number of ones is \w+\. Certainty: 0\.\d\d\. It used all 4 ticks"))
+        sentence = page.locator("#thought [data-thought=sentence]")  # the energy is calibrated after the last step only
+        expect(sentence).to_have_text(
+            re.compile(r"The number of ones is \w+\. Certainty: 0\.\d\d\. It used all 4 ticks")
+        )
 
         page.locator("#tabs").get_by_role("tab", name="Train", exact=True).click()
         page.click("#resume")
@@ -188,11 +188,11 @@ def test_a_run_is_started_monitored_stopped_resumed_and_used(browser, training_s
         expect(headline).to_contain_text("No runs yet", timeout=TIMEOUT_MS)
 
 
-def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_service):
+def test_an_unchanged_recipe_is_started_without_overrides(browser, fake_runs_service):
     """Settings without a value stay empty, although a browser would show 0."""
     before = {job.id for job in fake_runs_service.run_views.list_jobs()}
-    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         open_subtab(page, "New run")
         expect(page.locator("#set-train-steps input")).to_have_value("1000000")
         page.locator("#group-loss button").first.click()
@@ -206,9 +206,9 @@ def test_a_recipe_that_is_not_touched_is_started_as_it_is(browser, fake_runs_ser
     assert fake_runs_service.scheduler.get_run_dir(id).read_command() == "python -m training train configs/endless.yaml"
 
 
-def test_a_wrong_setting_is_reported_beside_the_form(browser, fake_runs_service):
-    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+def test_an_invalid_setting_is_reported_and_the_form_stays_usable(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         open_subtab(page, "New run")
         page.locator("#set-train-steps input").fill("0")
         page.click("#start")
@@ -218,9 +218,9 @@ def test_a_wrong_setting_is_reported_beside_the_form(browser, fake_runs_service)
         expect(page.locator("#set-train-steps input")).to_have_value("12")
 
 
-def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, fake_runs_service):
-    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+def test_the_selected_run_and_step_are_kept_while_the_run_updates(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         choose(page, "#step", "step 100")
         choose(page, "#run", "quite-a-long-name")
         expect(page.locator("#headline")).to_contain_text("Stopped at step 20 of 100")
@@ -236,8 +236,8 @@ def test_what_was_chosen_stays_chosen_while_the_run_goes_on(browser, fake_runs_s
 
 
 def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, fake_runs_service):
-    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         open_subtab(page, "All runs")
         page.locator("#history").get_by_text("digits-20261122-090000").first.click()
         expect(page.locator("#headline")).to_contain_text("The loss was not a number")
@@ -249,11 +249,11 @@ def test_a_run_of_the_history_is_opened_and_runs_are_compared(browser, fake_runs
         expect(page.locator("#settings")).to_contain_text("finalize.fit_samples")
 
 
-def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_service):
-    with serve_page(fake_runs_service, make_access("closed", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+def test_an_anonymous_visitor_sees_all_tabs_and_no_owner_buttons(browser, fake_runs_service):
+    with serve_page(fake_runs_service, make_access("closed", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         expect(page.locator("#access")).to_contain_text("Training is off")
-        for _ in range(2):  # a run that goes on, then one that is over
+        for _ in range(2):  # a run in progress, then a stopped run
             expect(page.locator("#try-run")).to_be_visible()
             for action in ACTIONS:
                 expect(page.locator(action)).to_be_hidden()
@@ -271,25 +271,25 @@ def test_a_stranger_sees_everything_and_no_button_that_acts(browser, fake_runs_s
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1600, "dark")])
-def test_nothing_of_the_tab_is_cut_off(browser, fake_runs_service, width, theme):
+def test_the_train_tab_does_not_overflow(browser, fake_runs_service, width, theme):
     fake_runs_service.scheduler.store.add(
         Job("x" * 55, "failed", status_message="A very long sentence. " * 9, submitted_at=1.0)
     )
-    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened(width=width, height=844, theme=theme)
+    with serve_page(fake_runs_service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab(width=width, height=844, theme=theme)
         for name in ("Watch", "New run", "All runs", "Compare"):
             open_subtab(page, name)
             page.wait_for_timeout(400)
             if name == "New run":
-                for title in page.locator("#train-tabs button.label-wrap:visible").all():
-                    title.click()
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{name} is {wide} pixels wide"
-            outside = page.evaluate(JS_FIND_CLIPPED)
-            assert outside == [], f"{name}: {outside}"
+                for header in page.locator("#train-tabs button.label-wrap:visible").all():
+                    header.click()
+            page_width = page.evaluate("document.documentElement.scrollWidth")
+            assert page_width <= width, f"{name} is {page_width} pixels wide"
+            clipped = page.evaluate(JS_FIND_CLIPPED)
+            assert clipped == [], f"{name}: {clipped}"
             if name == "All runs":
                 widths = page.locator("#history th:visible").evaluate_all("all => all.map(one => one.clientWidth)")
-                assert len(widths) >= 10 and min(widths) > 60, "words stay words on a phone, and the table scrolls"
+                assert len(widths) >= 10 and min(widths) > 60, "columns keep a readable width, and the table scrolls"
         assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
 
 
@@ -299,11 +299,11 @@ JS_FIND_CLIPPED = """() => [...document.querySelectorAll('#train-tabs :is(button
   .map(one => one.outerHTML.slice(0, 120))"""
 
 
-def test_an_empty_recipe_folder_keeps_the_tab_usable(browser, tmp_path, checkpoints_dir):
-    made = make_training_service(tmp_path, checkpoints_dir)
+def test_the_tab_is_usable_with_an_empty_recipe_directory(browser, tmp_path, checkpoints_dir):
+    service = make_training_service(tmp_path, checkpoints_dir)
     for path in write_recipes(tmp_path / "configs").glob("*.yaml"):
         path.unlink()
-    with serve_page(made, make_access("local", {})) as address, open_pages(browser, address) as opened:
-        page = opened()
+    with serve_page(service, make_access("local", {})) as address, open_pages(browser, address) as open_tab:
+        page = open_tab()
         open_subtab(page, "New run")
         expect(page.locator("#start")).to_be_visible()

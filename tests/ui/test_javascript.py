@@ -10,14 +10,14 @@ TESTS = sorted(path.name for path in (ROOT / "tests" / "js").glob("*.test.mjs"))
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_the_modules_do_what_their_tests_say(name):
-    done = node(
+def test_javascript_tests_pass(name):
+    result = node(
         ["--test", "--test-reporter=spec", f"tests/js/{name}"],
         return_completed_process=True, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "tests 0\n" not in done.stdout, "node found no test"
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "tests 0\n" not in result.stdout, "node found no test"
 
 
-def test_there_are_tests():
+def test_javascript_tests_are_found():
     assert len(TESTS) > 5

@@ -25,7 +25,7 @@ from ui.static_files import (
 )
 
 COMPONENTS = sorted({PurePosixPath(path).parts[0] for path in MODULES} - {"common"})
-ESCAPES = ("../static_files.py", "..%2fstatic_files.py", "%2e%2e/%2e%2e/app.py", "thought/../../guard.py", "/etc/passwd",
+INVALID_PATHS = ("../static_files.py", "..%2fstatic_files.py", "%2e%2e/%2e%2e/app.py", "thought/../../guard.py", "/etc/passwd",
            "..\\..\\app.py", "thought/index.js%00", "thought//index.js", "thought/thought.css",
            "pages/login.html", "package.json", "thought", "", "THOUGHT/INDEX.JS", "thought/index.mjs")  # fmt: skip
 
@@ -39,38 +39,38 @@ def client():
         yield client
 
 
-def test_every_module_is_served_with_a_long_lifetime(client):
+def test_every_module_is_served_as_immutable_and_cacheable_for_a_year(client):
     for path, content in MODULES.items():
-        answer = client.get(f"/{get_module_url(path)}")
-        assert (answer.status_code, answer.content) == (200, content), path
-        assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
-        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "'self'" in answer.headers["content-security-policy"]
-        assert "access-control-allow-origin" not in answer.headers
+        response = client.get(f"/{get_module_url(path)}")
+        assert (response.status_code, response.content) == (200, content), path
+        assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "'self'" in response.headers["content-security-policy"]
+        assert "access-control-allow-origin" not in response.headers
 
 
-def test_head_is_answered_and_other_methods_are_not(client):
+def test_head_is_allowed_and_other_methods_are_rejected(client):
     url = f"/{get_module_url('thought/index.js')}"
-    answer = client.head(url)
-    assert answer.status_code == 200 and answer.content == b"" and int(answer.headers["content-length"]) > 0
+    response = client.head(url)
+    assert response.status_code == 200 and response.content == b"" and int(response.headers["content-length"]) > 0
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         assert client.request(method, url).status_code in (404, 405), method
 
 
-@pytest.mark.parametrize("path", ESCAPES)
+@pytest.mark.parametrize("path", INVALID_PATHS)
 def test_nothing_but_modules_is_served(client, path):
-    answer = client.get(f"/modules/{VERSION}/{path}")
-    assert answer.status_code == 404 and "import " not in answer.text
+    response = client.get(f"/modules/{VERSION}/{path}")
+    assert response.status_code == 404 and "import " not in response.text
 
 
 @pytest.mark.parametrize("version", ["0" * 16, VERSION[:-1], f"{VERSION}0", VERSION.upper() + "a", "", "..", "latest"])
 def test_another_version_is_not_found(client, version):
-    answer = client.get(f"/modules/{version}/thought/index.js")
-    assert answer.status_code == 404 and "immutable" not in answer.headers.get("cache-control", "")
+    response = client.get(f"/modules/{version}/thought/index.js")
+    assert response.status_code == 404 and "immutable" not in response.headers.get("cache-control", "")
 
 
-def test_the_version_follows_every_path_and_byte():
+def test_the_version_depends_on_every_path_and_byte():
     versions = [
         compute_version(modules)
         for modules in (
@@ -87,11 +87,11 @@ def test_the_version_follows_every_path_and_byte():
 
 
 @pytest.mark.parametrize("path", sorted(MODULES))
-def test_a_module_is_allowed_and_imports_modules_that_exist(path):
+def test_a_module_has_a_valid_path_and_imports_existing_modules(path):
     assert re.fullmatch(MODULE_PATH, f"/{get_module_url(path)}")
     text = MODULES[path].decode()
     for target in re.findall(r'^(?:import|export)\s(?:[^;"]*\sfrom\s)?"([^"]+)"', text, re.MULTILINE):
-        assert target.startswith("."), "a module imports its neighbours only"
+        assert target.startswith("."), "a module imports relative paths only"
         parts: list[str] = []
         for part in (PurePosixPath(path).parent / target).parts:
             parts = parts[:-1] if part == ".." else [*parts, part]
@@ -104,9 +104,12 @@ def test_a_component_is_a_static_template_and_one_line_that_imports_its_module(c
         content = read_static(f"{component}/{component}.{kind}")
         assert not [mark for mark in UNSAFE_IN_TEMPLATE if mark in content], "Gradio evaluates templates"
     with gr.Blocks():
-        built = build_html_component(component, component)
-    assert built.js_on_load == build_bootstrap(component) and "\n" not in built.js_on_load
-    assert get_module_url(f"{component}/index.js") in built.js_on_load and LOAD_FAILED in built.js_on_load
+        html_component = build_html_component(component, component)
+    assert html_component.js_on_load == build_bootstrap(component) and "\n" not in html_component.js_on_load
+    assert (
+        get_module_url(f"{component}/index.js") in html_component.js_on_load
+        and LOAD_FAILED in html_component.js_on_load
+    )
 
 
 def test_every_component_directory_is_complete():

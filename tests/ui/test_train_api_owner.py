@@ -22,9 +22,9 @@ def owner_session(recording_service) -> Iterator[GradioSession]:
     access = make_access("token", {})
     blocks = build_page(recording_service, access)
     with serve_page(recording_service, access, blocks) as address:
-        visitor = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
-        visitor.load_tabs()
-        yield visitor
+        session = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
+        session.load_tabs()
+        yield session
 
 
 def list_jobs(training_service: TrainingService) -> dict[str, str]:
@@ -40,7 +40,7 @@ def test_the_owner_removes_a_run_from_the_queue_and_adds_it_again(owner_session,
     assert "over already" in owner_session.get_button_error("stop", "done-1")
 
 
-def test_a_run_is_deleted_only_after_the_question(owner_session, recording_service):
+def test_a_run_is_deleted_only_after_confirmation(owner_session, recording_service):
     assert "There is nothing to confirm" in owner_session.get_button_error("confirm")
     _, question, row = owner_session.press_button("delete", "done-1")
     assert "done-1" in str(question) and "all its checkpoints" in str(question) and row["visible"]
@@ -54,53 +54,53 @@ def test_a_run_is_deleted_only_after_the_question(owner_session, recording_servi
     assert not (recording_service.scheduler.runs_dir / "done-1").exists() and "done-1" not in list_jobs(
         recording_service
     )
-    assert "no run called" in owner_session.get_button_error("confirm"), "asked once, answered once"
+    assert "no run called" in owner_session.get_button_error("confirm"), "a confirmation is valid once"
 
 
-def test_a_run_that_vanishes_while_it_is_looked_at_is_no_error(owner_session, recording_service, monkeypatch):
+def test_a_run_that_is_deleted_while_it_is_shown_raises_no_error(owner_session, recording_service, monkeypatch):
     """Another page deletes the run between two reads of the job store."""
     show = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show")
-    listed = recording_service.run_views.list_run_choices()
-    monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: listed)
+    old_choices = recording_service.run_views.list_run_choices()
+    monkeypatch.setattr(recording_service.run_views, "list_run_choices", lambda: old_choices)
     recording_service.scheduler.store.remove("done-1")
     assert owner_session.call_directly(show, "done-1").status_code == 200
     monkeypatch.undo()
-    for odd in ("done-1", "../x", ["done-1"], {"a": 1}, 7, None):  # also for a session that the server knows nothing of
+    for invalid_id in ("done-1", "../x", ["done-1"], {"a": 1}, 7, None):  # also in a new session
         assert (
             GradioSession(str(owner_session.http.base_url), owner_session.blocks)
-            .call_directly(show, run_id=odd)
+            .call_directly(show, run_id=invalid_id)
             .status_code
             == 200
         )
-        assert "no run called" in owner_session.get_button_error("stop", run_id=odd)
+        assert "no run called" in owner_session.get_button_error("stop", run_id=invalid_id)
 
 
-def test_what_was_asked_of_one_run_is_not_done_to_another(owner_session, recording_service):
+def test_a_confirmation_applies_to_the_run_for_which_it_was_requested(owner_session, recording_service):
     owner_session.press_button("delete", "done-1")
     owner_session.press_button("confirm", "stopped-1")
     assert "done-1" not in list_jobs(recording_service) and "stopped-1" in list_jobs(recording_service)
 
 
-def test_a_run_is_packed_and_downloaded(owner_session, recording_service):
+def test_the_archive_of_a_run_is_downloaded(owner_session, recording_service):
     (button,) = owner_session.press_button("create-archive", "done-1")
     assert button["visible"]
-    answer = owner_session.http.get(button["value"]["url"])
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
-        assert {"done-1/config.yaml", "done-1/checkpoint/model.safetensors"} <= set(packed.namelist())
+    response = owner_session.http.get(button["value"]["url"])
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert {"done-1/config.yaml", "done-1/checkpoint/model.safetensors"} <= set(archive.namelist())
     assert button["value"]["orig_name"] == "done-1.zip"
 
 
-def test_a_wrong_repository_gets_a_sentence(owner_session, recording_service, hub, monkeypatch):
+def test_publishing_to_an_invalid_repository_gets_an_error_message(owner_session, recording_service, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
-    for repo, says in {
+    for repo, expected in {
         "": "Name the repository",
         "alice": "namespace/name",
         "../../x": "namespace/name",
         "bob/theirs": "bob/theirs",
     }.items():
-        said = owner_session.get_button_error("publish", "stopped-1", repo=repo)
-        assert says in said and "\n" not in said and "Traceback" not in said
+        message = owner_session.get_button_error("publish", "stopped-1", repo=repo)
+        assert expected in message and "\n" not in message and "Traceback" not in message
     assert recording_service.run_views.get_run_view("stopped-1")["published"] == ""
 
 
@@ -132,26 +132,26 @@ INVALID_FORMS = [
 ]
 
 
-def test_a_wrong_form_gets_a_sentence_and_begins_nothing(owner_session, recording_service):
+def test_an_invalid_form_gets_an_error_message_and_starts_no_run(owner_session, recording_service):
     before = list_jobs(recording_service)
-    for given, says in INVALID_FORMS:
-        said = owner_session.get_button_error("start", **given)
-        assert says in said and "\n" not in said and "Traceback" not in said, given
+    for values, expected in INVALID_FORMS:
+        message = owner_session.get_button_error("start", **values)
+        assert expected in message and "\n" not in message and "Traceback" not in message, values
     assert list_jobs(recording_service) == before
 
 
-def test_a_form_begins_a_run_with_just_its_settings(owner_session, recording_service):
-    run, rooms = owner_session.press_button(
+def test_a_form_starts_a_run_with_its_settings(owner_session, recording_service):
+    run, tabs = owner_session.press_button(
         "start", run_name="from-the-page", set_train_steps=33, set_parity_task_length=7
     )
-    assert run["value"].startswith("from-the-page-") and rooms["selected"] == "watch"
+    assert run["value"].startswith("from-the-page-") and tabs["selected"] == "watch"
     config = recording_service.scheduler.get_run_dir(run["value"]).load_config()
     assert (config.train.steps, config.task["length"]) == (33, 7)
-    assert recording_service.scheduler.store.get(run["value"]).submitted_by == "", "who knows the token has no name"
+    assert recording_service.scheduler.store.get(run["value"]).submitted_by == "", "the administrator has no user name"
 
 
-def test_an_estimate_is_formatted_for_people(owner_session, recording_service, monkeypatch):
-    found = {
+def test_an_estimate_is_formatted_with_units(owner_session, recording_service, monkeypatch):
+    estimate_values = {
         "parameters": 12_345,
         "seconds_per_1000_steps": 60.0,
         "seconds_in_all": 7200.0,
@@ -161,48 +161,50 @@ def test_an_estimate_is_formatted_for_people(owner_session, recording_service, m
         "save_gb": 0.001,
         "device": "2 cores",
     }
-    monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_: found)
+    monkeypatch.setattr("training.jobs.scheduler.run_estimate", lambda *_: estimate_values)
     estimate = next(fn for fn in owner_session.blocks.fns.values() if get_handler_name(fn) == "NewRunForm._estimate")
-    said = owner_session.call_queued(estimate)["output"]["data"][0]
-    assert "12,345" in str(said) and "2 h" in str(said) and "0.5 GB" in str(said)
-    refused = owner_session.call_queued(estimate, set_train_steps=0)
-    assert not refused["success"] and "train.steps" in refused["output"]["error"]
+    text = owner_session.call_queued(estimate)["output"]["data"][0]
+    assert "12,345" in str(text) and "2 h" in str(text) and "0.5 GB" in str(text)
+    rejection = owner_session.call_queued(estimate, set_train_steps=0)
+    assert not rejection["success"] and "train.steps" in rejection["output"]["error"]
 
 
-def test_a_checkpoint_of_the_hub_fills_the_form(owner_session, hub):
+def test_a_missing_or_invalid_hub_checkpoint_gets_an_error_message(owner_session, hub):
     assert "bob/parity" in owner_session.get_button_error("hub-source", hub_source="bob/parity")
     assert "namespace/name" in owner_session.get_button_error("hub-source", hub_source="../x")
 
 
 @pytest.mark.slow
-def test_a_real_run_is_begun_stopped_gone_on_with_killed_and_deleted(tmp_path, checkpoints_dir):
-    """Everything goes through the endpoints of the page, with real processes."""
-    trainings = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
+def test_a_real_run_is_started_stopped_resumed_killed_and_deleted(tmp_path, checkpoints_dir):
+    """All actions go through the endpoints of the page, with real processes."""
+    service = make_training_service(tmp_path, checkpoints_dir, start_jobs=True)
     access = make_access("token", {})
-    blocks = build_page(trainings, access)
-    runner: JobScheduler = trainings.scheduler
+    blocks = build_page(service, access)
+    scheduler: JobScheduler = service.scheduler
     try:
-        with serve_page(trainings, access, blocks) as address:
-            owner = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
-            owner.load_tabs()
-            id = owner.press_button("start", source="endless")[0]["value"]
-            wait_until(lambda: trainings.run_views.get_run_view(id)["step"] > 0)
-            owner.press_button("stop", id)
-            wait_until(lambda: list_jobs(trainings)[id] == "cancelled")
-            saved = trainings.run_views.get_run_view(id)["saved"][-1]
-            owner.press_button("resume", id)
+        with serve_page(service, access, blocks) as address:
+            session = GradioSession(address, blocks, {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})
+            session.load_tabs()
+            run_id = session.press_button("start", source="endless")[0]["value"]
+            wait_until(lambda: service.run_views.get_run_view(run_id)["step"] > 0)
+            session.press_button("stop", run_id)
+            wait_until(lambda: list_jobs(service)[run_id] == "cancelled")
+            saved = service.run_views.get_run_view(run_id)["saved"][-1]
+            session.press_button("resume", run_id)
             wait_until(
-                lambda: list_jobs(trainings)[id] == "running" and trainings.run_views.get_run_view(id)["step"] > saved
+                lambda: (
+                    list_jobs(service)[run_id] == "running" and service.run_views.get_run_view(run_id)["step"] > saved
+                )
             )
-            assert "stop it first" in (owner.press_button("delete", id) and owner.get_button_error("confirm"))
-            owner.press_button("kill", id)
-            owner.press_button("confirm")
-            wait_until(lambda: list_jobs(trainings)[id] == "cancelled")
-            assert trainings.run_views.get_run_view(id)["sentence"].startswith(
+            assert "stop it first" in (session.press_button("delete", run_id) and session.get_button_error("confirm"))
+            session.press_button("kill", run_id)
+            session.press_button("confirm")
+            wait_until(lambda: list_jobs(service)[run_id] == "cancelled")
+            assert service.run_views.get_run_view(run_id)["sentence"].startswith(
                 "Killed."
-            ) and trainings.run_views.get_run_view(id)["saved"] == [saved]
-            owner.press_button("delete", id)
-            owner.press_button("confirm")
-            assert list_jobs(trainings) == {} and not (runner.runs_dir / id).exists()
+            ) and service.run_views.get_run_view(run_id)["saved"] == [saved]
+            session.press_button("delete", run_id)
+            session.press_button("confirm")
+            assert list_jobs(service) == {} and not (scheduler.runs_dir / run_id).exists()
     finally:
-        stop_scheduler(runner)
+        stop_scheduler(scheduler)

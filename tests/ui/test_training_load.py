@@ -44,12 +44,12 @@ def training_service(tmp_path) -> Iterator[TrainingService]:
 
 
 def start_training(training_service: TrainingService) -> tuple[str, psutil.Process]:
-    """Yield a run that really trains, and its process."""
-    id = training_service.scheduler.submit(load_endless_recipe(), "busy", "python -m training", "a test").id
-    wait_until(lambda: training_service.scheduler.get_run_dir(id).metrics_file.is_file(), 180)
-    job = training_service.scheduler.store.get(id)
+    """Start a real run. Return its id and its training process."""
+    run_id = training_service.scheduler.submit(load_endless_recipe(), "busy", "python -m training", "a test").id
+    wait_until(lambda: training_service.scheduler.get_run_dir(run_id).metrics_file.is_file(), 180)
+    job = training_service.scheduler.store.get(run_id)
     members = training_service.scheduler.launcher.get_process_group(job).list_members()
-    return id, max(members, key=lambda process: process.memory_info().rss)
+    return run_id, max(members, key=lambda process: process.memory_info().rss)
 
 
 def measure_median_s(work: Callable[[], object], num_tries: int) -> float:
@@ -57,89 +57,95 @@ def measure_median_s(work: Callable[[], object], num_tries: int) -> float:
     work()
     durations = []
     for _ in range(num_tries):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         work()
-        durations.append(time.perf_counter() - began)
+        durations.append(time.perf_counter() - start_time)
     return statistics.median(durations)
 
 
 def test_inference_answers_within_a_second_while_a_run_trains(training_service):
-    """Through the endpoint of the page, with a bundled checkpoint. The training leaves one CPU free."""
+    """Predict through the endpoint of the page, with a bundled checkpoint. The run leaves one CPU free."""
     access = make_access("closed", {})
     with serve_page(training_service, access) as address:
         client = Client(address, verbose=False)
 
-        def think() -> None:
+        def run_inference() -> None:
             assert client.predict("1011001110", "parity-16", "ticks=40", api_name="/think_sequence")["ticks_used"] == 40
 
-        alone = measure_median_s(think, 5)
-        id, trainer = start_training(training_service)
-        assert trainer.nice() == NICENESS > psutil.Process().nice(), "the page comes first"
-        allowed = max(1, count_available_cpus(training_service.scheduler.launcher.environment) - 1)
-        environment = trainer.environ()
-        assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(allowed)
-        before = trainer.cpu_times()
-        began = time.monotonic()
-        busy = measure_median_s(think, 9)
-        spent = trainer.cpu_times()
-        used = (spent.user + spent.system - before.user - before.system) / (time.monotonic() - began)
-        assert training_service.run_views.get_run_view(id)["state"] == "running" and used > 0.05, (
-            "it trained all the while"
+        idle_s = measure_median_s(run_inference, 5)
+        run_id, process = start_training(training_service)
+        assert process.nice() == NICENESS > psutil.Process().nice(), "the run has a lower priority than the page"
+        max_cpus = max(1, count_available_cpus(training_service.scheduler.launcher.environment) - 1)
+        environment = process.environ()
+        assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == str(max_cpus)
+        before = process.cpu_times()
+        start_time = time.monotonic()
+        busy_s = measure_median_s(run_inference, 9)
+        after = process.cpu_times()
+        cpu_share = (after.user + after.system - before.user - before.system) / (time.monotonic() - start_time)
+        assert training_service.run_views.get_run_view(run_id)["state"] == "running" and cpu_share > 0.05, (
+            "the run trains during the measurement"
         )
-        assert used < allowed + 0.5, "it keeps to its threads"
-        assert busy < max(1.0, 5 * alone), f"a thought takes {busy:.2f} s while a run trains, {alone:.2f} s otherwise"
+        assert cpu_share < max_cpus + 0.5, "the run uses at most its share of the CPUs"
+        assert busy_s < max(1.0, 5 * idle_s), (
+            f"a prediction takes {busy_s:.2f} s while a run trains, {idle_s:.2f} s otherwise"
+        )
 
 
 @pytest.mark.slow
-def test_a_hundred_readers_are_answered_while_a_run_is_read_once_a_change(training_service, monkeypatch):
-    """All clients poll every second as open pages do, and the server still answers others."""
-    reads, really = [], RunDir.read_metrics
-    monkeypatch.setattr(RunDir, "read_metrics", lambda self: reads.append(time.monotonic()) or really(self))
+def test_a_run_is_read_once_per_change_for_a_hundred_polling_sessions(training_service, monkeypatch):
+    """All sessions poll every second as open pages do, and the server still responds to other requests."""
+    reads, original_read_metrics = [], RunDir.read_metrics
+    monkeypatch.setattr(
+        RunDir, "read_metrics", lambda self: reads.append(time.monotonic()) or original_read_metrics(self)
+    )
     access = make_access("closed", {})
     blocks = build_page(training_service, access)
     show = [fn for fn in blocks.fns.values() if get_handler_name(fn) == "RunMonitor.show"]
     tick = next(fn for fn in show if any(trigger == "tick" for _, trigger in fn.targets))
-    id, _ = start_training(training_service)
-    directory = training_service.scheduler.get_run_dir(id)
+    run_id, _ = start_training(training_service)
+    run_dir = training_service.scheduler.get_run_dir(run_id)
     with serve_page(training_service, access, blocks) as address:
-        visitors = [GradioSession(address, blocks) for _ in range(NUM_READERS)]
+        sessions = [GradioSession(address, blocks) for _ in range(NUM_READERS)]
         with ThreadPoolExecutor(NUM_READERS) as pool:
-            list(pool.map(lambda visitor: visitor.call_directly(show[0]), visitors))  # each opens the page
+            list(pool.map(lambda session: session.call_directly(show[0]), sessions))  # opens the page
             reads.clear()
-            lines, until_then = len(really(directory)), time.monotonic() + 6
-            health: list[float] = []
-            beat = threading.Thread(target=poll_health, args=(address, until_then, health))
-            beat.start()
-            answers = list(pool.map(lambda visitor: poll_view(visitor, tick, id, until_then), visitors))
-            beat.join()
-        changes = len(really(directory)) - lines
-        reads_then = len(reads)
-        for visitor in visitors:
-            visitor.http.close()
-    assert all(codes and set(codes) == {200} for codes in answers), "every look of everybody was answered"
-    num_requests = sum(len(codes) for codes in answers)
+            num_lines_before, deadline = len(original_read_metrics(run_dir)), time.monotonic() + 6
+            durations_s: list[float] = []
+            health_thread = threading.Thread(target=poll_health, args=(address, deadline, durations_s))
+            health_thread.start()
+            status_codes = list(pool.map(lambda session: poll_view(session, tick, run_id, deadline), sessions))
+            health_thread.join()
+        num_new_lines = len(original_read_metrics(run_dir)) - num_lines_before
+        num_reads = len(reads)
+        for session in sessions:
+            session.http.close()
+    assert all(codes and set(codes) == {200} for codes in status_codes), "every poll of every session succeeds"
+    num_requests = sum(len(codes) for codes in status_codes)
     assert num_requests >= 2 * NUM_READERS
-    # besides each logged line, the log, the status and the row of the book may change on their own
-    assert 0 < reads_then <= 4 * changes + 12, f"{reads_then} reads for {changes} lines and {num_requests} looks"
-    assert reads_then < num_requests / 4
-    assert len(health) > 5 and statistics.median(health) < 1.0 and max(health) < 3.0, health
+    # The log, the status and the row of the job store may change without a new metrics line.
+    assert 0 < num_reads <= 4 * num_new_lines + 12, (
+        f"{num_reads} reads for {num_new_lines} lines and {num_requests} polls"
+    )
+    assert num_reads < num_requests / 4
+    assert len(durations_s) > 5 and statistics.median(durations_s) < 1.0 and max(durations_s) < 3.0, durations_s
 
 
 def poll_view(session: GradioSession, tick, run_id: str, deadline: float) -> list[int]:
     """Poll once a second as the timer of the page does. Return the status codes."""
     codes = []
     while time.monotonic() < deadline:
-        began = time.monotonic()
+        start_time = time.monotonic()
         codes.append(session.call_directly(tick, run_id).status_code)
-        time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
+        time.sleep(max(0.0, 1.0 - (time.monotonic() - start_time)))
     return codes
 
 
 def poll_health(address: str, deadline: float, durations_s: list[float]) -> None:
-    """Return the seconds that a simple request takes, repeatedly."""
+    """Append the durations of simple requests to `durations_s` until the deadline."""
     with httpx.Client() as client:
         while time.monotonic() < deadline:
-            began = time.monotonic()
+            start_time = time.monotonic()
             assert client.get(f"{address}/gradio_api/app_id", timeout=30).status_code == 200
-            durations_s.append(time.monotonic() - began)
+            durations_s.append(time.monotonic() - start_time)
             time.sleep(0.2)

@@ -100,7 +100,7 @@ def test_damaged_images_are_read_or_rejected_in_one_sentence(content):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_every_way_to_hold_a_camera_is_turned_back(kind, turn):
+def test_every_exif_orientation_is_undone(kind, turn):
     upright = Image.new("RGB", (60, 40), "white")
     upright.paste("black", (0, 0, 30, 20))  # above, on the left
     backwards = {method: method for method in Image.Transpose} | {
@@ -128,7 +128,7 @@ def test_every_way_to_hold_a_camera_is_turned_back(kind, turn):
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_broken_exif_does_not_spoil_the_picture(kind, exif):
+def test_broken_exif_does_not_change_the_pixels(kind, exif):
     content = encode_image(Image.new("RGB", (30, 20), "white"), kind, exif=exif)
     assert read_image(content).to_array().shape == (20, 30, 3)
 

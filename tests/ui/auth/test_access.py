@@ -1,4 +1,4 @@
-"""Test which authenticator applies, and who counts as a user of this host."""
+"""Test the choice of the authenticator, and which requests count as local."""
 
 import gradio as gr
 import pytest
@@ -15,7 +15,7 @@ from tests.ui.run_fixtures import ADMIN_TOKEN
 from tests.ui.space_fixtures import OAUTH_ENV, SPACE_ENV
 from ui.auth.access import Access, AccessDenied, User
 
-# --- which rule holds --------------------------------------------------------------------------------------------
+# --- access mode -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -42,21 +42,21 @@ from ui.auth.access import Access, AccessDenied, User
         ("closed", "0.0.0.0", SPACE_ENV | OAUTH_ENV | {"SPACE_ID": "", "SPACE_AUTHOR_NAME": ""}),
     ],
 )
-def test_the_access_mode_follows_from_where_the_app_runs(mode, host, environment):
+def test_the_access_mode_depends_on_host_and_environment(mode, host, environment):
     assert Access.from_environment(environment, host).mode == mode
 
 
 @pytest.mark.parametrize(
     "token", ["short", "x" * 15, "   ", "sixteen chars ok?", "ünsäglich-geheimes-wort", "a" * 20 + "\t" + "b"]
 )
-def test_a_weak_token_ends_the_start(token):
+def test_a_weak_admin_token_is_rejected(token):
     with pytest.raises(ValueError, match="CTM_ADMIN_TOKEN must have at least 16 printable ASCII characters") as caught:
         make_access(CTM_ADMIN_TOKEN=token)
     assert token.strip() == "" or token not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["SYSTEM", *OAUTH_ENV])
-def test_a_space_without_sign_in_is_closed_and_names_what_is_missing(name):
+def test_a_space_without_sign_in_is_closed_and_names_the_missing_variable(name):
     environment = {key: value for key, value in (SPACE_ENV | OAUTH_ENV).items() if key != name}
     access = Access.from_environment(environment, "0.0.0.0")
     assert access.mode == "closed" and access.get_current_user(make_request()) is None
@@ -71,14 +71,14 @@ def test_a_space_without_authlib_is_closed(monkeypatch):
     assert access.mode == "closed" and "authlib" in access.describe_access(make_request())
 
 
-def test_what_is_closed_names_the_remedy():
+def test_the_error_of_closed_access_names_the_variable_to_set():
     access = make_access("0.0.0.0")
     with pytest.raises(AccessDenied, match="set CTM_ADMIN_TOKEN"):
         access.require_owner(make_request())
     assert access.get_current_user(make_request()) is None
 
 
-# --- this machine only -------------------------------------------------------------------------------------------
+# --- local access ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "127.8.8.8"])
@@ -117,7 +117,7 @@ def test_a_local_user_may_train(host, peer):
         ({"host": "", "origin": "null"}, "127.0.0.1"),
     ],
 )
-def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
+def test_requests_that_only_appear_to_be_local_are_denied(headers, peer):
     access = make_access()
     with pytest.raises(AccessDenied):
         access.require_owner(make_request(headers, peer))
@@ -126,20 +126,20 @@ def test_others_may_not_even_if_they_seem_to_come_from_here(headers, peer):
     )
 
 
-@pytest.mark.parametrize("odd", [None, gr.Request(), gr.Request(headers={}), "x", 1, object(), {"scope": {}}])
+@pytest.mark.parametrize("request_value", [None, gr.Request(), gr.Request(headers={}), "x", 1, object(), {"scope": {}}])
 @pytest.mark.parametrize(
     "access",
     [make_access(), make_token_access(), make_access("0.0.0.0"), Access.from_environment(SPACE_ENV | OAUTH_ENV, "")],
 )
-def test_a_missing_request_is_denied(access, odd):
-    assert access.get_current_user(odd) is None
-    assert access.describe_access(odd)
+def test_a_missing_or_invalid_request_is_denied(access, request_value):
+    assert access.get_current_user(request_value) is None
+    assert access.describe_access(request_value)
 
 
-# --- a page with an action, as the Train tab has them ------------------------------------------------------------
+# --- a page with one action --------------------------------------------------------------------------------------
 
 
-def test_an_action_asks_for_the_request_that_started_it():
+def test_an_action_is_authorized_by_the_request_that_starts_it():
     with open_action_client(make_access(), "http://127.0.0.1:7860") as client:
         assert call_action(client) == "local"
         assert call_action(client, Origin="http://127.0.0.1:7860") == "local"
@@ -152,7 +152,7 @@ def test_an_action_asks_for_the_request_that_started_it():
         assert call_action(client).startswith("refused")
 
 
-def test_what_goes_on_inside_is_nobodys_business():
+def test_the_monitoring_route_is_disabled():
     with open_action_client(make_access("0.0.0.0"), "http://x") as client:
         assert client.head("/").status_code == 200
         assert client.get("/monitoring").status_code in (403, 404)

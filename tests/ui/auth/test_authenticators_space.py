@@ -24,13 +24,13 @@ __all__ = ["openid_provider", "space_environment"]
 def sign_in(client: TestClient, provider: OpenIDProvider, name: str) -> httpx.Response:
     """Sign in as a browser does. Return the last response."""
     provider.user_token = f"hf_{name}"
-    there = client.get("/login/huggingface")
-    assert there.status_code == 302 and there.headers["location"].startswith(provider.url)
-    back = httpx.get(there.headers["location"])
-    assert back.headers["location"].startswith(f"https://{SPACE_HOST}/login/callback"), (
-        "https, whatever the proxy speaks"
+    login_response = client.get("/login/huggingface")
+    assert login_response.status_code == 302 and login_response.headers["location"].startswith(provider.url)
+    authorize_response = httpx.get(login_response.headers["location"])
+    assert authorize_response.headers["location"].startswith(f"https://{SPACE_HOST}/login/callback"), (
+        "the callback URL uses https behind an http proxy"
     )
-    return client.get(back.headers["location"])
+    return client.get(authorize_response.headers["location"])
 
 
 # --- sign-ins ----------------------------------------------------------------------------------------------------
@@ -40,17 +40,24 @@ def test_the_owner_and_writers_of_the_organisation_may_train_on_a_space(space_en
     access = Access.from_environment(space_environment, "0.0.0.0")
     assert access.mode == "space"
     with open_action_client(access, f"https://{SPACE_HOST}") as client:
-        for name, may in {"lab": True, "ann": True, "wim": True, "con": False, "ray": False, "eve": False}.items():
+        for name, is_allowed in {
+            "lab": True,
+            "ann": True,
+            "wim": True,
+            "con": False,
+            "ray": False,
+            "eve": False,
+        }.items():
             assert call_action(client) == "refused: Only lab may train here: sign in with Hugging Face."
             assert sign_in(client, openid_provider, name).status_code in (302, 307)
-            rejected = call_action(client).startswith("refused: Only lab, and members with write access")
-            assert rejected is not may and call_action(client).endswith(
-                name if may else "To train, duplicate this Space."
+            is_denied = call_action(client).startswith("refused: Only lab, and members with write access")
+            assert is_denied is not is_allowed and call_action(client).endswith(
+                name if is_allowed else "To train, duplicate this Space."
             )
             client.get("/logout")
 
 
-def test_a_sign_in_is_no_good_for_a_page_of_another_origin(space_environment, openid_provider):
+def test_a_sign_in_is_rejected_from_another_origin(space_environment, openid_provider):
     """Browsers send Gradio's cookie from other sites too, and its responses to them allow credentials."""
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "lab")
@@ -60,16 +67,18 @@ def test_a_sign_in_is_no_good_for_a_page_of_another_origin(space_environment, op
         assert call_action(client, Origin="https://huggingface.co").startswith("stopped")
 
 
-def test_the_hub_is_asked_once_for_many_actions(space_environment, openid_provider, hub):
+def test_the_hub_account_is_requested_once_for_many_actions(space_environment, openid_provider, hub):
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "wim")
         hub.clear_requests()
         assert [call_action(client) for _ in range(3)] == ["wim"] * 3
         assert len(hub.find_requests("whoami")) == 1
-        assert {request.token for request in hub.find_requests("whoami")} == {"hf_wim"}, "never the owner's token"
+        assert {request.token for request in hub.find_requests("whoami")} == {"hf_wim"}, (
+            "the request has the token of the user"
+        )
 
 
-def test_a_sign_in_whose_time_is_over_is_none(space_environment, openid_provider):
+def test_an_expired_sign_in_is_denied(space_environment, openid_provider):
     openid_provider.token_lifetime_s = 1
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         sign_in(client, openid_provider, "lab")
@@ -84,7 +93,9 @@ def test_a_revoked_token_is_denied(space_environment, openid_provider, hub):
         assert call_action(client) == "refused: The Hub no longer accepts your sign-in: log out and sign in again."
 
 
-def test_an_unreachable_hub_is_reported_and_soon_retried(space_environment, openid_provider, hub, monkeypatch):
+def test_an_unreachable_hub_is_reported_and_the_request_is_retried(
+    space_environment, openid_provider, hub, monkeypatch
+):
     access = Access.from_environment(space_environment, "0.0.0.0")
     access.authenticator.accounts.failure_ttl_s = 0.0
     with open_action_client(access, f"https://{SPACE_HOST}") as client:
@@ -118,11 +129,11 @@ INVALID_SESSIONS = [
 ]
 
 
-def test_a_session_counts_for_no_more_than_its_token(space_environment, openid_provider):
+def test_a_session_without_a_valid_token_is_denied(space_environment, openid_provider):
     """An empty token must not be replaced by the token of the Space, as the Hub client would do."""
     with open_action_client(Access.from_environment(space_environment, "0.0.0.0"), f"https://{SPACE_HOST}") as client:
         client.cookies.set("session", make_session_cookie("secret", **VALID_SESSION))
-        assert call_action(client) == "lab", "so is a good one made"
+        assert call_action(client) == "lab", "a valid cookie is accepted"
         for info in INVALID_SESSIONS:
             client.cookies.clear()
             client.cookies.set("session", make_session_cookie("secret", **info))
@@ -149,8 +160,8 @@ def test_a_session_signed_with_the_public_default_key_is_denied(space_environmen
             assert call_action(client).startswith("refused"), access.mode
 
 
-def test_a_space_that_gradio_treats_as_a_laptop_denies_mocked_users(space_environment, openid_provider, monkeypatch):
-    """In that case Gradio signs every visitor in as the owner of HF_TOKEN."""
+def test_a_space_without_the_system_variable_denies_mocked_users(space_environment, openid_provider, monkeypatch):
+    """Without SYSTEM=spaces, Gradio signs every visitor in as the owner of HF_TOKEN."""
     monkeypatch.delenv("SYSTEM")
     access = Access.from_environment(
         {name: value for name, value in space_environment.items() if name != "SYSTEM"}, "0.0.0.0"
@@ -160,18 +171,20 @@ def test_a_space_that_gradio_treats_as_a_laptop_denies_mocked_users(space_enviro
         pytest.warns(UserWarning, match="mocked"),
         open_action_client(access, f"https://{SPACE_HOST}", button=True) as client,
     ):
-        there = client.get("/login/huggingface")
-        assert client.get(there.headers["location"]).status_code == 307, "no provider was asked"
-        assert call_action(client, "taken_for") == "lab", "so deep is the trap"
+        login_response = client.get("/login/huggingface")
+        assert client.get(login_response.headers["location"]).status_code == 307, (
+            "the mocked sign-in contacts no provider"
+        )
+        assert call_action(client, "profile_name") == "lab", "Gradio reports the owner of HF_TOKEN as the user"
         assert call_action(client).startswith("refused: Training is off: SYSTEM=spaces is not set")
     with open_action_client(access, f"https://{SPACE_HOST}") as client:
-        assert client.get("/login/huggingface").status_code == 404, "and our own page has no such button"
+        assert client.get("/login/huggingface").status_code == 404, "the page of the app has no sign-in button"
 
 
 # --- accounts ----------------------------------------------------------------------------------------------------
 
 
-def test_accounts_are_believed_for_a_while(hub, clock):
+def test_accounts_are_cached_until_they_expire(hub, clock):
     accounts = Accounts(clock=clock)
     assert accounts.get("hf_bob_write").name == "bob"
     hub.add_user("bob", "hf_bob_write", orgs={"lab": "admin"})
@@ -180,7 +193,7 @@ def test_accounts_are_believed_for_a_while(hub, clock):
     assert accounts.get("hf_bob_write").roles == {"lab": "admin"}
 
 
-def test_failures_are_kept_for_moments_only(hub, clock):
+def test_failed_account_requests_are_cached_for_a_short_time(hub, clock):
     accounts = Accounts(clock=clock)
     hub.add_fault("drop", "whoami", max_count=1)
     for _ in range(3):
@@ -191,15 +204,15 @@ def test_failures_are_kept_for_moments_only(hub, clock):
     assert accounts.get("hf_bob_write").name == "bob"
 
 
-def test_a_silent_hub_is_not_waited_for_forever(hub):
+def test_an_account_request_times_out(hub):
     hub.add_fault("stall", "whoami", stall_s=30)
-    started = time.monotonic()
+    start_time = time.monotonic()
     with pytest.raises(StoreUnavailable):
         Accounts(timeout_s=0.3).get("hf_bob_write")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - start_time < 5
 
 
-def test_few_accounts_are_remembered_and_no_token(hub):
+def test_the_account_cache_is_limited_and_contains_no_token(hub):
     accounts = Accounts(max_entries=3)
     for number in range(9):
         hub.add_user("bob", f"hf_{number}")
@@ -208,7 +221,7 @@ def test_few_accounts_are_remembered_and_no_token(hub):
 
 
 @pytest.mark.parametrize("token", ["", " ", "x\ny", "\ud800", "é", "hf_unknown"])
-def test_what_is_no_token_is_never_replaced_by_the_owners(hub, monkeypatch, token):
+def test_an_invalid_token_is_not_replaced_by_the_token_of_the_owner(hub, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
     with pytest.raises(ValueError) as caught:
         Accounts().get(token)

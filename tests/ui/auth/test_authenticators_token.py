@@ -31,10 +31,10 @@ def authenticator(clock) -> TokenAuthenticator:
     return TokenAuthenticator(ADMIN_TOKEN, clock)
 
 
-# --- tokens and passes -------------------------------------------------------------------------------------------
+# --- tokens and cookies ------------------------------------------------------------------------------------------
 
 
-def test_a_program_sends_the_token_along():
+def test_the_admin_token_header_is_accepted():
     access = make_token_access()
     assert access.require_owner(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN})) == User(
         "administrator", "token"
@@ -51,12 +51,12 @@ def test_a_program_sends_the_token_along():
         access.require_owner(make_request(LOCALHOST_HEADERS))
 
 
-@pytest.mark.parametrize("given", ["", " ", "ÿþ", ADMIN_TOKEN[:-1], ADMIN_TOKEN.upper(), f"Bearer {ADMIN_TOKEN}"])
-def test_no_other_token_will_do(given):
-    assert make_token_access().get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: given})) is None
+@pytest.mark.parametrize("token", ["", " ", "ÿþ", ADMIN_TOKEN[:-1], ADMIN_TOKEN.upper(), f"Bearer {ADMIN_TOKEN}"])
+def test_any_other_token_is_denied(token):
+    assert make_token_access().get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: token})) is None
 
 
-def test_a_pass_lasts_for_hours_and_no_longer(authenticator, clock):
+def test_the_login_cookie_expires_after_12_hours(authenticator, clock):
     access, cookie_value = Access(authenticator), authenticator.issue_cookie()
     assert access.get_current_user(make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"}))
     clock.now += 12 * 3600 - 1
@@ -67,7 +67,7 @@ def test_a_pass_lasts_for_hours_and_no_longer(authenticator, clock):
     )
 
 
-def test_a_pass_holds_nothing_of_the_token_and_ends_with_it(authenticator, clock):
+def test_the_login_cookie_does_not_contain_the_token_and_is_invalid_for_another_token(authenticator, clock):
     cookie_value = authenticator.issue_cookie()
     assert ADMIN_TOKEN not in cookie_value and hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest() not in cookie_value
     assert (
@@ -108,7 +108,7 @@ def test_a_forged_cookie_is_denied(authenticator, clock, forge):
     )
 
 
-def test_a_pass_is_no_good_for_a_page_of_another_origin(authenticator):
+def test_the_login_cookie_is_rejected_from_another_origin(authenticator):
     cookie = {"cookie": f"{ADMIN_COOKIE}={authenticator.issue_cookie()}"}
     assert Access(authenticator).get_current_user(
         make_request(LOCALHOST_HEADERS | cookie | {"origin": "https://127.0.0.1:7860"})
@@ -119,25 +119,25 @@ def test_a_pass_is_no_good_for_a_page_of_another_origin(authenticator):
         )
 
 
-def test_tokens_and_passes_are_compared_in_constant_time(authenticator, monkeypatch):
-    compared, really = [], hmac.compare_digest
+def test_tokens_and_cookies_are_compared_in_constant_time(authenticator, monkeypatch):
+    comparisons, original_compare = [], hmac.compare_digest
 
-    def compare(one, other):
-        compared.append((one, other))
-        return really(one, other)
+    def record_comparison(first, second):
+        comparisons.append((first, second))
+        return original_compare(first, second)
 
-    monkeypatch.setattr(authenticators.hmac, "compare_digest", compare)
+    monkeypatch.setattr(authenticators.hmac, "compare_digest", record_comparison)
     cookie_value = authenticator.issue_cookie()
     Access(authenticator).get_current_user(
         make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={cookie_value}"})
     )
     Access(authenticator).get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}))
-    assert len(compared) == 2, "the cookie, then the token"
-    assert all(isinstance(one, bytes) and isinstance(other, bytes) for one, other in compared)
-    assert len({len(text) for text in compared[-1]}) == 1, "of one length, which tells nothing"
+    assert len(comparisons) == 2, "the cookie, then the token"
+    assert all(isinstance(first, bytes) and isinstance(second, bytes) for first, second in comparisons)
+    assert len({len(text) for text in comparisons[-1]}) == 1, "both values have the same length"
 
 
-def test_wrong_tokens_are_counted_by_address_over_form_and_header(authenticator, clock):
+def test_login_failures_are_counted_by_address_across_form_and_header(authenticator, clock):
     access = Access(authenticator)
     for _ in range(4):
         assert (
@@ -148,74 +148,74 @@ def test_wrong_tokens_are_counted_by_address_over_form_and_header(authenticator,
     with pytest.raises(TooManyLoginAttempts, match="wait 600 seconds"):
         access.require_owner(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "8.8.8.8"))
     assert access.get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "9.9.9.9")), (
-        "others go on"
+        "other addresses are not limited"
     )
     assert access.get_current_user(
         make_request(LOCALHOST_HEADERS | {"cookie": f"{ADMIN_COOKIE}={authenticator.issue_cookie()}"}, "8.8.8.8")
-    ), "a pass is no try"
+    ), "a login cookie does not count as an attempt"
     clock.now += 600
     assert access.get_current_user(make_request(LOCALHOST_HEADERS | {ADMIN_TOKEN_HEADER: ADMIN_TOKEN}, "8.8.8.8"))
 
 
-def test_wrong_tokens_are_counted_in_all_and_no_more_are_kept():
-    tries = LoginThrottle(max_per_address=5, max_total=20, window_s=60)
+def test_login_failures_are_limited_in_total_and_expire():
+    throttle = LoginThrottle(max_per_address=5, max_total=20, window_s=60)
     for number in range(20):
-        assert tries.compute_wait_s(f"address {number}", number) == 0
-        tries.record_failure(f"address {number}", number)
-    assert tries.compute_wait_s("another", 20) == 40
-    assert len(tries._failures) == 20
-    assert tries.compute_wait_s("another", 60.5) == 0, "the first one is forgotten"
+        assert throttle.compute_wait_s(f"address {number}", number) == 0
+        throttle.record_failure(f"address {number}", number)
+    assert throttle.compute_wait_s("another", 20) == 40
+    assert len(throttle._failures) == 20
+    assert throttle.compute_wait_s("another", 60.5) == 0, "the first failure has expired"
 
 
-def test_many_at_once_get_no_more_tries(authenticator):
+def test_concurrent_login_attempts_are_limited(authenticator):
     def attempt(number: int) -> type:
         try:
             authenticator.check_token(f"{number}".encode(), "8.8.8.8")
-        except AccessDenied as refusal:
-            return type(refusal)
+        except AccessDenied as error:
+            return type(error)
         raise AssertionError
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(attempt, range(64))).count(AccessDenied) == 5
 
 
-def test_a_wrong_token_is_in_no_log(authenticator, caplog):
+def test_a_wrong_token_is_not_logged(authenticator, caplog):
     with caplog.at_level("DEBUG"), pytest.raises(AccessDenied) as caught:
         authenticator.check_token(b"nearly-the-right-one", "8.8.8.8")
     assert "8.8.8.8" in caplog.text and "nearly" not in caplog.text + str(caught.value)
 
 
-# --- the form ----------------------------------------------------------------------------------------------------
+# --- login form --------------------------------------------------------------------------------------------------
 
 
-def test_the_form_gives_a_pass_that_pages_and_actions_know():
+def test_the_login_form_sets_a_cookie_that_authorizes_actions_until_logout():
     with open_action_client(make_token_access(), "http://box.example:7860", peer="8.8.8.8") as client:
         assert call_action(client).startswith("refused: Only the administrator may train")
         form = client.get("/admin/login")
         assert form.status_code == 200 and '<label for="token">' in form.text and "<script" not in form.text
         assert "color-scheme" in form.text and form.headers["cache-control"] == "no-store"
 
-        wrong = client.post("/admin/login", data={"token": "<b>wrong</b>"})
-        assert wrong.status_code == 403 and 'role="alert"' in wrong.text and "<b>" not in wrong.text
-        assert "set-cookie" not in wrong.headers
+        rejection = client.post("/admin/login", data={"token": "<b>wrong</b>"})
+        assert rejection.status_code == 403 and 'role="alert"' in rejection.text and "<b>" not in rejection.text
+        assert "set-cookie" not in rejection.headers
 
-        right = client.post(
+        redirect = client.post(
             "/admin/login", data={"token": f" {ADMIN_TOKEN}\n"}, headers={"Origin": "http://box.example:7860"}
         )
-        assert right.status_code == 303 and right.headers["location"] == "/?tab=train"
-        cookie = right.headers["set-cookie"].lower()
+        assert redirect.status_code == 303 and redirect.headers["location"] == "/?tab=train"
+        cookie = redirect.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie and "secure" not in cookie
         assert ADMIN_TOKEN not in cookie
         assert call_action(client) == "administrator"
 
-        assert client.get("/admin/logout").status_code != 303, "a link must not log anybody out"
+        assert client.get("/admin/logout").status_code != 303, "a GET request does not log the user out"
         assert client.post("/admin/logout", headers={"Origin": "http://evil.example"}).status_code == 403
         assert call_action(client) == "administrator"
         assert client.post("/admin/logout").status_code == 303
         assert call_action(client).startswith("refused")
 
 
-def test_the_pass_is_for_https_alone_where_there_is_https():
+def test_the_login_cookie_is_secure_with_https():
     data = {"token": ADMIN_TOKEN}
     with open_action_client(make_token_access(), "https://box.example") as client:
         assert "secure" in client.post("/admin/login", data=data).headers["set-cookie"].lower()
@@ -224,13 +224,17 @@ def test_the_pass_is_for_https_alone_where_there_is_https():
         assert "secure" in proxied.headers["set-cookie"].lower()
 
 
-def test_the_form_states_how_long_to_wait_and_delays_no_other_address():
+def test_a_throttled_login_states_the_wait_and_keeps_existing_logins():
     with open_action_client(make_token_access(), "http://box.example:7860", peer="8.8.8.8") as client:
         client.post("/admin/login", data={"token": ADMIN_TOKEN})
         for _ in range(5):
             assert client.post("/admin/login", data={"token": "wrong"}).status_code == 403
-        late = client.post("/admin/login", data={"token": ADMIN_TOKEN})
-        assert late.status_code == 429 and "wait" in late.text and 590 <= int(late.headers["retry-after"]) <= 600
+        rejection = client.post("/admin/login", data={"token": ADMIN_TOKEN})
+        assert (
+            rejection.status_code == 429
+            and "wait" in rejection.text
+            and 590 <= int(rejection.headers["retry-after"]) <= 600
+        )
         assert call_action(client) == "administrator"
 
 
@@ -252,7 +256,7 @@ def test_malformed_login_forms_are_rejected():
 
 
 @pytest.mark.parametrize("access", [make_access(), make_access("0.0.0.0")])
-def test_there_is_no_form_where_there_is_no_token(access):
+def test_without_an_admin_token_there_is_no_login_form(access):
     with open_action_client(access, "http://127.0.0.1:7860") as client:
         assert "<form" not in client.get("/admin/login").text
         assert client.post("/admin/login", data={"token": ADMIN_TOKEN}).status_code in (404, 405)

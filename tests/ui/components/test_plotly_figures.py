@@ -13,14 +13,14 @@ TEXTS = {"parity-16": "1011", "arithmetic": "3 7 11 15"}
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_figure_shows_every_tick_of_every_series(checkpoints_dir, name):
     record = make_inference_service(checkpoints_dir).predict(name, TEXTS[name], "energy<-9|certainty>0.99")
-    figure = go.Figure(build_thought_figure(record))  # which refuses what Plotly does not know
+    figure = go.Figure(build_thought_figure(record))  # raises for properties that Plotly does not know
     energy, certainty, answers = figure.data
     assert list(energy.y) == record["energy"] and list(certainty.y) == record["certainty"]
     assert [len(row) for row in answers.z] == [record["ticks"]] * len(record["answers_by_tick"][0])
     assert sorted(shape.y0 for shape in figure.layout.shapes) == [-9.0, 0.99]
 
 
-def test_of_many_classes_the_likeliest_are_shown():
+def test_a_figure_shows_the_most_probable_of_many_classes():
     classes = 40
     last = [0.001] * classes
     last[7], last[33] = 0.5, 0.4

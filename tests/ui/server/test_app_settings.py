@@ -1,4 +1,4 @@
-"""Test settings from environment variables: each invalid one is named in a sentence."""
+"""Test settings from environment variables: each invalid value is reported in one line with its variable."""
 
 import os
 from pathlib import Path
@@ -16,14 +16,19 @@ def root(tmp_path) -> Path:
 
 
 def test_every_variable_is_optional(root):
-    read = AppSettings.from_environment({}, root)
-    assert (read.host, read.port, read.home_dir, read.checkpoints_dir) == (
+    settings = AppSettings.from_environment({}, root)
+    assert (settings.host, settings.port, settings.home_dir, settings.checkpoints_dir) == (
         "127.0.0.1",
         None,
         root,
         root / "checkpoints",
     )
-    assert read.hub_models and not read.resume_interrupted and read.max_batch_size > 1 and not read.space_id
+    assert (
+        settings.hub_models
+        and not settings.resume_interrupted
+        and settings.max_batch_size > 1
+        and not settings.space_id
+    )
 
 
 def test_every_variable_is_read(root, tmp_path):
@@ -36,9 +41,9 @@ def test_every_variable_is_read(root, tmp_path):
         "CTM_BATCH": "1",
         "SPACE_ID": "ann/ctm",
     }
-    read = AppSettings.from_environment(environ, root)
-    assert (read.host, read.port, read.hub_models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
-    assert read.resume_interrupted and read.max_batch_size == 1 and read.space_id == "ann/ctm"
+    settings = AppSettings.from_environment(environ, root)
+    assert (settings.host, settings.port, settings.hub_models) == ("0.0.0.0", 0, ("a/b", "c/d@main"))
+    assert settings.resume_interrupted and settings.max_batch_size == 1 and settings.space_id == "ann/ctm"
     assert (tmp_path / "a").is_dir()
 
 
@@ -51,7 +56,7 @@ def test_every_variable_is_read(root, tmp_path):
         "CTM_BATCH": ["", "0", "65", "many", "1e1"],
     }.items(),
 )
-def test_a_wrong_one_is_named(name, values, root, monkeypatch):
+def test_an_invalid_value_is_rejected_with_the_name_of_its_variable(name, values, root, monkeypatch):
     monkeypatch.chdir(root)
     for value in values:
         with pytest.raises(ValueError, match=f"^{name} must be .*: got {value!r}") as caught:
@@ -59,14 +64,14 @@ def test_a_wrong_one_is_named(name, values, root, monkeypatch):
         assert str(caught.value).count("\n") == 0
 
 
-def test_all_wrong_ones_are_named(root):
+def test_all_invalid_variables_are_reported_in_one_error(root):
     with pytest.raises(ValueError) as caught:
         AppSettings.from_environment({"CTM_RESUME": "maybe", "CTM_BATCH": "x" * 500}, root)
     assert [line[:12] for line in str(caught.value).splitlines()] == ["CTM_RESUME m", "CTM_BATCH mu"]
     assert len(str(caught.value)) < 300
 
 
-def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
+def test_a_home_directory_that_is_not_writable_is_rejected(root, monkeypatch):
     (root / "file").write_text("")
     with pytest.raises(
         ValueError, match=r"CTM_HOME is .*file, where this account .* may not write: mount a writable directory"
@@ -77,23 +82,23 @@ def test_a_home_that_cannot_be_written_is_named(root, monkeypatch):
         AppSettings.from_environment({}, root)
 
 
-def test_a_slip_of_the_keyboard_is_seen():
+def test_an_unknown_variable_is_reported_with_the_closest_known_name():
     assert describe_unknown_variables({"CTM_HOEM": "x", "HOME": "y", "CTM_HOME": "z", "CTM_XYZZY": ""}) == [
         "CTM_HOEM is not a variable of this app; did you mean CTM_HOME?",
         "CTM_XYZZY is not a variable of this app.",
     ]
 
 
-def test_in_a_container_only_what_is_mounted_lasts(tmp_path, monkeypatch):
-    monkeypatch.setattr(os.path, "ismount", lambda place: str(place) in ("/", str(tmp_path)))
+def test_in_a_container_only_mounted_directories_are_persistent(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in ("/", str(tmp_path)))
     assert is_persistent(tmp_path / "runs", in_container=True)
     assert not is_persistent(tmp_path.parent, in_container=True)
     assert is_persistent(tmp_path.parent, in_container=False)
 
 
-def test_a_space_is_a_container(root, monkeypatch):
+def test_a_space_without_a_mounted_volume_has_no_persistent_storage(root, monkeypatch):
     monkeypatch.setattr(module, "CONTAINER_MARKERS", ())
-    monkeypatch.setattr(os.path, "ismount", lambda place: str(place) == "/")
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == "/")
     assert (
         AppSettings.from_environment({}, root).has_persistent_storage
         and not AppSettings.from_environment({"SPACE_ID": "ann/ctm"}, root).has_persistent_storage

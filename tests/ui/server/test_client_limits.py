@@ -32,12 +32,12 @@ EVENT_PATHS = ("run/predict", "queue/join", "call/think_sequence", "call/v2/thin
 
 @pytest.fixture
 def more_clients(anonymous_client) -> Iterator[AnonymousClient]:
-    """Return a function that creates clients, each with its own loopback address, so that limits do not carry over."""
+    """Return an iterator of clients, each with its own loopback address, so that limits do not carry over."""
     try:
         with socket.create_server(("127.0.0.2", 0)):
             return (AnonymousClient(anonymous_client.address, f"127.0.0.{next(HOST_NUMBERS)}") for _ in range(9))
     except OSError:
-        pytest.skip("this machine has one address of its own")
+        pytest.skip("the host has only one loopback address")
 
 
 def stream_multipart(name: str, *sizes: int) -> Iterator[bytes]:
@@ -53,10 +53,10 @@ def stream_multipart(name: str, *sizes: int) -> Iterator[bytes]:
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
 
 
-def upload_status(client: AnonymousClient, path: str, **more: object) -> int:
-    """Return the status of a large request; 413 if the server closes the connection before the whole body was sent."""
+def get_post_status(client: AnonymousClient, path: str, **options: object) -> int:
+    """Return the status of a large POST request; 413 if the server closes the connection before it receives the whole body."""
     try:
-        return client.request("POST", f"/gradio_api/{path}", **more).status_code
+        return client.request("POST", f"/gradio_api/{path}", **options).status_code
     except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         return 413
 
@@ -65,21 +65,21 @@ def list_files(directory: Path) -> set[Path]:
     return {path for path in directory.rglob("*") if path.is_file()}
 
 
-# --- the disk ----------------------------------------------------------------------------------------------------
+# --- disk --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", ["files", "other"])
 @pytest.mark.parametrize("sizes", [(22 * MB,), (8 * MB,) * 4])
-def test_no_request_brings_more_than_a_picture_may_have(anonymous_client, upload_dir, field, sizes):
+def test_an_upload_above_the_size_limit_is_rejected(anonymous_client, upload_dir, field, sizes):
     """The limit holds for any number of files, with and without a content length."""
     before = list_files(upload_dir)
     content = b"".join(stream_multipart(field, *sizes))
     for body in (content, iter([content])):
-        assert upload_status(anonymous_client, "upload", content=body, headers=FORM) in (411, 413)
+        assert get_post_status(anonymous_client, "upload", content=body, headers=FORM) in (411, 413)
     assert list_files(upload_dir) == before
 
 
-def test_a_picture_can_be_uploaded(anonymous_client, upload_dir):
+def test_an_image_below_the_size_limit_is_uploaded(anonymous_client, upload_dir):
     path = Path(anonymous_client.upload("a.png", b"x" * 5 * MB).json()[0])
     assert path.is_relative_to(upload_dir) and path.stat().st_size == 5 * MB
 
@@ -100,8 +100,8 @@ def advance_clock(monkeypatch) -> Callable[[float], None]:
     return lambda seconds: monkeypatch.setattr(time, "time", lambda: now() + seconds)
 
 
-def test_uploads_do_not_push_out_the_pictures_of_the_page(anonymous_client, upload_dir, advance_clock):
-    """They are copies with the modification times of their originals. Images of other checkpoints are copied when they are shown."""
+def test_uploads_do_not_evict_the_images_of_the_page(anonymous_client, upload_dir, advance_clock):
+    """The images of the page are copies with old modification times; those of other checkpoints are copied when shown."""
     select = anonymous_client.event_ids["_select_checkpoint"]
     image_paths = {
         *list_page_images(anonymous_client),
@@ -119,7 +119,7 @@ def test_uploads_do_not_push_out_the_pictures_of_the_page(anonymous_client, uplo
     ] == []
 
 
-def test_files_of_an_upload_are_removed(anonymous_client, upload_dir, advance_clock):
+def test_files_of_untracked_and_incomplete_uploads_are_removed(anonymous_client, upload_dir, advance_clock):
     """Gradio does not track a file whose field has another name, or one whose client disconnects."""
     before = list_files(upload_dir)
     anonymous_client.upload("a.png", secrets.token_bytes(MB), field="other")
@@ -130,18 +130,18 @@ def test_files_of_an_upload_are_removed(anonymous_client, upload_dir, advance_cl
         )
         connection.sendall(secrets.token_bytes(MB))
         time.sleep(0.3)
-    time.sleep(0.3)  # until the page has noticed
+    time.sleep(0.3)  # until the server detects the disconnect
     advance_clock(7200)
     upload_path = Path(anonymous_client.upload("b.png", b"b").json()[0])
     assert list_files(upload_dir) - before <= {upload_path}
 
 
-def test_all_uploads_in_total_do_not_fill_the_disk(anonymous_client, upload_dir):
+def test_the_total_size_of_all_uploads_is_limited(anonymous_client, upload_dir):
     """The oldest upload is deleted, or the next one is rejected."""
     old = upload_dir / ("a" * 64) / "old.png"
     old.parent.mkdir()
     with old.open("wb") as file:
-        file.truncate(60 * 2**30)  # takes no room really
+        file.truncate(60 * 2**30)  # a sparse file, which uses no disk space
     os.utime(old, (0, time.time() - 600))
     try:
         assert anonymous_client.upload("c.png", b"c").status_code in REJECTION_STATUSES or not old.exists()
@@ -154,7 +154,7 @@ def test_all_uploads_in_total_do_not_fill_the_disk(anonymous_client, upload_dir)
         old.unlink(missing_ok=True)
 
 
-def test_other_accounts_of_the_machine_do_not_see_what_is_uploaded(monkeypatch, tmp_path):
+def test_the_upload_directory_is_not_accessible_to_other_users_of_the_host(monkeypatch, tmp_path):
     with patch.dict(os.environ, {"CTM_HOME": str(tmp_path)}):
         del os.environ["GRADIO_TEMP_DIR"]
         monkeypatch.setattr(app, "serve", lambda *values, **more: None)
@@ -168,16 +168,16 @@ def test_other_accounts_of_the_machine_do_not_see_what_is_uploaded(monkeypatch, 
 
 
 @pytest.mark.parametrize("path", EVENT_PATHS)
-def test_error_messages_are_short(anonymous_client, path):
+def test_an_event_with_oversized_data_is_rejected(anonymous_client, path):
     payload = {
         "data": ["1" * 3 * MB, "parity-16", ""],
         "fn_index": anonymous_client.event_ids["think_sequence"],
         "session_hash": "a",
     }
-    assert upload_status(anonymous_client, path, json=payload) in (411, 413)
+    assert get_post_status(anonymous_client, path, json=payload) in (411, 413)
 
 
-def test_a_session_has_a_short_name(anonymous_client):
+def test_a_long_session_hash_is_rejected(anonymous_client):
     payload = {"data": [], "fn_index": anonymous_client.event_ids["describe"], "session_hash": "a" * 10_000}
     for path in ("run/predict", "queue/join"):
         assert anonymous_client.post(path, payload).status_code in REJECTION_STATUSES
@@ -188,35 +188,35 @@ def test_a_session_has_a_short_name(anonymous_client):
     )
 
 
-def test_answers_that_nobody_fetches_do_not_pile_up(more_clients):
-    stranger = next(more_clients)
-    number, answers = stranger.event_ids["think_sequence"], []
+def test_unfetched_events_of_one_session_are_limited(more_clients):
+    client = next(more_clients)
+    event_id, statuses = client.event_ids["think_sequence"], []
     for _ in range(60):
-        answers.append(stranger.join_queue(number, ["1011", "parity-16", "ticks=1"], "never-read").status_code)
-        if answers[-1] == 429:
+        statuses.append(client.join_queue(event_id, ["1011", "parity-16", "ticks=1"], "never-read").status_code)
+        if statuses[-1] == 429:
             return
-    pytest.fail(f"{len(answers)} answers wait: {set(answers)}")
+    pytest.fail(f"all of {len(statuses)} unfetched events are accepted: {set(statuses)}")
 
 
-def test_a_new_session_costs_little(anonymous_client, monkeypatch):
+def test_a_new_session_serializes_few_components(anonymous_client, monkeypatch):
     """Gradio serializes all components for each session: half a megabyte, which blocks other requests meanwhile."""
-    described: list[object] = []
-    describe = BlocksConfig.config_for_block
+    calls: list[object] = []
+    original_config_for_block = BlocksConfig.config_for_block
 
-    def note(*values: object) -> dict:
-        described.append(values)
-        return describe(*values)
+    def record_call(*args: object) -> dict:
+        calls.append(args)
+        return original_config_for_block(*args)
 
-    monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(note))
+    monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(record_call))
     assert "data" in anonymous_client.call_event(anonymous_client.event_ids["describe"], [])
-    assert len(described) < 20
+    assert len(calls) < 20
 
 
-# --- the queue ---------------------------------------------------------------------------------------------------
+# --- queue -------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_passes_by_the_queue(anonymous_client):
-    """Few predictions run at once, because reading a large image takes a gigabyte."""
+def test_queued_events_cannot_be_called_without_the_queue(anonymous_client):
+    """The queue limits concurrent predictions, because decoding a large image takes a gigabyte."""
     queued = [event for event in anonymous_client.events if event["queue"]]
     assert {"think_image", "think_sequence", "_predict_image"} <= {event["api_name"] for event in queued}
     for event in queued:
@@ -225,60 +225,60 @@ def test_nobody_passes_by_the_queue(anonymous_client):
             assert anonymous_client.post(path, payload).status_code == 404, event["api_name"]
 
 
-def test_one_address_does_not_fill_the_queue(more_clients, monkeypatch):
-    stranger, neighbour = next(more_clients), next(more_clients)
-    over, number = threading.Event(), stranger.event_ids["think_sequence"]
+def test_one_address_cannot_fill_the_queue(more_clients, monkeypatch):
+    client, other_client = next(more_clients), next(more_clients)
+    release_event, event_id = threading.Event(), client.event_ids["think_sequence"]
 
-    def think(self: InferenceService, *values: object) -> None:
-        over.wait(30)
-        raise ValueError("It was thought long enough.")
+    def wait_and_fail(self: InferenceService, *args: object) -> None:
+        release_event.wait(30)
+        raise ValueError("The test released the prediction.")
 
-    monkeypatch.setattr(InferenceService, "predict", think)
+    monkeypatch.setattr(InferenceService, "predict", wait_and_fail)
     try:
-        taken = [stranger.join_queue(number, ["1", "parity-16", ""]).status_code for _ in range(80)]
-        assert taken.count(200) < 60 and taken[-1] in (429, 503)
-        assert neighbour.join_queue(number, ["1", "parity-16", ""]).status_code == 200
+        statuses = [client.join_queue(event_id, ["1", "parity-16", ""]).status_code for _ in range(80)]
+        assert statuses.count(200) < 60 and statuses[-1] in (429, 503)
+        assert other_client.join_queue(event_id, ["1", "parity-16", ""]).status_code == 200
     finally:
-        over.set()
+        release_event.set()
 
 
-def test_unfetched_answers_do_not_block_other_visitors(more_clients):
+def test_unfetched_results_do_not_block_their_address(more_clients):
     """Many users may share an address: a school, an office, or users behind one proxy."""
-    forgetful = next(more_clients)
-    number = forgetful.event_ids["think_sequence"]
+    client = next(more_clients)
+    event_id = client.event_ids["think_sequence"]
     for _ in range(70):
-        forgetful.join_queue(number, ["1", "parity-16", "ticks=1"])
+        client.join_queue(event_id, ["1", "parity-16", "ticks=1"])
     deadline = time.monotonic() + 10
-    while (status := forgetful.join_queue(number, ["1", "parity-16", ""]).status_code) != 200:
+    while (status := client.join_queue(event_id, ["1", "parity-16", ""]).status_code) != 200:
         assert time.monotonic() < deadline, status
         time.sleep(0.2)
 
 
-def test_one_address_does_not_take_all_connections(more_clients):
-    stranger, neighbour = next(more_clients), next(more_clients)
+def test_open_connections_of_one_address_are_limited(more_clients):
+    client, other_client = next(more_clients), next(more_clients)
 
-    def page(visitor: AnonymousClient, number: int) -> int:
-        """Return the status of a stream, which stays open."""
-        connection = opened.enter_context(
+    def open_stream(requester: AnonymousClient, stream_id: int) -> int:
+        """Open a stream and return its status."""
+        connection = connections.enter_context(
             socket.create_connection(
-                ("127.0.0.1", urlsplit(visitor.address).port), source_address=(visitor.local_address, 0), timeout=10
+                ("127.0.0.1", urlsplit(requester.address).port), source_address=(requester.local_address, 0), timeout=10
             )
         )
-        connection.sendall(f"GET /gradio_api/heartbeat/s{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        connection.sendall(f"GET /gradio_api/heartbeat/s{stream_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return int(connection.recv(1000).split()[1])
 
-    with ExitStack() as opened:
-        pages = [page(stranger, number) for number in range(300)]
-        assert pages[:20] == [200] * 20 and pages[-1] in (429, 503)
-        assert page(neighbour, 300) == 200
+    with ExitStack() as connections:
+        statuses = [open_stream(client, stream_id) for stream_id in range(300)]
+        assert statuses[:20] == [200] * 20 and statuses[-1] in (429, 503)
+        assert open_stream(other_client, 300) == 200
     deadline = time.monotonic() + 10
-    with ExitStack() as opened:
-        while (status := page(stranger, 301)) != 200 and time.monotonic() < deadline:
+    with ExitStack() as connections:
+        while (status := open_stream(client, 301)) != 200 and time.monotonic() < deadline:
             time.sleep(0.1)
-    assert status == 200, "and places become free again"
+    assert status == 200, "closed connections no longer count"
 
 
-# --- who may act -------------------------------------------------------------------------------------------------
+# --- authorization -----------------------------------------------------------------------------------------------
 
 ACTIONS = {
     "handle": "tiny-1",
@@ -295,17 +295,17 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_no_action_is_done_for_a_stranger_who_calls_it_by_its_number(anonymous_client, name):
-    """Triggers, events and values of states are arbitrary."""
+def test_an_anonymous_client_cannot_call_an_owner_event_by_its_id(anonymous_client, name):
+    """The client sends arbitrary triggers, event data and state values."""
     event = next(event for event in anonymous_client.events if event["api_name"] == name)
     payload = {
         "fn_index": event["id"],
         "data": [ACTIONS[name]] + [None] * (len(event["inputs"]) - 1),
         "session_hash": "acts",
     }
-    refusals = [anonymous_client.call_event(event["id"], payload["data"])]
+    responses = [anonymous_client.call_event(event["id"], payload["data"])]
     if not event["queue"]:
-        for more in ({"trigger_id": 1}, {"event_data": {"value": "tiny-1"}}, {"event_id": "a"}):
-            refusals.append(anonymous_client.post("run/predict", payload | more).text)
-    assert all("Only the administrator may train" in refusal for refusal in refusals)
+        for forged_fields in ({"trigger_id": 1}, {"event_data": {"value": "tiny-1"}}, {"event_id": "a"}):
+            responses.append(anonymous_client.post("run/predict", payload | forged_fields).text)
+    assert all("Only the administrator may train" in response for response in responses)
     assert "finished" in anonymous_client.call_event(anonymous_client.event_ids["list_history_rows"], [])

@@ -1,6 +1,6 @@
 """Test what the security middleware blocks: files of the host, results of other visitors, unused routes, and scripts.
 
-Everything is asked as anybody may ask it, over the wire, of the page as it is served.
+An anonymous client sends all requests over HTTP to the page that the app serves.
 """
 
 import gc
@@ -42,42 +42,44 @@ SPACE = {
     "OPENID_PROVIDER_URL": "http://x",
 }
 
-# --- files of the machine ----------------------------------------------------------------------------------------
+# --- files of the host -------------------------------------------------------------------------------------------
 
 
 def test_no_event_accepts_a_local_file_as_an_upload(anonymous_client, upload_dir, tmp_path):
     """Gradio copies accepted files to a directory that every visitor can read."""
     secret = tmp_path / "secret.txt"
     secret.write_text("nobody may read this")
-    plain = make_file_data(secret, url=f"file://{secret}")
-    within = {"value": plain, "background": plain, "layers": [plain]}
-    tries = [(event, plain) for event in anonymous_client.events if event["inputs"]]
-    tries += [
-        (event, within) for event in anonymous_client.events if event["api_name"] in ("show_picture", "think_image")
+    file_data = make_file_data(secret, url=f"file://{secret}")
+    nested_data = {"value": file_data, "background": file_data, "layers": [file_data]}
+    cases = [(event, file_data) for event in anonymous_client.events if event["inputs"]]
+    cases += [
+        (event, nested_data)
+        for event in anonymous_client.events
+        if event["api_name"] in ("show_picture", "think_image")
     ]
-    for event, given in tries:
-        message = anonymous_client.call_event(event["id"], [given] * len(event["inputs"]))
+    for event, value in cases:
+        message = anonymous_client.call_event(event["id"], [value] * len(event["inputs"]))
         assert str(upload_dir) not in message and "nobody may" not in message, event["api_name"]
     assert not list(upload_dir.rglob(secret.name))
 
 
 @pytest.mark.parametrize("path", ["app.py", "./README.md", "/proc/self/environ", "data/../pyproject.toml", "runs/.."])
-def test_nor_one_that_is_known_by_name(anonymous_client, upload_dir, path):
-    there = {*upload_dir.rglob("*")}
+def test_no_event_reads_a_local_file_by_its_path(anonymous_client, upload_dir, path):
+    files_before = {*upload_dir.rglob("*")}
     message = anonymous_client.call_event(
         anonymous_client.event_ids["think_image"], [make_file_data(path), "digits", ""]
     )
     assert "no longer available" in message or '"error": null' in message
-    assert {*upload_dir.rglob("*")} == there
+    assert {*upload_dir.rglob("*")} == files_before
 
 
 def request_raw_path(address: str, path: str, method: str = "GET") -> tuple[int, bytes]:
     """Return the response to a path that is sent without normalization."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     connection.request(method, path)
-    answer = connection.getresponse()
+    response = connection.getresponse()
     try:
-        return answer.status, answer.read(10_000)
+        return response.status, response.read(10_000)
     finally:
         connection.close()
 
@@ -104,7 +106,7 @@ PATH_ESCAPES = (
 @pytest.mark.parametrize(
     "route", ["gradio_api/file=", "gradio_api/file/", "static/", "assets/", "svelte/", "theme.css/"]
 )
-def test_no_path_leads_out_of_what_is_served(anonymous_client, route):
+def test_path_traversal_is_rejected_by_every_file_route(anonymous_client, route):
     examples = ROOT / "data" / "examples"
     for path in (*PATH_ESCAPES, f"{examples}/../../app.py", f"{examples}/%2e%2e/%2e%2e/app.py", str(examples)):
         status, content = request_raw_path(anonymous_client.address, f"/{route}{path}")
@@ -118,33 +120,33 @@ def test_examples_can_be_fetched(anonymous_client):
 
 
 @pytest.mark.parametrize("url", [None, "/gradio_api/file=a", "https://proxy.example/under/gradio_api/file=a"])
-def test_an_upload_is_accepted_under_every_address_of_the_page(anonymous_client, url):
+def test_an_uploaded_file_is_accepted_with_every_url_of_the_page(anonymous_client, url):
     example = ROOT / "data" / "examples" / "digit-3.png"
-    uploaded = anonymous_client.upload("three.png", example.read_bytes()).json()[0]
-    given = [make_file_data(uploaded, **({"url": url} if url else {})), "digits", "ticks=2"]
-    assert '"answer"' in anonymous_client.call_event(anonymous_client.event_ids["think_image"], given)
+    upload_path = anonymous_client.upload("three.png", example.read_bytes()).json()[0]
+    data = [make_file_data(upload_path, **({"url": url} if url else {})), "digits", "ticks=2"]
+    assert '"answer"' in anonymous_client.call_event(anonymous_client.event_ids["think_image"], data)
 
 
-def test_nothing_is_fetched_from_an_address_that_a_stranger_names(anonymous_client, monkeypatch):
-    requests: list[str] = []
+def test_the_server_fetches_no_url_from_a_request(anonymous_client, monkeypatch):
+    hosts: list[str] = []
 
-    async def note(host: str) -> str:
-        requests.append(host)
-        raise ValueError("nothing is fetched in this test")
+    async def record_host(host: str) -> str:
+        hosts.append(host)
+        raise ValueError("this test does not fetch")
 
-    monkeypatch.setattr(safehttpx, "async_validate_url", note)
+    monkeypatch.setattr(safehttpx, "async_validate_url", record_host)
     address = "https://files.example/x.png"
-    for name, given in (
+    for name, data in (
         ("think_image", [make_file_data(address), "digits", ""]),
         ("think_sequence", [make_file_data(address)] * 3),
     ):
-        anonymous_client.call_event(anonymous_client.event_ids[name], given)
+        anonymous_client.call_event(anonymous_client.event_ids[name], data)
     for path in (f"file={address}", f"file/{address}", f"proxy={address}"):
         assert anonymous_client.request("GET", f"/gradio_api/{path}").status_code in (400, 403, 404)
-    assert requests == []
+    assert hosts == []
 
 
-# --- what the page does not offer --------------------------------------------------------------------------------
+# --- disabled routes ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,14 +174,14 @@ def test_nothing_is_fetched_from_an_address_that_a_stranger_names(anonymous_clie
         ("GET", "proxy=http://a"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(anonymous_client, method, path):
-    place = path if path.startswith("/") else f"/gradio_api/{path}"
+def test_unused_gradio_routes_are_disabled(anonymous_client, method, path):
+    url_path = path if path.startswith("/") else f"/gradio_api/{path}"
     files = {"video": b"x"} if method == "POST" else None
-    with httpx.stream(method, anonymous_client.address + place, files=files, timeout=10, verify=False) as answer:
-        assert answer.status_code in (403, 404, 405)
+    with httpx.stream(method, anonymous_client.address + url_path, files=files, timeout=10, verify=False) as response:
+        assert response.status_code in (403, 404, 405)
 
 
-ODD_BODIES = (
+MALFORMED_BODIES = (
     b"",
     b"{",
     b"null",
@@ -202,33 +204,33 @@ ODD_BODIES = (
 @pytest.mark.parametrize(
     "path", ["run/predict", "queue/join", "call/think_sequence", "call/v2/think_sequence", "cancel"]
 )
-def test_nonsense_is_answered_without_a_word_of_what_is_inside(anonymous_client, path):
-    for body in ODD_BODIES:
-        answer = anonymous_client.request(
+def test_responses_to_malformed_requests_contain_no_internals(anonymous_client, path):
+    for body in MALFORMED_BODIES:
+        response = anonymous_client.request(
             "POST", f"/gradio_api/{path}", content=body, headers={"Content-Type": "application/json"}
         )
-        assert not [word for word in INTERNALS if word in answer.text], body[:60]
+        assert not [word for word in INTERNALS if word in response.text], body[:60]
     assert anonymous_client.request("GET", "/config").status_code == 200
 
 
 @pytest.mark.parametrize(
-    "name, given", [("think_sequence", ["1", "digits", ""]), ("think_image", [None, "no\0name", "same=3"])]
+    "name, data", [("think_sequence", ["1", "digits", ""]), ("think_image", [None, "no\0name", "same=3"])]
 )
-def test_invalid_input_gets_an_error_message_of_this_app(anonymous_client, name, given):
-    message = anonymous_client.call_event(anonymous_client.event_ids[name], given)
+def test_invalid_input_gets_an_error_message_of_this_app(anonymous_client, name, data):
+    message = anonymous_client.call_event(anonymous_client.event_ids[name], data)
     assert "matmul" not in message and "gufunc" not in message and '"error": "' in message
 
 
-def test_no_secret_is_sent_to_visitors(anonymous_client):
+def test_no_public_response_contains_the_admin_token(anonymous_client):
     for path in ("/", "/config", "/gradio_api/info", "/theme.css", "/manifest.json", "/admin/login"):
         assert ADMIN_TOKEN not in anonymous_client.request("GET", path).text
 
 
-# --- what others do ----------------------------------------------------------------------------------------------
+# --- sessions of other visitors ----------------------------------------------------------------------------------
 
 
-def test_a_guessed_session_receives_nothing(anonymous_client):
-    """It does not fill the log: Gradio writes two tracebacks for each such event."""
+def test_a_guessed_session_hash_receives_no_results(anonymous_client):
+    """The request is rejected early, because Gradio writes two tracebacks to the log for each such event."""
     joined = anonymous_client.join_queue(
         anonymous_client.event_ids["think_sequence"], ["1011", "parity-16", "ticks=2"], "mine"
     )
@@ -238,31 +240,33 @@ def test_a_guessed_session_receives_nothing(anonymous_client):
     assert '"answer"' in json.dumps(anonymous_client.read_events("mine"))
 
 
-def test_what_a_visitor_gave_is_forgotten_when_it_is_answered(anonymous_client):
-    """Gradio stores inputs and outputs of ten thousand sessions for links that this page does not offer."""
-    typed = f"private{secrets.token_hex(8)}"
+def test_session_states_keep_no_input_after_the_response(anonymous_client):
+    """Gradio stores inputs and outputs of ten thousand sessions for deep links, which this page does not use."""
+    text = f"private{secrets.token_hex(8)}"
     assert "0 and 1 only" in anonymous_client.call_event(
-        anonymous_client.event_ids["think_sequence"], [typed, "parity-16", ""]
+        anonymous_client.event_ids["think_sequence"], [text, "parity-16", ""]
     )
-    sessions = [one for one in gc.get_objects() if issubclass(type(one), SessionState)]
+    sessions = [session for session in gc.get_objects() if issubclass(type(session), SessionState)]
     assert sessions
-    assert not [one for one in sessions if typed in json.dumps(vars(one), default=str, skipkeys=True)]
+    assert not [session for session in sessions if text in json.dumps(vars(session), default=str, skipkeys=True)]
 
 
 # --- browsers ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["x.html", "x.svg", "x.xml", "x.xhtml", "x.js", "x.pdf", "x", "x.png.html", "x.htm"])
-def test_what_is_uploaded_is_no_page_of_ours(anonymous_client, name):
-    uploaded = anonymous_client.upload(name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>").json()[0]
-    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}").headers
+def test_uploaded_files_are_served_as_attachments(anonymous_client, name):
+    upload_path = anonymous_client.upload(name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>").json()[
+        0
+    ]
+    headers = anonymous_client.request("GET", f"/gradio_api/file={upload_path}").headers
     assert headers["content-disposition"].startswith("attachment") and headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] in ("no-store", "private, no-store")
 
 
-def test_no_answer_carries_the_headers_of_its_question(anonymous_client):
-    """Gradio returns request headers with a part of a file: cookies that scripts must not see, and a forged content type."""
-    uploaded = anonymous_client.upload("a.png", b"0123456789").json()[0]
+def test_request_headers_are_not_copied_into_a_partial_response(anonymous_client):
+    """Gradio copies request headers into a range response: cookies that scripts must not read, and a forged content type."""
+    upload_path = anonymous_client.upload("a.png", b"0123456789").json()[0]
     request_headers = {
         "Range": "bytes=0-3",
         "Cookie": "ctm_admin=1.2",
@@ -270,33 +274,33 @@ def test_no_answer_carries_the_headers_of_its_question(anonymous_client):
         "Content-Type": "text/html",
         "X-A": "b",
     }
-    headers = anonymous_client.request("GET", f"/gradio_api/file={uploaded}", headers=request_headers).headers
+    headers = anonymous_client.request("GET", f"/gradio_api/file={upload_path}", headers=request_headers).headers
     assert not headers.keys() & {"cookie", "x-admin-token", "x-a"} and headers["content-type"] == "image/png"
 
 
-def test_pages_of_other_addresses_may_neither_read_nor_ask(anonymous_client):
-    evil = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Host": "lab-ctm.hf.space"}
+def test_cross_origin_requests_are_rejected(anonymous_client):
+    cross_origin = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Host": "lab-ctm.hf.space"}
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    for method, path, more in (("GET", "/config", {}), ("OPTIONS", "/gradio_api/run/predict", preflight)):
-        answer = anonymous_client.request(method, path, headers=evil | more)
-        assert "access-control-allow-origin" not in answer.headers, path
-    assert anonymous_client.upload("a.png", b"a", **evil).status_code == 403
+    for method, path, extra_headers in (("GET", "/config", {}), ("OPTIONS", "/gradio_api/run/predict", preflight)):
+        response = anonymous_client.request(method, path, headers=cross_origin | extra_headers)
+        assert "access-control-allow-origin" not in response.headers, path
+    assert anonymous_client.upload("a.png", b"a", **cross_origin).status_code == 403
     for path in ("run/predict", "queue/join", "call/think_sequence"):
         payload = {"fn_index": anonymous_client.event_ids["describe"], "data": [], "session_hash": "a"}
-        assert anonymous_client.post(path, payload, **evil).status_code == 403
-    own = {"Origin": anonymous_client.address, "Sec-Fetch-Site": "same-origin"}
-    assert anonymous_client.upload("a.png", b"a", **own).status_code == 200
+        assert anonymous_client.post(path, payload, **cross_origin).status_code == 403
+    same_origin = {"Origin": anonymous_client.address, "Sec-Fetch-Site": "same-origin"}
+    assert anonymous_client.upload("a.png", b"a", **same_origin).status_code == 200
 
 
 @contextmanager
 def open_access_client(environment: dict[str, str]) -> Iterator[TestClient]:
     access = Access.from_environment(environment, "127.0.0.1")
 
-    def may(request: gr.Request) -> bool:
+    def is_owner(request: gr.Request) -> bool:
         return access.get_current_user(request) is not None
 
     with gr.Blocks() as page:
-        gr.Button().click(may, None, gr.Checkbox(), api_name="may", queue=False)
+        gr.Button().click(is_owner, None, gr.Checkbox(), api_name="is_owner", queue=False)
     with TestClient(
         create_fastapi_app(page, access), base_url="http://localhost", client=("127.0.0.1", 5000)
     ) as client:
@@ -311,13 +315,15 @@ def test_every_response_has_security_headers(environment):
             headers = client.get(path).headers
             assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"], path
             assert {"camera=(self)", "geolocation=()"} <= {*headers["permissions-policy"].split(", ")}
-            rules = dict(rule.strip().partition(" ")[::2] for rule in headers["content-security-policy"].split(";"))
-            assert rules["frame-ancestors"] == frames and rules["object-src"] == "'none'", path
-            assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'self'"
+            directives = dict(
+                directive.strip().partition(" ")[::2] for directive in headers["content-security-policy"].split(";")
+            )
+            assert directives["frame-ancestors"] == frames and directives["object-src"] == "'none'", path
+            assert directives["default-src"] == directives["base-uri"] == directives["form-action"] == "'self'"
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info"])
-def test_an_address_invented_by_one_visitor_is_not_sent_to_others(path):
+def test_a_forged_host_header_does_not_reach_other_visitors(path):
     with open_access_client({"CTM_ADMIN_TOKEN": ADMIN_TOKEN}) as client:
         client.get(path, headers={"X-Forwarded-Host": "evil.example", "X-Gradio-Server": "http://evil.example"})
         assert "evil.example" not in client.get(path).text
@@ -327,23 +333,23 @@ def test_proxy_headers_are_read_before_they_are_removed():
     """A user of this host may train; a request through a proxy may not."""
     with open_access_client({}) as client:
 
-        def may(**headers: str) -> bool:
+        def is_owner(**headers: str) -> bool:
             payload = {"fn_index": 0, "data": [], "session_hash": "a"}
             return client.post("/gradio_api/run/predict", json=payload, headers=headers).json()["data"][0]
 
-        assert may() is True
+        assert is_owner() is True
         for name in ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"):
-            assert may(**{name: "localhost"}) is False, name
+            assert is_owner(**{name: "localhost"}) is False, name
 
 
 SCRIPT_INJECTIONS = """<img src=x onerror="window.taken = 1"> <svg onload="window.taken = 2"></svg> {{window.taken = 3}}
 ${window.taken = 4} `${window.taken = 5}` </script><script>window.taken = 6</script>
 <iframe srcdoc="<script>parent.taken = 7</script>"></iframe> $$\\href{javascript:window.taken = 8}{b}$$"""
-EXTERNAL_CONTENT = """# A fine machine
-![seen](http://ELSEWHERE/seen.png) <video src="http://ELSEWHERE/seen.mp4" autoplay></video>
+EXTERNAL_CONTENT = """# A model card
+![seen](http://OTHER_HOST/seen.png) <video src="http://OTHER_HOST/seen.mp4" autoplay></video>
 <a id="lure" href="javascript:window.taken = 9">a</a>
 
-<form action="http://ELSEWHERE/password"><input name="password" type="password"><button id="send">Log in</button></form>
+<form action="http://OTHER_HOST/password"><input name="password" type="password"><button id="send">Log in</button></form>
 
 <div id="cover" style="position: fixed; inset: 0; z-index: 99999">Log in</div>
 
@@ -364,13 +370,15 @@ def read_requests(listener: socket.socket) -> list[bytes]:
 
 
 @pytest.mark.browser
-@pytest.mark.filterwarnings("ignore:A `<script>` tag was found")  # Gradio's word about the log; nothing runs it
-def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp_path):
+@pytest.mark.filterwarnings(
+    "ignore:A `<script>` tag was found"
+)  # Gradio warns about the text of the log, which is not executed
+def test_untrusted_cards_and_logs_run_no_script_and_contact_no_host(browser, hub, checkpoints_dir, tmp_path):
     """In a card or a log, no script runs, no other host is contacted, and no content covers the page."""
     checkpoint_dir = make_checkpoint(tmp_path / "made", "digits")
-    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
-        lures = EXTERNAL_CONTENT.replace("ELSEWHERE", f"127.0.0.1:{elsewhere.getsockname()[1]}")
-        (checkpoint_dir / "README.md").write_text(lures + SCRIPT_INJECTIONS)
+    with socket.create_server(("127.0.0.1", 0)) as other_server:
+        card_text = EXTERNAL_CONTENT.replace("OTHER_HOST", f"127.0.0.1:{other_server.getsockname()[1]}")
+        (checkpoint_dir / "README.md").write_text(card_text + SCRIPT_INJECTIONS)
         hub.add_repo("bob/lure", read_dir_files(checkpoint_dir))
         training_service = make_training_service(tmp_path / "home", checkpoints_dir, models={"endpoint": hub.url})
         run = create_fake_run(
@@ -394,9 +402,9 @@ def test_what_a_stranger_wrote_reaches_nobody(browser, hub, checkpoints_dir, tmp
             expect(page.locator("#card h1")).to_be_visible()
             cover, card = page.locator("#card #cover").bounding_box(), page.locator("#card").bounding_box()
             assert cover["y"] >= card["y"] and cover["height"] <= card["height"]
-            for lure in ("#card #lure", "#card #send"):
-                page.locator(lure).evaluate("lure => lure.click()")
+            for selector in ("#card #lure", "#card #send"):
+                page.locator(selector).evaluate("element => element.click()")
             page.wait_for_timeout(500)
             assert page.evaluate("window.taken") is None and page.url.startswith(address)
             page.close()
-        assert read_requests(elsewhere) == []
+        assert read_requests(other_server) == []

@@ -52,7 +52,7 @@ SECRET = "a-long-enough-secret"
 
 
 class RunningServer:
-    """A running server."""
+    """Server process whose output is collected."""
 
     def __init__(self, process: subprocess.Popen):
         self.process, self.lines = process, []
@@ -111,68 +111,68 @@ def run_small_server(**environment: str):
 
 
 def get_startup_failure(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
-    """Return exit code and last output line of a server that cannot start."""
-    with run_server(*command, **environment) as served:
-        code = served.process.wait(90)
-        served._reader.join(5)
-        return code, served.output.strip()
+    """Return exit code and output of a server that cannot start."""
+    with run_server(*command, **environment) as server:
+        code = server.process.wait(90)
+        server._reader.join(5)
+        return code, server.output.strip()
 
 
-def test_a_server_for_this_machine_ends_cleanly_while_pages_are_open():
-    with run_small_server() as served:
-        assert httpx.get(f"{served.address}/healthz").text == "ok"
-        assert Client(served.address, verbose=False).predict(api_name="/act") == "local"
-        for far in ("127.0.0.1", "8.8.8.8"):  # nobody comes from anywhere by saying so
+def test_a_local_server_ignores_forwarded_headers_and_shuts_down_with_open_pages():
+    with run_small_server() as server:
+        assert httpx.get(f"{server.address}/healthz").text == "ok"
+        assert Client(server.address, verbose=False).predict(api_name="/act") == "local"
+        for forwarded_for in ("127.0.0.1", "8.8.8.8"):  # forged headers of a direct client
             client = Client(
-                served.address, verbose=False, headers={"X-Forwarded-For": far, "X-Forwarded-Proto": "https"}
+                server.address, verbose=False, headers={"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
             )
             assert client.predict(api_name="/act").startswith("denied")
             assert client.predict(api_name="/client") == "127.0.0.1 http"
-        with httpx.stream("GET", f"{served.address}/gradio_api/heartbeat/page") as page:
+        with httpx.stream("GET", f"{server.address}/gradio_api/heartbeat/page") as page:
             assert page.status_code == 200
-            assert served.stop(signal.SIGTERM) == 0
-        assert served.lines[-1] == "ended\n" and "Traceback" not in served.output and "ERROR" not in served.output
+            assert server.stop(signal.SIGTERM) == 0
+        assert server.lines[-1] == "ended\n" and "Traceback" not in server.output and "ERROR" not in server.output
 
 
-def test_a_space_believes_its_proxy():
+def test_a_space_trusts_the_headers_of_its_proxy():
     oauth = {
         "OAUTH_CLIENT_ID": "i",
         "OAUTH_CLIENT_SECRET": "s",
         "OAUTH_SCOPES": "openid",
         "OPENID_PROVIDER_URL": "http://x",
     }
-    with run_small_server(SPACE_ID="ann/ctm", SYSTEM="spaces", **oauth) as served:
+    with run_small_server(SPACE_ID="ann/ctm", SYSTEM="spaces", **oauth) as server:
         forwarded = {"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}
-        client = Client(served.address, verbose=False, headers=forwarded)
+        client = Client(server.address, verbose=False, headers=forwarded)
         assert client.predict(api_name="/client") == "8.8.8.8 https"
         assert client.predict(api_name="/act").startswith("denied: Only ann may train here")
 
 
-def test_the_token_works_for_programs_and_is_never_written():
-    with run_small_server(CTM_ADMIN_TOKEN=SECRET) as served:
+def test_the_admin_token_header_is_accepted_and_no_token_is_logged():
+    with run_small_server(CTM_ADMIN_TOKEN=SECRET) as server:
         assert (
-            Client(served.address, verbose=False)
+            Client(server.address, verbose=False)
             .predict(api_name="/act")
             .startswith("denied: Only the administrator may train")
         )
-        client = Client(served.address, verbose=False, headers={"X-Admin-Token": SECRET})
+        client = Client(server.address, verbose=False, headers={"X-Admin-Token": SECRET})
         assert client.predict(api_name="/act") == "administrator"
-        httpx.post(f"{served.address}/admin/login", data={"token": "nearly-the-right-one"})
-        httpx.get(f"{served.address}/admin/login?token={SECRET}")
-        assert served.stop(signal.SIGINT) == 0 and "ended" in served.output
-        assert "wrong administrator's token came from 127.0.0.1" in served.output
-        assert "nearly" not in served.output and SECRET not in served.output
+        httpx.post(f"{server.address}/admin/login", data={"token": "nearly-the-right-one"})
+        httpx.get(f"{server.address}/admin/login?token={SECRET}")
+        assert server.stop(signal.SIGINT) == 0 and "ended" in server.output
+        assert "wrong administrator's token came from 127.0.0.1" in server.output
+        assert "nearly" not in server.output and SECRET not in server.output
 
 
 def test_a_port_in_use_is_reported_in_one_sentence():
-    with listen("127.0.0.1", [0]) as taken:
-        port = taken.getsockname()[1]
+    with listen("127.0.0.1", [0]) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(SystemExit) as caught:
             serve(pytest.fail, "127.0.0.1", port)
     assert caught.value.code == f"Port {port} is in use: set GRADIO_SERVER_PORT to a free port."
 
 
-def test_the_next_port_is_tried_where_none_is_named():
+def test_the_next_free_port_is_used_when_no_port_is_set():
     with listen("127.0.0.1", [0]) as first:
         port = first.getsockname()[1]
         with listen("127.0.0.1", range(port, port + 50)) as second:
@@ -180,26 +180,26 @@ def test_the_next_port_is_tried_where_none_is_named():
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "", "http://localhost", "192.0.2.1", "a" * 70])
-def test_an_address_that_is_not_local_is_reported(host):
+def test_a_host_that_is_not_local_is_rejected(host):
     with pytest.raises(ValueError, match="set GRADIO_SERVER_NAME to") as caught:
         listen(host, [0])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "host, shown",
+    "host, url_host",
     [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("localhost", "localhost"), ("[::1]", "[::1]")],
 )
-def test_the_address_can_be_opened(host, shown):
+def test_the_printed_url_has_a_host_that_a_browser_can_open(host, url_host):
     try:
         listener = listen(host, [0])
     except ValueError:
-        pytest.skip("this machine has no IPv6")
+        pytest.skip("the host has no IPv6")
     with listener:
-        assert format_url(host, listener) == f"http://{shown}:{listener.getsockname()[1]}"
+        assert format_url(host, listener) == f"http://{url_host}:{listener.getsockname()[1]}"
 
 
-def test_a_wrong_variable_ends_the_start_at_once():
+def test_the_server_exits_with_one_line_per_invalid_variable():
     code, message = get_startup_failure({"GRADIO_SERVER_PORT": "abc", "CTM_RESUME": "maybe"}, "app.py")
     assert code == 1 and [line.partition(" ")[0] for line in message.splitlines()] == [
         "GRADIO_SERVER_PORT",
@@ -207,73 +207,73 @@ def test_a_wrong_variable_ends_the_start_at_once():
     ]
 
 
-def test_what_shows_only_behind_the_door_ends_the_start_too(tmp_path):
-    wrong = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
-    code, message = get_startup_failure(wrong, "app.py")
+def test_the_server_exits_when_the_app_cannot_be_built(tmp_path):
+    environment = {"GRADIO_SERVER_PORT": "0", "CTM_HOME": str(tmp_path), "CTM_ADMIN_TOKEN": "weak-secret"}
+    code, message = get_startup_failure(environment, "app.py")
     assert code == 1 and message.splitlines()[-1].startswith("CTM_ADMIN_TOKEN must have at least 16 printable")
     assert "weak-secret" not in message and "Traceback" not in message
 
 
 class SlowApp:
-    """An app that starts slowly."""
+    """App whose build and warm-up wait for events that a test sets."""
 
     def __init__(self):
         self.app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the page"))])
-        self.built, self.warm = threading.Event(), threading.Event()
+        self.built_event, self.warm_event = threading.Event(), threading.Event()
         self.calls: list[str] = []
 
     def build(self) -> "SlowApp":
-        assert self.built.wait(20)
+        assert self.built_event.wait(20)
         return self
 
     def startup(self) -> None:
         self.calls.append("startup")
 
     def warm_up(self) -> None:
-        assert self.warm.wait(20)
+        assert self.warm_event.wait(20)
 
     def close_streams(self) -> None:
         self.calls.append("close_streams")
 
 
-def test_the_door_lets_visitors_wait():
-    slow, opened = SlowApp(), threading.Event()
-    door = StartupRouter(slow.build, opened.set)
-    with TestClient(door) as visitor:
-        waiting, program = visitor.get("/"), visitor.get("/config")
-        assert waiting.status_code == 200 and "Starting" in waiting.text and "refresh" in waiting.text
-        assert program.status_code == 503 and program.headers["Retry-After"] == "2"
-        assert [visitor.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
-        slow.built.set()
-        assert opened.wait(20) and visitor.get("/").text == "the page"
-        assert visitor.get("/readyz").status_code == 503
-        slow.warm.set()
-        wait_until(lambda: visitor.get("/readyz").status_code == 200)
-        door.close()
-    assert slow.calls == ["startup", "close_streams"]
+def test_the_startup_router_serves_a_waiting_page_until_the_app_is_built():
+    slow_app, ready_event = SlowApp(), threading.Event()
+    router = StartupRouter(slow_app.build, ready_event.set)
+    with TestClient(router) as client:
+        page_response, config_response = client.get("/"), client.get("/config")
+        assert page_response.status_code == 200 and "Starting" in page_response.text and "refresh" in page_response.text
+        assert config_response.status_code == 503 and config_response.headers["Retry-After"] == "2"
+        assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
+        slow_app.built_event.set()
+        assert ready_event.wait(20) and client.get("/").text == "the page"
+        assert client.get("/readyz").status_code == 503
+        slow_app.warm_event.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        router.close()
+    assert slow_app.calls == ["startup", "close_streams"]
 
 
-def test_an_end_while_the_site_is_built_begins_nothing():
-    slow = SlowApp()
-    door = StartupRouter(slow.build, pytest.fail)
-    with TestClient(door) as visitor:
-        visitor.get("/healthz")
-        door.close()
-        slow.built.set()
-    assert slow.calls == [] and door.web_app is None
+def test_closing_the_router_during_the_build_starts_no_app():
+    slow_app = SlowApp()
+    router = StartupRouter(slow_app.build, pytest.fail)
+    with TestClient(router) as client:
+        client.get("/healthz")
+        router.close()
+        slow_app.built_event.set()
+    assert slow_app.calls == [] and router.web_app is None
 
 
-def test_the_app_itself_is_served(checkpoints_dir, tmp_path):
+def test_the_app_program_serves_predictions_and_its_config(checkpoints_dir, tmp_path):
     settings = {
         "CTM_CHECKPOINTS": str(checkpoints_dir),
         "CTM_HOME": str(tmp_path),
         "HF_HUB_OFFLINE": "1",
         "GRADIO_SERVER_PORT": "0",
     }
-    with run_server("app.py", **settings) as served:
-        message = Client(served.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
-        assert len(message["answer"]) == 4
-        config = httpx.get(f"{served.address}/config").json()
+    with run_server("app.py", **settings) as server:
+        record = Client(server.address, verbose=False).predict("1011", "parity-16", "", api_name="/think_sequence")
+        assert len(record["answer"]) == 4
+        config = httpx.get(f"{server.address}/config").json()
         assert config["footer_links"] == ["api"] and config["show_error"] is False
         assert config["max_file_size"] == 20 * 2**20
-        assert served.stop() == 0
+        assert server.stop() == 0

@@ -36,8 +36,8 @@ PUBLISHED_MAZE_CONFIG = {
 
 
 def serve_checkpoint(directory, config) -> InferenceService:
-    machine = ContinuousThoughtMachine(CTMConfig.parse(config), 3, seed=0).eval()
-    save(Checkpoint(machine), directory / "bare")
+    model = ContinuousThoughtMachine(CTMConfig.parse(config), 3, seed=0).eval()
+    save(Checkpoint(model), directory / "bare")
     assert sorted(path.name for path in (directory / "bare").iterdir()) == ["config.json", "model.safetensors"]
     return make_inference_service(directory)
 
@@ -47,7 +47,7 @@ def make_maze(side: int = 39, route: int = 100) -> np.ndarray:
 
 
 def test_ctc_emissions_are_complete_without_stored_policies(tmp_path):
-    """A saved step of a sorting run, for example, has no tick of highest certainty."""
+    """The answer comes from the last tick, for example of a saved step of a sorting run."""
     directory = make_checkpoint(tmp_path / "sorting", "sorting", heads=0, n_synch_action=0)
     (directory / "halting.json").unlink()
     services = make_inference_service(tmp_path)
@@ -86,8 +86,8 @@ def test_a_bare_maze_model_runs(tmp_path):
     services = serve_checkpoint(tmp_path, SMALL_MODEL_CONFIG | MAZE_CONFIG)
     check_maze(services)
     assert services.predict("bare", make_maze(15, 50), "ticks=2")["input"]["width"] == 15
-    invented = services.generate_input("bare", 3)
-    assert invented.dtype == np.uint8 and np.array_equal(invented, services.generate_input("bare", 3))
+    generated_maze = services.generate_input("bare", 3)
+    assert generated_maze.dtype == np.uint8 and np.array_equal(generated_maze, services.generate_input("bare", 3))
 
 
 def test_a_bare_imagenet_model_runs(tmp_path):

@@ -1,4 +1,4 @@
-"""Test the form of a run: one field per setting, and every submission is a valid run or an error sentence."""
+"""Test the form of a run: one field per setting, and every submission is a valid config or an error message."""
 
 import math
 import re
@@ -33,9 +33,9 @@ FIELDS = list_fields()
 NAMES = {field.name for field in FIELDS}
 TASKS_WITH_FIELDS = sorted({field.task for field in FIELDS if field.task})
 DERIVED_SETTINGS = {"model.out_dims", "model.prediction_reshaper", "model.energy_head_enabled"}
-UNSUPPORTED_SETTINGS = {"task.mean", "task.std", "task.names"}  # of images: lists
+UNSUPPORTED_SETTINGS = {"task.mean", "task.std", "task.names"}  # lists of the task images
 SCHEDULE_TICKS = tuple(f"model.{name}" for name in SCHEDULE_KEYS)
-OTHER_VALUES = {  # a value that a recipe does not have, where one more or half of it would not do
+OTHER_VALUES = {  # for fields in which an incremented or halved value is invalid
     "model.heads": 4,
     "model.backbone_type": "parity_backbone",
     "model.positional_embedding_type": "custom-rotational-1d",
@@ -54,7 +54,7 @@ OTHER_VALUES = {  # a value that a recipe does not have, where one more or half 
 
 REQUIRED_CHANGES = {
     name: {"model.backbone_type": SCHEDULED_BACKBONE, **dict.fromkeys(SCHEDULE_TICKS, 2)} for name in SCHEDULE_TICKS
-}  # beside a field
+}  # other settings that a field needs
 REQUIRED_CHANGES["model.num_layers"] = {
     "model": {"kind": "lstm", "iterations": 3, "d_model": 8, "d_input": 8, "heads": 2}
 }
@@ -108,11 +108,11 @@ def are_error_sentences(text: str) -> bool:
 
 
 def test_every_setting_is_a_field_except_derived_ones_and_paths():
-    there = {f"{group}.{name}" for group in FIELD_GROUPS for name in get_group_settings(group)} | {
+    setting_names = {f"{group}.{name}" for group in FIELD_GROUPS for name in get_group_settings(group)} | {
         f"task.{name}" for task in get_task_types().values() for name in task.Settings.model_fields
     }
-    assert there - DERIVED_SETTINGS - UNSUPPORTED_SETTINGS == NAMES
-    assert set(FIELD_GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "no group was forgotten"
+    assert setting_names - DERIVED_SETTINGS - UNSUPPORTED_SETTINGS == NAMES
+    assert set(FIELD_GROUPS) | {"task", "publish", "init_from"} == set(RunConfig.model_fields), "every group is covered"
     assert not [name for name in NAMES if name.startswith(("publish", "init_from"))] and "task.kind" not in NAMES
     assert set(PRIMARY_FIELDS) <= NAMES
 
@@ -125,7 +125,10 @@ def test_a_field_shows_the_help_text_of_its_setting(field):
     assert field.is_optional is (NoneType in get_args(info.annotation))
     assert (field.kind == "choice") is bool(field.choices)
     bounds = {
-        kind: getattr(rule, kind) for rule in info.metadata for kind in ("ge", "gt", "le", "lt") if hasattr(rule, kind)
+        kind: getattr(constraint, kind)
+        for constraint in info.metadata
+        for kind in ("ge", "gt", "le", "lt")
+        if hasattr(constraint, kind)
     }
     if field.kind in ("whole", "number"):
         bounds_text = field.help_text.removeprefix(info.description)
@@ -135,8 +138,7 @@ def test_a_field_shows_the_help_text_of_its_setting(field):
 
 
 @pytest.mark.parametrize("kind", TASKS_WITH_FIELDS)
-def test_every_bound_is_the_one_that_the_form_shows(kind):
-    """The value at a documented bound is accepted, and the next one beyond it is rejected."""
+def test_values_outside_the_bounds_in_the_help_text_are_rejected(kind):
     config = find_recipe(kind)
     for field in FIELDS:
         match = re.search(r"\((above )?([\d.,]+) to (below )?([\d.,]+)\)$", field.help_text)
@@ -149,20 +151,20 @@ def test_every_bound_is_the_one_that_the_form_shows(kind):
                 config.with_overrides(compute_form_changes(config, {field.name: value}))
 
 
-# --- filling it in -----------------------------------------------------------------------------------------------
+# --- form values -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_the_form_shows_changes_nothing(name):
+def test_unchanged_form_values_give_no_changes(name):
     config = load_recipe(name)
     form_values = get_form_values(config)
     assert compute_form_changes(config, form_values) == {}
     field_names = {field.name for field in FIELDS if field.task in ("", config.task["kind"])}
     assert form_values.keys() == field_names
-    given = {
+    values_as_floats = {
         name: float(value) if type(value) is int else value for name, value in form_values.items()
-    }  # as browsers send them
-    assert compute_form_changes(config, given) == {}
+    }  # as browsers send numbers
+    assert compute_form_changes(config, values_as_floats) == {}
     emptied = {name: "" if value is None else value for name, value in form_values.items()}
     assert compute_form_changes(config, emptied) == {}
 
@@ -170,7 +172,7 @@ def test_what_the_form_shows_changes_nothing(name):
 @pytest.mark.parametrize(
     "field", [field for field in FIELDS if field.name != "model.kind"], ids=lambda field: f"{field.task} {field.name}"
 )
-def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, tmp_path):
+def test_a_changed_field_changes_its_setting_and_its_override_gives_the_same_config(field, tmp_path):
     name = field.name
     config = find_recipe(field.task or "parity").with_overrides(REQUIRED_CHANGES.get(name, {}))
     value = pick_other_value(field, get_form_values(config)[name])
@@ -182,21 +184,21 @@ def test_a_changed_field_is_a_changed_setting_and_its_words_reproduce_it(field, 
 
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    words = format_overrides(changes)
-    assert read_recipe(path, words) == changed
-    assert read_recipe(path, shlex.split(shlex.join(words))) == changed, "also when they went through a shell"
+    overrides = format_overrides(changes)
+    assert read_recipe(path, overrides) == changed
+    assert read_recipe(path, shlex.split(shlex.join(overrides))) == changed, "also after quoting for a shell"
 
 
-def test_another_model_type_keeps_the_settings_it_knows_and_drops_the_rest(tmp_path):
+def test_another_model_type_keeps_shared_settings_and_drops_the_others(tmp_path):
     config = load_recipe()
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     changes = compute_form_changes(
         config, get_form_values(config) | {"model.kind": "lstm", "model.num_layers": 2, "train.steps": 7}
     )
     lstm = read_recipe(tmp_path / "recipe.yaml", format_overrides(changes))
-    machine = lstm.build_model_config(lstm.make_task())
-    assert machine.model_type == "lstm" and machine.num_layers == 2 and lstm.train.steps == 7
-    assert machine.d_input == config.build_model_config(config.make_task()).d_input
+    model_config = lstm.build_model_config(lstm.make_task())
+    assert model_config.model_type == "lstm" and model_config.num_layers == 2 and lstm.train.steps == 7
+    assert model_config.d_input == config.build_model_config(config.make_task()).d_input
     ff = lstm.with_overrides(compute_form_changes(lstm, get_form_values(lstm) | {"model.kind": "ff"}))
     assert (
         ff.build_model_config(ff.make_task()).model_type == "ff" and compute_form_changes(ff, get_form_values(ff)) == {}
@@ -207,14 +209,16 @@ def test_another_model_type_keeps_the_settings_it_knows_and_drops_the_rest(tmp_p
         lstm.with_overrides(compute_form_changes(lstm, {"model.memory_length": 3}))
 
 
-def test_a_field_that_may_be_empty_is_emptied():
+def test_an_optional_field_can_be_emptied():
     config = load_recipe("parity-16")
     assert config.loss.lookahead == 2
-    for nothing in (None, ""):
-        assert config.with_overrides(compute_form_changes(config, {"loss.lookahead": nothing})).loss.lookahead is None
+    for empty_value in (None, ""):
+        assert (
+            config.with_overrides(compute_form_changes(config, {"loss.lookahead": empty_value})).loss.lookahead is None
+        )
 
 
-def test_whole_numbers_stay_whole():
+def test_whole_numbers_are_stored_as_integers():
     """A browser sends 500 as 500.0; the run directory and its command contain 500."""
     config = load_recipe()
     changes = compute_form_changes(config, {"train.steps": 500.0})
@@ -222,11 +226,11 @@ def test_whole_numbers_stay_whole():
     assert format_overrides(changes) == ["train.steps=500"]
 
 
-def test_what_follows_from_the_task_follows_on():
+def test_model_settings_derived_from_the_task_follow_its_changes():
     """Only changed settings are submitted, so the backbone follows the length of the rows."""
     config = load_recipe()
-    filled = get_form_values(config) | {"task.length": 9}
-    changed = config.with_overrides(compute_form_changes(config, filled))
+    form_values = get_form_values(config) | {"task.length": 9}
+    changed = config.with_overrides(compute_form_changes(config, form_values))
     assert changed.build_model_config(changed.make_task()).out_dims == 18
     assert (
         changed.build_model_config(changed.make_task()).backbone_type
@@ -234,7 +238,7 @@ def test_what_follows_from_the_task_follows_on():
     )
 
 
-# --- what does not belong there ----------------------------------------------------------------------------------
+# --- invalid values ---------------------------------------------------------------------------------------------
 
 TESTED_SETTINGS = sorted(
     {
@@ -282,7 +286,7 @@ INVALID_VALUES = [
 
 @pytest.mark.parametrize("name", TESTED_SETTINGS)
 @pytest.mark.parametrize("value", INVALID_VALUES, ids=lambda value: repr(value)[:20])
-def test_what_is_no_value_gets_a_sentence(name, value):
+def test_an_invalid_value_gets_an_error_message(name, value):
     config = load_recipe()
     try:
         changed = config.with_overrides(compute_form_changes(config, {name: value}))
@@ -291,8 +295,8 @@ def test_what_is_no_value_gets_a_sentence(name, value):
         assert name in str(error) or name.rpartition(".")[2] in str(error)
     else:
         form_value = get_form_values(changed)[name]
-        assert form_value == (None if value == "" else value), "it was read as what it is, or refused"
-        assert type(value) is not bool or find_field(name, config).kind == "switch", "yes is no number"
+        assert form_value == (None if value == "" else value), "the value is stored unchanged"
+        assert type(value) is not bool or find_field(name, config).kind == "switch", "a boolean is not a number"
 
 
 @pytest.mark.parametrize(
@@ -326,14 +330,14 @@ def test_what_is_no_value_gets_a_sentence(name, value):
     ],
 )
 @pytest.mark.parametrize("value", ["x", 1, {"repo": "a/b"}])
-def test_no_other_setting_can_be_smuggled_in(name, value):
+def test_a_name_that_is_not_a_field_is_rejected(name, value):
     config = load_recipe()
     with pytest.raises(ValueError, match="is not a setting of this form") as caught:
         compute_form_changes(config, get_form_values(config) | {name: value})
     assert len(str(caught.value)) < 120
 
 
-def test_fields_of_another_task_are_no_fields_here():
+def test_fields_of_another_task_are_rejected():
     assert "task.max_rotation" not in get_form_values(load_recipe("parity-16"))
     with pytest.raises(ValueError, match=r"'task.max_rotation' is not a setting"):
         compute_form_changes(load_recipe("parity-16"), {"task.max_rotation": 3})
@@ -356,9 +360,9 @@ CONFIG_BY_RECIPE = {name: load_recipe(name) for name in RECIPES}
 def filled_forms(draw) -> tuple[str, dict[str, Any]]:
     """Draw a recipe and a form with arbitrary values in some fields, often of the right type."""
     name = draw(st.sampled_from(RECIPES))
-    chosen = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG_BY_RECIPE[name]))), max_size=4, unique=True))
+    names = draw(st.lists(st.sampled_from(sorted(get_form_values(CONFIG_BY_RECIPE[name]))), max_size=4, unique=True))
     values: dict[str, Any] = {}
-    for field in (find_field(key, CONFIG_BY_RECIPE[name]) for key in chosen):
+    for field in (find_field(key, CONFIG_BY_RECIPE[name]) for key in names):
         likely = (
             st.sampled_from(field.choices) if field.choices else st.integers(0, 200) | st.floats(0, 2) | st.booleans()
         )
@@ -368,8 +372,8 @@ def filled_forms(draw) -> tuple[str, dict[str, Any]]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(filled_forms())
-def test_any_form_is_a_valid_run_or_a_sentence(filled):
-    name, values = filled
+def test_any_form_gives_a_valid_config_or_an_error_message(form):
+    name, values = form
     config = CONFIG_BY_RECIPE[name]
     try:
         changes = compute_form_changes(config, values)
@@ -378,7 +382,7 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
         assert are_error_sentences(str(error)), str(error)
         return
     assert RunConfig.parse(yaml.safe_load(yaml.safe_dump(changed.model_dump(mode="json")))) == changed, (
-        "it can be put down"
+        "YAML keeps the config"
     )
     assert make_task(changed.task).name == config.task["kind"]
     assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
@@ -387,13 +391,13 @@ def test_any_form_is_a_valid_run_or_a_sentence(filled):
         key, _, text = override.partition("=")
         group, _, label = key.partition(".")
         plain |= {group: yaml.safe_load(text)} if not label else {group: plain[group] | {label: yaml.safe_load(text)}}
-    assert RunConfig.parse(plain) == changed, "its command means the same"
+    assert RunConfig.parse(plain) == changed, "its overrides give the same config"
 
 
-# --- comparing ---------------------------------------------------------------------------------------------------
+# --- comparison --------------------------------------------------------------------------------------------------
 
 
-def test_settings_side_by_side_have_the_differing_ones_first_and_marked():
+def test_a_settings_comparison_lists_and_marks_differing_settings_first():
     config = load_recipe()
     rows = build_settings_comparison(
         [("a", config), ("b", config.with_overrides({"train.steps": 7, "model.heads": 4}))]

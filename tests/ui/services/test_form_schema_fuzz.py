@@ -1,4 +1,4 @@
-"""Fuzz the form of a run: every submission is a valid change of settings or one error sentence."""
+"""Fuzz the form of a run: every submission is a valid change of settings or an error message."""
 
 import json
 from types import SimpleNamespace
@@ -27,31 +27,31 @@ values = (
 @given(st.sampled_from(FIELDS), values)
 @example(FIELDS[NAMES.index("train.steps")], 10**5_000)
 @example(FIELDS[NAMES.index("model.backbone_type")], 10**5_000)
-def test_any_value_is_what_the_field_holds_or_one_sentence(field, value):
-    read = try_read(lambda: (field.parse(value),))
-    if read is not None:
-        assert read[0] is value or read[0] == value or (value in (None, "") and read[0] in (None, ""))
+def test_any_value_is_parsed_unchanged_or_rejected_in_one_sentence(field, value):
+    parsed = try_read(lambda: (field.parse(value),))
+    if parsed is not None:
+        assert parsed[0] is value or parsed[0] == value or (value in (None, "") and parsed[0] in (None, ""))
 
 
 @given(st.sampled_from(sorted(CONFIG_BY_RECIPE)), st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=3))
 @example("digits", {"train.steps": 10**5_000})
 @example("digits", {"a\nb": 1})
 @example("digits", {"x" * 100_000: 1})
-def test_any_form_is_a_run_or_sentences(name, filled):
+def test_any_form_gives_a_config_or_error_sentences(name, form):
     config = CONFIG_BY_RECIPE[name]
-    changes = try_read(lambda: compute_form_changes(config, filled))
+    changes = try_read(lambda: compute_form_changes(config, form))
     changed = try_read(lambda: config.with_overrides(changes), are_sentences) if changes is not None else None
     if changed is not None:
         assert (changed.publish, changed.init_from) == (config.publish, config.init_from)
-        told_again = get_form_values(changed)
-        assert all(told_again[key] == value for key, value in changes.items())
-        assert all("\n" not in word for word in format_overrides(changes))
-        json.dumps([told_again, build_settings_comparison([("a", config), ("b", changed)])], allow_nan=False)
+        form_values = get_form_values(changed)
+        assert all(form_values[key] == value for key, value in changes.items())
+        assert all("\n" not in override for override in format_overrides(changes))
+        json.dumps([form_values, build_settings_comparison([("a", config), ("b", changed)])], allow_nan=False)
 
 
 @pytest.mark.parametrize("value", [10**5_000, 10**400, 1e308], ids=["5,000 digits", "400 digits", "a float"])
-def test_every_whole_number_has_an_end(value):
-    """A value that is far too large would otherwise fail only after hours."""
+def test_every_integer_field_has_an_upper_bound(value):
+    """Without an upper bound, a value that is far too large would fail only after hours."""
     for config in CONFIG_BY_RECIPE.values():
         for field in FIELDS:
             if field.kind == "whole" and field.name in get_form_values(config):
@@ -63,7 +63,7 @@ def test_every_whole_number_has_an_end(value):
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text)[:20])
-def test_hostile_texts_are_no_values(text):
+def test_hostile_texts_are_parsed_or_rejected_quickly(text):
     config = CONFIG_BY_RECIPE["digits"]
     with time_limit(10):
         for name in NAMES[::3]:
@@ -77,10 +77,10 @@ def test_hostile_texts_are_no_values(text):
 @given(
     path=st.none() | texts,
     url=st.none() | texts | st.just("data:,") | st.just("http://127.0.0.1/a"),
-    chosen=json_values,
+    dropdown_value=json_values,
 )
-def test_inputs_hand_over_a_text_or_nothing(path, url, chosen):
-    picture = ImageInput.preprocess(None, SimpleNamespace(path=path, url=url))
-    assert picture == path or (picture == url and url.startswith("data:"))
+def test_input_components_return_a_text_or_none(path, url, dropdown_value):
+    image_value = ImageInput.preprocess(None, SimpleNamespace(path=path, url=url))
+    assert image_value == path or (image_value == url and url.startswith("data:"))
     assert ImageInput.preprocess(None, None) is None
-    assert isinstance(RunDropdown.preprocess(None, chosen), str)
+    assert isinstance(RunDropdown.preprocess(None, dropdown_value), str)

@@ -72,13 +72,13 @@ METRICS = {
 
 
 def index_by_name(options):
-    return {offer.name: offer for offer in options.values()}
+    return {option.name: option for option in options.values()}
 
 
-def test_policies_are_listed_by_what_they_guarantee_with_the_default_first():
-    rules = build_policy_options(HALTING, 6, is_ctc=False)
-    offers = index_by_name(rules)
-    assert list(offers) == [
+def test_policies_are_listed_by_their_guarantee_with_the_default_first():
+    options = build_policy_options(HALTING, 6, is_ctc=False)
+    options_by_name = index_by_name(options)
+    assert list(options_by_name) == [
         "Energy below threshold",
         "Certainty above threshold",
         "At most 1% of answers lost, with 95% confidence",
@@ -89,54 +89,59 @@ def test_policies_are_listed_by_what_they_guarantee_with_the_default_first():
         FULL_BUDGET_LABEL,
     ]
     measured = "On 1,000 calibration samples: 98.0% correct in 3.2 ticks on average."
-    certainty = offers["Certainty above threshold"].description
+    certainty = options_by_name["Certainty above threshold"].description
     assert certainty == f"Stops when the certainty is above 0.9. {measured}"
-    assert offers["Energy below threshold"].description == (
+    assert options_by_name["Energy below threshold"].description == (
         "Stops when the energy is below \N{MINUS SIGN}3. It uses the fewest ticks that lose at most 0.5 points of accuracy. "
         f"{measured}"
     )
     assert describe_evidence(PolicyRecord(policy="energy<0", tolerance=0.0)) == (
         "It uses the fewest ticks that lose no accuracy."
     )
-    assert offers["At most 1% of answers lost, with 95% confidence"].description == (
+    assert options_by_name["At most 1% of answers lost, with 95% confidence"].description == (
         "Stops when the energy is below \N{MINUS SIGN}2.5. Stopping early loses at most 1% of answers, with 95% confidence, on "
         f"data like the 1,000 calibration samples. {measured}"
     )
-    assert "on average, on data" in offers["At most 1% of answers lost, on average: margin, on average"].description
-    assert all(str(parse(rule)) == rule for rule in rules) and next(iter(rules)) == "energy<-3"
+    assert (
+        "on average, on data"
+        in options_by_name["At most 1% of answers lost, on average: margin, on average"].description
+    )
+    assert all(str(parse(policy)) == policy for policy in options) and next(iter(options)) == "energy<-3"
 
 
 def test_a_policy_is_listed_once_under_its_first_name():
-    rules = HALTING["policies"]
-    alike = rules["energy, at most 0.05 lost"] | {"policy": rules["energy, at most 0.01 lost"]["policy"]}
-    offers = index_by_name(
-        build_policy_options(HALTING | {"policies": rules | {"energy, at most 0.05 lost": alike}}, 6, is_ctc=False)
+    policies = HALTING["policies"]
+    duplicate = policies["energy, at most 0.05 lost"] | {"policy": policies["energy, at most 0.01 lost"]["policy"]}
+    options_by_name = index_by_name(
+        build_policy_options(
+            HALTING | {"policies": policies | {"energy, at most 0.05 lost": duplicate}}, 6, is_ctc=False
+        )
     )
-    assert "At most 1% of answers lost, with 95% confidence" in offers
-    assert "Fastest (at most 5% of answers lost, with 95% confidence)" not in offers
+    assert "At most 1% of answers lost, with 95% confidence" in options_by_name
+    assert "Fastest (at most 5% of answers lost, with 95% confidence)" not in options_by_name
 
 
-def test_without_measurements_it_runs_the_full_budget():
-    offers = build_policy_options({}, 9, is_ctc=False)
+def test_without_measurements_the_full_budget_is_the_default():
+    options = build_policy_options({}, 9, is_ctc=False)
     assert (
-        next(iter(offers)) == NEVER_HALT_POLICY
-        and next(iter(index_by_name(offers))) == FULL_BUDGET_LABEL
-        and FORK_LABEL not in index_by_name(offers)
+        next(iter(options)) == NEVER_HALT_POLICY
+        and next(iter(index_by_name(options))) == FULL_BUDGET_LABEL
+        and FORK_LABEL not in index_by_name(options)
     )
-    spoken = build_policy_options({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, is_ctc=True)
-    assert list(index_by_name(spoken)) == ["All of the answer output", FULL_BUDGET_LABEL], (
-        "silence is no answer, the most certain tick not all of it"
+    ctc_options = build_policy_options({"policies": {"said": {"policy": "said=5"}}, "default": "said"}, 9, is_ctc=True)
+    assert list(index_by_name(ctc_options)) == ["All of the answer output", FULL_BUDGET_LABEL], (
+        "a CTC answer is complete at the last tick only"
     )
-    assert spoken["ticks=9"].name == FULL_BUDGET_LABEL
-    assert next(iter(build_policy_options({}, 9, is_ctc=True))) == "ticks=9", "where nothing was measured, too"
+    assert ctc_options["ticks=9"].name == FULL_BUDGET_LABEL
+    assert next(iter(build_policy_options({}, 9, is_ctc=True))) == "ticks=9", "also without measured policies"
 
 
-def test_a_guarantee_is_shown_for_its_own_policy_alone():
-    note = HaltingMetadata.model_validate(HALTING)
-    assert get_guarantee(note, "energy<-2.5") == describe_evidence(
+def test_a_guarantee_is_shown_for_its_own_policy_only():
+    metadata = HaltingMetadata.model_validate(HALTING)
+    assert get_guarantee(metadata, "energy<-2.5") == describe_evidence(
         PolicyRecord(**HALTING["policies"]["energy, at most 0.01 lost"])
     )
-    assert get_guarantee(note, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
+    assert get_guarantee(metadata, "energy<-3") == "" == get_guarantee(HaltingMetadata(), "ticks=3")
 
 
 def test_the_view_model_holds_curves_policies_and_reliability():
@@ -146,7 +151,7 @@ def test_the_view_model_holds_curves_policies_and_reliability():
         ("fixed", "ticks="),
         ("oracle", ""),
     ]
-    assert [rule["default"] for rule in view["rules"]] == [False, True, False, False, False]
+    assert [policy["default"] for policy in view["rules"]] == [False, True, False, False, False]
     assert view["rules"][1]["held_out"] == {"accuracy": 0.97, "mean_ticks": 3.4, "lost": 0.005}
     assert view["rules"][0]["held_out"] is None and view["held_out"] == {"split": "test", "n": 800}
     assert view["reliability"]["bins"] == [[0.6, 0.5, 10], [0.99, 0.98, 790]]
@@ -154,7 +159,7 @@ def test_the_view_model_holds_curves_policies_and_reliability():
     assert view["iterations"] == 6
     longer = HALTING | {"frontiers": HALTING["frontiers"] | {"iterations": 9}}
     assert build_halting_view(longer, METRICS, 2_000)["iterations"] == 9, (
-        "of thoughts that are as long as what is shown"
+        "the ticks of the measured frontiers take precedence"
     )
     bare = build_halting_view(HALTING, {}, 6)
     assert bare["reliability"] is None and bare["held_out"] is None
@@ -162,10 +167,10 @@ def test_the_view_model_holds_curves_policies_and_reliability():
 
 @pytest.fixture(scope="module")
 def comparison_service(tmp_path_factory):
-    """Return checkpoints of one task, one of them with fewer ticks, and a checkpoint of another task."""
-    directory = tmp_path_factory.mktemp("racing")
-    for name, does in {"a": "parity", "b": "parity", "other": "arithmetic"}.items():
-        make_checkpoint(directory / name, does, iterations=4 if name == "b" else 6)
+    """Return a service with two checkpoints of one task, one of them with fewer ticks, and one of another task."""
+    directory = tmp_path_factory.mktemp("comparison")
+    for name, task_kind in {"a": "parity", "b": "parity", "other": "arithmetic"}.items():
+        make_checkpoint(directory / name, task_kind, iterations=4 if name == "b" else 6)
     return make_inference_service(directory)
 
 
@@ -184,11 +189,13 @@ def test_a_comparison_has_a_row_for_the_result_and_one_for_each_choice(compariso
     ]
     assert rows[2]["iterations"] == 4 and len(rows[1]["answers"]) == len(rows[1]["certainty"]) == 6
     assert len(comparison_service.compare(record, "101", [f"rule:{NEVER_HALT_POLICY}"] * 9)) == 4, (
-        "a page may ask for anything"
+        "the number of compared choices is limited"
     )
 
 
 def test_a_choice_that_cannot_run_is_reported_in_its_row(comparison_service):
     record = comparison_service.predict("a", "101", "")
-    broken, strange = comparison_service.compare(record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "model:../../etc"])[1:]
-    assert "at most 16 bits" in broken["problem"] and strange["problem"]
+    policy_row, model_row = comparison_service.compare(
+        record, "1" * 40, [f"rule:{NEVER_HALT_POLICY}", "model:../../etc"]
+    )[1:]
+    assert "at most 16 bits" in policy_row["problem"] and model_row["problem"]

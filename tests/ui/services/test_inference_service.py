@@ -1,4 +1,4 @@
-"""Test the inference service: records are plain data, and invalid input raises one sentence."""
+"""Test the inference service: records are plain data, and invalid input gets one error sentence."""
 
 import base64
 import json
@@ -29,36 +29,36 @@ def make_input(name: str):
 
 
 @pytest.mark.parametrize("name", ["digits", "parity-16", "arithmetic"])
-@pytest.mark.parametrize("rule", ["", "ticks=3", "energy<-99", "certainty>0.9|same=2"])
-def test_a_record_is_json_with_one_entry_a_tick(inference_service, name, rule):
-    record = json.loads(json.dumps(inference_service.predict(name, make_input(name), rule), allow_nan=False))
+@pytest.mark.parametrize("policy", ["", "ticks=3", "energy<-99", "certainty>0.9|same=2"])
+def test_a_record_is_json_with_one_entry_per_tick(inference_service, name, policy):
+    record = json.loads(json.dumps(inference_service.predict(name, make_input(name), policy), allow_nan=False))
     ticks = record["ticks"]
     assert 1 <= ticks <= record["iterations"] == 6
     for key in ("energy", "p_correct", "certainty", "answers_by_tick"):
         assert len(record[key]) == ticks
     by_tick = record["choices"].get("probabilities") or record["choices"]["chosen"]
     assert len(by_tick) == ticks
-    heads, places = record["attention"]["heads"], int(np.prod(record["attention"]["map"]))
-    assert len(base64.b64decode(record["attention"]["data"])) == ticks * heads * places
+    heads, num_positions = record["attention"]["heads"], int(np.prod(record["attention"]["map"]))
+    assert len(base64.b64decode(record["attention"]["data"])) == ticks * heads * num_positions
     assert len(base64.b64decode(record["activity"]["data"])) == ticks * record["activity"]["neurons"]
     assert 0 <= record["probability"] <= 1 and record["sentence"].endswith(".")
-    assert record["halted_by"] == "budget" if rule == "energy<-99" else True
+    assert record["halted_by"] == "budget" if policy == "energy<-99" else True
 
 
-@pytest.mark.parametrize(("kind", "most"), [("lstm", 6), ("ff", 1)])
-def test_baselines_run_too(kind, most, tmp_path):
+@pytest.mark.parametrize(("kind", "max_ticks"), [("lstm", 6), ("ff", 1)])
+def test_baselines_run(kind, max_ticks, tmp_path):
     """A feed-forward network has one tick and no attention."""
     make_checkpoint(tmp_path / "digits", "digits", kind=kind)
     services = make_inference_service(tmp_path)
-    assert services.get_checkpoint_info("digits").iterations == most
+    assert services.get_checkpoint_info("digits").iterations == max_ticks
     record = json.loads(json.dumps(services.predict("digits", make_digit_image(), "energy<-99"), allow_nan=False))
-    assert record["ticks"] == record["iterations"] == most == len(record["energy"])
+    assert record["ticks"] == record["iterations"] == max_ticks == len(record["energy"])
     assert (record["attention"] is None) is (kind == "ff")
-    assert len(base64.b64decode(record["activity"]["data"])) == most * record["activity"]["neurons"]
+    assert len(base64.b64decode(record["activity"]["data"])) == max_ticks * record["activity"]["neurons"]
     assert services.describe("digits")["config"]["d_model"] == 16
 
 
-def test_ticks_asked_for_are_ticks_used(inference_service):
+def test_a_fixed_number_of_ticks_is_used(inference_service):
     record = inference_service.predict("parity-16", "1", "ticks=4")
     assert (record["ticks"], record["answer_tick"], record["halted_by"]) == (4, 4, "ticks=4")
     assert "set to 4 ticks" in record["sentence"]
@@ -70,10 +70,10 @@ def test_p_correct_is_the_sigmoid_of_minus_energy(inference_service):
     np.testing.assert_allclose(record["p_correct"], 1 / (1 + np.exp(record["energy"])), atol=2e-4)
 
 
-def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_path):
+def test_p_correct_may_depend_on_energy_and_certainty(tmp_path):
     directory = make_checkpoint(tmp_path / "waiting", "parity")
-    note = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
-    (directory / "halting.json").write_text(json.dumps({"energy": note}))
+    metadata = {"kind": "wait", "chance": {"energy": 0.5, "certainty": -3.0, "bias": 1.0}}
+    (directory / "halting.json").write_text(json.dumps({"energy": metadata}))
     record = make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")
     expected = 1 / (1 + np.exp(0.5 * np.array(record["energy"]) - 3 * np.array(record["certainty"]) + 1))
     np.testing.assert_allclose(record["p_correct"], expected, atol=2e-4)
@@ -81,16 +81,16 @@ def test_the_chance_to_be_right_may_need_the_certainty_beside_the_energy(tmp_pat
     assert make_inference_service(tmp_path).predict("waiting", "11", "ticks=3")["p_correct"] is None
 
 
-def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
+def test_p_correct_of_a_contrastive_energy_is_one_minus_energy_over_margin(tmp_path):
     directory = make_checkpoint(tmp_path / "old", "parity")
-    note = json.loads((directory / "halting.json").read_text())
-    (directory / "halting.json").write_text(json.dumps(note | {"energy": {"kind": "contrastive", "margin": 10.0}}))
+    metadata = json.loads((directory / "halting.json").read_text())
+    (directory / "halting.json").write_text(json.dumps(metadata | {"energy": {"kind": "contrastive", "margin": 10.0}}))
     record = make_inference_service(tmp_path).predict("old", "11", "ticks=2")
     np.testing.assert_allclose(record["p_correct"], np.clip(1 - np.array(record["energy"]) / 10, 0, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "name, what, rule, says",
+    "name, value, policy, message",
     [
         ("nowhere", "1", "", "no checkpoint called 'nowhere'"),
         ("../digits", "1", "", "namespace/name"),
@@ -106,13 +106,13 @@ def test_a_contrastive_energy_means_one_minus_e_over_margin(tmp_path):
         ("digits", np.ones((40, 40), np.float32), "", "empty"),
     ],
 )
-def test_wrong_input_gets_one_sentence(inference_service, name, what, rule, says):
-    with pytest.raises(ValueError, match=says.replace("(", r"\(")) as caught:
-        inference_service.predict(name, what, rule)
+def test_invalid_input_gets_one_error_sentence(inference_service, name, value, policy, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")) as caught:
+        inference_service.predict(name, value, policy)
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, checkpoints_dir):
+def test_a_deleted_checkpoint_is_named_in_the_error_and_a_new_one_is_listed(tmp_path, checkpoints_dir):
     shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "a")
     services = make_inference_service(tmp_path)
     services.predict("a", "1", "")
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_vanished_is_named_and_a_new_one_is_found(tmp_path, ch
         services.predict("a", "1", "")
 
 
-def test_a_checkpoint_replaced_on_disk_is_read_again(tmp_path):
+def test_a_checkpoint_that_is_replaced_on_disk_is_loaded_again(tmp_path):
     make_checkpoint(tmp_path / "a", "parity")
     services = make_inference_service(tmp_path)
     assert services.get_checkpoint_info("a").iterations == 6
@@ -131,7 +131,7 @@ def test_a_checkpoint_replaced_on_disk_is_read_again(tmp_path):
     assert services.get_checkpoint_info("a").iterations == 9
 
 
-def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_run(tmp_path, checkpoints_dir):
+def test_a_damaged_checkpoint_gets_one_error_sentence_and_others_still_run(tmp_path, checkpoints_dir):
     shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "good")
     shutil.copytree(checkpoints_dir / "parity-16", tmp_path / "bad")
     (tmp_path / "bad" / "model.safetensors").write_bytes(b"nonsense")
@@ -143,7 +143,7 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_others_still_run(tmp_path, 
 
 def test_info_lists_the_policy_of_the_checkpoint_first(inference_service):
     info = inference_service.get_checkpoint_info("parity-16")
-    rule, offer = next(iter(info.policy_options.items()))
-    assert (offer.name, rule) == ("Energy below threshold", "energy<-0.05")
-    assert offer.description.endswith("On 9 calibration samples: 100.0% correct in 3.0 ticks on average.")
-    assert all(parse(rule) and offer.description for rule, offer in info.policy_options.items())
+    policy, option = next(iter(info.policy_options.items()))
+    assert (option.name, policy) == ("Energy below threshold", "energy<-0.05")
+    assert option.description.endswith("On 9 calibration samples: 100.0% correct in 3.0 ticks on average.")
+    assert all(parse(policy) and option.description for policy, option in info.policy_options.items())

@@ -53,8 +53,8 @@ names = st.one_of(
 def catalog(tmp_path_factory) -> ModelCatalog:
     """Return a catalog with one bundled checkpoint, one run with a saved step, and checkpoints beside both that must stay unreachable."""
     home = tmp_path_factory.mktemp("home")
-    whole = make_checkpoint(home / "secret", "digits")
-    for place in (
+    checkpoint_dir = make_checkpoint(home / "secret", "digits")
+    for path in (
         "bundled/digits",
         "runs/one-1/checkpoint",
         "runs/one-1/checkpoints/00000004",
@@ -63,7 +63,7 @@ def catalog(tmp_path_factory) -> ModelCatalog:
         "secret/checkpoints/00000004",
         "cache/models--alice--x/refs/secret",
     ):
-        shutil.copytree(whole, home / place, ignore=shutil.ignore_patterns("checkpoint*"))
+        shutil.copytree(checkpoint_dir, home / path, ignore=shutil.ignore_patterns("checkpoint*"))
     return ModelCatalog(home / "bundled", home / "runs", cache_dir=home / "cache", endpoint="http://127.0.0.1:9")
 
 
@@ -74,8 +74,8 @@ def resolve_name(catalog: ModelCatalog, name: str) -> Path | None:
     directory = try_read(lambda: catalog.get_local_dir(name))
     task = try_read(lambda: catalog.read_local(name))
     assert directory is not None or task is None
-    address = try_read(lambda: catalog.get_hub_url(name))
-    assert not address or address.startswith(catalog.owner_store.api.endpoint + "/")
+    url = try_read(lambda: catalog.get_hub_url(name))
+    assert not url or url.startswith(catalog.owner_store.api.endpoint + "/")
     assert catalog.get_download(name) is None
     return directory
 
@@ -94,7 +94,7 @@ def test_any_name_is_an_existing_checkpoint_or_rejected_in_one_sentence(catalog,
 
 
 @pytest.mark.parametrize("name", LOCAL_NAMES)
-def test_what_is_there_is_found(catalog, name):
+def test_every_existing_name_is_resolved(catalog, name):
     assert (resolve_name(catalog, name) / "config.json").is_file()
 
 
@@ -106,12 +106,12 @@ def test_hostile_names_are_rejected_at_once(catalog, text):
                 try_read(lambda form=form: resolve_name(catalog, form.format(text)))
 
 
-@given(id=ids | names)
-def test_only_runs_in_the_job_store_have_a_run_directory(id, tmp_path_factory):
-    runs = tmp_path_factory.getbasetemp() / "book"
+@given(run_id=ids | names)
+def test_only_runs_in_the_job_store_have_a_run_directory(run_id, tmp_path_factory):
+    runs = tmp_path_factory.getbasetemp() / "job-store"
     runs.mkdir(exist_ok=True)
-    runner = JobScheduler(runs)
-    if not runner.store.list_jobs():
-        runner.store.add(Job("one-1", "failed"))
-    directory = try_read(lambda: runner.get_run_dir(id))
-    assert directory == (RunDir(runner.runs_dir / "one-1") if id == "one-1" else None)
+    scheduler = JobScheduler(runs)
+    if not scheduler.store.list_jobs():
+        scheduler.store.add(Job("one-1", "failed"))
+    directory = try_read(lambda: scheduler.get_run_dir(run_id))
+    assert directory == (RunDir(scheduler.runs_dir / "one-1") if run_id == "one-1" else None)

@@ -20,17 +20,21 @@ from ui.tabs.run_monitor import format_headline, format_run_facts
 __all__ = ["training_service"]
 
 
-def test_a_run_is_read_once_for_all_who_watch(training_service, monkeypatch):
-    folder = create_fake_run(training_service, "run-1", state="running")
-    read = []
-    monkeypatch.setattr(RunDir, "read_metrics", lambda self, really=RunDir.read_metrics: read.append(1) or really(self))
+def test_a_run_is_read_once_for_all_viewers(training_service, monkeypatch):
+    run_dir = create_fake_run(training_service, "run-1", state="running")
+    reads = []
+    monkeypatch.setattr(
+        RunDir,
+        "read_metrics",
+        lambda self, original_read_metrics=RunDir.read_metrics: reads.append(1) or original_read_metrics(self),
+    )
     with ThreadPoolExecutor(16) as pool:
         views = list(pool.map(lambda _: training_service.run_views.get_run_view("run-1"), range(100)))
-    assert len(read) == 1 and len({id(view) for view in views}) == 1
+    assert len(reads) == 1 and len({id(view) for view in views}) == 1
     first = views[0]
-    folder.log_metrics({"step": 60, "loss": 0.01})
+    run_dir.log_metrics({"step": 60, "loss": 0.01})
     second = training_service.run_views.get_run_view("run-1")
-    assert second is not first and second["version"] != first["version"] and len(read) == 2
+    assert second is not first and second["version"] != first["version"] and len(reads) == 2
     assert training_service.run_views.get_run_view("run-1") is second
     training_service.scheduler.store.update("run-1", status_message="Stopping.")
     assert training_service.run_views.get_run_view("run-1")["sentence"] == "Stopping."
@@ -39,31 +43,31 @@ def test_a_run_is_read_once_for_all_who_watch(training_service, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda folder: folder.write_status("training", 51, 100),
-        lambda folder: folder.log_metrics({"step": 51}),
-        lambda folder: folder.log_file.write_text("more\n" * 9),
-        lambda folder: make_checkpoint(folder.checkpoint_dir(70), "parity"),
-        lambda folder: make_checkpoint(folder.final_checkpoint_dir, "parity"),
-        lambda folder: Outbox(folder.path).enqueue(folder.checkpoint_dir(10), "ann/x", "t"),
+        lambda run_dir: run_dir.write_status("training", 51, 100),
+        lambda run_dir: run_dir.log_metrics({"step": 51}),
+        lambda run_dir: run_dir.log_file.write_text("more\n" * 9),
+        lambda run_dir: make_checkpoint(run_dir.checkpoint_dir(70), "parity"),
+        lambda run_dir: make_checkpoint(run_dir.final_checkpoint_dir, "parity"),
+        lambda run_dir: Outbox(run_dir.path).enqueue(run_dir.checkpoint_dir(10), "ann/x", "t"),
     ],
 )
-def test_whatever_changes_of_a_run_is_seen(training_service, change):
-    folder = create_fake_run(training_service, "run-1", state="running", steps=(10,))
+def test_any_change_of_a_run_changes_the_version_of_its_view(training_service, change):
+    run_dir = create_fake_run(training_service, "run-1", state="running", steps=(10,))
     before = training_service.run_views.get_run_view("run-1")
-    change(folder)
+    change(run_dir)
     assert training_service.run_views.get_run_view("run-1")["version"] != before["version"]
 
 
-def test_a_line_that_is_written_while_a_run_is_read_is_shown_by_the_next_look(training_service, monkeypatch):
+def test_a_line_that_is_logged_during_a_read_is_in_the_next_view(training_service, monkeypatch):
     """The version is computed before reading; otherwise a viewer would miss the line."""
-    folder = create_fake_run(training_service, "run-1", state="running")
-    really = RunDir.read_metrics
+    run_dir = create_fake_run(training_service, "run-1", state="running")
+    original_read_metrics = RunDir.read_metrics
 
     def read_then_log(self):
-        found = really(self)
-        monkeypatch.setattr(RunDir, "read_metrics", really)
-        folder.log_metrics({"step": 60, "loss": 0.5})
-        return found
+        metrics = original_read_metrics(self)
+        monkeypatch.setattr(RunDir, "read_metrics", original_read_metrics)
+        run_dir.log_metrics({"step": 60, "loss": 0.5})
+        return metrics
 
     monkeypatch.setattr(RunDir, "read_metrics", read_then_log)
     first = training_service.run_views.get_run_view("run-1")
@@ -81,55 +85,55 @@ def test_a_view_model_reports_progress(training_service):
     assert "about 16 s left" in format_headline(view)
 
 
-def test_a_log_shows_its_end_in_whole_lines(tmp_path):
+def test_the_tail_of_a_log_consists_of_whole_lines(tmp_path):
     log = tmp_path / "log.txt"
     assert read_log_tail(log) == ""
     log.write_text("".join(f"line {number}\n" for number in range(20_000)))
-    shown = read_log_tail(log)
-    assert len(shown) <= MAX_LOG_CHARS and shown.startswith("line ") and shown.endswith("line 19999\n")
-    assert shown.splitlines()[0] == f"line {20_000 - len(shown.splitlines())}", "no line is cut"
+    tail = read_log_tail(log)
+    assert len(tail) <= MAX_LOG_CHARS and tail.startswith("line ") and tail.endswith("line 19999\n")
+    assert tail.splitlines()[0] == f"line {20_000 - len(tail.splitlines())}", "the first line is complete"
     log.write_bytes(b"\x1b[31mred\x1b[0m 10%\r20%\r\xff\n")
     assert read_log_tail(log) == "red 10%\n20%\n\ufffd\n"
     log.write_text("".join(f"{number} done\r" for number in range(10_000)))
-    assert read_log_tail(log).endswith("9999 done\n"), "a bar that is drawn over and over has no line of its own"
+    assert read_log_tail(log).endswith("9999 done\n"), "carriage returns of a progress bar end lines"
 
 
 @pytest.mark.parametrize("before", range(0, len(TOKEN) + 2, 3))
-def test_the_token_is_blotted_out_of_a_log_even_where_it_is_cut(tmp_path, before):
+def test_the_token_is_redacted_in_a_log_tail_even_if_it_is_truncated(tmp_path, before):
     log = tmp_path / "log.txt"
     log.write_text(f"x {TOKEN} y\n")
     assert redact_token(read_log_tail(log), TOKEN) == "x ••• y\n"
-    start = "a" * 50 + TOKEN  # the shown part begins inside the token
+    start = "a" * 50 + TOKEN  # the tail begins inside the token
     log.write_text(start + "\n" + "b" * (MAX_LOG_CHARS - before - 2) + "\n")
-    shown = redact_token(read_log_tail(log), TOKEN)
-    assert shown.strip("b\n") == "" and "nobody" not in shown
+    tail = redact_token(read_log_tail(log), TOKEN)
+    assert tail.strip("b\n") == "" and "nobody" not in tail
 
 
-def test_the_token_of_the_app_is_in_no_view(training_service):
-    folder = create_fake_run(training_service, "run-1", state="running")
-    folder.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
+def test_no_view_contains_the_token_of_the_app(training_service):
+    run_dir = create_fake_run(training_service, "run-1", state="running")
+    run_dir.log_file.write_text(f"Authorization: Bearer {TOKEN}\n")
     assert TOKEN not in json.dumps(training_service.run_views.get_run_view("run-1"))
 
 
-def test_the_history_has_every_run_with_what_matters(training_service):
-    folder = create_fake_run(training_service, "old-1", submitted_at=1_000_000.0, submitted_by="ann")
-    (folder.path / "log.txt").write_bytes(b"x\n" * 2**20)
+def test_the_history_has_one_row_per_run(training_service):
+    run_dir = create_fake_run(training_service, "old-1", submitted_at=1_000_000.0, submitted_by="ann")
+    (run_dir.path / "log.txt").write_bytes(b"x\n" * 2**20)
     create_fake_run(training_service, "new-1", state="failed")
     job, _ = start_run(training_service)
     rows = training_service.run_views.list_history_rows()
     assert [row[0] for row in rows] == [job.id, "new-1", "old-1"]
     assert [row[1] for row in rows] == ["queued", "failed", "finished"]
-    task, step, held_out, minutes, begun, by, where, size = rows[-1][2:]
-    assert (task, step, held_out, by, where) == ("parity", 50, 90.0, "ann", "local")
-    assert minutes > 0 and begun.startswith("1970-01-12") and 2 <= size < 3
+    task, step, accuracy, minutes, started_at, submitted_by, target, size = rows[-1][2:]
+    assert (task, step, accuracy, submitted_by, target) == ("parity", 50, 90.0, "ann", "local")
+    assert minutes > 0 and started_at.startswith("1970-01-12") and 2 <= size < 3
     json.dumps(rows, allow_nan=False)
 
 
 def test_runs_are_compared_with_their_differences_marked(training_service):
     create_fake_run(training_service, "one")
-    folder = create_fake_run(training_service, "two")
-    (folder.path / "config.yaml").unlink()
-    folder.initialize(make_tiny_config(steps=100).with_overrides({"train.seed": 9}))
+    run_dir = create_fake_run(training_service, "two")
+    (run_dir.path / "config.yaml").unlink()
+    run_dir.initialize(make_tiny_config(steps=100).with_overrides({"train.seed": 9}))
     curves, rows = training_service.run_views.compare(["one", "two"])
     assert [run["name"] for run in curves["runs"]] == ["one", "two"]
     assert rows[0] == ["train.seed", "0", "9", "differs"] and not any(row[-1] for row in rows[1:])
@@ -138,7 +142,7 @@ def test_runs_are_compared_with_their_differences_marked(training_service):
         training_service.run_views.compare(["one", "../two"])
 
 
-def test_no_more_runs_are_compared_than_colours_can_distinguish(training_service):
+def test_the_number_of_compared_runs_is_limited_to_the_number_of_colours(training_service):
     ids = [create_fake_run(training_service, f"run-{number}").path.name for number in range(8)]
     curves, rows = training_service.run_views.compare(ids)
     assert len(curves["runs"]) == MAX_COMPARED_RUNS == len(rows[0]) - 2
@@ -166,23 +170,23 @@ BROKEN_FILES = [
     ["metrics.jsonl", "status.json", "config.yaml", "command.txt", "log.txt", "ending.json", "outbox/1-a/entry.json"],
 )
 @pytest.mark.parametrize("content", BROKEN_FILES, ids=lambda content: repr(content[:16]))
-def test_a_broken_file_of_one_run_does_not_take_the_others_down(training_service, file, content):
+def test_a_damaged_file_of_one_run_does_not_affect_other_runs(training_service, file, content):
     create_fake_run(training_service, "good-1", state="running")
-    folder = create_fake_run(training_service, "odd-1", state="cancelled", steps=(10,))
-    (folder.path / file).parent.mkdir(parents=True, exist_ok=True)
-    (folder.path / file).write_bytes(content)
+    run_dir = create_fake_run(training_service, "odd-1", state="cancelled", steps=(10,))
+    (run_dir.path / file).parent.mkdir(parents=True, exist_ok=True)
+    (run_dir.path / file).write_bytes(content)
     view = training_service.run_views.get_run_view("odd-1")
     json.dumps(view, allow_nan=False)
     assert format_headline(view) and format_run_facts(view).count("\n|") < 20
     assert training_service.run_views.get_run_view("good-1")["step"] == 50
     assert [row[0] for row in training_service.run_views.list_history_rows()] == ["odd-1", "good-1"]
     assert len(training_service.recipes.list_sources()) == 4 and training_service.create_archive("odd-1")
-    for ask in (
+    for call in (
         lambda: training_service.recipes.build_form("run:odd-1"),
         lambda: training_service.run_views.compare(["odd-1"]),
     ):
         try:
-            ask()
+            call()
         except ValueError as error:
             assert "Traceback" not in str(error) and len(str(error)) < 500
 
@@ -191,15 +195,15 @@ def test_a_run_whose_directory_is_gone_is_still_listed(training_service):
     training_service.scheduler.store.add(Job("gone-1", "failed", status_message="It went."))
     assert training_service.run_views.get_run_view("gone-1")["headline"] == "Failed at no step yet"
     assert training_service.run_views.list_history_rows()[0][:3] == ["gone-1", "failed", "?"]
-    for ask in (
+    for call in (
         lambda: training_service.recipes.build_form("run:gone-1"),
         lambda: training_service.run_views.compare(["gone-1"]),
     ):
         with pytest.raises(ValueError, match=r"no run at|cannot be read"):
-            ask()
+            call()
 
 
-def test_lines_of_is_what_a_training_logs():
+def test_metrics_of_fake_runs_appear_in_the_charts():
     """The metrics of fake runs have the names that the charts use."""
     view = build_curves_data([("a", make_metrics_lines(100), 100)])
     assert {"loss", "accuracy", "by-tick", "rate", "speed"} <= {chart["id"] for chart in view["charts"]}

@@ -50,16 +50,19 @@ def test_a_chart_or_series_without_values_in_any_run_is_omitted():
     assert charts == {"loss": ["loss"], "accuracy": ["validation_accuracy_best"]}
 
 
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, None, "1", True, [1], 10**400, {}])
-def test_what_is_no_finite_number_is_skipped(odd):
-    assert get_points([{"step": 1, "loss": 2.0}, {"step": 2, "loss": odd}, {"step": odd, "loss": 5.0}]) == [[1], [2]]
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1", True, [1], 10**400, {}])
+def test_values_that_are_not_finite_numbers_are_skipped(value):
+    assert get_points([{"step": 1, "loss": 2.0}, {"step": 2, "loss": value}, {"step": value, "loss": 5.0}]) == [
+        [1],
+        [2],
+    ]
 
 
-def test_lines_that_are_no_objects_are_skipped():
+def test_lines_that_are_not_valid_objects_are_skipped():
     assert get_points([7, None, "x", {"loss": 3}, {"step": -1, "loss": 3}, {"step": 1, "loss": 2.0}]) == [[1], [2]]
 
 
-def test_a_step_written_again_counts_once_and_steps_are_in_order():
+def test_a_repeated_step_has_its_last_value_and_steps_are_sorted():
     assert get_points([{"step": step, "loss": loss} for step, loss in ((3, 1.0), (1, 2.0), (3, 4.0))]) == [
         [1, 3],
         [2, 4],
@@ -90,25 +93,27 @@ def test_noise_is_smoothed_and_the_smoothed_line_follows_the_trend():
     trend = np.exp(-np.arange(2000) / 500)
     lines = [{"step": at, "loss": x * math.exp(draw() * 0.3), "lr": x} for at, x in enumerate(trend)]
     steps, values, smooth = get_points(lines)
-    off = [np.abs(np.log(np.array(line) / trend[steps])).mean() for line in (values, smooth)]
-    assert off[1] < off[0] / 4
-    assert len(get_points(lines, "lr")) == 2, "a learning rate is no noise"
-    assert len(get_points(lines[:5])) == 2, "nor are five points"
+    deviations = [np.abs(np.log(np.array(line) / trend[steps])).mean() for line in (values, smooth)]
+    assert deviations[1] < deviations[0] / 4
+    assert len(get_points(lines, "lr")) == 2, "a learning rate is not smoothed"
+    assert len(get_points(lines[:5])) == 2, "five points are not smoothed"
 
 
-def long_metrics(draw) -> list[dict]:
+def make_long_metrics(draw) -> list[dict]:
     training = [{"step": 20 * at} | {key: draw() for key in TRAINING_SERIES} for at in range(5000)]
     keys = [series.key for chart in CHARTS for series in chart.series if series.key.startswith("validation")]
-    figures = [{key: draw() for key in keys} | {ACCURACY_BY_TICK_KEY: [draw() for _ in range(100)]} for _ in range(100)]
-    return training + [{"step": 1000 * at} | line for at, line in enumerate(figures)]
+    evaluations = [
+        {key: draw() for key in keys} | {ACCURACY_BY_TICK_KEY: [draw() for _ in range(100)]} for _ in range(100)
+    ]
+    return training + [{"step": 1000 * at} | line for at, line in enumerate(evaluations)]
 
 
-def test_a_long_run_with_all_its_figures_stays_small():
-    lines = long_metrics(np.random.default_rng(0).random)
+def test_the_data_of_a_long_run_with_all_series_are_small():
+    lines = make_long_metrics(np.random.default_rng(0).random)
     size = len(json.dumps(build_curves_data([("run", lines, 100_000)]), separators=(",", ":")))
     assert size < 40_000
-    several = build_curves_data([(f"run {number}", lines, 100_000) for number in range(6)])
-    assert len(json.dumps(several, separators=(",", ":"), allow_nan=False)) < 90_000
+    data_of_several_runs = build_curves_data([(f"run {number}", lines, 100_000) for number in range(6)])
+    assert len(json.dumps(data_of_several_runs, separators=(",", ":"), allow_nan=False)) < 90_000
 
 
 def test_numbers_have_five_significant_digits():
@@ -135,6 +140,6 @@ def test_an_empty_chart_shows_a_note():
     assert build_curves_data([("run", [], 9)], message="In line.")["note"] == "In line."
 
 
-def test_charts_have_names_of_their_own_and_a_sentence_each():
+def test_charts_have_unique_ids_and_a_help_text():
     assert len({chart.id for chart in CHARTS}) == len(CHARTS)
     assert all(chart.help_text.endswith(".") and chart.series for chart in CHARTS)

@@ -20,19 +20,19 @@ from ui.tabs.run_monitor import format_run_facts
 __all__ = ["training_service"]
 
 
-def snapshot_dir(folder: Path) -> dict[str, tuple[int, int]]:
+def snapshot_dir(directory: Path) -> dict[str, tuple[int, int]]:
     """Return size and modification time of every file below a directory."""
     return {
-        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
+        str(path.relative_to(directory)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in directory.rglob("*")
         if path.is_file() and not path.name.startswith("jobs.sqlite-")
     }
 
 
-# --- what a run can begin with -----------------------------------------------------------------------------------
+# --- sources of a run -------------------------------------------------------------------------------------------
 
 
-def test_settings_begin_with_a_recipe_or_an_earlier_run(training_service):
+def test_sources_are_recipes_and_earlier_runs(training_service):
     create_fake_run(training_service, "old-20260101-000000")
     assert [name for _, name in training_service.recipes.list_sources()] == [
         "endless",
@@ -42,7 +42,7 @@ def test_settings_begin_with_a_recipe_or_an_earlier_run(training_service):
     config, command, name = training_service.recipes.load_source("tiny")
     assert (config, name) == (make_tiny_config(), "tiny") and command == "python -m training train configs/tiny.yaml"
     config, command, name = training_service.recipes.load_source("run:old-20260101-000000")
-    assert (config, name) == (make_tiny_config(steps=100), "old"), "without its time, which the next one has, too"
+    assert (config, name) == (make_tiny_config(steps=100), "old"), "the name has no timestamp"
     assert command == "python -m training train configs/tiny.yaml"
 
 
@@ -73,33 +73,33 @@ def test_the_measured_result_of_a_recipe_is_shown(training_service):
         "ti*",
     ],
 )
-def test_what_is_no_source_gets_a_sentence(training_service, source):
-    for ask in (
+def test_an_invalid_source_gets_an_error_message(training_service, source):
+    for call in (
         training_service.recipes.load_source,
         training_service.recipes.build_form,
         lambda source: training_service.start_run(source, {}, "ann"),
     ):
         with pytest.raises(ValueError) as caught:
-            ask(source)
+            call(source)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
     assert training_service.run_views.list_jobs() == []
 
 
-# --- to start ----------------------------------------------------------------------------------------------------
+# --- starting ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_put_in_line_with_its_settings_and_its_command(training_service):
-    filled = training_service.recipes.build_form("tiny")["values"] | {
+def test_a_run_is_queued_with_its_settings_and_its_command(training_service):
+    values = training_service.recipes.build_form("tiny")["values"] | {
         "train.steps": 77.0,
         "optim.lr": 0.002,
         "train.mixed_precision": "no",
     }
-    job, folder = start_run(training_service, form_values=filled, name="my-run")
+    job, run_dir = start_run(training_service, form_values=values, name="my-run")
     assert (job.state, job.submitted_by, job.target, job.devices) == ("queued", "ann", "local", 1)
-    assert job.id.startswith("my-run-2") and folder.load_config() == make_tiny_config(steps=77).with_overrides(
+    assert job.id.startswith("my-run-2") and run_dir.load_config() == make_tiny_config(steps=77).with_overrides(
         {"optim.lr": 0.002}
     )
-    assert folder.read_command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
+    assert run_dir.read_command() == "python -m training train configs/tiny.yaml optim.lr=0.002 train.steps=77"
     assert training_service.run_views.list_run_choices() == [(f"{job.id} (queued)", job.id)]
     assert training_service.run_views.get_current_run_id() == job.id
 
@@ -109,28 +109,28 @@ def test_a_local_path_is_not_in_the_command(training_service, tmp_path):
     (training_service.recipes.recipes_dir / "stripes.yaml").write_text(
         json.dumps(make_tiny_config().model_dump(mode="json") | {"task": task})
     )
-    _, folder = start_run(training_service, "stripes", {"task.data_files": str(tmp_path), "train.steps": 77})
-    assert folder.load_config().task["data_files"] == str(tmp_path)
-    assert folder.read_command() == "python -m training train configs/stripes.yaml train.steps=77"
+    _, run_dir = start_run(training_service, "stripes", {"task.data_files": str(tmp_path), "train.steps": 77})
+    assert run_dir.load_config().task["data_files"] == str(tmp_path)
+    assert run_dir.read_command() == "python -m training train configs/stripes.yaml train.steps=77"
 
 
-def test_the_command_means_the_same_when_it_goes_through_a_shell(training_service):
+def test_the_command_gives_the_same_config_after_shell_parsing(training_service):
     """`no` without quotes is a boolean in YAML, not a precision."""
     bf16 = make_tiny_config().with_overrides({"train.mixed_precision": "bf16"})
     (training_service.recipes.recipes_dir / "half.yaml").write_text(json.dumps(bf16.model_dump(mode="json")))
-    given = {"train.mixed_precision": "no", "loss.tick_reduction": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
-    _, folder = start_run(training_service, "half", given)
-    *_, recipe, first, second, third, fourth = shlex.split(folder.read_command())
+    values = {"train.mixed_precision": "no", "loss.tick_reduction": "mean", "model.deep_nlms": False, "optim.lr": 1e-5}
+    _, run_dir = start_run(training_service, "half", values)
+    *_, recipe, first, second, third, fourth = shlex.split(run_dir.read_command())
     assert recipe == "configs/half.yaml"
-    again = read_recipe(training_service.recipes.recipes_dir / "half.yaml", [first, second, third, fourth])
-    assert again == folder.load_config() and again.train.mixed_precision == "no"
+    parsed_config = read_recipe(training_service.recipes.recipes_dir / "half.yaml", [first, second, third, fourth])
+    assert parsed_config == run_dir.load_config() and parsed_config.train.mixed_precision == "no"
 
 
-def test_a_run_like_an_earlier_one_differs_only_where_it_was_changed(training_service):
-    folder = create_fake_run(training_service, "old-1")
-    _, new = start_run(training_service, "run:old-1", {"train.seed": 3})
-    assert new.load_config() == folder.load_config().with_overrides({"train.seed": 3})
-    assert new.read_command() == "python -m training train configs/tiny.yaml train.seed=3"
+def test_a_run_from_an_earlier_run_differs_only_in_its_changes(training_service):
+    run_dir = create_fake_run(training_service, "old-1")
+    _, new_run_dir = start_run(training_service, "run:old-1", {"train.seed": 3})
+    assert new_run_dir.load_config() == run_dir.load_config().with_overrides({"train.seed": 3})
+    assert new_run_dir.read_command() == "python -m training train configs/tiny.yaml train.seed=3"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_name_that_could_be_a_path_is_rejected(training_service, name):
 
 
 @pytest.mark.parametrize(
-    "beginning",
+    "init_from",
     [
         "/etc",
         "/etc/passwd",
@@ -168,29 +168,29 @@ def test_a_name_that_could_be_a_path_is_rejected(training_service, name):
         "run:../../etc/x@1",
     ],
 )
-def test_weights_are_named_and_never_a_path(training_service, beginning):
+def test_initial_weights_that_are_not_a_known_name_are_rejected(training_service, init_from):
     with pytest.raises(ValueError) as caught:
-        training_service.start_run("tiny", {}, "ann", init_from=beginning)
+        training_service.start_run("tiny", {}, "ann", init_from=init_from)
     assert "\n" not in str(caught.value) and training_service.run_views.list_jobs() == []
 
 
-def test_a_run_may_begin_with_the_weights_of_what_is_here(training_service, checkpoints_dir):
+def test_a_run_can_start_from_the_weights_of_a_local_checkpoint(training_service, checkpoints_dir):
     create_fake_run(training_service, "old-1", steps=(10, 20))
     assert ("weights of run:old-1", "run:old-1") in training_service.recipes.list_initial_weights()
-    for name, folder in {
+    for name, checkpoint_dir in {
         "parity-16": checkpoints_dir / "parity-16",
         "run:old-1": training_service.scheduler.runs_dir / "old-1" / "checkpoint",
         "run:old-1@10": training_service.scheduler.runs_dir / "old-1" / "checkpoints" / "00000010",
     }.items():
-        _, new = start_run(training_service, init_from=name)
-        assert training_service.recipes.recipes_dir.parent / new.load_config().init_from == folder, (
-            "from where the app lies, and jobs run"
+        _, new_run_dir = start_run(training_service, init_from=name)
+        assert training_service.recipes.recipes_dir.parent / new_run_dir.load_config().init_from == checkpoint_dir, (
+            "the path is relative to the directory of the app"
         )
-        assert shlex.split(new.read_command())[-1] == f"init_from={new.load_config().init_from}"
+        assert shlex.split(new_run_dir.read_command())[-1] == f"init_from={new_run_dir.load_config().init_from}"
 
 
 @pytest.mark.parametrize(
-    "more, says",
+    "options, message",
     [
         ({"publish": {"repo": "no-namespace"}}, "namespace/name"),
         ({"publish": {"repo": "../../x"}}, "namespace/name"),
@@ -204,23 +204,23 @@ def test_a_run_may_begin_with_the_weights_of_what_is_here(training_service, chec
         ({"target": "/etc", "publish": {"repo": "ann/x"}}, "not available"),
     ],
 )
-def test_an_odd_goal_gets_a_sentence_and_begins_nothing(training_service, more, says):
-    with pytest.raises(ValueError, match=says) as caught:
-        training_service.start_run("tiny", {}, "ann", **more)
+def test_invalid_options_get_an_error_message_and_start_no_run(training_service, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        training_service.start_run("tiny", {}, "ann", **options)
     assert "\n" not in str(caught.value) and training_service.run_views.list_jobs() == []
     assert list(training_service.scheduler.runs_dir.glob("*/config.yaml")) == []
 
 
-def test_an_app_that_only_watches_begins_nothing(training_service):
+def test_an_app_that_is_not_the_leader_changes_no_run(training_service):
     training_service.scheduler.is_leader = False
     create_fake_run(training_service, "old-1")
-    for act in (
+    for call in (
         lambda: training_service.start_run("tiny", {}, ""),
         lambda: training_service.resume("old-1"),
         lambda: training_service.delete("old-1"),
     ):
         with pytest.raises(ValueError, match="Another app looks after"):
-            act()
+            call()
     assert training_service.run_views.get_run_view("old-1")["state"] == "succeeded"
 
 
@@ -231,18 +231,20 @@ def test_an_app_that_only_watches_begins_nothing(training_service):
 def online_training_service(hub, tmp_path, checkpoints_dir, monkeypatch) -> TrainingService:
     """Return a training service with a Hub and the token of the owner."""
     monkeypatch.setenv("HF_TOKEN", "hf_alice_write")
-    made = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
-    made.upload_worker = UploadWorker(lambda: list_run_outboxes(made.scheduler.runs_dir), made.catalog.owner_store)
-    return made
+    service = make_training_service(tmp_path, checkpoints_dir, models={"endpoint": hub.url})
+    service.upload_worker = UploadWorker(
+        lambda: list_run_outboxes(service.scheduler.runs_dir), service.catalog.owner_store
+    )
+    return service
 
 
 def make_trained_checkpoint(tmp_path: Path, **training) -> dict[str, bytes]:
-    """Add a checkpoint whose metadata contain the settings of its training."""
+    """Return the files of a checkpoint whose metadata contain the settings of its run."""
     files = read_dir_files(make_checkpoint(tmp_path / "made", "parity"))
     return files | {"metrics.json": json.dumps({"training": training}).encode()}
 
 
-def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_training_service, hub, tmp_path):
+def test_a_checkpoint_of_the_hub_provides_settings_and_initial_weights(online_training_service, hub, tmp_path):
     hub.add_repo(
         "bob/parity",
         make_trained_checkpoint(
@@ -254,8 +256,8 @@ def test_a_checkpoint_of_the_hub_lends_its_settings_and_its_weights(online_train
     config, command, name = online_training_service.recipes.load_source("hub:bob/parity")
     assert config.train.steps == 33 and config.init_from.startswith("hub:bob/parity@") and name == "parity"
     assert command.startswith("python -m training train configs/tiny.yaml train.steps=33 init_from=hub:bob/parity@")
-    _, folder = start_run(online_training_service, "hub:bob/parity", {"train.steps": 44})
-    assert folder.load_config() == config.with_overrides({"train.steps": 44})
+    _, run_dir = start_run(online_training_service, "hub:bob/parity", {"train.steps": 44})
+    assert run_dir.load_config() == config.with_overrides({"train.steps": 44})
 
 
 def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_training_service, hub, tmp_path):
@@ -273,10 +275,13 @@ def test_a_checkpoint_of_the_hub_prefills_neither_repository_nor_command(online_
     ):
         hub.reset()
         hub.add_repo("bob/parity", make_trained_checkpoint(tmp_path, settings=settings, command=command))
-        config, said, _ = online_training_service.recipes.load_source("hub:bob/parity")
+        config, source_command, _ = online_training_service.recipes.load_source("hub:bob/parity")
         assert config.publish == RunConfig(task=config.task, model=config.model).publish
         assert config.init_from.startswith("hub:bob/parity")
-        assert said.startswith("python -m training train init_from=hub:bob/parity@") and "\n" not in said
+        assert (
+            source_command.startswith("python -m training train init_from=hub:bob/parity@")
+            and "\n" not in source_command
+        )
 
 
 @pytest.mark.parametrize(
@@ -296,23 +301,23 @@ def test_a_checkpoint_without_settings_gets_an_error_message(online_training_ser
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_run_that_could_not_be_published_is_not_begun(online_training_service, hub):
+def test_a_run_that_cannot_be_published_is_not_started(online_training_service, hub):
     hub.add_repo("bob/theirs", {"a.txt": b"x"})
     with pytest.raises(ValueError) as caught:
         online_training_service.start_run("tiny", {}, "ann", publish={"repo": "bob/theirs"})
     assert "bob/theirs" in str(caught.value) and online_training_service.run_views.list_jobs() == []
-    _, folder = start_run(
+    _, run_dir = start_run(
         online_training_service, publish={"repo": "alice/new", "private": True, "interval_minutes": 15}
     )
-    assert folder.load_config().publish.model_dump() == {"repo": "alice/new", "private": True, "interval_minutes": 15}
-    assert "alice/new" not in folder.read_command(), "where it goes is not how it is trained"
+    assert run_dir.load_config().publish.model_dump() == {"repo": "alice/new", "private": True, "interval_minutes": 15}
+    assert "alice/new" not in run_dir.read_command(), "the command has no publish settings"
 
 
-def test_a_run_is_published_by_hand(online_training_service, hub):
+def test_a_run_is_published_on_request(online_training_service, hub):
     create_fake_run(online_training_service, "old-1", state="cancelled", steps=(10,))
-    for wrong in ("", "x", "../x", None, "alice/x@main"):
+    for repo in ("", "x", "../x", None, "alice/x@main"):
         with pytest.raises(ValueError, match="namespace/name"):
-            online_training_service.publish("old-1", wrong, False)
+            online_training_service.publish("old-1", repo, False)
     assert online_training_service.publish("old-1", " alice/new ", True).startswith("Waiting to be sent to alice/new")
     view = online_training_service.run_views.get_run_view("old-1")
     assert view["publishing"] and view["published"].startswith("Waiting to be sent to alice/new")
