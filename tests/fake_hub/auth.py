@@ -5,7 +5,7 @@ from tests.fake_hub.state import HubAccount, HubState, Repo, RepoKind
 
 
 def get_account(state: HubState, request: Request) -> HubAccount | None:
-    """Return the account of the token; None without a token. A wrong token is an error even where none is needed."""
+    """Return the account of the token; None without a token. An invalid token is an error also for public requests."""
     if request.token is None:
         return None
     if request.token not in state.accounts:
@@ -21,7 +21,7 @@ def require_account(state: HubState, request: Request) -> HubAccount:
 
 
 def open_repo(state: HubState, request: Request, kind: RepoKind, repo: str) -> Repo:
-    """Return a repository that the account may see; a private one of others counts as missing."""
+    """Return a repository that the account may see; a private repository of another owner counts as missing."""
     account = get_account(state, request)
     repository = state.repos.get((kind, repo))
     if repository is None or (repository.private and not (account and account.is_member_of(repository.owner))):

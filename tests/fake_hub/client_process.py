@@ -1,7 +1,7 @@
 """A child process that runs the real Hub client.
 
-`python -m tests.fake_hub.client_process` reads one JSON line per request, with an expression and the values it uses, and
-answers each with one JSON line. In an expression `api` is an `HfApi`, and `hub` is huggingface_hub.
+`python -m tests.fake_hub.client_process` reads one JSON line per request, with an expression and its values, and writes
+one JSON line per result. In an expression `api` is an `HfApi`, and `hub` is huggingface_hub.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class ClientCallError(Exception):
 
 
 class HubClientProcess:
-    """Handle of a child process. Call it with an expression and plain values for its names; a path becomes text."""
+    """Handle of a child process. Call it with an expression and JSON values for its names; a path becomes text."""
 
     def __init__(self, environment: Mapping[str, str]):
         self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class HubClientProcess:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"The client died at {expression}")
+            raise RuntimeError(f"The client process ended at {expression}")
         result = json.loads(line)
         if "kinds" in result:
             raise ClientCallError(**result)
@@ -79,13 +79,13 @@ def to_json_value(value: Any) -> Any:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    answers = os.fdopen(os.dup(1), "w")
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of the client must not mix with the results
     names = {"api": huggingface_hub.HfApi(), "hub": huggingface_hub, "Path": Path}
     for line in sys.stdin:
         try:
-            expression, more = json.loads(line)
-            result = {"value": to_json_value(eval(expression, names | more))}
+            expression, values = json.loads(line)
+            result = {"value": to_json_value(eval(expression, names | values))}
         except Exception as error:
             result = {
                 "kinds": [kind.__name__ for kind in type(error).__mro__[:-2]],
@@ -93,8 +93,8 @@ def main() -> None:
                 "cause": type(error.__cause__).__name__,
                 "message": str(error),
             }
-        answers.write(json.dumps(result) + "\n")
-        answers.flush()
+        output.write(json.dumps(result) + "\n")
+        output.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fixtures: a hub and the real client in a child process, once without xet and once with it, as by default."""
+"""Fixtures: a hub and the real client in a child process, once without xet and once with xet (the default)."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.fake_hub.server import LoopbackHub
 
 @dataclass(frozen=True)
 class HubAndClient:
-    """Start a hub and a child process with its client."""
+    """A hub and a child process with its client."""
 
     hub: LoopbackHub
     client: HubClientProcess
@@ -48,7 +48,7 @@ def hub(hub_and_client) -> LoopbackHub:
 
 @pytest.fixture
 def client(hub, hub_and_client) -> HubClientProcess:
-    """Return the client of alice."""
+    """Return the client with the write token of alice."""
     return hub_and_client.client
 
 

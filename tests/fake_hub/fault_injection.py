@@ -2,12 +2,12 @@
 
 | kind | what the client sees |
 |---|---|
-| `answer` | `status` with `headers`, `code` and `message`; nothing was done |
-| `gated`, `disabled` | the Hub's refusals of that name |
-| `drop` | the connection is closed at once; nothing was done |
-| `lost_reply` | the connection is closed without an answer, after the work was done |
-| `stall` | no answer for `stall_s` seconds, then the normal one |
-| `cut` | a download that ends after `byte_offset` bytes of the announced ones |
+| `answer` | `status` with `headers`, `code` and `message`; the operation is not performed |
+| `gated`, `disabled` | the error of the Hub with that name |
+| `drop` | the connection is closed at once; the operation is not performed |
+| `lost_reply` | the connection is closed without a response after the operation |
+| `stall` | no response for `stall_s` seconds, then the normal one |
+| `cut` | a download that ends after `byte_offset` bytes of its declared length |
 | `wrong_bytes` | a download of the right length with wrong bytes from `byte_offset` on |
 """
 
@@ -51,7 +51,7 @@ class Fault:
         self.is_disabled = True
 
     def try_trigger(self, request: Request, response: Response | None) -> bool:
-        """Return whether the fault applies now, and count it; `answer` is None before the handler runs."""
+        """Return whether the fault applies now, and count it; `response` is None before the handler runs."""
         if (
             self.is_disabled
             or (response is None) != (self.kind in KINDS_BEFORE_HANDLER)
@@ -67,8 +67,10 @@ class Fault:
     def has_match(self, request: Request, response: Response | None) -> bool:
         if self.method not in (None, request.method) or not re.search(self.path, request.get_unquoted_target()):
             return False
-        downloads = request.method == "GET" and response is not None and response.status in (200, 206) and response.body
-        return bool(downloads) or self.kind not in ("cut", "wrong_bytes")
+        is_download = (
+            request.method == "GET" and response is not None and response.status in (200, 206) and response.body
+        )
+        return bool(is_download) or self.kind not in ("cut", "wrong_bytes")
 
     def build_response(self) -> Response:
         match self.kind:

@@ -31,7 +31,7 @@ def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
         hub.add_user("alice", TOKEN)
         hub.add_user("alice", "hf_alice_read", role="read")
         hub.add_user("bob", "hf_bob_write")
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)  # as HF_ENDPOINT does, which is read at import alone
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)  # HF_ENDPOINT is read at import only
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template[template.index("/{") :])
         yield hub

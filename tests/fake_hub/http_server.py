@@ -176,4 +176,4 @@ class HubRequestHandler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing, because the hub has a log of its own."""
+        """Print nothing, because the hub records its requests."""

@@ -114,7 +114,7 @@ class HubJob:
 
     def _stream_events(self, num_sent: int, num_cuts: int, num_hangups: int, keep_alive_s: float) -> Iterator[bytes]:
         """Yield the events of one connection after the first ones, until the connection is broken or ended."""
-        beat = time.monotonic()
+        last_keep_alive = time.monotonic()
         while True:
             with self.condition:
                 if num_sent == len(self.log_lines):
@@ -122,14 +122,14 @@ class HubJob:
                 lines, over = self.log_lines[num_sent:], self.is_finished and not self.keep_log_open
                 cut, end = self.num_cuts > num_cuts, self.num_hangups > num_hangups
             if cut:
-                yield format_event(format_now(), "a line that nobody reads to its end")[:40]
+                yield format_event(format_now(), "a line that is cut before its end")[:40]
                 raise ConnectionAbortedError("cut on command")
             if end or (over and not lines):
                 return
             num_sent += len(lines)
             yield b"".join(format_event(*line) for line in lines)
-            if time.monotonic() - beat > keep_alive_s:
-                beat = time.monotonic()
+            if time.monotonic() - last_keep_alive > keep_alive_s:
+                last_keep_alive = time.monotonic()
                 yield b": keep-alive\n\n"
 
     def cancel(self) -> None:
@@ -138,9 +138,9 @@ class HubJob:
             self.finish("CANCELED")
         else:
             self.send_signal(signal.SIGTERM)
-            later = threading.Timer(KILL_DELAY_S, self.send_signal, [signal.SIGKILL])
-            later.daemon = True
-            later.start()
+            timer = threading.Timer(KILL_DELAY_S, self.send_signal, [signal.SIGKILL])
+            timer.daemon = True
+            timer.start()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group of the job, if it runs."""

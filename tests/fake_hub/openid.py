@@ -1,7 +1,7 @@
 """Sign-in with the fake Hub as the visitors of a Space do it: OpenID Connect with an authorization code.
 
 with OpenIDProvider(hub, "client", "secret") as provider:
-    provider.visitor = "hf_alice_write"   # token of the user who signs in
+    provider.user_token = "hf_alice_write"  # Hub token of the user who signs in
 """
 
 import base64
@@ -23,7 +23,7 @@ SCOPES = "openid profile read-memberships"
 
 
 class OpenIDProvider:
-    """Provider that signs in `visitor` without a prompt; the access token is the hub token of that user."""
+    """Provider that signs in the owner of `user_token` without a prompt; `user_token` is the access token."""
 
     def __init__(self, hub: LoopbackHub, client_id: str, client_secret: str, token_lifetime_s: int = 8 * 3600):
         self.client_id, self.client_secret, self.token_lifetime_s = client_id, client_secret, token_lifetime_s
@@ -72,7 +72,7 @@ class OpenIDProvider:
         if query.get("client_id") != self.client_id or query.get("response_type") != "code":
             raise HubHTTPError(400, message="Unknown client")
         code = secrets.token_urlsafe(16)
-        self._codes[code] = query | {"visitor": self.user_token}
+        self._codes[code] = query | {"user_token": self.user_token}
         redirect_url = query["redirect_uri"] + ("&" if "?" in query["redirect_uri"] else "?")
         return Response(302, headers={"Location": redirect_url + urlencode({"code": code, "state": query["state"]})})
 
@@ -88,11 +88,11 @@ class OpenIDProvider:
             "iat": now,
             "exp": now + self.token_lifetime_s,
             "nonce": grant["nonce"],
-            **self._build_profile(state, grant["visitor"]),
+            **self._build_profile(state, grant["user_token"]),
         }
         return make_json_response(
             {
-                "access_token": grant["visitor"],
+                "access_token": grant["user_token"],
                 "token_type": "bearer",
                 "expires_in": self.token_lifetime_s,
                 "scope": SCOPES,

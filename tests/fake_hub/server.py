@@ -79,7 +79,7 @@ class LoopbackHub:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.close()
         if self.crashes and kind is None:
-            raise RuntimeError("The hub itself failed:\n" + "\n".join(self.crashes))
+            raise RuntimeError("Internal error of the hub:\n" + "\n".join(self.crashes))
 
     def close(self) -> None:
         """Stop the servers and end all connections."""
@@ -93,8 +93,8 @@ class LoopbackHub:
         self.faults.clear()
         self.jobs.clear()
         with self.lock:
-            for memory in (self.state.repos, self.state.objects, self.state.parts, self._log):
-                memory.clear()
+            for collection in (self.state.repos, self.state.objects, self.state.parts, self._log):
+                collection.clear()
 
     @property
     def url(self) -> str:

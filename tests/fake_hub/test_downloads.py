@@ -1,4 +1,4 @@
-"""The real client asks and downloads: it gets what the hub holds, and tells refusals apart."""
+"""Test queries and downloads of the real client: it receives the contents of the hub, and distinct errors."""
 
 import json
 import struct
@@ -23,55 +23,59 @@ def repo(hub) -> str:
 @pytest.mark.parametrize("path", ["sub/a.txt", "model.safetensors"])
 def test_download_a_file(hub, client, repo, path):
     download = "hub.hf_hub_download('alice/x', path)"
-    found = Path(client(download, path=path))
-    assert found.read_bytes() == hub.read_files(repo)[path]
+    path_in_cache = Path(client(download, path=path))
+    assert path_in_cache.read_bytes() == hub.read_files(repo)[path]
     blob = hub.list_commits(repo)[0].files[path]
-    assert found.resolve().name == (blob.sha256 if blob.is_lfs else blob.oid)
+    assert path_in_cache.resolve().name == (blob.sha256 if blob.is_lfs else blob.oid)
     hub.clear_requests()
-    assert Path(client(download, path=path)) == found
-    assert [seen.method for seen in hub.requests] == ["HEAD"]
+    assert Path(client(download, path=path)) == path_in_cache
+    assert [request.method for request in hub.requests] == ["HEAD"]
 
 
-def test_a_new_commit_is_noticed_and_the_old_one_stays(hub, client, repo):
+def test_a_new_commit_is_downloaded_and_the_old_one_stays_available(hub, client, repo):
     old = hub.list_commits(repo)[0].oid
     hub.commit(repo, {"sub/a.txt": "b", "README.md": None})
     assert client("Path(hub.hf_hub_download('alice/x', 'sub/a.txt')).read_text()") == "b"
     assert client("Path(hub.hf_hub_download('alice/x', 'sub/a.txt', revision=old)).read_text()", old=old) == "a"
 
 
-def test_snapshot(hub, client, repo):
-    folder = Path(client("hub.snapshot_download('alice/x', allow_patterns=['*.safetensors', 'sub/*'])"))
-    assert folder.name == hub.list_commits(repo)[0].oid
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"model.safetensors": SAFETENSORS, "sub/a.txt": b"a"}
+def test_download_a_snapshot(hub, client, repo):
+    snapshot_dir = Path(client("hub.snapshot_download('alice/x', allow_patterns=['*.safetensors', 'sub/*'])"))
+    assert snapshot_dir.name == hub.list_commits(repo)[0].oid
+    contents = {
+        path.relative_to(snapshot_dir).as_posix(): path.read_bytes()
+        for path in snapshot_dir.rglob("*")
+        if path.is_file()
+    }
+    assert contents == {"model.safetensors": SAFETENSORS, "sub/a.txt": b"a"}
 
 
-def test_safetensors_header_without_the_weights(hub, client, repo):
-    found = client("api.get_safetensors_metadata('alice/x')")
-    assert found["files_metadata"]["model.safetensors"]["tensors"]["a"]["shape"] == [2, 3]
-    answers = hub.find_requests("/lfs/", "GET")
-    assert [seen.status for seen in answers] == [206] and answers[0].token is None
+def test_download_a_safetensors_header_only(hub, client, repo):
+    metadata = client("api.get_safetensors_metadata('alice/x')")
+    assert metadata["files_metadata"]["model.safetensors"]["tensors"]["a"]["shape"] == [2, 3]
+    requests = hub.find_requests("/lfs/", "GET")
+    assert [request.status for request in requests] == [206] and requests[0].token is None
 
 
 def test_model_info(hub, client, repo):
-    said = client("api.model_info('alice/x', files_metadata=True)")
-    assert said["sha"] == hub.list_commits(repo)[0].oid
-    assert {"continuous-thought-machine", "ctm", "license:mit"} <= set(said["tags"])
-    files = {file["rfilename"]: file for file in said["siblings"]}
+    info = client("api.model_info('alice/x', files_metadata=True)")
+    assert info["sha"] == hub.list_commits(repo)[0].oid
+    assert {"continuous-thought-machine", "ctm", "license:mit"} <= set(info["tags"])
+    files = {file["rfilename"]: file for file in info["siblings"]}
     assert files["model.safetensors"]["lfs"]["size"] == len(SAFETENSORS)
     assert files["sub/a.txt"]["size"] == 1 and files["sub/a.txt"]["lfs"] is None
     assert client("api.model_info('alice/x').card_data.to_dict()")["license"] == "mit"
     assert [file["size"] for file in client("api.model_info('alice/x').siblings")] == [None] * 4
 
 
-def test_listings(hub, client, repo):
+def test_list_files_tree_commits_and_paths(hub, client, repo):
     first = hub.list_commits(repo)[0]
     hub.commit(repo, {"sub/b.txt": "b"}, title="Second")
     hub.state.page_size = 2
-    everything = [".gitattributes", "README.md", "model.safetensors", "sub/a.txt", "sub/b.txt"]
-    assert client("api.list_repo_files('alice/x')") == everything
+    all_paths = [".gitattributes", "README.md", "model.safetensors", "sub/a.txt", "sub/b.txt"]
+    assert client("api.list_repo_files('alice/x')") == all_paths
     assert len(hub.find_requests("/tree/", "GET")) == 3
-    assert [entry["path"] for entry in client("api.list_repo_tree('alice/x')")] == [*everything[:3], "sub"]
+    assert [entry["path"] for entry in client("api.list_repo_tree('alice/x')")] == [*all_paths[:3], "sub"]
     entries = client("api.list_repo_tree('alice/x', 'sub', expand=True)")
     assert [entry["last_commit"]["title"] for entry in entries] == [first.title, "Second"]
     assert [commit["title"] for commit in client("api.list_repo_commits('alice/x')")] == [
@@ -102,23 +106,23 @@ def test_list_models(hub, client, repo):
 
 
 def test_whoami(client):
-    said = client("api.whoami()")
-    assert said["name"] == "alice" and said["auth"]["accessToken"]["role"] == "write"
-    assert [(org["name"], org["roleInOrg"]) for org in said["orgs"]] == [("lab", "admin")]
-    with pytest.raises(ClientCallError, match="Invalid user token") as failed:
+    info = client("api.whoami()")
+    assert info["name"] == "alice" and info["auth"]["accessToken"]["role"] == "write"
+    assert [(org["name"], org["roleInOrg"]) for org in info["orgs"]] == [("lab", "admin")]
+    with pytest.raises(ClientCallError, match="Invalid user token") as exc_info:
         client("hub.HfApi(token='hf_unknown').whoami()")
-    assert failed.value.status == 401
+    assert exc_info.value.status == 401
 
 
 def test_auth_check(hub, client, repo):
     assert client("api.auth_check('alice/x', write=True)") is None
     hub.add_repo("lab/y")
     assert client("api.auth_check('lab/y', write=True)") is None
-    for token, id in {"hf_alice_read": "alice/x", "hf_bob_write": "lab/y"}.items():
-        assert client("hub.HfApi(token=token).auth_check(id)", token=token, id=id) is None
-        with pytest.raises(ClientCallError) as failed:
-            client("hub.HfApi(token=token).auth_check(id, write=True)", token=token, id=id)
-        assert failed.value.status == 403
+    for token, repo_id in {"hf_alice_read": "alice/x", "hf_bob_write": "lab/y"}.items():
+        assert client("hub.HfApi(token=token).auth_check(id)", token=token, id=repo_id) is None
+        with pytest.raises(ClientCallError) as exc_info:
+            client("hub.HfApi(token=token).auth_check(id, write=True)", token=token, id=repo_id)
+        assert exc_info.value.status == 403
 
 
 EXPECTED_ERRORS = {
@@ -142,17 +146,17 @@ def test_errors_are_distinguished(hub, client, repo, expression):
     hub.add_repo("bob/hidden", {"a.txt": "a"}, private=True)
     hub.add_repo("bob/gated", {"a.txt": "a"}, gated="manual")
     hub.add_repo("bob/disabled", {"a.txt": "a"}, disabled=True)
-    with pytest.raises(ClientCallError) as failed:
+    with pytest.raises(ClientCallError) as exc_info:
         client(expression)
-    assert EXPECTED_ERRORS[expression] in failed.value.kinds
+    assert EXPECTED_ERRORS[expression] in exc_info.value.kinds
 
 
-def test_a_disabled_repository_looks_like_no_network_to_a_download(hub, client):
-    """The client's doing: of what a download meets, it tells only 401, no such repository and a gate from a lost network."""
+def test_a_download_from_a_disabled_repository_raises_a_network_error(hub, client):
+    """The client distinguishes only status 401, missing and gated repositories from a lost network."""
     hub.add_repo("bob/disabled", {"a.txt": "a"}, disabled=True)
-    with pytest.raises(ClientCallError) as failed:
+    with pytest.raises(ClientCallError) as exc_info:
         client("hub.hf_hub_download('bob/disabled', 'a.txt')")
-    assert (failed.value.kind, failed.value.cause) == ("LocalEntryNotFoundError", "DisabledRepoError")
+    assert (exc_info.value.kind, exc_info.value.cause) == ("LocalEntryNotFoundError", "DisabledRepoError")
 
 
 def test_a_user_with_granted_access_reads_a_gated_repository(hub, client):
@@ -161,7 +165,7 @@ def test_a_user_with_granted_access_reads_a_gated_repository(hub, client):
     assert client("api.model_info('bob/gated').gated") == "auto"
 
 
-def test_datasets_have_their_own_names(hub, client):
+def test_a_model_and_a_dataset_may_have_the_same_name(hub, client):
     hub.add_repo("alice/x", {"a.txt": "model"})
     hub.add_repo("alice/x", {"a.txt": "dataset"}, kind="datasets")
     read = "Path(hub.hf_hub_download('alice/x', 'a.txt', repo_type=kind)).read_text()"

@@ -1,4 +1,4 @@
-"""Xorbs and shards: chunks come back from every compression, and what does not fit together is refused."""
+"""Test xorbs and shards: chunks of every compression are decoded, and inconsistent data are rejected."""
 
 import hashlib
 import struct
@@ -20,7 +20,7 @@ def group_bytes(data: bytes) -> bytes:
 
 
 def pack_chunk(data: bytes, compression: int) -> bytes:
-    """A chunk as a client writes it."""
+    """Return a chunk in the format of the client."""
     stored = (
         data if compression == 0 else pyarrow.Codec("lz4").compress(group_bytes(data) if compression == 2 else data)
     )
@@ -30,13 +30,13 @@ def pack_chunk(data: bytes, compression: int) -> bytes:
 
 @pytest.mark.parametrize("compression", [0, 1, 2])
 @pytest.mark.parametrize("data", [b"a", b"abcdefg" * 9, FLOATS])
-def test_chunks(compression, data):
+def test_chunks_of_every_compression_are_decoded(compression, data):
     footer = b"XETBLOB" + bytes(90)
     assert Xorb.parse(pack_chunk(data, compression) + pack_chunk(b"next", 0) + footer).chunks == (data, b"next")
 
 
 @pytest.mark.parametrize("length", range(9))
-def test_groups_of_any_length(length):
+def test_grouped_bytes_of_any_length_are_restored(length):
     data = bytes(range(length))
     assert xet.ungroup_bytes(group_bytes(data)) == data
 
@@ -51,7 +51,7 @@ def test_groups_of_any_length(length):
         pack_chunk(b"abc", 0).replace(b"\3", b"\4", 1),
     ],
 )
-def test_no_xorb(data):
+def test_invalid_xorbs_are_rejected(data):
     with pytest.raises(MalformedXetData):
         Xorb.parse(data)
 
@@ -69,11 +69,11 @@ def build_shard(terms: list[tuple[str, int, int, int]], sha256: str, with_verifi
     records += [struct.pack("<32s4I", parse_hash(xorb), 0, *numbers) for xorb, *numbers in terms]
     records += [b"v" * 48] * len(terms) * with_verification
     records += [parse_hash(sha256) + bytes(16), b"\xff" * 32 + bytes(16)]
-    return b"".join(records) + b"what else a shard holds" * 9
+    return b"".join(records) + b"the rest of the shard" * 9
 
 
 @pytest.mark.parametrize("verified", [True, False])
-def test_a_file_of_two_xorbs(verified):
+def test_a_file_is_assembled_from_two_xorbs_and_verified(verified):
     one, two = XORBS
     terms = [(one, 8, 1, 3), (two, 4, 0, 1), (one, 3, 0, 1)]
     data = b"twothreefourone"
@@ -83,20 +83,22 @@ def test_a_file_of_two_xorbs(verified):
 
 
 @pytest.mark.parametrize(
-    ("xorb", "length", "said"), [("0" * 64, 3, "never uploaded"), ("0" * 63 + "1", 4, "says that")]
+    ("xorb", "length", "message"), [("0" * 64, 3, "never uploaded"), ("0" * 63 + "1", 4, "says that")]
 )
-def test_terms_that_do_not_fit(xorb, length, said):
-    with pytest.raises(MalformedXetData, match=said):
+def test_inconsistent_shards_are_rejected(xorb, length, message):
+    with pytest.raises(MalformedXetData, match=message):
         list(iter_shard_files(build_shard([(xorb, length, 0, 1)], "0" * 64, True), XORBS))
     with pytest.raises(MalformedXetData, match="no shard"):
         list(iter_shard_files(b"something else", XORBS))
 
 
 @pytest.mark.parametrize("token", [None, "hf_alice_write"])
-def test_the_service_wants_its_own_token(hub_without_client, token):
+def test_the_xet_service_requires_its_own_token(hub_without_client, token):
     for path in ("/v1/shards", f"/v1/xorbs/default/{'0' * 64}"):
         assert send_request(hub_without_client.storage_url, path, "POST", token=token).status == 401
-        assert send_request(hub_without_client.storage_url, path, "POST", token=XET_TOKEN).status == 400  # empty
+        assert (
+            send_request(hub_without_client.storage_url, path, "POST", token=XET_TOKEN).status == 400
+        )  # the body is empty
 
 
 UPLOAD_CASES = {
@@ -107,8 +109,8 @@ UPLOAD_CASES = {
 
 
 @pytest.mark.parametrize("name", UPLOAD_CASES)
-def test_what_the_real_client_sends(hub, client, hub_and_client, tmp_path, name):
-    """Its three compressions all occur, and a file it knows it sent is made of the chunks that are there."""
+def test_uploads_of_the_real_client_are_decoded(hub, client, hub_and_client, tmp_path, name):
+    """The cases use all three compressions; a second file with the same chunks does not upload them again."""
     data, compression = UPLOAD_CASES[name]
     hub.add_repo("alice/x")
     (tmp_path / "file").write_bytes(data)
@@ -116,9 +118,9 @@ def test_what_the_real_client_sends(hub, client, hub_and_client, tmp_path, name)
     client(upload, file=tmp_path / "file", path="a.bin")
     assert hub.read_files("alice/x") == {"a.bin": data}
     if hub_and_client.uses_xet:
-        assert {seen.request.body[4] for seen in hub.find_requests("/v1/xorbs/")} == {compression}
+        assert {request.request.body[4] for request in hub.find_requests("/v1/xorbs/")} == {compression}
         hub.clear_requests()
         (tmp_path / "file").write_bytes(data + b"more")
         client(upload, file=tmp_path / "file", path="b.bin")
         assert hub.read_files("alice/x")["b.bin"] == data + b"more"
-        assert sum(len(seen.request.body) for seen in hub.find_requests("/v1/xorbs/")) < len(data)
+        assert sum(len(request.request.body) for request in hub.find_requests("/v1/xorbs/")) < len(data)

@@ -3,7 +3,7 @@
 A xorb is a row of chunks, each with a header of 8 bytes: version, stored length (24 bits), compression, length (24 bits).
 A shard is made of records of 48 bytes. After the header come files: one record with a hash, flags and a count, as many terms
 (xorb, flags, bytes, first chunk, chunk after the last), as many verification records if flagged, and one record with the
-file's sha256 if flagged. A hash of ones ends the list; what follows it is not needed here. All numbers are little-endian.
+file's sha256 if flagged. A hash of ones ends the list; the rest of the shard is ignored. All numbers are little-endian.
 """
 
 import hashlib
