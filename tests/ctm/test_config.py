@@ -35,7 +35,7 @@ def get_error_message(values):
         CTMConfig.parse(values)
     assert type(exc_info.value) is ValueError
     message = str(exc_info.value)
-    assert "\n" not in message, "one problem, one sentence"
+    assert "\n" not in message, "one problem gives one sentence"
     assert message.endswith((".", "?")) and "Value error" not in message
     return message
 
@@ -201,8 +201,8 @@ def test_the_published_form_omits_the_energy_keys_without_a_head(tiny_config):
     published = CTMConfig.parse(tiny_config | {"energy_hidden_dim": 9, "energy_sees_certainty": True}).to_dict()
     assert published.keys() == CTMConfig.model_fields.keys() - energy - set(SCHEDULE_KEYS)
     forks = CTMConfig.parse(tiny_config | {"energy_head_enabled": True}).to_dict()
-    assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "those that the fork knows"
-    assert forks["energy_hidden_dim"] == 64, "the fork's default, on which files without the key rely"
+    assert forks.keys() & energy == {"energy_head_enabled", "energy_hidden_dim"}, "the energy keys of the fork"
+    assert forks["energy_hidden_dim"] == 64, "the default of the fork, which files without the key use"
 
 
 def test_the_published_class_with_an_input_schedule_has_no_backbone_argument(tiny_config):

@@ -1,4 +1,4 @@
-"""The model, its checkpoints, the stores and the engine do not need modules that only exist on Unix."""
+"""Test that the model, its checkpoints, the stores and the engine import no module that exists on Unix only."""
 
 import subprocess
 import sys

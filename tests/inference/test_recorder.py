@@ -69,7 +69,7 @@ def test_memory_is_limited_by_an_even_selection_and_attention_is_complete_or_abs
     assert recorder.get_channel("attention") is None or recorder.get_channel("attention").shape[2] == 40
 
 
-def test_a_recording_gives_the_history_that_the_policy_read():
+def test_a_recording_gives_the_history_that_the_policy_used():
     model = make_model(**ATTENTION_CONFIG)
     x = make_inputs(1, positions=5)
     histories = []

@@ -20,9 +20,9 @@ METADATA = {
 }
 
 
-def read_contents(folder):
+def read_contents(directory):
     """Return the content of each file of a directory."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 # --- the round trip --------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_weights_in_half_precision_are_read_as_float32(dtype, checkpoint_dir):
 
 
 def fail_on_call(monkeypatch, function, call):
-    """Let one call of a function fail as on a full disk; return the list of calls."""
+    """Make one call of a function raise the error of a full disk. Return the list of calls."""
     module, name = (os, function.removeprefix("os.")) if function.startswith("os.") else (checkpoint_module, function)
     original = getattr(module, name)
     calls = []

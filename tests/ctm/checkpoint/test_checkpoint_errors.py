@@ -15,10 +15,10 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 
-def get_error_message(folder):
+def get_error_message(checkpoint_dir):
     """Return the message with which a directory is rejected."""
     with pytest.raises(ValueError) as exc_info:
-        load(folder)
+        load(checkpoint_dir)
     message = str(exc_info.value)
     assert type(exc_info.value) is ValueError, f"{type(exc_info.value)}: {message}"
     assert exc_info.value.__cause__ is None
@@ -27,15 +27,15 @@ def get_error_message(folder):
     return message
 
 
-def change_weights(folder, **changes):
+def change_weights(checkpoint_dir, **changes):
     """Rewrite the weights with some tensors changed, added or (None) removed; `__` stands for a dot."""
-    tensors = load_file(folder / WEIGHTS) | {name.replace("__", "."): value for name, value in changes.items()}
-    save_file({name: value for name, value in tensors.items() if value is not None}, folder / WEIGHTS)
+    tensors = load_file(checkpoint_dir / WEIGHTS) | {name.replace("__", "."): value for name, value in changes.items()}
+    save_file({name: value for name, value in tensors.items() if value is not None}, checkpoint_dir / WEIGHTS)
 
 
-def change_config(folder, **changes):
-    values = json.loads((folder / CONFIG).read_text()) | changes
-    (folder / CONFIG).write_text(json.dumps(values))
+def change_config(checkpoint_dir, **changes):
+    values = json.loads((checkpoint_dir / CONFIG).read_text()) | changes
+    (checkpoint_dir / CONFIG).write_text(json.dumps(values))
 
 
 # --- weights that do not fit -----------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_a_config_of_another_model_is_rejected(checkpoint_dir):
     assert "does not fit config.json" in get_error_message(checkpoint_dir)
 
 
-def test_an_error_about_many_tensors_stays_readable(checkpoint_dir):
+def test_an_error_about_many_tensors_is_short(checkpoint_dir):
     change_config(checkpoint_dir, d_model=24, memory_length=9, d_input=4)
     assert len(get_error_message(checkpoint_dir)) < 4_000
 
@@ -82,18 +82,18 @@ def test_an_error_about_many_tensors_stays_readable(checkpoint_dir):
 @pytest.mark.parametrize("columns", [8, 12])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_weights_without_a_raw_input_projection_are_rejected(columns, depth, tmp_path, make_model, raw_input_changes):
-    folder = save(Checkpoint(make_model(synapse_depth=depth, **raw_input_changes)), tmp_path / "c")
+    checkpoint_dir = save(Checkpoint(make_model(synapse_depth=depth, **raw_input_changes)), tmp_path / "c")
     name = "synapses.1.weight" if depth == 1 else "synapses.first_projection.0.weight"
-    change_weights(folder, **{name: load_file(folder / WEIGHTS)[name][:, :columns].contiguous()})
-    assert name in get_error_message(folder)
+    change_weights(checkpoint_dir, **{name: load_file(checkpoint_dir / WEIGHTS)[name][:, :columns].contiguous()})
+    assert name in get_error_message(checkpoint_dir)
 
 
 @pytest.mark.parametrize("name", ["initial_rgb.weight", "kv_proj.0.weight"])
-def test_weights_that_do_not_reveal_the_input_size_are_rejected(name, tmp_path, make_model):
+def test_weights_from_which_the_input_size_cannot_be_inferred_are_rejected(name, tmp_path, make_model):
     changes = {"backbone_type": "resnet18-1" if name.startswith("initial") else "none"}
-    folder = save(Checkpoint(make_model(**changes)), tmp_path / "c")
-    change_weights(folder, **{name: torch.zeros(3)})
-    assert f"`{name}`" in get_error_message(folder)
+    checkpoint_dir = save(Checkpoint(make_model(**changes)), tmp_path / "c")
+    change_weights(checkpoint_dir, **{name: torch.zeros(3)})
+    assert f"`{name}`" in get_error_message(checkpoint_dir)
 
 
 # --- inconsistent files --------------------------------------------------------------------------------------------------
@@ -105,8 +105,8 @@ def craft_safetensors(header, body=b"", length=None):
     return struct.pack("<Q", len(text) if length is None else length) + text + body
 
 
-def read_header_and_body(folder):
-    data = (folder / WEIGHTS).read_bytes()
+def read_header_and_body(checkpoint_dir):
+    data = (checkpoint_dir / WEIGHTS).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 

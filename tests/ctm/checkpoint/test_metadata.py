@@ -24,9 +24,9 @@ VALID_METADATA = {
 }
 
 
-def write_metadata(folder, **metadata) -> None:
+def write_metadata(directory, **metadata) -> None:
     for name, values in metadata.items():
-        (folder / f"{name}.json").write_text(json.dumps(values))
+        (directory / f"{name}.json").write_text(json.dumps(values))
 
 
 def test_valid_metadata_is_read_unchanged(tmp_path):

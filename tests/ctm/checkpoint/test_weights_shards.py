@@ -12,20 +12,20 @@ from tests.ctm.conftest import SHARD_NAMES
 FIRST_SHARD, SECOND_SHARD = SHARD_NAMES
 
 
-def get_error_message(folder) -> str:
+def get_error_message(checkpoint_dir) -> str:
     with pytest.raises(ValueError) as exc_info:
-        load(folder)
+        load(checkpoint_dir)
     assert type(exc_info.value) is ValueError and "\n" not in str(exc_info.value)
     return str(exc_info.value)
 
 
-def point_index_at(folder, name) -> None:
+def point_index_at(checkpoint_dir, name) -> None:
     """Change the file name that the index has for the tensors of the second shard."""
-    index = json.loads((folder / WEIGHTS_INDEX_NAME).read_text())
+    index = json.loads((checkpoint_dir / WEIGHTS_INDEX_NAME).read_text())
     index["weight_map"] = {
         tensor: name if shard == SECOND_SHARD else shard for tensor, shard in index["weight_map"].items()
     }
-    (folder / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
+    (checkpoint_dir / WEIGHTS_INDEX_NAME).write_text(json.dumps(index))
 
 
 def test_sharded_weights_load_the_same_model(checkpoint_dir, request):

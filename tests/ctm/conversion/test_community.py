@@ -1,4 +1,4 @@
-"""Tests of the settings for community files: they name their source, and convert what their card describes."""
+"""Tests of the settings for community files: each names its source, and converts models of the sizes in its card."""
 
 import json
 

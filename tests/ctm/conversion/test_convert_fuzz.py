@@ -181,18 +181,20 @@ def file_contents(draw, state_dicts) -> tuple[str, object]:
 @reduce_examples(2)
 def test_any_weights_are_converted_or_rejected_in_sentences(state_dicts, tmp_path_factory, data):
     kind, content = data.draw(file_contents(state_dicts), "content")
-    folder = tmp_path_factory.mktemp("any")
-    torch.save(content, folder / "a.pt")
+    directory = tmp_path_factory.mktemp("any")
+    torch.save(content, directory / "a.pt")
     config = data.draw(
         st.sampled_from([EXTRA_CONFIG_BY_VARIANT[kind], {}]) | mutate_json(EXTRA_CONFIG_BY_VARIANT[kind]), "config"
     )
-    (folder / "a.yaml").write_text(json.dumps(config))
+    (directory / "a.yaml").write_text(json.dumps(config))
     with time_limit(20):
-        checkpoint = try_read(lambda: convert(folder / "a.pt", folder / "out", folder / "a.yaml"), are_sentences)
-    assert (checkpoint is not None) is (folder / "out").exists()
+        checkpoint = try_read(
+            lambda: convert(directory / "a.pt", directory / "out", directory / "a.yaml"), are_sentences
+        )
+    assert (checkpoint is not None) is (directory / "out").exists()
     if checkpoint is not None:
         assert all(torch.isfinite(tensor).all() for tensor in checkpoint.model.state_dict().values())
-        assert load(folder / "out").model.config == checkpoint.model.config
+        assert load(directory / "out").model.config == checkpoint.model.config
 
 
 @given(st.data())

@@ -65,7 +65,7 @@ def test_arrays_of_either_numpy_version_become_placeholders(name, tmp_path):
 
 @pytest.mark.parametrize("save_options", [{"_use_new_zipfile_serialization": False}, {}])
 def test_bytes_are_never_interpreted_as_addresses(save_options, tmp_path):
-    """NumPy would interpret bytes of the file as addresses: the process would crash, or worse."""
+    """NumPy would interpret bytes of the file as memory addresses, which could crash the process or run code."""
 
     class Array:
         def __reduce__(self):

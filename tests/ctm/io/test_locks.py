@@ -1,4 +1,4 @@
-"""File locks exclude other processes and threads, and do not stop an app on a mount without locks."""
+"""Test that file locks exclude other processes and threads, and only warn on a mount without locks."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""YAML values have the types of YAML 1.2, and what is written is read again as the same values."""
+"""Test that YAML values have the types of YAML 1.2, and that written values are read unchanged."""
 
 import math
 

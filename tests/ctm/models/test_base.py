@@ -1,4 +1,4 @@
-"""Encoded inputs and states of all models implement the protocols that the inference engine relies on."""
+"""Test that encoded inputs and states of all models implement the protocols of the inference engine."""
 
 import inspect
 

@@ -150,7 +150,7 @@ def test_published_forms_have_the_published_keys():
     assert FFConfig.parse(feed_forward_with_energy).to_dict() == feed_forward_with_energy
     del feed_forward_with_energy["energy_hidden_dim"]
     assert FFConfig.parse(feed_forward_with_energy).to_dict() == feed_forward_with_energy | {"energy_hidden_dim": 64}, (
-        "no file relies on a default of a head"
+        "the default `energy_hidden_dim` is written"
     )
 
 

@@ -68,7 +68,7 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
     """Return the description of a case, its tensors, and the model with the published weights, loaded strictly."""
     case = json.loads((GOLDEN_DIR / f"{name}.json").read_text())
     if case["class"] not in SUPPORTED_CLASSES:
-        pytest.skip(f"{case['class']} is not built yet")
+        pytest.skip(f"{case['class']} is not supported")
     values = case["config"] | (SORT_CONFIG if case["class"].endswith("SORT") else {})
     config = read_config(values)
     shapes = {entry["name"]: tuple(entry["shape"]) for entry in case["state_dict"]}
@@ -85,7 +85,7 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor], TickModel]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_manifest_is_the_published_one(name):
+def test_the_manifest_equals_the_published_one(name):
     case, _, model = load_case(name)
     manifest = [(key, list(value.shape), value.dtype) for key, value in model.state_dict().items()]
     assert manifest == [(e["name"], e["shape"], DTYPES[e["dtype"]]) for e in case["state_dict"]]
@@ -94,7 +94,7 @@ def test_manifest_is_the_published_one(name):
 def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the input of a case.
 
-    With phases the published input is two tensors, in which each item is repeated for its ticks.
+    With an input schedule the published input has two tensors, in which each item is repeated for its ticks.
     """
     if not config.has_input_schedule:
         return tensors["in.x"]
@@ -103,7 +103,7 @@ def load_inputs(config: Config, tensors: dict[str, torch.Tensor]) -> torch.Tenso
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_are_the_published_ones(name):
+def test_outputs_equal_the_published_ones(name):
     case, tensors, model = load_case(name)
     has_resnet = "resnet" in case["config"].get("backbone_type", "")
     inputs = load_inputs(model.config, tensors)
@@ -142,7 +142,7 @@ def test_outputs_are_the_published_ones(name):
     for key, expected in tensors.items():
         if not key.startswith("out.") or expected.numel() == 0:
             continue
-        assert key in outputs, f"{name} holds {key}, which this test does not know"
+        assert key in outputs, f"{name} holds {key}, which this test does not compare"
         tolerance = 1e-4 if has_resnet and key == "out.predictions" else 1e-5
         difference = (outputs[key].reshape(expected.shape) - expected).abs().max().item()
         assert difference <= tolerance, f"{name}: {key} differs by {difference:.2e}"

@@ -125,7 +125,7 @@ def test_signs_are_embedded_as_two_tokens():
 
 # --- images --------------------------------------------------------------------------------------------------------
 
-# Parameters of torchvision's models (https://pytorch.org/vision/stable/models.html), their last layer included.
+# Parameters of torchvision's models (https://pytorch.org/vision/stable/models.html), including their last layer.
 TORCHVISION_PARAMETER_COUNTS = {
     "18": 11_689_512,
     "34": 21_797_672,
@@ -140,7 +140,7 @@ def test_a_whole_resnet_has_the_known_number_of_parameters(depth):
     with torch.device("meta"):
         backbone = ResNet(depth, 4)
     last_layer = (512 if depth in ("18", "34") else 2_048) * 1_000 + 1_000
-    stem = 64 * 3 * 7 * 7 - 64 * 3 * 3 * 3  # 7x7 there, 3x3 here
+    stem = 64 * 3 * 7 * 7 - 64 * 3 * 3 * 3  # 7x7 in torchvision, 3x3 in this backbone
     block = 512 * 128 + 128 * 128 * 9 + 128 * 512 + 2 * (128 + 128 + 512)
     missing = 4 * block if depth == "152" else 0  # the published backbone has 4 blocks for 8 in its second stage
     count = sum(parameter.numel() for parameter in backbone.parameters())

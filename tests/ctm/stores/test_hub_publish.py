@@ -1,4 +1,4 @@
-"""Tests of uploads to the Hub with both upload protocols of the real client: one commit, once, or one sentence."""
+"""Tests of uploads to the Hub with both upload protocols of the real client: an upload makes one commit or raises one sentence."""
 
 import json
 

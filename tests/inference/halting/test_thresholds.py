@@ -21,7 +21,7 @@ TICKS = 8
 
 
 def make_samples(count: int = 400, positions: int = 1) -> tuple[TickHistory, torch.Tensor]:
-    """Build samples that become correct at a random tick and wrong again two ticks later; energy shows it, with noise."""
+    """Build samples that become correct at a random tick and wrong again two ticks later; the energy indicates correctness, with noise."""
     generator = torch.Generator().manual_seed(0)
     first_correct_tick = torch.randint(1, TICKS, (count, 1), generator=generator)
     tick = torch.arange(1, TICKS + 1)
