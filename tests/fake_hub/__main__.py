@@ -16,7 +16,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fake_hub", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="where to listen; default: any free port")
     parser.add_argument(
-        "--repo", action="append", default=[], metavar="OWNER/NAME=FOLDER", help="initial repository; may be repeated"
+        "--repo",
+        action="append",
+        default=[],
+        metavar="OWNER/NAME=DIRECTORY",
+        help="initial repository; may be repeated",
     )
     args = parser.parse_args(arguments)
     with LoopbackHub(port=args.port) as hub:
@@ -24,18 +28,20 @@ def main(arguments: list[str] | None = None) -> None:
         hub.add_user("alice", "hf_alice_read", role="read", orgs={"lab": "admin"})
         hub.add_user("bob", "hf_bob_write", orgs={"lab": "write"})
         for text in args.repo:
-            repo_id, _, folder = text.partition("=")
-            if not Path(folder).is_dir() or repo_id.count("/") != 1:
-                parser.error(f"--repo {text}: expected OWNER/NAME=FOLDER, and a folder that exists")
-            hub.add_repo(repo_id, read_folder(Path(folder)))
+            repo_id, _, directory = text.partition("=")
+            if not Path(directory).is_dir() or repo_id.count("/") != 1:
+                parser.error(f"--repo {text}: expected OWNER/NAME=DIRECTORY, and an existing directory")
+            hub.add_repo(repo_id, read_directory(Path(directory)))
         print(hub.url, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
+def read_directory(directory: Path) -> dict[str, bytes]:
     """Return path and content of every file below a directory."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 if __name__ == "__main__":
