@@ -229,9 +229,9 @@ def choose_policies(
     }
     records: dict[str, dict[str, Any]] = {}
     if ctc_length:
-        result = replay(LabelsEmitted(ctc_length), history, correct)
+        emitted = replay(LabelsEmitted(ctc_length), history, correct)
         policy = str(LabelsEmitted(ctc_length))
-        records["said"] = {"policy": policy, "accuracy": result.accuracy, "mean_ticks": result.mean_ticks}
+        records["said"] = {"policy": policy, "accuracy": emitted.accuracy, "mean_ticks": emitted.mean_ticks}
     sweeps = {
         name: sweep(make_policy, get_candidate_thresholds(make_policy, history), history, correct)
         for name, make_policy in select_policy_factories(history, bool(ctc_length)).items()

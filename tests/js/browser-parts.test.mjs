@@ -9,14 +9,18 @@ beforeEach(() => {
   globalThis.window = { devicePixelRatio: 2 };
 });
 
-test("a painter fits the resolution to the screen and keeps the canvas where nothing changed", () => {
+test("a painter sets the resolution by the device pixel ratio, and the height only if one is passed", () => {
   const canvas = createCanvas(300, 80);
   const painter = new Painter(canvas, THEME, 50);
   assert.deepEqual([canvas.width, canvas.height, canvas.style.height], [600, 100, "50px"]);
   assert.deepEqual([painter.width, painter.height], [300, 50]);
   const other = createCanvas(300, 80);
   new Painter(other, THEME);
-  assert.deepEqual([other.height, other.style.height], [160, undefined], "without a height it stays as it is");
+  assert.deepEqual(
+    [other.height, other.style.height],
+    [160, undefined],
+    "without a height argument the style is unchanged",
+  );
 });
 
 test("opacities multiply and are restored", () => {
@@ -30,7 +34,7 @@ test("opacities multiply and are restored", () => {
   assert.deepEqual([...seen, painter.context.globalAlpha], [0.5, 0.25, 0.5, 1]);
 });
 
-test("a line begins at its first point, and dashes end with it", () => {
+test("a line starts at its first point and resets the dash pattern", () => {
   const canvas = createCanvas(100);
   const painter = new Painter(canvas, THEME);
   canvas.context.calls.length = 0;
@@ -50,7 +54,7 @@ test("a line begins at its first point, and dashes end with it", () => {
   painter.strokeLine([], "red");
 });
 
-test("a text is shortened to its room", () => {
+test("a text is truncated to its maximum width", () => {
   const measure = (text) => text.length;
   assert.equal(shortenText("abcdef", Number.POSITIVE_INFINITY, measure), "abcdef");
   assert.equal(shortenText("abcdef", 6, measure), "abcdef");
@@ -66,7 +70,7 @@ test("a text is shortened to its room", () => {
   ]);
 });
 
-test("the due tick follows the clock", () => {
+test("the due tick is computed from the elapsed time", () => {
   assert.equal(computeDueTick(3, 0, 100), 3);
   assert.equal(computeDueTick(3, 99, 100), 3);
   assert.equal(computeDueTick(3, 250, 100), 5);
@@ -97,9 +101,9 @@ function play(frames, options = {}) {
   };
 }
 
-test("playing shows every tick once, gives the last one its time, and ends", () => {
+test("playback shows every tick once for one interval, then ends", () => {
   const { frames, log, playback } = play(new FakeFrames());
-  assert.deepEqual(log, [1], "the first tick is shown at once");
+  assert.deepEqual(log, [1], "the first tick is shown immediately");
   assert.equal(playback.isRunning, true);
   for (const now of [1000, 1050, 1100, 1150, 1200, 1299]) frames.run(now);
   assert.deepEqual(log, [1, 2, 3]);
@@ -108,14 +112,14 @@ test("playing shows every tick once, gives the last one its time, and ends", () 
   assert.deepEqual([playback.isRunning, frames.pending], [false, 0]);
 });
 
-test("a slow browser skips ticks", () => {
+test("playback skips ticks between slow frames", () => {
   const { frames, log } = play(new FakeFrames());
   frames.run(0);
   frames.run(250);
   assert.deepEqual(log, [1, 3]);
 });
 
-test("playing again starts over with a single clock, and stopping stops", () => {
+test("a restart replaces the running playback, and stop ends it", () => {
   const { frames, log, playback, start } = play(new FakeFrames());
   start();
   assert.equal(frames.pending, 1);
@@ -124,7 +128,7 @@ test("playing again starts over with a single clock, and stopping stops", () => 
   assert.deepEqual([log, playback.isRunning], [[1, 1], false]);
 });
 
-test("a component that was removed ends silently", () => {
+test("playback of a removed component stops without the end callback", () => {
   const { frames, log, playback, remove } = play(new FakeFrames());
   remove();
   frames.run(5000);
@@ -149,38 +153,38 @@ class FakeObserver {
   }
 }
 
-test("a size is acted on when it changed, and not after the component was removed", () => {
+test("a size watcher calls back only after a change, and not after the element is removed", () => {
   globalThis.ResizeObserver = FakeObserver;
   FakeObserver.all = [];
   const element = { isConnected: true };
   let width = 0;
-  let acts = 0;
+  let numCalls = 0;
   watchSize(
     element,
     () => width,
-    () => acts++,
+    () => numCalls++,
   );
   const [observer] = FakeObserver.all;
   const notify = () => observer.callback([], observer);
   notify();
   notify();
-  assert.equal(acts, 1);
+  assert.equal(numCalls, 1);
   width = 5;
   notify();
-  assert.equal(acts, 2);
+  assert.equal(numCalls, 2);
   element.isConnected = false;
   width = 6;
   notify();
-  assert.deepEqual([acts, observer.targets], [2, []]);
+  assert.deepEqual([numCalls, observer.targets], [2, []]);
 });
 
-test("both places where a theme may be set are watched", () => {
+test("a theme watcher observes the html and the body element", () => {
   globalThis.MutationObserver = FakeObserver;
   globalThis.document = { documentElement: "html", body: "body" };
   FakeObserver.all = [];
-  let acts = 0;
-  watchTheme({ isConnected: true }, () => acts++);
+  let numCalls = 0;
+  watchTheme({ isConnected: true }, () => numCalls++);
   const [observer] = FakeObserver.all;
   observer.callback([], observer);
-  assert.deepEqual([acts, observer.targets], [1, ["html", "body"]]);
+  assert.deepEqual([numCalls, observer.targets], [1, ["html", "body"]]);
 });

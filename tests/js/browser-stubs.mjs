@@ -1,6 +1,6 @@
-/** The few parts of a browser that modules under test touch. */
+/** Stubs of the browser interfaces that the modules under test use. */
 
-/** A canvas context that records its calls. A text is 6 pixels a character wide. */
+/** Return a canvas context that records its calls. Text is 6 pixels wide per character. */
 export function createContext() {
   const calls = [];
   const state = { globalAlpha: 1 };
@@ -15,7 +15,7 @@ export function createContext() {
   return context;
 }
 
-/** A canvas of a size in CSS pixels. */
+/** Return a canvas with a size in CSS pixels. */
 export function createCanvas(clientWidth, clientHeight = 100) {
   const context = createContext();
   return { clientWidth, clientHeight, width: 0, height: 0, style: {}, context, getContext: () => context };
@@ -30,7 +30,7 @@ export const THEME = {
   font: "font",
 };
 
-/** Frames that a test runs by hand. */
+/** Animation frames that run only when a test calls `run`. */
 export class FakeFrames {
   #callbacks = new Map();
   #next = 1;

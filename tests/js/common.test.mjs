@@ -32,7 +32,7 @@ import {
   readText,
 } from "../../ui/static/common/validate.js";
 
-const ODD = [
+const INVALID_VALUES = [
   undefined,
   null,
   Number.NaN,
@@ -48,13 +48,13 @@ const ODD = [
   5n,
 ];
 
-test("only finite numbers are numbers", () => {
-  for (const value of ODD) assert.equal(isNumber(value), false);
+test("isNumber accepts finite numbers only", () => {
+  for (const value of INVALID_VALUES) assert.equal(isNumber(value), false);
   for (const value of [0, -0, -1.5, 1e300, Number.MIN_VALUE]) assert.equal(isNumber(value), true);
 });
 
-test("readers map odd values to their defaults", () => {
-  for (const value of ODD) {
+test("readers map invalid values to their defaults", () => {
+  for (const value of INVALID_VALUES) {
     assert.equal(readInteger(value, 3, 9), 3);
     assert.equal(readShare(value), 0);
     assert.equal(readSeries(value, 2), null);
@@ -65,7 +65,7 @@ test("readers map odd values to their defaults", () => {
   for (const value of [undefined, null, Number.NaN, {}, [], true]) assert.equal(readText(value), "");
 });
 
-test("readers limit what they keep", () => {
+test("readers clamp numbers and truncate texts and arrays", () => {
   assert.equal(readInteger(2.5, 0, 9), 3);
   assert.equal(readInteger(-4, 0, 9), 0);
   assert.equal(readInteger(1e300, 0, 9), 9);
@@ -76,16 +76,16 @@ test("readers limit what they keep", () => {
   assert.equal(readText("x".repeat(1000)).length, 600);
   assert.deepEqual(readArray([1, 2, 3], 2), [1, 2]);
   assert.equal(clamp(5, 1, 3), 3);
-  assert.equal(clamp(5, 9, 3), 3, "the upper limit wins where limits cross");
+  assert.equal(clamp(5, 9, 3), 3, "the upper limit takes precedence over a larger lower limit");
 });
 
-test("a series has NaN where there is no number, and is null where it is too short", () => {
+test("a series has NaN for invalid entries, and is null if it is too short", () => {
   assert.deepEqual(readSeries([1, "2", null, 4], 3), [1, Number.NaN, Number.NaN]);
   assert.equal(readSeries([1, 2], 3), null);
   assert.deepEqual(readSeries([], 0), []);
 });
 
-test("a table is as wide as its first row", () => {
+test("a table has the width of its first row", () => {
   assert.deepEqual(
     readTable(
       [
@@ -182,10 +182,10 @@ test("round steps are 1, 2 or 5 times a power of ten", () => {
     [4.9e20, 5e20],
   ];
   for (const [size, step] of cases) assert.ok(Math.abs(findRoundStep(size) / step - 1) < 1e-9, `${size}`);
-  assert.equal(findRoundStep(2.001), 2, "a thousandth too small is near enough");
+  assert.equal(findRoundStep(2.001), 2, "a step may be too small by a thousandth");
 });
 
-test("round numbers stay within their range, and are never many", () => {
+test("round numbers are within their range and limited in number", () => {
   assert.deepEqual(listRoundNumbers(0, 10, 5), { step: 2, values: [0, 2, 4, 6, 8, 10] });
   assert.deepEqual(listRoundNumbers(-1, 1, 4).values, [-1, -0.5, 0, 0.5, 1]);
   assert.deepEqual(listRoundNumbers(1.2, 1.8, 2, 1).values, []);
@@ -201,7 +201,7 @@ test("round numbers stay within their range, and are never many", () => {
   }
 });
 
-test("tick steps grow without end", () => {
+test("tick steps have no upper limit", () => {
   assert.deepEqual([0, 1, 1.5, 3, 21, 600, 1001].map(findTickStep), [1, 1, 2, 5, 50, 1000, 5000]);
 });
 
@@ -221,7 +221,7 @@ test("colours are parsed, formatted and mixed", () => {
   assert.match(formatGradient(ramp), /^linear-gradient\(to right, (rgb\(\d+ \d+ \d+ \/ 1\)(, )?){5}\)$/);
 });
 
-test("every class has a colour, and neighbours differ", () => {
+test("every class has a colour, and consecutive classes have different ones", () => {
   for (let index = 0; index < 200; index++) {
     const colour = getClassColour(index);
     assert.ok(colour.every((channel) => Number.isInteger(channel) && channel >= 0 && channel <= 255));
@@ -229,7 +229,7 @@ test("every class has a colour, and neighbours differ", () => {
   }
 });
 
-test("a dot turns at the outer cells", () => {
+test("a position is reflected at the outer cells", () => {
   assert.deepEqual(
     [-2, -1, 0, 1, 2, 3, 4, 5, 6, 7].map((at) => reflectPosition(at, 4)),
     [2, 1, 0, 1, 2, 3, 2, 1, 0, 1],
@@ -249,11 +249,11 @@ test("frames in the same cell are grouped", () => {
       [11, 2],
     ]).length,
     2,
-    "cells are told apart by row and column",
+    "cells are distinguished by row and column",
   );
 });
 
-test("a component is set up once an element, and shows the newest value", () => {
+test("a component is set up once per element and renders the newest value", () => {
   const log = [];
   const props = { value: 1 };
   const mount = createMount((context) => {
@@ -295,7 +295,7 @@ test("parts are found by their data attribute, and texts change only if they dif
   assert.equal(writes, 1);
 });
 
-test("shortcuts of the browser are left alone", () => {
+test("Ctrl, Meta and Alt are modifiers, and Shift is not", () => {
   const keys = { ctrlKey: false, metaKey: false, altKey: false, shiftKey: true };
   assert.equal(hasModifier(keys), false);
   for (const name of ["ctrlKey", "metaKey", "altKey"]) assert.equal(hasModifier({ ...keys, [name]: true }), true);

@@ -31,7 +31,7 @@ function createState(
   return state;
 }
 
-test("points are sorted, and rows without a position or a value are left out", () => {
+test("points are sorted, and points without a position or a value are omitted", () => {
   assert.deepEqual(
     parsePoints([
       [3, 1, "x", 2],
@@ -48,12 +48,13 @@ test("points are sorted, and rows without a position or a value are left out", (
     [1, 3],
   );
   assert.equal(parsePoints([[1, 2], [1, 2], [1]]).smooth, null, "smoothed values need one for every point");
-  for (const odd of [null, 3, [], [[1]], [[], []], [[1], ["x"]], [[1], [1e300]]]) assert.equal(parsePoints(odd), null);
+  for (const invalid of [null, 3, [], [[1]], [[], []], [[1], ["x"]], [[1], [1e300]]])
+    assert.equal(parsePoints(invalid), null);
   const long = Array.from({ length: 9000 }, (_, index) => index);
   assert.equal(parsePoints([long, long]).at.length, 5000);
 });
 
-test("charts without a point are left out, and so are names that repeat", () => {
+test("charts without points and repeated names are omitted", () => {
   const chart = { id: "a", series: [{ key: "k" }, { key: "k" }, { key: "__proto__" }] };
   const run = { name: "r", points: { k: [[1], [2]] } };
   const curves = parseCurves({
@@ -66,8 +67,8 @@ test("charts without a point are left out, and so are names that repeat", () => 
     ["a"],
   );
   assert.deepEqual([curves.runs.length, curves.charts[0].series.length, curves.note], [1, 2, "5"]);
-  for (const odd of [null, 7, "x", [], { charts: 5 }, { charts: [null], runs: [3] }]) {
-    assert.deepEqual(parseCurves(odd), { charts: [], runs: [], note: "Charts appear after the first steps." });
+  for (const invalid of [null, 7, "x", [], { charts: 5 }, { charts: [null], runs: [3] }]) {
+    assert.deepEqual(parseCurves(invalid), { charts: [], runs: [], note: "Charts appear after the first steps." });
   }
   assert.deepEqual(
     keepDistinct(["a", "", "b", "a"], (name) => name),
@@ -75,7 +76,7 @@ test("charts without a point are left out, and so are names that repeat", () => 
   );
 });
 
-test("the nearest point is found, unless the line does not reach", () => {
+test("the nearest point is found only close to the line", () => {
   const line = { at: [0, 10, 20] };
   const range = [0, 100];
   assert.deepEqual(
@@ -87,11 +88,11 @@ test("the nearest point is found, unless the line does not reach", () => {
   assert.equal(findNearest({ at: [5] }, 5, range), 0);
 });
 
-test("the extent is that of the values in sight", () => {
+test("the extent covers the visible values", () => {
   const line = { at: [0, 10, 20], value: [9, -2, 5], isShown: true };
   assert.deepEqual(getExtent([line], [0, 20]), [-2, 9]);
   assert.deepEqual(getExtent([line], [15, 25]), [5, 5]);
-  assert.deepEqual(getExtent([line], [12, 14]), [-2, -2], "without a point in sight, the nearest one counts");
+  assert.deepEqual(getExtent([line], [12, 14]), [-2, -2], "without a visible point, the nearest one is used");
   assert.equal(getExtent([{ ...line, isShown: false }], [0, 20]), null);
   assert.equal(getExtent([], [0, 20]), null);
   assert.deepEqual(
@@ -100,7 +101,7 @@ test("the extent is that of the values in sight", () => {
   );
 });
 
-test("runs keep their colours while others come and go", () => {
+test("runs keep their colours when other runs are added or removed", () => {
   const first = assignHues(new Map(), ["a", "b"]);
   assert.deepEqual(
     [...first],
@@ -126,30 +127,30 @@ test("values are formatted with their unit", () => {
   assert.equal(formatLabel({ ...PLAIN, percent: true }, 0.25), "25%");
 });
 
-test("a linear scale has room for all values, and never collapses", () => {
+test("a linear scale contains all values and has a positive size", () => {
   for (const extent of [[1, 5], [3, 3], [0, 0], [-1e30, 1e30], [1e-30, 2e-30], null]) {
     const { min, max, labels, toShare } = buildScale(PLAIN, extent, false);
-    const [least, most] = extent ?? [0, 1];
+    const [lowest, highest] = extent ?? [0, 1];
     assert.ok(min < max && labels.length >= 2, `${extent}`);
-    assert.ok(toShare(least) >= -1e-9 && toShare(most) <= 1 + 1e-9);
+    assert.ok(toShare(lowest) >= -1e-9 && toShare(highest) <= 1 + 1e-9);
   }
   assert.equal(buildScale({ ...PLAIN, zero: true }, [3, 5], false).min, 0);
 });
 
-test("percentages span 0 to 1, unless steps are zoomed to", () => {
+test("a percentage scale spans 0 to 1 unless the chart is zoomed", () => {
   const chart = { ...PLAIN, percent: true };
   const all = buildScale(chart, [0.4, 0.5], false);
   assert.deepEqual([all.min, all.max], [0, 1]);
   const zoomed = buildScale(chart, [0.4, 0.5], true);
   assert.ok(zoomed.min > 0.3 && zoomed.max < 0.6);
-  assert.ok(buildScale(chart, [0, 3], false).max >= 3, "more than 1 is no share");
+  assert.ok(buildScale(chart, [0, 3], false).max >= 3, "values above 1 extend the scale");
 });
 
 test("a logarithmic scale needs positive values", () => {
   const chart = { ...PLAIN, log: true };
   const scale = buildScale(chart, [0.01, 100], false);
   assert.ok(Math.abs(scale.toShare(1) - 0.5) < 1e-9 && scale.min < 0.01 && scale.max > 100);
-  assert.ok(buildScale(chart, [-1, 100], false).min <= -1, "else it is linear");
+  assert.ok(buildScale(chart, [-1, 100], false).min <= -1, "otherwise the scale is linear");
   assert.ok(buildScale(chart, [5e-324, 1], false).labels.every(Number.isFinite));
   for (const [min, max] of [
     [0.9, 1.1],
@@ -166,7 +167,7 @@ test("a logarithmic scale needs positive values", () => {
   }
 });
 
-test("a zoom stays within the steps, has a least size, and ends where all is in sight", () => {
+test("a zoom is limited to the steps, has a minimum size, and is reset when all steps are visible", () => {
   const state = createState();
   state.zoomTo(5, 15);
   assert.deepEqual(state.zoom, [5, 15]);
@@ -182,7 +183,7 @@ test("a zoom stays within the steps, has a least size, and ends where all is in 
   assert.deepEqual(empty.getRange("step"), [0, 1]);
 });
 
-test("zooming by a factor keeps the crosshair where it is", () => {
+test("zooming by a factor keeps the relative position of the crosshair", () => {
   const state = createState();
   state.aim("step", 10);
   state.zoomBy(0.5);
@@ -193,7 +194,7 @@ test("zooming by a factor keeps the crosshair where it is", () => {
   assert.deepEqual(state.zoom, [15, 30]);
 });
 
-test("a zoom survives new figures and ends with other runs", () => {
+test("a zoom is kept after new values and reset for other runs", () => {
   const state = createState();
   state.zoomTo(20, 28);
   state.replace({ charts: state.charts, runs: state.runs });
@@ -213,7 +214,7 @@ test("the crosshair moves from point to point, and a zoom follows it", () => {
   const state = createState();
   const [chart] = state.charts;
   assert.equal(state.moveCrosshair(chart, -1), true);
-  assert.equal(state.crosshair.step, 30, "the first step back shows the end");
+  assert.equal(state.crosshair.step, 30, "the first step back selects the last point");
   state.moveCrosshair(chart, -1);
   assert.equal(state.crosshair.step, 20);
   state.moveCrosshair(chart, Number.NEGATIVE_INFINITY);
@@ -227,7 +228,7 @@ test("the crosshair moves from point to point, and a zoom follows it", () => {
   assert.equal(state.moveCrosshair(chart, -1), true, "the only series of a chart cannot be hidden");
 });
 
-test("hidden runs count nowhere, but one run alone is always shown", () => {
+test("hidden runs are ignored, but a single run is always shown", () => {
   const runs = {
     first: [
       [0, 10],
@@ -254,7 +255,7 @@ test("hidden runs count nowhere, but one run alone is always shown", () => {
   assert.deepEqual(state.getDomain("step"), [0, 10]);
 });
 
-test("values are those at the crosshair, else the newest", () => {
+test("the value is the one at the crosshair, or else the newest", () => {
   const state = createState();
   const [line] = state.buildLines(state.charts[0]);
   assert.equal(state.getValue(line), 1);
@@ -264,7 +265,7 @@ test("values are those at the crosshair, else the newest", () => {
   assert.equal(state.getValue(line), undefined);
 });
 
-test("a chart and the position are described in words", () => {
+test("a chart and the position are described as text", () => {
   const state = createState();
   const [chart] = state.charts;
   const describe = () => describeChart(state, chart, state.buildLines(chart));
@@ -288,7 +289,7 @@ test("a layout maps positions and values to pixels and back", () => {
   assert.ok(Number.isFinite(hidden.toX(10)));
 });
 
-test("two fingers zoom, unless they are close or cross", () => {
+test("a pinch zooms unless the fingers are close or cross", () => {
   assert.equal(computePinchFactor(100, 150, 200), 0.5);
   assert.equal(computePinchFactor(100, 50, 20), 50 / 80);
   assert.equal(computePinchFactor(100, 150, 105), null);

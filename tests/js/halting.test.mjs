@@ -43,7 +43,7 @@ const VALUE = {
   },
 };
 
-test("a view keeps what is right in it", () => {
+test("parsing keeps the valid parts of a view", () => {
   const view = parseHalting(VALUE);
   assert.deepEqual(view.curves[0].corners, [
     [1, 0.8, -1],
@@ -57,8 +57,8 @@ test("a view keeps what is right in it", () => {
   assert.deepEqual([view.samples, view.heldOutSamples, view.calibrationError, view.bins.length], [800, 400, 0.012, 2]);
 });
 
-test("without a curve there is no view", () => {
-  for (const odd of [
+test("a view without a valid curve is null", () => {
+  for (const invalid of [
     null,
     7,
     [],
@@ -67,7 +67,7 @@ test("without a curve there is no view", () => {
     { ...VALUE, curves: [{ corners: [[1, 2]] }] },
     { ...VALUE, iterations: "x" },
   ]) {
-    assert.equal(parseHalting(odd), null);
+    assert.equal(parseHalting(invalid), null);
   }
   const bare = parseHalting({ curves: VALUE.curves, iterations: 0, n: Number.NaN });
   assert.deepEqual([bare.iterations, bare.samples, bare.policies, bare.bins], [1, null, [], []]);
@@ -77,17 +77,17 @@ test("a corner is the least conservative one within a budget", () => {
   const [curve] = parseHalting(VALUE).curves;
   assert.deepEqual(findCorner(curve, 3.5), [3, 0.97, 1]);
   assert.deepEqual(findCorner(curve, 3), [3, 0.97, 1]);
-  assert.deepEqual(findCorner(curve, 0.5), [1, 0.8, -1], "the first one where even that takes more");
+  assert.deepEqual(findCorner(curve, 0.5), [1, 0.8, -1], "the first corner if all corners exceed the budget");
   assert.equal(isWithin(0.1 + 0.2, 0.3), true);
 });
 
-test("budgets are tenths of a tick within what is possible", () => {
+test("budgets are rounded to tenths of a tick and clamped to the available ticks", () => {
   assert.equal(roundBudget(3.04, 6), 3);
   assert.equal(roundBudget(0, 6), 1);
   assert.equal(roundBudget(99, 6), 6);
   assert.equal(roundBudget(5, 0.5), 1);
   const view = parseHalting(VALUE);
-  assert.equal(getFirstBudget(view), 2, "that of the default policy");
+  assert.equal(getFirstBudget(view), 2, "the budget of the default policy");
   assert.equal(getFirstBudget({ ...view, policies: [view.policies[0]] }), 3);
   assert.equal(getFirstBudget({ ...view, policies: [] }), 6);
 });
@@ -127,14 +127,14 @@ test("a frame maps values to pixels and back", () => {
   assert.ok(Number.isFinite(layOutFrame(120, 250, [1, 1], [1, 1]).toX(1)));
 });
 
-test("accuracies are shown from whole tenths to whole tenths", () => {
+test("the accuracy range is extended to multiples of 0.1", () => {
   const range = (...values) => getAccuracyRange([{ corners: values.map((value) => [1, value, 0]) }]);
   assert.deepEqual(range(0.82, 0.95), [0.8, 1]);
   assert.deepEqual(range(0, 1), [0, 1]);
   assert.ok(range(0.8)[0] < 0.8, "a curve does not lie on the axis");
 });
 
-test("curves that are not known have a colour as well", () => {
+test("unknown curves have a default colour", () => {
   assert.equal(getCurveColour("energy"), "var(--energy)");
   assert.equal(getCurveColour("constructor"), "var(--fixed)");
   assert.deepEqual(["fixed", "energy", "toString"].map(isDashed), [true, false, false]);

@@ -14,7 +14,7 @@ const ENTRY = {
   answer_tick: 2,
 };
 
-test("entries of a comparison are checked", () => {
+test("entries of a comparison are validated", () => {
   const [entry] = parseComparison({ rows: [ENTRY] });
   assert.deepEqual([entry.ticks, entry.iterations, entry.answerTick, entry.certainty], [3, 6, 2, [0.1, 1, 0]]);
   const [bare] = parseComparison({ rows: [null] });
@@ -23,15 +23,15 @@ test("entries of a comparison are checked", () => {
   assert.equal(
     parseComparison({ rows: [{ ...ENTRY, problem: "No." }] })[0].problem,
     "",
-    "with a thought there is no problem",
+    "an entry with a result has no problem",
   );
   assert.equal(parseComparison({ rows: [{ ...ENTRY, iterations: 1, answer_tick: 99 }] })[0].answerTick, 3);
-  for (const odd of [null, 7, [], {}, { rows: "x" }]) assert.deepEqual(parseComparison(odd), []);
+  for (const invalid of [null, 7, [], {}, { rows: "x" }]) assert.deepEqual(parseComparison(invalid), []);
   assert.equal(parseComparison({ rows: new Array(99).fill(ENTRY) }).length, 6);
   assert.equal(parseComparison({ rows: [{ certainty: new Array(1e5).fill(1) }] })[0].ticks, 1000);
 });
 
-test("an entry is described while it thinks and after it stopped", () => {
+test("an entry is described at each tick and after it stopped", () => {
   const [entry] = parseComparison({ rows: [ENTRY] });
   assert.equal(describeEntry(entry, 2), "tick 2: b");
   assert.equal(describeEntry(entry, 3), "stopped after 3 of 6 ticks with the answer of tick 2: b");
@@ -57,10 +57,10 @@ test("a log near its end counts as at its end", () => {
   assert.equal(isAtEnd({ scrollTop: 500, clientHeight: 100, scrollHeight: 600 }), true);
   assert.equal(isAtEnd({ scrollTop: 470, clientHeight: 100, scrollHeight: 600 }), true);
   assert.equal(isAtEnd({ scrollTop: 450, clientHeight: 100, scrollHeight: 600 }), false);
-  assert.equal(isAtEnd({ scrollTop: 0, clientHeight: 0, scrollHeight: 0 }), true, "a hidden log");
+  assert.equal(isAtEnd({ scrollTop: 0, clientHeight: 0, scrollHeight: 0 }), true, "a hidden log counts as at its end");
 });
 
-test("pointers are mapped to the resolution of the canvas", () => {
+test("pointer positions are mapped to the resolution of the canvas", () => {
   const box = { left: 10, top: 20, width: 140, height: 140 };
   assert.deepEqual(findCanvasPoint({ clientX: 80, clientY: 90 }, box, { width: 280, height: 280 }), [140, 140]);
 });

@@ -29,23 +29,23 @@ import {
 } from "../../ui/static/thought/panels/tracking.js";
 
 const encode = (bytes) => Buffer.from(bytes).toString("base64");
-const ODD = [undefined, null, 7, "x", [], [null], {}];
+const INVALID_VALUES = [undefined, null, 7, "x", [], [null], {}];
 
-test("every panel has the interface of a panel", () => {
+test("every panel implements the panel interface", () => {
   for (const panel of [answerPanel, chartPanel, ctcPanel, routePanel, schedulePanel, stackPanel, trackingPanel]) {
     assert.equal(typeof panel.name, "string");
     for (const method of ["select", "draw", "describe"]) assert.equal(typeof panel[method], "function", panel.name);
   }
 });
 
-test("activations need a byte for each neuron and tick", () => {
+test("activations require one byte per neuron and tick", () => {
   assert.equal(parseActivity({ neurons: 2, data: encode([1, 2, 3]) }, 2), null);
   const { neurons, total, values } = parseActivity({ neurons: 2, of: 1, data: encode([1, 2, 3, 4]) }, 2);
   assert.deepEqual([neurons, total, [...values]], [2, 2, [1, 2, 3, 4]]);
   assert.equal(parseActivity({}, 2), null);
 });
 
-test("attention needs places and an input to lie over", () => {
+test("attention requires a map of positions and an input with the same axes", () => {
   const record = { heads: 2, map: [1, 2], data: encode([255, 0, 51, 102]) };
   const picture = { kind: "picture" };
   const attention = parseAttention(record, 1, picture);
@@ -56,7 +56,8 @@ test("attention needs places and an input to lie over", () => {
   assert.equal(parseAttention(record, 1, null), null);
   assert.equal(parseAttention({ ...record, map: [2] }, 1, picture), null, "a picture has two axes");
   assert.ok(parseAttention({ ...record, map: [2] }, 1, { kind: "sequence" }));
-  for (const map of [...ODD, [0], [-1, 2]]) assert.equal(parseAttention({ ...record, map }, 1, picture), null);
+  for (const map of [...INVALID_VALUES, [0], [-1, 2]])
+    assert.equal(parseAttention({ ...record, map }, 1, picture), null);
 });
 
 test("weights that are all zero stay zero", () => {
@@ -64,7 +65,7 @@ test("weights that are all zero stay zero", () => {
   assert.deepEqual(sumHeadWeights(attention, 1), [0, 0]);
 });
 
-test("heads are laid out beside the large picture, below it, or alone", () => {
+test("heads are laid out beside the large image, below it, or alone", () => {
   const beside = layOutHeads(600, 1, 4, false);
   assert.ok(beside.big > 0 && beside.left > beside.big && beside.top === 0);
   const below = layOutHeads(200, 1, 16, false);
@@ -72,20 +73,20 @@ test("heads are laid out beside the large picture, below it, or alone", () => {
   assert.equal(layOutHeads(600, 1, 4, true).big, 0);
 });
 
-test("strength is probability above guessing", () => {
+test("colour strength is the confidence above chance", () => {
   assert.equal(computeColourStrength({ classes: 4 }, 0.25), 0);
   assert.equal(computeColourStrength({ classes: 4 }, 1), 1);
   assert.equal(computeColourStrength({ classes: 2 }, 0.1), 0);
   assert.equal(computeColourStrength({ classes: 2 }, Number.NaN), 0);
 });
 
-test("the strip of all ticks is there only if there are several", () => {
+test("the strip of all ticks has a height only for several ticks", () => {
   assert.equal(computeStripHeight(1, 9), 0);
   assert.equal(computeStripHeight(2, 4), 80);
   assert.equal(computeStripHeight(2, 1000), 2000);
 });
 
-test("positions are named by the task, else by the items", () => {
+test("positions are named by the task, or else by the items", () => {
   const thought = (input) => ({ input });
   assert.equal(getPositionNames(thought(null), 2), null);
   assert.deepEqual(getPositionNames(thought({ places: ["row", "column"], items: ["a"] }), 2), ["row", "column"]);
@@ -99,7 +100,7 @@ test("labels become initials where there are many positions and initials are dis
   assert.equal(selectLabelForm({ size: 24, labels: ["up", "down"] })("down"), "down");
 });
 
-test("classes without a bar share one", () => {
+test("classes without their own bar share one", () => {
   const answer = { rows: [[0.1, 0.2, 0.6]], size: 5, labels: ["a", "", "c"], shown: [0, 1] };
   const bars = listBars(answer, 1);
   assert.deepEqual(
@@ -114,13 +115,13 @@ test("classes without a bar share one", () => {
   assert.equal(listBars({ ...answer, size: 2, rows: [[0.9, 0.1]] }, 1).length, 2);
 });
 
-test("an answer that has a panel of its own is left out", () => {
+test("the answer panel omits answers that have their own panel", () => {
   assert.equal(answerPanel.select({ answer: { kind: "spoken" } }), null);
   assert.equal(answerPanel.select({ answer: { kind: "positions" }, stack: {} }), null);
   assert.deepEqual(answerPanel.select({ answer: { kind: "classes" }, stack: null }), { kind: "classes" });
 });
 
-test("energies have a scale of round numbers, and equal ones do not look far apart", () => {
+test("the energy scale has round labels and a minimum size", () => {
   const scale = buildEnergyScale([-3.1, 0.4, Number.NaN]);
   assert.ok(scale.min <= -3.1 && scale.max >= 0.4 && scale.labels.length >= 4);
   const flat = buildEnergyScale([2, 2]);
@@ -130,7 +131,7 @@ test("energies have a scale of round numbers, and equal ones do not look far apa
   assert.ok(Number.isFinite(buildEnergyScale([1e30, -1e30]).max));
 });
 
-test("the tick under the pointer is one that was used", () => {
+test("the tick under the pointer is clamped to the used ticks", () => {
   const thought = { ticks: 3, iterations: 10, energy: null };
   assert.equal(findTickAt(thought, 14 + 1, 154), 1);
   assert.equal(findTickAt(thought, 14 + 25, 154), 3);
@@ -139,7 +140,7 @@ test("the tick under the pointer is one that was used", () => {
   assert.equal(findTickAt({ ...thought, energy: [1] }, 44 + 15, 184), 2);
 });
 
-test("a quantity fell, rose or stayed", () => {
+test("a change is described as fell, rose or stayed", () => {
   assert.equal(describeChange("Energy", [1, 5, 0.5]), "Energy fell from 1.00 to 0.50");
   assert.equal(describeChange("Energy", [1, 2]), "Energy rose from 1.00 to 2.00");
   assert.equal(describeChange("Energy", [1]), "Energy stayed from 1.00 to 1.00");
@@ -157,7 +158,7 @@ function emit(...chosen) {
   return parseEmissions([5, -1, 7], ITEMS, { kind: "spoken", size: 3, chosen, probability: chosen.map(() => 0.5) });
 }
 
-test("runs of an item are one emission, and the blank separates them", () => {
+test("repeated items are one emission unless a blank separates them", () => {
   const { all } = emit(3, 1, 1, 3, 1, 0, 2);
   assert.deepEqual(
     all.map(({ tick, value }) => [tick, value]),
@@ -194,18 +195,19 @@ test("a number below an earlier one is out of order", () => {
   assert.equal(ctcPanel.describe({ tick: 1 }, emit(3, 1)), "At tick 1 the model has output 0 of 3 numbers");
 });
 
-test("emissions need numbers that match the input and the answer", () => {
+test("emissions require numbers that match the input and the answer", () => {
   const answer = { kind: "spoken", size: 3, chosen: [0], probability: [1] };
-  for (const numbers of [...ODD, [1, 2], ["x", 1, 2]]) assert.equal(parseEmissions(numbers, ITEMS, answer), null);
+  for (const numbers of [...INVALID_VALUES, [1, 2], ["x", 1, 2]])
+    assert.equal(parseEmissions(numbers, ITEMS, answer), null);
   assert.equal(parseEmissions([1, 2, 3], { ...ITEMS, items: ["5"] }, answer), null);
   assert.equal(parseEmissions([1, 2, 3], ITEMS, { kind: "classes" }), null);
   assert.equal(parseEmissions([1, 2, 3], ITEMS, null), null);
 });
 
-test("a text beside a dot covers nothing", () => {
+test("a label beside a dot does not overlap other labels", () => {
   const box = { left: 0, right: 100 };
   assert.deepEqual(findRoomBeside([50, 20], 10, box, []), [33, 20]);
-  assert.deepEqual(findRoomBeside([5, 20], 10, box, []), [12, 20], "at the left edge it goes to the right");
+  assert.deepEqual(findRoomBeside([5, 20], 10, box, []), [12, 20], "at the left edge the label is on the right");
   const occupied = [{ left: 0, right: 100, y: 20 }];
   assert.equal(findRoomBeside([50, 20], 10, box, occupied), null);
   assert.equal(findRoomBeside([50, 20], 200, box, []), null);
@@ -213,7 +215,7 @@ test("a text beside a dot covers nothing", () => {
 
 const PICTURE = { kind: "picture", width: 3, height: 2, goal: [1, 2], start: [0, 0] };
 
-test("routes need one for every tick, and stay in the picture", () => {
+test("routes require one entry per tick and are clamped to the image", () => {
   assert.deepEqual(
     parseRoutes(
       [
@@ -278,13 +280,13 @@ const PHASES = [
   { name: "+", from: 4, until: 5, picture: 2 },
 ];
 
-test("a schedule has valid ticks and pictures that exist", () => {
+test("a schedule requires valid ticks and ignores missing images", () => {
   const schedule = parseSchedule(PHASES, STRIP);
   assert.deepEqual(
     schedule.map(({ picture }) => picture),
     [1, null],
   );
-  for (const phases of [...ODD, [{ from: 9, until: 2 }], [{ name: "x" }]])
+  for (const phases of [...INVALID_VALUES, [{ from: 9, until: 2 }], [{ name: "x" }]])
     assert.equal(parseSchedule(phases, STRIP), null);
   assert.equal(parseSchedule(PHASES, ITEMS), null);
   assert.equal(parseSchedule(PHASES, { kind: "picture", width: 1, height: 2 }), null);
@@ -318,7 +320,7 @@ const PREDICTIONS = {
   ],
 };
 
-test("a stack needs an entry for every bracket", () => {
+test("a stack requires one entry per bracket", () => {
   const stack = parseStack({ depths: [1, 0, 99], tops: [1, 0, 9] }, BRACKETS, PREDICTIONS);
   assert.deepEqual(
     [stack.depths, stack.tops],
@@ -327,15 +329,15 @@ test("a stack needs an entry for every bracket", () => {
       [1, 0, 3],
     ],
   );
-  for (const odd of [{}, { depths: [1] }, { depths: [1, 0, 1], tops: "x" }])
-    assert.equal(parseStack(odd, BRACKETS, PREDICTIONS), null);
+  for (const invalid of [{}, { depths: [1] }, { depths: [1, 0, 1], tops: "x" }])
+    assert.equal(parseStack(invalid, BRACKETS, PREDICTIONS), null);
   const valid = { depths: [1, 0, 1], tops: [1, 0, 2] };
   assert.equal(parseStack(valid, PICTURE, PREDICTIONS), null);
   assert.equal(parseStack(valid, BRACKETS, { ...PREDICTIONS, classes: 3 }), null);
   assert.equal(parseStack(valid, BRACKETS, null), null);
 });
 
-test("a verdict is the last prediction, judged", () => {
+test("a verdict states the last prediction and whether it is correct", () => {
   const stack = { size: 3, depths: [1, 0, 1], tops: [1, 0, 2] };
   assert.deepEqual(describeVerdict(PREDICTIONS, stack, 1), ["balanced", "60% probability, wrong"]);
   assert.deepEqual(describeVerdict(PREDICTIONS, stack, 2), [
@@ -346,7 +348,7 @@ test("a verdict is the last prediction, judged", () => {
     "not balanced, closed wrongly",
     "100% probability, correct for a wrong reason",
   ]);
-  assert.equal(getPrediction(PREDICTIONS, 3, 2), 3, "a class that does not exist is limited");
+  assert.equal(getPrediction(PREDICTIONS, 3, 2), 3, "an invalid class is clamped");
 });
 
 const FIELD = { side: 16, fastest: 2, ahead: 3, frames: [[5, 10], [5, 12], null, [5, 14], [5, 12]] };
@@ -363,7 +365,7 @@ const PLACES = {
   ],
 };
 
-test("a dot that is seen often enough has one target", () => {
+test("a trajectory with enough visible frames has one target", () => {
   const trajectory = parseTrajectory(FIELD, PLACES);
   assert.deepEqual([trajectory.target, trajectory.isQuarters], [[5, 6], false]);
   const once = parseTrajectory({ ...FIELD, frames: [[5, 10], null] }, PLACES);
@@ -371,22 +373,22 @@ test("a dot that is seen often enough has one target", () => {
   assert.deepEqual(parseTrajectory({ ...FIELD, frames: [[99, -1], [1]] }, PLACES).frames, [[15, 0], null]);
 });
 
-test("a trajectory needs a field, a dot and a matching answer", () => {
-  for (const frames of [...ODD, [null]]) assert.equal(parseTrajectory({ ...FIELD, frames }, PLACES), null);
+test("a trajectory requires a field, a visible dot and a matching answer", () => {
+  for (const frames of [...INVALID_VALUES, [null]]) assert.equal(parseTrajectory({ ...FIELD, frames }, PLACES), null);
   for (const side of [0, 1, "x"]) assert.equal(parseTrajectory({ ...FIELD, side }, PLACES), null);
   for (const answer of [null, { ...PLACES, size: 3 }, { kind: "classes", size: 3, rows: [[1, 0, 0]] }]) {
     assert.equal(parseTrajectory(FIELD, answer), null);
   }
 });
 
-test("possible places agree with everything that is shown", () => {
+test("possible positions are consistent with all visible frames", () => {
   assert.deepEqual(listPossiblePlaces([0, 1, 2], 4, 2, 1), [3]);
-  assert.deepEqual(listPossiblePlaces([0, 1, 2], 4, 2, 2), [2], "it turns at the wall");
-  assert.deepEqual(listPossiblePlaces([0, 3], 4, 1, 1), [], "too fast");
+  assert.deepEqual(listPossiblePlaces([0, 1, 2], 4, 2, 2), [2], "the dot is reflected at the wall");
+  assert.deepEqual(listPossiblePlaces([0, 3], 4, 1, 1), [], "faster than the maximum speed");
   assert.equal(listPossiblePlaces([null, null], 4, 1, 0).length, 4);
 });
 
-test("an expectation is a place or a quarter, judged if the target is known", () => {
+test("an expectation is a position or a quarter, and correct or wrong if the target is known", () => {
   const trajectory = parseTrajectory(FIELD, PLACES);
   const first = readExpectation({ trajectory, answer: PLACES }, 1);
   assert.deepEqual([first.text, first.probability, first.isRight], ["at row 5, column 6", 0.25, true]);

@@ -29,8 +29,8 @@ function createRecord(changes = {}) {
   };
 }
 
-test("a record without a tick is nothing", () => {
-  const odd = [
+test("a record without ticks is null", () => {
+  const invalidRecords = [
     undefined,
     null,
     7,
@@ -41,10 +41,10 @@ test("a record without a tick is nothing", () => {
     { ticks: 3 },
     { ticks: "2", certainty: [1, 1] },
   ];
-  for (const value of odd) assert.equal(parseRecord(value), null);
+  for (const value of invalidRecords) assert.equal(parseRecord(value), null);
 });
 
-test("a record keeps what is right in it", () => {
+test("parsing keeps the valid parts of a record", () => {
   const thought = parseRecord(createRecord());
   assert.deepEqual(
     [thought.ticks, thought.iterations, thought.answerTick, thought.milliseconds, thought.guarantee],
@@ -53,13 +53,13 @@ test("a record keeps what is right in it", () => {
   assert.equal(thought.sentence, "It used 2 ticks.");
   assert.deepEqual(thought.chance, [0.5, Number.NaN]);
   assert.deepEqual(thought.answer.shown, [0, 1]);
-  assert.equal(thought.answer.size, 3, "classes that were never likely are left out of the rows");
+  assert.equal(thought.answer.size, 3, "improbable classes are omitted from the rows");
   for (const panel of ["routes", "trajectory", "stack", "emissions", "schedule", "attention", "activity", "input"]) {
     assert.equal(thought[panel], null, panel);
   }
 });
 
-test("odd numbers in a record are limited", () => {
+test("invalid numbers in a record are replaced or clamped", () => {
   const thought = parseRecord(
     createRecord({
       ticks: 1e9,
@@ -72,12 +72,12 @@ test("odd numbers in a record are limited", () => {
   );
   assert.deepEqual([thought.ticks, thought.iterations, thought.answerTick], [3, 3, 3]);
   assert.deepEqual(thought.certainty, [1, Number.NaN, 0]);
-  assert.equal(thought.energy, null, "without a number there is no energy");
-  assert.equal(thought.answer, null, "a table needs a row for every tick");
+  assert.equal(thought.energy, null, "an energy without numbers is null");
+  assert.equal(thought.answer, null, "a table requires one row per tick");
   assert.deepEqual(thought.thresholds, []);
 });
 
-test("thresholds need a level, and are few", () => {
+test("thresholds require a level and are limited in number", () => {
   const lines = [
     { of: "energy", at: -3 },
     { of: "certainty" },
@@ -89,7 +89,7 @@ test("thresholds need a level, and are few", () => {
   assert.deepEqual(thresholds[0], { quantity: "energy", level: -3 });
 });
 
-test("answers of other kinds are checked as well", () => {
+test("answers of all kinds are validated", () => {
   const parse = (choices) => parseRecord(createRecord({ choices })).answer;
   assert.equal(parse({ kind: "else" }), null);
   assert.equal(
@@ -117,7 +117,7 @@ test("answers of other kinds are checked as well", () => {
   assert.equal(parse({ kind: "classes", probabilities: [[], []] }), null);
 });
 
-test("inputs are checked", () => {
+test("inputs are validated", () => {
   const parse = (input) => parseRecord(createRecord({ input })).input;
   const picture = parse({ kind: "picture", width: 2, height: 2, data: encode([0, 1, 2, 3]), start: [0, 9], goal: [1] });
   assert.deepEqual([picture.channels, picture.start, picture.goal], [1, [0, 1], null]);
@@ -129,14 +129,14 @@ test("inputs are checked", () => {
   assert.equal(parse({ kind: "sequence", items: [1, 2], group: 99 }).group, 2);
 });
 
-test("of many classes the likeliest have bars", () => {
+test("the most probable of many classes have bars", () => {
   assert.deepEqual(selectClasses([0.1, 0.5]), [0, 1]);
   const many = Array.from({ length: 1000 }, (_, index) => (index === 700 ? 1 : index / 10000));
   const shown = selectClasses(many);
   assert.deepEqual([shown.length, shown[0], shown[1]], [10, 700, 999]);
 });
 
-test("quantities are described, as far as they are known", () => {
+test("known quantities are described", () => {
   const thought = parseRecord(createRecord());
   assert.deepEqual(describeQuantities(thought, 1), [
     "energy 1.00",
@@ -149,7 +149,7 @@ test("quantities are described, as far as they are known", () => {
   assert.equal(findLargest([]), -1);
 });
 
-test("a table for download quotes what needs it", () => {
+test("the CSV export quotes special characters", () => {
   const choices = {
     kind: "classes",
     labels: ['say "a", b', "c"],
@@ -162,7 +162,7 @@ test("a table for download quotes what needs it", () => {
   assert.deepEqual(lines, ["tick,energy,p_correct,certainty,answer_1", '1,1,,0.2,"say ""a"", b"', "2,-1,,0.9,c", ""]);
 });
 
-test("a table for download has a column a position, and emissions where they happen", () => {
+test("the CSV export has one column per position and emissions at their ticks", () => {
   const positions = {
     kind: "positions",
     labels: ["x", "y"],
@@ -186,11 +186,11 @@ test("cells are laid out in rows of about equal length", () => {
   assert.equal(rows, 3);
   assert.deepEqual(places[4], { x: 0, row: 1 });
   assert.ok(places.every(({ x }) => x + 10 <= 45));
-  assert.equal(layOutCells(3, 1, 100, 10).rows, 3, "one a row where nothing fits");
+  assert.equal(layOutCells(3, 1, 100, 10).rows, 3, "one cell per row if the width is too small");
   assert.deepEqual(layOutCells(0, 1, 10, 45).places, []);
 });
 
-test("groups of cells stay together where they fit", () => {
+test("groups of cells stay in one row if they fit", () => {
   const { places, rows } = layOutCells(6, 2, 10, 60);
   assert.equal(rows, 2);
   assert.deepEqual(
@@ -206,11 +206,11 @@ test("groups of cells stay together where they fit", () => {
   );
   assert.ok(
     layOutCells(8, 8, 30, 60).places.every(({ x }) => x + 30 <= 60),
-    "a group that does not fit is broken",
+    "a group that does not fit is split",
   );
 });
 
-test("pictures are as large as the space allows", () => {
+test("images are as large as the available space allows", () => {
   const picture = { ratio: 1, gap: 0, label: 0 };
   assert.deepEqual(fitGrid(4, { width: 200, height: 204 }, picture), { columns: 2, side: 100 });
   assert.deepEqual(fitGrid(4, { width: 400, height: 104 }, picture).columns, 4);
