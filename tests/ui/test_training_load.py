@@ -31,7 +31,7 @@ ENDLESS_SETTINGS = {
 
 
 def load_endless_recipe() -> RunConfig:
-    """Return the bundled recipe without an end, so that its training uses all CPUs that it may."""
+    """Return a bundled recipe with so many steps that its run does not end during a test."""
     return read_recipe(ROOT / "configs" / "parity-16.yaml").with_overrides(ENDLESS_SETTINGS | {"train.device": "cpu"})
 
 

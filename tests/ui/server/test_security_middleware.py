@@ -370,9 +370,7 @@ def read_requests(listener: socket.socket) -> list[bytes]:
 
 
 @pytest.mark.browser
-@pytest.mark.filterwarnings(
-    "ignore:A `<script>` tag was found"
-)  # Gradio warns about the text of the log, which is not executed
+@pytest.mark.filterwarnings("ignore:A `<script>` tag was found")  # Gradio warns about the text of the log
 def test_untrusted_cards_and_logs_run_no_script_and_contact_no_host(browser, hub, checkpoints_dir, tmp_path):
     """In a card or a log, no script runs, no other host is contacted, and no content covers the page."""
     checkpoint_dir = make_checkpoint(tmp_path / "made", "digits")
