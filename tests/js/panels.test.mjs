@@ -73,7 +73,7 @@ test("heads are laid out beside the large image, below it, or alone", () => {
   assert.equal(layOutHeads(600, 1, 4, true).big, 0);
 });
 
-test("colour strength is the confidence above chance", () => {
+test("colour strength is the probability above chance", () => {
   assert.equal(computeColourStrength({ classes: 4 }, 0.25), 0);
   assert.equal(computeColourStrength({ classes: 4 }, 1), 1);
   assert.equal(computeColourStrength({ classes: 2 }, 0.1), 0);

@@ -149,7 +149,14 @@ function parsePositions(answer, labels, ticks) {
   const chosen = readTable(answer.chosen, ticks, MAX_POSITIONS);
   const probability = readTable(answer.probability, ticks, MAX_POSITIONS);
   if (!chosen || !probability || chosen[0].length !== probability[0].length) return null;
-  return { kind: "positions", chosen, probability, size: chosen[0].length, labels, classes: Math.max(labels.length, 2) };
+  return {
+    kind: "positions",
+    chosen,
+    probability,
+    size: chosen[0].length,
+    labels,
+    classes: Math.max(labels.length, 2),
+  };
 }
 
 /**
