@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from training.data.image_errors import UnreadableImage
+from training.tasks.base import IncompleteInputError
 
 T = TypeVar("T")
 
@@ -83,12 +84,12 @@ def are_sentences(text: str, max_lines: int = 30) -> bool:
 def try_read(read: Callable[[], T], is_valid_message: Callable[[str], bool] = is_sentence) -> T | None:
     """Return the result of `read`, or None if it rejects its input correctly.
 
-    The rejection must be a plain `ValueError` or an `UnreadableImage` whose message satisfies `is_valid_message`.
+    The rejection must be a plain `ValueError` or an `UnreadableImage` or `IncompleteInputError` whose message satisfies `is_valid_message`.
     """
     try:
         return read()
     except ValueError as error:
-        assert type(error) in (ValueError, UnreadableImage), f"{type(error).__name__}: {error}"
+        assert type(error) in (ValueError, UnreadableImage, IncompleteInputError), f"{type(error).__name__}: {error}"
         assert is_valid_message(str(error)), repr(str(error)[:2_000])
     return None
 

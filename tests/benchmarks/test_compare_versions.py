@@ -6,6 +6,7 @@ from benchmarks.compare_versions import main
 from benchmarks.paths import ROOT
 
 
+@pytest.mark.slow
 def test_comparison_of_a_version_with_itself_reports_times_of_each_case(tmp_path, capsys):
     path = tmp_path / "speed.json"
     main([str(ROOT), "--repeats", "2", "--only", "digits unroll 1", "parity-16 engine 1", "--json", str(path)])

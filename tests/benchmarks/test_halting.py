@@ -72,6 +72,7 @@ def make_frozen_model(monkeypatch, tmp_path):
     return build
 
 
+@pytest.mark.slow
 def test_comparison_has_all_policies_and_is_cached_and_summarised(make_frozen_model, tmp_path, monkeypatch, capsys):
     results = [command.load_or_evaluate(make_frozen_model(seed)) for seed in (0, 1)]
     first = results[0]

@@ -158,6 +158,7 @@ def scheduler(tmp_path):
     stop_scheduler(job_scheduler)
 
 
+@pytest.mark.slow
 def test_killing_a_job_ends_all_its_processes(scheduler):
     """Each process has its own session, which a signal to the group of the launcher does not reach."""
     job_id = submit_job(scheduler, make_config(steps=1_000_000, save_every=1_000_000, eval_every=1_000_000), devices=2)
@@ -172,6 +173,7 @@ def test_killing_a_job_ends_all_its_processes(scheduler):
     assert not group.list_members()
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_job_of_two_processes_can_be_stopped_and_resumed(scheduler, tmp_path):
     settings = {"steps": 120, "save_every": 120, "eval_every": 60}

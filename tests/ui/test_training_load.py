@@ -63,6 +63,7 @@ def measure_median_s(work: Callable[[], object], num_tries: int) -> float:
     return statistics.median(durations)
 
 
+@pytest.mark.slow
 def test_inference_answers_within_a_second_while_a_run_trains(training_service):
     """Predict through the endpoint of the page, with a bundled checkpoint. The run leaves one CPU free."""
     access = make_access("closed", {})
@@ -92,6 +93,7 @@ def test_inference_answers_within_a_second_while_a_run_trains(training_service):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_run_is_read_once_per_change_for_a_hundred_polling_sessions(training_service, monkeypatch):
     """All sessions poll every second as open pages do, and the server still responds to other requests."""

@@ -22,7 +22,7 @@ from training.tasks.splits import TEST, assign_splits, make_generator
 
 COMPOSITIONAL = "compositional"
 EXTRAPOLATION = "extrapolation"
-TYPED = "typed"  # test sequences of small numbers and steps, which people type most
+TYPED = "typed"  # held-out sequences of small numbers and steps, which people type most
 NUM_INPUT_TERMS = 4
 MIN_TYPED_TERMS = 3
 MAX_TYPED_TERMS = 6
@@ -203,12 +203,7 @@ def extract_digits(numbers: Int[Tensor, "*B"], num_digits: int) -> Int[Tensor, "
 @cache
 def get_sequences(split: str, settings: ArithmeticSettings) -> Int[Tensor, "n 2"]:
     """Return (start, difference) of every sequence of a split; all five terms have at most `settings.digits` digits."""
-    source_split = TEST if split == TYPED else split
-    pairs = [pair for pair, pair_split in assign_sequence_splits(settings).items() if pair_split == source_split]
-    if split == TYPED:
-        pairs = [
-            (start, step) for start, step in pairs if start <= MAX_TYPED_START and 1 <= abs(step) <= MAX_TYPED_STEP
-        ]
+    pairs = [pair for pair, pair_split in assign_sequence_splits(settings).items() if pair_split == split]
     return torch.tensor(pairs).reshape(-1, 2)
 
 
@@ -231,4 +226,6 @@ def assign_sequence_splits(settings: ArithmeticSettings) -> dict[tuple[int, int]
         # With the factor 7, every digit still occurs at every position of the training inputs.
         elif (start + 7 * difference) % 10 == 0:
             splits[start, difference] = COMPOSITIONAL
+        elif splits[start, difference] == TEST and start <= MAX_TYPED_START and 1 <= abs(difference) <= MAX_TYPED_STEP:
+            splits[start, difference] = TYPED
     return splits

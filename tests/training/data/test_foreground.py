@@ -43,9 +43,9 @@ def task_and_engine():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_digits_of_every_kind_of_image_are_recognized(kind, task_and_engine):
-    samples = list(generate_photos(kind, 20, seed=7))
+    samples = list(generate_photos(kind, 6, seed=7))
     answers = answer(*task_and_engine, samples)
-    assert sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True)) >= 17
+    assert sum(choice == sample.label for choice, sample in zip(answers, samples, strict=True)) >= 5
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
