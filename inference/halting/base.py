@@ -61,6 +61,11 @@ class HaltingPolicy(ABC):
         return 1
 
     @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the policy can stop a row."""
+        return 1
+
+    @property
     def is_adaptive(self) -> bool:
         """Whether the number of ticks depends on the outputs of the model."""
         return True
@@ -100,6 +105,19 @@ class HaltingPolicy(ABC):
     def chart_lines(self) -> tuple[ChartLine, ...]:
         """Return the threshold lines of the policy in a chart of energy and certainty."""
         return ()
+
+    def describe_unreachable(self, max_ticks: int) -> tuple[str, ...]:
+        """Return a sentence for each part of the policy that needs more ticks than a model has.
+
+        Args:
+            max_ticks: Number of ticks at which the model ends every row.
+        """
+        if self.min_ticks <= max_ticks:
+            return ()
+        return (
+            f"The rule {self} needs {format_count(self.min_ticks, 'tick')}, but this model has {max_ticks:,}: "
+            f"no more than {max_ticks:,} can run.",
+        )
 
 
 def format_number(value: float) -> str:

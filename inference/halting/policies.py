@@ -78,6 +78,11 @@ class FixedTicks(HaltingPolicy):
     def __post_init__(self) -> None:
         check_at_least(1, ticks=self.ticks)
 
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the policy can stop a row."""
+        return self.ticks
+
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         """Return the rows that have run `ticks` ticks."""
         return history.ticks >= self.ticks
@@ -114,6 +119,11 @@ class EnergyConverged(HaltingPolicy):
     @property
     def lookback(self) -> int:
         """Number of newest ticks that the policy reads."""
+        return self.patience + 1
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the policy can stop a row."""
         return self.patience + 1
 
     @property
@@ -162,6 +172,11 @@ class LabelsEmitted(HaltingPolicy):
 
     def __post_init__(self) -> None:
         check_at_least(1, labels=self.labels)
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the policy can stop a row: one tick emits at most one label."""
+        return self.labels
 
     @property
     def condition(self) -> str:
@@ -216,10 +231,20 @@ class CompositePolicy(HaltingPolicy):
         """Whether any part depends on the outputs of the model."""
         return any(policy.is_adaptive for policy in self.policies)
 
+    def describe_unreachable(self, max_ticks: int) -> tuple[str, ...]:
+        """Return the sentences of all parts, each once."""
+        sentences = (sentence for policy in self.policies for sentence in policy.describe_unreachable(max_ticks))
+        return tuple(dict.fromkeys(sentences))
+
 
 @dataclass(frozen=True)
 class AnyOf(CompositePolicy):
     """Stop when any of the policies would."""
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which any part can stop a row."""
+        return min(policy.min_ticks for policy in self.policies)
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         """Return the rows that any part stops."""
@@ -254,6 +279,11 @@ class AllOf(CompositePolicy):
 
     It has no lines in a chart: crossing one of them does not stop the row.
     """
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which all parts can stop a row."""
+        return max(policy.min_ticks for policy in self.policies)
 
     def should_halt(self, history: TickHistory) -> Bool[Tensor, " A"]:
         """Return the rows that all parts stop."""

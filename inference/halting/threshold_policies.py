@@ -164,6 +164,7 @@ class ChangeBelow(ThresholdPolicy):
     syntax: ClassVar[str] = "change<"
     quantity: ClassVar[str] = "change of the answer since the previous tick"
     unit: ClassVar[str] = " nats"
+    min_ticks: ClassVar[int] = 2  # the first tick has no tick before it
     examples: ClassVar[tuple[str, ...]] = ("change<0.0005",)
 
     def score(self, history: TickHistory) -> Float[Tensor, "A t"]:
@@ -208,6 +209,11 @@ class PerClassThreshold(ThresholdPolicy):
     def needs_energy(self) -> bool:
         """Whether the base policy reads the energy."""
         return self.base_policy.needs_energy
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the base policy can stop a row."""
+        return self.base_policy.min_ticks
 
     @property
     def signals(self) -> frozenset[str]:
@@ -273,6 +279,11 @@ class SameAnswer(ThresholdPolicy):
     @property
     def lookback(self) -> int:
         """Number of newest ticks that the policy reads."""
+        return self.ticks
+
+    @property
+    def min_ticks(self) -> int:
+        """Smallest number of ticks after which the policy can stop a row."""
         return self.ticks
 
     @property

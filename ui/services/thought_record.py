@@ -102,7 +102,7 @@ def build_thought_record(
         "likeliest": get_top_classes(probabilities[answer_tick - 1], labels),
         "lines": [{"of": line.signal, "at": line.level} for line in policy.chart_lines()],
         "choices": build_choices(probabilities, labels, ctc_length),
-        "notes": list(task_input.display.get("notes", ())),
+        "notes": [*task_input.display.get("notes", ()), *policy.describe_unreachable(recorder.max_ticks)],
         "input": build_input_view(task_input.display),
         "routes": build_routes(task_answers),
         "attention": build_attention_view(recorder),

@@ -298,3 +298,58 @@ def test_chart_lines_are_those_whose_crossing_stops_a_row():
 )
 def test_a_policy_knows_whether_its_ticks_depend_on_the_outputs(text, is_adaptive):
     assert parse(text).is_adaptive is is_adaptive
+
+
+# --- ticks that a model does not have ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, needed",
+    [
+        ("ticks=80", {"ticks=80": 80}),
+        ("ticks=40", {}),
+        ("ticks=41", {"ticks=41": 41}),
+        ("energy<-3|ticks=80", {"ticks=80": 80}),
+        ("same=41", {"same=41": 41}),
+        ("same=40", {}),
+        ("converged<0.01x40", {"converged<0.01x40": 41}),
+        ("converged<0.01x39", {}),
+        ("said=50", {"said=50": 50}),
+        ("ticks=5&(same=99|ticks=1234)", {"same=99": 99, "ticks=1234": 1234}),
+        ("ticks=80|ticks=80", {"ticks=80": 80}),
+        ("certainty>0.9", {}),
+        ("change<0.1", {}),
+    ],
+)
+def test_parts_that_need_more_ticks_than_the_model_has_are_described(text, needed):
+    expected = tuple(
+        f"The rule {part} needs {ticks:,} ticks, but this model has 40: no more than 40 can run."
+        for part, ticks in needed.items()
+    )
+    assert parse(text).describe_unreachable(40) == expected
+
+
+def test_a_model_of_one_tick_has_no_change():
+    assert parse("change<0.1").describe_unreachable(1) == (
+        "The rule change<0.1 needs 2 ticks, but this model has 1: no more than 1 can run.",
+    )
+    assert parse("change<[0.1,0.2]").min_ticks == 2
+
+
+@pytest.mark.parametrize(
+    "text, ticks",
+    [
+        ("ticks=5", 5),
+        ("same=4", 4),
+        ("converged<0.5x3", 4),
+        ("ticks=3|same=5", 3),
+        ("ticks=3&same=5", 5),
+        ("ticks=6|(same=2&converged<0.5x4)", 5),
+        ("energy<1", 1),
+    ],
+)
+def test_a_policy_that_is_met_at_every_tick_stops_at_its_fewest_ticks(text, ticks):
+    policy = parse(text)
+    history = make_history(certainty=((1.0,),) * 8, energy=[0.0] * 8)
+    first = next(tick for tick in range(1, 9) if bool(policy.should_halt(history.truncate(tick))))
+    assert first == policy.min_ticks == ticks

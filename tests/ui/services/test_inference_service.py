@@ -65,6 +65,16 @@ def test_a_fixed_number_of_ticks_is_used(inference_service):
     assert record["answer"] == record["answers_by_tick"][3] and len(record["answer"]) == 1
 
 
+@pytest.mark.parametrize(
+    "policy, part, ticks", [("ticks=80", "ticks=80", 80), ("energy<-99|ticks=7", "ticks=7", 7), ("same=7", "same=7", 7)]
+)
+def test_ticks_that_the_model_does_not_have_are_noted(inference_service, policy, part, ticks):
+    record = inference_service.predict("parity-16", "101", policy)
+    note = f"The rule {part} needs {ticks} ticks, but this model has 6: no more than 6 can run."
+    assert (record["ticks"], record["notes"]) == (6, [note]) and record["sentence"].endswith(f". {note}")
+    assert inference_service.predict("parity-16", "101", "ticks=6|same=3")["notes"] == []
+
+
 def test_p_correct_is_the_sigmoid_of_minus_energy(inference_service):
     record = inference_service.predict("digits", make_digit_image(), "ticks=6")
     np.testing.assert_allclose(record["p_correct"], 1 / (1 + np.exp(record["energy"])), atol=2e-4)
