@@ -6,6 +6,7 @@ import gradio as gr
 
 from ui.auth.access import Access
 from ui.paths import EXAMPLES_DIR
+from ui.server.gradio_patches import ApiBlocks, install_error_sentence
 from ui.services.inference_service import InferenceService
 from ui.services.training_service import TrainingService
 from ui.static_files import build_preload_links, build_route
@@ -49,7 +50,8 @@ def build_page(
         training_service: Runs the training jobs; without it there is no Train tab.
         access: Decides who may train; without it there is no Train tab.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    install_error_sentence()
+    with ApiBlocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.Markdown(INTRO)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Think", id="think"):

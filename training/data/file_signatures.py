@@ -34,6 +34,7 @@ IMAGE_SIGNATURES = (
     (0, b"MM\0*", "TIFF"),
     (0, b"BM", "BMP"),
 )
+RARE_IMAGE_SIGNATURES = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 TEXT_SIGNATURES = ((b"<svg", "an SVG drawing"), (b"<!doctype html", "a web page"), (b"<html", "a web page"))
 TGA_HEADER_BYTES = 18
 TGA_UNCOMPRESSED = (2, 3)
@@ -55,6 +56,18 @@ def describe_file(content: bytes) -> str:
         if signature in start:
             return f"The file is {name}, not a picture that can be read."
     return "This file is not a picture that can be read."
+
+
+def is_recognized(content: bytes) -> bool:
+    """Return whether a file begins as a file of some known kind, a picture or not."""
+    if any(content.startswith(signature, offset) for offset, signature, _ in (*SIGNATURES, *IMAGE_SIGNATURES)):
+        return True
+    start = content[:1000].lower()
+    return (
+        content.startswith(RARE_IMAGE_SIGNATURES)
+        or any(signature in start for signature, _ in TEXT_SIGNATURES)
+        or is_plausible_tga(content)
+    )
 
 
 def is_plausible_tga(content: bytes) -> bool:

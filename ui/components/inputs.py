@@ -10,6 +10,8 @@ import gradio as gr
 
 from ui.components.html_component import build_html_component
 
+EXAMPLE_FILE_NAME = "digit.png"
+
 
 class ImageInput(gr.Image):
     """Image from an upload, the webcam or the clipboard. Its value is a path, a `data:` URL, or None."""
@@ -23,6 +25,17 @@ class ImageInput(gr.Image):
         if payload is None:
             return None
         return payload.url if payload.url and payload.url.startswith("data:") else payload.path
+
+    def example_payload(self) -> dict[str, Any]:
+        """Return the value in the published snippets: a local file, because files of other servers are not fetched.
+
+        The page prints `handle_file` of the `url`.
+        """
+        return {"path": EXAMPLE_FILE_NAME, "url": EXAMPLE_FILE_NAME, "meta": {"_type": "gradio.FileData"}}
+
+    def example_value(self) -> str:
+        """Return the name of a local file."""
+        return EXAMPLE_FILE_NAME
 
 
 class RunDropdown(gr.Dropdown):

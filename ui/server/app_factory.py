@@ -14,8 +14,8 @@ from ui.auth.authenticators import TokenAuthenticator
 from ui.auth.login_routes import add_login_routes
 from ui.server.app_settings import AppSettings
 from ui.server.gradio_patches import (
+    GradioState,
     close_event_streams,
-    get_queued_requests,
     install_session_patch,
     mark_as_launched,
 )
@@ -95,7 +95,7 @@ def create_fastapi_app(blocks: gr.Blocks, access: Access) -> FastAPI:
         uploads_dir=Path(get_upload_folder()),
         on_space=access.mode == "space",
         hosts=access.hosts,
-        get_queued_requests=lambda: get_queued_requests(blocks),
+        gradio_state=GradioState(blocks),
     )
     if isinstance(access.authenticator, TokenAuthenticator):
         add_login_routes(app, access.authenticator)

@@ -6,13 +6,21 @@ an upgrade forces a review.
 Gradio 6.31 copies the configuration of the whole page for every visitor and stores in it what they send and receive, a
 third of a megabyte each, for links to a session. This page offers no such links: `SlimSessionState` stores `gr.State` values
 only.
+
+It reports an error that is not a `gr.Error` as `{"error": null}`, and checks arguments with sentences for the developer of a
+page: `ApiBlocks` checks those of the public API, `install_error_sentence` replaces the missing text.
 """
 
+import inspect
+import time
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import gradio.queueing
+import gradio.utils
 from fastapi import FastAPI
 from gradio import state_holder
 from gradio.utils import LRUCache
@@ -26,7 +34,11 @@ assert gr.__version__ == GRADIO_VERSION, (
 
 MAX_UNREAD_SESSIONS = 300  # sessions whose messages wait to be fetched; Gradio keeps 2,000
 MAX_SESSION_STATES = 1_000  # sessions whose state is stored; the least recently used is dropped first
+UNEXPECTED_ERROR_MESSAGE = (
+    "The app failed at this request; its log has the details: change the request, or report the problem."
+)
 OriginalSessionState = state_holder.SessionState
+original_error_payload = gradio.utils.error_payload
 
 
 class SlimSessionState(OriginalSessionState):
@@ -63,9 +75,133 @@ def mark_as_launched(blocks: gr.Blocks) -> None:
     blocks.has_launched = True
 
 
-def get_queued_requests(blocks: gr.Blocks) -> Iterable[HTTPConnection]:
-    """Return the requests of all events that are queued or running."""
-    return [event.request for event in list(blocks._queue.event_ids_to_events.values())]
+class ApiBlocks(gr.Blocks):
+    """Page whose public endpoints check their arguments.
+
+    Every input of a public endpoint that has a method `parse_argument` gets the value that it returns. A missing argument is
+    passed as None.
+    """
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """Check the arguments of an event before Gradio reads them, and replace them by what they mean.
+
+        Args:
+            block_fn: The event.
+            inputs: JSON values that the client sent; changed in place.
+
+        Raises:
+            gr.Error: The arguments are invalid. The message is one sentence.
+        """
+        if block_fn.api_visibility == "public":
+            try:
+                inputs[:] = parse_arguments(block_fn, inputs)
+            except ValueError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+        super().validate_inputs(block_fn, inputs)
+
+
+def parse_arguments(block_fn: Any, values: list[Any]) -> list[Any]:
+    """Return the arguments of a public endpoint from the JSON values that a client sent.
+
+    Raises:
+        ValueError: There are too many values, or one is invalid. The message is one sentence.
+    """
+    num_inputs = len(block_fn.inputs)
+    if len(values) > num_inputs:
+        names = ", ".join(get_parameter_names(block_fn))
+        raise ValueError(
+            f"/{block_fn.api_name} takes at most {num_inputs} arguments ({names}): got {len(values)}; remove the others."
+        )
+    values = [*values, *[None] * (num_inputs - len(values))]
+    return [
+        block.parse_argument(value) if hasattr(block, "parse_argument") else value
+        for block, value in zip(block_fn.inputs, values, strict=True)
+    ]
+
+
+def get_parameter_names(block_fn: Any) -> list[str]:
+    """Return the names of the parameters of an event that are inputs."""
+    return list(inspect.signature(block_fn.fn).parameters)[: len(block_fn.inputs)]
+
+
+def install_error_sentence() -> None:
+    """Make Gradio report an unexpected error with a sentence. The traceback goes to the log as before."""
+    gradio.utils.error_payload = gradio.queueing.error_payload = build_error_payload
+
+
+def build_error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:
+    """Return what Gradio sends for an error, with a sentence in any case."""
+    payload = original_error_payload(error, show_error)
+    return payload if payload.get("error") else payload | {"error": UNEXPECTED_ERROR_MESSAGE}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Public endpoint of the API.
+
+    Attributes:
+        name: Name without the slash.
+        event_id: Number of its event.
+        parameters: Default by parameter name, in order; None for a parameter without a default.
+        checks_arguments: Whether all of its inputs check the values that they get.
+    """
+
+    name: str
+    event_id: int
+    parameters: dict[str, Any]
+    checks_arguments: bool
+
+
+class GradioState:
+    """What the security middleware reads of a page and its queue.
+
+    Args:
+        blocks: The page.
+    """
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        self._blocks = blocks
+        self.endpoints = {
+            fn.api_name: Endpoint(
+                fn.api_name,
+                fn._id,
+                dict(
+                    zip(get_parameter_names(fn), (getattr(block, "default", None) for block in fn.inputs), strict=False)
+                ),
+                isinstance(blocks, ApiBlocks) and all(hasattr(block, "parse_argument") for block in fn.inputs),
+            )
+            for fn in blocks.fns.values()
+            if fn.fn and fn.api_name and fn.api_visibility == "public"
+        }
+
+    def has_event(self, event_id: int) -> bool:
+        """Return whether the page has an event of this number."""
+        return event_id in self._blocks.fns
+
+    def get_queued_requests(self) -> Iterable[HTTPConnection]:
+        """Return the requests of all events that are queued or running."""
+        return [event.request for event in list(self._blocks._queue.event_ids_to_events.values())]
+
+    def has_result(self, result_id: str) -> bool:
+        """Return whether a queued event has this id, or its result was not fetched yet."""
+        queue = self._blocks._queue
+        return result_id in queue.event_ids_to_events or any(
+            result_id in ids and session in queue.pending_messages_per_session
+            for session, ids in queue.pending_event_ids_session.items()
+        )
+
+    def estimate_wait_s(self) -> float:
+        """Return the seconds after which one of the queued events has probably ended.
+
+        It is the mean duration of earlier events of the same kinds, or the time for which the oldest event has been
+        queued or running, if that is longer.
+        """
+        queue = self._blocks._queue
+        now = time.monotonic()
+        events = list(queue.event_ids_to_events.values())
+        ages = [now - event.enqueue_time for event in events]
+        durations = [queue.process_time_per_fn[event.fn].avg_time for event in events]
+        return max([*ages, *durations, 0.0])
 
 
 def close_event_streams(app: FastAPI) -> None:

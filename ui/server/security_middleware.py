@@ -5,33 +5,42 @@ the number of requests.
 """
 
 import asyncio
-import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.server.client_limits import ClientLimits, LimitExceeded
+from ui.server.api_calls import (
+    ID_PATTERN,
+    check_content_type,
+    check_result_exists,
+    list_endpoints,
+    read_event,
+)
+from ui.server.client_limits import BODY_TIMEOUT_S, ClientLimits
+from ui.server.request_errors import ErrorSentences, LimitExceeded, RequestRejected
 from ui.server.request_info import get_client_address, is_same_origin
 from ui.server.uploads import list_files, prune_uploads
 from ui.static_files import MODULE_PATH
+
+if TYPE_CHECKING:
+    from ui.server.gradio_patches import GradioState
+
+__all__ = ["BODY_TIMEOUT_S", "MAX_QUEUED_EVENTS_PER_ADDRESS", "SecurityMiddleware"]
 
 BYTES_PER_MB = 2**20
 MAX_UPLOAD_BYTES, MAX_BODY_BYTES = (
     21 * BYTES_PER_MB,
     2 * BYTES_PER_MB,
 )  # an image of 20 MB plus the overhead of the form
-BODY_TIMEOUT_S = 60.0  # for the whole body of a request
 MAX_QUEUED_EVENTS_PER_ADDRESS = 56  # the queue itself accepts a few more, for other addresses
-ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
 ALLOWED_GET_PATHS = re.compile(
     r"/|/(config|gradio_api/(info|app_id|user|login_check))/?|/(gradio_api/)?theme\.css|/(favicon\.ico|robots\.txt|manifest\.json)"
     r"|/pwa_icon(/\d+)?|/(assets|static|svelte)/.+|/(login/huggingface|login/callback|logout|admin/login)"
@@ -43,8 +52,8 @@ ALLOWED_POST_PATHS = re.compile(
 )
 STREAMING_PATHS = re.compile(r"/gradio_api/(heartbeat/.+|queue/data|upload_progress|call/.+)")
 EVENT_PATHS = re.compile(r"/gradio_api/(queue/join|call/.+)")
+API_PREFIX = "/gradio_api/"
 UPLOAD_PATH, FILE_PATH_PREFIX = "/gradio_api/upload", "/gradio_api/file"
-FILE_GONE_MESSAGE = "This file is no longer available. Upload it again."
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -58,20 +67,6 @@ CONTENT_SECURITY_POLICY = (
 )  # Gradio's pages contain inline scripts, and some of them compile functions from text
 SPACE_FRAME_ANCESTORS = "'self' https://huggingface.co https://*.hf.space"
 
-QueuedRequestsGetter = Callable[[], Iterable[HTTPConnection]]
-
-
-class RequestRejected(Exception):
-    """The middleware rejects a request. The message is one sentence for the client.
-
-    Attributes:
-        status: HTTP status of the response.
-    """
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
 
 class SecurityMiddleware:
     """Checks each request, and adds security headers to each response.
@@ -79,7 +74,7 @@ class SecurityMiddleware:
     Args:
         app: Application of Gradio.
         uploads_dir: Directory into which Gradio writes uploads.
-        get_queued_requests: Returns the requests of all queued and running events.
+        gradio_state: Events of the page, and its queue.
         on_space: Whether the page is embedded in huggingface.co, behind its proxy.
         hosts: Host names of the app besides the one in a request.
     """
@@ -88,7 +83,7 @@ class SecurityMiddleware:
         self,
         app: ASGIApp,
         uploads_dir: Path,
-        get_queued_requests: QueuedRequestsGetter,
+        gradio_state: "GradioState",
         on_space: bool = False,
         hosts: tuple[str, ...] = (),
     ) -> None:
@@ -96,7 +91,7 @@ class SecurityMiddleware:
         self.uploads_dir = Path(uploads_dir).absolute()
         self.on_space = on_space
         self.hosts = hosts
-        self.get_queued_requests = get_queued_requests
+        self.gradio_state = gradio_state
         self.own_files = list_files(self.uploads_dir)  # images of the page itself, never removed
         self.client_limits = ClientLimits()
         self._headers = SECURITY_HEADERS | {
@@ -124,8 +119,7 @@ class SecurityMiddleware:
         except RequestRejected as error:
             await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send_with_headers)
         except LimitExceeded as error:
-            response = JSONResponse({"detail": str(error)}, 429, {"Retry-After": "5"})
-            await response(scope, receive, send_with_headers)
+            await JSONResponse({"detail": str(error)}, 429, error.headers)(scope, receive, send_with_headers)
 
     def _add_headers(self, headers: MutableHeaders, path: str) -> None:
         """Complete the headers of a response, in place."""
@@ -143,29 +137,35 @@ class SecurityMiddleware:
         if not (ALLOWED_GET_PATHS if method in ("GET", "HEAD") else ALLOWED_POST_PATHS).fullmatch(
             path
         ) or method not in ("GET", "HEAD", "POST"):
-            raise RequestRejected(404, "Not found.")
+            raise RequestRejected(404, self._describe_missing_path(path))
         address = get_client_address(connection)
         scope = {**scope, "headers": [*self._filter_headers(scope, path)]}
         if method == "POST":
             if not is_trusted_origin(connection, self.hosts):
                 raise RequestRejected(403, "This was sent by a page of another origin. Open the app itself.")
             if path == UPLOAD_PATH:
+                check_upload_type(connection.headers.get("content-type", ""))
                 exit_stack.enter_context(self.client_limits.limit_uploads(address))
             body = await read_body(
                 connection.headers, receive, MAX_UPLOAD_BYTES if path == UPLOAD_PATH else MAX_BODY_BYTES
             )
             if path == UPLOAD_PATH:
                 await asyncio.to_thread(prune_uploads, self.uploads_dir, self.own_files)
-            elif path.startswith("/gradio_api/"):
-                session = parse_session_hash(self._parse_body(body))
+            elif path.startswith(API_PREFIX):
+                check_content_type(path, connection.headers.get("content-type", ""))
+                session, body = read_event(path, body, self.uploads_dir, self.gradio_state)
                 if EVENT_PATHS.fullmatch(path):
                     send = self._enqueue_event(send, session or address, address)
+                scope = {**scope, "headers": replace_content_length(scope["headers"], len(body))}
             receive = replay_body(body, receive)
         elif STREAMING_PATHS.fullmatch(path):
             exit_stack.enter_context(self.client_limits.limit_streams(address))
+            check_result_exists(path, self.gradio_state)
             stream_session = self._get_stream_session(scope)
             if stream_session is not None:
                 exit_stack.callback(self.client_limits.clear_pending, stream_session or address)
+        if path.startswith(API_PREFIX):
+            send = ErrorSentences(send, self.gradio_state.estimate_wait_s)
         await self.app(scope, receive, send)
 
     def _filter_headers(self, scope: Scope, path: str) -> Iterator[tuple[bytes, bytes]]:
@@ -177,20 +177,14 @@ class SecurityMiddleware:
             removed |= {b"range", b"if-range"}
         return ((renamed.get(name, name), value) for name, value in scope["headers"] if name not in removed)
 
-    def _parse_body(self, body: bytes) -> Any:
-        """Parse the JSON body of an event, and reject paths of files that are not uploads."""
-        try:
-            payload = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            raise RequestRejected(400, "The body is not valid JSON.") from None
-        for file in find_file_data(payload):
-            file_path = Path(os.path.abspath(str(file["path"])))  # noqa: PTH100 - removes ".." without following links
-            url = file.get("url")
-            if "\0" in str(file_path) or not file_path.is_relative_to(self.uploads_dir) or not file_path.is_file():
-                raise RequestRejected(400, FILE_GONE_MESSAGE)
-            if url is not None and not is_own_file_url(str(url)):
-                raise RequestRejected(400, FILE_GONE_MESSAGE)
-        return payload
+    def _describe_missing_path(self, path: str) -> str:
+        """Return a sentence for a path that does not exist or that this app does not use."""
+        if not path.startswith(API_PREFIX):
+            return "There is nothing at this address."
+        names = list_endpoints(self.gradio_state)
+        return (
+            f"There is nothing at this address: call an endpoint with POST /gradio_api/call/NAME; there are: {names}."
+        )
 
     def _enqueue_event(self, send: Send, session: str, address: str) -> Send:
         """Count a queued event of a client.
@@ -202,10 +196,13 @@ class SecurityMiddleware:
             LimitExceeded: Too many events of the address or the session are queued.
         """
         if (
-            sum(get_client_address(request) == address for request in self.get_queued_requests())
+            sum(get_client_address(request) == address for request in self.gradio_state.get_queued_requests())
             >= MAX_QUEUED_EVENTS_PER_ADDRESS
         ):
-            raise LimitExceeded("Too many requests from your address are queued. Wait for their results.")
+            raise LimitExceeded(
+                "Too many requests from your address are queued: fetch their results, or send this again in {seconds}.",
+                self.gradio_state.estimate_wait_s(),
+            )
         self.client_limits.add_pending(session)
 
         async def send_and_count(message: Message) -> None:
@@ -221,7 +218,7 @@ class SecurityMiddleware:
         if path == "/gradio_api/queue/data":
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
             if not re.fullmatch(ID_PATTERN, session) or not self.client_limits.has_session(session):
-                raise RequestRejected(404, "This session has no pending request.")
+                raise RequestRejected(404, "This session has no pending request: send one first.")
             return session
         return "" if path.startswith("/gradio_api/call/") else None
 
@@ -244,7 +241,9 @@ async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes
     Raises:
         RequestRejected: The body is too large, incomplete, or does not arrive in time.
     """
-    too_large = RequestRejected(413, f"This is too large: the limit is {max_bytes // BYTES_PER_MB} MB.")
+    too_large = RequestRejected(
+        413, f"This is too large: the limit is {max_bytes // BYTES_PER_MB} MB{get_size_hint(max_bytes)}."
+    )
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length[:12]) > max_bytes:
         raise too_large
@@ -281,34 +280,20 @@ def replay_body(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def parse_session_hash(payload: Any) -> str:
-    """Return the session of an event; empty if the event has none."""
-    session = payload.get("session_hash") if isinstance(payload, Mapping) else None
-    if session is None:
-        return ""
-    if not isinstance(session, str) or not re.fullmatch(ID_PATTERN, session):
-        raise RequestRejected(400, "The name of the session is invalid.")
-    return session
+def replace_content_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request whose body was replaced."""
+    kept = [(name, value) for name, value in headers if name not in (b"content-length", b"transfer-encoding")]
+    return [*kept, (b"content-length", str(length).encode())]
 
 
-def find_file_data(payload: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every part of a payload that Gradio would treat as a file."""
-    stack = [payload]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            if "path" in item:
-                yield item
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+def check_upload_type(content_type: str) -> None:
+    """Check that an upload is a form with files."""
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise RequestRejected(
+            400, "An upload must be a multipart form with the field `files` (curl: -F files=@digit.png): got no form."
+        )
 
 
-def is_own_file_url(url: str) -> bool:
-    """Return whether the URL of a file contains the file, or is a file that this app serves, under any host name."""
-    if url.startswith("data:"):
-        return True
-    try:
-        return "/gradio_api/file=" in urlsplit(url).path
-    except ValueError:
-        return False
+def get_size_hint(max_bytes: int) -> str:
+    """Return what to do instead, for the message of a body that is too large."""
+    return "" if max_bytes == MAX_UPLOAD_BYTES else "; upload a larger picture with POST /gradio_api/upload"

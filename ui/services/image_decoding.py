@@ -3,13 +3,22 @@
 import base64
 import io
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image
 
 from training.data.image_reader import MAX_FILE_BYTES, MAX_PIXELS, DecodedImage, read_image
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "decode_image", "decode_image_with_notes", "encode_data_url"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "decode_base64",
+    "decode_data_url",
+    "decode_image",
+    "decode_image_with_notes",
+    "encode_data_url",
+]
 
 
 def decode_image(source: str | Path | None) -> np.ndarray:
@@ -53,10 +62,31 @@ def encode_data_url(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def decode_data_url(url: str) -> bytes:
+    """Return the content of a `data:` URL, in base64 or percent-encoded.
+
+    Raises:
+        ValueError: The content is not base64 though the URL says so.
+    """
+    header, _, content = url.partition(",")
+    plain = unquote_to_bytes(content)
+    return decode_base64(plain.decode("latin-1")) if header.lower().rstrip().endswith(";base64") else plain
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64 of either alphabet, with or without padding and line breaks.
+
+    Raises:
+        ValueError: The text is not base64.
+    """
+    compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+
+
 def _read_bytes(source: str | Path) -> bytes:
     if isinstance(source, str) and source.startswith("data:"):
         try:
-            return base64.b64decode(source.partition(",")[2], validate=True)
+            return decode_data_url(source)
         except ValueError:
             return b""  # reported as an empty file
     try:

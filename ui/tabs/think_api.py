@@ -5,12 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from ui.components.inputs import ImageInput
+from ui.components.api_inputs import ApiImage, build_api_text
 from ui.services.image_decoding import decode_image_with_notes
 from ui.services.inference_service import InferenceService
 from ui.tabs.error_messages import call_service
 from ui.tabs.event_options import INFERENCE_EVENT
 
+CHECKPOINT_HINT = 'give the name of a checkpoint, such as "digits"'
+POLICY_HINT = 'write a halting policy such as "energy<-3", or "" for that of the checkpoint'
 RESPONSE_KEYS = (
     "answer",
     "label",
@@ -43,23 +45,23 @@ def build_api(inference_service: InferenceService) -> None:
         inference_service: Runs the models.
     """
     with gr.Column(visible=False):
-        image = ImageInput(label="image")
-        text = gr.Textbox(label="text")
-        image_checkpoint = gr.Textbox("digits", label="checkpoint")
-        text_checkpoint = gr.Textbox("parity-16", label="checkpoint")
-        policy = gr.Textbox("", label="policy")
+        image = ApiImage(label="image")
+        text = build_api_text("text", 'write the sequence as a text, such as "10110"', example="10110")
+        image_checkpoint = build_api_text("checkpoint", CHECKPOINT_HINT, "digits", default="digits")
+        text_checkpoint = build_api_text("checkpoint", CHECKPOINT_HINT, "parity-16", default="parity-16")
+        policy = build_api_text("policy", POLICY_HINT, "", default="")
         answer = gr.JSON(label="answer")
         image_button = gr.Button()
         text_button = gr.Button()
 
-    def think_image(image: str | None, checkpoint: str, policy: str) -> dict[str, Any]:
+    def think_image(image: str, checkpoint: str, policy: str) -> dict[str, Any]:
         """Run a checkpoint on an image; an empty policy means the default one of the checkpoint."""
         pixels, notes = call_service(decode_image_with_notes, image)
         return build_response(call_service(inference_service.predict, checkpoint, pixels, policy), notes)
 
     def think_sequence(text: str, checkpoint: str, policy: str) -> dict[str, Any]:
         """Run a checkpoint on a sequence; an empty policy means the default one of the checkpoint."""
-        return build_response(call_service(inference_service.predict, checkpoint, text or "", policy))
+        return build_response(call_service(inference_service.predict, checkpoint, text, policy))
 
     image_button.click(
         think_image, [image, image_checkpoint, policy], answer, api_name="think_image", **INFERENCE_EVENT
