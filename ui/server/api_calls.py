@@ -183,7 +183,7 @@ def is_own_file_url(url: str) -> bool:
 def format_json(value: Any) -> str:
     """Return a JSON value for a message, cut after some characters."""
     try:
-        text = json.dumps(value)
+        text = "nothing" if value is None else json.dumps(value)
     except (ValueError, RecursionError):  # nested too deeply
         text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_CHARS_IN_MESSAGE else text[:MAX_CHARS_IN_MESSAGE] + "..."

@@ -78,14 +78,14 @@ def test_every_way_to_send_a_picture_gives_its_pixels(upload, make_value):
     ],
 )
 def test_values_that_are_no_pictures_are_named(upload, value, got):
-    with pytest.raises(ValueError, match="^`image` must be a picture: got ") as caught:
+    with pytest.raises(ValueError, match=r"^`image` must be a picture: got ") as caught:
         parse(value, upload)
     assert f"got {got}" in str(caught.value) and 'handle_file("digit.png")' in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", {}, {"path": None}, {"path": "", "url": ""}, {"url": None, **META}])
 def test_an_empty_picture_is_reported_as_missing(upload, value):
-    with pytest.raises(ValueError, match="^There is no picture yet: `image` is empty; upload the file"):
+    with pytest.raises(ValueError, match=r"^There is no picture yet: `image` is empty; upload the file"):
         parse(value, upload)
 
 
@@ -103,7 +103,7 @@ def test_an_empty_picture_is_reported_as_missing(upload, value):
     ],
 )
 def test_remote_pictures_are_rejected_with_what_works_instead(upload, value):
-    with pytest.raises(ValueError, match="^Pictures are not fetched from other servers: got ") as caught:
+    with pytest.raises(ValueError, match=r"^Pictures are not fetched from other servers: got ") as caught:
         parse(value, upload)
     source = value if isinstance(value, str) else value.get("url")
     message = str(caught.value)
@@ -114,10 +114,12 @@ def test_remote_pictures_are_rejected_with_what_works_instead(upload, value):
     "text", ["digit.png", "/etc/passwd", "C:\\digit.png", "hello", "\ud800", "a\0b", "é" * 99, "zz" * 300_000, "~", "."]
 )
 def test_a_local_path_is_rejected_with_the_way_to_upload_it(upload, text):
-    with pytest.raises(ValueError, match="is neither an uploaded file nor base64 text nor a data: URL: got") as caught:
+    with pytest.raises(ValueError, match=r"is neither an uploaded file nor base64 text nor a data: URL: got") as caught:
         parse(text, upload)
     assert 'handle_file("digit.png")' in str(caught.value) and len(str(caught.value)) < 300
-    with pytest.raises(ValueError, match="^There is no uploaded file .* or it is no longer available; upload the file"):
+    with pytest.raises(
+        ValueError, match=r"^There is no uploaded file .* or it is no longer available; upload the file"
+    ):
         parse({"path": text, **META}, upload)
 
 
@@ -139,7 +141,7 @@ def test_an_upload_that_was_deleted_is_reported(upload):
 
 @pytest.mark.parametrize("url", ["data:image/png;base64,@@@", "data:;base64,a", "data:image/png;base64,é"])
 def test_a_damaged_data_url_is_reported(upload, url):
-    with pytest.raises(ValueError, match="^The data: URL of `image` is not valid base64: got 'data:"):
+    with pytest.raises(ValueError, match=r"^The data: URL of `image` is not valid base64: got 'data:"):
         parse(url, upload)
 
 
