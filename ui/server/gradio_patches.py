@@ -183,9 +183,9 @@ class GradioState:
         return [event.request for event in list(self._blocks._queue.event_ids_to_events.values())]
 
     def has_result(self, result_id: str) -> bool:
-        """Return whether a queued event has this id, or its result was not fetched yet."""
+        """Return whether an event has this id whose result was not fetched yet."""
         queue = self._blocks._queue
-        return result_id in queue.event_ids_to_events or any(
+        return any(
             result_id in ids and session in queue.pending_messages_per_session
             for session, ids in queue.pending_event_ids_session.items()
         )
