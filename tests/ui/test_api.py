@@ -1,8 +1,10 @@
 """Test the API of the page with gradio_client."""
 
+import base64
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -139,6 +141,27 @@ def test_notes_say_what_is_doubtful_about_the_content_of_an_image(client, tmp_pa
     )
     assert response["notes"] == [SEVERAL_FIGURES, "The figure is faint: it differs from the background by only 8%."]
     assert all(note in response["sentence"] for note in response["notes"])
+
+
+def test_pictures_come_as_base64_too_and_never_from_other_servers(client, digit_path):
+    """Also where Gradio serves the page by itself."""
+    encoded = base64.b64encode(Path(digit_path).read_bytes()).decode()
+    upload, text, url = (
+        client.predict(value, "digits", "ticks=6", api_name="/think_image")
+        for value in (handle_file(digit_path), encoded, f"data:image/png;base64,{encoded}")
+    )
+    assert upload["energy"] == text["energy"] == url["energy"]
+    for value in ("https://files.example/x.png", handle_file("https://files.example/x.png")):
+        with pytest.raises(
+            AppError, match=r"^Pictures are not fetched from other servers: got 'https://files\.example/x\.png'"
+        ):
+            client.predict(value, api_name="/think_image")
+
+
+def test_ticks_that_the_model_does_not_have_are_noted(client):
+    record = client.predict("1011", "parity-16", "ticks=80", api_name="/think_sequence")
+    note = "The rule ticks=80 needs 80 ticks, but this model has 6: no more than 6 can run."
+    assert (record["ticks_used"], record["notes"]) == (6, [note]) and record["sentence"].endswith(note)
 
 
 def test_no_picture_is_one_sentence(client):

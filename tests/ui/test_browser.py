@@ -127,6 +127,14 @@ def test_an_uploaded_image_gets_a_prediction_and_an_invalid_one_an_error_message
     expect(page.locator("#thought [data-thought=empty]")).to_contain_text("not a picture that can be read")
 
 
+def test_the_page_prints_a_snippet_with_a_local_file(page):
+    """Files of other servers are not fetched, so the example of Gradio would fail."""
+    page.get_by_role("button", name="Use via API").click()
+    docs = page.locator(".api-docs")
+    expect(docs.get_by_text("handle_file('digit.png')").first).to_be_visible()
+    assert "https://raw.githubusercontent.com" not in docs.inner_text()
+
+
 def test_a_click_on_an_example_runs_the_model(page):
     page.locator("#image-examples img").first.click()
     expect(locate_sentence(page)).to_have_text(SENTENCE)
