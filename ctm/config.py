@@ -31,6 +31,37 @@ ENERGY_HEAD_DEFAULTS = {
     **dict.fromkeys(ENERGY_HEAD_INPUT_FLAGS, True),
     "energy_hidden_dim": 128,
 }
+# Keys that transformers, Lightning, PyTorchModelHubMixin and similar tools add to config.json. None of them changes a number
+# of a model of this project. Keys that start with an underscore are bookkeeping by the same convention.
+FOREIGN_KEYS = {
+    "architectures",
+    "auto_map",
+    "custom_pipelines",
+    "dtype",
+    "finetuning_task",
+    "id2label",
+    "label2id",
+    "language",
+    "library_name",
+    "license",
+    "model_name",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "pipeline_tag",
+    "problem_type",
+    "return_dict",
+    "tags",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "use_cache",
+    "use_return_dict",
+}
 IMAGE_POSITIONAL_EMBEDDINGS = ("learnable-fourier", "multi-learnable-fourier", "custom-rotational")
 
 
@@ -326,6 +357,20 @@ def read_config(values: Any, prefix: str = "") -> Config:
         name = f"{prefix}.kind" if prefix else "kind"
         raise ValueError(f"Setting `{name}` must be one of {', '.join(CONFIG_CLASSES)}: got {truncate_repr(kind)}.")
     return CONFIG_CLASSES[kind].parse({key: value for key, value in values.items() if key != "kind"}, prefix)
+
+
+def read_published_config(values: Any, prefix: str = "") -> Config:
+    """Validate the content of a `config.json`, which may have keys of other tools; see `read_config`.
+
+    Raises:
+        ValueError: The values are not valid; one line per problem.
+    """
+    return read_config(drop_foreign_keys(values) if isinstance(values, Mapping) else values, prefix)
+
+
+def drop_foreign_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without `FOREIGN_KEYS` and without keys that start with an underscore."""
+    return {key: value for key, value in values.items() if key not in FOREIGN_KEYS and not str(key).startswith("_")}
 
 
 def infer_model_type(config_dict: Mapping[str, Any]) -> str:

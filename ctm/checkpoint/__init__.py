@@ -25,7 +25,7 @@ from ctm.checkpoint.weights import (
     parse_shard_filenames,
     read_all_headers,
 )
-from ctm.config import read_config
+from ctm.config import read_published_config
 from ctm.io.atomic import fsync_path, get_temp_path, replace_dir
 from ctm.io.json_files import read_json, read_text, write_json
 from ctm.messages import format_name_list
@@ -87,7 +87,7 @@ def load(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no checkpoint at {folder}.")
-    config = read_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME)
+    config = read_published_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME)
     metadata = read_metadata(folder)
     model = load_weights(folder, config)
     return Checkpoint(model, **metadata, card=read_text(folder / MODEL_CARD_NAME))

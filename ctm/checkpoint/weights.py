@@ -1,11 +1,13 @@
 """Weights of a checkpoint directory: safetensors headers, shards and strict loading.
 
 Large weights may be sharded in the layout of huggingface_hub: `model.safetensors.index.json` maps each tensor to a
-file. Shapes and dtypes are checked from the headers before any memory for weights is allocated.
+file. Shapes and dtypes are checked from the headers before any memory for weights is allocated. Names inside wrappers of
+training tools are read, too; see `ctm.checkpoint.wrapper_names`.
 """
 
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES
+from ctm.checkpoint.wrapper_names import unwrap_names
 from ctm.config import Config, CTMConfig
 from ctm.io.json_files import read_json
 from ctm.messages import format_name, format_name_list, truncate_repr
@@ -24,6 +27,9 @@ from ctm.models.registry import build_model, check_parameter_limit
 WEIGHTS_NAME = "model.safetensors"
 WEIGHTS_INDEX_NAME = "model.safetensors.index.json"
 SAFETENSORS_FLOAT_DTYPES = {"F32", "F16", "BF16"}
+# Types that `ctm.convert` reads besides those of a checkpoint.
+CONVERTIBLE_FLOAT_DTYPES = SAFETENSORS_FLOAT_DTYPES | {"F64"}
+CONVERTIBLE_INTEGER_DTYPES = {"I64", "I32", "I16", "I8", "U8"}
 WEIGHTS_FILE_PATTERN = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
 MAX_SHARDS = 1_000
 MAX_IN_FEATURES = 1_000_000
@@ -36,7 +42,9 @@ def load_weights(folder: Path, config: Config) -> TickModel:
     Raises:
         ValueError: The weights are missing, do not fit the config, or hold NaN or infinity.
     """
-    headers = read_all_headers(folder)
+    file_headers = read_all_headers(folder)
+    names = unwrap_names(file_headers)
+    headers = {name: file_headers[file_name] for file_name, name in names.items()}
     shapes = {name: shape for name, (shape, _) in headers.items()}
     in_features = infer_in_features(config, shapes)
     check_parameter_limit(config, in_features)
@@ -44,11 +52,16 @@ def load_weights(folder: Path, config: Config) -> TickModel:
         model = build_model(config, in_features)
     problems = list(_find_mismatches(model.state_dict(), headers))
     if problems:
-        raise ValueError(f"{WEIGHTS_NAME} does not fit config.json: {format_name_list(problems, separator='; ')}.")
+        remedy = format_convert_remedy(folder) if _differs_in_precision(model.state_dict(), headers) else ""
+        raise ValueError(
+            f"{WEIGHTS_NAME} does not fit config.json: {format_name_list(problems, separator='; ')}.{remedy}"
+        )
     model = build_model(config, in_features)
     state = model.state_dict()  # shares memory with the model, so no second copy of the weights is created
     for path in list_weight_files(folder):
-        for name, tensor in load_file(path).items():
+        for file_name, tensor in load_file(path).items():
+            if (name := names.get(file_name)) is None:  # belongs to the wrapper
+                continue
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{path.name} holds NaN or infinity in `{name}`.")
             if "neuron_indices" in name and tensor.numel() and not 0 <= tensor.min() <= tensor.max() < config.d_model:
@@ -123,8 +136,9 @@ def read_headers(path: Path) -> dict[str, TensorHeader]:
 
 def count_weights(folder: Path) -> int:
     """Return the number of floating-point weights in a checkpoint directory, from the file headers."""
+    headers = read_all_headers(folder)
     return sum(
-        math.prod(shape) for shape, dtype in read_all_headers(folder).values() if dtype in SAFETENSORS_FLOAT_DTYPES
+        math.prod(headers[name][0]) for name in unwrap_names(headers) if headers[name][1] in SAFETENSORS_FLOAT_DTYPES
     )
 
 
@@ -171,6 +185,24 @@ def _find_mismatches(expected: Mapping[str, torch.Tensor], headers: Mapping[str,
             yield f"`{name}` should be {list(expected[name].shape)}, is {truncate_repr(list(shape))}"
         if dtype not in SAFETENSORS_FLOAT_DTYPES if expected[name].is_floating_point() else dtype != "I64":
             yield f"`{name}` should be {expected[name].dtype}, is {dtype}"
+
+
+def _differs_in_precision(expected: Mapping[str, torch.Tensor], headers: Mapping[str, TensorHeader]) -> bool:
+    """Return whether names and shapes fit, and all types can be converted."""
+    if expected.keys() != headers.keys():
+        return False
+    for name, (shape, dtype) in headers.items():
+        tensor = expected[name]
+        convertible = CONVERTIBLE_FLOAT_DTYPES if tensor.is_floating_point() else CONVERTIBLE_INTEGER_DTYPES
+        if shape != tuple(tensor.shape) or dtype not in convertible:
+            return False
+    return True
+
+
+def format_convert_remedy(folder: Path) -> str:
+    """Return a sentence with the command that converts a checkpoint directory."""
+    command = shlex.join(["python", "-m", "ctm.convert", str(folder), "--out"])
+    return f" `{command} NEW_DIRECTORY` writes a checkpoint with the types that are needed."
 
 
 def _get_input_size(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:

@@ -1,13 +1,17 @@
-"""Convert a checkpoint file of the original code into a checkpoint directory.
+"""Convert a checkpoint file of the original code or of a training tool into a checkpoint directory.
 
     python -m ctm.convert FILE.pt [--config FILE.yaml] --out FOLDER
+    python -m ctm.convert FILE.safetensors [--config FILE.yaml] --out FOLDER
+    python -m ctm.convert FOLDER --out FOLDER
 
-The file holds the weights as a bare `state_dict`, or in a dictionary under `model_state_dict`, `state_dict` or `model`,
-next to `args` or `config` of its training. The config of the model comes from
+A `.pt` file holds the weights as a bare `state_dict`, or in a dictionary under one of `STATE_DICT_KEYS`, next to `args`,
+`config` or `hyper_parameters` of its training. A safetensors file may have `config.json` and other metadata beside it, as in a
+checkpoint directory with names, types or shards of another tool. The config of the model comes from
 
 1. the weights: `ctm.conversion.infer_config` documents which keys are inferred, and how;
-2. `args` and `config` in the file, for keys that the weights do not determine;
-3. the YAML file: config keys, and `task` for the contents of `task.json`. It must not contradict the weights.
+2. `args`, `config` and `hyper_parameters` in the file, for keys that the weights do not determine;
+3. `config.json` beside the file, and the YAML file: config keys, and `task` for the contents of `task.json`. They must not
+   contradict the weights.
 
 Keys that influence the result and that no source contains (`iterations`, `heads`, `prediction_reshaper`, ...) are
 requested by name. Dropout acts in training only and defaults to 0.
@@ -22,18 +26,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ctm.checkpoint import Checkpoint, count_weights, infer_in_features, load, save
-from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE, TOKENS_PATTERN, Config, CTMConfig, read_config
+from ctm.checkpoint import (
+    CONFIG_NAME,
+    MODEL_CARD_NAME,
+    Checkpoint,
+    count_weights,
+    infer_in_features,
+    list_weight_files,
+    load,
+    save,
+)
+from ctm.checkpoint.metadata import MAX_METADATA_BYTES, read_metadata
+from ctm.checkpoint.weights import read_headers
+from ctm.config import (
+    CONFIG_CLASSES,
+    SCHEDULE_KEYS,
+    SCHEDULED_BACKBONE,
+    TOKENS_PATTERN,
+    Config,
+    CTMConfig,
+    drop_foreign_keys,
+    read_config,
+)
 from ctm.conversion.infer_config import infer_config, is_consistent, map_to_published_names
 from ctm.conversion.safe_unpickle import load_torch_file
+from ctm.io.json_files import read_json, read_text
 from ctm.io.yaml import read_yaml_file
 from ctm.messages import format_name, format_name_list, truncate_repr
 from ctm.models.base import TickModel
 from ctm.models.registry import build_model, check_parameter_limit
 
-STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
+# An average of the weights comes first: it is what such a training gives.
+AVERAGE_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema")
+STATE_DICT_KEYS = (*AVERAGE_KEYS, "model_state_dict", "state_dict", "model", "module")
+FILE_CONFIG_KEYS = ("args", "config", "hyper_parameters")
 CONFIG_KEYS = {key for kind in CONFIG_CLASSES.values() for key in kind.model_fields}
 # Old command-line option -> config key.
 LEGACY_KEY_ALIASES = {"deep_memory": "deep_nlms", "do_normalisation": "do_layernorm_nlm"}
@@ -56,10 +85,10 @@ EXAMPLE_VALUES = {
 
 
 def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoint:
-    """Convert a checkpoint file of the original code, and load the result.
+    """Convert a checkpoint of the original code or of a training tool, and load the result.
 
     Args:
-        file: Checkpoint of the original code.
+        file: A `torch.save` file, a safetensors file, or a directory with safetensors files.
         out: Checkpoint directory to write; must not exist.
         config_file: YAML file with config keys, and `task` for task.json.
 
@@ -70,14 +99,41 @@ def convert(file: Path, out: Path, config_file: Path | None = None) -> Checkpoin
         raise ValueError(f"{out} exists already; name a new directory.")
     user_config = read_yaml_file(config_file) if config_file else {}
     task = parse_task_metadata(user_config.pop("task", {}))
-    tensors, file_config = extract_weights(load_torch_file(file), file.name)
+    metadata: dict[str, Any] = {}
+    if file.is_dir() or file.suffix == ".safetensors":
+        content, config_json, metadata = read_safetensors(file)
+        user_config = config_json | user_config
+    else:
+        content = load_torch_file(file)
+    tensors, file_config = extract_weights(content, file.name)
     tensors = {new: tensors[old] for old, new in map_to_published_names(tensors).items()}
     config = resolve_config(tensors, file_config, user_config, file.name)
     model = build_from_state_dict(tensors, config, file.name)
-    return load(save(Checkpoint(model, task=task), out))
+    return load(save(Checkpoint(model, **metadata | ({"task": task} if task else {})), out))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Read safetensors files and the JSON files beside them.
+
+    Args:
+        path: A file, or a directory with one file or with shards and their index.
+
+    Returns:
+        Tensors, keys of `config.json`, and the other fields of the checkpoint.
+
+    Raises:
+        ValueError: A file is missing or damaged.
+    """
+    folder = path if path.is_dir() else path.parent
+    tensors: dict[str, Tensor] = {}
+    for file in list_weight_files(folder) if path.is_dir() else [path]:
+        read_headers(file)  # a damaged file gets a sentence
+        tensors |= load_file(file)
+    config = drop_foreign_keys(read_json(folder / CONFIG_NAME, default={}, max_bytes=MAX_METADATA_BYTES))
+    return tensors, config, {**read_metadata(folder), "card": read_text(folder / MODEL_CARD_NAME, MAX_METADATA_BYTES)}
 
 
 def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -92,7 +148,7 @@ def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[st
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"{name} holds {_format_type_name(content)}, not a dictionary with the weights.")
-    wrapped = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content)
+    wrapped = next((content[key] for key in STATE_DICT_KEYS if is_state_dict(content.get(key), key)), content)
     tensors = dict(wrapped)
     if wrapped is content and not any(isinstance(value, Tensor) for value in tensors.values()):
         keys = ", ".join(map(format_name, list(content)[:8]))
@@ -117,9 +173,16 @@ def extract_weights(content: Any, name: str) -> tuple[dict[str, Tensor], dict[st
             )
     file_config: dict[str, Any] = {}
     if wrapped is not content:
-        for key in ("args", "config"):
+        for key in FILE_CONFIG_KEYS:
             file_config |= extract_legacy_config(content.get(key))
     return tensors, file_config
+
+
+def is_state_dict(value: Any, key: str) -> bool:
+    """Return whether an entry of a checkpoint file holds the weights; one that may hold something else must have tensors."""
+    if not isinstance(value, Mapping):
+        return False
+    return key not in (*AVERAGE_KEYS, "module") or any(isinstance(item, Tensor) for item in value.values())
 
 
 def extract_legacy_config(values: Any) -> dict[str, Any]:
@@ -305,7 +368,12 @@ def _format_type_name(value: Any) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command `python -m ctm.convert`."""
     parser = argparse.ArgumentParser(prog="python -m ctm.convert", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", type=Path, metavar="FILE.pt", help="checkpoint of the original code")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint of the original code or of a training tool: a .pt or .safetensors file, or a directory",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="config keys that the file does not contain")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint directory to write")
     args = parser.parse_args(arguments)

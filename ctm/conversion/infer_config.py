@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctm.checkpoint.wrapper_names import unwrap_names
 from ctm.config import CONFIG_CLASSES, SCHEDULE_KEYS, SCHEDULED_BACKBONE
 from ctm.messages import format_name
 from ctm.modules.backbones import RESNET_BLOCK_COUNTS
@@ -63,14 +64,14 @@ TUTORIAL_MODULE_NAMES = {"synapses.0": "synapses.1", "synapses.2": "synapses.3"}
 def map_to_published_names(names: Iterable[str]) -> dict[str, str]:
     """Map the parameter names in a file to the published names.
 
-    The prefixes `module.` (data-parallel) and `_orig_mod.` (compiled) are removed. The layout of the MNIST tutorial is
-    mapped to the published one: its synapses have no dropout layer, and its neuron-level models and backbone are one
-    level higher.
+    The names of wrappers are removed, and tensors of a wrapper itself are left out: see `ctm.checkpoint.wrapper_names`. The
+    layout of the MNIST tutorial is mapped to the published one: its synapses have no dropout layer, and its neuron-level
+    models and backbone are one level higher.
 
     Raises:
         ValueError: Two names are mapped to the same name.
     """
-    short = {name: re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")) for name in names}
+    short = unwrap_names(names)
     file_names = set(short.values())
     moves = {
         old: new

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctm.io.atomic import write_text
 
+TEXT_ENCODING = "utf-8-sig"  # UTF-8; a byte order mark, which editors of Windows write, is skipped
 # Numbers on a line each; JSON strings contain no line break.
 JSON_NUMBER_LIST_PATTERN = re.compile(r"\[\n([-+.eE\d,\s]+)\]")
 
@@ -19,7 +20,7 @@ def read_text(path: Path, max_bytes: int | None = None) -> str:
     """
     _check_file_size(path, max_bytes)
     try:
-        return path.read_text("utf-8") if path.is_file() else ""
+        return path.read_text(TEXT_ENCODING) if path.is_file() else ""
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not text in UTF-8.") from None
 
@@ -41,7 +42,7 @@ def read_json(path: Path, default: Any = None, max_bytes: int | None = None) -> 
             return default
         raise ValueError(f"{path.name} is missing in {path.parent}.")
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text(TEXT_ENCODING))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not JSON: {error}.") from None
     if not isinstance(values, dict):

@@ -28,7 +28,7 @@ def write_preallocated(path: Path, values: Any) -> None:
 def read_preallocated(path: Path) -> dict[str, Any]:
     """Read a JSON object from a preallocated file; return {} if it is empty or not readable."""
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

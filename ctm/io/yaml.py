@@ -110,7 +110,7 @@ def read_yaml_file(path: Path) -> dict[str, Any]:
         ValueError: The file is not readable, is not valid YAML, or does not hold a mapping.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
     values = parse_yaml(text, str(path))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ctm.checkpoint import CONFIG_NAME, MODEL_CARD_NAME, list_weight_files
 from ctm.checkpoint.metadata import MAX_METADATA_BYTES, read_metadata
-from ctm.config import read_config
+from ctm.config import read_published_config
 from ctm.io.json_files import read_json, read_text
 
 ProgressCallback = Callable[[int, int], None]  # (downloaded bytes, total bytes); may raise DownloadCancelled
@@ -126,7 +126,7 @@ def read_checkpoint_info(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: A file is too large or not valid.
     """
-    config = read_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME).to_dict()
+    config = read_published_config(read_json(folder / CONFIG_NAME, max_bytes=MAX_METADATA_BYTES), CONFIG_NAME).to_dict()
     return {
         "config": config,
         **read_metadata(folder),

@@ -181,7 +181,7 @@ def format_recipe_label(path: Path, name: str) -> str:
         Text such as "parity-16: reached 99.4% in 83 min on 2 CPU cores"; the name alone without a measured result.
     """
     effort = ""
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8-sig").splitlines():
         if not line.startswith("#"):
             break
         if match := EFFORT_PATTERN.search(line):
