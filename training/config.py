@@ -1,4 +1,7 @@
-"""Settings of a run: task, model, loss, optimiser and loop. A recipe in `configs/` lists only what differs from them."""
+"""Settings of a run: task, model, loss, optimiser and loop. A recipe in `configs/` lists only what differs from them.
+
+Every setting states whether it may change when a run is resumed; see `training.resume_rules`.
+"""
 
 import json
 import os
@@ -12,44 +15,47 @@ from ctm.config import CONFIG_CLASSES, ENERGY_HEAD_DEFAULTS, Config, read_config
 from ctm.io.json_files import read_text
 from ctm.io.yaml import parse_yaml
 from ctm.messages import format_name, truncate_repr
-from ctm.settings import Settings
 from ctm.stores import HubRef
 from training.energy.losses import DEFAULT_ENERGY_KIND, EnergyKind, EnergyLossParams
+from training.resume_rules import BatchSplit, Changeable, Fixed, RunSettings
 from training.settings_aliases import rename_override, rename_settings, warn_about_former_names
 from training.tasks import Task, make_task
 
 MAX_RECIPE_BYTES = 2**20
+MAX_ACCUMULATION_STEPS = 4_096
 
 
-class LossConfig(Settings):
+class LossConfig(RunSettings):
     """Loss of the answer, and kind and loss of the energy."""
 
-    tick_reduction: Literal["two_tick", "mean", "mix"] = Field(
+    tick_reduction: Fixed[Literal["two_tick", "mean", "mix"]] = Field(
         "two_tick",
         description="ticks that count: the lowest-loss and the most certain one (two_tick), all (mean), or a mix",
     )
-    mean_share: float = Field(
+    mean_share: Fixed[float] = Field(
         0.5, ge=0, le=1, description="share of the mean over ticks at the first step, falling to 0 (mix)"
     )
-    lookahead: int | None = Field(
+    lookahead: Fixed[int | None] = Field(
         None,
         ge=1,
         le=1_000_000,
         description="structured answers: train only this many positions after the longest correct prefix",
     )
-    energy_kind: Literal[EnergyKind, "none"] = Field(
+    energy_kind: Fixed[Literal[EnergyKind, "none"]] = Field(
         DEFAULT_ENERGY_KIND,
         description="what the energy estimates: gain of waiting (wait), -logit P(correct) (calibrated), P(wrong) times a margin "
         "as in the energy-halting fork (contrastive), or another; none: no energy head",
     )
-    energy_weight: float = Field(
+    energy_weight: Fixed[float] = Field(
         0.5, ge=0, description="weight of the energy loss (energy_scale of the energy-halting fork)"
     )
-    energy_margin: float = Field(1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)")
-    tick_cost: float = Field(
+    energy_margin: Fixed[float] = Field(
+        1.0, gt=0, description="energy that a wrong answer is pushed above (contrastive)"
+    )
+    tick_cost: Fixed[float] = Field(
         0.005, ge=0, le=1, description="cost of a tick, in correct answers (value and hindsight energies)"
     )
-    energy_grad_to_trunk: bool = Field(
+    energy_grad_to_trunk: Fixed[bool] = Field(
         False, description="backpropagate the energy loss into the trunk, as the energy-halting fork does"
     )
 
@@ -59,59 +65,67 @@ class LossConfig(Settings):
         return EnergyLossParams(self.energy_margin, self.tick_cost)
 
 
-class OptimConfig(Settings):
+class OptimConfig(RunSettings):
     """AdamW with linear warm-up and cosine decay."""
 
-    lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
-    warmup_steps: int = Field(200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached")
-    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
-    max_grad_norm: float = Field(
+    lr: Changeable[float] = Field(1e-3, gt=0, le=1, description="highest learning rate")
+    warmup_steps: Changeable[int] = Field(
+        200, ge=0, le=100_000_000, description="steps until the highest learning rate is reached"
+    )
+    min_lr_ratio: Changeable[float] = Field(
+        0.01, ge=0, le=1, description="learning rate at the end, as a share of the highest one"
+    )
+    weight_decay: Fixed[float] = Field(0.0, ge=0, le=1, description="AdamW weight decay of matrices")
+    max_grad_norm: Changeable[float] = Field(
         1.0, ge=0, description="largest gradient norm, of trunk and energy head separately; 0: no clipping"
     )
 
 
-class TrainConfig(Settings):
+class TrainConfig(RunSettings):
     """The training loop."""
 
-    steps: int = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
-    batch_size: int = Field(64, ge=1, le=65_536, description="samples per batch and process")
-    gradient_accumulation_steps: int = Field(
-        1, ge=1, le=4_096, description="batches accumulated before an optimiser step"
+    steps: Changeable[int] = Field(2_000, ge=1, le=100_000_000, description="optimiser steps")
+    batch_size: BatchSplit[int] = Field(64, ge=1, le=65_536, description="samples per batch and process")
+    gradient_accumulation_steps: BatchSplit[int] = Field(
+        1, ge=1, le=MAX_ACCUMULATION_STEPS, description="batches accumulated before an optimiser step"
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="precision of matrix products")
-    device: Literal["auto", "cpu"] = Field("auto", description="auto uses the accelerator if there is one")
-    init_mode: Literal["all", "matching", "expand", "core"] = Field(
+    seed: Fixed[int] = Field(0, ge=0, lt=2**31, description="seed of weights, data and dropout")
+    mixed_precision: Changeable[Literal["no", "bf16", "fp16"]] = Field("no", description="precision of matrix products")
+    device: Changeable[Literal["auto", "cpu"]] = Field("auto", description="auto uses the accelerator if there is one")
+    init_mode: Fixed[Literal["all", "matching", "expand", "core"]] = Field(
         "all",
         description="weights to copy from init_from: all; those of equal name and shape (matching); also smaller ones into the "
         "leading slice of larger ones (expand); or only the recurrent core (core)",
     )
-    freeze: Literal["none", "core"] = Field(
+    freeze: Fixed[Literal["none", "core"]] = Field(
         "none", description="weights that are not trained: none, or the recurrent core (core)"
     )
-    log_every: int = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
-    eval_every: int = Field(
+    log_every: Changeable[int] = Field(20, ge=1, le=100_000_000, description="steps between two lines of metrics.jsonl")
+    eval_every: Changeable[int] = Field(
         500, ge=1, le=100_000_000, description="steps between two evaluations on validation samples"
     )
-    eval_samples: int = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
-    save_every: int = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
-    save_total_limit: int = Field(2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one")
-    max_minutes: float = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
-    min_free_disk_gb: float = Field(1.0, ge=0, description="save and stop before less than this much disk is free, GB")
+    eval_samples: Changeable[int] = Field(512, ge=1, le=1_000_000, description="validation samples an evaluation uses")
+    save_every: Changeable[int] = Field(500, ge=1, le=100_000_000, description="steps between two checkpoints")
+    save_total_limit: Changeable[int] = Field(
+        2, ge=1, le=1_000, description="newest checkpoints to keep, besides the best one"
+    )
+    max_minutes: Changeable[float] = Field(0, ge=0, description="save and stop after this many minutes; 0: no limit")
+    min_free_disk_gb: Changeable[float] = Field(
+        1.0, ge=0, description="save and stop before less than this much disk is free, GB"
+    )
 
 
-class FinalizeConfig(Settings):
+class FinalizeConfig(RunSettings):
     """Steps after the training: fit the energy head, choose a threshold, evaluate the model."""
 
-    fit_samples: int = Field(
+    fit_samples: Changeable[int] = Field(
         32_768,
         ge=0,
         le=1_000_000,
         description="validation samples to fit the energy head on, 2 or more; 0: do not fit it",
     )
-    fit_steps: int = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of the fit, at most")
-    accuracy_tolerance: float = Field(
+    fit_steps: Changeable[int] = Field(4_000, ge=1, le=1_000_000, description="optimiser steps of the fit, at most")
+    accuracy_tolerance: Changeable[float] = Field(
         0.005,
         ge=0,
         le=1,
@@ -126,12 +140,12 @@ class FinalizeConfig(Settings):
         return value
 
 
-class PublishConfig(Settings):
+class PublishConfig(RunSettings):
     """Publication of the checkpoint on the Hub."""
 
-    repo: str = Field("", description="namespace/name of the repository; empty: nothing is published")
-    private: bool = Field(False, description="create the repository as private if it does not exist")
-    interval_minutes: float = Field(
+    repo: Changeable[str] = Field("", description="namespace/name of the repository; empty: nothing is published")
+    private: Changeable[bool] = Field(False, description="create the repository as private if it does not exist")
+    interval_minutes: Changeable[float] = Field(
         0, ge=0, description="minutes between two publications during training, at least 10; 0: publish only at the end"
     )
 
@@ -150,14 +164,14 @@ class PublishConfig(Settings):
         return value
 
 
-class RunConfig(Settings):
+class RunConfig(RunSettings):
     """All settings of a run.
 
     `model` holds a kind and published constructor keys; the task adds those that it determines.
     """
 
-    task: dict[str, Any] = Field(description="kind, and the settings of the task")
-    model: dict[str, Any] = Field(
+    task: Fixed[dict[str, Any]] = Field(description="kind, and the settings of the task")
+    model: Fixed[dict[str, Any]] = Field(
         default_factory=dict, description="kind (ctm, lstm or ff), and the constructor keys of the model"
     )
     loss: LossConfig = LossConfig()
@@ -165,7 +179,7 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     finalize: FinalizeConfig = FinalizeConfig()
     publish: PublishConfig = PublishConfig()
-    init_from: str = Field(
+    init_from: Fixed[str] = Field(
         "", description="checkpoint with the initial weights: a directory, or hub:namespace/name@revision"
     )
 

@@ -73,7 +73,9 @@ def finalize_run(run_dir: RunDir, output_dir: Path | None) -> None:
     config = run_dir.load_config()
     steps = run_dir.list_steps()
     if not steps:
-        raise ValueError(f"{run_dir.path} has no saved step yet.")
+        raise ValueError(
+            f"{run_dir.path} has no saved step yet: train it with python -m training train --run-dir {run_dir.path}."
+        )
     run_dir.write_status("finishing", steps[-1], config.train.steps)
     task = config.make_task()
     model = load(run_dir.checkpoint_dir(steps[-1])).model
@@ -290,6 +292,7 @@ def build_training_metadata(config: RunConfig, run_dir: RunDir, step: int) -> di
     """Build the entry `training` of `metrics.json`: how the checkpoint was trained."""
     speeds = [values["steps_per_second"] for values in run_dir.read_metrics() if "steps_per_second" in values]
     steps_per_second = sum(speeds) / len(speeds) if speeds else float("nan")
+    changes = run_dir.read_portable_changes(config)
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return {
         "command": run_dir.read_command(),
@@ -299,5 +302,6 @@ def build_training_metadata(config: RunConfig, run_dir: RunDir, step: int) -> di
         "minutes": step / steps_per_second / 60,
         "hardware": hardware,
         "torch": torch.__version__,
+        **({"changes": changes} if changes else {}),
         **({"init_from": run_dir.read_origin()} if run_dir.read_origin() else {}),
     }

@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ctm import read_config
 from ctm.checkpoint import METADATA_NAMES, count_weights
 from ctm.checkpoint.metadata import PolicyRecord
-from ctm.config import get_backbone_type, infer_model_type
+from ctm.config import get_backbone_type, infer_model_type, read_published_config
 from ctm.io.json_files import read_json
 from inference.halting.evidence import describe_evidence
 from training.accuracy_plot import ACCURACY_PLOT_FILE
 from training.model_card_data import find_dataset, render_front_matter
+from training.setting_changes import format_value
 from training.tasks import build_task
 
 MODEL_TYPE_NAMES = {"ctm": "CTM", "lstm": "LSTM baseline", "ff": "Feed-forward baseline"}
@@ -50,7 +50,7 @@ def render_checkpoint_card(checkpoint_dir: Path, repo: str = "", metrics: dict[s
     """
     metadata = {name: read_json(checkpoint_dir / f"{name}.json", default={}) for name in METADATA_NAMES}
     metadata["metrics"] = metrics or metadata["metrics"]
-    config = read_config(read_json(checkpoint_dir / "config.json"), "config.json").to_dict()
+    config = read_published_config(read_json(checkpoint_dir / "config.json"), "config.json").to_dict()
     title = build_title(config, build_task(metadata["task"]).title)
     return render_model_card(title, config, **metadata, num_parameters=count_weights(checkpoint_dir), repo=repo)
 
@@ -154,11 +154,32 @@ def render_training_section(metrics: dict[str, Any]) -> str:
         return (
             f"## Still training\n\nThis is step {train['steps']:,} of a run that is still training, started with `{train['command']}`. "
             f"It has not been evaluated on held-out samples{'; on validation samples: ' + figures if figures else ''}.\n"
+            f"{render_setting_changes(train)}"
         )
     start = f", starting from the weights of `{train['init_from']}`" if train.get("init_from") else ""
     return (
         f"## Training\n\n```bash\n{train['command']}\n```\n\n"
         f"{train['steps']:,} steps with seed {train['seed']}{start}, in {train['minutes']:.0f} minutes on {train['hardware']}.\n"
+        f"{render_setting_changes(train)}"
+    )
+
+
+def render_setting_changes(training: dict[str, Any]) -> str:
+    """Render the settings that changed when the run was resumed; "" if none did.
+
+    Args:
+        training: The entry `training` of `metrics.json`.
+    """
+    changes = training.get("changes")
+    if not changes:
+        return ""
+    rows = [
+        f"| {change['step']:,} | `{change['setting']}` | {format_value(change['old'])} | {format_value(change['new'])} |"
+        for change in changes
+    ]
+    return (
+        "\nThe run was resumed with other settings than those of the command:\n\n"
+        "| from step | setting | before | after |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 

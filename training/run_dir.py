@@ -20,13 +20,11 @@ from typing import Any
 import torch
 
 from ctm.checkpoint import Checkpoint, save
-from ctm.io.atomic import fsync_path, replace_dir, write_text
-from ctm.io.json_files import read_json, read_text, write_json
+from ctm.io.atomic import fsync_path, replace_dir
+from ctm.io.json_files import read_json, write_json
 from ctm.io.locks import file_lock
 from ctm.io.preallocated import preallocate, read_preallocated, write_preallocated
-from ctm.io.yaml import format_yaml, parse_yaml
 from ctm.stores.base import is_complete_checkpoint
-from training.config import RunConfig
 from training.event_stream import emit_event
 from training.metrics_log import MetricsLog
 from training.run_paths import (
@@ -35,14 +33,14 @@ from training.run_paths import (
     OUTCOME_LOCK_FILENAME,
     STATUS_FILENAME,
     TRAINER_STATE_FILENAME,
-    RunPaths,
 )
+from training.run_settings import RunSettingsFiles
 
 LOCK_TIMEOUT_S = 1.0  # `is_locked` holds the lock for a moment
 
 
 @dataclass(frozen=True)
-class RunDir(RunPaths):
+class RunDir(RunSettingsFiles):
     """Files and saved steps of one run.
 
     Files are replaced atomically, so a reader in another process never sees a half-written one.
@@ -91,48 +89,17 @@ class RunDir(RunPaths):
         with file_lock(self.lock_file, timeout_s) as acquired:
             return not acquired
 
-    # --- settings and origin -------------------------------------------------------------------------------------
+    # --- command and origin ---------------------------------------------------------------------------------------
 
-    def initialize(self, config: RunConfig) -> None:
-        """Create the run directory, or check that an existing one has the same settings.
+    def save_command(self, command: str, replace: bool = False) -> None:
+        """Save the command that started the run, for its model card; a command that resumes it is not saved.
 
-        Only the settings of publishing may differ. Remains of an interrupted save are deleted.
-
-        Raises:
-            ValueError: The directory holds a run with other settings.
+        Args:
+            command: The command line.
+            replace: Whether the run starts over, so that an earlier command does not count.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for temp_dir in (*self.checkpoints_dir.glob(".*"), *self.trainer_states_dir.glob(".*")):  # of a killed save
-            shutil.rmtree(temp_dir, ignore_errors=True)
-        for state_dir in self.trainer_states_dir.glob("*"):
-            if not (self.checkpoints_dir / state_dir.name).is_dir():
-                shutil.rmtree(state_dir, ignore_errors=True)
-        if self.config_file.is_file() and self.load_config().model_copy(update={"publish": config.publish}) != config:
-            raise ValueError(f"{self.path} holds a run with other settings. Name another directory, or remove it.")
-        text = format_yaml(config.model_dump(mode="json"))
-        if read_text(self.config_file) != text:
-            write_text(self.config_file, text)
-
-    def load_config(self) -> RunConfig:
-        """Load the settings of the run.
-
-        Raises:
-            ValueError: There is no run here, or its settings cannot be read.
-        """
-        if not self.config_file.is_file():
-            raise ValueError(f"There is no run at {self.path}.")
-        try:
-            values = parse_yaml(read_text(self.config_file), CONFIG_FILENAME)
-        except (ValueError, OSError):
-            raise ValueError(
-                f"The settings of the run {self.path.name} cannot be read: {CONFIG_FILENAME} is broken."
-            ) from None
-        return RunConfig.parse(values)
-
-    def save_command(self, command: str) -> None:
-        """Save the command that started the run, for its model card; a command that resumes it is not saved."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not self.command_file.is_file():
+        if replace or not self.command_file.is_file():
             self.command_file.write_text(command + "\n", "utf-8")
 
     def read_command(self) -> str:
@@ -226,10 +193,11 @@ class RunDir(RunPaths):
     # --- saved steps ---------------------------------------------------------------------------------------------
 
     def delete_checkpoints(self) -> None:
-        """Delete all checkpoints, trainer states and metrics."""
+        """Delete all checkpoints, trainer states, metrics and the history."""
         for directory in (self.checkpoints_dir, self.trainer_states_dir, self.final_checkpoint_dir):
             shutil.rmtree(directory, ignore_errors=True)
-        self.metrics_file.unlink(missing_ok=True)
+        for file in (self.metrics_file, self.history_file):
+            file.unlink(missing_ok=True)
 
     def save(self, step: int, checkpoint: Checkpoint, trainer_state: dict[str, Any]) -> None:
         """Save checkpoint and trainer state of a step; the checkpoint is last, so a step with a checkpoint is complete.
@@ -247,12 +215,6 @@ class RunDir(RunPaths):
         fsync_path(temp_dir / TRAINER_STATE_FILENAME)
         replace_dir(temp_dir, state_dir)
         save(checkpoint, self.checkpoint_dir(step))
-
-    def list_steps(self) -> list[int]:
-        """Return the completely saved steps, oldest first."""
-        paths = self.checkpoints_dir.glob("[0-9]*")
-        steps = sorted(int(path.name) for path in paths if path.name.isdecimal())
-        return [step for step in steps if (self.trainer_state_dir(step) / TRAINER_STATE_FILENAME).is_file()]
 
     def find_latest_checkpoint(self) -> Path | None:
         """Return the final checkpoint, or else that of the newest saved step, or None."""

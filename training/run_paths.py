@@ -7,6 +7,7 @@ from typing import ClassVar
 CONFIG_FILENAME = "config.yaml"
 COMMAND_FILENAME = "command.txt"
 ORIGIN_FILENAME = "origin.json"
+HISTORY_FILENAME = "history.jsonl"
 STATUS_FILENAME = "status.json"
 METRICS_FILENAME = "metrics.jsonl"
 OUTCOME_FILENAME = "ending.json"
@@ -33,6 +34,7 @@ class RunPaths:
         CONFIG_FILENAME,
         COMMAND_FILENAME,
         ORIGIN_FILENAME,
+        HISTORY_FILENAME,
         STATUS_FILENAME,
         METRICS_FILENAME,
         OUTCOME_FILENAME,
@@ -53,6 +55,11 @@ class RunPaths:
     def origin_file(self) -> Path:
         """Name of the checkpoint that gave the initial weights."""
         return self.path / ORIGIN_FILENAME
+
+    @property
+    def history_file(self) -> Path:
+        """JSON lines of the settings that changed when the run was resumed."""
+        return self.path / HISTORY_FILENAME
 
     @property
     def status_file(self) -> Path:
@@ -111,3 +118,9 @@ class RunPaths:
     def trainer_state_dir(self, step: int) -> Path:
         """Return the directory with the trainer state of a saved step."""
         return self.trainer_states_dir / f"{step:08d}"
+
+    def list_steps(self) -> list[int]:
+        """Return the completely saved steps, oldest first."""
+        paths = self.checkpoints_dir.glob("[0-9]*")
+        steps = sorted(int(path.name) for path in paths if path.name.isdecimal())
+        return [step for step in steps if (self.trainer_state_dir(step) / TRAINER_STATE_FILENAME).is_file()]

@@ -106,10 +106,7 @@ class Trainer:
         uses_scaler = self.accelerator.scaler is not None
         for name, value in (figures if uses_scaler else figures | norms).items():
             if not isfinite(value):  # the values are equal in all processes, so all of them raise here
-                raise FloatingPointError(
-                    f"{name} is {value}: training stopped, the last saved step is kept. "
-                    "Lower optim.lr, or set train.mixed_precision=no."
-                )
+                raise FloatingPointError(format_divergence_message(name, value, self.config))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step += 1
@@ -220,6 +217,23 @@ def build_accelerator(settings: TrainConfig) -> Accelerator:
             "on processors train.device=cpu and ACCELERATE_USE_CPU=true in the environment."
         )
     return accelerator
+
+
+def format_divergence_message(name: str, value: float, config: RunConfig) -> str:
+    """Format the sentence for a figure that is not finite, with settings that a resumed run can take.
+
+    Args:
+        name: Name of the figure.
+        value: Its value.
+        config: Settings of the run.
+    """
+    lower_lr = f"optim.lr={config.optim.lr / 10:.2g} (now {config.optim.lr:g})"
+    precision = config.train.mixed_precision
+    alternative = f", or with train.mixed_precision=no (now {precision})" if precision != "no" else ""
+    return (
+        f"{name} is {value}: training stopped, the last saved step is kept. Resume with a lower learning rate, such as "
+        f"{lower_lr}{alternative}."
+    )
 
 
 def clip_gradients(accelerator: Accelerator, model: torch.nn.Module, max_norm: float) -> dict[str, float]:

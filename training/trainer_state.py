@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict, cast
@@ -96,11 +97,13 @@ def save_step(
         if config.loss.energy_kind != "none"
         else {}
     )
+    changes = run_dir.read_portable_changes(config)
     metrics = {
         "training": {
             "command": run_dir.read_command(),
             "steps": step,
             "settings": config.to_portable_dict(),
+            **({"changes": changes} if changes else {}),
         }
     }
     check_free_disk(
@@ -194,12 +197,29 @@ def check_free_disk(run_dir: RunDir, required_bytes: int, min_free_gb: int | flo
         DiskAlmostFull: The file does not fit.
     """
     free_bytes = shutil.disk_usage(run_dir.path).free
-    if free_bytes < 1.3 * required_bytes + min_free_gb * 2**30:
-        raise DiskAlmostFull(
-            errno.ENOSPC,
-            f"The disk is almost full ({free_bytes / 2**30:.2f} GB free, {required_bytes / 2**30 + min_free_gb:.2f} GB needed): "
-            f"{consequence}. Free some space and resume, or lower train.min_free_disk_gb",
-        )
+    file_bytes = round(1.3 * required_bytes)
+    needed_bytes = file_bytes + round(min_free_gb * 2**30)
+    if free_bytes >= needed_bytes:
+        return
+    # A lower limit helps only if the limit, not the file, is what does not fit.
+    alternative = (
+        f", or resume with train.min_free_disk_gb=0 (now {min_free_gb:g})"
+        if min_free_gb > 0 and free_bytes >= file_bytes
+        else ""
+    )
+    raise DiskAlmostFull(
+        errno.ENOSPC,
+        f"The disk is almost full ({format_bytes(free_bytes)} free, {format_bytes(needed_bytes)} needed): {consequence}. "
+        f"Free {format_bytes(needed_bytes - free_bytes)} and resume{alternative}",
+    )
+
+
+def format_bytes(count: int) -> str:
+    """Format a size with the unit that fits, from bytes to GB, such as `1.3 MB`; a part of a digit is rounded up."""
+    units = ("bytes", "KB", "MB", "GB")
+    power = min(len(units) - 1, max(0, count.bit_length() - 1) // 10)
+    value = math.ceil(count / 2 ** (10 * power) * 10) / 10
+    return f"{value:,.1f}".removesuffix(".0") + f" {units[power]}"
 
 
 def measure_memory(device: torch.device) -> dict[str, float]:

@@ -11,6 +11,7 @@ from ctm import TickModel
 from training.config import RunConfig
 from training.console import write_line
 from training.run_dir import RunDir
+from training.setting_changes import SettingChange
 from training.signals import catch_stop_signals
 from training.trainer import Trainer
 from training.trainer_state import (
@@ -90,17 +91,12 @@ class TrainingLoop:
 
         Raises:
             OSError: The disk is almost full.
-            ValueError: Saved steps cannot be read, or the settings are not those of the run directory.
+            ValueError: Saved steps cannot be read, or a setting changed that may not change.
         """
         trainer = self.trainer
         saved = None
         if self.is_main_process:  # other processes may run on hosts without the run directory
-            self.run_dir.initialize(trainer.config)
-            required_bytes = estimate_checkpoint_bytes(trainer.unwrapped_model)
-            min_free_gb = trainer.config.train.min_free_disk_gb
-            check_free_disk(self.run_dir, required_bytes, min_free_gb, "nothing was trained")
-            if not resume:
-                self.run_dir.delete_checkpoints()
+            self._open_run_dir(resume)
             saved = load_latest_state(self.run_dir, trainer.unwrapped_model)
         saved = trainer.broadcast(saved)
         trainer.prepare()
@@ -108,6 +104,19 @@ class TrainingLoop:
             trainer.restore_state(saved)
         if self.is_main_process:
             self.run_dir.truncate_metrics(trainer.state.step)
+
+    def _open_run_dir(self, resume: bool) -> None:
+        """Write the settings of the run, after a check that the disk has room for a saved step."""
+        config = self.trainer.config
+        num_processes = self.trainer.accelerator.num_processes
+        if resume:
+            report_changes(self.run_dir.initialize(config, num_processes), self.run_dir.last_step)
+        self.run_dir.path.mkdir(parents=True, exist_ok=True)
+        required_bytes = estimate_checkpoint_bytes(self.trainer.unwrapped_model)
+        check_free_disk(self.run_dir, required_bytes, config.train.min_free_disk_gb, "nothing was trained")
+        if not resume:
+            self.run_dir.delete_checkpoints()
+            self.run_dir.initialize(config, num_processes)
 
     def run(self) -> bool:
         """Train from the current step on; return whether all steps are done."""
@@ -204,3 +213,16 @@ class TrainingLoop:
         with Progress(*columns, disable=not (self.is_main_process and os.isatty(1))) as bar:
             row = bar.add_task("training", total=num_steps, completed=self.trainer.state.step, loss="")
             yield lambda step, loss: bar.update(row, completed=step, loss=f"loss {loss:.4f}")
+
+
+def report_changes(changes: list[SettingChange], step: int) -> None:
+    """Print the settings that differ from those of the saved run.
+
+    Args:
+        changes: The changes.
+        step: The saved step from which they count.
+    """
+    if changes:
+        write_line(f"Changed from step {step:,} on: {', '.join(map(str, changes))}.")
+    if any(change.name == "train.steps" for change in changes):
+        write_line("The learning rate follows the schedule of the new train.steps from here on.")

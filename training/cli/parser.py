@@ -1,9 +1,10 @@
 """Arguments of the training commands.
 
 python -m training train configs/digits.yaml [key=value ...] [--run-dir RUN] [--restart] [--no-upload]
+python -m training train --run-dir RUN [key=value ...]
 python -m training params configs/digits.yaml [key=value ...]
 python -m training estimate configs/digits.yaml [key=value ...]
-python -m training finalize RUN [--out DIRECTORY]
+python -m training finalize RUN [key=value ...] [--out DIRECTORY]
 python -m training publish RUN [--repo NAMESPACE/NAME] [--private]
 python -m training fit-energy CHECKPOINT|hub:NAMESPACE/NAME [--energy-kind KIND] [--out DIRECTORY] [--samples N] [--steps N]
 python -m training evaluate CHECKPOINT|hub:NAMESPACE/NAME [--split NAME] [--data FILE.parquet] [--policy TEXT] [--save]
@@ -39,13 +40,13 @@ def add_recipe_commands(commands: SubParsers) -> None:
     command = commands.add_parser(
         "train", help="train a recipe, then fit its energy head, choose thresholds and evaluate it"
     )
-    add_recipe_arguments(command)
+    add_recipe_arguments(command, is_optional=True)
     command.add_argument(
         "--run-dir",
         "--folder",
         type=Path,
         metavar="RUN",
-        help="run directory; an existing run is resumed (default: runs/RECIPE-TIME)",
+        help="run directory; an existing run is resumed, without a recipe with its own settings (default: runs/RECIPE-TIME)",
     )
     command.add_argument("--restart", action="store_true", help="start over instead of resuming")
     command.add_argument(
@@ -77,6 +78,7 @@ def add_run_commands(commands: SubParsers) -> None:
         "finalize", aliases=["finish"], help="turn the last saved step of a run into a final checkpoint"
     )
     command.add_argument("run_dir", type=Path, metavar="RUN")
+    add_override_arguments(command)
     command.add_argument("--out", type=Path, help="directory of the checkpoint (default: RUN/checkpoint)")
     command.set_defaults(run_command=run_finalize)
 
@@ -99,7 +101,17 @@ def add_checkpoint_commands(commands: SubParsers) -> None:
     command.set_defaults(run_command=run_evaluate)
 
 
-def add_recipe_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the recipe and its overrides."""
-    command.add_argument("recipe", type=Path, help="a YAML file of configs/")
+def add_recipe_arguments(command: argparse.ArgumentParser, is_optional: bool = False) -> None:
+    """Add the recipe and its overrides.
+
+    Args:
+        command: The command.
+        is_optional: Whether the recipe may be omitted.
+    """
+    command.add_argument("recipe", type=Path, nargs="?" if is_optional else None, help="a YAML file of configs/")
+    add_override_arguments(command)
+
+
+def add_override_arguments(command: argparse.ArgumentParser) -> None:
+    """Add overrides of settings."""
     command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")

@@ -15,15 +15,16 @@ from ctm.checkpoint import load
 from ctm.models.registry import count_parameters
 from ctm.stores import HubStore, StoreUnavailable, resolve_checkpoint_dir
 from training.cli.options import check_writable_dir
-from training.config import PublishConfig, RunConfig, read_recipe
+from training.config import PublishConfig, RunConfig, format_overrides, read_recipe
 from training.console import write_line
 from training.estimate import estimate_run
-from training.failures import classify_failure
+from training.failures import RunFailed, classify_failure
 from training.finalize import finalize_run
 from training.publishing.run_publisher import RunPublisher
 from training.run_dir import RunDir
+from training.setting_changes import SettingChange
 from training.settings_aliases import rename_override
-from training.training_loop import train
+from training.training_loop import report_changes, train
 
 # Version 0.1.0 sets this variable instead of --no-upload in the environment of a job.
 LEGACY_NO_UPLOAD_ENV = "CTM_COURIER"
@@ -43,44 +44,125 @@ def print_estimate(args: argparse.Namespace) -> None:
 
 
 def run_finalize(args: argparse.Namespace) -> None:
-    """Build the final checkpoint of a run from its last saved step."""
-    finalize_run(RunDir(args.run_dir), args.out and check_writable_dir(args.out))
+    """Build the final checkpoint of a run from its last saved step, with settings that may have changed."""
+    run_dir = RunDir(args.run_dir)
+    output_dir = args.out and check_writable_dir(args.out)
+    if args.overrides:
+        with run_dir.exclusive():
+            report_changes(run_dir.initialize(run_dir.load_config_with(args.overrides)), run_dir.last_step)
+    finalize_run(run_dir, output_dir)
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Train a recipe, finalize the run, and record its outcome in the run directory.
+    """Train a recipe, or resume a run; finalize it, and record its outcome in the run directory.
 
-    Under a multi-process launcher only the process of rank 0 writes, finalizes and publishes.
+    Under a multi-process launcher only the process of rank 0 writes, finalizes and publishes. A finished run stays as it is.
     """
-    config = read_recipe(args.recipe, args.overrides)
-    timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    run_dir = RunDir(args.run_dir or Path("runs") / f"{args.recipe.stem}-{timestamp}")
+    config, run_dir = read_run_arguments(args)
     is_main_process = int(os.environ.get("RANK", "0")) == 0
-    with run_dir.exclusive(is_main_process), record_outcome(run_dir):
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    is_finished = False
+    if is_main_process and not args.restart:
+        changes = run_dir.check_changes(config, num_processes)
+        is_finished = run_dir.is_finished(config)
+        if is_finished and num_processes == 1:
+            report_finished_run(run_dir, changes)
+            return
+    with run_dir.exclusive(is_main_process), record_outcome(run_dir, config):
         if is_main_process:
             run_dir.reset_outcome()
-            run_dir.save_command(os.environ.get("CTM_COMMAND") or format_train_command(args, config))
+            save_train_command(args, config, run_dir)
         init_model = None
         if config.init_from and (args.restart or not run_dir.list_steps()):
             init_model = load_init_checkpoint(config.init_from, run_dir if is_main_process else None)
         publisher = None
-        if is_main_process and config.publish.repo:
+        if is_main_process and config.publish.repo and not is_finished:
             publisher = start_publisher(run_dir, config.publish, is_upload_disabled(args))
         on_save = publisher.on_save if publisher else None
         is_complete = train(config, run_dir, resume=not args.restart, init_model=init_model, on_save=on_save)
-        if not is_main_process:
-            return
-        if is_complete:
-            finalize_run(run_dir, None)
-        status = run_dir.read_status()
-        step = status["step"]
-        if publisher and is_complete:
-            publisher.publish_last(run_dir.final_checkpoint_dir)
-        elif publisher and status.get("out_of_time"):  # hardware that is rented by the hour may disappear soon
-            publisher.publish_last(run_dir.checkpoint_dir(step))
-        elif publisher:
-            publisher.close()
-        write_final_outcome(run_dir, config.train.steps, is_complete)
+        if is_main_process:
+            complete_run(config, run_dir, publisher, is_complete, is_finished)
+
+
+def read_run_arguments(args: argparse.Namespace) -> tuple[RunConfig, RunDir]:
+    """Read the settings of a run and its directory from the command line.
+
+    Without a recipe, the run directory gives the settings. The first override is then parsed as the recipe.
+
+    Raises:
+        ValueError: There is neither a recipe nor a run, or a setting is invalid.
+    """
+    recipe, overrides = args.recipe, list(args.overrides)
+    if recipe is not None and "=" in str(recipe) and not recipe.is_file():
+        recipe, overrides = None, [str(recipe), *overrides]
+    if recipe is not None:
+        timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        run_dir = RunDir(args.run_dir or Path("runs") / f"{recipe.stem}-{timestamp}")
+        return read_recipe(recipe, overrides), run_dir
+    if args.run_dir is None:
+        raise ValueError("Name a recipe, such as configs/digits.yaml, or an existing run with --run-dir.")
+    args.recipe, args.overrides = RunDir(args.run_dir).config_file, overrides
+    return RunDir(args.run_dir).load_config_with(overrides), RunDir(args.run_dir)
+
+
+def save_train_command(args: argparse.Namespace, config: RunConfig, run_dir: RunDir) -> None:
+    """Save the command of a run that starts; one that resumes it is not saved."""
+    if run_dir.has_checkpoint and not args.restart and args.recipe == run_dir.config_file:
+        return
+    command = os.environ.get("CTM_COMMAND") or format_train_command(args, config)
+    # A run without a saved step may start over with other settings.
+    starts_over = args.restart or not run_dir.has_checkpoint
+    run_dir.save_command(command, replace=starts_over and run_dir.has_other_settings(config))
+
+
+def report_finished_run(run_dir: RunDir, changes: list[SettingChange]) -> None:
+    """Print that a run has nothing left to do, and how it can go on; no file is rewritten.
+
+    Args:
+        run_dir: The run directory.
+        changes: Settings that differ from those of the run; they are not applied.
+    """
+    settings = {change.name: change.new for change in changes if change.name.startswith(("finalize.", "task."))}
+    finalize_command = shlex.join(
+        ["python", "-m", "training", "finalize", str(run_dir.path), *format_overrides(settings)]
+    )
+    message = format_finished_message(run_dir.read_final_step())
+    if not run_dir.read_outcome():  # a job waits for it
+        run_dir.write_outcome("finished", message)
+    train_command = shlex.join(["python", "-m", "training", "train", "--run-dir", str(run_dir.path)])
+    write_line(
+        f"{message} The checkpoint is {run_dir.final_checkpoint_dir}; to train further, raise train.steps: {train_command} "
+        f"train.steps={2 * run_dir.read_final_step()}; to finalize again: {finalize_command}"
+    )
+
+
+def complete_run(
+    config: RunConfig, run_dir: RunDir, publisher: RunPublisher | None, is_complete: bool, is_finished: bool
+) -> None:
+    """Finalize and publish a run after its training, and record its outcome.
+
+    Args:
+        config: Settings of the run.
+        run_dir: Its directory.
+        publisher: Its publisher; None if it is not published.
+        is_complete: Whether all steps are done.
+        is_finished: Whether it was finished before.
+    """
+    if is_complete and not is_finished:
+        finalize_run(run_dir, None)
+    status = run_dir.read_status()
+    if publisher and is_complete:
+        publisher.publish_last(run_dir.final_checkpoint_dir)
+    elif publisher and status.get("out_of_time"):  # hardware that is rented by the hour may disappear soon
+        publisher.publish_last(run_dir.checkpoint_dir(status["step"]))
+    elif publisher:
+        publisher.close()
+    write_final_outcome(run_dir, config.train.steps, is_complete)
+
+
+def format_finished_message(num_steps: int) -> str:
+    """Format the sentence for a run that has done all its steps."""
+    return f"All {num_steps:,} steps are done."
 
 
 def write_final_outcome(run_dir: RunDir, num_steps: int, is_complete: bool) -> None:
@@ -88,14 +170,15 @@ def write_final_outcome(run_dir: RunDir, num_steps: int, is_complete: bool) -> N
     status = run_dir.read_status()
     step = status["step"]
     if is_complete:
-        run_dir.write_outcome("finished", f"All {num_steps:,} steps are done.")
+        run_dir.write_outcome("finished", format_finished_message(num_steps))
     elif status.get("out_of_time"):
         run_dir.write_outcome(
-            "time", f"Time limit reached (train.max_minutes): saved at step {step:,} of {num_steps:,}."
+            "time",
+            f"Time limit reached (train.max_minutes): saved at step {step:,} of {num_steps:,}. Resume to continue.",
         )
     else:
         run_dir.write_outcome("stopped", f"Stopped and saved at step {step:,} of {num_steps:,}.")
-        write_line(f"Stopped and saved; resume with --run-dir {run_dir.path}")
+        write_line(f"Stopped and saved; to resume: python -m training train --run-dir {shlex.quote(str(run_dir.path))}")
 
 
 def format_train_command(args: argparse.Namespace, config: RunConfig) -> str:
@@ -110,15 +193,17 @@ def format_train_command(args: argparse.Namespace, config: RunConfig) -> str:
 
 
 @contextmanager
-def record_outcome(run_dir: RunDir) -> Iterator[None]:
+def record_outcome(run_dir: RunDir, config: RunConfig) -> Iterator[None]:
     """Record in the run directory why a training ended with an error or was interrupted.
 
     SIGTERM acts like Ctrl-C in this context; the training loop replaces the handler while it runs and saves a step.
 
     Args:
         run_dir: Where `ending.json` is written.
+        config: Settings of the run, for the remedies.
 
     Raises:
+        RunFailed: The training ended with an error of a known kind.
         SystemExit: The process was interrupted outside of the training steps.
     """
     try:
@@ -128,8 +213,11 @@ def record_outcome(run_dir: RunDir) -> Iterator[None]:
         run_dir.write_outcome("stopped", "Stopped outside of the steps; a resumed run starts from the last saved step.")
         raise SystemExit("Stopped.") from None
     except Exception as error:
-        run_dir.write_outcome(*classify_failure(error))
-        raise
+        reason, message = classify_failure(error, config.train)
+        run_dir.write_outcome(reason, message)
+        if reason == "crash":
+            raise
+        raise RunFailed(reason, message) from error
 
 
 def load_init_checkpoint(name: str, run_dir: RunDir | None) -> TickModel:

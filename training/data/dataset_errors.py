@@ -26,7 +26,7 @@ def translate_dataset_errors(settings: DataSettings) -> Iterator[None]:
     except (GatedRepoError, RepositoryNotFoundError, FileNotFoundError) as error:
         if settings.data_files:
             raise ValueError(
-                f"The directory {truncate_repr(settings.data_files, 200)} contains no image data set: see task.data_files."
+                f"The directory {truncate_repr(settings.data_files, 200)} contains no image data set: set task.data_files to where the images are."
             ) from error
         raise build_access_error(settings.display_name, gated="gated" in str(error).lower()) from error
     except ValueError as error:

@@ -29,11 +29,13 @@ def build_load_arguments(settings: DataSettings) -> tuple[str, dict[str, Any]]:
         path = Path(settings.data_files)
         if not path.exists():
             location = truncate_repr(settings.data_files, 200)
-            raise ValueError(f"There is no directory or file {location}: see task.data_files.")
+            raise ValueError(f"There is no directory or file {location}: set task.data_files to where the images are.")
         if not path.is_dir():
             return "parquet", {"data_files": {settings.train_split: str(path)}, "streaming": True}
         if next(path.iterdir(), None) is None:
-            raise ValueError(f"The directory {truncate_repr(settings.data_files, 200)} is empty: see task.data_files.")
+            raise ValueError(
+                f"The directory {truncate_repr(settings.data_files, 200)} is empty: set task.data_files to where the images are."
+            )
         return str(path), {"name": settings.subset or None, "streaming": True}
     if not settings.dataset:
         raise ValueError(

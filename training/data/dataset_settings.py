@@ -11,6 +11,7 @@ from ctm.settings import Settings
 from ctm.stores import HubRef
 from training.data.preprocessing import resize_center_crop
 from training.data.unreadable_images import DEFAULT_MAX_RATE
+from training.resume_rules import Changeable
 
 
 class DataSettings(Settings):
@@ -21,17 +22,19 @@ class DataSettings(Settings):
     )
     subset: str = Field("", description="subset (configuration) of the data set, if it has several")
     revision: str = Field("", description="commit, tag or branch of the data set; empty: its latest version")
-    data_files: str = Field(
+    data_files: Changeable[str] = Field(
         "", description="local directory or parquet file to read instead; not written into checkpoints"
     )
     train_split: str = Field("train", min_length=1, description="split to train on; a part of it is held out")
     test_split: str = Field("test", description="split to test on; empty: 10% of train_split")
     image_column: str = Field("image", min_length=1, description="column with the images")
     label_column: str = Field("label", min_length=1, description="column with the classes: indices from 0, or names")
-    max_unreadable_rate: float = Field(
+    max_unreadable_rate: Changeable[float] = Field(
         DEFAULT_MAX_RATE, ge=0, lt=1, description="share of the images that may be missing or damaged; they are skipped"
     )
-    streaming: bool = Field(False, description="read images during training instead of loading all into memory")
+    streaming: Changeable[bool] = Field(
+        False, description="read images during training instead of loading all into memory"
+    )
     channels: int = Field(3, description="3: colour; 1: grayscale")
     resize: int = Field(256, ge=8, le=2_048, description="shorter side of an image after resizing, pixels")
     crop: int = Field(224, ge=8, le=2_048, description="side of the central square that the model receives, pixels")

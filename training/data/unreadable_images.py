@@ -53,7 +53,7 @@ class UnreadableImages:
             return
         raise ValueError(
             f"{self.name}: {self.count:,} of the first {self.total:,} pictures cannot be read, and task.max_unreadable_rate allows "
-            f"{self.max_rate:g}. {' '.join(self.examples)}"
+            f"{self.max_rate:g}: repair them, or raise it. {' '.join(self.examples)}"
         )
 
     def log(self) -> None:

@@ -89,7 +89,10 @@ def fit_energy_head(
     """
     count = len(dataset.features)
     if count < 2:
-        raise ValueError(f"An energy is fitted on two samples at least, better on thousands; there is {count}.")
+        raise ValueError(
+            f"The energy head is fitted on 2 samples at least, better on thousands; there are {count}. Use more validation "
+            "samples, or keep the energy head of the training with finalize.fit_samples=0."
+        )
     num_folds = min(NUM_FOLDS, count, head[0].out_features)
     ensemble = EnergyHeadEnsemble(head, num_folds, FeatureScaler.fit(dataset.features))
     # n samples without an error do not show that the error rate is below 1 / (n + 2) (Laplace's rule of succession).

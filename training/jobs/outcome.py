@@ -7,6 +7,7 @@ succeeded if the trainer recorded `finished` and the exit code is 0 or unknown.
 import signal
 from typing import Any
 
+from training.failures import format_memory_remedy
 from training.jobs.job import JobState, RequestedAction
 
 FAILURE_REASONS = {"refused", "nan", "memory", "disk", "data", "crash"}
@@ -71,7 +72,7 @@ def derive_unrecorded_outcome(
         )
         return (
             "failed",
-            f"The machine {cause}. {progress} Halve train.batch_size and double train.gradient_accumulation_steps, then start again.",
+            f"The machine {cause}. {progress} {format_memory_remedy()}",
         )
     if exit_code == 0:
         return "failed", f"It ended without saying that it had finished. {progress} The log may say more."

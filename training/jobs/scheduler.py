@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -232,14 +232,25 @@ class JobScheduler:
         """
         return self._end_job(job_id, "kill")
 
-    def resume(self, job_id: str) -> Job:
+    def resume(self, job_id: str, overrides: Sequence[str] = ()) -> Job:
         """Queue a job again that ended before its last step. It continues from its last saved step.
 
+        Args:
+            job_id: Id of the job.
+            overrides: Settings to change, such as `optim.lr=1e-4`.
+
         Raises:
-            ValueError: The job has finished, ran remotely, or its run directory is gone.
+            ValueError: The job has finished, ran remotely, or its run directory is gone, or a setting may not change.
         """
         self._require_leader()
-        return self._resume(self.store.get(job_id))
+        job = self.store.get(job_id)
+        if overrides:
+            run_dir = self.get_run_dir(job_id)
+            check_can_resume(job, run_dir)
+            if not job.is_finished:
+                raise ValueError(f"The run {job_id} is {job.state}: stop it first.")
+            run_dir.change_settings(overrides, job.devices)
+        return self._resume(job)
 
     def _resume(self, job: Job, queued_at: float = 0.0) -> Job:
         """Queue a job again.

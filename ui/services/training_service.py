@@ -1,5 +1,6 @@
 """Training for the Train tab: start, control, publish and archive runs."""
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -200,9 +201,21 @@ class TrainingService:
         """End a run at once. Return a sentence about its state."""
         return self.scheduler.kill(run_id).status_message
 
-    def resume(self, run_id: str) -> str:
-        """Queue a run again, from its newest checkpoint. Return a sentence about its state."""
-        return self.scheduler.resume(run_id).status_message
+    def resume(self, run_id: str, settings: str = "") -> str:
+        """Queue a run again, from its newest checkpoint. Return a sentence about its state.
+
+        Args:
+            run_id: Id of the run.
+            settings: Settings to change, such as `optim.lr=1e-4 train.max_minutes=60`; empty for none.
+
+        Raises:
+            ValueError: The run cannot be resumed, or a setting is invalid or may not change.
+        """
+        try:
+            overrides = shlex.split(settings)
+        except ValueError:
+            raise ValueError("A quotation mark in the settings is not closed.") from None
+        return self.scheduler.resume(run_id, overrides).status_message
 
     def delete(self, run_id: str) -> None:
         """Delete a run with all its files."""
