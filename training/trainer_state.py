@@ -162,7 +162,10 @@ def load_latest_state(run_dir: RunDir, model: TickModel) -> SavedState | None:
         else:
             return state
     if problem:
-        raise ValueError(f"The run cannot resume: {problem}, and no earlier step can be read. Start a new run.")
+        raise ValueError(
+            f"The run cannot resume: {problem}, and no earlier step can be read. Delete the saved steps and start over "
+            "with --restart, or start a new run in another directory."
+        )
     return None
 
 
