@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from ctm.config import CONFIG_CLASSES, ModelConfig, ModelTypeConfig
 from ctm.settings import Settings
 from training.config import FinalizeConfig, LossConfig, OptimConfig, PublishConfig, RunConfig, TrainConfig
+from training.resume_rules import ResumeRule, find_rule
 from training.tasks.registry import get_task_types
 
 INTRODUCTION = """# Configuration
@@ -22,6 +23,9 @@ A run is configured by a YAML recipe with the groups below. A recipe in `configs
 any setting can be overridden on the command line by its dotted name, for example `optim.lr=5e-4`. Unknown names, values outside
 the bounds, NaN and infinity are errors that name the setting, the value and the remedy.
 
+The column *resume* states whether a setting may change when a run is resumed ([training.md](training.md#resume-with-other-settings));
+settings of `model` are fixed.
+
 Environment variables of the app are listed in [GUIDE_HF.md](../GUIDE_HF.md#8-run-it-on-your-own-computer).
 """
 RUN_GROUPS: dict[str, tuple[type[Settings], str]] = {
@@ -30,6 +34,12 @@ RUN_GROUPS: dict[str, tuple[type[Settings], str]] = {
     "train": (TrainConfig, "The training loop."),
     "finalize": (FinalizeConfig, "What happens after the last step: fit the energy head, choose thresholds, evaluate."),
     "publish": (PublishConfig, "Publication on the Hugging Face Hub."),
+}
+
+RULE_LABELS = {
+    ResumeRule.CHANGEABLE: "may change",
+    ResumeRule.BATCH_SPLIT: "same product",
+    ResumeRule.FIXED: "fixed",
 }
 
 
@@ -85,13 +95,16 @@ def render_table(prefix: str, fields: dict[str, FieldInfo]) -> str:
         prefix: Dotted prefix of the names.
         fields: Settings by name.
     """
-    lines = ["| setting | type | default | bounds | description |", "|---|---|---|---|---|"]
+    has_rules = prefix != "model."
+    columns = ["setting", "type", "default", "bounds", *(["resume"] if has_rules else []), "description"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, info in fields.items():
         cells = (
             f"`{prefix}{name}`",
             format_type(info.annotation),
             format_default(info),
             format_bounds(info),
+            *([RULE_LABELS[find_rule(info) or ResumeRule.FIXED]] if has_rules else []),
             info.description or "",
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -132,7 +132,9 @@ class RunSettingsFiles(RunPaths):
             raise ValueError(
                 f"The settings of the run {self.path.name} cannot be read: {CONFIG_FILENAME} is broken."
             ) from None
-        return rename_settings(values)[0] if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            RunConfig.parse(values)  # raises the error
+        return rename_settings(values)[0]
 
     # --- changes -------------------------------------------------------------------------------------------------
 

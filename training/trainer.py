@@ -227,12 +227,11 @@ def format_divergence_message(name: str, value: float, config: RunConfig) -> str
         value: Its value.
         config: Settings of the run.
     """
-    lower_lr = f"optim.lr={config.optim.lr / 10:.2g} (now {config.optim.lr:g})"
     precision = config.train.mixed_precision
-    alternative = f", or with train.mixed_precision=no (now {precision})" if precision != "no" else ""
+    alternative = f", or set train.mixed_precision=no (now {precision})" if precision != "no" else ""
     return (
-        f"{name} is {value}: training stopped, the last saved step is kept. Resume with a lower learning rate, such as "
-        f"{lower_lr}{alternative}."
+        f"{name} is {value}: training stopped, the last saved step is kept. Lower optim.lr, for example to "
+        f"optim.lr={config.optim.lr / 10:.2g} (now {config.optim.lr:g}){alternative}, and resume."
     )
 
 

@@ -31,6 +31,19 @@ def list_jobs(training_service: TrainingService) -> dict[str, str]:
     return {job.id: job.state for job in training_service.scheduler.store.list_jobs()}
 
 
+def test_the_owner_resumes_a_run_with_other_settings(owner_session, recording_service):
+    run_dir = recording_service.scheduler.get_run_dir("waiting-1")
+    owner_session.press_button("stop", "waiting-1")
+    error = owner_session.get_button_error("resume-changed", "waiting-1", changed_settings="optim.lr=high")
+    assert "optim.lr" in error and list_jobs(recording_service)["waiting-1"] == "cancelled"
+    owner_session.press_button("resume-changed", "waiting-1", changed_settings="optim.lr=0.25 train.max_minutes=7")
+    config = run_dir.load_config()
+    assert (config.optim.lr, config.train.max_minutes) == (0.25, 7.0)
+    assert list_jobs(recording_service)["waiting-1"] == "queued"
+    error = owner_session.get_button_error("resume-changed", "waiting-1", changed_settings="optim.lr=0.5")
+    assert "stop it first" in error and run_dir.load_config().optim.lr == 0.25
+
+
 def test_the_owner_removes_a_run_from_the_queue_and_adds_it_again(owner_session, recording_service):
     owner_session.press_button("stop", "waiting-1")
     assert list_jobs(recording_service)["waiting-1"] == "cancelled"

@@ -56,6 +56,7 @@ class RunMonitor:
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.facts = gr.Markdown(elem_id="run-facts", elem_classes="facts")
+                self._build_changed_resume()
                 self._build_publishing()
             with gr.Column(scale=4, min_width=300):
                 self.log = build_html_component("log", "log")
@@ -91,6 +92,17 @@ class RunMonitor:
             self.confirm_button = gr.Button("Yes", variant="stop", elem_id="confirm", scale=0, min_width=110)
             self.cancel_button = gr.Button("Cancel", elem_id="cancel", scale=0, min_width=110)
 
+    def _build_changed_resume(self) -> None:
+        with gr.Accordion("Resume with other settings", open=False, visible=False) as self.changed_resume:
+            self.changed_settings = gr.Textbox(
+                label="Settings to change",
+                placeholder="train.batch_size=32 train.gradient_accumulation_steps=2",
+                max_length=2_000,
+                elem_id="changed-settings",
+                info="For example a smaller batch, a lower learning rate, more steps, or the new place of the data.",
+            )
+            self.changed_resume_button = gr.Button("Resume with these settings", elem_id="resume-changed")
+
     def _build_publishing(self) -> None:
         with gr.Accordion("Publish to the Hugging Face Hub", open=False, visible=False) as self.publishing:
             self.repo = gr.Textbox(
@@ -114,6 +126,7 @@ class RunMonitor:
             self.facts,
             self.log,
             self.step_dropdown,
+            self.changed_resume,
             self.publishing,
             self.repo,
             *self.buttons.values(),
@@ -166,6 +179,7 @@ class RunMonitor:
             self.facts: "",
             self.log: "",
             self.step_dropdown: gr.Dropdown(visible=False),
+            self.changed_resume: gr.Accordion(visible=False),
             self.publishing: gr.Accordion(visible=False),
             **{button: gr.Button(visible=False) for button in self.buttons.values()},
         }
@@ -178,6 +192,7 @@ class RunMonitor:
             self.facts: format_run_facts(view),
             self.log: view["log"],
             self.step_dropdown: build_step_dropdown(view, is_same_run),
+            self.changed_resume: gr.Accordion(visible="resume" in actions),
             self.publishing: gr.Accordion(visible="publish" in actions),
             **{button: gr.Button(visible=name in actions) for name, button in self.buttons.items()},
         }
@@ -232,6 +247,12 @@ class RunMonitor:
             self.buttons[name].click(self._make_action_handler(action), self.run_dropdown, None, **UNQUEUED_EVENT).then(
                 self.show, inputs, self.outputs, **SILENT_EVENT
             )
+        self.changed_resume_button.click(
+            self._make_action_handler(self.training_service.resume),
+            [self.run_dropdown, self.changed_settings],
+            None,
+            **OWNER_EVENT,
+        ).then(self.show, inputs, self.outputs, **SILENT_EVENT)
         for name in CONFIRMATIONS:
             self.buttons[name].click(
                 self._make_confirmation_handler(name),
