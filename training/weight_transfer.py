@@ -46,7 +46,8 @@ def load_initial_weights(model: TickModel, source: TickModel, init_mode: str = "
         mismatches = ["none of its weights has a name and a shape of this model"]
     if mismatches:
         more = f", and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""
-        raise ValueError(f"init_from does not fit this run's model: {'; '.join(mismatches[:3])}{more}.")
+        remedy = " Set train.init_mode=matching to copy the weights that fit." if init_mode == "all" else ""
+        raise ValueError(f"init_from does not fit this run's model: {'; '.join(mismatches[:3])}{more}.{remedy}")
     matching = {name: tensor for name, tensor in incoming.items() if name in own and tensor.shape == own[name].shape}
     model.load_state_dict(matching, strict=False)
 

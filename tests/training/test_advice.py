@@ -288,6 +288,16 @@ def test_a_run_starts_with_another_checkpoint_than_a_missing_one(recipe, run_dir
     assert run_dir.read_final_step() == 12
 
 
+def test_a_run_starts_with_the_weights_that_fit(recipe, run_dir, tmp_path):
+    other = RunDir(tmp_path / "other")
+    train(make_tiny_config(steps=1).with_overrides({"model.memory_length": 4}), other)
+    start = f"init_from={other.checkpoint_dir(1)}"
+    message = run_training(recipe, run_dir, start)
+    assert find_settings(message) == ["train.init_mode=matching"]
+    main(["train", str(recipe), "--run-dir", str(run_dir.path), start, *find_settings(message)])
+    assert run_dir.read_final_step() == 12 and "init_mode=matching" in run_dir.read_command()
+
+
 # --- settings that do not fit ------------------------------------------------------------------------------------------
 
 
@@ -335,7 +345,7 @@ def test_a_run_with_one_validation_sample_is_finalized_with_the_setting_of_the_m
 
     monkeypatch.setattr(Parity, "sample", sample)
     message = run_training(recipe, run_dir, "finalize.fit_samples=64")
-    assert "fitted on 2 samples at least" in message and run_dir.last_step == 12
+    assert "fitted on two samples at least" in message and run_dir.last_step == 12
     copy = RunDir(shutil.copytree(run_dir.path, run_dir.path.with_name("copy")))
     resume(run_dir, *find_settings(message))
     main(["finalize", str(copy.path), *find_settings(message)])

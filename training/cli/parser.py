@@ -13,8 +13,9 @@ Each command is one function `(args: argparse.Namespace) -> None`, stored as the
 """
 
 import argparse
+import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from training.cli.evaluate import add_evaluate_arguments, run_evaluate
 from training.cli.fit_energy import add_fit_energy_arguments, run_fit_energy
@@ -108,10 +109,53 @@ def add_recipe_arguments(command: argparse.ArgumentParser, is_optional: bool = F
         command: The command.
         is_optional: Whether the recipe may be omitted.
     """
-    command.add_argument("recipe", type=Path, nargs="?" if is_optional else None, help="a YAML file of configs/")
+    if is_optional:
+        command.add_argument(
+            "recipe", type=Path, nargs="?", action=OptionalRecipeAction, help="a YAML file of configs/"
+        )
+    else:
+        command.add_argument("recipe", type=Path, help="a YAML file of configs/")
     add_override_arguments(command)
 
 
 def add_override_arguments(command: argparse.ArgumentParser) -> None:
     """Add overrides of settings."""
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. train.steps=500")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        action=ExtendOverridesAction,
+        default=[],
+        metavar="key=value",
+        help="settings to change, e.g. train.steps=500",
+    )
+
+
+class OptionalRecipeAction(argparse.Action):
+    """Store a recipe; a word such as `train.steps=500` is an override instead."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value of a word."""
+        is_override = values is not None and "=" in str(values) and not os.path.isfile(values)  # noqa: PTH113 - False for impossible names
+        if is_override:
+            namespace.overrides = [str(values)]
+        namespace.recipe = None if is_override else values
+
+
+class ExtendOverridesAction(argparse.Action):
+    """Add overrides to those that are there."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the values of some words."""
+        namespace.overrides = [*namespace.overrides, *(values or [])]

@@ -87,22 +87,20 @@ def run_train(args: argparse.Namespace) -> None:
 def read_run_arguments(args: argparse.Namespace) -> tuple[RunConfig, RunDir]:
     """Read the settings of a run and its directory from the command line.
 
-    Without a recipe, the run directory gives the settings. The first override is then parsed as the recipe.
+    Without a recipe, the run directory gives the settings.
 
     Raises:
         ValueError: There is neither a recipe nor a run, or a setting is invalid.
     """
-    recipe, overrides = args.recipe, list(args.overrides)
-    if recipe is not None and "=" in str(recipe) and not recipe.is_file():
-        recipe, overrides = None, [str(recipe), *overrides]
-    if recipe is not None:
+    if args.recipe is not None:
         timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        run_dir = RunDir(args.run_dir or Path("runs") / f"{recipe.stem}-{timestamp}")
-        return read_recipe(recipe, overrides), run_dir
+        run_dir = RunDir(args.run_dir or Path("runs") / f"{args.recipe.stem}-{timestamp}")
+        return read_recipe(args.recipe, args.overrides), run_dir
     if args.run_dir is None:
         raise ValueError("Name a recipe, such as configs/digits.yaml, or an existing run with --run-dir.")
-    args.recipe, args.overrides = RunDir(args.run_dir).config_file, overrides
-    return RunDir(args.run_dir).load_config_with(overrides), RunDir(args.run_dir)
+    run_dir = RunDir(args.run_dir)
+    args.recipe = run_dir.config_file
+    return run_dir.load_config_with(args.overrides), run_dir
 
 
 def save_train_command(args: argparse.Namespace, config: RunConfig, run_dir: RunDir) -> None:

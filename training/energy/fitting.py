@@ -90,7 +90,7 @@ def fit_energy_head(
     count = len(dataset.features)
     if count < 2:
         raise ValueError(
-            f"The energy head is fitted on 2 samples at least, better on thousands; there are {count}. Use more validation "
+            f"An energy is fitted on two samples at least, better on thousands; there is {count}. Use more validation "
             "samples, or keep the energy head of the training with finalize.fit_samples=0."
         )
     num_folds = min(NUM_FOLDS, count, head[0].out_features)
